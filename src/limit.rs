@@ -1,0 +1,22 @@
+//! The decision engine: given a request, the state of the zones and a time, may it pass now, later, or not at all?
+//!
+//! A leaky bucket per key, exactly as nginx's `limit_req` counts (GCRA), with a queue: what is over the rate and within the
+//! burst is told how long to wait. Everything here but [`layer`] is synchronous, reads no clock and does no IO; the live proxy,
+//! the burst bench and the tests all call the same code.
+
+pub mod gate;
+pub mod key;
+pub mod millis;
+pub mod rate;
+pub mod rule;
+pub mod table;
+pub mod verdict;
+pub mod zone;
+
+pub use gate::{Charges, Gate, Judgement, MAX_RULES};
+pub use key::{Key, Missing, Part, Seed, Subject};
+pub use millis::Millis;
+pub use rate::Rate;
+pub use rule::{Mode, Rule, RuleSettings};
+pub use verdict::{Decision, Reason, Verdict};
+pub use zone::{Zone, ZoneSettings};

@@ -1,0 +1,299 @@
+//! What a zone counts by: parts of a request, folded into one keyed 64-bit fingerprint.
+//!
+//! Guarantee: no bytes of a key are kept, a key of any length costs the same memory, and without the process's random seed
+//! nobody can choose two keys that share a bucket (SipHash-1-3, Aumasson and Bernstein 2012).
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
+
+use http::{HeaderMap, HeaderName, Method, header};
+use siphasher::sip::SipHasher13;
+
+/// What the limiter may see of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Whom the request is for.
+    pub client: IpAddr,
+    /// The host without its port, lower case.
+    pub host: &'a str,
+    /// The path as received, nothing decoded.
+    pub path: &'a str,
+    /// The query as received, without the `?`.
+    pub query: Option<&'a str>,
+    /// The method.
+    pub method: &'a Method,
+    /// The name of the route that was chosen.
+    pub route: &'a str,
+    /// The received fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// One part of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The client's address, folded to the zone's prefix.
+    ClientIp,
+    /// The first field line of that name.
+    Header(HeaderName),
+    /// The first cookie of that name.
+    Cookie(String),
+    /// The first query parameter of that name, not decoded.
+    Query(String),
+    /// The requested host.
+    Host,
+    /// The path.
+    Path,
+    /// The method.
+    Method,
+    /// The route's name.
+    Route,
+    /// Nothing: everyone shares one bucket.
+    Global,
+}
+
+/// Why a text is not a part of a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartError {
+    /// No part of that name.
+    #[error(
+        "`{0}` is nothing to count by, hint: use client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method, route or global"
+    )]
+    Unknown(String),
+    /// `header:` and the like want a name.
+    #[error("`{0}` names nothing, hint: put a name behind the colon, like `{0}x-api-key`")]
+    NoName(String),
+    /// Not a field name (RFC 9110, section 5.1).
+    #[error("`{0}` is not the name of a header field")]
+    HeaderName(String),
+}
+
+impl FromStr for Part {
+    type Err = PartError;
+
+    fn from_str(text: &str) -> Result<Self, PartError> {
+        let named = |name: &str| match name {
+            "" => Err(PartError::NoName(text.to_owned())),
+            name => Ok(name.to_owned()),
+        };
+        Ok(match text.split_once(':') {
+            Some(("header", name)) => {
+                let name = named(name)?;
+                Self::Header(name.parse().map_err(|_| PartError::HeaderName(name))?)
+            }
+            Some(("cookie", name)) => Self::Cookie(named(name)?),
+            Some(("query", name)) => Self::Query(named(name)?),
+            _ => match text {
+                "client_ip" => Self::ClientIp,
+                "host" => Self::Host,
+                "path" => Self::Path,
+                "method" => Self::Method,
+                "route" => Self::Route,
+                "global" => Self::Global,
+                _ => return Err(PartError::Unknown(text.to_owned())),
+            },
+        })
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientIp => f.write_str("client_ip"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Host => f.write_str("host"),
+            Self::Path => f.write_str("path"),
+            Self::Method => f.write_str("method"),
+            Self::Route => f.write_str("route"),
+            Self::Global => f.write_str("global"),
+        }
+    }
+}
+
+/// What it means when a part of the key is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// The rule does not apply (nginx's way).
+    #[default]
+    Exempt,
+    /// All requests without it share one bucket.
+    Share,
+    /// The request is rejected.
+    Reject,
+}
+
+/// The secret half of every fingerprint, new for each process unless taken over from a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Seed(pub [u64; 2]);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(secret)")
+    }
+}
+
+impl Seed {
+    /// A seed from the operating system's randomness.
+    #[must_use]
+    pub fn random() -> Self {
+        let word = || RandomState::new().build_hasher().finish();
+        Self([word(), word()])
+    }
+}
+
+/// A key: the parts and how wide an address counts as one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The parts, in order.
+    pub parts: Vec<Part>,
+    /// How many leading bits of an IPv4 address tell clients apart.
+    pub ipv4_prefix: u8,
+    /// How many leading bits of an IPv6 address tell clients apart.
+    pub ipv6_prefix: u8,
+    /// What an absent part means.
+    pub missing: Missing,
+}
+
+impl Key {
+    /// A key of these parts with the usual prefixes (/32, /64) and nginx's meaning of an absent part.
+    #[must_use]
+    pub fn of(parts: Vec<Part>) -> Self {
+        Self { parts, ipv4_prefix: 32, ipv6_prefix: 64, missing: Missing::Exempt }
+    }
+
+    /// The fingerprint of a request under this key, or what the absence of a part means.
+    ///
+    /// # Errors
+    /// The [`Missing`] rule, when a part is absent and the key does not share one bucket among such requests.
+    pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Missing> {
+        let mut hasher = SipHasher13::new_with_keys(seed.0[0], seed.0[1]);
+        for part in &self.parts {
+            let present = self.write(part, subject, &mut hasher);
+            match self.missing {
+                _ if present => {}
+                Missing::Share => hasher.write_u64(u64::MAX),
+                other => return Err(other),
+            }
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Feeds one part, length first so that no two lists of parts look alike; says whether it was there.
+    fn write(&self, part: &Part, subject: &Subject<'_>, hasher: &mut SipHasher13) -> bool {
+        let value = match part {
+            Part::ClientIp => {
+                self.write_address(subject.client, hasher);
+                return true;
+            }
+            Part::Header(name) => subject.headers.get(name).map(http::HeaderValue::as_bytes),
+            Part::Cookie(name) => cookie(subject.headers, name),
+            Part::Query(name) => subject.query.and_then(|query| parameter(query, name)).map(str::as_bytes),
+            Part::Host => Some(subject.host.as_bytes()),
+            Part::Path => Some(subject.path.as_bytes()),
+            Part::Method => Some(subject.method.as_str().as_bytes()),
+            Part::Route => Some(subject.route.as_bytes()),
+            Part::Global => Some(&b"*"[..]),
+        };
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return false };
+        hasher.write_usize(value.len());
+        hasher.write(value);
+        true
+    }
+
+    fn write_address(&self, client: IpAddr, hasher: &mut SipHasher13) {
+        match client.to_canonical() {
+            IpAddr::V4(v4) => {
+                let kept = u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
+                hasher.write_u64(u64::from(u32::from(v4) & kept));
+            }
+            IpAddr::V6(v6) => {
+                let kept = u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix.min(128))).unwrap_or(0);
+                hasher.write(&Ipv6Addr::from(u128::from(v6) & kept).octets());
+            }
+        }
+    }
+}
+
+/// The first cookie of that name (RFC 6265, section 4.2.1), its value as sent.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let pairs = headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// The first parameter of that name in a raw query.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: Seed = Seed([1, 2]);
+
+    fn subject<'a>(client: &str, query: Option<&'a str>, headers: &'a HeaderMap) -> Subject<'a> {
+        let client = client.parse().expect("an address of the test");
+        Subject { client, host: "a.test", path: "/", query, method: &Method::GET, route: "r", headers }
+    }
+
+    fn of_client(key: &Key, client: &str) -> u64 {
+        key.fingerprint(SEED, &subject(client, None, &HeaderMap::new())).expect("an address is always there")
+    }
+
+    #[test]
+    fn one_home_is_one_client_and_mapped_v4_is_v4() {
+        let key = Key::of(vec![Part::ClientIp]);
+        assert_eq!(of_client(&key, "::ffff:10.0.0.1"), of_client(&key, "10.0.0.1"));
+        assert_eq!(of_client(&key, "2001:db8:0:1::1"), of_client(&key, "2001:db8:0:1:ffff::2"));
+        assert_ne!(of_client(&key, "2001:db8:0:1::1"), of_client(&key, "2001:db8:0:2::1"));
+        assert_ne!(of_client(&key, "10.0.0.1"), of_client(&key, "10.0.0.2"));
+        let wide = Key { ipv4_prefix: 0, ipv6_prefix: 0, ..key };
+        assert_eq!(of_client(&wide, "10.0.0.1"), of_client(&wide, "192.0.2.9"));
+        assert_eq!(of_client(&wide, "2001:db8::"), of_client(&wide, "fe80::1"));
+    }
+
+    #[test]
+    fn an_absent_part_means_what_the_zone_says() {
+        let mut key = Key::of(vec![Part::ClientIp, "header:x-key".parse().expect("a part")]);
+        let none = HeaderMap::new();
+        assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Missing::Exempt));
+        key.missing = Missing::Reject;
+        assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Missing::Reject));
+        key.missing = Missing::Share;
+        let shared = key.fingerprint(SEED, &subject("10.0.0.1", None, &none));
+        assert!(shared.is_ok());
+        assert_eq!(shared, key.fingerprint(SEED, &subject("10.0.0.1", None, &none)));
+    }
+
+    #[test]
+    fn cookies_and_parameters_are_found_by_their_whole_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", http::HeaderValue::from_static("asid=no; sid=yes"));
+        headers.append("cookie", http::HeaderValue::from_static("late=1"));
+        assert_eq!(cookie(&headers, "sid"), Some(&b"yes"[..]));
+        assert_eq!(cookie(&headers, "late"), Some(&b"1"[..]));
+        assert_eq!(cookie(&headers, "si"), None);
+        assert_eq!(parameter("aid=1&id=2", "id"), Some("2"));
+        assert_eq!(parameter("id", "id"), None);
+    }
+
+    #[test]
+    fn parts_never_run_into_each_other() {
+        let key = Key::of(vec!["query:a".parse().expect("a part"), "query:b".parse().expect("a part")]);
+        let none = HeaderMap::new();
+        let of = |query| key.fingerprint(SEED, &subject("10.0.0.1", Some(query), &none));
+        assert_ne!(of("a=xy&b=z"), of("a=x&b=yz"));
+    }
+
+    #[test]
+    fn a_wrong_part_names_what_is_known() {
+        assert!("ip".parse::<Part>().expect_err("unknown").to_string().contains("client_ip, header:NAME"));
+        assert!("header:".parse::<Part>().expect_err("no name").to_string().contains("names nothing"));
+        assert!("header:a b".parse::<Part>().is_err());
+    }
+}

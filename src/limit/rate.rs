@@ -1,0 +1,222 @@
+//! A rate is an exact fraction: so many requests in so many milliseconds.
+//!
+//! Guarantee: no rate is ever rounded. `3r/s` is three requests in 1000 ms, not one in 333 ms, and `1r/m` is one in
+//! 60 000 ms. Time on a zone is counted in *ticks* of `1/requests` milliseconds, so that both "now" (whole milliseconds) and
+//! the interval between two requests are whole numbers and nothing drifts however long a client stays busy.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// The finest rate a zone can count: requests per millisecond-fraction after reduction.
+const MAX_TICKS_PER_MS: u64 = 1_000_000;
+
+/// Requests in a period, reduced to lowest terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    requests: u64,
+    per_ms: u64,
+}
+
+impl Rate {
+    /// `requests` in `per`; the period is taken in whole milliseconds.
+    ///
+    /// # Errors
+    /// When either is zero, or the fraction is too fine to count in 64 bits.
+    pub fn new(requests: u64, per: Duration) -> Result<Self, RateError> {
+        let per_ms = u64::try_from(per.as_millis()).map_err(|_| RateError::TooFine)?;
+        Self::reduced(requests.into(), per_ms.into())
+    }
+
+    fn reduced(requests: u128, per_ms: u128) -> Result<Self, RateError> {
+        if requests == 0 || per_ms == 0 {
+            return Err(RateError::Zero);
+        }
+        let divisor = greatest_common_divisor(requests, per_ms);
+        let requests = u64::try_from(requests / divisor).map_err(|_| RateError::TooFine)?;
+        let per_ms = u64::try_from(per_ms / divisor).map_err(|_| RateError::TooFine)?;
+        if requests > MAX_TICKS_PER_MS {
+            return Err(RateError::TooFine);
+        }
+        Ok(Self { requests, per_ms })
+    }
+
+    /// How many ticks this rate's time has in a millisecond.
+    #[must_use]
+    pub fn ticks_per_ms(self) -> u64 {
+        self.requests
+    }
+
+    /// Ticks between two requests at exactly this rate: the `T` of GCRA.
+    #[must_use]
+    pub fn interval_ticks(self) -> u64 {
+        self.per_ms
+    }
+}
+
+/// Why a text is not a rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RateError {
+    /// There is no `r/`.
+    #[error("`{0}` is not a rate, hint: write requests per time, like `10r/s` or `2r/m`")]
+    Shape(String),
+    /// A number with no unit of time: the reader cannot know which was meant.
+    #[error("`{0}` has no unit of time, hint: did you mean `{0}r/s` or `{0}r/m`?")]
+    NoUnit(String),
+    /// The count of requests is not a decimal number.
+    #[error("`{0}` is not a number of requests, hint: write digits, like `10r/s` or `0.5r/s`")]
+    Count(String),
+    /// The period is not a time.
+    #[error("{0}")]
+    Period(#[from] PeriodError),
+    /// No requests, or no time.
+    #[error("a rate of zero never lets anything pass, hint: to close a route answer with `reject` or leave it out")]
+    Zero,
+    /// The fraction cannot be counted exactly.
+    #[error("the rate is too fine to count exactly, hint: use at most 1000000 requests per millisecond")]
+    TooFine,
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    /// Reads `<n>r/s|m|h|d` or `<n>r/<duration>`; `n` may have decimals.
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let Some((count, period)) = text.split_once("r/") else {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let text = text.to_owned();
+            return Err(if digits { RateError::NoUnit(text) } else { RateError::Shape(text) });
+        };
+        let (requests, scale) = decimal(count).ok_or_else(|| RateError::Count(count.to_owned()))?;
+        let period = match period {
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3_600),
+            "d" => Duration::from_secs(86_400),
+            other => parse_period(other)?,
+        };
+        Self::reduced(requests, period.as_millis() * scale)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, unit_ms) in [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)] {
+            if (self.requests * unit_ms).is_multiple_of(self.per_ms) {
+                return write!(f, "{}r/{unit}", self.requests * unit_ms / self.per_ms);
+            }
+        }
+        write!(f, "{}r/{}ms", self.requests, self.per_ms)
+    }
+}
+
+/// Why a text is not a length of time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeriodError {
+    /// A number without a unit.
+    #[error("`{0}` has no unit, hint: did you mean `{0}s` or `{0}ms`?")]
+    NoUnit(String),
+    /// Not a number and a unit.
+    #[error("`{0}` is not a length of time, hint: write a number and ms, s, m, h or d, like `30s`")]
+    Shape(String),
+    /// More than 64 bits of milliseconds.
+    #[error("`{0}` is longer than can be counted")]
+    TooLong(String),
+}
+
+/// Reads a length of time as configuration writes it: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+///
+/// # Errors
+/// When the text has no unit or is not a length of time.
+pub fn parse_period(text: &str) -> Result<Duration, PeriodError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "" if digits > 0 => return Err(PeriodError::NoUnit(text.to_owned())),
+        _ => return Err(PeriodError::Shape(text.to_owned())),
+    };
+    if digits == 0 {
+        return Err(PeriodError::Shape(text.to_owned()));
+    }
+    let number: Option<u64> = number.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit_ms))
+        .map(Duration::from_millis)
+        .ok_or_else(|| PeriodError::TooLong(text.to_owned()))
+}
+
+/// `"0.25"` as `(25, 100)`: the digits without the point and the power of ten they were scaled by.
+fn decimal(text: &str) -> Option<(u128, u128)> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() + fraction.len() > 18 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let number: u128 = format!("{whole}{fraction}").parse().ok()?;
+    Some((number, scale))
+}
+
+fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(text: &str) -> Rate {
+        text.parse().expect("a rate of the test")
+    }
+
+    #[test]
+    fn every_spelling_is_the_exact_fraction() {
+        for (text, requests, per_ms) in [
+            ("10r/s", 1, 100),
+            ("3r/s", 3, 1_000),
+            ("2r/m", 1, 30_000),
+            ("1r/m", 1, 60_000),
+            ("100r/h", 1, 36_000),
+            ("1r/d", 1, 86_400_000),
+            ("10r/5s", 1, 500),
+            ("0.5r/s", 1, 2_000),
+            ("800r/s", 4, 5),
+            ("0.333r/s", 333, 1_000_000),
+            ("1r/250ms", 1, 250),
+        ] {
+            assert_eq!(rate(text), Rate { requests, per_ms }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same_rate() {
+        for text in ["10r/s", "3r/s", "2r/m", "1r/d", "100r/h", "7r/11ms", "0.333r/s"] {
+            assert_eq!(rate(&rate(text).to_string()), rate(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_rate_says_what_and_what_to_write() {
+        for (text, says) in [
+            ("10", "did you mean `10r/s` or `10r/m`?"),
+            ("10/s", "`10/s` is not a rate"),
+            ("xr/s", "`x` is not a number of requests"),
+            ("-1r/s", "`-1` is not a number of requests"),
+            ("0r/s", "a rate of zero"),
+            ("1r/0s", "a rate of zero"),
+            ("1r/5", "did you mean `5s` or `5ms`?"),
+            ("1r/week", "`week` is not a length of time"),
+            ("1r/", "`` is not a length of time"),
+            ("999999999999r/s", "too fine"),
+        ] {
+            let error = text.parse::<Rate>().expect_err(text).to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A rule: a zone applied on a route, with a burst and a delay.
+//!
+//! With `T` the interval of the zone's rate and `debt` what the key owes: a debt above `burst * T` is rejected, one above
+//! `delay * T` waits for the difference, cut to whole milliseconds, and everything else passes.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, nanos::Nanos};
+
+use super::{
+    millis::Millis,
+    rate::Rate,
+    verdict::{Decision, Reason, Verdict},
+    zone::{Intent, Probe, Still, Store, Zone},
+};
+
+/// Whether a rule's verdict counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It is judged and counted, never enforced.
+    DryRun,
+}
+
+/// What a rule adds to its zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// Requests a key may be ahead of its rate.
+    pub burst: u32,
+    /// Of these, how many are not held back; nginx's `nodelay` is `delay == burst`.
+    pub delay: u32,
+    /// The longest wait; a longer one is rejected on arrival.
+    pub max_wait: Option<Millis>,
+    /// Whether it is enforced.
+    pub mode: Mode,
+}
+
+impl RuleSettings {
+    /// `burst` requests, all of the excess held back, enforced.
+    #[must_use]
+    pub fn burst(burst: u32) -> Self {
+        Self { burst, delay: 0, max_wait: None, mode: Mode::Enforce }
+    }
+
+    /// The same, nothing held back.
+    #[must_use]
+    pub fn nodelay(self) -> Self {
+        Self { delay: self.burst, ..self }
+    }
+
+    /// The same, the first `delay` of the excess not held back.
+    #[must_use]
+    pub fn delay(self, delay: u32) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+/// Why a rule cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// The last place of the burst would be centuries away.
+    #[error("a burst of {burst} at {rate} cannot be counted, hint: the whole burst must fit in 100 years")]
+    TooLong {
+        /// The burst asked for.
+        burst: u32,
+        /// The zone's rate.
+        rate: Rate,
+    },
+}
+
+/// The longest debt a rule may hand out.
+const CENTURY_MS: u64 = 100 * 366 * 86_400_000;
+
+/// A rule at work.
+#[derive(Debug)]
+pub struct Rule {
+    zone: Arc<Zone>,
+    settings: RuleSettings,
+    limiter: RateLimiter<Probe, Store, Still, NoOpMiddleware<Nanos>>,
+    /// Debt that passes without waiting, in ticks.
+    unheld_ticks: u64,
+    /// Debt beyond which the rule's burst is full, in ticks.
+    burst_ticks: u64,
+    /// Debt beyond which the wait is longer than `max_wait`, in ticks.
+    longest_debt: u64,
+}
+
+impl Rule {
+    /// Applies `zone` with `settings`.
+    ///
+    /// # Errors
+    /// When the whole burst is more time than can be counted.
+    pub fn new(zone: Arc<Zone>, settings: RuleSettings) -> Result<Self, RuleError> {
+        let rate = zone.settings().rate;
+        let interval = rate.interval_ticks();
+        let countable = rate.ticks_per_ms() * CENTURY_MS;
+        let too_long = || RuleError::TooLong { burst: settings.burst, rate };
+        let burst_ticks =
+            interval.checked_mul(u64::from(settings.burst) + 1).filter(|ticks| *ticks <= countable).ok_or_else(too_long)?
+                - interval;
+        let unheld_ticks = interval * u64::from(settings.delay.min(settings.burst));
+        let longest_debt = settings
+            .max_wait
+            .map_or(u64::MAX, |wait| unheld_ticks.saturating_add(wait.0.saturating_mul(rate.ticks_per_ms())));
+        let places = NonZeroU32::MIN.saturating_add(settings.burst);
+        let quota = Quota::with_period(Duration::from_nanos(interval)).ok_or_else(too_long)?.allow_burst(places);
+        let limiter = RateLimiter::new(quota, Store(Arc::clone(&zone)), Still);
+        Ok(Self { zone, settings, limiter, unheld_ticks, burst_ticks, longest_debt })
+    }
+
+    /// The zone it applies.
+    #[must_use]
+    pub fn zone(&self) -> &Arc<Zone> {
+        &self.zone
+    }
+
+    /// What it adds to its zone.
+    #[must_use]
+    pub fn settings(&self) -> RuleSettings {
+        self.settings
+    }
+
+    /// Decides about one request of the key with this fingerprint. A reject never leaves a trace.
+    #[must_use]
+    pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
+        let probe = Probe { fingerprint, now, intent, longest_debt: self.longest_debt, debt: Default::default() };
+        let admitted = self.limiter.check_key(&probe).is_ok();
+        let debt = probe.debt.get();
+        if admitted { self.admit(debt) } else { self.reject(debt) }
+    }
+
+    fn admit(&self, debt: u64) -> Verdict {
+        let wait = Millis(debt.saturating_sub(self.unheld_ticks) / self.zone.settings().rate.ticks_per_ms());
+        let decision = if wait == Millis::ZERO { Decision::Pass } else { Decision::Delay };
+        Verdict { decision, excess_milli: self.excess_milli(debt), wait, ..Verdict::EXEMPT }
+    }
+
+    fn reject(&self, debt: u64) -> Verdict {
+        let over_burst = debt > self.burst_ticks;
+        let reason = if over_burst { Reason::Burst } else { Reason::MaxWait };
+        let free_at = self.burst_ticks.min(self.longest_debt);
+        let retry = Millis((debt - free_at).div_ceil(self.zone.settings().rate.ticks_per_ms()));
+        Verdict { excess_milli: self.excess_milli(debt), ..Verdict::EXEMPT }.rejected(reason, retry)
+    }
+
+    /// Requests that stand before this one, in thousandths.
+    fn excess_milli(&self, debt: u64) -> u64 {
+        let milli = u128::from(debt) * 1_000 / u128::from(self.zone.settings().rate.interval_ticks());
+        u64::try_from(milli).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,279 @@
+//! The bounded memory of a zone: fingerprint -> theoretical arrival time, in ticks.
+//!
+//! Guarantees: never more than `capacity` keys; a decision that refuses stores nothing; a full table forgets the least debt
+//! among a few random keys and never refuses for lack of room; no operation touches more than one key's stripe, so there is no
+//! pause that grows with the table. A time at or before now carries no information and is the first to be reused.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+
+/// Keys a stripe holds before another stripe is worth having.
+const KEYS_PER_STRIPE: usize = 8_192;
+/// How many random keys compete to be forgotten when a stripe is full.
+const CANDIDATES: usize = 8;
+
+/// How many keys were forgotten to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// Keys that owed nothing any more.
+    pub idle: u64,
+    /// Keys that still owed something: the table was too small for the traffic.
+    pub forced: u64,
+}
+
+/// Times by fingerprint.
+#[derive(Debug)]
+pub struct Table {
+    times: DashMap<u64, AtomicU64, FixedState>,
+    stripes: Box<[Mutex<Stripe>]>,
+    keys_per_stripe: usize,
+    idle: AtomicU64,
+    forced: AtomicU64,
+}
+
+/// The fingerprints one stripe has in the map, in no order: what lets a full table pick candidates at random.
+/// Every key enters and leaves the map under its stripe's lock, so the two always agree.
+#[derive(Debug, Default)]
+struct Stripe {
+    fingerprints: Vec<u64>,
+    dice: u64,
+}
+
+impl Table {
+    /// A table for at most `capacity` keys (at least one), its room set aside at once so that it never stops to grow.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        let stripes = (capacity / KEYS_PER_STRIPE).next_power_of_two().clamp(2, 256);
+        let stripes = if capacity < KEYS_PER_STRIPE { 1 } else { stripes };
+        let keys_per_stripe = capacity / stripes;
+        Self {
+            times: DashMap::with_capacity_and_hasher_and_shard_amount(
+                capacity + capacity / 16,
+                FixedState::default(),
+                stripes.max(16),
+            ),
+            stripes: (0..stripes).map(|_| Mutex::new(Stripe::with_capacity(keys_per_stripe))).collect(),
+            keys_per_stripe,
+            idle: AtomicU64::new(0),
+            forced: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows `judge` the time kept for a key; stores nothing.
+    pub fn look<R>(&self, fingerprint: u64, judge: impl FnOnce(Option<u64>) -> R) -> R {
+        let time = self.times.get(&fingerprint).map(|time| time.load(Ordering::Acquire));
+        judge(time)
+    }
+
+    /// Lets `judge` replace the time kept for a key, atomically: it may run again when another thread was faster.
+    ///
+    /// # Errors
+    /// What `judge` answers; nothing is stored then.
+    pub fn replace<T, E>(
+        &self,
+        fingerprint: u64,
+        now: u64,
+        judge: impl Fn(Option<u64>) -> Result<(T, u64), E>,
+    ) -> Result<T, E> {
+        if let Some(outcome) = self.replace_known(fingerprint, &judge) {
+            return outcome;
+        }
+        let mut stripe = self.stripe(fingerprint);
+        if let Some(outcome) = self.replace_known(fingerprint, &judge) {
+            return outcome;
+        }
+        let (outcome, time) = judge(None)?;
+        self.make_room(&mut stripe, now);
+        stripe.fingerprints.push(fingerprint);
+        self.times.insert(fingerprint, AtomicU64::new(time));
+        Ok(outcome)
+    }
+
+    fn replace_known<T, E>(
+        &self,
+        fingerprint: u64,
+        judge: &impl Fn(Option<u64>) -> Result<(T, u64), E>,
+    ) -> Option<Result<T, E>> {
+        let time = self.times.get(&fingerprint)?;
+        let mut known = time.load(Ordering::Acquire);
+        loop {
+            let (outcome, next) = match judge(Some(known)) {
+                Ok(agreed) => agreed,
+                Err(refusal) => return Some(Err(refusal)),
+            };
+            match time.compare_exchange_weak(known, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(Ok(outcome)),
+                Err(newer) => known = newer,
+            }
+        }
+    }
+
+    /// Takes `ticks` off a key's time, if the key is still kept.
+    pub fn give_back(&self, fingerprint: u64, ticks: u64) {
+        if let Some(time) = self.times.get(&fingerprint) {
+            let mut known = time.load(Ordering::Acquire);
+            while let Err(newer) =
+                time.compare_exchange_weak(known, known.saturating_sub(ticks), Ordering::AcqRel, Ordering::Acquire)
+            {
+                known = newer;
+            }
+        }
+    }
+
+    /// Puts a key back as a snapshot had it, unless it is known already.
+    pub fn restore(&self, fingerprint: u64, now: u64, time: u64) {
+        let keep = |known: Option<u64>| match known {
+            Some(_) => Err(()),
+            None => Ok(((), time)),
+        };
+        if self.replace(fingerprint, now, keep).is_err() {
+            // Known already: what is alive is newer than any snapshot.
+        }
+    }
+
+    /// Visits every key that owes something after `now`, one stripe at a time: no stripe is locked while another is read.
+    pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
+        for stripe in &self.stripes {
+            let fingerprints = lock(stripe).fingerprints.clone();
+            for fingerprint in fingerprints {
+                let debt = self.look(fingerprint, |time| time.and_then(|time| time.checked_sub(now)));
+                if let Some(debt) = debt.filter(|debt| *debt > 0) {
+                    visit(fingerprint, debt);
+                }
+            }
+        }
+    }
+
+    /// How many keys are kept now, idle ones included.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.stripes.iter().map(|stripe| lock(stripe).fingerprints.len()).sum()
+    }
+
+    /// How many keys were forgotten so far.
+    #[must_use]
+    pub fn evictions(&self) -> Evictions {
+        Evictions { idle: self.idle.load(Ordering::Relaxed), forced: self.forced.load(Ordering::Relaxed) }
+    }
+
+    fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, Stripe> {
+        let which = usize::try_from(fingerprint % self.stripes.len() as u64).unwrap_or(0);
+        lock(&self.stripes[which])
+    }
+
+    /// Forgets one key of a full stripe: the one that owes least among a few at random, an idle one at once.
+    fn make_room(&self, stripe: &mut Stripe, now: u64) {
+        if stripe.fingerprints.len() < self.keys_per_stripe {
+            return;
+        }
+        let mut least = (u64::MAX, 0);
+        for _ in 0..CANDIDATES {
+            let index = stripe.random_index();
+            let time = self.look(stripe.fingerprints[index], |time| time.unwrap_or(0));
+            least = least.min((time, index));
+            if time <= now {
+                break;
+            }
+        }
+        let (time, index) = least;
+        self.times.remove(&stripe.fingerprints.swap_remove(index));
+        let counter = if time <= now { &self.idle } else { &self.forced };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Stripe {
+    fn with_capacity(keys: usize) -> Self {
+        Self { fingerprints: Vec::with_capacity(keys), dice: 0x9e37_79b9_7f4a_7c15 }
+    }
+
+    /// An index of a kept fingerprint (xorshift64, Marsaglia 2003; only which key is forgotten hangs on it).
+    fn random_index(&mut self) -> usize {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        let index = self.dice % self.fingerprints.len() as u64;
+        usize::try_from(index).unwrap_or(0)
+    }
+}
+
+/// A panic elsewhere leaves a stripe whole: every step below keeps it consistent, so its lock is taken all the same.
+fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
+    stripe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(table: &Table, fingerprint: u64, now: u64, time: u64) {
+        let stored: Result<(), ()> = table.replace(fingerprint, now, |_| Ok(((), time)));
+        assert_eq!(stored, Ok(()));
+    }
+
+    fn time(table: &Table, fingerprint: u64) -> Option<u64> {
+        table.look(fingerprint, |time| time)
+    }
+
+    #[test]
+    fn a_refusal_stores_nothing() {
+        let table = Table::with_capacity(4);
+        assert_eq!(table.replace(1, 0, |_| Err::<((), u64), _>("no")), Err("no"));
+        assert_eq!((table.keys(), time(&table, 1)), (0, None));
+        store(&table, 1, 0, 50);
+        assert_eq!(table.replace(1, 0, |_| Err::<((), u64), _>("no")), Err("no"));
+        assert_eq!(time(&table, 1), Some(50));
+    }
+
+    #[test]
+    fn a_full_table_reuses_idle_keys_and_says_so() {
+        let table = Table::with_capacity(3);
+        for fingerprint in 1..=3 {
+            store(&table, fingerprint, 0, 10);
+        }
+        store(&table, 4, 10, 20);
+        assert_eq!(table.keys(), 3);
+        assert_eq!(table.evictions(), Evictions { idle: 1, forced: 0 });
+    }
+
+    #[test]
+    fn a_flood_of_new_keys_does_not_free_a_busy_one() {
+        let table = Table::with_capacity(1_000);
+        store(&table, 7, 0, 1_000_000);
+        for fingerprint in 1_000..101_000 {
+            store(&table, fingerprint, 0, 10);
+        }
+        assert_eq!(time(&table, 7), Some(1_000_000));
+        assert_eq!(table.keys(), 1_000);
+        assert_eq!(table.evictions(), Evictions { idle: 0, forced: 99_001 });
+    }
+
+    #[test]
+    fn what_is_given_back_is_free_again() {
+        let table = Table::with_capacity(4);
+        store(&table, 1, 0, 300);
+        table.give_back(1, 100);
+        assert_eq!(time(&table, 1), Some(200));
+        table.give_back(2, 100);
+        assert_eq!(time(&table, 2), None);
+    }
+
+    #[test]
+    fn debts_are_what_lies_after_now_and_can_be_restored() {
+        let table = Table::with_capacity(4);
+        store(&table, 1, 0, 300);
+        store(&table, 2, 0, 100);
+        let mut seen = Vec::new();
+        table.debts(100, |fingerprint, debt| seen.push((fingerprint, debt)));
+        assert_eq!(seen, [(1, 200)]);
+        table.restore(1, 0, 900);
+        table.restore(3, 0, 900);
+        assert_eq!((time(&table, 1), time(&table, 3)), (Some(300), Some(900)));
+    }
+}

@@ -1,0 +1,193 @@
+//! A zone: what is counted, at which rate, and the memory of it. Shared by every worker and every rule that names it.
+//!
+//! The arithmetic is governor's (GCRA, ITU-T I.371); the memory is ours, handed to governor as its `StateStore`. governor is
+//! given time measured from the decision's own "now": its clock stands still at zero, and the value it sees for a key is that
+//! key's debt. So a decision is a pure function of (state, now, request) and no clock is read here.
+
+use std::{
+    cell::Cell,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use governor::{clock::Clock, nanos::Nanos, state::StateStore};
+use ipnet::IpNet;
+
+use super::{
+    key::{Key, Missing, Seed, Subject},
+    millis::Millis,
+    rate::Rate,
+    table::{Evictions, Table},
+};
+
+/// What a zone is made of.
+#[derive(Clone, Debug)]
+pub struct ZoneSettings {
+    /// Its name in the configuration, in logs and in metrics.
+    pub name: Arc<str>,
+    /// What it counts by.
+    pub key: Key,
+    /// How fast a key's debt is worked off.
+    pub rate: Rate,
+    /// How many keys are kept.
+    pub capacity: usize,
+    /// Clients it does not count.
+    pub exempt: Vec<IpNet>,
+}
+
+/// A zone at work.
+#[derive(Debug)]
+pub struct Zone {
+    settings: ZoneSettings,
+    seed: Seed,
+    table: Table,
+}
+
+/// How a request stands towards a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is counted under this fingerprint.
+    Counted(u64),
+    /// It is not counted here.
+    Exempt,
+    /// It lacks a part of the key and is to be rejected.
+    Missing,
+}
+
+impl Zone {
+    /// An empty zone with a random seed.
+    #[must_use]
+    pub fn new(settings: ZoneSettings) -> Self {
+        Self::with_seed(settings, Seed::random())
+    }
+
+    /// An empty zone with a known seed: for snapshots and for tests that must repeat.
+    #[must_use]
+    pub fn with_seed(settings: ZoneSettings, seed: Seed) -> Self {
+        Self { table: Table::with_capacity(settings.capacity), settings, seed }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &ZoneSettings {
+        &self.settings
+    }
+
+    /// The secret of its fingerprints.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// How a request stands towards this zone.
+    #[must_use]
+    pub fn standing(&self, subject: &Subject<'_>) -> Standing {
+        let client = subject.client.to_canonical();
+        if self.settings.exempt.iter().any(|net| net.contains(&client)) {
+            return Standing::Exempt;
+        }
+        match self.settings.key.fingerprint(self.seed, subject) {
+            Ok(fingerprint) => Standing::Counted(fingerprint),
+            Err(Missing::Reject) => Standing::Missing,
+            Err(Missing::Exempt | Missing::Share) => Standing::Exempt,
+        }
+    }
+
+    /// Gives one request's share back: legal only while that request has not been released.
+    pub fn give_back(&self, fingerprint: u64) {
+        self.table.give_back(fingerprint, self.settings.rate.interval_ticks());
+    }
+
+    /// The debt of a key in ticks at `now`.
+    #[must_use]
+    pub fn debt_ticks(&self, fingerprint: u64, now: Millis) -> u64 {
+        let now = self.ticks(now);
+        self.table.look(fingerprint, |time| time.map_or(0, |time| time.saturating_sub(now)))
+    }
+
+    /// How many keys are kept.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.table.keys()
+    }
+
+    /// How many keys were forgotten to make room.
+    #[must_use]
+    pub fn evictions(&self) -> Evictions {
+        self.table.evictions()
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// `now` in this zone's ticks.
+    pub(super) fn ticks(&self, now: Millis) -> u64 {
+        now.0.saturating_mul(self.settings.rate.ticks_per_ms())
+    }
+}
+
+/// Whether a decision may leave a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Only see what would be decided.
+    Look,
+    /// Decide, and account for it.
+    Charge,
+}
+
+/// The key governor carries to [`Store`]: which bucket, when, and how; it brings the debt back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub fingerprint: u64,
+    pub now: Millis,
+    pub intent: Intent,
+    /// A debt above this many ticks is refused whatever the burst: a `max_wait`.
+    pub longest_debt: u64,
+    /// The debt that was found, in ticks.
+    pub debt: Cell<u64>,
+}
+
+impl Hash for Probe {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
+    }
+}
+
+/// governor's view of a zone.
+#[derive(Clone, Debug)]
+pub(super) struct Store(pub Arc<Zone>);
+
+impl StateStore for Store {
+    type Key = Probe;
+
+    fn measure_and_replace<T, F, E>(&self, probe: &Probe, judge: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let now = self.0.ticks(probe.now);
+        let measure = |time: Option<u64>| {
+            let debt = time.map_or(0, |time| time.saturating_sub(now));
+            probe.debt.set(debt);
+            // A debt no burst allows is how governor is told of a wait that is too long.
+            let shown = if debt > probe.longest_debt { u64::MAX } else { debt };
+            judge(Some(Nanos::new(shown))).map(|(outcome, next)| (outcome, now.saturating_add(next.as_u64())))
+        };
+        match probe.intent {
+            Intent::Look => self.0.table().look(probe.fingerprint, measure).map(|(outcome, _)| outcome),
+            Intent::Charge => self.0.table().replace(probe.fingerprint, now, measure),
+        }
+    }
+}
+
+/// The clock governor is given: every decision happens at its zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Still;
+
+impl Clock for Still {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(0)
+    }
+}
