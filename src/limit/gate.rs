@@ -55,31 +55,25 @@ impl Gate {
 
     /// Decides about one request and accounts for it.
     pub fn decide(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
-        let mut standings = [Standing::Exempt; MAX_RULES];
-        for (standing, rule) in standings.iter_mut().zip(&self.rules) {
-            *standing = rule.zone().standing(subject);
+        let standings = self.standings(subject);
+        if self.rules.len() > 1 {
+            let looked = self.run(&standings, now, Intent::Look);
+            if looked.verdict.decision == Decision::Reject {
+                return looked;
+            }
         }
-        let mut looked = self.run(&standings, now, Intent::Look);
-        if looked.verdict.decision == Decision::Reject {
-            return looked;
-        }
-        let charged = self.run(&standings, now, Intent::Charge);
+        let mut charged = self.run(&standings, now, Intent::Charge);
         if charged.verdict.decision == Decision::Reject {
-            // Another thread took the last place between the look and the charge.
+            // Another thread took the last place of a rule since the look: what the rules before it took goes back.
             self.give_back(&charged.charges);
-            looked.verdict = charged.verdict;
-            return looked;
+            charged.charges = Charges::default();
         }
         charged
     }
 
     /// Decides as [`Gate::decide`] would, and leaves no trace.
     pub fn look(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
-        let mut standings = [Standing::Exempt; MAX_RULES];
-        for (standing, rule) in standings.iter_mut().zip(&self.rules) {
-            *standing = rule.zone().standing(subject);
-        }
-        self.run(&standings, now, Intent::Look)
+        self.run(&self.standings(subject), now, Intent::Look)
     }
 
     /// Undoes the charges of a request that left before it was released.
@@ -89,6 +83,14 @@ impl Gate {
                 rule.zone().give_back(*fingerprint);
             }
         }
+    }
+
+    fn standings(&self, subject: &Subject<'_>) -> [Standing; MAX_RULES] {
+        let mut standings = [Standing::Exempt; MAX_RULES];
+        for (standing, rule) in standings.iter_mut().zip(&self.rules) {
+            *standing = rule.zone().standing(subject);
+        }
+        standings
     }
 
     /// Asks every rule in order and stops at the first enforced reject.

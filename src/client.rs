@@ -1,0 +1,124 @@
+//! Whom a request is for: the socket's peer, or what a trusted proxy says.
+//!
+//! Guarantee: a field is only believed when the peer is in `trusted_proxies`, and is then walked from the right to the first
+//! address that is not trusted. What a client writes into the field itself is never reached.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Which field trusted proxies write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// `X-Forwarded-For`: a comma-separated list of addresses.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239): its `for` parameters.
+    Forwarded,
+}
+
+/// Who is believed, and which field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Networks whose peers are proxies of ours. Empty: nobody is believed.
+    pub proxies: Vec<IpNet>,
+    /// The field they write.
+    pub header: Forwarding,
+}
+
+impl Trust {
+    /// Whether this address is a proxy of ours.
+    #[must_use]
+    pub fn believes(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// The client of a request that came from `peer`.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        if !self.believes(client) {
+            return client;
+        }
+        let name = match self.header {
+            Forwarding::XForwardedFor => "x-forwarded-for",
+            Forwarding::Forwarded => "forwarded",
+        };
+        for line in headers.get_all(name).iter().rev() {
+            for hop in line.to_str().unwrap_or("").rsplit(',') {
+                let address = match self.header {
+                    Forwarding::XForwardedFor => address(hop),
+                    Forwarding::Forwarded => forwarded_for(hop),
+                };
+                let Some(address) = address else { return client };
+                client = address;
+                if !self.believes(client) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+/// An address as proxies write it: bare, in brackets, with or without a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    parsed.map(|address: IpAddr| address.to_canonical())
+}
+
+/// The `for` parameter of one element of a `Forwarded` field.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let mut nodes = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| value.trim());
+    let node = nodes.next()?;
+    address(node.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &str, header: Forwarding, peer: &str, lines: &[&str]) -> String {
+        let proxies = trusted.split_whitespace().map(|net| net.parse().expect("a net")).collect();
+        let name = if header == Forwarding::Forwarded { "forwarded" } else { "x-forwarded-for" };
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(name, line.parse().expect("a value"));
+        }
+        Trust { proxies, header }.client(peer.parse().expect("a peer"), &headers).to_string()
+    }
+
+    #[test]
+    fn nobody_is_believed_unless_told() {
+        assert_eq!(client("", Forwarding::XForwardedFor, "192.0.2.1", &["10.0.0.1"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.0/8", Forwarding::XForwardedFor, "192.0.2.1", &["1.2.3.4"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn the_first_untrusted_hop_from_the_right_is_the_client() {
+        let x = Forwarding::XForwardedFor;
+        let of = |lines: &[&str]| client("10.0.0.0/8 ::1/128", x, "10.0.0.9", lines);
+        assert_eq!(of(&["1.1.1.1, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(of(&["1.1.1.1, 192.0.2.7, 10.1.1.1"]), "192.0.2.7");
+        assert_eq!(of(&["1.1.1.1", "192.0.2.7, 10.1.1.1"]), "192.0.2.7");
+        assert_eq!(of(&["192.0.2.7:4711"]), "192.0.2.7");
+        assert_eq!(of(&["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(of(&["::ffff:192.0.2.7"]), "192.0.2.7");
+        assert_eq!(of(&["10.2.2.2"]), "10.2.2.2");
+        assert_eq!(of(&[]), "10.0.0.9");
+        assert_eq!(of(&["192.0.2.7, nonsense, 10.3.3.3"]), "10.3.3.3");
+    }
+
+    #[test]
+    fn forwarded_is_read_by_its_for_parameter() {
+        let of = |line| client("10.0.0.0/8", Forwarding::Forwarded, "10.0.0.9", &[line]);
+        assert_eq!(of("for=192.0.2.60;proto=http;by=203.0.113.43"), "192.0.2.60");
+        assert_eq!(of("for=1.1.1.1, For=\"[2001:db8:cafe::17]:4711\""), "2001:db8:cafe::17");
+        assert_eq!(of("for=_hidden"), "10.0.0.9");
+    }
+}

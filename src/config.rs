@@ -1,0 +1,59 @@
+//! The configuration as used: every name resolved, every value parsed, every default filled in.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::{
+    client::Trust,
+    limit::{RuleSettings, ZoneSettings},
+    observe::settings::AccessLogSettings,
+    rescue::RejectSettings,
+    route::Pattern,
+    server::settings::{ClientTimeouts, HeaderLimits},
+    upstream::settings::UpstreamSettings,
+};
+
+/// Everything `weir run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listeners: Vec<SocketAddr>,
+    /// Who is believed about the client's address.
+    pub client_ip: Trust,
+    /// What is counted.
+    pub zones: Vec<ZoneSettings>,
+    /// Where requests go.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Which requests go where.
+    pub routes: Vec<RouteConfig>,
+    /// How many requests may be parked over all zones.
+    pub queue_max: usize,
+    /// How long clients may take.
+    pub timeouts: ClientTimeouts,
+    /// How large a request head may be.
+    pub header_limits: HeaderLimits,
+    /// The access log.
+    pub access_log: AccessLogSettings,
+    /// Diagnostics: a `tracing` filter such as `info`.
+    pub log_level: String,
+    /// How many workers to run.
+    pub workers: usize,
+    /// How long a stop may take.
+    pub drain: Duration,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Its name in logs and keys: the pattern as written.
+    pub name: Arc<str>,
+    /// Which requests it takes.
+    pub pattern: Pattern,
+    /// Which of [`Config::upstreams`] it forwards to.
+    pub upstream: usize,
+    /// Its rules, in order: which of [`Config::zones`], and how.
+    pub limits: Vec<(usize, RuleSettings)>,
+    /// How it rejects.
+    pub reject: RejectSettings,
+    /// The largest request body, in bytes; `None` for no limit.
+    pub max_body: Option<u64>,
+}

@@ -1,0 +1,212 @@
+//! Which route a request takes: the most specific host, then the longest path, among those whose methods agree.
+//!
+//! Guarantee: matching reads the very bytes that are forwarded. Nothing is decoded, folded or cleaned, and a prefix only matches
+//! on segment boundaries: `/api` takes `/api` and `/api/x`, never `/apiary`.
+
+use http::Method;
+
+/// The hosts a route serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// Every host.
+    Any,
+    /// `*.example.com`, kept as `.example.com`: any host below it.
+    Below(String),
+    /// One host, lower case, without a port.
+    Exact(String),
+}
+
+/// The paths a route serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    /// This path and everything below it.
+    Prefix(String),
+    /// This path only.
+    Exact(String),
+}
+
+/// Which requests a route takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// Its hosts.
+    pub host: HostPattern,
+    /// Its paths.
+    pub path: PathPattern,
+    /// Its methods; empty means every method.
+    pub methods: Vec<Method>,
+}
+
+impl HostPattern {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+            Self::Exact(name) => host == name,
+        }
+    }
+
+    /// An exact host before a wildcard, a longer wildcard before a shorter one, any host last.
+    fn weight(&self) -> (u8, usize) {
+        match self {
+            Self::Any => (0, 0),
+            Self::Below(suffix) => (1, suffix.len()),
+            Self::Exact(_) => (2, 0),
+        }
+    }
+}
+
+impl PathPattern {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),
+        }
+    }
+
+    /// A longer path before a shorter one, and of the same text the exact one first.
+    fn weight(&self) -> (usize, u8) {
+        match self {
+            Self::Prefix(prefix) => (prefix.len(), 0),
+            Self::Exact(exact) => (exact.len(), 1),
+        }
+    }
+}
+
+impl Pattern {
+    fn takes(&self, method: &Method) -> bool {
+        self.methods.is_empty() || self.methods.contains(method)
+    }
+
+    /// Whether every request `other` takes is taken by this pattern too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let host = match (&self.host, &other.host) {
+            (HostPattern::Any, _) => true,
+            (HostPattern::Below(wide), HostPattern::Below(narrow)) => narrow.ends_with(wide.as_str()),
+            (wide, HostPattern::Exact(narrow)) => wide.matches(narrow),
+            _ => false,
+        };
+        let path = match (&self.path, &other.path) {
+            (wide @ PathPattern::Prefix(_), PathPattern::Prefix(narrow) | PathPattern::Exact(narrow)) => {
+                wide.matches(narrow)
+            }
+            (PathPattern::Exact(one), PathPattern::Exact(other)) => one == other,
+            (PathPattern::Exact(_), PathPattern::Prefix(_)) => false,
+        };
+        let methods = self.methods.is_empty()
+            || (!other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method)));
+        host && path && methods
+    }
+}
+
+/// Why no route was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// No route serves that host and path.
+    NotFound,
+    /// A route does, but not with that method.
+    MethodNotAllowed,
+}
+
+/// Routes in the order they are tried.
+#[derive(Debug)]
+pub struct Table<T> {
+    entries: Vec<(Pattern, T)>,
+}
+
+impl<T> Table<T> {
+    /// Orders the routes; of two with equal weight the one given first stays first.
+    #[must_use]
+    pub fn new(mut entries: Vec<(Pattern, T)>) -> Self {
+        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse((pattern.host.weight(), pattern.path.weight())));
+        Self { entries }
+    }
+
+    /// The route for a request: `host` lower case without port, `path` as received.
+    ///
+    /// # Errors
+    /// Whether it was the method that did not agree.
+    pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<&T, NoRoute> {
+        let mut nearest = NoRoute::NotFound;
+        for (pattern, route) in &self.entries {
+            if pattern.host.matches(host) && pattern.path.matches(path) {
+                if pattern.takes(method) {
+                    return Ok(route);
+                }
+                nearest = NoRoute::MethodNotAllowed;
+            }
+        }
+        Err(nearest)
+    }
+
+    /// All routes in the order they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|(_, route)| route)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(host: &str, path: &str, methods: &[Method]) -> Pattern {
+        let host = match host {
+            "" => HostPattern::Any,
+            host if host.starts_with("*.") => HostPattern::Below(host[1..].to_owned()),
+            host => HostPattern::Exact(host.to_owned()),
+        };
+        let path = match path.strip_prefix('=') {
+            Some(exact) => PathPattern::Exact(exact.to_owned()),
+            None => PathPattern::Prefix(path.to_owned()),
+        };
+        Pattern { host, path, methods: methods.to_vec() }
+    }
+
+    fn table() -> Table<&'static str> {
+        Table::new(vec![
+            (pattern("", "/", &[]), "all"),
+            (pattern("", "/api", &[]), "api"),
+            (pattern("", "=/api", &[]), "api itself"),
+            (pattern("", "/api/v1/login", &[Method::POST]), "login"),
+            (pattern("a.test", "/", &[]), "host"),
+            (pattern("*.test", "/", &[]), "below test"),
+            (pattern("*.b.test", "/only", &[Method::PUT]), "below b"),
+        ])
+    }
+
+    #[test]
+    fn the_most_specific_host_then_the_longest_path_wins() {
+        let table = table();
+        for (host, path, expected) in [
+            ("x", "/", "all"),
+            ("x", "/apiary", "all"),
+            ("x", "/api", "api itself"),
+            ("x", "/api/", "api"),
+            ("x", "/api/v1/login/x", "api"),
+            ("a.test", "/api", "host"),
+            ("z.a.test", "/", "below test"),
+            ("test", "/", "all"),
+        ] {
+            assert_eq!(table.find(host, path, &Method::GET), Ok(&expected), "{host}{path}");
+        }
+        assert_eq!(table.find("x", "/api/v1/login", &Method::POST), Ok(&"login"));
+        assert_eq!(table.find("x.b.test", "/only", &Method::GET), Ok(&"below test"));
+    }
+
+    #[test]
+    fn a_path_without_route_is_told_from_a_method_without_route() {
+        let table = Table::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
+        assert_eq!(table.find("x", "/a", &Method::POST), Err(NoRoute::MethodNotAllowed));
+        assert_eq!(table.find("x", "/b", &Method::GET), Err(NoRoute::NotFound));
+    }
+
+    #[test]
+    fn a_pattern_that_covers_another_is_found() {
+        assert!(pattern("", "/", &[]).covers(&pattern("a.test", "/x", &[Method::GET])));
+        assert!(pattern("*.test", "/", &[]).covers(&pattern("a.test", "=/x", &[])));
+        assert!(!pattern("", "/x", &[]).covers(&pattern("", "/", &[])));
+        assert!(!pattern("", "/", &[Method::GET]).covers(&pattern("", "/", &[])));
+    }
+}

@@ -1,0 +1,3 @@
+//! The client side: listeners, connections and their limits.
+
+pub mod settings;

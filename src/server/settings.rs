@@ -1,0 +1,25 @@
+//! What is granted to clients, as used.
+
+use std::time::Duration;
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// For a whole request head, from its first byte or from the accept.
+    pub header: Duration,
+    /// Between two pieces of a request body.
+    pub body: Duration,
+    /// Between two requests.
+    pub keepalive: Duration,
+    /// Between two pieces of an answer it takes.
+    pub write: Duration,
+}
+
+/// How large a request head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderLimits {
+    /// Bytes of the head.
+    pub size: usize,
+    /// Number of field lines.
+    pub count: usize,
+}

@@ -1,0 +1,41 @@
+//! What an upstream is made of, as used.
+
+use std::{sync::Arc, time::Duration};
+
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// A host name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bracket = self.host.contains(':');
+        let (open, close) = if bracket { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+/// A named group of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Its name in the configuration and in logs.
+    pub name: Arc<str>,
+    /// Its addresses, taken in turn.
+    pub endpoints: Vec<Endpoint>,
+    /// How long it may take to open a connection.
+    pub connect_timeout: Duration,
+    /// How long it may take from the end of the request to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// The longest silence within an answer.
+    pub idle_timeout: Duration,
+    /// Idle connections kept per worker.
+    pub keepalive_max_idle: usize,
+    /// How long an idle connection is kept.
+    pub keepalive_idle: Duration,
+    /// How often a request is tried at most, the first try included.
+    pub attempts: u32,
+}
