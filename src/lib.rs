@@ -1,10 +1,23 @@
 //! weir: a reverse proxy with a rate limiter built in.
+//!
+//! The decision engine stands alone in [`limit`]; everything else is the proxy around it.
 
+pub mod app;
 pub mod client;
+pub mod clock;
 pub mod config;
+pub mod error;
+pub mod header;
 pub mod limit;
+pub mod message;
 pub mod observe;
+pub mod park;
+pub mod proxy;
+pub mod record;
+pub mod request_id;
 pub mod rescue;
 pub mod route;
 pub mod server;
+pub mod stream;
 pub mod upstream;
+pub mod worker;

@@ -7,6 +7,7 @@
 pub mod gate;
 pub mod key;
 pub mod millis;
+pub mod queue;
 pub mod rate;
 pub mod rule;
 pub mod table;
@@ -16,6 +17,7 @@ pub mod zone;
 pub use gate::{Charges, Gate, Judgement, MAX_RULES};
 pub use key::{Key, Missing, Part, Seed, Subject};
 pub use millis::Millis;
+pub use queue::{Place, Queue};
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
 pub use verdict::{Decision, Reason, Verdict};

@@ -1,4 +1,25 @@
-//! From an error or a reject to an answer.
+//! From an error or a reject to an answer: the only place that writes answers of weir's own.
+//!
+//! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole seconds rounded up, at least one;
+//! the milliseconds in the body); every answer names its cause in RFC 9209's words; none of them may be cached.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+
+use crate::{
+    error::Error,
+    limit::{Rule, Verdict},
+};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The status that closes the connection instead of answering.
+pub const CLOSE: u16 = 444;
 
 /// What a rejected client is told besides the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,4 +49,238 @@ pub struct RejectSettings {
     pub ratelimit: bool,
     /// The body.
     pub body: RejectBody,
+}
+
+/// The answer to a request that failed.
+#[must_use]
+pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+    let mut headers = HeaderMap::with_capacity(8);
+    insert(&mut headers, PROXY_STATUS, &format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail()));
+    if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    let story = Story { status: error.kind().status(), detail: error.detail(), zone: None, retry_ms: None };
+    story.answer(headers, RejectBody::Auto, accept)
+}
+
+/// The answer to a request that a rule rejected; nothing when the connection is to be closed instead.
+#[must_use]
+pub fn reject(
+    settings: &RejectSettings,
+    verdict: &Verdict,
+    rule: Option<&Rule>,
+    accept: Option<&HeaderValue>,
+) -> Option<Response<Full<Bytes>>> {
+    if settings.status == CLOSE {
+        return None;
+    }
+    let zone = rule.map(|rule| &*rule.zone().settings().name);
+    let seconds = verdict.retry.seconds_up().max(1);
+    let mut headers = HeaderMap::with_capacity(8);
+    if settings.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if settings.proxy_status {
+        let zone = zone.unwrap_or("none");
+        insert(&mut headers, PROXY_STATUS, &format!("weir; error=http_request_denied; details=\"zone {zone}\""));
+    }
+    if let Some(rule) = rule.filter(|_| settings.ratelimit) {
+        let (name, places) = (&rule.zone().settings().name, u64::from(rule.settings().burst) + 1);
+        insert(&mut headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)));
+        insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
+    }
+    let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let story = Story { status, detail: "too many requests: come again later", zone, retry_ms: Some(verdict.retry.0) };
+    Some(story.answer(headers, settings.body, accept))
+}
+
+/// How long the whole burst takes to be free again, in seconds, rounded up.
+fn window_seconds(rule: &Rule, places: u64) -> u64 {
+    let rate = rule.zone().settings().rate;
+    (rate.interval_ticks().saturating_mul(places)).div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
+}
+
+/// What the body of an answer tells.
+struct Story<'a> {
+    status: StatusCode,
+    detail: &'a str,
+    zone: Option<&'a str>,
+    retry_ms: Option<u64>,
+}
+
+impl Story<'_> {
+    fn answer(&self, mut headers: HeaderMap, body: RejectBody, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+        let body = if body == RejectBody::Auto { preferred(accept) } else { body };
+        let (media, text) = match body {
+            RejectBody::Html => ("text/html; charset=utf-8", self.html()),
+            RejectBody::Text => ("text/plain; charset=utf-8", self.text()),
+            RejectBody::None => ("", String::new()),
+            RejectBody::Auto | RejectBody::Problem => ("application/problem+json", self.problem()),
+        };
+        if !media.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    fn problem(&self) -> String {
+        let mut problem = serde_json::json!({
+            "type": "about:blank",
+            "title": self.title(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Some(zone) = self.zone {
+            problem["zone"] = zone.into();
+        }
+        if let Some(retry_ms) = self.retry_ms {
+            problem["retry_after_ms"] = retry_ms.into();
+        }
+        problem.to_string()
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} {}: {}", self.status.as_u16(), self.title(), self.detail);
+        if let Some(retry_ms) = self.retry_ms {
+            text.push_str(&format!(" (in {retry_ms} ms)"));
+        }
+        text.push('\n');
+        text
+    }
+
+    fn html(&self) -> String {
+        let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
+        let mut page =
+            format!("<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} {title}</h1>");
+        let again = self.retry_ms.map(|retry_ms| format!(" Free again in {retry_ms} ms.")).unwrap_or_default();
+        if write!(page, "<p>{detail}.{again}</p>").is_err() {
+            tracing::error!("a page could not be written to memory");
+        }
+        page
+    }
+}
+
+/// The form `Accept` prefers: its first type of the greatest weight that weir can write (RFC 9110, section 12.5.1).
+fn preferred(accept: Option<&HeaderValue>) -> RejectBody {
+    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return RejectBody::Problem };
+    let mut best = (0, RejectBody::Problem);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let form = match parts.next().unwrap_or("") {
+            "text/html" | "application/xhtml+xml" => RejectBody::Html,
+            "text/plain" | "text/*" => RejectBody::Text,
+            "application/json" | "application/problem+json" | "application/*" | "*/*" => RejectBody::Problem,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths);
+        if weight > best.0 {
+            best = (weight, form);
+        }
+    }
+    best.1
+}
+
+/// A weight of `Accept` in thousandths; what is not a weight counts as none.
+fn thousandths(weight: &str) -> u32 {
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = format!("{whole}{fraction:0<3}");
+    digits.parse().ok().filter(|weight| *weight <= 1_000).unwrap_or(0)
+}
+
+/// Sets a field to a text of our own, which is always a field value; if it were not, the field is left out.
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    match HeaderValue::from_str(text) {
+        Ok(value) => {
+            headers.insert(name, value);
+        }
+        Err(error) => tracing::error!(%error, %name, "a field of an answer cannot be written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::{
+        error::Kind,
+        limit::{Key, Millis, Part, Reason, RuleSettings, Zone, ZoneSettings},
+    };
+
+    fn rule() -> Rule {
+        let settings = ZoneSettings {
+            name: "per_ip".into(),
+            key: Key::of(vec![Part::ClientIp]),
+            rate: "10r/s".parse().expect("a rate"),
+            capacity: 1,
+            exempt: Vec::new(),
+        };
+        Rule::new(Arc::new(Zone::new(settings)), RuleSettings::burst(20)).expect("a rule")
+    }
+
+    const ALL: RejectSettings =
+        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: true, body: RejectBody::Auto };
+
+    async fn rejected(accept: &str) -> (HeaderMap, String) {
+        let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
+        let accept = HeaderValue::from_str(accept).expect("a value");
+        let response = reject(&ALL, &verdict, Some(&rule()), Some(&accept)).expect("an answer");
+        assert_eq!(response.status(), 503);
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        (head.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn a_rejected_client_learns_when_to_come_again() {
+        let (headers, body) = rejected("*/*").await;
+        assert_eq!(headers["retry-after"], "2");
+        assert_eq!(headers["proxy-status"], "weir; error=http_request_denied; details=\"zone per_ip\"");
+        assert_eq!(headers["ratelimit-policy"], "\"per_ip\";q=21;w=3");
+        assert_eq!(headers["ratelimit"], "\"per_ip\";r=0;t=2");
+        assert_eq!(headers["cache-control"], "no-store");
+        let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((&problem["zone"], &problem["retry_after_ms"]), (&"per_ip".into(), &1_001.into()));
+    }
+
+    #[tokio::test]
+    async fn the_body_is_what_accept_prefers() {
+        for (accept, media) in [
+            ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+            ("text/html;q=0.5, application/json", "application/problem+json"),
+            ("text/plain", "text/plain; charset=utf-8"),
+            ("image/png", "application/problem+json"),
+            ("text/html;q=0, text/plain;q=0.001", "text/plain; charset=utf-8"),
+        ] {
+            assert_eq!(rejected(accept).await.0["content-type"], media, "{accept}");
+        }
+        assert_eq!(
+            rejected("text/plain").await.1,
+            "503 Service Unavailable: too many requests: come again later (in 1001 ms)\n"
+        );
+    }
+
+    #[test]
+    fn status_444_is_no_answer() {
+        let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
+        assert!(reject(&RejectSettings { status: 444, ..ALL }, &verdict, None, None).is_none());
+    }
+
+    #[test]
+    fn a_failure_names_its_kind() {
+        let response = failure(&Error::new(Kind::ConnectionRefused, "the endpoint refused the connection"), None);
+        assert_eq!(response.status(), 502);
+        let expected = "weir; error=connection_refused; details=\"the endpoint refused the connection\"";
+        assert_eq!(response.headers()["proxy-status"], expected);
+    }
 }

@@ -1,3 +1,9 @@
 //! The client side: listeners, connections and their limits.
 
+pub mod body;
+pub mod conn;
+pub mod drain;
+pub mod listener;
 pub mod settings;
+pub mod watchdog;
+pub mod wire;

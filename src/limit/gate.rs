@@ -30,6 +30,8 @@ pub struct Judgement {
     pub dry_run: Option<Verdict>,
     /// What each rule decided by itself; `None` where a rule was not reached.
     pub decisions: [Option<Decision>; MAX_RULES],
+    /// The fingerprint the deciding rule counts the request under; 0 when none does.
+    pub key: u64,
     /// What was accounted for: give it back if the request leaves before it is released.
     pub charges: Charges,
 }
@@ -109,7 +111,11 @@ impl Gate {
             {
                 judgement.charges.0[index] = Some(fingerprint);
             }
-            judgement.add(verdict, rule.settings().mode);
+            if judgement.add(verdict, rule.settings().mode)
+                && let Standing::Counted(fingerprint) = *standing
+            {
+                judgement.key = fingerprint;
+            }
             if judgement.verdict.decision == Decision::Reject {
                 break;
             }
@@ -119,17 +125,23 @@ impl Gate {
 }
 
 impl Judgement {
-    const EMPTY: Self =
-        Self { verdict: Verdict::EXEMPT, dry_run: None, decisions: [None; MAX_RULES], charges: Charges([None; MAX_RULES]) };
+    const EMPTY: Self = Self {
+        verdict: Verdict::EXEMPT,
+        dry_run: None,
+        decisions: [None; MAX_RULES],
+        key: 0,
+        charges: Charges([None; MAX_RULES]),
+    };
 
     /// Takes one rule's verdict in: a reject ends it, the longest wait leads, any rule that counted leads over none.
-    fn add(&mut self, verdict: Verdict, mode: Mode) {
+    /// Says whether this rule leads now.
+    fn add(&mut self, verdict: Verdict, mode: Mode) -> bool {
         let noteworthy = matches!(verdict.decision, Decision::Delay | Decision::Reject);
         if mode == Mode::DryRun {
             if noteworthy && self.dry_run.is_none() {
                 self.dry_run = Some(verdict);
             }
-            return;
+            return false;
         }
         let leads = match verdict.decision {
             Decision::Reject => true,
@@ -141,5 +153,6 @@ impl Judgement {
         if leads {
             self.verdict = verdict;
         }
+        leads
     }
 }

@@ -1,0 +1,200 @@
+//! What went wrong with a request: whose fault, in RFC 9209's word, and the cause.
+//!
+//! Guarantee: one table maps a kind to its status, and the kind's word is the same in the log, in `Proxy-Status` and in metrics.
+
+use std::{error::Error as StdError, fmt};
+
+use http::StatusCode;
+
+/// Who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The client.
+    Client,
+    /// weir, or its configuration.
+    Proxy,
+    /// The upstream.
+    Upstream,
+}
+
+impl Side {
+    /// The word used in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Proxy => "proxy",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// What went wrong. The words are the proxy error types of RFC 9209, section 2.3, where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The endpoint's name did not resolve.
+    DnsError,
+    /// No route takes the request.
+    NoRoute,
+    /// A route takes it, but not with that method.
+    MethodNotAllowed,
+    /// The endpoint refused the connection.
+    ConnectionRefused,
+    /// The endpoint cannot be reached.
+    DestinationIpUnroutable,
+    /// Opening the connection took too long.
+    ConnectionTimeout,
+    /// The endpoint closed the connection before an answer, or in the middle of one.
+    ConnectionTerminated,
+    /// The endpoint was silent for too long.
+    ConnectionReadTimeout,
+    /// The endpoint's answer was cut short.
+    HttpResponseIncomplete,
+    /// The endpoint's answer is not HTTP, or not an answer to what was asked.
+    HttpProtocolError,
+    /// The request is malformed.
+    HttpRequestError,
+    /// The request's target is too long.
+    TargetTooLong,
+    /// The request's fields are too large or too many.
+    HeadersTooLarge,
+    /// The request's body is larger than the route allows.
+    BodyTooLarge,
+    /// The client was too slow.
+    RequestTimeout,
+    /// The client left before its answer was complete.
+    ClientGone,
+    /// Rejected by a rule.
+    HttpRequestDenied,
+    /// The process is stopping.
+    ShuttingDown,
+    /// A fault of weir's own.
+    ProxyInternalError,
+}
+
+impl Kind {
+    /// The word used in logs, in metrics and in `Proxy-Status`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DnsError => "dns_error",
+            Self::NoRoute => "destination_not_found",
+            Self::ConnectionRefused => "connection_refused",
+            Self::DestinationIpUnroutable => "destination_ip_unroutable",
+            Self::ConnectionTimeout => "connection_timeout",
+            Self::ConnectionTerminated => "connection_terminated",
+            Self::ConnectionReadTimeout => "connection_read_timeout",
+            Self::HttpResponseIncomplete => "http_response_incomplete",
+            Self::HttpProtocolError => "http_protocol_error",
+            Self::HttpRequestError
+            | Self::MethodNotAllowed
+            | Self::TargetTooLong
+            | Self::HeadersTooLarge
+            | Self::BodyTooLarge => "http_request_error",
+            Self::RequestTimeout => "request_timeout",
+            Self::ClientGone => "client_gone",
+            Self::HttpRequestDenied => "http_request_denied",
+            Self::ShuttingDown => "destination_unavailable",
+            Self::ProxyInternalError => "proxy_internal_error",
+        }
+    }
+
+    /// The status it is answered with. 499 is nginx's: nobody is there to read it.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        let code = match self {
+            Self::NoRoute => 404,
+            Self::MethodNotAllowed => 405,
+            Self::HttpRequestError => 400,
+            Self::TargetTooLong => 414,
+            Self::HeadersTooLarge => 431,
+            Self::BodyTooLarge => 413,
+            Self::RequestTimeout => 408,
+            Self::ClientGone => 499,
+            Self::HttpRequestDenied | Self::ShuttingDown => 503,
+            Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
+            Self::ProxyInternalError => 500,
+            Self::DnsError
+            | Self::ConnectionRefused
+            | Self::DestinationIpUnroutable
+            | Self::ConnectionTerminated
+            | Self::HttpResponseIncomplete
+            | Self::HttpProtocolError => 502,
+        };
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn side(self) -> Side {
+        match self {
+            Self::HttpRequestError
+            | Self::MethodNotAllowed
+            | Self::TargetTooLong
+            | Self::HeadersTooLarge
+            | Self::BodyTooLarge
+            | Self::RequestTimeout
+            | Self::HttpRequestDenied
+            | Self::ClientGone => Side::Client,
+            Self::NoRoute | Self::ShuttingDown | Self::ProxyInternalError => Side::Proxy,
+            Self::DnsError
+            | Self::ConnectionRefused
+            | Self::DestinationIpUnroutable
+            | Self::ConnectionTimeout
+            | Self::ConnectionTerminated
+            | Self::ConnectionReadTimeout
+            | Self::HttpResponseIncomplete
+            | Self::HttpProtocolError => Side::Upstream,
+        }
+    }
+}
+
+/// An error with its cause.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    detail: &'static str,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error that is its own cause; `detail` says what exactly, in the words of an operator.
+    #[must_use]
+    pub fn new(kind: Kind, detail: &'static str) -> Self {
+        Self { kind, detail, source: None }
+    }
+
+    /// An error that was caused by another.
+    #[must_use]
+    pub fn caused(kind: Kind, detail: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { kind, detail, source: Some(source.into()) }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Who is at fault.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.kind.side()
+    }
+
+    /// What exactly, in a few words.
+    #[must_use]
+    pub fn detail(&self) -> &'static str {
+        self.detail
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detail)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}

@@ -1,0 +1,315 @@
+//! What of a message's fields may cross the proxy, in either direction.
+//!
+//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC 9110, section 7.6.1); what says
+//! who the client is comes from weir or from a trusted proxy, never from the client; all other fields keep their order and lines.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::error::{Error, Kind};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The field that joins the log lines of one request.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Fields that speak about one connection only.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// What `Connection` may not take away (it would let a client hide who it is, or how its message is framed).
+const KEPT_FROM_CONNECTION: [HeaderName; 6] =
+    [header::HOST, header::CONTENT_LENGTH, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP];
+
+/// Who a request is from, as told to the upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The other end of the socket.
+    pub peer: IpAddr,
+    /// Whom the request is for.
+    pub client: IpAddr,
+    /// Whether the peer is a trusted proxy: then what it says is added to, not replaced.
+    pub trusted: bool,
+    /// The requested host with its port.
+    pub authority: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The request's id.
+    pub request_id: &'a HeaderValue,
+}
+
+/// Refuses a request whose framing could be read in two ways.
+///
+/// # Errors
+/// [`Kind::HttpRequestError`].
+pub fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() {
+        return Err(Error::new(Kind::HttpRequestError, "more than one Transfer-Encoding"));
+    }
+    if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Error::new(Kind::HttpRequestError, "Transfer-Encoding is not `chunked`"));
+    }
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Error::new(Kind::HttpRequestError, "both Content-Length and Transfer-Encoding"));
+    }
+    Ok(())
+}
+
+/// Makes a received request's fields fit to be forwarded.
+///
+/// # Errors
+/// [`Kind::HttpRequestError`] when a value weir has to write is not one.
+pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Result<(), Error> {
+    strip_hop_by_hop(headers);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::EXPECT);
+    strip_claims(headers);
+    let peer = address_value(identity.peer)?;
+    let authority = HeaderValue::from_str(identity.authority)
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "Host is not a field value", cause))?;
+    if identity.trusted {
+        append_to_list(headers, X_FORWARDED_FOR, &peer)?;
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(identity.scheme));
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| authority.clone());
+        headers.entry(X_REQUEST_ID).or_insert_with(|| identity.request_id.clone());
+    } else {
+        headers.remove(header::FORWARDED);
+        headers.insert(X_FORWARDED_FOR, peer);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
+        headers.insert(X_FORWARDED_HOST, authority.clone());
+        headers.insert(X_REQUEST_ID, identity.request_id.clone());
+    }
+    headers.insert(X_REAL_IP, address_value(identity.client)?);
+    headers.insert(header::HOST, authority);
+    append_to_list(headers, header::VIA, &HeaderValue::from_static("1.1 weir"))
+}
+
+/// Makes an upstream's fields fit to be answered.
+pub fn prepare_response(headers: &mut HeaderMap) {
+    // A length beside a coding means nothing (RFC 9112, section 6.3).
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    strip_hop_by_hop(headers);
+}
+
+/// Takes one step off `Max-Forwards`; true when this hop is the last (RFC 9110, section 7.6.2).
+pub fn last_hop(headers: &mut HeaderMap) -> bool {
+    let Some(value) = headers.get_mut(header::MAX_FORWARDS) else { return false };
+    let left: Option<u64> = value.to_str().ok().and_then(|text| text.parse().ok());
+    match left {
+        Some(0) => true,
+        Some(left) => {
+            *value = HeaderValue::from(left - 1);
+            false
+        }
+        None => false,
+    }
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).iter();
+    let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
+    names.filter(|name| !KEPT_FROM_CONNECTION.contains(name)).collect()
+}
+
+/// Takes out what a client has no say in: identities (`Remote-User` ...), the CGI trap `Proxy`, and names that some gateways
+/// read as framing or forwarding fields because they take `_` for `-`.
+fn strip_claims(headers: &mut HeaderMap) {
+    let claims = |name: &HeaderName| {
+        let name = name.as_str();
+        name == "proxy" || name.starts_with("remote-") || (name.contains('_') && is_sensitive(&name.replace('_', "-")))
+    };
+    if headers.keys().any(claims) {
+        let names: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+fn is_sensitive(name: &str) -> bool {
+    let names = ["content-length", "transfer-encoding", "host", "forwarded", "x-real-ip", "x-request-id", "via", "proxy"];
+    names.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("remote-")
+}
+
+/// Adds one element to the end of a list field, whatever its lines were.
+fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &HeaderValue) -> Result<(), Error> {
+    if !headers.contains_key(&name) {
+        headers.insert(name, element.clone());
+        return Ok(());
+    }
+    let mut list = Vec::new();
+    for line in headers.get_all(&name).iter().chain([element]) {
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(line.as_bytes());
+    }
+    let list = HeaderValue::from_bytes(&list)
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "a list field cannot be extended", cause))?;
+    headers.insert(name, list);
+    Ok(())
+}
+
+fn address_value(address: IpAddr) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(&address.to_canonical().to_string())
+        .map_err(|cause| Error::caused(Kind::ProxyInternalError, "an address is not a field value", cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name: HeaderName = name.parse().expect("a name");
+            headers.append(name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    fn forwarded(lines: &[(&str, &str)], trusted: bool) -> HeaderMap {
+        let mut headers = headers(lines);
+        let identity = Identity {
+            peer: IpAddr::from([10, 0, 0, 9]),
+            client: IpAddr::from([192, 0, 2, 1]),
+            trusted,
+            authority: "a.test:80",
+            scheme: "http",
+            request_id: &HeaderValue::from_static("id"),
+        };
+        prepare_request(&mut headers, &identity).expect("fields of the test");
+        headers
+    }
+
+    #[test]
+    fn nothing_of_one_connection_crosses() {
+        let crossed = forwarded(
+            &[
+                ("connection", "close, x-secret, host, content-length"),
+                ("x-secret", "1"),
+                ("keep-alive", "1"),
+                ("te", "trailers"),
+                ("trailer", "x"),
+                ("upgrade", "h2c"),
+                ("transfer-encoding", "chunked"),
+                ("proxy-connection", "x"),
+                ("content-length", "3"),
+                ("expect", "100-continue"),
+                ("x-kept", "2"),
+            ],
+            false,
+        );
+        let mut names: Vec<&str> = crossed.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let ours = [
+            "host",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-kept",
+            "x-real-ip",
+            "x-request-id",
+        ];
+        assert_eq!(names, ours);
+    }
+
+    #[test]
+    fn what_a_client_says_about_itself_is_replaced_and_what_a_proxy_says_is_added_to() {
+        let lines =
+            [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1"), ("x-request-id", "theirs"), ("via", "1.0 a")];
+        let client = forwarded(&lines, false);
+        assert_eq!(client["x-forwarded-for"], "10.0.0.9");
+        assert_eq!((client.get("forwarded"), &client["x-request-id"]), (None, &HeaderValue::from_static("id")));
+        assert_eq!(client["via"], "1.0 a, 1.1 weir");
+        let proxy = forwarded(&lines, true);
+        assert_eq!(proxy["x-forwarded-for"], "1.1.1.1, 10.0.0.9");
+        assert_eq!(
+            (&proxy["forwarded"], &proxy["x-request-id"]),
+            (&HeaderValue::from_static("for=1.1.1.1"), &HeaderValue::from_static("theirs"))
+        );
+        assert_eq!(proxy["x-real-ip"], "192.0.2.1");
+    }
+
+    #[test]
+    fn identities_and_lookalikes_never_cross() {
+        let crossed = forwarded(
+            &[
+                ("remote-user", "root"),
+                ("proxy", "http://evil"),
+                ("content_length", "9"),
+                ("x_forwarded_for", "1.1.1.1"),
+                ("a_b", "kept"),
+            ],
+            true,
+        );
+        for name in ["remote-user", "proxy", "content_length", "x_forwarded_for"] {
+            assert!(!crossed.contains_key(name), "{name}");
+        }
+        assert_eq!(crossed["a_b"], "kept");
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for (lines, fine) in [
+            (&[("transfer-encoding", "chunked")][..], true),
+            (&[("content-length", "1")], true),
+            (&[("transfer-encoding", "gzip, chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("content-length", "1")], false),
+        ] {
+            assert_eq!(check_framing(&headers(lines)).is_ok(), fine, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn max_forwards_counts_down_to_the_last_hop() {
+        let mut fields = headers(&[("max-forwards", "1")]);
+        assert!(!last_hop(&mut fields));
+        assert_eq!(fields["max-forwards"], "0");
+        assert!(last_hop(&mut fields));
+    }
+
+    #[test]
+    fn an_answer_keeps_its_lines_and_loses_its_connection() {
+        let mut fields = headers(&[
+            ("set-cookie", "a"),
+            ("set-cookie", "b"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-length", "9"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        prepare_response(&mut fields);
+        assert_eq!(fields.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(fields.len(), 2);
+    }
+}

@@ -1,0 +1,63 @@
+//! The cap on parked requests: over all zones and all workers, one number.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Counts parked requests up to a limit.
+#[derive(Debug)]
+pub struct Queue {
+    max: usize,
+    parked: AtomicUsize,
+}
+
+/// One parked request; its place is free again when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping a place frees it"]
+pub struct Place(Arc<Queue>);
+
+impl Queue {
+    /// A queue with room for `max` requests.
+    #[must_use]
+    pub fn with_room(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, parked: AtomicUsize::new(0) })
+    }
+
+    /// Takes a place, if there is one.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let taken = self
+            .parked
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |parked| (parked < self.max).then_some(parked + 1));
+        taken.ok().map(|_| Place(Arc::clone(self)))
+    }
+
+    /// How many requests are parked now.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.parked.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_takes_nobody_until_somebody_leaves() {
+        let queue = Queue::with_room(1);
+        let first = queue.enter();
+        assert!(first.is_some());
+        assert!(queue.enter().is_none());
+        drop(first);
+        assert_eq!(queue.parked(), 0);
+        assert!(queue.enter().is_some());
+    }
+}

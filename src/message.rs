@@ -1,0 +1,133 @@
+//! The outside of a request: its target and its host, taken apart without changing a byte of what is forwarded.
+//!
+//! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section 3.2.2) and one path that
+//! begins with `/`; everything else is an error the sender is told of.
+
+use http::{HeaderMap, Method, Uri, Version, header, uri::PathAndQuery};
+
+use crate::error::{Error, Kind};
+
+/// The longest request target taken, in bytes.
+pub const MAX_TARGET: usize = 8 * 1024;
+
+/// Where a request wants to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host with its port as received: what is forwarded as `Host`.
+    pub authority: String,
+    /// The host alone, lower case: what routes and keys see.
+    pub host: String,
+    /// Path and query as received.
+    pub path_and_query: PathAndQuery,
+}
+
+impl Target {
+    /// Takes a request's target and `Host` apart.
+    ///
+    /// # Errors
+    /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous, [`Kind::TargetTooLong`].
+    pub fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Self, Error> {
+        let malformed = |detail| Err(Error::new(Kind::HttpRequestError, detail));
+        if method == Method::CONNECT {
+            return malformed("CONNECT is not served");
+        }
+        let Some(path_and_query) = uri.path_and_query() else { return malformed("the target has no path") };
+        if path_and_query.as_str().len() > MAX_TARGET {
+            return Err(Error::new(Kind::TargetTooLong, "the target is longer than 8 KiB"));
+        }
+        let asterisk = path_and_query.as_str() == "*";
+        if asterisk && method != Method::OPTIONS {
+            return malformed("`*` is a target of OPTIONS only");
+        }
+        if !asterisk && !path_and_query.as_str().starts_with('/') {
+            return malformed("the target does not begin with `/`");
+        }
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return malformed("more than one Host");
+        }
+        if host.is_none() && version == Version::HTTP_11 {
+            return malformed("no Host");
+        }
+        let host = match host.map(|value| value.to_str()) {
+            Some(Ok(host)) => host,
+            Some(Err(_)) => return malformed("Host is not ASCII"),
+            None => "",
+        };
+        if !host.is_empty() && host_of(host).is_none() {
+            return malformed("Host is not a host and a port");
+        }
+        // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
+        let authority = uri.authority().map_or(host, http::uri::Authority::as_str);
+        let Some(bare) = host_of(authority).or(authority.is_empty().then_some("")) else {
+            return malformed("the target's authority is not a host and a port");
+        };
+        Ok(Self {
+            host: bare.to_ascii_lowercase(),
+            authority: authority.to_owned(),
+            path_and_query: path_and_query.clone(),
+        })
+    }
+}
+
+/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (&authority[..address.len() + 2], port)
+        }
+        None => {
+            let colon = authority.find(':').unwrap_or(authority.len());
+            let (host, port) = authority.split_at(colon);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
+            if host.is_empty() || !host.bytes().all(allowed) {
+                return None;
+            }
+            (host, port)
+        }
+    };
+    let digits = port.strip_prefix(':').or(port.is_empty().then_some(""))?;
+    let port_fits =
+        digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok());
+    port_fits.then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(method: &Method, uri: &str, hosts: &[&str]) -> Result<(String, String), String> {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, host.parse().expect("a value"));
+        }
+        Target::of(method, &uri.parse().expect("a uri"), Version::HTTP_11, &headers)
+            .map(|target| (target.host, target.path_and_query.to_string()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_host_is_lower_case_and_without_port_and_the_path_untouched() {
+        let ok = |host: &str, path: &str| Ok((host.to_owned(), path.to_owned()));
+        assert_eq!(target(&Method::GET, "/a//%2e?x=%20", &["A.Test:8080"]), ok("a.test", "/a//%2e?x=%20"));
+        assert_eq!(target(&Method::GET, "/", &["[::1]:80"]), ok("[::1]", "/"));
+        assert_eq!(target(&Method::GET, "http://b.test/p", &["a.test"]), ok("b.test", "/p"));
+        assert_eq!(target(&Method::OPTIONS, "*", &["a.test"]), ok("a.test", "*"));
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        for hosts in
+            [&[][..], &["a", "a"], &["a,b"], &["a b"], &["u@a"], &["a/b"], &["a:x"], &["a:99999"], &["[::1"], &["a:1:2"]]
+        {
+            assert!(target(&Method::GET, "/", hosts).is_err(), "{hosts:?}");
+        }
+        assert!(target(&Method::CONNECT, "a.test:443", &["a.test"]).is_err());
+        assert!(target(&Method::GET, "*", &["a.test"]).is_err());
+        let long = format!("/{}", "x".repeat(MAX_TARGET));
+        assert_eq!(target(&Method::GET, &long, &["a"]), Err("the target is longer than 8 KiB".to_owned()));
+    }
+}

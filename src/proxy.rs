@@ -1,0 +1,297 @@
+//! The life of one request: who asks, which route, may it pass, forward it, tell its story.
+
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+
+use crate::{
+    client::Trust,
+    clock::Clock,
+    error::{Error, Kind, Side},
+    header::{Identity, check_framing, last_hop, prepare_request, prepare_response},
+    limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
+    message::Target,
+    observe::{
+        entry::{LimitStory, UpstreamStory},
+        journal::Journal,
+    },
+    park::{Left, Parking, park},
+    record::{Followed, Record},
+    request_id::RequestIds,
+    rescue::{self, RejectSettings},
+    route::{NoRoute, Table},
+    server::{
+        body::{RequestBody, Upload},
+        drain::Drain,
+        wire::{Awaiting, Wire},
+    },
+    upstream::{Upstream, body::UpstreamBody},
+};
+
+/// An answer's body: weir's own, or an upstream's.
+pub type Answer = Either<Full<Bytes>, UpstreamBody<RequestBody>>;
+
+/// Where one route's requests go, and on which conditions.
+pub struct Route {
+    /// Its name in logs and keys.
+    pub name: Arc<str>,
+    /// Its rules.
+    pub gate: Gate,
+    /// Where it forwards to.
+    pub upstream: Rc<Upstream<RequestBody>>,
+    /// How it rejects.
+    pub reject: RejectSettings,
+    /// The largest body it takes.
+    pub max_body: Option<u64>,
+}
+
+/// Everything a worker needs to answer requests.
+pub struct Proxy {
+    /// The process's clock.
+    pub clock: Clock,
+    /// Who is believed about the client's address.
+    pub trust: Trust,
+    /// The routes.
+    pub routes: Table<Rc<Route>>,
+    /// The cap on parked requests.
+    pub queue: Arc<Queue>,
+    /// The access log.
+    pub journal: Rc<Journal>,
+    /// The ids of requests.
+    pub ids: RequestIds,
+    /// The order to stop.
+    pub drain: Drain,
+}
+
+/// One request on its connection.
+struct Visit<'a> {
+    wire: &'a Rc<Wire>,
+    peer: IpAddr,
+    began: Duration,
+    upload: Rc<Upload>,
+    body: Option<RequestBody>,
+}
+
+/// Why a request was not forwarded, or not answered.
+enum Stop {
+    /// Something went wrong.
+    Failed(Error),
+    /// A rule rejected it.
+    Rejected(Rc<Route>, Verdict),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without an answer")]
+pub struct Closed;
+
+impl Proxy {
+    /// Answers one request: it cannot fail, only close the connection where the configuration says so.
+    ///
+    /// # Errors
+    /// [`Closed`], for a reject status of 444.
+    pub async fn serve(
+        &self,
+        wire: &Rc<Wire>,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Followed<Answer>>, Closed> {
+        wire.expect(Awaiting::Nothing);
+        let began = self.clock.now();
+        let (mut head, incoming) = request.into_parts();
+        let (body, upload) = RequestBody::new(incoming, wire);
+        let mut visit = Visit { wire, peer, began, upload, body: Some(body) };
+        let mut record = Record::begin(&self.journal, peer, self.ids.next(), began);
+        record.accompany(Rc::clone(&visit.upload) as _);
+        record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
+        let (accept, expects) = (head.headers.get(header::ACCEPT).cloned(), head.headers.contains_key(header::EXPECT));
+
+        let mut response = match self.handle(&mut head, &mut visit, &mut record).await {
+            Ok(response) => response,
+            Err(stop) => rescue(stop, accept.as_ref(), &mut record)?.map(Either::Left),
+        };
+        if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
+            leave(body, expects, &mut response);
+        }
+        Ok(record.follow(response))
+    }
+
+    /// The way of a request that goes well, in order.
+    async fn handle(&self, head: &mut Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
+        let target = Target::of(&head.method, &head.uri, head.version, &head.headers)?;
+        check_framing(&head.headers)?;
+        record.entry.host.clone_from(&target.host);
+        if let Some(answer) = answer_here(head, &target) {
+            return Ok(answer.map(Either::Left));
+        }
+        let client = self.trust.client(visit.peer, &head.headers);
+        record.entry.client = client;
+        let route = self.route(head, &target)?;
+        record.entry.route = Some(Arc::clone(&route.name));
+
+        let subject = Subject {
+            client,
+            host: &target.host,
+            path: target.path_and_query.path(),
+            query: target.path_and_query.query(),
+            method: &head.method,
+            route: &route.name,
+            headers: &head.headers,
+        };
+        self.admit(&route, &subject, visit, record).await?;
+
+        let mut body = visit.body.take().unwrap_or_default();
+        if let Err(error) = body.limit(route.max_body) {
+            visit.body = Some(body);
+            return Err(error.into());
+        }
+        let identity = Identity {
+            peer: visit.peer,
+            client,
+            trusted: self.trust.believes(visit.peer),
+            authority: &target.authority,
+            scheme: "http",
+            request_id: &record.entry.id,
+        };
+        prepare_request(&mut head.headers, &identity)?;
+        let request = onward(head, &target, body);
+        let name = Some(Arc::clone(&route.upstream.settings().name));
+        let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
+        let answer = route.upstream.forward(request, &visit.upload.progress, story).await;
+        let mut response = answer.map_err(|error| blame(error, &visit.upload))?;
+        prepare_response(response.headers_mut());
+        Ok(response.map(Either::Right))
+    }
+
+    fn route(&self, head: &Parts, target: &Target) -> Result<Rc<Route>, Error> {
+        let found = self.routes.find(&target.host, target.path_and_query.path(), &head.method);
+        found.map(Rc::clone).map_err(|nearest| match nearest {
+            NoRoute::NotFound => Error::new(Kind::NoRoute, "no route takes this host and path"),
+            NoRoute::MethodNotAllowed => Error::new(Kind::MethodNotAllowed, "no route takes this method here"),
+        })
+    }
+
+    /// Asks the route's gate, and holds the request where it says so.
+    async fn admit(
+        &self,
+        route: &Rc<Route>,
+        subject: &Subject<'_>,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<(), Stop> {
+        let judgement = route.gate.decide(subject, Millis::cut(visit.began));
+        let mut verdict = judgement.verdict;
+        tell(route, &judgement, record);
+        if verdict.decision == Decision::Delay {
+            match self.hold(route, &judgement, visit).await {
+                Ok(()) => return Ok(()),
+                Err(Some(reason)) => verdict = verdict.rejected(reason, verdict.wait),
+                Err(None) => return Err(Error::new(Kind::ClientGone, "the client left while it was parked").into()),
+            }
+            if let Some(limit) = &mut record.entry.limit {
+                limit.verdict = verdict;
+            }
+        }
+        match verdict.decision {
+            Decision::Reject => Err(Stop::Rejected(Rc::clone(route), verdict)),
+            Decision::Pass | Decision::Delay | Decision::Exempt => Ok(()),
+        }
+    }
+
+    /// Parks a request until its slot. It fails with the reason of a reject, or with none when its client left.
+    async fn hold(&self, route: &Route, judgement: &Judgement, visit: &Visit<'_>) -> Result<(), Option<Reason>> {
+        let Some(_place) = self.queue.enter() else {
+            route.gate.give_back(&judgement.charges);
+            return Err(Some(Reason::QueueFull));
+        };
+        let slot = Millis::not_before(visit.began).plus(judgement.verdict.wait);
+        let parking = Parking { gate: &route.gate, charges: judgement.charges, release: self.clock.at(slot.into()) };
+        park(&parking, visit.wire, &self.drain).await.map_err(|left| match left {
+            Left::ClientGone => None,
+            Left::Draining => Some(Reason::Draining),
+        })
+    }
+}
+
+/// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections 7.6.2 and 9.3.7).
+fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>>> {
+    let counted = head.method == Method::OPTIONS || head.method == Method::TRACE;
+    let last = counted && last_hop(&mut head.headers);
+    if !last && target.path_and_query.as_str() != "*" {
+        return None;
+    }
+    let mut response = Response::new(Full::default());
+    if head.method == Method::TRACE {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    }
+    Some(response)
+}
+
+/// Notes what the limits said.
+fn tell(route: &Route, judgement: &Judgement, record: &mut Record) {
+    record.entry.limit = story(route, judgement.verdict, judgement.key);
+    record.entry.dry_run = judgement.dry_run.and_then(|verdict| story(route, verdict, judgement.key));
+}
+
+fn story(route: &Route, verdict: Verdict, key: u64) -> Option<LimitStory> {
+    let rule = route.gate.rules().get(verdict.rule?)?;
+    Some(LimitStory { zone: Arc::clone(&rule.zone().settings().name), verdict, key })
+}
+
+/// The request as it is forwarded: path and query to the byte, one framing.
+fn onward(head: &mut Parts, target: &Target, body: RequestBody) -> Request<RequestBody> {
+    let unknown_length = !body.is_end_stream() && body.size_hint().exact().is_none();
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = target.path_and_query.clone().into();
+    *request.headers_mut() = std::mem::take(&mut head.headers);
+    if unknown_length {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    request
+}
+
+/// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
+fn blame(error: Error, upload: &Upload) -> Error {
+    match upload.fault.get() {
+        Some(kind) => Error::caused(kind, "the request's body broke or is too large", error),
+        None => error,
+    }
+}
+
+/// The answer to a request that was stopped.
+fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Result<Response<Full<Bytes>>, Closed> {
+    match stop {
+        Stop::Failed(error) => {
+            record.fails(&error);
+            let mut response = rescue::failure(&error, accept);
+            if error.side() == Side::Client {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+        Stop::Rejected(route, verdict) => {
+            let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
+            rescue::reject(&route.reject, &verdict, rule, accept).ok_or(Closed)
+        }
+    }
+}
+
+/// Deals with a body nobody took: what is short is read away, and otherwise the connection ends with this answer.
+fn leave(body: RequestBody, expects: bool, response: &mut Response<Answer>) {
+    if body.is_drainable() && !expects {
+        tokio::task::spawn_local(body.drain());
+    } else {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}

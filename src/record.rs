@@ -1,0 +1,168 @@
+//! The story of one request, told when its answer's body ends or breaks.
+//!
+//! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also when its client leaves and
+//! everything about it is dropped in the middle (then the line says 499).
+
+use std::{
+    error::Error as StdError,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderValue, Method, Response, Version, header, uri::PathAndQuery};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{
+    clock::Clock,
+    error::{Error, Kind},
+    observe::{
+        entry::{Entry, ErrorStory},
+        journal::Journal,
+    },
+    stream::Visit,
+};
+
+/// A request under way.
+pub struct Record {
+    journal: Rc<Journal>,
+    began: Duration,
+    /// What is known so far.
+    pub entry: Entry,
+    visit: Option<Rc<dyn Visit>>,
+}
+
+impl Record {
+    /// A request from `peer` begins: until something better is known, its client left.
+    #[must_use]
+    pub fn begin(journal: &Rc<Journal>, peer: IpAddr, id: HeaderValue, began: Duration) -> Self {
+        let peer = peer.to_canonical();
+        let entry = Entry {
+            at: Clock::wall(),
+            took: Duration::ZERO,
+            id,
+            client: peer,
+            peer,
+            method: None,
+            host: String::new(),
+            path: None,
+            proto: Version::HTTP_11,
+            status: Kind::ClientGone.status(),
+            bytes_in: 0,
+            bytes_out: 0,
+            route: None,
+            limit: None,
+            dry_run: None,
+            upstream: None,
+            error: Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer"))),
+            browser: (None, None),
+        };
+        Self { journal: Rc::clone(journal), began, entry, visit: None }
+    }
+
+    /// Notes what is asked for.
+    pub fn asks(&mut self, method: &Method, path: Option<&PathAndQuery>, version: Version, headers: &HeaderMap) {
+        self.entry.method = Some(method.clone());
+        self.entry.path = path.cloned();
+        self.entry.proto = version;
+        if self.journal.wants_browser() {
+            self.entry.browser = (headers.get(header::REFERER).cloned(), headers.get(header::USER_AGENT).cloned());
+        }
+    }
+
+    /// Tells `visit` when it is over, and asks it how much was received.
+    pub fn accompany(&mut self, visit: Rc<dyn Visit>) {
+        self.visit = Some(visit);
+    }
+
+    /// Notes what went wrong.
+    pub fn fails(&mut self, error: &Error) {
+        self.entry.error = Some(story_of(error));
+        self.entry.status = error.kind().status();
+    }
+
+    /// Follows an answer to the end of its body.
+    pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<Followed<B>> {
+        self.entry.status = response.status();
+        if self.entry.error.as_ref().is_some_and(|error| error.kind == Kind::ClientGone.as_str()) {
+            self.entry.error = None;
+        }
+        response.map(|inner| {
+            let ended = inner.is_end_stream();
+            Followed { inner, record: self, ended }
+        })
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.entry.took = self.journal.clock().now().saturating_sub(self.began);
+        if let Some(visit) = &self.visit {
+            self.entry.bytes_in = visit.received();
+            visit.ended();
+        }
+        self.journal.write(&self.entry);
+    }
+}
+
+fn story_of(error: &Error) -> ErrorStory {
+    let mut detail = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        detail = format!("{detail}: {error}");
+        cause = error.source();
+    }
+    ErrorStory { side: error.side().as_str(), kind: error.kind().as_str(), detail }
+}
+
+/// An answer's body, counted.
+pub struct Followed<B> {
+    inner: B,
+    record: Record,
+    ended: bool,
+}
+
+impl<B> Body for Followed<B>
+where
+    B: Body<Data = Bytes, Error = Box<dyn StdError + Send + Sync>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.record.entry.bytes_out += frame.data_ref().map_or(0, Buf::remaining) as u64;
+                self.ended = self.inner.is_end_stream();
+            }
+            Some(Err(error)) => {
+                self.ended = true;
+                if let Some(error) = error.downcast_ref::<Error>() {
+                    self.record.entry.error = Some(story_of(error));
+                }
+            }
+            None => self.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> Drop for Followed<B> {
+    fn drop(&mut self) {
+        if !self.ended && self.record.entry.method != Some(Method::HEAD) {
+            self.record.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left within its answer")));
+        }
+    }
+}

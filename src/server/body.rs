@@ -1,0 +1,154 @@
+//! A request's body on its way to the upstream.
+//!
+//! Guarantees: it is read only as fast as it is taken; never more than the route's `max_body`; a fault of the client's is told
+//! apart from one of the upstream's; a body nobody took is drained or its connection closed, never read as the next request.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::wire::{Awaiting, Wire};
+use crate::{
+    error::{Error, Kind},
+    stream::{Progress, Visit},
+};
+
+/// How much of a body nobody took is read away to keep its connection.
+pub const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// A request body that may be forwarded once. The default is an empty one, which is how a request is sent again.
+#[derive(Default)]
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    upload: Option<Rc<Upload>>,
+    left: u64,
+}
+
+/// What is known about an upload while someone else reads it.
+pub struct Upload {
+    wire: Rc<Wire>,
+    /// How far it has come.
+    pub progress: Progress,
+    /// Bytes received so far.
+    received: Cell<u64>,
+    /// Why it broke, if it did.
+    pub fault: Cell<Option<Kind>>,
+}
+
+impl RequestBody {
+    /// Wraps what hyper received on `wire`.
+    #[must_use]
+    pub fn new(incoming: Incoming, wire: &Rc<Wire>) -> (Self, Rc<Upload>) {
+        let upload = Rc::new(Upload {
+            wire: Rc::clone(wire),
+            progress: Progress::default(),
+            received: Cell::new(0),
+            fault: Cell::new(None),
+        });
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        (Self { incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX }, upload)
+    }
+
+    /// Lets at most `most` bytes through.
+    ///
+    /// # Errors
+    /// [`Kind::BodyTooLarge`] when the request says already that there is more.
+    pub fn limit(&mut self, most: Option<u64>) -> Result<(), Error> {
+        self.left = most.unwrap_or(u64::MAX);
+        if self.size_hint().lower() > self.left {
+            return Err(Error::new(Kind::BodyTooLarge, "the body is larger than the route's `max_body`"));
+        }
+        Ok(())
+    }
+
+    /// Whether what is left may be read away after an early answer; if not, the connection has to close.
+    #[must_use]
+    pub fn is_drainable(&self) -> bool {
+        self.size_hint().upper().is_some_and(|left| left <= DRAIN_BYTES)
+    }
+
+    /// Reads the rest away, within [`DRAIN_BYTES`] and a second; what is dropped earlier closes its connection.
+    pub async fn drain(mut self) {
+        let read_away = async {
+            while let Some(Ok(_)) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {}
+        };
+        if tokio::time::timeout(DRAIN_TIME, read_away).await.is_err() {
+            tracing::debug!("a body nobody took came too slowly: its connection is closed");
+        }
+    }
+}
+
+impl Upload {
+    fn broke(&self, kind: Kind, detail: &'static str) -> Error {
+        self.fault.set(Some(kind));
+        Error::new(kind, detail)
+    }
+
+    fn handed_on(&self, bytes: usize) {
+        self.received.set(self.received.get() + bytes as u64);
+        self.progress.pieces.set(self.progress.pieces.get() + 1);
+    }
+
+    fn waits(&self, waits: bool) {
+        if self.progress.awaiting_client.replace(waits) != waits {
+            self.wire.expect(if waits { Awaiting::Body } else { Awaiting::Nothing });
+        }
+    }
+}
+
+impl Visit for Upload {
+    fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    fn ended(&self) {
+        self.wire.expect(Awaiting::Request);
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
+        let polled = Pin::new(incoming).poll_frame(context);
+        upload.waits(polled.is_pending());
+        let frame = match std::task::ready!(polled) {
+            Some(Ok(frame)) => frame,
+            Some(Err(cause)) => {
+                let kind = if cause.is_incomplete_message() { Kind::ClientGone } else { Kind::HttpRequestError };
+                upload.fault.set(Some(kind));
+                return Poll::Ready(Some(Err(Error::caused(kind, "the request's body broke", cause))));
+            }
+            None => return Poll::Ready(None),
+        };
+        let bytes = frame.data_ref().map_or(0, Buf::remaining);
+        upload.handed_on(bytes);
+        let Some(left) = this.left.checked_sub(bytes as u64) else {
+            let error = upload.broke(Kind::BodyTooLarge, "the body is larger than the route's `max_body`");
+            return Poll::Ready(Some(Err(error)));
+        };
+        this.left = left;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

@@ -1,0 +1,109 @@
+//! One client's connection, from its first byte to its last.
+//!
+//! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
+//! that ends with bytes unread is closed softly, so that the last answer reaches its client.
+
+use std::{future::Future, pin::pin, rc::Rc, time::Duration};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    drain::Drain,
+    settings::HeaderLimits,
+    watchdog::Leash,
+    wire::{Awaiting, Wire, WireEnd},
+};
+use crate::error::{Error, Kind};
+
+/// The most that is buffered of one connection.
+const BUFFER: usize = 128 * 1024;
+/// How long and how much is read away after the last answer.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
+
+/// Serves a connection until it ends.
+///
+/// # Errors
+/// Why it ended before its time, when the client is to blame and no request tells of it.
+pub async fn serve<S, F, B, E>(
+    wire: Rc<Wire>,
+    limits: HeaderLimits,
+    leash: Leash,
+    mut drain: Drain,
+    service: S,
+) -> Result<(), Error>
+where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER).max_header_size(limits.size).max_headers(limits.count);
+    let io = TokioIo::new(WireEnd(Rc::clone(&wire)));
+    let mut connection = pin!(builder.serve_connection(io, service_fn(service)));
+    let mut draining = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = leash.cut() => return cut(&wire),
+            _ = drain.begun(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    match ended {
+        Ok(()) => linger(&wire).await,
+        Err(cause) if cause.is_parse() => {
+            linger(&wire).await;
+            return Err(malformed(cause));
+        }
+        Err(cause) => tracing::debug!(%cause, "a connection ended"),
+    }
+    Ok(())
+}
+
+fn malformed(cause: hyper::Error) -> Error {
+    let (kind, detail) = if cause.is_parse_too_large() {
+        (Kind::HeadersTooLarge, "the request's head is too large")
+    } else {
+        (Kind::HttpRequestError, "the request's head is malformed")
+    };
+    Error::caused(kind, detail, cause)
+}
+
+/// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
+fn cut(wire: &Wire) -> Result<(), Error> {
+    match wire.pending().0 {
+        Awaiting::Head if wire.has_begun() => Err(Error::new(Kind::RequestTimeout, "the request's head took too long")),
+        _ => Ok(()),
+    }
+}
+
+/// Closes our side, and reads away what the client still sends: closing with bytes unread would reset the connection, and
+/// with it the answer that is still under way.
+async fn linger(wire: &Rc<Wire>) {
+    let mut end = WireEnd(Rc::clone(wire));
+    let read_away = async {
+        end.shutdown().await?;
+        let (mut rest, mut read) = ([0; 4096], 0);
+        while read < LINGER.1 {
+            match end.read(&mut rest).await? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    match tokio::time::timeout(LINGER.0, read_away).await {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => tracing::debug!(%cause, "a connection could not be closed softly"),
+        Err(_) => tracing::debug!("a client did not close its side in time"),
+    }
+}

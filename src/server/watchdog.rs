@@ -1,0 +1,142 @@
+//! One coarse timer per worker that ends the connections whose clients take too long.
+//!
+//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is armed per request.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use tokio::{sync::Notify, time::MissedTickBehavior};
+
+use super::{
+    settings::ClientTimeouts,
+    wire::{Awaiting, Wire},
+};
+
+/// How often connections are looked at.
+pub const TICK: Duration = Duration::from_millis(500);
+
+/// The connections of a worker.
+pub struct Watchdog {
+    timeouts: ClientTimeouts,
+    watched: RefCell<Vec<Watched>>,
+}
+
+struct Watched {
+    wire: Rc<Wire>,
+    cut: Rc<Notify>,
+    seen: (Awaiting, u64),
+    ticks: u32,
+}
+
+/// Tells a connection that its client took too long; the connection is watched as long as this lives.
+pub struct Leash {
+    cut: Rc<Notify>,
+}
+
+impl Leash {
+    /// Completes when the client took too long.
+    pub async fn cut(&self) {
+        self.cut.notified().await;
+    }
+}
+
+impl Watchdog {
+    /// A watchdog with nothing to watch.
+    #[must_use]
+    pub fn new(timeouts: ClientTimeouts) -> Self {
+        Self { timeouts, watched: RefCell::new(Vec::new()) }
+    }
+
+    /// Watches a connection from now on.
+    #[must_use]
+    pub fn watch(&self, wire: &Rc<Wire>) -> Leash {
+        let cut = Rc::new(Notify::new());
+        let watched = Watched { wire: Rc::clone(wire), cut: Rc::clone(&cut), seen: wire.pending(), ticks: 0 };
+        self.watched.borrow_mut().push(watched);
+        Leash { cut }
+    }
+
+    /// Looks at all connections, every [`TICK`], for as long as it is polled.
+    pub async fn run(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        // A leash that was dropped leaves one owner of its notice: ours.
+        self.watched.borrow_mut().retain_mut(|watched| {
+            let kept = Rc::strong_count(&watched.cut) > 1;
+            if kept && watched.is_late(&self.timeouts) {
+                watched.cut.notify_one();
+            }
+            kept
+        });
+    }
+}
+
+impl Watched {
+    fn is_late(&mut self, timeouts: &ClientTimeouts) -> bool {
+        let now = self.wire.pending();
+        if now != self.seen {
+            (self.seen, self.ticks) = (now, 0);
+        }
+        self.ticks += 1;
+        let timeout = match now.0 {
+            Awaiting::Nothing => return false,
+            Awaiting::Request => timeouts.keepalive,
+            Awaiting::Head => timeouts.header,
+            Awaiting::Body => timeouts.body,
+            Awaiting::Room => timeouts.write,
+        };
+        // The first look may come right after the wait began, so one more tick must pass.
+        TICK * self.ticks.saturating_sub(1) >= timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::duplex, time::Instant};
+
+    use super::*;
+
+    const TIMEOUTS: ClientTimeouts = ClientTimeouts {
+        header: Duration::from_secs(10),
+        body: Duration::from_secs(30),
+        keepalive: Duration::from_secs(75),
+        write: Duration::from_secs(30),
+    };
+
+    async fn cut_after(awaiting: Awaiting) -> Duration {
+        let (_client, server) = duplex(64);
+        let wire = Wire::new(Box::new(server));
+        wire.expect(awaiting);
+        let watchdog = Watchdog::new(TIMEOUTS);
+        let leash = watchdog.watch(&wire);
+        let start = Instant::now();
+        tokio::select! {
+            () = leash.cut() => start.elapsed(),
+            () = watchdog.run() => Duration::ZERO,
+            () = tokio::time::sleep(Duration::from_secs(600)) => Duration::MAX,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_its_own_limit_and_our_own_turn_has_none() {
+        assert_eq!(cut_after(Awaiting::Head).await, Duration::from_secs(10));
+        assert_eq!(cut_after(Awaiting::Body).await, Duration::from_secs(30));
+        assert_eq!(cut_after(Awaiting::Request).await, Duration::from_secs(75));
+        assert_eq!(cut_after(Awaiting::Nothing).await, Duration::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ended_is_forgotten() {
+        let (_client, server) = duplex(64);
+        let watchdog = Watchdog::new(TIMEOUTS);
+        drop(watchdog.watch(&Wire::new(Box::new(server))));
+        watchdog.look();
+        assert!(watchdog.watched.borrow().is_empty());
+    }
+}

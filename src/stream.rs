@@ -1,0 +1,26 @@
+//! Byte streams of any kind, and what the client's side tells the others about a request under way.
+
+use std::cell::Cell;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Any two-way byte stream: a socket, or a pipe in memory.
+pub trait Io: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// What the side that reads a request body tells the side that waits for the answer.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Goes up with every piece that was handed on.
+    pub pieces: Cell<u64>,
+    /// The client owes the next piece: the upstream is not to blame for silence.
+    pub awaiting_client: Cell<bool>,
+}
+
+/// A request under way, as its record sees it.
+pub trait Visit {
+    /// Bytes of its body that were received.
+    fn received(&self) -> u64;
+    /// Its answer is over: the connection is ready for the next request.
+    fn ended(&self);
+}

@@ -1,0 +1,204 @@
+//! Forwarding one request: which endpoint, which connection, and what may be tried again.
+//!
+//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, or if it is idempotent, has no
+//! body, went out on a reused connection and not one byte of an answer came; then once, on a fresh connection, within `attempts`.
+
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper::client::conn::TrySendError;
+use tokio::time::Instant;
+
+use super::{
+    body::UpstreamBody,
+    connect::Connector,
+    pool::{Lease, Pool},
+    settings::UpstreamSettings,
+};
+use crate::{
+    error::{Error, Kind},
+    observe::entry::UpstreamStory,
+    stream::Progress,
+};
+
+/// An upstream as one worker sees it.
+pub struct Upstream<B> {
+    settings: UpstreamSettings,
+    pools: Vec<Rc<Pool<B>>>,
+    next: Cell<usize>,
+}
+
+/// Why a request was not answered, and what is left of it.
+struct Unanswered<B> {
+    error: Error,
+    /// The whole request, if it may be sent again.
+    again: Option<Request<B>>,
+}
+
+impl<B> Upstream<B>
+where
+    B: Body<Data = Bytes> + Default + Unpin + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    /// An upstream without connections yet.
+    #[must_use]
+    pub fn new(settings: UpstreamSettings, connector: &Connector) -> Self {
+        let pool =
+            |endpoint: &super::settings::Endpoint| Rc::new(Pool::new(endpoint.clone(), &settings, connector.clone()));
+        let pools = settings.endpoints.iter().map(pool).collect();
+        Self { settings, pools, next: Cell::new(0) }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// Closes connections that were idle for too long.
+    pub fn sweep(&self) {
+        for pool in &self.pools {
+            pool.sweep();
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// The last try's, with its cause.
+    pub async fn forward(
+        &self,
+        mut request: Request<B>,
+        progress: &Progress,
+        story: &mut UpstreamStory,
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
+        loop {
+            story.tries += 1;
+            let last = story.tries >= self.settings.attempts;
+            let pool = self.next_pool();
+            story.endpoint = Some(pool.endpoint().to_string());
+            let idle = if story.tries == 1 { pool.take() } else { None };
+            let lease = match idle {
+                Some(lease) => lease,
+                None => match open(&pool, story).await {
+                    Ok(lease) => lease,
+                    Err(_) if !last && self.pools.len() > 1 => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            match self.send(lease, request, progress, story).await {
+                Ok(response) => return Ok(response),
+                Err(Unanswered { again: Some(again), .. }) if !last => request = again,
+                Err(Unanswered { error, .. }) => return Err(error),
+            }
+        }
+    }
+
+    fn next_pool(&self) -> Rc<Pool<B>> {
+        let turn = self.next.get();
+        self.next.set(turn.wrapping_add(1));
+        Rc::clone(&self.pools[turn % self.pools.len()])
+    }
+
+    async fn send(
+        &self,
+        mut lease: Lease<B>,
+        request: Request<B>,
+        progress: &Progress,
+        story: &mut UpstreamStory,
+    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
+        let spare = (lease.is_reused() && request.body().is_end_stream() && request.method().is_idempotent())
+            .then(|| copy_of(&request));
+        let (start, received) = (Instant::now(), lease.received());
+        let answer = lease.sender().try_send_request(request);
+        let answer = within_silence(self.settings.first_byte_timeout, progress, answer).await;
+        story.first_byte = Some(start.elapsed());
+        let response = match answer {
+            Some(Ok(response)) => response,
+            Some(Err(lost)) => return Err(unanswered(lost, spare.filter(|_| lease.received() == received))),
+            None => {
+                let error = Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time");
+                return Err(Unanswered { error, again: None });
+            }
+        };
+        story.status = Some(response.status());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let error = Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked");
+            return Err(Unanswered { error, again: None });
+        }
+        Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, self.settings.idle_timeout)))
+    }
+}
+
+async fn open<B>(pool: &Rc<Pool<B>>, story: &mut UpstreamStory) -> Result<Lease<B>, Error>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    let start = Instant::now();
+    let lease = pool.open().await;
+    story.connect = Some(start.elapsed());
+    lease
+}
+
+/// Waits for an answer, but not longer than `timeout` after the last piece of the request was handed on; time the client takes
+/// for the next piece does not count.
+async fn within_silence<T>(timeout: Duration, progress: &Progress, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    loop {
+        let pieces = progress.pieces.get();
+        match tokio::time::timeout(timeout, answer.as_mut()).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if progress.awaiting_client.get() || progress.pieces.get() != pieces => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn copy_of<B: Default>(request: &Request<B>) -> Request<B> {
+    let mut copy = Request::new(B::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+fn unanswered<B>(mut lost: TrySendError<Request<B>>, spare: Option<Request<B>>) -> Unanswered<B> {
+    let again = lost.take_message().or(spare);
+    let cause = lost.into_error();
+    let (kind, detail) = if cause.is_parse() {
+        (Kind::HttpProtocolError, "the endpoint's answer is not HTTP")
+    } else {
+        (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer")
+    };
+    Unanswered { error: Error::caused(kind, detail, cause), again }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_the_last_piece_and_not_while_the_client_owes_one() {
+        let timeout = Duration::from_secs(30);
+        let progress = Progress::default();
+        let start = Instant::now();
+        assert_eq!(within_silence(timeout, &progress, std::future::pending::<()>()).await, None);
+        assert_eq!(start.elapsed(), timeout);
+
+        let start = Instant::now();
+        let uploading = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            progress.pieces.set(1);
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(within_silence(timeout, &progress, uploading).await, None);
+        assert_eq!(start.elapsed(), timeout * 2);
+
+        progress.awaiting_client.set(true);
+        let slow_client = tokio::time::sleep(Duration::from_secs(100));
+        assert_eq!(within_silence(timeout, &progress, slow_client).await, Some(()));
+    }
+}

@@ -1,0 +1,184 @@
+//! One worker's connections to an upstream: kept open between requests, never shared with another thread.
+//!
+//! Guarantees: a connection is handed out to one request at a time, most recently used first; at most `max_idle` are kept, none
+//! longer than `idle`; a connection whose answer was not read to its end is closed, never reused.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use super::{
+    connect::{self, Connector, Stream},
+    settings::{Endpoint, UpstreamSettings},
+};
+use crate::error::{Error, Kind};
+
+/// The most that is buffered of one connection.
+const BUFFER: usize = 128 * 1024;
+
+/// The connections to one endpoint.
+pub struct Pool<B> {
+    endpoint: Endpoint,
+    connector: Connector,
+    max_idle: usize,
+    idle_time: std::time::Duration,
+    idle: RefCell<Vec<(Instant, Connection<B>)>>,
+}
+
+struct Connection<B> {
+    sender: SendRequest<B>,
+    received: Rc<Cell<u64>>,
+}
+
+/// A connection that one request has for itself. Dropping it closes it; [`Lease::release`] gives it back.
+pub struct Lease<B> {
+    pool: Rc<Pool<B>>,
+    connection: Connection<B>,
+    reused: bool,
+}
+
+impl<B> Pool<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    /// An empty pool for one endpoint.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, settings: &UpstreamSettings, connector: Connector) -> Self {
+        Self {
+            endpoint,
+            connector: connect::within(settings.connect_timeout, connector),
+            max_idle: settings.keepalive_max_idle,
+            idle_time: settings.keepalive_idle,
+            idle: RefCell::default(),
+        }
+    }
+
+    /// Where it connects to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// An idle connection that is still good.
+    #[must_use]
+    pub fn take(self: &Rc<Self>) -> Option<Lease<B>> {
+        let now = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        while let Some((since, connection)) = idle.pop() {
+            if now.duration_since(since) < self.idle_time && connection.sender.is_ready() {
+                return Some(Lease { pool: Rc::clone(self), connection, reused: true });
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Whatever kept it from being opened.
+    pub async fn open(self: &Rc<Self>) -> Result<Lease<B>, Error> {
+        let stream = connect::connect(&self.connector, &self.endpoint).await?;
+        let received = Rc::new(Cell::new(0));
+        let metered = Metered { stream, received: Rc::clone(&received) };
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(metered))
+            .await
+            .map_err(|cause| Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause))?;
+        tokio::task::spawn_local(async move {
+            if let Err(cause) = driver.await {
+                tracing::debug!(%cause, "a connection to an upstream ended");
+            }
+        });
+        Ok(Lease { pool: Rc::clone(self), connection: Connection { sender, received }, reused: false })
+    }
+
+    /// Closes what was idle for too long.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.idle.borrow_mut().retain(|(since, _)| now.duration_since(*since) < self.idle_time);
+    }
+}
+
+impl<B> Lease<B> {
+    /// Where requests go in.
+    pub fn sender(&mut self) -> &mut SendRequest<B> {
+        &mut self.connection.sender
+    }
+
+    /// Bytes received on this connection so far: whether a lost request was answered at all.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.connection.received.get()
+    }
+
+    /// Whether it has carried a request before.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Gives it back: legal only when its answer was read to the end.
+    pub fn release(self) {
+        let mut idle = self.pool.idle.borrow_mut();
+        if idle.len() < self.pool.max_idle && !self.connection.sender.is_closed() {
+            idle.push((Instant::now(), self.connection));
+        }
+    }
+}
+
+/// Counts what an endpoint sends.
+struct Metered {
+    stream: Stream,
+    received: Rc<Cell<u64>>,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let count = buffer.filled().len() - before;
+        self.received.set(self.received.get() + count as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
