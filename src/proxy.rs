@@ -251,12 +251,16 @@ fn story(route: &Route, verdict: Verdict, key: u64) -> Option<LimitStory> {
 /// The request as it is forwarded: path and query to the byte, one framing.
 fn onward(head: &mut Parts, target: &Target, body: RequestBody) -> Request<RequestBody> {
     let unknown_length = !body.is_end_stream() && body.size_hint().exact().is_none();
+    let stated_empty = body.is_end_stream() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = target.path_and_query.clone().into();
     *request.headers_mut() = std::mem::take(&mut head.headers);
     if unknown_length {
         request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if stated_empty {
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     request
 }

@@ -33,6 +33,7 @@ pub struct Record {
     /// What is known so far.
     pub entry: Entry,
     visit: Option<Rc<dyn Visit>>,
+    answered: bool,
 }
 
 impl Record {
@@ -57,10 +58,10 @@ impl Record {
             limit: None,
             dry_run: None,
             upstream: None,
-            error: Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer"))),
+            error: None,
             browser: (None, None),
         };
-        Self { journal: Rc::clone(journal), began, entry, visit: None }
+        Self { journal: Rc::clone(journal), began, entry, visit: None, answered: false }
     }
 
     /// Notes what is asked for.
@@ -87,9 +88,7 @@ impl Record {
     /// Follows an answer to the end of its body.
     pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<Followed<B>> {
         self.entry.status = response.status();
-        if self.entry.error.as_ref().is_some_and(|error| error.kind == Kind::ClientGone.as_str()) {
-            self.entry.error = None;
-        }
+        self.answered = true;
         response.map(|inner| {
             let ended = inner.is_end_stream();
             Followed { inner, record: self, ended }
@@ -99,6 +98,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.answered && self.entry.error.is_none() {
+            self.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer")));
+        }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);
         if let Some(visit) = &self.visit {
             self.entry.bytes_in = visit.received();

@@ -2,7 +2,11 @@
 //!
 //! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is armed per request.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
@@ -21,13 +25,13 @@ pub struct Watchdog {
 }
 
 struct Watched {
-    wire: Rc<Wire>,
+    wire: Weak<Wire>,
     cut: Rc<Notify>,
     seen: (Awaiting, u64),
     ticks: u32,
 }
 
-/// Tells a connection that its client took too long; the connection is watched as long as this lives.
+/// Tells a connection that its client took too long.
 pub struct Leash {
     cut: Rc<Notify>,
 }
@@ -50,7 +54,7 @@ impl Watchdog {
     #[must_use]
     pub fn watch(&self, wire: &Rc<Wire>) -> Leash {
         let cut = Rc::new(Notify::new());
-        let watched = Watched { wire: Rc::clone(wire), cut: Rc::clone(&cut), seen: wire.pending(), ticks: 0 };
+        let watched = Watched { wire: Rc::downgrade(wire), cut: Rc::clone(&cut), seen: wire.pending(), ticks: 0 };
         self.watched.borrow_mut().push(watched);
         Leash { cut }
     }
@@ -66,20 +70,18 @@ impl Watchdog {
     }
 
     fn look(&self) {
-        // A leash that was dropped leaves one owner of its notice: ours.
         self.watched.borrow_mut().retain_mut(|watched| {
-            let kept = Rc::strong_count(&watched.cut) > 1;
-            if kept && watched.is_late(&self.timeouts) {
+            let Some(wire) = watched.wire.upgrade() else { return false };
+            if watched.is_late(wire.pending(), &self.timeouts) {
                 watched.cut.notify_one();
             }
-            kept
+            true
         });
     }
 }
 
 impl Watched {
-    fn is_late(&mut self, timeouts: &ClientTimeouts) -> bool {
-        let now = self.wire.pending();
+    fn is_late(&mut self, now: (Awaiting, u64), timeouts: &ClientTimeouts) -> bool {
         if now != self.seen {
             (self.seen, self.ticks) = (now, 0);
         }

@@ -1,0 +1,276 @@
+//! What crosses the proxy, and what never does.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
+
+use crate::harness::{Edge, config, on_edge, on_raw_edge, status};
+
+async fn refused(request: &'static str, expected: u16) {
+    on_edge(&[], |edge| async move {
+        let answer = edge.exchange(request).await;
+        assert_eq!(status(&answer), expected, "{request:?}: {answer}");
+        assert!(edge.seen.borrow().is_empty(), "{request:?} reached the upstream");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_requests_are_refused_and_never_reach_the_upstream() {
+    for (request, expected) in [
+        ("GARBAGE\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400),
+        ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", 400),
+        ("GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na", 400),
+        ("POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2000000\r\n\r\n", 413),
+    ] {
+        refused(request, expected).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_of_too_many_fields_is_refused() {
+    on_edge(&[], |edge| async move {
+        let fields = "x: y\r\n".repeat(101);
+        let answer = edge.exchange(&format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await;
+        assert_eq!(status(&answer), 431, "{answer}");
+        let line = edge.line().await;
+        assert_eq!((&line["status"], &line["error"]["kind"]), (&431.into(), &"http_request_error".into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn target_and_fields_cross_as_they_came() {
+    on_edge(&[], |edge| async move {
+        let request = "GET /a//b/../%2e?x=%20&y HTTP/1.1\r\nHost: A.test:81\r\nX-One: 1\r\nX-One: 2\r\n\
+                       X-Forwarded-For: 6.6.6.6\r\nConnection: close, x-hop\r\nX-Hop: 1\r\n\r\n";
+        assert_eq!(status(&edge.exchange(request).await), 200);
+        let seen = edge.seen.borrow();
+        assert_eq!(seen[0].target, "/a//b/../%2e?x=%20&y");
+        let field = |name: &str| {
+            seen[0].headers.get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(field("x-one"), ["1", "2"]);
+        assert_eq!(field("host"), ["A.test:81"]);
+        assert_eq!((field("x-forwarded-for"), field("x-real-ip")), (vec!["192.0.2.1".into()], vec!["192.0.2.1".into()]));
+        assert_eq!(
+            (field("x-forwarded-proto"), field("x-forwarded-host")),
+            (vec!["http".into()], vec!["A.test:81".into()])
+        );
+        assert_eq!((field("via"), field("x-hop")), (vec!["1.1 weir".to_owned()], vec![]));
+        assert_eq!(field("x-request-id")[0].len(), 32);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_keep_their_framing_and_their_bytes() {
+    on_edge(&[], |edge| async move {
+        edge.exchange("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello").await;
+        edge.exchange(
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        )
+        .await;
+        edge.exchange("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+        let seen = edge.seen.borrow();
+        assert_eq!(
+            (&seen[0].body[..], &seen[0].headers["content-length"]),
+            (&b"hello"[..], &"5".parse().expect("a value"))
+        );
+        assert_eq!(
+            (&seen[1].body[..], &seen[1].headers["transfer-encoding"]),
+            (&b"abc"[..], &"chunked".parse().expect("a value"))
+        );
+        assert_eq!([&seen[0].method, &seen[1].method, &seen[2].method], ["POST", "GET", "POST"]);
+        assert_eq!((seen[2].body.len(), &seen[2].headers["content-length"]), (0, &"0".parse().expect("a value")));
+    })
+    .await;
+}
+
+/// A reject to a request with a body: the body must never be read as the next request.
+async fn early_answer(edge: &Edge, body: &str) -> String {
+    let smuggled = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    edge.exchange(&format!("{smuggled}GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_rejected_request_is_never_the_next_request() {
+    on_edge(&["1r/d"], |edge| async move {
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let answers = early_answer(&edge, "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(answers.matches("HTTP/1.1 503").count(), 2, "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1").count(), 2, "{answers}");
+        assert_eq!(edge.seen.borrow().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_body_of_a_rejected_request_closes_the_connection() {
+    on_edge(&["1r/d"], |edge| async move {
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let mut client = edge.connect();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nGET /x HTTP/1.1\r\n")
+            .await
+            .expect("a pipe");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer and an end");
+        assert_eq!(status(&answer), 503);
+        assert!(answer.contains("connection: close"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_continue_is_sent_to_a_parked_or_rejected_client() {
+    on_edge(&["1r/s burst=1"], |edge| async move {
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let mut client = edge.connect();
+        let expecting = b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        client.write_all(expecting).await.expect("an open pipe");
+        let mut buffer = [0; 1024];
+        let count = client.read(&mut buffer).await.expect("an answer");
+        assert_eq!((&buffer[..count], edge.now()), (&b"HTTP/1.1 100 Continue\r\n\r\n"[..], 1000));
+        client.write_all(b"ok").await.expect("an open pipe");
+        let count = client.read(&mut buffer).await.expect("an answer");
+        assert!(buffer[..count].starts_with(b"HTTP/1.1 200"));
+        let mut second = edge.connect();
+        second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("an open pipe");
+        tokio::task::yield_now().await;
+        let rejected =
+            edge.exchange("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n").await;
+        assert!(rejected.starts_with("HTTP/1.1 503"), "{rejected}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_is_cut_and_logged() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"GET / HTTP/1.1\r\n").await.expect("an open pipe");
+        for _ in 0..30 {
+            sleep(Duration::from_millis(300)).await;
+            client.write_all(b"x: y\r\n").await.expect("an open pipe");
+        }
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("an end");
+        assert!((10_000..=10_500).contains(&edge.now()), "{}", edge.now());
+        assert_eq!(edge.line().await["status"], 408);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_faults_have_their_status_and_kind() {
+    for (answer, expected, kind) in [
+        ("", 502, "connection_terminated"),
+        ("HTTP/1.1 20", 502, "connection_terminated"),
+        ("nonsense\r\n\r\n", 502, "http_protocol_error"),
+        ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", 502, "http_protocol_error"),
+    ] {
+        on_raw_edge(config(&[]), |edge, mut pipes| async move {
+            let play = async {
+                let mut upstream = pipes.recv().await.expect("a connection");
+                let mut buffer = [0; 1024];
+                assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
+                upstream.write_all(answer.as_bytes()).await.expect("an open pipe");
+            };
+            let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            let (got, ()) = tokio::join!(edge.exchange(request), play);
+            assert_eq!(status(&got), expected, "{answer:?}: {got}");
+            assert!(got.contains(&format!("error={kind}")), "{answer:?}: {got}");
+            assert_eq!(edge.line().await["error"]["side"], "upstream");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_answer_is_never_a_complete_one() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let play = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut buffer = [0; 1024];
+            assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
+            upstream
+                .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                .await
+                .expect("a pipe");
+        };
+        let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let (got, ()) = tokio::join!(edge.exchange(request), play);
+        assert!(got.contains("hello") && !got.contains("\r\n0\r\n\r\n"), "{got}");
+        assert_eq!(edge.line().await["error"]["kind"], "http_response_incomplete");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_upstream_is_given_up_in_time() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let held = async { pipes.recv().await.expect("a connection") };
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let (got, _pipe) = tokio::join!(edge.exchange(request), held);
+        assert_eq!((status(&got), edge.now()), (504, 30_000));
+        assert!(got.contains("error=connection_read_timeout"), "{got}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_connection_costs_a_safe_request_nothing_and_a_post_its_try() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let play = async {
+            let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            let mut buffer = [0; 1024];
+            for _ in 0..2 {
+                // One answer on each connection; the second request on it meets a silent close.
+                let mut upstream = pipes.recv().await.expect("a connection");
+                assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
+                upstream.write_all(ok).await.expect("an open pipe");
+                assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
+            }
+        };
+        let ask = async {
+            let mut client = edge.connect();
+            let mut buffer = [0; 1024];
+            let mut statuses = Vec::new();
+            let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok";
+            for request in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", post] {
+                client.write_all(request.as_bytes()).await.expect("an open pipe");
+                let count = client.read(&mut buffer).await.expect("an answer");
+                statuses.push(status(&String::from_utf8_lossy(&buffer[..count])));
+            }
+            statuses
+        };
+        let (statuses, ()) = tokio::join!(ask, play);
+        assert_eq!(statuses, [200, 200, 502]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_asterisk_and_the_last_hop_are_answered_here() {
+    on_edge(&[], |edge| async move {
+        let star = edge.exchange("OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let last = edge.exchange("OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\n\r\n").await;
+        assert_eq!((status(&star), status(&last)), (200, 200));
+        assert!(edge.seen.borrow().is_empty());
+        edge.exchange("OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 7\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(edge.seen.borrow()[0].headers["max-forwards"], "6");
+    })
+    .await;
+}

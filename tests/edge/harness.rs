@@ -1,0 +1,288 @@
+//! `edge("10r/s burst=20").burst(30)`: a whole worker in memory, with an upstream that records what reaches it.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::mpsc,
+    task::LocalSet,
+    time::Instant,
+};
+use tower::ServiceExt;
+use weir::{
+    client::Trust,
+    clock::Clock,
+    config::{Config, RouteConfig},
+    limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings},
+    observe::settings::{AccessLogSettings, LogFormat, LogTarget},
+    observe::writer,
+    rescue::{RejectBody, RejectSettings},
+    route::{HostPattern, PathPattern, Pattern},
+    server::{drain::DrainOrder, settings::ClientTimeouts, settings::HeaderLimits},
+    stream::Io,
+    upstream::connect::{Connector, Stream},
+    upstream::settings::{Endpoint, UpstreamSettings},
+    worker::{Shared, Worker},
+};
+
+/// What reached the upstream.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub at: u64,
+    pub method: Method,
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What a client got: the status and when, in milliseconds since it asked.
+pub type Got = (u16, u64);
+
+pub type Pipes = mpsc::UnboundedReceiver<DuplexStream>;
+
+pub struct Edge {
+    pub worker: Rc<Worker>,
+    pub seen: Rc<RefCell<Vec<Seen>>>,
+    pub order: DrainOrder,
+    pub queue: Arc<Queue>,
+    log: std::sync::mpsc::Receiver<Vec<u8>>,
+    lines: RefCell<VecDeque<serde_json::Value>>,
+    start: Instant,
+}
+
+/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS]`, named `zone0`, `zone1`, ...
+pub fn config(limits: &[&str]) -> Config {
+    let mut zones = Vec::new();
+    let mut rules = Vec::new();
+    for (index, limit) in limits.iter().enumerate() {
+        let (zone, rule) = limit_of(index, limit);
+        zones.push(zone);
+        rules.push((index, rule));
+    }
+    let reject =
+        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: false, body: RejectBody::Auto };
+    let pattern = Pattern { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), methods: Vec::new() };
+    let route = RouteConfig { name: "/".into(), pattern, upstream: 0, limits: rules, reject, max_body: Some(1 << 20) };
+    let seconds = Duration::from_secs;
+    Config {
+        listeners: Vec::new(),
+        client_ip: Trust::default(),
+        zones,
+        upstreams: vec![UpstreamSettings {
+            name: "app".into(),
+            endpoints: vec![Endpoint { host: "app".into(), port: 80 }],
+            connect_timeout: seconds(2),
+            first_byte_timeout: seconds(30),
+            idle_timeout: seconds(60),
+            keepalive_max_idle: 64,
+            keepalive_idle: Duration::from_millis(1500),
+            attempts: 2,
+        }],
+        routes: vec![route],
+        queue_max: 10_000,
+        timeouts: ClientTimeouts { header: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(30) },
+        header_limits: HeaderLimits { size: 32 * 1024, count: 100 },
+        access_log: AccessLogSettings {
+            to: LogTarget::None,
+            format: LogFormat::Json,
+            rejects_first: u32::MAX,
+            rejects_every: seconds(10),
+        },
+        log_level: "info".into(),
+        workers: 1,
+        drain: seconds(8),
+    }
+}
+
+fn limit_of(index: usize, text: &str) -> (ZoneSettings, RuleSettings) {
+    let mut words = text.split(' ');
+    let rate = words.next().expect("a rate").parse().expect("a rate");
+    let mut rule = RuleSettings { burst: 0, delay: 0, max_wait: None, mode: Mode::Enforce };
+    let mut key = Key::of(vec![Part::ClientIp]);
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("burst", burst) => rule.burst = burst.parse().expect("a burst"),
+            ("delay", delay) => rule.delay = delay.parse().expect("a delay"),
+            ("nodelay", _) => rule.delay = rule.burst,
+            ("max_wait", wait) => rule.max_wait = Some(Millis(wait.parse().expect("a wait"))),
+            ("global", _) => key = Key::of(vec![Part::Global]),
+            (other, _) => panic!("the harness does not know `{other}`"),
+        }
+    }
+    (ZoneSettings { name: format!("zone{index}").into(), key, rate, capacity: 1000, exempt: Vec::new() }, rule)
+}
+
+/// Runs a test on a whole worker; time stands still unless everything waits.
+pub async fn on_edge<F: Future<Output = ()>>(limits: &[&str], test: impl FnOnce(Rc<Edge>) -> F) {
+    let (edge, pipes) = Edge::new(config(limits));
+    run(Rc::clone(&edge), async {
+        tokio::task::spawn_local(answer_all(Rc::clone(&edge), pipes));
+        test(edge).await;
+    })
+    .await;
+}
+
+/// The same with an upstream the test plays itself, pipe by pipe.
+pub async fn on_raw_edge<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>, Pipes) -> F) {
+    let (edge, pipes) = Edge::new(config);
+    run(Rc::clone(&edge), test(edge, pipes)).await;
+}
+
+async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
+    let house = Rc::clone(&edge.worker);
+    LocalSet::new()
+        .run_until(async {
+            tokio::task::spawn_local(async move { house.keep_house().await });
+            test.await;
+        })
+        .await;
+}
+
+impl Edge {
+    fn new(config: Config) -> (Rc<Self>, Pipes) {
+        let (order, drain) = DrainOrder::new();
+        let (sender, pipes) = mpsc::unbounded_channel();
+        let (log_sender, log) = std::sync::mpsc::channel();
+        let (lines, _writer) = writer::start_on(Box::new(LogPipe(log_sender))).expect("a thread");
+        let queue = Queue::with_room(config.queue_max);
+        let shared = Shared {
+            zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
+            queue: Arc::clone(&queue),
+            config: Arc::new(config),
+            clock: Clock::start(),
+            lines: Some(lines),
+            connector: in_memory(sender),
+            drain,
+            abandon: Default::default(),
+        };
+        let worker = Worker::build(&shared).expect("a configuration of the test");
+        let edge =
+            Self { worker, seen: Rc::default(), order, queue, log, lines: RefCell::default(), start: Instant::now() };
+        (Rc::new(edge), pipes)
+    }
+
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).expect("a short test")
+    }
+
+    /// A client's end of a new connection.
+    pub fn connect_from(&self, client: &str) -> DuplexStream {
+        let (ours, theirs) = duplex(1 << 16);
+        let client: IpAddr = client.parse().expect("an address");
+        self.worker.take(Box::new(theirs) as Box<dyn Io>, SocketAddr::new(client, 4711));
+        ours
+    }
+
+    pub fn connect(&self) -> DuplexStream {
+        self.connect_from("192.0.2.1")
+    }
+
+    /// One GET on a connection of its own.
+    pub async fn get(self: Rc<Self>) -> Got {
+        let start = self.now();
+        let answer = self.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        (status(&answer), self.now() - start)
+    }
+
+    /// Sends bytes on a new connection and returns everything that comes back until it is closed.
+    pub async fn exchange(&self, bytes: &str) -> String {
+        let mut client = self.connect();
+        client.write_all(bytes.as_bytes()).await.expect("an open pipe");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("an open pipe");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Many GETs at once, in order.
+    pub async fn burst(self: &Rc<Self>, count: usize) -> Vec<Got> {
+        let mut asking = Vec::new();
+        for _ in 0..count {
+            asking.push(tokio::task::spawn_local(Rc::clone(self).get()));
+            tokio::task::yield_now().await;
+        }
+        let mut got = Vec::new();
+        for one in asking {
+            got.push(one.await.expect("no panic"));
+        }
+        got
+    }
+
+    /// When requests reached the upstream, in milliseconds since the start.
+    pub fn forwarded(&self) -> Vec<u64> {
+        self.seen.borrow().iter().map(|seen| seen.at).collect()
+    }
+
+    /// The next access line.
+    pub async fn line(&self) -> serde_json::Value {
+        if self.lines.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            let batch = self.log.recv().expect("a line");
+            let batch = String::from_utf8(batch).expect("text");
+            self.lines.borrow_mut().extend(batch.lines().map(|line| serde_json::from_str(line).expect("JSON")));
+        }
+        self.lines.borrow_mut().pop_front().expect("a whole line")
+    }
+}
+
+/// The status of a raw answer.
+pub fn status(answer: &str) -> u16 {
+    answer.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+struct LogPipe(std::sync::mpsc::Sender<Vec<u8>>);
+
+impl std::io::Write for LogPipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // A test that is over reads no more lines.
+        let _ = self.0.send(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn in_memory(sender: mpsc::UnboundedSender<DuplexStream>) -> Connector {
+    tower::service_fn(move |_: Endpoint| {
+        let sender = sender.clone();
+        async move {
+            let (ours, theirs) = duplex(1 << 16);
+            match sender.send(theirs) {
+                Ok(()) => Ok(Box::new(ours) as Stream),
+                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()),
+            }
+        }
+    })
+    .boxed_clone()
+}
+
+async fn answer_all(edge: Rc<Edge>, mut pipes: Pipes) {
+    while let Some(pipe) = pipes.recv().await {
+        let edge = Rc::clone(&edge);
+        let service = service_fn(move |request: Request<Incoming>| answer(Rc::clone(&edge), request));
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(pipe), service);
+        tokio::task::spawn_local(connection);
+    }
+}
+
+async fn answer(edge: Rc<Edge>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let at = edge.now();
+    let body = body.collect().await?.to_bytes();
+    let target = head.uri.to_string();
+    edge.seen.borrow_mut().push(Seen { at, method: head.method, target, headers: head.headers, body });
+    Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
+}

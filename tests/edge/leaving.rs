@@ -1,0 +1,144 @@
+//! Clients that leave, and a process that stops.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, sleep},
+};
+
+use crate::harness::{config, on_edge, on_raw_edge, status};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn ten_of_twenty_parked_leave_and_ten_new_ones_are_let_in() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        let mut clients = Vec::new();
+        for _ in 0..21 {
+            let mut client = edge.connect();
+            client.write_all(GET).await.expect("an open pipe");
+            clients.push(client);
+            tokio::task::yield_now().await;
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(edge.queue.parked(), 20);
+        assert_eq!(Rc::clone(&edge).get().await, (503, 0));
+        clients.truncate(11);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(edge.queue.parked(), 10);
+        let statuses: Vec<u16> = edge.burst(11).await.into_iter().map(|got| got.0).collect();
+        assert_eq!(statuses, [vec![200; 10], vec![503]].concat());
+    })
+    .await;
+}
+
+/// Whatever a client has sent behind its request, its leaving is noticed at once.
+async fn parked_client_leaves_with(request: &'static str) {
+    on_edge(&["1r/s burst=1"], |edge| async move {
+        Rc::clone(&edge).get().await;
+        edge.line().await;
+        let mut client = edge.connect();
+        client.write_all(request.as_bytes()).await.expect("an open pipe");
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(edge.queue.parked(), 1);
+        drop(client);
+        let line = edge.line().await;
+        assert_eq!(edge.queue.parked(), 0);
+        assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()));
+        assert_eq!(edge.seen.borrow().len(), 1);
+        assert_eq!(Rc::clone(&edge).get().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_get_leaves() {
+    parked_client_leaves_with("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_post_leaves() {
+    parked_client_leaves_with("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_post_without_its_body_leaves() {
+    parked_client_leaves_with("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_pipeline_leaves() {
+    parked_client_leaves_with("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_while_the_upstream_works_is_logged_and_the_work_cancelled() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        client.write_all(GET).await.expect("an open pipe");
+        let mut upstream = pipes.recv().await.expect("a connection");
+        let mut buffer = [0; 1024];
+        assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
+        drop(client);
+        assert_eq!(upstream.read(&mut buffer).await.expect("an end"), 0);
+        let line = edge.line().await;
+        assert_eq!((&line["status"], &line["error"]["side"]), (&499.into(), &"client".into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_rejects_and_says_why() {
+    let config = weir::config::Config { queue_max: 1, ..config(&["10r/s burst=20"]) };
+    on_raw_edge(config, |edge, pipes| async move {
+        drop(pipes);
+        let answers = edge.burst(3).await;
+        assert_eq!(answers, [(502, 0), (502, 100), (503, 0)]);
+        let reasons: Vec<_> = [edge.line().await, edge.line().await]
+            .into_iter()
+            .map(|line| line["limit"]["reason"].clone())
+            .filter(|reason| !reason.is_null())
+            .collect();
+        assert_eq!(reasons, ["queue_full"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_serves_whose_turn_comes_in_time_and_rejects_the_others_at_once() {
+    on_edge(&["1r/s burst=20"], |edge| async move {
+        let asking = edge.burst(21);
+        let stopping = async {
+            sleep(Duration::from_millis(500)).await;
+            edge.order.by(Instant::now() + Duration::from_secs(8));
+        };
+        let (got, ()) = tokio::join!(asking, stopping);
+        let served = (0..=8).map(|second| (200, second * 1000));
+        let rejected = std::iter::repeat_n((503, 500), 12);
+        assert_eq!(got, served.chain(rejected).collect::<Vec<_>>());
+        edge.worker.finished().await;
+        assert_eq!(edge.now(), 8000);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_answer_of_a_draining_connection_says_so_and_idle_ones_close() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        let (mut idle, mut parked) = (edge.connect(), edge.connect());
+        let mut buffer = vec![0; 1024];
+        idle.write_all(GET).await.expect("an open pipe");
+        assert!(idle.read(&mut buffer).await.expect("an answer") > 0);
+        parked.write_all(GET).await.expect("an open pipe");
+        sleep(Duration::from_millis(10)).await;
+        edge.order.by(Instant::now() + Duration::from_secs(8));
+        assert_eq!(idle.read(&mut buffer).await.expect("an end"), 0);
+        assert_eq!(edge.now(), 10);
+        let mut answer = String::new();
+        parked.read_to_string(&mut answer).await.expect("an answer and an end");
+        assert_eq!((status(&answer), edge.now()), (200, 100));
+        assert!(answer.contains("connection: close"), "{answer}");
+    })
+    .await;
+}
