@@ -111,7 +111,7 @@ async fn pipelined_requests_are_answered_in_turn() {
     on_edge(&["10r/s burst=20"], |edge| async move {
         let mut client = edge.connect();
         client.write_all("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(4).as_bytes()).await.expect("an open pipe");
-        let mut buffer = [0; 4096];
+        let mut buffer = vec![0; 4096];
         for expected in [0, 100, 200, 300] {
             let count = client.read(&mut buffer).await.expect("an answer");
             assert!(buffer[..count].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&buffer[..count]));
