@@ -1,4 +1,7 @@
 //! The configuration as used: every name resolved, every value parsed, every default filled in.
+//!
+//! From text to there: [`tree`] (YAML with places) -> [`set`] -> [`interpolate`] -> [`structure`] (against the [`shape`] of
+//! [`file`](mod@file)) -> [`resolve`] -> [`lint`], every [`problem`] collected on the way.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,6 +14,24 @@ use crate::{
     server::settings::{ClientTimeouts, HeaderLimits},
     upstream::settings::UpstreamSettings,
 };
+
+pub mod file;
+pub mod interpolate;
+pub mod lint;
+pub mod load;
+pub mod nearest;
+pub mod problem;
+pub mod quantity;
+pub mod resolve;
+pub mod set;
+pub mod shape;
+pub mod show;
+pub mod structure;
+pub mod tree;
+
+pub use load::{Loaded, load, parse};
+pub use problem::Problems;
+pub use show::{schema, show};
 
 /// Everything `weir run` needs to know.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! The decision engine stands alone in [`limit`]; everything else is the proxy around it.
 
 pub mod app;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;

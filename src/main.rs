@@ -1,3 +1,10 @@
-//! The `weir` command.
+//! The `weir` command: parse, run, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use weir::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run().into()
+}

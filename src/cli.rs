@@ -1,0 +1,119 @@
+//! The command line: one file per subcommand.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{
+    Problems,
+    problem::{Severity, Style},
+};
+
+pub mod check;
+pub mod config;
+
+/// A reverse proxy with a rate limiter built in.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find everything that is wrong with a configuration.
+    Check(check::Check),
+    /// Show the configuration as used, or its schema.
+    Config(config::Config),
+}
+
+/// How a command ended: the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what was asked.
+    Fine = 0,
+    /// It could not.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The configuration cannot be used.
+    Invalid = 3,
+    /// The address cannot be listened on.
+    CannotBind = 4,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(outcome as u8)
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        match self.command {
+            Command::Check(check) => check.run(),
+            Command::Config(config) => config.run(),
+        }
+    }
+}
+
+/// Which configuration to read.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Which {
+    /// The configuration file [default: ./weir.yaml, then /etc/weir/weir.yaml]
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Put a value over the file's, like zones.per_ip.rate=5r/s
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl Which {
+    /// The file that was named, or the first of the usual places that has one.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        let usual = ["weir.yaml", "/etc/weir/weir.yaml"].map(Path::new);
+        let found = || usual.into_iter().find(|path| path.exists()).unwrap_or(usual[0]).to_owned();
+        self.config.clone().unwrap_or_else(found)
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough is no failure.
+#[must_use]
+pub fn say(text: &str) -> Outcome {
+    match write_all(io::stdout().lock(), text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Outcome::Failed,
+        _ => Outcome::Fine,
+    }
+}
+
+/// Draws problems on standard error, in colour on a terminal, with their count below.
+pub fn complain(problems: &Problems) {
+    if problems.is_empty() {
+        return;
+    }
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let style = if colour { Style::Colour } else { Style::Plain };
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let warnings = problems.len() - errors;
+    let text = format!("{}\n\n{}, {}\n", problems.render(style), some(errors, "error"), some(warnings, "warning"));
+    // Standard error is where failures are told; there is nowhere to tell of its own.
+    let _ = write_all(io::stderr().lock(), &text);
+}
+
+/// `1 error`, `2 errors`.
+fn some(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn write_all(mut to: impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.flush()
+}

@@ -1,0 +1,92 @@
+//! `weir check`: everything that is wrong with a configuration, or what it will serve.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::{Outcome, Which, complain, say};
+use crate::config::{self, Config, Loaded, Problems, problem::Severity};
+
+/// What one key of a zone takes, measured, in bytes.
+const KEY_BYTES: usize = 48;
+
+/// Find everything that is wrong with a configuration.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Check {
+    #[command(flatten)]
+    which: Which,
+    /// Print one JSON object in place of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Checks; exits 3 when the configuration cannot be used.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        let path = self.which.path();
+        let result = config::load(&path, &self.which.sets);
+        let (problems, loaded) = match &result {
+            Ok(loaded) => (&loaded.warnings, Some(loaded)),
+            Err(problems) => (problems, None),
+        };
+        let said = if self.json {
+            say(&format!("{:#}\n", report(problems, loaded)))
+        } else {
+            complain(problems);
+            loaded.map_or(Outcome::Fine, |loaded| say(&summary(&path.display().to_string(), &loaded.config)))
+        };
+        if loaded.is_some() { said } else { Outcome::Invalid }
+    }
+}
+
+/// What a configuration will serve, for people.
+#[must_use]
+fn summary(name: &str, config: &Config) -> String {
+    let mut text = format!("{name} is fine\n");
+    let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
+    let _ = writeln!(text, "listeners  {}", listeners.join(", "));
+    for route in &config.routes {
+        let upstream = &config.upstreams[route.upstream].name;
+        let zones: Vec<&str> = route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
+        let limits = if zones.is_empty() { "no limit".to_owned() } else { format!("limited by {}", zones.join(", ")) };
+        let _ = writeln!(text, "route      {} -> {upstream}, {limits}", route.name);
+    }
+    for zone in &config.zones {
+        let parts: Vec<String> = zone.key.parts.iter().map(ToString::to_string).collect();
+        let parts = parts.join(" and ");
+        let memory = human(zone.capacity * KEY_BYTES);
+        let _ =
+            writeln!(text, "zone       {}: {} by {parts}, {} keys, about {memory}", zone.name, zone.rate, zone.capacity);
+    }
+    text
+}
+
+/// A size, rounded down to whole units.
+fn human(bytes: usize) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+/// The same for programs.
+fn report(problems: &Problems, loaded: Option<&Loaded>) -> serde_json::Value {
+    let list: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            let (file, line, column) = problems.place(problem);
+            let severity = if problem.severity == Severity::Error { "error" } else { "warning" };
+            let (message, hint) = (&problem.message, &problem.hint);
+            json!({ "severity": severity, "file": file, "line": line, "column": column, "message": message, "hint": hint })
+        })
+        .collect();
+    let zones = loaded.map(|loaded| loaded.config.zones.iter().map(|zone| (&*zone.name, zone.capacity)));
+    let zones: Vec<_> = zones
+        .into_iter()
+        .flatten()
+        .map(|(name, keys)| json!({ "name": name, "capacity": keys, "bytes": keys * KEY_BYTES }))
+        .collect();
+    json!({ "valid": loaded.is_some(), "problems": list, "zones": zones })
+}

@@ -1,0 +1,197 @@
+//! `${VAR}`, `${VAR:-default}` and `${file:/path}` in values; `$$` is a `$`.
+//!
+//! Guarantee: what came from outside is marked as such, and no message made here contains it.
+
+use std::{io::Read, path::Path};
+
+use super::{
+    problem::{Problems, Span},
+    tree::{Filled, Node, Scalar, Value},
+};
+
+/// The largest file a value is filled from, in bytes.
+const MAX_VALUE: u64 = 64 * 1024;
+
+/// Where values come from that the text does not contain.
+pub trait Outside {
+    /// An environment variable; `None` when it is not set or not UTF-8.
+    fn variable(&self, name: &str) -> Option<String>;
+    /// What a file contains.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not UTF-8, or too large.
+    fn file(&self, path: &Path) -> std::io::Result<String>;
+}
+
+/// This process's environment and the file system.
+#[derive(Clone, Copy, Debug)]
+pub struct Process;
+
+impl Outside for Process {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, path: &Path) -> std::io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(MAX_VALUE + 1).read_to_string(&mut text)?;
+        match text.len() as u64 > MAX_VALUE {
+            true => Err(std::io::ErrorKind::FileTooLarge.into()),
+            false => Ok(text),
+        }
+    }
+}
+
+/// Fills every value of a tree; what cannot be filled is reported and stands broken.
+pub fn fill(node: &mut Node, outside: &dyn Outside, problems: &mut Problems) {
+    match &mut node.value {
+        Value::Scalar(scalar) if scalar.text.contains('$') => fill_scalar(scalar, node.span, outside, problems),
+        Value::Scalar(_) => {}
+        Value::List(items) => items.iter_mut().for_each(|item| fill(item, outside, problems)),
+        Value::Map(entries) => entries.iter_mut().for_each(|entry| fill(&mut entry.node, outside, problems)),
+    }
+}
+
+fn fill_scalar(scalar: &mut Scalar, span: Span, outside: &dyn Outside, problems: &mut Problems) {
+    match filled(&scalar.text, outside) {
+        Ok((text, origin)) => {
+            let written = std::mem::replace(&mut scalar.text, text);
+            scalar.filled = match origin {
+                Origin::Text => None,
+                Origin::Environment => Some(Filled { written, secret: false }),
+                Origin::File => Some(Filled { written, secret: true }),
+            };
+        }
+        Err((message, hint)) => {
+            problems.error(span, message, hint);
+            *scalar = Scalar { broken: true, ..Scalar::default() };
+        }
+    }
+}
+
+/// The most private place a value has a part from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    Text,
+    Environment,
+    File,
+}
+
+/// A message and its hint.
+type Refusal = (String, &'static str);
+
+fn filled(text: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal> {
+    let (mut whole, mut origin, mut rest) = (String::new(), Origin::Text, text);
+    while let Some((before, after)) = rest.split_once('$') {
+        whole.push_str(before);
+        rest = match after.strip_prefix('{') {
+            Some(inside) => {
+                let unclosed = || ("`${` is never closed".to_owned(), "write `${NAME}`, or `$$` for a dollar sign");
+                let (name, behind) = inside.split_once('}').ok_or_else(unclosed)?;
+                let (value, from) = look_up(name, outside)?;
+                whole.push_str(&value);
+                origin = origin.max(from);
+                behind
+            }
+            None => {
+                whole.push('$');
+                after.strip_prefix('$').unwrap_or(after)
+            }
+        };
+    }
+    whole.push_str(rest);
+    Ok((whole, origin))
+}
+
+fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal> {
+    if let Some(path) = inside.strip_prefix("file:") {
+        return read(path, outside).map(|text| (text, Origin::File));
+    }
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !letters || name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) {
+        let hint = "write `${NAME}`, `${NAME:-default}` or `${file:/path}`";
+        return Err((format!("`${{{inside}}}` does not name a variable"), hint));
+    }
+    match (outside.variable(name), default) {
+        (Some(value), None) => Ok((value, Origin::Environment)),
+        (Some(value), Some(_)) if !value.is_empty() => Ok((value, Origin::Environment)),
+        (_, Some(default)) => Ok((default.to_owned(), Origin::Text)),
+        (None, None) => {
+            let message = format!("the environment variable `{name}` is not set");
+            Err((message, "set it, or give a default: `${NAME:-default}`"))
+        }
+    }
+}
+
+/// A file's text without the newline at its end.
+fn read(path: &str, outside: &dyn Outside) -> Result<String, Refusal> {
+    if !path.starts_with('/') {
+        let message = format!("`{path}` is not an absolute path");
+        return Err((message, "begin it with a slash, like `${file:/run/secrets/name}`"));
+    }
+    let text = outside.file(Path::new(path)).map_err(|error| (format!("`{path}` cannot be read: {}", error.kind()), ""))?;
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(line.unwrap_or(&text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake;
+
+    impl Outside for Fake {
+        fn variable(&self, name: &str) -> Option<String> {
+            [("RATE", "10r/s"), ("EMPTY", "")]
+                .into_iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.to_owned())
+        }
+
+        fn file(&self, path: &Path) -> std::io::Result<String> {
+            match path == Path::new("/run/secrets/key") {
+                true => Ok("hush\n".to_owned()),
+                false => Err(std::io::ErrorKind::NotFound.into()),
+            }
+        }
+    }
+
+    fn of(text: &str) -> Result<(String, Origin), String> {
+        filled(text, &Fake).map_err(|(message, _)| message)
+    }
+
+    #[test]
+    fn values_are_filled_and_remember_where_from() {
+        for (text, value, origin) in [
+            ("plain", "plain", Origin::Text),
+            ("${RATE}", "10r/s", Origin::Environment),
+            ("${RATE:-1r/s}", "10r/s", Origin::Environment),
+            ("${NONE:-1r/s}", "1r/s", Origin::Text),
+            ("${EMPTY:-1r/s}", "1r/s", Origin::Text),
+            ("${EMPTY}", "", Origin::Environment),
+            ("${file:/run/secrets/key}", "hush", Origin::File),
+            ("a${RATE}-${file:/run/secrets/key}b", "a10r/s-hushb", Origin::File),
+            ("$${RATE} costs $5 and $", "${RATE} costs $5 and $", Origin::Text),
+        ] {
+            assert_eq!(of(text), Ok((value.to_owned(), origin)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_filled_says_why() {
+        for (text, message) in [
+            ("${NONE}", "the environment variable `NONE` is not set"),
+            ("${RATE", "`${` is never closed"),
+            ("${}", "`${}` does not name a variable"),
+            ("${1A}", "`${1A}` does not name a variable"),
+            ("${file:key}", "`key` is not an absolute path"),
+            ("${file:/no}", "`/no` cannot be read: entity not found"),
+        ] {
+            assert_eq!(of(text), Err(message.to_owned()), "{text}");
+        }
+    }
+}

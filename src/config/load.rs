@@ -1,0 +1,132 @@
+//! From a file to a configuration: read, apply `--set`, fill, check the shape, decode, resolve, lint.
+
+use std::{io::Read, path::Path};
+
+use super::{
+    Config,
+    file::File,
+    interpolate::{self, Outside, Process},
+    lint::lint,
+    problem::{Problems, Source, Span},
+    resolve::resolve,
+    set,
+    shape::Shape,
+    structure,
+    tree::{self, Node, Value},
+};
+
+/// The largest configuration file, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// As used.
+    pub config: Config,
+    /// As written, with every default.
+    pub file: File,
+    /// What is probably not what was meant.
+    pub warnings: Problems,
+    /// Where values were filled from files, and what was written there.
+    pub(super) secrets: Vec<(Vec<String>, String)>,
+}
+
+/// Reads a file, with `path=value` settings over it.
+///
+/// # Errors
+/// Every problem there is, each with its place.
+pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let hint = "name another file with `-c FILE`";
+        return Err(Problems::with_file(&name, format!("`{name}` cannot be read: {}", error.kind()), hint));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        let message = format!("`{name}` is larger than {MAX_BYTES} bytes");
+        return Err(Problems::with_file(&name, message, "is this the right file?"));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&name, &text, sets),
+        Err(error) => {
+            let message = format!("`{name}` is not UTF-8: byte {}", error.utf8_error().valid_up_to());
+            Err(Problems::with_file(&name, message, "save it as UTF-8"))
+        }
+    }
+}
+
+/// The same for a text that is called `name` in messages.
+///
+/// # Errors
+/// Every problem there is, each with its place.
+pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Loaded, Problems> {
+    parse_with(name, text, sets, &Process)
+}
+
+/// The same, filled from a given outside.
+///
+/// # Errors
+/// Every problem there is, each with its place.
+pub fn parse_with(name: &str, text: &str, sets: &[String], outside: &dyn Outside) -> Result<Loaded, Problems> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let file = Source { name: name.to_owned(), text: text.to_owned() };
+    let sources = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set.clone() });
+    let mut problems = Problems::new([file].into_iter().chain(sources).collect());
+    let result = judge(text, sets, outside, &mut problems);
+    problems.sort();
+    match result {
+        Some((config, file, secrets)) if !problems.has_errors() => Ok(Loaded { config, file, warnings: problems, secrets }),
+        _ => Err(problems),
+    }
+}
+
+type Judged = (Config, File, Vec<(Vec<String>, String)>);
+
+/// `None` when the text is not even a tree; then that is reported.
+fn judge(text: &str, sets: &[String], outside: &dyn Outside, problems: &mut Problems) -> Option<Judged> {
+    let mut tree = match tree::read(0, text, 0, problems) {
+        Some(tree) => tree,
+        None if problems.has_errors() => return None,
+        None => Node { span: Span::default(), value: Value::Map(Vec::new()) },
+    };
+    for (index, argument) in sets.iter().enumerate() {
+        set::apply(&mut tree, index + 1, argument, problems);
+    }
+    interpolate::fill(&mut tree, outside, problems);
+    let written = tree.clone();
+    structure::check(&mut tree, &Shape::of::<File>(), problems);
+    let file = match File::decode(&tree) {
+        Ok(file) => file,
+        Err(_) => {
+            problems.error(tree.span, "the configuration cannot be decoded", "");
+            return None;
+        }
+    };
+    let config = resolve(&file, &tree, &written, problems);
+    if !problems.has_errors() {
+        lint(&config, &file, &tree, problems);
+    }
+    let mut secrets = Vec::new();
+    gather_secrets(&tree, &mut Vec::new(), &mut secrets);
+    Some((config, file, secrets))
+}
+
+fn gather_secrets(node: &Node, path: &mut Vec<String>, secrets: &mut Vec<(Vec<String>, String)>) {
+    match &node.value {
+        Value::Scalar(scalar) => {
+            let written = scalar.filled.iter().filter(|filled| filled.secret).map(|filled| filled.written.clone());
+            secrets.extend(written.map(|written| (path.clone(), written)));
+        }
+        Value::List(items) => items.iter().enumerate().for_each(|(index, item)| {
+            path.push(index.to_string());
+            gather_secrets(item, path, secrets);
+            path.pop();
+        }),
+        Value::Map(entries) => entries.iter().for_each(|entry| {
+            path.push(entry.key.clone());
+            gather_secrets(&entry.node, path, secrets);
+            path.pop();
+        }),
+    }
+}

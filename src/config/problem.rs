@@ -1,0 +1,219 @@
+//! What is wrong with a configuration: every problem with its place, drawn under the very text.
+//!
+//! Guarantee: a problem always has a place, and drawing never shows a value that was filled in from outside the text.
+
+use std::{fmt, ops::Range};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+/// How many problems are kept; the others are only counted.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// Whether a configuration with the problem can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It cannot.
+    Error,
+    /// It can, and probably does not do what was meant.
+    Warning,
+}
+
+/// A piece of one of the texts a configuration is made of, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Which of the sources: 0 is the file, the others are `--set` arguments in order.
+    pub source: usize,
+    /// Its first byte.
+    pub start: usize,
+    /// The byte behind its last.
+    pub end: usize,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is.
+    pub span: Span,
+    /// What is wrong, lower case, without a full stop.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+    /// A second place that matters, and why.
+    pub also: Option<(Span, &'static str)>,
+}
+
+/// A text problems point into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The file's path, or `--set`.
+    pub name: String,
+    /// What was read; empty when nothing could be.
+    pub text: String,
+}
+
+/// Whether drawings use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Letters only.
+    Plain,
+    /// ANSI colours.
+    Colour,
+}
+
+/// All problems of one configuration, with the texts they point into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    sources: Vec<Source>,
+    list: Vec<Problem>,
+    omitted: usize,
+}
+
+impl Problems {
+    /// No problems yet, in these texts.
+    #[must_use]
+    pub fn new(sources: Vec<Source>) -> Self {
+        Self { sources, list: Vec::new(), omitted: 0 }
+    }
+
+    /// One problem with a whole file.
+    #[must_use]
+    pub fn with_file(name: &str, message: String, hint: &str) -> Self {
+        let mut problems = Self::new(vec![Source { name: name.to_owned(), text: String::new() }]);
+        problems.error(Span::default(), message, hint);
+        problems
+    }
+
+    /// Adds an error; an empty hint is none.
+    pub fn error(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.push(Problem::new(Severity::Error, span, message.into(), hint.into()));
+    }
+
+    /// Adds a warning; an empty hint is none.
+    pub fn warn(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.push(Problem::new(Severity::Warning, span, message.into(), hint.into()));
+    }
+
+    /// Adds a problem, or counts it when there are too many.
+    pub fn push(&mut self, problem: Problem) {
+        if self.list.len() < MAX_PROBLEMS {
+            self.list.push(problem);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// The problems in the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len() + self.omitted
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether one of them makes the configuration unusable.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Puts them in the order of their places.
+    pub(super) fn sort(&mut self) {
+        self.list.sort_by_key(|problem| (problem.span.source, problem.span.start, problem.span.end));
+    }
+
+    /// The name of the text a problem is in, and the line and column (in characters) it begins at, counted from 1.
+    #[must_use]
+    pub fn place(&self, problem: &Problem) -> (&str, usize, usize) {
+        let Some(source) = self.sources.get(problem.span.source) else { return ("", 1, 1) };
+        let before = source.text.get(..problem.span.start).unwrap_or("");
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        (&source.name, line, before[line_start..].chars().count() + 1)
+    }
+
+    /// Draws every problem: what, where, the text with a caret below it, and what to write instead.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        let renderer = match style {
+            Style::Plain => Renderer::plain(),
+            Style::Colour => Renderer::styled(),
+        };
+        let mut drawn: Vec<String> = self.iter().map(|problem| renderer.render(&[self.draw(problem)])).collect();
+        if self.omitted > 0 {
+            drawn.push(format!("{} more are not shown", self.omitted));
+        }
+        drawn.join("\n\n")
+    }
+
+    fn draw<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+        let level = match problem.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(problem.message.as_str()));
+        if let Some(source) = self.sources.get(problem.span.source) {
+            group = if source.text.is_empty() {
+                group.element(Origin::path(source.name.as_str()))
+            } else {
+                group.element(source.snippet(problem))
+            };
+        }
+        match &problem.hint {
+            Some(hint) => group.element(Level::HELP.with_name("hint").message(hint.as_str())),
+            None => group,
+        }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Style::Plain))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Problem {
+    fn new(severity: Severity, span: Span, message: String, hint: String) -> Self {
+        Self { severity, span, message, hint: Some(hint).filter(|hint| !hint.is_empty()), also: None }
+    }
+}
+
+impl Source {
+    fn snippet<'a>(&'a self, problem: &'a Problem) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let here = AnnotationKind::Primary.span(self.first_line(problem.span));
+        let snippet = Snippet::source(self.text.as_str()).path(self.name.as_str()).annotation(here);
+        match problem.also {
+            Some((span, why)) if span.source == problem.span.source => {
+                snippet.annotation(AnnotationKind::Context.span(self.first_line(span)).label(why))
+            }
+            _ => snippet,
+        }
+    }
+
+    /// The part of a span that is on its first line, at character boundaries.
+    fn first_line(&self, span: Span) -> Range<usize> {
+        let text = &self.text;
+        let start = floor(text, span.start);
+        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |length| start + length);
+        let end = floor(text, span.end.clamp(start, line_end));
+        let end = start + text[start..end].trim_end().len();
+        start..end
+    }
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+}

@@ -1,0 +1,106 @@
+//! Counts such as `10k` and sizes such as `32KiB`. Nothing is rounded; what does not fit in 64 bits is an error.
+
+/// Why a text is not a quantity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// Not a whole number with a known letter behind it.
+    #[error("`{0}` is not a count, hint: write a whole number, or one with k, M or G behind it, like `10k`")]
+    Count(String),
+    /// Not a whole number with a known unit behind it.
+    #[error("`{0}` is not a size, hint: write bytes, or a whole number with KiB, MiB or GiB behind it, like `32KiB`")]
+    Size(String),
+    /// A unit of thousands where one of 1024 is probably meant, or the reverse.
+    #[error("`{text}` has no clear unit, hint: did you mean `{number}{unit}`?")]
+    Unit {
+        /// What was written.
+        text: String,
+        /// Its number.
+        number: u64,
+        /// The unit that is clear.
+        unit: &'static str,
+    },
+    /// More than 64 bits.
+    #[error("`{0}` is more than can be counted")]
+    TooMany(String),
+}
+
+/// Reads a count: `250`, `10k`, `1M`, `2G`; the letters are powers of a thousand.
+///
+/// # Errors
+/// When the text is not one.
+pub fn parse_count(text: &str) -> Result<u64, QuantityError> {
+    let shape = || QuantityError::Count(text.to_owned());
+    let (number, unit) = split(text, shape)?;
+    let factor = match unit {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "m" => return Err(QuantityError::Unit { text: text.to_owned(), number, unit: "M" }),
+        _ => return Err(shape()),
+    };
+    number.checked_mul(factor).ok_or_else(|| QuantityError::TooMany(text.to_owned()))
+}
+
+/// Reads a size in bytes: `512`, `512B`, `32KiB`, `1MiB`, `2GiB`; the units are powers of 1024.
+///
+/// # Errors
+/// When the text is not one.
+pub fn parse_size(text: &str) -> Result<u64, QuantityError> {
+    let shape = || QuantityError::Size(text.to_owned());
+    let (number, unit) = split(text, shape)?;
+    let unclear = |unit| Err(QuantityError::Unit { text: text.to_owned(), number, unit });
+    let factor: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "k" | "K" | "kb" | "KB" | "kB" | "kib" => return unclear("KiB"),
+        "m" | "M" | "mb" | "MB" | "mib" => return unclear("MiB"),
+        "g" | "G" | "gb" | "GB" | "gib" => return unclear("GiB"),
+        _ => return Err(shape()),
+    };
+    number.checked_mul(factor).ok_or_else(|| QuantityError::TooMany(text.to_owned()))
+}
+
+fn split(text: &str, shape: impl Fn() -> QuantityError) -> Result<(u64, &str), QuantityError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(shape());
+    }
+    let number = number.parse().map_err(|_| QuantityError::TooMany(text.to_owned()))?;
+    Ok((number, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_is_the_exact_number() {
+        assert_eq!(parse_count("0"), Ok(0));
+        assert_eq!(parse_count("10k"), Ok(10_000));
+        assert_eq!(parse_count("1M"), Ok(1_000_000));
+        assert_eq!(parse_count("2G"), Ok(2_000_000_000));
+        assert_eq!(parse_size("512"), Ok(512));
+        assert_eq!(parse_size("512B"), Ok(512));
+        assert_eq!(parse_size("32KiB"), Ok(32_768));
+        assert_eq!(parse_size("1MiB"), Ok(1_048_576));
+        assert_eq!(parse_size("1GiB"), Ok(1_073_741_824));
+    }
+
+    #[test]
+    fn a_wrong_quantity_says_what_to_write() {
+        let count = |text| parse_count(text).expect_err(text).to_string();
+        let size = |text| parse_size(text).expect_err(text).to_string();
+        assert!(count("1m").contains("did you mean `1M`?"));
+        assert!(count("-1").contains("`-1` is not a count"));
+        assert!(count("1.5k").contains("is not a count"));
+        assert!(count("").contains("is not a count"));
+        assert!(count("99999999999999999999").contains("more than can be counted"));
+        assert!(count("99999999999999999G").contains("more than can be counted"));
+        assert!(size("1MB").contains("did you mean `1MiB`?"));
+        assert!(size("1 MiB").contains("is not a size"));
+    }
+}

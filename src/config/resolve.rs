@@ -1,0 +1,167 @@
+//! From the file as written to the configuration as used: every text parsed, every name a reference.
+//!
+//! Guarantee: all problems are found in one go, each at the very text; nothing is left to be found wrong while serving.
+
+use std::{net::SocketAddr, thread::available_parallelism};
+
+use super::{
+    Config,
+    file::{Amount, ClientIp, File, ForwardingHeader, Keepalive, Retries, Upstream, UpstreamTimeouts},
+    problem::Problems,
+    tree::{Node, Value},
+};
+use crate::{
+    client::{Forwarding, Trust},
+    limit::ZoneSettings,
+    server::settings::{ClientTimeouts, HeaderLimits},
+    upstream::settings::{Endpoint, UpstreamSettings},
+};
+use judge::Judge;
+use spot::Spot;
+
+pub mod address;
+pub mod judge;
+pub mod log;
+pub mod pattern;
+pub mod reject;
+pub mod route;
+pub mod spot;
+pub mod upstream;
+pub mod zone;
+
+/// The most requests that may wait: each holds a connection.
+const MAX_QUEUE: usize = 10_000_000;
+/// The least and most bytes of a request head.
+const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
+/// The most threads.
+const MAX_WORKERS: usize = 1_024;
+
+/// What can be referred to.
+#[derive(Debug)]
+pub struct Names<'a> {
+    /// The file as decoded.
+    pub file: &'a File,
+    /// The tree before anything wrong was taken out of it.
+    written: &'a Node,
+    zones: Vec<ZoneSettings>,
+    upstreams: Vec<UpstreamSettings>,
+}
+
+impl Names<'_> {
+    /// Whether somebody wrote that name, even if what it names is wrong.
+    fn is_written(&self, section: &str, name: &str) -> bool {
+        self.written.get(section).is_some_and(|entry| entry.node.get(name).is_some())
+    }
+}
+
+/// Resolves a whole file; with an error among the problems the result is not to be used.
+pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems) -> Config {
+    let (judge, root) = (&mut Judge { problems }, Spot::root(tree));
+    at_least_one(judge, root, written);
+    if file.version != 1 {
+        let message = format!("`{}` is no version of this format, hint: write `version: 1`", file.version);
+        judge.refuse(root.key("version"), message);
+    }
+    let zones = file.zones.iter();
+    let zones = zones.map(|(name, zone)| zone::zone(judge, root.key("zones").key(name), name, zone)).collect();
+    let upstreams = file.upstreams.iter();
+    let upstreams =
+        upstreams.map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one)).collect();
+    let mut names = Names { file, written, zones, upstreams };
+    let routes = file.routes.iter().enumerate();
+    let routes =
+        routes.map(|(index, route)| route::route(judge, &mut names, root.key("routes").item(index), route)).collect();
+    Config {
+        listeners: listeners(judge, root.key("listeners"), file),
+        client_ip: trust(judge, root.key("client_ip"), &file.client_ip),
+        zones: names.zones,
+        upstreams: names.upstreams,
+        routes,
+        queue_max: judge.count(root.key("queue").key("max"), &file.queue.max, 0..=MAX_QUEUE),
+        timeouts: timeouts(judge, root.key("timeouts"), file),
+        header_limits: header_limits(judge, root.key("header_limits"), file),
+        access_log: log::access(judge, root.key("access_log"), &file.access_log),
+        log_level: log::level(judge, root.key("log").key("level"), &file.log.level),
+        workers: workers(judge, root.key("workers"), &file.workers),
+        drain: judge.duration(root.key("drain"), &file.drain),
+    }
+}
+
+fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
+    for (section, message) in [
+        ("listeners", "no listener: nothing would be served, hint: listeners: [ \"0.0.0.0:8080\" ]"),
+        (
+            "routes",
+            "no route: every request would be refused, hint: routes: [ { path: /, upstream: \"http://host:port\" } ]",
+        ),
+    ] {
+        match written.get(section).map(|entry| &entry.node.value) {
+            None => judge.refuse(root, message),
+            Some(Value::List(items)) if items.is_empty() => judge.refuse(root.key(section), message),
+            Some(_) => {}
+        }
+    }
+}
+
+fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for (index, listener) in file.listeners.iter().enumerate() {
+        let (spot, text) = match listener {
+            super::file::Listener::Short(text) => (spot.item(index), text),
+            super::file::Listener::Long(long) => (spot.item(index).key("address"), &long.address),
+        };
+        let Some(address) = judge.take(spot, address::listener(text)) else { continue };
+        if address.port() != 0 && addresses.contains(&address) {
+            judge.refuse(spot, format!("`{text}` is listened on twice, hint: keep one of them"));
+        }
+        addresses.push(address);
+    }
+    addresses
+}
+
+fn trust(judge: &mut Judge<'_>, spot: Spot<'_>, client_ip: &ClientIp) -> Trust {
+    Trust {
+        proxies: judge.networks(spot.key("trusted_proxies"), &client_ip.trusted_proxies),
+        header: match client_ip.header {
+            ForwardingHeader::XForwardedFor => Forwarding::XForwardedFor,
+            ForwardingHeader::Forwarded => Forwarding::Forwarded,
+        },
+    }
+}
+
+fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeouts {
+    ClientTimeouts {
+        header: judge.positive(spot.key("header"), &file.timeouts.header),
+        body: judge.positive(spot.key("body"), &file.timeouts.body),
+        keepalive: judge.duration(spot.key("keepalive"), &file.timeouts.keepalive),
+        write: judge.positive(spot.key("write"), &file.timeouts.write),
+    }
+}
+
+fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLimits {
+    HeaderLimits {
+        size: judge.size(spot.key("size"), &file.header_limits.size, HEAD_BYTES),
+        count: file.header_limits.count as usize,
+    }
+}
+
+fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
+    match amount.0.as_str() {
+        "auto" => available_parallelism().map_or(1, usize::from),
+        _ => judge.count(spot, amount, 1..=MAX_WORKERS),
+    }
+}
+
+/// The upstream of an endpoint that a route writes in place of a name.
+fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
+    let defaults = Upstream {
+        endpoints: Vec::new(),
+        retries: Retries::default(),
+        timeouts: UpstreamTimeouts::default(),
+        keepalive: Keepalive::default(),
+    };
+    let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
+    let mut problems = Problems::default();
+    let judge = &mut Judge { problems: &mut problems };
+    UpstreamSettings { endpoints: vec![endpoint], ..upstream::upstream(judge, Spot::root(&nowhere), name, &defaults) }
+}

@@ -1,0 +1,133 @@
+//! Addresses: what a listener binds and where an upstream's endpoint is.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::upstream::settings::Endpoint;
+
+/// Why a text is not an address that can be listened on or connected to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// A kind of listener that is not built.
+    #[error("`{0}`: {1} are not supported yet, hint: listen on host:port, like `0.0.0.0:8080`")]
+    Listener(String, &'static str),
+    /// A kind of endpoint that is not built.
+    #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port`")]
+    Scheme(String, &'static str),
+    /// Something other than a host and a port behind the scheme.
+    #[error("`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received")]
+    Path(String, String),
+    /// No port where one is needed.
+    #[error("`{0}` has no port, hint: write `{0}:{1}`")]
+    NoPort(String, u16),
+    /// Only a port.
+    #[error("`{0}` has no host, hint: write `:{0}` for every IPv4 address, or `127.0.0.1:{0}`")]
+    OnlyPort(String),
+    /// A listener's host must be an address.
+    #[error("`{0}` is not an IP address and a port, hint: like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`")]
+    Socket(String),
+    /// An endpoint's host and port cannot be told.
+    #[error("`{0}` is not a host and a port, hint: like `http://127.0.0.1:8000` or `auth:8000`")]
+    Endpoint(String),
+}
+
+/// Reads `host:port` to listen on; no host is every IPv4 address, port 0 is any free one.
+///
+/// # Errors
+/// When it is something else.
+pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
+    for (prefix, kind) in [("unix:", "unix sockets"), ("fd:", "inherited sockets")] {
+        if text.starts_with(prefix) {
+            return Err(AddressError::Listener(text.to_owned(), kind));
+        }
+    }
+    if text.parse::<u16>().is_ok() {
+        return Err(AddressError::OnlyPort(text.to_owned()));
+    }
+    let wrong = || AddressError::Socket(text.to_owned());
+    match text.rsplit_once(':') {
+        Some((host @ ("" | "localhost"), port)) => {
+            let address = if host.is_empty() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+            Ok((address, port.parse().map_err(|_| wrong())?).into())
+        }
+        _ => text.parse().map_err(|_| wrong()),
+    }
+}
+
+/// Reads `http://host:port` or `host:port`; behind `http://` the port may be left out and is 80.
+///
+/// # Errors
+/// When it is something else.
+pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
+    let (scheme, authority) = text.split_once("://").unwrap_or(("", text));
+    match scheme.to_ascii_lowercase().as_str() {
+        "" | "http" => {}
+        "https" => return Err(AddressError::Scheme(text.to_owned(), "https")),
+        _ => return Err(AddressError::Scheme(text.to_owned(), "this scheme")),
+    }
+    if let Some(end) = authority.find(['/', '?', '#']) {
+        let kept = text[..text.len() - authority.len() + end].to_owned();
+        return Err(AddressError::Path(text.to_owned(), kept));
+    }
+    let wrong = || AddressError::Endpoint(text.to_owned());
+    let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port.strip_prefix(':').or(none(port))),
+        Some(_) => return Err(wrong()),
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    if bracketed.is_none() && !is_host(host) {
+        return Err(wrong());
+    }
+    let port = match port {
+        Some("") | None if scheme.is_empty() => return Err(AddressError::NoPort(authority.to_owned(), 8000)),
+        Some("") | None => 80,
+        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
+    };
+    Ok(Endpoint { host: host.to_owned(), port })
+}
+
+/// What stands behind a bracket without being a port is passed on, to be found wrong.
+fn none(rest: &str) -> Option<&str> {
+    Some(rest).filter(|rest| !rest.is_empty())
+}
+
+fn is_host(host: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !host.is_empty() && host.len() <= 253 && host.bytes().all(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_addresses_with_a_port() {
+        let of = |text| listener(text).map(|address| address.to_string()).map_err(|error| error.to_string());
+        assert_eq!(of(":8080").as_deref(), Ok("0.0.0.0:8080"));
+        assert_eq!(of("127.0.0.1:0").as_deref(), Ok("127.0.0.1:0"));
+        assert_eq!(of("localhost:80").as_deref(), Ok("127.0.0.1:80"));
+        assert_eq!(of("[::]:8080").as_deref(), Ok("[::]:8080"));
+        assert!(of("8080").is_err_and(|error| error.contains("write `:8080`")));
+        assert!(of("unix:/run/x").is_err_and(|error| error.contains("not supported yet")));
+        assert!(of("fd:web").is_err_and(|error| error.contains("not supported yet")));
+        assert!(of("example.com:80").is_err_and(|error| error.contains("not an IP address")));
+        assert!(of(":65536").is_err());
+        assert!(of("").is_err());
+    }
+
+    #[test]
+    fn endpoints_are_hosts_with_a_port() {
+        let of = |text| endpoint(text).map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string());
+        assert_eq!(of("http://auth:8000").as_deref(), Ok("auth:8000"));
+        assert_eq!(of("auth:8000").as_deref(), Ok("auth:8000"));
+        assert_eq!(of("HTTP://auth").as_deref(), Ok("auth:80"));
+        assert_eq!(of("[::1]:80").as_deref(), Ok("[::1]:80"));
+        assert_eq!(of("http://[::1]").as_deref(), Ok("[::1]:80"));
+        assert!(of("auth").is_err_and(|error| error.contains("write `auth:8000`")));
+        assert!(of("http://a:80/x").is_err_and(|error| error.contains("write only `http://a:80`")));
+        assert!(of("https://a").is_err_and(|error| error.contains("https is not supported yet")));
+        for text in ["", "http://", "user@a:80", "a:0", "a:65536", "a:b", "[::1]x", "[a]:80", "a b:80", "::1:80"] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+}

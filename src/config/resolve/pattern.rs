@@ -1,0 +1,113 @@
+//! Patterns of routes: the host, path and methods they take.
+
+use http::Method;
+
+use super::{super::file::Route, judge::Judge, spot::Spot};
+use crate::route::{HostPattern, PathPattern, Pattern};
+
+/// The methods people use (RFC 9110, RFC 5789); others are taken too, in upper case.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// Which requests a route takes.
+pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> Pattern {
+    Pattern {
+        host: host(judge, spot.key("host"), route.host.as_deref()),
+        path: path(judge, spot, route),
+        methods: methods(judge, spot.key("methods"), route.methods.as_deref()),
+    }
+}
+
+/// What a route is called: its host and path as written.
+#[must_use]
+pub fn name(route: &Route) -> String {
+    let path = route.path.as_deref().or(route.path_exact.as_deref());
+    format!("{}{}", route.host.as_deref().unwrap_or(""), path.unwrap_or(""))
+}
+
+fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> PathPattern {
+    let (key, text) = match (&route.path, &route.path_exact) {
+        (Some(path), None) => ("path", path),
+        (None, Some(path)) => ("path_exact", path),
+        (Some(path), Some(_)) => {
+            let message = "both `path` and `path_exact`, hint: keep `path` for all below it, or `path_exact` for it alone";
+            judge.refuse(spot.key("path_exact"), message);
+            ("path", path)
+        }
+        (None, None) => {
+            judge.refuse(spot, "an entry of `routes` has no `path`, hint: add `path: /` for every path");
+            return PathPattern::Prefix("/".to_owned());
+        }
+    };
+    if let Err(error) = check_path(text) {
+        judge.refuse(spot.key(key), error);
+    }
+    if key == "path" { PathPattern::Prefix(text.clone()) } else { PathPattern::Exact(text.clone()) }
+}
+
+fn check_path(text: &str) -> Result<(), String> {
+    if !text.starts_with('/') {
+        return Err(format!("`{text}` does not begin with a slash, hint: write `/{text}`"));
+    }
+    if let Some(end) = text.find(['?', '#']) {
+        return Err(format!("`{text}` has more than a path, hint: write `{}`; queries are not matched", &text[..end]));
+    }
+    if text.contains(['*', '~', '^']) {
+        return Err(format!("`{text}` is not a plain path, hint: a path takes all below it; patterns are not read"));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("`{text}` can never be requested as it is, hint: write it as sent, percent-encoded"));
+    }
+    Ok(())
+}
+
+fn host(judge: &mut Judge<'_>, spot: Spot<'_>, text: Option<&str>) -> HostPattern {
+    let Some(text) = text else { return HostPattern::Any };
+    judge.take(spot, read_host(text)).unwrap_or(HostPattern::Any)
+}
+
+fn read_host(text: &str) -> Result<HostPattern, String> {
+    let lower = text.to_ascii_lowercase();
+    if lower == "*" || lower == "_" {
+        return Err(format!("`{text}` is not a host, hint: leave `host` out to take every host"));
+    }
+    if let Some((host, port)) = lower.rsplit_once(':').filter(|_| !lower.starts_with('[')) {
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        if digits && !host.contains(':') {
+            return Err(format!("`{text}` has a port, hint: write `{host}`; it is taken on every port"));
+        }
+    }
+    let below = lower.strip_prefix("*.");
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let name = below.unwrap_or(&lower);
+    let address = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let plain = !name.is_empty() && !name.starts_with('.') && name.bytes().all(letter);
+    let literal = address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    if !plain && !literal {
+        return Err(format!("`{text}` is not a host, hint: like `example.com`, or `*.example.com` for all below it"));
+    }
+    Ok(match below {
+        Some(name) => HostPattern::Below(format!(".{name}")),
+        None => HostPattern::Exact(lower),
+    })
+}
+
+fn methods(judge: &mut Judge<'_>, spot: Spot<'_>, texts: Option<&[String]>) -> Vec<Method> {
+    let Some(texts) = texts else { return Vec::new() };
+    if texts.is_empty() {
+        judge.refuse(spot, "no method at all, hint: leave `methods` out to take every method");
+    }
+    let mut methods = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        methods.extend(judge.take(spot.item(index), method(text)));
+    }
+    methods
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    let upper = text.to_ascii_uppercase();
+    if upper != text && METHODS.contains(&upper.as_str()) {
+        return Err(format!("`{text}` is not in upper case, hint: did you mean `{upper}`?"));
+    }
+    let wrong = || format!("`{text}` is not a method, hint: like {}", METHODS.join(", "));
+    Method::from_bytes(text.as_bytes()).ok().filter(|_| upper == text).ok_or_else(wrong)
+}

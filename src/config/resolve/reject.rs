@@ -1,0 +1,23 @@
+//! Rejects: what a route says of its own over what is said for all.
+
+use super::super::file::{Reject, RejectBody as Body, RejectHeader, RouteReject};
+use crate::rescue::{RejectBody, RejectSettings};
+
+/// How a route rejects.
+#[must_use]
+pub fn settings(general: &Reject, own: Option<&RouteReject>) -> RejectSettings {
+    let has = |header| general.headers.contains(&header);
+    RejectSettings {
+        status: own.map_or(general.status, |own| own.status),
+        retry_after: has(RejectHeader::RetryAfter),
+        proxy_status: has(RejectHeader::ProxyStatus),
+        ratelimit: has(RejectHeader::Ratelimit),
+        body: match general.body {
+            Body::Auto => RejectBody::Auto,
+            Body::Problem => RejectBody::Problem,
+            Body::Html => RejectBody::Html,
+            Body::Text => RejectBody::Text,
+            Body::None => RejectBody::None,
+        },
+    }
+}

@@ -1,0 +1,127 @@
+//! Routes: names to references, rules against their zones.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        RouteConfig,
+        file::{Limit, Route},
+        nearest,
+    },
+    Names, address,
+    judge::Judge,
+    pattern::{name, pattern},
+    reject,
+    spot::Spot,
+};
+use crate::{
+    limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
+    upstream::settings::UpstreamSettings,
+};
+
+/// The largest body that can be configured: what a pointer can count.
+const MAX_BODY: usize = usize::MAX >> 1;
+
+/// One route.
+pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route: &Route) -> RouteConfig {
+    let max_body = spot.key("request").key("max_body");
+    RouteConfig {
+        name: name(route).into(),
+        pattern: pattern(judge, spot, route),
+        upstream: upstream(judge, names, spot.key("upstream"), &route.upstream),
+        limits: limits(judge, names, spot.key("limits"), &route.limits),
+        reject: reject::settings(&names.file.reject, route.reject.as_ref()),
+        max_body: match route.request.max_body.0.as_str() {
+            "none" => None,
+            _ => Some(judge.size(max_body, &route.request.max_body, 0..=MAX_BODY) as u64),
+        },
+    }
+}
+
+/// Where a route forwards to: a name, or an endpoint in place of one.
+fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: &str) -> usize {
+    let position = |upstreams: &[UpstreamSettings], name: &str| upstreams.iter().position(|one| &*one.name == name);
+    if let Some((_, authority)) = text.split_once("://") {
+        let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
+        return position(&names.upstreams, authority).unwrap_or_else(|| {
+            names.upstreams.push(super::inline(authority, endpoint));
+            names.upstreams.len() - 1
+        });
+    }
+    if let Some(found) = names.file.upstreams.keys().position(|name| name == text) {
+        return found;
+    }
+    if !names.is_written("upstreams", text) {
+        let known: Vec<&str> = names.file.upstreams.keys().map(String::as_str).collect();
+        let hint = match address::endpoint(text) {
+            Ok(endpoint) => format!("did you mean `http://{endpoint}`?"),
+            Err(_) if known.is_empty() => "declare it under `upstreams`, or write `http://host:port`".to_owned(),
+            Err(_) => nearest::hint(text, &known),
+        };
+        judge.refuse(spot, format!("there is no upstream `{text}`, hint: {hint}"));
+    }
+    0
+}
+
+fn limits(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, limits: &[Limit]) -> Vec<(usize, RuleSettings)> {
+    if limits.len() > MAX_RULES {
+        let over = spot.item(MAX_RULES);
+        judge.refuse(over, format!("{} limits on one route, hint: at most {MAX_RULES} can be judged", limits.len()));
+    }
+    let mut seen = Vec::new();
+    for (index, limit) in limits.iter().enumerate() {
+        let spot = spot.item(index);
+        let settings = rule(judge, spot, limit);
+        let Some(zone) = zone(judge, names, spot.key("zone"), &limit.zone) else { continue };
+        if seen.iter().any(|(other, _)| *other == zone) {
+            let message = format!("the zone `{}` is applied twice here", limit.zone);
+            judge.refuse(spot.key("zone"), format!("{message}, hint: keep the stricter of the two"));
+        }
+        check_length(judge, spot, &names.zones[zone], settings);
+        seen.push((zone, settings));
+    }
+    seen
+}
+
+fn zone(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, text: &str) -> Option<usize> {
+    let found = names.file.zones.keys().position(|name| name == text);
+    if found.is_none() && !names.is_written("zones", text) {
+        let known: Vec<&str> = names.file.zones.keys().map(String::as_str).collect();
+        let hint = match known.is_empty() {
+            true => format!("declare it: zones: {{ {text}: {{ key: client_ip, rate: 10r/s }} }}"),
+            false => nearest::hint(text, &known),
+        };
+        judge.refuse(spot, format!("there is no zone `{text}`, hint: {hint}"));
+    }
+    found
+}
+
+fn rule(judge: &mut Judge<'_>, spot: Spot<'_>, limit: &Limit) -> RuleSettings {
+    let burst = limit.burst;
+    if limit.nodelay && limit.delay.is_some() {
+        let message = "both `delay` and `nodelay`, hint: `nodelay` holds nothing back, `delay: N` all but the first N";
+        judge.refuse(spot.name("nodelay"), message);
+    }
+    let delay = limit.delay.unwrap_or(if limit.nodelay { burst } else { 0 });
+    let burst_is_known = spot.key("burst").scalar().is_none_or(|scalar| !scalar.broken);
+    if delay > burst && burst_is_known {
+        let hint = "at most as many as the burst; `nodelay: true` holds none of it back";
+        judge.refuse(spot.key("delay"), format!("a delay of `{delay}` is more than the burst, hint: {hint}"));
+    }
+    RuleSettings {
+        burst,
+        delay,
+        max_wait: Some(Millis::cut(judge.duration(spot.key("max_wait"), &limit.max_wait))),
+        mode: if limit.dry_run { Mode::DryRun } else { Mode::Enforce },
+    }
+}
+
+/// Whether the whole burst is a time that can be counted: the limiter itself is asked, on a zone of one key.
+fn check_length(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &ZoneSettings, settings: RuleSettings) {
+    let zone = Zone::new(ZoneSettings { capacity: 1, ..zone.clone() });
+    let too_long = |_| {
+        let message = format!("a burst of `{}` at the zone's rate is more time than can be counted", settings.burst);
+        format!("{message}, hint: the whole burst must fit in 100 years")
+    };
+    judge.take(spot.key("burst"), Rule::new(Arc::new(zone), settings).map_err(too_long));
+}

@@ -1,0 +1,52 @@
+//! Zones: from their words to what the limiter counts with.
+
+use super::{
+    super::file::{MissingPart, Zone, ZoneKey},
+    judge::Judge,
+    spot::Spot,
+};
+use crate::limit::{Key, Missing, Part, Rate, ZoneSettings};
+
+/// The most keys a zone may keep: about 5 GB.
+const MAX_CAPACITY: usize = 100_000_000;
+
+/// The zone of one name.
+pub fn zone(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, zone: &Zone) -> ZoneSettings {
+    let rate = judge.take(spot.key("rate"), zone.rate.parse());
+    ZoneSettings {
+        name: name.into(),
+        key: key(judge, spot.key("key"), zone),
+        rate: rate.unwrap_or_else(stand_in),
+        capacity: judge.count(spot.key("capacity"), &zone.capacity, 1..=MAX_CAPACITY),
+        exempt: judge.networks(spot.key("exempt"), &zone.exempt),
+    }
+}
+
+fn key(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &Zone) -> Key {
+    let parts = match &zone.key {
+        ZoneKey::Part(part) => judge.take(spot, part.parse()).into_iter().collect(),
+        ZoneKey::Parts(parts) => {
+            if parts.is_empty() {
+                judge.refuse(spot, "a key of no parts counts nothing, hint: for one bucket that all share use `global`");
+            }
+            let parts = parts.iter().enumerate();
+            parts.filter_map(|(index, part)| part_of(judge, spot.item(index), part)).collect()
+        }
+    };
+    let missing = match zone.missing {
+        MissingPart::Exempt => Missing::Exempt,
+        MissingPart::Share => Missing::Share,
+        MissingPart::Reject => Missing::Reject,
+    };
+    Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, missing, ..Key::of(parts) }
+}
+
+fn part_of(judge: &mut Judge<'_>, spot: Spot<'_>, part: &str) -> Option<Part> {
+    judge.take(spot, part.parse())
+}
+
+/// Takes the place of a rate that is wrong; fast enough to make no burst too long.
+fn stand_in() -> Rate {
+    const RATE: &str = "1000r/s";
+    RATE.parse().unwrap_or_else(|_| unreachable!("`{RATE}` is a rate"))
+}

@@ -1,0 +1,17 @@
+//! A configuration shown: as used, and what could be written.
+
+use schemars::schema_for;
+
+use super::{file::File, load::Loaded};
+
+/// The configuration as used, as YAML that loads to the same again; a value that came from a file is shown as it was written.
+#[must_use]
+pub fn show(loaded: &Loaded) -> String {
+    loaded.file.encode(&loaded.secrets)
+}
+
+/// The JSON schema of the configuration file, for editors.
+#[must_use]
+pub fn schema() -> String {
+    format!("{:#}\n", schema_for!(File).as_value())
+}

@@ -1,0 +1,289 @@
+//! YAML text as a tree in which every key and value knows its place.
+//!
+//! Guarantee: no key stands twice in a map, nothing refers to anything else (no anchors, aliases or tags), nesting is bounded.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Marks, StrInput};
+
+use super::problem::{Problem, Problems, Severity, Span};
+
+/// How deep lists and maps may be nested; weir's own format needs five levels.
+const MAX_DEPTH: usize = 32;
+
+/// A value and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where it is; of a list or map where it begins.
+    pub span: Span,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Text, a number, a flag or nothing, as written.
+    Scalar(Scalar),
+    /// `[ a, b ]`.
+    List(Vec<Node>),
+    /// `{ key: value }`, in the order written.
+    Map(Vec<Entry>),
+}
+
+/// A scalar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scalar {
+    /// Its text, without quotes.
+    pub text: String,
+    /// Written without quotes, so that it may be a number, a flag or nothing.
+    pub plain: bool,
+    /// Set when part of the text came from outside: such a value is never shown in a message.
+    pub filled: Option<Filled>,
+    /// Stands in for something that is wrong and already reported.
+    pub broken: bool,
+}
+
+/// Where a value came from that the text does not contain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// What was written instead of it.
+    pub written: String,
+    /// It came from a file: `weir config show` shows what was written.
+    pub secret: bool,
+}
+
+/// A key and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key is.
+    pub key_span: Span,
+    /// Its value.
+    pub node: Node,
+}
+
+impl Node {
+    /// The value of a key, if this is a map that has it.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// The value at an index, if this is a list that has it.
+    #[must_use]
+    pub fn item(&self, index: usize) -> Option<&Self> {
+        match &self.value {
+            Value::List(items) => items.get(index),
+            _ => None,
+        }
+    }
+
+    /// The scalar, if it is one.
+    #[must_use]
+    pub fn scalar(&self) -> Option<&Scalar> {
+        match &self.value {
+            Value::Scalar(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+}
+
+impl Scalar {
+    /// Nothing: an empty value, `~` or `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.plain && self.filled.is_none() && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+    }
+
+    /// `true` or `false`.
+    #[must_use]
+    pub fn flag(&self) -> Option<bool> {
+        match self.text.as_str() {
+            "true" | "True" | "TRUE" if self.plain => Some(true),
+            "false" | "False" | "FALSE" if self.plain => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A whole number that is not negative.
+    #[must_use]
+    pub fn whole(&self) -> Option<u64> {
+        let digits = self.plain && self.text.bytes().all(|byte| byte.is_ascii_digit());
+        self.text.parse().ok().filter(|_| digits)
+    }
+}
+
+/// Reads `text`, which is source number `source` from its byte `offset` on. `None` when it is not YAML at all.
+pub fn read(source: usize, text: &str, offset: usize, problems: &mut Problems) -> Option<Node> {
+    let positions = text.char_indices().map(|(position, _)| position).chain([text.len()]).collect();
+    let parser = Parser::new_from_str(text);
+    let mut reader = Reader { parser, source, text, offset, positions, problems };
+    match reader.document() {
+        Ok(node) => node,
+        Err(stop) => {
+            if let Stop::Syntax(error) = stop {
+                reader.syntax_error(&error);
+            }
+            None
+        }
+    }
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    source: usize,
+    text: &'a str,
+    offset: usize,
+    /// The byte each character begins at: the parser counts characters.
+    positions: Vec<usize>,
+    problems: &'a mut Problems,
+}
+
+/// Why reading ended early.
+enum Stop {
+    /// The text is not YAML.
+    Syntax(ScanError),
+    /// It is nested too deep; already reported.
+    Deep,
+}
+
+impl From<ScanError> for Stop {
+    fn from(error: ScanError) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// The one document of the text.
+    fn document(&mut self) -> Result<Option<Node>, Stop> {
+        let mut node = None;
+        while let Some((event, marks)) = self.next()? {
+            match event {
+                Event::DocumentStart(_) if node.is_some() => {
+                    let (message, hint) = ("a second document begins here", "keep one document per file");
+                    self.problems.error(self.span(marks), message, hint);
+                    return Ok(node);
+                }
+                Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+                event => node = self.node(event, marks, 0)?,
+            }
+        }
+        Ok(node)
+    }
+
+    fn next(&mut self) -> Result<Option<(Event<'a>, Marks)>, ScanError> {
+        self.parser.next_event().transpose()
+    }
+
+    /// The node an event begins; `None` for an alias, which is reported.
+    fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Option<Node>, Stop> {
+        let span = self.span(marks);
+        if depth > MAX_DEPTH {
+            self.problems.error(span, format!("nested more than {MAX_DEPTH} levels deep"), "");
+            return Err(Stop::Deep);
+        }
+        self.refuse_references(&event, span);
+        let value = match event {
+            Event::Scalar(text, style, ..) => {
+                let plain = style == ScalarStyle::Plain;
+                Value::Scalar(Scalar { text: text.into_owned(), plain, ..Scalar::default() })
+            }
+            Event::SequenceStart(..) => Value::List(self.list(depth)?),
+            Event::MappingStart(..) => Value::Map(self.map(depth)?),
+            _ => return Ok(None),
+        };
+        // A map without brackets begins with its first key.
+        let first_key = match &value {
+            Value::Map(entries) => entries.first().map(|entry| entry.key_span).filter(|key| key.start == span.start),
+            _ => None,
+        };
+        Ok(Some(Node { span: first_key.unwrap_or(span), value }))
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Node>, Stop> {
+        let mut items = Vec::new();
+        while let Some((event, marks)) = self.next()? {
+            if event == Event::SequenceEnd {
+                break;
+            }
+            items.extend(self.node(event, marks, depth + 1)?);
+        }
+        Ok(items)
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Stop> {
+        let mut entries: Vec<Entry> = Vec::new();
+        while let Some((event, marks)) = self.next()? {
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key = self.node(event, marks, depth + 1)?;
+            let Some((event, marks)) = self.next()? else { break };
+            let node = self.node(event, marks, depth + 1)?;
+            if let (Some(key), Some(node)) = (key, node) {
+                self.insert(&mut entries, key, node);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn insert(&mut self, entries: &mut Vec<Entry>, key: Node, mut node: Node) {
+        let Value::Scalar(Scalar { text: name, .. }) = key.value else {
+            return self.problems.error(key.span, "a key is a single word", "");
+        };
+        if node.scalar().is_some_and(Scalar::is_null) {
+            node.span = key.span;
+        }
+        match entries.iter().find(|entry| entry.key == name) {
+            None => entries.push(Entry { key: name, key_span: key.span, node }),
+            Some(first) => self.problems.push(Problem {
+                severity: Severity::Error,
+                span: key.span,
+                message: format!("`{name}` is given twice"),
+                hint: Some("keep one of them".to_owned()),
+                also: Some((first.key_span, "first given here")),
+            }),
+        }
+    }
+
+    /// Anchors and aliases make one text mean many; tags change what a text means.
+    fn refuse_references(&mut self, event: &Event<'_>, span: Span) {
+        let (anchor, tag) = match event {
+            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
+                (*anchor, tag.is_some())
+            }
+            Event::Alias(anchor) => (*anchor, false),
+            _ => return,
+        };
+        if anchor > 0 {
+            self.problems.error(span, "anchors and aliases are not read", "write the value out where it is used");
+        }
+        if tag {
+            self.problems.error(span, "tags are not read", "leave the `!` out, or quote the value if it is text");
+        }
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let mark = *error.marker();
+        let mut span = self.span(Marks::empty(mark));
+        span.end = span.start + self.text[span.start - self.offset..].chars().next().map_or(0, char::len_utf8);
+        let (before, after) = self.text.split_at(span.start - self.offset);
+        let hint = if after.starts_with('\t') {
+            "indent with spaces, not tabs"
+        } else if after.starts_with('{') && before.ends_with('$') {
+            "inside of brackets quote it: \"${NAME}\""
+        } else {
+            "check the indentation, quotes and brackets up to here"
+        };
+        self.problems.error(span, format!("not YAML: {}", error.info()), hint);
+    }
+
+    fn span(&self, marks: Marks) -> Span {
+        let byte = |index: usize| self.offset + self.positions.get(index).copied().unwrap_or(self.text.len());
+        let (start, end) = (byte(marks.start.index()), byte(marks.end.index()));
+        Span { source: self.source, start, end: end.max(start) }
+    }
+}
