@@ -19,4 +19,4 @@ pub use millis::Millis;
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
 pub use verdict::{Decision, Reason, Verdict};
-pub use zone::{Zone, ZoneSettings};
+pub use zone::{Place, Zone, ZoneSettings};
