@@ -96,7 +96,7 @@ impl Dice {
         let mut word = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         let word = (word ^ word >> 31) >> 32;
-        u32::try_from(word * u64::from(bound) >> 32).expect("below the bound")
+        u32::try_from((word * u64::from(bound)) >> 32).expect("below the bound")
     }
 }
 

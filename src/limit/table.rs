@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 /// Keys a stripe holds before another stripe is worth having.
 const KEYS_PER_STRIPE: usize = 8_192;
 /// How many random keys compete to be forgotten when a stripe is full.
-const CANDIDATES: usize = 8;
+const CANDIDATES: usize = 5;
 
 /// How many keys were forgotten to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
