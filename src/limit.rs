@@ -6,19 +6,23 @@
 
 pub mod gate;
 pub mod key;
+pub mod layer;
 pub mod millis;
 pub mod queue;
 pub mod rate;
 pub mod rule;
+pub mod snapshot;
 pub mod table;
 pub mod verdict;
 pub mod zone;
 
 pub use gate::{Charges, Gate, Judgement, MAX_RULES};
 pub use key::{Key, Missing, Part, Seed, Subject};
+pub use layer::LimitLayer;
 pub use millis::Millis;
 pub use queue::{Place, Queue};
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
+pub use snapshot::Snapshot;
 pub use verdict::{Decision, Reason, Verdict};
-pub use zone::{Zone, ZoneSettings};
+pub use zone::{Place, Zone, ZoneSettings};

@@ -6,7 +6,8 @@
 use tokio::time::Instant;
 
 use crate::{
-    limit::{Charges, Gate},
+    clock::Clock,
+    limit::{Charges, Gate, Millis},
     server::{drain::Drain, wire::Wire},
 };
 
@@ -16,6 +17,8 @@ pub struct Parking<'a> {
     pub gate: &'a Gate,
     /// What it was charged.
     pub charges: Charges,
+    /// What its release is timed by.
+    pub clock: Clock,
     /// When it is released.
     pub release: Instant,
 }
@@ -38,7 +41,8 @@ struct Slot<'a> {
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         if !self.released {
-            self.parking.gate.give_back(&self.parking.charges);
+            let now = Millis::cut(self.parking.clock.now());
+            self.parking.gate.give_back(&self.parking.charges, now);
         }
     }
 }

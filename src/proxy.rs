@@ -211,11 +211,16 @@ impl Proxy {
     /// Parks a request until its slot. It fails with the reason of a reject, or with none when its client left.
     async fn hold(&self, route: &Route, judgement: &Judgement, visit: &Visit<'_>) -> Result<(), Option<Reason>> {
         let Some(_place) = self.queue.enter() else {
-            route.gate.give_back(&judgement.charges);
+            route.gate.give_back(&judgement.charges, Millis::cut(visit.began));
             return Err(Some(Reason::QueueFull));
         };
         let slot = Millis::not_before(visit.began).plus(judgement.verdict.wait);
-        let parking = Parking { gate: &route.gate, charges: judgement.charges, release: self.clock.at(slot.into()) };
+        let parking = Parking {
+            gate: &route.gate,
+            charges: judgement.charges,
+            clock: self.clock,
+            release: self.clock.at(slot.into()),
+        };
         park(&parking, visit.wire, &self.drain).await.map_err(|left| match left {
             Left::ClientGone => None,
             Left::Draining => Some(Reason::Draining),

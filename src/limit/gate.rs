@@ -8,7 +8,7 @@ use super::{
     millis::Millis,
     rule::{Mode, Rule},
     verdict::{Decision, Reason, Verdict},
-    zone::{Intent, Standing},
+    zone::{Intent, Place, Standing},
 };
 
 /// The most rules a route may have.
@@ -38,7 +38,7 @@ pub struct Judgement {
 
 /// The accounts a request was charged to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charges([Option<u64>; MAX_RULES]);
+pub struct Charges([Place; MAX_RULES]);
 
 impl Gate {
     /// A gate of these rules.
@@ -67,7 +67,7 @@ impl Gate {
         let mut charged = self.run(&standings, now, Intent::Charge);
         if charged.verdict.decision == Decision::Reject {
             // Another thread took the last place of a rule since the look: what the rules before it took goes back.
-            self.give_back(&charged.charges);
+            self.give_back(&charged.charges, now);
             charged.charges = Charges::default();
         }
         charged
@@ -78,12 +78,10 @@ impl Gate {
         self.run(&self.standings(subject), now, Intent::Look)
     }
 
-    /// Undoes the charges of a request that left before it was released.
-    pub fn give_back(&self, charges: &Charges) {
-        for (charge, rule) in charges.0.iter().zip(&self.rules) {
-            if let Some(fingerprint) = charge {
-                rule.zone().give_back(*fingerprint);
-            }
+    /// Undoes the charges of a request that left, at `now`, before it was released.
+    pub fn give_back(&self, charges: &Charges, now: Millis) {
+        for (place, rule) in charges.0.iter().zip(&self.rules) {
+            rule.zone().give_back(*place, now);
         }
     }
 
@@ -99,28 +97,37 @@ impl Gate {
     fn run(&self, standings: &[Standing; MAX_RULES], now: Millis, intent: Intent) -> Judgement {
         let mut judgement = Judgement::EMPTY;
         for (index, (rule, standing)) in self.rules.iter().zip(standings).enumerate() {
-            let mut verdict = match *standing {
-                Standing::Exempt => Verdict::EXEMPT,
-                Standing::Missing => Verdict::EXEMPT.rejected(Reason::MissingKey, Millis::ZERO),
-                Standing::Counted(fingerprint) => rule.decide(fingerprint, now, intent),
-            };
+            let (mut verdict, place) = ask(rule, *standing, now, intent);
             verdict.rule = Some(index);
             judgement.decisions[index] = Some(verdict.decision);
-            if let (Standing::Counted(fingerprint), Intent::Charge) = (*standing, intent)
-                && verdict.decision != Decision::Reject
-            {
-                judgement.charges.0[index] = Some(fingerprint);
-            }
+            judgement.charges.0[index] = place;
             if judgement.add(verdict, rule.settings().mode)
                 && let Standing::Counted(fingerprint) = *standing
             {
                 judgement.key = fingerprint;
             }
             if judgement.verdict.decision == Decision::Reject {
+                judgement.verdict.retry = judgement.verdict.retry.max(self.retry_after(index, standings, now));
                 break;
             }
         }
         judgement
+    }
+
+    /// When every rule behind `first` would agree: a client that comes back when it is told to is not refused by the next rule.
+    fn retry_after(&self, first: usize, standings: &[Standing; MAX_RULES], now: Millis) -> Millis {
+        let behind = self.rules.iter().zip(standings).skip(first + 1);
+        let enforced = behind.filter(|(rule, _)| rule.settings().mode == Mode::Enforce);
+        enforced.map(|(rule, standing)| ask(rule, *standing, now, Intent::Look).0.retry).max().unwrap_or_default()
+    }
+}
+
+/// One rule's verdict on a request that stands so towards its zone.
+fn ask(rule: &Rule, standing: Standing, now: Millis, intent: Intent) -> (Verdict, Place) {
+    match standing {
+        Standing::Exempt => (Verdict::EXEMPT, Place::default()),
+        Standing::Missing => (Verdict::EXEMPT.rejected(Reason::MissingKey, Millis::ZERO), Place::default()),
+        Standing::Counted(fingerprint) => rule.judge(fingerprint, now, intent),
     }
 }
 
@@ -130,7 +137,7 @@ impl Judgement {
         dry_run: None,
         decisions: [None; MAX_RULES],
         key: 0,
-        charges: Charges([None; MAX_RULES]),
+        charges: Charges([Place { fingerprint: 0, end: 0 }; MAX_RULES]),
     };
 
     /// Takes one rule's verdict in: a reject ends it, the longest wait leads, any rule that counted leads over none.

@@ -205,14 +205,16 @@ impl Key {
         true
     }
 
+    /// Feeds the address, its family first: no IPv6 address and what follows it looks like an IPv4 one and what follows that.
     fn write_address(&self, client: IpAddr, hasher: &mut SipHasher13) {
         match client.to_canonical() {
             IpAddr::V4(v4) => {
                 let kept = u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
-                hasher.write_u64(u64::from(u32::from(v4) & kept));
+                hasher.write_u64(4 << 32 | u64::from(u32::from(v4) & kept));
             }
             IpAddr::V6(v6) => {
                 let kept = u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix.min(128))).unwrap_or(0);
+                hasher.write_u64(6 << 32);
                 hasher.write(&Ipv6Addr::from(u128::from(v6) & kept).octets());
             }
         }

@@ -11,7 +11,7 @@ use super::{
     millis::Millis,
     rate::Rate,
     verdict::{Decision, Reason, Verdict},
-    zone::{Intent, Probe, Still, Store, Zone},
+    zone::{Intent, Place, Probe, Still, Store, Zone},
 };
 
 /// Whether a rule's verdict counts.
@@ -97,14 +97,14 @@ impl Rule {
         let interval = rate.interval_ticks();
         let countable = rate.ticks_per_ms() * CENTURY_MS;
         let too_long = || RuleError::TooLong { burst: settings.burst, rate };
-        let burst_ticks =
-            interval.checked_mul(u64::from(settings.burst) + 1).filter(|ticks| *ticks <= countable).ok_or_else(too_long)?
-                - interval;
+        let places = NonZeroU32::MIN.checked_add(settings.burst).ok_or_else(too_long)?;
+        let all_ticks = interval.checked_mul(u64::from(places.get())).filter(|ticks| *ticks <= countable);
+        let burst_ticks = all_ticks.ok_or_else(too_long)? - interval;
         let unheld_ticks = interval * u64::from(settings.delay.min(settings.burst));
-        let longest_debt = settings
-            .max_wait
-            .map_or(u64::MAX, |wait| unheld_ticks.saturating_add(wait.0.saturating_mul(rate.ticks_per_ms())));
-        let places = NonZeroU32::MIN.saturating_add(settings.burst);
+        // Waits are cut to the millisecond, so the longest that is not longer than `max_wait` ends one tick before the next.
+        let longest_debt = settings.max_wait.map_or(u64::MAX, |wait| {
+            unheld_ticks.saturating_add(wait.plus(Millis(1)).0.saturating_mul(rate.ticks_per_ms()) - 1)
+        });
         let quota = Quota::with_period(Duration::from_nanos(interval)).ok_or_else(too_long)?.allow_burst(places);
         let limiter = RateLimiter::new(quota, Store(Arc::clone(&zone)), Still);
         Ok(Self { zone, settings, limiter, unheld_ticks, burst_ticks, longest_debt })
@@ -125,10 +125,26 @@ impl Rule {
     /// Decides about one request of the key with this fingerprint. A reject never leaves a trace.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
+        self.judge(fingerprint, now, intent).0
+    }
+
+    /// Decides, and says which place the request has if it was charged.
+    ///
+    /// A request this rule holds has its place behind all that came before it. One it does not hold may go ahead as soon as it
+    /// came, so its place is taken from its arrival on: what a request held by *another* rule leaves behind here must never
+    /// free what others have used since.
+    pub(super) fn judge(&self, fingerprint: u64, now: Millis, intent: Intent) -> (Verdict, Place) {
         let probe = Probe { fingerprint, now, intent, longest_debt: self.longest_debt, debt: Default::default() };
         let admitted = self.limiter.check_key(&probe).is_ok();
         let debt = probe.debt.get();
-        if admitted { self.admit(debt) } else { self.reject(debt) }
+        if !admitted {
+            return (self.reject(debt), Place::default());
+        }
+        let verdict = self.admit(debt);
+        let ahead = if verdict.decision == Decision::Delay { debt } else { 0 };
+        let begin = self.zone.ticks(now).saturating_add(ahead);
+        let end = begin.saturating_add(self.zone.settings().rate.interval_ticks());
+        (verdict, if intent == Intent::Charge { Place { fingerprint, end } } else { Place::default() })
     }
 
     fn admit(&self, debt: u64) -> Verdict {

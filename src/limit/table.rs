@@ -14,7 +14,7 @@ use foldhash::fast::FixedState;
 
 /// Keys a stripe holds before another stripe is worth having.
 const KEYS_PER_STRIPE: usize = 8_192;
-/// How many random keys compete to be forgotten when a stripe is full.
+/// How many keys compete to be forgotten when a stripe is full.
 const CANDIDATES: usize = 8;
 
 /// How many keys were forgotten to make room.
@@ -36,12 +36,20 @@ pub struct Table {
     forced: AtomicU64,
 }
 
-/// The fingerprints one stripe has in the map, in no order: what lets a full table pick candidates at random.
+/// The keys one stripe has in the map, in no order: what lets a full table pick candidates at random.
 /// Every key enters and leaves the map under its stripe's lock, so the two always agree.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Stripe {
-    fingerprints: Vec<u64>,
+    known: Vec<Known>,
     dice: u64,
+}
+
+/// A key of a stripe, and its time when it was last looked at here: candidates stand side by side in memory, and only the one
+/// that seems to owe least is looked up in the map.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    fingerprint: u64,
+    seen: u64,
 }
 
 impl Table {
@@ -90,7 +98,7 @@ impl Table {
         }
         let (outcome, time) = judge(None)?;
         self.make_room(&mut stripe, now);
-        stripe.fingerprints.push(fingerprint);
+        stripe.known.push(Known { fingerprint, seen: time });
         self.times.insert(fingerprint, AtomicU64::new(time));
         Ok(outcome)
     }
@@ -140,8 +148,8 @@ impl Table {
     /// Visits every key that owes something after `now`, one stripe at a time: no stripe is locked while another is read.
     pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
         for stripe in &self.stripes {
-            let fingerprints = lock(stripe).fingerprints.clone();
-            for fingerprint in fingerprints {
+            let known = lock(stripe).known.clone();
+            for Known { fingerprint, .. } in known {
                 let debt = self.look(fingerprint, |time| time.and_then(|time| time.checked_sub(now)));
                 if let Some(debt) = debt.filter(|debt| *debt > 0) {
                     visit(fingerprint, debt);
@@ -153,7 +161,7 @@ impl Table {
     /// How many keys are kept now, idle ones included.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.stripes.iter().map(|stripe| lock(stripe).fingerprints.len()).sum()
+        self.stripes.iter().map(|stripe| lock(stripe).known.len()).sum()
     }
 
     /// How many keys were forgotten so far.
@@ -167,39 +175,53 @@ impl Table {
         lock(&self.stripes[which])
     }
 
-    /// Forgets one key of a full stripe: the one that owes least among a few at random, an idle one at once.
+    /// Forgets one key of a full stripe: the one that owes least among a few.
     fn make_room(&self, stripe: &mut Stripe, now: u64) {
-        if stripe.fingerprints.len() < self.keys_per_stripe {
+        if stripe.known.len() < self.keys_per_stripe {
             return;
         }
-        let mut least = (u64::MAX, 0);
-        for _ in 0..CANDIDATES {
-            let index = stripe.random_index();
-            let time = self.look(stripe.fingerprints[index], |time| time.unwrap_or(0));
-            least = least.min((time, index));
-            if time <= now {
-                break;
-            }
-        }
-        let (time, index) = least;
-        self.times.remove(&stripe.fingerprints.swap_remove(index));
+        let (index, time) = self.least_debt(stripe, now);
+        self.times.remove(&stripe.known.swap_remove(index).fingerprint);
         let counter = if time <= now { &self.idle } else { &self.forced };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Which key of a stripe owes least among a few at random, and its time.
+    fn least_debt(&self, stripe: &mut Stripe, now: u64) -> (usize, u64) {
+        let first = stripe.random_index();
+        let mut least = (first, u64::MAX);
+        for _ in 0..=CANDIDATES {
+            let index = stripe.least_seen(first);
+            let Known { fingerprint, seen } = stripe.known[index];
+            least = (index, self.look(fingerprint, |time| time.unwrap_or(0)));
+            if least.1 <= seen.max(now) {
+                break;
+            }
+            // It was busy since it was last seen: perhaps another owes less.
+            stripe.known[index].seen = least.1;
+        }
+        least
     }
 }
 
 impl Stripe {
     fn with_capacity(keys: usize) -> Self {
-        Self { fingerprints: Vec::with_capacity(keys), dice: 0x9e37_79b9_7f4a_7c15 }
+        Self { known: Vec::with_capacity(keys), dice: 0x9e37_79b9_7f4a_7c15 }
     }
 
-    /// An index of a kept fingerprint (xorshift64, Marsaglia 2003; only which key is forgotten hangs on it).
+    /// An index of a known key (xorshift64, Marsaglia 2003; only which key is forgotten hangs on it).
     fn random_index(&mut self) -> usize {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        let index = self.dice % self.fingerprints.len() as u64;
+        let index = self.dice % self.known.len() as u64;
         usize::try_from(index).unwrap_or(0)
+    }
+
+    /// Which of the candidates from `first` on seems to owe least.
+    fn least_seen(&self, first: usize) -> usize {
+        let candidates = (first..first + CANDIDATES).map(|index| index % self.known.len());
+        candidates.min_by_key(|index| self.known[*index].seen).unwrap_or(first)
     }
 }
 
@@ -252,6 +274,19 @@ mod tests {
         assert_eq!(time(&table, 7), Some(1_000_000));
         assert_eq!(table.keys(), 1_000);
         assert_eq!(table.evictions(), Evictions { idle: 0, forced: 99_001 });
+    }
+
+    #[test]
+    fn who_was_busy_since_it_came_is_not_taken_for_idle() {
+        let table = Table::with_capacity(8);
+        for fingerprint in 1..=8 {
+            store(&table, fingerprint, 0, 10 + fingerprint);
+        }
+        for fingerprint in 1..=7 {
+            store(&table, fingerprint, 0, 1_000);
+        }
+        store(&table, 9, 0, 500);
+        assert_eq!((time(&table, 8), table.evictions().forced), (None, 1), "the only one that owes little is forgotten");
     }
 
     #[test]

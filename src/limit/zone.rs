@@ -93,9 +93,12 @@ impl Zone {
         }
     }
 
-    /// Gives one request's share back: legal only while that request has not been released.
-    pub fn give_back(&self, fingerprint: u64) {
-        self.table.give_back(fingerprint, self.settings.rate.interval_ticks());
+    /// Gives back what is left of a place at `now`: all of it while its turn is still to come, nothing once that is over.
+    pub fn give_back(&self, place: Place, now: Millis) {
+        let left = place.end.saturating_sub(self.ticks(now)).min(self.settings.rate.interval_ticks());
+        if left > 0 {
+            self.table.give_back(place.fingerprint, left);
+        }
     }
 
     /// The debt of a key in ticks at `now`.
@@ -125,6 +128,16 @@ impl Zone {
     pub(super) fn ticks(&self, now: Millis) -> u64 {
         now.0.saturating_mul(self.settings.rate.ticks_per_ms())
     }
+}
+
+/// The place one charged request has in a zone: one interval of the rate, over at `end`.
+///
+/// Time that is over cannot be given back: whoever came since was judged as if it had been used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub(super) fingerprint: u64,
+    /// In the zone's ticks; zero for no place at all.
+    pub(super) end: u64,
 }
 
 /// Whether a decision may leave a trace.

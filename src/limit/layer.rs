@@ -1,0 +1,281 @@
+//! The queueing limiter as a [`tower::Layer`], for any service that speaks `http`: axum, tonic, one's own.
+//!
+//! Guarantees: a delayed request is held before the inner service sees it and is never released early; one that is dropped while
+//! it is held gives its place back; at most `queue` requests are held; a held or rejected request keeps no readiness of the inner
+//! service reserved. The one file of the limiter that knows tokio (its clock and timer) and tower.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::{Layer, Service, ServiceExt, util::Oneshot};
+
+use super::{
+    gate::{Charges, Gate},
+    key::Subject,
+    millis::Millis,
+    verdict::{Decision, Reason, Verdict},
+};
+
+/// Requests held at once unless [`LimitLayer::queue`] says otherwise.
+const QUEUE: usize = 10_000;
+
+/// Puts a [`Gate`] before a service.
+#[derive(Clone, Debug)]
+pub struct LimitLayer<C> {
+    desk: Arc<Desk>,
+    queue: usize,
+    status: StatusCode,
+    client: C,
+}
+
+/// What all clones of a service share.
+#[derive(Debug)]
+struct Desk {
+    gate: Arc<Gate>,
+    origin: Instant,
+    held: AtomicUsize,
+}
+
+impl<C> LimitLayer<C> {
+    /// Limits by `gate`. `client` tells whom a request is for; all requests it has no answer for share one bucket.
+    ///
+    /// The layer knows no routes: a key's `route` counts as absent.
+    pub fn new(gate: Arc<Gate>, client: C) -> Self {
+        let desk = Desk { gate, origin: Instant::now(), held: AtomicUsize::new(0) };
+        Self { desk: Arc::new(desk), queue: QUEUE, status: StatusCode::SERVICE_UNAVAILABLE, client }
+    }
+
+    /// At most so many requests are held at once; one more is rejected. 10 000 by default.
+    #[must_use]
+    pub fn queue(self, most: usize) -> Self {
+        Self { queue: most, ..self }
+    }
+
+    /// The status of a reject. 503 by default.
+    #[must_use]
+    pub fn status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// How many requests are held now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.desk.held.load(Ordering::Relaxed)
+    }
+}
+
+impl<S, C: Clone> Layer<S> for LimitLayer<C> {
+    type Service = Limit<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Limit { layer: self.clone(), inner }
+    }
+}
+
+/// A service behind a [`LimitLayer`].
+#[derive(Clone, Debug)]
+pub struct Limit<S, C> {
+    layer: LimitLayer<C>,
+    inner: S,
+}
+
+impl<S, C, B, R> Service<Request<B>> for Limit<S, C>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    C: Fn(&Request<B>) -> Option<IpAddr>,
+    R: From<Bytes>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = LimitFuture<S, B, R>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let step = match self.layer.judge(&request) {
+            Ok(None) => Step::Passed { answer: self.inner.call(request) },
+            Ok(Some((hold, release))) => {
+                self.unready();
+                let waiting = Some((hold, self.inner.clone(), request));
+                Step::Held { timer: sleep_until(release), waiting }
+            }
+            Err(verdict) => {
+                self.unready();
+                Step::Rejected { answer: Some(self.layer.reject(&verdict)) }
+            }
+        };
+        LimitFuture { step }
+    }
+}
+
+impl<S: Clone, C> Limit<S, C> {
+    /// Lets go of what the inner service reserved for a request it is not going to see now: only a clone is not ready yet.
+    fn unready(&mut self) {
+        self.inner = self.inner.clone();
+    }
+}
+
+impl<C> LimitLayer<C> {
+    /// Nothing for a pass, a place and its turn for a delay; the verdict of a reject as the error.
+    fn judge<B>(&self, request: &Request<B>) -> Result<Option<(Hold, Instant)>, Verdict>
+    where
+        C: Fn(&Request<B>) -> Option<IpAddr>,
+    {
+        let arrival = self.desk.origin.elapsed();
+        let now = Millis::cut(arrival);
+        let host = host(request);
+        let uri = request.uri();
+        let subject = Subject {
+            client: (self.client)(request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            host: &host,
+            path: uri.path(),
+            query: uri.query(),
+            method: request.method(),
+            route: "",
+            headers: request.headers(),
+        };
+        let judgement = self.desk.gate.decide(&subject, now);
+        let verdict = judgement.verdict;
+        match verdict.decision {
+            Decision::Pass | Decision::Exempt => Ok(None),
+            Decision::Reject => Err(verdict),
+            Decision::Delay if self.enter() => {
+                // From the arrival itself, not from the millisecond it was cut to; tokio's timer rounds up, so never early.
+                let release = arrival + Duration::from(verdict.wait);
+                Ok(Some((Hold { desk: Arc::clone(&self.desk), charges: judgement.charges }, self.desk.origin + release)))
+            }
+            Decision::Delay => {
+                self.desk.gate.give_back(&judgement.charges, now);
+                Err(verdict.rejected(Reason::QueueFull, verdict.wait))
+            }
+        }
+    }
+
+    /// Counts one more held request, if the queue has room for it.
+    fn enter(&self) -> bool {
+        let more = |held: usize| (held < self.queue).then_some(held + 1);
+        self.desk.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn reject<R: From<Bytes>>(&self, verdict: &Verdict) -> Response<R> {
+        let reason = verdict.reason.map_or("", Reason::as_str);
+        let body = format!("rejected: {reason}, free in {} ms\n", verdict.retry.0);
+        let mut answer = Response::new(R::from(Bytes::from(body)));
+        *answer.status_mut() = self.status;
+        let headers = answer.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(verdict.retry.seconds_up().max(1)));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        answer
+    }
+}
+
+/// A held request's place: dropped before its turn, the place is given back.
+#[must_use]
+struct Hold {
+    desk: Arc<Desk>,
+    charges: Charges,
+}
+
+impl Hold {
+    /// Its turn has come: nothing is left to give back.
+    fn release(mut self) {
+        self.charges = Charges::default();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.desk.held.fetch_sub(1, Ordering::Relaxed);
+        self.desk.gate.give_back(&self.charges, Millis::cut(self.desk.origin.elapsed()));
+    }
+}
+
+pin_project! {
+    /// The answer to come of a [`Limit`].
+    #[must_use = "a request waits and is forwarded only while its future is polled"]
+    pub struct LimitFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        step: Step<S, B, R>,
+    }
+}
+
+pin_project! {
+    #[project = StepProjection]
+    enum Step<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        Held { #[pin] timer: Sleep, waiting: Option<(Hold, S, Request<B>)> },
+        Released { #[pin] answer: Oneshot<S, Request<B>> },
+        Passed { #[pin] answer: S::Future },
+        Rejected { answer: Option<Response<R>> },
+    }
+}
+
+impl<S, B, R> Future for LimitFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut step = self.project().step;
+        loop {
+            let released = match step.as_mut().project() {
+                StepProjection::Passed { answer } => return answer.poll(context),
+                StepProjection::Released { answer } => return answer.poll(context),
+                StepProjection::Rejected { answer } => {
+                    return answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)));
+                }
+                StepProjection::Held { timer, waiting } => {
+                    ready!(timer.poll(context));
+                    waiting.take()
+                }
+            };
+            let Some((hold, service, request)) = released else { return Poll::Pending };
+            hold.release();
+            step.set(Step::Released { answer: service.oneshot(request) });
+        }
+    }
+}
+
+impl<S: Service<Request<B>>, B, R> fmt::Debug for LimitFuture<S, B, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.step {
+            Step::Held { .. } => "LimitFuture(held)",
+            Step::Released { .. } | Step::Passed { .. } => "LimitFuture(forwarded)",
+            Step::Rejected { .. } => "LimitFuture(rejected)",
+        })
+    }
+}
+
+/// The host a request asks for, without its port, lower case.
+fn host<B>(request: &Request<B>) -> Cow<'_, str> {
+    let named = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().host().or_else(named).unwrap_or_default();
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
+        _ => host,
+    };
+    if bare.bytes().any(|byte| byte.is_ascii_uppercase()) { bare.to_ascii_lowercase().into() } else { bare.into() }
+}
