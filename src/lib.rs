@@ -1,5 +1,7 @@
 //! weir: a reverse proxy with a rate limiter built in.
 
+pub mod burst;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod limit;

@@ -1,3 +1,9 @@
 //! The `weir` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    weir::cli::Cli::parse().run()
+}
