@@ -13,12 +13,18 @@ use crate::config::{
     problem::{Severity, Style},
 };
 
+pub mod bench;
 pub mod check;
 pub mod config;
+pub mod demo;
+pub mod healthcheck;
+pub mod manual;
+pub mod proxy;
+pub mod run;
 
 /// A reverse proxy with a rate limiter built in.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version)]
+#[command(name = "weir", version, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -26,10 +32,26 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve in the foreground
+    Run(run::Run),
+    /// Serve a sample upstream behind two limits, with a page that fires bursts
+    Demo(demo::Demo),
+    /// Serve one upstream without a configuration file
+    Proxy(proxy::Proxy),
     /// Find everything that is wrong with a configuration.
     Check(check::Check),
     /// Show the configuration as used, or its schema.
     Config(config::Config),
+    /// Measure a server from outside
+    Bench(bench::BenchArgs),
+    /// Ask the running proxy whether it serves
+    Healthcheck(healthcheck::Healthcheck),
+    /// Print the completions of a shell
+    Completions(manual::Completions),
+    /// Print the manual page, in roff
+    Man,
+    /// Print the version
+    Version,
 }
 
 /// How a command ended: the process's exit code.
@@ -45,6 +67,10 @@ pub enum Outcome {
     Invalid = 3,
     /// The address cannot be listened on.
     CannotBind = 4,
+    /// An expectation was not met.
+    Unexpected = 10,
+    /// It was told to stop twice.
+    Interrupted = 130,
 }
 
 impl From<Outcome> for ExitCode {
@@ -58,8 +84,16 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> Outcome {
         match self.command {
+            Command::Run(run) => run.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::Proxy(proxy) => proxy.run(),
             Command::Check(check) => check.run(),
             Command::Config(config) => config.run(),
+            Command::Bench(bench) => bench.run(),
+            Command::Healthcheck(healthcheck) => healthcheck.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man => manual::man(),
+            Command::Version => manual::version(),
         }
     }
 }
@@ -92,6 +126,23 @@ pub fn say(text: &str) -> Outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Outcome::Failed,
         _ => Outcome::Fine,
     }
+}
+
+/// Tells on standard error why a command failed, every cause behind the last.
+#[must_use]
+pub fn fail(error: &dyn std::error::Error, outcome: Outcome) -> Outcome {
+    let mut text = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        cause = error.source();
+    }
+    // Standard error is where failures are told; there is nowhere to tell of its own.
+    let _ = write_all(io::stderr().lock(), &format!("{text}\n"));
+    outcome
 }
 
 /// Draws problems on standard error, in colour on a terminal, with their count below.

@@ -3,10 +3,12 @@
 //! The decision engine stands alone in [`limit`]; everything else is the proxy around it.
 
 pub mod app;
+pub mod burst;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod header;
 pub mod limit;

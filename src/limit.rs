@@ -20,7 +20,7 @@ pub use gate::{Charges, Gate, Judgement, MAX_RULES};
 pub use key::{Key, Missing, Part, Seed, Subject};
 pub use layer::LimitLayer;
 pub use millis::Millis;
-pub use queue::{Place, Queue};
+pub use queue::{Queue, Seat};
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
 pub use snapshot::Snapshot;

@@ -210,7 +210,7 @@ impl Proxy {
 
     /// Parks a request until its slot. It fails with the reason of a reject, or with none when its client left.
     async fn hold(&self, route: &Route, judgement: &Judgement, visit: &Visit<'_>) -> Result<(), Option<Reason>> {
-        let Some(_place) = self.queue.enter() else {
+        let Some(_seat) = self.queue.enter() else {
             route.gate.give_back(&judgement.charges, Millis::cut(visit.began));
             return Err(Some(Reason::QueueFull));
         };

@@ -12,10 +12,10 @@ pub struct Queue {
     parked: AtomicUsize,
 }
 
-/// One parked request; its place is free again when this is dropped.
+/// One parked request; its seat is free again when this is dropped.
 #[derive(Debug)]
-#[must_use = "dropping a place frees it"]
-pub struct Place(Arc<Queue>);
+#[must_use = "dropping a seat frees it"]
+pub struct Seat(Arc<Queue>);
 
 impl Queue {
     /// A queue with room for `max` requests.
@@ -24,13 +24,13 @@ impl Queue {
         Arc::new(Self { max, parked: AtomicUsize::new(0) })
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a seat, if there is one.
     #[must_use]
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>) -> Option<Seat> {
         let taken = self
             .parked
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |parked| (parked < self.max).then_some(parked + 1));
-        taken.ok().map(|_| Place(Arc::clone(self)))
+        taken.ok().map(|_| Seat(Arc::clone(self)))
     }
 
     /// How many requests are parked now.
@@ -40,7 +40,7 @@ impl Queue {
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.0.parked.fetch_sub(1, Ordering::AcqRel);
     }

@@ -1,0 +1,28 @@
+//! What the decision engine would have said, had every request arrived the instant it was sent.
+
+use super::{
+    judge::{Class, Counts},
+    limit::Limit,
+    trace::Shot,
+};
+use crate::limit::{Decision, Millis, rule::RuleError, zone::Intent};
+
+/// Counts per class of the engine's own verdicts over the observed send times.
+///
+/// # Errors
+/// When the engine cannot count that far.
+pub fn expected(trace: &[Shot], limit: &Limit) -> Result<Counts, RuleError> {
+    let rule = limit.rule()?;
+    let mut order: Vec<&Shot> = trace.iter().collect();
+    order.sort_by_key(|shot| shot.sent_us);
+    let mut counts = Counts::default();
+    for shot in order {
+        let now = Millis(shot.sent_us / 1_000);
+        counts.add(match rule.decide(u64::from(shot.client), now, Intent::Charge).decision {
+            Decision::Pass | Decision::Exempt => Class::Pass,
+            Decision::Delay => Class::Wait,
+            Decision::Reject => Class::Reject,
+        });
+    }
+    Ok(counts)
+}

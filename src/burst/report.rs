@@ -1,0 +1,148 @@
+//! A fired and judged burst: what every output is made from.
+
+use std::collections::BTreeMap;
+
+use super::{
+    judge::{Breach, Counts, Judgement, View, judge},
+    limit::Limit,
+    trace::{End, Shot},
+};
+
+/// A burst, its trace and the judgement on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Where it was sent.
+    pub url: String,
+    /// The schedule as written.
+    pub schedule: String,
+    /// How many clients fired it.
+    pub clients: u32,
+    /// How it was looked at.
+    pub view: View,
+    /// What happened.
+    pub trace: Vec<Shot>,
+    /// What it means.
+    pub judgement: Judgement,
+}
+
+/// Tells one kind of breach from the others.
+type Kind = fn(&Breach) -> bool;
+
+impl Report {
+    /// Judges a trace and keeps everything about it.
+    #[must_use]
+    pub fn new(url: &str, schedule: &str, clients: u32, view: View, trace: Vec<Shot>) -> Self {
+        let judgement = judge(&trace, &view);
+        Self { url: url.to_owned(), schedule: schedule.to_owned(), clients, view, trace, judgement }
+    }
+
+    /// The limit, if the server is said to keep one.
+    #[must_use]
+    pub fn limit(&self) -> Option<&Limit> {
+        self.view.limit.as_ref()
+    }
+
+    /// How many of each class.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.judgement.counts
+    }
+
+    /// How often each status was seen.
+    #[must_use]
+    pub fn statuses(&self) -> BTreeMap<u16, usize> {
+        let mut statuses = BTreeMap::new();
+        for status in self.trace.iter().filter_map(Shot::status) {
+            *statuses.entry(status).or_insert(0) += 1;
+        }
+        statuses
+    }
+
+    /// Why requests failed, and how often.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<String, usize> {
+        let mut failures = BTreeMap::new();
+        for shot in self.trace.iter().filter(|shot| !shot.rejected(self.view.reject_status)) {
+            if let End::Failed(cause) = &shot.end {
+                *failures.entry(cause.to_string()).or_insert(0) += 1;
+            }
+        }
+        failures
+    }
+
+    /// The last instant of the trace.
+    #[must_use]
+    pub fn end_us(&self) -> u64 {
+        self.trace.iter().map(|shot| shot.end_us).max().unwrap_or(0)
+    }
+
+    /// How long after its due instant the latest request was sent.
+    #[must_use]
+    pub fn worst_send_us(&self) -> u64 {
+        self.trace.iter().map(|shot| shot.sent_us.saturating_sub(shot.due_us)).max().unwrap_or(0)
+    }
+
+    /// What breaks `--expect-status`: every answer of 400 and above must have it, and there must be one.
+    #[must_use]
+    pub fn unexpected_status(&self, expected: u16) -> Option<String> {
+        let mut refusals = self.statuses();
+        refusals.retain(|status, _| *status >= 400);
+        let wrong: Vec<String> = refusals
+            .iter()
+            .filter(|(status, _)| **status != expected)
+            .map(|(status, n)| format!("{status} {n}x"))
+            .collect();
+        match (wrong.is_empty(), refusals.contains_key(&expected)) {
+            (false, _) => Some(format!("expected every refusal to be {expected}, saw {}", wrong.join(", "))),
+            (true, false) => Some(format!("expected refusals with {expected}, saw none")),
+            (true, true) => None,
+        }
+    }
+
+    /// The envelope's breaches, one sentence for each kind, with its first and how many there are.
+    #[must_use]
+    pub fn broken(&self) -> Vec<String> {
+        let of = |kind: Kind| self.judgement.breaches.iter().filter(move |breach| kind(breach));
+        let kinds: [(&str, Kind); 3] = [
+            ("forwarded over the limit", |breach| matches!(breach, Breach::TooMany { .. })),
+            ("released before the slot", |breach| matches!(breach, Breach::Early { .. })),
+            ("rejected while a place was free", |breach| matches!(breach, Breach::NeedlessReject { .. })),
+        ];
+        let sentence = |(what, kind): (&str, Kind)| {
+            let first = of(kind).next()?;
+            Some(format!("{} {what}, first {}", of(kind).count(), self.describe(first)))
+        };
+        kinds.into_iter().filter_map(sentence).collect()
+    }
+
+    fn describe(&self, breach: &Breach) -> String {
+        let at = millis(self.trace[breach.shot()].sent_us);
+        let number = breach.shot() + 1;
+        match breach {
+            Breach::TooMany { forwarded, within_us, allowed, .. } => {
+                let within = millis(*within_us);
+                format!("request {number} sent at {at} ms: {forwarded} in {within} ms where {allowed} fit")
+            }
+            Breach::Early { by_us, .. } => format!("request {number} sent at {at} ms: {} ms early", millis(*by_us)),
+            Breach::NeedlessReject { .. } => format!("request {number} sent at {at} ms"),
+        }
+    }
+}
+
+/// Microseconds as milliseconds with one decimal, none when it is zero.
+pub(super) fn millis(micros: u64) -> String {
+    tenths(micros / 100)
+}
+
+/// The same with a sign.
+pub(super) fn signed_millis(micros: i64) -> String {
+    let text = millis(micros.unsigned_abs());
+    if micros < 0 && text != "0" { format!("-{text}") } else { text }
+}
+
+fn tenths(tenths: u64) -> String {
+    match tenths % 10 {
+        0 => (tenths / 10).to_string(),
+        rest => format!("{}.{rest}", tenths / 10),
+    }
+}

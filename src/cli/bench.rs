@@ -1,0 +1,270 @@
+//! `weir bench`: measure any HTTP server from outside. Exit code 10 means an expectation or the envelope was broken.
+
+use std::{
+    convert::Infallible,
+    fs,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
+
+use super::{Outcome, fail};
+use crate::{
+    burst::{
+        Expectation, FireError, Limit, Order, Plan, Report, Schedule, Tally, Target, View, data,
+        draw::{Style, draw},
+        fire,
+        schedule::parse_time,
+        svg::svg,
+    },
+    limit::Rate,
+};
+
+/// Runs shorter than this have no progress bar.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// The width of a timeline when nobody knows better.
+const USUAL_WIDTH: usize = 100;
+
+/// Measure a server from outside.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// Fire a described burst, draw it on one time axis and judge the server's limit
+    ///
+    /// `pass` is answered without waiting, `wait` after waiting, `reject` with the reject status. With --rate the limit says
+    /// which answers had to wait, and its envelope is judged: none too many, none before its slot, none rejected while a place
+    /// was free. Without --rate an answer slower than 20 ms has waited. A server that cuts its clock to the millisecond may seem
+    /// up to 1 ms early; that is allowed, and no more.
+    ///
+    /// Exit codes: 0 fine, 1 failed, 2 usage, 10 an expectation or the envelope was broken.
+    Burst(Box<BurstArgs>),
+}
+
+/// What to fire, what to hold it against and how to show it.
+#[derive(Debug, Args)]
+struct BurstArgs {
+    /// Where to send: http://HOST[:PORT][/PATH]
+    url: Target,
+    /// When: `30`, `30 at once`, `40 every 20ms, pause 2s, 8 every 20ms`
+    #[arg(long, default_value = "30 at once", value_name = "SCHEDULE")]
+    send: Schedule,
+    /// The rate the server is said to keep for each client, like 10r/s: judges the envelope
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// Requests that may be ahead of the rate
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
+    burst: u32,
+    /// Of the burst, requests that are not held back
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
+    delay: u32,
+    /// Of the burst none is held back
+    #[arg(long, requires = "rate", conflicts_with = "delay")]
+    nodelay: bool,
+    /// Clients, each from a loopback address of its own (127.0.0.1, 127.0.0.2, ...); each fires the whole schedule
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    clients: u32,
+    /// Counts that must be seen, like "pass=1 wait=20 reject=9"
+    #[arg(long, value_name = "COUNTS")]
+    expect: Option<Expectation>,
+    /// The status every refusal (400 and above) must have; there must be one
+    #[arg(long, value_name = "STATUS")]
+    expect_status: Option<u16>,
+    /// The status that means reject; 444 means closed without an answer [default: that of --expect-status, or 503]
+    #[arg(long, value_name = "STATUS")]
+    reject_status: Option<u16>,
+    /// The method; no body is sent
+    #[arg(long, default_value = "GET")]
+    method: Method,
+    /// A header field, `Name: value`; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "FIELD")]
+    headers: Vec<String>,
+    /// Connections open at once [default: one for each request, at most 800]
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// How long to wait for an answer
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
+    timeout: Duration,
+    /// How long a request may be under way before its place among others is certain
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse_time)]
+    tolerance: Duration,
+    /// What to print
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Write that to a file, and the text to stdout
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+    Csv,
+    Svg,
+}
+
+/// Why a burst came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error(transparent)]
+    Fire(#[from] FireError),
+    #[error("cannot write `{path}`: {cause}")]
+    Write { path: String, cause: io::Error },
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl BenchArgs {
+    /// Does it.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        let Kind::Burst(args) = self.kind;
+        args.run().unwrap_or_else(|error| {
+            let outcome = if error.is_usage() { Outcome::Usage } else { Outcome::Failed };
+            fail(&error, outcome)
+        })
+    }
+}
+
+impl BenchError {
+    fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Usage(_) | Self::Fire(FireError::Clients(_) | FireError::NoConnections | FireError::NotLoopback(_))
+        )
+    }
+}
+
+impl BurstArgs {
+    fn run(&self) -> Result<Outcome, BenchError> {
+        let (plan, view) = (self.plan()?, self.view()?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Runtime)?;
+        let trace = runtime.block_on(watched(&plan))?;
+        let url = format!("http://{}{}", self.url.authority, self.url.path);
+        let report = Report::new(&url, self.send.text(), self.clients, view, trace);
+        self.show(&report)?;
+        Ok(self.verdict(&report))
+    }
+
+    fn plan(&self) -> Result<Plan, BenchError> {
+        let order = Order::new(&self.url, &self.method, &self.headers);
+        Ok(Plan {
+            target: self.url.clone(),
+            order: order.map_err(|error| BenchError::Usage(error.to_string()))?,
+            schedule: self.send.clone(),
+            clients: self.clients,
+            connections: self.connections,
+            timeout: self.timeout,
+        })
+    }
+
+    fn view(&self) -> Result<View, BenchError> {
+        let delay = if self.nodelay { self.burst } else { self.delay };
+        let limit = self.rate.map(|rate| Limit::new(rate, self.burst, delay)).transpose();
+        Ok(View {
+            reject_status: self.reject_status.or(self.expect_status).unwrap_or(503),
+            limit: limit.map_err(|error| BenchError::Usage(error.to_string()))?,
+            tolerance_us: u64::try_from(self.tolerance.as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
+    fn show(&self, report: &Report) -> Result<(), BenchError> {
+        let text = || draw(report, width(), style());
+        let data = match self.output {
+            Output::Text => text(),
+            Output::Json => data::json(report) + "\n",
+            Output::Csv => data::csv(report),
+            Output::Svg => svg(report),
+        };
+        let failed = |path: String| move |cause| BenchError::Write { path, cause };
+        let printed = match &self.out {
+            None => data,
+            Some(path) => {
+                fs::write(path, data).map_err(failed(path.display().to_string()))?;
+                text()
+            }
+        };
+        io::stdout().write_all(printed.as_bytes()).map_err(failed("standard output".to_owned()))
+    }
+
+    /// Names what was broken on stderr.
+    fn verdict(&self, report: &Report) -> Outcome {
+        let counts = self.expect.as_ref().map(|expected| expected.broken_by(&report.counts())).unwrap_or_default();
+        let status = self.expect_status.and_then(|status| report.unexpected_status(status));
+        let broken: Vec<String> = counts.into_iter().chain(status).chain(report.broken()).collect();
+        for sentence in &broken {
+            say(&format!("broken: {sentence}"));
+        }
+        for (cause, count) in report.failures() {
+            say(&format!("failed: {count} of {} requests: {cause}", report.trace.len()));
+        }
+        match (broken.is_empty(), report.counts().failed) {
+            (false, _) => Outcome::Unexpected,
+            (true, 0) => Outcome::Fine,
+            (true, _) => Outcome::Failed,
+        }
+    }
+}
+
+/// Fires, with a progress bar if that takes long and somebody watches.
+async fn watched(plan: &Plan) -> Result<Vec<crate::burst::Shot>, FireError> {
+    let tally = Rc::new(Tally::default());
+    let firing = fire(plan, &tally);
+    if !io::stderr().is_terminal() {
+        return firing.await;
+    }
+    tokio::select! {
+        trace = firing => {
+            let _cosmetic = write!(io::stderr(), "\r\x1b[K");
+            trace
+        }
+        never = progress(plan, &tally) => match never {},
+    }
+}
+
+/// Never ends.
+async fn progress(plan: &Plan, tally: &Tally) -> Infallible {
+    let begun = Instant::now();
+    let total = plan.schedule.offsets_us().len() * plan.clients as usize;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if begun.elapsed() > SHORT || plan.schedule.length() > SHORT {
+            let (sent, ended) = (tally.sent.get(), tally.ended.get());
+            let done = ended * 30 / total.max(1);
+            let bar = format!("{}{}", "#".repeat(done), "-".repeat(30_usize.saturating_sub(done)));
+            let seconds = begun.elapsed().as_secs();
+            let _cosmetic = write!(io::stderr(), "\r[{bar}] {sent} sent, {ended} of {total} answered, {seconds} s\x1b[K");
+        }
+    }
+}
+
+/// stderr may be closed; there is nowhere left to say so.
+fn say(line: &str) {
+    let _nobody_listens = writeln!(io::stderr(), "{line}");
+}
+
+fn style() -> Style {
+    match (io::stdout().is_terminal(), std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())) {
+        (false, _) => Style::Plain,
+        (true, false) => Style::Unicode,
+        (true, true) => Style::Colour,
+    }
+}
+
+fn width() -> usize {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let told = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    asked.or_else(told).filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
+}

@@ -1,0 +1,75 @@
+//! `weir demo`: a sample upstream and the proxy before it, with nothing else needed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+use super::{Outcome, complain, fail, run::serve, say};
+use crate::{config, demo};
+
+const CONFIG: &str = include_str!("../../config/demo.yaml");
+
+/// How many addresses beside the first the page fires from: a browser keeps at most six connections to one.
+const MORE_ADDRESSES: u8 = 6;
+
+/// Serve a sample upstream behind two limits, with a page that fires bursts.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Demo {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+impl Demo {
+    /// Serves until told to stop.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        let upstream = match demo::start() {
+            Ok(upstream) => upstream,
+            Err(error) => return fail(&error, Outcome::Failed),
+        };
+        let sets = [
+            format!("listeners.0={}", self.listen),
+            format!("upstreams.sample.endpoints.0=http://{upstream}"),
+            "access_log.to=none".to_owned(),
+            "log.level=warn".to_owned(),
+        ];
+        let mut config = match config::parse("config/demo.yaml", CONFIG, &sets) {
+            Ok(loaded) => loaded.config,
+            Err(problems) => {
+                complain(&problems);
+                return Outcome::Invalid;
+            }
+        };
+        config.listeners.extend(more_addresses(self.listen));
+        serve(config, |app| {
+            let address = app.addresses().ok().and_then(|addresses| addresses.first().copied());
+            // A reader that went away does not stop the demo.
+            let _ = say(&greeting(address.unwrap_or(self.listen)));
+        })
+    }
+}
+
+/// 127.0.0.2 and up with the same port, where this machine has them and they are free.
+fn more_addresses(first: SocketAddr) -> Vec<SocketAddr> {
+    if first.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) || first.port() == 0 {
+        return Vec::new();
+    }
+    let addresses = (2..2 + MORE_ADDRESSES).map(|last| SocketAddr::from(([127, 0, 0, last], first.port())));
+    addresses.filter(|address| TcpListener::bind(address).is_ok()).collect()
+}
+
+fn greeting(address: SocketAddr) -> String {
+    format!(
+        "weir demo serves on http://{address}, a sample upstream stands behind it. Ctrl-C stops it.
+
+  /strict   1r/s, no burst      one request a second for each client, the next is answered 503
+  /         10r/s, burst 20     what comes faster waits its turn, what is over the burst is answered 503
+
+Try:
+  curl -i http://{address}/strict http://{address}/strict
+  seq 30 | xargs -P 30 -I N curl -s -o /dev/null -w '%{{http_code}} after %{{time_total}} s\\n' http://{address}/N
+  weir bench burst http://{address}/ --send '30 at once' --rate 10r/s --burst 20
+
+Or see it: http://{address}/demo
+"
+    )
+}

@@ -1,0 +1,87 @@
+//! `weir proxy`: one listener, one upstream, one limit, no file.
+
+use std::fmt::Write;
+
+use super::{Outcome, complain, run::serve};
+use crate::config;
+
+/// Serve one upstream without a configuration file.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Proxy {
+    /// Where to listen, like :8080 or 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// Where to forward to, like <http://auth:8000>
+    #[arg(long, value_name = "URL")]
+    to: String,
+    /// Requests each client may make, like 10r/s
+    #[arg(long)]
+    rate: Option<String>,
+    /// Requests a client may be ahead of its rate
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
+    burst: u32,
+    /// Of the burst, requests that are not held back
+    #[arg(long, value_name = "N", requires = "rate")]
+    delay: Option<u32>,
+    /// Of the burst none is held back
+    #[arg(long, requires = "rate", conflicts_with = "delay")]
+    nodelay: bool,
+}
+
+impl Proxy {
+    /// Serves; exits 3 when an argument makes no configuration.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        match config::parse("the command line", &self.as_file(), &[]) {
+            Ok(loaded) => {
+                complain(&loaded.warnings);
+                serve(loaded.config, |_| {})
+            }
+            Err(problems) => {
+                complain(&problems);
+                Outcome::Invalid
+            }
+        }
+    }
+
+    /// The file that says the same.
+    fn as_file(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut file = format!("listeners: [ {} ]\n", quoted(&self.from));
+        let mut limits = String::new();
+        if let Some(rate) = &self.rate {
+            // Writing to a string cannot fail.
+            let _ = writeln!(file, "zones: {{ per_client: {{ key: client_ip, rate: {} }} }}", quoted(rate));
+            let _ = write!(limits, "{{ zone: per_client, burst: {}", self.burst);
+            if let Some(delay) = self.delay {
+                let _ = write!(limits, ", delay: {delay}");
+            }
+            limits.push_str(if self.nodelay { ", nodelay: true }" } else { " }" });
+        }
+        let _ = writeln!(file, "routes: [ {{ path: /, upstream: {}, limits: [ {limits} ] }} ]", quoted(&self.to));
+        file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{Millis, Mode, RuleSettings};
+
+    #[test]
+    fn the_arguments_are_the_short_configuration() {
+        let proxy = Proxy {
+            from: ":8080".into(),
+            to: "http://auth:8000".into(),
+            rate: Some("10r/s".into()),
+            burst: 20,
+            delay: Some(8),
+            nodelay: false,
+        };
+        let config = config::parse("test", &proxy.as_file(), &[]).expect("a configuration").config;
+        let max_wait = Some(Millis(30_000));
+        assert_eq!(config.routes[0].limits[0].1, RuleSettings { burst: 20, delay: 8, max_wait, mode: Mode::Enforce });
+        assert_eq!(config.listeners[0].port(), 8080);
+        assert_eq!(config.upstreams[0].endpoints[0].to_string(), "auth:8000");
+    }
+}
