@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, thread};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::worker::{BuildError, Shared, Worker};
 use crate::{
     clock::Clock,
     config::Config,
@@ -15,8 +16,9 @@ use crate::{
         listener,
     },
     upstream::connect,
-    worker::{self, BuildError, Shared, Worker},
 };
+
+pub mod worker;
 
 /// Why a proxy cannot start.
 #[derive(Debug, thiserror::Error)]

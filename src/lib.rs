@@ -14,7 +14,7 @@ pub mod header;
 pub mod limit;
 pub mod message;
 pub mod observe;
-pub mod park;
+
 pub mod proxy;
 pub mod record;
 pub mod request_id;
@@ -23,4 +23,3 @@ pub mod route;
 pub mod server;
 pub mod stream;
 pub mod upstream;
-pub mod worker;

@@ -8,6 +8,7 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
+use self::park::{Left, Parking, park};
 use crate::{
     client::Trust,
     clock::Clock,
@@ -19,7 +20,6 @@ use crate::{
         entry::{LimitStory, UpstreamStory},
         journal::Journal,
     },
-    park::{Left, Parking, park},
     record::{Followed, Record},
     request_id::RequestIds,
     rescue::{self, RejectSettings},
@@ -31,6 +31,8 @@ use crate::{
     },
     upstream::{Upstream, body::UpstreamBody},
 };
+
+pub mod park;
 
 /// An answer's body: weir's own, or an upstream's.
 pub type Answer = Either<Full<Bytes>, UpstreamBody<RequestBody>>;
@@ -235,11 +237,8 @@ fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>
     if !last && target.path_and_query.as_str() != "*" {
         return None;
     }
-    let mut response = Response::new(Full::default());
-    if head.method == Method::TRACE {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    }
-    Some(response)
+    let status = if head.method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
+    Some(rescue::empty(status))
 }
 
 /// Notes what the limits said.

@@ -51,6 +51,14 @@ pub struct RejectSettings {
     pub body: RejectBody,
 }
 
+/// An answer that is only a status.
+#[must_use]
+pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
 /// The answer to a request that failed.
 #[must_use]
 pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {

@@ -22,6 +22,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 use weir::{
+    app::worker::{Shared, Worker},
     client::Trust,
     clock::Clock,
     config::{Config, RouteConfig},
@@ -34,7 +35,6 @@ use weir::{
     stream::Io,
     upstream::connect::{Connector, Stream},
     upstream::settings::{Endpoint, UpstreamSettings},
-    worker::{Shared, Worker},
 };
 
 /// What reached the upstream.

@@ -1,0 +1,273 @@
+//! The house rules: floors, names, and that what is written down exists.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every module directly under `src/` and the floor it stands on. A file imports from strictly lower floors, or from its own
+/// module.
+const FLOORS: [(&str, u32); 22] = [
+    ("limit", 0),
+    ("route", 0),
+    ("client", 0),
+    ("clock", 0),
+    ("error", 0),
+    ("stream", 0),
+    ("message", 1),
+    ("header", 1),
+    ("request_id", 1),
+    ("observe", 1),
+    ("record", 2),
+    ("server", 3),
+    ("upstream", 3),
+    ("rescue", 3),
+    ("proxy", 4),
+    ("config", 5),
+    ("burst", 5),
+    ("demo", 5),
+    ("app", 6),
+    ("cli", 7),
+    ("main", 7),
+    ("lib", 8),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of the house") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            found.extend(files_below(&path, ending));
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every source file with its path below `src/` and its text up to the unit tests.
+fn sources() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&src).expect("a file below src").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).expect("a source file");
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        (name, product)
+    };
+    files_below(&src, ".rs").into_iter().map(read).collect()
+}
+
+fn module_of(name: &str) -> &str {
+    name.split('/').next().map_or(name, |first| first.trim_end_matches(".rs"))
+}
+
+fn floor(module: &str) -> u32 {
+    let found = FLOORS.iter().find(|(name, _)| *name == module);
+    found.unwrap_or_else(|| panic!("`{module}` has no floor: give it one in tests/house.rs and ARCHITECTURE.md")).1
+}
+
+/// The modules a text names behind `crate::`, in `use` trees and in paths.
+fn imports(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for rest in text.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            None => found.extend(first_word(rest)),
+            Some(tree) => found.extend(top_level(tree).iter().filter_map(|item| first_word(item))),
+        }
+    }
+    found
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let word: String = text.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    (!word.is_empty()).then_some(word)
+}
+
+/// The items of a `use` tree, up to its closing brace.
+fn top_level(tree: &str) -> Vec<String> {
+    let (mut depth, mut items) = (0, vec![String::new()]);
+    for c in tree.chars() {
+        match c {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => items.push(String::new()),
+            _ => {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                items.last_mut().expect("never empty").push(c);
+            }
+        }
+    }
+    items
+}
+
+#[test]
+fn imports_go_strictly_downward() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let module = module_of(&name);
+        for import in imports(&text) {
+            let known = FLOORS.iter().any(|(name, _)| *name == import);
+            if known && import != module && floor(&import) >= floor(module) {
+                wrong.push(format!("{name} imports `{import}`"));
+            }
+        }
+        floor(module);
+    }
+    assert!(wrong.is_empty(), "upward or sideways: {wrong:#?}");
+}
+
+#[test]
+fn the_import_reader_reads_trees() {
+    let text = "use crate::{\n    a::B,\n    c::{D, e::F},\n};\nfn g() { crate::h::i() }";
+    assert_eq!(imports(text), ["a", "c", "h"].map(str::to_owned).into());
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    let silent: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn nothing_is_left_over_or_unsafe() {
+    let banned = [".unwrap()", "unsafe ", "TODO", "FIXME", "todo!(", "unimplemented!(", "dbg!(", ".unwrap_unchecked("];
+    let mut found = Vec::new();
+    for (name, text) in sources() {
+        found.extend(banned.iter().filter(|word| text.contains(**word)).map(|word| format!("{name}: {word}")));
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let banned = ["mod", "utils", "util", "common", "helpers", "helper", "types", "manager", "misc"];
+    for (name, _) in sources() {
+        for part in name.trim_end_matches(".rs").split('/') {
+            assert!(!banned.contains(&part) && !part.ends_with("_main"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_words_of_the_lexicon_are_used() {
+    let banned = ["backend", "throttl", "backpressure", "bucket_manager"];
+    for (name, text) in sources() {
+        let lower = text.to_lowercase();
+        for word in banned {
+            assert!(!lower.contains(word), "{name} says `{word}`: docs/lexicon.md has the word to use");
+        }
+    }
+}
+
+#[test]
+fn the_decision_engine_knows_no_runtime_and_reads_no_clock() {
+    for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("limit")) {
+        if name != "limit/layer.rs" {
+            for word in ["tokio", "Instant::now", "SystemTime", "std::net::Tcp", "std::fs"] {
+                assert!(!text.contains(word), "{name} names `{word}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn yaml_is_read_in_one_place() {
+    let places: Vec<_> =
+        sources().into_iter().filter(|(_, text)| text.contains("serde_yaml")).map(|(name, _)| name).collect();
+    assert_eq!(places, ["config/file.rs"]);
+}
+
+#[test]
+fn answers_are_made_in_one_place() {
+    let maker = |text: &str| text.contains("Response::new(") || text.contains("Response::builder(");
+    let places: Vec<_> = sources().into_iter().filter(|(_, text)| maker(text)).map(|(name, _)| name).collect();
+    assert_eq!(places, ["demo.rs", "limit/layer.rs", "rescue.rs"]);
+}
+
+#[test]
+fn main_is_thin() {
+    let main = fs::read_to_string(root().join("src/main.rs")).expect("src/main.rs");
+    assert!(main.lines().count() <= 40);
+}
+
+#[test]
+fn the_front_door_compiles_no_database_driver() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    for crate_name in ["sqlx", "redis", "argon2", "diesel", "rusqlite", "postgres"] {
+        assert!(!manifest.lines().any(|line| line.starts_with(&format!("{crate_name} "))), "{crate_name}");
+    }
+}
+
+/// Everything in backquotes of a document that looks like a path of this repository.
+fn paths_in(document: &str) -> Vec<String> {
+    let looks_like_path = |word: &&str| {
+        let known_root = ["src/", "tests/", "docs/", "scripts/", "config/", "benches/", "examples/", "fuzz/", ".ci/"];
+        known_root.iter().any(|root| word.starts_with(root)) && !word.contains(['*', ' ', '{', '<'])
+    };
+    document.split('`').skip(1).step_by(2).filter(looks_like_path).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_path_that_is_written_down_exists() {
+    for name in ["ARCHITECTURE.md", "README.md"] {
+        let document = fs::read_to_string(root().join(name)).expect(name);
+        let paths = paths_in(&document);
+        assert!(name == "README.md" || paths.len() > 20, "{name} names only {} paths", paths.len());
+        for path in paths {
+            assert!(root().join(&path).exists(), "{name} names `{path}`");
+        }
+    }
+}
+
+#[test]
+fn every_module_is_on_the_map() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for (name, _) in sources() {
+        let file = format!("`src/{name}`");
+        let folder = format!("`src/{}/`", module_of(&name));
+        assert!(map.contains(&file) || map.contains(&folder), "ARCHITECTURE.md does not name src/{name}");
+    }
+}
+
+#[test]
+fn every_field_of_an_access_line_is_documented() {
+    let entry = fs::read_to_string(root().join("src/observe/entry.rs")).expect("the access line");
+    let docs = fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md");
+    let lines = entry.split("#[derive(Serialize)]").skip(1).map(|part| part.split('}').next().unwrap_or_default());
+    let fields = lines.flat_map(str::lines).filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
+    let fields: Vec<_> = fields.filter(|name| !name.contains(['#', ' ', '('])).collect();
+    assert!(fields.len() > 25, "{fields:?}");
+    for field in fields {
+        assert!(docs.contains(&format!("`{field}`")), "docs/operations.md does not name `{field}`");
+    }
+}
+
+#[test]
+fn every_exit_code_is_documented() {
+    let cli = fs::read_to_string(root().join("src/cli.rs")).expect("src/cli.rs");
+    let docs = fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md");
+    let outcomes = cli.split("pub enum Outcome {").nth(1).and_then(|rest| rest.split('}').next()).expect("the outcomes");
+    let codes: Vec<_> = outcomes.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")).collect();
+    assert!(codes.len() >= 6);
+    for (name, code) in codes {
+        assert!(docs.contains(&format!("| {code} |")), "docs/operations.md does not name exit code {code} ({name})");
+    }
+}
+
+#[test]
+fn the_project_stands_alone() {
+    let tracked =
+        [root().join("src"), root().join("tests"), root().join("config"), root().join("docs"), root().join("scripts")];
+    for path in tracked.iter().flat_map(|folder| files_below(folder, "")) {
+        let text = String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned();
+        for foreign in [concat!("..", "/shared"), concat!("/wo", "rk/"), concat!("/fa", "rm/")] {
+            assert!(!text.contains(foreign), "{} mentions {foreign}", path.display());
+        }
+    }
+}
