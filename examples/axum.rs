@@ -1,6 +1,6 @@
 //! An axum service behind weir's queueing limiter: ten requests a second for each address, up to twenty more wait their turn.
 //!
-//! `cargo run --example axum`, then `seq 30 | xargs -P30 -I_ curl -so /dev/null -w '%{http_code} %{time_total}\n' localhost:3000`
+//! `cargo run --example axum`, then `seq 30 | xargs -P30 -I{} curl -so /dev/null -w '%{http_code} %{time_total}\n' localhost:3000`
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -1,0 +1,172 @@
+//! The rule against a model of a leaky bucket in 128-bit fractions, and the bounds any observer could check.
+
+#[path = "dsl/limit.rs"]
+mod dsl;
+
+use std::{sync::Arc, time::Duration};
+
+use dsl::{Delay, Pass, Reject, Seen, address, subject};
+use http::HeaderMap;
+use proptest::prelude::*;
+use weir::limit::{Gate, Millis, Rate, Rule, RuleSettings, Zone, zone::Intent};
+
+/// A bucket that leaks `requests` units a millisecond; a request pours in `per_ms` units.
+struct Model {
+    requests: u128,
+    per_ms: u128,
+    burst: u128,
+    delay: u128,
+    level: u128,
+    last: u64,
+}
+
+impl Model {
+    fn new((requests, per_ms): (u64, u64), burst: u32, delay: u32) -> Self {
+        let (burst, delay) = (burst.into(), delay.into());
+        Self { requests: requests.into(), per_ms: per_ms.into(), burst, delay, level: 0, last: 0 }
+    }
+
+    fn decide(&mut self, now: u64) -> Seen {
+        self.level = self.level.saturating_sub(self.requests * u128::from(now - self.last));
+        self.last = now;
+        let millis = |units: u128| u64::try_from(units).expect("within the test");
+        if self.level > self.burst * self.per_ms {
+            return Reject(millis((self.level - self.burst * self.per_ms).div_ceil(self.requests)));
+        }
+        let wait = self.level.saturating_sub(self.delay * self.per_ms) / self.requests;
+        self.level += self.per_ms;
+        if wait == 0 { Pass } else { Delay(millis(wait)) }
+    }
+}
+
+fn zone((requests, per_ms): (u64, u64)) -> Option<Arc<Zone>> {
+    let rate = Rate::new(requests, Duration::from_millis(per_ms)).ok()?;
+    Some(dsl::seeded(weir::limit::ZoneSettings { rate, ..dsl::settings("1r/s") }))
+}
+
+fn rule(rate: (u64, u64), burst: u32, delay: u32) -> Rule {
+    Rule::new(zone(rate).expect("a countable rate"), RuleSettings::burst(burst).delay(delay)).expect("a countable rule")
+}
+
+fn decide(rule: &Rule, now: u64) -> Seen {
+    rule.decide(1, Millis(now), Intent::Charge).into()
+}
+
+/// Ordinary rates: requests and milliseconds.
+fn rates() -> impl Strategy<Value = (u64, u64)> {
+    (1_u64..=2_000, prop_oneof![Just(1_000_u64), Just(60_000), 1_u64..=100_000])
+}
+
+/// Instants that never go back.
+fn arrivals(most: usize) -> impl Strategy<Value = Vec<u64>> {
+    let gap = prop_oneof![4 => Just(0_u64), 4 => 0_u64..20, 2 => 0_u64..2_000, 1 => 0_u64..200_000];
+    prop::collection::vec(gap, 1..most).prop_map(|gaps| {
+        gaps.into_iter()
+            .scan(0, |now, gap| {
+                *now += gap;
+                Some(*now)
+            })
+            .collect()
+    })
+}
+
+/// The most that may pass in a window of `millis` by burst and rate.
+fn envelope((requests, per_ms): (u64, u64), burst: u32, millis: u64) -> u64 {
+    u64::from(burst) + 1 + requests * millis / per_ms
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_verdict_wait_and_retry_is_the_model_s(rate in rates(), burst in 0_u32..60, delay in 0_u32..60, times in arrivals(400)) {
+        let (mut model, rule) = (Model::new(rate, burst, delay.min(burst)), rule(rate, burst, delay));
+        for now in times {
+            prop_assert_eq!(decide(&rule, now), model.decide(now), "at {} ms", now);
+        }
+    }
+
+    #[test]
+    fn no_window_admits_more_than_burst_and_rate(rate in rates(), burst in 0_u32..20, times in arrivals(200)) {
+        let rule = rule(rate, burst, burst);
+        let admitted: Vec<u64> = times.into_iter().filter(|now| !matches!(decide(&rule, *now), Reject(_))).collect();
+        for (index, begin) in admitted.iter().enumerate() {
+            for (more, end) in admitted[index..].iter().enumerate() {
+                prop_assert!((more as u64) < envelope(rate, burst, end - begin), "{} in {}..={}", more + 1, begin, end);
+            }
+        }
+    }
+
+    #[test]
+    fn a_retry_is_the_first_millisecond_that_passes(rate in rates(), burst in 0_u32..20, times in arrivals(100)) {
+        let rule = rule(rate, burst, burst);
+        for now in times {
+            if let Reject(retry) = decide(&rule, now) {
+                let look = |now| Seen::from(rule.decide(1, Millis(now), Intent::Look));
+                prop_assert_eq!((look(now + retry - 1), look(now + retry)), (Reject(1), Pass));
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_look_never_finds_more_debt(rate in rates(), burst in 0_u32..20, times in arrivals(100), later in 0_u64..10_000) {
+        let rule = rule(rate, burst, 0);
+        for now in times {
+            decide(&rule, now);
+            let excess = |now| rule.decide(1, Millis(now), Intent::Look).excess_milli;
+            prop_assert!(excess(now + later) <= excess(now));
+        }
+    }
+
+    /// Requests that leave while they are parked: what is forwarded stays inside the envelope all the same.
+    #[test]
+    fn leaving_never_lets_more_be_forwarded(
+        rate in rates(),
+        (burst, delay) in (0_u32..20, 0_u32..20),
+        times in arrivals(200),
+        leaves in prop::collection::vec(prop::option::of(0_usize..30), 200),
+    ) {
+        let gate = Gate::new(vec![rule(rate, burst, delay)]).expect("one rule");
+        let (headers, mut parked, mut forwarded) = (HeaderMap::new(), Vec::new(), Vec::new());
+        for (now, leaver) in times.into_iter().zip(leaves) {
+            let judged = gate.decide(&subject(address("192.0.2.1"), &headers), Millis(now));
+            match judged.verdict.into() {
+                Pass => forwarded.push(now),
+                Delay(wait) => parked.push((now + wait, judged.charges)),
+                _ => {}
+            }
+            if let Some(leaver) = leaver.filter(|leaver| parked.get(*leaver).is_some_and(|(release, _)| *release > now)) {
+                gate.give_back(&parked.swap_remove(leaver).1, Millis(now));
+            }
+        }
+        forwarded.extend(parked.iter().map(|(release, _)| release));
+        forwarded.sort_unstable();
+        for (index, begin) in forwarded.iter().enumerate() {
+            for (more, end) in forwarded[index..].iter().enumerate() {
+                // A wait is cut to the millisecond, so a window may hold what belongs to the next one.
+                prop_assert!((more as u64) < envelope(rate, burst, end - begin + 1), "{} in {}..={}", more + 1, begin, end);
+            }
+        }
+    }
+
+    #[test]
+    fn no_rate_burst_or_time_panics(
+        rate in (any::<u64>(), any::<u64>()),
+        (burst, delay) in (any::<u32>(), any::<u32>()),
+        wait in prop::option::of(any::<u64>()),
+        times in prop::collection::vec(prop_oneof![any::<u64>(), Just(u64::MAX), Just(0), 0_u64..1_000], 1..50),
+    ) {
+        for rate in [rate, (rate.0 % 1_000_000, rate.1), (rate.0 % 5_000, rate.1 % 100_000)] {
+            let Some(zone) = zone(rate) else { continue };
+            let settings = RuleSettings { max_wait: wait.map(Millis), ..RuleSettings::burst(burst).delay(delay) };
+            for settings in [settings, RuleSettings { burst: burst % 100, ..settings }, RuleSettings { burst: u32::MAX, ..settings }] {
+                let Ok(rule) = Rule::new(Arc::clone(&zone), settings) else { continue };
+                let gate = Gate::new(vec![rule]).expect("one rule");
+                for now in &times {
+                    let judged = gate.decide(&subject(address("192.0.2.1"), &HeaderMap::new()), Millis(*now));
+                    gate.give_back(&judged.charges, Millis(now / 2));
+                }
+            }
+        }
+    }
+}
