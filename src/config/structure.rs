@@ -28,13 +28,11 @@ const NGINX: [(&str, &str); 14] = [
     ("worker_processes", "workers: auto"),
 ];
 
-/// Checks the whole tree.
-pub fn check(root: &mut Node, shape: &Shape, problems: &mut Problems) {
+/// Checks the whole tree; whether it is a map at all.
+#[must_use]
+pub fn check(root: &mut Node, shape: &Shape, problems: &mut Problems) -> bool {
     let span = root.span;
-    let mut checker = Checker { problems };
-    if !checker.node(root, shape, Place { name: "the configuration", span }) {
-        root.value = Value::Map(Vec::new());
-    }
+    Checker { problems }.node(root, shape, Place { name: "the configuration", span })
 }
 
 /// What a node is called in messages, and where to point when it has no place of its own.
@@ -69,9 +67,12 @@ impl Checker<'_> {
     }
 
     fn fields(&mut self, entries: &mut Vec<Entry>, fields: &[Field], place: Place<'_>) -> bool {
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        let unknown = entries.iter().filter(|entry| !names.contains(&entry.key.as_str()));
+        let meant: Vec<&str> = unknown.filter_map(|entry| nearest::nearest(&entry.key, &names)).collect();
         entries.retain_mut(|entry| {
             let Some(field) = fields.iter().find(|field| field.name == entry.key) else {
-                self.unknown_key(entry, fields);
+                self.unknown_key(entry, &names);
                 return false;
             };
             let fits = self.node(&mut entry.node, &field.shape, Place { name: &entry.key, span: entry.key_span });
@@ -85,7 +86,9 @@ impl Checker<'_> {
         });
         for field in fields.iter().filter(|field| field.required) {
             if !entries.iter().any(|entry| entry.key == field.name) {
-                self.missing(field, entries, place);
+                if !meant.contains(&field.name.as_str()) {
+                    self.missing(field, entries, place);
+                }
                 let Some(value) = stand_in(&field.shape) else { return false };
                 let node = Node { span: place.span, value };
                 entries.push(Entry { key: field.name.clone(), key_span: place.span, node });
@@ -122,11 +125,10 @@ impl Checker<'_> {
         true
     }
 
-    fn unknown_key(&mut self, entry: &Entry, fields: &[Field]) {
-        let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    fn unknown_key(&mut self, entry: &Entry, known: &[&str]) {
         let hint = match NGINX.iter().find(|(word, _)| *word == entry.key) {
             Some((_, ours)) => format!("nginx's `{}` is here: {ours}", entry.key),
-            None => nearest::hint(&entry.key, &known),
+            None => nearest::hint(&entry.key, known),
         };
         self.problems.error(entry.key_span, format!("unknown key `{}`", entry.key), hint);
     }

@@ -97,8 +97,9 @@ impl Judge<'_> {
         let shape = || format!("`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`");
         let network = self.take(spot, address.or_else(|_| text.parse::<IpNet>()).map_err(|_| shape()))?;
         if network.trunc() != network {
-            let message = "bits behind the prefix mean nothing";
-            self.problems.warn(spot.span, message, format!("did you mean `{}`?", network.trunc()));
+            let hint = format!("the network is `{}`", network.trunc());
+            let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
+            self.problems.warn(spot.span, "bits behind the prefix mean nothing", if shown { &hint } else { "" });
         }
         Some(network.trunc())
     }
