@@ -185,7 +185,7 @@ fn a_file_that_cannot_be_read_is_told() {
 
 #[test]
 fn a_byte_order_mark_and_carriage_returns_change_nothing() {
-    let text = format!("\u{feff}{}drain: 8\n", MINIMAL).replace('\n', "\r\n");
+    let text = format!("\u{feff}{MINIMAL}drain: 8\n").replace('\n', "\r\n");
     let problems = wrong(&text);
     let places: Vec<_> = problems.iter().map(|problem| problems.place(problem)).collect();
     assert_eq!(places, [("test.yaml", 3, 8)]);
@@ -197,6 +197,46 @@ fn more_problems_than_anyone_reads_are_counted() {
     let problems = wrong(&text);
     assert_eq!((problems.iter().count(), problems.len()), (MAX_PROBLEMS, 202));
     assert!(problems.to_string().ends_with("102 more are not shown"));
+}
+
+fn weir(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output();
+    let output = command.expect("the binary of this package runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_says_what_will_be_served() {
+    let (code, out, err) = weir(&["check", "-c", "config/examples/minimal.yaml", "--set", "zones.per_ip.capacity=10k"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
+        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, 10000 keys, about 468 KiB\n";
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn check_exits_with_3_and_draws_every_problem() {
+    let (code, out, err) = weir(&["check", "-c", "tests/config_wrong/wrong_kind_map.yaml"]);
+    let drawn = fs::read_to_string("tests/config_wrong/wrong_kind_map.stderr").expect("a file of this repository");
+    assert_eq!((code, out.as_str()), (Some(3), ""));
+    assert_eq!(err, format!("{drawn}\n2 errors, 0 warnings\n"));
+    let (code, out, err) = weir(&["check", "--json", "-c", "tests/config_wrong/drain.yaml"]);
+    assert_eq!((code, err.as_str()), (Some(3), ""));
+    let report: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    let problem = &report["problems"][0];
+    assert_eq!((&problem["line"], &problem["column"], &problem["severity"]), (&3.into(), &8.into(), &"error".into()));
+    assert_eq!(report["valid"], false);
+}
+
+#[test]
+fn config_shows_what_check_accepts() {
+    let (code, out, err) = weir(&["config", "show", "-c", "config/weir.yaml"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, show(&load(Path::new("config/weir.yaml"), &[]).expect("it loads")));
+    assert_eq!(weir(&["config", "schema"]), (Some(0), config::schema(), String::new()));
+    assert_eq!(weir(&["config", "show", "-c", "tests/config_wrong/drain.yaml"]).0, Some(3));
+    assert_eq!(weir(&["config", "shwo"]).0, Some(2));
 }
 
 /// Every path of keys in a schema; a list is passed through, a name of one's own is `NAME`.

@@ -28,6 +28,17 @@ const NGINX: [(&str, &str); 14] = [
     ("worker_processes", "workers: auto"),
 ];
 
+/// What to write for a key that must be there.
+const EXAMPLES: [(&str, &str); 7] = [
+    ("address", "\"0.0.0.0:8080\""),
+    ("endpoints", "[ \"http://127.0.0.1:8000\" ]"),
+    ("key", "client_ip"),
+    ("rate", "10r/s"),
+    ("status", "503"),
+    ("upstream", "http://127.0.0.1:8000"),
+    ("zone", "NAME"),
+];
+
 /// Checks the whole tree; whether it is a map at all.
 #[must_use]
 pub fn check(root: &mut Node, shape: &Shape, problems: &mut Problems) -> bool {
@@ -139,7 +150,8 @@ impl Checker<'_> {
             Some(list) => (span, format!("an entry of `{list}`")),
             None => (place.span, format!("`{}`", place.name)),
         };
-        let hint = format!("add `{}:`, {}", field.name, field.shape.name());
+        let example = EXAMPLES.iter().find(|(name, _)| *name == field.name).map_or("VALUE", |(_, example)| example);
+        let hint = format!("add it, like `{}: {example}`", field.name);
         self.problems.error(span, format!("{of} has no `{}`", field.name), hint);
     }
 
@@ -158,14 +170,32 @@ impl Checker<'_> {
             Value::List(_) => (place.span, "a list".to_owned()),
             Value::Map(_) => (place.span, "a map".to_owned()),
         };
-        let hint = match (shape, &node.value) {
-            (Shape::Word(words), Value::Scalar(Scalar { text, filled: None, .. })) => {
-                nearest::hint(text, &words.iter().map(String::as_str).collect::<Vec<_>>())
-            }
-            (Shape::List(_), _) => "write a list: [ one, another ], or one `- ` line for each".to_owned(),
-            _ => String::new(),
+        let message = match shape {
+            Shape::Word(_) => format!("{name} cannot be {found}"),
+            _ => format!("{name} must be {}, not {found}", shape.name()),
         };
-        self.problems.error(span, format!("{name} must be {}, not {found}", shape.name()), hint);
+        self.problems.error(span, message, advice(node, shape));
+    }
+}
+
+/// How to write a value of a shape.
+fn advice(node: &Node, shape: &Shape) -> String {
+    let written = node.scalar().filter(|scalar| scalar.filled.is_none()).map_or("", |scalar| &scalar.text);
+    match shape {
+        Shape::Word(words) => nearest::hint(written, &words.iter().map(String::as_str).collect::<Vec<_>>()),
+        Shape::List(_) => "write a list: [ one, another ], or one `- ` line for each".to_owned(),
+        Shape::Map(fields) => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            format!("write `key: value` with keys of these: {}", names.join(", "))
+        }
+        Shape::Names(_) => "write a name, and below it what it names".to_owned(),
+        Shape::Flag => nearest::hint(written, &["true", "false"]),
+        Shape::Whole(least, most) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("the nearest is `{}`", written.parse().unwrap_or(*most).clamp(*least, *most))
+        }
+        Shape::Whole(..) => "write it in digits, without a unit or a point".to_owned(),
+        Shape::Text if node.scalar().is_some() => "quote it if it is meant as text".to_owned(),
+        Shape::Text | Shape::Either(_) => "write a single value".to_owned(),
     }
 }
 

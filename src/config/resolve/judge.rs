@@ -49,7 +49,7 @@ impl Judge<'_> {
     pub fn duration(&mut self, spot: Spot<'_>, text: &str) -> Duration {
         let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
         if duration > YEAR {
-            self.refuse(spot, format!("`{text}` is longer than a year"));
+            self.refuse(spot, format!("`{text}` is longer than a year, hint: at most `366d`"));
         }
         duration.min(YEAR)
     }
@@ -80,7 +80,10 @@ impl Judge<'_> {
         match usize::try_from(value) {
             Ok(value) if range.contains(&value) => value,
             _ => {
-                self.refuse(spot, format!("`{text}` is not from {} to {}", range.start(), range.end()));
+                self.refuse(
+                    spot,
+                    format!("`{text}` is out of range, hint: at least {} and at most {}", range.start(), range.end()),
+                );
                 *range.start()
             }
         }
