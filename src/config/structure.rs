@@ -79,8 +79,15 @@ impl Checker<'_> {
 
     fn fields(&mut self, entries: &mut Vec<Entry>, fields: &[Field], place: Place<'_>) -> bool {
         let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-        let unknown = entries.iter().filter(|entry| !names.contains(&entry.key.as_str()));
-        let meant: Vec<&str> = unknown.filter_map(|entry| nearest::nearest(&entry.key, &names)).collect();
+        let required = fields.iter().filter(|field| field.required);
+        let absent = required.filter(|field| !entries.iter().any(|entry| entry.key == field.name));
+        let absent: Vec<&Field> = absent.collect();
+        // A misspelt key is told of once, not also as missing.
+        let misspelt = |field: &Field| {
+            let unknown = entries.iter().filter(|entry| !names.contains(&entry.key.as_str()));
+            unknown.into_iter().any(|entry| nearest::nearest(&entry.key, &names) == Some(&field.name))
+        };
+        let told: Vec<bool> = absent.iter().map(|field| misspelt(field)).collect();
         entries.retain_mut(|entry| {
             let Some(field) = fields.iter().find(|field| field.name == entry.key) else {
                 self.unknown_key(entry, &names);
@@ -95,15 +102,13 @@ impl Checker<'_> {
             entry.node.value = stand_in.unwrap_or(Value::List(Vec::new()));
             replaced
         });
-        for field in fields.iter().filter(|field| field.required) {
-            if !entries.iter().any(|entry| entry.key == field.name) {
-                if !meant.contains(&field.name.as_str()) {
-                    self.missing(field, entries, place);
-                }
-                let Some(value) = stand_in(&field.shape) else { return false };
-                let node = Node { span: place.span, value };
-                entries.push(Entry { key: field.name.clone(), key_span: place.span, node });
+        for (field, told) in absent.into_iter().zip(told) {
+            if !told {
+                self.missing(field, entries, place);
             }
+            let Some(value) = stand_in(&field.shape) else { return false };
+            let node = Node { span: place.span, value };
+            entries.push(Entry { key: field.name.clone(), key_span: place.span, node });
         }
         true
     }
