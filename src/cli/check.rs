@@ -1,7 +1,5 @@
 //! `weir check`: everything that is wrong with a configuration, or what it will serve.
 
-use std::fmt::Write;
-
 use serde_json::json;
 
 use super::{Outcome, Which, complain, say};
@@ -45,19 +43,19 @@ impl Check {
 fn summary(name: &str, config: &Config) -> String {
     let mut text = format!("{name} is fine\n");
     let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "listeners  {}", listeners.join(", "));
+    text += &format!("listeners  {}\n", listeners.join(", "));
     for route in &config.routes {
         let upstream = &config.upstreams[route.upstream].name;
         let zones: Vec<&str> = route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
         let limits = if zones.is_empty() { "no limit".to_owned() } else { format!("limited by {}", zones.join(", ")) };
-        let _ = writeln!(text, "route      {} -> {upstream}, {limits}", route.name);
+        text += &format!("route      {} -> {upstream}, {limits}\n", route.name);
     }
     for zone in &config.zones {
         let parts: Vec<String> = zone.key.parts.iter().map(ToString::to_string).collect();
         let parts = parts.join(" and ");
         let memory = human(zone.capacity * KEY_BYTES);
-        let _ =
-            writeln!(text, "zone       {}: {} by {parts}, {} keys, about {memory}", zone.name, zone.rate, zone.capacity);
+        let (name, rate, keys) = (&zone.name, zone.rate, zone.capacity);
+        text += &format!("zone       {name}: {rate} by {parts}, {keys} keys, about {memory}\n");
     }
     text
 }

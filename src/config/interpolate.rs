@@ -133,7 +133,10 @@ fn read(path: &str, outside: &dyn Outside) -> Result<String, Refusal> {
         let message = format!("`{path}` is not an absolute path");
         return Err((message, "begin it with a slash, like `${file:/run/secrets/name}`"));
     }
-    let text = outside.file(Path::new(path)).map_err(|error| (format!("`{path}` cannot be read: {}", error.kind()), ""))?;
+    let refused = |error: std::io::Error| {
+        (format!("`{path}` cannot be read: {}", error.kind()), "it must be readable here and small")
+    };
+    let text = outside.file(Path::new(path)).map_err(refused)?;
     let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     Ok(line.unwrap_or(&text).to_owned())
 }

@@ -29,8 +29,7 @@ fn unreachable_routes(config: &Config, root: Spot<'_>, problems: &mut Problems) 
         let spot = root.key("routes").item(*index);
         let spot = [spot.key("path"), spot.key("path_exact")].into_iter().find(|spot| spot.scalar().is_some());
         let message = "no request ever takes this route";
-        let hint =
-            format!("route number {} takes them all before it (counted from 0): `{}`", first, config.routes[*first].name);
+        let hint = format!("entry {first} of `routes`, counted from 0, takes them all before it");
         problems.warn(spot.unwrap_or(root).span, message, hint);
     }
 }
@@ -73,7 +72,7 @@ fn trust(config: &Config, root: Spot<'_>, problems: &mut Problems) {
         if network.prefix_len() == 0 {
             let spot = root.key("client_ip").key("trusted_proxies").item(index);
             let hint = "name the networks your own proxies are in";
-            problems.warn(spot.span, format!("`{network}` believes everybody: any client can choose its address"), hint);
+            problems.warn(spot.span, "everybody is believed: any client can choose its address", hint);
         }
     }
 }

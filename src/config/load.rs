@@ -88,6 +88,11 @@ fn judge(text: &str, sets: &[String], outside: &dyn Outside, problems: &mut Prob
     let mut tree = match tree::read(0, text, 0, problems) {
         Some(tree) => tree,
         None if problems.has_errors() => return None,
+        None if sets.is_empty() => {
+            let hint = "the least there is: listeners, and routes with an upstream";
+            problems.error(Span::default(), "the configuration is empty", hint);
+            return None;
+        }
         None => Node { span: Span::default(), value: Value::Map(Vec::new()) },
     };
     for (index, argument) in sets.iter().enumerate() {
@@ -95,7 +100,9 @@ fn judge(text: &str, sets: &[String], outside: &dyn Outside, problems: &mut Prob
     }
     interpolate::fill(&mut tree, outside, problems);
     let written = tree.clone();
-    structure::check(&mut tree, &Shape::of::<File>(), problems);
+    if !structure::check(&mut tree, &Shape::of::<File>(), problems) {
+        return None;
+    }
     let file = match File::decode(&tree) {
         Ok(file) => file,
         Err(_) => {

@@ -11,7 +11,8 @@ pub fn hint(word: &str, known: &[&str]) -> String {
 }
 
 /// The known word with the fewest edits, if they are few enough to be a slip.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     let slips = |candidate: &str| candidate.chars().count().max(3) / 3;
     let measured = known.iter().map(|candidate| (edits(&word, &candidate.to_lowercase()), *candidate));

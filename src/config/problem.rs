@@ -191,14 +191,24 @@ impl Problem {
 }
 
 impl Source {
+    /// The lines from the first to the last place of a problem; the rest of the text is not looked at again.
     fn snippet<'a>(&'a self, problem: &'a Problem) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-        let here = AnnotationKind::Primary.span(self.first_line(problem.span));
-        let snippet = Snippet::source(self.text.as_str()).path(self.name.as_str()).annotation(here);
-        match problem.also {
-            Some((span, why)) if span.source == problem.span.source => {
-                snippet.annotation(AnnotationKind::Context.span(self.first_line(span)).label(why))
-            }
-            _ => snippet,
+        let here = self.first_line(problem.span);
+        let also = problem.also.filter(|(span, _)| span.source == problem.span.source);
+        let also = also.map(|(span, why)| (self.first_line(span), why));
+        let (first, last) = match &also {
+            Some((other, _)) => (here.start.min(other.start), here.end.max(other.end)),
+            None => (here.start, here.end),
+        };
+        let first = self.text[..first].rfind('\n').map_or(0, |newline| newline + 1);
+        let last = self.text[last..].find('\n').map_or(self.text.len(), |length| last + length + 1);
+        let line = self.text[..first].bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let shift = |range: Range<usize>| range.start - first..range.end - first;
+        let snippet = Snippet::source(&self.text[first..last]).path(self.name.as_str()).line_start(line);
+        let snippet = snippet.annotation(AnnotationKind::Primary.span(shift(here)));
+        match also {
+            Some((span, why)) => snippet.annotation(AnnotationKind::Context.span(shift(span)).label(why)),
+            None => snippet,
         }
     }
 

@@ -148,7 +148,11 @@ fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLi
 fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
     match amount.0.as_str() {
         "auto" => available_parallelism().map_or(1, usize::from),
-        _ => judge.count(spot, amount, 1..=MAX_WORKERS),
+        text if text.bytes().all(|byte| byte.is_ascii_digit()) => judge.count(spot, amount, 1..=MAX_WORKERS),
+        text => {
+            judge.refuse(spot, format!("`{text}` is no number of workers, hint: write a whole number, or `auto`"));
+            1
+        }
     }
 }
 

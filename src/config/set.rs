@@ -12,7 +12,11 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
         let hint = "write path=value, like `zones.per_ip.rate=5r/s`";
         return problems.error(whole, format!("`{argument}` sets nothing"), hint);
     };
+    let before = problems.len();
     let Some(value) = tree::read(source, text, path.len() + 1, problems) else {
+        if problems.len() > before {
+            return;
+        }
         return problems.error(whole, format!("`{argument}` has no value"), "write it behind the `=`");
     };
     if let Err((span, message, hint)) = put(root, path, source, value) {

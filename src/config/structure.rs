@@ -28,13 +28,22 @@ const NGINX: [(&str, &str); 14] = [
     ("worker_processes", "workers: auto"),
 ];
 
-/// Checks the whole tree.
-pub fn check(root: &mut Node, shape: &Shape, problems: &mut Problems) {
+/// What to write for a key that must be there.
+const EXAMPLES: [(&str, &str); 7] = [
+    ("address", "\"0.0.0.0:8080\""),
+    ("endpoints", "[ \"http://127.0.0.1:8000\" ]"),
+    ("key", "client_ip"),
+    ("rate", "10r/s"),
+    ("status", "503"),
+    ("upstream", "http://127.0.0.1:8000"),
+    ("zone", "NAME"),
+];
+
+/// Checks the whole tree; whether it is a map at all.
+#[must_use]
+pub fn check(root: &mut Node, shape: &Shape, problems: &mut Problems) -> bool {
     let span = root.span;
-    let mut checker = Checker { problems };
-    if !checker.node(root, shape, Place { name: "the configuration", span }) {
-        root.value = Value::Map(Vec::new());
-    }
+    Checker { problems }.node(root, shape, Place { name: "the configuration", span })
 }
 
 /// What a node is called in messages, and where to point when it has no place of its own.
@@ -69,9 +78,19 @@ impl Checker<'_> {
     }
 
     fn fields(&mut self, entries: &mut Vec<Entry>, fields: &[Field], place: Place<'_>) -> bool {
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        let required = fields.iter().filter(|field| field.required);
+        let absent = required.filter(|field| !entries.iter().any(|entry| entry.key == field.name));
+        let absent: Vec<&Field> = absent.collect();
+        // A misspelt key is told of once, not also as missing.
+        let misspelt = |field: &Field| {
+            let unknown = entries.iter().filter(|entry| !names.contains(&entry.key.as_str()));
+            unknown.into_iter().any(|entry| nearest::nearest(&entry.key, &names) == Some(&field.name))
+        };
+        let told: Vec<bool> = absent.iter().map(|field| misspelt(field)).collect();
         entries.retain_mut(|entry| {
             let Some(field) = fields.iter().find(|field| field.name == entry.key) else {
-                self.unknown_key(entry, fields);
+                self.unknown_key(entry, &names);
                 return false;
             };
             let fits = self.node(&mut entry.node, &field.shape, Place { name: &entry.key, span: entry.key_span });
@@ -83,13 +102,13 @@ impl Checker<'_> {
             entry.node.value = stand_in.unwrap_or(Value::List(Vec::new()));
             replaced
         });
-        for field in fields.iter().filter(|field| field.required) {
-            if !entries.iter().any(|entry| entry.key == field.name) {
+        for (field, told) in absent.into_iter().zip(told) {
+            if !told {
                 self.missing(field, entries, place);
-                let Some(value) = stand_in(&field.shape) else { return false };
-                let node = Node { span: place.span, value };
-                entries.push(Entry { key: field.name.clone(), key_span: place.span, node });
             }
+            let Some(value) = stand_in(&field.shape) else { return false };
+            let node = Node { span: place.span, value };
+            entries.push(Entry { key: field.name.clone(), key_span: place.span, node });
         }
         true
     }
@@ -122,11 +141,10 @@ impl Checker<'_> {
         true
     }
 
-    fn unknown_key(&mut self, entry: &Entry, fields: &[Field]) {
-        let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    fn unknown_key(&mut self, entry: &Entry, known: &[&str]) {
         let hint = match NGINX.iter().find(|(word, _)| *word == entry.key) {
             Some((_, ours)) => format!("nginx's `{}` is here: {ours}", entry.key),
-            None => nearest::hint(&entry.key, &known),
+            None => nearest::hint(&entry.key, known),
         };
         self.problems.error(entry.key_span, format!("unknown key `{}`", entry.key), hint);
     }
@@ -137,7 +155,8 @@ impl Checker<'_> {
             Some(list) => (span, format!("an entry of `{list}`")),
             None => (place.span, format!("`{}`", place.name)),
         };
-        let hint = format!("add `{}:`, {}", field.name, field.shape.name());
+        let example = EXAMPLES.iter().find(|(name, _)| *name == field.name).map_or("VALUE", |(_, example)| example);
+        let hint = format!("add it, like `{}: {example}`", field.name);
         self.problems.error(span, format!("{of} has no `{}`", field.name), hint);
     }
 
@@ -156,14 +175,32 @@ impl Checker<'_> {
             Value::List(_) => (place.span, "a list".to_owned()),
             Value::Map(_) => (place.span, "a map".to_owned()),
         };
-        let hint = match (shape, &node.value) {
-            (Shape::Word(words), Value::Scalar(Scalar { text, filled: None, .. })) => {
-                nearest::hint(text, &words.iter().map(String::as_str).collect::<Vec<_>>())
-            }
-            (Shape::List(_), _) => "write a list: [ one, another ], or one `- ` line for each".to_owned(),
-            _ => String::new(),
+        let message = match shape {
+            Shape::Word(_) => format!("{name} cannot be {found}"),
+            _ => format!("{name} must be {}, not {found}", shape.name()),
         };
-        self.problems.error(span, format!("{name} must be {}, not {found}", shape.name()), hint);
+        self.problems.error(span, message, advice(node, shape));
+    }
+}
+
+/// How to write a value of a shape.
+fn advice(node: &Node, shape: &Shape) -> String {
+    let written = node.scalar().filter(|scalar| scalar.filled.is_none()).map_or("", |scalar| &scalar.text);
+    match shape {
+        Shape::Word(words) => nearest::hint(written, &words.iter().map(String::as_str).collect::<Vec<_>>()),
+        Shape::List(_) => "write a list: [ one, another ], or one `- ` line for each".to_owned(),
+        Shape::Map(fields) => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            format!("write `key: value` with keys of these: {}", names.join(", "))
+        }
+        Shape::Names(_) => "write a name, and below it what it names".to_owned(),
+        Shape::Flag => nearest::hint(written, &["true", "false"]),
+        Shape::Whole(least, most) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("the nearest is `{}`", written.parse().unwrap_or(*most).clamp(*least, *most))
+        }
+        Shape::Whole(..) => "write it in digits, without a unit or a point".to_owned(),
+        Shape::Text if node.scalar().is_some() => "quote it if it is meant as text".to_owned(),
+        Shape::Text | Shape::Either(_) => "write a single value".to_owned(),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Guarantee: no key stands twice in a map, nothing refers to anything else (no anchors, aliases or tags), nesting is bounded.
 
+use std::collections::HashMap;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Marks, StrInput};
 
 use super::problem::{Problem, Problems, Severity, Span};
@@ -215,7 +217,7 @@ impl<'a> Reader<'a> {
     }
 
     fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Stop> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let (mut entries, mut first_given) = (Vec::new(), HashMap::new());
         while let Some((event, marks)) = self.next()? {
             if event == Event::MappingEnd {
                 break;
@@ -224,29 +226,33 @@ impl<'a> Reader<'a> {
             let Some((event, marks)) = self.next()? else { break };
             let node = self.node(event, marks, depth + 1)?;
             if let (Some(key), Some(node)) = (key, node) {
-                self.insert(&mut entries, key, node);
+                entries.extend(self.entry(key, node, &mut first_given));
             }
         }
         Ok(entries)
     }
 
-    fn insert(&mut self, entries: &mut Vec<Entry>, key: Node, mut node: Node) {
+    /// A key and its value, unless the key is none or was there before.
+    fn entry(&mut self, key: Node, mut node: Node, first_given: &mut HashMap<String, Span>) -> Option<Entry> {
         let Value::Scalar(Scalar { text: name, .. }) = key.value else {
-            return self.problems.error(key.span, "a key is a single word", "");
+            self.problems.error(key.span, "a key is a single word", "write `word: value`");
+            return None;
         };
         if node.scalar().is_some_and(Scalar::is_null) {
             node.span = key.span;
         }
-        match entries.iter().find(|entry| entry.key == name) {
-            None => entries.push(Entry { key: name, key_span: key.span, node }),
-            Some(first) => self.problems.push(Problem {
-                severity: Severity::Error,
-                span: key.span,
-                message: format!("`{name}` is given twice"),
-                hint: Some("keep one of them".to_owned()),
-                also: Some((first.key_span, "first given here")),
-            }),
-        }
+        let Some(first) = first_given.get(&name) else {
+            first_given.insert(name.clone(), key.span);
+            return Some(Entry { key: name, key_span: key.span, node });
+        };
+        self.problems.push(Problem {
+            severity: Severity::Error,
+            span: key.span,
+            message: format!("`{name}` is given twice"),
+            hint: Some("keep one of them".to_owned()),
+            also: Some((*first, "first given here")),
+        });
+        None
     }
 
     /// Anchors and aliases make one text mean many; tags change what a text means.

@@ -49,7 +49,7 @@ impl Judge<'_> {
     pub fn duration(&mut self, spot: Spot<'_>, text: &str) -> Duration {
         let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
         if duration > YEAR {
-            self.refuse(spot, format!("`{text}` is longer than a year"));
+            self.refuse(spot, format!("`{text}` is longer than a year, hint: at most `366d`"));
         }
         duration.min(YEAR)
     }
@@ -80,7 +80,10 @@ impl Judge<'_> {
         match usize::try_from(value) {
             Ok(value) if range.contains(&value) => value,
             _ => {
-                self.refuse(spot, format!("`{text}` is not from {} to {}", range.start(), range.end()));
+                self.refuse(
+                    spot,
+                    format!("`{text}` is out of range, hint: at least {} and at most {}", range.start(), range.end()),
+                );
                 *range.start()
             }
         }
@@ -97,8 +100,9 @@ impl Judge<'_> {
         let shape = || format!("`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`");
         let network = self.take(spot, address.or_else(|_| text.parse::<IpNet>()).map_err(|_| shape()))?;
         if network.trunc() != network {
-            let message = "bits behind the prefix mean nothing";
-            self.problems.warn(spot.span, message, format!("did you mean `{}`?", network.trunc()));
+            let hint = format!("the network is `{}`", network.trunc());
+            let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
+            self.problems.warn(spot.span, "bits behind the prefix mean nothing", if shown { &hint } else { "" });
         }
         Some(network.trunc())
     }

@@ -51,7 +51,7 @@ fn check_path(text: &str) -> Result<(), String> {
     if let Some(end) = text.find(['?', '#']) {
         return Err(format!("`{text}` has more than a path, hint: write `{}`; queries are not matched", &text[..end]));
     }
-    if text.contains(['*', '~', '^']) {
+    if text.ends_with("/*") {
         return Err(format!("`{text}` is not a plain path, hint: a path takes all below it; patterns are not read"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {

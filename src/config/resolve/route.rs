@@ -41,10 +41,12 @@ pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route
 /// Where a route forwards to: a name, or an endpoint in place of one.
 fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: &str) -> usize {
     let position = |upstreams: &[UpstreamSettings], name: &str| upstreams.iter().position(|one| &*one.name == name);
-    if let Some((_, authority)) = text.split_once("://") {
+    if text.contains("://") {
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
-        return position(&names.upstreams, authority).unwrap_or_else(|| {
-            names.upstreams.push(super::inline(authority, endpoint));
+        // No declared upstream is called that: names have no colon.
+        let name = endpoint.to_string();
+        return position(&names.upstreams, &name).unwrap_or_else(|| {
+            names.upstreams.push(super::inline(&name, endpoint));
             names.upstreams.len() - 1
         });
     }

@@ -1,0 +1,311 @@
+//! The configuration file: what loads, what is refused and how that is told.
+//!
+//! `tests/config_wrong/*.yaml` each have the drawing of their problems beside them as `*.stderr`. After a wanted change run
+//! `UPDATE=1 cargo test --test config` once, read the difference, and commit it; nothing is accepted without that. Lines
+//! `#--set path=value` in such a file are settings over it. Files called `lint_*` load, with warnings.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use proptest::prelude::*;
+use weir::{
+    config::{
+        self, Loaded, Problems, load, parse,
+        problem::{MAX_PROBLEMS, Severity, Style},
+        show,
+    },
+    limit::{Millis, Mode, RuleSettings},
+    route::{HostPattern, PathPattern},
+};
+
+fn yaml_files(folders: &[&str]) -> Vec<PathBuf> {
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder of this repository"));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    files
+}
+
+fn fine(text: &str) -> Loaded {
+    parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn wrong(text: &str) -> Problems {
+    parse("test.yaml", text, &[]).expect_err("something is wrong")
+}
+
+const MINIMAL: &str = "listeners: [ ':8080' ]\nroutes: [ { path: /, upstream: 'http://a:1' } ]\n";
+
+#[test]
+fn every_wrong_file_is_told_as_before() {
+    let (files, mut changed) = (yaml_files(&["tests/config_wrong"]), Vec::new());
+    assert!(files.len() >= 40, "only {} wrong files", files.len());
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a file of this repository");
+        let sets: Vec<String> = text.lines().filter_map(|line| line.strip_prefix("#--set ")).map(str::to_owned).collect();
+        let lint = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lint_"));
+        let problems = match load(&path, &sets) {
+            Ok(loaded) if lint => loaded.warnings,
+            Err(problems) if !lint => problems,
+            _ => panic!("{} should {}", path.display(), if lint { "load" } else { "be refused" }),
+        };
+        assert!(!problems.is_empty(), "{} has no problem", path.display());
+        let (told, expected) = (format!("{problems}\n"), path.with_extension("stderr"));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&expected, &told).expect("the repository can be written");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != told {
+            changed.push(format!("{}:\n{told}", path.display()));
+        }
+    }
+    assert!(changed.is_empty(), "told otherwise than before:\n{}", changed.join("\n"));
+}
+
+#[test]
+fn every_file_we_ship_loads_without_a_word() {
+    let files = yaml_files(&["config", "config/examples"]);
+    assert!(files.len() >= 7, "{files:?}");
+    for path in files {
+        let loaded = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
+}
+
+#[test]
+fn what_is_shown_loads_to_the_same() {
+    for path in yaml_files(&["config", "config/examples"]) {
+        let shown = show(&load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}")));
+        assert_eq!(show(&fine(&shown)), shown, "{}", path.display());
+    }
+    let dollars = fine(&format!("{MINIMAL}access_log: {{ to: '/tmp/$${{x}}$.log' }}"));
+    assert_eq!(show(&fine(&show(&dollars))), show(&dollars));
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = fine("listeners: [ ':8080' ]\nzones: { z: { key: client_ip, rate: 1r/s } }\nroutes: [ { path: /x, upstream: 'http://a:1', limits: [ { zone: z } ] } ]").config;
+    let seconds = |duration: std::time::Duration| duration.as_secs();
+    assert_eq!(config.listeners[0].to_string(), "0.0.0.0:8080");
+    assert_eq!(
+        (config.zones[0].capacity, config.zones[0].key.ipv4_prefix, config.zones[0].key.ipv6_prefix),
+        (1_000_000, 32, 64)
+    );
+    let upstream = &config.upstreams[0];
+    assert_eq!((&*upstream.name, upstream.attempts, upstream.keepalive_max_idle), ("a:1", 2, 64));
+    let (connect, first_byte, idle) = (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout);
+    assert_eq!(
+        (seconds(connect), seconds(first_byte), seconds(idle), upstream.keepalive_idle.as_millis()),
+        (2, 30, 60, 1_500)
+    );
+    let rule = RuleSettings { burst: 0, delay: 0, max_wait: Some(Millis(30_000)), mode: Mode::Enforce };
+    assert_eq!(config.routes[0].limits, [(0, rule)]);
+    let reject = config.routes[0].reject;
+    assert_eq!((reject.status, reject.retry_after, reject.proxy_status, reject.ratelimit), (503, true, true, false));
+    assert_eq!((config.routes[0].max_body, config.queue_max), (Some(1 << 20), 10_000));
+    let timeouts = config.timeouts;
+    let timeouts = [timeouts.header, timeouts.body, timeouts.keepalive, timeouts.write];
+    assert_eq!(timeouts.map(seconds), [10, 30, 75, 30]);
+    assert_eq!((config.header_limits.size, config.header_limits.count), (32_768, 100));
+    assert_eq!((config.access_log.rejects_first, seconds(config.access_log.rejects_every)), (5, 10));
+    assert_eq!((config.log_level.as_str(), seconds(config.drain)), ("info", 8));
+    assert!(config.workers >= 1);
+}
+
+#[test]
+fn words_become_what_they_name() {
+    let config = load(Path::new("config/examples/several-limits.yaml"), &[]).expect("it loads").config;
+    let names: Vec<&str> = config.zones.iter().map(|zone| &*zone.name).collect();
+    assert_eq!(names, ["login", "per_client", "site"]);
+    let login = &config.routes[0];
+    assert_eq!((&*login.name, login.reject.status, login.upstream), ("/login", 429, 0));
+    assert_eq!(login.pattern.methods, [http::Method::POST]);
+    let wait = Some(Millis(30_000));
+    assert_eq!(login.limits[0], (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(5).delay(2) }));
+    assert_eq!(login.limits[1], (2, RuleSettings { max_wait: wait, ..RuleSettings::burst(400).nodelay() }));
+    let api = load(Path::new("config/examples/api-keys.yaml"), &[]).expect("it loads").config;
+    assert_eq!(&*api.routes[0].name, "api.example.com/v1/search");
+    assert_eq!(api.routes[0].pattern.host, HostPattern::Exact("api.example.com".to_owned()));
+    assert_eq!(api.routes[1].pattern.path, PathPattern::Prefix("/v1".to_owned()));
+    assert_eq!(api.upstreams[0].endpoints[0].to_string(), "127.0.0.1:8000");
+}
+
+#[test]
+fn the_same_inline_upstream_is_one_upstream() {
+    let text = "listeners: [ ':1' ]\nupstreams: { a: { endpoints: [ 'a:80' ] } }\nroutes:\n";
+    let routes = ["http://a", "http://a:80", "a", "http://b:1"].into_iter().enumerate();
+    let routes: String = routes.map(|(index, to)| format!("- {{ path: /{index}, upstream: '{to}' }}\n")).collect();
+    let config = fine(&format!("{text}{routes}")).config;
+    let upstreams: Vec<usize> = config.routes.iter().map(|route| route.upstream).collect();
+    assert_eq!(upstreams, [1, 1, 0, 2]);
+}
+
+#[test]
+fn settings_over_the_file_are_used() {
+    let sets = ["zones.per_ip.rate=5r/s", "routes.0.limits.0.burst=3", "queue.max=7", "listeners=[':1', ':2']"];
+    let sets = sets.map(str::to_owned);
+    let loaded = load(Path::new("config/examples/minimal.yaml"), &sets).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = loaded.config;
+    assert_eq!(config.zones[0].rate, "5r/s".parse().expect("a rate"));
+    assert_eq!((config.routes[0].limits[0].1.burst, config.queue_max, config.listeners.len()), (3, 7, 2));
+}
+
+#[test]
+fn a_secret_is_used_and_never_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "/hush-4711\n").expect("a file");
+    let reference = format!("${{file:{}}}", secret.display());
+    let loaded = fine(&format!("listeners: [ ':1' ]\nroutes: [ {{ path: \"{reference}\", upstream: 'http://a:1' }} ]"));
+    assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/hush-4711".to_owned()));
+    let shown = show(&loaded);
+    assert!(shown.contains(&reference) && !shown.contains("hush"), "{shown}");
+    assert_eq!(show(&fine(&shown)), shown);
+    for place in ["drain", "workers", "version", "log", "listeners", "routes"] {
+        let told = wrong(&format!("{place}: {reference}")).render(Style::Colour);
+        assert!(!told.contains("hush"), "{told}");
+        assert!(told.contains(&reference), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |path: &Path| load(path, &[]).expect_err("it cannot be read").to_string();
+    assert!(told(&folder.path().join("none.yaml")).contains("none.yaml` cannot be read: entity not found"));
+    assert!(told(folder.path()).contains("cannot be read"));
+    let latin = folder.path().join("latin.yaml");
+    fs::write(&latin, b"drain: 8s # gr\xfc\xdfe").expect("a file");
+    assert!(told(&latin).contains("is not UTF-8: byte 14"));
+    let large = folder.path().join("large.yaml");
+    fs::write(&large, vec![b'#'; (1 << 20) + 1]).expect("a file");
+    assert!(told(&large).contains("is larger than 1048576 bytes"));
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_change_nothing() {
+    let text = format!("\u{feff}{MINIMAL}drain: 8\n").replace('\n', "\r\n");
+    let problems = wrong(&text);
+    let places: Vec<_> = problems.iter().map(|problem| problems.place(problem)).collect();
+    assert_eq!(places, [("test.yaml", 3, 8)]);
+}
+
+#[test]
+fn more_problems_than_anyone_reads_are_counted() {
+    let text: String = (0..200).map(|number| format!("unknown{number}: 1\n")).collect();
+    let problems = wrong(&text);
+    assert_eq!((problems.iter().count(), problems.len()), (MAX_PROBLEMS, 202));
+    assert!(problems.to_string().ends_with("102 more are not shown"));
+}
+
+fn weir(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output();
+    let output = command.expect("the binary of this package runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_says_what_will_be_served() {
+    let (code, out, err) = weir(&["check", "-c", "config/examples/minimal.yaml", "--set", "zones.per_ip.capacity=10k"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
+        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, 10000 keys, about 468 KiB\n";
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn check_exits_with_3_and_draws_every_problem() {
+    let (code, out, err) = weir(&["check", "-c", "tests/config_wrong/wrong_kind_map.yaml"]);
+    let drawn = fs::read_to_string("tests/config_wrong/wrong_kind_map.stderr").expect("a file of this repository");
+    assert_eq!((code, out.as_str()), (Some(3), ""));
+    assert_eq!(err, format!("{drawn}\n2 errors, 0 warnings\n"));
+    let (code, out, err) = weir(&["check", "--json", "-c", "tests/config_wrong/drain.yaml"]);
+    assert_eq!((code, err.as_str()), (Some(3), ""));
+    let report: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    let problem = &report["problems"][0];
+    assert_eq!((&problem["line"], &problem["column"], &problem["severity"]), (&3.into(), &8.into(), &"error".into()));
+    assert_eq!(report["valid"], false);
+}
+
+#[test]
+fn config_shows_what_check_accepts() {
+    let (code, out, err) = weir(&["config", "show", "-c", "config/weir.yaml"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, show(&load(Path::new("config/weir.yaml"), &[]).expect("it loads")));
+    assert_eq!(weir(&["config", "schema"]), (Some(0), config::schema(), String::new()));
+    assert_eq!(weir(&["config", "show", "-c", "tests/config_wrong/drain.yaml"]).0, Some(3));
+    assert_eq!(weir(&["config", "shwo"]).0, Some(2));
+}
+
+/// Every path of keys in a schema; a list is passed through, a name of one's own is `NAME`.
+fn keys(schema: &serde_json::Value, root: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+        keys(&root["$defs"][name], root, path, found);
+    }
+    for choice in ["anyOf", "oneOf"].iter().filter_map(|word| schema[word].as_array()).flatten() {
+        keys(choice, root, path, found);
+    }
+    keys_of_list(schema, root, path, found);
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        found.insert(path.clone());
+        keys(below, root, &path, found);
+    }
+}
+
+fn keys_of_list(schema: &serde_json::Value, root: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    if schema["items"].is_object() {
+        keys(&schema["items"], root, &format!("{path}[]"), found);
+    }
+    if schema["additionalProperties"].is_object() {
+        keys(&schema["additionalProperties"], root, &format!("{path}.NAME"), found);
+    }
+}
+
+#[test]
+fn every_key_is_documented_and_nothing_else() {
+    let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema is JSON");
+    let mut known = BTreeSet::new();
+    keys(&schema, &schema, "", &mut known);
+    assert!(known.contains("routes[].limits[].burst"), "{known:?}");
+    let page = fs::read_to_string("docs/config.md").expect("the page exists");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let documented: BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
+    assert_eq!(known, documented);
+}
+
+fn judged_calmly(text: &str) {
+    let Err(problems) = parse("any.yaml", text, &[]) else { return };
+    assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
+    for problem in problems.iter().take(3) {
+        let (name, line, column) = problems.place(problem);
+        assert!(name == "any.yaml" && line >= 1 && column >= 1 && line <= text.lines().count() + 1);
+    }
+    assert!(!problems.to_string().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_text_at_all_makes_it_panic(text in any::<String>()) {
+        judged_calmly(&text);
+    }
+
+    #[test]
+    fn no_yaml_makes_it_panic(text in "([-{}\\[\\]:,&*!|>'\"%@`# \n\t\r~$ü]|zones|routes|key|rate|10r/s|\n  |- |\\$\\{|: ){0,60}") {
+        judged_calmly(&text);
+    }
+
+    #[test]
+    fn no_piece_of_a_real_file_makes_it_panic(from in 0_usize..700, to in 0_usize..700, with in "[ -~\n]{0,6}") {
+        let text = include_str!("../config/examples/several-limits.yaml");
+        let (from, to) = (from.min(to).min(text.len()), from.max(to).min(text.len()));
+        judged_calmly(&format!("{}{with}{}", &text[..from], &text[to..]));
+    }
+
+    #[test]
+    fn no_setting_makes_it_panic(set in "[a-z0-9.=\\[{:, ]{0,24}") {
+        let _ = parse("any.yaml", MINIMAL, &[set]);
+    }
+}
