@@ -39,8 +39,6 @@ pub struct Upload {
     wire: Rc<Wire>,
     /// How far it has come.
     pub progress: Progress,
-    /// Bytes received so far.
-    received: Cell<u64>,
     /// Why it broke, if it did.
     pub fault: Cell<Option<Kind>>,
 }
@@ -49,12 +47,8 @@ impl RequestBody {
     /// Wraps what hyper received on `wire`.
     #[must_use]
     pub fn new(incoming: Incoming, wire: &Rc<Wire>) -> (Self, Rc<Upload>) {
-        let upload = Rc::new(Upload {
-            wire: Rc::clone(wire),
-            progress: Progress::default(),
-            received: Cell::new(0),
-            fault: Cell::new(None),
-        });
+        wire.begin_upload();
+        let upload = Rc::new(Upload { wire: Rc::clone(wire), progress: Progress::default(), fault: Cell::new(None) });
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         (Self { incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX }, upload)
     }
@@ -95,7 +89,7 @@ impl Upload {
     }
 
     fn handed_on(&self, bytes: usize) {
-        self.received.set(self.received.get() + bytes as u64);
+        self.wire.uploaded(bytes as u64);
         self.progress.pieces.set(self.progress.pieces.get() + 1);
     }
 
@@ -108,7 +102,7 @@ impl Upload {
 
 impl Visit for Upload {
     fn received(&self) -> u64 {
-        self.received.get()
+        self.wire.upload().bytes
     }
 
     fn ended(&self) {

@@ -29,7 +29,14 @@ struct Watched {
     cut: Rc<Notify>,
     seen: (Awaiting, u64),
     ticks: u32,
+    upload: u64,
+    upload_ticks: u32,
 }
+
+/// The rate a body must come at on average, in bytes a second, counted over the time the client kept us waiting for it ...
+const LEAST_RATE: u64 = 250;
+/// ... once that is longer than this.
+const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// Tells a connection that its client took too long.
 pub struct Leash {
@@ -54,7 +61,14 @@ impl Watchdog {
     #[must_use]
     pub fn watch(&self, wire: &Rc<Wire>) -> Leash {
         let cut = Rc::new(Notify::new());
-        let watched = Watched { wire: Rc::downgrade(wire), cut: Rc::clone(&cut), seen: wire.pending(), ticks: 0 };
+        let watched = Watched {
+            wire: Rc::downgrade(wire),
+            cut: Rc::clone(&cut),
+            seen: wire.pending(),
+            ticks: 0,
+            upload: 0,
+            upload_ticks: 0,
+        };
         self.watched.borrow_mut().push(watched);
         Leash { cut }
     }
@@ -72,7 +86,7 @@ impl Watchdog {
     fn look(&self) {
         self.watched.borrow_mut().retain_mut(|watched| {
             let Some(wire) = watched.wire.upgrade() else { return false };
-            if watched.is_late(wire.pending(), &self.timeouts) {
+            if watched.is_late(wire.pending(), &self.timeouts) || watched.trickles(&wire) {
                 watched.cut.notify_one();
             }
             true
@@ -81,6 +95,20 @@ impl Watchdog {
 }
 
 impl Watched {
+    /// Whether a body comes too slowly on the whole, however short each pause is.
+    fn trickles(&mut self, wire: &Wire) -> bool {
+        let upload = wire.upload();
+        if upload.number != self.upload {
+            (self.upload, self.upload_ticks) = (upload.number, 0);
+        }
+        if wire.pending().0 != Awaiting::Body {
+            return false;
+        }
+        self.upload_ticks += 1;
+        let waited = TICK * self.upload_ticks;
+        waited > RATE_GRACE && upload.bytes < LEAST_RATE * waited.as_secs()
+    }
+
     fn is_late(&mut self, now: (Awaiting, u64), timeouts: &ClientTimeouts) -> bool {
         if now != self.seen {
             (self.seen, self.ticks) = (now, 0);

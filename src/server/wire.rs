@@ -44,6 +44,16 @@ pub struct Wire {
     stalled: Cell<bool>,
     activity: Cell<u64>,
     begun: Cell<bool>,
+    upload: Cell<Upload>,
+}
+
+/// How far the body of the request under way has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upload {
+    /// Which request of this connection it belongs to.
+    pub number: u64,
+    /// How many bytes of it came.
+    pub bytes: u64,
 }
 
 impl Wire {
@@ -58,6 +68,7 @@ impl Wire {
             stalled: Cell::new(false),
             activity: Cell::new(0),
             begun: Cell::new(false),
+            upload: Cell::default(),
         })
     }
 
@@ -97,6 +108,23 @@ impl Wire {
                 Ok(()) | Err(_) => self.ended.set(true),
             }
         }
+    }
+
+    /// A request begins, and with it an upload.
+    pub fn begin_upload(&self) {
+        self.upload.set(Upload { number: self.upload.get().number + 1, bytes: 0 });
+    }
+
+    /// Bytes of the upload came.
+    pub fn uploaded(&self, bytes: u64) {
+        let upload = self.upload.get();
+        self.upload.set(Upload { bytes: upload.bytes + bytes, ..upload });
+    }
+
+    /// The upload under way, or the last one.
+    #[must_use]
+    pub fn upload(&self) -> Upload {
+        self.upload.get()
     }
 
     /// Whether the client has ever sent a byte.

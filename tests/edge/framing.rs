@@ -174,6 +174,45 @@ async fn a_slow_head_is_cut_and_logged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_cut() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await.expect("an open pipe");
+        let mut open_for = 0;
+        // Ten bytes each 100 ms: no pause is long, but 100 bytes a second are too few.
+        while client.write_all(b"0123456789").await.is_ok() && open_for < 20_000 {
+            sleep(Duration::from_millis(100)).await;
+            open_for += 100;
+        }
+        assert!((10_000..=11_500).contains(&open_for), "{open_for}");
+        assert!(edge.seen.borrow().is_empty());
+        assert_eq!(edge.line().await["error"]["side"], "client");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_body_is_cut_and_a_slow_but_steady_one_is_not() {
+    on_edge(&[], |edge| async move {
+        let mut steady = edge.connect();
+        steady.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20000\r\n\r\n").await.expect("an open pipe");
+        for _ in 0..40 {
+            sleep(Duration::from_millis(500)).await;
+            steady.write_all(&[b'x'; 500]).await.expect("an open pipe");
+        }
+        let mut buffer = [0; 1024];
+        let count = steady.read(&mut buffer).await.expect("an answer");
+        assert!(buffer[..count].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&buffer[..count]));
+        let (mut silent, start) = (edge.connect(), edge.now());
+        silent.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000\r\n\r\n").await.expect("an open pipe");
+        silent.write_all(&[b'x'; 7900]).await.expect("an open pipe");
+        assert_eq!(silent.read(&mut buffer).await.expect("an end"), 0);
+        assert!((30_000..=31_000).contains(&(edge.now() - start)), "{}", edge.now() - start);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn upstream_faults_have_their_status_and_kind() {
     for (answer, expected, kind) in [
         ("", 502, "connection_terminated"),
