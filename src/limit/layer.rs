@@ -9,10 +9,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -27,17 +24,18 @@ use super::{
     gate::{Charges, Gate},
     key::Subject,
     millis::Millis,
+    queue::{Queue, Seat},
     verdict::{Decision, Reason, Verdict},
 };
 
 /// Requests held at once unless [`LimitLayer::queue`] says otherwise.
-const QUEUE: usize = 10_000;
+const ROOM: usize = 10_000;
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone, Debug)]
 pub struct LimitLayer<C> {
     desk: Arc<Desk>,
-    queue: usize,
+    queue: Arc<Queue>,
     status: StatusCode,
     client: C,
 }
@@ -47,7 +45,6 @@ pub struct LimitLayer<C> {
 struct Desk {
     gate: Arc<Gate>,
     origin: Instant,
-    held: AtomicUsize,
 }
 
 impl<C> LimitLayer<C> {
@@ -55,14 +52,14 @@ impl<C> LimitLayer<C> {
     ///
     /// The layer knows no routes: a key's `route` counts as absent.
     pub fn new(gate: Arc<Gate>, client: C) -> Self {
-        let desk = Desk { gate, origin: Instant::now(), held: AtomicUsize::new(0) };
-        Self { desk: Arc::new(desk), queue: QUEUE, status: StatusCode::SERVICE_UNAVAILABLE, client }
+        let desk = Desk { gate, origin: Instant::now() };
+        Self { desk: Arc::new(desk), queue: Queue::with_room(ROOM), status: StatusCode::SERVICE_UNAVAILABLE, client }
     }
 
     /// At most so many requests are held at once; one more is rejected. 10 000 by default.
     #[must_use]
     pub fn queue(self, most: usize) -> Self {
-        Self { queue: most, ..self }
+        Self { queue: Queue::with_room(most), ..self }
     }
 
     /// The status of a reject. 503 by default.
@@ -74,7 +71,7 @@ impl<C> LimitLayer<C> {
     /// How many requests are held now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.desk.held.load(Ordering::Relaxed)
+        self.queue.parked()
     }
 }
 
@@ -155,22 +152,16 @@ impl<C> LimitLayer<C> {
         match verdict.decision {
             Decision::Pass | Decision::Exempt => Ok(None),
             Decision::Reject => Err(verdict),
-            Decision::Delay if self.enter() => {
-                // From the arrival itself, not from the millisecond it was cut to; tokio's timer rounds up, so never early.
-                let release = arrival + Duration::from(verdict.wait);
-                Ok(Some((Hold { desk: Arc::clone(&self.desk), charges: judgement.charges }, self.desk.origin + release)))
-            }
             Decision::Delay => {
-                self.desk.gate.give_back(&judgement.charges, now);
-                Err(verdict.rejected(Reason::QueueFull, verdict.wait))
+                let Some(seat) = self.queue.enter() else {
+                    self.desk.gate.give_back(&judgement.charges, now);
+                    return Err(verdict.rejected(Reason::QueueFull, verdict.wait));
+                };
+                // From the arrival itself, not from the millisecond it was cut to; tokio's timer rounds up, so never early.
+                let release = self.desk.origin + arrival + Duration::from(verdict.wait);
+                Ok(Some((Hold { desk: Arc::clone(&self.desk), charges: judgement.charges, _seat: seat }, release)))
             }
         }
-    }
-
-    /// Counts one more held request, if the queue has room for it.
-    fn enter(&self) -> bool {
-        let more = |held: usize| (held < self.queue).then_some(held + 1);
-        self.desk.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     fn reject<R: From<Bytes>>(&self, verdict: &Verdict) -> Response<R> {
@@ -191,6 +182,7 @@ impl<C> LimitLayer<C> {
 struct Hold {
     desk: Arc<Desk>,
     charges: Charges,
+    _seat: Seat,
 }
 
 impl Hold {
@@ -202,7 +194,6 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.desk.held.fetch_sub(1, Ordering::Relaxed);
         self.desk.gate.give_back(&self.charges, Millis::cut(self.desk.origin.elapsed()));
     }
 }
