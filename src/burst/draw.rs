@@ -194,7 +194,7 @@ fn numbers(out: &mut String, report: &Report) {
     let counts = report.counts();
     let total = report.trace.len();
     let (pass, wait, reject) = (counts.pass, counts.wait, counts.reject);
-    line(out, &format!("sent       {total}, at most {} ms late", millis(report.worst_send_us())));
+    line(out, &format!("sent       {total}, at most {} ms late{}", millis(report.worst_send_us()), tardy(report)));
     line(out, &format!("seen       pass {pass}  wait {wait}  reject {reject}{}", failed(counts.failed)));
     if let Some(expected) = report.judgement.expected {
         let (pass, wait, reject) = (expected.pass, expected.wait, expected.reject);
@@ -209,6 +209,15 @@ fn numbers(out: &mut String, report: &Report) {
         line(out, &format!("lateness   {}", late(lateness)));
     }
     envelope(out, report);
+}
+
+/// Sends this late say more about the sender than about the server.
+fn tardy(report: &Report) -> &'static str {
+    if report.worst_send_us() > report.view.tolerance_us.max(1_000) {
+        ": a busy machine, or too few connections"
+    } else {
+        ""
+    }
 }
 
 fn failed(failed: usize) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    judge::{Breach, Counts, Judgement, View, judge},
+    judge::{Breach, Counts, Judgement, View, WAITED_US, judge},
     limit::Limit,
     trace::{End, Shot},
 };
@@ -80,6 +80,13 @@ impl Report {
     #[must_use]
     pub fn worst_send_us(&self) -> u64 {
         self.trace.iter().map(|shot| shot.sent_us.saturating_sub(shot.due_us)).max().unwrap_or(0)
+    }
+
+    /// Whether a client's first request did not pass at once, so that its bucket cannot have been empty.
+    #[must_use]
+    pub fn began_in_debt(&self) -> bool {
+        let first = self.trace.iter().min_by_key(|shot| shot.sent_us);
+        first.is_some_and(|shot| shot.rejected(self.view.reject_status) || shot.took_us() > WAITED_US)
     }
 
     /// What breaks `--expect-status`: every answer of 400 and above must have it, and there must be one.

@@ -30,6 +30,9 @@ const SHORT: Duration = Duration::from_secs(2);
 /// The width of a timeline when nobody knows better.
 const USUAL_WIDTH: usize = 100;
 
+/// Open files that are not connections, generously.
+const SPARE_FILES: usize = 64;
+
 /// Measure a server from outside.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -88,7 +91,7 @@ struct BurstArgs {
     /// A header field, `Name: value`; may be repeated
     #[arg(long = "header", short = 'H', value_name = "FIELD")]
     headers: Vec<String>,
-    /// Connections open at once [default: one for each request, at most 800]
+    /// Connections open at once [default: one for each request, as far as open files reach]
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
     /// How long to wait for an answer
@@ -165,7 +168,7 @@ impl BurstArgs {
             order: order.map_err(|error| BenchError::Usage(error.to_string()))?,
             schedule: self.send.clone(),
             clients: self.clients,
-            connections: self.connections,
+            connections: self.connections.or_else(|| open_files().map(|files| files.saturating_sub(SPARE_FILES).max(1))),
             timeout: self.timeout,
         })
     }
@@ -206,6 +209,9 @@ impl BurstArgs {
         let broken: Vec<String> = counts.into_iter().chain(status).chain(report.broken()).collect();
         for sentence in &broken {
             say(&format!("broken: {sentence}"));
+        }
+        if !report.broken().is_empty() && report.began_in_debt() {
+            say("hint: the first request already had to wait; begin when the server has forgotten its clients");
         }
         for (cause, count) in report.failures() {
             say(&format!("failed: {count} of {} requests: {cause}", report.trace.len()));
@@ -261,6 +267,15 @@ fn style() -> Style {
         (true, false) => Style::Unicode,
         (true, true) => Style::Colour,
     }
+}
+
+/// How many files this process may open, after asking for all it can get.
+fn open_files() -> Option<usize> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What is not granted is not used: the limit is read again.
+    let _as_far_as_granted = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
 }
 
 fn width() -> usize {
