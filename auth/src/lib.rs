@@ -1,0 +1,1 @@
+//! Sign-up, login and tokens on Postgres and Redis, and the migrations of its database.

@@ -1,0 +1,3 @@
+//! The `auth` command.
+
+fn main() {}
