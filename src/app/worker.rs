@@ -6,6 +6,7 @@ use tokio::{net::TcpListener, net::TcpStream, task::LocalSet, time::MissedTickBe
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    alarm::Alarm,
     clock::Clock,
     config::Config,
     limit::{Gate, Queue, Rule, Zone},
@@ -53,6 +54,7 @@ pub struct Worker {
     proxy: Proxy,
     upstreams: Vec<Rc<Upstream<RequestBody>>>,
     watchdog: Watchdog,
+    alarm: Rc<Alarm>,
     limits: HeaderLimits,
     connections: TaskTracker,
 }
@@ -85,8 +87,9 @@ impl Worker {
     /// When a rule cannot be counted; a checked configuration has none of these.
     pub fn build(shared: &Shared) -> Result<Rc<Self>, BuildError> {
         let config = &shared.config;
+        let alarm = Rc::new(Alarm::default());
         let upstream = |settings: &crate::upstream::settings::UpstreamSettings| {
-            Rc::new(Upstream::new(settings.clone(), &shared.connector))
+            Rc::new(Upstream::new(settings.clone(), &shared.connector, &alarm))
         };
         let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -111,7 +114,7 @@ impl Worker {
         };
         let watchdog = Watchdog::new(config.timeouts);
         let connections = TaskTracker::new();
-        Ok(Rc::new(Self { proxy, upstreams, watchdog, limits: config.header_limits, connections }))
+        Ok(Rc::new(Self { proxy, upstreams, watchdog, alarm, limits: config.header_limits, connections }))
     }
 
     /// Serves one connection; must be called on a [`LocalSet`].
@@ -122,9 +125,9 @@ impl Worker {
 
     async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr) {
         let wire = Wire::new(io);
-        let leash = self.watchdog.watch(&wire);
+        self.watchdog.watch(&wire);
         let service = |request| self.proxy.serve(&wire, peer.ip(), request);
-        let served = conn::serve(Rc::clone(&wire), self.limits, leash, self.proxy.drain.clone(), service).await;
+        let served = conn::serve(Rc::clone(&wire), self.limits, service).await;
         if let Err(error) = served {
             let began = self.proxy.clock.now();
             let mut record = Record::begin(&self.proxy.journal, peer.ip(), self.proxy.ids.next(), began);
@@ -134,7 +137,13 @@ impl Worker {
 
     /// Does what must be done now and then, for as long as it is polled.
     pub async fn keep_house(&self) {
-        tokio::join!(self.watchdog.run(), self.proxy.journal.run(), self.sweep());
+        tokio::join!(self.watchdog.run(), self.alarm.run(), self.proxy.journal.run(), self.sweep(), self.pass_on());
+    }
+
+    /// Passes the order to stop on to the connections.
+    async fn pass_on(&self) {
+        self.proxy.drain.clone().begun().await;
+        self.watchdog.drain();
     }
 
     async fn sweep(&self) {

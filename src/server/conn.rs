@@ -3,7 +3,13 @@
 //! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
 //! that ends with bytes unread is closed softly, so that the last answer reaches its client.
 
-use std::{future::Future, pin::pin, rc::Rc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -12,9 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    drain::Drain,
     settings::HeaderLimits,
-    watchdog::Leash,
     wire::{Awaiting, Wire, WireEnd},
 };
 use crate::error::{Error, Kind};
@@ -28,13 +32,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 ///
 /// # Errors
 /// Why it ended before its time, when the client is to blame and no request tells of it.
-pub async fn serve<S, F, B, E>(
-    wire: Rc<Wire>,
-    limits: HeaderLimits,
-    leash: Leash,
-    mut drain: Drain,
-    service: S,
-) -> Result<(), Error>
+pub async fn serve<S, F, B, E>(wire: Rc<Wire>, limits: HeaderLimits, service: S) -> Result<(), Error>
 where
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
@@ -47,24 +45,26 @@ where
     let io = TokioIo::new(WireEnd(Rc::clone(&wire)));
     let mut connection = pin!(builder.serve_connection(io, service_fn(service)));
     let mut draining = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => break ended,
-            () = leash.cut() => return cut(&wire),
-            _ = drain.begun(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
+    let ended = poll_fn(|context| {
+        let orders = wire.orders(context);
+        if orders.cut {
+            return Poll::Ready(None);
         }
-    };
+        if orders.drain && !draining {
+            draining = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(context).map(Some)
+    })
+    .await;
     match ended {
-        Ok(()) => linger(&wire).await,
-        Err(cause) if cause.is_parse() => {
+        None => return cut(&wire),
+        Some(Ok(())) => linger(&wire).await,
+        Some(Err(cause)) if cause.is_parse() => {
             linger(&wire).await;
             return Err(malformed(cause));
         }
-        Err(cause) => tracing::debug!(%cause, "a connection ended"),
+        Some(Err(cause)) => tracing::debug!(%cause, "a connection ended"),
     }
     Ok(())
 }

@@ -3,12 +3,12 @@
 //! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is armed per request.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::{Rc, Weak},
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::{
     settings::ClientTimeouts,
@@ -22,11 +22,11 @@ pub const TICK: Duration = Duration::from_millis(500);
 pub struct Watchdog {
     timeouts: ClientTimeouts,
     watched: RefCell<Vec<Watched>>,
+    draining: Cell<bool>,
 }
 
 struct Watched {
     wire: Weak<Wire>,
-    cut: Rc<Notify>,
     seen: (Awaiting, u64),
     ticks: u32,
     upload: u64,
@@ -38,39 +38,28 @@ const LEAST_RATE: u64 = 250;
 /// ... once that is longer than this.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 
-/// Tells a connection that its client took too long.
-pub struct Leash {
-    cut: Rc<Notify>,
-}
-
-impl Leash {
-    /// Completes when the client took too long.
-    pub async fn cut(&self) {
-        self.cut.notified().await;
-    }
-}
-
 impl Watchdog {
     /// A watchdog with nothing to watch.
     #[must_use]
     pub fn new(timeouts: ClientTimeouts) -> Self {
-        Self { timeouts, watched: RefCell::new(Vec::new()) }
+        Self { timeouts, watched: RefCell::default(), draining: Cell::new(false) }
     }
 
     /// Watches a connection from now on.
-    #[must_use]
-    pub fn watch(&self, wire: &Rc<Wire>) -> Leash {
-        let cut = Rc::new(Notify::new());
-        let watched = Watched {
-            wire: Rc::downgrade(wire),
-            cut: Rc::clone(&cut),
-            seen: wire.pending(),
-            ticks: 0,
-            upload: 0,
-            upload_ticks: 0,
-        };
-        self.watched.borrow_mut().push(watched);
-        Leash { cut }
+    pub fn watch(&self, wire: &Rc<Wire>) {
+        if self.draining.get() {
+            wire.drain();
+        }
+        let (wire, seen) = (Rc::downgrade(wire), wire.pending());
+        self.watched.borrow_mut().push(Watched { wire, seen, ticks: 0, upload: 0, upload_ticks: 0 });
+    }
+
+    /// Tells every connection, and those to come, that the answer under way is the last.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for wire in self.watched.borrow().iter().filter_map(|watched| watched.wire.upgrade()) {
+            wire.drain();
+        }
     }
 
     /// Looks at all connections, every [`TICK`], for as long as it is polled.
@@ -87,7 +76,7 @@ impl Watchdog {
         self.watched.borrow_mut().retain_mut(|watched| {
             let Some(wire) = watched.wire.upgrade() else { return false };
             if watched.is_late(wire.pending(), &self.timeouts) || watched.trickles(&wire) {
-                watched.cut.notify_one();
+                wire.cut();
             }
             true
         });
@@ -128,6 +117,8 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, task::Poll};
+
     use tokio::{io::duplex, time::Instant};
 
     use super::*;
@@ -139,15 +130,17 @@ mod tests {
         write: Duration::from_secs(30),
     };
 
-    async fn cut_after(awaiting: Awaiting) -> Duration {
+    async fn cut_after(awaiting: Awaiting, uploaded: u64) -> Duration {
         let (_client, server) = duplex(64);
         let wire = Wire::new(Box::new(server));
         wire.expect(awaiting);
+        wire.uploaded(uploaded);
         let watchdog = Watchdog::new(TIMEOUTS);
-        let leash = watchdog.watch(&wire);
+        watchdog.watch(&wire);
         let start = Instant::now();
+        let cut = poll_fn(|context| if wire.orders(context).cut { Poll::Ready(()) } else { Poll::Pending });
         tokio::select! {
-            () = leash.cut() => start.elapsed(),
+            () = cut => start.elapsed(),
             () = watchdog.run() => Duration::ZERO,
             () = tokio::time::sleep(Duration::from_secs(600)) => Duration::MAX,
         }
@@ -155,17 +148,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_own_limit_and_our_own_turn_has_none() {
-        assert_eq!(cut_after(Awaiting::Head).await, Duration::from_secs(10));
-        assert_eq!(cut_after(Awaiting::Body).await, Duration::from_secs(30));
-        assert_eq!(cut_after(Awaiting::Request).await, Duration::from_secs(75));
-        assert_eq!(cut_after(Awaiting::Nothing).await, Duration::MAX);
+        assert_eq!(cut_after(Awaiting::Head, 0).await, Duration::from_secs(10));
+        assert_eq!(cut_after(Awaiting::Body, 1 << 20).await, Duration::from_secs(30));
+        assert_eq!(cut_after(Awaiting::Request, 0).await, Duration::from_secs(75));
+        assert_eq!(cut_after(Awaiting::Nothing, 0).await, Duration::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
+        assert_eq!(cut_after(Awaiting::Body, 0).await, RATE_GRACE);
+        assert_eq!(cut_after(Awaiting::Body, 250 * 20).await, Duration::from_secs(20) + TICK);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ended_is_forgotten() {
         let (_client, server) = duplex(64);
         let watchdog = Watchdog::new(TIMEOUTS);
-        drop(watchdog.watch(&Wire::new(Box::new(server))));
+        watchdog.watch(&Wire::new(Box::new(server)));
         watchdog.look();
         assert!(watchdog.watched.borrow().is_empty());
     }

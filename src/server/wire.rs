@@ -10,7 +10,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -45,6 +45,17 @@ pub struct Wire {
     activity: Cell<u64>,
     begun: Cell<bool>,
     upload: Cell<Upload>,
+    orders: Cell<Orders>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a connection was told to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Its client took too long: end it.
+    pub cut: bool,
+    /// The process stops: the answer under way is the last.
+    pub drain: bool,
 }
 
 /// How far the body of the request under way has come.
@@ -69,6 +80,8 @@ impl Wire {
             activity: Cell::new(0),
             begun: Cell::new(false),
             upload: Cell::default(),
+            orders: Cell::default(),
+            waker: RefCell::default(),
         })
     }
 
@@ -107,6 +120,32 @@ impl Wire {
                 Ok(()) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
                 Ok(()) | Err(_) => self.ended.set(true),
             }
+        }
+    }
+
+    /// Tells the connection to end.
+    pub fn cut(&self) {
+        self.order(Orders { cut: true, ..self.orders.get() });
+    }
+
+    /// Tells the connection that the answer under way is the last.
+    pub fn drain(&self) {
+        self.order(Orders { drain: true, ..self.orders.get() });
+    }
+
+    /// What the connection was told so far; the task of `context` is woken by the next order.
+    pub fn orders(&self, context: &mut Context<'_>) -> Orders {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        self.orders.get()
+    }
+
+    fn order(&self, orders: Orders) {
+        self.orders.set(orders);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 

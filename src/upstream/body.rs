@@ -6,31 +6,30 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
+use super::pool::Lease;
+use crate::{
+    alarm::Deadline,
+    error::{Error, Kind},
+};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
-
-use super::pool::Lease;
-use crate::error::{Error, Kind};
 
 /// An answer's body and the connection it comes on.
 pub struct UpstreamBody<B> {
     incoming: Incoming,
     lease: Option<Lease<B>>,
-    idle_timeout: Duration,
-    /// Armed only while a piece is awaited: an answer that is there already never costs a timer.
-    silence: Option<Pin<Box<Sleep>>>,
+    /// Armed only while a piece is awaited.
+    silence: Deadline,
 }
 
 impl<B> UpstreamBody<B> {
     /// Follows `incoming`, which comes on `lease`.
     #[must_use]
-    pub fn new(incoming: Incoming, lease: Lease<B>, idle_timeout: Duration) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), idle_timeout, silence: None };
+    pub fn new(incoming: Incoming, lease: Lease<B>, silence: Deadline) -> Self {
+        let mut body = Self { incoming, lease: Some(lease), silence };
         body.release_at_end();
         body
     }
@@ -44,9 +43,7 @@ impl<B> UpstreamBody<B> {
     }
 
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let timeout = self.idle_timeout;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        std::task::ready!(silence.as_mut().poll(context));
+        std::task::ready!(self.silence.poll(context));
         self.lease = None;
         Poll::Ready(Some(Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint fell silent within its answer"))))
     }
@@ -59,10 +56,7 @@ impl<B> Body for UpstreamBody<B> {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         let Poll::Ready(piece) = polled else { return self.poll_silence(context) };
-        let idle_timeout = self.idle_timeout;
-        if let Some(silence) = &mut self.silence {
-            silence.as_mut().reset(Instant::now() + idle_timeout);
-        }
+        self.silence.reset();
         match piece {
             Some(Ok(frame)) => {
                 self.release_at_end();

@@ -18,6 +18,7 @@ use super::{
     settings::UpstreamSettings,
 };
 use crate::{
+    alarm::Alarm,
     error::{Error, Kind},
     observe::entry::UpstreamStory,
     stream::Progress,
@@ -28,6 +29,7 @@ pub struct Upstream<B> {
     settings: UpstreamSettings,
     pools: Vec<Rc<Pool<B>>>,
     next: Cell<usize>,
+    alarm: Rc<Alarm>,
 }
 
 /// Why a request was not answered, and what is left of it.
@@ -44,11 +46,11 @@ where
 {
     /// An upstream without connections yet.
     #[must_use]
-    pub fn new(settings: UpstreamSettings, connector: &Connector) -> Self {
+    pub fn new(settings: UpstreamSettings, connector: &Connector, alarm: &Rc<Alarm>) -> Self {
         let pool =
             |endpoint: &super::settings::Endpoint| Rc::new(Pool::new(endpoint.clone(), &settings, connector.clone()));
         let pools = settings.endpoints.iter().map(pool).collect();
-        Self { settings, pools, next: Cell::new(0) }
+        Self { settings, pools, next: Cell::new(0), alarm: Rc::clone(alarm) }
     }
 
     /// What it was made of.
@@ -113,7 +115,7 @@ where
             .then(|| copy_of(&request));
         let (start, received) = (Instant::now(), lease.received());
         let answer = lease.sender().try_send_request(request);
-        let answer = within_silence(self.settings.first_byte_timeout, progress, answer).await;
+        let answer = within_silence(&self.alarm, self.settings.first_byte_timeout, progress, answer).await;
         story.first_byte = Some(start.elapsed());
         let response = match answer {
             Some(Ok(response)) => response,
@@ -128,7 +130,7 @@ where
             let error = Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked");
             return Err(Unanswered { error, again: None });
         }
-        Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, self.settings.idle_timeout)))
+        Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, self.alarm.deadline(self.settings.idle_timeout))))
     }
 }
 
@@ -145,14 +147,19 @@ where
 
 /// Waits for an answer, but not longer than `timeout` after the last piece of the request was handed on; time the client takes
 /// for the next piece does not count.
-async fn within_silence<T>(timeout: Duration, progress: &Progress, answer: impl Future<Output = T>) -> Option<T> {
+async fn within_silence<T>(
+    alarm: &Rc<Alarm>,
+    timeout: Duration,
+    progress: &Progress,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
     let mut answer = pin!(answer);
     loop {
         let pieces = progress.pieces.get();
-        match tokio::time::timeout(timeout, answer.as_mut()).await {
-            Ok(answer) => return Some(answer),
-            Err(_) if progress.awaiting_client.get() || progress.pieces.get() != pieces => {}
-            Err(_) => return None,
+        match alarm.within(timeout, answer.as_mut()).await {
+            Some(answer) => return Some(answer),
+            None if progress.awaiting_client.get() || progress.pieces.get() != pieces => {}
+            None => return None,
         }
     }
 }
@@ -179,26 +186,33 @@ fn unanswered<B>(mut lost: TrySendError<Request<B>>, spare: Option<Request<B>>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarm::TICK;
 
     #[tokio::test(start_paused = true)]
     async fn silence_counts_from_the_last_piece_and_not_while_the_client_owes_one() {
         let timeout = Duration::from_secs(30);
-        let progress = Progress::default();
-        let start = Instant::now();
-        assert_eq!(within_silence(timeout, &progress, std::future::pending::<()>()).await, None);
-        assert_eq!(start.elapsed(), timeout);
+        let (progress, alarm) = (Progress::default(), Rc::new(Alarm::default()));
+        let test = async {
+            let start = Instant::now();
+            assert_eq!(within_silence(&alarm, timeout, &progress, std::future::pending::<()>()).await, None);
+            assert!((timeout..timeout + TICK * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
 
-        let start = Instant::now();
-        let uploading = async {
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            progress.pieces.set(1);
-            std::future::pending::<()>().await;
+            let start = Instant::now();
+            let uploading = async {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                progress.pieces.set(1);
+                std::future::pending::<()>().await;
+            };
+            assert_eq!(within_silence(&alarm, timeout, &progress, uploading).await, None);
+            assert!((timeout * 2..timeout * 2 + TICK * 4).contains(&start.elapsed()), "{:?}", start.elapsed());
+
+            progress.awaiting_client.set(true);
+            let slow_client = tokio::time::sleep(Duration::from_secs(100));
+            assert_eq!(within_silence(&alarm, timeout, &progress, slow_client).await, Some(()));
         };
-        assert_eq!(within_silence(timeout, &progress, uploading).await, None);
-        assert_eq!(start.elapsed(), timeout * 2);
-
-        progress.awaiting_client.set(true);
-        let slow_client = tokio::time::sleep(Duration::from_secs(100));
-        assert_eq!(within_silence(timeout, &progress, slow_client).await, Some(()));
+        tokio::select! {
+            () = test => {}
+            () = alarm.run() => {}
+        }
     }
 }

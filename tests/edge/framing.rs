@@ -263,7 +263,8 @@ async fn a_silent_upstream_is_given_up_in_time() {
         let held = async { pipes.recv().await.expect("a connection") };
         let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         let (got, _pipe) = tokio::join!(edge.exchange(request), held);
-        assert_eq!((status(&got), edge.now()), (504, 30_000));
+        assert_eq!(status(&got), 504);
+        assert!((30_000..=30_200).contains(&edge.now()), "{}", edge.now());
         assert!(got.contains("error=connection_read_timeout"), "{got}");
     })
     .await;
