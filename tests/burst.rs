@@ -82,10 +82,10 @@ async fn table_d() {
 
 #[tokio::test]
 async fn a_train_a_pause_and_another_train_keep_the_envelope() {
-    let server = engine::serve("20r/s burst 5 delay 2");
-    let report = burst(server, "30 every 7ms, pause 400ms, 6 every 7ms", Some("20r/s burst 5 delay 2")).await;
-    assert_eq!(report.broken(), [""; 0]);
-    assert_eq!(report.trace.len(), 36);
+    // No request comes within 40 ms of the instant a place becomes free: a busy machine changes nothing.
+    let server = engine::serve("5r/s burst 2 delay 1");
+    let report = burst(server, "12 every 10ms, pause 430ms, 3 every 10ms", Some("5r/s burst 2 delay 1")).await;
+    holds(&report, 3, 2, 10);
 }
 
 #[tokio::test]
