@@ -104,7 +104,7 @@ struct BurstArgs {
     /// How long to wait for an answer
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
-    /// How long a request may be under way before its place among others is certain
+    /// How long a request may be under way to the server: what leaves its place among others in doubt
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse_time)]
     tolerance: Duration,
     /// What to print
