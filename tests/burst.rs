@@ -32,7 +32,7 @@ async fn burst_by(server: SocketAddr, send: &str, by: Option<&str>, clients: u32
     let schedule = send.parse().expect("a schedule");
     let plan = Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(20) };
     let trace = fire(&plan, &Rc::default()).await.expect("a server that listens");
-    let view = View { reject_status: 503, limit: by.map(limit), tolerance_us: 5_000 };
+    let view = View { reject_status: 503, limit: by.map(limit), tolerance_us: 25_000 };
     Report::new(&server.to_string(), send, clients, view, trace)
 }
 
@@ -82,10 +82,10 @@ async fn table_d() {
 
 #[tokio::test]
 async fn a_train_a_pause_and_another_train_keep_the_envelope() {
-    let server = engine::serve("20r/s burst 5 delay 2");
-    let report = burst(server, "30 every 7ms, pause 400ms, 6 every 7ms", Some("20r/s burst 5 delay 2")).await;
-    assert_eq!(report.broken(), [""; 0]);
-    assert_eq!(report.trace.len(), 36);
+    // No request comes within 40 ms of the instant a place becomes free: a busy machine changes nothing.
+    let server = engine::serve("5r/s burst 2 delay 1");
+    let report = burst(server, "12 every 10ms, pause 430ms, 3 every 10ms", Some("5r/s burst 2 delay 1")).await;
+    holds(&report, 3, 2, 10);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ mod command {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    const JUDGED: &str = "--send|8|--rate|20r/s|--burst|3";
+    const JUDGED: &str = "--send|8|--rate|20r/s|--burst|3|--tolerance|25ms";
 
     #[test]
     fn a_server_that_keeps_its_limit_is_0() {
@@ -167,9 +167,12 @@ mod command {
     #[test]
     fn a_broken_expectation_is_10_and_shows_both_numbers() {
         let server = engine::serve("1r/m burst 1 nodelay").to_string();
-        let (code, errors) = code_and_errors(&weir(&server, "--send|4|--expect|pass=3|--expect-status|429"));
+        let (code, errors) = code_and_errors(&weir(&server, "--send|4|--expect|reject=3|--expect-status|429"));
         assert_eq!(code, Some(10));
-        assert_eq!(errors, "broken: expected pass=3, saw pass=4\nbroken: expected every refusal to be 429, saw 503 2x\n");
+        assert_eq!(
+            errors,
+            "broken: expected reject=3, saw reject=0\nbroken: expected every refusal to be 429, saw 503 2x\n"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The two-sided envelope of a limit, checked for one client from outside, without asking the decision engine.
 //!
-//! A server's own arrival time is not seen. It lies between the send and the answer, and no further from the send than the
-//! tolerance; and the server cuts it to a millisecond of a clock whose phase is unknown. So every check takes the reading that
+//! A server's own arrival time is not seen. It lies between the send and the answer and, as an answer may have waited, no
+//! further from the send than the tolerance if the request was forwarded; and the server cuts it to a millisecond of a clock whose phase is unknown. So every check takes the reading that
 //! favours the server: a breach that is reported is one under *every* possible order and time of arrival.
 
 use super::limit::{Debt, Limit};

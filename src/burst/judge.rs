@@ -138,7 +138,7 @@ pub struct View {
     pub reject_status: u16,
     /// The limit the server is said to keep.
     pub limit: Option<Limit>,
-    /// How long a request may be under way to the server before its order among others is certain.
+    /// How long a forwarded request may be under way to the server; of a rejected one the answer tells.
     pub tolerance_us: u64,
 }
 
@@ -187,13 +187,14 @@ pub fn judge(trace: &[Shot], view: &View) -> Judgement {
 impl Judgement {
     /// Holds one client's requests, ordered by their sending, against the limit.
     fn hold(&mut self, trace: &[Shot], view: &View, limit: &Limit, client: &[usize]) {
-        let seen = |class: fn(Class) -> bool| -> Vec<Seen> {
+        let seen = |class: fn(Class) -> bool, tolerance_us| -> Vec<Seen> {
             let chosen = client.iter().filter(|shot| class(self.classes[**shot]));
-            chosen.map(|shot| see(trace, *shot, view.tolerance_us)).collect()
+            chosen.map(|shot| see(trace, *shot, tolerance_us)).collect()
         };
-        let forwarded = seen(|class| matches!(class, Class::Pass | Class::Wait));
-        let rejected = seen(|class| class == Class::Reject);
-        let charged = seen(|class| class != Class::Reject);
+        let forwarded = seen(|class| matches!(class, Class::Pass | Class::Wait), view.tolerance_us);
+        let charged = seen(|class| class != Class::Reject, view.tolerance_us);
+        // A reject waits for nobody: it came at the latest when it was answered, however long that took.
+        let rejected = seen(|class| class == Class::Reject, u64::MAX);
         let slots = slots(limit, &forwarded);
         self.breaches.extend(forwarded.iter().zip(&slots).filter_map(|(seen, slot)| too_many(seen, slot)));
         self.breaches.extend(early(&forwarded, &slots));
@@ -418,6 +419,13 @@ mod tests {
         assert_eq!(judgement.breaches, []);
         let late = Lateness { p50_us: 700, p90_us: 700, p99_us: 700, max_us: 700, min_us: 700 };
         assert_eq!(judgement.lateness, Some(late));
+    }
+
+    #[test]
+    fn a_reject_may_have_been_decided_as_late_as_it_was_answered() {
+        let limit = ("10r/s", 0, 0);
+        assert_eq!(breaches(&[(0, 40_000, 503), (30_000, 30_500, 200)], limit), []);
+        assert_eq!(breaches(&[(0, 20_000, 503), (30_000, 30_500, 200)], limit), [Breach::NeedlessReject { shot: 0 }]);
     }
 
     #[test]

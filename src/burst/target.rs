@@ -42,7 +42,7 @@ impl FromStr for Target {
             return Err(TargetError::Scheme(text.to_owned()));
         }
         let authority = uri.authority().ok_or_else(shape)?;
-        // A login is not sent, and a port out of range is kept as if it were part of nothing.
+        // A login would not be sent, and a port out of range would be taken for none.
         if authority.port_u16().is_none() && authority.as_str() != authority.host() || authority.as_str().contains('@') {
             return Err(shape());
         }

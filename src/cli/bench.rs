@@ -97,7 +97,7 @@ struct BurstArgs {
     /// How long to wait for an answer
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
-    /// How long a request may be under way before its place among others is certain
+    /// How long a request may be under way to the server: what leaves its place among others in doubt
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse_time)]
     tolerance: Duration,
     /// What to print
@@ -227,13 +227,15 @@ impl BurstArgs {
 /// Fires, with a progress bar if that takes long and somebody watches.
 async fn watched(plan: &Plan) -> Result<Vec<crate::burst::Shot>, FireError> {
     let tally = Rc::new(Tally::default());
-    let firing = fire(plan, &tally);
+    let (firing, begun) = (fire(plan, &tally), Instant::now());
     if !io::stderr().is_terminal() {
         return firing.await;
     }
     tokio::select! {
         trace = firing => {
-            let _cosmetic = write!(io::stderr(), "\r\x1b[K");
+            if begun.elapsed() > SHORT {
+                let _cosmetic = write!(io::stderr(), "\r\x1b[K");
+            }
             trace
         }
         never = progress(plan, &tally) => match never {},
@@ -246,7 +248,7 @@ async fn progress(plan: &Plan, tally: &Tally) -> Infallible {
     let total = plan.schedule.offsets_us().len() * plan.clients as usize;
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if begun.elapsed() > SHORT || plan.schedule.length() > SHORT {
+        if begun.elapsed() > SHORT {
             let (sent, ended) = (tally.sent.get(), tally.ended.get());
             let done = ended * 30 / total.max(1);
             let bar = format!("{}{}", "#".repeat(done), "-".repeat(30_usize.saturating_sub(done)));
