@@ -5,12 +5,13 @@ use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, thread};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::worker::{BuildError, Shared, Worker};
+use self::worker::Shared;
 use crate::{
     clock::Clock,
     config::Config,
     limit::{Queue, Zone},
     observe::writer::{self, Writer},
+    release::Timing,
     server::{
         drain::{Drain, DrainOrder},
         listener,
@@ -34,9 +35,6 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}")]
     Log(#[source] io::Error),
-    /// The configuration holds what cannot be built.
-    #[error(transparent)]
-    Build(#[from] BuildError),
     /// A thread or a runtime cannot be had.
     #[error("cannot start a worker: {0}")]
     Thread(#[source] io::Error),
@@ -72,7 +70,7 @@ impl App {
     /// Opens everything a configuration asks for; nothing is served yet.
     ///
     /// # Errors
-    /// When an address, the access log or a rule cannot be had.
+    /// When an address or the access log cannot be had.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
         for address in &config.listeners {
@@ -85,7 +83,6 @@ impl App {
         let (lines, writer) = writer::start(&config.access_log.to).map_err(StartError::Log)?.unzip();
         let (order, drain) = DrainOrder::new();
         let shared = share(config, lines, drain);
-        Worker::build(&shared)?;
         Ok(Self { shared, order, sockets, writer })
     }
 
@@ -149,6 +146,7 @@ fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
         config: Arc::new(config),
         clock: Clock::start(),
         lines,
+        timing: Timing::Precise,
         connector: connect::tcp(),
         drain,
         abandon: CancellationToken::new(),

@@ -18,6 +18,7 @@ pub mod observe;
 
 pub mod proxy;
 pub mod record;
+pub mod release;
 pub mod request_id;
 pub mod rescue;
 pub mod route;

@@ -21,6 +21,7 @@ use crate::{
         journal::Journal,
     },
     record::{Followed, Record},
+    release::Releases,
     request_id::RequestIds,
     rescue::{self, RejectSettings},
     route::{NoRoute, Table},
@@ -61,6 +62,8 @@ pub struct Proxy {
     pub routes: Table<Rc<Route>>,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
+    /// The timer of parked requests.
+    pub releases: Releases,
     /// The access log.
     pub journal: Rc<Journal>,
     /// The ids of requests.
@@ -221,6 +224,7 @@ impl Proxy {
             gate: &route.gate,
             charges: judgement.charges,
             clock: self.clock,
+            releases: &self.releases,
             release: self.clock.at(slot.into()),
         };
         park(&parking, visit.wire, &self.drain).await.map_err(|left| match left {

@@ -13,6 +13,7 @@ use crate::{
     observe::{journal::Journal, writer::Lines},
     proxy::{Proxy, Route},
     record::Record,
+    release::{Releases, Timing},
     request_id::RequestIds,
     route::Table,
     server::{
@@ -41,6 +42,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The access log.
     pub lines: Option<Lines>,
+    /// How releases are timed.
+    pub timing: Timing,
     /// How connections to upstreams are opened.
     pub connector: Connector,
     /// The order to stop.
@@ -59,7 +62,7 @@ pub struct Worker {
     connections: TaskTracker,
 }
 
-/// Why a worker could not be built: the configuration was not checked.
+/// Why a worker could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A rule that cannot be counted.
@@ -70,6 +73,9 @@ pub enum BuildError {
         /// Why.
         source: crate::limit::rule::RuleError,
     },
+    /// No timer for parked requests.
+    #[error("no timer can be had: {0}")]
+    Timer(#[source] io::Error),
     /// More rules than a gate takes.
     #[error("route `{route}` has {rules} limits, hint: at most {max} are looked at", max = crate::limit::MAX_RULES)]
     TooManyRules {
@@ -108,6 +114,7 @@ impl Worker {
             trust: config.client_ip.clone(),
             routes: Table::new(routes),
             queue: Arc::clone(&shared.queue),
+            releases: Releases::new(shared.timing).map_err(BuildError::Timer)?,
             journal: Journal::new(shared.clock, &config.access_log, shared.lines.clone()),
             ids: RequestIds::new(),
             drain: shared.drain.clone(),
@@ -137,7 +144,20 @@ impl Worker {
 
     /// Does what must be done now and then, for as long as it is polled.
     pub async fn keep_house(&self) {
-        tokio::join!(self.watchdog.run(), self.alarm.run(), self.proxy.journal.run(), self.sweep(), self.pass_on());
+        tokio::join!(
+            self.watchdog.run(),
+            self.alarm.run(),
+            self.proxy.journal.run(),
+            self.sweep(),
+            self.pass_on(),
+            self.release()
+        );
+    }
+
+    async fn release(&self) {
+        if let Err(error) = self.proxy.releases.run().await {
+            tracing::error!(%error, "parked requests are no longer released on time");
+        }
     }
 
     /// Passes the order to stop on to the connections.

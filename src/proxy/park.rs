@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     clock::Clock,
     limit::{Charges, Gate, Millis},
+    release::Releases,
     server::{drain::Drain, wire::Wire},
 };
 
@@ -19,6 +20,8 @@ pub struct Parking<'a> {
     pub charges: Charges,
     /// What its release is timed by.
     pub clock: Clock,
+    /// The worker's releases.
+    pub releases: &'a Releases,
     /// When it is released.
     pub release: Instant,
 }
@@ -55,7 +58,7 @@ pub async fn park(parking: &Parking<'_>, wire: &Wire, drain: &Drain) -> Result<(
     let mut slot = Slot { parking, released: false };
     tokio::select! {
         biased;
-        () = tokio::time::sleep_until(parking.release) => {
+        () = parking.releases.until(parking.release) => {
             slot.released = true;
             Ok(())
         }
