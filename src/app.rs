@@ -74,16 +74,20 @@ impl App {
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
         for address in &config.listeners {
-            let bound = listener::bind(*address, config.workers)
-                .map_err(|source| StartError::Bind { address: *address, source })?;
-            for (worker, socket) in sockets.iter_mut().zip(bound) {
-                worker.push(socket);
-            }
+            listen(&mut sockets, *address)?;
         }
         let (lines, writer) = writer::start(&config.access_log.to).map_err(StartError::Log)?.unzip();
         let (order, drain) = DrainOrder::new();
         let shared = share(config, lines, drain);
         Ok(Self { shared, order, sockets, writer })
+    }
+
+    /// Listens on one more address.
+    ///
+    /// # Errors
+    /// When the address cannot be had; the others are still listened on.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<(), StartError> {
+        listen(&mut self.sockets, address)
     }
 
     /// The addresses it listens on, ports chosen.
@@ -137,6 +141,15 @@ impl App {
         }
         Ok(ended)
     }
+}
+
+/// Opens a socket on `address` for each worker.
+fn listen(workers: &mut [Vec<TcpListener>], address: SocketAddr) -> Result<(), StartError> {
+    let bound = listener::bind(address, workers.len()).map_err(|source| StartError::Bind { address, source })?;
+    for (worker, socket) in workers.iter_mut().zip(bound) {
+        worker.push(socket);
+    }
+    Ok(())
 }
 
 fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {

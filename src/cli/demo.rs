@@ -1,9 +1,9 @@
 //! `weir demo`: a sample upstream and the proxy before it, with nothing else needed.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{Outcome, complain, fail, run::serve, say};
-use crate::{config, demo};
+use crate::{app::App, config, demo};
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
@@ -32,29 +32,36 @@ impl Demo {
             "access_log.to=none".to_owned(),
             "log.level=warn".to_owned(),
         ];
-        let mut config = match config::parse("config/demo.yaml", CONFIG, &sets) {
+        let config = match config::parse("config/demo.yaml", CONFIG, &sets) {
             Ok(loaded) => loaded.config,
             Err(problems) => {
                 complain(&problems);
                 return Outcome::Invalid;
             }
         };
-        config.listeners.extend(more_addresses(self.listen));
         serve(config, |app| {
-            let address = app.addresses().ok().and_then(|addresses| addresses.first().copied());
+            let address = first_address(app).unwrap_or(self.listen);
+            listen_beside(app, address);
             // A reader that went away does not stop the demo.
-            let _ = say(&greeting(address.unwrap_or(self.listen)));
+            let _ = say(&greeting(address));
         })
     }
 }
 
-/// 127.0.0.2 and up with the same port, where this machine has them and they are free.
-fn more_addresses(first: SocketAddr) -> Vec<SocketAddr> {
-    if first.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) || first.port() == 0 {
-        return Vec::new();
+fn first_address(app: &App) -> Option<SocketAddr> {
+    app.addresses().ok()?.first().copied()
+}
+
+/// Listens on 127.0.0.2 and up too, with the port of 127.0.0.1, where this machine has them and they are free.
+fn listen_beside(app: &mut App, first: SocketAddr) {
+    if first.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        return;
     }
-    let addresses = (2..2 + MORE_ADDRESSES).map(|last| SocketAddr::from(([127, 0, 0, last], first.port())));
-    addresses.filter(|address| TcpListener::bind(address).is_ok()).collect()
+    for last in 2..2 + MORE_ADDRESSES {
+        if let Err(error) = app.listen(SocketAddr::from(([127, 0, 0, last], first.port()))) {
+            tracing::debug!(%error, "the page fires from fewer addresses");
+        }
+    }
 }
 
 fn greeting(address: SocketAddr) -> String {

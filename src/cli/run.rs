@@ -42,9 +42,9 @@ impl Run {
 }
 
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
-pub fn serve(config: Config, ready: impl FnOnce(&App)) -> Outcome {
+pub fn serve(config: Config, ready: impl FnOnce(&mut App)) -> Outcome {
     start_diagnostics(&config.log_level);
-    let app = match App::bind(config) {
+    let mut app = match App::bind(config) {
         Ok(app) => app,
         Err(error @ StartError::Bind { .. }) => return fail(&error, Outcome::CannotBind),
         Err(error) => return fail(&error, Outcome::Failed),
@@ -53,11 +53,11 @@ pub fn serve(config: Config, ready: impl FnOnce(&App)) -> Outcome {
         Ok(stops) => stops,
         Err(error) => return fail(&error, Outcome::Failed),
     };
+    ready(&mut app);
     match app.addresses() {
         Ok(addresses) => tracing::info!(?addresses, "listening"),
         Err(error) => return fail(&error, Outcome::Failed),
     }
-    ready(&app);
     match app.run(stops) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,

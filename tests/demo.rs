@@ -1,0 +1,124 @@
+//! `weir demo` as it is started and used: the page, its two limits, and one client however many addresses it fires at.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+const PAGE: &str = include_str!("../src/demo/page.html");
+
+/// A demo on a port the kernel chose; it ends with the test.
+struct Demo {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let command = command.args(["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary of this package");
+        let mut greeting = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        output.read_line(&mut greeting).expect("a greeting");
+        let address = greeting.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("an address");
+        Self { child, address: address.parse().expect("an address") }
+    }
+
+    /// Sends requests one behind the other over one connection; all that comes back.
+    fn ask(&self, requests: &[(&str, &str)]) -> String {
+        ask(self.address, requests)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.child.kill().expect("a process of this test");
+        self.child.wait().expect("a process of this test");
+    }
+}
+
+fn ask(address: SocketAddr, requests: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (index, (path, accept)) in requests.iter().enumerate() {
+        let close = if index + 1 == requests.len() { "connection: close\r\n" } else { "" };
+        text.push_str(&format!("GET {path} HTTP/1.1\r\nhost: demo\r\naccept: {accept}\r\n{close}\r\n"));
+    }
+    let mut stream = TcpStream::connect(address).expect("the demo listens");
+    stream.write_all(text.as_bytes()).expect("a request is taken");
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).expect("answers, then the end");
+    answers
+}
+
+fn statuses(answers: &str) -> Vec<&str> {
+    let codes = answers.match_indices("HTTP/1.1 ").map(|(at, version)| &answers[at + version.len()..][..3]);
+    codes.filter(|code| code.parse::<u16>().is_ok()).collect()
+}
+
+#[test]
+fn the_page_is_never_limited() {
+    let answers = Demo::start().ask(&[("/demo", "text/html"); 60]);
+    assert_eq!(statuses(&answers), ["200"; 60]);
+    assert_eq!(answers.matches("text/html; charset=utf-8").count(), 60);
+    assert_eq!(answers.matches(PAGE).count(), 60);
+}
+
+#[test]
+fn a_browser_is_led_to_the_page_and_a_script_is_not() {
+    let demo = Demo::start();
+    let browser = demo.ask(&[("/", "text/html,application/xhtml+xml,*/*;q=0.8")]);
+    assert_eq!((statuses(&browser), browser.contains("location: /demo\r\n")), (vec!["302"], true));
+    let script = demo.ask(&[("/", "*/*")]);
+    assert_eq!((statuses(&script), script.contains("reached the sample upstream")), (vec!["200"], true));
+}
+
+#[test]
+fn strict_lets_one_through_and_tells_the_next_when_to_come_back() {
+    let answers = Demo::start().ask(&[("/strict/1", "*/*"), ("/strict/2", "application/problem+json")]);
+    assert_eq!(statuses(&answers), ["200", "503"]);
+    assert!(answers.contains("retry-after: 1\r\n"), "{answers}");
+    assert!(answers.contains("\"retry_after_ms\":"), "{answers}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn whatever_address_the_page_fires_at_it_is_one_client() {
+    let demo = Demo::start();
+    let beside = (2..=7).map(|last| SocketAddr::from(([127, 0, 0, last], demo.address.port())));
+    // The port may be in use on one of them by a client of another test, hardly on all.
+    let open: Vec<SocketAddr> = beside.filter(|address| TcpStream::connect(address).is_ok()).collect();
+    assert!(!open.is_empty());
+    assert_eq!(statuses(&demo.ask(&[("/strict", "*/*")])), ["200"]);
+    for address in open {
+        assert_eq!(statuses(&ask(address, &[("/strict", "*/*")])), ["503"], "{address}");
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let own = ["http://127.0.0.", "http://${host}", "http://www.w3.org/2000/svg'"];
+    let foreign = PAGE.match_indices("//").filter(|(at, _)| {
+        let from = PAGE[..*at].rfind([' ', '"', '\'', '`', '(']).map_or(0, |before| before + 1);
+        PAGE[from..*at].ends_with(':') && !own.iter().any(|own| PAGE[from..].starts_with(own))
+    });
+    assert_eq!(foreign.map(|(at, _)| &PAGE[at..at + 30]).collect::<Vec<_>>(), [""; 0]);
+    assert!(!PAGE.contains("@import") && !PAGE.contains("url("));
+    assert!(PAGE.len() < 40 * 1024, "{} bytes", PAGE.len());
+}
+
+#[test]
+fn the_page_explains_the_limits_that_are_configured() {
+    let config = include_str!("../config/demo.yaml");
+    for words in [
+        "one: { key: client_ip, rate: 1r/s }",
+        "mylimit: { key: client_ip, rate: 10r/s }",
+        "limits: [ { zone: one } ]",
+        "limits: [ { zone: mylimit, burst: 20 } ]",
+        "limit_req zone=one;",
+        "limit_req zone=mylimit burst=20;",
+    ] {
+        assert!(config.contains(words) && PAGE.contains(words), "{words}");
+    }
+}
