@@ -35,14 +35,14 @@ const KEPT_FROM_CONNECTION: [HeaderName; 6] =
 /// Who a request is from, as told to the upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// The other end of the socket.
-    pub peer: IpAddr,
-    /// Whom the request is for.
-    pub client: IpAddr,
+    /// The other end of the socket, as a field value.
+    pub peer: &'a HeaderValue,
+    /// Whom the request is for, where that is not the peer.
+    pub client: Option<IpAddr>,
     /// Whether the peer is a trusted proxy: then what it says is added to, not replaced.
     pub trusted: bool,
     /// The requested host with its port.
-    pub authority: &'a str,
+    pub authority: &'a HeaderValue,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The request's id.
@@ -77,23 +77,22 @@ pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Resu
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::EXPECT);
     strip_claims(headers);
-    let peer = address_value(identity.peer)?;
-    let authority = HeaderValue::from_str(identity.authority)
-        .map_err(|cause| Error::caused(Kind::HttpRequestError, "Host is not a field value", cause))?;
+    let authority = identity.authority;
     if identity.trusted {
-        append_to_list(headers, X_FORWARDED_FOR, &peer)?;
+        append_to_list(headers, X_FORWARDED_FOR, identity.peer)?;
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(identity.scheme));
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| authority.clone());
         headers.entry(X_REQUEST_ID).or_insert_with(|| identity.request_id.clone());
     } else {
         headers.remove(header::FORWARDED);
-        headers.insert(X_FORWARDED_FOR, peer);
+        headers.insert(X_FORWARDED_FOR, identity.peer.clone());
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
         headers.insert(X_FORWARDED_HOST, authority.clone());
         headers.insert(X_REQUEST_ID, identity.request_id.clone());
     }
-    headers.insert(X_REAL_IP, address_value(identity.client)?);
-    headers.insert(header::HOST, authority);
+    let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
+    headers.insert(X_REAL_IP, client);
+    headers.insert(header::HOST, authority.clone());
     append_to_list(headers, header::VIA, &HeaderValue::from_static("1.1 weir"))
 }
 
@@ -120,7 +119,11 @@ pub fn last_hop(headers: &mut HeaderMap) -> bool {
     }
 }
 
+/// One look at the names finds out whether there is anything to take out: mostly there is not.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         for name in named_by_connection(headers) {
             headers.remove(name);
@@ -134,8 +137,14 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::CONNECTION).iter();
     let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
+    let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| !is_option(token));
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
     names.filter(|name| !KEPT_FROM_CONNECTION.contains(name)).collect()
+}
+
+/// The usual members of `Connection`, which name no field, or one that never crosses anyway.
+fn is_option(token: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
 }
 
 /// Takes out what a client has no say in: identities (`Remote-User` ...), the CGI trap `Proxy`, and names that some gateways
@@ -177,9 +186,11 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &HeaderVal
     Ok(())
 }
 
-fn address_value(address: IpAddr) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(&address.to_canonical().to_string())
-        .map_err(|cause| Error::caused(Kind::ProxyInternalError, "an address is not a field value", cause))
+/// An address as a field value.
+#[must_use]
+pub fn address_value(address: IpAddr) -> HeaderValue {
+    // The text of an address is always a field value.
+    HeaderValue::from_str(&address.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 #[cfg(test)]
@@ -198,10 +209,10 @@ mod tests {
     fn forwarded(lines: &[(&str, &str)], trusted: bool) -> HeaderMap {
         let mut headers = headers(lines);
         let identity = Identity {
-            peer: IpAddr::from([10, 0, 0, 9]),
-            client: IpAddr::from([192, 0, 2, 1]),
+            peer: &HeaderValue::from_static("10.0.0.9"),
+            client: Some(IpAddr::from([192, 0, 2, 1])),
             trusted,
-            authority: "a.test:80",
+            authority: &HeaderValue::from_static("a.test:80"),
             scheme: "http",
             request_id: &HeaderValue::from_static("id"),
         };

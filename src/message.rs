@@ -3,7 +3,7 @@
 //! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section 3.2.2) and one path that
 //! begins with `/`; everything else is an error the sender is told of.
 
-use http::{HeaderMap, Method, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
 
 use crate::error::{Error, Kind};
 
@@ -14,7 +14,7 @@ pub const MAX_TARGET: usize = 8 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The host with its port as received: what is forwarded as `Host`.
-    pub authority: String,
+    pub authority: HeaderValue,
     /// The host alone, lower case: what routes and keys see.
     pub host: String,
     /// Path and query as received.
@@ -50,29 +50,28 @@ impl Target {
         if host.is_none() && version == Version::HTTP_11 {
             return malformed("no Host");
         }
-        let host = match host.map(|value| value.to_str()) {
-            Some(Ok(host)) => host,
-            Some(Err(_)) => return malformed("Host is not ASCII"),
-            None => "",
-        };
-        if !host.is_empty() && host_of(host).is_none() {
+        let named = host.cloned().unwrap_or(HeaderValue::from_static(""));
+        if !named.is_empty() && host_of(&named).is_none() {
             return malformed("Host is not a host and a port");
         }
         // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
-        let authority = uri.authority().map_or(host, http::uri::Authority::as_str);
-        let Some(bare) = host_of(authority).or(authority.is_empty().then_some("")) else {
+        let authority = match uri.authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).map_err(|cause| {
+                Error::caused(Kind::HttpRequestError, "the target's authority is no field value", cause)
+            })?,
+            None => named,
+        };
+        let Some(bare) = host_of(&authority).or(authority.is_empty().then_some("")) else {
             return malformed("the target's authority is not a host and a port");
         };
-        Ok(Self {
-            host: bare.to_ascii_lowercase(),
-            authority: authority.to_owned(),
-            path_and_query: path_and_query.clone(),
-        })
+        let host = bare.to_ascii_lowercase();
+        Ok(Self { host, authority, path_and_query: path_and_query.clone() })
     }
 }
 
 /// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space.
-fn host_of(authority: &str) -> Option<&str> {
+fn host_of(authority: &HeaderValue) -> Option<&str> {
+    let authority = authority.to_str().ok()?;
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;

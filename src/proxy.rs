@@ -13,7 +13,7 @@ use crate::{
     client::Trust,
     clock::Clock,
     error::{Error, Kind, Side},
-    header::{Identity, check_framing, last_hop, prepare_request, prepare_response},
+    header::{Identity, address_value, check_framing, last_hop, prepare_request, prepare_response},
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
     message::Target,
     observe::{
@@ -72,10 +72,27 @@ pub struct Proxy {
     pub drain: Drain,
 }
 
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address; IPv4 in IPv6 is IPv4.
+    pub address: IpAddr,
+    /// The same as a field value.
+    pub value: HeaderValue,
+}
+
+impl Peer {
+    /// A peer with this address.
+    #[must_use]
+    pub fn new(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), value: address_value(address) }
+    }
+}
+
 /// One request on its connection.
 struct Visit<'a> {
     wire: &'a Rc<Wire>,
-    peer: IpAddr,
+    peer: &'a Peer,
     began: Duration,
     upload: Rc<Upload>,
     body: Option<RequestBody>,
@@ -108,7 +125,7 @@ impl Proxy {
     pub async fn serve(
         &self,
         wire: &Rc<Wire>,
-        peer: IpAddr,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Followed<Answer>>, Closed> {
         wire.expect(Awaiting::Nothing);
@@ -116,7 +133,7 @@ impl Proxy {
         let (mut head, incoming) = request.into_parts();
         let (body, upload) = RequestBody::new(incoming, wire);
         let mut visit = Visit { wire, peer, began, upload, body: Some(body) };
-        let mut record = Record::begin(&self.journal, peer, self.ids.next(), began);
+        let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
         let (accept, expects) = (head.headers.get(header::ACCEPT).cloned(), head.headers.contains_key(header::EXPECT));
@@ -139,7 +156,7 @@ impl Proxy {
         if let Some(answer) = answer_here(head, &target) {
             return Ok(answer.map(Either::Left));
         }
-        let client = self.trust.client(visit.peer, &head.headers);
+        let client = self.trust.client(visit.peer.address, &head.headers);
         record.entry.client = client;
         let route = self.route(head, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
@@ -161,9 +178,9 @@ impl Proxy {
             return Err(error.into());
         }
         let identity = Identity {
-            peer: visit.peer,
-            client,
-            trusted: self.trust.believes(visit.peer),
+            peer: &visit.peer.value,
+            client: (client != visit.peer.address).then_some(client),
+            trusted: self.trust.believes(visit.peer.address),
             authority: &target.authority,
             scheme: "http",
             request_id: &record.entry.id,

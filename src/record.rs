@@ -31,7 +31,7 @@ pub struct Record {
     journal: Rc<Journal>,
     began: Duration,
     /// What is known so far.
-    pub entry: Entry,
+    pub entry: Box<Entry>,
     visit: Option<Rc<dyn Visit>>,
     answered: bool,
 }
@@ -61,7 +61,7 @@ impl Record {
             error: None,
             browser: (None, None),
         };
-        Self { journal: Rc::clone(journal), began, entry, visit: None, answered: false }
+        Self { journal: Rc::clone(journal), began, entry: Box::new(entry), visit: None, answered: false }
     }
 
     /// Notes what is asked for.

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     limit::{Gate, Queue, Rule, Zone},
     observe::{journal::Journal, writer::Lines},
-    proxy::{Proxy, Route},
+    proxy::{Peer, Proxy, Route},
     record::Record,
     release::{Releases, Timing},
     request_id::RequestIds,
@@ -133,11 +133,12 @@ impl Worker {
     async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr) {
         let wire = Wire::new(io);
         self.watchdog.watch(&wire);
-        let service = |request| self.proxy.serve(&wire, peer.ip(), request);
+        let peer = Peer::new(peer.ip());
+        let service = |request| self.proxy.serve(&wire, &peer, request);
         let served = conn::serve(Rc::clone(&wire), self.limits, service).await;
         if let Err(error) = served {
             let began = self.proxy.clock.now();
-            let mut record = Record::begin(&self.proxy.journal, peer.ip(), self.proxy.ids.next(), began);
+            let mut record = Record::begin(&self.proxy.journal, peer.address, self.proxy.ids.next(), began);
             record.fails(&error);
         }
     }
@@ -203,11 +204,17 @@ pub fn run(shared: &Shared, sockets: Vec<StdListener>) -> io::Result<()> {
             let take = move |stream: TcpStream, peer| taker.take_tcp(stream, peer);
             accepting.push(tokio::task::spawn_local(listener::accept(listener, shared.drain.clone(), take)));
         }
-        tokio::select! {
-            () = worker.keep_house() => {}
-            () = shared.abandon.cancelled() => {}
-            () = worker.finished() => {}
-        }
+        // Tasks of their own: what is awaited right here is polled with every turn of the loop.
+        let house = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { house.keep_house().await });
+        let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
+        let end = tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = abandon.cancelled() => {}
+                () = leaving.finished() => {}
+            }
+        });
+        end.await.map_err(io::Error::other)?;
         worker.proxy.journal.finish();
         Ok(())
     }))

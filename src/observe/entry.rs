@@ -72,7 +72,7 @@ pub struct UpstreamStory {
     /// The upstream.
     pub name: Option<Arc<str>>,
     /// The endpoint that was tried last.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Arc<str>>,
     /// Its status.
     pub status: Option<StatusCode>,
     /// How long a connection took, if one had to be opened.

@@ -3,7 +3,7 @@
 //! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, or if it is idempotent, has no
 //! body, went out on a reused connection and not one byte of an answer came; then once, on a fresh connection, within `attempts`.
 
-use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -80,8 +80,8 @@ where
             story.tries += 1;
             let last = story.tries >= self.settings.attempts;
             let pool = self.next_pool();
-            story.endpoint = Some(pool.endpoint().to_string());
-            let idle = if story.tries == 1 { pool.take() } else { None };
+            story.endpoint = Some(Arc::clone(pool.label()));
+            let idle = if story.tries == 1 { pool.take(Instant::now()) } else { None };
             let lease = match idle {
                 Some(lease) => lease,
                 None => match open(&pool, story).await {

@@ -8,6 +8,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -32,6 +33,7 @@ const BUFFER: usize = 128 * 1024;
 /// The connections to one endpoint.
 pub struct Pool<B> {
     endpoint: Endpoint,
+    label: Arc<str>,
     connector: Connector,
     max_idle: usize,
     idle_time: std::time::Duration,
@@ -59,6 +61,7 @@ where
     #[must_use]
     pub fn new(endpoint: Endpoint, settings: &UpstreamSettings, connector: Connector) -> Self {
         Self {
+            label: endpoint.to_string().into(),
             endpoint,
             connector: connect::within(settings.connect_timeout, connector),
             max_idle: settings.keepalive_max_idle,
@@ -67,16 +70,15 @@ where
         }
     }
 
-    /// Where it connects to.
+    /// Where it connects to, as logs say it.
     #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
     }
 
     /// An idle connection that is still good.
     #[must_use]
-    pub fn take(self: &Rc<Self>) -> Option<Lease<B>> {
-        let now = Instant::now();
+    pub fn take(self: &Rc<Self>, now: Instant) -> Option<Lease<B>> {
         let mut idle = self.idle.borrow_mut();
         while let Some((since, connection)) = idle.pop() {
             if now.duration_since(since) < self.idle_time && connection.sender.is_ready() {
