@@ -88,7 +88,7 @@ def measure(asked, run):
     """Everything that was asked for, into `run`."""
     peer_names = [name for name in ("nginx", "haproxy") if name == "nginx" or shutil.which("haproxy", path="/usr/sbin:/usr/bin")]
     run["versions"] = {"weir": peers.version(asked.weir, "version"), "nginx": peers.version(peers.find("nginx"), "-v")}
-    run["versions"]["wrk"] = peers.version(peers.find("wrk"), "-v")[:24]
+    run["versions"]["wrk"] = peers.version(peers.find("wrk"), "-v").split(" [")[0]
     if "haproxy" in peer_names:
         run["versions"]["haproxy"] = peers.version(peers.find("haproxy"), "-v")
     wanted = asked.only.split(",") if asked.only else rounds.QUICK if asked.quick else [one.key for one in rounds.SCENARIOS]

@@ -17,10 +17,11 @@ def markdown(run):
 
 def about(run):
     lines = [f"Run of {run['date']}: {', '.join(run['versions'].values())}; {run['kernel']}, {run['cores']} cores ({run['cpu']})."]
-    lines.append(f"{run['rounds']} rounds of {run['seconds']} s. Command: `{run['command']}`.")
+    rounds = f"{run['rounds']} rounds of {run['seconds']} s. " if run["comparisons"] else ""
+    lines.append(f"{rounds}Command: `{run['command']}`.")
     if run["comparisons"] and run["rounds"] < ENOUGH_ROUNDS:
         lines.append(f"**Fewer than {ENOUGH_ROUNDS} rounds: these times claim nothing.**")
-    if run["disturbed"]:
+    if run["comparisons"] and run["disturbed"]:
         lines.append(f"**A compiler ran beside it ({run['disturbed']} times seen): these times claim nothing.**")
     return "\n".join(lines)
 
