@@ -1,0 +1,187 @@
+"""The servers of the comparison: each from its template in this folder, the proxy alone on one core, the origin on the other."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PROXY_CORE, LOAD_CORE = "0", "1"
+FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
+NAMES = ("weir", "nginx", "nginx at defaults", "haproxy")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all proxies of one scenario have in common: requests a second, how far ahead of them, and whether they log."""
+
+    rate: int = 1_000_000
+    burst: int = 100_000
+    logs: bool = False
+
+
+PASSING = Setup()
+REJECTING = Setup(rate=1, burst=0)
+REJECTING_LOGGED = Setup(rate=1, burst=0, logs=True)
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    name: str
+    port: int
+    process: subprocess.Popen
+    config: str
+    folder: Path
+    logs: list = field(default_factory=list)
+
+    def pids(self):
+        """Its processes: the one that was started and all below it."""
+        found, left = [], [self.process.pid]
+        while left:
+            pid = left.pop()
+            found.append(pid)
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                left += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def cpu_ns(self):
+        """CPU time of all its threads so far, in nanoseconds."""
+        tasks = [task for pid in self.pids() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+
+    def rss(self):
+        """Resident bytes of all its processes that are nobody else's: a page the master shares is counted once."""
+        total = 0
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith(("Private_Clean:", "Private_Dirty:", "Shared_Dirty:")):
+                    total += int(line.split()[1]) * 1024
+        return total
+
+    def forget_logs(self):
+        """Empties its log files: they lie in memory."""
+        for log in self.logs:
+            if log.exists():
+                os.truncate(log, 0)
+
+    def stop(self):
+        """Ends it, and waits for that. nginx may sleep through a signal that comes just before it waits, so it is told again."""
+        for _ in range(10):
+            self.process.terminate()
+            try:
+                self.process.wait(1)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(name, setup, origin, base, weir, under=()):
+    """Starts the proxy `name` in front of `origin`; `under` is a command it runs under, like valgrind."""
+    folder = Path(base) / f"{name.replace(' ', '-')}-{time.monotonic_ns()}"
+    folder.mkdir()
+    port = free_port()
+    values = {"port": port, "origin": origin, "dir": folder, "rate": setup.rate, "burst": setup.burst}
+    kind = name.split()[0]
+    values |= {"weir": weir_values, "nginx": nginx_values, "haproxy": haproxy_values}[kind](name, setup, folder, bool(under))
+    template = {"weir": "weir.yaml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[kind]
+    path, config = write(template, folder, values)
+    command = {
+        "weir": [weir, "run", "-c", path],
+        "nginx": [find("nginx"), "-p", folder, "-c", path, "-e", folder / "start.log"],
+        "haproxy": [find("haproxy"), "-db", "-f", path],
+    }[kind]
+    pinned = ["taskset", "-c", PROXY_CORE, *under, *command]
+    return launch(name, port, pinned, config, folder)
+
+
+def weir_values(_name, setup, folder, _single):
+    return {"access_log": folder / "access.log" if setup.logs else "none"}
+
+
+def nginx_values(name, setup, folder, single):
+    tuned = name == "nginx"
+    return {
+        "process": process_lines(single),
+        "access_log": folder / "access.log" if setup.logs else "off",
+        "error_log": f"{folder}/error.log" if setup.logs else "/dev/null crit",
+        "burst": f"burst={setup.burst} nodelay" if setup.burst else "",
+        "pool": "keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 60s;" if tuned else "",
+        "tuned": 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffer_size 16k; proxy_buffers 16 64k; '
+        "proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;" if tuned else "",
+    }
+
+
+def haproxy_values(_name, setup, _folder, _single):
+    logs = setup.logs
+    return {"log": "log stdout format raw local0" if logs else "", "httplog": "log global\n    option httplog" if logs else ""}
+
+
+def process_lines(single):
+    user = "user root;" if os.geteuid() == 0 else ""
+    return f"{user} master_process off;" if single else user
+
+
+def start_origin(base):
+    """Starts the origin beside the load generator."""
+    files = Path(base) / "files"
+    files.mkdir()
+    for name, size in FILES.items():
+        (files / name).write_bytes(b"x" * size)
+    port = free_port()
+    path, config = write("origin.conf", Path(base), {"port": port, "dir": base, "process": process_lines(False)})
+    command = ["taskset", "-c", LOAD_CORE, find("nginx"), "-p", base, "-c", path, "-e", f"{base}/origin-start.log"]
+    return launch("origin", port, command, config, Path(base))
+
+
+def write(template, folder, values):
+    text = (HERE / template).read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    path = folder / template
+    path.write_text(text)
+    return path, text
+
+
+def launch(name, port, command, config, folder):
+    output = folder / "output.log"
+    with open(output, "ab") as sink:
+        process = subprocess.Popen([str(part) for part in command], stdout=sink, stderr=sink)
+    server = Server(name, port, process, config, folder, [output, folder / "access.log", folder / "error.log"])
+    deadline = time.monotonic() + 60
+    while not accepts(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            server.stop()
+            raise SystemExit(f"{name} does not start: {output.read_text()[-2000:]}")
+        time.sleep(0.01)
+    return server
+
+
+def accepts(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def find(program):
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if not found:
+        raise SystemExit(f"`{program}` is not installed, hint: scripts/bench.sh installs it")
+    return found
+
+
+def version(program, flag):
+    """The first line a program says about its version."""
+    answer = subprocess.run([program, flag], capture_output=True, text=True, check=False)
+    return (answer.stdout + answer.stderr).strip().splitlines()[0]
