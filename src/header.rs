@@ -16,8 +16,10 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The field that joins the log lines of one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Fields that speak about one connection only.
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOPS: usize = 8;
+
+/// Fields that speak about one connection only; `Connection` itself leads.
+static HOP_BY_HOP: [HeaderName; HOPS] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -29,8 +31,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// What `Connection` may not take away (it would let a client hide who it is, or how its message is framed).
-const KEPT_FROM_CONNECTION: [HeaderName; 6] =
+static KEPT_FROM_CONNECTION: [HeaderName; 6] =
     [header::HOST, header::CONTENT_LENGTH, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP];
+
+/// How many fields weir adds to a request.
+const OURS: usize = 8;
 
 /// Who a request is from, as told to the upstream.
 #[derive(Clone, Copy, Debug)]
@@ -74,9 +79,8 @@ pub fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
 /// [`Kind::HttpRequestError`] when a value weir has to write is not one.
 pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Result<(), Error> {
     strip_hop_by_hop(headers);
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::EXPECT);
     strip_claims(headers);
+    headers.reserve(OURS);
     let authority = identity.authority;
     if identity.trusted {
         append_to_list(headers, X_FORWARDED_FOR, identity.peer)?;
@@ -119,17 +123,20 @@ pub fn last_hop(headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// One look at the names finds out whether there is anything to take out: mostly there is not.
+/// One look at the names finds out what there is to take out: mostly next to nothing.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return;
+    let mut present = [false; HOPS];
+    for name in headers.keys() {
+        if let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name) {
+            present[index] = true;
+        }
     }
-    if headers.contains_key(header::CONNECTION) {
+    if present[0] {
         for name in named_by_connection(headers) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
+    for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, present)| *present) {
         headers.remove(name);
     }
 }
@@ -147,18 +154,18 @@ fn is_option(token: &[u8]) -> bool {
     [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
 }
 
-/// Takes out what a client has no say in: identities (`Remote-User` ...), the CGI trap `Proxy`, and names that some gateways
-/// read as framing or forwarding fields because they take `_` for `-`.
+/// Takes out what a client has no say in: the framing it came with, identities (`Remote-User` ...), the CGI trap `Proxy`, and
+/// names that some gateways read as framing or forwarding fields because they take `_` for `-`.
 fn strip_claims(headers: &mut HeaderMap) {
     let claims = |name: &HeaderName| {
+        if *name == header::CONTENT_LENGTH || *name == header::EXPECT {
+            return true;
+        }
         let name = name.as_str();
         name == "proxy" || name.starts_with("remote-") || (name.contains('_') && is_sensitive(&name.replace('_', "-")))
     };
-    if headers.keys().any(claims) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
+    while let Some(name) = headers.keys().find(|name| claims(name)).cloned() {
+        headers.remove(name);
     }
 }
 

@@ -51,27 +51,27 @@ impl Target {
             return malformed("no Host");
         }
         let named = host.cloned().unwrap_or(HeaderValue::from_static(""));
-        if !named.is_empty() && host_of(&named).is_none() {
+        let mut bare = if named.is_empty() { Some("") } else { host_of(named.as_bytes()) };
+        if bare.is_none() {
             return malformed("Host is not a host and a port");
         }
+        let mut authority = named.clone();
         // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
-        let authority = match uri.authority() {
-            Some(authority) => HeaderValue::from_str(authority.as_str()).map_err(|cause| {
+        if let Some(target) = uri.authority() {
+            authority = HeaderValue::from_str(target.as_str()).map_err(|cause| {
                 Error::caused(Kind::HttpRequestError, "the target's authority is no field value", cause)
-            })?,
-            None => named,
-        };
-        let Some(bare) = host_of(&authority).or(authority.is_empty().then_some("")) else {
-            return malformed("the target's authority is not a host and a port");
-        };
+            })?;
+            bare = host_of(authority.as_bytes());
+        }
+        let Some(bare) = bare else { return malformed("the target's authority is not a host and a port") };
         let host = bare.to_ascii_lowercase();
         Ok(Self { host, authority, path_and_query: path_and_query.clone() })
     }
 }
 
 /// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space.
-fn host_of(authority: &HeaderValue) -> Option<&str> {
-    let authority = authority.to_str().ok()?;
+fn host_of(authority: &[u8]) -> Option<&str> {
+    let authority = str::from_utf8(authority).ok()?;
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;

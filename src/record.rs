@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::{Buf, Bytes};
@@ -42,7 +42,7 @@ impl Record {
     pub fn begin(journal: &Rc<Journal>, peer: IpAddr, id: HeaderValue, began: Duration) -> Self {
         let peer = peer.to_canonical();
         let entry = Entry {
-            at: Clock::wall(),
+            at: SystemTime::UNIX_EPOCH,
             took: Duration::ZERO,
             id,
             client: peer,
@@ -102,6 +102,9 @@ impl Drop for Record {
             self.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer")));
         }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);
+        if self.journal.writes() {
+            self.entry.at = Clock::wall() - self.entry.took;
+        }
         if let Some(visit) = &self.visit {
             self.entry.bytes_in = visit.received();
             visit.ended();

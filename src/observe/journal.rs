@@ -59,15 +59,21 @@ impl Journal {
         self.clock
     }
 
+    /// Whether lines are written at all.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// Whether lines want to know what browsers say of themselves.
     #[must_use]
     pub fn wants_browser(&self) -> bool {
-        self.lines.is_some() && self.format == LogFormat::Combined
+        self.writes() && self.format == LogFormat::Combined
     }
 
     /// Writes an entry down, unless it is one reject of many.
     pub fn write(&self, entry: &Entry) {
-        if self.lines.is_none() || !self.wants(entry) {
+        if !self.writes() || !self.wants(entry) {
             return;
         }
         self.append(|batch| match self.format {

@@ -81,7 +81,8 @@ where
             let last = story.tries >= self.settings.attempts;
             let pool = self.next_pool();
             story.endpoint = Some(Arc::clone(pool.label()));
-            let idle = if story.tries == 1 { pool.take(Instant::now()) } else { None };
+            let now = Instant::now();
+            let idle = if story.tries == 1 { pool.take(now) } else { None };
             let lease = match idle {
                 Some(lease) => lease,
                 None => match open(&pool, story).await {
