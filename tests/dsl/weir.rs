@@ -62,8 +62,7 @@ impl Weir {
         // Ends with the process; a test that is over reads no more.
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let stdout = child.stdout.take();
-        let mut weir =
-            Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, diagnostics, _folder: folder };
+        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, diagnostics, _folder: folder };
         weir.address = weir.listening();
         weir
     }

@@ -10,7 +10,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, Signal, kill_process},
+};
 use tempfile::TempDir;
 
 pub struct Nginx {
@@ -21,7 +24,8 @@ pub struct Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _already_gone = self.child.kill();
+        // Asked, not killed: it ends its worker too.
+        let _already_gone = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _reaped = self.child.wait();
     }
 }
@@ -51,7 +55,7 @@ fn config(http: &str, server: &str) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};\n"));
     let temporary = temporary.concat();
     format!(
-        "daemon off; master_process off; pid nginx.pid; events {{ worker_connections 512; }}\n\
+        "daemon off; user root; worker_processes 1; pid nginx.pid; events {{ worker_connections 512; }}\n\
          http {{ access_log off;\n{temporary}{http}\nserver {{ {server} }} }}\n",
     )
 }

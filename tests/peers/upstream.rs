@@ -29,10 +29,7 @@ pub fn upstream(serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'static) 
 }
 
 /// The same on a listener of the test's own.
-pub fn upstream_on(
-    listener: TcpListener,
-    serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'static,
-) -> SocketAddr {
+pub fn upstream_on(listener: TcpListener, serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     let serve = Arc::new(serve);
     thread::spawn(move || {

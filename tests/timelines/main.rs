@@ -16,3 +16,4 @@ mod machine;
 mod pipelined;
 mod side_by_side;
 mod tables;
+mod volley;

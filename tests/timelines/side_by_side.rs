@@ -1,13 +1,14 @@
 //! The same timelines, at the same time, at a real nginx and at weir: the same verdict for every single request.
 
-
+use std::{thread, time::Instant};
 
 use ::weir::burst::Shot;
 
 use crate::{
     nginx::Nginx,
-    tables::{Stage, burst, limited, stage},
+    tables::{Stage, limited, stage},
     upstream::noting,
+    volley::{FREE, Volley},
 };
 
 /// Which of its slots, a tenth of a second each, a request was answered in; none when it was rejected.
@@ -30,56 +31,61 @@ fn nginx(zones: &[(&str, &str, &str)], limits: &[&str]) -> Nginx {
     let (upstream, _log) = noting();
     let zone = |(name, key, rate): &(&str, &str, &str)| format!("limit_req_zone {key} zone={name}:1m rate={rate};\n");
     let limits: String = limits.iter().map(|limit| format!("limit_req {limit};\n")).collect();
-    let server = format!("location / {{ {limits} proxy_pass http://{upstream}; }}");
+    let server = format!(
+        "server_name site; location = {FREE} {{ proxy_pass http://{upstream}; }} location / {{ {limits} proxy_pass http://{upstream}; }}"
+    );
     Nginx::start(&zones.iter().map(zone).collect::<String>(), &server)
 }
 
-async fn agree(nginx: &Nginx, stage: &Stage, schedule: &str) {
-    let (theirs, ours) = tokio::join!(burst(nginx.address, schedule), burst(stage.weir.address, schedule));
+fn agree(nginx: &Nginx, stage: &Stage, schedule: &str) {
+    let volleys = [nginx.address, stage.weir.address].map(|server| Volley::prepare(server, schedule));
+    let begun = Instant::now();
+    let firing = volleys.map(|volley| thread::spawn(move || volley.fire(begun)));
+    let [theirs, ours] = firing.map(|volley| volley.join().expect("no panic"));
     assert_eq!(verdicts(&ours), verdicts(&theirs), "weir: {ours:?}\nnginx: {theirs:?}");
 }
 
-async fn agree_on(rate: &str, nginx_rule: &str, rule: &str, schedule: &str) {
+fn agree_on(rate: &str, nginx_rule: &str, rule: &str, schedule: &str) {
     let nginx = nginx(&[("ip", "$binary_remote_addr", rate)], &[&format!("zone=ip {nginx_rule}")]);
-    agree(&nginx, &limited(rate, rule), schedule).await;
+    agree(&nginx, &limited(rate, rule), schedule);
 }
 
-#[tokio::test]
-async fn a() {
+#[test]
+fn a() {
     let schedule = "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1";
-    agree_on("1r/s", "", "burst: 0", schedule).await;
+    agree_on("1r/s", "", "burst: 0", schedule);
 }
 
-#[tokio::test]
-async fn b() {
-    agree_on("10r/s", "burst=20", "burst: 20", "30 at once").await;
+#[test]
+fn b() {
+    agree_on("10r/s", "burst=20", "burst: 20", "30 at once");
 }
 
-#[tokio::test]
-async fn b_nodelay() {
-    agree_on("10r/s", "burst=20 nodelay", "burst: 20, nodelay: true", "30 at once, pause 1050ms, 15").await;
+#[test]
+fn b_nodelay() {
+    agree_on("10r/s", "burst=20 nodelay", "burst: 20, nodelay: true", "30 at once, pause 1050ms, 15");
 }
 
-#[tokio::test]
-async fn b_delay_8() {
-    agree_on("10r/s", "burst=20 delay=8", "burst: 20, delay: 8", "30 at once").await;
+#[test]
+fn b_delay_8() {
+    agree_on("10r/s", "burst=20 delay=8", "burst: 20, delay: 8", "30 at once");
 }
 
-#[tokio::test]
-async fn c() {
-    agree_on("5r/s", "burst=12 delay=8", "burst: 12, delay: 8", "15 at once").await;
+#[test]
+fn c() {
+    agree_on("5r/s", "burst=12 delay=8", "burst: 12, delay: 8", "15 at once");
 }
 
-#[tokio::test]
-async fn d() {
-    agree_on("30r/m", "burst=2 delay=1", "burst: 2, delay: 1", "4 at once").await;
+#[test]
+fn d() {
+    agree_on("30r/m", "burst=2 delay=1", "burst: 2, delay: 1", "4 at once");
 }
 
-#[tokio::test]
-async fn e() {
+#[test]
+fn e() {
     let zones = [("ip", "$binary_remote_addr", "1r/s"), ("site", "$server_name", "10r/s")];
     let nginx = nginx(&zones, &["zone=ip burst=5 nodelay", "zone=site burst=10"]);
     let zones = [("ip", "client_ip", "1r/s"), ("site", "global", "10r/s")];
     let stage = stage(&zones, "{ zone: ip, burst: 5, nodelay: true }, { zone: site, burst: 10 }");
-    agree(&nginx, &stage, "9 at once").await;
+    agree(&nginx, &stage, "9 at once");
 }

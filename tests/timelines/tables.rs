@@ -1,27 +1,26 @@
 //! Tables A to E on routes of one weir, all at once: by the client's clock and by the upstream's.
 
 use std::{
-    net::SocketAddr,
-    rc::Rc,
+    thread,
     time::{Duration, Instant},
 };
 
-use ::weir::burst::{Order, Plan, Shot, Target, fire};
+use ::weir::burst::Shot;
 
 use crate::{
-    http::{Client, PATIENCE},
+    http::get,
     machine::Machine,
     upstream::{Log, noting},
+    volley::{FREE, Volley},
     weir::Weir,
 };
 
-/// Requests on connections of their own, in order.
-pub async fn burst(server: SocketAddr, schedule: &str) -> Vec<Shot> {
-    let target: Target = server.to_string().parse().expect("a target");
-    let order = Order::new(&target, &::http::Method::GET, &[]).expect("an order");
-    let schedule = schedule.parse().expect("a schedule");
-    let plan = Plan { target, order, schedule, clients: 1, connections: None, timeout: PATIENCE };
-    fire(&plan, &Rc::default()).await.expect("a server that listens")
+/// Fires at once what is described, and forgets what made the connections ready.
+fn burst(stage: &Stage, schedule: &str) -> (Instant, Vec<Shot>) {
+    let volley = Volley::prepare(stage.weir.address, schedule);
+    stage.log.lock().expect("no panic").clear();
+    let begun = Instant::now();
+    (begun, volley.fire(begun))
 }
 
 pub struct Stage {
@@ -32,11 +31,16 @@ pub struct Stage {
 /// A weir with these zones (`name: key, rate`) and limits, and an upstream that notes what comes. It has one worker, so that
 /// the order of arrival is the order of sending.
 pub fn stage(zones: &[(&str, &str, &str)], limits: &str) -> Stage {
+    stage_with("1", zones, limits)
+}
+
+fn stage_with(workers: &str, zones: &[(&str, &str, &str)], limits: &str) -> Stage {
     let (upstream, log) = noting();
     let zone = |(name, key, rate): &(&str, &str, &str)| format!("  {name}: {{ key: {key}, rate: {rate} }}\n");
     let weir = Weir::run(&format!(
-        "zones:\n{}routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {limits} ] }} ]\n\
-         workers: 1\naccess_log: {{ to: none }}\n",
+        "zones:\n{}routes:\n- {{ path_exact: {FREE}, upstream: \"http://{upstream}\" }}\n\
+         - {{ path: /, upstream: \"http://{upstream}\", limits: [ {limits} ] }}\n\
+         workers: {workers}\naccess_log: {{ to: none }}\n",
         zones.iter().map(zone).collect::<String>()
     ));
     Stage { weir, log }
@@ -79,76 +83,92 @@ fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
 }
 
 /// A burst at once, against its table.
-async fn holds_at_once(stage: Stage, expected: Vec<Expected>) {
+fn holds_at_once(stage: &Stage, expected: Vec<Expected>) {
     let machine = Machine::watched();
-    let shots = burst(stage.weir.address, &format!("{} at once", expected.len())).await;
+    let (_, shots) = burst(stage, &format!("{} at once", expected.len()));
     holds(&shots, &expected, &machine);
     let served = expected.iter().filter(|slot| slot.is_some()).count();
     assert_eq!(stage.log.lock().expect("no panic").len(), served, "a reject never reaches the upstream");
 }
 
-#[tokio::test]
-async fn a_one_a_second_without_burst() {
+#[test]
+fn a_one_a_second_without_burst() {
     let (stage, machine) = (limited("1r/s", "burst: 0"), Machine::watched());
     // The pauses leave room for a late machine on either side of the second.
-    let shots = burst(stage.weir.address, "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1").await;
+    let (_, shots) = burst(&stage, "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1");
     holds(&shots, &[Some(0), None, None, Some(0), None], &machine);
 }
 
-#[tokio::test]
-async fn b_thirty_at_once() {
+#[test]
+fn b_thirty_at_once() {
     let expected = [passes(1), slots((1..=20).map(|k| k * 100)), rejects(9)].concat();
-    holds_at_once(limited("10r/s", "burst: 20"), expected).await;
+    holds_at_once(&limited("10r/s", "burst: 20"), expected);
 }
 
-#[tokio::test]
-async fn b_nodelay() {
-    holds_at_once(limited("10r/s", "burst: 20, nodelay: true"), [passes(21), rejects(9)].concat()).await;
+#[test]
+fn b_nodelay() {
+    holds_at_once(&limited("10r/s", "burst: 20, nodelay: true"), [passes(21), rejects(9)].concat());
 }
 
-#[tokio::test]
-async fn b_delay_8() {
+#[test]
+fn b_delay_8() {
     let expected = [passes(9), slots((1..=12).map(|k| k * 100)), rejects(9)].concat();
-    holds_at_once(limited("10r/s", "burst: 20, delay: 8"), expected).await;
+    holds_at_once(&limited("10r/s", "burst: 20, delay: 8"), expected);
 }
 
-#[tokio::test]
-async fn c_fifteen_at_five_a_second() {
+#[test]
+fn c_fifteen_at_five_a_second() {
     let expected = [passes(9), slots([200, 400, 600, 800]), rejects(2)].concat();
-    holds_at_once(limited("5r/s", "burst: 12, delay: 8"), expected).await;
+    holds_at_once(&limited("5r/s", "burst: 12, delay: 8"), expected);
 }
 
-#[tokio::test]
-async fn d_thirty_a_minute() {
-    holds_at_once(limited("30r/m", "burst: 2, delay: 1"), [passes(2), slots([2000]), rejects(1)].concat()).await;
+#[test]
+fn d_thirty_a_minute() {
+    holds_at_once(&limited("30r/m", "burst: 2, delay: 1"), [passes(2), slots([2000]), rejects(1)].concat());
 }
 
-#[tokio::test]
-async fn e_two_limits_on_one_route() {
+#[test]
+fn e_two_limits_on_one_route() {
     let zones = [("ip", "client_ip", "1r/s"), ("site", "global", "10r/s")];
     let stage = stage(&zones, "{ zone: ip, burst: 5, nodelay: true }, { zone: site, burst: 10 }");
-    holds_at_once(stage, [passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat()).await;
+    holds_at_once(&stage, [passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat());
 }
 
 /// By the upstream's own clock, in the order they were sent.
 #[test]
 fn b_reaches_the_upstream_as_one_and_twenty_spaced_by_a_tenth_of_a_second() {
     let (stage, machine) = (limited("10r/s", "burst: 20"), Machine::watched());
-    let mut clients: Vec<Client> = (0..30).map(|_| Client::connect(stage.weir.address)).collect();
-    let begun = Instant::now();
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.send(format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).expect("an open connection");
-    }
-    let spread = begun.elapsed();
-    let statuses = clients.iter_mut().map(|client| client.answer("GET").expect("an answer").status).collect::<Vec<_>>();
+    let (begun, shots) = burst(&stage, "30 at once");
+    let statuses: Vec<_> = shots.iter().filter_map(Shot::status).collect();
     assert_eq!(statuses, [vec![200; 21], vec![503; 9]].concat());
+    let sent = |shot: &Shot| Duration::from_micros(shot.sent_us);
+    let (first, spread) = (begun + sent(&shots[0]), sent(&shots[29]) - sent(&shots[0]));
     let seen = stage.log.lock().expect("no panic");
     assert_eq!(seen.len(), 21);
     for (number, seen) in (0..).zip(seen.iter()) {
         assert_eq!(seen.head.second(), format!("/{number}"));
-        let (came, slot) = (seen.at - begun, Duration::from_millis(100) * number);
+        let (came, slot) = (seen.at - first, Duration::from_millis(100) * number);
         // The limiter counts whole milliseconds.
         assert!(came + Duration::from_millis(1) >= slot, "request {number} came {came:?} after the first was sent");
         assert!(came <= slot + spread + machine.patience(), "request {number} came {came:?} after the first was sent");
     }
+}
+
+/// New connections on all workers: who is first among them is the kernel's to say, how many and when is not.
+#[test]
+fn b_over_new_connections_and_several_workers() {
+    let machine = Machine::watched();
+    let stage = stage_with("2", &[("ip", "client_ip", "10r/s")], "{ zone: ip, burst: 20 }");
+    let begun = Instant::now();
+    let server = stage.weir.address;
+    let asking: Vec<_> = (0..30).map(|_| thread::spawn(move || get(server, "/").status)).collect();
+    let mut statuses: Vec<u16> = asking.into_iter().map(|one| one.join().expect("no panic")).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![200; 21], vec![503; 9]].concat());
+    let seen = stage.log.lock().expect("no panic");
+    for (slot, seen) in (0..).map(|number| Duration::from_millis(100) * number).zip(seen.iter()) {
+        assert!(seen.at - begun + Duration::from_millis(1) >= slot, "{:?} for {slot:?}", seen.at - begun);
+    }
+    let last = seen[20].at - seen[0].at;
+    assert!(last <= Duration::from_secs(2) + machine.patience(), "{last:?}");
 }
