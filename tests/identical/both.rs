@@ -19,6 +19,7 @@ pub struct Both {
 
 /// Keeps its connection for as long as the other side does.
 struct Path {
+    name: &'static str,
     server: SocketAddr,
     client: Option<Client>,
 }
@@ -44,17 +45,19 @@ impl Request {
 }
 
 impl Path {
-    fn ask(&mut self, request: &Request) -> (Answer, Framing) {
+    fn ask(&mut self, request: &Request) -> Answer {
         let mut client = self.client.take().unwrap_or_else(|| Client::connect(self.server));
         client.send(request.head().as_bytes()).expect("an open connection");
         client.send(&request.body).expect("an open connection");
-        let answer = client.answer(request.method).expect("an answer");
+        let answer = client.answer(request.method);
+        let answer =
+            answer.unwrap_or_else(|error| panic!("{} ({}) says to {}: {error}", self.server, self.name, request.head()));
         let framing = answer.head.framing(Framing::Close);
         let bare = request.method == "HEAD" || answer.status == 204 || answer.status == 304;
         let old = answer.head.first.starts_with("HTTP/1.0");
         let ends = answer.head.field("connection") == Some("close") || framing == Framing::Close && !bare;
         self.client = (!old && !ends).then_some(client);
-        (answer, framing)
+        answer
     }
 }
 
@@ -63,14 +66,14 @@ impl Both {
         let weir = Weir::run(&format!(
             "routes: [ {{ path: /, upstream: \"http://{server}\", request: {{ max_body: none }} }} ]\naccess_log: {{ to: none }}\n"
         ));
-        let path = |server| Path { server, client: None };
-        Self { direct: path(server), through: path(weir.address), _weir: weir, asked: 0 }
+        let path = |name, server| Path { name, server, client: None };
+        Self { direct: path("directly", server), through: path("through weir", weir.address), _weir: weir, asked: 0 }
     }
 
     /// The answer, which is the same on both ways.
     pub fn ask(&mut self, request: &Request) -> Answer {
         self.asked += 1;
-        let ((direct, _), (through, _)) = (self.direct.ask(request), self.through.ask(request));
+        let (direct, through) = (self.direct.ask(request), self.through.ask(request));
         let what = format!("{} {}\n{}", request.method, request.target, request.fields);
         assert_eq!(through.status, direct.status, "{what}");
         assert_eq!(end_to_end(&through), end_to_end(&direct), "{what}");

@@ -62,7 +62,9 @@ fn ranges(both: &mut Both, size: usize) {
     }
     assert_eq!(both.ask(&Request::new("GET", &target, &format!("if-none-match: {etag}"))).status, 304);
     assert_eq!(both.ask(&Request::new("HEAD", &target, &format!("if-none-match: {etag}"))).status, 304);
-    assert_eq!(both.ask(&Request::new("GET", &target, "if-match: \"another\"")).status, 412);
+    // nginx closes after this one without having said so.
+    let unmet = Request::new("GET", &target, "if-match: \"another\"\nconnection: close");
+    assert_eq!(both.ask(&unmet).status, 412);
 }
 
 #[test]
