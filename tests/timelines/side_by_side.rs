@@ -63,7 +63,7 @@ fn b() {
 
 #[test]
 fn b_nodelay() {
-    agree_on("10r/s", "burst=20 nodelay", "burst: 20, nodelay: true", "30 at once, pause 1050ms, 15");
+    agree_on("10r/s", "burst=20 nodelay", "burst: 20, nodelay: true", "30 at once, pause 2200ms, 25 at once");
 }
 
 #[test]

@@ -83,10 +83,10 @@ fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
 }
 
 /// A burst at once, against its table.
-fn holds_at_once(stage: &Stage, expected: Vec<Expected>) {
+fn holds_at_once(stage: &Stage, expected: &[Expected]) {
     let machine = Machine::watched();
     let (_, shots) = burst(stage, &format!("{} at once", expected.len()));
-    holds(&shots, &expected, &machine);
+    holds(&shots, expected, &machine);
     let served = expected.iter().filter(|slot| slot.is_some()).count();
     assert_eq!(stage.log.lock().expect("no panic").len(), served, "a reject never reaches the upstream");
 }
@@ -102,36 +102,36 @@ fn a_one_a_second_without_burst() {
 #[test]
 fn b_thirty_at_once() {
     let expected = [passes(1), slots((1..=20).map(|k| k * 100)), rejects(9)].concat();
-    holds_at_once(&limited("10r/s", "burst: 20"), expected);
+    holds_at_once(&limited("10r/s", "burst: 20"), &expected);
 }
 
 #[test]
 fn b_nodelay() {
-    holds_at_once(&limited("10r/s", "burst: 20, nodelay: true"), [passes(21), rejects(9)].concat());
+    holds_at_once(&limited("10r/s", "burst: 20, nodelay: true"), &[passes(21), rejects(9)].concat());
 }
 
 #[test]
 fn b_delay_8() {
     let expected = [passes(9), slots((1..=12).map(|k| k * 100)), rejects(9)].concat();
-    holds_at_once(&limited("10r/s", "burst: 20, delay: 8"), expected);
+    holds_at_once(&limited("10r/s", "burst: 20, delay: 8"), &expected);
 }
 
 #[test]
 fn c_fifteen_at_five_a_second() {
     let expected = [passes(9), slots([200, 400, 600, 800]), rejects(2)].concat();
-    holds_at_once(&limited("5r/s", "burst: 12, delay: 8"), expected);
+    holds_at_once(&limited("5r/s", "burst: 12, delay: 8"), &expected);
 }
 
 #[test]
 fn d_thirty_a_minute() {
-    holds_at_once(&limited("30r/m", "burst: 2, delay: 1"), [passes(2), slots([2000]), rejects(1)].concat());
+    holds_at_once(&limited("30r/m", "burst: 2, delay: 1"), &[passes(2), slots([2000]), rejects(1)].concat());
 }
 
 #[test]
 fn e_two_limits_on_one_route() {
     let zones = [("ip", "client_ip", "1r/s"), ("site", "global", "10r/s")];
     let stage = stage(&zones, "{ zone: ip, burst: 5, nodelay: true }, { zone: site, burst: 10 }");
-    holds_at_once(&stage, [passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat());
+    holds_at_once(&stage, &[passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat());
 }
 
 /// By the upstream's own clock, in the order they were sent.
