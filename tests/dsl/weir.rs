@@ -88,13 +88,12 @@ impl Weir {
         }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("a process that runs");
+        kill_process(self.pid(), signal).expect("a process that runs");
     }
 
     /// Waits until it ends, which closes its standard error.
@@ -112,7 +111,7 @@ impl Weir {
 
     /// A line of `/proc/PID/status`, in bytes.
     pub fn memory(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process that runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process that runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
         let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number");
         kib * 1024

@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../dsl/http.rs"]
 mod http;
+#[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../peers/nginx.rs"]
 mod nginx;
 #[path = "../peers/python.rs"]

@@ -49,6 +49,14 @@ impl Nginx {
             .expect("nginx: install the Debian package nginx-light");
         Self { address, child, _folder: folder }
     }
+
+    /// The process that accepts; it is there once a request was answered.
+    pub fn worker(&self) -> Pid {
+        let master = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).expect("a list of processes");
+        let worker = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        Pid::from_raw(worker.expect("a worker")).expect("a process")
+    }
 }
 
 fn config(http: &str, server: &str) -> String {

@@ -5,6 +5,7 @@ mod http;
 #[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../peers/upstream.rs"]
 mod upstream;
+#[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../dsl/weir.rs"]
 mod weir;
 

@@ -39,8 +39,11 @@ fn nginx(zones: &[(&str, &str, &str)], limits: &[&str]) -> Nginx {
 
 fn agree(nginx: &Nginx, stage: &Stage, schedule: &str) {
     let volleys = [nginx.address, stage.weir.address].map(|server| Volley::prepare(server, schedule));
-    let begun = Instant::now();
-    let firing = volleys.map(|volley| thread::spawn(move || volley.fire(begun)));
+    let (begun, mut processes) = (Instant::now(), [nginx.worker(), stage.weir.pid()].into_iter());
+    let firing = volleys.map(|volley| {
+        let process = processes.next().expect("one for each");
+        thread::spawn(move || volley.fire(begun, process))
+    });
     let [theirs, ours] = firing.map(|volley| volley.join().expect("no panic"));
     assert_eq!(verdicts(&ours), verdicts(&theirs), "weir: {ours:?}\nnginx: {theirs:?}");
 }

@@ -1,4 +1,5 @@
-//! Fires a schedule so that the k-th request is the k-th to arrive: over connections that are known to be accepted.
+//! Fires a schedule so that what is to come at once does: the server is stopped while the requests are written, and goes on with
+//! all of them before it. However busy the machine, the k-th request is the k-th to arrive and the first millisecond has them all.
 
 use std::{
     io::Write,
@@ -8,16 +9,33 @@ use std::{
 };
 
 use ::weir::burst::{End, Schedule, Shot};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::Client;
 
 /// A path without a limit, at weir and at nginx.
 pub const FREE: &str = "/free";
 
-/// Connections that have carried a request before.
+/// Connections that have carried a request before, so they are known to be accepted.
 pub struct Volley {
     schedule: Schedule,
     connections: Vec<(TcpStream, Client)>,
+}
+
+/// A process that does nothing until this is dropped.
+pub struct Stopped(Pid);
+
+impl Stopped {
+    pub fn new(process: Pid) -> Self {
+        kill_process(process, Signal::STOP).expect("a process that runs");
+        Self(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).expect("a process that is stopped");
+    }
 }
 
 type Answer = JoinHandle<(u16, Instant)>;
@@ -34,23 +52,30 @@ impl Volley {
         Self { schedule, connections }
     }
 
-    /// Each request at its instant, never before; the k-th asks for `/k`. Times count from `begun`.
-    pub fn fire(self, begun: Instant) -> Vec<Shot> {
-        let mut under_way: Vec<(u64, u64, Answer)> = Vec::new();
-        let (writers, readers): (Vec<_>, Vec<_>) = self.connections.into_iter().unzip();
-        let mut answers: Vec<Answer> = readers.into_iter().map(read).collect();
-        for (number, (due_us, mut writer)) in self.schedule.offsets_us().iter().zip(writers).enumerate() {
-            let due = begun + Duration::from_micros(*due_us);
+    /// Each request at its instant, never before; the k-th asks for `/k`. Times count from `begun`. `process` is the one that
+    /// accepts; a request counts as sent when it may go on.
+    pub fn fire(self, begun: Instant, process: Pid) -> Vec<Shot> {
+        let (mut writers, readers): (Vec<_>, Vec<_>) = self.connections.into_iter().unzip();
+        let answers: Vec<Answer> = readers.into_iter().map(read).collect();
+        let mut sent = Vec::new();
+        for group in self.schedule.offsets_us().chunk_by(|one, next| one == next) {
+            let due = begun + Duration::from_micros(group[0]);
             thread::sleep(due.saturating_duration_since(Instant::now()));
+            let stopped = Stopped::new(process);
+            for due_us in group {
+                let request = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", sent.len());
+                writers[sent.len()].write_all(request.as_bytes()).expect("an open connection");
+                sent.push((*due_us, 0));
+            }
             let sent_us = micros(begun.elapsed());
-            writer.write_all(format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).expect("an open connection");
-            under_way.push((*due_us, sent_us, answers.remove(0)));
+            drop(stopped);
+            sent.iter_mut().rev().take(group.len()).for_each(|(_, sent)| *sent = sent_us);
         }
-        let shot = |(due_us, sent_us, answer): (u64, u64, Answer)| {
+        let shot = |((due_us, sent_us), answer): ((u64, u64), Answer)| {
             let (status, at) = answer.join().expect("no panic");
             Shot { client: 0, due_us, sent_us, end_us: micros(at - begun), end: End::Answer(status) }
         };
-        under_way.into_iter().map(shot).collect()
+        sent.into_iter().zip(answers).map(shot).collect()
     }
 }
 
