@@ -1,0 +1,126 @@
+//! The real `weir` in a process of its own, gone with its test. It says on which port it listens; nothing is guessed.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::Instant,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::http::PATIENCE;
+
+pub struct Weir {
+    pub address: SocketAddr,
+    pub stdout: Option<ChildStdout>,
+    child: Child,
+    diagnostics: Receiver<String>,
+    _folder: TempDir,
+}
+
+/// The command, with nothing on its streams.
+pub fn weir(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("NO_COLOR");
+    command
+}
+
+/// Runs a command that ends by itself.
+pub fn output(args: &[&str]) -> Output {
+    weir(args).stdout(Stdio::piped()).output().expect("a process")
+}
+
+/// Writes a configuration into a folder and returns its path.
+pub fn written(folder: &TempDir, config: &str) -> String {
+    let path = folder.path().join("weir.yaml");
+    fs::write(&path, config).expect("a file");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+impl Weir {
+    /// `weir run` with this configuration; where it does not say where to listen, it is a free port.
+    pub fn run(config: &str) -> Self {
+        Self::run_with(config, Stdio::null())
+    }
+
+    pub fn run_with(config: &str, stdout: Stdio) -> Self {
+        let listeners = if config.contains("listeners:") { "" } else { "listeners: [ \"127.0.0.1:0\" ]\n" };
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = written(&folder, &format!("{listeners}{config}"));
+        Self::start(weir(&["run", "-c", &path]).stdout(stdout), folder)
+    }
+
+    pub fn start(command: &mut Command, folder: TempDir) -> Self {
+        let mut child = command.spawn().expect("a process");
+        let (sender, diagnostics) = channel();
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        // Ends with the process; a test that is over reads no more.
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let stdout = child.stdout.take();
+        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, diagnostics, _folder: folder };
+        weir.address = weir.listening();
+        weir
+    }
+
+    fn listening(&self) -> SocketAddr {
+        let line = self.says("\"listening\"");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON, as always when not on a terminal");
+        let addresses = line["fields"]["addresses"].as_str().expect("addresses");
+        let first = addresses.trim_matches(['[', ']']).split(", ").next().expect("one address");
+        first.parse().expect("an address")
+    }
+
+    /// Waits for a diagnostic that contains `text`.
+    pub fn says(&self, text: &str) -> String {
+        let (deadline, mut heard) = (Instant::now() + PATIENCE, Vec::new());
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.diagnostics.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => heard.push(line),
+                Err(_) => panic!("weir never said `{text}`: {heard:#?}"),
+            }
+        }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a process that runs");
+    }
+
+    /// Waits until it ends, which closes its standard error.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.diagnostics.recv_timeout(left) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().expect("a child"),
+                Err(RecvTimeoutError::Timeout) => panic!("weir did not end in {PATIENCE:?}"),
+            }
+        }
+    }
+
+    /// A line of `/proc/PID/status`, in bytes.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process that runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+        let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number");
+        kib * 1024
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

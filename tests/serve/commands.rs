@@ -1,0 +1,84 @@
+//! Commands that print and end.
+
+use std::{
+    io::Read,
+    process::{Output, Stdio},
+};
+
+use crate::{
+    http::get,
+    upstream::noting,
+    weir::{Weir, output, weir, written},
+};
+
+const CONFIG: &str = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
+
+fn printing(folder: &tempfile::TempDir) -> Vec<(Vec<String>, &'static str)> {
+    let config = written(folder, CONFIG);
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    vec![
+        (words("completions bash"), "_weir()"),
+        (words("completions zsh"), "#compdef weir"),
+        (words("completions fish"), "complete -c weir"),
+        (words("man"), ".TH weir"),
+        (words("version"), concat!("weir ", env!("CARGO_PKG_VERSION"), "\n")),
+        (words("--version"), concat!("weir ", env!("CARGO_PKG_VERSION"), "\n")),
+        (words("config schema"), "\"$schema\""),
+        (vec!["config".into(), "show".into(), "-c".into(), config.clone()], "127.0.0.1:0"),
+        (vec!["check".into(), "-c".into(), config], "is fine\n"),
+    ]
+}
+
+#[test]
+fn what_they_print_goes_to_standard_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (args, expected) in printing(&folder) {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let Output { status, stdout, stderr } = output(&args);
+        let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        assert!(status.success() && stdout.contains(expected), "{args:?}: {status}\n{stdout}\n{stderr}");
+        assert_eq!(stderr, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (args, _) in printing(&folder) {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut child = weir(&args).stdout(Stdio::from(writer)).spawn().expect("a process");
+        let mut stderr = String::new();
+        child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+        let status = child.wait().expect("a child");
+        assert!(status.success() && stderr.is_empty(), "{args:?}: {status}: {stderr}");
+    }
+}
+
+#[test]
+fn a_proxy_needs_no_file() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = format!("http://{upstream}");
+    let args = ["proxy", "--from", "127.0.0.1:0", "--to", &to, "--rate", "1r/d", "--burst", "1", "--nodelay"];
+    let weir = Weir::start(&mut weir(&args), folder);
+    assert_eq!([(); 3].map(|()| get(weir.address, "/").status), [200, 200, 503]);
+}
+
+#[test]
+fn a_healthcheck_tells_a_proxy_that_serves_from_one_that_does_not() {
+    let (upstream, log) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let weir = Weir::run(&routes);
+    let address = weir.address;
+    let config = written(&folder, &format!("listeners: [ \"{address}\" ]\n{routes}"));
+    assert_eq!(output(&["healthcheck", "-c", &config]).status.code(), Some(0));
+    assert!(log.lock().expect("no panic").is_empty());
+    drop(weir);
+    let Output { status, stderr, .. } = output(&["healthcheck", "-c", &config]);
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("`{address}` does not serve")), "{stderr}");
+}

@@ -1,0 +1,19 @@
+//! The real binary over real sockets: what it lets through, what it holds, how it starts and how it stops.
+
+#[path = "../dsl/http.rs"]
+mod http;
+#[allow(dead_code, reason = "each binary uses its part of the peers")]
+#[path = "../peers/upstream.rs"]
+mod upstream;
+#[allow(dead_code, reason = "each binary uses its part of the peers")]
+#[path = "../dsl/weir.rs"]
+mod weir;
+
+mod commands;
+mod faults;
+mod keepalive;
+mod load;
+mod log;
+mod start;
+mod stop;
+mod streams;

@@ -1,0 +1,174 @@
+//! Signals: what is under way is finished, nothing new begins, and a second one means now.
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    http::{Answer, Client, Head, PATIENCE},
+    upstream::upstream,
+    weir::Weir,
+};
+
+/// An upstream that tells of each request and answers when it is allowed to.
+struct Slow {
+    address: SocketAddr,
+    asked: Receiver<String>,
+    allow: Sender<()>,
+}
+
+fn slow() -> Slow {
+    let (tell, asked) = channel();
+    let (allow, allowed) = channel();
+    let allowed = Mutex::new(allowed);
+    let address = upstream(move |mut wire| {
+        while let Some(head) = Head::read(&mut wire)? {
+            tell.send(head.second().to_owned()).map_err(io::Error::other)?;
+            allowed.lock().expect("no panic").recv().map_err(io::Error::other)?;
+            wire.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    });
+    Slow { address, asked, allow }
+}
+
+impl Slow {
+    fn is_asked(&self) -> String {
+        self.asked.recv_timeout(PATIENCE).expect("a request")
+    }
+}
+
+fn ask(weir: &Weir, path: &str) -> Client {
+    let mut client = Client::connect(weir.address);
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: weir.test\r\n\r\n").as_bytes()).expect("an open connection");
+    client
+}
+
+fn answer(client: &mut Client) -> Answer {
+    client.answer("GET").expect("an answer")
+}
+
+/// Whoever still gets in between is let go without an answer.
+fn refuses_soon(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpStream::connect(address) {
+            Err(error) => return assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+            Ok(stream) => assert!(Client::over(stream).head("GET").is_err()),
+        }
+        assert!(Instant::now() < deadline, "{address} still listens");
+    }
+}
+
+fn drains_on(signal: Signal) {
+    let upstream = slow();
+    let mut weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{}\" }} ]", upstream.address));
+    let mut idle = Client::connect(weir.address);
+    let mut under_way = ask(&weir, "/slow");
+    upstream.is_asked();
+    weir.signal(signal);
+    weir.says("told to stop");
+    assert!(idle.is_closed(), "a connection without a request ends");
+    drop(idle);
+    refuses_soon(weir.address);
+    upstream.allow.send(()).expect("an upstream");
+    let last = answer(&mut under_way);
+    let answered = Instant::now();
+    assert_eq!((last.status, last.head.field("connection"), &*last.body), (200, Some("close"), &b"ok"[..]));
+    drop(under_way);
+    assert_eq!(weir.ended().code(), Some(0));
+    assert!(answered.elapsed() < Duration::from_secs(1), "{:?}", answered.elapsed());
+}
+
+#[test]
+fn term_drains() {
+    drains_on(Signal::TERM);
+}
+
+#[test]
+fn int_drains() {
+    drains_on(Signal::INT);
+}
+
+#[test]
+fn quit_drains() {
+    drains_on(Signal::QUIT);
+}
+
+#[test]
+fn a_second_signal_stops_now() {
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::QUIT)] {
+        let upstream = slow();
+        let mut weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{}\" }} ]", upstream.address));
+        let mut under_way = ask(&weir, "/slow");
+        upstream.is_asked();
+        weir.signal(first);
+        weir.says("told to stop");
+        let told = Instant::now();
+        weir.signal(second);
+        assert_eq!(weir.ended().code(), Some(130));
+        assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+        assert!(under_way.answer("GET").is_err());
+    }
+}
+
+/// A client that was told `connection: close` and stays is waited for, but only for a second.
+#[test]
+fn a_client_that_does_not_close_its_side_does_not_hold_the_process() {
+    let (upstream, _) = crate::upstream::noting();
+    let mut weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]"));
+    let mut stays = ask(&weir, "/");
+    assert_eq!(answer(&mut stays).status, 200);
+    let told = Instant::now();
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.ended().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+}
+
+#[test]
+fn a_stop_without_anything_under_way_is_immediate() {
+    let mut weir = Weir::run("routes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]");
+    let told = Instant::now();
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.ended().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+}
+
+#[test]
+fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_at_once() {
+    let (upstream, _) = crate::upstream::noting();
+    let mut weir = Weir::run(&format!(
+        "zones: {{ all: {{ key: global, rate: 1r/s }} }}\n\
+         routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 9 }} ] }} ]\n\
+         drain: 2500ms\nworkers: 1\n"
+    ));
+    // The first one passes; its answer is proof that the others come later.
+    assert_eq!(answer(&mut ask(&weir, "/")).status, 200);
+    let mut parked: Vec<Client> = (0..6).map(|_| ask(&weir, "/")).collect();
+    // Rejected on arrival, behind them all: they are parked now.
+    let mut full: Vec<Client> = (0..4).map(|_| ask(&weir, "/")).collect();
+    assert_eq!(answer(&mut full[3]).status, 503);
+    let told = Instant::now();
+    weir.signal(Signal::TERM);
+    let waiting = parked.drain(..).chain(full.drain(..3));
+    let asking: Vec<_> = waiting.map(|mut client| thread::spawn(move || (answer(&mut client), Instant::now()))).collect();
+    let answers: Vec<(Answer, Instant)> = asking.into_iter().map(|one| one.join().expect("no panic")).collect();
+    let served: Vec<_> = answers.iter().filter(|(answer, _)| answer.status == 200).collect();
+    assert!((2..=3).contains(&served.len()), "{answers:?}");
+    assert!(served.iter().all(|(answer, _)| answer.head.field("connection") == Some("close")));
+    for (answer, at) in answers.iter().filter(|(answer, _)| answer.status != 200) {
+        assert_eq!((answer.status, answer.head.field("retry-after").is_some()), (503, true));
+        assert!(*at - told < Duration::from_secs(1), "{:?}", *at - told);
+    }
+    assert_eq!(weir.ended().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_millis(3500), "{:?}", told.elapsed());
+}

@@ -1,0 +1,172 @@
+//! Tables A to E on routes of one weir, all at once: by the client's clock and by the upstream's.
+
+use std::time::{Duration, Instant};
+
+use ::weir::burst::Shot;
+
+use crate::{
+    http::Client,
+    machine::Machine,
+    upstream::{Log, noting},
+    volley::{FREE, Stopped, Volley},
+    weir::Weir,
+};
+
+/// Fires at once what is described, and forgets what made the connections ready.
+fn burst(stage: &Stage, schedule: &str) -> (Instant, Vec<Shot>) {
+    let volley = Volley::prepare(stage.weir.address, schedule);
+    stage.log.lock().expect("no panic").clear();
+    let begun = Instant::now();
+    (begun, volley.fire(begun, stage.weir.pid()))
+}
+
+pub struct Stage {
+    pub weir: Weir,
+    pub log: Log,
+}
+
+/// A weir with these zones (`name: key, rate`) and limits, and an upstream that notes what comes. It has one worker, so that
+/// the order of arrival is the order of sending.
+pub fn stage(zones: &[(&str, &str, &str)], limits: &str) -> Stage {
+    stage_with("1", zones, limits)
+}
+
+fn stage_with(workers: &str, zones: &[(&str, &str, &str)], limits: &str) -> Stage {
+    let (upstream, log) = noting();
+    let zone = |(name, key, rate): &(&str, &str, &str)| format!("  {name}: {{ key: {key}, rate: {rate} }}\n");
+    let weir = Weir::run(&format!(
+        "zones:\n{}routes:\n- {{ path_exact: {FREE}, upstream: \"http://{upstream}\" }}\n\
+         - {{ path: /, upstream: \"http://{upstream}\", limits: [ {limits} ] }}\n\
+         workers: {workers}\naccess_log: {{ to: none }}\n",
+        zones.iter().map(zone).collect::<String>()
+    ));
+    Stage { weir, log }
+}
+
+/// One limit on the client's address, like `burst: 20`.
+pub fn limited(rate: &str, rule: &str) -> Stage {
+    stage(&[("ip", "client_ip", rate)], &format!("{{ zone: ip, {rule} }}"))
+}
+
+/// What is expected of one request: a slot in milliseconds after the first was sent, or a reject.
+type Expected = Option<u64>;
+
+fn passes(count: usize) -> Vec<Expected> {
+    vec![Some(0); count]
+}
+
+fn slots(times: impl IntoIterator<Item = u64>) -> Vec<Expected> {
+    times.into_iter().map(Some).collect()
+}
+
+fn rejects(count: usize) -> Vec<Expected> {
+    vec![None; count]
+}
+
+/// Verdict and order exactly; never early by more than the millisecond the limiter counts in; late within reason.
+fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
+    assert_eq!(shots.len(), expected.len());
+    let patience = u64::try_from(machine.patience().as_micros()).expect("a short time");
+    for (number, (shot, expected)) in shots.iter().zip(expected).enumerate() {
+        let status = if expected.is_some() { 200 } else { 503 };
+        assert_eq!(shot.status(), Some(status), "request {number}: {shots:?}");
+        let took = shot.took_us();
+        let slot = expected.unwrap_or(0) * 1000;
+        let (earliest, latest) = (slot.saturating_sub(1000), slot + patience);
+        assert!((earliest..=latest).contains(&took), "request {number} took {took} us, its slot is {slot}: {shots:?}");
+    }
+}
+
+/// A burst at once, against its table.
+fn holds_at_once(stage: &Stage, expected: &[Expected]) {
+    let machine = Machine::watched();
+    let (_, shots) = burst(stage, &format!("{} at once", expected.len()));
+    holds(&shots, expected, &machine);
+    let served = expected.iter().filter(|slot| slot.is_some()).count();
+    assert_eq!(stage.log.lock().expect("no panic").len(), served, "a reject never reaches the upstream");
+}
+
+#[test]
+fn a_one_a_second_without_burst() {
+    let (stage, machine) = (limited("1r/s", "burst: 0"), Machine::watched());
+    // The pauses leave room for a late machine on either side of the second.
+    let (_, shots) = burst(&stage, "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1");
+    holds(&shots, &[Some(0), None, None, Some(0), None], &machine);
+}
+
+#[test]
+fn b_thirty_at_once() {
+    let expected = [passes(1), slots((1..=20).map(|k| k * 100)), rejects(9)].concat();
+    holds_at_once(&limited("10r/s", "burst: 20"), &expected);
+}
+
+#[test]
+fn b_nodelay() {
+    holds_at_once(&limited("10r/s", "burst: 20, nodelay: true"), &[passes(21), rejects(9)].concat());
+}
+
+#[test]
+fn b_delay_8() {
+    let expected = [passes(9), slots((1..=12).map(|k| k * 100)), rejects(9)].concat();
+    holds_at_once(&limited("10r/s", "burst: 20, delay: 8"), &expected);
+}
+
+#[test]
+fn c_fifteen_at_five_a_second() {
+    let expected = [passes(9), slots([200, 400, 600, 800]), rejects(2)].concat();
+    holds_at_once(&limited("5r/s", "burst: 12, delay: 8"), &expected);
+}
+
+#[test]
+fn d_thirty_a_minute() {
+    holds_at_once(&limited("30r/m", "burst: 2, delay: 1"), &[passes(2), slots([2000]), rejects(1)].concat());
+}
+
+#[test]
+fn e_two_limits_on_one_route() {
+    let zones = [("ip", "client_ip", "1r/s"), ("site", "global", "10r/s")];
+    let stage = stage(&zones, "{ zone: ip, burst: 5, nodelay: true }, { zone: site, burst: 10 }");
+    holds_at_once(&stage, &[passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat());
+}
+
+/// By the upstream's own clock, in the order they were sent.
+#[test]
+fn b_reaches_the_upstream_as_one_and_twenty_spaced_by_a_tenth_of_a_second() {
+    let (stage, machine) = (limited("10r/s", "burst: 20"), Machine::watched());
+    let (begun, shots) = burst(&stage, "30 at once");
+    let statuses: Vec<_> = shots.iter().filter_map(Shot::status).collect();
+    assert_eq!(statuses, [vec![200; 21], vec![503; 9]].concat());
+    let sent = begun + Duration::from_micros(shots[0].sent_us);
+    let seen = stage.log.lock().expect("no panic");
+    assert_eq!(seen.len(), 21);
+    for (number, seen) in (0..).zip(seen.iter()) {
+        assert_eq!(seen.head.second(), format!("/{number}"));
+        let (came, slot) = (seen.at - sent, Duration::from_millis(100) * number);
+        // The limiter counts whole milliseconds.
+        assert!(came + Duration::from_millis(1) >= slot, "request {number} came {came:?} after the first was sent");
+        assert!(came <= slot + machine.patience(), "request {number} came {came:?} after the first was sent");
+    }
+}
+
+/// New connections on all workers: who is first among them is the kernel's to say, how many and when is not.
+#[test]
+fn b_over_new_connections_and_several_workers() {
+    let machine = Machine::watched();
+    let stage = stage_with("2", &[("ip", "client_ip", "10r/s")], "{ zone: ip, burst: 20 }");
+    let stopped = Stopped::new(stage.weir.pid());
+    let mut clients: Vec<Client> = (0..30).map(|_| Client::connect(stage.weir.address)).collect();
+    for client in &mut clients {
+        client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("an open connection");
+    }
+    let begun = Instant::now();
+    drop(stopped);
+    let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.answer("GET").expect("an answer").status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![200; 21], vec![503; 9]].concat());
+    let seen = stage.log.lock().expect("no panic");
+    for (slot, seen) in (0..).map(|number| Duration::from_millis(100) * number).zip(seen.iter()) {
+        assert!(seen.at - begun + Duration::from_millis(1) >= slot, "{:?} for {slot:?}", seen.at - begun);
+    }
+    let last = seen[20].at - seen[0].at;
+    assert!(last <= Duration::from_secs(2) + machine.patience(), "{last:?}");
+}
