@@ -136,9 +136,26 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+    let trailer = headers.get(header::TRAILER).and_then(trailer_that_may_cross);
     for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, present)| *present) {
         headers.remove(name);
     }
+    if let Some(trailer) = trailer {
+        headers.insert(header::TRAILER, trailer);
+    }
+}
+
+/// The trailer fields that are announced and may cross: the writer sends no others. Framing, forwarding and identity fields
+/// have no place behind a body (RFC 9110, section 6.5.1).
+fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
+    let names = announced.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
+    let crossing = |name: &String| {
+        let hop = HOP_BY_HOP.iter().any(|hop| hop == name.as_str());
+        let credential = ["authorization", "cookie", "set-cookie"].contains(&name.as_str());
+        !name.is_empty() && !hop && !credential && !is_sensitive(&name.replace('_', "-"))
+    };
+    let names: Vec<String> = names.filter(crossing).collect();
+    HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -314,6 +331,13 @@ mod tests {
         assert!(!last_hop(&mut fields));
         assert_eq!(fields["max-forwards"], "0");
         assert!(last_hop(&mut fields));
+    }
+
+    #[test]
+    fn trailers_are_announced_but_for_those_that_have_no_place_there() {
+        let crossed = forwarded(&[("trailer", "X-Sum, Content-Length, x-forwarded-for, Remote_User, cookie")], false);
+        assert_eq!(crossed["trailer"], "x-sum");
+        assert!(!forwarded(&[("trailer", "transfer-encoding")], false).contains_key("trailer"));
     }
 
     #[test]

@@ -314,3 +314,27 @@ async fn options_asterisk_and_the_last_hop_are_answered_here() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn trailers_cross_in_both_directions_and_are_never_fields() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let play = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"0\r\nx-sum: 1\r\n\r\n") {
+                assert!(upstream.read_buf(&mut request).await.expect("more of the request") > 0);
+            }
+            let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum, host\r\n\r\n\
+                          2\r\nok\r\n0\r\nx-sum: 2\r\nhost: evil\r\n\r\n";
+            upstream.write_all(answer.as_bytes()).await.expect("an open pipe");
+            String::from_utf8(request).expect("text")
+        };
+        let request = "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te, close\r\ntransfer-encoding: chunked\r\n\
+                       trailer: x-sum, x-real-ip\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\nx-real-ip: 6.6.6.6\r\n\r\n";
+        let (got, forwarded) = tokio::join!(edge.exchange(request), play);
+        assert!(got.ends_with("0\r\nx-sum: 2\r\n\r\n"), "{got}");
+        assert!(!forwarded.contains("6.6.6.6") && !got.contains("evil"), "{forwarded}{got}");
+        assert!(forwarded.contains("trailer: x-sum\r\n") && got.contains("trailer: x-sum\r\n"), "{forwarded}{got}");
+    })
+    .await;
+}
