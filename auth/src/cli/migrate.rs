@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_step_down_is_no_option() {
-        assert!(Migrate::try_parse_from(["migrate", "downgrade", "-1"]).is_ok());
+        assert!(Migrate::try_parse_from(["migrate", "downgrade", "-1", "--sql"]).is_ok());
+        assert!(Migrate::try_parse_from(["migrate", "-d", "x", "downgrade", "--json", "--dry-run", "-12"]).is_ok());
         assert!(Migrate::try_parse_from(["migrate", "upgrade", "+1", "--wait", "1s"]).is_ok());
     }
 }

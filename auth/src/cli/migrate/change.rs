@@ -32,7 +32,7 @@ struct Preview {
 #[derive(Debug, Args)]
 pub(super) struct Upgrade {
     /// How far: `head`, `+N` or REV
-    #[arg(value_name = "head|+N|REV")]
+    #[arg(value_name = "head|+N|REV", allow_negative_numbers = true)]
     target: String,
     #[command(flatten)]
     preview: Preview,
@@ -50,7 +50,7 @@ impl Upgrade {
 #[derive(Debug, Args)]
 pub(super) struct Downgrade {
     /// How far: `-N`, `base` or REV, which stays
-    #[arg(value_name = "-N|base|REV", allow_hyphen_values = true)]
+    #[arg(value_name = "-N|base|REV", allow_negative_numbers = true)]
     target: String,
     #[command(flatten)]
     preview: Preview,
