@@ -56,6 +56,15 @@ impl Database {
         Self::from_settings(&|name| std::env::var(name).ok())
     }
 
+    /// From the process's environment, for the role that changes tables: each of its settings may be given as
+    /// `MIGRATIONS_` and the name, so that a service and its migrations can stand in one environment with two roles.
+    ///
+    /// # Errors
+    /// See [`Wrong`].
+    pub fn for_migrations() -> Result<Self, Wrong> {
+        Self::from_settings(&|name| own_setting(name, &|name| std::env::var(name).ok()))
+    }
+
     /// From settings found by name; an empty one counts as not set.
     ///
     /// # Errors
@@ -152,6 +161,13 @@ fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Result<
     }
 }
 
+/// The value under `MIGRATIONS_`, or the plain one if neither the setting nor its file is given there.
+fn own_setting(name: &str, find: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let base = name.strip_suffix("_FILE").unwrap_or(name);
+    let own = |name: &str| find(&format!("MIGRATIONS_{name}")).filter(|value| !value.is_empty());
+    if own(base).is_some() || own(&format!("{base}_FILE")).is_some() { own(name) } else { find(name) }
+}
+
 fn without_newline(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
@@ -188,6 +204,22 @@ mod tests {
         assert_eq!(password(&database).as_deref(), Some("top%20secret"));
         assert_eq!(format!("{database:?}"), "Database(`auth` at `db:5432` as `u`)");
         assert_eq!((without_newline("a\n\n"), without_newline("a\r\n"), without_newline(" a ")), ("a\n", "a", " a "));
+    }
+
+    #[test]
+    fn migrations_may_have_settings_of_their_own() {
+        let find = |name: &str| match name {
+            "PGUSER" => Some("auth_app".to_owned()),
+            "PGPASSWORD" => Some("for the app".to_owned()),
+            "PGHOST" => Some("db".to_owned()),
+            "MIGRATIONS_PGUSER" => Some("auth_migrator".to_owned()),
+            "MIGRATIONS_PGPASSWORD_FILE" => Some("/a/file".to_owned()),
+            "MIGRATIONS_PGHOST" => Some(String::new()),
+            _ => None,
+        };
+        let own = |name| own_setting(name, &find);
+        assert_eq!((own("PGUSER").as_deref(), own("PGHOST").as_deref()), (Some("auth_migrator"), Some("db")));
+        assert_eq!((own("PGPASSWORD"), own("PGPASSWORD_FILE").as_deref()), (None, Some("/a/file")));
     }
 
     #[test]
