@@ -97,6 +97,9 @@ impl Database {
     /// # Errors
     /// It is no address.
     pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, Wrong> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(Wrong::Address("it does not begin with `postgres://` or `postgresql://`".into()));
+        }
         let mut options: PgConnectOptions = url.parse().map_err(|error| Wrong::Address(cause_of(&error)))?;
         if let (Some(password), None) = (password, options.to_url_lossy().password()) {
             options = options.password(password);
@@ -238,6 +241,10 @@ mod tests {
         assert_eq!(wrong(&[("PGHOST", "db"), ("PGPORT", "x")]), "`PGPORT` is `x`, which is no port");
         let url = wrong(&[("DATABASE_URL", "postgres://u:hunter2@db:port/auth")]);
         assert!(url.contains("invalid port number") && !url.contains("hunter2"), "{url}");
+        for other in ["mysql://u:hunter2@db/auth", "postgresql+psycopg2://u:hunter2@db/auth", "hunter2"] {
+            let url = wrong(&[("DATABASE_URL", other)]);
+            assert!(url.contains("it does not begin with `postgres://`") && !url.contains("hunter2"), "{url}");
+        }
         assert!(wrong(&[("PGPASSWORD_FILE", "/nowhere")]).starts_with("`PGPASSWORD_FILE` names `/nowhere`"));
     }
 }

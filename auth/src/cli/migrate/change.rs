@@ -3,7 +3,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Patient, answer::Answer, connect::in_session, files::Place};
+use super::{
+    Patient,
+    answer::Answer,
+    connect::in_session,
+    files::{Place, counted},
+};
 use crate::migrate::{
     self, Error, Revisions,
     event::Way,
@@ -101,10 +106,6 @@ fn script_of(asked: &Move<'_>, revisions: &Revisions, rows: &[migrate::Applied])
         Way::Up => script::upgrade(revisions, rows, asked.target, lock_timeout_ms),
         Way::Down => script::downgrade(revisions, rows, asked.target, lock_timeout_ms),
     }
-}
-
-fn counted(number: usize) -> String {
-    if number == 1 { "1 revision".into() } else { format!("{number} revisions") }
 }
 
 #[derive(Debug, Args)]
