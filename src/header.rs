@@ -252,7 +252,7 @@ mod tests {
                 ("x-secret", "1"),
                 ("keep-alive", "1"),
                 ("te", "trailers"),
-                ("trailer", "x"),
+                ("trailer", "host"),
                 ("upgrade", "h2c"),
                 ("transfer-encoding", "chunked"),
                 ("proxy-connection", "x"),
