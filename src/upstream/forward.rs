@@ -69,9 +69,12 @@ where
         story: &mut UpstreamStory,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         let mut request = Some(request);
+        let mut hold = Hold::new(self.settings.hold);
+        let mut tries = 0;
         loop {
             story.tries += 1;
-            let last = story.tries >= self.settings.attempts;
+            tries += 1;
+            let last = tries >= self.settings.attempts;
             let pool = self.next_pool();
             story.endpoint = Some(Arc::clone(pool.label()));
             let now = Instant::now();
@@ -81,7 +84,11 @@ where
                 None => match open(&pool, story).await {
                     Ok(lease) => lease,
                     Err(_) if !last && self.pools.len() > 1 => continue,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        hold.or_give_up(error).await?;
+                        tries = 0;
+                        continue;
+                    }
                 },
             };
             match self.send(lease, &mut request, progress, story).await {
@@ -133,6 +140,34 @@ where
             return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));
         }
         Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, self.alarm.deadline(self.settings.idle_timeout))))
+    }
+}
+
+/// A request that found nobody to take it, and waits for somebody to come back: nothing of it was sent.
+struct Hold {
+    until: Option<Instant>,
+    time: Duration,
+    pause: Duration,
+}
+
+impl Hold {
+    /// The first and the longest pause between two looks.
+    const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+    fn new(time: Duration) -> Self {
+        Self { until: None, time, pause: Self::PAUSES.0 }
+    }
+
+    /// Pauses before the next look, or gives up with what the last one met.
+    async fn or_give_up(&mut self, error: Error) -> Result<(), Error> {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.time);
+        if now + self.pause > until {
+            return Err(error);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Self::PAUSES.1);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What crosses the proxy, and what never does.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -298,6 +298,47 @@ async fn a_stale_connection_costs_a_safe_request_nothing_and_a_post_its_try() {
         };
         let (statuses, ()) = tokio::join!(ask, play);
         assert_eq!(statuses, [200, 200, 502]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_held_until_somebody_takes_it_and_no_longer_than_hold() {
+    let mut held = config(&[]);
+    held.upstreams[0].hold = Duration::from_secs(15);
+    held.upstreams[0].connect_timeout = Duration::from_secs(60);
+    on_raw_edge(held, |edge, pipes| async move {
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        drop(pipes);
+        let got = edge.exchange(request).await;
+        assert_eq!(status(&got), 502);
+        assert!(got.contains("error=connection_refused"), "{got}");
+        assert!((14_500..=15_000).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_request_is_forwarded_when_its_endpoint_comes_back_and_a_post_is_sent_once() {
+    let mut held = config(&[]);
+    held.upstreams[0].hold = Duration::from_secs(15);
+    on_raw_edge(held, |edge, mut pipes| async move {
+        edge.refusing.store(true, Ordering::Relaxed);
+        let come_back = async {
+            sleep(Duration::from_secs(3)).await;
+            edge.refusing.store(false, Ordering::Relaxed);
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"ok") {
+                assert!(upstream.read_buf(&mut request).await.expect("more of the request") > 0);
+            }
+            upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("an open pipe");
+        };
+        let post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+        let (got, ()) = tokio::join!(edge.exchange(post), come_back);
+        assert_eq!(status(&got), 204);
+        assert!((3_000..=3_600).contains(&edge.now()), "{}", edge.now());
+        assert!(edge.line().await["upstream"]["tries"].as_u64().expect("a count") > 5);
     })
     .await;
 }
