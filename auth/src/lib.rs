@@ -1,6 +1,8 @@
 //! Sign-up, login and tokens on Postgres and Redis, and the migrations of its database.
 
+pub mod app;
 pub mod cache;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod cursor;
@@ -9,6 +11,7 @@ pub mod field;
 pub mod gcra;
 pub mod http;
 pub mod metrics;
+pub mod migrate;
 pub mod password;
 pub mod person;
 pub mod problem;

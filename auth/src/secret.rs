@@ -19,7 +19,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub fn secret(name: &str, environment: Environment<'_>) -> Result<Option<SecretString>, SettingError> {
     let file = format!("{name}_FILE");
     match (environment(name), environment(&file)) {
-        (Some(_), Some(_)) => Err(SettingError(format!("`{name}` and `{file}` are both set\n  hint: keep one of them"))),
+        (Some(_), Some(_)) => Err(SettingError(format!("`{name}` and `{file}` are both set\nhint: keep one of them"))),
         (Some(value), None) => Ok(Some(value.into())),
         (None, Some(path)) => read(&file, &path).map(Some),
         (None, None) => Ok(None),
@@ -28,7 +28,7 @@ pub fn secret(name: &str, environment: Environment<'_>) -> Result<Option<SecretS
 
 fn read(variable: &str, path: &str) -> Result<SecretString, SettingError> {
     let text = fs::read_to_string(path)
-        .map_err(|error| SettingError(format!("cannot read `{path}` ({error})\n  hint: `{variable}` names it")))?;
+        .map_err(|error| SettingError(format!("cannot read `{path}` ({error})\nhint: `{variable}` names it")))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).into())
 }

@@ -15,10 +15,10 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not PEM, or not a private key.
-    #[error("the key is not a PEM `PRIVATE KEY`\n  hint: make one with `auth keys generate`")]
+    #[error("the key is not a PEM `PRIVATE KEY`\nhint: make one with `auth keys generate`")]
     Pem,
     /// PEM, but another kind of key.
-    #[error("the key is not an Ed25519 private key\n  hint: make one with `auth keys generate`")]
+    #[error("the key is not an Ed25519 private key\nhint: make one with `auth keys generate`")]
     Kind,
 }
 
