@@ -19,7 +19,10 @@ const OPERATION: Duration = Duration::from_millis(75);
 const CONNECT: Duration = Duration::from_millis(500);
 
 /// Between attempts, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// After an outage nothing is read from Redis for so long: the other replicas find it again meanwhile and pay what they owe.
+const SETTLE: Duration = Duration::from_millis(1500);
 
 /// So many tombstones may be owed by name; beyond it Redis is left alone until it has forgotten everything.
 const OWED_MAX: usize = 10_000;
@@ -28,6 +31,7 @@ const OWED_MAX: usize = 10_000;
 struct State {
     connection: Option<MultiplexedConnection>,
     owed: HashSet<String>,
+    broke: bool,
     quiet_until: Option<Instant>,
 }
 
@@ -119,6 +123,7 @@ impl Inner {
         let was_up = {
             let mut state = self.state();
             state.owe(owed);
+            state.broke = true;
             state.connection.take().is_some()
         };
         if was_up {
@@ -128,26 +133,40 @@ impl Inner {
         self.broken.notify_one();
     }
 
-    /// Connects and pays what is owed; true when the link is up again.
+    /// Connects, pays what is owed, lets the others pay, and pays what came to be owed meanwhile; true when the link is up again.
     async fn try_mend(&self) -> RedisResult<bool> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         connection.req_packed_command(&redis::cmd("PING")).await?;
+        self.pay(&mut connection).await?;
+        if self.state().broke {
+            tokio::time::sleep(SETTLE).await;
+        }
         loop {
-            let owed: Vec<String> = {
-                let mut state = self.state();
-                if state.quiet_until.is_some_and(|until| Instant::now() < until) {
-                    return Ok(false);
-                }
-                if state.owed.is_empty() {
-                    state.connection = Some(connection);
-                    return Ok(true);
-                }
-                state.owed.iter().take(500).cloned().collect()
-            };
-            tombstones(&owed).exec_async(&mut connection).await?;
+            self.pay(&mut connection).await?;
             let mut state = self.state();
-            state.owed.retain(|key| !owed.contains(key));
+            if state.quiet_until.is_some_and(|until| Instant::now() < until) {
+                return Ok(false);
+            }
+            // Nobody can owe anything between this look and the link being up: both are under the lock.
+            if state.owed.is_empty() {
+                state.connection = Some(connection);
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn pay(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        loop {
+            let owed: Vec<String> = self.state().owed.iter().take(500).cloned().collect();
+            if owed.is_empty() {
+                return Ok(());
+            }
+            tombstones(&owed).exec_async(connection).await?;
+            let mut state = self.state();
+            for key in &owed {
+                state.owed.remove(key);
+            }
         }
     }
 }
@@ -169,7 +188,7 @@ async fn mend(link: std::sync::Weak<Inner>) {
                 pause = RETRY.0;
                 continue;
             }
-            Ok(false) => pause = RETRY.1,
+            Ok(false) => {} // everything is being forgotten
             Err(error) => tracing::debug!(%error, "redis is still away"),
         }
         drop(inner);
