@@ -115,7 +115,10 @@ impl App {
         };
         let served = tokio::select! {
             served = server => served,
-            () = late => Ok(tracing::warn!("answers were still under way when time was up")),
+            () = late => {
+                tracing::warn!("answers were still under way when time was up");
+                Ok(())
+            }
         };
         sweeper.abort();
         metrics.abort();

@@ -40,7 +40,22 @@ pub struct Description(pub Arc<str>);
 
 /// Every path of the service, described where it is defined.
 pub fn router(auth: &Arc<Auth>) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+    let paths = OpenApiRouter::with_openapi(Document::openapi()).merge(people()).merge(programs());
+    let (router, document) = paths.split_for_parts();
+    let description = Description(document.to_json().unwrap_or_default().into());
+    let edge = Arc::new(Edge::new(Arc::clone(auth)));
+    router
+        .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(Extension(description))
+        .layer(DefaultBodyLimit::max(body::BODY_MAX))
+        .layer(middleware::from_fn_with_state(edge, edge::pass))
+        .with_state(Arc::clone(auth))
+}
+
+/// What people use.
+fn people() -> OpenApiRouter<Arc<Auth>> {
+    OpenApiRouter::new()
         .routes(routes!(pages::index))
         .routes(routes!(pages::login))
         .routes(routes!(signup::signup))
@@ -54,6 +69,11 @@ pub fn router(auth: &Arc<Auth>) -> Router {
         .routes(routes!(password::change))
         .routes(routes!(password::forgot))
         .routes(routes!(password::reset))
+}
+
+/// What programs and administrators use.
+fn programs() -> OpenApiRouter<Arc<Auth>> {
+    OpenApiRouter::new()
         .routes(routes!(users::read))
         .routes(routes!(admin::list))
         .routes(routes!(admin::change))
@@ -65,16 +85,6 @@ pub fn router(auth: &Arc<Auth>) -> Router {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::api))
-        .split_for_parts();
-    let description = Description(document.to_json().unwrap_or_default().into());
-    let edge = Arc::new(Edge::new(Arc::clone(auth)));
-    router
-        .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(Extension(description))
-        .layer(DefaultBodyLimit::max(body::BODY_MAX))
-        .layer(middleware::from_fn_with_state(edge, edge::pass))
-        .with_state(Arc::clone(auth))
 }
 
 /// What the inside reads.

@@ -1,6 +1,7 @@
 //! Sign-up, login and tokens on Postgres and Redis, and the migrations of its database.
 
 pub mod app;
+pub mod argon;
 pub mod cache;
 pub mod cli;
 pub mod client;

@@ -63,7 +63,9 @@ impl Auth {
         let metrics = Arc::new(Metrics::default());
         let open = |url: &str| Link::open(url, Arc::clone(&metrics));
         let link = settings.redis_url().map(open).transpose();
-        let link = link.map_err(|_| SettingError("the address of redis cannot be read\nhint: `REDIS_URL` is redis://HOST:6379".into()))?;
+        let link = link.map_err(|_| {
+            SettingError("the address of redis cannot be read\nhint: `REDIS_URL` is redis://HOST:6379".into())
+        })?;
         let hasher = Hasher::new(settings.hashing, Arc::clone(&metrics));
         let hasher = hasher.map_err(|_| SettingError("the parameters of password hashing cannot be used".into()))?;
         Ok(Self {

@@ -124,7 +124,9 @@ impl Settings {
 fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
     let shown = path.display();
     let pem = fs::read_to_string(path).map_err(|error| {
-        SettingError(format!("cannot read `{shown}` ({error})\nhint: `AUTH_KEYS_DIR` names its directory; `auth keys generate` makes it"))
+        SettingError(format!(
+            "cannot read `{shown}` ({error})\nhint: `AUTH_KEYS_DIR` names its directory; `auth keys generate` makes it"
+        ))
     })?;
     let pem = SecretString::from(pem);
     SigningKey::from_pem(pem.expose_secret()).map_err(|error| SettingError(format!("`{shown}`: {error}")))
@@ -140,7 +142,8 @@ fn listed<T: FromStr>(environment: Environment<'_>, name: &str) -> Result<Vec<T>
 }
 
 fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, SettingError> {
-    text.parse().map_err(|_| SettingError(format!("`{text}` cannot be used\nhint: `{name}` needs another value; see docs/auth.md")))
+    text.parse()
+        .map_err(|_| SettingError(format!("`{text}` cannot be used\nhint: `{name}` needs another value; see docs/auth.md")))
 }
 
 #[cfg(test)]

@@ -32,8 +32,12 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let Some(refusal) = error.as_database_error() else {
             return match error {
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
-                | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Unavailable(Arc::new(error)),
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_) => Self::Unavailable(Arc::new(error)),
                 other => Self::Broken(Arc::new(other)),
             };
         };

@@ -135,7 +135,8 @@ impl Inner {
 
     /// Connects, pays what is owed, lets the others pay, and pays what came to be owed meanwhile; true when the link is up again.
     async fn try_mend(&self) -> RedisResult<bool> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         connection.req_packed_command(&redis::cmd("PING")).await?;
         self.pay(&mut connection).await?;

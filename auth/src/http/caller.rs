@@ -69,7 +69,11 @@ pub fn from_own_page(headers: &HeaderMap, allowed: &[String]) -> Result<(), Prob
         }
         None => text(&HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
     };
-    if own { Ok(()) } else { Err(Problem::forbidden("cookies count only on pages of this site: `origin` names another one or none")) }
+    if own {
+        Ok(())
+    } else {
+        Err(Problem::forbidden("cookies count only on pages of this site: `origin` names another one or none"))
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +83,8 @@ mod tests {
     use super::from_own_page;
 
     fn own(pairs: &[(&'static str, &'static str)]) -> bool {
-        let pair = |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let pair =
+            |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
         let headers: HeaderMap = pairs.iter().map(pair).collect();
         from_own_page(&headers, &["https://app.example".to_owned()]).is_ok()
     }

@@ -84,7 +84,8 @@ pub async fn pass(
 /// The proxy's id if it sent a plain one, otherwise a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let plain = |id: &&str| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
     };
     let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(plain);
     sent.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)

@@ -59,7 +59,8 @@ pub struct Granted {
 /// Hands tokens out, in the body or as cookies.
 pub fn grant(auth: &Auth, tokens: Tokens, as_cookie: bool) -> Response {
     let mut headers = HeaderMap::new();
-    let body = |access_token, refresh_token| Granted { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_S };
+    let body =
+        |access_token, refresh_token| Granted { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_S };
     if !as_cookie {
         return axum::Json(body(Some(tokens.access), Some(tokens.refresh))).into_response();
     }
@@ -106,7 +107,11 @@ pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, Bearer(identi
 #[utoipa::path(post, path = "/api/v1/logout-all", responses(
     (status = 204, description = "logged out everywhere"),
     (status = 401, description = "not logged in")))]
-pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, Bearer(identity): Bearer) -> Result<Response, Problem> {
+pub async fn logout_all(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    Bearer(identity): Bearer,
+) -> Result<Response, Problem> {
     let service = Arc::clone(&auth);
     to_the_end(async move { service.logout_all(&identity, &caller.origin).await }).await?;
     Ok(goodbye(&auth))

@@ -42,14 +42,18 @@ impl Auth {
         match self.identify(token).await {
             Ok(identity) => {
                 let claims = identity.claims;
-                return Ok(json!({ "active": true, "token_type": "Bearer", "username": identity.user.username, "sub": claims.sub,
-                    "sid": claims.sid, "iss": claims.iss, "iat": claims.iat, "exp": claims.exp, "scope": claims.scope }));
+                return Ok(
+                    json!({ "active": true, "token_type": "Bearer", "username": identity.user.username, "sub": claims.sub,
+                    "sid": claims.sid, "iss": claims.iss, "iat": claims.iat, "exp": claims.exp, "scope": claims.scope }),
+                );
             }
             Err(problem) if problem.status != 401 => return Err(problem),
             Err(_) => {}
         }
         let Some(session) = self.session_of(token).await? else { return Ok(json!({ "active": false })) };
-        Ok(json!({ "active": true, "token_type": "refresh_token", "sub": session.user_id, "sid": session.id, "exp": session.expires_s }))
+        Ok(
+            json!({ "active": true, "token_type": "refresh_token", "sub": session.user_id, "sid": session.id, "exp": session.expires_s }),
+        )
     }
 
     /// Ends the session of a token. A token that is not good is no error: it is revoked already.

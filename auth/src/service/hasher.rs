@@ -1,13 +1,13 @@
-//! Password hashing that cannot exhaust the machine: so many at once, so many waiting, the rest are told to come back.
+//! Password hashing that cannot exhaust the machine: so many at once in memory set aside for them, so many waiting, the rest are
+//! told to come back. A permit is the memory of one hash.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::Block;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::argon::{Argon, Verdict};
 use crate::metrics::Metrics;
 use crate::password::Password;
 use crate::problem::Problem;
@@ -19,11 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// argon2id behind permits.
 #[derive(Debug)]
 pub struct Hasher {
-    argon: Argon2<'static>,
+    argon: Argon,
     /// The hash of no password: an unknown user costs as much as a known one.
     dummy: String,
     places: Arc<Semaphore>,
     permits: Arc<Semaphore>,
+    memories: Arc<Mutex<Vec<Vec<Block>>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -38,18 +39,14 @@ pub struct Place<'a> {
 #[must_use]
 pub struct Turn<'a> {
     hasher: &'a Hasher,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
 
-/// What came of comparing a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is the password.
-    Match,
-    /// It is, and its hash was made with other parameters than today's.
-    Outdated,
-    /// It is not, or there is no such user.
-    Wrong,
+/// The memory of one hash, given back when dropped.
+struct Permit {
+    memory: Vec<Block>,
+    memories: Arc<Mutex<Vec<Vec<Block>>>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Hasher {
@@ -58,13 +55,14 @@ impl Hasher {
     /// # Errors
     /// argon2 does not take the parameters.
     pub fn new(hashing: Hashing, metrics: Arc<Metrics>) -> Result<Self, argon2::password_hash::Error> {
-        let params = Params::new(hashing.memory_kib, hashing.passes, 1, None)?;
-        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon = Argon::new(hashing.memory_kib, hashing.passes)?;
+        let mut memory = argon.memory();
         Ok(Self {
-            dummy: argon.hash_password(b"")?.to_string(),
+            dummy: argon.hash(b"", &mut memory)?,
             argon,
             places: Arc::new(Semaphore::new(hashing.permits + hashing.waiting)),
             permits: Arc::new(Semaphore::new(hashing.permits)),
+            memories: Arc::new(Mutex::new(vec![memory])),
             metrics,
         })
     }
@@ -78,6 +76,13 @@ impl Hasher {
         self.metrics.hashing.inc();
         Ok(Place { hasher: self, _place: place })
     }
+
+    /// There are never more memories than permits: one is made only while its permit is held.
+    fn lend(&self, permit: OwnedSemaphorePermit) -> Permit {
+        let lent = self.memories.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let memory = lent.unwrap_or_else(|| self.argon.memory());
+        Permit { memory, memories: Arc::clone(&self.memories), _permit: permit }
+    }
 }
 
 impl Place<'_> {
@@ -88,7 +93,7 @@ impl Place<'_> {
     pub async fn turn(&self) -> Result<Turn<'_>, Problem> {
         let permit = Arc::clone(&self.hasher.permits).acquire_owned();
         match tokio::time::timeout(PATIENCE, permit).await {
-            Ok(Ok(permit)) => Ok(Turn { hasher: self.hasher, permit }),
+            Ok(Ok(permit)) => Ok(Turn { hasher: self.hasher, permit: self.hasher.lend(permit) }),
             Ok(Err(_)) | Err(_) => Err(Problem::busy(PATIENCE.as_secs())),
         }
     }
@@ -97,6 +102,13 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.hasher.metrics.hashing.dec();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 }
 
@@ -109,7 +121,8 @@ impl Turn<'_> {
         let known = hash.is_some();
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
         let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
-        let (verdict, turn) = self.blocking(move || compare(&argon, &password, &hash)).await?;
+        let compare = move |memory: &mut Vec<Block>| argon.compare(password.bytes(), &hash, memory);
+        let (verdict, turn) = self.blocking(compare).await?;
         Ok((if known { verdict } else { Verdict::Wrong }, turn))
     }
 
@@ -119,16 +132,19 @@ impl Turn<'_> {
     /// 500: the hashing broke.
     pub async fn hash(self, password: &Password) -> Result<String, Problem> {
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
-        let (hash, _turn) = self.blocking(move || argon.hash_password(password.bytes()).map(|hash| hash.to_string())).await?;
+        let (hash, _turn) = self.blocking(move |memory| argon.hash(password.bytes(), memory)).await?;
         hash.map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             Problem::internal()
         })
     }
 
-    async fn blocking<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<(T, Self), Problem> {
-        let Self { hasher, permit } = self;
-        let done = tokio::task::spawn_blocking(move || (work(), permit)).await;
+    async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+    ) -> Result<(T, Self), Problem> {
+        let Self { hasher, mut permit } = self;
+        let done = tokio::task::spawn_blocking(move || (work(&mut permit.memory), permit)).await;
         let (value, permit) = done.map_err(|error| {
             tracing::error!(%error, "the hashing broke");
             Problem::internal()
@@ -137,23 +153,12 @@ impl Turn<'_> {
     }
 }
 
-fn compare(argon: &Argon2<'_>, password: &Password, hash: &str) -> Verdict {
-    let Ok(parsed) = PasswordHash::new(hash) else { return Verdict::Wrong };
-    if argon.verify_password(password.bytes(), &parsed).is_err() {
-        return Verdict::Wrong;
-    }
-    let today = Params::try_from(&parsed).is_ok_and(|params| {
-        let now = argon.params();
-        (params.m_cost(), params.t_cost(), params.p_cost()) == (now.m_cost(), now.t_cost(), now.p_cost())
-    });
-    if today { Verdict::Match } else { Verdict::Outdated }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{Hasher, Verdict};
+    use super::Hasher;
+    use crate::argon::Verdict;
     use crate::metrics::Metrics;
     use crate::password::Password;
     use crate::settings::Hashing;

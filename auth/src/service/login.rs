@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use crate::argon::Verdict;
 use crate::cache::Key;
 use crate::clock::unix_s;
 use crate::password::Password;
 use crate::person::User;
 use crate::problem::Problem;
 use crate::service::Auth;
-use crate::service::hasher::Verdict;
 use crate::service::identity::Identity;
 use crate::store::audit::{Origin, record};
 use crate::store::sessions::{self, NewSession};

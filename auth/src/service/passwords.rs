@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::argon::Verdict;
 use crate::cache::Key;
 use crate::password::Password;
 use crate::problem::Problem;
 use crate::service::Auth;
-use crate::service::hasher::Verdict;
 use crate::service::identity::Identity;
 use crate::service::login::keys_of;
 use crate::store;

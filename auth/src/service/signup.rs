@@ -40,7 +40,13 @@ impl Auth {
         }
         let password_hash = place.turn().await?.hash(&signup.password).await?;
         let country = signup.country.as_ref();
-        let new = NewUser { id: Uuid::now_v7(), username: &signup.username, email: &signup.email, country, password_hash: &password_hash };
+        let new = NewUser {
+            id: Uuid::now_v7(),
+            username: &signup.username,
+            email: &signup.email,
+            country,
+            password_hash: &password_hash,
+        };
         self.insert(&new, roles, origin).await?;
         users::by_id(self.store.pool(), new.id).await?.ok_or_else(Problem::internal)
     }

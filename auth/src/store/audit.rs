@@ -35,7 +35,8 @@ pub async fn record(
     actor: Option<Uuid>,
     subject: Option<Uuid>,
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES ($1, $2, $3, $4::text::inet, $5)";
+    let sql =
+        "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES ($1, $2, $3, $4::text::inet, $5)";
     let query = sqlx::query(sql).bind(action).bind(actor).bind(subject);
     query.bind(origin.client.map(|ip| ip.to_string())).bind(&origin.request_id).execute(executor).await?;
     Ok(())

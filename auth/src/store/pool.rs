@@ -25,7 +25,8 @@ impl Store {
     #[must_use]
     pub fn lazy(database: &Database, connections: u32) -> Self {
         // A statement ends well before a tombstone of the cache does; the cache relies on it.
-        let limits = [("statement_timeout", "4000"), ("lock_timeout", "2000"), ("idle_in_transaction_session_timeout", "5000")];
+        let limits =
+            [("statement_timeout", "4000"), ("lock_timeout", "2000"), ("idle_in_transaction_session_timeout", "5000")];
         let options = database.options().clone().application_name("auth").options(limits);
         let pool = PgPoolOptions::new()
             .max_connections(connections)

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
@@ -105,13 +106,22 @@ pub async fn live(pool: &PgPool, id: Uuid) -> Result<Option<Session>, Error> {
 /// # Errors
 /// The database's.
 pub async fn of_user(pool: &PgPool, user_id: Uuid) -> Result<Vec<Listed>, Error> {
-    let sql = "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint, (extract(epoch FROM last_used_at) * 1000000)::bigint, \
-               host(ip), user_agent FROM auth.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
+    let sql = "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint AS created_us, \
+               (extract(epoch FROM last_used_at) * 1000000)::bigint AS used_us, host(ip) AS client, user_agent \
+               FROM auth.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
                ORDER BY last_used_at DESC, id DESC LIMIT $2";
-    let rows: Vec<(Uuid, i64, i64, Option<String>, Option<String>)> =
-        sqlx::query_as(sql).bind(user_id).bind(PER_USER).fetch_all(pool).await?;
-    let listed = |(id, created_us, used_us, client, user_agent)| Listed { id, created_us, used_us, client, user_agent };
-    Ok(rows.into_iter().map(listed).collect())
+    let rows = sqlx::query(sql).bind(user_id).bind(PER_USER).fetch_all(pool).await?;
+    Ok(rows.iter().map(listed).collect::<Result<_, _>>()?)
+}
+
+fn listed(row: &PgRow) -> Result<Listed, sqlx::Error> {
+    Ok(Listed {
+        id: row.try_get("id")?,
+        created_us: row.try_get("created_us")?,
+        used_us: row.try_get("used_us")?,
+        client: row.try_get("client")?,
+        user_agent: row.try_get("user_agent")?,
+    })
 }
 
 /// Replaces the token of `generation` by its successor; whose session it is, if the token was the current one.
@@ -156,12 +166,7 @@ pub async fn standing(
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(
-    transaction: &mut PgConnection,
-    user_id: Uuid,
-    id: Uuid,
-    reason: &str,
-) -> Result<Option<Uuid>, Error> {
+pub async fn revoke(transaction: &mut PgConnection, user_id: Uuid, id: Uuid, reason: &str) -> Result<Option<Uuid>, Error> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING id";
     Ok(sqlx::query_scalar(sql).bind(user_id).bind(id).bind(reason).fetch_optional(transaction).await?)

@@ -78,7 +78,8 @@ async fn a_mailed_token_sets_a_new_password_once() {
     let mail = tempfile::tempdir().unwrap();
     let bench = with(|settings| settings.mail_dir = Some(mail.path().to_owned())).await;
     let ada = bench.person().await;
-    let forgot = async |email: String| bench.call("POST /api/v1/password/forgot").json(&json!({"email": email})).send().await;
+    let forgot =
+        async |email: String| bench.call("POST /api/v1/password/forgot").json(&json!({"email": email})).send().await;
     let (known, unknown) = (forgot(format!("{}@example.org", ada.name)).await, forgot(name("no") + "@example.org").await);
     assert_eq!((known.status, known.text), (202, unknown.text), "nobody learns who is here");
     let letters = || std::fs::read_dir(mail.path()).unwrap().flatten().map(|file| file.path());
@@ -98,7 +99,10 @@ async fn a_login_renews_a_hash_of_yesterdays_strength() {
     let yesterday = with(|settings| settings.hashing.memory_kib = 32).await;
     let ada = yesterday.person().await;
     let today = with(|settings| settings.hashing.memory_kib = 64).await;
-    let cost = || shared_database().run(&format!("SELECT split_part(password_hash, '$', 4) FROM auth.users WHERE username = '{}'", ada.name));
+    let cost = || {
+        shared_database()
+            .run(&format!("SELECT split_part(password_hash, '$', 4) FROM auth.users WHERE username = '{}'", ada.name))
+    };
     assert_eq!(cost(), "m=32,t=1,p=1");
     today.login(&ada.name).await;
     assert_eq!(cost(), "m=64,t=1,p=1");
@@ -114,7 +118,8 @@ async fn what_was_done_stands_in_the_audit_log_and_the_service_cannot_change_it(
     let id = call.send().await.member("id");
     bench.login_call(&name, "wrong horse battery").send().await;
     let database = shared_database();
-    let lines = database.run(&format!("SELECT action, host(ip), request_id FROM auth.audit_log WHERE subject_id = '{id}' ORDER BY id"));
+    let lines = database
+        .run(&format!("SELECT action, host(ip), request_id FROM auth.audit_log WHERE subject_id = '{id}' ORDER BY id"));
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines[0], "signup|198.51.100.9|audit-1");
     assert!(lines[1].starts_with("login refused|127.0.0.1|"), "{lines:?}");

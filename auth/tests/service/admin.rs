@@ -42,7 +42,9 @@ async fn only_administrators_may() {
 async fn a_wrong_page_is_refused() {
     let bench = bench().await;
     let admin = bench.admin().await;
-    for (query, field) in [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("after=x", "after"), ("page=2", "page")] {
+    for (query, field) in
+        [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("after=x", "after"), ("page=2", "page")]
+    {
         let refused = bench.call(&format!("GET /api/v1/admin/users?{query}")).bearer(&admin.access).send().await;
         assert_eq!(refused.problem(), (400, "invalid-field".into(), field.into()), "{query}");
     }
@@ -75,7 +77,10 @@ async fn the_proxy_is_told_who_it_is_and_whether_they_may_pass() {
     let (admin, ada) = (bench.admin().await, bench.person().await);
     let verify = async |token: &str, query: &str| bench.call(&format!("GET /verify{query}")).bearer(token).send().await;
     let yes = verify(&admin.access, "?role=admin").await;
-    assert_eq!((yes.status, yes.header("remote-user"), yes.header("remote-roles")), (204, Some(&*admin.name), Some("admin,user")));
+    assert_eq!(
+        (yes.status, yes.header("remote-user"), yes.header("remote-roles")),
+        (204, Some(&*admin.name), Some("admin,user"))
+    );
     assert_eq!(verify(&ada.access, "").await.header("remote-roles"), Some("user"));
     assert_eq!(verify(&ada.access, "?role=admin").await.problem().0, 403);
     assert_eq!(verify(&ada.access, "?scope=users:read").await.problem().0, 403);

@@ -19,7 +19,8 @@ async fn on(redis: &Redis) -> Bench {
 async fn hits_and_misses_are_counted() {
     let bench = on(&Redis::shared()).await;
     let ada = bench.person().await;
-    let count = async |outcome: &str| bench.metric(&format!("auth_cache_reads_total{{kind=\"user\",outcome=\"{outcome}\"}}")).await;
+    let count =
+        async |outcome: &str| bench.metric(&format!("auth_cache_reads_total{{kind=\"user\",outcome=\"{outcome}\"}}")).await;
     assert_eq!(bench.me(&ada.access).await.status, 200);
     assert_eq!((count("miss").await, count("hit").await), (1.0, 0.0));
     for _ in 0..3 {

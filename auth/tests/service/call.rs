@@ -106,7 +106,8 @@ impl Answer {
     /// Name and value of every cookie it sets.
     pub fn cookies(&self) -> Vec<(String, String)> {
         let lines = self.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
-        let pair = |line: &str| line.split_once(';').and_then(|(pair, _)| pair.split_once('=').map(|(k, v)| (k.into(), v.into())));
+        let pair =
+            |line: &str| line.split_once(';').and_then(|(pair, _)| pair.split_once('=').map(|(k, v)| (k.into(), v.into())));
         lines.filter_map(pair).collect()
     }
 }

@@ -11,7 +11,9 @@ use crate::bench::{PASSWORD, bench, name, with};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_an_unknown_user_are_told_the_same_in_the_same_time() {
     // What a login costs in life; a few more failures than usual are free.
-    let bench = with(|settings| (settings.hashing.memory_kib, settings.hashing.passes, settings.pair.burst) = (19_456, 2, 100)).await;
+    let bench =
+        with(|settings| (settings.hashing.memory_kib, settings.hashing.passes, settings.pair.burst) = (19_456, 2, 100))
+            .await;
     let ada = bench.person().await;
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     let mut texts = std::collections::HashSet::new();

@@ -22,7 +22,10 @@ async fn a_token_is_told_active_until_it_is_not() {
     let ada = bench.person().await;
     let ask = async |token: &str| call(&bench, "/oauth/introspect", token).await.send().await.json();
     let told = ask(&ada.access).await;
-    assert_eq!((&told["active"], &told["username"], &told["scope"]), (&json!(true), &json!(ada.name), &json!("profile:read profile:write")));
+    assert_eq!(
+        (&told["active"], &told["username"], &told["scope"]),
+        (&json!(true), &json!(ada.name), &json!("profile:read profile:write"))
+    );
     assert_eq!(ask(&ada.refresh).await["token_type"], "refresh_token");
     assert_eq!(ask("noise").await, json!({"active": false}));
     bench.call("POST /api/v1/logout").bearer(&ada.access).send().await;

@@ -1,9 +1,10 @@
 //! The `auth` program itself: starting, stopping, its subcommands.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +19,10 @@ use crate::postgres::Server;
 fn auth(folder: &Path, words: &[&str]) -> Command {
     let mut auth = Command::new(env!("CARGO_BIN_EXE_auth"));
     auth.args(words).env_clear().env("AUTH_KEYS_DIR", folder).env("DATABASE_URL", shared_database().url_as("auth_app"));
-    auth.env("PGPASSWORD", "app").env("LISTEN", "127.0.0.1:0").env("METRICS_LISTEN", "127.0.0.1:0").env("START_WAIT_S", "0");
+    auth.env("PGPASSWORD", "app")
+        .env("LISTEN", "127.0.0.1:0")
+        .env("METRICS_LISTEN", "127.0.0.1:0")
+        .env("START_WAIT_S", "0");
     auth
 }
 
@@ -37,23 +41,32 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).expect("JSON lines only")
+}
+
 /// `auth serve`, listening.
 struct Serving {
     child: Child,
     at: SocketAddr,
-    log: BufReader<std::process::ChildStdout>,
+    log: Option<JoinHandle<Vec<Value>>>,
 }
 
 impl Serving {
     fn start(mut auth: Command) -> Self {
-        let mut child = auth.stdout(Stdio::piped()).spawn().expect("auth runs");
-        let mut log = BufReader::new(child.stdout.take().expect("piped"));
+        let child = auth.stdout(Stdio::piped()).spawn().expect("auth runs");
+        let mut serving = Self { child, at: SocketAddr::from(([0; 4], 0)), log: None };
+        let mut log = BufReader::new(serving.child.stdout.take().expect("piped"));
         loop {
             let mut line = String::new();
             assert!(log.read_line(&mut line).expect("text") > 0, "it ended before it listened");
-            let line: Value = serde_json::from_str(&line).expect("JSON lines only");
+            let line = parse(&line);
             if line["message"] == "listening" {
-                return Self { child, at: line["address"].as_str().expect("an address").parse().expect("an address"), log };
+                serving.at = line["address"].as_str().expect("an address").parse().expect("an address");
+                // Read all the while: a full pipe would stop the service.
+                let rest = move || log.lines().map(|line| parse(&line.expect("text"))).collect();
+                serving.log = Some(std::thread::spawn(rest));
+                return serving;
             }
         }
     }
@@ -68,11 +81,17 @@ impl Serving {
     }
 
     /// Its exit code and the rest of its log.
-    fn end(mut self) -> (Option<i32>, Vec<Value>) {
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).expect("text");
+    fn end(&mut self) -> (Option<i32>, Vec<Value>) {
         let code = self.child.wait().expect("it ended").code();
-        (code, rest.lines().map(|line| serde_json::from_str(line).expect("JSON lines only")).collect())
+        (code, self.log.take().expect("not ended before").join().expect("its log"))
+    }
+}
+
+/// A test that failed leaves nothing running.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -83,7 +102,10 @@ fn it_refuses_a_database_that_is_behind_and_says_what_to_do() {
     let ended = auth(folder.path(), &["serve"]).env("DATABASE_URL", empty.url()).output().expect("auth runs");
     let said = text(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1));
-    assert!(said.contains("behind: `20261101090000_create_initial_tables`") && said.contains("auth migrate upgrade head"), "{said}");
+    assert!(
+        said.contains("behind: `20261101090000_create_initial_tables`") && said.contains("auth migrate upgrade head"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -106,7 +128,7 @@ fn it_refuses_wrong_settings_and_names_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_stop_it_finishes_what_is_under_way() {
     let folder = folder();
-    let serving = Serving::start(auth(folder.path(), &["serve"]));
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let name = name("late");
     let body = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD}).to_string();
     let call = serving.call("POST /api/v1/signup").header("expect", "100-continue").body("application/json", &body).text();
@@ -130,7 +152,7 @@ async fn told_to_stop_it_finishes_what_is_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_log_is_json_with_the_proxys_request_id_and_without_secrets() {
     let folder = folder();
-    let serving = Serving::start(auth(folder.path(), &["serve"]));
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let body = json!({"username": name("nobody"), "password": "hunter2hunter2"});
     let call = serving.call("POST /api/v1/login").header("x-request-id", "from-the-proxy").json(&body);
     assert_eq!(call.send().await.status, 401);
@@ -138,7 +160,10 @@ async fn its_log_is_json_with_the_proxys_request_id_and_without_secrets() {
     serving.signal("INT");
     let (_, log) = serving.end();
     let line = log.iter().find(|line| line["request_id"] == "from-the-proxy").expect("a line of this request");
-    assert_eq!((&line["message"], &line["method"], &line["path"], &line["status"]), (&json!("answered"), &json!("POST"), &json!("/api/v1/login"), &json!(401)));
+    assert_eq!(
+        (&line["message"], &line["method"], &line["path"], &line["status"]),
+        (&json!("answered"), &json!("POST"), &json!("/api/v1/login"), &json!(401))
+    );
     assert!(line["dur_ms"].is_number() && line["client"] == "127.0.0.1");
     assert!(!format!("{log:?}").contains("hunter"), "{log:?}");
 }
@@ -146,8 +171,9 @@ async fn its_log_is_json_with_the_proxys_request_id_and_without_secrets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_healthcheck_and_the_doctor_tell_what_is() {
     let folder = folder();
-    let serving = Serving::start(auth(folder.path(), &["serve"]));
-    let check = |words: &[&str], at: &str| auth(folder.path(), words).env("LISTEN", at).output().expect("auth runs").status.code();
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let check =
+        |words: &[&str], at: &str| auth(folder.path(), words).env("LISTEN", at).output().expect("auth runs").status.code();
     let at = serving.at.to_string();
     assert_eq!((check(&["healthcheck"], &at), check(&["healthcheck", "--live"], &at)), (Some(0), Some(0)));
     serving.signal("QUIT");
@@ -156,7 +182,12 @@ async fn the_healthcheck_and_the_doctor_tell_what_is() {
     let doctor = run(folder.path(), &["doctor"]);
     let said = text(&doctor.stdout);
     assert_eq!(doctor.status.code(), Some(0), "{said}");
-    assert!(said.contains("ok   keys: signs with `") && said.contains("ok   database: ") && said.contains("warn redis: not configured"), "{said}");
+    assert!(
+        said.contains("ok   keys: signs with `")
+            && said.contains("ok   database: ")
+            && said.contains("warn redis: not configured"),
+        "{said}"
+    );
     let sick = auth(folder.path(), &["doctor"]).env("AUTH_KEYS_DIR", "/nowhere").output().expect("auth runs");
     assert_eq!((sick.status.code(), text(&sick.stdout).contains("bad  keys: ")), (Some(1), true));
 }
@@ -164,7 +195,7 @@ async fn the_healthcheck_and_the_doctor_tell_what_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_makes_an_administrator_whose_password_is_shown_once() {
     let folder = folder();
-    let serving = Serving::start(auth(folder.path(), &["serve"]));
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let name = name("chief");
     let made = run(folder.path(), &["user", "create", &name, &format!("{name}@example.org"), "--admin"]);
     let password = text(&made.stdout).trim().to_owned();
@@ -186,7 +217,7 @@ async fn a_rotated_key_keeps_what_the_one_before_signed() {
     let folder = folder();
     let there = run(folder.path(), &["keys", "generate"]);
     assert_eq!((there.status.code(), text(&there.stderr).contains("--rotate")), (Some(1), true));
-    let serving = Serving::start(auth(folder.path(), &["serve"]));
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let name = name("key");
     run(folder.path(), &["user", "create", &name, &format!("{name}@example.org")]);
     let token = text(&run(folder.path(), &["user", "reset", &name]).stdout).trim().to_owned();
@@ -195,7 +226,7 @@ async fn a_rotated_key_keeps_what_the_one_before_signed() {
     serving.signal("TERM");
     serving.end();
     assert!(run(folder.path(), &["keys", "generate", "--rotate"]).status.success());
-    let serving = Serving::start(auth(folder.path(), &["serve"]));
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let keys = serving.call("GET /.well-known/jwks.json").send().await.json();
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(2));
     assert_eq!(serving.call("GET /api/v1/me").bearer(&login.member("access_token")).send().await.status, 200);
@@ -209,7 +240,7 @@ async fn a_rotated_key_keeps_what_the_one_before_signed() {
 async fn a_thousand_logins_at_once_need_the_memory_of_the_permits() {
     let folder = folder();
     let mut command = auth(folder.path(), &["serve"]);
-    let serving = Serving::start({
+    let mut serving = Serving::start({
         command.env("HASH_PERMITS", "2");
         command
     });

@@ -52,7 +52,8 @@ async fn another_content_type_is_415() {
         let refused = bench.call("POST /api/v1/login").body(kind, r#"{"username": "a", "password": "b"}"#).send().await;
         assert_eq!(refused.problem().0, 415, "{kind}");
     }
-    let call = bench.call("POST /api/v1/login").body("Application/JSON; charset=utf-8", r#"{"username": "a", "password": "b"}"#);
+    let call =
+        bench.call("POST /api/v1/login").body("Application/JSON; charset=utf-8", r#"{"username": "a", "password": "b"}"#);
     assert_eq!(call.send().await.status, 401);
 }
 

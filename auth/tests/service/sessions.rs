@@ -98,9 +98,12 @@ async fn my_sessions_are_listed_and_any_of_them_ended_and_nobody_elses() {
     let there = bench.login(&here.name).await;
     let list = async |who: &str| bench.call("GET /api/v1/me/sessions").bearer(who).send().await.json()["sessions"].clone();
     let sessions = list(&here.access).await;
-    let of = |current: bool| sessions.as_array().unwrap().iter().find(|one| one["current"] == json!(current)).unwrap()["id"].clone();
+    let of = |current: bool| {
+        sessions.as_array().unwrap().iter().find(|one| one["current"] == json!(current)).unwrap()["id"].clone()
+    };
     assert_eq!(sessions.as_array().map(Vec::len), Some(2));
-    let end = async |who: &str, id: &str| bench.call(&format!("DELETE /api/v1/me/sessions/{id}")).bearer(who).send().await.status;
+    let end =
+        async |who: &str, id: &str| bench.call(&format!("DELETE /api/v1/me/sessions/{id}")).bearer(who).send().await.status;
     let id = of(false).as_str().unwrap().to_owned();
     assert_eq!(end(&other.access, &id).await, 404);
     assert_eq!(end(&here.access, "nonsense").await, 404);

@@ -84,13 +84,20 @@ impl Server {
 
     /// Starts it again.
     pub fn up(&self) {
-        let options = format!("-k {} -c listen_addresses='' -c fsync=off -c unix_socket_permissions=0777", self.folder.display());
+        let options =
+            format!("-k {} -c listen_addresses='' -c fsync=off -c unix_socket_permissions=0777", self.folder.display());
         self.control(&["-o", &options, "start"]);
     }
 
     fn control(&self, what: &[&str]) {
         let mut control = unprivileged(&self.programs.join("pg_ctl"));
-        control.arg("-D").arg(self.folder.join("data")).arg("-l").arg(self.folder.join("log")).args(["-w", "-t", "60"]).args(what);
+        control
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .arg("-l")
+            .arg(self.folder.join("log"))
+            .args(["-w", "-t", "60"])
+            .args(what);
         let ended = control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(ended.expect("pg_ctl runs").success(), "{what:?} failed");
     }
