@@ -73,8 +73,13 @@ impl Server {
     /// A new, empty database.
     pub fn database(&'static self) -> Database {
         let name = format!("test_{}", self.next.fetch_add(1, Ordering::Relaxed));
-        Database { server: self, name: "postgres".into() }.run(&format!("CREATE DATABASE {name} TEMPLATE template0"));
-        Database { server: self, name }
+        self.named("postgres").run(&format!("CREATE DATABASE {name} TEMPLATE template0"));
+        self.named(&name)
+    }
+
+    /// A database that is there already.
+    pub fn named(&'static self, name: &str) -> Database {
+        Database { server: self, name: name.into() }
     }
 
     /// Stops it at once, as a crash does; sessions are cut off.
