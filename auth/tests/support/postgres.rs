@@ -82,6 +82,31 @@ impl Server {
         Database { server: self, name: name.into() }
     }
 
+    /// Stops it at once, as a crash does; sessions are cut off.
+    pub fn down(&self) {
+        self.control(&["-m", "immediate", "stop"]);
+    }
+
+    /// Starts it again.
+    pub fn up(&self) {
+        let options =
+            format!("-k {} -c listen_addresses='' -c fsync=off -c unix_socket_permissions=0777", self.folder.display());
+        self.control(&["-o", &options, "start"]);
+    }
+
+    fn control(&self, what: &[&str]) {
+        let mut control = unprivileged(&self.programs.join("pg_ctl"));
+        control
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .arg("-l")
+            .arg(self.folder.join("log"))
+            .args(["-w", "-t", "60"])
+            .args(what);
+        let ended = control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(ended.expect("pg_ctl runs").success(), "{what:?} failed");
+    }
+
     /// The socket's folder, which stands for a host name.
     pub fn host(&self) -> &Path {
         &self.folder

@@ -1,0 +1,254 @@
+//! One connection to Redis with a breaker. The first failure opens it: until Redis answers again, and every tombstone that could
+//! not be set has been set, nobody asks Redis anything. So a dead Redis costs one request one deadline, not each of them.
+//!
+//! Another replica may still read from a Redis that only this one lost for a moment. So a write whose tombstone failed waits until
+//! it was set over a new connection, or until a new connection failed too: then Redis is away for all.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult};
+use tokio::sync::Notify;
+
+use crate::cache::{FORGOTTEN, tombstones};
+use crate::metrics::Metrics;
+
+/// An operation may take so long.
+const OPERATION: Duration = Duration::from_millis(100);
+
+/// An attempt to connect may take so long, and so a write that waits for it.
+const CONNECT: Duration = Duration::from_millis(500);
+
+/// Between attempts, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// After an outage nothing is read from Redis for so long: the other replicas find it again meanwhile and pay what they owe.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// So many tombstones may be owed by name; beyond it Redis is left alone until it has forgotten everything.
+const OWED_MAX: usize = 10_000;
+
+#[derive(Default)]
+struct State {
+    /// For tombstones, as soon as there is one.
+    connection: Option<MultiplexedConnection>,
+    /// For reads too.
+    reads: bool,
+    /// How many connections there were: an error of an old one says nothing about the present one.
+    number: u64,
+    /// A new connection failed too.
+    away: bool,
+    broke: bool,
+    owed: HashSet<String>,
+    quiet_until: Option<Instant>,
+}
+
+struct Inner {
+    client: Client,
+    state: Mutex<State>,
+    broken: Notify,
+    tried: Notify,
+    metrics: Arc<Metrics>,
+}
+
+/// A link that mends itself.
+#[derive(Clone)]
+pub struct Link(Arc<Inner>);
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Link(up: {})", self.is_up())
+    }
+}
+
+impl Link {
+    /// A link to `url`. Connects in the background, so a start does not need Redis.
+    ///
+    /// # Errors
+    /// The address cannot be read.
+    pub fn open(url: &str, metrics: Arc<Metrics>) -> RedisResult<Self> {
+        let (broken, tried) = (Notify::new(), Notify::new());
+        let inner = Inner { client: Client::open(url)?, state: Mutex::default(), broken, tried, metrics };
+        let link = Self(Arc::new(inner));
+        tokio::spawn(mend(Arc::downgrade(&link.0)));
+        Ok(link)
+    }
+
+    /// Whether Redis is in use right now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.0.state().reads
+    }
+
+    /// Runs one command; nothing when Redis is away, slow or refuses.
+    pub async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Option<T> {
+        self.with(async |mut connection| command.query_async(&mut connection).await).await
+    }
+
+    /// Runs any operation; nothing when Redis is away, slow or refuses.
+    pub async fn with<T>(&self, operation: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>) -> Option<T> {
+        let (connection, number) = {
+            let state = self.0.state();
+            (state.connection.clone().filter(|_| state.reads)?, state.number)
+        };
+        match operation(connection).await {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0.open_breaker(&error, Some(number), &[]);
+                None
+            }
+        }
+    }
+
+    /// Sets tombstones, or owes them when Redis is away.
+    pub async fn bury(&self, keys: &[String]) {
+        let connection = {
+            let mut state = self.0.state();
+            let connection = state.connection.clone();
+            if connection.is_none() {
+                state.owe(keys);
+            }
+            connection
+        };
+        if let Some(mut connection) = connection {
+            match tombstones(keys).exec_async(&mut connection).await {
+                Ok(()) => return,
+                Err(error) => self.0.open_breaker(&error, None, keys),
+            }
+        }
+        let _ = tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.paid_or_away(keys)).await; // owed all the same
+    }
+}
+
+impl State {
+    fn owe(&mut self, keys: &[String]) {
+        self.owed.extend(keys.iter().cloned());
+        if self.owed.len() > OWED_MAX {
+            self.owed.clear();
+            self.quiet_until = Some(Instant::now() + FORGOTTEN);
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_breaker(&self, error: &redis::RedisError, number: Option<u64>, owed: &[String]) {
+        let was_up = {
+            let mut state = self.state();
+            if number.is_some_and(|number| number != state.number) {
+                return;
+            }
+            state.owe(owed);
+            state.broke = true;
+            state.connection = None;
+            std::mem::take(&mut state.reads)
+        };
+        if was_up {
+            self.metrics.redis_up.set(0);
+            tracing::warn!(%error, "redis is away; reading from the database");
+        }
+        self.broken.notify_one();
+    }
+
+    fn is_whole(&self) -> bool {
+        self.state().reads
+    }
+
+    async fn paid_or_away(&self, keys: &[String]) {
+        loop {
+            let tried = self.tried.notified();
+            {
+                let state = self.state();
+                if state.away || !keys.iter().any(|key| state.owed.contains(key)) {
+                    return;
+                }
+            }
+            tried.await;
+        }
+    }
+
+    /// Connects, pays what is owed, and lets the other replicas pay before anything is read; true when the link is up.
+    async fn try_mend(&self) -> RedisResult<bool> {
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        connection.req_packed_command(&redis::cmd("PING")).await?;
+        let number = loop {
+            self.pay(&mut connection).await?;
+            let mut state = self.state();
+            // Nobody can owe anything between this look and the connection being there: both are under the lock.
+            if state.owed.is_empty() {
+                state.connection = Some(connection);
+                state.away = false;
+                state.number += 1;
+                break state.number;
+            }
+        };
+        self.tried.notify_waiters();
+        if self.state().broke {
+            tokio::time::sleep(SETTLE).await;
+        }
+        loop {
+            let quiet = {
+                let mut state = self.state();
+                if state.number != number || state.connection.is_none() {
+                    return Ok(false);
+                }
+                let quiet = state.quiet_until.and_then(|until| until.checked_duration_since(Instant::now()));
+                state.reads = quiet.is_none();
+                quiet
+            };
+            let Some(quiet) = quiet else { return Ok(true) };
+            tokio::time::sleep(quiet).await;
+        }
+    }
+
+    async fn pay(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        loop {
+            let owed: Vec<String> = self.state().owed.iter().take(500).cloned().collect();
+            if owed.is_empty() {
+                return Ok(());
+            }
+            tombstones(&owed).exec_async(connection).await?;
+            let mut state = self.state();
+            for key in &owed {
+                state.owed.remove(key);
+            }
+        }
+    }
+}
+
+/// Mends the link whenever it breaks, until nobody holds it.
+async fn mend(link: std::sync::Weak<Inner>) {
+    let mut pause = RETRY.0;
+    loop {
+        let Some(inner) = link.upgrade() else { return };
+        if inner.is_whole() {
+            // Wakes now and then to see whether the link is still wanted.
+            let _ = tokio::time::timeout(RETRY.1, inner.broken.notified()).await;
+            continue;
+        }
+        match inner.try_mend().await {
+            Ok(true) => {
+                inner.metrics.redis_up.set(1);
+                tracing::info!("redis is in use");
+                pause = RETRY.0;
+                continue;
+            }
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::debug!(%error, "redis is still away");
+                inner.state().away = true;
+                inner.tried.notify_waiters();
+            }
+        }
+        drop(inner);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY.1);
+    }
+}

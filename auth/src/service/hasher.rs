@@ -1,0 +1,198 @@
+//! Password hashing that cannot exhaust the machine: so many at once in memory set aside for them, so many waiting, the rest are
+//! told to come back. A permit is the memory of one hash.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use argon2::Block;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::argon::{Argon, Verdict};
+use crate::metrics::Metrics;
+use crate::password::Password;
+use crate::problem::Problem;
+use crate::settings::Hashing;
+
+/// Nobody waits longer for a permit.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// argon2id behind permits.
+#[derive(Debug)]
+pub struct Hasher {
+    argon: Argon,
+    /// The hash of no password: an unknown user costs as much as a known one.
+    dummy: String,
+    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    memories: Arc<Mutex<Vec<Vec<Block>>>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A right to wait for a permit. Who has none has not touched the database either.
+#[must_use]
+pub struct Place<'a> {
+    hasher: &'a Hasher,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A permit: held by the hashing itself, so that a client who leaves does not let one more in.
+#[must_use]
+pub struct Turn<'a> {
+    hasher: &'a Hasher,
+    permit: Permit,
+}
+
+/// The memory of one hash, given back when dropped.
+struct Permit {
+    memory: Vec<Block>,
+    memories: Arc<Mutex<Vec<Vec<Block>>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Hasher {
+    /// With these parameters and permits.
+    ///
+    /// # Errors
+    /// argon2 does not take the parameters.
+    pub fn new(hashing: Hashing, metrics: Arc<Metrics>) -> Result<Self, argon2::password_hash::Error> {
+        let argon = Argon::new(hashing.memory_kib, hashing.passes)?;
+        let mut memory = argon.memory();
+        Ok(Self {
+            dummy: argon.hash(b"", &mut memory)?,
+            argon,
+            places: Arc::new(Semaphore::new(hashing.permits + hashing.waiting)),
+            permits: Arc::new(Semaphore::new(hashing.permits)),
+            memories: Arc::new(Mutex::new(vec![memory])),
+            metrics,
+        })
+    }
+
+    /// A place in the queue, at once or not at all.
+    ///
+    /// # Errors
+    /// 503: the queue is full.
+    pub fn place(&self) -> Result<Place<'_>, Problem> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Problem::busy(2))?;
+        self.metrics.hashing.inc();
+        Ok(Place { hasher: self, _place: place })
+    }
+
+    /// There are never more memories than permits: one is made only while its permit is held.
+    fn lend(&self, permit: OwnedSemaphorePermit) -> Permit {
+        let lent = self.memories.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let memory = lent.unwrap_or_else(|| self.argon.memory());
+        Permit { memory, memories: Arc::clone(&self.memories), _permit: permit }
+    }
+}
+
+impl Place<'_> {
+    /// Waits for a permit.
+    ///
+    /// # Errors
+    /// 503: none came in time.
+    pub async fn turn(&self) -> Result<Turn<'_>, Problem> {
+        let permit = Arc::clone(&self.hasher.permits).acquire_owned();
+        match tokio::time::timeout(PATIENCE, permit).await {
+            Ok(Ok(permit)) => Ok(Turn { hasher: self.hasher, permit: self.hasher.lend(permit) }),
+            Ok(Err(_)) | Err(_) => Err(Problem::busy(PATIENCE.as_secs())),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.hasher.metrics.hashing.dec();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+}
+
+impl Turn<'_> {
+    /// Compares a password with a hash, or with none in the same time.
+    ///
+    /// # Errors
+    /// 500: the hashing broke.
+    pub async fn verify(self, password: &Password, hash: Option<&str>) -> Result<(Verdict, Self), Problem> {
+        let known = hash.is_some();
+        let (argon, password) = (self.hasher.argon.clone(), password.clone());
+        let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
+        let compare = move |memory: &mut Vec<Block>| argon.compare(password.bytes(), &hash, memory);
+        let (verdict, turn) = self.blocking(compare).await?;
+        Ok((if known { verdict } else { Verdict::Wrong }, turn))
+    }
+
+    /// Hashes a password for keeping.
+    ///
+    /// # Errors
+    /// 500: the hashing broke.
+    pub async fn hash(self, password: &Password) -> Result<String, Problem> {
+        let (argon, password) = (self.hasher.argon.clone(), password.clone());
+        let (hash, _turn) = self.blocking(move |memory| argon.hash(password.bytes(), memory)).await?;
+        hash.map_err(|error| {
+            tracing::error!(%error, "a password could not be hashed");
+            Problem::internal()
+        })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+    ) -> Result<(T, Self), Problem> {
+        let Self { hasher, mut permit } = self;
+        let done = tokio::task::spawn_blocking(move || (work(&mut permit.memory), permit)).await;
+        let (value, permit) = done.map_err(|error| {
+            tracing::error!(%error, "the hashing broke");
+            Problem::internal()
+        })?;
+        Ok((value, Self { hasher, permit }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Hasher;
+    use crate::argon::Verdict;
+    use crate::metrics::Metrics;
+    use crate::password::Password;
+    use crate::settings::Hashing;
+
+    fn hasher(passes: u32) -> Hasher {
+        let hashing = Hashing { memory_kib: 8, passes, permits: 1, waiting: 1 };
+        Hasher::new(hashing, Arc::new(Metrics::default())).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::presented("password", text.to_owned()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn right_wrong_unknown_and_outdated() {
+        let (today, tomorrow) = (hasher(1), hasher(2));
+        let hash = today.place().unwrap().turn().await.unwrap().hash(&password("correct horse")).await.unwrap();
+        let verdict = async |hasher: &Hasher, text: &str, hash: Option<&str>| {
+            hasher.place().unwrap().turn().await.unwrap().verify(&password(text), hash).await.unwrap().0
+        };
+        assert_eq!(verdict(&today, "correct horse", Some(&hash)).await, Verdict::Match);
+        assert_eq!(verdict(&tomorrow, "correct horse", Some(&hash)).await, Verdict::Outdated);
+        assert_eq!(verdict(&today, "wrong", Some(&hash)).await, Verdict::Wrong);
+        assert_eq!(verdict(&today, "", None).await, Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn one_hashes_one_waits_and_the_third_is_told_to_come_back() {
+        let hasher = hasher(1);
+        let first = hasher.place().unwrap();
+        let _turn = first.turn().await.unwrap();
+        let second = hasher.place().unwrap();
+        assert_eq!(hasher.place().map(drop).unwrap_err().status, 503);
+        drop(second);
+        assert!(hasher.place().is_ok());
+    }
+}

@@ -1,0 +1,74 @@
+//! Browsers: cookies, foreign pages, the two pages of our own.
+
+use serde_json::json;
+
+use crate::bench::{Bench, PASSWORD, bench};
+use crate::call::{Answer, Call};
+
+const OWN: (&str, &str) = ("origin", "https://auth.test");
+const FOREIGN: (&str, &str) = ("origin", "https://evil.test");
+
+async fn login(bench: &Bench, origin: (&str, &str)) -> Answer {
+    let ada = bench.person().await;
+    let body = json!({"username": ada.name, "password": PASSWORD, "cookie": true});
+    bench.call("POST /api/v1/login").header(origin.0, origin.1).json(&body).send().await
+}
+
+fn with(call: Call, cookies: &[(String, String)]) -> Call {
+    let text: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    call.header("cookie", &text.join("; "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_gets_cookies_its_scripts_cannot_read() {
+    let bench = bench().await;
+    // Header lines are compared in lower case, so the tokens in them are of no use here.
+    let answer = login(&bench, OWN).await;
+    assert_eq!(answer.json(), json!({"token_type": "Bearer", "expires_in": 600}));
+    let lines: Vec<&str> = answer.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines.iter().all(|line| line.ends_with("; httponly; samesite=lax; secure")), "{lines:?}");
+    assert!(lines[0].contains("auth_access=") && lines[0].contains("; path=/; max-age=600;"));
+    assert!(lines[1].contains("auth_refresh=") && lines[1].contains("; path=/api/v1; max-age=2592000;"));
+    assert_eq!(login(&bench, FOREIGN).await.problem().0, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_count_only_on_our_own_pages() {
+    let bench = bench().await;
+    let ada = bench.person().await;
+    let cookies = [("auth_access".to_owned(), ada.access.clone()), ("auth_refresh".to_owned(), ada.refresh.clone())];
+    assert_eq!(with(bench.call("GET /api/v1/me"), &cookies).send().await.status, 200, "reading is safe");
+    for path in ["/api/v1/refresh", "/api/v1/logout"] {
+        let call = with(bench.call(&format!("POST {path}")), &cookies).json(&json!({}));
+        assert_eq!(call.send().await.problem().0, 403, "{path} without an origin");
+        assert_eq!(call.header(FOREIGN.0, FOREIGN.1).send().await.problem().0, 403, "{path} from elsewhere");
+    }
+    let refreshed = with(bench.call("POST /api/v1/refresh"), &cookies).json(&json!({})).header(OWN.0, OWN.1).send().await;
+    assert_eq!((refreshed.status, refreshed.cookies().len()), (200, 2));
+    assert!(refreshed.json().get("access_token").is_none());
+    let out = with(bench.call("POST /api/v1/logout"), &cookies).header(OWN.0, OWN.1).send().await;
+    assert_eq!(out.status, 204);
+    assert!(out.cookies().iter().all(|(_, value)| value.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_with_neither_token_nor_cookie_names_the_field() {
+    let bench = bench().await;
+    let refused = bench.call("POST /api/v1/refresh").json(&json!({})).send().await;
+    assert_eq!(refused.problem(), (400, "invalid-field".into(), "refresh_token".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_load_nothing_from_anywhere() {
+    let bench = bench().await;
+    for path in ["/", "/login"] {
+        let page = bench.call(&format!("GET {path}")).send().await;
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+        let policy = page.header("content-security-policy").unwrap_or_default();
+        assert!(policy.starts_with("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+        assert!(!page.text.contains("http://") && !page.text.contains("https://") && !page.text.contains(" src="));
+    }
+    let page = bench.call("GET /login").send().await.text;
+    assert!(page.contains("retry-after") && page.contains("countdown") && page.contains("problem.detail"));
+}

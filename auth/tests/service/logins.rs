@@ -1,0 +1,120 @@
+//! Logins that fail: told apart by nobody, throttled, and never too many at once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::bench::{PASSWORD, bench, name, with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_an_unknown_user_are_told_the_same_in_the_same_time() {
+    // What a login costs in life; a few more failures than usual are free.
+    let bench =
+        with(|settings| (settings.hashing.memory_kib, settings.hashing.passes, settings.pair.burst) = (19_456, 2, 100))
+            .await;
+    let ada = bench.person().await;
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    let mut texts = std::collections::HashSet::new();
+    for _ in 0..15 {
+        for (login, times) in [(ada.name.clone(), &mut known), (name("ghost"), &mut unknown)] {
+            let began = Instant::now();
+            let refused = bench.login_call(&login, "wrong horse battery").send().await;
+            times.push(began.elapsed());
+            assert_eq!(refused.problem(), (401, "wrong-credentials".into(), String::new()));
+            texts.insert(refused.text);
+        }
+    }
+    assert_eq!(texts.len(), 1);
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64()
+    };
+    let ratio = median(&mut known) / median(&mut unknown);
+    assert!((0.5..2.0).contains(&ratio), "known/unknown = {ratio}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_five_failures_an_address_waits_and_others_do_not() {
+    let (bench, replica) = (bench().await, bench().await);
+    let ada = bench.person().await;
+    for _ in 0..5 {
+        let refused = bench.login_call(&ada.name, "wrong horse battery").from("198.51.100.7").send().await;
+        assert_eq!(refused.status, 401);
+    }
+    for (service, login) in [(&bench, ada.name.clone()), (&replica, ada.name.to_uppercase())] {
+        let refused = service.login_call(&login, PASSWORD).from("198.51.100.7").send().await;
+        assert_eq!(refused.problem().0, 429, "also with the right password, also by another replica");
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+    }
+    assert_eq!(bench.login_call(&ada.name, PASSWORD).from("198.51.100.8").send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_makes_an_address_start_afresh() {
+    let bench = bench().await;
+    let ada = bench.person().await;
+    for _ in 0..2 {
+        for _ in 0..4 {
+            assert_eq!(bench.login_call(&ada.name, "wrong horse battery").send().await.status, 401);
+        }
+        bench.login(&ada.name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_guesses_at_once_get_no_further_than_a_few() {
+    let bench = bench().await;
+    let ada = bench.person().await;
+    let mut guesses = JoinSet::new();
+    for guess in 0..60 {
+        let call = bench.login_call(&ada.name, &format!("wrong horse {guess}"));
+        guesses.spawn(async move { call.send().await.status });
+    }
+    let statuses = guesses.join_all().await;
+    let tried = statuses.iter().filter(|status| **status == 401).count();
+    assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
+    // Five are free; those that hold the two permits when the fifth fails get through.
+    assert!((5..=6).contains(&tried), "{tried} guesses were tried");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_logins_at_once_are_answered_and_exhaust_nothing() {
+    let bench = with(|settings| settings.hashing.memory_kib = 4096).await;
+    let ada = bench.person().await;
+    let mut logins = JoinSet::new();
+    for number in 0..1000 {
+        let call = match number % 2 {
+            0 => bench.login_call(&ada.name, PASSWORD),
+            _ => bench.login_call(&name("ghost"), PASSWORD),
+        };
+        logins.spawn(async move { call.send().await });
+    }
+    let mut counts = HashMap::<u16, u32>::new();
+    while let Some(answer) = logins.join_next().await {
+        let answer = answer.expect("answered");
+        assert!([200, 401, 503].contains(&answer.status), "{}", answer.text);
+        assert_eq!(answer.status == 503, answer.header("retry-after").is_some());
+        *counts.entry(answer.status).or_default() += 1;
+    }
+    assert_eq!(counts.values().sum::<u32>(), 1000);
+    assert!(counts.get(&200).is_some_and(|granted| *granted >= 1), "{counts:?}");
+    assert!(bench.auth.store.size().0 <= 10, "the pool is bounded");
+    assert_eq!(bench.metric("auth_hashing").await, 0.0);
+    bench.login(&ada.name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forwarded_addresses_of_strangers_do_not_count() {
+    let bench = with(|settings| settings.trusted_proxies.clear()).await;
+    let ada = bench.person().await;
+    for number in 0..5 {
+        bench.login_call(&ada.name, "wrong horse battery").from(&format!("198.51.100.{number}")).send().await;
+    }
+    let refused = bench.login_call(&ada.name, PASSWORD).from("198.51.100.99").send().await;
+    assert_eq!(refused.problem().0, 429);
+    let body = json!({"username": name("ida"), "email": format!("{}@example.org", name("ida")), "password": PASSWORD});
+    assert_eq!(bench.call("POST /api/v1/signup").json(&body).send().await.status, 201);
+}

@@ -1,0 +1,177 @@
+//! Redis and the database go away in the middle of work and come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::bench::{Bench, migrated, on, until, with};
+use crate::postgres::Server;
+use crate::redis::Redis;
+
+/// New people who are read by both replicas, change something by one of them and are read again; what goes wrong is kept.
+struct Load {
+    rounds: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    workers: JoinSet<Vec<String>>,
+}
+
+impl Load {
+    fn start(writer: &Arc<Bench>, reader: &Arc<Bench>) -> Self {
+        let mut load = Self { rounds: Arc::default(), stop: Arc::default(), workers: JoinSet::new() };
+        for _ in 0..4 {
+            let (rounds, stop) = (Arc::clone(&load.rounds), Arc::clone(&load.stop));
+            let (writer, reader) = (Arc::clone(writer), Arc::clone(reader));
+            load.workers.spawn(async move {
+                let mut wrong = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    wrong.extend(round(&writer, &reader).await);
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                }
+                wrong
+            });
+        }
+        load
+    }
+
+    /// Waits until everybody did a good deal more.
+    async fn more(&self) {
+        let enough = self.rounds.load(Ordering::SeqCst) + 60;
+        until("the load goes on", async || self.rounds.load(Ordering::SeqCst) >= enough).await;
+    }
+
+    async fn end(self) -> Vec<String> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.workers.join_all().await.concat()
+    }
+}
+
+/// Reads that fill the cache, a write, then reads by both; what failed and what was old.
+async fn round(writer: &Bench, reader: &Bench) -> Vec<String> {
+    let person = writer.person().await;
+    let (one, two) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
+    let write = writer.call("PATCH /api/v1/me").bearer(&person.access).json(&json!({"country": "SE"})).send().await;
+    let (three, four) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
+    let answers = [
+        ("before", one, "NO"),
+        ("before", two, "NO"),
+        ("write", write, "SE"),
+        ("writer", three, "SE"),
+        ("reader", four, "SE"),
+    ];
+    let wrong = answers.iter().filter(|(_, answer, country)| answer.status != 200 || answer.json()["country"] != *country);
+    wrong.map(|(what, answer, _)| format!("{what}: {} {}", answer.status, answer.text)).collect()
+}
+
+/// Two replicas with the same keys on one Redis.
+async fn replicas(redis: &Redis) -> [Arc<Bench>; 2] {
+    let one = with(|settings| settings.redis = Some(redis.url().into())).await;
+    let two = one.replica().await;
+    up(&[&one, &two]).await;
+    [Arc::new(one), Arc::new(two)]
+}
+
+async fn up(benches: &[&Bench]) {
+    for bench in benches {
+        until("redis is in use", async || bench.auth.cache.is_up() == Some(true)).await;
+    }
+}
+
+async fn hits(bench: &Bench) -> f64 {
+    bench.metric("auth_cache_reads_total{kind=\"user\",outcome=\"hit\"}").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_killed_under_load_fails_no_read_and_makes_none_old() {
+    let redis = Redis::start();
+    let [one, two] = replicas(&redis).await;
+    let load = Load::start(&one, &two);
+    load.more().await;
+    redis.kill();
+    load.more().await;
+    redis.up();
+    up(&[&one, &two]).await;
+    load.more().await;
+    assert_eq!(load.end().await, Vec::<String>::new());
+    let (eve, before) = (one.person().await, hits(&two).await);
+    assert_eq!((two.me(&eve.access).await.status, two.me(&eve.access).await.status), (200, 200));
+    assert!(hits(&two).await > before, "it is in use again, without a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_hanging_under_load_fails_no_read_and_makes_none_old() {
+    let redis = Redis::start();
+    let [one, two] = replicas(&redis).await;
+    let load = Load::start(&one, &two);
+    load.more().await;
+    redis.signal("STOP");
+    load.more().await;
+    redis.signal("CONT");
+    up(&[&one, &two]).await;
+    load.more().await;
+    assert_eq!(load.end().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_the_service_starts_and_uses_it_when_it_comes() {
+    let redis = Redis::stopped();
+    let bench = with(|settings| settings.redis = Some(redis.url().into())).await;
+    let ada = bench.person().await;
+    assert_eq!(bench.me(&ada.access).await.status, 200);
+    assert_eq!(bench.call("GET /health/ready").send().await.json(), json!({"database": "up", "redis": "down"}));
+    redis.up();
+    up(&[&bench]).await;
+    assert_eq!(bench.me(&ada.access).await.status, 200);
+    assert_eq!(bench.me(&ada.access).await.status, 200);
+    assert_eq!(hits(&bench).await, 1.0);
+    assert_eq!(bench.call("GET /api/v1/health").send().await.json(), json!({"database": "up", "redis": "up"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_failures_are_still_counted() {
+    let redis = Redis::start();
+    let bench = with(|settings| settings.redis = Some(redis.url().into())).await;
+    let ada = bench.person().await;
+    for failure in 0..5 {
+        if failure == 3 {
+            redis.kill();
+        }
+        assert_eq!(bench.login_call(&ada.name, "wrong horse battery").send().await.status, 401);
+    }
+    assert_eq!(bench.login_call(&ada.name, "wrong horse battery").send().await.problem().0, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_answers_are_503_with_a_time_and_recover_by_themselves() {
+    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let bench = on(&migrated(server), |_| {}).await;
+    let ada = bench.person().await;
+    server.down();
+    for call in [
+        bench.call("GET /api/v1/me").bearer(&ada.access),
+        bench.login_call(&ada.name, "x"),
+        bench.call("GET /health/ready"),
+    ] {
+        let refused = call.send().await;
+        assert_eq!(refused.problem().0, 503);
+        assert!(refused.header("retry-after").is_some());
+    }
+    assert_eq!(bench.call("GET /health/live").send().await.status, 200);
+    server.up();
+    until("the database is found again", async || bench.call("GET /health/ready").send().await.status == 200).await;
+    assert_eq!(bench.me(&ada.access).await.status, 200);
+    bench.login(&ada.name).await;
+    server.down();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_loses_its_sessions_costs_nobody_an_answer_for_long() {
+    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let database = migrated(server);
+    let bench = on(&database, |_| {}).await;
+    let ada = bench.person().await;
+    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_app'");
+    until("answers come again", async || bench.me(&ada.access).await.status == 200).await;
+    server.down();
+}

@@ -1,0 +1,265 @@
+//! The `auth` program itself: starting, stopping, its subcommands.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::bench::{PASSWORD, name, shared_database};
+use crate::call::{Answer, Call};
+use crate::postgres::Server;
+
+/// The program with what it needs, its keys in `folder`.
+fn auth(folder: &Path, words: &[&str]) -> Command {
+    let mut auth = Command::new(env!("CARGO_BIN_EXE_auth"));
+    auth.args(words).env_clear().env("AUTH_KEYS_DIR", folder).env("DATABASE_URL", shared_database().url_as("auth_app"));
+    auth.env("PGPASSWORD", "app")
+        .env("LISTEN", "127.0.0.1:0")
+        .env("METRICS_LISTEN", "127.0.0.1:0")
+        .env("START_WAIT_S", "0");
+    auth
+}
+
+fn run(folder: &Path, words: &[&str]) -> Output {
+    auth(folder, words).output().expect("auth runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// A folder with a key.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(run(folder.path(), &["keys", "generate"]).status.success());
+    folder
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).expect("JSON lines only")
+}
+
+/// `auth serve`, listening.
+struct Serving {
+    child: Child,
+    at: SocketAddr,
+    log: Option<JoinHandle<Vec<Value>>>,
+}
+
+impl Serving {
+    fn start(mut auth: Command) -> Self {
+        let child = auth.stdout(Stdio::piped()).spawn().expect("auth runs");
+        let mut serving = Self { child, at: SocketAddr::from(([0; 4], 0)), log: None };
+        let mut log = BufReader::new(serving.child.stdout.take().expect("piped"));
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).expect("text") > 0, "it ended before it listened");
+            let line = parse(&line);
+            if line["message"] == "listening" {
+                serving.at = line["address"].as_str().expect("an address").parse().expect("an address");
+                // Read all the while: a full pipe would stop the service.
+                let rest = move || log.lines().map(|line| parse(&line.expect("text"))).collect();
+                serving.log = Some(std::thread::spawn(rest));
+                return serving;
+            }
+        }
+    }
+
+    fn call(&self, line: &str) -> Call {
+        Call::new(self.at, line)
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(kill.expect("kill").success());
+    }
+
+    /// Its exit code and the rest of its log.
+    fn end(&mut self) -> (Option<i32>, Vec<Value>) {
+        let code = self.child.wait().expect("it ended").code();
+        (code, self.log.take().expect("not ended before").join().expect("its log"))
+    }
+}
+
+/// A test that failed leaves nothing running.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_refuses_a_database_that_is_behind_and_says_what_to_do() {
+    let folder = folder();
+    let empty = Server::shared().database();
+    let ended = auth(folder.path(), &["serve"]).env("DATABASE_URL", empty.url()).output().expect("auth runs");
+    let said = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        said.contains("behind: `20261101090000_create_initial_tables`") && said.contains("auth migrate upgrade head"),
+        "{said}"
+    );
+}
+
+#[test]
+fn it_refuses_wrong_settings_and_names_them() {
+    let folder = folder();
+    let said = |name: &str, value: &str| {
+        let ended = auth(folder.path(), &["serve"]).env(name, value).output().expect("auth runs");
+        (ended.status.code(), text(&ended.stderr))
+    };
+    let (code, error) = said("TRUSTED_PROXIES", "proxy");
+    assert!(code == Some(1) && error.contains("`proxy`") && error.contains("TRUSTED_PROXIES"), "{error}");
+    let (code, error) = said("AUTH_KEYS_DIR", "/nowhere");
+    assert!(code == Some(1) && error.contains("/nowhere/current.pem") && error.contains("auth keys generate"), "{error}");
+    let (code, error) = said("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/auth");
+    assert!(code == Some(3) && !error.contains("hunter2"), "{error}");
+    let (code, error) = said("PGPASSWORD_FILE", "/nowhere");
+    assert!(code == Some(1) && error.contains("both set"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_it_finishes_what_is_under_way() {
+    let folder = folder();
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let name = name("late");
+    let body = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD}).to_string();
+    let call = serving.call("POST /api/v1/signup").header("expect", "100-continue").body("application/json", &body).text();
+    let (head, _) = call.split_once("\r\n\r\n").unwrap();
+    let mut stream = TcpStream::connect(serving.at).await.unwrap();
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+    // It asks for the body: now the request is under way.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    serving.signal("TERM");
+    crate::bench::until("it takes no new connection", async || TcpStream::connect(serving.at).await.is_err()).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(Answer::parse(&answer).status, 201);
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0));
+    assert!(log.iter().any(|line| line["message"] == "stopped"), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_log_is_json_with_the_proxys_request_id_and_without_secrets() {
+    let folder = folder();
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let body = json!({"username": name("nobody"), "password": "hunter2hunter2"});
+    let call = serving.call("POST /api/v1/login").header("x-request-id", "from-the-proxy").json(&body);
+    assert_eq!(call.send().await.status, 401);
+    assert_eq!(serving.call("GET /api/v1/me").bearer("hunter3hunter3").send().await.status, 401);
+    serving.signal("INT");
+    let (_, log) = serving.end();
+    let line = log.iter().find(|line| line["request_id"] == "from-the-proxy").expect("a line of this request");
+    assert_eq!(
+        (&line["message"], &line["method"], &line["path"], &line["status"]),
+        (&json!("answered"), &json!("POST"), &json!("/api/v1/login"), &json!(401))
+    );
+    assert!(line["dur_ms"].is_number() && line["client"] == "127.0.0.1");
+    assert!(!format!("{log:?}").contains("hunter"), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_healthcheck_and_the_doctor_tell_what_is() {
+    let folder = folder();
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let check =
+        |words: &[&str], at: &str| auth(folder.path(), words).env("LISTEN", at).output().expect("auth runs").status.code();
+    let at = serving.at.to_string();
+    assert_eq!((check(&["healthcheck"], &at), check(&["healthcheck", "--live"], &at)), (Some(0), Some(0)));
+    serving.signal("QUIT");
+    assert_eq!(serving.end().0, Some(0));
+    assert_eq!(check(&["healthcheck"], &at), Some(1));
+    let doctor = run(folder.path(), &["doctor"]);
+    let said = text(&doctor.stdout);
+    assert_eq!(doctor.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("ok   keys: signs with `")
+            && said.contains("ok   database: ")
+            && said.contains("warn redis: not configured"),
+        "{said}"
+    );
+    let sick = auth(folder.path(), &["doctor"]).env("AUTH_KEYS_DIR", "/nowhere").output().expect("auth runs");
+    assert_eq!((sick.status.code(), text(&sick.stdout).contains("bad  keys: ")), (Some(1), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_makes_an_administrator_whose_password_is_shown_once() {
+    let folder = folder();
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let name = name("chief");
+    let made = run(folder.path(), &["user", "create", &name, &format!("{name}@example.org"), "--admin"]);
+    let password = text(&made.stdout).trim().to_owned();
+    assert_eq!((made.status.code(), password.len()), (Some(0), 43), "{}", text(&made.stderr));
+    let login = serving.call("POST /api/v1/login").json(&json!({"username": name, "password": password})).send().await;
+    let list = serving.call("GET /api/v1/admin/users?limit=1").bearer(&login.member("access_token")).send().await;
+    assert_eq!(list.status, 200);
+    let again = run(folder.path(), &["user", "create", &name, "other@example.org"]);
+    assert_eq!((again.status.code(), text(&again.stderr).contains("`username` is taken")), (Some(1), true));
+    let token = text(&run(folder.path(), &["user", "reset", &name]).stdout).trim().to_owned();
+    let body = json!({"token": token, "password": "another horse battery"});
+    assert_eq!(serving.call("POST /api/v1/password/reset").json(&body).send().await.status, 204);
+    serving.signal("TERM");
+    serving.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_key_keeps_what_the_one_before_signed() {
+    let folder = folder();
+    let there = run(folder.path(), &["keys", "generate"]);
+    assert_eq!((there.status.code(), text(&there.stderr).contains("--rotate")), (Some(1), true));
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let name = name("key");
+    run(folder.path(), &["user", "create", &name, &format!("{name}@example.org")]);
+    let token = text(&run(folder.path(), &["user", "reset", &name]).stdout).trim().to_owned();
+    serving.call("POST /api/v1/password/reset").json(&json!({"token": token, "password": PASSWORD})).send().await;
+    let login = serving.call("POST /api/v1/login").json(&json!({"username": name, "password": PASSWORD})).send().await;
+    serving.signal("TERM");
+    serving.end();
+    assert!(run(folder.path(), &["keys", "generate", "--rotate"]).status.success());
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let keys = serving.call("GET /.well-known/jwks.json").send().await.json();
+    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(2));
+    assert_eq!(serving.call("GET /api/v1/me").bearer(&login.member("access_token")).send().await.status, 200);
+    let refresh = json!({"refresh_token": login.member("refresh_token")});
+    assert_eq!(serving.call("POST /api/v1/refresh").json(&refresh).send().await.status, 200);
+    serving.signal("TERM");
+    serving.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_logins_at_once_need_the_memory_of_the_permits() {
+    let folder = folder();
+    let mut command = auth(folder.path(), &["serve"]);
+    let mut serving = Serving::start({
+        command.env("HASH_PERMITS", "2");
+        command
+    });
+    let peak_kib = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", serving.child.id())).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak").trim().to_owned();
+        line.trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let before = peak_kib();
+    let mut logins = JoinSet::new();
+    for _ in 0..1000 {
+        let call = serving.call("POST /api/v1/login").json(&json!({"username": name("ghost"), "password": PASSWORD}));
+        logins.spawn(async move { call.send().await.status });
+    }
+    let statuses = logins.join_all().await;
+    assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
+    let grown = peak_kib() - before;
+    // Two hashes, and what a thousand connections and their tasks need.
+    assert!(grown < 2 * 19_456 + 48 * 1024, "{grown} KiB more");
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+}
