@@ -14,6 +14,7 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing+=("
 need nginx nginx-light
 need python3 python3
 need strace strace
+need redis-server redis-server
 need cc gcc
 [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || missing+=(postgresql)
 
