@@ -1,3 +1,10 @@
-//! The `auth` command.
+//! The `auth` command: parse, run, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+use auth::cli::Cli;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -1,0 +1,3 @@
+-- create a column country: undo
+
+ALTER TABLE auth.users DROP COLUMN country;

@@ -1,0 +1,5 @@
+-- sessions: undo
+--
+-- Everyone is logged out.
+
+DROP TABLE auth.sessions;

@@ -1,0 +1,3 @@
+-- clients: undo
+
+DROP TABLE auth.clients;

@@ -1,0 +1,201 @@
+//! Commands that change the database, and the same commands that only say what they would change.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    Patient,
+    answer::{Answer, tell},
+    files::Place,
+};
+use crate::{
+    database::Database,
+    migrate::{
+        self, Error, Patience, Revisions, Session,
+        event::{Event, Way},
+        script,
+        stamp::{self, Verdict},
+    },
+};
+
+/// Doing nothing, in two ways.
+#[derive(Debug, Args)]
+struct Preview {
+    /// Print the script for psql and do nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    sql: bool,
+    /// Name the revisions that would run and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Upgrade {
+    /// How far: `head`, `+N` or REV
+    #[arg(value_name = "head|+N|REV", allow_negative_numbers = true)]
+    target: String,
+    #[command(flatten)]
+    preview: Preview,
+    #[command(flatten)]
+    patient: Patient,
+}
+
+impl Upgrade {
+    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+        let (patient, revisions) = (self.patient, place.load()?);
+        move_to(&Move { way: Way::Up, target: &self.target, preview: &self.preview, patient }, &revisions)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Downgrade {
+    /// How far: `-N`, `base` or REV, which stays
+    #[arg(value_name = "-N|base|REV", allow_negative_numbers = true)]
+    target: String,
+    #[command(flatten)]
+    preview: Preview,
+    #[command(flatten)]
+    patient: Patient,
+}
+
+impl Downgrade {
+    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+        let (patient, revisions) = (self.patient, place.load()?);
+        move_to(&Move { way: Way::Down, target: &self.target, preview: &self.preview, patient }, &revisions)
+    }
+}
+
+/// One way or the other.
+struct Move<'m> {
+    way: Way,
+    target: &'m str,
+    preview: &'m Preview,
+    patient: Patient,
+}
+
+fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
+    let command = if asked.way == Way::Up { "upgrade" } else { "downgrade" };
+    let verb = if asked.way == Way::Up { "upgraded" } else { "downgraded" };
+    in_session(command, asked.patient.into(), async |session| {
+        if asked.preview.sql {
+            let rows = session.applied().await?;
+            let sql = script_of(asked, revisions, &rows)?;
+            return Ok(Answer::new(sql.clone(), json!({ "sql": sql })));
+        }
+        if asked.preview.dry_run {
+            let rows = session.applied().await?;
+            let plan = match asked.way {
+                Way::Up => migrate::planned_upgrade(revisions, &rows, asked.target)?,
+                Way::Down => migrate::planned_downgrade(revisions, &rows, asked.target)?,
+            };
+            let lines: Vec<String> = plan.iter().map(|name| format!("would {command} {name}")).collect();
+            let text = if lines.is_empty() { "nothing to do".into() } else { lines.join("\n") };
+            return Ok(Answer::new(text, json!({ "would_run": plan })));
+        }
+        let ran = match asked.way {
+            Way::Up => migrate::upgrade(session, revisions, asked.target).await?,
+            Way::Down => migrate::downgrade(session, revisions, asked.target).await?,
+        };
+        let current = session.applied().await?.last().map_or_else(|| "base".to_owned(), migrate::Applied::name);
+        let text = if ran.is_empty() { "nothing to do".into() } else { format!("{verb} {}", counted(ran.len())) };
+        Ok(Answer::new(format!("{text}; at {current}"), json!({ "ran": ran, "current": current })))
+    })
+}
+
+fn script_of(asked: &Move<'_>, revisions: &Revisions, rows: &[migrate::Applied]) -> Result<String, Error> {
+    let lock_timeout_ms = asked.patient.lock_timeout.as_millis();
+    match asked.way {
+        Way::Up => script::upgrade(revisions, rows, asked.target, lock_timeout_ms),
+        Way::Down => script::downgrade(revisions, rows, asked.target, lock_timeout_ms),
+    }
+}
+
+fn counted(number: usize) -> String {
+    if number == 1 { "1 revision".into() } else { format!("{number} revisions") }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Stamp {
+    /// Where the database is: `head`, `base` or REV
+    #[arg(value_name = "head|base|REV")]
+    target: String,
+    #[command(flatten)]
+    patient: Patient,
+}
+
+impl Stamp {
+    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+        let revisions = place.load()?;
+        in_session("stamp", self.patient.into(), async |session| {
+            let changed = stamp::stamp(session, &revisions, &self.target).await?;
+            let text = if changed.is_empty() { "nothing to do".into() } else { changed.join("\n") };
+            Ok(Answer::new(text, json!({ "changed": changed })))
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resolve {
+    /// The revision that stopped half-way
+    #[arg(value_name = "REV")]
+    revision: String,
+    /// All of it is there now
+    #[arg(long, required_unless_present = "rolled_back", conflicts_with = "rolled_back")]
+    applied: bool,
+    /// Nothing of it is there now
+    #[arg(long)]
+    rolled_back: bool,
+    #[command(flatten)]
+    patient: Patient,
+}
+
+impl Resolve {
+    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+        let revisions = place.load()?;
+        let verdict = if self.applied { Verdict::Applied } else { Verdict::RolledBack };
+        in_session("resolve", self.patient.into(), async |session| {
+            let name = stamp::resolve(session, &revisions, &self.revision, verdict).await?;
+            let state = if self.applied { "applied" } else { "not applied" };
+            Ok(Answer::new(format!("{name} is {state}"), json!({ "resolved": name, "applied": self.applied })))
+        })
+    }
+}
+
+/// Connects, works, says goodbye. A stop signal ends it at once: what is not committed is taken back by the server.
+pub(super) fn in_session(
+    command: &str,
+    patience: Patience,
+    work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Answer, Error>,
+) -> Result<Answer, Error> {
+    let database = Database::from_environment().map_err(|wrong| Error::Usage(wrong.to_string()))?;
+    let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let mut show = |event: &Event| tell(event);
+        let working = async {
+            let mut session = Session::open(&database, command, patience, &mut show).await?;
+            let answer = work(&mut session).await;
+            session.close().await;
+            answer
+        };
+        tokio::select! {
+            answer = working => answer,
+            () = stopped() => Err(Error::Interrupted),
+        }
+    })
+}
+
+/// Returns at SIGTERM or SIGINT; a process that is number 1 of its container would ignore both without this.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the signals end the process themselves.
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,82 @@
+//! Commands that need no database: a directory, a new revision; and where revisions are read from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::answer::{Answer, tell};
+use crate::migrate::{
+    Error, Revisions,
+    create::{self, Files},
+    directory::Source,
+};
+
+/// Where revisions are.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// Named on the command line: then it must be there.
+    named: bool,
+}
+
+impl From<Option<PathBuf>> for Place {
+    fn from(directory: Option<PathBuf>) -> Self {
+        let named = directory.is_some();
+        let from_environment = || std::env::var_os("MIGRATIONS_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = directory.or_else(from_environment).unwrap_or_else(|| "migrations".into());
+        Self { path, named }
+    }
+}
+
+impl Place {
+    /// Reads them, and says from where.
+    pub(super) fn load(&self) -> Result<Revisions, Error> {
+        let revisions = if self.named { Revisions::read(&self.path) } else { Revisions::load(&self.path) }?;
+        let number = revisions.len();
+        match &revisions.source {
+            Source::Directory(path) => tell(&format!("using {number} revisions in `{}`", path.display())),
+            Source::Embedded => {
+                tell(&format!("using {number} revisions built into this program; there is no `{}`", self.path.display()));
+            }
+        }
+        Ok(revisions)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// The new directory
+    #[arg(default_value = "migrations")]
+    new: PathBuf,
+    /// Without the revisions built into this program
+    #[arg(long)]
+    empty: bool,
+}
+
+impl Init {
+    pub(super) fn run(&self) -> Result<Answer, Error> {
+        let made = create::init(&self.new, if self.empty { Files::None } else { Files::BuiltIn })?;
+        Ok(generated(&made))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewRevision {
+    /// What it does; becomes part of the file names
+    #[arg(short, long)]
+    message: String,
+}
+
+impl NewRevision {
+    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+        let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
+        let now = now.parse().map_err(|_| Error::Usage(format!("the clock says `{now}`")))?;
+        Ok(generated(&create::revision(&place.path, &self.message, now)?))
+    }
+}
+
+fn generated(made: &[PathBuf]) -> Answer {
+    let lines: Vec<String> = made.iter().map(|path| format!("generated {}", path.display())).collect();
+    Answer::new(lines.join("\n"), json!({ "generated": made }))
+}

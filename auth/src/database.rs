@@ -1,0 +1,211 @@
+//! Where the database is, read from the environment and from secret files. No message and no `Debug` shows a password.
+
+use std::{fmt, fs, time::Duration};
+
+use sqlx::{
+    ConnectOptions, Connection,
+    postgres::{PgConnectOptions, PgConnection},
+};
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A database to connect to.
+#[derive(Clone)]
+pub struct Database {
+    options: PgConnectOptions,
+}
+
+/// What is wrong with the settings; never shows their values.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// Two ways to say one thing.
+    #[error("`{0}` and `{0}_FILE` are both set\nhint: keep one of them")]
+    Both(&'static str),
+    /// The secret's file cannot be read.
+    #[error("`{name}_FILE` names `{path}`, which cannot be read: {cause}")]
+    Unreadable {
+        /// The setting.
+        name: &'static str,
+        /// Its file.
+        path: String,
+        /// What reading it said.
+        cause: String,
+    },
+    /// Not an address.
+    #[error(
+        "`DATABASE_URL` cannot be used: {0}\nhint: postgres://USER@HOST:5432/DATABASE, the password in PGPASSWORD_FILE"
+    )]
+    Address(String),
+    /// Not a port.
+    #[error("`PGPORT` is `{0}`, which is no port")]
+    Port(String),
+    /// Nothing said at all.
+    #[error(
+        "no database is named\nhint: set DATABASE_URL or DATABASE_URL_FILE, or PGHOST, PGUSER, PGDATABASE and PGPASSWORD_FILE"
+    )]
+    Nowhere,
+}
+
+impl Database {
+    /// From the process's environment.
+    ///
+    /// # Errors
+    /// See [`Wrong`].
+    pub fn from_environment() -> Result<Self, Wrong> {
+        Self::from_settings(&|name| std::env::var(name).ok())
+    }
+
+    /// From settings found by name; an empty one counts as not set.
+    ///
+    /// # Errors
+    /// See [`Wrong`].
+    pub fn from_settings(find: &dyn Fn(&str) -> Option<String>) -> Result<Self, Wrong> {
+        let find = |name: &str| find(name).filter(|value| !value.is_empty());
+        let password = setting("PGPASSWORD", &find)?;
+        if let Some(url) = setting("DATABASE_URL", &find)? {
+            return Self::from_url(&url, password.as_deref());
+        }
+        let host = find("PGHOST").ok_or(Wrong::Nowhere)?;
+        let mut options = PgConnectOptions::new_without_pgpass().host(&host);
+        if let Some(port) = find("PGPORT") {
+            options = options.port(port.parse().map_err(|_| Wrong::Port(port))?);
+        }
+        if let Some(user) = find("PGUSER") {
+            options = options.username(&user);
+        }
+        if let Some(database) = find("PGDATABASE") {
+            options = options.database(&database);
+        }
+        if let Some(password) = password {
+            options = options.password(&password);
+        }
+        Ok(Self { options: options.disable_statement_logging() })
+    }
+
+    /// From an address; its own password wins over the other one.
+    ///
+    /// # Errors
+    /// It is no address.
+    pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, Wrong> {
+        let mut options: PgConnectOptions = url.parse().map_err(|error| Wrong::Address(cause_of(&error)))?;
+        if let (Some(password), None) = (password, options.to_url_lossy().password()) {
+            options = options.password(password);
+        }
+        Ok(Self { options: options.disable_statement_logging() })
+    }
+
+    /// The driver's options, for a pool.
+    #[must_use]
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// Opens one connection that shows itself under `name`.
+    ///
+    /// # Errors
+    /// What the attempt said, in one line.
+    pub async fn connect(&self, name: &str) -> Result<PgConnection, String> {
+        let options = self.options.clone().application_name(name);
+        match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
+            Ok(connected) => connected.map_err(|error| cause_of(&error)),
+            Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = self.options.get_database().unwrap_or_else(|| self.options.get_username());
+        let host = self.options.get_socket().map_or_else(|| self.options.get_host().into(), |path| path.to_string_lossy());
+        write!(f, "`{database}` at `{host}:{}` as `{}`", self.options.get_port(), self.options.get_username())
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({self})")
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn cause_of(error: &sqlx::Error) -> String {
+    if let sqlx::Error::Database(refusal) = error {
+        return refusal.message().to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// `X`, or what the file `X_FILE` holds without its last newline.
+fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Wrong> {
+    match (find(name), find(&format!("{name}_FILE"))) {
+        (Some(_), Some(_)) => Err(Wrong::Both(name)),
+        (None, Some(path)) => match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(without_newline(&text).to_owned())),
+            Err(error) => Err(Wrong::Unreadable { name, path, cause: error.to_string() }),
+        },
+        (value, None) => Ok(value),
+    }
+}
+
+fn without_newline(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Database, Wrong> {
+        let owned: Vec<(String, String)> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Database::from_settings(&|name| owned.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+    }
+
+    fn password(database: &Database) -> Option<String> {
+        database.options().to_url_lossy().password().map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn the_parts_make_an_address() {
+        let parts =
+            [("PGHOST", "db"), ("PGPORT", "6543"), ("PGUSER", "auth_app"), ("PGDATABASE", "auth"), ("PGPASSWORD", "pw")];
+        let database = read(&parts).expect("an address");
+        assert_eq!(database.to_string(), "`auth` at `db:6543` as `auth_app`");
+        assert_eq!(password(&database).as_deref(), Some("pw"));
+    }
+
+    #[test]
+    fn a_secret_file_loses_one_newline() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "top secret\n").expect("written");
+        let path = file.path().to_string_lossy();
+        let database = read(&[("DATABASE_URL", "postgres://u@db/auth"), ("PGPASSWORD_FILE", &path)]).expect("an address");
+        assert_eq!(password(&database).as_deref(), Some("top%20secret"));
+        assert_eq!(format!("{database:?}"), "Database(`auth` at `db:5432` as `u`)");
+        assert_eq!((without_newline("a\n\n"), without_newline("a\r\n"), without_newline(" a ")), ("a\n", "a", " a "));
+    }
+
+    #[test]
+    fn both_ways_at_once_are_an_error() {
+        for name in ["DATABASE_URL", "PGPASSWORD"] {
+            let file = format!("{name}_FILE");
+            assert!(matches!(read(&[(name, "x"), (&file, "y")]), Err(Wrong::Both(found)) if found == name));
+        }
+    }
+
+    #[test]
+    fn wrong_settings_are_told_without_their_secrets() {
+        let wrong = |settings: &[(&str, &str)]| read(settings).expect_err("wrong").to_string();
+        assert!(wrong(&[]).starts_with("no database is named"));
+        assert!(wrong(&[("PGHOST", "")]).starts_with("no database is named"));
+        assert_eq!(wrong(&[("PGHOST", "db"), ("PGPORT", "x")]), "`PGPORT` is `x`, which is no port");
+        let url = wrong(&[("DATABASE_URL", "postgres://u:hunter2@db:port/auth")]);
+        assert!(url.contains("invalid port number") && !url.contains("hunter2"), "{url}");
+        assert!(wrong(&[("PGPASSWORD_FILE", "/nowhere")]).starts_with("`PGPASSWORD_FILE` names `/nowhere`"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Everything that can stop a migration, in words, with a hint and an exit code.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The call makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A file or folder could not be read or written.
+    #[error("cannot {verb} `{}`: {source}", path.display())]
+    File {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The revision files themselves are wrong.
+    #[error("{0}")]
+    Revisions(String),
+    /// A name fits no revision, or several.
+    #[error("{0}")]
+    Name(String),
+    /// No connection.
+    #[error("cannot reach the database {target}: {cause}")]
+    Unreachable {
+        /// The address, without a password.
+        target: String,
+        /// What the attempt said.
+        cause: String,
+    },
+    /// The database refused something that is not a revision's statement.
+    #[error("the database refused to {verb}: {source}")]
+    Database {
+        /// What was tried.
+        verb: &'static str,
+        /// What it said.
+        source: sqlx::Error,
+    },
+    /// Another migration runs.
+    #[error("another migration runs: {holder}; gave up after {} s", waited.as_secs_f32())]
+    Locked {
+        /// Who has the lock.
+        holder: String,
+        /// How long it was asked for.
+        waited: Duration,
+    },
+    /// A revision could not get a lock on a table.
+    #[error("revision `{revision}` waited too often for a lock at {place}: {suspect}")]
+    Blocked {
+        /// Which revision.
+        revision: String,
+        /// File and line.
+        place: String,
+        /// The transaction most likely in the way.
+        suspect: String,
+    },
+    /// An applied revision was edited.
+    #[error("changed after it was applied: {}", backticked(.0))]
+    Drift(Vec<String>),
+    /// The database has revisions that the files do not have.
+    #[error("the database is ahead: it has {}, which {source_name} does not have", backticked(revisions))]
+    Ahead {
+        /// Their numbers.
+        revisions: Vec<String>,
+        /// Where they were looked for.
+        source_name: String,
+    },
+    /// A revision outside a transaction stopped half-way.
+    #[error("revision `{0}` stopped half-way in an earlier run")]
+    Dirty(String),
+    /// A revision cannot be undone.
+    #[error("cannot undo {}: no statements in a down file", backticked(.0))]
+    Irreversible(Vec<String>),
+    /// A statement of a revision failed.
+    #[error("revision `{revision}` failed at {place}: {message}\n{excerpt}")]
+    Failed {
+        /// Which revision.
+        revision: String,
+        /// File and line.
+        place: String,
+        /// What the database said.
+        message: String,
+        /// The line itself.
+        excerpt: String,
+        /// What became of the statements before it, and what to do.
+        hint: String,
+    },
+    /// It was told to stop.
+    #[error("told to stop")]
+    Interrupted,
+    /// The database is not at the newest revision.
+    #[error("not at head: {} to apply", backticked(.0))]
+    NotAtHead(Vec<String>),
+}
+
+/// `a`, `b`, `c`.
+fn backticked(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+impl Error {
+    /// Turns a driver's error into ours, naming what was tried.
+    pub(crate) fn database(verb: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { verb, source }
+    }
+
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Unreachable { .. } => 3,
+            Self::Locked { .. } | Self::Blocked { .. } => 4,
+            Self::Drift(_) | Self::Ahead { .. } => 5,
+            Self::NotAtHead(_) => 6,
+            _ => 1,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        Some(match self {
+            Self::Unreachable { .. } => "is it up, and do DATABASE_URL or PGHOST, PGUSER, PGDATABASE name it?",
+            Self::Locked { .. } => "wait longer with `--wait`, or end that session",
+            Self::Blocked { .. } => {
+                "end that transaction, or wait longer with `--wait`; nothing of this statement was kept"
+            }
+            Self::Drift(_) => "restore the file and write a new revision; or `downgrade` past it; or `stamp` to accept it",
+            Self::Ahead { .. } => "use the files or the image of the newer release, or `downgrade` with them first",
+            Self::Dirty(_) => "look at the database, then `migrate resolve REV --applied` or `--rolled-back`",
+            Self::Irreversible(_) => "write the down file; nothing was touched",
+            Self::NotAtHead(_) => "run `migrate upgrade head`",
+            Self::Interrupted => "a revision in a transaction is taken back; `migrate current` tells if one is half done",
+            Self::Failed { hint, .. } => hint,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! A SQL file split into its statements, each with its line, at the same places where psql splits it.
+//!
+//! A semicolon ends a statement unless it stands in a quoted text or name, a dollar-quoted body, a comment, parentheses, or
+//! the `BEGIN ATOMIC` body of a SQL function. An unfinished quote or comment runs to the end of the file: the database says
+//! what is wrong with it.
+
+mod scanner;
+
+use scanner::{Scanner, Token};
+
+/// One statement of a file: from its first word to its last, without its semicolon and the comments around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statement<'s> {
+    /// The statement as written.
+    pub text: &'s str,
+    /// The line of its first word, from 1.
+    pub line: usize,
+    /// Whether it must not run inside a transaction.
+    pub concurrent: bool,
+    /// Whether it begins or ends a transaction.
+    pub steers_transaction: bool,
+}
+
+impl Statement<'_> {
+    /// The line of the file on which the `position`th character (from 1) of this statement stands.
+    #[must_use]
+    pub fn line_at(&self, position: usize) -> usize {
+        let before = self.text.chars().take(position.saturating_sub(1));
+        self.line + before.filter(|c| *c == '\n').count()
+    }
+}
+
+/// Every statement of a file, in order. Comments alone make no statement.
+#[must_use]
+pub fn split(sql: &str) -> Vec<Statement<'_>> {
+    let (mut found, mut open) = (Vec::new(), None::<Open>);
+    let (mut line, mut counted) = (1, 0);
+    for (token, span) in Scanner::new(sql) {
+        if token == Token::Blank {
+            continue;
+        }
+        if token == Token::Semicolon && open.as_ref().is_none_or(Open::may_end) {
+            found.extend(open.take().map(|open| open.close(sql)));
+            continue;
+        }
+        let statement = open.get_or_insert_with(|| {
+            line += sql[counted..span.start].matches('\n').count();
+            counted = span.start;
+            Open::at(span.start, line)
+        });
+        statement.end = span.end;
+        statement.take(token, &sql[span]);
+    }
+    found.extend(open.map(|open| open.close(sql)));
+    found
+}
+
+/// A statement that has not met its semicolon yet.
+struct Open {
+    start: usize,
+    end: usize,
+    line: usize,
+    parentheses: usize,
+    atomic: usize,
+    words: Vec<String>,
+    concurrent: bool,
+}
+
+/// How many leading words are looked at: `create or replace function` is four.
+const LEADING_WORDS: usize = 4;
+
+impl Open {
+    fn at(start: usize, line: usize) -> Self {
+        Self { start, end: start, line, parentheses: 0, atomic: 0, words: Vec::new(), concurrent: false }
+    }
+
+    fn may_end(&self) -> bool {
+        self.parentheses == 0 && self.atomic == 0
+    }
+
+    fn take(&mut self, token: Token, text: &str) {
+        match token {
+            Token::Opening => self.parentheses += 1,
+            Token::Closing => self.parentheses = self.parentheses.saturating_sub(1),
+            Token::Word => self.word(text.to_ascii_lowercase()),
+            _ => {}
+        }
+    }
+
+    fn word(&mut self, word: String) {
+        self.concurrent |= word == "concurrently";
+        if self.defines_function() && self.parentheses == 0 {
+            match word.as_str() {
+                "begin" => self.atomic += 1,
+                "case" if self.atomic > 0 => self.atomic += 1,
+                "end" => self.atomic = self.atomic.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if self.words.len() < LEADING_WORDS {
+            self.words.push(word);
+        }
+    }
+
+    fn defines_function(&self) -> bool {
+        let mut words = self.words.iter().map(String::as_str);
+        let routine = |word| matches!(word, Some("function" | "procedure"));
+        match (words.next(), words.next()) {
+            (Some("create"), Some("or")) => words.next() == Some("replace") && routine(words.next()),
+            (Some("create"), second) => routine(second),
+            _ => false,
+        }
+    }
+
+    fn steers_transaction(&self) -> bool {
+        let word = |at: usize| self.words.get(at).map_or("", String::as_str);
+        match word(0) {
+            "begin" | "commit" | "end" | "abort" => true,
+            "start" | "prepare" => word(1) == "transaction",
+            "rollback" => !self.words.iter().any(|word| word == "to"),
+            _ => false,
+        }
+    }
+
+    fn close<'s>(&self, sql: &'s str) -> Statement<'s> {
+        Statement {
+            text: &sql[self.start..self.end],
+            line: self.line,
+            concurrent: self.concurrent,
+            steers_transaction: self.steers_transaction(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(sql: &str) -> Vec<&str> {
+        split(sql).iter().map(|statement| statement.text).collect()
+    }
+
+    #[test]
+    fn comments_alone_are_no_statement() {
+        assert!(split("-- one; two\n/* three; /* four; */ five; */\n;;").is_empty());
+    }
+
+    #[test]
+    fn a_last_comment_belongs_to_no_statement() {
+        assert_eq!(texts("SELECT /* a */ 1 -- b\n ; SELECT 2 -- c"), ["SELECT /* a */ 1", "SELECT 2"]);
+    }
+
+    #[test]
+    fn each_statement_knows_its_line() {
+        let lines: Vec<usize> = split("\n-- a\nSELECT 1;\n\nSELECT\n2; SELECT 3").iter().map(|s| s.line).collect();
+        assert_eq!(lines, [3, 5, 6]);
+    }
+
+    #[test]
+    fn a_position_is_counted_in_characters() {
+        let statement = split("\nSELECT 'é',\n  wrong")[0];
+        assert_eq!((statement.line_at(1), statement.line_at(15)), (2, 3));
+    }
+
+    #[test]
+    fn quotes_hide_semicolons() {
+        for quoted in ["'a;''b;'", "E'a\\';b'", "\"a;\"\"b\"", "$$a;b$$", "$é$a;$$b;$é$", "U&'a;\\'", "(a; b)", "a$b;c$b"]
+        {
+            let sql = format!("SELECT {quoted} ;x");
+            let expected = if quoted == "a$b;c$b" { 3 } else { 2 };
+            assert_eq!(texts(&sql).len(), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_is_nothing_in_a_plain_text() {
+        assert_eq!(texts(r"SELECT '\'; SELECT 2"), [r"SELECT '\'", "SELECT 2"]);
+    }
+
+    #[test]
+    fn an_atomic_body_is_part_of_its_function() {
+        let function =
+            "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END";
+        assert_eq!(texts(&format!("{function}; SELECT 2")), [function, "SELECT 2"]);
+    }
+
+    #[test]
+    fn what_an_unfinished_quote_holds_is_left_to_the_database() {
+        assert_eq!(texts("SELECT 1; SELECT 'a; b"), ["SELECT 1", "SELECT 'a; b"]);
+        assert_eq!(texts("SELECT $a$ ; b"), ["SELECT $a$ ; b"]);
+    }
+
+    #[test]
+    fn a_transaction_inside_is_noticed() {
+        let steers = |sql| split(sql)[0].steers_transaction;
+        for sql in ["begin", "COMMIT;", "/* x */ rollback", "START TRANSACTION", "END", "ABORT"] {
+            assert!(steers(sql), "{sql}");
+        }
+        for sql in ["SAVEPOINT a", "ROLLBACK TO a", "ROLLBACK TO SAVEPOINT a", "SELECT 'commit'", "PREPARE p AS SELECT 1"] {
+            assert!(!steers(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn concurrently_is_noticed_outside_comments_only() {
+        let concurrent = |sql| split(sql)[0].concurrent;
+        assert!(concurrent("create index Concurrently i on t (a)"));
+        assert!(!concurrent("create index /* concurrently */ i on t (a) -- concurrently"));
+    }
+}
