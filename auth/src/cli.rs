@@ -4,7 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod client;
+pub mod doctor;
+pub mod healthcheck;
+pub mod keys;
 pub mod migrate;
+pub mod outcome;
+pub mod serve;
+pub mod user;
 
 /// Sign-up, login and tokens
 #[derive(Debug, Parser)]
@@ -16,8 +23,23 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve until told to stop
+    Serve,
     /// Change the database, revision by revision
     Migrate(migrate::Migrate),
+    /// Look at everything the service stands on and say what is wrong
+    Doctor,
+    /// Ask the service on this machine whether it is well; for images without curl
+    Healthcheck(healthcheck::Healthcheck),
+    /// People
+    #[command(subcommand)]
+    User(user::User),
+    /// Signing keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Programs that may ask about tokens
+    #[command(subcommand)]
+    Client(client::Client),
 }
 
 impl Cli {
@@ -25,7 +47,13 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Serve => serve::run(),
             Command::Migrate(migrate) => migrate.run(),
+            Command::Doctor => doctor::run(),
+            Command::Healthcheck(healthcheck) => healthcheck.run(),
+            Command::User(user) => user.run(),
+            Command::Keys(keys) => keys.run(),
+            Command::Client(client) => client.run(),
         }
     }
 }

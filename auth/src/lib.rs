@@ -1,5 +1,22 @@
 //! Sign-up, login and tokens on Postgres and Redis, and the migrations of its database.
 
+pub mod app;
+pub mod cache;
 pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod cursor;
 pub mod database;
+pub mod field;
+pub mod gcra;
+pub mod http;
+pub mod metrics;
 pub mod migrate;
+pub mod password;
+pub mod person;
+pub mod problem;
+pub mod secret;
+pub mod service;
+pub mod settings;
+pub mod store;
+pub mod token;

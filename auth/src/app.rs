@@ -1,0 +1,180 @@
+//! From settings to a running service: check the database, bind, serve, and stop without cutting an answer off.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::serve::ListenerExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::http;
+use crate::migrate::{self, Revisions, Standing};
+use crate::secret::SettingError;
+use crate::service::Auth;
+use crate::settings::Settings;
+use crate::store::{one_time, sessions};
+
+/// Answers under way have so long after the order to stop.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Between two looks for rows nobody needs any more.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting, a key or a secret.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The database did not answer in time.
+    #[error("the database {database} cannot be reached: {cause}\nhint: is it up, and is DATABASE_URL right?")]
+    Unreachable {
+        /// Which.
+        database: String,
+        /// What the last attempt said.
+        cause: String,
+    },
+    /// The built-in revisions cannot be read, or the database does not let us see its own.
+    #[error("the database's revision cannot be told: {0}")]
+    Unknown(#[from] migrate::Error),
+    /// The database has not everything this program needs.
+    #[error("the database is behind: `{0}` is missing or half done\nhint: run `auth migrate upgrade head` first")]
+    Behind(String),
+    /// The address is in use or not ours.
+    #[error("cannot listen on `{address}`: {source}\nhint: LISTEN and METRICS_LISTEN name the addresses")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A service that is bound and not serving yet.
+#[derive(Debug)]
+pub struct App {
+    auth: Arc<Auth>,
+    listener: TcpListener,
+    metrics: TcpListener,
+}
+
+impl App {
+    /// Reads keys and secrets, checks the database's revision, binds.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(settings: Settings) -> Result<Self, StartError> {
+        let (listen, metrics_listen) = (settings.listen, settings.metrics_listen);
+        let auth = Arc::new(Auth::new(settings)?);
+        check_revision(&auth.settings).await?;
+        Ok(Self { auth, listener: bind(listen).await?, metrics: bind(metrics_listen).await? })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where metrics are read.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics.local_addr()
+    }
+
+    /// The service itself.
+    #[must_use]
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
+    }
+
+    /// Serves until `stop`, then finishes what is under way.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let (order, ordered) = watch::channel(false);
+        tokio::spawn(async move {
+            stop.await;
+            order.send_replace(true);
+        });
+        let metrics = tokio::spawn(axum::serve(self.metrics, http::metrics_router(&self.auth)).into_future());
+        let sweeper = tokio::spawn(sweep(Arc::clone(&self.auth)));
+        let router = http::router(&self.auth).into_make_service_with_connect_info::<SocketAddr>();
+        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true))); // slower without, never wrong
+        let server = axum::serve(listener, router).with_graceful_shutdown(told(ordered.clone()));
+        let late = async {
+            told(ordered).await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let served = tokio::select! {
+            served = server => served,
+            () = late => Ok(tracing::warn!("answers were still under way when time was up")),
+        };
+        sweeper.abort();
+        metrics.abort();
+        // Closing waits for queries; what is left after a moment ends with the process.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.auth.store.pool().close()).await;
+        tracing::info!("stopped");
+        served
+    }
+}
+
+async fn told(mut ordered: watch::Receiver<bool>) {
+    // An error means that nobody can order a stop any more: then never.
+    if ordered.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+}
+
+/// How the database stands to the revisions built in.
+///
+/// # Errors
+/// It does not answer within the settings' time, or does not show its revisions.
+pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
+    let deadline = Instant::now() + settings.start_wait;
+    let mut connection = loop {
+        match settings.database.connect("auth start").await {
+            Ok(connection) => break connection,
+            Err(cause) if Instant::now() >= deadline => {
+                return Err(StartError::Unreachable { database: settings.database.to_string(), cause });
+            }
+            Err(cause) => tracing::warn!(cause, "waiting for the database"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    Ok(migrate::state(&mut connection, &Revisions::embedded()?).await?)
+}
+
+async fn check_revision(settings: &Settings) -> Result<(), StartError> {
+    let standing = standing(settings).await?;
+    if let Some(missing) = standing.dirty.first().or(standing.pending.first()) {
+        return Err(StartError::Behind(missing.clone()));
+    }
+    if standing.ahead() {
+        tracing::warn!(unknown = ?standing.unknown, "the database is ahead of this program: a newer release has been here");
+    }
+    Ok(())
+}
+
+async fn sweep(auth: Arc<Auth>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        for swept in [sessions::sweep(auth.store.pool()).await, one_time::sweep(auth.store.pool()).await] {
+            match swept {
+                Ok(rows) => tracing::debug!(rows, "swept"),
+                Err(error) => tracing::warn!(%error, "not swept"),
+            }
+        }
+    }
+}

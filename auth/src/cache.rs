@@ -1,0 +1,151 @@
+//! Redis before Postgres. What a read returns is never older than the last write that was answered before the read began:
+//! - a write puts a tombstone over each key it changes, just before and just after it commits; a reader that began earlier
+//!   cannot fill a key that holds a tombstone, and a tombstone outlives every such reader;
+//! - a tombstone that could not be set is owed: until all are paid this process reads from Postgres alone (`link.rs`);
+//! - readers of one key share one query, but only one that began after they came (`flight.rs`).
+
+pub mod flight;
+pub mod link;
+pub mod throttle;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::cache::link::Link;
+use crate::metrics::Metrics;
+
+/// A cached row lives at least so long.
+const TTL_MS: u64 = 60_000;
+
+/// And up to so much longer, so that rows filled together do not run out together.
+const JITTER_MS: u64 = 15_000;
+
+/// A tombstone's life: longer than a statement (4 s) and a fill ([`FILL`]) together.
+const TOMBSTONE_MS: u64 = 10_000;
+
+/// A row read longer ago than this is not put into the cache any more.
+const FILL: Duration = Duration::from_secs(3);
+
+/// What a tombstone holds; no row's JSON is empty.
+const TOMBSTONE: &str = "";
+
+/// After this long nothing that is cached now is cached any more.
+pub(crate) const FORGOTTEN: Duration = Duration::from_millis(TTL_MS + JITTER_MS + 1000);
+
+/// What a key stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A person by id.
+    User(Uuid),
+    /// A person's id by name, in lower case.
+    Name(String),
+    /// A live session.
+    Session(Uuid),
+}
+
+impl Key {
+    /// The word for metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Name(_) => "name",
+            Self::Session(_) => "session",
+        }
+    }
+
+    /// As Redis knows it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::User(id) => format!("auth:user:{id}"),
+            Self::Name(name) => format!("auth:name:{name}"),
+            Self::Session(id) => format!("auth:session:{id}"),
+        }
+    }
+}
+
+/// What the cache says about a key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The row's JSON.
+    Hit(String),
+    /// Nothing: read the row and fill it in.
+    Miss,
+    /// Nothing to rely on: read the row and leave the cache alone.
+    Bypass,
+}
+
+/// The cache of this process.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    link: Option<Link>,
+    metrics: Arc<Metrics>,
+}
+
+impl Cache {
+    /// Over a link to Redis, or none: then every look is a bypass.
+    #[must_use]
+    pub fn new(link: Option<Link>, metrics: Arc<Metrics>) -> Self {
+        Self { link, metrics }
+    }
+
+    /// Whether Redis is in use right now; `None` when none is configured.
+    #[must_use]
+    pub fn is_up(&self) -> Option<bool> {
+        self.link.as_ref().map(Link::is_up)
+    }
+
+    /// Asks for a row.
+    pub async fn look(&self, key: &Key) -> Look {
+        let found = match &self.link {
+            None => None,
+            Some(link) => link.run(redis::cmd("GET").arg(key.text())).await,
+        };
+        let (look, outcome) = match found {
+            None => (Look::Bypass, "away"),
+            Some(None::<String>) => (Look::Miss, "miss"),
+            Some(Some(value)) if value == TOMBSTONE => (Look::Bypass, "written"),
+            Some(Some(value)) => (Look::Hit(value), "hit"),
+        };
+        self.metrics.read(key.kind(), outcome);
+        look
+    }
+
+    /// Puts a row whose reading began at `began`, unless the key holds something or the row may be old.
+    pub async fn fill(&self, key: &Key, json: &str, began: Instant) {
+        let Some(link) = &self.link else { return };
+        if began.elapsed() > FILL {
+            return;
+        }
+        let mut set = redis::cmd("SET");
+        set.arg(key.text()).arg(json).arg("NX").arg("PX").arg(TTL_MS + jitter_ms());
+        let _: Option<Option<String>> = link.run(&set).await; // not filled is a miss next time, no more
+    }
+
+    /// Puts tombstones: call just before and just after the commit of a write to these rows.
+    pub async fn bury(&self, keys: &[Key]) {
+        let Some(link) = &self.link else { return };
+        if keys.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = keys.iter().map(Key::text).collect();
+        link.bury(&keys).await;
+    }
+}
+
+/// The commands that set tombstones.
+pub(crate) fn tombstones(keys: &[String]) -> redis::Pipeline {
+    let mut pipeline = redis::pipe();
+    for key in keys {
+        pipeline.cmd("SET").arg(key).arg(TOMBSTONE).arg("PX").arg(TOMBSTONE_MS).ignore();
+    }
+    pipeline
+}
+
+/// Spread enough for expiry; not a secret.
+fn jitter_ms() -> u64 {
+    Uuid::now_v7().as_u64_pair().1 % JITTER_MS
+}

@@ -1,0 +1,35 @@
+//! `auth client`: programs that may ask about and revoke tokens.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::cli::outcome::{block_on, line, service, tell};
+
+/// Programs that may ask about tokens
+#[derive(Debug, Subcommand)]
+pub enum Client {
+    /// Add a client, or give it another secret; prints the secret
+    Create {
+        /// 1 to 64 letters, no colon
+        #[arg(value_parser = id)]
+        id: String,
+    },
+}
+
+impl Client {
+    /// Does it.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let Self::Create { id } = self;
+        tell(block_on(async {
+            line(&service()?.put_client(&id).await?);
+            Ok(())
+        }))
+    }
+}
+
+fn id(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    if fits { Ok(text.to_owned()) } else { Err("1 to 64 visible ASCII letters without a colon".to_owned()) }
+}

@@ -1,0 +1,90 @@
+//! How a subcommand ends: data on stdout, a failure on stderr with its causes, one exit code.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::app::StartError;
+use crate::problem::Problem;
+use crate::secret::SettingError;
+use crate::service::Auth;
+use crate::settings::Settings;
+
+/// Why a subcommand failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A setting, a key or a secret.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The service did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The service said no.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// A file, a socket, the runtime.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Said already; only the exit code is left.
+    #[error("not well")]
+    NotWell,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl Failure {
+    /// The system refused `what`.
+    pub fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    fn code(&self) -> u8 {
+        if matches!(self, Self::Start(StartError::Unreachable { .. })) { 3 } else { 1 }
+    }
+}
+
+/// Prints what came of it.
+#[must_use]
+pub fn tell(done: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    if !matches!(failure, Failure::NotWell) {
+        let cause = failure.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        say(&mut std::io::stderr(), &format!("error: {failure}{cause}"));
+    }
+    ExitCode::from(failure.code())
+}
+
+/// A line of data.
+pub fn line(text: &str) {
+    say(&mut std::io::stdout(), text);
+}
+
+fn say(to: &mut impl std::io::Write, text: &str) {
+    let _ = writeln!(to, "{text}"); // nobody listens: nothing to tell them
+}
+
+/// Runs work that needs a runtime.
+///
+/// # Errors
+/// The work's, or there is no runtime.
+pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(Failure::system("cannot start threads"))?.block_on(work)
+}
+
+/// The service without its listener, for a command that changes something.
+///
+/// # Errors
+/// A setting cannot be used.
+pub fn service() -> Result<Auth, Failure> {
+    Ok(Auth::new(Settings::from_environment()?)?)
+}

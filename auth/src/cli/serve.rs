@@ -1,0 +1,49 @@
+//! `auth serve`: one JSON line per request on stdout; TERM, INT and QUIT stop it, answers under way are finished.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::app::App;
+use crate::cli::outcome::{Failure, block_on, tell};
+use crate::settings::Settings;
+
+/// Serves.
+#[must_use]
+pub fn run() -> ExitCode {
+    let filter = EnvFilter::try_from_env("LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stdout).init();
+    tell(block_on(serve()))
+}
+
+async fn serve() -> Result<(), Failure> {
+    // First of all, so that an early order to stop is not lost.
+    let stop = stop()?;
+    let settings = Settings::from_environment()?;
+    if settings.mail_dir.is_none() {
+        tracing::warn!("MAIL_DIR is not set: nobody is mailed a token to set a new password; `auth user reset` makes one");
+    }
+    let app = tokio::select! {
+        app = App::bind(settings) => app?,
+        () = stop => return Ok(()),
+    };
+    let address = app.address().map_err(Failure::system("cannot tell the address"))?;
+    let metrics = app.metrics_address().map_err(Failure::system("cannot tell the address"))?;
+    tracing::info!(%address, %metrics, "listening");
+    app.run(self::stop()?).await.map_err(Failure::system("cannot serve"))
+}
+
+/// Ends with the first signal that asks to stop.
+fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::system("cannot listen to signals"));
+    let (mut term, mut int, mut quit) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::quit())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = quit.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,52 @@
+//! Whom a request is for: the peer, or what a trusted peer says about it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// The client's address. `X-Forwarded-For` counts only when the peer is trusted, and is read from the right: the first
+/// address that is not a trusted proxy's is the client's, so nothing a client writes to its left is believed.
+#[must_use]
+pub fn client<'a>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+    let peer = peer.to_canonical();
+    let mut client = peer;
+    let mut hops = forwarded.flat_map(|line| line.split(',')).rev();
+    while is_trusted(client) {
+        match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+            Some(Ok(address)) => client = address.to_canonical(),
+            Some(Err(_)) | None => break,
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::client;
+
+    fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let trusted: Vec<_> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        client(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        assert_eq!(seen("192.0.2.7", &["198.51.100.1"], &["10.0.0.0/8"]), "192.0.2.7");
+        assert_eq!(seen("192.0.2.7", &["198.51.100.1"], &[]), "192.0.2.7");
+    }
+
+    #[test]
+    fn behind_trusted_hops_the_first_other_from_the_right_is_the_client() {
+        assert_eq!(seen("10.0.0.2", &["203.0.113.9, 198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
+        assert_eq!(seen("10.0.0.2", &["198.51.100.1, 10.9.9.9"], &["10.0.0.0/8"]), "198.51.100.1");
+        assert_eq!(seen("10.0.0.2", &["203.0.113.9", "198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
+        assert_eq!(seen("::ffff:10.0.0.2", &["198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
+    }
+
+    #[test]
+    fn nonsense_ends_the_search() {
+        assert_eq!(seen("10.0.0.2", &["198.51.100.1, unknown"], &["10.0.0.0/8"]), "10.0.0.2");
+        assert_eq!(seen("10.0.0.2", &[], &["10.0.0.0/8"]), "10.0.0.2");
+    }
+}

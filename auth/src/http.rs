@@ -1,0 +1,83 @@
+//! The paths. Each file below is one resource; what is true of every request is in `edge.rs`.
+
+pub mod admin;
+pub mod answer;
+pub mod body;
+pub mod caller;
+pub mod cookie;
+pub mod edge;
+pub mod health;
+pub mod login;
+pub mod me;
+pub mod oauth;
+pub mod pages;
+pub mod password;
+pub mod refresh;
+pub mod signup;
+pub mod users;
+pub mod verify;
+pub mod wellknown;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Extension, Router, middleware};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::edge::Edge;
+use crate::problem::Problem;
+use crate::service::Auth;
+
+#[derive(OpenApi)]
+#[openapi(info(title = "auth", description = "Sign-up, login and tokens"))]
+struct Document;
+
+/// The API's description, as served.
+#[derive(Clone)]
+pub struct Description(pub Arc<str>);
+
+/// Every path of the service, described where it is defined.
+pub fn router(auth: &Arc<Auth>) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(pages::index))
+        .routes(routes!(pages::login))
+        .routes(routes!(signup::signup))
+        .routes(routes!(login::login))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::logout_all))
+        .routes(routes!(me::read, me::change))
+        .routes(routes!(me::sessions))
+        .routes(routes!(me::end_session))
+        .routes(routes!(password::change))
+        .routes(routes!(password::forgot))
+        .routes(routes!(password::reset))
+        .routes(routes!(users::read))
+        .routes(routes!(admin::list))
+        .routes(routes!(admin::change))
+        .routes(routes!(verify::verify))
+        .routes(routes!(wellknown::jwks))
+        .routes(routes!(wellknown::openapi))
+        .routes(routes!(oauth::introspect))
+        .routes(routes!(oauth::revoke))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::api))
+        .split_for_parts();
+    let description = Description(document.to_json().unwrap_or_default().into());
+    let edge = Arc::new(Edge::new(Arc::clone(auth)));
+    router
+        .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(Extension(description))
+        .layer(DefaultBodyLimit::max(body::BODY_MAX))
+        .layer(middleware::from_fn_with_state(edge, edge::pass))
+        .with_state(Arc::clone(auth))
+}
+
+/// What the inside reads.
+pub fn metrics_router(auth: &Arc<Auth>) -> Router {
+    Router::new().route("/metrics", axum::routing::get(health::metrics)).with_state(Arc::clone(auth))
+}

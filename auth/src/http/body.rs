@@ -1,0 +1,82 @@
+//! Bodies: of the right type, at most 16 KiB, every field named and taken by its own type.
+
+use axum::Form;
+use axum::body::Bytes;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+
+use crate::field::Fields;
+use crate::problem::Problem;
+
+/// No body is longer.
+pub const BODY_MAX: usize = 16 * 1024;
+
+/// What can be taken from the fields of a request.
+pub trait Take: Sized {
+    /// Takes the fields it knows; what is left is refused afterwards.
+    ///
+    /// # Errors
+    /// Names the field.
+    fn take(fields: &mut Fields) -> Result<Self, Problem>;
+}
+
+/// A JSON body.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+/// A form; what it does not know it ignores, as OAuth asks.
+#[derive(Debug)]
+pub struct Pairs<T>(pub T);
+
+/// The query string.
+#[derive(Debug)]
+pub struct Search<T>(pub T);
+
+impl<T: Take, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::media_type("application/json"));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| refused(rejection.status().as_u16()))?;
+        taken(Fields::json(&body)?).map(Self)
+    }
+}
+
+impl<T: Take, S: Send + Sync> FromRequest<S> for Pairs<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
+        let Form(pairs) = form.map_err(|rejection| match rejection {
+            FormRejection::InvalidFormContentType(_) => Problem::media_type("application/x-www-form-urlencoded"),
+            other => refused(other.status().as_u16()),
+        })?;
+        T::take(&mut Fields::form(pairs)).map(Self)
+    }
+}
+
+impl<T: Take, S: Send + Sync> FromRequestParts<S> for Search<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(pairs) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
+        taken(Fields::form(pairs)).map(Self)
+    }
+}
+
+fn taken<T: Take>(mut fields: Fields) -> Result<T, Problem> {
+    let value = T::take(&mut fields)?;
+    fields.done()?;
+    Ok(value)
+}
+
+fn refused(status: u16) -> Problem {
+    if status == 413 { Problem::too_large(BODY_MAX) } else { Problem::malformed("the body cannot be read") }
+}

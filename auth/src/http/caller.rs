@@ -1,0 +1,100 @@
+//! Who calls: from where, and logged in as whom.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+
+use crate::http::cookie;
+use crate::problem::Problem;
+use crate::service::Auth;
+use crate::service::identity::Identity;
+use crate::store::audit::Origin;
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whom it is for.
+    pub client: IpAddr,
+    /// The same with the request's id, for the audit log.
+    pub origin: Origin,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(Problem::internal)
+    }
+}
+
+/// Someone logged in: by `Authorization: Bearer`, or by the browser's cookie from one of our own pages.
+#[derive(Debug)]
+pub struct Bearer(pub Identity);
+
+impl FromRequestParts<Arc<Auth>> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Problem> {
+        let headers = &parts.headers;
+        if let Some(token) = bearer(headers) {
+            return Ok(Self(auth.identify(token).await?));
+        }
+        let token = cookie::read(headers, cookie::ACCESS).ok_or_else(|| Problem::unauthenticated("there is no token"))?;
+        if !parts.method.is_safe() {
+            from_own_page(headers, &auth.settings.allowed_origins)?;
+        }
+        Ok(Self(auth.identify(token).await?))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A cookie comes along wherever a request was made: so the page it was made on must be ours.
+///
+/// # Errors
+/// 403: it is another one, or none is named.
+pub fn from_own_page(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let own = match text(&ORIGIN) {
+        Some(origin) => {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            (host.is_some() && host == text(&HOST)) || allowed.iter().any(|one| one == origin)
+        }
+        None => text(&HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
+    };
+    if own { Ok(()) } else { Err(Problem::forbidden("cookies count only on pages of this site: `origin` names another one or none")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::from_own_page;
+
+    fn own(pairs: &[(&'static str, &'static str)]) -> bool {
+        let pair = |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let headers: HeaderMap = pairs.iter().map(pair).collect();
+        from_own_page(&headers, &["https://app.example".to_owned()]).is_ok()
+    }
+
+    #[test]
+    fn our_host_an_allowed_one_or_the_browsers_word_for_it() {
+        assert!(own(&[("host", "a.example"), ("origin", "https://a.example")]));
+        assert!(own(&[("host", "a.example"), ("origin", "https://app.example")]));
+        assert!(own(&[("sec-fetch-site", "same-origin")]));
+    }
+
+    #[test]
+    fn anything_else_is_foreign() {
+        assert!(!own(&[("host", "a.example"), ("origin", "https://b.example")]));
+        assert!(!own(&[("host", "a.example"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
+        assert!(!own(&[("host", "a.example")]) && !own(&[("sec-fetch-site", "same-site")]) && !own(&[]));
+    }
+}

@@ -1,0 +1,119 @@
+//! `POST /api/v1/login`, `logout` and `logout-all`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::field::Fields;
+use crate::http::body::{Json, Take};
+use crate::http::caller::{Bearer, Caller, from_own_page};
+use crate::http::cookie;
+use crate::password::Password;
+use crate::problem::Problem;
+use crate::service::login::Tokens;
+use crate::service::{Auth, login, to_the_end};
+use crate::token::ACCESS_S;
+
+/// Someone who comes back.
+#[derive(Debug, ToSchema)]
+pub struct Login {
+    /// A user name or an address.
+    username: String,
+    #[schema(value_type = String, max_length = 128)]
+    password: Password,
+    /// Hand the tokens to the browser as cookies, not to its scripts.
+    cookie: Option<bool>,
+}
+
+impl Take for Login {
+    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        let username = fields.text("username")?;
+        if username.is_empty() || username.len() > 254 {
+            return Err(Problem::field("username", "`username` has 1 to 254 bytes"));
+        }
+        Ok(Self {
+            username,
+            password: Password::presented("password", fields.text("password")?)?,
+            cookie: fields.optional_flag("cookie")?,
+        })
+    }
+}
+
+/// The tokens (RFC 6749, section 5.1); a browser that asked for cookies finds none here.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Granted {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// Hands tokens out, in the body or as cookies.
+pub fn grant(auth: &Auth, tokens: Tokens, as_cookie: bool) -> Response {
+    let mut headers = HeaderMap::new();
+    let body = |access_token, refresh_token| Granted { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_S };
+    if !as_cookie {
+        return axum::Json(body(Some(tokens.access), Some(tokens.refresh))).into_response();
+    }
+    cookie::set(&mut headers, &tokens, &auth.settings);
+    (headers, axum::Json(body(None, None))).into_response()
+}
+
+/// Log in.
+#[utoipa::path(post, path = "/api/v1/login", request_body = Login, responses(
+    (status = 200, description = "logged in", body = Granted),
+    (status = 400, description = "a field is not acceptable"),
+    (status = 401, description = "the user name or the password is wrong"),
+    (status = 429, description = "too many failed attempts; see Retry-After"),
+    (status = 503, description = "busy; see Retry-After")))]
+pub async fn login(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Json(body): Json<Login>,
+) -> Result<Response, Problem> {
+    let as_cookie = body.cookie.unwrap_or(false);
+    if as_cookie {
+        from_own_page(&headers, &auth.settings.allowed_origins)?;
+    }
+    let user_agent = headers.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let login = login::Login { name: body.username, password: body.password, client: caller.client, user_agent };
+    let service = Arc::clone(&auth);
+    let tokens = to_the_end(async move { service.login(&login, &caller.origin).await }).await?;
+    Ok(grant(&auth, tokens, as_cookie))
+}
+
+/// End this session.
+#[utoipa::path(post, path = "/api/v1/logout", responses(
+    (status = 204, description = "logged out"),
+    (status = 401, description = "not logged in")))]
+pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, Bearer(identity): Bearer) -> Result<Response, Problem> {
+    let service = Arc::clone(&auth);
+    let session = identity.session;
+    to_the_end(async move { service.end_session(session.user_id, session.id, "logout", &caller.origin).await }).await?;
+    Ok(goodbye(&auth))
+}
+
+/// End every session of mine.
+#[utoipa::path(post, path = "/api/v1/logout-all", responses(
+    (status = 204, description = "logged out everywhere"),
+    (status = 401, description = "not logged in")))]
+pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, Bearer(identity): Bearer) -> Result<Response, Problem> {
+    let service = Arc::clone(&auth);
+    to_the_end(async move { service.logout_all(&identity, &caller.origin).await }).await?;
+    Ok(goodbye(&auth))
+}
+
+fn goodbye(auth: &Auth) -> Response {
+    let mut headers = HeaderMap::new();
+    cookie::clear(&mut headers, &auth.settings);
+    (StatusCode::NO_CONTENT, headers).into_response()
+}

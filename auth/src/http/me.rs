@@ -1,0 +1,116 @@
+//! `/api/v1/me`: oneself, and the devices one is logged in on.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::field::Fields;
+use crate::http::body::{Json, Take};
+use crate::http::caller::{Bearer, Caller};
+use crate::http::users::{Account, time};
+use crate::person::{Country, Email};
+use crate::problem::Problem;
+use crate::service::{Auth, account, to_the_end};
+use crate::store::sessions;
+
+/// Me.
+#[utoipa::path(get, path = "/api/v1/me", responses(
+    (status = 200, description = "me", body = Account),
+    (status = 401, description = "not logged in")))]
+pub async fn read(Bearer(identity): Bearer) -> axum::Json<Account> {
+    axum::Json(Account::of(&identity.user))
+}
+
+/// What is to change about me.
+#[derive(Debug, ToSchema)]
+pub struct Change {
+    #[schema(value_type = Option<String>)]
+    email: Option<Email>,
+    #[schema(value_type = Option<String>)]
+    country: Option<Country>,
+}
+
+impl Take for Change {
+    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        Ok(Self {
+            email: fields.optional_text("email")?.map(Email::parse).transpose()?,
+            country: fields.optional_text("country")?.map(Country::parse).transpose()?,
+        })
+    }
+}
+
+/// Change something about me.
+#[utoipa::path(patch, path = "/api/v1/me", request_body = Change, responses(
+    (status = 200, description = "me, changed", body = Account),
+    (status = 401, description = "not logged in"),
+    (status = 409, description = "the address is taken")))]
+pub async fn change(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    Bearer(identity): Bearer,
+    Json(Change { email, country }): Json<Change>,
+) -> Result<axum::Json<Account>, Problem> {
+    let change = account::Change { email, country };
+    let user = to_the_end(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
+    Ok(axum::Json(Account::of(&user)))
+}
+
+/// A device I am logged in on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Device {
+    id: Uuid,
+    /// RFC 3339.
+    created_at: String,
+    /// RFC 3339.
+    used_at: String,
+    client: Option<String>,
+    user_agent: Option<String>,
+    /// The one that asks.
+    current: bool,
+}
+
+/// My sessions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Devices {
+    sessions: Vec<Device>,
+}
+
+/// Where I am logged in.
+#[utoipa::path(get, path = "/api/v1/me/sessions", responses(
+    (status = 200, description = "the last used first", body = Devices),
+    (status = 401, description = "not logged in")))]
+pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -> Result<axum::Json<Devices>, Problem> {
+    let _permit = auth.store.read_permit().await?;
+    let listed = sessions::of_user(auth.store.pool(), identity.user.id).await?;
+    let device = |one: sessions::Listed| Device {
+        id: one.id,
+        created_at: time(one.created_us),
+        used_at: time(one.used_us),
+        client: one.client,
+        user_agent: one.user_agent,
+        current: one.id == identity.session.id,
+    };
+    Ok(axum::Json(Devices { sessions: listed.into_iter().map(device).collect() }))
+}
+
+/// Log one of my devices out.
+#[utoipa::path(delete, path = "/api/v1/me/sessions/{id}", params(("id" = Uuid, Path)), responses(
+    (status = 204, description = "it is logged out"),
+    (status = 401, description = "not logged in"),
+    (status = 404, description = "there is no such session of mine")))]
+pub async fn end_session(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    Bearer(identity): Bearer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let nothing = || Problem::not_found("there is no such session of yours");
+    let id = id.parse::<Uuid>().map_err(|_| nothing())?;
+    let user_id = identity.user.id;
+    let ended = to_the_end(async move { auth.end_session(user_id, id, "logout", &caller.origin).await }).await?;
+    if ended { Ok(StatusCode::NO_CONTENT) } else { Err(nothing()) }
+}

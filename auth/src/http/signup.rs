@@ -1,0 +1,57 @@
+//! `POST /api/v1/signup`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use utoipa::ToSchema;
+
+use crate::field::Fields;
+use crate::http::body::{Json, Take};
+use crate::http::caller::Caller;
+use crate::http::users::Account;
+use crate::password::Password;
+use crate::person::{Country, Email, Username};
+use crate::problem::Problem;
+use crate::service::{Auth, signup, to_the_end};
+
+/// Someone new.
+#[derive(Debug, ToSchema)]
+pub struct Signup {
+    #[schema(value_type = String, example = "ada")]
+    username: Username,
+    #[schema(value_type = String, example = "ada@example.org")]
+    email: Email,
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
+    password: Password,
+    #[schema(value_type = Option<String>, example = "NO")]
+    country: Option<Country>,
+}
+
+impl Take for Signup {
+    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        Ok(Self {
+            username: Username::parse(fields.text("username")?)?,
+            email: Email::parse(fields.text("email")?)?,
+            password: Password::chosen("password", fields.text("password")?)?,
+            country: fields.optional_text("country")?.map(Country::parse).transpose()?,
+        })
+    }
+}
+
+/// Sign up.
+#[utoipa::path(post, path = "/api/v1/signup", request_body = Signup, responses(
+    (status = 201, description = "signed up", body = Account),
+    (status = 400, description = "a field is not acceptable"),
+    (status = 409, description = "the name or the address is taken"),
+    (status = 503, description = "busy; see Retry-After")))]
+pub async fn signup(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    Json(body): Json<Signup>,
+) -> Result<(StatusCode, axum::Json<Account>), Problem> {
+    let Signup { username, email, password, country } = body;
+    let signup = signup::Signup { username, email, password, country };
+    let user = to_the_end(async move { auth.signup(&signup, &["user"], &caller.origin).await }).await?;
+    Ok((StatusCode::CREATED, axum::Json(Account::of(&user))))
+}

@@ -1,0 +1,41 @@
+//! `GET /verify`: a proxy asks whether a request may pass (forward-auth). 204, 401 or 403, with who it is.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::field::Fields;
+use crate::http::body::{Search, Take};
+use crate::http::caller::Bearer;
+use crate::problem::Problem;
+
+/// What the bearer must have.
+#[derive(Debug)]
+pub struct Needs {
+    role: Option<String>,
+    scope: Option<String>,
+}
+
+impl Take for Needs {
+    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        Ok(Self { role: fields.optional_text("role")?, scope: fields.optional_text("scope")? })
+    }
+}
+
+/// May this request pass?
+#[utoipa::path(get, path = "/verify",
+    params(("role" = Option<String>, Query), ("scope" = Option<String>, Query)), responses(
+    (status = 204, description = "yes", headers(("Remote-User" = String), ("Remote-Roles" = String))),
+    (status = 401, description = "nobody is logged in"),
+    (status = 403, description = "the role or the scope is missing")))]
+pub async fn verify(Bearer(identity): Bearer, Search(needs): Search<Needs>) -> Result<(StatusCode, HeaderMap), Problem> {
+    let user = identity.user.clone();
+    if let Some(role) = needs.role.filter(|role| !user.roles.contains(role)) {
+        return Err(Problem::forbidden(format!("this needs the role `{role}`")));
+    }
+    needs.scope.map_or(Ok(()), |scope| identity.may(&scope))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("remote-user", user.username), ("remote-roles", user.roles.join(","))] {
+        let value = HeaderValue::from_str(&value).map_err(|_| Problem::internal())?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok((StatusCode::NO_CONTENT, headers))
+}

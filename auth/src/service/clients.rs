@@ -1,0 +1,69 @@
+//! Programs that may ask about tokens and revoke them (RFC 7662, RFC 7009).
+
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+use crate::service::Auth;
+use crate::store;
+use crate::store::audit::Origin;
+use crate::store::clients;
+use crate::token::opaque;
+use crate::token::refresh::Refresh;
+
+impl Auth {
+    /// Whether a client is who it says.
+    ///
+    /// # Errors
+    /// 401, the same for an unknown client and a wrong secret.
+    pub async fn authenticate_client(&self, id: &str, secret: &str) -> Result<(), Problem> {
+        let _permit = self.store.read_permit().await?;
+        let kept = clients::secret_hash(self.store.pool(), id).await?.unwrap_or_default();
+        if opaque::same(kept.as_bytes(), opaque::hash_text(secret).as_bytes()) {
+            return Ok(());
+        }
+        Err(Problem::unauthenticated("the client or its secret is wrong"))
+    }
+
+    /// Adds a client, or gives it another secret, which is returned this once.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn put_client(&self, id: &str) -> Result<String, Problem> {
+        let secret = opaque::secret().map_err(|_| Problem::internal())?;
+        clients::put(self.store.pool(), id, &opaque::hash_text(&secret)).await?;
+        Ok(secret)
+    }
+
+    /// What a token is: `{"active": false}` for everything that is not good now, whatever the reason.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn introspect(&self, token: &str) -> Result<Value, Problem> {
+        match self.identify(token).await {
+            Ok(identity) => {
+                let claims = identity.claims;
+                return Ok(json!({ "active": true, "token_type": "Bearer", "username": identity.user.username, "sub": claims.sub,
+                    "sid": claims.sid, "iss": claims.iss, "iat": claims.iat, "exp": claims.exp, "scope": claims.scope }));
+            }
+            Err(problem) if problem.status != 401 => return Err(problem),
+            Err(_) => {}
+        }
+        let Some(session) = self.session_of(token).await? else { return Ok(json!({ "active": false })) };
+        Ok(json!({ "active": true, "token_type": "refresh_token", "sub": session.user_id, "sid": session.id, "exp": session.expires_s }))
+    }
+
+    /// Ends the session of a token. A token that is not good is no error: it is revoked already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn revoke(&self, token: &str, origin: &Origin) -> Result<(), Problem> {
+        let session = Refresh::open(token, &self.keys).map(|refresh| refresh.session);
+        let session = session.or_else(|| self.keys.verify(token, crate::clock::unix_s()).map(|claims| claims.sid));
+        let Some(id) = session else { return Ok(()) };
+        let live: Result<_, store::Error> = self.session(id).await;
+        if let Some(session) = live? {
+            self.end_session(session.user_id, id, "token revoked", origin).await?;
+        }
+        Ok(())
+    }
+}

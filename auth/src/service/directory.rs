@@ -1,0 +1,84 @@
+//! People and sessions by id or name: from the cache, and from Postgres when it has nothing to rely on.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::cache::flight::Flights;
+use crate::cache::{Key, Look};
+use crate::clock::unix_s;
+use crate::person::{Session, User};
+use crate::service::{Auth, Read};
+use crate::store::{sessions, users};
+
+impl Auth {
+    /// The person with this id.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn user(&self, id: Uuid) -> Read<User> {
+        self.read(&self.users, Key::User(id), |_| true, || users::by_id(self.store.pool(), id)).await
+    }
+
+    /// The person with this name, in any case. Names never change hands, so the way from name to id needs no tombstone.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn user_by_name(&self, name: &str) -> Read<User> {
+        let name = name.to_lowercase();
+        let find = || users::id_by_name(self.store.pool(), &name);
+        let Some(id) = self.read(&self.names, Key::Name(name.clone()), |_| true, find).await? else { return Ok(None) };
+        self.user(id).await
+    }
+
+    /// A session that is not over.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn session(&self, id: Uuid) -> Read<Session> {
+        // A refresh moves the end of a session without touching the cache: one that looks over is read again.
+        let now_s = i64::try_from(unix_s()).unwrap_or(i64::MAX);
+        let live = |session: &Session| session.expires_s > now_s;
+        self.read(&self.sessions, Key::Session(id), live, || sessions::live(self.store.pool(), id)).await
+    }
+
+    async fn read<T, F>(
+        &self,
+        flights: &Flights<Key, Read<T>>,
+        key: Key,
+        good: impl Fn(&T) -> bool,
+        query: impl Fn() -> F,
+    ) -> Read<T>
+    where
+        T: Clone + Serialize + DeserializeOwned,
+        F: Future<Output = Read<T>>,
+    {
+        let look = self.cache.look(&key).await;
+        if let Look::Hit(json) = &look
+            && let Ok(row) = serde_json::from_str(json)
+            && good(&row)
+        {
+            return Ok(Some(row));
+        }
+        let fill = look == Look::Miss;
+        flights.share(&key, async |began| self.query(&key, (fill, began), &query).await).await
+    }
+
+    /// One query inside the bulkhead, its row put into the cache if it may be.
+    async fn query<T, F>(&self, key: &Key, (fill, began): (bool, Instant), query: &impl Fn() -> F) -> Read<T>
+    where
+        T: Serialize,
+        F: Future<Output = Read<T>>,
+    {
+        let _permit = self.store.read_permit().await?;
+        let row = query().await?;
+        if let (true, Some(row)) = (fill, &row)
+            && let Ok(json) = serde_json::to_string(row)
+        {
+            self.cache.fill(key, &json, began).await;
+        }
+        Ok(row)
+    }
+}

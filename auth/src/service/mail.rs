@@ -1,0 +1,51 @@
+//! Mails to be sent: one JSON file each in a directory a mailer empties. A token stands in no log and in no other place.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+/// So many mails are prepared at once; further ones are not.
+const AT_ONCE: usize = 4;
+
+/// Where mails are put.
+#[derive(Debug)]
+pub struct Mail {
+    directory: Option<PathBuf>,
+    places: Arc<Semaphore>,
+}
+
+impl Mail {
+    /// Into this directory, or nowhere.
+    #[must_use]
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self { directory, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Whether mails are made at all.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// A place to prepare a mail, at once or not at all.
+    #[must_use]
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Puts a mail; it appears whole or not at all.
+    ///
+    /// # Errors
+    /// The directory's.
+    pub async fn put(&self, to: &str, token: &str) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let mail = serde_json::json!({ "to": to, "purpose": "password_reset", "token": token });
+        let name = Uuid::now_v7();
+        let (hidden, seen) = (directory.join(format!(".{name}")), directory.join(format!("{name}.json")));
+        tokio::fs::write(&hidden, mail.to_string()).await?;
+        tokio::fs::rename(hidden, seen).await
+    }
+}

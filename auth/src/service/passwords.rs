@@ -1,0 +1,117 @@
+//! Changing a password, and setting one anew with a mailed token. Both end the person's other sessions.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::cache::Key;
+use crate::password::Password;
+use crate::problem::Problem;
+use crate::service::Auth;
+use crate::service::hasher::Verdict;
+use crate::service::identity::Identity;
+use crate::service::login::keys_of;
+use crate::store;
+use crate::store::audit::{Origin, record};
+use crate::store::{one_time, sessions, users};
+use crate::token::opaque;
+
+impl Auth {
+    /// Replaces a person's password by another one; the session that asks stays.
+    ///
+    /// # Errors
+    /// 401: the present password is wrong. 429 after too many of those.
+    pub async fn change_password(
+        &self,
+        identity: &Identity,
+        (current, new): (&Password, &Password),
+        client: IpAddr,
+        origin: &Origin,
+    ) -> Result<(), Problem> {
+        let user = &identity.user;
+        new.unlike("new_password", &[&user.username, &user.email])?;
+        let attempt = self.throttle.attempt(&user.username, client);
+        self.throttle.look(&attempt).await?;
+        let place = self.hasher.place()?;
+        let old = users::password_hash(self.store.pool(), user.id).await?;
+        let turn = place.turn().await?;
+        self.throttle.look(&attempt).await?;
+        let (verdict, turn) = turn.verify(current, old.as_deref()).await?;
+        if verdict == Verdict::Wrong {
+            self.throttle.failed(&attempt).await;
+            return Err(Problem::wrong_credentials());
+        }
+        let hash = turn.hash(new).await?;
+        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        if !users::set_password_hash(&mut transaction, user.id, old.as_deref(), &hash).await? {
+            return Err(Problem::wrong_credentials());
+        }
+        let ended = sessions::revoke_all(&mut transaction, user.id, Some(identity.session.id), "password changed").await?;
+        record(&mut *transaction, origin, "password changed", Some(user.id), Some(user.id)).await?;
+        let changed = [keys_of(&ended), vec![Key::User(user.id)]].concat();
+        Ok(self.commit(transaction, &changed).await?)
+    }
+
+    /// Mails a token to set a new password, if there is such an address. Says nothing either way, and takes no time either way:
+    /// the work is done after the answer.
+    pub fn forgot(self: &Arc<Self>, email: String, origin: Origin) {
+        let auth = Arc::clone(self);
+        let Some(place) = self.mail.place() else {
+            tracing::warn!("too many forgotten passwords at once; one was not mailed");
+            return;
+        };
+        tokio::spawn(async move {
+            if let Err(problem) = auth.mail_reset(&email, &origin).await {
+                tracing::error!(status = problem.status, "a token to set a new password was not mailed");
+            }
+            drop(place);
+        });
+    }
+
+    async fn mail_reset(&self, email: &str, origin: &Origin) -> Result<(), Problem> {
+        let Some((user, _)) = users::by_login(self.store.pool(), email).await? else { return Ok(()) };
+        if user.disabled || !self.mail.is_configured() {
+            return Ok(());
+        }
+        let token = self.reset_token(user.id, origin).await?;
+        self.mail.put(&user.email, &token).await.map_err(|error| {
+            tracing::error!(%error, "a mail could not be written");
+            Problem::internal()
+        })
+    }
+
+    /// A token to set a new password.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn reset_token(&self, user_id: Uuid, origin: &Origin) -> Result<String, Problem> {
+        let token = opaque::secret().map_err(|_| Problem::internal())?;
+        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        one_time::insert_reset(&mut transaction, user_id, &opaque::hash(&token)).await?;
+        record(&mut *transaction, origin, "password forgotten", None, Some(user_id)).await?;
+        transaction.commit().await.map_err(store::Error::from)?;
+        Ok(token)
+    }
+
+    /// Spends a mailed token and sets a new password; every session ends.
+    ///
+    /// # Errors
+    /// 400: the token is not good, or not any more.
+    pub async fn reset_password(&self, token: &str, new: &Password, origin: &Origin) -> Result<(), Problem> {
+        let spent = || Problem::field("token", "`token` is not good, or not any more");
+        let token = opaque::hash(token);
+        let place = self.hasher.place()?;
+        let id = one_time::peek_reset(self.store.pool(), &token).await?.ok_or_else(spent)?;
+        let user = self.user(id).await?.filter(|user| !user.disabled).ok_or_else(spent)?;
+        new.unlike("password", &[&user.username, &user.email])?;
+        let hash = place.turn().await?.hash(new).await?;
+        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        one_time::spend_reset(&mut transaction, &token).await?.ok_or_else(spent)?;
+        users::set_password_hash(&mut transaction, id, None, &hash).await?;
+        let ended = sessions::revoke_all(&mut transaction, id, None, "password reset").await?;
+        record(&mut *transaction, origin, "password reset", Some(id), Some(id)).await?;
+        let changed = [keys_of(&ended), vec![Key::User(id)]].concat();
+        Ok(self.commit(transaction, &changed).await?)
+    }
+}

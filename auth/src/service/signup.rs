@@ -1,0 +1,55 @@
+//! Signing up.
+
+use uuid::Uuid;
+
+use crate::password::Password;
+use crate::person::{Country, Email, User, Username};
+use crate::problem::Problem;
+use crate::service::Auth;
+use crate::store;
+use crate::store::audit::{Origin, record};
+use crate::store::users::{self, NewUser};
+
+/// What someone tells about themselves.
+#[derive(Debug)]
+pub struct Signup {
+    /// Free or refused.
+    pub username: Username,
+    /// Free or refused.
+    pub email: Email,
+    /// Within the policy.
+    pub password: Password,
+    /// If told.
+    pub country: Option<Country>,
+}
+
+impl Auth {
+    /// Adds a person with these roles.
+    ///
+    /// # Errors
+    /// 409 names the field somebody else has; 503 while too many passwords are hashed.
+    pub async fn signup(&self, signup: &Signup, roles: &[&str], origin: &Origin) -> Result<User, Problem> {
+        let (username, email) = (signup.username.as_str(), signup.email.as_str());
+        signup.password.unlike("password", &[username, email])?;
+        let place = self.hasher.place()?;
+        // Cheaper than a hash; the unique index decides all the same.
+        for (login, field) in [(username, "username"), (email, "email")] {
+            if users::by_login(self.store.pool(), login).await?.is_some() {
+                return Err(Problem::taken(field));
+            }
+        }
+        let password_hash = place.turn().await?.hash(&signup.password).await?;
+        let country = signup.country.as_ref();
+        let new = NewUser { id: Uuid::now_v7(), username: &signup.username, email: &signup.email, country, password_hash: &password_hash };
+        self.insert(&new, roles, origin).await?;
+        users::by_id(self.store.pool(), new.id).await?.ok_or_else(Problem::internal)
+    }
+
+    async fn insert(&self, new: &NewUser<'_>, roles: &[&str], origin: &Origin) -> Result<(), store::Error> {
+        let mut transaction = self.store.pool().begin().await?;
+        users::insert(&mut transaction, new, roles).await?;
+        record(&mut *transaction, origin, "signup", Some(new.id), Some(new.id)).await?;
+        // Nothing is cached about somebody who was not there: that is never filled in.
+        Ok(transaction.commit().await?)
+    }
+}

@@ -1,0 +1,173 @@
+//! Every setting of the service, read once from the environment, all with a default but the secrets.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::database::Database;
+use crate::gcra::Allowance;
+use crate::secret::{Environment, SettingError, secret};
+use crate::token::KeyRing;
+use crate::token::key::SigningKey;
+
+/// How passwords are hashed (argon2id) and how many at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Hashing {
+    /// KiB for each hash.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Hashes computed at once: the memory needed is at most this times `memory_kib`.
+    pub permits: usize,
+    /// Requests that may wait for a permit; further ones are told to come back.
+    pub waiting: usize,
+}
+
+/// The service as configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where requests come in.
+    pub listen: SocketAddr,
+    /// Where metrics are read; for the inside only.
+    pub metrics_listen: SocketAddr,
+    /// Where Postgres is.
+    pub database: Database,
+    /// Connections to it at most.
+    pub pool: u32,
+    /// Where Redis is; without it everything is read from Postgres.
+    pub redis: Option<SecretString>,
+    /// Where the signing keys are.
+    pub keys_dir: PathBuf,
+    /// The `iss` of access tokens.
+    pub issuer: String,
+    /// Peers whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Cookies are sent over TLS only.
+    pub cookie_secure: bool,
+    /// Origins, beside the request's own host, whose pages may use the cookies.
+    pub allowed_origins: Vec<String>,
+    /// Where mails to be sent are put, one file each; without it none are made.
+    pub mail_dir: Option<PathBuf>,
+    /// Passwords.
+    pub hashing: Hashing,
+    /// Failed logins of one account from one address.
+    pub pair: Allowance,
+    /// Failed logins of one account from anywhere.
+    pub account: Allowance,
+    /// How long a refresh token that was just used gets the same answer again.
+    pub grace: Duration,
+    /// How long a start waits for the database.
+    pub start_wait: Duration,
+}
+
+impl Settings {
+    /// From the process's environment.
+    ///
+    /// # Errors
+    /// Names the variable.
+    pub fn from_environment() -> Result<Self, SettingError> {
+        Self::read(&|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// From any environment.
+    ///
+    /// # Errors
+    /// Names the variable.
+    pub fn read(environment: Environment<'_>) -> Result<Self, SettingError> {
+        let database = Database::from_settings(environment).map_err(|wrong| SettingError(wrong.to_string()))?;
+        let permits = std::thread::available_parallelism().map_or(1, usize::from);
+        let permits = parsed(environment, "HASH_PERMITS", permits)?.max(1);
+        Ok(Self {
+            listen: parsed(environment, "LISTEN", SocketAddr::from(([0, 0, 0, 0], 8000)))?,
+            metrics_listen: parsed(environment, "METRICS_LISTEN", SocketAddr::from(([0, 0, 0, 0], 9100)))?,
+            database,
+            pool: parsed(environment, "DATABASE_POOL", 10)?.max(2),
+            redis: secret("REDIS_URL", environment)?,
+            keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
+            issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
+            trusted_proxies: listed(environment, "TRUSTED_PROXIES")?,
+            cookie_secure: parsed(environment, "COOKIE_SECURE", true)?,
+            allowed_origins: listed(environment, "ALLOWED_ORIGINS")?,
+            mail_dir: environment("MAIL_DIR").map(PathBuf::from),
+            hashing: Hashing { memory_kib: 19_456, passes: 2, permits, waiting: 64 },
+            pair: Allowance { burst: 5, interval_ms: 60_000 },
+            account: Allowance { burst: 100, interval_ms: 6_000 },
+            grace: Duration::from_secs(30),
+            start_wait: Duration::from_secs(parsed(environment, "START_WAIT_S", 30)?),
+        })
+    }
+
+    /// Whether Redis is to be used.
+    #[must_use]
+    pub fn redis_url(&self) -> Option<&str> {
+        self.redis.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    /// The signing keys: `current.pem` and, if it is there, `previous.pem` of the directory.
+    ///
+    /// # Errors
+    /// A file is missing, or is not a key.
+    pub fn key_ring(&self) -> Result<KeyRing, SettingError> {
+        let current = read_key(&self.keys_dir.join("current.pem"))?;
+        let previous = self.keys_dir.join("previous.pem");
+        let previous = if previous.exists() { Some(read_key(&previous)?) } else { None };
+        Ok(KeyRing::new(self.issuer.clone(), current, previous))
+    }
+}
+
+fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
+    let shown = path.display();
+    let pem = fs::read_to_string(path).map_err(|error| {
+        SettingError(format!("cannot read `{shown}` ({error})\nhint: `AUTH_KEYS_DIR` names its directory; `auth keys generate` makes it"))
+    })?;
+    let pem = SecretString::from(pem);
+    SigningKey::from_pem(pem.expose_secret()).map_err(|error| SettingError(format!("`{shown}`: {error}")))
+}
+
+fn parsed<T: FromStr>(environment: Environment<'_>, name: &str, default: T) -> Result<T, SettingError> {
+    environment(name).map_or(Ok(default), |text| parse(name, &text))
+}
+
+fn listed<T: FromStr>(environment: Environment<'_>, name: &str) -> Result<Vec<T>, SettingError> {
+    let text = environment(name).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| parse(name, item)).collect()
+}
+
+fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, SettingError> {
+    text.parse().map_err(|_| SettingError(format!("`{text}` cannot be used\nhint: `{name}` needs another value; see docs/auth.md")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Settings::read(&find).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_the_database_must_be_told() {
+        let settings = read(&[("DATABASE_URL", "postgres://auth_app@db/auth")]).unwrap();
+        assert_eq!(settings.listen.to_string(), "0.0.0.0:8000");
+        assert_eq!(settings.metrics_listen.to_string(), "0.0.0.0:9100");
+        assert_eq!((settings.hashing.memory_kib, settings.hashing.passes), (19_456, 2));
+        assert!(settings.trusted_proxies.is_empty() && settings.redis.is_none() && settings.cookie_secure);
+        assert!(read(&[]).is_err());
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas_and_a_wrong_value_is_named() {
+        let database = ("DATABASE_URL", "postgres://auth_app@db/auth");
+        let settings = read(&[database, ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1/32")]).unwrap();
+        assert_eq!(settings.trusted_proxies.len(), 2);
+        let error = read(&[database, ("TRUSTED_PROXIES", "proxy")]).unwrap_err();
+        assert!(error.starts_with("`proxy` cannot be used") && error.contains("TRUSTED_PROXIES"), "{error}");
+    }
+}

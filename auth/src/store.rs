@@ -1,0 +1,67 @@
+//! Postgres, the truth: one file for each table. An error says whether the database is away, somebody was first, or it is our fault.
+
+pub mod audit;
+pub mod clients;
+pub mod one_time;
+pub mod pool;
+pub mod sessions;
+pub mod users;
+
+use std::sync::Arc;
+
+use crate::problem::Problem;
+
+/// Why a query gave nothing. Cheap to copy: several readers may share one failure.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The database is away, full or too slow.
+    #[error("the database cannot be reached")]
+    Unavailable(#[source] Arc<sqlx::Error>),
+    /// A unique index refused a row; names the field.
+    #[error("`{0}` is taken")]
+    Taken(&'static str),
+    /// Anything else: our query or their data is wrong.
+    #[error("the database refused a query")]
+    Broken(#[source] Arc<sqlx::Error>),
+}
+
+/// SQLSTATE classes and codes that pass by themselves: connection, resources, shutdown, time-outs, serialisation.
+const PASSING: &[&str] = &["08", "53", "57", "40", "55P03", "25006"];
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(refusal) = error.as_database_error() else {
+            return match error {
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Unavailable(Arc::new(error)),
+                other => Self::Broken(Arc::new(other)),
+            };
+        };
+        let code = refusal.code().unwrap_or_default();
+        match refusal.constraint() {
+            Some("users_username_key") => return Self::Taken("username"),
+            Some("users_email_key") => return Self::Taken("email"),
+            _ => {}
+        }
+        if PASSING.iter().any(|class| code.starts_with(class)) {
+            return Self::Unavailable(Arc::new(error));
+        }
+        Self::Broken(Arc::new(error))
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Taken(field) => Self::taken(field),
+            Error::Unavailable(cause) => {
+                tracing::warn!(%cause, "the database cannot be reached");
+                Self::unavailable()
+            }
+            Error::Broken(cause) => {
+                tracing::error!(%cause, "the database refused a query");
+                Self::internal()
+            }
+        }
+    }
+}

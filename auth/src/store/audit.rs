@@ -1,0 +1,42 @@
+//! `auth.audit_log`: who did what. Lines are added, never read, changed or removed: the service may not.
+
+use std::net::IpAddr;
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::store::Error;
+
+/// Where a request came from, for the log.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Whom it is for.
+    pub client: Option<IpAddr>,
+    /// The id that joins this line with the proxy's and the service's.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// Someone at the command line.
+    #[must_use]
+    pub fn console() -> Self {
+        Self { client: None, request_id: "console".to_owned() }
+    }
+}
+
+/// Adds a line: `actor` did `action` to `subject`.
+///
+/// # Errors
+/// The database's.
+pub async fn record(
+    executor: impl PgExecutor<'_>,
+    origin: &Origin,
+    action: &str,
+    actor: Option<Uuid>,
+    subject: Option<Uuid>,
+) -> Result<(), Error> {
+    let sql = "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES ($1, $2, $3, $4::text::inet, $5)";
+    let query = sqlx::query(sql).bind(action).bind(actor).bind(subject);
+    query.bind(origin.client.map(|ip| ip.to_string())).bind(&origin.request_id).execute(executor).await?;
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! `auth.one_time_tokens`: what a mailed link carries. Good once, for an hour.
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::store::Error;
+
+/// Makes a token to set a new password; the ones before are good no more.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_reset(transaction: &mut PgConnection, user_id: Uuid, hash: &[u8]) -> Result<(), Error> {
+    sqlx::query("UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL")
+        .bind(user_id)
+        .execute(&mut *transaction)
+        .await?;
+    let sql = "INSERT INTO auth.one_time_tokens (id, user_id, purpose, token_hash, expires_at) \
+               VALUES ($1, $2, 'password_reset', $3, now() + interval '1 hour')";
+    sqlx::query(sql).bind(Uuid::now_v7()).bind(user_id).bind(hash).execute(transaction).await?;
+    Ok(())
+}
+
+/// Whose token this is, while it is good. Looks only: hashing a new password is worth it then.
+///
+/// # Errors
+/// The database's.
+pub async fn peek_reset(pool: &PgPool, hash: &[u8]) -> Result<Option<Uuid>, Error> {
+    let sql = "SELECT user_id FROM auth.one_time_tokens \
+               WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now()";
+    Ok(sqlx::query_scalar(sql).bind(hash).fetch_optional(pool).await?)
+}
+
+/// Spends a token: of two who try, one gets the person's id.
+///
+/// # Errors
+/// The database's.
+pub async fn spend_reset(transaction: &mut PgConnection, hash: &[u8]) -> Result<Option<Uuid>, Error> {
+    let sql = "UPDATE auth.one_time_tokens SET used_at = now() \
+               WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now() RETURNING user_id";
+    Ok(sqlx::query_scalar(sql).bind(hash).fetch_optional(transaction).await?)
+}
+
+/// Removes what nobody can use any more, a bounded number at a time.
+///
+/// # Errors
+/// The database's.
+pub async fn sweep(pool: &PgPool) -> Result<u64, Error> {
+    let sql = "DELETE FROM auth.one_time_tokens WHERE id IN (SELECT id FROM auth.one_time_tokens \
+               WHERE expires_at < now() - interval '7 days' ORDER BY expires_at LIMIT 1000)";
+    Ok(sqlx::query(sql).execute(pool).await?.rows_affected())
+}

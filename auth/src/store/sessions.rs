@@ -1,0 +1,202 @@
+//! `auth.sessions`: one row is one logged-in device and the generation of its refresh token.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use crate::person::Session;
+use crate::store::Error;
+
+/// A session ends this long after its last refresh.
+const IDLE_DAYS: i32 = 30;
+
+/// A session ends this long after its login, however often it is refreshed.
+const WHOLE_DAYS: i32 = 90;
+
+/// A person has at most so many; the one not used for longest makes room.
+const PER_USER: i64 = 50;
+
+/// A session about to exist.
+#[derive(Debug)]
+pub struct NewSession<'a> {
+    /// UUID v7.
+    pub id: Uuid,
+    /// Whose.
+    pub user_id: Uuid,
+    /// Digest of its first refresh token.
+    pub token_hash: &'a [u8],
+    /// Where from.
+    pub client: IpAddr,
+    /// With what, as it calls itself.
+    pub user_agent: Option<&'a str>,
+}
+
+/// What a person is shown of a session.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its id.
+    pub id: Uuid,
+    /// Microseconds since 1970.
+    pub created_us: i64,
+    /// Microseconds since 1970.
+    pub used_us: i64,
+    /// Where the login came from.
+    pub client: Option<String>,
+    /// What it calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// How a refresh token stands to its session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No such session, or it is over.
+    Over,
+    /// The token was just used, and its successor is the session's token now.
+    JustUsed {
+        /// Whose session it is.
+        user_id: Uuid,
+        /// Digest of the session's token.
+        token_hash: Vec<u8>,
+    },
+    /// The token was used before: somebody has a copy.
+    Reused {
+        /// Whose session it is.
+        user_id: Uuid,
+    },
+}
+
+/// Adds a session; beyond the most a person may have, the ones unused for longest end. Returns which ended.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(transaction: &mut PgConnection, new: &NewSession<'_>) -> Result<Vec<Uuid>, Error> {
+    sqlx::query(
+        "INSERT INTO auth.sessions (id, user_id, token_hash, ip, user_agent, expires_at) \
+         VALUES ($1, $2, $3, $4::text::inet, left($5, 512), now() + make_interval(days => $6))",
+    )
+    .bind(new.id)
+    .bind(new.user_id)
+    .bind(new.token_hash)
+    .bind(new.client.to_string())
+    .bind(new.user_agent)
+    .bind(IDLE_DAYS)
+    .execute(&mut *transaction)
+    .await?;
+    let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = 'room' WHERE id IN (SELECT id FROM auth.sessions \
+               WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id DESC OFFSET $2) RETURNING id";
+    Ok(sqlx::query_scalar(sql).bind(new.user_id).bind(PER_USER).fetch_all(transaction).await?)
+}
+
+/// A session that is neither over nor revoked.
+///
+/// # Errors
+/// The database's.
+pub async fn live(pool: &PgPool, id: Uuid) -> Result<Option<Session>, Error> {
+    let sql = "SELECT user_id, extract(epoch FROM expires_at)::bigint AS expires_s FROM auth.sessions \
+               WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
+    let Some(row) = sqlx::query(sql).bind(id).fetch_optional(pool).await? else { return Ok(None) };
+    Ok(Some(Session { id, user_id: row.try_get("user_id")?, expires_s: row.try_get("expires_s")? }))
+}
+
+/// A person's live sessions, the last used first.
+///
+/// # Errors
+/// The database's.
+pub async fn of_user(pool: &PgPool, user_id: Uuid) -> Result<Vec<Listed>, Error> {
+    let sql = "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint, (extract(epoch FROM last_used_at) * 1000000)::bigint, \
+               host(ip), user_agent FROM auth.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
+               ORDER BY last_used_at DESC, id DESC LIMIT $2";
+    let rows: Vec<(Uuid, i64, i64, Option<String>, Option<String>)> =
+        sqlx::query_as(sql).bind(user_id).bind(PER_USER).fetch_all(pool).await?;
+    let listed = |(id, created_us, used_us, client, user_agent)| Listed { id, created_us, used_us, client, user_agent };
+    Ok(rows.into_iter().map(listed).collect())
+}
+
+/// Replaces the token of `generation` by its successor; whose session it is, if the token was the current one.
+///
+/// # Errors
+/// The database's.
+pub async fn rotate(
+    transaction: &mut PgConnection,
+    id: Uuid,
+    generation: i64,
+    successor_hash: &[u8],
+) -> Result<Option<Uuid>, Error> {
+    let sql = "UPDATE auth.sessions SET generation = generation + 1, previous_hash = token_hash, token_hash = $3, rotated_at = now(), \
+               last_used_at = now(), expires_at = least(now() + make_interval(days => $4), created_at + make_interval(days => $5)) \
+               WHERE id = $1 AND generation = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING user_id";
+    let query = sqlx::query_scalar(sql).bind(id).bind(generation).bind(successor_hash).bind(IDLE_DAYS).bind(WHOLE_DAYS);
+    Ok(query.fetch_optional(transaction).await?)
+}
+
+/// Why [`rotate`] found nothing to replace.
+///
+/// # Errors
+/// The database's.
+pub async fn standing(
+    transaction: &mut PgConnection,
+    id: Uuid,
+    generation: i64,
+    grace: Duration,
+) -> Result<Standing, Error> {
+    let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - make_interval(secs => $3) AS just_used \
+               FROM auth.sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
+    let query = sqlx::query(sql).bind(id).bind(generation).bind(grace.as_secs_f64());
+    let Some(row) = query.fetch_optional(transaction).await? else { return Ok(Standing::Over) };
+    let user_id = row.try_get("user_id")?;
+    if row.try_get::<Option<bool>, _>("just_used")?.unwrap_or(false) {
+        return Ok(Standing::JustUsed { user_id, token_hash: row.try_get("token_hash")? });
+    }
+    Ok(Standing::Reused { user_id })
+}
+
+/// Ends one session of a person. Returns which ended.
+///
+/// # Errors
+/// The database's.
+pub async fn revoke(
+    transaction: &mut PgConnection,
+    user_id: Uuid,
+    id: Uuid,
+    reason: &str,
+) -> Result<Option<Uuid>, Error> {
+    let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
+               WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING id";
+    Ok(sqlx::query_scalar(sql).bind(user_id).bind(id).bind(reason).fetch_optional(transaction).await?)
+}
+
+/// Ends all sessions of a person but one. Returns which ended.
+///
+/// # Errors
+/// The database's.
+pub async fn revoke_all(
+    transaction: &mut PgConnection,
+    user_id: Uuid,
+    except: Option<Uuid>,
+    reason: &str,
+) -> Result<Vec<Uuid>, Error> {
+    let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
+               WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL RETURNING id";
+    Ok(sqlx::query_scalar(sql).bind(user_id).bind(except).bind(reason).fetch_all(transaction).await?)
+}
+
+/// Removes what has been over for a while, a bounded number at a time.
+///
+/// # Errors
+/// The database's.
+pub async fn sweep(pool: &PgPool) -> Result<u64, Error> {
+    let sql = "DELETE FROM auth.sessions WHERE id IN (SELECT id FROM auth.sessions \
+               WHERE expires_at < now() - interval '7 days' ORDER BY expires_at LIMIT 1000)";
+    Ok(sqlx::query(sql).execute(pool).await?.rows_affected())
+}
+
+/// How often a session's refresh token was exchanged.
+///
+/// # Errors
+/// The database's.
+pub async fn generation(pool: &PgPool, id: Uuid) -> Result<Option<i64>, Error> {
+    let sql = "SELECT generation FROM auth.sessions WHERE id = $1";
+    Ok(sqlx::query_scalar(sql).bind(id).fetch_optional(pool).await?)
+}

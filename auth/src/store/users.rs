@@ -1,0 +1,183 @@
+//! `auth.users` with the roles and scopes that belong to them.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use crate::cursor::Cursor;
+use crate::person::{Country, Email, User, Username};
+use crate::store::Error;
+
+/// A person with every role and scope, read in one query.
+macro_rules! select_user {
+    ($rest:literal) => {
+        concat!(
+            "SELECT u.id, u.username, u.email, u.country, u.version, u.password_hash, u.disabled_at IS NOT NULL AS disabled, ",
+            "(extract(epoch FROM u.created_at) * 1000000)::bigint AS created_us, ",
+            "ARRAY(SELECT role FROM auth.user_roles WHERE user_id = u.id ORDER BY role) AS roles, ",
+            "ARRAY(SELECT DISTINCT s FROM auth.user_roles ur JOIN auth.roles r ON r.name = ur.role, unnest(r.scopes) s ",
+            "WHERE ur.user_id = u.id ORDER BY s) AS scopes FROM auth.users u ",
+            $rest
+        )
+    };
+}
+
+/// A person about to exist.
+#[derive(Debug)]
+pub struct NewUser<'a> {
+    /// UUID v7.
+    pub id: Uuid,
+    /// Free until the insert says otherwise.
+    pub username: &'a Username,
+    /// Free until the insert says otherwise.
+    pub email: &'a Email,
+    /// If told.
+    pub country: Option<&'a Country>,
+    /// PHC string.
+    pub password_hash: &'a str,
+}
+
+fn user(row: &PgRow) -> Result<User, sqlx::Error> {
+    Ok(User {
+        id: row.try_get("id")?,
+        username: row.try_get("username")?,
+        email: row.try_get("email")?,
+        country: row.try_get("country")?,
+        version: row.try_get("version")?,
+        created_us: row.try_get("created_us")?,
+        disabled: row.try_get("disabled")?,
+        roles: row.try_get("roles")?,
+        scopes: row.try_get("scopes")?,
+    })
+}
+
+fn with_hash(row: &PgRow) -> Result<(User, String), sqlx::Error> {
+    Ok((user(row)?, row.try_get("password_hash")?))
+}
+
+/// The person with this id.
+///
+/// # Errors
+/// The database's.
+pub async fn by_id(pool: &PgPool, id: Uuid) -> Result<Option<User>, Error> {
+    let row = sqlx::query(select_user!("WHERE u.id = $1")).bind(id).fetch_optional(pool).await?;
+    Ok(row.as_ref().map(user).transpose()?)
+}
+
+/// The id of the person with this name, in any case.
+///
+/// # Errors
+/// The database's.
+pub async fn id_by_name(pool: &PgPool, username: &str) -> Result<Option<Uuid>, Error> {
+    let query = sqlx::query_scalar("SELECT id FROM auth.users WHERE lower(username) = lower($1)");
+    Ok(query.bind(username).fetch_optional(pool).await?)
+}
+
+/// The person who logs in with this name or address, and the hash of their password.
+///
+/// # Errors
+/// The database's.
+pub async fn by_login(pool: &PgPool, login: &str) -> Result<Option<(User, String)>, Error> {
+    let sql = if login.contains('@') {
+        select_user!("WHERE lower(u.email) = lower($1)")
+    } else {
+        select_user!("WHERE lower(u.username) = lower($1)")
+    };
+    let row = sqlx::query(sql).bind(login).fetch_optional(pool).await?;
+    Ok(row.as_ref().map(with_hash).transpose()?)
+}
+
+/// The hash of a person's password.
+///
+/// # Errors
+/// The database's.
+pub async fn password_hash(pool: &PgPool, id: Uuid) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar("SELECT password_hash FROM auth.users WHERE id = $1").bind(id).fetch_optional(pool).await?)
+}
+
+/// A page of people, newest first, and where the next one begins.
+///
+/// # Errors
+/// The database's.
+pub async fn page(pool: &PgPool, after: Cursor, limit: u32) -> Result<(Vec<User>, Option<Cursor>), Error> {
+    let sql = select_user!(
+        "WHERE (u.created_at, u.id) < (timestamptz 'epoch' + $1 * interval '1 microsecond', $2) \
+         ORDER BY u.created_at DESC, u.id DESC LIMIT $3"
+    );
+    // Nobody signs up after the year 9999; later times overflow the database's.
+    let created_us = after.created_us.min(253_402_300_799_000_000);
+    let query = sqlx::query(sql).bind(created_us).bind(after.id).bind(i64::from(limit) + 1);
+    let rows = query.fetch_all(pool).await?;
+    let mut users = rows.iter().map(user).collect::<Result<Vec<_>, _>>()?;
+    let more = users.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if more {
+        users.pop();
+    }
+    let next = users.last().filter(|_| more).map(|last| Cursor { created_us: last.created_us, id: last.id });
+    Ok((users, next))
+}
+
+/// Adds a person with their roles.
+///
+/// # Errors
+/// [`Error::Taken`], or the database's.
+pub async fn insert(transaction: &mut PgConnection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), Error> {
+    sqlx::query("INSERT INTO auth.users (id, username, email, country, password_hash) VALUES ($1, $2, $3, $4, $5)")
+        .bind(new.id)
+        .bind(new.username.as_str())
+        .bind(new.email.as_str())
+        .bind(new.country.map(Country::as_str))
+        .bind(new.password_hash)
+        .execute(&mut *transaction)
+        .await?;
+    for role in roles {
+        sqlx::query("INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2)")
+            .bind(new.id)
+            .bind(role)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Changes what a person may change about themselves; what is `None` stays.
+///
+/// # Errors
+/// [`Error::Taken`], or the database's.
+pub async fn update(
+    transaction: &mut PgConnection,
+    id: Uuid,
+    email: Option<&Email>,
+    country: Option<&Country>,
+) -> Result<(), Error> {
+    let sql = "UPDATE auth.users SET email = coalesce($2, email), country = coalesce($3, country), \
+               email_verified_at = CASE WHEN $2 IS NULL OR lower($2) = lower(email) THEN email_verified_at END WHERE id = $1";
+    let query = sqlx::query(sql).bind(id).bind(email.map(Email::as_str)).bind(country.map(Country::as_str));
+    query.execute(transaction).await?;
+    Ok(())
+}
+
+/// Replaces the hash of a person's password, if it still is `old`; `None` replaces whatever is there.
+///
+/// # Errors
+/// The database's.
+pub async fn set_password_hash(
+    transaction: &mut PgConnection,
+    id: Uuid,
+    old: Option<&str>,
+    new: &str,
+) -> Result<bool, Error> {
+    let sql = "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = coalesce($2, password_hash)";
+    let done = sqlx::query(sql).bind(id).bind(old).bind(new).execute(transaction).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Disables or enables a person.
+///
+/// # Errors
+/// The database's.
+pub async fn set_disabled(transaction: &mut PgConnection, id: Uuid, disabled: bool) -> Result<(), Error> {
+    let sql = "UPDATE auth.users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1";
+    sqlx::query(sql).bind(id).bind(disabled).execute(transaction).await?;
+    Ok(())
+}
