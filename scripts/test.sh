@@ -15,11 +15,12 @@ need nginx nginx-light
 need python3 python3
 need strace strace
 need cc gcc
+[ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || missing+=(postgresql)
 
 if [ "${#missing[@]}" -gt 0 ]; then
     echo "installing: ${missing[*]}"
     as_root apt-get update -q
-    # RUNLEVEL=1 keeps a freshly installed nginx from being started as a service: the tests start private ones.
+    # RUNLEVEL=1 keeps freshly installed servers from being started as services: the tests start private ones.
     as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
 

@@ -56,6 +56,15 @@ impl Database {
         Self::from_settings(&|name| std::env::var(name).ok())
     }
 
+    /// From the process's environment, for the role that changes tables: each of its settings may be given as
+    /// `MIGRATIONS_` and the name, so that a service and its migrations can stand in one environment with two roles.
+    ///
+    /// # Errors
+    /// See [`Wrong`].
+    pub fn for_migrations() -> Result<Self, Wrong> {
+        Self::from_settings(&|name| own_setting(name, &|name| std::env::var(name).ok()))
+    }
+
     /// From settings found by name; an empty one counts as not set.
     ///
     /// # Errors
@@ -88,6 +97,9 @@ impl Database {
     /// # Errors
     /// It is no address.
     pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, Wrong> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(Wrong::Address("it does not begin with `postgres://` or `postgresql://`".into()));
+        }
         let mut options: PgConnectOptions = url.parse().map_err(|error| Wrong::Address(cause_of(&error)))?;
         if let (Some(password), None) = (password, options.to_url_lossy().password()) {
             options = options.password(password);
@@ -152,6 +164,13 @@ fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Result<
     }
 }
 
+/// The value under `MIGRATIONS_`, or the plain one if neither the setting nor its file is given there.
+fn own_setting(name: &str, find: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let base = name.strip_suffix("_FILE").unwrap_or(name);
+    let own = |name: &str| find(&format!("MIGRATIONS_{name}")).filter(|value| !value.is_empty());
+    if own(base).is_some() || own(&format!("{base}_FILE")).is_some() { own(name) } else { find(name) }
+}
+
 fn without_newline(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
@@ -191,6 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn migrations_may_have_settings_of_their_own() {
+        let find = |name: &str| match name {
+            "PGUSER" => Some("auth_app".to_owned()),
+            "PGPASSWORD" => Some("for the app".to_owned()),
+            "PGHOST" => Some("db".to_owned()),
+            "MIGRATIONS_PGUSER" => Some("auth_migrator".to_owned()),
+            "MIGRATIONS_PGPASSWORD_FILE" => Some("/a/file".to_owned()),
+            "MIGRATIONS_PGHOST" => Some(String::new()),
+            _ => None,
+        };
+        let own = |name| own_setting(name, &find);
+        assert_eq!((own("PGUSER").as_deref(), own("PGHOST").as_deref()), (Some("auth_migrator"), Some("db")));
+        assert_eq!((own("PGPASSWORD"), own("PGPASSWORD_FILE").as_deref()), (None, Some("/a/file")));
+    }
+
+    #[test]
     fn both_ways_at_once_are_an_error() {
         for name in ["DATABASE_URL", "PGPASSWORD"] {
             let file = format!("{name}_FILE");
@@ -206,6 +241,10 @@ mod tests {
         assert_eq!(wrong(&[("PGHOST", "db"), ("PGPORT", "x")]), "`PGPORT` is `x`, which is no port");
         let url = wrong(&[("DATABASE_URL", "postgres://u:hunter2@db:port/auth")]);
         assert!(url.contains("invalid port number") && !url.contains("hunter2"), "{url}");
+        for other in ["mysql://u:hunter2@db/auth", "postgresql+psycopg2://u:hunter2@db/auth", "hunter2"] {
+            let url = wrong(&[("DATABASE_URL", other)]);
+            assert!(url.contains("it does not begin with `postgres://`") && !url.contains("hunter2"), "{url}");
+        }
         assert!(wrong(&[("PGPASSWORD_FILE", "/nowhere")]).starts_with("`PGPASSWORD_FILE` names `/nowhere`"));
     }
 }

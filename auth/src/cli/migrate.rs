@@ -12,6 +12,7 @@ use crate::migrate::Patience;
 mod answer;
 mod ask;
 mod change;
+mod connect;
 mod files;
 
 use answer::Answer;
@@ -32,6 +33,7 @@ pub struct Migrate {
 
 const AFTER_HELP: &str = "\
 The database is named by DATABASE_URL or DATABASE_URL_FILE, or by PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD_FILE.
+Each of them may be given as MIGRATIONS_DATABASE_URL and so on, for a role of its own beside the service's.
 REV is `head`, a number, a name, or the beginning of one.
 Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not to be had, 5 drift, 6 not at head.";
 

@@ -33,7 +33,7 @@ pub enum Error {
         cause: String,
     },
     /// The database refused something that is not a revision's statement.
-    #[error("the database refused to {verb}: {source}")]
+    #[error("the database refused to {verb}: {}", said(source))]
     Database {
         /// What was tried.
         verb: &'static str,
@@ -100,6 +100,11 @@ pub enum Error {
 /// `a`, `b`, `c`.
 fn backticked(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The database's own words; the driver adds a line number of PostgreSQL's source code to them.
+fn said(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |refusal| refusal.message().to_owned())
 }
 
 impl Error {

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use sqlx::{FromRow, PgConnection, Row, migrate::Migrate, postgres::PgRow};
+use sqlx::{
+    FromRow, PgConnection, Row,
+    migrate::{Migrate, MigrateError},
+    postgres::PgRow,
+};
 
 use super::{error::Error, revision::Revision};
 
@@ -86,9 +90,12 @@ pub(super) async fn create(connection: &mut PgConnection) -> Result<(), Error> {
     if exists(connection).await? {
         return Ok(());
     }
-    let refused = |error: sqlx::migrate::MigrateError| Error::Database {
-        verb: "create `migrations.applied`",
-        source: sqlx::Error::Migrate(Box::new(error)),
+    let refused = |error| {
+        let source = match error {
+            MigrateError::Execute(source) => source,
+            other => sqlx::Error::Migrate(Box::new(other)),
+        };
+        Error::Database { verb: "create `migrations.applied`", source }
     };
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrations')";
     let schema: bool =

@@ -49,6 +49,10 @@ impl Script {
         if self.no_transaction() {
             return Ok(());
         }
+        if let Some(line) = self.sql.lines().position(|line| line.trim_start_matches('\u{feff}').trim() == NO_TRANSACTION) {
+            let cause = format!("{}:{}: `{NO_TRANSACTION}` counts as the very first line only", self.file, line + 1);
+            return Err(Error::Revisions(format!("{cause}\nhint: move it to the top, without anything before it")));
+        }
         for statement in self.statements() {
             let place = format!("{}:{}", self.file, statement.line);
             let first_line = statement.text.lines().next().unwrap_or_default();

@@ -151,6 +151,11 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_word() {
+        assert_eq!(texts("\u{feff}SELECT 1;\r\nSELECT 2"), ["SELECT 1", "SELECT 2"]);
+    }
+
+    #[test]
     fn each_statement_knows_its_line() {
         let lines: Vec<usize> = split("\n-- a\nSELECT 1;\n\nSELECT\n2; SELECT 3").iter().map(|s| s.line).collect();
         assert_eq!(lines, [3, 5, 6]);

@@ -23,6 +23,14 @@ fn the_parts_and_a_password_file_name_a_database() {
 }
 
 #[test]
+fn migrations_may_use_another_role_than_the_service() {
+    let bench = with(&ONE);
+    let mut command = bench.command("upgrade head");
+    command.env("DATABASE_URL", bench.database.url_as("nobody")).env("MIGRATIONS_DATABASE_URL", bench.database.url());
+    Ended::from(command.output().expect("the command")).fine();
+}
+
+#[test]
 fn a_file_may_hold_the_whole_address() {
     let bench = with(&ONE);
     fs::write(bench.path("url"), bench.database.url() + "\n").expect("written");

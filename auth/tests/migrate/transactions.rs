@@ -69,6 +69,33 @@ fn concurrently_needs_the_mark_and_is_told_so_before_anything_runs() {
 }
 
 #[test]
+fn the_mark_counts_as_the_first_line_only() {
+    let bench = with(&[(1, "-- a title\n-- no-transaction\nSELECT 1", "SELECT 1")]);
+    bench
+        .migrate("upgrade head")
+        .refused(1, "migrations/1_r1.up.sql:2: `-- no-transaction` counts as the very first line only");
+}
+
+#[test]
+fn what_postgres_runs_only_outside_a_transaction_comes_with_a_hint() {
+    let bench = with(&[(1, "CREATE TABLE a ();\nVACUUM a;", "SELECT 1")]);
+    let said = bench
+        .migrate("upgrade head")
+        .refused(1, "failed at migrations/1_r1.up.sql:2: VACUUM cannot run inside a transaction");
+    assert!(
+        said.contains("hint: make `-- no-transaction` the first line of the file; nothing of this revision was kept"),
+        "{said}"
+    );
+}
+
+#[test]
+fn data_of_psql_inside_a_revision_is_an_error_and_no_standstill() {
+    let bench = with(&[(1, "CREATE TABLE a (x int);\nCOPY a FROM STDIN;\n1\n\\.\n", "SELECT 1")]);
+    bench.migrate("upgrade head").refused(1, "failed at migrations/1_r1.up.sql:2: ");
+    assert_eq!(bench.database.run("SELECT to_regclass('a')"), "");
+}
+
+#[test]
 fn several_statements_without_a_transaction_run_one_by_one() {
     let up = "-- no-transaction\nCREATE TABLE a (id int);\nCREATE INDEX CONCURRENTLY i ON a (id);\nCREATE INDEX CONCURRENTLY j ON a (id);\n";
     let down = "-- no-transaction\nDROP INDEX CONCURRENTLY i;\nDROP INDEX CONCURRENTLY j;\nDROP TABLE a;";

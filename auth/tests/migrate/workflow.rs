@@ -33,6 +33,14 @@ fn a_first_start_uses_what_is_built_in_and_says_so() {
 }
 
 #[test]
+fn auth_migrate_is_the_same_command() {
+    let bench = embedded();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_auth"));
+    let output = command.args(["migrate", "heads"]).current_dir(bench.path("")).output().expect("the command");
+    assert_eq!(output.stdout, b"20261101093500_users_keyset_index (head)\n");
+}
+
+#[test]
 fn a_directory_named_on_the_command_line_must_be_there() {
     embedded().migrate("-d nowhere upgrade head").refused(1, "error: cannot read `nowhere`: ");
 }

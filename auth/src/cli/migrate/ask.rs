@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     answer::{Answer, tell},
-    change::in_session,
+    connect::in_session,
     files::Place,
 };
 use crate::migrate::{Applied, Error, Patience, Revisions, Session, Standing, view::View};

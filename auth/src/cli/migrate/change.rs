@@ -5,17 +5,15 @@ use serde_json::json;
 
 use super::{
     Patient,
-    answer::{Answer, tell},
-    files::Place,
+    answer::Answer,
+    connect::in_session,
+    files::{Place, counted},
 };
-use crate::{
-    database::Database,
-    migrate::{
-        self, Error, Patience, Revisions, Session,
-        event::{Event, Way},
-        script,
-        stamp::{self, Verdict},
-    },
+use crate::migrate::{
+    self, Error, Revisions,
+    event::Way,
+    script,
+    stamp::{self, Verdict},
 };
 
 /// Doing nothing, in two ways.
@@ -110,10 +108,6 @@ fn script_of(asked: &Move<'_>, revisions: &Revisions, rows: &[migrate::Applied])
     }
 }
 
-fn counted(number: usize) -> String {
-    if number == 1 { "1 revision".into() } else { format!("{number} revisions") }
-}
-
 #[derive(Debug, Args)]
 pub(super) struct Stamp {
     /// Where the database is: `head`, `base` or REV
@@ -158,44 +152,5 @@ impl Resolve {
             let state = if self.applied { "applied" } else { "not applied" };
             Ok(Answer::new(format!("{name} is {state}"), json!({ "resolved": name, "applied": self.applied })))
         })
-    }
-}
-
-/// Connects, works, says goodbye. A stop signal ends it at once: what is not committed is taken back by the server.
-pub(super) fn in_session(
-    command: &str,
-    patience: Patience,
-    work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Answer, Error>,
-) -> Result<Answer, Error> {
-    let database = Database::from_environment().map_err(|wrong| Error::Usage(wrong.to_string()))?;
-    let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let mut show = |event: &Event| tell(event);
-        let working = async {
-            let mut session = Session::open(&database, command, patience, &mut show).await?;
-            let answer = work(&mut session).await;
-            session.close().await;
-            answer
-        };
-        tokio::select! {
-            answer = working => answer,
-            () = stopped() => Err(Error::Interrupted),
-        }
-    })
-}
-
-/// Returns at SIGTERM or SIGINT; a process that is number 1 of its container would ignore both without this.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        // Without handlers the signals end the process themselves.
-        _ => std::future::pending().await,
     }
 }

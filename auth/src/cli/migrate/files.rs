@@ -33,15 +33,20 @@ impl Place {
     /// Reads them, and says from where.
     pub(super) fn load(&self) -> Result<Revisions, Error> {
         let revisions = if self.named { Revisions::read(&self.path) } else { Revisions::load(&self.path) }?;
-        let number = revisions.len();
+        let number = counted(revisions.len());
         match &revisions.source {
-            Source::Directory(path) => tell(&format!("using {number} revisions in `{}`", path.display())),
+            Source::Directory(path) => tell(&format!("using {number} in `{}`", path.display())),
             Source::Embedded => {
-                tell(&format!("using {number} revisions built into this program; there is no `{}`", self.path.display()));
+                tell(&format!("using {number} built into this program; there is no `{}`", self.path.display()));
             }
         }
         Ok(revisions)
     }
+}
+
+/// `1 revision`, `2 revisions`.
+pub(super) fn counted(number: usize) -> String {
+    if number == 1 { "1 revision".into() } else { format!("{number} revisions") }
 }
 
 #[derive(Debug, Args)]

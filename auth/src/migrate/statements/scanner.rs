@@ -35,6 +35,8 @@ impl<'s> Scanner<'s> {
     fn token(&self, first: u8) -> (Token, usize) {
         let rest = &self.bytes[self.at..];
         match first {
+            // The byte-order mark that some editors put first.
+            0xEF if rest.starts_with(b"\xEF\xBB\xBF") => (Token::Blank, 3),
             _ if first.is_ascii_whitespace() || first == 0x0b => (Token::Blank, 1),
             b'-' if rest.starts_with(b"--") => (Token::Blank, line_comment(rest)),
             b'/' if rest.starts_with(b"/*") => (Token::Blank, block_comment(rest)),
