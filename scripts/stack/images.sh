@@ -45,11 +45,11 @@ standin_archive() {
     as_root timeout 300 mmdebstrap --quiet --mode=root --format=tar --variant=extract "${merged[@]}" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --include="$include" \
-        --customize-hook='ln -sfn ../proc/self/mounts "$1/etc/mtab"; chmod 1777 "$1/tmp"' \
-        --customize-hook='printf "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999::/data:/bin/sh\n" > "$1/etc/passwd"' \
-        --customize-hook='printf "root:x:0:\nredis:x:999:\n" > "$1/etc/group"' \
-        --customize-hook='[ '"$what"' != postgres ] || sed -i s/^redis/postgres/ "$1/etc/passwd" "$1/etc/group"' \
-        --customize-hook='install -d -o 999 -g 999 "$1/data" "$1/var/lib/postgresql/data"; rm -rf "$1/docker-entrypoint-initdb.d"' \
+        --extract-hook='ln -sfn ../proc/self/mounts "$1/etc/mtab"; ln -sfn /run "$1/var/run"; chmod 1777 "$1/tmp"' \
+        --extract-hook='printf "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999::/data:/bin/sh\n" > "$1/etc/passwd"' \
+        --extract-hook='printf "root:x:0:\nredis:x:999:\n" > "$1/etc/group"' \
+        --extract-hook='[ '"$what"' != postgres ] || sed -i s/^redis/postgres/ "$1/etc/passwd" "$1/etc/group"' \
+        --extract-hook='install -d -o 999 -g 999 "$1/data" "$1/var/lib/postgresql/data"; rm -rf "$1/docker-entrypoint-initdb.d"' \
         "$suite" "$archive.new" "$(debian_archive)" > "$STANDIN_CACHE/$what.log" 2>&1 \
         || { tail -5 "$STANDIN_CACHE/$what.log" >&2; as_root rm -f "$archive.new"; return 1; }
     as_root chmod 0644 "$archive.new"

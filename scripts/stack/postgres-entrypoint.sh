@@ -9,6 +9,7 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     # shellcheck disable=SC2086
     initdb --username=postgres --pwfile=<(printf '%s\n' "$password") ${POSTGRES_INITDB_ARGS:-}
     printf 'host all all all scram-sha-256\n' >> "$PGDATA/pg_hba.conf"
+    printf "listen_addresses = '*'\n" >> "$PGDATA/postgresql.conf"
     pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start
     for script in /docker-entrypoint-initdb.d/*.sql; do
         PGPASSWORD=$password psql -v ON_ERROR_STOP=1 --no-password --no-psqlrc -U postgres -f "$script"
