@@ -45,7 +45,7 @@ standin_archive() {
     as_root timeout 300 mmdebstrap --quiet --mode=root --format=tar --variant=extract "${merged[@]}" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --include="$include" \
-        --extract-hook='ln -sfn ../proc/self/mounts "$1/etc/mtab"; ln -sfn /run "$1/var/run"; chmod 1777 "$1/tmp"' \
+        --extract-hook='ln -sfn ../proc/self/mounts "$1/etc/mtab"; rm -rf "$1/var/run"; ln -s /run "$1/var/run"; chmod 1777 "$1/tmp"' \
         --extract-hook='printf "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999::/data:/bin/sh\n" > "$1/etc/passwd"' \
         --extract-hook='printf "root:x:0:\nredis:x:999:\n" > "$1/etc/group"' \
         --extract-hook='[ '"$what"' != postgres ] || sed -i s/^redis/postgres/ "$1/etc/passwd" "$1/etc/group"' \
