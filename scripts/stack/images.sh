@@ -31,6 +31,8 @@ standin_archive() {
     local what=$1 archive=$STANDIN_CACHE/$1.tar suite include
     [ ! -s "$archive" ] || return 0
     mkdir -p "$STANDIN_CACHE"
+    command -v mmdebstrap > /dev/null \
+        || as_root timeout 200 apt-get install -y -q --no-install-recommends mmdebstrap > "$STANDIN_CACHE/apt.log" 2>&1 || return 1
     local shell=base-files,bash,dash,coreutils,sed,grep,libc-bin,findutils
     case $what in
         bare)     suite=bookworm include=base-files,libc6,libgcc-s1 ;;
