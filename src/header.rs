@@ -16,20 +16,6 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The field that joins the log lines of one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const HOPS: usize = 8;
-
-/// Fields that speak about one connection only; `Connection` itself leads.
-static HOP_BY_HOP: [HeaderName; HOPS] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
-
 /// What `Connection` may not take away (it would let a client hide who it is, or how its message is framed).
 static KEPT_FROM_CONNECTION: [HeaderName; 6] =
     [header::HOST, header::CONTENT_LENGTH, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP];
@@ -123,22 +109,48 @@ pub fn last_hop(headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// One look at the names finds out what there is to take out: mostly next to nothing.
+/// Fields that speak about one connection only. A match on text compiles to a look at the length first: this is asked of every
+/// field of every message.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let mut present = [false; HOPS];
-    for name in headers.keys() {
-        if let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name) {
-            present[index] = true;
-        }
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return;
     }
-    if present[0] {
-        for name in named_by_connection(headers) {
-            headers.remove(name);
-        }
-    }
-    for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, present)| *present) {
+    for name in named_by_connection(headers) {
         headers.remove(name);
     }
+    let trailer = headers.get(header::TRAILER).and_then(trailer_that_may_cross);
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+    if let Some(trailer) = trailer {
+        headers.insert(header::TRAILER, trailer);
+    }
+}
+
+/// The trailer fields that are announced and may cross: the writer sends no others. Framing, forwarding and identity fields
+/// have no place behind a body (RFC 9110, section 6.5.1).
+fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
+    let names = announced.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
+    let crossing = |name: &String| {
+        let credential = ["authorization", "cookie", "set-cookie"].contains(&name.as_str());
+        !name.is_empty() && !is_hop_by_hop(name) && !credential && !is_sensitive(&name.replace('_', "-"))
+    };
+    let names: Vec<String> = names.filter(crossing).collect();
+    HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -235,7 +247,7 @@ mod tests {
                 ("x-secret", "1"),
                 ("keep-alive", "1"),
                 ("te", "trailers"),
-                ("trailer", "x"),
+                ("trailer", "host"),
                 ("upgrade", "h2c"),
                 ("transfer-encoding", "chunked"),
                 ("proxy-connection", "x"),
@@ -314,6 +326,13 @@ mod tests {
         assert!(!last_hop(&mut fields));
         assert_eq!(fields["max-forwards"], "0");
         assert!(last_hop(&mut fields));
+    }
+
+    #[test]
+    fn trailers_are_announced_but_for_those_that_have_no_place_there() {
+        let crossed = forwarded(&[("trailer", "X-Sum, Content-Length, x-forwarded-for, Remote_User, cookie")], false);
+        assert_eq!(crossed["trailer"], "x-sum");
+        assert!(!forwarded(&[("trailer", "transfer-encoding")], false).contains_key("trailer"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, net::TcpListener as StdListener, rc::Rc, sync::Arc};
 
-use tokio::{net::TcpListener, net::TcpStream, task::LocalSet, time::MissedTickBehavior};
+use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -124,7 +124,7 @@ impl Worker {
         Ok(Rc::new(Self { proxy, upstreams, watchdog, alarm, limits: config.header_limits, connections }))
     }
 
-    /// Serves one connection; must be called on a [`LocalSet`].
+    /// Serves one connection; must be called where `spawn_local` may be.
     pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr) {
         let worker = Rc::clone(self);
         self.connections.spawn_local(async move { worker.serve(io, peer).await });
@@ -194,9 +194,8 @@ impl Worker {
 /// # Errors
 /// When its runtime or its sockets fail at the start.
 pub fn run(shared: &Shared, sockets: Vec<StdListener>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    runtime.block_on(local.run_until(async {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
         let worker = Worker::build(shared).map_err(io::Error::other)?;
         let mut accepting = Vec::with_capacity(sockets.len());
         for socket in sockets {
@@ -217,7 +216,7 @@ pub fn run(shared: &Shared, sockets: Vec<StdListener>) -> io::Result<()> {
         end.await.map_err(io::Error::other)?;
         worker.proxy.journal.finish();
         Ok(())
-    }))
+    })
 }
 
 impl Worker {

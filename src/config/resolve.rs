@@ -159,6 +159,7 @@ fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
 /// The upstream of an endpoint that a route writes in place of a name.
 fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let defaults = Upstream {
+        hold: "0s".to_owned(),
         endpoints: Vec::new(),
         retries: Retries::default(),
         timeouts: UpstreamTimeouts::default(),

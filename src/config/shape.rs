@@ -1,4 +1,4 @@
-//! The shape a value must have, read off the JSON schema that describes [`File`]: one description for the editor, for the
+//! The shape a value must have, read off the JSON schema that describes `File`: one description for the editor, for the
 //! checks and for the decoder.
 
 use schemars::{JsonSchema, generate::SchemaSettings};

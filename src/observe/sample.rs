@@ -31,7 +31,7 @@ struct Run {
 pub struct Summary {
     /// How many.
     pub rejects: u64,
-    /// Of which zone and whom; nothing for those beyond [`MOST_KEYS`] keys.
+    /// Of which zone and whom; nothing for those beyond 4096 keys.
     pub key: Option<(Arc<str>, IpAddr)>,
 }
 

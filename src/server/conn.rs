@@ -92,7 +92,7 @@ async fn linger(wire: &Rc<Wire>) {
     let mut end = WireEnd(Rc::clone(wire));
     let read_away = async {
         end.shutdown().await?;
-        let (mut rest, mut read) = ([0; 4096], 0);
+        let (mut rest, mut read) = (vec![0; 4096], 0);
         while read < LINGER.1 {
             match end.read(&mut rest).await? {
                 0 => break,

@@ -8,7 +8,6 @@ use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use super::{
@@ -30,13 +29,6 @@ pub struct Upstream<B> {
     pools: Vec<Rc<Pool<B>>>,
     next: Cell<usize>,
     alarm: Rc<Alarm>,
-}
-
-/// Why a request was not answered, and what is left of it.
-struct Unanswered<B> {
-    error: Error,
-    /// The whole request, if it may be sent again.
-    again: Option<Request<B>>,
 }
 
 impl<B> Upstream<B>
@@ -72,13 +64,17 @@ where
     /// The last try's, with its cause.
     pub async fn forward(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         progress: &Progress,
         story: &mut UpstreamStory,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
+        let mut request = Some(request);
+        let mut hold = Hold::new(self.settings.hold);
+        let mut tries = 0;
         loop {
             story.tries += 1;
-            let last = story.tries >= self.settings.attempts;
+            tries += 1;
+            let last = tries >= self.settings.attempts;
             let pool = self.next_pool();
             story.endpoint = Some(Arc::clone(pool.label()));
             let now = Instant::now();
@@ -88,13 +84,17 @@ where
                 None => match open(&pool, story).await {
                     Ok(lease) => lease,
                     Err(_) if !last && self.pools.len() > 1 => continue,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        hold.or_give_up(error).await?;
+                        tries = 0;
+                        continue;
+                    }
                 },
             };
-            match self.send(lease, request, progress, story).await {
+            match self.send(lease, &mut request, progress, story).await {
                 Ok(response) => return Ok(response),
-                Err(Unanswered { again: Some(again), .. }) if !last => request = again,
-                Err(Unanswered { error, .. }) => return Err(error),
+                Err(_) if !last && request.is_some() => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -105,33 +105,69 @@ where
         Rc::clone(&self.pools[turn % self.pools.len()])
     }
 
+    /// Sends a request once. Where that fails, `request` is what may be sent again, if anything.
     async fn send(
         &self,
         mut lease: Lease<B>,
-        request: Request<B>,
+        request: &mut Option<Request<B>>,
         progress: &Progress,
         story: &mut UpstreamStory,
-    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
-        let spare = (lease.is_reused() && request.body().is_end_stream() && request.method().is_idempotent())
-            .then(|| copy_of(&request));
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
+        let Some(whole) = request.take() else {
+            return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
+        };
+        let repeatable = lease.is_reused() && whole.body().is_end_stream() && whole.method().is_idempotent();
+        *request = repeatable.then(|| copy_of(&whole));
         let (start, received) = (Instant::now(), lease.received());
-        let answer = lease.sender().try_send_request(request);
+        let answer = lease.sender().try_send_request(whole);
         let answer = within_silence(&self.alarm, self.settings.first_byte_timeout, progress, answer).await;
         story.first_byte = Some(start.elapsed());
         let response = match answer {
             Some(Ok(response)) => response,
-            Some(Err(lost)) => return Err(unanswered(lost, spare.filter(|_| lease.received() == received))),
+            Some(Err(mut lost)) => {
+                let copy = request.take().filter(|_| lease.received() == received);
+                *request = lost.take_message().or(copy);
+                return Err(unanswered(lost.into_error()));
+            }
             None => {
-                let error = Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time");
-                return Err(Unanswered { error, again: None });
+                *request = None;
+                return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"));
             }
         };
+        *request = None;
         story.status = Some(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let error = Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked");
-            return Err(Unanswered { error, again: None });
+            return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));
         }
         Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, self.alarm.deadline(self.settings.idle_timeout))))
+    }
+}
+
+/// A request that found nobody to take it, and waits for somebody to come back: nothing of it was sent.
+struct Hold {
+    until: Option<Instant>,
+    time: Duration,
+    pause: Duration,
+}
+
+impl Hold {
+    /// The first and the longest pause between two looks.
+    const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+    fn new(time: Duration) -> Self {
+        Self { until: None, time, pause: Self::PAUSES.0 }
+    }
+
+    /// Pauses before the next look, or gives up with what the last one met.
+    async fn or_give_up(&mut self, error: Error) -> Result<(), Error> {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.time);
+        if now + self.pause > until {
+            return Err(error);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Self::PAUSES.1);
+        Ok(())
     }
 }
 
@@ -173,15 +209,11 @@ fn copy_of<B: Default>(request: &Request<B>) -> Request<B> {
     copy
 }
 
-fn unanswered<B>(mut lost: TrySendError<Request<B>>, spare: Option<Request<B>>) -> Unanswered<B> {
-    let again = lost.take_message().or(spare);
-    let cause = lost.into_error();
-    let (kind, detail) = if cause.is_parse() {
-        (Kind::HttpProtocolError, "the endpoint's answer is not HTTP")
-    } else {
-        (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer")
-    };
-    Unanswered { error: Error::caused(kind, detail, cause), again }
+fn unanswered(cause: hyper::Error) -> Error {
+    if cause.is_parse() {
+        return Error::caused(Kind::HttpProtocolError, "the endpoint's answer is not HTTP", cause);
+    }
+    Error::caused(Kind::ConnectionTerminated, "the endpoint closed the connection before its answer", cause)
 }
 
 #[cfg(test)]

@@ -38,4 +38,6 @@ pub struct UpstreamSettings {
     pub keepalive_idle: Duration,
     /// How often a request is tried at most, the first try included.
     pub attempts: u32,
+    /// How long a request of which nothing was sent waits for an endpoint that takes connections.
+    pub hold: Duration,
 }

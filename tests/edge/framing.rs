@@ -1,6 +1,6 @@
 //! What crosses the proxy, and what never does.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -303,6 +303,47 @@ async fn a_stale_connection_costs_a_safe_request_nothing_and_a_post_its_try() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_is_held_until_somebody_takes_it_and_no_longer_than_hold() {
+    let mut held = config(&[]);
+    held.upstreams[0].hold = Duration::from_secs(15);
+    held.upstreams[0].connect_timeout = Duration::from_secs(60);
+    on_raw_edge(held, |edge, pipes| async move {
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        drop(pipes);
+        let got = edge.exchange(request).await;
+        assert_eq!(status(&got), 502);
+        assert!(got.contains("error=connection_refused"), "{got}");
+        assert!((14_500..=15_000).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_request_is_forwarded_when_its_endpoint_comes_back_and_a_post_is_sent_once() {
+    let mut held = config(&[]);
+    held.upstreams[0].hold = Duration::from_secs(15);
+    on_raw_edge(held, |edge, mut pipes| async move {
+        edge.refusing.store(true, Ordering::Relaxed);
+        let come_back = async {
+            sleep(Duration::from_secs(3)).await;
+            edge.refusing.store(false, Ordering::Relaxed);
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"ok") {
+                assert!(upstream.read_buf(&mut request).await.expect("more of the request") > 0);
+            }
+            upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("an open pipe");
+        };
+        let post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+        let (got, ()) = tokio::join!(edge.exchange(post), come_back);
+        assert_eq!(status(&got), 204);
+        assert!((3_000..=3_600).contains(&edge.now()), "{}", edge.now());
+        assert!(edge.line().await["upstream"]["tries"].as_u64().expect("a count") > 5);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn options_asterisk_and_the_last_hop_are_answered_here() {
     on_edge(&[], |edge| async move {
         let star = edge.exchange("OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
@@ -311,6 +352,30 @@ async fn options_asterisk_and_the_last_hop_are_answered_here() {
         assert!(edge.seen.borrow().is_empty());
         edge.exchange("OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 7\r\nconnection: close\r\n\r\n").await;
         assert_eq!(edge.seen.borrow()[0].headers["max-forwards"], "6");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_cross_in_both_directions_and_are_never_fields() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let play = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"0\r\nx-sum: 1\r\n\r\n") {
+                assert!(upstream.read_buf(&mut request).await.expect("more of the request") > 0);
+            }
+            let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum, host\r\n\r\n\
+                          2\r\nok\r\n0\r\nx-sum: 2\r\nhost: evil\r\n\r\n";
+            upstream.write_all(answer.as_bytes()).await.expect("an open pipe");
+            String::from_utf8(request).expect("text")
+        };
+        let request = "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te, close\r\ntransfer-encoding: chunked\r\n\
+                       trailer: x-sum, x-real-ip\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\nx-real-ip: 6.6.6.6\r\n\r\n";
+        let (got, forwarded) = tokio::join!(edge.exchange(request), play);
+        assert!(got.ends_with("0\r\nx-sum: 2\r\n\r\n"), "{got}");
+        assert!(!forwarded.contains("6.6.6.6") && !got.contains("evil"), "{forwarded}{got}");
+        assert!(forwarded.contains("trailer: x-sum\r\n") && got.contains("trailer: x-sum\r\n"), "{forwarded}{got}");
     })
     .await;
 }

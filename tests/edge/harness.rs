@@ -5,7 +5,10 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -58,6 +61,8 @@ pub struct Edge {
     pub seen: Rc<RefCell<Vec<Seen>>>,
     pub order: DrainOrder,
     pub queue: Arc<Queue>,
+    /// While set, the endpoint refuses connections.
+    pub refusing: Arc<AtomicBool>,
     log: std::sync::mpsc::Receiver<Vec<u8>>,
     lines: RefCell<VecDeque<serde_json::Value>>,
     start: Instant,
@@ -90,6 +95,7 @@ pub fn config(limits: &[&str]) -> Config {
             keepalive_max_idle: 64,
             keepalive_idle: Duration::from_millis(1500),
             attempts: 2,
+            hold: Duration::ZERO,
         }],
         routes: vec![route],
         queue_max: 10_000,
@@ -158,6 +164,7 @@ impl Edge {
         let (log_sender, log) = std::sync::mpsc::channel();
         let (lines, _writer) = writer::start_on(Box::new(LogPipe(log_sender))).expect("a thread");
         let queue = Queue::with_room(config.queue_max);
+        let refusing = Arc::new(AtomicBool::new(false));
         let shared = Shared {
             zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
             queue: Arc::clone(&queue),
@@ -165,13 +172,21 @@ impl Edge {
             clock: Clock::start(),
             lines: Some(lines),
             timing: Timing::Runtime,
-            connector: in_memory(sender),
+            connector: in_memory(sender, Arc::clone(&refusing)),
             drain,
             abandon: Default::default(),
         };
         let worker = Worker::build(&shared).expect("a configuration of the test");
-        let edge =
-            Self { worker, seen: Rc::default(), order, queue, log, lines: RefCell::default(), start: Instant::now() };
+        let edge = Self {
+            worker,
+            seen: Rc::default(),
+            order,
+            queue,
+            refusing,
+            log,
+            lines: RefCell::default(),
+            start: Instant::now(),
+        };
         (Rc::new(edge), pipes)
     }
 
@@ -257,10 +272,13 @@ impl std::io::Write for LogPipe {
     }
 }
 
-fn in_memory(sender: mpsc::UnboundedSender<DuplexStream>) -> Connector {
+fn in_memory(sender: mpsc::UnboundedSender<DuplexStream>, refusing: Arc<AtomicBool>) -> Connector {
     tower::service_fn(move |_: Endpoint| {
-        let sender = sender.clone();
+        let (sender, refused) = (sender.clone(), refusing.load(Ordering::Relaxed));
         async move {
+            if refused {
+                return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into());
+            }
             let (ours, theirs) = duplex(1 << 16);
             match sender.send(theirs) {
                 Ok(()) => Ok(Box::new(ours) as Stream),

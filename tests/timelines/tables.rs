@@ -66,15 +66,15 @@ fn rejects(count: usize) -> Vec<Expected> {
 /// Verdict and order exactly; never early by more than the millisecond the limiter counts in; late within reason.
 fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
     assert_eq!(shots.len(), expected.len());
-    let patience = u64::try_from(machine.patience().as_micros()).expect("a short time");
+    let mut late = Vec::new();
     for (number, (shot, expected)) in shots.iter().zip(expected).enumerate() {
         let status = if expected.is_some() { 200 } else { 503 };
         assert_eq!(shot.status(), Some(status), "request {number}: {shots:?}");
-        let took = shot.took_us();
-        let slot = expected.unwrap_or(0) * 1000;
-        let (earliest, latest) = (slot.saturating_sub(1000), slot + patience);
-        assert!((earliest..=latest).contains(&took), "request {number} took {took} us, its slot is {slot}: {shots:?}");
+        let (took, slot) = (shot.took_us(), expected.unwrap_or(0) * 1000);
+        assert!(took + 1000 >= slot, "request {number} took {took} us, its slot is {slot}: {shots:?}");
+        late.push(Duration::from_micros(took.saturating_sub(slot)));
     }
+    machine.forgives(late);
 }
 
 /// A burst at once, against its table.
@@ -129,7 +129,7 @@ fn e_two_limits_on_one_route() {
     holds_at_once(&stage, &[passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat());
 }
 
-/// By the upstream's own clock, in the order they were sent.
+/// By the upstream's own clock: the k-th that was sent has the k-th slot.
 #[test]
 fn b_reaches_the_upstream_as_one_and_twenty_spaced_by_a_tenth_of_a_second() {
     let (stage, machine) = (limited("10r/s", "burst: 20"), Machine::watched());
@@ -139,13 +139,16 @@ fn b_reaches_the_upstream_as_one_and_twenty_spaced_by_a_tenth_of_a_second() {
     let sent = begun + Duration::from_micros(shots[0].sent_us);
     let seen = stage.log.lock().expect("no panic");
     assert_eq!(seen.len(), 21);
-    for (number, seen) in (0..).zip(seen.iter()) {
-        assert_eq!(seen.head.second(), format!("/{number}"));
+    let mut late = Vec::new();
+    for number in 0..21 {
+        let target = format!("/{number}");
+        let seen = seen.iter().find(|seen| seen.head.second() == target).expect("the first twenty-one");
         let (came, slot) = (seen.at - sent, Duration::from_millis(100) * number);
         // The limiter counts whole milliseconds.
-        assert!(came + Duration::from_millis(1) >= slot, "request {number} came {came:?} after the first was sent");
-        assert!(came <= slot + machine.patience(), "request {number} came {came:?} after the first was sent");
+        assert!(came + Duration::from_millis(1) >= slot, "request {number} came {came:?} after it was sent");
+        late.push(came.saturating_sub(slot));
     }
+    machine.forgives(late);
 }
 
 /// New connections on all workers: who is first among them is the kernel's to say, how many and when is not.
@@ -164,9 +167,11 @@ fn b_over_new_connections_and_several_workers() {
     statuses.sort_unstable();
     assert_eq!(statuses, [vec![200; 21], vec![503; 9]].concat());
     let seen = stage.log.lock().expect("no panic");
+    let mut late = Vec::new();
     for (slot, seen) in (0..).map(|number| Duration::from_millis(100) * number).zip(seen.iter()) {
-        assert!(seen.at - begun + Duration::from_millis(1) >= slot, "{:?} for {slot:?}", seen.at - begun);
+        let came = seen.at - begun;
+        assert!(came + Duration::from_millis(1) >= slot, "{came:?} for {slot:?}");
+        late.push(came.saturating_sub(slot));
     }
-    let last = seen[20].at - seen[0].at;
-    assert!(last <= Duration::from_secs(2) + machine.patience(), "{last:?}");
+    machine.forgives(late);
 }

@@ -2,6 +2,7 @@
 //! all of them before it. However busy the machine, the k-th request is the k-th to arrive and the first millisecond has them all.
 
 use std::{
+    fs,
     io::Write,
     net::{SocketAddr, TcpStream},
     thread::{self, JoinHandle},
@@ -11,7 +12,7 @@ use std::{
 use ::weir::burst::{End, Schedule, Shot};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::http::Client;
+use crate::http::{Client, PATIENCE};
 
 /// A path without a limit, at weir and at nginx.
 pub const FREE: &str = "/free";
@@ -28,7 +29,23 @@ pub struct Stopped(Pid);
 impl Stopped {
     pub fn new(process: Pid) -> Self {
         kill_process(process, Signal::STOP).expect("a process that runs");
-        Self(process)
+        let stopped = Self(process);
+        // A signal is taken by one thread first; nothing of the process may run any more.
+        let begun = Instant::now();
+        while !stopped.is_complete() {
+            assert!(begun.elapsed() < PATIENCE, "the process does not stop");
+            thread::yield_now();
+        }
+        stopped
+    }
+
+    /// Whether the state of every thread, the first word after its name, is `T`.
+    fn is_complete(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0.as_raw_pid())).expect("a list of threads");
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        })
     }
 }
 

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Upstream {
     /// `http://host:port` or `host:port`, taken in turn.
     pub endpoints: Vec<String>,
+    /// How long a request waits when no server takes a connection, as while a container is replaced; `0s` for not at all.
+    #[serde(default = "no_hold")]
+    pub hold: String,
     /// Trying again.
     #[serde(default)]
     pub retries: Retries,
@@ -50,6 +53,10 @@ pub struct Keepalive {
     pub max_idle: u32,
     /// How long one is kept (nginx: keepalive_timeout in upstream); shorter than the server keeps it.
     pub idle: String,
+}
+
+fn no_hold() -> String {
+    "0s".to_owned()
 }
 
 impl Default for Retries {

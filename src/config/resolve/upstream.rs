@@ -21,5 +21,6 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         keepalive_max_idle: upstream.keepalive.max_idle as usize,
         keepalive_idle: judge.duration(keepalive.key("idle"), &upstream.keepalive.idle),
         attempts: upstream.retries.attempts,
+        hold: judge.duration(spot.key("hold"), &upstream.hold),
     }
 }
