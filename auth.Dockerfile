@@ -10,6 +10,7 @@ FROM ${RUST_IMAGE} AS builder
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
+COPY config config
 COPY examples examples
 COPY src src
 COPY auth auth

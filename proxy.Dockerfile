@@ -11,6 +11,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY auth auth
 COPY benches benches
+COPY config config
 COPY examples examples
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
