@@ -1,0 +1,40 @@
+# The auth service: `auth`, `migrate`, and bash for people who look inside.
+#
+#   BIN_FROM=builder    compiles them here (default)
+#   BIN_FROM=prebuilt   takes prebuilt/auth and prebuilt/migrate
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
+ARG RUNTIME_IMAGE=debian:bookworm-slim
+ARG BIN_FROM=builder
+
+FROM ${RUST_IMAGE} AS builder
+WORKDIR /build
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+COPY config config
+COPY examples examples
+COPY src src
+COPY auth auth
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --package auth --bins \
+    && mkdir /out && cp target/release/auth target/release/migrate /out/
+
+FROM scratch AS prebuilt
+COPY prebuilt/auth prebuilt/migrate /out/
+
+FROM ${BIN_FROM} AS binary
+
+FROM ${RUNTIME_IMAGE} AS runtime
+# `apps` is where `migrate init migrations` works: a volume starts with the owner it has here.
+RUN echo 'auth:x:10001:' >> /etc/group \
+    && echo 'auth:x:10001:10001:auth:/srv:/bin/bash' >> /etc/passwd \
+    && install -d -o 10001 -g 10001 /srv/apps
+COPY --from=binary /out/auth /out/migrate /usr/local/bin/
+COPY docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
+ENV PATH=/usr/local/bin:/usr/bin:/bin
+WORKDIR /srv
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["docker-entrypoint.sh"]
+CMD ["auth", "serve"]

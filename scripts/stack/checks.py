@@ -1,0 +1,379 @@
+"""The promises of the compose stack, S1 to S10, each one a function that says what it saw or fails.
+
+    checks.py DIRECTORY PORT PROJECT TOOL...    TOOL is `docker-compose`, or `docker compose`
+
+Prints one line a check and ends with `N passed, N failed`. The order matters: S9 stops the stack.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+from stack import Stack
+
+SERVICES = ["webserver", "auth", "database", "redis"]
+BROKEN = "29990101000000_broken"
+
+
+def s1_up_from_a_clean_clone(s):
+    """`up -d`: all healthy, migrate exited 0, only webserver publishes a port."""
+    began = time.monotonic()
+    s.compose("up", "-d", timeout=240)
+    s.healthy(*SERVICES)
+    state = s.inspect("migrate")["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 0), state
+    published = {one: s.inspect(one)["HostConfig"]["PortBindings"] or {} for one in SERVICES + ["migrate"]}
+    assert [one for one, ports in published.items() if ports] == ["webserver"], published
+    network = json.loads(s.docker("network", "inspect", s.network("backend")).stdout)[0]
+    assert network["Internal"], network
+    assert sorted(s.inspect("webserver")["NetworkSettings"]["Networks"]) == [s.network("backend"), s.network("frontend")]
+    for one in ["auth", "database", "redis", "migrate"]:
+        assert list(s.inspect(one)["NetworkSettings"]["Networks"]) == [s.network("backend")], one
+    return f"{time.monotonic() - began:.1f} s"
+
+
+def s1_seed_word_for_word(s):
+    """The words people type: exec auth bash, cd apps, migrate init, revision, upgrade; logs; TAG."""
+    words = 'cd apps; rm -rf migrations; migrate init migrations && migrate revision -m "create initial tables"'
+    made = s.bash(words).stdout
+    assert made.count("_create_initial_tables.up.sql") == 2, made  # the built-in one, and the new one
+    assert "upgraded 1 revision" in s.bash("cd apps; migrate upgrade head").stdout
+    for one in ["auth", "webserver"]:
+        assert "listening" in s.compose("logs", one).stdout, one
+    tags = {}
+    for tag in [None, "local"]:
+        environment = {k: v for k, v in os.environ.items() if k != "TAG"} | ({"TAG": tag} if tag else {})
+        shown = subprocess.run([*s.tool, "config"], cwd=s.directory, env=environment, text=True, timeout=30,
+                               capture_output=True, check=True).stdout
+        tags[tag] = sorted({line.split()[-1] for line in shown.splitlines() if "image: auth" in line or "image: weir" in line})
+    assert tags == {None: ["auth:dev", "weir:dev"], "local": ["auth:local", "weir:local"]}, tags
+    for alias, name in [("db", "database"), ("proxy", "webserver")]:
+        addresses = s.bash(f"getent hosts {alias} {name} | cut -d' ' -f1 | sort -u").stdout.split()
+        assert len(addresses) == 1, (alias, addresses)
+    return "init, revision, upgrade head, logs, TAG"
+
+
+def s2_roles_and_nothing_for_public(s):
+    """postgres_init.sql runs twice; owner, migrator and app may do what they should; PUBLIC nothing."""
+    again = s.compose("exec", "-T", "database", "psql", "-U", "postgres", "-f", "/docker-entrypoint-initdb.d/postgres_init.sql")
+    assert "ERROR" not in again.stdout, again.stdout
+    source = pathlib.Path(s.directory, "postgres_init.sql").read_text()
+    assert sum(line.startswith("--") for line in source.splitlines()) >= 10
+    roles = s.psql("SELECT rolname, rolcanlogin, rolsuper FROM pg_roles WHERE rolname LIKE 'auth%' ORDER BY 1").stdout.split()
+    assert roles == ["auth_app|t|f", "auth_migrator|t|f", "auth_owner|f|f"], roles
+    for ddl in ["CREATE TABLE auth.x ()", "DROP TABLE auth.users", "ALTER TABLE auth.users ADD x int", "CREATE SCHEMA x"]:
+        refused = s.psql(ddl, user="auth_app", check=False)
+        said = refused.stdout
+        assert refused.returncode != 0 and ("permission denied" in said or "must be owner" in said), (ddl, said)
+    s.psql("SELECT count(*) FROM auth.users", user="auth_app")
+    s.psql("CREATE TABLE auth.x (); DROP TABLE auth.x", user="auth_migrator")
+    public = ("SELECT has_database_privilege('public', 'auth', 'connect'), has_schema_privilege('public', 'public', 'usage'), "
+              "has_schema_privilege('public', 'auth', 'usage'), has_table_privilege('public', 'auth.users', 'select')")
+    assert s.psql(public).stdout.strip() == "f|f|f|f"
+    return "twice; DDL refused to auth_app; PUBLIC has nothing"
+
+
+def s3_no_password_anywhere(s):
+    """No secret in a tracked file, an environment, a layer, `docker inspect` or a log; the script never overwrites."""
+    directory = pathlib.Path(s.directory, "secrets")
+    assert directory.stat().st_mode & 0o777 == 0o700
+    files = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert all(path.stat().st_mode & 0o777 == 0o444 for path in directory.iterdir())
+    again = s.run("scripts/secrets.sh", check=False)
+    assert again.returncode == 1 and files == {path.name: path.read_bytes() for path in directory.iterdir()}
+    secret = {name: text.strip() for name, text in files.items() if name.endswith("password")}
+    secret["auth_key.pem"] = files["auth_key.pem"].split(b"\n")[1]
+    assert len(set(secret.values())) == 5 and all(len(value) >= 32 for value in secret.values())
+    places = {}
+    for path in pathlib.Path(s.directory).rglob("*"):
+        inside = path.relative_to(s.directory).parts
+        if path.is_file() and inside[0] not in ("secrets", "prebuilt", ".git"):
+            places[f"file {path}"] = path.read_bytes()
+    for one in SERVICES + ["migrate"]:
+        found = s.containers(one)[0]
+        places[f"inspect {one}"] = s.docker("inspect", found).stdout.encode()
+        places[f"log {one}"] = "\n".join(s.logs(one)).encode()
+    for one in ["auth", "database", "redis"]:
+        places[f"environment {one}"] = s.bash("cat /proc/*/environ /proc/*/cmdline 2>&1; true", one, text=False).stdout
+    for one in ["auth", "webserver"]:
+        image = s.inspect(one)["Config"]["Image"]
+        places[f"image {image}"] = s.docker("save", image, text=False, timeout=120).stdout
+        places[f"history {image}"] = s.docker("history", "--no-trunc", image).stdout.encode()
+    seen = [(name, place) for place, text in places.items() for name, value in secret.items() if value in text]
+    assert not seen, seen
+    return f"{len(secret)} secrets, {len(places)} places"
+
+
+def s4_migrations_before_serving(s):
+    """migrate ended before auth began; a broken revision stops the start and names its line; MIGRATE=1 does it too."""
+    ended, began = s.inspect("migrate")["State"]["FinishedAt"], s.inspect("auth")["State"]["StartedAt"]
+    assert ended < began, (ended, began)
+    s.bash(f"cd apps/migrations && printf 'SELECT 1;\\n\\nSELEC 2;\\n' > {BROKEN}.up.sql && echo > {BROKEN}.down.sql")
+    s.compose("down", timeout=90)
+    up = s.compose("up", "-d", check=False, timeout=180)
+    assert up.returncode != 0, "it started in spite of the broken revision"
+    said = "\n".join(s.logs("migrate"))
+    assert f"{BROKEN}.up.sql:3" in said, said
+    running = [one for one in s.containers("auth") if json.loads(s.docker("inspect", one).stdout)[0]["State"]["Running"]]
+    assert not running, "auth serves in spite of the broken revision"
+    entry = s.compose("run", "--rm", "-T", "--no-deps", "-e", "MIGRATE=1", "auth", "auth", "--version", check=False)
+    assert entry.returncode != 0 and f"{BROKEN}.up.sql:3" in entry.stdout, entry.stdout
+    remove = ("-c", f"rm /srv/apps/migrations/{BROKEN}.*")
+    s.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "bash", "migrate", *remove)
+    s.compose("up", "-d", timeout=180)
+    s.healthy(*SERVICES)
+    entry = s.compose("run", "--rm", "-T", "--no-deps", "-e", "MIGRATE=1", "auth", "auth", "--version")
+    assert "auth 0." in entry.stdout and "using" in entry.stdout, entry.stdout
+    return f"stopped at {BROKEN}.up.sql:3, started when it was gone"
+
+
+def s4_eight_at_once(s):
+    """8 parallel `upgrade head` all succeed and each revision runs once."""
+    s.bash("cd apps; migrate downgrade base", timeout=60)
+    script = ("cd apps; for i in 1 2 3 4 5 6 7 8; do migrate upgrade head > /tmp/m$i 2>&1 & pids+=($!); done; "
+              "for p in ${pids[@]}; do wait $p || echo FAILED; done; cat /tmp/m?; rm /tmp/m?")
+    said = s.bash(script, timeout=120).stdout
+    ran = sorted(line.split()[2] for line in said.splitlines() if line.startswith("done "))
+    assert "FAILED" not in said, said
+    assert len(ran) == len(set(ran)) == 9, ran
+    rows = s.psql("SELECT count(*), count(DISTINCT version) FROM migrations.applied").stdout.strip()
+    assert rows == "9|9", rows
+    return "8 runs, 9 revisions, each once"
+
+
+def person(s, name):
+    """Someone new, logged in; the access token."""
+    password = "a long sentence nobody has used"
+    status, _, body = s.http("POST", "/api/v1/signup", {"username": name, "email": f"{name}@example.org", "password": password})
+    assert status == 201, (status, body)
+    status, _, body = s.http("POST", "/api/v1/login", {"username": name, "password": password})
+    assert status == 200, (status, body)
+    return json.loads(body)["access_token"]
+
+
+def country(s, token):
+    status, _, body = s.http("GET", "/api/v1/me", token=token)
+    assert status == 200, (status, body)
+    return json.loads(body)["country"]
+
+
+def move(s, token, to):
+    status, _, body = s.http("PATCH", "/api/v1/me", {"country": to}, token=token)
+    assert status == 200, (status, body)
+    assert country(s, token) == to, f"the write of {to} is not visible at once"
+
+
+def reads(s):
+    """Cache reads by outcome."""
+    sums = {}
+    for name, value in s.metrics().items():
+        if name.startswith("auth_cache_reads"):
+            outcome = name.split('outcome="')[1].split('"')[0]
+            sums[outcome] = sums.get(outcome, 0) + value
+    return sums
+
+
+def s5_reads_through_redis(s):
+    """Hits and misses counted, a write visible at once; redis paused or lost: reads answer and nothing is lost."""
+    token = person(s, "ann")
+    before = reads(s)
+    for _ in range(4):
+        assert country(s, token) is None
+    after = reads(s)
+    assert after.get("hit", 0) > before.get("hit", 0) and after.get("miss", 0) > 0, (before, after)
+    move(s, token, "NO")
+    s.compose("pause", "redis")
+    try:
+        assert [country(s, token) for _ in range(5)] == ["NO"] * 5
+        move(s, token, "SE")
+    finally:
+        s.compose("unpause", "redis")
+    assert [country(s, token) for _ in range(3)] == ["SE"] * 3
+    s.until("redis is used again", lambda: s.metrics().get("auth_redis_up") == 1, 20)
+    assert country(s, token) == "SE"
+    s.compose("up", "-d", "--no-deps", "--force-recreate", "redis", timeout=90)
+    assert country(s, token) == "SE"
+    s.until("redis is used again", lambda: s.metrics().get("auth_redis_up") == 1, 30)
+    move(s, token, "DK")
+    return f"hits {after.get('hit', 0):.0f}, misses {after.get('miss', 0):.0f}; paused and lost: nothing failed, nothing stale"
+
+
+def s6_one_request_id(s):
+    """Both log JSON to stdout, and one id joins their lines."""
+    _, headers, _ = s.http("GET", "/health/live")
+    request_id = headers["x-request-id"]
+    lines = {}
+    for one, key in [("webserver", "id"), ("auth", "request_id")]:
+        has = lambda: any(request_id in line for line in s.logs(one))
+        s.until(f"{one} logs {request_id}", has, 10)
+        lines[one] = [json.loads(line) for line in s.logs(one) if line.startswith("{")]
+        assert sum(line.get(key) == request_id for line in lines[one]) == 1, one
+    assert len(lines["webserver"]) == len(s.logs("webserver")), "webserver writes lines that are not JSON"
+    others = [line for line in s.logs("auth") if not line.startswith("{")]
+    assert not others, others[:3]
+    return request_id
+
+
+def answered(s):
+    """Requests for /health/live that reached auth."""
+    return sum('"path":"/health/live"' in line for line in s.logs("auth"))
+
+
+def s7_limit_per_address(s):
+    """22 at once from each of three containers: 1 at once, 20 each 100 ms, one 503 each; no excess reaches auth."""
+    before = answered(s)
+    limit = ["--rate", "10r/s", "--burst", "20", "--expect", "pass=1 wait=20 reject=1"]
+    clients = [s.burst(f"client{n}", "22 at once", *limit) for n in range(3)]
+    late = 0
+    for one in clients:
+        out, err = one.communicate(timeout=60)
+        assert one.returncode == 0, (one.returncode, err[-500:], out[:800])
+        seen = json.loads(out)
+        assert seen["statuses"] == {"200": 21, "503": 1} and seen["envelope"]["kept"], seen["statuses"]
+        ends = sorted(r["end_ms"] - seen["requests"][0]["due_ms"] for r in seen["requests"] if r["status"] == 200)
+        assert ends[0] < 100 and ends[-1] >= 2000, ends
+        late = max(late, seen["lateness_ms"]["max"])
+    s.until("auth logged them", lambda: answered(s) >= before + 63, 10)
+    assert answered(s) == before + 63, "what was rejected reached auth"
+    return f"3 clients, 63 reached auth, none later than {late:.0f} ms"
+
+
+class Traffic:
+    """Light traffic through the published port, from now until it is left; what failed, and when."""
+
+    def __init__(self, s):
+        self.s, self.sent, self.failed, self.done = s, 0, [], threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+        self.began = time.monotonic()
+
+    def loop(self):
+        while not self.done.wait(0.2):
+            self.sent += 1
+            at = time.monotonic() - self.began
+            try:
+                status = self.s.http("GET", "/health/live", timeout=30)[0]
+            except OSError as error:
+                status = str(error)
+            if status != 200:
+                self.failed.append((round(at, 1), status))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+
+
+def s8_recreate_under_traffic(s):
+    """`up -d --force-recreate auth` under light traffic: no request fails."""
+    with Traffic(s) as traffic:
+        time.sleep(1)
+        s.compose("up", "-d", "--no-deps", "--force-recreate", "auth", timeout=120)
+        s.healthy("auth")
+        time.sleep(8)
+    assert not traffic.failed, f"{len(traffic.failed)} of {traffic.sent} failed: {traffic.failed[:5]}"
+    return f"{traffic.sent} requests, none failed"
+
+
+def s8_scale_under_traffic(s):
+    """`up -d --scale auth=3` under light traffic: no request fails, and all three get some."""
+    with Traffic(s) as traffic:
+        s.compose("up", "-d", "--no-deps", "--scale", "auth=3", "auth", timeout=120)
+        time.sleep(20)
+    try:
+        assert not traffic.failed, f"{len(traffic.failed)} of {traffic.sent} failed: {traffic.failed[:5]}"
+        shares = [s.docker("logs", one).stdout.count('"path":"/health/live"') for one in s.containers("auth")]
+        assert len(shares) == 3 and min(shares) > 0, f"requests of each container: {shares}"
+        with Traffic(s) as traffic:
+            s.compose("up", "-d", "--no-deps", "--scale", "auth=1", "auth", timeout=120)
+            time.sleep(5)
+        assert not traffic.failed, f"{len(traffic.failed)} of {traffic.sent} failed on the way back: {traffic.failed[:5]}"
+    finally:
+        s.compose("up", "-d", "--no-deps", "--scale", "auth=1", "auth", timeout=120)
+    return f"{traffic.sent} requests, none failed, shares {shares}"
+
+
+def s9_stop(s):
+    """`stop` within 10 s with exit codes 0; what was parked or under way is answered."""
+    before = sum('"path":"/health/live"' in line for line in s.logs("webserver"))
+    client = s.burst("parked", "21 at once")
+    s.until("the burst is under way", lambda: sum('"path":"/health/live"' in line for line in s.logs("webserver")) > before, 20)
+    began = time.monotonic()
+    s.compose("stop", timeout=60)
+    took = time.monotonic() - began
+    out, err = client.communicate(timeout=60)
+    seen = json.loads(out)
+    codes = {one: s.inspect(one)["State"]["ExitCode"] for one in SERVICES}
+    assert not seen["failures"] and set(seen["statuses"]) <= {"200", "503"}, (seen["failures"], seen["statuses"], err[-300:])
+    assert codes == dict.fromkeys(SERVICES, 0), codes
+    assert took <= 10, f"{took:.1f} s"
+    return f"{took:.1f} s, parked requests: {seen['statuses']}"
+
+
+def s10_hardening(s):
+    """Non-root, read-only, no capabilities, no new privileges, limits; health asked by the programs' own subcommands."""
+    own = {"webserver": "weir", "auth": "auth", "database": "pg_isready", "redis": "redis-cli"}
+    for one in SERVICES + ["migrate"]:
+        told = s.inspect(one)
+        host, config = told["HostConfig"], told["Config"]
+        assert config["User"].split(":")[0] not in ("", "0", "root"), one
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["CapAdd"], one
+        assert "no-new-privileges:true" in host["SecurityOpt"] and not host["Privileged"], one
+        assert host["Memory"] > 0 and host["NanoCpus"] > 0 and host["PidsLimit"] > 0, one
+        test = " ".join(config.get("Healthcheck", {}).get("Test", []))
+        assert one == "migrate" or own[one] in test, (one, test)
+    root = pathlib.Path(s.directory)
+    assert len(list(root.glob("*.Dockerfile"))) >= 2
+    rules = [line for line in (root / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*" and all(rule.startswith("!") for rule in rules[1:]), rules
+    proxy = s.inspect("webserver")["Config"]["Image"]
+    for shell in ["/bin/sh", "/bin/bash"]:
+        assert s.docker("run", "--rm", "--entrypoint", shell, proxy, "-c", "true", check=False).returncode != 0, shell
+    for image in [proxy, s.inspect("auth")["Config"]["Image"]]:
+        told = json.loads(s.docker("image", "inspect", image).stdout)[0]["Config"]
+        assert told["User"] == "10001:10001" and told["StopSignal"] == "SIGTERM", image
+    sizes = s.docker("images", "--format", "{{.Repository}} {{.Size}}").stdout.splitlines()
+    return ", ".join(line for line in sizes if line.split()[0] in ("auth", "weir"))
+
+
+CHECKS = [
+    s1_up_from_a_clean_clone, s10_hardening, s1_seed_word_for_word, s2_roles_and_nothing_for_public,
+    s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s6_one_request_id, s7_limit_per_address,
+    s3_no_password_anywhere, s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop,
+]
+
+
+def main():
+    directory, port, project, *tool = sys.argv[1:]
+    stack = Stack(tool, directory, project, int(port))
+    only = os.environ.get("STACK_ONLY", "").split()
+    passed = failed = 0
+    checks = [check for check in CHECKS if not only or check is CHECKS[0] or check.__name__.split("_")[0] in only]
+    for check in checks:
+        number, words = check.__name__.split("_", 1)
+        name = f"{number.upper()} {words.replace('_', ' ')}"
+        began = time.monotonic()
+        try:
+            note = check(stack)
+            passed += 1
+            print(f"pass  {name:<34} {time.monotonic() - began:5.1f} s  {note}", flush=True)
+        except Exception as error:  # whatever it is, the other checks still run
+            failed += 1
+            print(f"FAIL  {name:<34} {time.monotonic() - began:5.1f} s  {error}", flush=True)
+            if not isinstance(error, AssertionError):
+                traceback.print_exc()
+        if failed and check is CHECKS[0]:
+            break
+    print(f"{passed} passed, {failed} failed", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The compose stack from outside: one compose tool, one directory, one project; every command has a time-out."""
+
+import http.client
+import json
+import subprocess
+import time
+import urllib.parse
+
+
+class Stack:
+    """A project of one compose tool. `tool` is the command as a list."""
+
+    def __init__(self, tool, directory, project, port):
+        self.tool, self.directory, self.project, self.port = tool, directory, project, port
+
+    def run(self, *command, timeout=60, check=True, text=True):
+        """Runs a command in the stack's directory; its output and errors together."""
+        done = subprocess.run(command, cwd=self.directory, timeout=timeout, text=text,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if check and done.returncode != 0:
+            tail = done.stdout[-1500:] if text else done.stdout[-1500:].decode(errors="replace")
+            raise AssertionError(f"`{' '.join(command)}` ended with {done.returncode}:\n{tail}")
+        return done
+
+    def compose(self, *words, **how):
+        return self.run(*self.tool, "-p", self.project, *words, **how)
+
+    def docker(self, *words, **how):
+        return self.run("docker", *words, **how)
+
+    def bash(self, script, service="auth", **how):
+        """A script inside a running container, as `exec SERVICE bash` runs it."""
+        return self.compose("exec", "-T", service, "bash", "-c", script, **how)
+
+    def psql(self, sql, user="postgres", database="auth", **how):
+        """One answer of the database, as a role that came in by its password."""
+        secret = {"postgres": "postgres_password"}.get(user, f"{user}_password")
+        script = f'PGPASSWORD=$(cat /run/secrets/{secret}) psql -X -At -h 127.0.0.1 -U {user} {database} -c "$0"'
+        return self.compose("exec", "-T", "database", "bash", "-c", script, sql, **how)
+
+    def containers(self, service=None):
+        """Their full numbers, those that ended too."""
+        labels = ["--filter", f"label=com.docker.compose.project={self.project}"]
+        if service:
+            labels += ["--filter", f"label=com.docker.compose.service={service}"]
+        return self.docker("ps", "-aq", "--no-trunc", *labels).stdout.split()
+
+    def inspect(self, service):
+        """What the engine knows about a service's one container."""
+        found = self.containers(service)
+        assert len(found) == 1, f"{service}: {len(found)} containers"
+        return json.loads(self.docker("inspect", found[0]).stdout)[0]
+
+    def logs(self, service):
+        """Every line of a service, of all its containers."""
+        return [line for one in self.containers(service) for line in self.docker("logs", one).stdout.splitlines()]
+
+    def network(self, name):
+        return f"{self.project}_{name}"
+
+    def until(self, what, true, seconds=60):
+        """Asks again and again."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+            time.sleep(0.2)
+
+    def healthy(self, *services, seconds=90):
+        for service in services:
+            ask = lambda: self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
+            self.until(f"{service} is healthy", ask, seconds)
+
+    def burst(self, name, send, *options):
+        """Starts a client in a container of its own, with an address of its own, on the published side."""
+        image = self.inspect("webserver")["Config"]["Image"]
+        command = ["docker", "run", "--rm", "--name", f"{self.project}-{name}", "--network", self.network("frontend"), image,
+                   "bench", "burst", "http://webserver:8080/health/live", "--send", send, *options, "-o", "json"]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def http(self, method, path, body=None, token=None, timeout=15):
+        """One request through the published port, on a connection of its own: status, headers, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        headers = {"content-type": "application/json"} if body is not None else {}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        try:
+            connection.request(method, urllib.parse.quote(path), json.dumps(body) if body is not None else None, headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read().decode()
+        finally:
+            connection.close()
+
+    def metrics(self):
+        """Auth's counters by name and labels, read inside: they are not published."""
+        script = r'exec 3<>/dev/tcp/127.0.0.1/9100; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3'
+        lines = self.bash(script).stdout.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line.startswith("auth_"))
+        return {name: float(value) for name, value in pairs}
