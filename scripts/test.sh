@@ -34,14 +34,14 @@ cargo test --workspace --no-fail-fast
 echo "== documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
-# The compose stack in real containers. STACK=0 leaves it out; STACK=1 insists: then a machine that cannot run containers fails.
-if [ "${STACK:-auto}" = 0 ]; then
-    echo "== stack: left out (STACK=0)"
+# The compose stack in real containers takes minutes and root: STACK=1 runs it and insists on it, STACK=auto runs it where it can.
+if [ "${STACK:-0}" = 0 ]; then
+    echo "== stack: left out (STACK=1 runs it)"
 else
     echo "== stack"
     stack=0
     scripts/stack-test.sh || stack=$?
-    if [ "$stack" -eq 3 ] && [ "${STACK:-auto}" != 1 ]; then
+    if [ "$stack" -eq 3 ] && [ "${STACK:-0}" != 1 ]; then
         echo "the stack was NOT tested here; everything else was"
     elif [ "$stack" -ne 0 ]; then
         exit "$stack"
