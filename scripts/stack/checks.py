@@ -109,6 +109,23 @@ def s3_no_password_anywhere(s):
     return f"{len(secret)} secrets, {len(places)} places"
 
 
+def s3_another_password(s):
+    """A password is changed the way docs/stack.md says, and the old one is refused."""
+    path = pathlib.Path(s.directory, "secrets", "auth_app_password")
+    old, new = path.read_text(), "x" * 32
+    path.chmod(0o644)
+    path.write_text(new)  # in place: the containers have this very file mounted
+    path.chmod(0o444)
+    s.compose("exec", "-T", "database", "psql", "-U", "postgres", "-f", "/docker-entrypoint-initdb.d/postgres_init.sql")
+    s.compose("up", "-d", "--no-deps", "--force-recreate", "auth", timeout=120)
+    s.healthy("auth")
+    s.psql("SELECT 1", user="auth_app")
+    script = 'PGPASSWORD=$0 psql -h 127.0.0.1 -U auth_app auth -c "SELECT 1"'
+    refused = s.compose("exec", "-T", "database", "bash", "-c", script, old, check=False)
+    assert refused.returncode != 0 and "authentication failed" in refused.stdout, refused.stdout
+    return "changed, and the old one refused"
+
+
 def s4_migrations_before_serving(s):
     """migrate ended before auth began; a broken revision stops the start and names its line; MIGRATE=1 does it too."""
     ended, began = s.inspect("migrate")["State"]["FinishedAt"], s.inspect("auth")["State"]["StartedAt"]
@@ -346,7 +363,7 @@ def s10_hardening(s):
 CHECKS = [
     s1_up_from_a_clean_clone, s10_hardening, s1_seed_word_for_word, s2_roles_and_nothing_for_public,
     s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s6_one_request_id, s7_limit_per_address,
-    s3_no_password_anywhere, s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop,
+    s3_no_password_anywhere, s3_another_password, s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop,
 ]
 
 

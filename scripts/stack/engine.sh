@@ -49,6 +49,7 @@ engine_install() {
 engine_before() {
     FORWARD_BEFORE=$(iptables -S FORWARD 2> /dev/null | head -n 1)
     IP_FORWARD_BEFORE=$(cat /proc/sys/net/ipv4/ip_forward)
+    RUN_BEFORE=$(ls -d /run/docker 2> /dev/null || true)
     CHAINS_BEFORE=$(iptables-save 2> /dev/null | grep -c '^:DOCKER' || true)
 }
 
@@ -60,6 +61,7 @@ engine_stop() {
     while kill -0 "$ENGINE_PID" 2> /dev/null && [ $SECONDS -lt $deadline ]; do sleep 0.2; done
     kill -9 "$ENGINE_PID" 2> /dev/null || true
     ENGINE_PID=
+    [ -n "$RUN_BEFORE" ] || rm -rf /run/docker
     [ "$CHAINS_BEFORE" = 0 ] || return 0
     ip link delete docker0 2> /dev/null || true
     for table in iptables ip6tables; do
