@@ -125,14 +125,20 @@ impl Cache {
         let _: Option<Option<String>> = link.run(&set).await; // not filled is a miss next time, no more
     }
 
-    /// Puts tombstones: call just before and just after the commit of a write to these rows.
-    pub async fn bury(&self, keys: &[Key]) {
-        let Some(link) = &self.link else { return };
-        if keys.is_empty() {
-            return;
+    /// Puts tombstones just before a write to these rows commits. Does not wait for Redis to come back: the write holds locks.
+    pub async fn announce(&self, keys: &[Key]) {
+        if let (Some(link), false) = (&self.link, keys.is_empty()) {
+            let keys: Vec<String> = keys.iter().map(Key::text).collect();
+            let _ = link.announce(&keys).await; // what failed is owed, and put again after the commit
         }
-        let keys: Vec<String> = keys.iter().map(Key::text).collect();
-        link.bury(&keys).await;
+    }
+
+    /// Puts tombstones just after the commit; from then on nobody reads what was there before.
+    pub async fn bury(&self, keys: &[Key]) {
+        if let (Some(link), false) = (&self.link, keys.is_empty()) {
+            let keys: Vec<String> = keys.iter().map(Key::text).collect();
+            link.bury(&keys).await;
+        }
     }
 }
 

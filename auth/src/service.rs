@@ -85,7 +85,7 @@ impl Auth {
 
     /// Commits a write and makes it visible: tombstones over what it changes before and after.
     async fn commit(&self, transaction: sqlx::PgTransaction<'_>, changed: &[Key]) -> Result<(), store::Error> {
-        self.cache.bury(changed).await;
+        self.cache.announce(changed).await;
         let done = transaction.commit().await;
         // Also when the answer to the commit was lost: it may have happened.
         self.cache.bury(changed).await;

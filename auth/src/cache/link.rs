@@ -102,8 +102,15 @@ impl Link {
         }
     }
 
-    /// Sets tombstones, or owes them when Redis is away.
+    /// Sets tombstones, or owes them when Redis is away. Waits until it is known which.
     pub async fn bury(&self, keys: &[String]) {
+        if !self.announce(keys).await {
+            let _ = tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.paid_or_away(keys)).await; // owed all the same
+        }
+    }
+
+    /// Sets tombstones, or owes them; false when they are owed.
+    pub async fn announce(&self, keys: &[String]) -> bool {
         let connection = {
             let mut state = self.0.state();
             let connection = state.connection.clone();
@@ -112,13 +119,14 @@ impl Link {
             }
             connection
         };
-        if let Some(mut connection) = connection {
-            match tombstones(keys).exec_async(&mut connection).await {
-                Ok(()) => return,
-                Err(error) => self.0.open_breaker(&error, None, keys),
+        let Some(mut connection) = connection else { return false };
+        match tombstones(keys).exec_async(&mut connection).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.0.open_breaker(&error, None, keys);
+                false
             }
         }
-        let _ = tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.paid_or_away(keys)).await; // owed all the same
     }
 }
 

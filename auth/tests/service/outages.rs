@@ -47,20 +47,19 @@ impl Load {
     }
 }
 
-/// Reads that fill the cache, a write, then reads by both; what failed and what was old.
+/// Reads that fill the cache, a write, then reads by both; which reads failed or were old. A write may be told to come back, which
+/// a machine with nothing to spare does; then its rows may be either.
 async fn round(writer: &Bench, reader: &Bench) -> Vec<String> {
     let person = writer.person().await;
     let (one, two) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
     let write = writer.call("PATCH /api/v1/me").bearer(&person.access).json(&json!({"country": "SE"})).send().await;
+    assert!([200, 503].contains(&write.status), "{}", write.text);
     let (three, four) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
-    let answers = [
-        ("before", one, "NO"),
-        ("before", two, "NO"),
-        ("write", write, "SE"),
-        ("writer", three, "SE"),
-        ("reader", four, "SE"),
-    ];
-    let wrong = answers.iter().filter(|(_, answer, country)| answer.status != 200 || answer.json()["country"] != *country);
+    let after = if write.status == 200 { "SE" } else { "" };
+    let answers = [("before", one, "NO"), ("before", two, "NO"), ("writer", three, after), ("reader", four, after)];
+    let wrong = answers
+        .iter()
+        .filter(|(_, answer, country)| answer.status != 200 || !answer.text.contains(&format!("\"country\":\"{country}")));
     wrong.map(|(what, answer, _)| format!("{what}: {} {}", answer.status, answer.text)).collect()
 }
 
