@@ -209,7 +209,8 @@ fn the_front_door_compiles_no_database_driver() {
 /// Everything in backquotes of a document that looks like a path of this repository.
 fn paths_in(document: &str) -> Vec<String> {
     let looks_like_path = |word: &&str| {
-        let known_root = ["src/", "tests/", "docs/", "scripts/", "config/", "benches/", "examples/", "fuzz/", "auth/", ".ci/"];
+        let known_root =
+            ["src/", "tests/", "docs/", "scripts/", "config/", "benches/", "examples/", "fuzz/", "auth/", ".ci/"];
         known_root.iter().any(|root| word.starts_with(root)) && !word.contains(['*', ' ', '{', '<'])
     };
     document.split('`').skip(1).step_by(2).filter(looks_like_path).map(str::to_owned).collect()
