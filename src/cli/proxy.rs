@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, complain, run::serve};
+use super::{Outcome, run::serve_loaded};
 use crate::config;
 
 /// Serve one upstream without a configuration file.
@@ -32,16 +32,7 @@ impl Proxy {
     /// Serves; exits 3 when an argument makes no configuration.
     #[must_use]
     pub fn run(self) -> Outcome {
-        match config::parse("the command line", &self.as_file(), &[]) {
-            Ok(loaded) => {
-                complain(&loaded.warnings);
-                serve(loaded.config, |_| {})
-            }
-            Err(problems) => {
-                complain(&problems);
-                Outcome::Invalid
-            }
-        }
+        serve_loaded(config::parse("the command line", &self.as_file(), &[]))
     }
 
     /// The file that says the same.

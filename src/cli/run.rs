@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Outcome, Which, complain, fail};
 use crate::{
     app::{App, Ended, StartError},
-    config::{self, Config},
+    config::{self, Config, Loaded, Problems},
 };
 
 /// Serve in the foreground.
@@ -28,15 +28,20 @@ impl Run {
     /// Serves; exits 3 when the configuration cannot be used and 4 when an address cannot be listened on.
     #[must_use]
     pub fn run(self) -> Outcome {
-        match config::load(&self.which.path(), &self.which.sets) {
-            Ok(loaded) => {
-                complain(&loaded.warnings);
-                serve(loaded.config, |_| {})
-            }
-            Err(problems) => {
-                complain(&problems);
-                Outcome::Invalid
-            }
+        serve_loaded(config::load(&self.which.path(), &self.which.sets))
+    }
+}
+
+/// Tells what is wrong with a configuration, and serves it unless that is an error.
+pub fn serve_loaded(result: Result<Loaded, Problems>) -> Outcome {
+    match result {
+        Ok(loaded) => {
+            complain(&loaded.warnings);
+            serve(loaded.config, |_| {})
+        }
+        Err(problems) => {
+            complain(&problems);
+            Outcome::Invalid
         }
     }
 }
