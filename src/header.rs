@@ -5,7 +5,10 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, Entry},
+};
 
 use crate::error::{Error, Kind};
 
@@ -64,8 +67,9 @@ pub fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
 /// # Errors
 /// [`Kind::HttpRequestError`] when a value weir has to write is not one.
 pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Result<(), Error> {
-    strip_hop_by_hop(headers);
-    strip_claims(headers);
+    strip(headers, |name| {
+        is_hop_by_hop(name.as_str()) || is_claim(name) || (*name == header::FORWARDED && !identity.trusted)
+    });
     headers.reserve(OURS);
     let authority = identity.authority;
     if identity.trusted {
@@ -74,7 +78,6 @@ pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Resu
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| authority.clone());
         headers.entry(X_REQUEST_ID).or_insert_with(|| identity.request_id.clone());
     } else {
-        headers.remove(header::FORWARDED);
         headers.insert(X_FORWARDED_FOR, identity.peer.clone());
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
         headers.insert(X_FORWARDED_HOST, authority.clone());
@@ -82,7 +85,9 @@ pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Resu
     }
     let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
     headers.insert(X_REAL_IP, client);
-    headers.insert(header::HOST, authority.clone());
+    if headers.get(header::HOST) != Some(authority) {
+        headers.insert(header::HOST, authority.clone());
+    }
     append_to_list(headers, header::VIA, &HeaderValue::from_static("1.1 weir"))
 }
 
@@ -92,7 +97,7 @@ pub fn prepare_response(headers: &mut HeaderMap) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    strip_hop_by_hop(headers);
+    strip(headers, |name| is_hop_by_hop(name.as_str()));
 }
 
 /// Takes one step off `Max-Forwards`; true when this hop is the last (RFC 9110, section 7.6.2).
@@ -125,16 +130,19 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+/// Takes out the fields that are `doomed`, and those that `Connection` names. One look at all fields finds that there are none.
+fn strip(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
+    let mut next = headers.keys().find(|name| doomed(name)).cloned();
+    if next.is_none() {
         return;
     }
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
     let trailer = headers.get(header::TRAILER).and_then(trailer_that_may_cross);
-    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned() {
+    while let Some(name) = next {
         headers.remove(name);
+        next = headers.keys().find(|name| doomed(name)).cloned();
     }
     if let Some(trailer) = trailer {
         headers.insert(header::TRAILER, trailer);
@@ -166,19 +174,14 @@ fn is_option(token: &[u8]) -> bool {
     [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
 }
 
-/// Takes out what a client has no say in: the framing it came with, identities (`Remote-User` ...), the CGI trap `Proxy`, and
-/// names that some gateways read as framing or forwarding fields because they take `_` for `-`.
-fn strip_claims(headers: &mut HeaderMap) {
-    let claims = |name: &HeaderName| {
-        if *name == header::CONTENT_LENGTH || *name == header::EXPECT {
-            return true;
-        }
-        let name = name.as_str();
-        name == "proxy" || name.starts_with("remote-") || (name.contains('_') && is_sensitive(&name.replace('_', "-")))
-    };
-    while let Some(name) = headers.keys().find(|name| claims(name)).cloned() {
-        headers.remove(name);
+/// What a client has no say in: the framing it came with, identities (`Remote-User` ...), the CGI trap `Proxy`, and names that
+/// some gateways read as framing or forwarding fields because they take `_` for `-`.
+fn is_claim(name: &HeaderName) -> bool {
+    if *name == header::CONTENT_LENGTH || *name == header::EXPECT {
+        return true;
     }
+    let name = name.as_str();
+    name == "proxy" || name.starts_with("remote-") || (name.contains('_') && is_sensitive(&name.replace('_', "-")))
 }
 
 fn is_sensitive(name: &str) -> bool {
@@ -188,12 +191,15 @@ fn is_sensitive(name: &str) -> bool {
 
 /// Adds one element to the end of a list field, whatever its lines were.
 fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &HeaderValue) -> Result<(), Error> {
-    if !headers.contains_key(&name) {
-        headers.insert(name, element.clone());
-        return Ok(());
-    }
+    let mut lines = match headers.entry(name) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(element.clone());
+            return Ok(());
+        }
+        Entry::Occupied(lines) => lines,
+    };
     let mut list = Vec::new();
-    for line in headers.get_all(&name).iter().chain([element]) {
+    for line in lines.iter().chain([element]) {
         if !list.is_empty() {
             list.extend_from_slice(b", ");
         }
@@ -201,7 +207,7 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &HeaderVal
     }
     let list = HeaderValue::from_bytes(&list)
         .map_err(|cause| Error::caused(Kind::HttpRequestError, "a list field cannot be extended", cause))?;
-    headers.insert(name, list);
+    lines.insert(list);
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 //! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section 3.2.2) and one path that
 //! begins with `/`; everything else is an error the sender is told of.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
+use std::{cell::RefCell, rc::Rc};
+
+use http::{HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
 
 use crate::error::{Error, Kind};
 
@@ -16,9 +18,28 @@ pub struct Target {
     /// The host with its port as received: what is forwarded as `Host`.
     pub authority: HeaderValue,
     /// The host alone, lower case: what routes and keys see.
-    pub host: String,
+    pub host: Rc<str>,
     /// Path and query as received.
     pub path_and_query: PathAndQuery,
+}
+
+/// The last host a connection asked for: nearly always the next request asks for the same.
+#[derive(Clone, Debug, Default)]
+pub struct LastHost(RefCell<Option<(HeaderValue, Rc<str>)>>);
+
+impl LastHost {
+    /// An authority as it is forwarded, and its host alone; nothing when it is not a host and a port.
+    ///
+    /// What is kept is a copy: a received value would keep the whole buffer it came in.
+    fn resolve(&self, authority: &[u8]) -> Option<(HeaderValue, Rc<str>)> {
+        if let Some(known) = self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority) {
+            return Some(known.clone());
+        }
+        let host = if authority.is_empty() { "" } else { host_of(authority)? };
+        let resolved = (HeaderValue::from_bytes(authority).ok()?, host.to_ascii_lowercase().into());
+        *self.0.borrow_mut() = Some(resolved);
+        self.0.borrow().clone()
+    }
 }
 
 impl Target {
@@ -26,9 +47,10 @@ impl Target {
     ///
     /// # Errors
     /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous, [`Kind::TargetTooLong`].
-    pub fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Self, Error> {
+    pub fn of(head: &Parts, last: &LastHost) -> Result<Self, Error> {
+        let Parts { method, uri, version, headers, .. } = head;
         let malformed = |detail| Err(Error::new(Kind::HttpRequestError, detail));
-        if method == Method::CONNECT {
+        if *method == Method::CONNECT {
             return malformed("CONNECT is not served");
         }
         let Some(path_and_query) = uri.path_and_query() else { return malformed("the target has no path") };
@@ -36,7 +58,7 @@ impl Target {
             return Err(Error::new(Kind::TargetTooLong, "the target is longer than 8 KiB"));
         }
         let asterisk = path_and_query.as_str() == "*";
-        if asterisk && method != Method::OPTIONS {
+        if asterisk && *method != Method::OPTIONS {
             return malformed("`*` is a target of OPTIONS only");
         }
         if !asterisk && !path_and_query.as_str().starts_with('/') {
@@ -47,25 +69,21 @@ impl Target {
         if hosts.next().is_some() {
             return malformed("more than one Host");
         }
-        if host.is_none() && version == Version::HTTP_11 {
+        if host.is_none() && *version == Version::HTTP_11 {
             return malformed("no Host");
         }
-        let named = host.cloned().unwrap_or(HeaderValue::from_static(""));
-        let mut bare = if named.is_empty() { Some("") } else { host_of(named.as_bytes()) };
-        if bare.is_none() {
+        let Some(mut named) = last.resolve(host.map_or(&[][..], HeaderValue::as_bytes)) else {
             return malformed("Host is not a host and a port");
-        }
-        let mut authority = named.clone();
+        };
         // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
         if let Some(target) = uri.authority() {
-            authority = HeaderValue::from_str(target.as_str()).map_err(|cause| {
-                Error::caused(Kind::HttpRequestError, "the target's authority is no field value", cause)
-            })?;
-            bare = host_of(authority.as_bytes());
+            match last.resolve(target.as_str().as_bytes()) {
+                Some(target) => named = target,
+                None => return malformed("the target's authority is not a host and a port"),
+            }
         }
-        let Some(bare) = bare else { return malformed("the target's authority is not a host and a port") };
-        let host = bare.to_ascii_lowercase();
-        Ok(Self { host, authority, path_and_query: path_and_query.clone() })
+        let (authority, host) = named;
+        Ok(Self { authority, host, path_and_query: path_and_query.clone() })
     }
 }
 
@@ -96,15 +114,15 @@ fn host_of(authority: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn target(method: &Method, uri: &str, hosts: &[&str]) -> Result<(String, String), String> {
-        let mut headers = HeaderMap::new();
-        for host in hosts {
-            headers.append(header::HOST, host.parse().expect("a value"));
-        }
-        Target::of(method, &uri.parse().expect("a uri"), Version::HTTP_11, &headers)
-            .map(|target| (target.host, target.path_and_query.to_string()))
+        let request = hosts.iter().fold(Request::builder(), |request, host| request.header(header::HOST, *host));
+        let (head, ()) = request.method(method).uri(uri).body(()).expect("a request").into_parts();
+        Target::of(&head, &LastHost::default())
+            .map(|target| (target.host.to_string(), target.path_and_query.to_string()))
             .map_err(|error| error.to_string())
     }
 
@@ -115,6 +133,17 @@ mod tests {
         assert_eq!(target(&Method::GET, "/", &["[::1]:80"]), ok("[::1]", "/"));
         assert_eq!(target(&Method::GET, "http://b.test/p", &["a.test"]), ok("b.test", "/p"));
         assert_eq!(target(&Method::OPTIONS, "*", &["a.test"]), ok("a.test", "*"));
+    }
+
+    #[test]
+    fn a_connection_may_ask_for_another_host_every_time() {
+        let last = LastHost::default();
+        for host in ["a.test", "A.test:80", "a.test", "b.test"] {
+            let request = Request::builder().uri("/").header(header::HOST, host).body(()).expect("a request");
+            let target = Target::of(&request.into_parts().0, &last).expect("a target");
+            let bare = host.to_lowercase().replace(":80", "");
+            assert_eq!((target.authority.as_bytes(), &*target.host), (host.as_bytes(), &*bare));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts, uri::PathAndQuery};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind, Side},
     header::{Identity, address_value, check_framing, last_hop, prepare_request, prepare_response},
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
-    message::Target,
+    message::{LastHost, Target},
     observe::{
         entry::{LimitStory, UpstreamStory},
         journal::Journal,
@@ -79,13 +79,15 @@ pub struct Peer {
     pub address: IpAddr,
     /// The same as a field value.
     pub value: HeaderValue,
+    /// What it asked for last.
+    pub last_host: LastHost,
 }
 
 impl Peer {
     /// A peer with this address.
     #[must_use]
     pub fn new(address: IpAddr) -> Self {
-        Self { address: address.to_canonical(), value: address_value(address) }
+        Self { address: address.to_canonical(), value: address_value(address), last_host: LastHost::default() }
     }
 }
 
@@ -130,7 +132,7 @@ impl Proxy {
     ) -> Result<Response<Followed<Answer>>, Closed> {
         wire.expect(Awaiting::Nothing);
         let began = self.clock.now();
-        let (mut head, incoming) = request.into_parts();
+        let (head, incoming) = request.into_parts();
         let (body, upload) = RequestBody::new(incoming, wire);
         let mut visit = Visit { wire, peer, began, upload, body: Some(body) };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
@@ -138,7 +140,7 @@ impl Proxy {
         record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
         let (accept, expects) = (head.headers.get(header::ACCEPT).cloned(), head.headers.contains_key(header::EXPECT));
 
-        let mut response = match self.handle(&mut head, &mut visit, &mut record).await {
+        let mut response = match self.handle(head, &mut visit, &mut record).await {
             Ok(response) => response,
             Err(stop) => rescue(stop, accept.as_ref(), &mut record)?.map(Either::Left),
         };
@@ -149,16 +151,16 @@ impl Proxy {
     }
 
     /// The way of a request that goes well, in order.
-    async fn handle(&self, head: &mut Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
-        let target = Target::of(&head.method, &head.uri, head.version, &head.headers)?;
+    async fn handle(&self, mut head: Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
+        let target = Target::of(&head, &visit.peer.last_host)?;
         check_framing(&head.headers)?;
-        record.entry.host.clone_from(&target.host);
-        if let Some(answer) = answer_here(head, &target) {
+        record.entry.host = Some(Rc::clone(&target.host));
+        if let Some(answer) = answer_here(&mut head, &target) {
             return Ok(answer.map(Either::Left));
         }
         let client = self.trust.client(visit.peer.address, &head.headers);
         record.entry.client = client;
-        let route = self.route(head, &target)?;
+        let route = self.route(&head, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
 
         let subject = Subject {
@@ -186,7 +188,7 @@ impl Proxy {
             request_id: &record.entry.id,
         };
         prepare_request(&mut head.headers, &identity)?;
-        let request = onward(head, &target, body);
+        let request = onward(head, target.path_and_query, body);
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
         let answer = route.upstream.forward(request, &visit.upload.progress, story).await;
@@ -274,20 +276,19 @@ fn story(route: &Route, verdict: Verdict, key: u64) -> Option<LimitStory> {
 }
 
 /// The request as it is forwarded: path and query to the byte, one framing.
-fn onward(head: &mut Parts, target: &Target, body: RequestBody) -> Request<RequestBody> {
-    let unknown_length = !body.is_end_stream() && body.size_hint().exact().is_none();
-    let stated_empty = body.is_end_stream() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = target.path_and_query.clone().into();
-    *request.headers_mut() = std::mem::take(&mut head.headers);
-    if unknown_length {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+fn onward(mut head: Parts, path_and_query: PathAndQuery, body: RequestBody) -> Request<RequestBody> {
+    if head.uri.authority().is_some() {
+        head.uri = path_and_query.into();
     }
-    if stated_empty {
-        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if body.is_end_stream() {
+        if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+    } else if body.size_hint().exact().is_none() {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    request
+    head.version = Version::HTTP_11;
+    Request::from_parts(head, body)
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.

@@ -48,7 +48,7 @@ impl Record {
             client: peer,
             peer,
             method: None,
-            host: String::new(),
+            host: None,
             path: None,
             proto: Version::HTTP_11,
             status: Kind::ClientGone.status(),

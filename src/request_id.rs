@@ -30,8 +30,7 @@ impl RequestIds {
         hasher.write_u64(count);
         let mut text = [0; 32];
         for (digits, byte) in text.chunks_exact_mut(2).zip(hasher.finish128().as_bytes()) {
-            digits[0] = hex(byte >> 4);
-            digits[1] = hex(byte & 15);
+            digits.copy_from_slice(&HEX[usize::from(byte)]);
         }
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
     }
@@ -43,9 +42,16 @@ impl Default for RequestIds {
     }
 }
 
-fn hex(digit: u8) -> u8 {
-    b"0123456789abcdef"[usize::from(digit)]
-}
+/// The two digits of every byte.
+static HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let (mut hex, mut byte) = ([[0; 2]; 256], 0);
+    while byte < 256 {
+        hex[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    hex
+};
 
 #[cfg(test)]
 mod tests {

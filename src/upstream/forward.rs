@@ -23,6 +23,9 @@ use crate::{
     stream::Progress,
 };
 
+/// The most fields of a request that is sent again: what clients may send and what weir adds.
+const MAX_FIELDS: usize = 1024;
+
 /// An upstream as one worker sees it.
 pub struct Upstream<B> {
     settings: UpstreamSettings,
@@ -117,7 +120,9 @@ where
             return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
         };
         let repeatable = lease.is_reused() && whole.body().is_end_stream() && whole.method().is_idempotent();
-        *request = repeatable.then(|| copy_of(&whole));
+        if repeatable {
+            lease.keep_head();
+        }
         let (start, received) = (Instant::now(), lease.received());
         let answer = lease.sender().try_send_request(whole);
         let answer = within_silence(&self.alarm, self.settings.first_byte_timeout, progress, answer).await;
@@ -125,16 +130,14 @@ where
         let response = match answer {
             Some(Ok(response)) => response,
             Some(Err(mut lost)) => {
-                let copy = request.take().filter(|_| lease.received() == received);
-                *request = lost.take_message().or(copy);
+                *request = lost.take_message();
+                if request.is_none() && repeatable && lease.received() == received {
+                    *request = read_back(&lease.kept_head());
+                }
                 return Err(unanswered(lost.into_error()));
             }
-            None => {
-                *request = None;
-                return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"));
-            }
+            None => return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time")),
         };
-        *request = None;
         story.status = Some(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));
@@ -201,12 +204,17 @@ async fn within_silence<T>(
     }
 }
 
-fn copy_of<B: Default>(request: &Request<B>) -> Request<B> {
-    let mut copy = Request::new(B::default());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// A request without a body, read back from the head that was written: it costs nothing until it is needed, where a copy of the
+/// fields would be made for every request.
+fn read_back<B: Default>(head: &[u8]) -> Option<Request<B>> {
+    let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    if !parsed.parse(head).ok()?.is_complete() {
+        return None;
+    }
+    let request = Request::builder().method(parsed.method?).uri(parsed.path?);
+    let request = parsed.headers.iter().fold(request, |request, field| request.header(field.name, field.value));
+    request.body(B::default()).ok()
 }
 
 fn unanswered(cause: hyper::Error) -> Error {
@@ -218,8 +226,21 @@ fn unanswered(cause: hyper::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::alarm::TICK;
+
+    #[test]
+    fn a_request_is_read_back_as_it_was_written() {
+        let read = |head: &str| read_back::<()>(head.as_bytes());
+        let request = read("GET /a?b=%20 HTTP/1.1\r\nhost: a\r\ncookie: 1\r\ncookie: 2\r\n\r\n").expect("a whole head");
+        assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), ("GET", "/a?b=%20"));
+        let cookies: Vec<_> = request.headers().get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!((cookies, request.headers().len()), (vec![&b"1"[..], b"2"], 3));
+        assert!(read("GET / HTTP/1.1\r\nhost: a\r\n").is_none());
+        assert!(read("").is_none());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_counts_from_the_last_piece_and_not_while_the_client_owes_one() {

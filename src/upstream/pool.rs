@@ -42,7 +42,7 @@ pub struct Pool<B> {
 
 struct Connection<B> {
     sender: SendRequest<B>,
-    received: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
 }
 
 /// A connection that one request has for itself. Dropping it closes it; [`Lease::release`] gives it back.
@@ -94,8 +94,8 @@ where
     /// Whatever kept it from being opened.
     pub async fn open(self: &Rc<Self>) -> Result<Lease<B>, Error> {
         let stream = connect::connect(&self.connector, &self.endpoint).await?;
-        let received = Rc::new(Cell::new(0));
-        let metered = Metered { stream, received: Rc::clone(&received) };
+        let meter = Rc::new(Meter::default());
+        let metered = Metered { stream, meter: Rc::clone(&meter) };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(metered))
@@ -106,7 +106,7 @@ where
                 tracing::debug!(%cause, "a connection to an upstream ended");
             }
         });
-        Ok(Lease { pool: Rc::clone(self), connection: Connection { sender, received }, reused: false })
+        Ok(Lease { pool: Rc::clone(self), connection: Connection { sender, meter }, reused: false })
     }
 
     /// Closes what was idle for too long.
@@ -125,7 +125,19 @@ impl<B> Lease<B> {
     /// Bytes received on this connection so far: whether a lost request was answered at all.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.connection.received.get()
+        self.connection.meter.received.get()
+    }
+
+    /// Keeps the head of the request that is sent next.
+    pub fn keep_head(&self) {
+        self.connection.meter.sent.borrow_mut().clear();
+        self.connection.meter.keeps.set(true);
+    }
+
+    /// The head that was kept, as it was written; empty when nothing was.
+    #[must_use]
+    pub fn kept_head(&self) -> Vec<u8> {
+        self.connection.meter.sent.take()
     }
 
     /// Whether it has carried a request before.
@@ -143,10 +155,28 @@ impl<B> Lease<B> {
     }
 }
 
-/// Counts what an endpoint sends.
+/// What is known of the bytes on a connection.
+#[derive(Default)]
+struct Meter {
+    received: Cell<u64>,
+    /// The head of the request under way, as it was written.
+    sent: RefCell<Vec<u8>>,
+    keeps: Cell<bool>,
+}
+
+impl Meter {
+    /// The first thing written of a request is its whole head.
+    fn sends(&self, bytes: &[u8]) {
+        if self.keeps.replace(false) {
+            self.sent.borrow_mut().extend_from_slice(bytes);
+        }
+    }
+}
+
+/// A connection to an endpoint, metered.
 struct Metered {
     stream: Stream,
-    received: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
 }
 
 impl AsyncRead for Metered {
@@ -154,13 +184,14 @@ impl AsyncRead for Metered {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let count = buffer.filled().len() - before;
-        self.received.set(self.received.get() + count as u64);
+        self.meter.received.set(self.meter.received.get() + count as u64);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.meter.sends(bytes);
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -169,6 +200,7 @@ impl AsyncWrite for Metered {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.meter.sends(pieces.first().map_or(&[], |piece| piece));
         Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
     }
 
