@@ -162,8 +162,15 @@ fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::CONNECTION).iter();
-    let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let lines = headers.get_all(header::CONNECTION);
+    let mut two = lines.iter();
+    // Nearly always one line with one option.
+    match (two.next(), two.next()) {
+        (None, _) => return Vec::new(),
+        (Some(only), None) if is_option(only.as_bytes()) => return Vec::new(),
+        _ => {}
+    }
+    let tokens = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| !is_option(token));
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
     names.filter(|name| !KEPT_FROM_CONNECTION.contains(name)).collect()
@@ -249,7 +256,8 @@ mod tests {
     fn nothing_of_one_connection_crosses() {
         let crossed = forwarded(
             &[
-                ("connection", "close, x-secret, host, content-length"),
+                ("connection", "close"),
+                ("connection", "x-secret, host, content-length"),
                 ("x-secret", "1"),
                 ("keep-alive", "1"),
                 ("te", "trailers"),
