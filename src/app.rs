@@ -1,14 +1,21 @@
 //! From a configuration to a running proxy: bind everything, start the workers, wait for the order to stop, drain.
 
-use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, thread};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-use self::worker::Shared;
+use self::{
+    crew::Crew,
+    reload::ReloadError,
+    worker::{Listening, Shared},
+};
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Loaded, Problems},
     limit::{Queue, Zone},
     observe::writer::{self, Writer},
     release::Timing,
@@ -19,6 +26,8 @@ use crate::{
     upstream::connect,
 };
 
+pub mod crew;
+pub mod reload;
 pub mod worker;
 
 /// Why a proxy cannot start.
@@ -49,11 +58,29 @@ fn taken_hint(source: &io::Error) -> &'static str {
     }
 }
 
+/// What a running proxy may be told.
+pub enum Order {
+    /// To drain; told again, to stop at once.
+    Stop,
+    /// To load its configuration again, and to tell somebody what came of it.
+    Reload(Option<oneshot::Sender<Result<(), ReloadError>>>),
+    /// To open its log again, because the file was moved away.
+    ReopenLog,
+}
+
+/// Where a running proxy finds its configuration.
+pub struct Source {
+    /// Loads it.
+    pub load: Box<dyn Fn() -> Result<Loaded, Problems>>,
+    /// Is told the level of diagnostics.
+    pub set_log_level: Box<dyn Fn(&str)>,
+}
+
 /// A proxy whose sockets are open and whose workers have not begun.
 pub struct App {
     shared: Shared,
     order: DrainOrder,
-    sockets: Vec<Vec<TcpListener>>,
+    sockets: Vec<Vec<Listening>>,
     writer: Option<Writer>,
 }
 
@@ -72,11 +99,8 @@ impl App {
     /// # Errors
     /// When an address or the access log cannot be had.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
-        for address in &config.listeners {
-            listen(&mut sockets, *address)?;
-        }
-        let (lines, writer) = writer::start(&config.access_log.to).map_err(StartError::Log)?.unzip();
+        let sockets = listen(&config.listeners, config.workers)?;
+        let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
         let shared = share(config, lines, drain);
         Ok(Self { shared, order, sockets, writer })
@@ -87,7 +111,9 @@ impl App {
     /// # Errors
     /// When the address cannot be had; the others are still listened on.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), StartError> {
-        listen(&mut self.sockets, address)
+        let more = listen(&[address], self.sockets.len())?;
+        self.sockets.iter_mut().zip(more).for_each(|(sockets, more)| sockets.extend(more));
+        Ok(())
     }
 
     /// The addresses it listens on, ports chosen.
@@ -95,61 +121,128 @@ impl App {
     /// # Errors
     /// When the kernel does not tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.first().into_iter().flatten().map(TcpListener::local_addr).collect()
+        self.sockets.first().into_iter().flatten().map(|listening| listening.socket.local_addr()).collect()
     }
 
-    /// Serves until `stops` says so: once to drain, twice to stop now.
+    /// Serves until `orders` say stop. Where there is no `source`, there is nothing to load again.
     ///
     /// # Errors
     /// When a worker cannot be started or fails.
-    pub fn run(self, mut stops: mpsc::Receiver<()>) -> Result<Ended, StartError> {
+    pub fn run(self, orders: mpsc::Receiver<Order>, source: Option<Source>) -> Result<Ended, StartError> {
         let Self { shared, order, sockets, writer } = self;
-        let (drain_time, abandon) = (shared.config.drain, shared.abandon.clone());
-        let (done, mut finished) = mpsc::channel::<()>(1);
-        let mut workers = Vec::with_capacity(sockets.len());
-        for (number, sockets) in sockets.into_iter().enumerate() {
-            let (shared, done) = (shared.clone(), done.clone());
-            let work = move || {
-                let outcome = worker::run(&shared, sockets);
-                drop(done);
-                outcome
-            };
-            let thread = thread::Builder::new().name(format!("worker-{number}"));
-            workers.push(thread.spawn(work).map_err(StartError::Thread)?);
-        }
-        drop((done, shared));
+        let crew = Crew::start(&shared, sockets)?;
+        let mut running = Running { shared, order, crew, writers: writer.into_iter().collect(), source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
-        let ended = runtime.block_on(async {
-            tokio::select! {
-                _ = finished.recv() => return Ended::Drained,
-                _ = stops.recv() => order.by(Instant::now() + drain_time),
-            }
-            tokio::select! {
-                _ = finished.recv() => Ended::Drained,
-                Some(()) = stops.recv() => {
-                    abandon.cancel();
-                    Ended::Abandoned
-                }
-            }
-        });
-        for worker in workers {
-            let outcome = worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-            outcome.map_err(StartError::Thread)?;
-        }
-        if let Some(writer) = writer {
-            writer.finish();
-        }
+        let ended = runtime.block_on(running.until_ended(orders));
+        let Running { shared, crew, writers, .. } = running;
+        drop(shared);
+        crew.join()?;
+        writers.into_iter().for_each(Writer::finish);
         Ok(ended)
     }
 }
 
-/// Opens a socket on `address` for each worker.
-fn listen(workers: &mut [Vec<TcpListener>], address: SocketAddr) -> Result<(), StartError> {
-    let bound = listener::bind(address, workers.len()).map_err(|source| StartError::Bind { address, source })?;
-    for (worker, socket) in workers.iter_mut().zip(bound) {
-        worker.push(socket);
+/// A proxy at work.
+struct Running {
+    shared: Shared,
+    order: DrainOrder,
+    crew: Crew,
+    writers: Vec<Writer>,
+    source: Option<Source>,
+}
+
+impl Running {
+    async fn until_ended(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+        loop {
+            let order = tokio::select! {
+                () = self.crew.finished() => return Ended::Drained,
+                order = orders.recv() => order,
+            };
+            match order {
+                None | Some(Order::Stop) => break,
+                Some(Order::Reload(answer)) => {
+                    let outcome = self.reload().await;
+                    tell("the configuration was loaded again", &outcome);
+                    // Who asked may have gone: the log knows.
+                    let _ = answer.map(|answer| answer.send(outcome));
+                }
+                Some(Order::ReopenLog) => {
+                    let config = Config::clone(&self.shared.config);
+                    tell("the log was opened again", &self.serve(config).await);
+                }
+            }
+        }
+        self.order.by(Instant::now() + self.shared.config.drain);
+        loop {
+            let order = tokio::select! {
+                () = self.crew.finished() => return Ended::Drained,
+                Some(order) = orders.recv() => order,
+            };
+            match order {
+                Order::Stop => {
+                    self.shared.abandon.cancel();
+                    return Ended::Abandoned;
+                }
+                Order::Reload(answer) => {
+                    let _ = answer.map(|answer| answer.send(Err(ReloadError::Stopping)));
+                }
+                Order::ReopenLog => {}
+            }
+        }
     }
-    Ok(())
+
+    async fn reload(&mut self) -> Result<(), ReloadError> {
+        let source = self.source.as_ref().ok_or(ReloadError::NoFile)?;
+        let loaded = (source.load)().map_err(ReloadError::Invalid)?;
+        for warning in loaded.warnings.iter() {
+            tracing::warn!(problem = %warning.message, "the configuration loaded again");
+        }
+        for key in reload::left_alone(&self.shared.config, &loaded.config) {
+            tracing::warn!(key, "changes only with a restart");
+        }
+        (source.set_log_level)(&loaded.config.log_level);
+        self.serve(loaded.config).await
+    }
+
+    /// Opens what is new, then lets every worker change over.
+    async fn serve(&mut self, config: Config) -> Result<(), ReloadError> {
+        let before = &self.shared;
+        let (new, closed) = reload::moves(&before.config.listeners, &config.listeners);
+        let opened = listen(&new, self.crew.size())?;
+        let (lines, writer) = open_log(&config)?;
+        before.queue.set_room(config.queue_max);
+        let zones = reload::carry(&before.zones, &config.zones, before.clock);
+        let shared = Shared { zones, lines, config: Arc::new(config), ..before.clone() };
+        self.crew.change(&shared, opened, &closed).await?;
+        self.shared = shared;
+        self.writers.retain(|writer| !writer.has_finished());
+        self.writers.extend(writer);
+        Ok(())
+    }
+}
+
+/// Says what came of an order.
+fn tell(done: &str, outcome: &Result<(), ReloadError>) {
+    match outcome {
+        Ok(()) => tracing::info!("{done}"),
+        Err(error) => tracing::error!("{error}"),
+    }
+}
+
+fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), StartError> {
+    writer::start(&config.access_log.to).map(Option::unzip).map_err(StartError::Log)
+}
+
+/// Opens a socket on each address for each worker.
+fn listen(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<Listening>>, StartError> {
+    let mut sockets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
+    for &address in addresses {
+        let bound = listener::bind(address, workers).map_err(|source| StartError::Bind { address, source })?;
+        for (worker, socket) in sockets.iter_mut().zip(bound) {
+            worker.push(Listening { address, socket });
+        }
+    }
+    Ok(sockets)
 }
 
 fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {

@@ -63,7 +63,7 @@ pub struct Proxy {
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The timer of parked requests.
-    pub releases: Releases,
+    pub releases: Rc<Releases>,
     /// The access log.
     pub journal: Rc<Journal>,
     /// The ids of requests.

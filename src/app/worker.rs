@@ -1,8 +1,14 @@
 //! One core: its runtime, its sockets, its connections, its pools. Workers share zones and nothing else.
 
-use std::{io, net::SocketAddr, net::TcpListener as StdListener, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::Arc,
+};
 
-use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, time::MissedTickBehavior};
+use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -26,10 +32,10 @@ use crate::{
         wire::Wire,
     },
     stream::Io,
-    upstream::{Upstream, connect::Connector},
+    upstream::{Upstream, connect::Connector, settings::UpstreamSettings},
 };
 
-/// What all workers have in common.
+/// What all workers have in common: a change of the configuration is another one of these with the same clock, queue, drain ...
 #[derive(Clone)]
 pub struct Shared {
     /// The configuration.
@@ -54,12 +60,41 @@ pub struct Shared {
 
 /// A worker's inside: everything that answers a connection.
 pub struct Worker {
-    proxy: Proxy,
-    upstreams: Vec<Rc<Upstream<RequestBody>>>,
+    serving: RefCell<Rc<Serving>>,
     watchdog: Watchdog,
     alarm: Rc<Alarm>,
-    limits: HeaderLimits,
+    releases: Rc<Releases>,
+    journal: Rc<Journal>,
+    drain: Drain,
     connections: TaskTracker,
+}
+
+/// What one configuration came to. A request keeps the one it began with to its end.
+struct Serving {
+    proxy: Proxy,
+    upstreams: Vec<Rc<Upstream<RequestBody>>>,
+    limits: HeaderLimits,
+}
+
+/// A socket to accept on, and the address it was configured with.
+#[derive(Debug)]
+pub struct Listening {
+    /// As the configuration says it: port 0 is still 0.
+    pub address: SocketAddr,
+    /// The socket.
+    pub socket: StdListener,
+}
+
+/// Another configuration for a worker that runs.
+pub struct Change {
+    /// What it serves from now on.
+    pub shared: Shared,
+    /// Where it listens in addition.
+    pub opened: Vec<Listening>,
+    /// Where it listens no longer.
+    pub closed: Vec<SocketAddr>,
+    /// Where it says that it has changed.
+    pub done: mpsc::Sender<Result<(), BuildError>>,
 }
 
 /// Why a worker could not be built.
@@ -94,8 +129,120 @@ impl Worker {
     pub fn build(shared: &Shared) -> Result<Rc<Self>, BuildError> {
         let config = &shared.config;
         let alarm = Rc::new(Alarm::default());
-        let upstream = |settings: &crate::upstream::settings::UpstreamSettings| {
-            Rc::new(Upstream::new(settings.clone(), &shared.connector, &alarm))
+        let releases = Rc::new(Releases::new(shared.timing).map_err(BuildError::Timer)?);
+        let journal = Journal::new(shared.clock, &config.access_log, shared.lines.clone());
+        let serving = Serving::of(shared, &alarm, &releases, &journal, &[])?;
+        Ok(Rc::new(Self {
+            serving: RefCell::new(Rc::new(serving)),
+            watchdog: Watchdog::new(config.timeouts),
+            alarm,
+            releases,
+            journal,
+            drain: shared.drain.clone(),
+            connections: TaskTracker::new(),
+        }))
+    }
+
+    /// Serves another configuration from now on: the next request of every connection meets it. What is under way, parked
+    /// requests too, ends as it began; an upstream that stays as it was keeps its connections.
+    ///
+    /// # Errors
+    /// When a rule cannot be counted: then nothing changes.
+    pub fn adopt(&self, shared: &Shared) -> Result<(), BuildError> {
+        let before = self.serving();
+        let next = Serving::of(shared, &self.alarm, &self.releases, &self.journal, &before.upstreams)?;
+        self.journal.adopt(&shared.config.access_log, shared.lines.clone());
+        self.watchdog.grant(shared.config.timeouts);
+        self.serving.replace(Rc::new(next));
+        Ok(())
+    }
+
+    fn serving(&self) -> Rc<Serving> {
+        Rc::clone(&self.serving.borrow())
+    }
+
+    /// Serves one connection; must be called where `spawn_local` may be.
+    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr) {
+        let worker = Rc::clone(self);
+        self.connections.spawn_local(async move { worker.serve(io, peer).await });
+    }
+
+    async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr) {
+        let wire = Wire::new(io);
+        self.watchdog.watch(&wire);
+        let peer = Peer::new(peer.ip());
+        let (wire_of, peer_of) = (&wire, &peer);
+        let service = |request| {
+            let serving = self.serving();
+            async move { serving.proxy.serve(wire_of, peer_of, request).await }
+        };
+        let served = conn::serve(Rc::clone(&wire), self.serving().limits, service).await;
+        if let Err(error) = served {
+            let proxy = &self.serving().proxy;
+            let mut record = Record::begin(&self.journal, peer.address, proxy.ids.next(), proxy.clock.now());
+            record.fails(&error);
+        }
+    }
+
+    /// Does what must be done now and then, for as long as it is polled.
+    pub async fn keep_house(&self) {
+        tokio::join!(
+            self.watchdog.run(),
+            self.alarm.run(),
+            self.journal.run(),
+            self.sweep(),
+            self.pass_on(),
+            self.release()
+        );
+    }
+
+    async fn release(&self) {
+        if let Err(error) = self.releases.run().await {
+            tracing::error!(%error, "parked requests are no longer released on time");
+        }
+    }
+
+    /// Passes the order to stop on to the connections.
+    async fn pass_on(&self) {
+        self.drain.clone().begun().await;
+        self.watchdog.drain();
+    }
+
+    async fn sweep(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for upstream in &self.serving().upstreams {
+                upstream.sweep();
+            }
+        }
+    }
+
+    /// Waits until the order to stop was given and either every connection has ended or the time is up.
+    pub async fn finished(&self) {
+        let mut drain = self.drain.clone();
+        let deadline = drain.begun().await;
+        self.connections.close();
+        if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "the time to drain is over: connections are cut");
+        }
+    }
+}
+
+impl Serving {
+    fn of(
+        shared: &Shared,
+        alarm: &Rc<Alarm>,
+        releases: &Rc<Releases>,
+        journal: &Rc<Journal>,
+        before: &[Rc<Upstream<RequestBody>>],
+    ) -> Result<Self, BuildError> {
+        let config = &shared.config;
+        let upstream = |settings: &UpstreamSettings| {
+            let same = before.iter().find(|upstream| upstream.settings() == settings);
+            let fresh = || Rc::new(Upstream::new(settings.clone(), &shared.connector, alarm));
+            same.map_or_else(fresh, Rc::clone)
         };
         let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -114,98 +261,35 @@ impl Worker {
             trust: config.client_ip.clone(),
             routes: Table::new(routes),
             queue: Arc::clone(&shared.queue),
-            releases: Releases::new(shared.timing).map_err(BuildError::Timer)?,
-            journal: Journal::new(shared.clock, &config.access_log, shared.lines.clone()),
+            releases: Rc::clone(releases),
+            journal: Rc::clone(journal),
             ids: RequestIds::new(),
             drain: shared.drain.clone(),
         };
-        let watchdog = Watchdog::new(config.timeouts);
-        let connections = TaskTracker::new();
-        Ok(Rc::new(Self { proxy, upstreams, watchdog, alarm, limits: config.header_limits, connections }))
-    }
-
-    /// Serves one connection; must be called where `spawn_local` may be.
-    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr) {
-        let worker = Rc::clone(self);
-        self.connections.spawn_local(async move { worker.serve(io, peer).await });
-    }
-
-    async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr) {
-        let wire = Wire::new(io);
-        self.watchdog.watch(&wire);
-        let peer = Peer::new(peer.ip());
-        let service = |request| self.proxy.serve(&wire, &peer, request);
-        let served = conn::serve(Rc::clone(&wire), self.limits, service).await;
-        if let Err(error) = served {
-            let began = self.proxy.clock.now();
-            let mut record = Record::begin(&self.proxy.journal, peer.address, self.proxy.ids.next(), began);
-            record.fails(&error);
-        }
-    }
-
-    /// Does what must be done now and then, for as long as it is polled.
-    pub async fn keep_house(&self) {
-        tokio::join!(
-            self.watchdog.run(),
-            self.alarm.run(),
-            self.proxy.journal.run(),
-            self.sweep(),
-            self.pass_on(),
-            self.release()
-        );
-    }
-
-    async fn release(&self) {
-        if let Err(error) = self.proxy.releases.run().await {
-            tracing::error!(%error, "parked requests are no longer released on time");
-        }
-    }
-
-    /// Passes the order to stop on to the connections.
-    async fn pass_on(&self) {
-        self.proxy.drain.clone().begun().await;
-        self.watchdog.drain();
-    }
-
-    async fn sweep(&self) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            for upstream in &self.upstreams {
-                upstream.sweep();
-            }
-        }
-    }
-
-    /// Waits until the order to stop was given and either every connection has ended or the time is up.
-    pub async fn finished(&self) {
-        let mut drain = self.proxy.drain.clone();
-        let deadline = drain.begun().await;
-        self.connections.close();
-        if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "the time to drain is over: connections are cut");
-        }
+        Ok(Self { proxy, upstreams, limits: config.header_limits })
     }
 }
 
-/// Runs a worker on this thread until it is told to stop.
+/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings.
 ///
 /// # Errors
 /// When its runtime or its sockets fail at the start.
-pub fn run(shared: &Shared, sockets: Vec<StdListener>) -> io::Result<()> {
+pub fn run(shared: &Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver<Change>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let worker = Worker::build(shared).map_err(io::Error::other)?;
-        let mut accepting = Vec::with_capacity(sockets.len());
-        for socket in sockets {
-            let (listener, taker) = (TcpListener::from_std(socket)?, Rc::clone(&worker));
-            let take = move |stream: TcpStream, peer| taker.take_tcp(stream, peer);
-            accepting.push(tokio::task::spawn_local(listener::accept(listener, shared.drain.clone(), take)));
+        let mut ears = Ears { worker: Rc::clone(&worker), open: Vec::new() };
+        for listening in sockets {
+            ears.open(listening)?;
         }
         // Tasks of their own: what is awaited right here is polled with every turn of the loop.
         let house = Rc::clone(&worker);
         tokio::task::spawn_local(async move { house.keep_house().await });
+        tokio::task::spawn_local(async move {
+            while let Some(change) = changes.recv().await {
+                ears.change(change).await;
+            }
+        });
         let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
         let end = tokio::task::spawn_local(async move {
             tokio::select! {
@@ -214,9 +298,54 @@ pub fn run(shared: &Shared, sockets: Vec<StdListener>) -> io::Result<()> {
             }
         });
         end.await.map_err(io::Error::other)?;
-        worker.proxy.journal.finish();
+        worker.journal.finish();
         Ok(())
     })
+}
+
+/// Where a worker listens.
+struct Ears {
+    worker: Rc<Worker>,
+    open: Vec<(SocketAddr, CancellationToken)>,
+}
+
+impl Ears {
+    /// Accepts on one more socket.
+    fn open(&mut self, Listening { address, socket }: Listening) -> io::Result<()> {
+        let (listener, worker, shut) = (TcpListener::from_std(socket)?, Rc::clone(&self.worker), CancellationToken::new());
+        let (mut drain, closing) = (worker.drain.clone(), shut.clone());
+        let stop = async move {
+            tokio::select! {
+                _ = drain.begun() => {}
+                () = closing.cancelled() => {}
+            }
+        };
+        let take = move |stream: TcpStream, peer| worker.take_tcp(stream, peer);
+        tokio::task::spawn_local(listener::accept(listener, stop, take));
+        self.open.push((address, shut));
+        Ok(())
+    }
+
+    async fn change(&mut self, change: Change) {
+        let outcome = self.worker.adopt(&change.shared);
+        if outcome.is_ok() {
+            for listening in change.opened {
+                if let Err(error) = self.open(listening) {
+                    tracing::error!(%error, "a new listener failed in one worker");
+                }
+            }
+            self.open.retain(|(address, shut)| {
+                let stays = !change.closed.contains(address);
+                if !stays {
+                    shut.cancel();
+                }
+                stays
+            });
+        }
+        if change.done.send(outcome).await.is_err() {
+            tracing::debug!("nobody waits any more to hear of a change");
+        }
+    }
 }
 
 impl Worker {

@@ -39,7 +39,7 @@ impl Demo {
                 return Outcome::Invalid;
             }
         };
-        serve(config, |app| {
+        serve(config, None, |app| {
             let address = first_address(app).unwrap_or(self.listen);
             listen_beside(app, address);
             // A reader that went away does not stop the demo.

@@ -32,7 +32,7 @@ impl Proxy {
     /// Serves; exits 3 when an argument makes no configuration.
     #[must_use]
     pub fn run(self) -> Outcome {
-        serve_loaded(config::parse("the command line", &self.as_file(), &[]))
+        serve_loaded(config::parse("the command line", &self.as_file(), &[]), None)
     }
 
     /// The file that says the same.

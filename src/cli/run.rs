@@ -9,11 +9,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use super::{Outcome, Which, complain, fail};
 use crate::{
-    app::{App, Ended, StartError},
+    app::{App, Ended, Order, Source, StartError},
     config::{self, Config, Loaded, Problems},
 };
 
@@ -28,16 +28,22 @@ impl Run {
     /// Serves; exits 3 when the configuration cannot be used and 4 when an address cannot be listened on.
     #[must_use]
     pub fn run(self) -> Outcome {
-        serve_loaded(config::load(&self.which.path(), &self.which.sets))
+        let path = self.which.path();
+        let load = move || config::load(&path, &self.which.sets);
+        let loaded = load();
+        serve_loaded(loaded, Some(Box::new(load)))
     }
 }
 
+/// Loads a configuration again.
+pub type Load = Box<dyn Fn() -> Result<Loaded, Problems>>;
+
 /// Tells what is wrong with a configuration, and serves it unless that is an error.
-pub fn serve_loaded(result: Result<Loaded, Problems>) -> Outcome {
+pub fn serve_loaded(result: Result<Loaded, Problems>, load: Option<Load>) -> Outcome {
     match result {
         Ok(loaded) => {
             complain(&loaded.warnings);
-            serve(loaded.config, |_| {})
+            serve(loaded.config, load, |_| {})
         }
         Err(problems) => {
             complain(&problems);
@@ -47,15 +53,15 @@ pub fn serve_loaded(result: Result<Loaded, Problems>) -> Outcome {
 }
 
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
-pub fn serve(config: Config, ready: impl FnOnce(&mut App)) -> Outcome {
-    start_diagnostics(&config.log_level);
+pub fn serve(config: Config, load: Option<Load>, ready: impl FnOnce(&mut App)) -> Outcome {
+    let set_log_level = start_diagnostics(&config.log_level);
     let mut app = match App::bind(config) {
         Ok(app) => app,
         Err(error @ StartError::Bind { .. }) => return fail(&error, Outcome::CannotBind),
         Err(error) => return fail(&error, Outcome::Failed),
     };
-    let stops = match stop_signals() {
-        Ok(stops) => stops,
+    let orders = match signals() {
+        Ok(orders) => orders,
         Err(error) => return fail(&error, Outcome::Failed),
     };
     ready(&mut app);
@@ -63,48 +69,62 @@ pub fn serve(config: Config, ready: impl FnOnce(&mut App)) -> Outcome {
         Ok(addresses) => tracing::info!(?addresses, "listening"),
         Err(error) => return fail(&error, Outcome::Failed),
     }
-    match app.run(stops) {
+    match app.run(orders, load.map(|load| Source { load, set_log_level })) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,
         Err(error) => fail(&error, Outcome::Failed),
     }
 }
 
-/// Diagnostics go to standard error: lines for people on a terminal, JSON elsewhere.
-fn start_diagnostics(level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+/// Diagnostics go to standard error: lines for people on a terminal, JSON elsewhere. What is returned changes their level.
+fn start_diagnostics(level: &str) -> Box<dyn Fn(&str)> {
+    let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filtered, handle) = reload::Layer::new(filter(level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filtered);
     let terminal = io::stderr().is_terminal();
-    let started = if terminal { builder.with_target(false).try_init() } else { builder.json().try_init() };
+    let started =
+        if terminal { registry.with(lines.with_target(false)).try_init() } else { registry.with(lines.json()).try_init() };
     if let Err(error) = started {
         tracing::debug!(%error, "diagnostics were started before");
     }
+    Box::new(move |level| {
+        if let Err(error) = handle.reload(filter(level)) {
+            tracing::error!(%error, "the level of diagnostics stays as it was");
+        }
+    })
 }
 
-/// TERM, INT and QUIT, each as one order to stop.
-fn stop_signals() -> io::Result<mpsc::Receiver<()>> {
-    let (sender, stops) = mpsc::channel(2);
+/// TERM, INT, QUIT, HUP and USR1, each as an order.
+fn signals() -> io::Result<mpsc::Receiver<Order>> {
+    let (sender, orders) = mpsc::channel(4);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
     drop(entered);
     let watch = move || {
         runtime.block_on(async {
             loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                    _ = quit.recv() => {}
+                let order = tokio::select! {
+                    _ = terminate.recv() => Order::Stop,
+                    _ = interrupt.recv() => Order::Stop,
+                    _ = quit.recv() => Order::Stop,
+                    _ = hangup.recv() => Order::Reload(None),
+                    _ = user1.recv() => Order::ReopenLog,
+                };
+                if matches!(order, Order::Stop) {
+                    tracing::info!("told to stop: what is under way is finished, once more stops now");
                 }
-                tracing::info!("told to stop: what is under way is finished, once more stops now");
-                if sender.send(()).await.is_err() {
+                if sender.send(order).await.is_err() {
                     return;
                 }
             }
         });
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
-    Ok(stops)
+    Ok(orders)
 }

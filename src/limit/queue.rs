@@ -8,7 +8,7 @@ use std::sync::{
 /// Counts parked requests up to a limit.
 #[derive(Debug)]
 pub struct Queue {
-    max: usize,
+    max: AtomicUsize,
     parked: AtomicUsize,
 }
 
@@ -21,16 +21,21 @@ impl Queue {
     /// A queue with room for `max` requests.
     #[must_use]
     pub fn with_room(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, parked: AtomicUsize::new(0) })
+        Arc::new(Self { max: AtomicUsize::new(max), parked: AtomicUsize::new(0) })
     }
 
     /// Takes a seat, if there is one.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<Seat> {
-        let taken = self
-            .parked
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |parked| (parked < self.max).then_some(parked + 1));
+        let max = self.max.load(Ordering::Relaxed);
+        let taken =
+            self.parked.fetch_update(Ordering::AcqRel, Ordering::Acquire, |parked| (parked < max).then_some(parked + 1));
         taken.ok().map(|_| Seat(Arc::clone(self)))
+    }
+
+    /// Changes the limit; who is parked stays parked.
+    pub fn set_room(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// How many requests are parked now.
@@ -59,5 +64,14 @@ mod tests {
         drop(first);
         assert_eq!(queue.parked(), 0);
         assert!(queue.enter().is_some());
+    }
+
+    #[test]
+    fn a_smaller_room_sends_nobody_away() {
+        let queue = Queue::with_room(2);
+        let (_one, _two) = (queue.enter(), queue.enter());
+        queue.set_room(1);
+        assert_eq!(queue.parked(), 2);
+        assert!(queue.enter().is_none());
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// What a zone is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneSettings {
     /// Its name in the configuration, in logs and in metrics.
     pub name: Arc<str>,

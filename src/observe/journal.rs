@@ -1,6 +1,11 @@
 //! One worker's side of the access log: lines are formed here and handed over in batches.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
 
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -21,8 +26,9 @@ const LINGER: Duration = Duration::from_millis(50);
 /// The access log of one worker.
 pub struct Journal {
     clock: Clock,
-    format: LogFormat,
-    lines: Option<Lines>,
+    format: Cell<LogFormat>,
+    lines: RefCell<Option<Lines>>,
+    writes: Cell<bool>,
     sampler: RefCell<Sampler>,
     batch: RefCell<Vec<u8>>,
     written: Notify,
@@ -45,12 +51,22 @@ impl Journal {
     pub fn new(clock: Clock, settings: &AccessLogSettings, lines: Option<Lines>) -> Rc<Self> {
         Rc::new(Self {
             clock,
-            format: settings.format,
-            lines,
+            format: Cell::new(settings.format),
+            writes: Cell::new(lines.is_some()),
+            lines: RefCell::new(lines),
             sampler: RefCell::new(Sampler::new(settings.rejects_first, settings.rejects_every)),
             batch: RefCell::default(),
             written: Notify::new(),
         })
+    }
+
+    /// From now on writes like this and to there; what was written before goes where it was meant to.
+    pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
+        self.finish();
+        self.format.set(settings.format);
+        self.sampler.replace(Sampler::new(settings.rejects_first, settings.rejects_every));
+        self.writes.set(lines.is_some());
+        self.lines.replace(lines);
     }
 
     /// The clock that requests are timed with.
@@ -62,13 +78,13 @@ impl Journal {
     /// Whether lines are written at all.
     #[must_use]
     pub fn writes(&self) -> bool {
-        self.lines.is_some()
+        self.writes.get()
     }
 
     /// Whether lines want to know what browsers say of themselves.
     #[must_use]
     pub fn wants_browser(&self) -> bool {
-        self.writes() && self.format == LogFormat::Combined
+        self.writes() && self.format.get() == LogFormat::Combined
     }
 
     /// Writes an entry down, unless it is one reject of many.
@@ -76,7 +92,7 @@ impl Journal {
         if !self.writes() || !self.wants(entry) {
             return;
         }
-        self.append(|batch| match self.format {
+        self.append(|batch| match self.format.get() {
             LogFormat::Json => entry.write_json(batch),
             LogFormat::Combined => entry.write_combined(batch),
         });
@@ -127,14 +143,14 @@ impl Journal {
 
     fn hand_over(&self) {
         let batch = self.batch.take();
-        if let Some(lines) = self.lines.as_ref().filter(|_| !batch.is_empty()) {
+        if let Some(lines) = self.lines.borrow().as_ref().filter(|_| !batch.is_empty()) {
             lines.push(batch);
         }
     }
 
     fn sum_up(&self) {
         let summaries = self.sampler.borrow_mut().sum_up(self.clock.now());
-        if self.format == LogFormat::Combined {
+        if self.format.get() == LogFormat::Combined {
             return;
         }
         for Summary { rejects, key } in summaries {

@@ -78,6 +78,12 @@ pub fn start_on(output: Box<dyn Write + Send>) -> io::Result<(Lines, Writer)> {
 }
 
 impl Writer {
+    /// Whether its last line is written: nobody has lines for it any more.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits, once every [`Lines`] is gone, until the last line is written; not for ever when nobody takes it.
     pub fn finish(self) {
         let step = Duration::from_millis(5);

@@ -7,14 +7,13 @@ use std::{
     future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener},
+    pin::pin,
     task::Poll,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-
-use super::drain::Drain;
 
 /// Connections the kernel may keep until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -59,13 +58,14 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts connections until the order to stop, and then those that were waiting already.
-pub async fn accept(listener: TcpListener, mut drain: Drain, mut take: impl FnMut(TcpStream, SocketAddr)) {
+/// Accepts connections until `stop`, and then those that were waiting already.
+pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut take: impl FnMut(TcpStream, SocketAddr)) {
     let mut pause = PAUSES.0;
+    let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = drain.begun() => break,
+            () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {

@@ -20,7 +20,7 @@ pub const TICK: Duration = Duration::from_millis(500);
 
 /// The connections of a worker.
 pub struct Watchdog {
-    timeouts: ClientTimeouts,
+    timeouts: Cell<ClientTimeouts>,
     watched: RefCell<Vec<Watched>>,
     draining: Cell<bool>,
 }
@@ -42,7 +42,12 @@ impl Watchdog {
     /// A watchdog with nothing to watch.
     #[must_use]
     pub fn new(timeouts: ClientTimeouts) -> Self {
-        Self { timeouts, watched: RefCell::default(), draining: Cell::new(false) }
+        Self { timeouts: Cell::new(timeouts), watched: RefCell::default(), draining: Cell::new(false) }
+    }
+
+    /// Grants other times from now on, also to the connections there are.
+    pub fn grant(&self, timeouts: ClientTimeouts) {
+        self.timeouts.set(timeouts);
     }
 
     /// Watches a connection from now on.
@@ -73,9 +78,10 @@ impl Watchdog {
     }
 
     fn look(&self) {
+        let timeouts = self.timeouts.get();
         self.watched.borrow_mut().retain_mut(|watched| {
             let Some(wire) = watched.wire.upgrade() else { return false };
-            if watched.is_late(wire.pending(), &self.timeouts) || watched.trickles(&wire) {
+            if watched.is_late(wire.pending(), &timeouts) || watched.trickles(&wire) {
                 wire.cut();
             }
             true

@@ -20,7 +20,7 @@ pub struct Weir {
     pub stdout: Option<ChildStdout>,
     child: Child,
     diagnostics: Receiver<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The command, with nothing on its streams.
@@ -42,6 +42,11 @@ pub fn written(folder: &TempDir, config: &str) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
+fn listening_somewhere(config: &str) -> String {
+    let listeners = if config.contains("listeners:") { "" } else { "listeners: [ \"127.0.0.1:0\" ]\n" };
+    format!("{listeners}{config}")
+}
+
 impl Weir {
     /// `weir run` with this configuration; where it does not say where to listen, it is a free port.
     pub fn run(config: &str) -> Self {
@@ -49,9 +54,8 @@ impl Weir {
     }
 
     pub fn run_with(config: &str, stdout: Stdio) -> Self {
-        let listeners = if config.contains("listeners:") { "" } else { "listeners: [ \"127.0.0.1:0\" ]\n" };
         let folder = tempfile::tempdir().expect("a folder");
-        let path = written(&folder, &format!("{listeners}{config}"));
+        let path = written(&folder, &listening_somewhere(config));
         Self::start(weir(&["run", "-c", &path]).stdout(stdout), folder)
     }
 
@@ -62,9 +66,19 @@ impl Weir {
         // Ends with the process; a test that is over reads no more.
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let stdout = child.stdout.take();
-        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, diagnostics, _folder: folder };
+        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, diagnostics, folder };
         weir.address = weir.listening();
         weir
+    }
+
+    /// Puts another configuration in the place of the one it was started with.
+    pub fn rewrite(&self, config: &str) {
+        written(&self.folder, &listening_somewhere(config));
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs").count()
     }
 
     fn listening(&self) -> SocketAddr {

@@ -14,6 +14,7 @@ mod faults;
 mod keepalive;
 mod load;
 mod log;
+mod reload;
 mod start;
 mod stop;
 mod streams;

@@ -58,7 +58,7 @@ fn answer(client: &mut Client) -> Answer {
 }
 
 /// Whoever still gets in between is let go without an answer, or reset by the kernel when it came as the listener closed.
-fn refuses_soon(address: SocketAddr) {
+pub fn refuses_soon(address: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpStream::connect(address) {

@@ -1,0 +1,146 @@
+//! Loading the configuration again: the next request meets the new one, what is under way and what is owed stays.
+
+use std::{fs, thread};
+
+use rustix::process::Signal;
+
+use crate::{
+    http::{Client, get},
+    upstream::noting,
+    weir::Weir,
+};
+
+fn reload(weir: &Weir, config: &str) {
+    weir.rewrite(config);
+    weir.signal(Signal::HUP);
+}
+
+fn reloaded(weir: &Weir, config: &str) {
+    reload(weir, config);
+    weir.says("the configuration was loaded again");
+}
+
+/// A route to `upstream` with one limit, so slow that no test sees it work off anything.
+fn limited(upstream: std::net::SocketAddr, rate: &str, burst: u32) -> String {
+    format!(
+        "zones: {{ all: {{ key: global, rate: {rate} }} }}\n\
+         routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: {burst}, nodelay: true }} ] }} ]\n"
+    )
+}
+
+#[test]
+fn an_open_connection_meets_the_new_routes_and_the_debts_stay() {
+    let (upstream, seen) = noting();
+    let weir = Weir::run(&limited(upstream, "1r/d", 1));
+    let mut client = Client::connect(weir.address);
+    let mut ask = |path: &str| client.get(path).expect("an answer").status;
+    assert_eq!([ask("/1"), ask("/2"), ask("/3")], [200, 200, 503]);
+    // The same zone, a longer burst: two are owed, so one more fits.
+    reloaded(&weir, &limited(upstream, "1r/d", 2));
+    assert_eq!([ask("/4"), ask("/5")], [200, 503]);
+    // Another rate: three days are owed, which is a burst of six at two a day.
+    reloaded(&weir, &limited(upstream, "2r/d", 6));
+    assert_eq!([ask("/6"), ask("/7")], [200, 503]);
+    reloaded(&weir, &format!("routes: [ {{ path: /only, upstream: \"http://{upstream}\" }} ]"));
+    assert_eq!([ask("/8"), ask("/only")], [404, 200]);
+    assert_eq!(seen.lock().expect("no panic").len(), 5);
+}
+
+#[test]
+fn a_wrong_file_changes_nothing_however_often() {
+    let (upstream, _) = noting();
+    let right = limited(upstream, "1r/d", 2);
+    let weir = Weir::run(&right);
+    assert_eq!(get(weir.address, "/").status, 200);
+    for number in 0..50 {
+        reload(&weir, &right.replace("burst: 2", &format!("brust: {number}")));
+        let line = weir.says("the configuration is wrong");
+        assert!(line.contains("did you mean `burst`?") && line.contains("weir.yaml:3"), "{line}");
+    }
+    reload(&weir, "");
+    weir.says("no route: every request would be refused");
+    assert_eq!(
+        [get(weir.address, "/").status, get(weir.address, "/").status, get(weir.address, "/").status],
+        [200, 200, 503]
+    );
+}
+
+#[test]
+fn a_listener_comes_and_goes_and_one_that_cannot_be_had_leaves_everything() {
+    let (upstream, _) = noting();
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let weir = Weir::run(&routes);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let occupied = taken.local_addr().expect("an address");
+    reload(&weir, &format!("listeners: [ \"127.0.0.1:0\", \"{occupied}\" ]\n{routes}"));
+    weir.says(&format!("cannot listen on `{occupied}`"));
+    drop(taken);
+    reloaded(&weir, &format!("listeners: [ \"127.0.0.1:0\", \"{occupied}\" ]\n{routes}"));
+    assert_eq!([get(weir.address, "/").status, get(occupied, "/").status], [200, 200]);
+    let mut open = Client::connect(weir.address);
+    assert_eq!(open.get("/").expect("an answer").status, 200);
+    reloaded(&weir, &format!("listeners: [ \"{occupied}\" ]\n{routes}"));
+    assert_eq!(get(occupied, "/").status, 200);
+    assert_eq!(open.get("/").expect("a connection that was open stays").status, 200);
+    crate::stop::refuses_soon(weir.address);
+}
+
+#[test]
+fn a_parked_request_survives_and_keeps_its_turn() {
+    let (upstream, _) = noting();
+    let delayed = limited(upstream, "2r/s", 4).replace(", nodelay: true", "");
+    let weir = Weir::run(&delayed);
+    assert_eq!(get(weir.address, "/").status, 200);
+    let address = weir.address;
+    let parked: Vec<_> = (0..3).map(|_| thread::spawn(move || get(address, "/").status)).collect();
+    for _ in 0..5 {
+        reloaded(&weir, &delayed);
+    }
+    assert!(parked.into_iter().all(|one| one.join().expect("no panic") == 200));
+}
+
+#[test]
+fn a_storm_of_orders_is_weathered_and_loses_no_descriptor() {
+    let (upstream, _) = noting();
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n");
+    let weir = Weir::run(&routes);
+    let mut client = Client::connect(weir.address);
+    assert_eq!(client.get("/").expect("an answer").status, 200);
+    reloaded(&weir, &routes);
+    let before = weir.descriptors();
+    for _ in 0..50 {
+        weir.signal(Signal::HUP);
+        assert_eq!(client.get("/").expect("an answer").status, 200);
+    }
+    reloaded(&weir, &format!("{routes}log: {{ level: warn }}\n"));
+    assert_eq!(weir.descriptors(), before);
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_again() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let to =
+        format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: {} }}\n", path.display());
+    let mut weir = Weir::run(&to);
+    assert_eq!(get(weir.address, "/before").status, 200);
+    fs::rename(&path, &moved).expect("a log");
+    weir.signal(Signal::USR1);
+    weir.says("the log was opened again");
+    assert_eq!(get(weir.address, "/after").status, 200);
+    weir.signal(Signal::TERM);
+    assert!(weir.ended().success());
+    let has = |path, text| fs::read_to_string(path).expect("a log").contains(text);
+    assert!(has(&moved, "/before") && !has(&moved, "/after"));
+    assert!(has(&path, "/after"));
+}
+
+#[test]
+fn what_only_a_restart_changes_is_named() {
+    let (upstream, _) = noting();
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let weir = Weir::run(&format!("{routes}workers: 1\n"));
+    reload(&weir, &format!("{routes}workers: 2\n"));
+    assert!(weir.says("changes only with a restart").contains("\"workers\""));
+}
