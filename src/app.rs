@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     crew::Crew,
+    keep::Keep,
     reload::ReloadError,
     worker::{Listening, Shared},
 };
 use crate::{
     clock::Clock,
     config::{Config, Loaded, Problems},
-    limit::{Queue, Zone},
+    limit::Queue,
     observe::writer::{self, Writer},
     release::Timing,
     server::{
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub mod crew;
+pub mod keep;
 pub mod reload;
 pub mod worker;
 
@@ -131,7 +133,8 @@ impl App {
     pub fn run(self, orders: mpsc::Receiver<Order>, source: Option<Source>) -> Result<Ended, StartError> {
         let Self { shared, order, sockets, writer } = self;
         let crew = Crew::start(&shared, sockets)?;
-        let mut running = Running { shared, order, crew, writers: writer.into_iter().collect(), source };
+        let mut running =
+            Running { shared, order, crew, writers: writer.into_iter().collect(), source, keep: Keep::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
         let ended = runtime.block_on(running.until_ended(orders));
         let Running { shared, crew, writers, .. } = running;
@@ -149,13 +152,24 @@ struct Running {
     crew: Crew,
     writers: Vec<Writer>,
     source: Option<Source>,
+    keep: Keep,
 }
 
 impl Running {
-    async fn until_ended(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+    async fn until_ended(&mut self, orders: mpsc::Receiver<Order>) -> Ended {
+        let ended = self.obey(orders).await;
+        self.keep.finish(&self.shared).await;
+        ended
+    }
+
+    async fn obey(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         loop {
             let order = tokio::select! {
                 () = self.crew.finished() => return Ended::Drained,
+                () = tokio::time::sleep(self.shared.config.state.interval) => {
+                    self.keep.begin(&self.shared);
+                    continue;
+                }
                 order = orders.recv() => order,
             };
             match order {
@@ -246,11 +260,12 @@ fn listen(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<Listening>
 }
 
 fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
+    let clock = Clock::start();
     Shared {
-        zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
+        zones: keep::zones(&config, clock),
         queue: Queue::with_room(config.queue_max),
         config: Arc::new(config),
-        clock: Clock::start(),
+        clock,
         lines,
         timing: Timing::Precise,
         connector: connect::tcp(),

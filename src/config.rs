@@ -3,7 +3,7 @@
 //! From text to there: [`tree`] (YAML with places) -> [`set`] -> [`interpolate`] -> [`structure`] (against the [`shape`] of
 //! [`file`](mod@file)) -> [`resolve`] -> [`lint`], every [`problem`] collected on the way.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     client::Trust,
@@ -56,10 +56,21 @@ pub struct Config {
     pub access_log: AccessLogSettings,
     /// Diagnostics: a `tracing` filter such as `info`.
     pub log_level: String,
+    /// What the zones remember across a restart.
+    pub state: StateSettings,
     /// How many workers to run.
     pub workers: usize,
     /// How long a stop may take.
     pub drain: Duration,
+}
+
+/// Where the zones' debts are kept, and how often they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The file, if there is to be one.
+    pub file: Option<PathBuf>,
+    /// How long what it says may be behind.
+    pub interval: Duration,
 }
 
 /// One route.

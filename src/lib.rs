@@ -23,5 +23,6 @@ pub mod request_id;
 pub mod rescue;
 pub mod route;
 pub mod server;
+pub mod state;
 pub mod stream;
 pub mod upstream;

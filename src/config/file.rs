@@ -20,7 +20,7 @@ pub mod upstream;
 pub mod zone;
 
 pub use amount::Amount;
-pub use granted::{HeaderLimits, Queue, Timeouts};
+pub use granted::{HeaderLimits, Queue, State, Timeouts};
 pub use listener::{ClientIp, ForwardingHeader, Listener, LongListener};
 pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
@@ -58,6 +58,8 @@ pub struct File {
     pub access_log: AccessLog,
     /// Diagnostics on standard error.
     pub log: Log,
+    /// What the zones remember across a restart.
+    pub state: State,
     /// Worker threads: a number, or `auto` for the cores this process may use.
     pub workers: Amount,
     /// How long a stop may take, like `8s`.
@@ -79,6 +81,7 @@ impl Default for File {
             header_limits: HeaderLimits::default(),
             access_log: AccessLog::default(),
             log: Log::default(),
+            state: State::default(),
             workers: Amount("auto".to_owned()),
             drain: "8s".to_owned(),
         }

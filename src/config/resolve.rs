@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, thread::available_parallelism};
 
 use super::{
-    Config,
+    Config, StateSettings,
     file::{Amount, ClientIp, File, ForwardingHeader, Keepalive, Retries, Upstream, UpstreamTimeouts},
     problem::Problems,
     tree::{Node, Value},
@@ -82,6 +82,7 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems
         header_limits: header_limits(judge, root.key("header_limits"), file),
         access_log: log::access(judge, root.key("access_log"), &file.access_log),
         log_level: log::level(judge, root.key("log").key("level"), &file.log.level),
+        state: state(judge, root.key("state"), file),
         workers: workers(judge, root.key("workers"), &file.workers),
         drain: judge.duration(root.key("drain"), &file.drain),
     }
@@ -136,6 +137,14 @@ fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeout
         keepalive: judge.duration(spot.key("keepalive"), &file.timeouts.keepalive),
         write: judge.positive(spot.key("write"), &file.timeouts.write),
     }
+}
+
+fn state(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> StateSettings {
+    let path = file.state.file.as_deref();
+    if path.is_some_and(|path| path.is_empty() || path.ends_with('/')) {
+        judge.refuse(spot.key("file"), "this is no file, hint: /var/lib/weir/zones.bin");
+    }
+    StateSettings { file: path.map(Into::into), interval: judge.positive(spot.key("interval"), &file.state.interval) }
 }
 
 fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLimits {

@@ -28,7 +28,7 @@ use weir::{
     app::worker::{Shared, Worker},
     client::Trust,
     clock::Clock,
-    config::{Config, RouteConfig},
+    config::{Config, RouteConfig, StateSettings},
     limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings},
     observe::settings::{AccessLogSettings, LogFormat, LogTarget},
     observe::writer,
@@ -108,6 +108,7 @@ pub fn config(limits: &[&str]) -> Config {
             rejects_every: seconds(10),
         },
         log_level: "info".into(),
+        state: StateSettings { file: None, interval: seconds(30) },
         workers: 1,
         drain: seconds(8),
     }

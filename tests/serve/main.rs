@@ -16,5 +16,6 @@ mod load;
 mod log;
 mod reload;
 mod start;
+mod state;
 mod stop;
 mod streams;

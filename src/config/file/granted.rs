@@ -1,4 +1,4 @@
-//! What clients are granted, as written: `queue`, `timeouts` and `header_limits`.
+//! What clients are granted, and what is remembered of them, as written: `queue`, `timeouts`, `header_limits` and `state`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,23 @@ pub struct HeaderLimits {
     /// Number of field lines.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
+}
+
+/// What the zones remember across a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Where debts are kept; without it they end with the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// How often it is written, like `30s`; it is also written at a stop.
+    pub interval: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { file: None, interval: "30s".to_owned() }
+    }
 }
 
 impl Default for Queue {

@@ -1,0 +1,269 @@
+//! What the zones remember, as a file: for a restart, and for a new binary that takes over.
+//!
+//! Guarantees: a file is whole or not there (written beside, synced, then moved into its place) and readable by its owner only,
+//! for it holds the seeds; bytes that are damaged, cut or of another version are an error, never a wrong debt; debts go on being
+//! worked off while nobody runs. All numbers are little-endian.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    hash::Hasher,
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use siphasher::sip::SipHasher13;
+
+use crate::limit::{Millis, Seed, Snapshot, Zone, ZoneSettings};
+
+/// The first bytes of a state: the last two digits are the version of its format.
+const MAGIC: &[u8; 8] = b"weirst01";
+/// The least bytes that are a state: the magic, a time, a number of zones, a checksum.
+const LEAST: usize = 8 + 8 + 4 + 8;
+/// The largest state that is read.
+const MOST: u64 = 4 << 30;
+
+/// The debts of all zones at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// When, in whole milliseconds since 1970.
+    pub taken_ms: u64,
+    /// The zones.
+    pub zones: Vec<Snapshot>,
+}
+
+/// Why bytes are no state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// They cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// They are something else, or of another version.
+    #[error("this is no state of this version of weir")]
+    Foreign,
+    /// They are not what was written.
+    #[error("the state is damaged")]
+    Damaged,
+}
+
+impl State {
+    /// What `zones` are owed at `now`, which is `wall` on the wall clock.
+    #[must_use]
+    pub fn take(zones: &[Arc<Zone>], now: Millis, wall: SystemTime) -> Self {
+        let zones = zones.iter().map(|zone| Snapshot::take(zone, now)).collect();
+        Self { taken_ms: since_1970(wall), zones }
+    }
+
+    /// Zones with these settings that remember what they owed, less what was worked off until `wall`. The zones' clock stands
+    /// at `now`. A wall clock that went back works off nothing.
+    #[must_use]
+    pub fn revive(mut self, settings: &[ZoneSettings], now: Millis, wall: SystemTime) -> Vec<Arc<Zone>> {
+        let away = Duration::from_millis(since_1970(wall).saturating_sub(self.taken_ms));
+        let mut revived = |settings: &ZoneSettings| {
+            let known = self.zones.iter().position(|snapshot| snapshot.zone == settings.name);
+            let Some(snapshot) = known.map(|index| self.zones.swap_remove(index).after(away)) else {
+                return Zone::new(settings.clone());
+            };
+            let zone = Zone::with_seed(settings.clone(), snapshot.seed);
+            if let Err(error) = snapshot.restore(&zone, now) {
+                tracing::error!(%error, "a zone lost its debts");
+            }
+            zone
+        };
+        settings.iter().map(|settings| Arc::new(revived(settings))).collect()
+    }
+
+    /// The state as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(self.taken_ms.to_le_bytes());
+        bytes.extend(size(self.zones.len()).to_le_bytes());
+        for Snapshot { zone, seed, debts } in &self.zones {
+            bytes.extend(size(zone.len()).to_le_bytes());
+            bytes.extend(zone.as_bytes());
+            bytes.extend(seed.0.iter().flat_map(|half| half.to_le_bytes()));
+            bytes.extend((debts.len() as u64).to_le_bytes());
+            bytes.extend(debts.iter().flat_map(|(key, debt)| [key, debt]).flat_map(|half| half.to_le_bytes()));
+        }
+        let sum = checksum(&bytes);
+        bytes.extend(sum.to_le_bytes());
+        bytes
+    }
+
+    /// The state that was written as `bytes`.
+    ///
+    /// # Errors
+    /// [`StateError::Foreign`] and [`StateError::Damaged`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        if !bytes.starts_with(MAGIC) {
+            return Err(StateError::Foreign);
+        }
+        if bytes.len() < LEAST {
+            return Err(StateError::Damaged);
+        }
+        let (body, sum) = bytes.split_at(bytes.len() - 8);
+        if sum != checksum(body).to_le_bytes() {
+            return Err(StateError::Damaged);
+        }
+        let mut left = Left(&body[MAGIC.len()..]);
+        let state = left.state().ok_or(StateError::Damaged)?;
+        if left.0.is_empty() { Ok(state) } else { Err(StateError::Damaged) }
+    }
+
+    /// Reads a file; nothing when there is none yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or holds something else.
+    pub fn load(path: &Path) -> Result<Option<Self>, StateError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = Vec::new();
+        file.take(MOST).read_to_end(&mut bytes)?;
+        Self::decode(&bytes).map(Some)
+    }
+
+    /// Writes a file: beside its place first, so that there is a whole one at every instant.
+    ///
+    /// # Errors
+    /// When it cannot be written; the one before stays.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = Path::new(&beside);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
+        file.write_all(&self.encode())?;
+        file.sync_all()?;
+        fs::rename(beside, path)
+    }
+}
+
+/// What is left to read of a state.
+struct Left<'a>(&'a [u8]);
+
+impl<'a> Left<'a> {
+    fn state(&mut self) -> Option<State> {
+        let taken_ms = self.u64()?;
+        let zones = (0..self.u32()?).map(|_| self.zone()).collect::<Option<_>>()?;
+        Some(State { taken_ms, zones })
+    }
+
+    fn zone(&mut self) -> Option<Snapshot> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        let zone = str::from_utf8(self.bytes(length)?).ok()?.into();
+        let seed = Seed([self.u64()?, self.u64()?]);
+        let count = usize::try_from(self.u64()?).ok()?;
+        let debts = self.bytes(count.checked_mul(16)?)?;
+        let debts = debts.chunks_exact(16).map(|debt| Some((Left(debt).u64()?, Left(&debt[8..]).u64()?)));
+        Some(Snapshot { zone, seed, debts: debts.collect::<Option<_>>()? })
+    }
+
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, left) = self.0.split_at_checked(count)?;
+        self.0 = left;
+        Some(taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.bytes(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.bytes(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+fn since_1970(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Names and zones are bounded by a configuration of 1 MiB.
+fn size(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// Finds damage, not malice: who can write the file can also write the sum.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::limit::{Key, Part, Rule, RuleSettings, zone::Intent};
+
+    fn settings(name: &str) -> ZoneSettings {
+        let rate = "1r/s".parse().expect("a rate");
+        ZoneSettings { name: name.into(), key: Key::of(vec![Part::ClientIp]), rate, capacity: 100, exempt: Vec::new() }
+    }
+
+    /// A state of two zones, the first of which is owed three seconds.
+    fn state(wall: SystemTime) -> State {
+        let zones = [Arc::new(Zone::new(settings("a"))), Arc::new(Zone::new(settings("b")))];
+        let rule = Rule::new(Arc::clone(&zones[0]), RuleSettings::burst(9)).expect("a rule");
+        for _ in 0..3 {
+            let _ = rule.decide(7, Millis(5_000), Intent::Charge);
+        }
+        State::take(&zones, Millis(5_000), wall)
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        let state = state(SystemTime::now());
+        let bytes = state.encode();
+        assert_eq!(State::decode(&bytes).expect("a state"), state);
+        for cut in 0..bytes.len() {
+            assert!(State::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for place in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[place] ^= 0x10;
+            assert!(State::decode(&bytes).is_err(), "damaged at {place}");
+        }
+    }
+
+    #[test]
+    fn debts_are_worked_off_while_nobody_runs() {
+        let wall = SystemTime::now();
+        let owing = |away| {
+            let zones = state(wall).revive(&[settings("b"), settings("a"), settings("new")], Millis(40), wall + away);
+            let rule = Rule::new(Arc::clone(&zones[1]), RuleSettings::burst(9)).expect("a rule");
+            rule.decide(7, Millis(40), Intent::Look).wait.0
+        };
+        assert_eq!(owing(Duration::ZERO), 3_000);
+        assert_eq!(owing(Duration::from_millis(1_250)), 1_750);
+        assert_eq!(owing(Duration::from_secs(3)), 0);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_works_off_nothing() {
+        let wall = SystemTime::now();
+        let zones = state(wall).revive(&[settings("a")], Millis::ZERO, wall - Duration::from_secs(3600));
+        let rule = Rule::new(Arc::clone(&zones[0]), RuleSettings::burst(9)).expect("a rule");
+        assert_eq!(rule.decide(7, Millis::ZERO, Intent::Look).wait.0, 3_000);
+    }
+
+    #[test]
+    fn a_file_is_its_owners_and_comes_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("zones.bin");
+        assert!(State::load(&path).expect("no file is fine").is_none());
+        let state = state(SystemTime::now());
+        state.save(&path).expect("a file");
+        assert_eq!(State::load(&path).expect("a state"), Some(state));
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(&path, "something else").expect("a file");
+        assert!(matches!(State::load(&path), Err(StateError::Foreign)));
+    }
+}

@@ -1,0 +1,73 @@
+//! Debts outlive the process, however it ends.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use rustix::process::Signal;
+
+use crate::{
+    http::{PATIENCE, get},
+    upstream::noting,
+    weir::Weir,
+};
+
+fn config(upstream: SocketAddr, state: &Path, interval: &str) -> String {
+    format!(
+        "zones: {{ all: {{ key: client_ip, rate: 1r/d }} }}\n\
+         routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 1, nodelay: true }} ] }} ]\n\
+         state: {{ file: {}, interval: {interval} }}\n",
+        state.display()
+    )
+}
+
+fn asked(weir: &Weir, times: usize) -> Vec<u16> {
+    (0..times).map(|_| get(weir.address, "/").status).collect()
+}
+
+#[test]
+fn a_client_that_was_limited_is_limited_after_a_stop() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("zones.bin");
+    let config = config(upstream, &state, "1h");
+    let mut weir = Weir::run(&config);
+    assert_eq!(asked(&weir, 3), [200, 200, 503]);
+    weir.signal(Signal::TERM);
+    assert!(weir.ended().success());
+    assert_eq!(asked(&Weir::run(&config), 1), [503]);
+}
+
+#[test]
+fn and_after_a_kill_once_the_interval_has_passed() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("zones.bin");
+    let config = config(upstream, &state, "10ms");
+    let mut weir = Weir::run(&config);
+    assert_eq!(asked(&weir, 3), [200, 200, 503]);
+    // Two writes that began after the last answer: the second one certainly holds it.
+    for _ in 0..2 {
+        let _ = fs::remove_file(&state);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !state.exists() {
+            assert!(std::time::Instant::now() < deadline, "nothing is written");
+            std::thread::yield_now();
+        }
+    }
+    weir.signal(Signal::KILL);
+    assert!(!weir.ended().success());
+    assert_eq!(asked(&Weir::run(&config), 1), [503]);
+}
+
+#[test]
+fn a_state_that_is_damaged_or_cannot_be_written_stops_nothing() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("zones.bin");
+    fs::write(&state, "weirst01 and then nonsense that is long enough").expect("a file");
+    let weir = Weir::run(&config(upstream, &state, "1h"));
+    assert_eq!(asked(&weir, 3), [200, 200, 503]);
+    let nowhere = folder.path().join("no/such/folder/zones.bin");
+    let weir = Weir::run(&config(upstream, &nowhere, "10ms"));
+    weir.says("the state cannot be written");
+    assert_eq!(asked(&weir, 3), [200, 200, 503]);
+}
