@@ -1,15 +1,22 @@
 //! From a configuration to a running proxy: bind everything, start the workers, wait for the order to stop, drain.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
     crew::Crew,
+    handover::{HandoverError, Predecessor, Successor},
     keep::Keep,
     reload::ReloadError,
     worker::{Listening, Shared},
@@ -21,13 +28,14 @@ use crate::{
     observe::writer::{self, Writer},
     release::Timing,
     server::{
-        drain::{Drain, DrainOrder},
+        drain::{Drain, DrainOrder, Idle},
         listener,
     },
     upstream::connect,
 };
 
 pub mod crew;
+pub mod handover;
 pub mod keep;
 pub mod reload;
 pub mod worker;
@@ -46,6 +54,9 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}")]
     Log(#[source] io::Error),
+    /// The process that was to be followed did not hand everything over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// A thread or a runtime cannot be had.
     #[error("cannot start a worker: {0}")]
     Thread(#[source] io::Error),
@@ -68,6 +79,8 @@ pub enum Order {
     Reload(Option<oneshot::Sender<Result<(), ReloadError>>>),
     /// To open its log again, because the file was moved away.
     ReopenLog,
+    /// To hand everything over to a new process of the program that is on disk now.
+    HandOver,
 }
 
 /// Where a running proxy finds its configuration.
@@ -84,6 +97,7 @@ pub struct App {
     order: DrainOrder,
     sockets: Vec<Vec<Listening>>,
     writer: Option<Writer>,
+    predecessor: Option<Predecessor>,
 }
 
 /// How a proxy ended.
@@ -96,16 +110,20 @@ pub enum Ended {
 }
 
 impl App {
-    /// Opens everything a configuration asks for; nothing is served yet.
+    /// Opens everything a configuration asks for, but what a predecessor hands over; nothing is served yet.
     ///
     /// # Errors
     /// When an address or the access log cannot be had.
-    pub fn bind(config: Config) -> Result<Self, StartError> {
-        let sockets = listen(&config.listeners, config.workers)?;
+    pub fn bind(config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, StartError> {
+        let mut sockets = none_for(config.workers);
+        for &address in &config.listeners {
+            let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
+            listen(&mut sockets, address, handed)?;
+        }
         let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
         let shared = share(config, lines, drain);
-        Ok(Self { shared, order, sockets, writer })
+        Ok(Self { shared, order, sockets, writer, predecessor })
     }
 
     /// Listens on one more address.
@@ -113,9 +131,7 @@ impl App {
     /// # Errors
     /// When the address cannot be had; the others are still listened on.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), StartError> {
-        let more = listen(&[address], self.sockets.len())?;
-        self.sockets.iter_mut().zip(more).for_each(|(sockets, more)| sockets.extend(more));
-        Ok(())
+        listen(&mut self.sockets, address, Vec::new())
     }
 
     /// The addresses it listens on, ports chosen.
@@ -131,10 +147,15 @@ impl App {
     /// # Errors
     /// When a worker cannot be started or fails.
     pub fn run(self, orders: mpsc::Receiver<Order>, source: Option<Source>) -> Result<Ended, StartError> {
-        let Self { shared, order, sockets, writer } = self;
+        let Self { mut shared, order, sockets, writer, predecessor } = self;
+        if let Some(predecessor) = predecessor {
+            shared.zones = keep::revive(predecessor.state()?, &shared.config, shared.clock);
+            tracing::info!(pid = std::process::id(), "took over");
+        }
+        let held = held(&sockets).map_err(StartError::Thread)?;
         let crew = Crew::start(&shared, sockets)?;
-        let mut running =
-            Running { shared, order, crew, writers: writer.into_iter().collect(), source, keep: Keep::default() };
+        let writers = writer.into_iter().collect();
+        let mut running = Running { shared, order, crew, held, writers, source, keep: Keep::default(), successor: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
         let ended = runtime.block_on(running.until_ended(orders));
         let Running { shared, crew, writers, .. } = running;
@@ -150,22 +171,43 @@ struct Running {
     shared: Shared,
     order: DrainOrder,
     crew: Crew,
+    /// The sockets, to hand over: what a worker no longer listens on must not be here either.
+    held: Vec<Listening>,
     writers: Vec<Writer>,
     source: Option<Source>,
     keep: Keep,
+    successor: Option<JoinHandle<Result<Successor, HandoverError>>>,
 }
 
+/// How long a process that has handed over waits for its last clients beyond `drain`: as long as a request may be parked.
+const FAREWELL: Duration = Duration::from_secs(30);
+
 impl Running {
-    async fn until_ended(&mut self, orders: mpsc::Receiver<Order>) -> Ended {
-        let ended = self.obey(orders).await;
-        self.keep.finish(&self.shared).await;
+    async fn until_ended(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+        let handed_over = self.until_told(&mut orders).await;
+        let (time, idle) = if handed_over { (FAREWELL, Idle::Await) } else { (Duration::ZERO, Idle::Close) };
+        self.held.clear();
+        self.order.by(Instant::now() + self.shared.config.drain + time, idle);
+        let ended = self.until_drained(&mut orders).await;
+        if !handed_over {
+            self.keep.finish(&self.shared).await;
+        }
         ended
     }
 
-    async fn obey(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+    /// Serves until there is a reason to end; true when everything was handed over.
+    async fn until_told(&mut self, orders: &mut mpsc::Receiver<Order>) -> bool {
         loop {
             let order = tokio::select! {
-                () = self.crew.finished() => return Ended::Drained,
+                () = self.crew.finished() => return false,
+                successor = ready(&mut self.successor) => {
+                    self.successor = None;
+                    match successor {
+                        Ok(successor) => return self.follow(&successor).await,
+                        Err(error) => tracing::error!("{error}; this process serves on"),
+                    }
+                    continue;
+                }
                 () = tokio::time::sleep(self.shared.config.state.interval) => {
                     self.keep.begin(&self.shared);
                     continue;
@@ -173,7 +215,7 @@ impl Running {
                 order = orders.recv() => order,
             };
             match order {
-                None | Some(Order::Stop) => break,
+                None | Some(Order::Stop) => return false,
                 Some(Order::Reload(answer)) => {
                     let outcome = self.reload().await;
                     tell("the configuration was loaded again", &outcome);
@@ -184,9 +226,12 @@ impl Running {
                     let config = Config::clone(&self.shared.config);
                     tell("the log was opened again", &self.serve(config).await);
                 }
+                Some(Order::HandOver) => self.hand_over(),
             }
         }
-        self.order.by(Instant::now() + self.shared.config.drain);
+    }
+
+    async fn until_drained(&mut self, orders: &mut mpsc::Receiver<Order>) -> Ended {
         loop {
             let order = tokio::select! {
                 () = self.crew.finished() => return Ended::Drained,
@@ -200,7 +245,33 @@ impl Running {
                 Order::Reload(answer) => {
                     let _ = answer.map(|answer| answer.send(Err(ReloadError::Stopping)));
                 }
-                Order::ReopenLog => {}
+                Order::ReopenLog | Order::HandOver => {}
+            }
+        }
+    }
+
+    /// Begins to start a new process, unless one is being started.
+    fn hand_over(&mut self) {
+        if self.successor.is_some() {
+            return;
+        }
+        match self.held.iter().map(Listening::again).collect::<io::Result<Vec<_>>>() {
+            Ok(held) => self.successor = Some(tokio::task::spawn_blocking(move || handover::start(&held))),
+            Err(error) => tracing::error!(%error, "nothing can be handed over; this process serves on"),
+        }
+    }
+
+    /// Stops accepting and lets a new process that is ready take over; false when that is gone after all.
+    async fn follow(&mut self, successor: &Successor) -> bool {
+        self.order.by(Instant::now() + self.shared.config.drain + FAREWELL, Idle::Await);
+        match successor.remember(&keep::take(&self.shared)) {
+            Ok(()) => {
+                tracing::info!(pid = successor.pid(), "handed over: this process ends with its last request");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new process is gone, and this one has stopped listening: it ends");
+                false
             }
         }
     }
@@ -222,13 +293,19 @@ impl Running {
     async fn serve(&mut self, config: Config) -> Result<(), ReloadError> {
         let before = &self.shared;
         let (new, closed) = reload::moves(&before.config.listeners, &config.listeners);
-        let opened = listen(&new, self.crew.size())?;
+        let mut opened = none_for(self.crew.size());
+        for address in new {
+            listen(&mut opened, address, Vec::new())?;
+        }
+        let newly_held = held(&opened).map_err(StartError::Thread)?;
         let (lines, writer) = open_log(&config)?;
         before.queue.set_room(config.queue_max);
         let zones = reload::carry(&before.zones, &config.zones, before.clock);
         let shared = Shared { zones, lines, config: Arc::new(config), ..before.clone() };
         self.crew.change(&shared, opened, &closed).await?;
         self.shared = shared;
+        self.held.retain(|listening| !closed.contains(&listening.address));
+        self.held.extend(newly_held);
         self.writers.retain(|writer| !writer.has_finished());
         self.writers.extend(writer);
         Ok(())
@@ -247,16 +324,42 @@ fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), 
     writer::start(&config.access_log.to).map(Option::unzip).map_err(StartError::Log)
 }
 
-/// Opens a socket on each address for each worker.
-fn listen(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<Listening>>, StartError> {
-    let mut sockets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
-    for &address in addresses {
-        let bound = listener::bind(address, workers).map_err(|source| StartError::Bind { address, source })?;
-        for (worker, socket) in sockets.iter_mut().zip(bound) {
-            worker.push(Listening { address, socket });
+fn none_for(workers: usize) -> Vec<Vec<Listening>> {
+    (0..workers).map(|_| Vec::new()).collect()
+}
+
+/// Gives each worker a socket on `address`: those that were handed over first. None of these may be left out, for the kernel
+/// shares connections out among all of them.
+fn listen(workers: &mut [Vec<Listening>], address: SocketAddr, handed: Vec<TcpListener>) -> Result<(), StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    let mut sockets = handed;
+    match sockets.first() {
+        None => sockets = listener::bind(address, workers.len()).map_err(failed)?,
+        Some(first) => {
+            let actual = first.local_addr().map_err(failed)?;
+            for _ in sockets.len()..workers.len() {
+                sockets.push(listener::shared(actual).map_err(failed)?);
+            }
         }
     }
-    Ok(sockets)
+    let places = workers.len().max(1);
+    for (number, socket) in sockets.into_iter().enumerate() {
+        workers[number % places].push(Listening { address, socket });
+    }
+    Ok(())
+}
+
+/// The same sockets once more.
+fn held(sockets: &[Vec<Listening>]) -> io::Result<Vec<Listening>> {
+    sockets.iter().flatten().map(Listening::again).collect()
+}
+
+/// What a new process came to; nothing while none is being started.
+async fn ready(successor: &mut Option<JoinHandle<Result<Successor, HandoverError>>>) -> Result<Successor, HandoverError> {
+    match successor {
+        Some(successor) => successor.await.unwrap_or_else(|error| Err(HandoverError::Start(io::Error::other(error)))),
+        None => std::future::pending().await,
+    }
 }
 
 fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {

@@ -1,11 +1,12 @@
 //! One core: its runtime, its sockets, its connections, its pools. Workers share zones and nothing else.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     net::{SocketAddr, TcpListener as StdListener},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
@@ -25,7 +26,7 @@ use crate::{
     server::{
         body::RequestBody,
         conn,
-        drain::Drain,
+        drain::{Drain, Idle},
         listener,
         settings::HeaderLimits,
         watchdog::{TICK, Watchdog},
@@ -67,7 +68,12 @@ pub struct Worker {
     journal: Rc<Journal>,
     drain: Drain,
     connections: TaskTracker,
+    /// Whether the next answer of every connection is its last.
+    leaving: Cell<bool>,
 }
+
+/// How long before the end of a drain the connections that were awaited are closed.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// What one configuration came to. A request keeps the one it began with to its end.
 struct Serving {
@@ -83,6 +89,16 @@ pub struct Listening {
     pub address: SocketAddr,
     /// The socket.
     pub socket: StdListener,
+}
+
+impl Listening {
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// When there is no descriptor left for it.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { address: self.address, socket: self.socket.try_clone()? })
+    }
 }
 
 /// Another configuration for a worker that runs.
@@ -140,6 +156,7 @@ impl Worker {
             journal,
             drain: shared.drain.clone(),
             connections: TaskTracker::new(),
+            leaving: Cell::new(false),
         }))
     }
 
@@ -174,6 +191,9 @@ impl Worker {
         let (wire_of, peer_of) = (&wire, &peer);
         let service = |request| {
             let serving = self.serving();
+            if self.leaving.get() {
+                wire_of.drain();
+            }
             async move { serving.proxy.serve(wire_of, peer_of, request).await }
         };
         let served = conn::serve(Rc::clone(&wire), self.serving().limits, service).await;
@@ -204,7 +224,12 @@ impl Worker {
 
     /// Passes the order to stop on to the connections.
     async fn pass_on(&self) {
-        self.drain.clone().begun().await;
+        let (deadline, idle) = self.drain.clone().begun().await;
+        if idle == Idle::Await {
+            self.leaving.set(true);
+            self.watchdog.drain_busy();
+            tokio::time::sleep_until(deadline - LAST_CALL).await;
+        }
         self.watchdog.drain();
     }
 
@@ -222,7 +247,7 @@ impl Worker {
     /// Waits until the order to stop was given and either every connection has ended or the time is up.
     pub async fn finished(&self) {
         let mut drain = self.drain.clone();
-        let deadline = drain.begun().await;
+        let (deadline, _) = drain.begun().await;
         self.connections.close();
         if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
             tracing::warn!(connections = self.connections.len(), "the time to drain is over: connections are cut");

@@ -13,7 +13,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 
 use super::{Outcome, Which, complain, fail};
 use crate::{
-    app::{App, Ended, Order, Source, StartError},
+    app::{App, Ended, Order, Source, StartError, handover::Predecessor},
     config::{self, Config, Loaded, Problems},
 };
 
@@ -55,7 +55,11 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, load: Option<Load>) -> Out
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
 pub fn serve(config: Config, load: Option<Load>, ready: impl FnOnce(&mut App)) -> Outcome {
     let set_log_level = start_diagnostics(&config.log_level);
-    let mut app = match App::bind(config) {
+    let predecessor = match Predecessor::find() {
+        Ok(predecessor) => predecessor,
+        Err(error) => return fail(&error, Outcome::Failed),
+    };
+    let mut app = match App::bind(config, predecessor) {
         Ok(app) => app,
         Err(error @ StartError::Bind { .. }) => return fail(&error, Outcome::CannotBind),
         Err(error) => return fail(&error, Outcome::Failed),
@@ -95,7 +99,7 @@ fn start_diagnostics(level: &str) -> Box<dyn Fn(&str)> {
     })
 }
 
-/// TERM, INT, QUIT, HUP and USR1, each as an order.
+/// TERM, INT, QUIT, HUP, USR1 and USR2, each as an order.
 fn signals() -> io::Result<mpsc::Receiver<Order>> {
     let (sender, orders) = mpsc::channel(4);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
@@ -105,6 +109,7 @@ fn signals() -> io::Result<mpsc::Receiver<Order>> {
     let mut quit = signal(SignalKind::quit())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
     drop(entered);
     let watch = move || {
         runtime.block_on(async {
@@ -115,6 +120,7 @@ fn signals() -> io::Result<mpsc::Receiver<Order>> {
                     _ = quit.recv() => Order::Stop,
                     _ = hangup.recv() => Order::Reload(None),
                     _ = user1.recv() => Order::ReopenLog,
+                    _ = user2.recv() => Order::HandOver,
                 };
                 if matches!(order, Order::Stop) {
                     tracing::info!("told to stop: what is under way is finished, once more stops now");

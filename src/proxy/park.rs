@@ -69,7 +69,7 @@ pub async fn park(parking: &Parking<'_>, wire: &Wire, drain: &Drain) -> Result<(
 
 /// Completes when the process is to stop before `release`.
 async fn too_late(release: Instant, mut drain: Drain) {
-    if drain.begun().await >= release {
+    if drain.begun().await.0 >= release {
         std::future::pending::<()>().await;
     }
 }

@@ -2,16 +2,25 @@
 
 use tokio::{sync::watch, time::Instant};
 
+/// What becomes of connections without a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// They are closed at once: the process is wanted gone.
+    Close,
+    /// They may ask once more, so that no request meets a closing connection: somebody else serves already.
+    Await,
+}
+
 /// Gives the order.
 #[derive(Debug)]
 pub struct DrainOrder {
-    order: watch::Sender<Option<Instant>>,
+    order: watch::Sender<Option<(Instant, Idle)>>,
 }
 
 /// Hears it.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    order: watch::Receiver<Option<Instant>>,
+    order: watch::Receiver<Option<(Instant, Idle)>>,
 }
 
 impl DrainOrder {
@@ -23,17 +32,17 @@ impl DrainOrder {
     }
 
     /// Orders everything to be finished by `deadline`.
-    pub fn by(&self, deadline: Instant) {
-        self.order.send_replace(Some(deadline));
+    pub fn by(&self, deadline: Instant, idle: Idle) {
+        self.order.send_replace(Some((deadline, idle)));
     }
 }
 
 impl Drain {
     /// Completes with the deadline once the order is given; never, when nobody is left to give it.
-    pub async fn begun(&mut self) -> Instant {
+    pub async fn begun(&mut self) -> (Instant, Idle) {
         let order = self.order.wait_for(Option::is_some).await.ok().and_then(|order| *order);
         match order {
-            Some(deadline) => deadline,
+            Some(order) => order,
             None => std::future::pending().await,
         }
     }
@@ -41,6 +50,6 @@ impl Drain {
     /// The deadline, if the order was given.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        *self.order.borrow()
+        self.order.borrow().map(|(deadline, _)| deadline)
     }
 }

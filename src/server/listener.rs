@@ -40,7 +40,11 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     Ok(listeners)
 }
 
-fn shared(address: SocketAddr) -> io::Result<StdListener> {
+/// One more socket on an address that is listened on already.
+///
+/// # Errors
+/// When the kernel says no.
+pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -67,6 +67,15 @@ impl Watchdog {
         }
     }
 
+    /// The same for those that have a request under way; the others may begin one more.
+    pub fn drain_busy(&self) {
+        let wires = self.watched.borrow();
+        let idle = |wire: &Rc<Wire>| matches!(wire.pending().0, Awaiting::Request | Awaiting::Head);
+        for wire in wires.iter().filter_map(|watched| watched.wire.upgrade()).filter(|wire| !idle(wire)) {
+            wire.drain();
+        }
+    }
+
     /// Looks at all connections, every [`TICK`], for as long as it is polled.
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval(TICK);

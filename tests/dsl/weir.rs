@@ -1,6 +1,7 @@
 //! The real `weir` in a process of its own, gone with its test. It says on which port it listens; nothing is guessed.
 
 use std::{
+    cell::Cell,
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
@@ -19,6 +20,8 @@ pub struct Weir {
     pub address: SocketAddr,
     pub stdout: Option<ChildStdout>,
     child: Child,
+    /// The process that serves now: the child, or who followed it.
+    serving: Cell<Pid>,
     diagnostics: Receiver<String>,
     folder: TempDir,
 }
@@ -66,7 +69,8 @@ impl Weir {
         // Ends with the process; a test that is over reads no more.
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let stdout = child.stdout.take();
-        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, diagnostics, folder };
+        let serving = Cell::new(Pid::from_child(&child));
+        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, serving, diagnostics, folder };
         weir.address = weir.listening();
         weir
     }
@@ -103,7 +107,14 @@ impl Weir {
     }
 
     pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        self.serving.get()
+    }
+
+    /// Waits until another process serves.
+    pub fn is_handed_over(&self) {
+        let line: serde_json::Value = serde_json::from_str(&self.says("handed over")).expect("JSON");
+        let pid = line["fields"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        self.serving.set(pid.and_then(Pid::from_raw).expect("a process"));
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -134,6 +145,9 @@ impl Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
+        if self.pid() != Pid::from_child(&self.child) {
+            let _already_gone = kill_process(self.pid(), Signal::KILL);
+        }
         let _already_gone = self.child.kill();
         let _reaped = self.child.wait();
     }

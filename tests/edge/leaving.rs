@@ -7,6 +7,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use weir::server::drain::Idle;
+
 use crate::harness::{config, on_edge, on_raw_edge, status};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -111,7 +113,7 @@ async fn a_stop_serves_whose_turn_comes_in_time_and_rejects_the_others_at_once()
         let asking = edge.burst(21);
         let stopping = async {
             sleep(Duration::from_millis(500)).await;
-            edge.order.by(Instant::now() + Duration::from_secs(8));
+            edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
         };
         let (got, ()) = tokio::join!(asking, stopping);
         let served = (0..=8).map(|second| (200, second * 1000));
@@ -132,7 +134,7 @@ async fn the_last_answer_of_a_draining_connection_says_so_and_idle_ones_close() 
         assert!(idle.read(&mut buffer).await.expect("an answer") > 0);
         parked.write_all(GET).await.expect("an open pipe");
         sleep(Duration::from_millis(10)).await;
-        edge.order.by(Instant::now() + Duration::from_secs(8));
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
         assert_eq!(idle.read(&mut buffer).await.expect("an end"), 0);
         assert_eq!(edge.now(), 10);
         let mut answer = String::new();

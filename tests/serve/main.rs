@@ -11,6 +11,7 @@ mod weir;
 
 mod commands;
 mod faults;
+mod handover;
 mod keepalive;
 mod load;
 mod log;

@@ -1,0 +1,268 @@
+//! Handing everything over to a new binary: it takes the listening sockets and the zones' debts, and this process ends when its
+//! last request is answered. The two talk over a pair of sockets, one end of which is the new process's standard input:
+//!
+//! ```text
+//! old                                new
+//! "listen ADDRESS" + socket, ...     takes what its configuration names
+//! "all"                              has opened everything it needs
+//!                                    "ready"
+//! stops accepting
+//! "state" + file                     remembers, serves
+//! ```
+//!
+//! Guarantees: no socket is ever closed in between, so a connection that comes then waits and is served; a new process that does
+//! not get as far as "ready" changes nothing.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
+    mem::MaybeUninit,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::PathBuf,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        sockopt::{Timeout, set_socket_timeout},
+    },
+};
+
+use super::worker::Listening;
+use crate::state::{State, StateError};
+
+/// Tells a new process that its standard input is where its sockets come from.
+const MARK: &str = "WEIR_HANDOVER";
+/// How long either side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest message: an address and a word before it.
+const MESSAGE: usize = 128;
+
+/// Why nothing was handed over; this process serves on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// The new process cannot be started, or cannot be talked to.
+    #[error("the new process cannot be started: {0}")]
+    Start(#[source] io::Error),
+    /// It said something else, or ended.
+    #[error("the new process did not get ready: {0}")]
+    NotReady(#[source] io::Error),
+    /// The state did not come.
+    #[error("the old process did not hand its state over: {0}")]
+    State(#[from] StateError),
+}
+
+/// A new process that is ready to take over.
+#[derive(Debug)]
+pub struct Successor {
+    channel: Channel,
+    child: Child,
+}
+
+/// What a process was handed when it was started.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: Channel,
+    sockets: Vec<(SocketAddr, TcpListener)>,
+}
+
+/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it is ready.
+///
+/// # Errors
+/// When it cannot be started or does not get ready within 30 s; it is ended then.
+pub fn start(sockets: &[Listening]) -> Result<Successor, HandoverError> {
+    let start = || -> io::Result<Successor> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let mut command = Command::new(program()?);
+        command.args(env::args_os().skip(1)).env(MARK, "1").stdin(theirs);
+        Ok(Successor { channel: Channel::new(ours)?, child: command.spawn()? })
+    };
+    let mut successor = start().map_err(HandoverError::Start)?;
+    match successor.offer(sockets) {
+        Ok(()) => Ok(successor),
+        Err(error) => {
+            successor.end();
+            Err(HandoverError::NotReady(error))
+        }
+    }
+}
+
+impl Successor {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn offer(&self, sockets: &[Listening]) -> io::Result<()> {
+        for Listening { address, socket } in sockets {
+            self.channel.send(&format!("listen {address}"), Some(socket))?;
+        }
+        self.channel.send("all", None::<&File>)?;
+        match self.channel.receive()? {
+            (word, None) if word == "ready" => Ok(()),
+            (word, _) if word.is_empty() => Err(io::Error::other("it ended, see what it said")),
+            (word, _) => Err(io::Error::other(format!("it said `{word}`"))),
+        }
+    }
+
+    /// Hands the zones' debts over: from now on it serves.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn remember(&self, state: &State) -> io::Result<()> {
+        let mut file = File::from(memfd_create("weir-state", MemfdFlags::CLOEXEC)?);
+        file.write_all(&state.encode())?;
+        file.rewind()?;
+        self.channel.send("state", Some(&file))
+    }
+
+    fn end(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            tracing::error!(%error, "a new process that did not get ready cannot be ended");
+        }
+    }
+}
+
+impl Predecessor {
+    /// What this process was handed, if it was started to take over.
+    ///
+    /// # Errors
+    /// When the old process cannot be talked to.
+    pub fn find() -> Result<Option<Self>, HandoverError> {
+        if env::var_os(MARK).is_none() {
+            return Ok(None);
+        }
+        let find = || -> io::Result<Self> {
+            let channel = Channel::new(io::stdin().as_fd().try_clone_to_owned()?)?;
+            rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+            let mut sockets = Vec::new();
+            loop {
+                let (words, attached) = channel.receive()?;
+                match (words.split_once(' '), attached) {
+                    (Some(("listen", address)), Some(socket)) => {
+                        sockets.push((address.parse().map_err(io::Error::other)?, socket.into()));
+                    }
+                    (None, None) if words == "all" => return Ok(Self { channel, sockets }),
+                    _ => return Err(io::Error::other(format!("the old process said `{words}`"))),
+                }
+            }
+        };
+        find().map(Some).map_err(HandoverError::Start)
+    }
+
+    /// The sockets of an address, as many as there were workers.
+    pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        let (taken, left) = std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| *known == address);
+        self.sockets = left;
+        let taken: Vec<(SocketAddr, TcpListener)> = taken;
+        taken.into_iter().map(|(_, socket)| socket).collect()
+    }
+
+    /// Says that everything is ready, and waits for what the zones are owed.
+    ///
+    /// # Errors
+    /// When the old process is gone: then nobody else serves.
+    pub fn state(self) -> Result<State, HandoverError> {
+        let receive = || -> Result<State, StateError> {
+            self.channel.send("ready", None::<&File>)?;
+            let (word, attached) = self.channel.receive()?;
+            let Some(file) = attached.filter(|_| word == "state") else {
+                return Err(io::Error::other(format!("the old process said `{word}`")).into());
+            };
+            let mut bytes = Vec::new();
+            File::from(file).read_to_end(&mut bytes)?;
+            State::decode(&bytes)
+        };
+        receive().map_err(HandoverError::State)
+    }
+}
+
+/// The file this program was started from, also when it was replaced since.
+fn program() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    let bytes = path.as_os_str().as_bytes();
+    Ok(bytes.strip_suffix(b" (deleted)").map_or(path.clone(), |bytes| OsString::from_vec(bytes.to_vec()).into()))
+}
+
+/// Whole messages, each with at most one descriptor.
+#[derive(Debug)]
+struct Channel(OwnedFd);
+
+impl Channel {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    fn send(&self, words: &str, attached: Option<&impl AsFd>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let attached = attached.map(|attached| [attached.as_fd()]);
+        if let Some(attached) = &attached
+            && !control.push(SendAncillaryMessage::ScmRights(attached))
+        {
+            return Err(io::Error::other("no room for a descriptor"));
+        }
+        sendmsg(&self.0, &[IoSlice::new(words.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next message; an empty one when the other side is gone.
+    fn receive(&self) -> io::Result<(String, Option<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = [0; MESSAGE];
+        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let attached = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok((String::from_utf8_lossy(&bytes[..received.bytes]).into_owned(), attached))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Channel, Channel) {
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+        (Channel::new(one).expect("a channel"), Channel::new(other).expect("a channel"))
+    }
+
+    #[test]
+    fn a_socket_crosses_and_still_listens() {
+        let (one, other) = pair();
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("an address");
+        one.send("listen 127.0.0.1:0", Some(&socket)).expect("a channel");
+        drop(socket);
+        let (words, attached) = other.receive().expect("a message");
+        assert_eq!(words, "listen 127.0.0.1:0");
+        let socket = TcpListener::from(attached.expect("a socket"));
+        let client = std::net::TcpStream::connect(address).expect("somebody listens");
+        let (_, peer) = socket.accept().expect("a connection");
+        assert_eq!(peer, client.local_addr().expect("an address"));
+    }
+
+    #[test]
+    fn who_is_gone_says_nothing() {
+        let (one, other) = pair();
+        drop(one);
+        let (words, attached) = other.receive().expect("an end");
+        assert!(words.is_empty() && attached.is_none());
+    }
+}

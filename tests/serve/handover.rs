@@ -1,0 +1,159 @@
+//! A new process takes the sockets and the debts over, and nobody notices.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    http::{Client, get},
+    upstream::noting,
+    weir::Weir,
+};
+
+fn limited(upstream: SocketAddr) -> String {
+    format!(
+        "zones: {{ all: {{ key: global, rate: 1r/d }} }}\nworkers: 2\n\
+         routes:\n- {{ path: /, upstream: \"http://{upstream}\" }}\n\
+         - {{ path: /limited, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 1, nodelay: true }} ] }}\n"
+    )
+}
+
+/// Asks without pause until it is told to end, on connections that are kept or new ones; how often, and what went wrong.
+struct Load {
+    over: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn on(address: SocketAddr) -> Self {
+        let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let load = |kept: bool| {
+            let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
+            thread::spawn(move || ask_until(&over, &asked, address, kept))
+        };
+        let threads = vec![load(true), load(true), load(false)];
+        Self { over, asked, threads }
+    }
+
+    /// Waits until so many more were answered.
+    fn goes_on(&self, more: usize) {
+        let until = self.asked.load(Ordering::Relaxed) + more;
+        while self.asked.load(Ordering::Relaxed) < until && !self.threads.iter().any(JoinHandle::is_finished) {
+            thread::yield_now();
+        }
+    }
+
+    fn failures(self) -> Vec<String> {
+        self.over.store(true, Ordering::Relaxed);
+        self.threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    }
+}
+
+fn ask_until(over: &AtomicBool, asked: &AtomicUsize, address: SocketAddr, kept: bool) -> Vec<String> {
+    let mut client = Client::connect(address);
+    while !over.load(Ordering::Relaxed) {
+        match client.get("/") {
+            Ok(answer) if answer.status == 200 => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                if !kept || answer.head.field("connection") == Some("close") {
+                    client = Client::connect(address);
+                }
+            }
+            Ok(answer) => return vec![format!("status {}", answer.status)],
+            Err(error) => return vec![error.to_string()],
+        }
+    }
+    Vec::new()
+}
+
+#[test]
+fn twenty_new_processes_under_load_fail_no_request() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&limited(upstream));
+    let load = Load::on(weir.address);
+    for _ in 0..20 {
+        load.goes_on(100);
+        weir.signal(Signal::USR2);
+        weir.is_handed_over();
+    }
+    load.goes_on(100);
+    assert_eq!(load.failures(), Vec::<String>::new());
+}
+
+#[test]
+fn two_hundred_configurations_under_load_fail_no_request() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&limited(upstream));
+    let load = Load::on(weir.address);
+    for number in 0..200 {
+        weir.rewrite(&format!("{}queue: {{ max: {} }}\n", limited(upstream), 10 + number));
+        weir.signal(Signal::HUP);
+        weir.says("the configuration was loaded again");
+        load.goes_on(5);
+    }
+    assert_eq!(load.failures(), Vec::<String>::new());
+}
+
+#[test]
+fn who_was_limited_is_limited_by_the_new_process() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&limited(upstream));
+    let ask = || get(weir.address, "/limited").status;
+    assert_eq!([ask(), ask(), ask()], [200, 200, 503]);
+    weir.signal(Signal::USR2);
+    weir.is_handed_over();
+    assert_eq!([ask(), ask()], [503, 503]);
+}
+
+#[test]
+fn a_parked_request_is_answered_by_the_process_that_parked_it() {
+    let (upstream, _) = noting();
+    let delayed = limited(upstream).replace("rate: 1r/d", "rate: 1r/s").replace(", nodelay: true", "");
+    let weir = Weir::run(&delayed.replace("workers: 2", "workers: 1"));
+    assert_eq!(get(weir.address, "/limited").status, 200);
+    let mut parked = Client::connect(weir.address);
+    parked.send(b"GET /limited HTTP/1.1\r\nhost: weir.test\r\n\r\n").expect("an open connection");
+    // The one place to wait in is taken, so the request before this one is parked.
+    assert_eq!(get(weir.address, "/limited").status, 503);
+    weir.signal(Signal::USR2);
+    weir.is_handed_over();
+    let answer = parked.answer("GET").expect("an answer");
+    assert_eq!((answer.status, answer.head.field("connection")), (200, Some("close")));
+}
+
+#[test]
+fn a_new_process_that_does_not_get_ready_changes_nothing() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&limited(upstream));
+    weir.rewrite(&limited(upstream).replace("workers", "walkers"));
+    let mut client = Client::connect(weir.address);
+    for _ in 0..3 {
+        weir.signal(Signal::USR2);
+        weir.says("this process serves on");
+        assert_eq!(client.get("/").expect("an answer").status, 200);
+        assert_eq!(get(weir.address, "/").status, 200);
+    }
+}
+
+#[test]
+fn another_number_of_workers_leaves_no_socket_out() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&limited(upstream));
+    for workers in [1, 4, 2] {
+        weir.rewrite(&limited(upstream).replace("workers: 2", &format!("workers: {workers}")));
+        weir.signal(Signal::USR2);
+        weir.is_handed_over();
+        // The kernel shares connections out among all sockets: one nobody accepts on would swallow some of these.
+        for _ in 0..40 {
+            assert_eq!(get(weir.address, "/").status, 200);
+        }
+    }
+}
