@@ -10,7 +10,10 @@ use crate::{
     clock::Clock,
     config::Config,
     limit::{Queue, Zone},
-    observe::writer::{self, Writer},
+    observe::{
+        gateway::Gateway,
+        writer::{self, Writer},
+    },
     release::Timing,
     server::{
         drain::{Drain, DrainOrder},
@@ -161,6 +164,7 @@ fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
         lines,
         timing: Timing::Precise,
         connector: connect::tcp(),
+        gateway: Gateway::of_this_network(),
         drain,
         abandon: CancellationToken::new(),
     }

@@ -10,7 +10,11 @@ use crate::{
     clock::Clock,
     config::Config,
     limit::{Gate, Queue, Rule, Zone},
-    observe::{journal::Journal, writer::Lines},
+    observe::{
+        gateway::{Gateway, Watch},
+        journal::Journal,
+        writer::Lines,
+    },
     proxy::{Peer, Proxy, Route},
     record::Record,
     release::{Releases, Timing},
@@ -46,6 +50,8 @@ pub struct Shared {
     pub timing: Timing,
     /// How connections to upstreams are opened.
     pub connector: Connector,
+    /// Whom hidden clients appear as.
+    pub gateway: Option<Gateway>,
     /// The order to stop.
     pub drain: Drain,
     /// The order to stop at once.
@@ -117,6 +123,7 @@ impl Worker {
             releases: Releases::new(shared.timing).map_err(BuildError::Timer)?,
             journal: Journal::new(shared.clock, &config.access_log, shared.lines.clone()),
             ids: RequestIds::new(),
+            gateway: Watch::on(shared.gateway.clone()),
             drain: shared.drain.clone(),
         };
         let watchdog = Watchdog::new(config.timeouts);
