@@ -5,13 +5,13 @@
 # there or that a registry gives, or makes stand-ins from Debian's packages. Compiles here, not in containers. At the end
 # everything it made is gone but a cache of archives in ~/.cache/weir-stack.
 #
-#   STACK_BIN=DIR       use DIR/weir, DIR/auth and DIR/migrate instead of compiling (glibc of Debian 12 or older)
+#   STACK_BIN=DIR       use DIR/weir, DIR/auth and DIR/migrate instead of compiling
 #   STACK_TOOLS="v1"    only one of the tools (default "v1 v2")
 #   STACK_ONLY="s7 s8"  only these checks
 #   STACK_KEEP=1        leave the stack up after a failure until Enter is pressed
 #   STACK_PULL=0        never ask a registry
 #
-# Exit codes: 0 all passed, 1 a check failed, 3 containers cannot run here (and nothing was tested).
+# Exit codes: 0 all passed, 1 a check failed, 3 the stack cannot run here (and nothing was tested).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -71,6 +71,11 @@ binaries() {
     for name in weir auth migrate; do
         cp "$from/$name" "$WORK/clone/prebuilt/$name" && strip "$WORK/clone/prebuilt/$name" || return 1
     done
+    # The images have the C library of Debian 12.
+    local needs
+    needs=$(grep -aoh 'GLIBC_2\.[0-9]*' "$WORK/clone/prebuilt/"* | sort -V | tail -n 1)
+    [ "$(printf '%s\n' "$needs" GLIBC_2.36 | sort -V | tail -n 1)" = GLIBC_2.36 ] \
+        || cannot "programs compiled here need $needs, and the images have GLIBC_2.36"
 }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

@@ -25,7 +25,10 @@ use crate::{
     clock::Clock,
     config::{Config, Loaded, Problems},
     limit::Queue,
-    observe::writer::{self, Writer},
+    observe::{
+        gateway::Gateway,
+        writer::{self, Writer},
+    },
     release::Timing,
     server::{
         drain::{Drain, DrainOrder, Idle},
@@ -372,6 +375,7 @@ fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
         lines,
         timing: Timing::Precise,
         connector: connect::tcp(),
+        gateway: Gateway::of_this_network(),
         drain,
         abandon: CancellationToken::new(),
     }

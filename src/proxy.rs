@@ -18,6 +18,7 @@ use crate::{
     message::{LastHost, Target},
     observe::{
         entry::{LimitStory, UpstreamStory},
+        gateway::Watch,
         journal::Journal,
     },
     record::{Followed, Record},
@@ -68,6 +69,8 @@ pub struct Proxy {
     pub journal: Rc<Journal>,
     /// The ids of requests.
     pub ids: RequestIds,
+    /// Whether clients are hidden behind a gateway.
+    pub gateway: Watch,
     /// The order to stop.
     pub drain: Drain,
 }
@@ -160,6 +163,7 @@ impl Proxy {
         }
         let client = self.trust.client(visit.peer.address, &head.headers);
         record.entry.client = client;
+        self.gateway.see(client);
         let route = self.route(&head, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
 

@@ -36,6 +36,33 @@ const FLOORS: [(&str, u32); 25] = [
     ("lib", 8),
 ];
 
+/// The same for the auth service, below `auth/src/`.
+const AUTH_FLOORS: [(&str, u32); 23] = [
+    ("clock", 0),
+    ("gcra", 0),
+    ("secret", 0),
+    ("problem", 0),
+    ("client", 0),
+    ("metrics", 0),
+    ("database", 0),
+    ("token", 0),
+    ("argon", 1),
+    ("cursor", 1),
+    ("field", 1),
+    ("password", 1),
+    ("person", 1),
+    ("migrate", 1),
+    ("cache", 1),
+    ("settings", 1),
+    ("store", 2),
+    ("service", 3),
+    ("http", 4),
+    ("app", 5),
+    ("cli", 6),
+    ("main", 7),
+    ("lib", 8),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -54,9 +81,19 @@ fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Every source file with its path below `src/` and its text up to the unit tests.
+/// Every source file of weir with its path below `src/` and its text up to the unit tests.
 fn sources() -> Vec<(String, String)> {
-    let src = root().join("src");
+    sources_below("src")
+}
+
+/// Those of both programs, with their folder.
+fn all_sources() -> impl Iterator<Item = (String, String)> {
+    let below = |src: &'static str| sources_below(src).into_iter().map(move |(name, text)| (format!("{src}/{name}"), text));
+    below("src").chain(below("auth/src"))
+}
+
+fn sources_below(src: &str) -> Vec<(String, String)> {
+    let src = root().join(src);
     let read = |path: PathBuf| {
         let name = path.strip_prefix(&src).expect("a file below src").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a source file");
@@ -70,8 +107,8 @@ fn module_of(name: &str) -> &str {
     name.split('/').next().map_or(name, |first| first.trim_end_matches(".rs"))
 }
 
-fn floor(module: &str) -> u32 {
-    let found = FLOORS.iter().find(|(name, _)| *name == module);
+fn floor(floors: &[(&str, u32)], module: &str) -> u32 {
+    let found = floors.iter().find(|(name, _)| *name == module);
     found.unwrap_or_else(|| panic!("`{module}` has no floor: give it one in tests/house.rs and ARCHITECTURE.md")).1
 }
 
@@ -108,19 +145,26 @@ fn top_level(tree: &str) -> Vec<String> {
     items
 }
 
-#[test]
-fn imports_go_strictly_downward() {
+/// What a house imports upward or sideways.
+fn not_downward(src: &str, floors: &[(&str, u32)]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (name, text) in sources() {
-        let module = module_of(&name);
+    for (name, text) in sources_below(src) {
+        // The programs beside the main one stand where it stands.
+        let module = if name.starts_with("bin/") { "main" } else { module_of(&name) };
         for import in imports(&text) {
-            let known = FLOORS.iter().any(|(name, _)| *name == import);
-            if known && import != module && floor(&import) >= floor(module) {
-                wrong.push(format!("{name} imports `{import}`"));
+            let known = floors.iter().any(|(name, _)| *name == import);
+            if known && import != module && floor(floors, &import) >= floor(floors, module) {
+                wrong.push(format!("{src}/{name} imports `{import}`"));
             }
         }
-        floor(module);
+        floor(floors, module);
     }
+    wrong
+}
+
+#[test]
+fn imports_go_strictly_downward() {
+    let wrong = [not_downward("src", &FLOORS), not_downward("auth/src", &AUTH_FLOORS)].concat();
     assert!(wrong.is_empty(), "upward or sideways: {wrong:#?}");
 }
 
@@ -132,8 +176,7 @@ fn the_import_reader_reads_trees() {
 
 #[test]
 fn every_file_says_first_what_it_is() {
-    let silent: Vec<_> =
-        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
+    let silent: Vec<_> = all_sources().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
     assert!(silent.is_empty(), "{silent:?}");
 }
 
@@ -141,7 +184,7 @@ fn every_file_says_first_what_it_is() {
 fn nothing_is_left_over_or_unsafe() {
     let banned = [".unwrap()", "unsafe ", "TODO", "FIXME", "todo!(", "unimplemented!(", "dbg!(", ".unwrap_unchecked("];
     let mut found = Vec::new();
-    for (name, text) in sources() {
+    for (name, text) in all_sources() {
         found.extend(banned.iter().filter(|word| text.contains(**word)).map(|word| format!("{name}: {word}")));
     }
     assert!(found.is_empty(), "{found:?}");
@@ -150,7 +193,7 @@ fn nothing_is_left_over_or_unsafe() {
 #[test]
 fn names_say_what_is_inside() {
     let banned = ["mod", "utils", "util", "common", "helpers", "helper", "types", "manager", "misc"];
-    for (name, _) in sources() {
+    for (name, _) in all_sources() {
         for part in name.trim_end_matches(".rs").split('/') {
             assert!(!banned.contains(&part) && !part.ends_with("_main"), "{name}");
         }
@@ -232,6 +275,11 @@ fn every_path_that_is_written_down_exists() {
 #[test]
 fn every_module_is_on_the_map() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for (module, floor) in AUTH_FLOORS.iter().filter(|(module, _)| !["main", "lib"].contains(module)) {
+        let on_its_floor =
+            map.lines().any(|line| line.starts_with(&format!("| {floor} |")) && line.contains(&format!("`{module}`")));
+        assert!(on_its_floor, "ARCHITECTURE.md does not name auth's `{module}` on floor {floor}");
+    }
     for (name, _) in sources() {
         let file = format!("`src/{name}`");
         let folder = format!("`src/{}/`", module_of(&name));

@@ -1,4 +1,4 @@
-//! Whom a request is for: the peer, or what a trusted peer says about it.
+//! Whom a request is for, and how it came: the peer, or what a trusted peer says about it.
 
 use std::net::IpAddr;
 
@@ -21,9 +21,16 @@ pub fn client<'a>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a s
     client
 }
 
+/// Whether the client came over plain HTTP: only a trusted peer can say so, with `X-Forwarded-Proto: http`.
+#[must_use]
+pub fn came_plain(peer: IpAddr, proto: Option<&str>, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|net| net.contains(&peer)) && proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("http"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::client;
+    use super::{came_plain, client};
 
     fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<_> = trusted.iter().map(|net| net.parse().unwrap()).collect();
@@ -42,6 +49,15 @@ mod tests {
         assert_eq!(seen("10.0.0.2", &["198.51.100.1, 10.9.9.9"], &["10.0.0.0/8"]), "198.51.100.1");
         assert_eq!(seen("10.0.0.2", &["203.0.113.9", "198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
         assert_eq!(seen("::ffff:10.0.0.2", &["198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
+    }
+
+    #[test]
+    fn only_a_trusted_peer_says_that_there_was_no_tls() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let plain = |peer: &str, proto| came_plain(peer.parse().unwrap(), proto, &trusted);
+        assert!(plain("10.0.0.2", Some("http")) && plain("::ffff:10.0.0.2", Some(" HTTP")));
+        assert!(!plain("10.0.0.2", Some("https")) && !plain("10.0.0.2", Some("https, http")) && !plain("10.0.0.2", None));
+        assert!(!plain("192.0.2.7", Some("http")));
     }
 
     #[test]

@@ -29,6 +29,30 @@ pub struct Hashing {
     pub waiting: usize,
 }
 
+/// Whether cookies are `Secure`: browsers keep and send those over TLS only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieSecure {
+    /// `true`: they are.
+    Always,
+    /// `false`: they are not.
+    Never,
+    /// `auto`: unless a trusted proxy says that the client came over plain HTTP.
+    Auto,
+}
+
+impl FromStr for CookieSecure {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "true" => Ok(Self::Always),
+            "false" => Ok(Self::Never),
+            "auto" => Ok(Self::Auto),
+            _ => Err(()),
+        }
+    }
+}
+
 /// The service as configured.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -48,8 +72,8 @@ pub struct Settings {
     pub issuer: String,
     /// Peers whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// Cookies are sent over TLS only.
-    pub cookie_secure: bool,
+    /// Whether cookies are sent over TLS only.
+    pub cookie_secure: CookieSecure,
     /// Origins, beside the request's own host, whose pages may use the cookies.
     pub allowed_origins: Vec<String>,
     /// Where mails to be sent are put, one file each; without it none are made.
@@ -92,7 +116,7 @@ impl Settings {
             keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
             issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
             trusted_proxies: listed(environment, "TRUSTED_PROXIES")?,
-            cookie_secure: parsed(environment, "COOKIE_SECURE", true)?,
+            cookie_secure: parsed(environment, "COOKIE_SECURE", CookieSecure::Auto)?,
             allowed_origins: listed(environment, "ALLOWED_ORIGINS")?,
             mail_dir: environment("MAIL_DIR").map(PathBuf::from),
             hashing: Hashing { memory_kib: 19_456, passes: 2, permits, waiting: 64 },
@@ -148,7 +172,7 @@ fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, SettingError> {
 
 #[cfg(test)]
 mod tests {
-    use super::Settings;
+    use super::{CookieSecure, Settings};
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
         let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -161,8 +185,21 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "0.0.0.0:8000");
         assert_eq!(settings.metrics_listen.to_string(), "0.0.0.0:9100");
         assert_eq!((settings.hashing.memory_kib, settings.hashing.passes), (19_456, 2));
-        assert!(settings.trusted_proxies.is_empty() && settings.redis.is_none() && settings.cookie_secure);
+        assert!(settings.trusted_proxies.is_empty() && settings.redis.is_none());
+        assert_eq!(settings.cookie_secure, CookieSecure::Auto);
         assert!(read(&[]).is_err());
+    }
+
+    #[test]
+    fn cookies_are_secure_always_never_or_as_the_proxy_says() {
+        let secure = |value| {
+            let settings = read(&[("DATABASE_URL", "postgres://auth_app@db/auth"), ("COOKIE_SECURE", value)]);
+            settings.map(|settings| settings.cookie_secure)
+        };
+        assert_eq!(secure("true"), Ok(CookieSecure::Always));
+        assert_eq!(secure("false"), Ok(CookieSecure::Never));
+        assert_eq!(secure("auto"), Ok(CookieSecure::Auto));
+        assert!(secure("yes").unwrap_err().contains("COOKIE_SECURE"));
     }
 
     #[test]

@@ -5,9 +5,13 @@
 Prints one line a check and ends with `N passed, N failed`. The order matters: S9 stops the stack.
 """
 
+import concurrent.futures
 import json
 import os
 import pathlib
+import re
+import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -37,14 +41,26 @@ def s1_up_from_a_clean_clone(s):
     return f"{time.monotonic() - began:.1f} s"
 
 
-def s1_seed_word_for_word(s):
-    """The words people type: exec auth bash, cd apps, migrate init, revision, upgrade; logs; TAG."""
-    words = 'cd apps; rm -rf migrations; migrate init migrations && migrate revision -m "create initial tables"'
-    made = s.bash(words).stdout
-    assert made.count("_create_initial_tables.up.sql") == 2, made  # the built-in one, and the new one
-    assert "upgraded 1 revision" in s.bash("cd apps; migrate upgrade head").stdout
-    for one in ["auth", "webserver"]:
-        assert "listening" in s.compose("logs", one).stdout, one
+def readme(s):
+    """The commands of the README's section about the stack, block by block, without their comments."""
+    text = pathlib.Path(s.directory, "README.md").read_text().split("\n## The stack\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [[line.split("  #")[0].rstrip() for line in block.splitlines()] for block in blocks]
+
+
+def s1_readme_word_for_word(s):
+    """What the README says, typed into a terminal: exec auth bash, cd apps, migrate init, revision, upgrade; logs; TAG."""
+    start, into, inside, logs = readme(s)
+    assert start == ["scripts/secrets.sh", "docker-compose build", "docker-compose up"], start  # done before S1, and in S9
+    assert into == ["docker-compose exec auth bash"], into
+    typed = s.terminal(into[0].split()[1:], inside)
+    made = re.findall(r"generated \S+_create_initial_tables\.up\.sql", typed)
+    assert len(made) == 2, typed  # the built-in one, and the new one
+    assert "upgraded 1 revision" in typed, typed
+    for line in logs:
+        words = line.split()
+        assert words[:3] == ["docker-compose", "logs", "-f"], line
+        s.follow(words[1:], "listening")
     tags = {}
     for tag in [None, "local"]:
         environment = {k: v for k, v in os.environ.items() if k != "TAG"} | ({"TAG": tag} if tag else {})
@@ -55,7 +71,7 @@ def s1_seed_word_for_word(s):
     for alias, name in [("db", "database"), ("proxy", "webserver")]:
         addresses = s.bash(f"getent hosts {alias} {name} | cut -d' ' -f1 | sort -u").stdout.split()
         assert len(addresses) == 1, (alias, addresses)
-    return "init, revision, upgrade head, logs, TAG"
+    return f"{len(start + into + inside + logs)} lines, TAG, db and proxy"
 
 
 def s2_roles_and_nothing_for_public(s):
@@ -112,7 +128,7 @@ def s3_no_password_anywhere(s):
 def s3_another_password(s):
     """A password is changed the way docs/stack.md says, and the old one is refused."""
     path = pathlib.Path(s.directory, "secrets", "auth_app_password")
-    old, new = path.read_text(), "x" * 32
+    old, new = path.read_text(), secrets.token_urlsafe(24)
     path.chmod(0o644)
     path.write_text(new)  # in place: the containers have this very file mounted
     path.chmod(0o444)
@@ -163,14 +179,36 @@ def s4_eight_at_once(s):
     return "8 runs, 9 revisions, each once"
 
 
+PASSWORD = "a long sentence nobody has used"
+
+
+def signup(s, name):
+    status, _, body = s.http("POST", "/api/v1/signup", {"username": name, "email": f"{name}@example.org", "password": PASSWORD})
+    assert status == 201, (status, body)
+
+
 def person(s, name):
     """Someone new, logged in; the access token."""
-    password = "a long sentence nobody has used"
-    status, _, body = s.http("POST", "/api/v1/signup", {"username": name, "email": f"{name}@example.org", "password": password})
-    assert status == 201, (status, body)
-    status, _, body = s.http("POST", "/api/v1/login", {"username": name, "password": password})
+    signup(s, name)
+    status, _, body = s.http("POST", "/api/v1/login", {"username": name, "password": PASSWORD})
     assert status == 200, (status, body)
     return json.loads(body)["access_token"]
+
+
+def s1_login_by_browser(s):
+    """The login page over plain HTTP, as the stack is published: the cookies are such that a browser keeps and sends them."""
+    signup(s, "bob")
+    page, origin = s.http("GET", "/login"), f"http://127.0.0.1:{s.port}"
+    assert page[0] == 200 and "<form" in page[2], page
+    login = {"username": "bob", "password": PASSWORD, "cookie": True}
+    status, headers, body = s.http("POST", "/api/v1/login", login, headers={"origin": origin})
+    cookies = [value for name, value in headers if name == "set-cookie"]
+    assert status == 200 and "access_token" not in body and len(cookies) == 2, (status, headers, body)
+    assert all("HttpOnly" in one and "Secure" not in one for one in cookies), cookies
+    sent = "; ".join(one.split(";")[0] for one in cookies)
+    status, _, body = s.http("GET", "/api/v1/me", headers={"cookie": sent})
+    assert status == 200 and json.loads(body)["username"] == "bob", (status, body)
+    return "logged in, by cookie"
 
 
 def country(s, token):
@@ -223,16 +261,14 @@ def s5_reads_through_redis(s):
 def s6_one_request_id(s):
     """Both log JSON to stdout, and one id joins their lines."""
     _, headers, _ = s.http("GET", "/health/live")
-    request_id = headers["x-request-id"]
-    lines = {}
+    request_id = dict(headers)["x-request-id"]
     for one, key in [("webserver", "id"), ("auth", "request_id")]:
         has = lambda: any(request_id in line for line in s.logs(one))
         s.until(f"{one} logs {request_id}", has, 10)
-        lines[one] = [json.loads(line) for line in s.logs(one) if line.startswith("{")]
-        assert sum(line.get(key) == request_id for line in lines[one]) == 1, one
-    assert len(lines["webserver"]) == len(s.logs("webserver")), "webserver writes lines that are not JSON"
-    others = [line for line in s.logs("auth") if not line.startswith("{")]
-    assert not others, others[:3]
+        lines = s.logs(one)
+        others = [line for line in lines if not line.startswith("{")]
+        assert not others, (one, others[:3])
+        assert sum(json.loads(line).get(key) == request_id for line in lines) == 1, one
     return request_id
 
 
@@ -258,6 +294,20 @@ def s7_limit_per_address(s):
     s.until("auth logged them", lambda: answered(s) >= before + 63, 10)
     assert answered(s) == before + 63, "what was rejected reached auth"
     return f"3 clients, 63 reached auth, none later than {late:.0f} ms"
+
+
+def s7_hidden_clients_are_told_of(s):
+    """Who comes by the published port from this machine appears as the gateway: weir says so, once."""
+    told = lambda: [line for line in s.logs("webserver") if "trusted_proxies" in line]
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:
+        statuses = list(pool.map(lambda _: s.http("GET", "/health/live")[0], range(240)))
+    s.until("weir says that clients are hidden", told, 10)
+    gateway = json.loads(told()[0])["fields"]["gateway"]
+    network = json.loads(s.docker("network", "inspect", s.network("frontend")).stdout)[0]
+    assert gateway == network["IPAM"]["Config"][0]["Gateway"], (gateway, network["IPAM"])
+    assert len(told()) == 1, told()
+    assert set(statuses) == {200, 503}, statuses
+    return gateway
 
 
 class Traffic:
@@ -308,13 +358,13 @@ def s8_scale_under_traffic(s):
         assert not traffic.failed, f"{len(traffic.failed)} of {traffic.sent} failed: {traffic.failed[:5]}"
         shares = [s.docker("logs", one).stdout.count('"path":"/health/live"') for one in s.containers("auth")]
         assert len(shares) == 3 and min(shares) > 0, f"requests of each container: {shares}"
-        with Traffic(s) as traffic:
+        with Traffic(s) as back:
             s.compose("up", "-d", "--no-deps", "--scale", "auth=1", "auth", timeout=120)
             time.sleep(5)
-        assert not traffic.failed, f"{len(traffic.failed)} of {traffic.sent} failed on the way back: {traffic.failed[:5]}"
+        assert not back.failed, f"{len(back.failed)} of {back.sent} failed on the way back: {back.failed[:5]}"
     finally:
         s.compose("up", "-d", "--no-deps", "--scale", "auth=1", "auth", timeout=120)
-    return f"{traffic.sent} requests, none failed, shares {shares}"
+    return f"{traffic.sent} and {back.sent} requests, none failed, shares {shares}"
 
 
 def s9_stop(s):
@@ -332,6 +382,22 @@ def s9_stop(s):
     assert codes == dict.fromkeys(SERVICES, 0), codes
     assert took <= 10, f"{took:.1f} s"
     return f"{took:.1f} s, parked requests: {seen['statuses']}"
+
+
+def s9_up_in_a_terminal(s):
+    """`up` in the foreground: everything comes up again, its lines are shown, and Ctrl-C stops all of it."""
+    up = s.start("up")
+    try:
+        s.healthy(*SERVICES)
+        s.end(up, signal.SIGINT)
+        out, _ = up.communicate(timeout=60)
+    finally:
+        s.end(up)
+    for one in ["auth", "webserver"]:
+        assert any(one in line and "listening" in line for line in out.splitlines()), (one, out[-1500:])
+    running = [one for one in SERVICES if s.inspect(one)["State"]["Running"]]
+    assert not running, running
+    return f"{len(out.splitlines())} lines"
 
 
 def s10_hardening(s):
@@ -361,9 +427,11 @@ def s10_hardening(s):
 
 
 CHECKS = [
-    s1_up_from_a_clean_clone, s10_hardening, s1_seed_word_for_word, s2_roles_and_nothing_for_public,
-    s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s6_one_request_id, s7_limit_per_address,
+    s1_up_from_a_clean_clone, s10_hardening, s1_readme_word_for_word, s2_roles_and_nothing_for_public,
+    s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id, s7_limit_per_address,
+    s7_hidden_clients_are_told_of,
     s3_no_password_anywhere, s3_another_password, s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop,
+    s9_up_in_a_terminal,
 ]
 
 

@@ -2,7 +2,11 @@
 
 import http.client
 import json
+import os
+import pty
+import signal
 import subprocess
+import threading
 import time
 import urllib.parse
 
@@ -31,6 +35,50 @@ class Stack:
     def bash(self, script, service="auth", **how):
         """A script inside a running container, as `exec SERVICE bash` runs it."""
         return self.compose("exec", "-T", service, "bash", "-c", script, **how)
+
+    def start(self, *words):
+        """A command that goes on, in a group of its own with what it starts; its output and errors together."""
+        command = [*self.tool, "-p", self.project, *words]
+        return subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+    def end(self, command, number=signal.SIGKILL):
+        """Sends a whole group a signal, as a terminal does."""
+        if command.poll() is None:
+            os.killpg(command.pid, number)
+
+    def follow(self, words, until, seconds=20):
+        """A command that never ends by itself, until a line of it has this word."""
+        command = self.start(*words)
+        watch = threading.Timer(seconds, self.end, [command])
+        watch.start()
+        try:
+            assert any(until in line for line in command.stdout), f"`{' '.join(words)}` never said `{until}`"
+        finally:
+            watch.cancel()
+            self.end(command)
+            command.wait()
+
+    def terminal(self, words, lines, seconds=60):
+        """A command in a terminal, where somebody types these lines; what the terminal shows."""
+        ours, theirs = pty.openpty()
+        command = subprocess.Popen([*self.tool, "-p", self.project, *words], cwd=self.directory, stdin=theirs,
+                                   stdout=theirs, stderr=theirs, start_new_session=True)
+        os.close(theirs)
+        watch = threading.Timer(seconds, self.end, [command])
+        watch.start()
+        os.write(ours, "".join(f"{line}\n" for line in lines).encode())
+        shown = b""
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # the other side is closed: it ended
+            pass
+        watch.cancel()
+        os.close(ours)
+        text = shown.decode(errors="replace")
+        assert command.wait() == 0, f"`{' '.join(words)}` ended with {command.returncode}:\n{text[-1500:]}"
+        return text
 
     def psql(self, sql, user="postgres", database="auth", **how):
         """One answer of the database, as a role that came in by its password."""
@@ -77,16 +125,18 @@ class Stack:
                    "bench", "burst", "http://webserver:8080/health/live", "--send", send, *options, "-o", "json"]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def http(self, method, path, body=None, token=None, timeout=15):
-        """One request through the published port, on a connection of its own: status, headers, body."""
+    def http(self, method, path, body=None, token=None, headers=None, timeout=15):
+        """One request through the published port, on a connection of its own: status, header lines in lower case, body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        headers = {"content-type": "application/json"} if body is not None else {}
+        headers = dict(headers or {})
+        if body is not None:
+            headers["content-type"] = "application/json"
         if token:
             headers["authorization"] = f"Bearer {token}"
         try:
             connection.request(method, urllib.parse.quote(path), json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
+            return answer.status, [(name.lower(), value) for name, value in answer.getheaders()], answer.read().decode()
         finally:
             connection.close()
 

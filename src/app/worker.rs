@@ -17,7 +17,11 @@ use crate::{
     clock::Clock,
     config::Config,
     limit::{Gate, Queue, Rule, Zone},
-    observe::{journal::Journal, writer::Lines},
+    observe::{
+        gateway::{Gateway, Watch},
+        journal::Journal,
+        writer::Lines,
+    },
     proxy::{Peer, Proxy, Route},
     record::Record,
     release::{Releases, Timing},
@@ -53,6 +57,8 @@ pub struct Shared {
     pub timing: Timing,
     /// How connections to upstreams are opened.
     pub connector: Connector,
+    /// Whom hidden clients appear as.
+    pub gateway: Option<Gateway>,
     /// The order to stop.
     pub drain: Drain,
     /// The order to stop at once.
@@ -289,6 +295,7 @@ impl Serving {
             releases: Rc::clone(releases),
             journal: Rc::clone(journal),
             ids: RequestIds::new(),
+            gateway: Watch::on(shared.gateway.clone()),
             drain: shared.drain.clone(),
         };
         Ok(Self { proxy, upstreams, limits: config.header_limits })

@@ -136,11 +136,20 @@ impl Weir {
 
     /// A line of `/proc/PID/status`, in bytes.
     pub fn memory(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process that runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
-        let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number");
-        kib * 1024
+        memory(self.child.id(), name)
     }
+}
+
+/// The most memory a process ever had, in bytes.
+pub fn peak_memory(process: u32) -> u64 {
+    memory(process, "VmHWM")
+}
+
+fn memory(process: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process that runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+    let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number");
+    kib * 1024
 }
 
 impl Drop for Weir {

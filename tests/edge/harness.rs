@@ -30,6 +30,7 @@ use weir::{
     clock::Clock,
     config::{Config, RouteConfig, StateSettings},
     limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings},
+    observe::gateway::Gateway,
     observe::settings::{AccessLogSettings, LogFormat, LogTarget},
     observe::writer,
     release::Timing,
@@ -50,6 +51,9 @@ pub struct Seen {
     pub headers: HeaderMap,
     pub body: Bytes,
 }
+
+/// The gateway of the network it stands in.
+pub const GATEWAY: &str = "172.18.0.1";
 
 /// What a client got: the status and when, in milliseconds since it asked.
 pub type Got = (u16, u64);
@@ -174,6 +178,7 @@ impl Edge {
             lines: Some(lines),
             timing: Timing::Runtime,
             connector: in_memory(sender, Arc::clone(&refusing)),
+            gateway: Some(Gateway::new(GATEWAY.parse().expect("an address"))),
             drain,
             abandon: Default::default(),
         };

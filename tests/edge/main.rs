@@ -1,6 +1,7 @@
 //! The data path over pipes in memory and under paused time: what the limits of LIMITS promise holds to the millisecond.
 
 mod framing;
+mod gateway;
 mod harness;
 mod leaving;
 mod tables;

@@ -1,14 +1,15 @@
 //! Commands that print and end.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
+    net::TcpListener,
     process::{Output, Stdio},
 };
 
 use crate::{
     http::get,
     upstream::noting,
-    weir::{Weir, output, weir, written},
+    weir::{Weir, output, peak_memory, weir, written},
 };
 
 const CONFIG: &str = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
@@ -64,6 +65,21 @@ fn a_proxy_needs_no_file() {
     let args = ["proxy", "--from", "127.0.0.1:0", "--to", &to, "--rate", "1r/d", "--burst", "1", "--nodelay"];
     let weir = Weir::start(&mut weir(&args), folder);
     assert_eq!([(); 3].map(|()| get(weir.address, "/").status), [200, 200, 503]);
+}
+
+#[test]
+fn a_healthcheck_makes_no_zones() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), server.local_addr().expect("an address"));
+    let zones = "zones: { z: { key: client_ip, rate: 10r/s, capacity: 100M } }\n";
+    let route = "{ path: /, upstream: \"http://127.0.0.1:9\", limits: [ { zone: z, burst: 20 } ] }";
+    let config = written(&folder, &format!("listeners: [ \"{address}\" ]\n{zones}routes: [ {route} ]\n"));
+    let mut child = weir(&["healthcheck", "-c", &config]).spawn().expect("a process");
+    let (mut asking, _) = server.accept().expect("a connection");
+    let peak = peak_memory(child.id()); // all is done but to hear the answer
+    asking.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an open socket");
+    assert_eq!(child.wait().expect("a child").code(), Some(0));
+    assert!(peak < 64 << 20, "{peak} bytes, and the zones would take 5 GB");
 }
 
 #[test]

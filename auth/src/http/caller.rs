@@ -8,7 +8,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::http::cookie;
+use crate::http::cookie::{self, Over};
 use crate::problem::Problem;
 use crate::service::Auth;
 use crate::service::identity::Identity;
@@ -21,6 +21,8 @@ pub struct Caller {
     pub client: IpAddr,
     /// The same with the request's id, for the audit log.
     pub origin: Origin,
+    /// How cookies for it are written.
+    pub cookies: Over,
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

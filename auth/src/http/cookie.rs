@@ -4,7 +4,6 @@ use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::service::login::Tokens;
-use crate::settings::Settings;
 use crate::token::ACCESS_S;
 
 /// The access token's.
@@ -16,6 +15,15 @@ pub const REFRESH: &str = "auth_refresh";
 /// Where each is sent, and how long it is kept.
 const KEPT: [(&str, &str, u64); 2] = [(ACCESS, "/", ACCESS_S), (REFRESH, "/api/v1", 30 * 86_400)];
 
+/// What a browser may send a cookie over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// TLS alone: the cookie is `Secure`.
+    Tls,
+    /// Plain HTTP too.
+    Anything,
+}
+
 /// The value of a cookie.
 #[must_use]
 pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -25,17 +33,17 @@ pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Hands tokens to a browser.
-pub fn set(headers: &mut HeaderMap, tokens: &Tokens, settings: &Settings) {
-    write(headers, [&tokens.access, &tokens.refresh], settings, None);
+pub fn set(headers: &mut HeaderMap, tokens: &Tokens, over: Over) {
+    write(headers, [&tokens.access, &tokens.refresh], over, None);
 }
 
 /// Takes them back.
-pub fn clear(headers: &mut HeaderMap, settings: &Settings) {
-    write(headers, ["", ""], settings, Some(0));
+pub fn clear(headers: &mut HeaderMap, over: Over) {
+    write(headers, ["", ""], over, Some(0));
 }
 
-fn write(headers: &mut HeaderMap, values: [&str; 2], settings: &Settings, age_s: Option<u64>) {
-    let secure = if settings.cookie_secure { "; Secure" } else { "" };
+fn write(headers: &mut HeaderMap, values: [&str; 2], over: Over, age_s: Option<u64>) {
+    let secure = if over == Over::Tls { "; Secure" } else { "" };
     for ((name, path, kept_s), value) in KEPT.into_iter().zip(values) {
         let age_s = age_s.unwrap_or(kept_s);
         let line = format!("{name}={value}; Path={path}; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}");

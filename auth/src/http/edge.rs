@@ -1,6 +1,6 @@
 //! What is true of every request: it has an id and a client, a deadline, a place among so many at once, a log line, a count.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,13 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::client::client;
+use crate::client::{came_plain, client};
 use crate::http::caller::Caller;
+use crate::http::cookie::Over;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::service::Auth;
+use crate::settings::{CookieSecure, Settings};
 use crate::store::audit::Origin;
 
 /// The header that joins the proxy's log lines with ours.
@@ -55,7 +57,8 @@ pub async fn pass(
     let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let client = client(peer.ip(), forwarded, &edge.auth.settings.trusted_proxies);
     let origin = Origin { client: Some(client), request_id: request_id.clone() };
-    request.extensions_mut().insert(Caller { client, origin });
+    let cookies = cookies(&edge.auth.settings, peer.ip(), request.headers());
+    request.extensions_mut().insert(Caller { client, origin, cookies });
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
@@ -89,6 +92,16 @@ fn request_id(headers: &HeaderMap) -> String {
     };
     let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(plain);
     sent.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+/// A browser keeps a `Secure` cookie only over TLS, and whether there was TLS is what the proxy says.
+fn cookies(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> Over {
+    let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    match settings.cookie_secure {
+        CookieSecure::Never => Over::Anything,
+        CookieSecure::Auto if came_plain(peer, proto, &settings.trusted_proxies) => Over::Anything,
+        CookieSecure::Auto | CookieSecure::Always => Over::Tls,
+    }
 }
 
 fn complete(headers: &mut HeaderMap, request_id: &str) {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::field::Fields;
 use crate::http::body::{Json, Take};
 use crate::http::caller::{Bearer, Caller, from_own_page};
-use crate::http::cookie;
+use crate::http::cookie::{self, Over};
 use crate::password::Password;
 use crate::problem::Problem;
 use crate::service::login::Tokens;
@@ -57,14 +57,14 @@ pub struct Granted {
 }
 
 /// Hands tokens out, in the body or as cookies.
-pub fn grant(auth: &Auth, tokens: Tokens, as_cookie: bool) -> Response {
+pub fn grant(tokens: Tokens, cookies: Option<Over>) -> Response {
     let mut headers = HeaderMap::new();
     let body =
         |access_token, refresh_token| Granted { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_S };
-    if !as_cookie {
+    let Some(over) = cookies else {
         return axum::Json(body(Some(tokens.access), Some(tokens.refresh))).into_response();
-    }
-    cookie::set(&mut headers, &tokens, &auth.settings);
+    };
+    cookie::set(&mut headers, &tokens, over);
     (headers, axum::Json(body(None, None))).into_response()
 }
 
@@ -81,15 +81,14 @@ pub async fn login(
     headers: HeaderMap,
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
-    let as_cookie = body.cookie.unwrap_or(false);
-    if as_cookie {
+    let cookies = body.cookie.unwrap_or(false).then_some(caller.cookies);
+    if cookies.is_some() {
         from_own_page(&headers, &auth.settings.allowed_origins)?;
     }
     let user_agent = headers.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let login = login::Login { name: body.username, password: body.password, client: caller.client, user_agent };
-    let service = Arc::clone(&auth);
-    let tokens = to_the_end(async move { service.login(&login, &caller.origin).await }).await?;
-    Ok(grant(&auth, tokens, as_cookie))
+    let tokens = to_the_end(async move { auth.login(&login, &caller.origin).await }).await?;
+    Ok(grant(tokens, cookies))
 }
 
 /// End this session.
@@ -97,10 +96,9 @@ pub async fn login(
     (status = 204, description = "logged out"),
     (status = 401, description = "not logged in")))]
 pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, Bearer(identity): Bearer) -> Result<Response, Problem> {
-    let service = Arc::clone(&auth);
-    let session = identity.session;
-    to_the_end(async move { service.end_session(session.user_id, session.id, "logout", &caller.origin).await }).await?;
-    Ok(goodbye(&auth))
+    let (session, over) = (identity.session, caller.cookies);
+    to_the_end(async move { auth.end_session(session.user_id, session.id, "logout", &caller.origin).await }).await?;
+    Ok(goodbye(over))
 }
 
 /// End every session of mine.
@@ -112,13 +110,13 @@ pub async fn logout_all(
     caller: Caller,
     Bearer(identity): Bearer,
 ) -> Result<Response, Problem> {
-    let service = Arc::clone(&auth);
-    to_the_end(async move { service.logout_all(&identity, &caller.origin).await }).await?;
-    Ok(goodbye(&auth))
+    let over = caller.cookies;
+    to_the_end(async move { auth.logout_all(&identity, &caller.origin).await }).await?;
+    Ok(goodbye(over))
 }
 
-fn goodbye(auth: &Auth) -> Response {
+fn goodbye(over: Over) -> Response {
     let mut headers = HeaderMap::new();
-    cookie::clear(&mut headers, &auth.settings);
+    cookie::clear(&mut headers, over);
     (StatusCode::NO_CONTENT, headers).into_response()
 }

@@ -48,7 +48,7 @@ pub async fn refresh(
             token
         }
     };
-    let service = Arc::clone(&auth);
-    let tokens = to_the_end(async move { service.refresh(&token, &caller.origin).await }).await?;
-    Ok(grant(&auth, tokens, as_cookie))
+    let cookies = as_cookie.then_some(caller.cookies);
+    let tokens = to_the_end(async move { auth.refresh(&token, &caller.origin).await }).await?;
+    Ok(grant(tokens, cookies))
 }

@@ -185,6 +185,28 @@ mod tests {
         assert_eq!(verdict(&today, "", None).await, Verdict::Wrong);
     }
 
+    #[test]
+    fn a_client_who_leaves_keeps_the_permit_until_the_hash_is_done() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let hasher = hasher(1);
+            let (begin, wait) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || wait.recv());
+            let place = hasher.place().unwrap();
+            {
+                let (turn, typed) = (place.turn().await.unwrap(), password("correct horse"));
+                let mut verify = std::pin::pin!(turn.verify(&typed, None));
+                let poll =
+                    std::future::poll_fn(|context| std::task::Poll::Ready(verify.as_mut().poll(context).is_pending()));
+                assert!(poll.await, "it waits for a thread");
+            }
+            assert_eq!(hasher.permits.available_permits(), 0);
+            drop(begin);
+            assert!(busy.await.unwrap().is_err());
+            drop(hasher.permits.acquire().await.unwrap());
+        });
+    }
+
     #[tokio::test]
     async fn one_hashes_one_waits_and_the_third_is_told_to_come_back() {
         let hasher = hasher(1);

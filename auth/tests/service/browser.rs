@@ -1,8 +1,9 @@
 //! Browsers: cookies, foreign pages, the two pages of our own.
 
+use auth::settings::CookieSecure;
 use serde_json::json;
 
-use crate::bench::{Bench, PASSWORD, bench};
+use crate::bench::{Bench, PASSWORD, bench, with as with_settings};
 use crate::call::{Answer, Call};
 
 const OWN: (&str, &str) = ("origin", "https://auth.test");
@@ -31,6 +32,30 @@ async fn a_browser_gets_cookies_its_scripts_cannot_read() {
     assert!(lines[0].contains("auth_access=") && lines[0].contains("; path=/; max-age=600;"));
     assert!(lines[1].contains("auth_refresh=") && lines[1].contains("; path=/api/v1; max-age=2592000;"));
     assert_eq!(login(&bench, FOREIGN).await.problem().0, 403);
+}
+
+/// Whether the cookies of a login that came this way are for TLS only.
+async fn secure(bench: &Bench, proto: &str) -> bool {
+    let ada = bench.person().await;
+    let body = json!({"username": ada.name, "password": PASSWORD, "cookie": true});
+    let call = bench.call("POST /api/v1/login").header(OWN.0, OWN.1).header("x-forwarded-proto", proto);
+    let answer = call.json(&body).send().await;
+    let lines: Vec<&str> = answer.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
+    assert_eq!((answer.status, lines.len()), (200, 2));
+    let secure = lines.iter().filter(|line| line.ends_with("; secure")).count();
+    assert!(secure == 0 || secure == 2, "{lines:?}");
+    secure == 2
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_plain_http_the_cookies_are_such_that_a_browser_keeps_them() {
+    let bench = bench().await;
+    assert_eq!((secure(&bench, "http").await, secure(&bench, "https").await), (false, true));
+    let stranger = with_settings(|settings| settings.trusted_proxies.clear()).await;
+    assert!(secure(&stranger, "http").await, "whoever is not trusted says nothing");
+    let always = with_settings(|settings| settings.cookie_secure = CookieSecure::Always).await;
+    let never = with_settings(|settings| settings.cookie_secure = CookieSecure::Never).await;
+    assert_eq!((secure(&always, "http").await, secure(&never, "https").await), (true, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,6 +142,37 @@ async fn without_redis_failures_are_still_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reads_that_stand_in_for_redis_leave_half_the_pool_to_others() {
+    let database = migrated(Server::shared());
+    let bench = Arc::new(on(&database, |settings| settings.pool = 6).await);
+    let (stop, mut readers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+    let mut people = Vec::new();
+    for _ in 0..8 {
+        people.push(bench.person().await);
+    }
+    let mut lock = database.session("BEGIN; LOCK TABLE auth.users IN ACCESS EXCLUSIVE MODE");
+    for person in people.clone() {
+        let (bench, stop) = (Arc::clone(&bench), Arc::clone(&stop));
+        readers.spawn(async move {
+            while !stop.load(Ordering::SeqCst) {
+                let status = bench.me(&person.access).await.status;
+                assert!([200, 503].contains(&status), "{status}");
+            }
+        });
+    }
+    let waiting = "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())";
+    database.until(&format!("{waiting} = 3"));
+    for _ in 0..10 {
+        assert_eq!(bench.call("GET /health/ready").send().await.status, 200, "who needs another connection gets it");
+        assert_eq!(database.run(&format!("SELECT {waiting} <= 3")), "t");
+    }
+    lock.say("COMMIT");
+    stop.store(true, Ordering::SeqCst);
+    readers.join_all().await;
+    assert_eq!(bench.me(&people[0].access).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_database_answers_are_503_with_a_time_and_recover_by_themselves() {
     let server: &'static Server = Box::leak(Box::new(Server::start()));
     let bench = on(&migrated(server), |_| {}).await;

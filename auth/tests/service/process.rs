@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::bench::{PASSWORD, name, shared_database};
+use crate::bench::{PASSWORD, migrated, name, shared_database};
 use crate::call::{Answer, Call};
 use crate::postgres::Server;
 
@@ -49,13 +49,15 @@ fn parse(line: &str) -> Value {
 struct Serving {
     child: Child,
     at: SocketAddr,
+    /// What it said before it listened.
+    early: Vec<Value>,
     log: Option<JoinHandle<Vec<Value>>>,
 }
 
 impl Serving {
     fn start(mut auth: Command) -> Self {
         let child = auth.stdout(Stdio::piped()).spawn().expect("auth runs");
-        let mut serving = Self { child, at: SocketAddr::from(([0; 4], 0)), log: None };
+        let mut serving = Self { child, at: SocketAddr::from(([0; 4], 0)), early: Vec::new(), log: None };
         let mut log = BufReader::new(serving.child.stdout.take().expect("piped"));
         loop {
             let mut line = String::new();
@@ -68,6 +70,7 @@ impl Serving {
                 serving.log = Some(std::thread::spawn(rest));
                 return serving;
             }
+            serving.early.push(line);
         }
     }
 
@@ -106,6 +109,19 @@ fn it_refuses_a_database_that_is_behind_and_says_what_to_do() {
         said.contains("behind: `20261101090000_create_initial_tables`") && said.contains("auth migrate upgrade head"),
         "{said}"
     );
+}
+
+#[test]
+fn it_serves_a_database_that_is_ahead_and_says_so() {
+    let (folder, database) = (folder(), migrated(Server::shared()));
+    database.run("INSERT INTO migrations.applied VALUES (29990101000000, 'from the future', now(), true, '', 0)");
+    let mut command = auth(folder.path(), &["serve"]);
+    let serving = Serving::start({
+        command.env("DATABASE_URL", database.url_as("auth_app"));
+        command
+    });
+    let warned = |line: &&Value| line["level"] == "WARN" && line["unknown"].to_string().contains("from_the_future");
+    assert!(serving.early.iter().any(|line| warned(&line)), "{:?}", serving.early);
 }
 
 #[test]
