@@ -24,7 +24,7 @@ use crate::{
         drain::{Drain, DrainOrder},
         listener,
     },
-    upstream::connect,
+    upstream::{connect, group::Group, resolve, tend::Tending},
 };
 
 pub mod crew;
@@ -133,9 +133,9 @@ impl App {
     pub fn run(self, orders: mpsc::Receiver<Order>, source: Option<Source>) -> Result<Ended, StartError> {
         let Self { shared, order, sockets, writer } = self;
         let crew = Crew::start(&shared, sockets)?;
-        let mut running =
-            Running { shared, order, crew, writers: writer.into_iter().collect(), source, keep: Keep::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
+        let (writers, tending) = (writer.into_iter().collect(), Tending::new(resolve::system()));
+        let mut running = Running { shared, order, crew, writers, source, keep: Keep::default(), tending };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let ended = runtime.block_on(running.until_ended(orders));
         let Running { shared, crew, writers, .. } = running;
         drop(shared);
@@ -153,10 +153,12 @@ struct Running {
     writers: Vec<Writer>,
     source: Option<Source>,
     keep: Keep,
+    tending: Tending,
 }
 
 impl Running {
     async fn until_ended(&mut self, orders: mpsc::Receiver<Order>) -> Ended {
+        self.tending.tend(&self.shared.upstreams);
         let ended = self.obey(orders).await;
         self.keep.finish(&self.shared).await;
         ended
@@ -226,9 +228,11 @@ impl Running {
         let (lines, writer) = open_log(&config)?;
         before.queue.set_room(config.queue_max);
         let zones = reload::carry(&before.zones, &config.zones, before.clock);
-        let shared = Shared { zones, lines, config: Arc::new(config), ..before.clone() };
+        let upstreams = reload::groups(&before.upstreams, &config.upstreams);
+        let shared = Shared { zones, upstreams, lines, config: Arc::new(config), ..before.clone() };
         self.crew.change(&shared, opened, &closed).await?;
         self.shared = shared;
+        self.tending.tend(&self.shared.upstreams);
         self.writers.retain(|writer| !writer.has_finished());
         self.writers.extend(writer);
         Ok(())
@@ -264,6 +268,7 @@ fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
     Shared {
         zones: keep::zones(&config, clock),
         queue: Queue::with_room(config.queue_max),
+        upstreams: config.upstreams.iter().cloned().map(Group::new).collect(),
         config: Arc::new(config),
         clock,
         lines,

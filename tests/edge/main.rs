@@ -3,4 +3,5 @@
 mod framing;
 mod harness;
 mod leaving;
+mod names;
 mod tables;
