@@ -133,7 +133,7 @@ impl App {
     pub fn run(self, orders: mpsc::Receiver<Order>, source: Option<Source>) -> Result<Ended, StartError> {
         let Self { shared, order, sockets, writer } = self;
         let crew = Crew::start(&shared, sockets)?;
-        let (writers, tending) = (writer.into_iter().collect(), Tending::new(resolve::system()));
+        let (writers, tending) = (writer.into_iter().collect(), Tending::new(shared.connector.clone(), resolve::system()));
         let mut running = Running { shared, order, crew, writers, source, keep: Keep::default(), tending };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let ended = runtime.block_on(running.until_ended(orders));

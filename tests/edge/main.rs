@@ -2,6 +2,8 @@
 
 mod framing;
 mod harness;
+mod health;
 mod leaving;
 mod names;
+mod retries;
 mod tables;
