@@ -7,20 +7,74 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// `http://host:port` or `host:port`, taken in turn.
-    pub endpoints: Vec<String>,
+    /// Where it is; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How its addresses share the requests.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Resolving names.
+    #[serde(default)]
+    pub dns: Dns,
     /// How long a request waits when no server takes a connection, as while a container is replaced; `0s` for not at all.
     #[serde(default = "no_hold")]
     pub hold: String,
     /// Trying again.
     #[serde(default)]
     pub retries: Retries,
+    /// Which addresses get requests.
+    #[serde(default)]
+    pub health: Health,
     /// How long the servers may take.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
     /// Idle connections.
     #[serde(default)]
     pub keepalive: Keepalive,
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Endpoint {
+    /// `http://host:port` or `host:port`; all addresses of a name are used.
+    Short(String),
+    /// With settings.
+    Long(LongEndpoint),
+}
+
+/// Where an upstream is, with settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LongEndpoint {
+    /// `http://host:port` or `host:port`; all addresses of a name are used.
+    pub address: String,
+    /// Its share of the requests, beside the others' (nginx: weight=).
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+}
+
+/// How requests are shared out among the addresses of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum Balance {
+    /// In turn.
+    #[serde(rename = "round_robin")]
+    RoundRobin,
+    /// To the address with the fewest requests under way (nginx: least_conn).
+    #[default]
+    #[serde(rename = "least_requests")]
+    LeastRequests,
+    /// A client always to the same address (nginx: ip_hash).
+    #[serde(rename = "hash:client_ip")]
+    HashClientIp,
+}
+
+/// Resolving the names of endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// How often a name is resolved anew; a connection that fails does it at once (nginx: resolve).
+    pub refresh: String,
 }
 
 /// Trying again what is safe to try again.
@@ -30,6 +84,52 @@ pub struct Retries {
     /// How often a request is tried at most, the first try included (nginx: proxy_next_upstream_tries).
     #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
+}
+
+/// Which addresses of an upstream get requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// What requests tell of it.
+    pub passive: Passive,
+    /// Probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<Active>,
+}
+
+/// When an address that fails requests is left out for a while, unless half of the addresses are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passive {
+    /// After this many failures (nginx: max_fails); 0 for never.
+    #[schemars(range(min = 0, max = 1000))]
+    pub failures: u32,
+    /// Within this time (nginx: fail_timeout).
+    pub window: String,
+    /// For this long, and longer each time it comes to that again (nginx: fail_timeout).
+    pub eject: String,
+}
+
+/// Asking every address whether it is well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Active {
+    /// What is asked for with GET; 200 to 399 is a good answer.
+    pub path: String,
+    /// How often.
+    #[serde(default = "probe_interval")]
+    pub interval: String,
+    /// How long an answer may take.
+    #[serde(default = "probe_timeout")]
+    pub timeout: String,
+    /// Good answers in a row after which an address gets requests again.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub healthy: u32,
+    /// Bad ones in a row after which it gets none.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub unhealthy: u32,
 }
 
 /// How long an upstream's servers may take.
@@ -48,20 +148,48 @@ pub struct UpstreamTimeouts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keepalive {
-    /// How many each worker keeps (nginx: keepalive).
+    /// How many each worker keeps to each address (nginx: keepalive).
     #[schemars(range(min = 0, max = 65536))]
     pub max_idle: u32,
     /// How long one is kept (nginx: keepalive_timeout in upstream); shorter than the server keeps it.
     pub idle: String,
 }
 
+fn one() -> u32 {
+    1
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn probe_interval() -> String {
+    "5s".to_owned()
+}
+
+fn probe_timeout() -> String {
+    "1s".to_owned()
+}
+
 fn no_hold() -> String {
     "0s".to_owned()
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { refresh: "5s".to_owned() }
+    }
 }
 
 impl Default for Retries {
     fn default() -> Self {
         Self { attempts: 2 }
+    }
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self { failures: 5, window: "10s".to_owned(), eject: "10s".to_owned() }
     }
 }
 
