@@ -34,7 +34,7 @@ use crate::{
         drain::{Drain, DrainOrder, Idle},
         listener,
     },
-    upstream::connect,
+    upstream::{connect, group::Group, resolve, tend::Tending},
 };
 
 pub mod crew;
@@ -157,9 +157,10 @@ impl App {
         }
         let held = held(&sockets).map_err(StartError::Thread)?;
         let crew = Crew::start(&shared, sockets)?;
-        let writers = writer.into_iter().collect();
-        let mut running = Running { shared, order, crew, held, writers, source, keep: Keep::default(), successor: None };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
+        let (writers, tending) = (writer.into_iter().collect(), Tending::new(resolve::system()));
+        let mut running =
+            Running { shared, order, crew, held, writers, source, keep: Keep::default(), tending, successor: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let ended = runtime.block_on(running.until_ended(orders));
         let Running { shared, crew, writers, .. } = running;
         drop(shared);
@@ -179,6 +180,7 @@ struct Running {
     writers: Vec<Writer>,
     source: Option<Source>,
     keep: Keep,
+    tending: Tending,
     successor: Option<JoinHandle<Result<Successor, HandoverError>>>,
 }
 
@@ -187,6 +189,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 
 impl Running {
     async fn until_ended(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+        self.tending.tend(&self.shared.upstreams);
         let handed_over = self.until_told(&mut orders).await;
         let (time, idle) = if handed_over { (FAREWELL, Idle::Await) } else { (Duration::ZERO, Idle::Close) };
         self.held.clear();
@@ -304,9 +307,11 @@ impl Running {
         let (lines, writer) = open_log(&config)?;
         before.queue.set_room(config.queue_max);
         let zones = reload::carry(&before.zones, &config.zones, before.clock);
-        let shared = Shared { zones, lines, config: Arc::new(config), ..before.clone() };
+        let upstreams = reload::groups(&before.upstreams, &config.upstreams);
+        let shared = Shared { zones, upstreams, lines, config: Arc::new(config), ..before.clone() };
         self.crew.change(&shared, opened, &closed).await?;
         self.shared = shared;
+        self.tending.tend(&self.shared.upstreams);
         self.held.retain(|listening| !closed.contains(&listening.address));
         self.held.extend(newly_held);
         self.writers.retain(|writer| !writer.has_finished());
@@ -370,6 +375,7 @@ fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
     Shared {
         zones: keep::zones(&config, clock),
         queue: Queue::with_room(config.queue_max),
+        upstreams: config.upstreams.iter().cloned().map(Group::new).collect(),
         config: Arc::new(config),
         clock,
         lines,

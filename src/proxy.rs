@@ -195,7 +195,7 @@ impl Proxy {
         let request = onward(head, target.path_and_query, body);
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let answer = route.upstream.forward(request, &visit.upload.progress, story).await;
+        let answer = route.upstream.forward(request, client, &visit.upload.progress, story).await;
         let mut response = answer.map_err(|error| blame(error, &visit.upload))?;
         prepare_response(response.headers_mut());
         Ok(response.map(Either::Right))

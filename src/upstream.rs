@@ -1,9 +1,15 @@
 //! The upstream side: where a route's requests go and how they get there.
 
+pub mod balance;
 pub mod body;
 pub mod connect;
 pub mod forward;
+pub mod group;
+pub mod hold;
 pub mod pool;
+pub mod resolve;
+pub mod retry;
 pub mod settings;
+pub mod tend;
 
 pub use forward::Upstream;

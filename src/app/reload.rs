@@ -1,7 +1,8 @@
 //! From the configuration that is served to another one: what stays, what is new, what goes.
 //!
 //! Guarantees: everything that can fail is done before anything changes; a zone whose settings stay keeps its very counts, one
-//! whose rate, burst or capacity changed keeps its debts as time, one that is counted by another key starts empty.
+//! whose rate, burst or capacity changed keeps its debts as time, one that is counted by another key starts empty. An upstream
+//! whose settings stay keeps its addresses and its connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,6 +10,7 @@ use crate::{
     clock::Clock,
     config::{Config, Problems},
     limit::{Millis, Snapshot, Zone, ZoneSettings},
+    upstream::{group::Group, settings::UpstreamSettings},
 };
 
 use super::StartError;
@@ -53,6 +55,13 @@ fn moved(before: &Zone, settings: ZoneSettings, clock: Clock) -> Zone {
         tracing::error!(%error, "a zone lost its debts");
     }
     zone
+}
+
+/// The upstreams of another configuration: those that stay as they were, and new ones.
+#[must_use]
+pub fn groups(before: &[Arc<Group>], settings: &[UpstreamSettings]) -> Vec<Arc<Group>> {
+    let kept = |settings: &UpstreamSettings| before.iter().find(|group| group.settings() == settings).cloned();
+    settings.iter().map(|settings| kept(settings).unwrap_or_else(|| Group::new(settings.clone()))).collect()
 }
 
 /// Which addresses are new, and which are gone.

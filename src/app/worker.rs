@@ -37,7 +37,7 @@ use crate::{
         wire::Wire,
     },
     stream::Io,
-    upstream::{Upstream, connect::Connector, settings::UpstreamSettings},
+    upstream::{Upstream, connect::Connector, group::Group},
 };
 
 /// What all workers have in common: a change of the configuration is another one of these with the same clock, queue, drain ...
@@ -47,6 +47,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     /// The zones, as [`Config::zones`] lists them.
     pub zones: Vec<Arc<Zone>>,
+    /// The upstreams, as [`Config::upstreams`] lists them.
+    pub upstreams: Vec<Arc<Group>>,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The process's clock.
@@ -270,12 +272,11 @@ impl Serving {
         before: &[Rc<Upstream<RequestBody>>],
     ) -> Result<Self, BuildError> {
         let config = &shared.config;
-        let upstream = |settings: &UpstreamSettings| {
-            let same = before.iter().find(|upstream| upstream.settings() == settings);
-            let fresh = || Rc::new(Upstream::new(settings.clone(), &shared.connector, alarm));
-            same.map_or_else(fresh, Rc::clone)
+        let upstream = |group: &Arc<Group>| {
+            let same = before.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group));
+            same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
         };
-        let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
+        let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
         let mut routes = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
             let built = Route {

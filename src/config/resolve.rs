@@ -6,7 +6,7 @@ use std::{net::SocketAddr, thread::available_parallelism};
 
 use super::{
     Config, StateSettings,
-    file::{Amount, ClientIp, File, ForwardingHeader, Keepalive, Retries, Upstream, UpstreamTimeouts},
+    file::{Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Keepalive, Retries, Upstream, UpstreamTimeouts},
     problem::Problems,
     tree::{Node, Value},
 };
@@ -170,6 +170,8 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let defaults = Upstream {
         hold: "0s".to_owned(),
         endpoints: Vec::new(),
+        balance: Balance::default(),
+        dns: Dns::default(),
         retries: Retries::default(),
         timeouts: UpstreamTimeouts::default(),
         keepalive: Keepalive::default(),

@@ -30,7 +30,7 @@ const NGINX: [(&str, &str); 14] = [
 
 /// What to write for a key that must be there.
 const EXAMPLES: [(&str, &str); 7] = [
-    ("address", "\"0.0.0.0:8080\""),
+    ("address", "\"127.0.0.1:8080\""),
     ("endpoints", "[ \"http://127.0.0.1:8000\" ]"),
     ("key", "client_ip"),
     ("rate", "10r/s"),

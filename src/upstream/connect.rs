@@ -1,6 +1,6 @@
 //! Opening a connection to an endpoint: tower services, so that time-outs and test pipes are layers and stand-ins.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
 use tower::{
@@ -9,7 +9,7 @@ use tower::{
     util::BoxCloneService,
 };
 
-use super::settings::Endpoint;
+use super::group::Address;
 use crate::{
     error::{Error, Kind},
     stream::Io,
@@ -19,13 +19,13 @@ use crate::{
 pub type Stream = Box<dyn Io + Send>;
 
 /// Something that opens connections.
-pub type Connector = BoxCloneService<Endpoint, Stream, BoxError>;
+pub type Connector = BoxCloneService<Arc<Address>, Stream, BoxError>;
 
-/// Opens TCP connections: every address of a name is tried in turn.
+/// Opens TCP connections.
 #[must_use]
 pub fn tcp() -> Connector {
-    tower::service_fn(|endpoint: Endpoint| async move {
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    tower::service_fn(|address: Arc<Address>| async move {
+        let stream = TcpStream::connect(address.socket()).await?;
         stream.set_nodelay(true)?;
         Ok(Box::new(stream) as Stream)
     })
@@ -42,8 +42,8 @@ pub fn within(timeout: Duration, connector: Connector) -> Connector {
 ///
 /// # Errors
 /// The kind says how far it came; the cause is kept.
-pub async fn connect(connector: &Connector, endpoint: &Endpoint) -> Result<Stream, Error> {
-    connector.clone().oneshot(endpoint.clone()).await.map_err(|cause| {
+pub async fn connect(connector: &Connector, address: &Arc<Address>) -> Result<Stream, Error> {
+    connector.clone().oneshot(Arc::clone(address)).await.map_err(|cause| {
         let (kind, detail) = reason(&cause);
         Error::caused(kind, detail, cause)
     })
@@ -60,6 +60,6 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
         }
         Some(io::ErrorKind::TimedOut) => (Kind::ConnectionTimeout, "the endpoint did not take the connection in time"),
         Some(io::ErrorKind::ConnectionReset) => (Kind::ConnectionTerminated, "the endpoint reset the connection"),
-        _ => (Kind::DnsError, "the endpoint's name did not resolve"),
+        _ => (Kind::ProxyInternalError, "no connection could be opened"),
     }
 }

@@ -1,19 +1,32 @@
-//! Forwarding one request: which endpoint, which connection, and what may be tried again.
+//! Forwarding one request: which address, which connection, and what may be tried again.
 //!
 //! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, or if it is idempotent, has no
-//! body, went out on a reused connection and not one byte of an answer came; then once, on a fresh connection, within `attempts`.
+//! body, went out on a reused connection and not one byte of an answer came; then on a fresh connection, to another address where
+//! there is one, within `attempts` and within the [`Budget`].
 
-use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Ref, RefCell},
+    net::IpAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use tokio::time::Instant;
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant},
+};
 
 use super::{
     body::UpstreamBody,
     connect::Connector,
-    pool::{Lease, Pool},
+    group::{Address, Group, Known},
+    hold::Hold,
+    pool::{Lease, Pool, Seat},
+    retry::Budget,
     settings::UpstreamSettings,
 };
 use crate::{
@@ -28,10 +41,36 @@ const MAX_FIELDS: usize = 1024;
 
 /// An upstream as one worker sees it.
 pub struct Upstream<B> {
-    settings: UpstreamSettings,
-    pools: Vec<Rc<Pool<B>>>,
-    next: Cell<usize>,
+    group: Arc<Group>,
+    known: RefCell<watch::Receiver<Known>>,
+    /// One for each known address.
+    pools: RefCell<Vec<Rc<Pool<B>>>>,
+    connector: Connector,
+    budget: Budget,
     alarm: Rc<Alarm>,
+}
+
+/// A request on its way.
+struct Journey<'a, B> {
+    /// What may still be sent, if anything.
+    request: Option<Request<B>>,
+    client: IpAddr,
+    progress: &'a Progress,
+    story: &'a mut UpstreamStory,
+    tries: u32,
+    /// Addresses that failed it.
+    tried: Vec<Arc<Address>>,
+    /// It was lost on a reused connection: only a fresh one will do.
+    lost: bool,
+    hold: Hold,
+}
+
+/// How a try failed.
+enum Failure {
+    /// No connection: nothing was sent.
+    Unsent(Error),
+    /// On the connection.
+    Sent(Error),
 }
 
 impl<B> Upstream<B>
@@ -41,22 +80,34 @@ where
 {
     /// An upstream without connections yet.
     #[must_use]
-    pub fn new(settings: UpstreamSettings, connector: &Connector, alarm: &Rc<Alarm>) -> Self {
-        let pool =
-            |endpoint: &super::settings::Endpoint| Rc::new(Pool::new(endpoint.clone(), &settings, connector.clone()));
-        let pools = settings.endpoints.iter().map(pool).collect();
-        Self { settings, pools, next: Cell::new(0), alarm: Rc::clone(alarm) }
+    pub fn new(group: &Arc<Group>, connector: &Connector, alarm: &Rc<Alarm>) -> Self {
+        let upstream = Self {
+            group: Arc::clone(group),
+            known: RefCell::new(group.known()),
+            pools: RefCell::default(),
+            connector: connector.clone(),
+            budget: Budget::new(Instant::now()),
+            alarm: Rc::clone(alarm),
+        };
+        upstream.renew();
+        upstream
+    }
+
+    /// What all workers know of it.
+    #[must_use]
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
     }
 
     /// What it was made of.
     #[must_use]
     pub fn settings(&self) -> &UpstreamSettings {
-        &self.settings
+        self.group.settings()
     }
 
-    /// Closes connections that were idle for too long.
+    /// Closes connections that were idle for too long, and those to addresses that are gone.
     pub fn sweep(&self) {
-        for pool in &self.pools {
+        for pool in &*self.pools() {
             pool.sweep();
         }
     }
@@ -68,55 +119,131 @@ where
     pub async fn forward(
         &self,
         request: Request<B>,
+        client: IpAddr,
         progress: &Progress,
         story: &mut UpstreamStory,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
-        let mut request = Some(request);
-        let mut hold = Hold::new(self.settings.hold);
-        let mut tries = 0;
+        self.budget.earn();
+        let hold = Hold::new(self.settings().hold);
+        let mut journey =
+            Journey { request: Some(request), client, progress, story, tries: 0, tried: Vec::new(), lost: false, hold };
         loop {
-            story.tries += 1;
-            tries += 1;
-            let last = tries >= self.settings.attempts;
-            let pool = self.next_pool();
-            story.endpoint = Some(Arc::clone(pool.label()));
-            let now = Instant::now();
-            let idle = if story.tries == 1 { pool.take(now) } else { None };
-            let lease = match idle {
-                Some(lease) => lease,
-                None => match open(&pool, story).await {
-                    Ok(lease) => lease,
-                    Err(_) if !last && self.pools.len() > 1 => continue,
-                    Err(error) => {
-                        hold.or_give_up(error).await?;
-                        tries = 0;
-                        continue;
-                    }
-                },
-            };
-            match self.send(lease, &mut request, progress, story).await {
+            match self.attempt(&mut journey).await {
                 Ok(response) => return Ok(response),
-                Err(_) if !last && request.is_some() => {}
-                Err(error) => return Err(error),
+                Err(failure) => self.try_again(failure, &mut journey).await?,
             }
         }
     }
 
-    fn next_pool(&self) -> Rc<Pool<B>> {
-        let turn = self.next.get();
-        self.next.set(turn.wrapping_add(1));
-        Rc::clone(&self.pools[turn % self.pools.len()])
+    async fn attempt(&self, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Failure> {
+        journey.story.tries += 1;
+        journey.tries += 1;
+        self.settle().await;
+        let Some(seat) = self.choose(journey) else {
+            self.group.doubt(None);
+            return Err(Failure::Unsent(Error::new(Kind::DnsError, "the endpoint's name did not resolve")));
+        };
+        journey.story.endpoint = Some(Arc::clone(seat.address().label()));
+        let seat = if journey.lost { Err(seat) } else { seat.take(Instant::now()) };
+        let lease = match seat {
+            Ok(lease) => lease,
+            Err(seat) => self.open(seat, journey).await.map_err(Failure::Unsent)?,
+        };
+        let address = Arc::clone(lease.address());
+        self.send(lease, journey).await.map_err(|error| {
+            journey.tried.push(address);
+            Failure::Sent(error)
+        })
     }
 
-    /// Sends a request once. Where that fails, `request` is what may be sent again, if anything.
-    async fn send(
-        &self,
-        mut lease: Lease<B>,
-        request: &mut Option<Request<B>>,
-        progress: &Progress,
-        story: &mut UpstreamStory,
-    ) -> Result<Response<UpstreamBody<B>>, Error> {
-        let Some(whole) = request.take() else {
+    /// Whether there is another try, after a pause if need be.
+    async fn try_again(&self, failure: Failure, journey: &mut Journey<'_, B>) -> Result<(), Error> {
+        let (mut error, unsent) = match failure {
+            Failure::Unsent(error) => (error, true),
+            Failure::Sent(error) => (error, false),
+        };
+        if journey.request.is_none() {
+            return Err(error);
+        }
+        let elsewhere = !unsent || self.pools().iter().any(|pool| !journey.has_tried(pool.address()));
+        if elsewhere && journey.tries < self.settings().attempts {
+            if self.budget.spend(Instant::now()) {
+                return Ok(());
+            }
+            error = Error::caused(error.kind(), "the retry budget is spent", error);
+        }
+        if !unsent {
+            return Err(error);
+        }
+        let known = self.known.borrow().clone();
+        journey.hold.or_give_up(error, known).await?;
+        journey.tries = 0;
+        journey.tried.clear();
+        Ok(())
+    }
+
+    /// Waits for the first addresses of a name, within the time to connect.
+    async fn settle(&self) {
+        let mut known = self.known.borrow().clone();
+        if !self.pools().is_empty() || known.borrow().is_settled() {
+            return;
+        }
+        let settled = known.wait_for(Known::is_settled);
+        if tokio::time::timeout(self.settings().connect_timeout, settled).await.is_err() {
+            tracing::debug!(upstream = &*self.settings().name, "no name has resolved in time");
+        }
+    }
+
+    fn choose(&self, journey: &Journey<'_, B>) -> Option<Seat<B>> {
+        let pools = self.pools();
+        if let [only] = pools.as_slice() {
+            return Some(only.seat());
+        }
+        let shares = || pools.iter().enumerate().map(|(position, pool)| (position, pool.share()));
+        let untried = |(position, _): &(usize, _)| !journey.has_tried(pools[*position].address());
+        let balance = self.settings().balance;
+        let chosen = balance.choose(journey.client, shares().filter(untried));
+        chosen.or_else(|| balance.choose(journey.client, shares())).map(|position| pools[position].seat())
+    }
+
+    /// The pools of the addresses there are now.
+    fn pools(&self) -> Ref<'_, Vec<Rc<Pool<B>>>> {
+        if self.known.borrow().has_changed().unwrap_or(false) {
+            self.renew();
+        }
+        self.pools.borrow()
+    }
+
+    fn renew(&self) {
+        let mut known = self.known.borrow_mut();
+        let known = known.borrow_and_update();
+        let mut pools = self.pools.borrow_mut();
+        let before = std::mem::take(&mut *pools);
+        for address in &known.addresses {
+            let kept = before.iter().find(|pool| Arc::ptr_eq(pool.address(), address));
+            let pool = || Rc::new(Pool::new(Arc::clone(address), self.settings(), self.connector.clone()));
+            pools.push(kept.cloned().unwrap_or_else(pool));
+        }
+        for gone in before.iter().filter(|before| !pools.iter().any(|pool| Rc::ptr_eq(pool, before))) {
+            gone.retire();
+        }
+    }
+
+    async fn open(&self, seat: Seat<B>, journey: &mut Journey<'_, B>) -> Result<Lease<B>, Error> {
+        let address = Arc::clone(seat.address());
+        let start = Instant::now();
+        let lease = seat.open().await;
+        journey.story.connect = Some(start.elapsed());
+        if lease.is_err() {
+            self.group.doubt(Some(address.endpoint()));
+            journey.tried.push(address);
+        }
+        lease
+    }
+
+    /// Sends a request once. Where that fails, the journey has what may be sent again, if anything.
+    async fn send(&self, mut lease: Lease<B>, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Error> {
+        let Some(whole) = journey.request.take() else {
             return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
         };
         let repeatable = lease.is_reused() && whole.body().is_end_stream() && whole.method().is_idempotent();
@@ -125,64 +252,33 @@ where
         }
         let (start, received) = (Instant::now(), lease.received());
         let answer = lease.sender().try_send_request(whole);
-        let answer = within_silence(&self.alarm, self.settings.first_byte_timeout, progress, answer).await;
-        story.first_byte = Some(start.elapsed());
+        let answer = within_silence(&self.alarm, self.settings().first_byte_timeout, journey.progress, answer).await;
+        journey.story.first_byte = Some(start.elapsed());
         let response = match answer {
             Some(Ok(response)) => response,
             Some(Err(mut lost)) => {
-                *request = lost.take_message();
-                if request.is_none() && repeatable && lease.received() == received {
-                    *request = read_back(&lease.kept_head());
+                journey.lost = true;
+                journey.request = lost.take_message();
+                if journey.request.is_none() && repeatable && lease.received() == received {
+                    journey.request = read_back(&lease.kept_head());
                 }
                 return Err(unanswered(lost.into_error()));
             }
             None => return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time")),
         };
-        story.status = Some(response.status());
+        journey.story.status = Some(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));
         }
-        Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, self.alarm.deadline(self.settings.idle_timeout))))
+        let silence = self.alarm.deadline(self.settings().idle_timeout);
+        Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, silence)))
     }
 }
 
-/// A request that found nobody to take it, and waits for somebody to come back: nothing of it was sent.
-struct Hold {
-    until: Option<Instant>,
-    time: Duration,
-    pause: Duration,
-}
-
-impl Hold {
-    /// The first and the longest pause between two looks.
-    const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
-
-    fn new(time: Duration) -> Self {
-        Self { until: None, time, pause: Self::PAUSES.0 }
+impl<B> Journey<'_, B> {
+    fn has_tried(&self, address: &Arc<Address>) -> bool {
+        self.tried.iter().any(|tried| Arc::ptr_eq(tried, address))
     }
-
-    /// Pauses before the next look, or gives up with what the last one met.
-    async fn or_give_up(&mut self, error: Error) -> Result<(), Error> {
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + self.time);
-        if now + self.pause > until {
-            return Err(error);
-        }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(Self::PAUSES.1);
-        Ok(())
-    }
-}
-
-async fn open<B>(pool: &Rc<Pool<B>>, story: &mut UpstreamStory) -> Result<Lease<B>, Error>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<tower::BoxError>,
-{
-    let start = Instant::now();
-    let lease = pool.open().await;
-    story.connect = Some(start.elapsed());
-    lease
 }
 
 /// Waits for an answer, but not longer than `timeout` after the last piece of the request was handed on; time the client takes

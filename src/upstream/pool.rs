@@ -1,7 +1,8 @@
-//! One worker's connections to an upstream: kept open between requests, never shared with another thread.
+//! One worker's connections to an address: kept open between requests, never shared with another thread.
 //!
 //! Guarantees: a connection is handed out to one request at a time, most recently used first; at most `max_idle` are kept, none
-//! longer than `idle`; a connection whose answer was not read to its end is closed, never reused.
+//! longer than `idle`, and none once the address is gone; a connection whose answer was not read to its end is closed, never
+//! reused.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,20 +23,22 @@ use tokio::{
 };
 
 use super::{
+    balance::Share,
     connect::{self, Connector, Stream},
-    settings::{Endpoint, UpstreamSettings},
+    group::Address,
+    settings::UpstreamSettings,
 };
 use crate::error::{Error, Kind};
 
 /// The most that is buffered of one connection.
 const BUFFER: usize = 128 * 1024;
 
-/// The connections to one endpoint.
+/// The connections to one address.
 pub struct Pool<B> {
-    endpoint: Endpoint,
-    label: Arc<str>,
+    address: Arc<Address>,
+    share: Share,
     connector: Connector,
-    max_idle: usize,
+    max_idle: Cell<usize>,
     idle_time: std::time::Duration,
     idle: RefCell<Vec<(Instant, Connection<B>)>>,
 }
@@ -45,55 +48,95 @@ struct Connection<B> {
     meter: Rc<Meter>,
 }
 
+/// A request's place at an address, counted from the choice of that address until its answer has ended.
+pub struct Seat<B> {
+    pool: Rc<Pool<B>>,
+}
+
 /// A connection that one request has for itself. Dropping it closes it; [`Lease::release`] gives it back.
 pub struct Lease<B> {
-    pool: Rc<Pool<B>>,
+    seat: Seat<B>,
     connection: Connection<B>,
     reused: bool,
 }
 
-impl<B> Pool<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<tower::BoxError>,
-{
-    /// An empty pool for one endpoint.
+impl<B> Pool<B> {
+    /// An empty pool for one address.
     #[must_use]
-    pub fn new(endpoint: Endpoint, settings: &UpstreamSettings, connector: Connector) -> Self {
+    pub fn new(address: Arc<Address>, settings: &UpstreamSettings, connector: Connector) -> Self {
         Self {
-            label: endpoint.to_string().into(),
-            endpoint,
+            share: Share::new(address.socket(), address.endpoint().weight),
+            address,
             connector: connect::within(settings.connect_timeout, connector),
-            max_idle: settings.keepalive_max_idle,
+            max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
         }
     }
 
-    /// Where it connects to, as logs say it.
+    /// Where it connects to.
     #[must_use]
-    pub fn label(&self) -> &Arc<str> {
-        &self.label
+    pub fn address(&self) -> &Arc<Address> {
+        &self.address
     }
 
-    /// An idle connection that is still good.
+    /// Its part in the sharing of requests.
     #[must_use]
-    pub fn take(self: &Rc<Self>, now: Instant) -> Option<Lease<B>> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some((since, connection)) = idle.pop() {
-            if now.duration_since(since) < self.idle_time && connection.sender.is_ready() {
-                return Some(Lease { pool: Rc::clone(self), connection, reused: true });
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// A place for one more request.
+    #[must_use]
+    pub fn seat(self: &Rc<Self>) -> Seat<B> {
+        self.share.under_way.set(self.share.under_way.get() + 1);
+        Seat { pool: Rc::clone(self) }
+    }
+
+    /// Closes what was idle for too long.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.idle.borrow_mut().retain(|(since, _)| now.duration_since(*since) < self.idle_time);
+    }
+
+    /// The address is gone: idle connections are closed, and those in use as soon as they are idle.
+    pub fn retire(&self) {
+        self.max_idle.set(0);
+        self.idle.borrow_mut().clear();
+    }
+}
+
+impl<B> Seat<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    /// The address.
+    #[must_use]
+    pub fn address(&self) -> &Arc<Address> {
+        &self.pool.address
+    }
+
+    /// An idle connection that is still good; if there is none, the place is still taken.
+    ///
+    /// # Errors
+    /// The place, when there is no such connection.
+    pub fn take(self, now: Instant) -> Result<Lease<B>, Self> {
+        loop {
+            let idle = self.pool.idle.borrow_mut().pop();
+            let Some((since, connection)) = idle else { return Err(self) };
+            if now.duration_since(since) < self.pool.idle_time && connection.sender.is_ready() {
+                return Ok(Lease { seat: self, connection, reused: true });
             }
         }
-        None
     }
 
     /// A new connection.
     ///
     /// # Errors
     /// Whatever kept it from being opened.
-    pub async fn open(self: &Rc<Self>) -> Result<Lease<B>, Error> {
-        let stream = connect::connect(&self.connector, &self.endpoint).await?;
+    pub async fn open(self) -> Result<Lease<B>, Error> {
+        let stream = connect::connect(&self.pool.connector, &self.pool.address).await?;
         let meter = Rc::new(Meter::default());
         let metered = Metered { stream, meter: Rc::clone(&meter) };
         let (sender, driver) = http1::Builder::new()
@@ -106,17 +149,24 @@ where
                 tracing::debug!(%cause, "a connection to an upstream ended");
             }
         });
-        Ok(Lease { pool: Rc::clone(self), connection: Connection { sender, meter }, reused: false })
+        Ok(Lease { seat: self, connection: Connection { sender, meter }, reused: false })
     }
+}
 
-    /// Closes what was idle for too long.
-    pub fn sweep(&self) {
-        let now = Instant::now();
-        self.idle.borrow_mut().retain(|(since, _)| now.duration_since(*since) < self.idle_time);
+impl<B> Drop for Seat<B> {
+    fn drop(&mut self) {
+        let under_way = &self.pool.share.under_way;
+        under_way.set(under_way.get() - 1);
     }
 }
 
 impl<B> Lease<B> {
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> &Arc<Address> {
+        &self.seat.pool.address
+    }
+
     /// Where requests go in.
     pub fn sender(&mut self) -> &mut SendRequest<B> {
         &mut self.connection.sender
@@ -148,8 +198,9 @@ impl<B> Lease<B> {
 
     /// Gives it back: legal only when its answer was read to the end.
     pub fn release(self) {
-        let mut idle = self.pool.idle.borrow_mut();
-        if idle.len() < self.pool.max_idle && !self.connection.sender.is_closed() {
+        let pool = &self.seat.pool;
+        let mut idle = pool.idle.borrow_mut();
+        if idle.len() < pool.max_idle.get() && !self.connection.sender.is_closed() {
             idle.push((Instant::now(), self.connection));
         }
     }

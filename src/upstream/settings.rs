@@ -1,14 +1,31 @@
 //! What an upstream is made of, as used.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-/// One address of an upstream.
+use super::balance::Balance;
+
+/// Where an upstream is, as written: an address, or a name that stands for all its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// A host name or an address, without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
+    /// Its share of the requests, beside the other endpoints'; each address of a name has the whole of it.
+    pub weight: u32,
+}
+
+impl Endpoint {
+    /// The address it is, unless it is a name.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let address: IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(address, self.port))
+    }
 }
 
 impl std::fmt::Display for Endpoint {
@@ -24,15 +41,19 @@ impl std::fmt::Display for Endpoint {
 pub struct UpstreamSettings {
     /// Its name in the configuration and in logs.
     pub name: Arc<str>,
-    /// Its addresses, taken in turn.
+    /// Where it is.
     pub endpoints: Vec<Endpoint>,
+    /// How its addresses share the requests.
+    pub balance: Balance,
+    /// How often names are resolved anew.
+    pub dns_refresh: Duration,
     /// How long it may take to open a connection.
     pub connect_timeout: Duration,
     /// How long it may take from the end of the request to the first byte of the answer.
     pub first_byte_timeout: Duration,
     /// The longest silence within an answer.
     pub idle_timeout: Duration,
-    /// Idle connections kept per worker.
+    /// Idle connections kept per worker and address.
     pub keepalive_max_idle: usize,
     /// How long an idle connection is kept.
     pub keepalive_idle: Duration,

@@ -323,10 +323,10 @@ async fn a_held_request_is_forwarded_when_its_endpoint_comes_back_and_a_post_is_
     let mut held = config(&[]);
     held.upstreams[0].hold = Duration::from_secs(15);
     on_raw_edge(held, |edge, mut pipes| async move {
-        edge.refusing.store(true, Ordering::Relaxed);
+        edge.world.refusing.store(true, Ordering::Relaxed);
         let come_back = async {
             sleep(Duration::from_secs(3)).await;
-            edge.refusing.store(false, Ordering::Relaxed);
+            edge.world.refusing.store(false, Ordering::Relaxed);
             let mut upstream = pipes.recv().await.expect("a connection");
             let mut request = Vec::new();
             while !request.ends_with(b"ok") {

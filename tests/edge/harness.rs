@@ -2,12 +2,12 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
+    collections::{HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -38,14 +38,21 @@ use weir::{
     route::{HostPattern, PathPattern, Pattern},
     server::{drain::DrainOrder, settings::ClientTimeouts, settings::HeaderLimits},
     stream::Io,
-    upstream::connect::{Connector, Stream},
-    upstream::settings::{Endpoint, UpstreamSettings},
+    upstream::{
+        balance::Balance,
+        connect::{Connector, Stream},
+        group::{Address, Group},
+        resolve::Resolver,
+        settings::{Endpoint, UpstreamSettings},
+        tend::Tending,
+    },
 };
 
 /// What reached the upstream.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub at: u64,
+    pub address: SocketAddr,
     pub method: Method,
     pub target: String,
     pub headers: HeaderMap,
@@ -58,15 +65,62 @@ pub const GATEWAY: &str = "172.18.0.1";
 /// What a client got: the status and when, in milliseconds since it asked.
 pub type Got = (u16, u64);
 
-pub type Pipes = mpsc::UnboundedReceiver<DuplexStream>;
+/// The upstream's ends of the connections weir opens, in order.
+pub struct Pipes(mpsc::UnboundedReceiver<(SocketAddr, DuplexStream)>);
+
+impl Pipes {
+    pub async fn recv(&mut self) -> Option<DuplexStream> {
+        self.recv_at().await.map(|(_, pipe)| pipe)
+    }
+
+    /// The next one, and the address it was opened to.
+    pub async fn recv_at(&mut self) -> Option<(SocketAddr, DuplexStream)> {
+        self.0.recv().await
+    }
+}
+
+/// What the network around weir is like.
+#[derive(Default)]
+pub struct World {
+    /// Every address refuses connections.
+    pub refusing: AtomicBool,
+    /// These addresses refuse connections.
+    pub down: Mutex<HashSet<SocketAddr>>,
+    /// The resolver's answers; a name that is not here does not resolve.
+    pub names: Mutex<HashMap<String, Vec<SocketAddr>>>,
+    /// How often a name was asked for.
+    pub asked: AtomicUsize,
+}
+
+impl World {
+    /// From now on `app` has these addresses: 10.0.0.N for each N.
+    pub fn app_is(&self, last: &[u8]) {
+        let addresses = last.iter().map(|last| address(*last)).collect();
+        self.names.lock().expect("no panic").insert("app".to_owned(), addresses);
+    }
+
+    /// From now on these addresses refuse connections, and no others.
+    pub fn down_are(&self, last: &[u8]) {
+        *self.down.lock().expect("no panic") = last.iter().map(|last| address(*last)).collect();
+    }
+
+    fn takes_connections(&self, address: SocketAddr) -> bool {
+        !self.refusing.load(Ordering::Relaxed) && !self.down.lock().expect("no panic").contains(&address)
+    }
+}
+
+/// 10.0.0.N, port 80.
+pub fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 80))
+}
 
 pub struct Edge {
     pub worker: Rc<Worker>,
     pub seen: Rc<RefCell<Vec<Seen>>>,
     pub order: DrainOrder,
     pub queue: Arc<Queue>,
-    /// While set, the endpoint refuses connections.
-    pub refusing: Arc<AtomicBool>,
+    pub world: Arc<World>,
+    upstreams: Vec<Arc<Group>>,
     log: std::sync::mpsc::Receiver<Vec<u8>>,
     lines: RefCell<VecDeque<serde_json::Value>>,
     start: Instant,
@@ -92,7 +146,9 @@ pub fn config(limits: &[&str]) -> Config {
         zones,
         upstreams: vec![UpstreamSettings {
             name: "app".into(),
-            endpoints: vec![Endpoint { host: "app".into(), port: 80 }],
+            endpoints: vec![Endpoint { host: "10.0.0.1".into(), port: 80, weight: 1 }],
+            balance: Balance::LeastRequests,
+            dns_refresh: seconds(5),
             connect_timeout: seconds(2),
             first_byte_timeout: seconds(30),
             idle_timeout: seconds(60),
@@ -136,9 +192,23 @@ fn limit_of(index: usize, text: &str) -> (ZoneSettings, RuleSettings) {
     (ZoneSettings { name: format!("zone{index}").into(), key, rate, capacity: 1000, exempt: Vec::new() }, rule)
 }
 
+/// The same without limits, with an upstream `app` at these endpoints: a name, or the N of 10.0.0.N.
+pub fn config_to(endpoints: &[&str]) -> Config {
+    let mut config = config(&[]);
+    let host = |text: &str| text.parse::<u8>().map_or(text.to_owned(), |last| address(last).ip().to_string());
+    config.upstreams[0].endpoints =
+        endpoints.iter().map(|text| Endpoint { host: host(text), port: 80, weight: 1 }).collect();
+    config
+}
+
 /// Runs a test on a whole worker; time stands still unless everything waits.
 pub async fn on_edge<F: Future<Output = ()>>(limits: &[&str], test: impl FnOnce(Rc<Edge>) -> F) {
-    let (edge, pipes) = Edge::new(config(limits));
+    on_edge_of(config(limits), test).await;
+}
+
+/// The same with a configuration of the test's own.
+pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>) -> F) {
+    let (edge, pipes) = Edge::new(config);
     run(Rc::clone(&edge), async {
         tokio::task::spawn_local(answer_all(Rc::clone(&edge), pipes));
         test(edge).await;
@@ -154,6 +224,8 @@ pub async fn on_raw_edge<F: Future<Output = ()>>(config: Config, test: impl FnOn
 
 async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
     let house = Rc::clone(&edge.worker);
+    let mut tending = Tending::new(scripted(Arc::clone(&edge.world)));
+    tending.tend(&edge.upstreams);
     LocalSet::new()
         .run_until(async {
             tokio::task::spawn_local(async move { house.keep_house().await });
@@ -169,15 +241,17 @@ impl Edge {
         let (log_sender, log) = std::sync::mpsc::channel();
         let (lines, _writer) = writer::start_on(Box::new(LogPipe(log_sender))).expect("a thread");
         let queue = Queue::with_room(config.queue_max);
-        let refusing = Arc::new(AtomicBool::new(false));
+        let world = Arc::<World>::default();
+        let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Group::new).collect();
         let shared = Shared {
             zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
+            upstreams: upstreams.clone(),
             queue: Arc::clone(&queue),
             config: Arc::new(config),
             clock: Clock::start(),
             lines: Some(lines),
             timing: Timing::Runtime,
-            connector: in_memory(sender, Arc::clone(&refusing)),
+            connector: in_memory(sender, Arc::clone(&world)),
             gateway: Some(Gateway::new(GATEWAY.parse().expect("an address"))),
             drain,
             abandon: Default::default(),
@@ -188,12 +262,13 @@ impl Edge {
             seen: Rc::default(),
             order,
             queue,
-            refusing,
+            world,
+            upstreams,
             log,
             lines: RefCell::default(),
             start: Instant::now(),
         };
-        (Rc::new(edge), pipes)
+        (Rc::new(edge), Pipes(pipes))
     }
 
     pub fn now(&self) -> u64 {
@@ -247,6 +322,15 @@ impl Edge {
         self.seen.borrow().iter().map(|seen| seen.at).collect()
     }
 
+    /// How many requests each of these addresses got, and no other got any.
+    pub fn shares(&self, last: &[u8]) -> Vec<usize> {
+        let seen = self.seen.borrow();
+        let shares: Vec<_> =
+            last.iter().map(|last| seen.iter().filter(|seen| seen.address == address(*last)).count()).collect();
+        assert_eq!(shares.iter().sum::<usize>(), seen.len(), "{seen:?}");
+        shares
+    }
+
     /// The next access line.
     pub async fn line(&self) -> serde_json::Value {
         if self.lines.borrow().is_empty() {
@@ -278,37 +362,47 @@ impl std::io::Write for LogPipe {
     }
 }
 
-fn in_memory(sender: mpsc::UnboundedSender<DuplexStream>, refusing: Arc<AtomicBool>) -> Connector {
-    tower::service_fn(move |_: Endpoint| {
-        let (sender, refused) = (sender.clone(), refusing.load(Ordering::Relaxed));
+fn in_memory(sender: mpsc::UnboundedSender<(SocketAddr, DuplexStream)>, world: Arc<World>) -> Connector {
+    tower::service_fn(move |address: Arc<Address>| {
+        let (sender, taken) = (sender.clone(), world.takes_connections(address.socket()));
         async move {
-            if refused {
-                return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into());
-            }
             let (ours, theirs) = duplex(1 << 16);
-            match sender.send(theirs) {
-                Ok(()) => Ok(Box::new(ours) as Stream),
-                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()),
+            if taken && sender.send((address.socket(), theirs)).is_ok() {
+                return Ok(Box::new(ours) as Stream);
             }
+            Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
         }
     })
     .boxed_clone()
 }
 
+fn scripted(world: Arc<World>) -> Resolver {
+    tower::service_fn(move |endpoint: Arc<Endpoint>| {
+        world.asked.fetch_add(1, Ordering::Relaxed);
+        let found = world.names.lock().expect("no panic").get(&endpoint.host).cloned();
+        async move { found.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound).into()) }
+    })
+    .boxed_clone()
+}
+
 async fn answer_all(edge: Rc<Edge>, mut pipes: Pipes) {
-    while let Some(pipe) = pipes.recv().await {
+    while let Some((address, pipe)) = pipes.recv_at().await {
         let edge = Rc::clone(&edge);
-        let service = service_fn(move |request: Request<Incoming>| answer(Rc::clone(&edge), request));
+        let service = service_fn(move |request: Request<Incoming>| answer(Rc::clone(&edge), address, request));
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(pipe), service);
         tokio::task::spawn_local(connection);
     }
 }
 
-async fn answer(edge: Rc<Edge>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn answer(
+    edge: Rc<Edge>,
+    address: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (head, body) = request.into_parts();
     let at = edge.now();
     let body = body.collect().await?.to_bytes();
     let target = head.uri.to_string();
-    edge.seen.borrow_mut().push(Seen { at, method: head.method, target, headers: head.headers, body });
+    edge.seen.borrow_mut().push(Seen { at, address, method: head.method, target, headers: head.headers, body });
     Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
 }

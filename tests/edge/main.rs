@@ -4,4 +4,5 @@ mod framing;
 mod gateway;
 mod harness;
 mod leaving;
+mod names;
 mod tables;

@@ -140,7 +140,7 @@ async fn the_access_line_has_the_numbers() {
         let line = edge.line().await;
         assert_eq!(line["limit"]["decision"], "delay");
         assert_eq!(line["limit"]["wait_ms"], waited.1);
-        assert_eq!((&line["bytes_out"], &line["upstream"]["endpoint"]), (&2.into(), &"app:80".into()));
+        assert_eq!((&line["bytes_out"], &line["upstream"]["endpoint"]), (&2.into(), &"10.0.0.1:80".into()));
     })
     .await;
 }

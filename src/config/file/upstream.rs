@@ -7,8 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// `http://host:port` or `host:port`, taken in turn.
-    pub endpoints: Vec<String>,
+    /// Where it is; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How its addresses share the requests.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Resolving names.
+    #[serde(default)]
+    pub dns: Dns,
     /// How long a request waits when no server takes a connection, as while a container is replaced; `0s` for not at all.
     #[serde(default = "no_hold")]
     pub hold: String,
@@ -21,6 +27,51 @@ pub struct Upstream {
     /// Idle connections.
     #[serde(default)]
     pub keepalive: Keepalive,
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Endpoint {
+    /// `http://host:port` or `host:port`; all addresses of a name are used.
+    Short(String),
+    /// With settings.
+    Long(LongEndpoint),
+}
+
+/// Where an upstream is, with settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LongEndpoint {
+    /// `http://host:port` or `host:port`; all addresses of a name are used.
+    pub address: String,
+    /// Its share of the requests, beside the others' (nginx: weight=).
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+}
+
+/// How requests are shared out among the addresses of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum Balance {
+    /// In turn.
+    #[serde(rename = "round_robin")]
+    RoundRobin,
+    /// To the address with the fewest requests under way (nginx: least_conn).
+    #[default]
+    #[serde(rename = "least_requests")]
+    LeastRequests,
+    /// A client always to the same address (nginx: ip_hash).
+    #[serde(rename = "hash:client_ip")]
+    HashClientIp,
+}
+
+/// Resolving the names of endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// How often a name is resolved anew; a connection that fails does it at once (nginx: resolve).
+    pub refresh: String,
 }
 
 /// Trying again what is safe to try again.
@@ -48,15 +99,25 @@ pub struct UpstreamTimeouts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keepalive {
-    /// How many each worker keeps (nginx: keepalive).
+    /// How many each worker keeps to each address (nginx: keepalive).
     #[schemars(range(min = 0, max = 65536))]
     pub max_idle: u32,
     /// How long one is kept (nginx: keepalive_timeout in upstream); shorter than the server keeps it.
     pub idle: String,
 }
 
+fn one() -> u32 {
+    1
+}
+
 fn no_hold() -> String {
     "0s".to_owned()
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { refresh: "5s".to_owned() }
+    }
 }
 
 impl Default for Retries {

@@ -83,7 +83,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
         Some("") | None => 80,
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
-    Ok(Endpoint { host: host.to_owned(), port })
+    Ok(Endpoint { host: host.to_owned(), port, weight: 1 })
 }
 
 /// What stands behind a bracket without being a port is passed on, to be found wrong.

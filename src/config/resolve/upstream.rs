@@ -1,7 +1,18 @@
 //! Upstreams: the named ones, and those a route writes in place of a name.
 
-use super::{super::file::Upstream, address, judge::Judge, spot::Spot};
-use crate::upstream::settings::UpstreamSettings;
+use std::time::Duration;
+
+use super::{
+    super::file::{self, LongEndpoint, Upstream},
+    address,
+    judge::Judge,
+    spot::Spot,
+};
+use crate::upstream::{
+    balance::Balance,
+    resolve::PAUSE,
+    settings::{Endpoint, UpstreamSettings},
+};
 
 /// The upstream of one name.
 pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Upstream) -> UpstreamSettings {
@@ -9,12 +20,16 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
     if upstream.endpoints.is_empty() {
         judge.refuse(endpoints, format!("`{name}` has no endpoint, hint: write one, like `http://127.0.0.1:8000`"));
     }
-    let read = |(index, text): (usize, &String)| judge.take(endpoints.item(index), address::endpoint(text));
-    let endpoints = upstream.endpoints.iter().enumerate().filter_map(read).collect();
     let (timeouts, keepalive) = (spot.key("timeouts"), spot.key("keepalive"));
     UpstreamSettings {
         name: name.into(),
-        endpoints,
+        endpoints: self::endpoints(judge, endpoints, &upstream.endpoints),
+        balance: match upstream.balance {
+            file::Balance::RoundRobin => Balance::RoundRobin,
+            file::Balance::LeastRequests => Balance::LeastRequests,
+            file::Balance::HashClientIp => Balance::HashClientIp,
+        },
+        dns_refresh: refresh(judge, spot.key("dns").key("refresh"), &upstream.dns.refresh),
         connect_timeout: judge.positive(timeouts.key("connect"), &upstream.timeouts.connect),
         first_byte_timeout: judge.positive(timeouts.key("first_byte"), &upstream.timeouts.first_byte),
         idle_timeout: judge.positive(timeouts.key("idle"), &upstream.timeouts.idle),
@@ -23,4 +38,29 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         attempts: upstream.retries.attempts,
         hold: judge.duration(spot.key("hold"), &upstream.hold),
     }
+}
+
+fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[file::Endpoint]) -> Vec<Endpoint> {
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(written.len());
+    for (index, endpoint) in written.iter().enumerate() {
+        let (spot, text, weight) = match endpoint {
+            file::Endpoint::Short(text) => (spot.item(index), text, 1),
+            file::Endpoint::Long(LongEndpoint { address, weight }) => (spot.item(index).key("address"), address, *weight),
+        };
+        let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { continue };
+        if endpoints.iter().any(|other| other.to_string() == endpoint.to_string()) {
+            judge.refuse(spot, format!("`{text}` is written twice, hint: keep one; `weight` gives it more requests"));
+        }
+        endpoints.push(Endpoint { weight, ..endpoint });
+    }
+    endpoints
+}
+
+fn refresh(judge: &mut Judge<'_>, spot: Spot<'_>, text: &str) -> Duration {
+    let refresh = judge.duration(spot, text);
+    if refresh < PAUSE {
+        let least = PAUSE.as_millis();
+        judge.refuse(spot, format!("`{text}` asks the resolver too often, hint: at least `{least}ms`"));
+    }
+    refresh
 }

@@ -1,0 +1,178 @@
+//! Which address takes the next request.
+//!
+//! Guarantees: every way of sharing follows the weights; equals take turns; the hash of a client changes its address only when
+//! that address comes or goes.
+
+use std::{
+    cell::Cell,
+    hash::Hasher,
+    net::{IpAddr, SocketAddr},
+};
+
+use siphasher::sip::SipHasher13;
+
+/// How requests are shared out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// To the address with the fewest requests under way from this worker; equals in turn.
+    #[default]
+    LeastRequests,
+    /// A client always to the same address.
+    HashClientIp,
+}
+
+/// One address's part in the sharing, as one worker sees it.
+#[derive(Debug)]
+pub struct Share {
+    id: u64,
+    weight: u32,
+    /// What it has to its credit in the smooth weighted turn.
+    credit: Cell<i64>,
+    /// Requests under way.
+    pub under_way: Cell<u32>,
+}
+
+impl Share {
+    /// The share of an address nothing was sent to yet.
+    #[must_use]
+    pub fn new(address: SocketAddr, weight: u32) -> Self {
+        let mut hash = SipHasher13::new();
+        write_ip(&mut hash, address.ip());
+        hash.write_u16(address.port());
+        Self { id: hash.finish(), weight: weight.max(1), credit: Cell::new(0), under_way: Cell::new(0) }
+    }
+
+    /// Whether it has fewer requests under way for its weight.
+    fn load_cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let load = |one: &Self, other: &Self| u64::from(one.under_way.get()) * u64::from(other.weight);
+        load(self, other).cmp(&load(other, self))
+    }
+
+    /// Weighted rendezvous hashing by logarithms (Schindelhauer and Schomaker 2005): the address with the greatest score is the
+    /// client's, and no score depends on which other addresses there are.
+    fn score(&self, client: u64) -> f64 {
+        let mut hash = SipHasher13::new();
+        hash.write_u64(client);
+        hash.write_u64(self.id);
+        // 53 bits fill the mantissa; the half keeps the logarithm away from zero and from infinity.
+        let uniform = ((hash.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        f64::from(self.weight) / -uniform.ln()
+    }
+}
+
+impl Balance {
+    /// The position of the candidate that takes the next request of `client`; none of none.
+    pub fn choose<'a>(self, client: IpAddr, candidates: impl Iterator<Item = (usize, &'a Share)> + Clone) -> Option<usize> {
+        match self {
+            Self::RoundRobin => take_turn(candidates),
+            Self::LeastRequests => {
+                let least = candidates.clone().map(|(_, share)| share).min_by(|one, other| one.load_cmp(other))?;
+                take_turn(candidates.filter(|(_, share)| share.load_cmp(least).is_eq()))
+            }
+            Self::HashClientIp => {
+                let client = client_hash(client);
+                let scored = candidates.map(|(position, share)| (position, share.score(client)));
+                scored.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(position, _)| position)
+            }
+        }
+    }
+}
+
+/// The smooth weighted turn of nginx: everybody earns its weight, and whoever has most pays for all.
+fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option<usize> {
+    let mut total = 0;
+    let mut richest: Option<(usize, &Share)> = None;
+    for (position, share) in candidates {
+        total += i64::from(share.weight);
+        share.credit.set(share.credit.get() + i64::from(share.weight));
+        if richest.is_none_or(|(_, best)| share.credit.get() > best.credit.get()) {
+            richest = Some((position, share));
+        }
+    }
+    let (position, share) = richest?;
+    share.credit.set(share.credit.get() - total);
+    Some(position)
+}
+
+/// One client is one address; in IPv6 it is the 64 bits one home has, whose other half changes by the hour.
+fn client_hash(client: IpAddr) -> u64 {
+    let mut hash = SipHasher13::new();
+    match client.to_canonical() {
+        IpAddr::V6(address) => hash.write(&address.octets()[..8]),
+        address @ IpAddr::V4(_) => write_ip(&mut hash, address),
+    }
+    hash.finish()
+}
+
+fn write_ip(hash: &mut SipHasher13, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => hash.write(&address.octets()),
+        IpAddr::V6(address) => hash.write(&address.octets()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(weights: &[u32]) -> Vec<Share> {
+        let share = |(index, weight): (usize, &u32)| {
+            let last = u8::try_from(index).expect("a short list");
+            Share::new(SocketAddr::from(([10, 0, 0, last], 80)), *weight)
+        };
+        weights.iter().enumerate().map(share).collect()
+    }
+
+    fn chosen(balance: Balance, shares: &[Share], client: [u8; 4]) -> usize {
+        balance.choose(IpAddr::from(client), shares.iter().enumerate()).expect("a candidate")
+    }
+
+    #[test]
+    fn turns_follow_the_weights_and_are_spread_out() {
+        let shares = shares(&[5, 1, 1]);
+        let turns: Vec<_> = (0..7).map(|_| chosen(Balance::RoundRobin, &shares, [0; 4])).collect();
+        assert_eq!(turns, [0, 0, 1, 0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn the_least_busy_takes_it_and_equals_take_turns() {
+        let shares = shares(&[1, 1, 2]);
+        shares[1].under_way.set(1);
+        shares[2].under_way.set(1);
+        assert_eq!(chosen(Balance::LeastRequests, &shares, [0; 4]), 0);
+        shares[0].under_way.set(1);
+        assert_eq!(chosen(Balance::LeastRequests, &shares, [0; 4]), 2, "one of weight 2 is half as busy");
+        shares.iter().for_each(|share| share.under_way.set(0));
+        let mut counts = [0; 3];
+        (0..400).for_each(|_| counts[chosen(Balance::LeastRequests, &shares, [0; 4])] += 1);
+        assert_eq!(counts, [100, 100, 200]);
+    }
+
+    #[test]
+    fn a_client_moves_only_when_its_address_goes() {
+        let shares = shares(&[1, 1, 1, 3]);
+        let clients = || (0..=255).flat_map(|b| (0..20).map(move |c| [10, 9, b, c]));
+        let mut counts = [0; 4];
+        for client in clients() {
+            let before = chosen(Balance::HashClientIp, &shares, client);
+            counts[before] += 1;
+            let left = shares.iter().enumerate().filter(|(position, _)| *position != 1);
+            let after = Balance::HashClientIp.choose(IpAddr::from(client), left).expect("a candidate");
+            assert!(before == 1 || after == before, "{client:?} moved from {before} to {after}");
+        }
+        let sixth = 256 * 20 / 6;
+        for (count, weight) in counts.iter().zip([1, 1, 1, 3]) {
+            assert!((sixth * weight * 9 / 10..=sixth * weight * 11 / 10).contains(count), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn one_home_is_one_client() {
+        let hash = |text: &str| client_hash(text.parse().expect("an address"));
+        assert_eq!(hash("2001:db8::1"), hash("2001:db8::ffff:2"));
+        assert_ne!(hash("2001:db8::1"), hash("2001:db8:0:1::1"));
+        assert_eq!(hash("::ffff:192.0.2.1"), hash("192.0.2.1"));
+    }
+}

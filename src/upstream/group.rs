@@ -1,0 +1,170 @@
+//! What all workers know of one upstream: the addresses it has at this moment.
+//!
+//! Guarantees: an address that stays keeps its state; one that goes is used for no new request; at most [`MAX_ADDRESSES`] of a
+//! name are used.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::sync::{Notify, watch};
+
+use super::settings::{Endpoint, UpstreamSettings};
+
+/// The most addresses of one name.
+pub const MAX_ADDRESSES: usize = 256;
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub struct Address {
+    endpoint: Arc<Endpoint>,
+    socket: SocketAddr,
+    label: Arc<str>,
+}
+
+/// A name to be resolved.
+#[derive(Debug)]
+pub struct Name {
+    /// The endpoint it was written for.
+    pub endpoint: Arc<Endpoint>,
+    wanted: Notify,
+}
+
+/// The addresses known at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// All of them.
+    pub addresses: Vec<Arc<Address>>,
+    /// The names nothing was heard of yet.
+    unheard: Vec<Arc<Endpoint>>,
+}
+
+/// An upstream as the process knows it.
+#[derive(Debug)]
+pub struct Group {
+    settings: UpstreamSettings,
+    names: Vec<Arc<Name>>,
+    known: watch::Sender<Known>,
+}
+
+impl Address {
+    fn new(endpoint: &Arc<Endpoint>, socket: SocketAddr) -> Arc<Self> {
+        Arc::new(Self { endpoint: Arc::clone(endpoint), socket, label: socket.to_string().into() })
+    }
+
+    /// What it is an address of.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Where to connect to.
+    #[must_use]
+    pub fn socket(&self) -> SocketAddr {
+        self.socket
+    }
+
+    /// The same as logs say it.
+    #[must_use]
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+}
+
+impl Name {
+    /// Waits until somebody wants it to be resolved.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+}
+
+impl Known {
+    /// Whether it is known what there is: some address, or that no name has one.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.addresses.is_empty() || self.unheard.is_empty()
+    }
+}
+
+impl Group {
+    /// The group of an upstream, with the addresses that need no resolving.
+    #[must_use]
+    pub fn new(settings: UpstreamSettings) -> Arc<Self> {
+        let (mut known, mut names) = (Known::default(), Vec::new());
+        for endpoint in settings.endpoints.iter().cloned().map(Arc::new) {
+            match endpoint.address() {
+                Some(socket) => known.addresses.push(Address::new(&endpoint, socket)),
+                None => {
+                    known.unheard.push(Arc::clone(&endpoint));
+                    names.push(Arc::new(Name { endpoint, wanted: Notify::new() }));
+                }
+            }
+        }
+        Arc::new(Self { settings, names, known: watch::Sender::new(known) })
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// The names among its endpoints.
+    #[must_use]
+    pub fn names(&self) -> &[Arc<Name>] {
+        &self.names
+    }
+
+    /// The addresses, now and whenever they change.
+    #[must_use]
+    pub fn known(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// An endpoint cannot be reached, or none is known: its name, or all of them, may have other addresses by now.
+    pub fn doubt(&self, endpoint: Option<&Arc<Endpoint>>) {
+        let doubted = |name: &&Arc<Name>| endpoint.is_none_or(|endpoint| Arc::ptr_eq(endpoint, &name.endpoint));
+        self.names.iter().filter(doubted).for_each(|name| name.wanted.notify_one());
+    }
+
+    /// A name has these addresses.
+    pub fn resolved(&self, endpoint: &Arc<Endpoint>, mut sockets: Vec<SocketAddr>) {
+        sockets.sort_unstable();
+        sockets.dedup();
+        sockets.truncate(MAX_ADDRESSES);
+        self.known.send_if_modified(|known| {
+            let heard = known.hear(endpoint);
+            let of_name = |address: &&Arc<Address>| Arc::ptr_eq(&address.endpoint, endpoint);
+            let before: Vec<_> = known.addresses.iter().filter(of_name).map(|address| address.socket).collect();
+            if before == sockets {
+                return heard;
+            }
+            let (upstream, addresses) = (&*self.settings.name, &sockets);
+            tracing::info!(upstream, %endpoint, ?addresses, "a name has other addresses");
+            known.replace(endpoint, &sockets);
+            true
+        });
+    }
+
+    /// A name does not resolve: what is known of it stays.
+    pub fn unresolved(&self, endpoint: &Arc<Endpoint>) {
+        self.known.send_if_modified(|known| known.hear(endpoint));
+    }
+}
+
+impl Known {
+    /// Whether this is the first that is heard of a name.
+    fn hear(&mut self, endpoint: &Arc<Endpoint>) -> bool {
+        let before = self.unheard.len();
+        self.unheard.retain(|unheard| !Arc::ptr_eq(unheard, endpoint));
+        self.unheard.len() < before
+    }
+
+    /// Takes `sockets`, in order, for the addresses of an endpoint; those known before stay what they were.
+    fn replace(&mut self, endpoint: &Arc<Endpoint>, sockets: &[SocketAddr]) {
+        let (before, others): (Vec<_>, Vec<_>) =
+            self.addresses.drain(..).partition(|address| Arc::ptr_eq(&address.endpoint, endpoint));
+        let known = |socket: SocketAddr| before.iter().find(|address| address.socket == socket).cloned();
+        let now = sockets.iter().map(|socket| known(*socket).unwrap_or_else(|| Address::new(endpoint, *socket)));
+        self.addresses = others;
+        self.addresses.extend(now);
+    }
+}

@@ -1,0 +1,90 @@
+//! How many tries one worker adds to an upstream's requests: a budget, so that failures do not multiply the load.
+//!
+//! Guarantee: in any time there are at most a fifth as many retries as requests, one more for each second, and [`SAVED`] that were
+//! saved up before.
+
+use std::cell::Cell;
+
+use tokio::time::Instant;
+
+/// What a retry costs; a request earns one, so that five requests pay for a retry.
+const COST: u32 = 5;
+/// The most retries that are saved up.
+pub const SAVED: u32 = 100;
+/// A quiet service earns a retry each second until it has this many.
+pub const FLOOR: u32 = 10;
+
+/// One worker's retry budget for one upstream.
+#[derive(Debug)]
+pub struct Budget {
+    /// In parts of a retry.
+    credit: Cell<u32>,
+    /// Until when the seconds were paid out.
+    paid: Cell<Instant>,
+}
+
+impl Budget {
+    /// A budget for the first [`FLOOR`] retries.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { credit: Cell::new(FLOOR * COST), paid: Cell::new(now) }
+    }
+
+    /// A request was made.
+    pub fn earn(&self) {
+        self.credit.set((self.credit.get() + 1).min(SAVED * COST));
+    }
+
+    /// Pays for a retry, or says that it cannot.
+    #[must_use]
+    pub fn spend(&self, now: Instant) -> bool {
+        let seconds = now.duration_since(self.paid.get()).as_secs();
+        self.paid.set(self.paid.get() + std::time::Duration::from_secs(seconds));
+        let missing = (FLOOR * COST).saturating_sub(self.credit.get());
+        let earned = u32::try_from(seconds).unwrap_or(FLOOR).min(FLOOR) * COST;
+        let credit = self.credit.get() + earned.min(missing);
+        let enough = credit >= COST;
+        self.credit.set(if enough { credit - COST } else { credit });
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn retries(budget: &Budget, now: Instant) -> usize {
+        std::iter::from_fn(|| budget.spend(now).then_some(())).count()
+    }
+
+    #[test]
+    fn five_requests_pay_for_a_retry() {
+        let now = Instant::now();
+        let budget = Budget::new(now);
+        assert_eq!(retries(&budget, now), 10);
+        (0..5).for_each(|_| budget.earn());
+        assert_eq!(retries(&budget, now), 1);
+        (0..1_000_000).for_each(|_| budget.earn());
+        assert_eq!(retries(&budget, now), 100);
+        let spent = (0..1000).filter(|_| {
+            budget.earn();
+            budget.spend(now)
+        });
+        assert_eq!(spent.count(), 200);
+    }
+
+    #[test]
+    fn a_quiet_service_earns_one_each_second() {
+        let now = Instant::now();
+        let budget = Budget::new(now);
+        retries(&budget, now);
+        let after = |millis| now + Duration::from_millis(millis);
+        assert_eq!(
+            [retries(&budget, after(999)), retries(&budget, after(1_999)), retries(&budget, after(2_000))],
+            [0, 1, 1]
+        );
+        assert_eq!(retries(&budget, after(3_600_000)), 10);
+    }
+}

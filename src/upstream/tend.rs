@@ -1,0 +1,43 @@
+//! What is done for upstreams beside the requests, once for the whole process.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{
+    group::Group,
+    resolve::{self, Resolver},
+};
+
+/// The tasks of the upstreams that are served; dropping it ends them.
+pub struct Tending {
+    resolver: Resolver,
+    tasks: Vec<(Arc<Group>, JoinSet<()>)>,
+}
+
+impl Tending {
+    /// Nothing is tended yet.
+    #[must_use]
+    pub fn new(resolver: Resolver) -> Self {
+        Self { resolver, tasks: Vec::new() }
+    }
+
+    /// Tends these groups from now on, and no others. Must be called on the runtime that is to do it.
+    pub fn tend(&mut self, groups: &[Arc<Group>]) {
+        self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
+        for group in groups {
+            if !self.tasks.iter().any(|(tended, _)| Arc::ptr_eq(group, tended)) {
+                self.tasks.push((Arc::clone(group), self.start(group)));
+            }
+        }
+    }
+
+    /// Starts what a group needs; addresses alone need nothing.
+    fn start(&self, group: &Arc<Group>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for name in group.names() {
+            tasks.spawn(resolve::keep(Arc::clone(group), Arc::clone(name), self.resolver.clone()));
+        }
+        tasks
+    }
+}
