@@ -157,7 +157,8 @@ impl App {
         }
         let held = held(&sockets).map_err(StartError::Thread)?;
         let crew = Crew::start(&shared, sockets)?;
-        let (writers, tending) = (writer.into_iter().collect(), Tending::new(resolve::system()));
+        let writers = writer.into_iter().collect();
+        let tending = Tending::new(shared.connector.clone(), resolve::system());
         let mut running =
             Running { shared, order, crew, held, writers, source, keep: Keep::default(), tending, successor: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;

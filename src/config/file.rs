@@ -25,7 +25,9 @@ pub use listener::{ClientIp, ForwardingHeader, Listener, LongListener};
 pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Limit, Request, Route, RouteReject};
-pub use upstream::{Balance, Dns, Endpoint, Keepalive, LongEndpoint, Retries, Upstream, UpstreamTimeouts};
+pub use upstream::{
+    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Retries, Upstream, UpstreamTimeouts,
+};
 pub use zone::{MissingPart, Zone, ZoneKey};
 
 /// A weir configuration file.

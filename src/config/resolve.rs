@@ -6,7 +6,9 @@ use std::{net::SocketAddr, thread::available_parallelism};
 
 use super::{
     Config, StateSettings,
-    file::{Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Keepalive, Retries, Upstream, UpstreamTimeouts},
+    file::{
+        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Retries, Upstream, UpstreamTimeouts,
+    },
     problem::Problems,
     tree::{Node, Value},
 };
@@ -172,6 +174,7 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
         endpoints: Vec::new(),
         balance: Balance::default(),
         dns: Dns::default(),
+        health: Health::default(),
         retries: Retries::default(),
         timeouts: UpstreamTimeouts::default(),
         keepalive: Keepalive::default(),

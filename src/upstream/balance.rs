@@ -38,10 +38,7 @@ impl Share {
     /// The share of an address nothing was sent to yet.
     #[must_use]
     pub fn new(address: SocketAddr, weight: u32) -> Self {
-        let mut hash = SipHasher13::new();
-        write_ip(&mut hash, address.ip());
-        hash.write_u16(address.port());
-        Self { id: hash.finish(), weight: weight.max(1), credit: Cell::new(0), under_way: Cell::new(0) }
+        Self { id: address_hash(address), weight: weight.max(1), credit: Cell::new(0), under_way: Cell::new(0) }
     }
 
     /// Whether it has fewer requests under way for its weight.
@@ -103,6 +100,15 @@ fn client_hash(client: IpAddr) -> u64 {
         IpAddr::V6(address) => hash.write(&address.octets()[..8]),
         address @ IpAddr::V4(_) => write_ip(&mut hash, address),
     }
+    hash.finish()
+}
+
+/// A number that is an address's own, the same in every process.
+#[must_use]
+pub fn address_hash(address: SocketAddr) -> u64 {
+    let mut hash = SipHasher13::new();
+    write_ip(&mut hash, address.ip());
+    hash.write_u16(address.port());
     hash.finish()
 }
 

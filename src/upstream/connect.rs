@@ -42,11 +42,17 @@ pub fn within(timeout: Duration, connector: Connector) -> Connector {
 ///
 /// # Errors
 /// The kind says how far it came; the cause is kept.
-pub async fn connect(connector: &Connector, address: &Arc<Address>) -> Result<Stream, Error> {
-    connector.clone().oneshot(Arc::clone(address)).await.map_err(|cause| {
-        let (kind, detail) = reason(&cause);
-        Error::caused(kind, detail, cause)
-    })
+pub fn connect(
+    connector: &Connector,
+    address: &Arc<Address>,
+) -> impl Future<Output = Result<Stream, Error>> + Send + use<> {
+    let opening = connector.clone().oneshot(Arc::clone(address));
+    async move {
+        opening.await.map_err(|cause| {
+            let (kind, detail) = reason(&cause);
+            Error::caused(kind, detail, cause)
+        })
+    }
 }
 
 fn reason(cause: &BoxError) -> (Kind, &'static str) {

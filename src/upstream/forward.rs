@@ -139,21 +139,18 @@ where
         journey.story.tries += 1;
         journey.tries += 1;
         self.settle().await;
-        let Some(seat) = self.choose(journey) else {
+        let now = Instant::now();
+        let Some(seat) = self.choose(journey, now) else {
             self.group.doubt(None);
             return Err(Failure::Unsent(Error::new(Kind::DnsError, "the endpoint's name did not resolve")));
         };
         journey.story.endpoint = Some(Arc::clone(seat.address().label()));
-        let seat = if journey.lost { Err(seat) } else { seat.take(Instant::now()) };
+        let seat = if journey.lost { Err(seat) } else { seat.take(now) };
         let lease = match seat {
             Ok(lease) => lease,
             Err(seat) => self.open(seat, journey).await.map_err(Failure::Unsent)?,
         };
-        let address = Arc::clone(lease.address());
-        self.send(lease, journey).await.map_err(|error| {
-            journey.tried.push(address);
-            Failure::Sent(error)
-        })
+        self.send(lease, journey).await.map_err(Failure::Sent)
     }
 
     /// Whether there is another try, after a pause if need be.
@@ -194,16 +191,24 @@ where
         }
     }
 
-    fn choose(&self, journey: &Journey<'_, B>) -> Option<Seat<B>> {
+    /// Of the addresses that did not fail this request those that are fit; if there are none, any that did not fail it; if all
+    /// did, the fit ones, and then just any.
+    fn choose(&self, journey: &Journey<'_, B>, now: Instant) -> Option<Seat<B>> {
         let pools = self.pools();
         if let [only] = pools.as_slice() {
             return Some(only.seat());
         }
-        let shares = || pools.iter().enumerate().map(|(position, pool)| (position, pool.share()));
-        let untried = |(position, _): &(usize, _)| !journey.has_tried(pools[*position].address());
-        let balance = self.settings().balance;
-        let chosen = balance.choose(journey.client, shares().filter(untried));
-        chosen.or_else(|| balance.choose(journey.client, shares())).map(|position| pools[position].seat())
+        let untried = |pool: &Rc<Pool<B>>| !journey.has_tried(pool.address());
+        let fit = |pool: &Rc<Pool<B>>| pool.address().health().is_fit(now);
+        let among = |wanted: &dyn Fn(&Rc<Pool<B>>) -> bool| {
+            let candidates = pools.iter().enumerate().filter(|(_, pool)| wanted(pool));
+            let shares = candidates.map(|(position, pool)| (position, pool.share()));
+            self.settings().balance.choose(journey.client, shares).map(|position| pools[position].seat())
+        };
+        among(&|pool| untried(pool) && fit(pool))
+            .or_else(|| among(&untried))
+            .or_else(|| among(&fit))
+            .or_else(|| among(&|_| true))
     }
 
     /// The pools of the addresses there are now.
@@ -236,6 +241,7 @@ where
         journey.story.connect = Some(start.elapsed());
         if lease.is_err() {
             self.group.doubt(Some(address.endpoint()));
+            self.group.failed(&address, Instant::now());
             journey.tried.push(address);
         }
         lease
@@ -250,7 +256,7 @@ where
         if repeatable {
             lease.keep_head();
         }
-        let (start, received) = (Instant::now(), lease.received());
+        let (start, received, reused) = (Instant::now(), lease.received(), lease.is_reused());
         let answer = lease.sender().try_send_request(whole);
         let answer = within_silence(&self.alarm, self.settings().first_byte_timeout, journey.progress, answer).await;
         journey.story.first_byte = Some(start.elapsed());
@@ -258,14 +264,25 @@ where
             Some(Ok(response)) => response,
             Some(Err(mut lost)) => {
                 journey.lost = true;
+                journey.tried.push(Arc::clone(lease.address()));
+                let silent = lease.received() == received;
                 journey.request = lost.take_message();
-                if journey.request.is_none() && repeatable && lease.received() == received {
+                if journey.request.is_none() && repeatable && silent {
                     journey.request = read_back(&lease.kept_head());
                 }
-                return Err(unanswered(lost.into_error()));
+                let cause = lost.into_error();
+                // A kept connection may be closed at any time, and a body that breaks is the client's.
+                if !(reused && silent || cause.is_user()) {
+                    self.group.failed(lease.address(), Instant::now());
+                }
+                return Err(unanswered(cause));
             }
-            None => return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time")),
+            None => {
+                self.group.failed(lease.address(), Instant::now());
+                return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"));
+            }
         };
+        self.group.answered(lease.address(), start);
         journey.story.status = Some(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));

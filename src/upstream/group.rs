@@ -1,13 +1,23 @@
 //! What all workers know of one upstream: the addresses it has at this moment.
 //!
 //! Guarantees: an address that stays keeps its state; one that goes is used for no new request; at most [`MAX_ADDRESSES`] of a
-//! name are used.
+//! name are used; never more than half of the addresses are ejected for failed requests.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tower::BoxError;
 
-use super::settings::{Endpoint, UpstreamSettings};
+use super::{
+    health::Health,
+    settings::{Endpoint, UpstreamSettings},
+};
 
 /// The most addresses of one name.
 pub const MAX_ADDRESSES: usize = 256;
@@ -18,6 +28,7 @@ pub struct Address {
     endpoint: Arc<Endpoint>,
     socket: SocketAddr,
     label: Arc<str>,
+    health: Health,
 }
 
 /// A name to be resolved.
@@ -43,11 +54,14 @@ pub struct Group {
     settings: UpstreamSettings,
     names: Vec<Arc<Name>>,
     known: watch::Sender<Known>,
+    /// Who is to be ejected is judged one at a time, or two could go where one may.
+    judging: Mutex<()>,
 }
 
 impl Address {
     fn new(endpoint: &Arc<Endpoint>, socket: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { endpoint: Arc::clone(endpoint), socket, label: socket.to_string().into() })
+        let label = socket.to_string().into();
+        Arc::new(Self { endpoint: Arc::clone(endpoint), socket, label, health: Health::default() })
     }
 
     /// What it is an address of.
@@ -66,6 +80,12 @@ impl Address {
     #[must_use]
     pub fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// Whether it is fit for requests.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 }
 
@@ -98,7 +118,7 @@ impl Group {
                 }
             }
         }
-        Arc::new(Self { settings, names, known: watch::Sender::new(known) })
+        Arc::new(Self { settings, names, known: watch::Sender::new(known), judging: Mutex::new(()) })
     }
 
     /// What it was made of.
@@ -123,6 +143,43 @@ impl Group {
     pub fn doubt(&self, endpoint: Option<&Arc<Endpoint>>) {
         let doubted = |name: &&Arc<Name>| endpoint.is_none_or(|endpoint| Arc::ptr_eq(endpoint, &name.endpoint));
         self.names.iter().filter(doubted).for_each(|name| name.wanted.notify_one());
+    }
+
+    /// A request failed at an address, and the address is to blame: it is ejected if that happens too often, unless half of the
+    /// addresses are.
+    pub fn failed(&self, address: &Address, now: Instant) {
+        let Some(passive) = &self.settings.passive else { return };
+        let _alone = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
+        if !address.health.fails(passive, now) {
+            return;
+        }
+        let known = self.known.borrow();
+        let ejected = known.addresses.iter().filter(|other| other.health.is_ejected(now)).count();
+        if (ejected + 1) * 2 <= known.addresses.len() {
+            let eject_ms = address.health.eject(passive, now).as_millis();
+            let (upstream, endpoint) = (&*self.settings.name, &*address.label);
+            tracing::warn!(upstream, endpoint, eject_ms, "too many requests failed: the address is ejected");
+        }
+    }
+
+    /// An address answered a request that was sent at `sent`.
+    pub fn answered(&self, address: &Address, sent: Instant) {
+        if address.health.succeeds(sent) {
+            let (upstream, endpoint) = (&*self.settings.name, &*address.label);
+            tracing::info!(upstream, endpoint, "the address answers again and is used as before");
+        }
+    }
+
+    /// Probes of an address have come to this.
+    pub fn probed(&self, address: &Address, outcome: Result<(), BoxError>) {
+        if !address.health.set_down(outcome.is_err()) {
+            return;
+        }
+        let (upstream, endpoint) = (&*self.settings.name, &*address.label);
+        match outcome {
+            Ok(()) => tracing::info!(upstream, endpoint, "its probes are answered: the address gets requests"),
+            Err(error) => tracing::warn!(%error, upstream, endpoint, "its probes fail: the address gets no requests"),
+        }
     }
 
     /// A name has these addresses.

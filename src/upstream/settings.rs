@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use http::uri::PathAndQuery;
+
 use super::balance::Balance;
 
 /// Where an upstream is, as written: an address, or a name that stands for all its addresses.
@@ -61,4 +63,34 @@ pub struct UpstreamSettings {
     pub attempts: u32,
     /// How long a request of which nothing was sent waits for an endpoint that takes connections.
     pub hold: Duration,
+    /// How requests that fail tell whether an address is fit; nothing when they do not.
+    pub passive: Option<PassiveSettings>,
+    /// How probes tell; nothing when there are none.
+    pub active: Option<ActiveSettings>,
+}
+
+/// When an address that fails is ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassiveSettings {
+    /// This many failures,
+    pub failures: u32,
+    /// within this time,
+    pub window: Duration,
+    /// eject it for this long.
+    pub eject: Duration,
+}
+
+/// How addresses are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveSettings {
+    /// What is asked for.
+    pub path: PathAndQuery,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Good answers in a row after which an address that was down is up.
+    pub healthy: u32,
+    /// Bad ones in a row after which one that was up is down.
+    pub unhealthy: u32,
 }

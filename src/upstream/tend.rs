@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{
+    connect::Connector,
     group::Group,
+    probe,
     resolve::{self, Resolver},
 };
 
 /// The tasks of the upstreams that are served; dropping it ends them.
 pub struct Tending {
+    connector: Connector,
     resolver: Resolver,
     tasks: Vec<(Arc<Group>, JoinSet<()>)>,
 }
@@ -18,8 +21,8 @@ pub struct Tending {
 impl Tending {
     /// Nothing is tended yet.
     #[must_use]
-    pub fn new(resolver: Resolver) -> Self {
-        Self { resolver, tasks: Vec::new() }
+    pub fn new(connector: Connector, resolver: Resolver) -> Self {
+        Self { connector, resolver, tasks: Vec::new() }
     }
 
     /// Tends these groups from now on, and no others. Must be called on the runtime that is to do it.
@@ -37,6 +40,9 @@ impl Tending {
         let mut tasks = JoinSet::new();
         for name in group.names() {
             tasks.spawn(resolve::keep(Arc::clone(group), Arc::clone(name), self.resolver.clone()));
+        }
+        if let Some(active) = &group.settings().active {
+            tasks.spawn(probe::run(Arc::clone(group), active.clone(), self.connector.clone()));
         }
         tasks
     }

@@ -121,6 +121,7 @@ pub struct Edge {
     pub queue: Arc<Queue>,
     pub world: Arc<World>,
     upstreams: Vec<Arc<Group>>,
+    connector: Connector,
     log: std::sync::mpsc::Receiver<Vec<u8>>,
     lines: RefCell<VecDeque<serde_json::Value>>,
     start: Instant,
@@ -156,6 +157,8 @@ pub fn config(limits: &[&str]) -> Config {
             keepalive_idle: Duration::from_millis(1500),
             attempts: 2,
             hold: Duration::ZERO,
+            passive: None,
+            active: None,
         }],
         routes: vec![route],
         queue_max: 10_000,
@@ -224,7 +227,7 @@ pub async fn on_raw_edge<F: Future<Output = ()>>(config: Config, test: impl FnOn
 
 async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
     let house = Rc::clone(&edge.worker);
-    let mut tending = Tending::new(scripted(Arc::clone(&edge.world)));
+    let mut tending = Tending::new(edge.connector.clone(), scripted(Arc::clone(&edge.world)));
     tending.tend(&edge.upstreams);
     LocalSet::new()
         .run_until(async {
@@ -242,6 +245,7 @@ impl Edge {
         let (lines, _writer) = writer::start_on(Box::new(LogPipe(log_sender))).expect("a thread");
         let queue = Queue::with_room(config.queue_max);
         let world = Arc::<World>::default();
+        let connector = in_memory(sender, Arc::clone(&world));
         let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Group::new).collect();
         let shared = Shared {
             zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
@@ -251,7 +255,7 @@ impl Edge {
             clock: Clock::start(),
             lines: Some(lines),
             timing: Timing::Runtime,
-            connector: in_memory(sender, Arc::clone(&world)),
+            connector: connector.clone(),
             gateway: Some(Gateway::new(GATEWAY.parse().expect("an address"))),
             drain,
             abandon: Default::default(),
@@ -264,6 +268,7 @@ impl Edge {
             queue,
             world,
             upstreams,
+            connector,
             log,
             lines: RefCell::default(),
             start: Instant::now(),

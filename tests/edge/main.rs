@@ -3,6 +3,8 @@
 mod framing;
 mod gateway;
 mod harness;
+mod health;
 mod leaving;
 mod names;
+mod retries;
 mod tables;

@@ -21,6 +21,9 @@ pub struct Upstream {
     /// Trying again.
     #[serde(default)]
     pub retries: Retries,
+    /// Which addresses get requests.
+    #[serde(default)]
+    pub health: Health,
     /// How long the servers may take.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
@@ -83,6 +86,52 @@ pub struct Retries {
     pub attempts: u32,
 }
 
+/// Which addresses of an upstream get requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// What requests tell of it.
+    pub passive: Passive,
+    /// Probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<Active>,
+}
+
+/// When an address that fails requests is left out for a while, unless half of the addresses are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passive {
+    /// After this many failures (nginx: max_fails); 0 for never.
+    #[schemars(range(min = 0, max = 1000))]
+    pub failures: u32,
+    /// Within this time (nginx: fail_timeout).
+    pub window: String,
+    /// For this long, and longer each time it comes to that again (nginx: fail_timeout).
+    pub eject: String,
+}
+
+/// Asking every address whether it is well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Active {
+    /// What is asked for with GET; 200 to 399 is a good answer.
+    pub path: String,
+    /// How often.
+    #[serde(default = "probe_interval")]
+    pub interval: String,
+    /// How long an answer may take.
+    #[serde(default = "probe_timeout")]
+    pub timeout: String,
+    /// Good answers in a row after which an address gets requests again.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub healthy: u32,
+    /// Bad ones in a row after which it gets none.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub unhealthy: u32,
+}
+
 /// How long an upstream's servers may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -110,6 +159,18 @@ fn one() -> u32 {
     1
 }
 
+fn three() -> u32 {
+    3
+}
+
+fn probe_interval() -> String {
+    "5s".to_owned()
+}
+
+fn probe_timeout() -> String {
+    "1s".to_owned()
+}
+
 fn no_hold() -> String {
     "0s".to_owned()
 }
@@ -123,6 +184,12 @@ impl Default for Dns {
 impl Default for Retries {
     fn default() -> Self {
         Self { attempts: 2 }
+    }
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self { failures: 5, window: "10s".to_owned(), eject: "10s".to_owned() }
     }
 }
 

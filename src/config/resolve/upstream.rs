@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::{
     super::file::{self, LongEndpoint, Upstream},
     address,
@@ -11,7 +13,7 @@ use super::{
 use crate::upstream::{
     balance::Balance,
     resolve::PAUSE,
-    settings::{Endpoint, UpstreamSettings},
+    settings::{ActiveSettings, Endpoint, PassiveSettings, UpstreamSettings},
 };
 
 /// The upstream of one name.
@@ -37,6 +39,8 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         keepalive_idle: judge.duration(keepalive.key("idle"), &upstream.keepalive.idle),
         attempts: upstream.retries.attempts,
         hold: judge.duration(spot.key("hold"), &upstream.hold),
+        passive: passive(judge, spot.key("health").key("passive"), &upstream.health.passive),
+        active: upstream.health.active.as_ref().map(|written| active(judge, spot.key("health").key("active"), written)),
     }
 }
 
@@ -54,6 +58,25 @@ fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[file::Endpoint]) 
         endpoints.push(Endpoint { weight, ..endpoint });
     }
     endpoints
+}
+
+fn passive(judge: &mut Judge<'_>, spot: Spot<'_>, written: &file::Passive) -> Option<PassiveSettings> {
+    let window = judge.positive(spot.key("window"), &written.window);
+    let eject = judge.positive(spot.key("eject"), &written.eject);
+    (written.failures > 0).then_some(PassiveSettings { failures: written.failures, window, eject })
+}
+
+fn active(judge: &mut Judge<'_>, spot: Spot<'_>, written: &file::Active) -> ActiveSettings {
+    let text = &written.path;
+    let path = text.parse::<PathAndQuery>().ok().filter(|path| path.as_str() == text && text.starts_with('/'));
+    let path = path.ok_or_else(|| format!("`{text}` cannot be asked for, hint: write a path, like `/health`"));
+    ActiveSettings {
+        path: judge.take(spot.key("path"), path).unwrap_or(PathAndQuery::from_static("/")),
+        interval: judge.positive(spot.key("interval"), &written.interval),
+        timeout: judge.positive(spot.key("timeout"), &written.timeout),
+        healthy: written.healthy,
+        unhealthy: written.unhealthy,
+    }
 }
 
 fn refresh(judge: &mut Judge<'_>, spot: Spot<'_>, text: &str) -> Duration {

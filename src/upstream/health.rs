@@ -1,0 +1,164 @@
+//! Whether an address is fit for requests, as all workers know it.
+//!
+//! Guarantees: an address that failed too often is ejected for a while, twice as long each time it comes to that again, up to
+//! [`LONGEST`] times; a request that was sent to it after that and answered ends the ejection at once. What probes say counts for
+//! itself.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::settings::PassiveSettings;
+
+/// An ejection is at most this many times the first one, and forgotten as long after its end.
+pub const LONGEST: u32 = 10;
+
+/// The health of one address.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Its probes fail.
+    down: AtomicBool,
+    /// It was ejected and nothing better was heard since; what is asked for each request is only this.
+    suspect: AtomicBool,
+    faults: Mutex<Faults>,
+}
+
+/// How requests failed at an address.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The latest, at most as many as lead to an ejection.
+    recent: VecDeque<Instant>,
+    /// The latest ejection.
+    ejection: Option<Ejection>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ejection {
+    since: Instant,
+    time: Duration,
+}
+
+impl Ejection {
+    fn until(&self) -> Instant {
+        self.since + self.time
+    }
+}
+
+impl Health {
+    /// Whether it should get requests.
+    #[must_use]
+    pub fn is_fit(&self, now: Instant) -> bool {
+        !self.down.load(Ordering::Relaxed) && !self.is_ejected(now)
+    }
+
+    /// Whether it is ejected at the moment.
+    #[must_use]
+    pub fn is_ejected(&self, now: Instant) -> bool {
+        self.suspect.load(Ordering::Relaxed) && self.faults(|faults| faults.ejection.is_some_and(|one| now < one.until()))
+    }
+
+    /// Probes say that it is down, or up; whether that is news.
+    pub fn set_down(&self, down: bool) -> bool {
+        self.down.swap(down, Ordering::Relaxed) != down
+    }
+
+    /// A request failed at it; whether that is enough to eject it.
+    pub fn fails(&self, settings: &PassiveSettings, now: Instant) -> bool {
+        if self.is_ejected(now) {
+            return false;
+        }
+        self.faults(|faults| {
+            faults.recent.push_back(now);
+            let first_of_many = |recent: &VecDeque<_>| recent.len() > settings.failures as usize;
+            let is_old = |at: &Instant| now.duration_since(*at) > settings.window;
+            while first_of_many(&faults.recent) || faults.recent.front().is_some_and(is_old) {
+                faults.recent.pop_front();
+            }
+            faults.recent.len() >= settings.failures as usize
+        })
+    }
+
+    /// Ejects it; for how long.
+    pub fn eject(&self, settings: &PassiveSettings, now: Instant) -> Duration {
+        let longest = settings.eject * LONGEST;
+        let time = self.faults(|faults| {
+            faults.recent.clear();
+            let again = faults.ejection.filter(|one| now < one.until() + longest);
+            let time = again.map_or(settings.eject, |one| (one.time * 2).min(longest));
+            faults.ejection = Some(Ejection { since: now, time });
+            time
+        });
+        self.suspect.store(true, Ordering::Relaxed);
+        time
+    }
+
+    /// It answered a request that was sent at `sent`; whether that ends an ejection.
+    pub fn succeeds(&self, sent: Instant) -> bool {
+        if !self.suspect.load(Ordering::Relaxed) {
+            return false;
+        }
+        let later = self.faults(|faults| faults.ejection.is_none_or(|one| sent > one.since));
+        later && self.suspect.swap(false, Ordering::Relaxed)
+    }
+
+    fn faults<T>(&self, look: impl FnOnce(&mut Faults) -> T) -> T {
+        look(&mut self.faults.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: PassiveSettings =
+        PassiveSettings { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(10) };
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn failures_count_within_the_window() {
+        let (health, start) = (Health::default(), Instant::now());
+        let enough = [0, 5, 11, 15, 15].map(|second| health.fails(&SETTINGS, after(start, second)));
+        assert_eq!(enough, [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn ejections_double_up_to_ten_times_and_are_forgotten() {
+        let (health, mut now) = (Health::default(), Instant::now());
+        let times = [(); 6].map(|()| {
+            let time = health.eject(&SETTINGS, now);
+            assert!(!health.is_fit(now) && health.is_fit(now + time));
+            now += time;
+            time.as_secs()
+        });
+        assert_eq!(times, [10, 20, 40, 80, 100, 100]);
+        assert_eq!(health.eject(&SETTINGS, after(now, 100)).as_secs(), 10);
+    }
+
+    #[test]
+    fn only_an_answer_to_a_later_request_ends_an_ejection() {
+        let (health, start) = (Health::default(), Instant::now());
+        health.eject(&SETTINGS, after(start, 1));
+        assert!(!health.succeeds(start));
+        assert!(!health.is_fit(after(start, 2)));
+        assert!(health.succeeds(after(start, 2)));
+        assert!(health.is_fit(after(start, 2)) && !health.succeeds(after(start, 3)));
+    }
+
+    #[test]
+    fn probes_count_for_themselves() {
+        let (health, now) = (Health::default(), Instant::now());
+        assert!(health.set_down(true) && !health.set_down(true));
+        assert!(!health.is_fit(now) && !health.is_ejected(now) && !health.succeeds(now));
+        assert!(health.set_down(false) && health.is_fit(now));
+    }
+}

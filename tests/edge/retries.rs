@@ -1,0 +1,150 @@
+//! What is tried again, where, and how often.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
+
+use crate::harness::{Edge, Pipes, config_to, on_edge_of, on_raw_edge, status};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_goes_to_another_address_whatever_the_method() {
+    on_edge_of(config_to(&["1", "2"]), |edge| async move {
+        edge.world.down_are(&[1]);
+        for request in [GET, POST, GET, POST] {
+            assert_eq!(status(&edge.exchange(request).await), 200);
+        }
+        assert_eq!(edge.shares(&[1, 2]), [0, 4]);
+        let mut tries = Vec::new();
+        for _ in 0..4 {
+            tries.push(edge.line().await["upstream"]["tries"].as_u64().expect("a count"));
+        }
+        tries.sort_unstable();
+        assert_eq!(tries, [1, 1, 2, 2]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_attempt_is_no_retry() {
+    let mut config = config_to(&["1", "2"]);
+    config.upstreams[0].attempts = 1;
+    on_edge_of(config, |edge| async move {
+        edge.world.down_are(&[1]);
+        let statuses = [edge.exchange(GET).await, edge.exchange(GET).await].map(|answer| status(&answer));
+        assert_eq!(statuses, [502, 200]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_counted_over_all_addresses() {
+    let mut config = config_to(&["1", "2", "3", "4"]);
+    config.upstreams[0].attempts = 3;
+    on_edge_of(config, |edge| async move {
+        edge.world.down_are(&[1, 2, 3, 4]);
+        assert_eq!(status(&edge.exchange(GET).await), 502);
+        assert_eq!(edge.line().await["upstream"]["tries"], 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fifth_is_retried_and_then_the_failure_is_answered_and_logged() {
+    let mut config = config_to(&["1", "2"]);
+    config.upstreams[0].balance = weir::upstream::balance::Balance::RoundRobin;
+    on_edge_of(config, |edge| async move {
+        edge.world.down_are(&[1]);
+        let mut failed = 0;
+        for _ in 0..200 {
+            failed += u32::from(status(&edge.exchange(GET).await) != 200);
+            let line = edge.line().await;
+            let detail = line["error"]["detail"].as_str().unwrap_or("").to_owned();
+            assert_eq!(line["status"] == 502, detail.starts_with("the retry budget is spent: "), "{line}");
+        }
+        // Ten to begin with, one for five requests, and one for each second that the log is waited for; a failed request
+        // leaves the turn where it is, so that every second one finds the address that is down.
+        assert!((30..=50).contains(&failed), "{failed}");
+    })
+    .await;
+}
+
+/// The first request on each connection is answered, the next one is taken and lost.
+async fn one_answer_each(pipes: &mut Pipes) {
+    while let Some(mut pipe) = pipes.recv().await {
+        tokio::task::spawn_local(async move {
+            let mut buffer = [0; 1024];
+            assert!(pipe.read(&mut buffer).await.expect("a request") > 0);
+            pipe.write_all(OK).await.expect("an open pipe");
+            // Taken, and the connection closed without a word.
+            pipe.read(&mut buffer).await.expect("a request or an end")
+        });
+    }
+}
+
+/// Statuses of these requests, one after the other.
+async fn statuses(edge: &Rc<Edge>, requests: &[&str]) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for request in requests {
+        statuses.push(status(&edge.exchange(request).await));
+        sleep(Duration::from_millis(1)).await;
+    }
+    statuses
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_on_a_kept_connection_only_what_is_idempotent_and_has_no_body_is_sent_again() {
+    let put = "PUT / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+    let delete = "DELETE / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let empty_post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    for (request, expected) in [(GET, 200), (delete, 200), (put, 502), (POST, 502), (empty_post, 502)] {
+        on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
+            let requests = [GET, request];
+            let got = tokio::select! {
+                got = statuses(&edge, &requests) => got,
+                () = one_answer_each(&mut pipes) => unreachable!("pipes never end"),
+            };
+            assert_eq!(got, [200, expected], "{request}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_on_a_fresh_connection_nothing_is_sent_again() {
+    on_raw_edge(config_to(&["1", "2"]), |edge, mut pipes| async move {
+        let play = async {
+            let mut pipe = pipes.recv().await.expect("a connection");
+            assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+        };
+        let (got, ()) = tokio::join!(edge.exchange(GET), play);
+        assert_eq!(status(&got), 502);
+        assert_eq!(edge.line().await["upstream"]["tries"], 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_an_answer_on_a_kept_connection_is_never_asked_for_again() {
+    on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
+        let play = async {
+            let mut pipe = pipes.recv().await.expect("a connection");
+            let mut buffer = [0; 1024];
+            assert!(pipe.read(&mut buffer).await.expect("a request") > 0);
+            pipe.write_all(OK).await.expect("an open pipe");
+            assert!(pipe.read(&mut buffer).await.expect("a request") > 0);
+            pipe.write_all(b"HTTP/1.1 2").await.expect("an open pipe");
+        };
+        let (got, ()) = tokio::join!(statuses(&edge, &[GET, GET]), play);
+        assert_eq!(got, [200, 502]);
+        edge.line().await;
+        assert_eq!(edge.line().await["upstream"]["tries"], 1);
+    })
+    .await;
+}
