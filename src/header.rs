@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{self, Entry},
 };
 
@@ -48,18 +48,43 @@ pub struct Identity<'a> {
 /// # Errors
 /// [`Kind::HttpRequestError`].
 pub fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    doubt_about_coding(headers).map_or(Ok(()), |doubt| Err(Error::new(Kind::HttpRequestError, doubt)))
+}
+
+/// Refuses an answer whose framing, or whose status, could be read in two ways.
+///
+/// # Errors
+/// [`Kind::HttpProtocolError`].
+pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
+    let doubt = match status.as_u16() {
+        600.. => Some("the answer's status is above 599"),
+        _ => doubt_about_coding(headers).or_else(|| doubt_about_length(headers)),
+    };
+    doubt.map_or(Ok(()), |doubt| Err(Error::new(Kind::HttpProtocolError, doubt)))
+}
+
+/// What makes a `Transfer-Encoding` doubtful; anything but one `chunked` by itself does.
+fn doubt_about_coding(headers: &HeaderMap) -> Option<&'static str> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
+    let coding = codings.next()?;
     if codings.next().is_some() {
-        return Err(Error::new(Kind::HttpRequestError, "more than one Transfer-Encoding"));
+        return Some("more than one Transfer-Encoding");
     }
     if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(Error::new(Kind::HttpRequestError, "Transfer-Encoding is not `chunked`"));
+        return Some("Transfer-Encoding is not `chunked`");
     }
-    if headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Error::new(Kind::HttpRequestError, "both Content-Length and Transfer-Encoding"));
+    headers.contains_key(header::CONTENT_LENGTH).then_some("both Content-Length and Transfer-Encoding")
+}
+
+/// What makes a `Content-Length` doubtful: more than one, or something other than a number.
+fn doubt_about_length(headers: &HeaderMap) -> Option<&'static str> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next()?;
+    if lengths.next().is_some() {
+        return Some("more than one Content-Length");
     }
-    Ok(())
+    let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    (!digits).then_some("Content-Length is not a number")
 }
 
 /// Makes a received request's fields fit to be forwarded.
@@ -93,10 +118,6 @@ pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Resu
 
 /// Makes an upstream's fields fit to be answered.
 pub fn prepare_response(headers: &mut HeaderMap) {
-    // A length beside a coding means nothing (RFC 9112, section 6.3).
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
     strip(headers, |name| is_hop_by_hop(name.as_str()));
 }
 
@@ -350,13 +371,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_doubtful_length_is_refused() {
+        let of = |status: u16, lines: &[(&str, &str)]| {
+            check_answer(StatusCode::from_u16(status).expect("a status"), &headers(lines)).map_err(|error| error.kind())
+        };
+        assert_eq!(of(200, &[("content-length", "0")]), Ok(()));
+        assert_eq!(of(599, &[("transfer-encoding", "Chunked")]), Ok(()));
+        assert_eq!(of(600, &[]), Err(Kind::HttpProtocolError));
+        assert_eq!(of(200, &[("content-length", "3"), ("content-length", "3")]), Err(Kind::HttpProtocolError));
+        assert_eq!(of(304, &[("content-length", "")]), Err(Kind::HttpProtocolError));
+        assert_eq!(of(200, &[("content-length", "3"), ("transfer-encoding", "chunked")]), Err(Kind::HttpProtocolError));
+    }
+
+    #[test]
     fn an_answer_keeps_its_lines_and_loses_its_connection() {
         let mut fields = headers(&[
             ("set-cookie", "a"),
             ("set-cookie", "b"),
             ("connection", "x-hop"),
             ("x-hop", "1"),
-            ("content-length", "9"),
             ("transfer-encoding", "chunked"),
         ]);
         prepare_response(&mut fields);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use tokio::{
     sync::watch,
@@ -32,6 +32,7 @@ use super::{
 use crate::{
     alarm::Alarm,
     error::{Error, Kind},
+    header::check_answer,
     observe::entry::UpstreamStory,
     stream::Progress,
 };
@@ -181,10 +182,10 @@ where
 
     /// Waits for the first addresses of a name, within the time to connect.
     async fn settle(&self) {
-        let mut known = self.known.borrow().clone();
-        if !self.pools().is_empty() || known.borrow().is_settled() {
+        if !self.pools().is_empty() {
             return;
         }
+        let mut known = self.known.borrow().clone();
         let settled = known.wait_for(Known::is_settled);
         if tokio::time::timeout(self.settings().connect_timeout, settled).await.is_err() {
             tracing::debug!(upstream = &*self.settings().name, "no name has resolved in time");
@@ -256,11 +257,11 @@ where
         if repeatable {
             lease.keep_head();
         }
-        let (start, received, reused) = (Instant::now(), lease.received(), lease.is_reused());
+        let (start, received, reused) = (Instant::now(), lease.await_head(), lease.is_reused());
         let answer = lease.sender().try_send_request(whole);
         let answer = within_silence(&self.alarm, self.settings().first_byte_timeout, journey.progress, answer).await;
         journey.story.first_byte = Some(start.elapsed());
-        let response = match answer {
+        let mut response = match answer {
             Some(Ok(response)) => response,
             Some(Err(mut lost)) => {
                 journey.lost = true;
@@ -282,11 +283,15 @@ where
                 return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"));
             }
         };
+        lease.has_head();
         self.group.answered(lease.address(), start);
         journey.story.status = Some(response.status());
+        check_answer(response.status(), response.headers())?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));
         }
+        // Versions are a matter of each connection: the writer on the client's side has its own.
+        *response.version_mut() = Version::HTTP_11;
         let silence = self.alarm.deadline(self.settings().idle_timeout);
         Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, silence)))
     }
@@ -331,8 +336,15 @@ fn read_back<B: Default>(head: &[u8]) -> Option<Request<B>> {
 }
 
 fn unanswered(cause: hyper::Error) -> Error {
+    if cause.is_parse_too_large() {
+        return Error::caused(Kind::HttpProtocolError, "the head of the endpoint's answer is too large", cause);
+    }
     if cause.is_parse() {
         return Error::caused(Kind::HttpProtocolError, "the endpoint's answer is not HTTP", cause);
+    }
+    let io = std::error::Error::source(&cause).and_then(|io| io.downcast_ref::<std::io::Error>());
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData) {
+        return Error::caused(Kind::HttpProtocolError, "the endpoint's interim answers do not end", cause);
     }
     Error::caused(Kind::ConnectionTerminated, "the endpoint closed the connection before its answer", cause)
 }

@@ -32,6 +32,10 @@ use crate::error::{Error, Kind};
 
 /// The most that is buffered of one connection.
 const BUFFER: usize = 128 * 1024;
+/// The largest head of an answer.
+const HEAD: usize = 32 * 1024;
+/// The most that may come before an answer's head is complete: interim answers, that head, and what was read beyond it.
+const BEFORE_HEAD: u64 = 2 * BUFFER as u64;
 
 /// The connections to one address.
 pub struct Pool<B> {
@@ -141,6 +145,7 @@ where
         let metered = Metered { stream, meter: Rc::clone(&meter) };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER)
+            .max_header_size(HEAD)
             .handshake(TokioIo::new(metered))
             .await
             .map_err(|cause| Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause))?;
@@ -190,6 +195,20 @@ impl<B> Lease<B> {
         self.connection.meter.sent.take()
     }
 
+    /// A request is about to be sent; bytes received so far. From now on an answer's head must come before too many bytes of
+    /// interim answers do.
+    #[must_use]
+    pub fn await_head(&self) -> u64 {
+        let received = self.received();
+        self.connection.meter.allowed.set(received + BEFORE_HEAD);
+        received
+    }
+
+    /// The head of the answer has come; its body may be as long as it likes.
+    pub fn has_head(&self) {
+        self.connection.meter.allowed.set(u64::MAX);
+    }
+
     /// Whether it has carried a request before.
     #[must_use]
     pub fn is_reused(&self) -> bool {
@@ -210,6 +229,8 @@ impl<B> Lease<B> {
 #[derive(Default)]
 struct Meter {
     received: Cell<u64>,
+    /// How much may have been received; more is an error.
+    allowed: Cell<u64>,
     /// The head of the request under way, as it was written.
     sent: RefCell<Vec<u8>>,
     keeps: Cell<bool>,
@@ -235,7 +256,11 @@ impl AsyncRead for Metered {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let count = buffer.filled().len() - before;
-        self.meter.received.set(self.meter.received.get() + count as u64);
+        let received = self.meter.received.get() + count as u64;
+        self.meter.received.set(received);
+        if received > self.meter.allowed.get() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -3,7 +3,10 @@
 //! Guarantees: every address is asked at its own moment of the interval; a few answers in a row decide, not one; an address that
 //! leaves is asked no more.
 
-use std::sync::{Arc, Weak};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -76,11 +79,11 @@ async fn ask(connector: Connector, address: &Arc<Address>, active: &ActiveSettin
     let driven = async {
         // Its end ends the wait for an answer too, with the reason.
         let _ = driver.await;
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     tokio::select! {
         answer = sender.send_request(request) => judge(answer?.status()),
-        () = driven => Ok(()),
+        never = driven => match never {},
     }
 }
 

@@ -1,5 +1,6 @@
 //! The data path over pipes in memory and under paused time: what the limits of LIMITS promise holds to the millisecond.
 
+mod faults;
 mod framing;
 mod gateway;
 mod harness;

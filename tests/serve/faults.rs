@@ -1,13 +1,18 @@
 //! Upstreams that are down or deaf, and requests nobody serves.
 
 use std::{
+    io::BufRead,
     net::{SocketAddr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Socket, Type};
 
-use crate::{http::get, weir::Weir};
+use crate::{
+    http::{Client, get},
+    upstream::upstream,
+    weir::Weir,
+};
 
 fn before(upstream: SocketAddr) -> Weir {
     Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]"))
@@ -53,4 +58,42 @@ fn an_upstream_that_takes_no_connection_is_given_up_after_two_seconds() {
     assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2500), "{took:?}");
     let told = answer.head.field("proxy-status").expect("a reason");
     assert!(told.starts_with("weir; error=connection_timeout;"), "{told}");
+}
+
+#[test]
+fn a_reset_while_a_body_is_sent_is_told_and_the_next_request_is_served() {
+    let resetting = upstream(|mut wire| {
+        let upload = wire.fill_buf()?.starts_with(b"POST");
+        let socket = socket2::SockRef::from(wire.get_ref());
+        if upload {
+            // Closed with bytes unread and at once: the kernel sends a reset.
+            socket.set_linger(Some(Duration::ZERO))?;
+            return Ok(());
+        }
+        drop(socket);
+        std::io::Write::write_all(wire.get_mut(), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    });
+    let weir = before(resetting);
+    let mut client = Client::connect(weir.address);
+    client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n").expect("a connection");
+    // weir may have closed before the whole body is sent.
+    let _ = client.send(&[b'x'; 100_000]);
+    let answer = client.answer("POST").expect("an answer");
+    assert_eq!(answer.status, 502);
+    let told = answer.head.field("proxy-status").expect("a reason");
+    assert!(told.starts_with("weir; error=connection_terminated;"), "{told}");
+    assert_eq!(get(weir.address, "/").status, 200);
+}
+
+#[test]
+fn a_name_is_resolved_by_the_system() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let _upstream = crate::upstream::upstream_on(listener, |mut wire| {
+        wire.fill_buf()?;
+        std::io::Write::write_all(wire.get_mut(), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    });
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://localhost:{port}\" }} ]"));
+    let statuses = [(); 10].map(|()| get(weir.address, "/").status);
+    assert_eq!(statuses, [200; 10]);
 }
