@@ -157,9 +157,10 @@ impl App {
         }
         let held = held(&sockets).map_err(StartError::Thread)?;
         let crew = Crew::start(&shared, sockets)?;
-        let (writers, tending) = (writer.into_iter().collect(), Tending::new(shared.connector.clone(), resolve::system()));
-        let (keep, successor) = (Keep::default(), None);
-        let mut running = Running { shared, order, crew, held, writers, source, keep, tending, successor };
+        let writers = writer.into_iter().collect();
+        let tending = Tending::new(shared.connector.clone(), resolve::system());
+        let mut running =
+            Running { shared, order, crew, held, writers, source, keep: Keep::default(), tending, successor: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let ended = runtime.block_on(running.until_ended(orders));
         let Running { shared, crew, writers, .. } = running;
@@ -311,9 +312,9 @@ impl Running {
         let shared = Shared { zones, upstreams, lines, config: Arc::new(config), ..before.clone() };
         self.crew.change(&shared, opened, &closed).await?;
         self.shared = shared;
+        self.tending.tend(&self.shared.upstreams);
         self.held.retain(|listening| !closed.contains(&listening.address));
         self.held.extend(newly_held);
-        self.tending.tend(&self.shared.upstreams);
         self.writers.retain(|writer| !writer.has_finished());
         self.writers.extend(writer);
         Ok(())

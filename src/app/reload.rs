@@ -111,6 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_that_stays_is_the_same_one() {
+        let upstreams = |hold: &str| {
+            let text = format!(
+                "listeners: [ ':1' ]\nupstreams: {{ a: {{ endpoints: [ 'a:80' ] }}, b: {{ endpoints: [ 'b:80' ], hold: {hold} }} }}\n\
+                 routes: [ {{ path: /a, upstream: a }}, {{ path: /, upstream: b }} ]"
+            );
+            crate::config::parse("test", &text, &[]).expect("a configuration").config.upstreams
+        };
+        let before = groups(&[], &upstreams("1s"));
+        let after = groups(&before, &upstreams("2s"));
+        assert!(Arc::ptr_eq(&before[0], &after[0]) && !Arc::ptr_eq(&before[1], &after[1]));
+    }
+
+    #[test]
     fn addresses_come_and_go() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         assert_eq!(moves(&[address(1), address(2)], &[address(2), address(3)]), (vec![address(3)], vec![address(1)]));

@@ -146,7 +146,8 @@ where
             return Err(Failure::Unsent(Error::new(Kind::DnsError, "the endpoint's name did not resolve")));
         };
         journey.story.endpoint = Some(Arc::clone(seat.address().label()));
-        let seat = if journey.lost { Err(seat) } else { seat.take(now) };
+        let fresh = journey.lost || !self.budget.covers_one();
+        let seat = if fresh { Err(seat) } else { seat.take(now) };
         let lease = match seat {
             Ok(lease) => lease,
             Err(seat) => self.open(seat, journey).await.map_err(Failure::Unsent)?,

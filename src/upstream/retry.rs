@@ -35,6 +35,13 @@ impl Budget {
         self.credit.set((self.credit.get() + 1).min(SAVED * COST));
     }
 
+    /// Whether the next request could pay for a retry. If not it should not go where it may well need one: over a connection that
+    /// was kept, and may have been closed meanwhile.
+    #[must_use]
+    pub fn covers_one(&self) -> bool {
+        self.credit.get() >= COST
+    }
+
     /// Pays for a retry, or says that it cannot.
     #[must_use]
     pub fn spend(&self, now: Instant) -> bool {
@@ -64,7 +71,10 @@ mod tests {
         let now = Instant::now();
         let budget = Budget::new(now);
         assert_eq!(retries(&budget, now), 10);
-        (0..5).for_each(|_| budget.earn());
+        (0..4).for_each(|_| budget.earn());
+        assert!(!budget.covers_one() && !budget.spend(now));
+        budget.earn();
+        assert!(budget.covers_one());
         assert_eq!(retries(&budget, now), 1);
         (0..1_000_000).for_each(|_| budget.earn());
         assert_eq!(retries(&budget, now), 100);

@@ -117,6 +117,19 @@ async fn lost_on_a_kept_connection_only_what_is_idempotent_and_has_no_body_is_se
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_that_are_lost_again_and_again_are_not_kept_and_nothing_fails() {
+    on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
+        let requests = vec![GET; 200];
+        let got = tokio::select! {
+            got = statuses(&edge, &requests) => got,
+            () = one_answer_each(&mut pipes) => unreachable!("pipes never end"),
+        };
+        assert_eq!(got, [200; 200]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_on_a_fresh_connection_nothing_is_sent_again() {
     on_raw_edge(config_to(&["1", "2"]), |edge, mut pipes| async move {
         let play = async {
