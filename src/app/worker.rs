@@ -354,7 +354,8 @@ impl Ears {
             }
         };
         let take = move |stream: TcpStream, peer| worker.take_tcp(stream, peer);
-        tokio::task::spawn_local(listener::accept(listener, stop, take));
+        // Among the connections, for it may still bring some when the others have ended.
+        self.worker.connections.spawn_local(listener::accept(listener, stop, take));
         self.open.push((address, shut));
         Ok(())
     }
