@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, LocalSet},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use self::{
     worker::{Listening, Shared},
 };
 use crate::{
+    admin::{self, Doors, Pending, Reloaded},
     clock::Clock,
     config::{Config, Loaded, Problems},
     limit::Queue,
@@ -86,6 +87,23 @@ pub enum Order {
     HandOver,
 }
 
+/// Where orders are given, and where they are taken.
+pub struct Orders {
+    /// For whoever gives them.
+    pub give: mpsc::Sender<Order>,
+    /// For the proxy.
+    pub take: mpsc::Receiver<Order>,
+}
+
+impl Orders {
+    /// No order given yet; giving waits while several are not taken.
+    #[must_use]
+    pub fn none() -> Self {
+        let (give, take) = mpsc::channel(4);
+        Self { give, take }
+    }
+}
+
 /// Where a running proxy finds its configuration.
 pub struct Source {
     /// Loads it.
@@ -99,6 +117,8 @@ pub struct App {
     shared: Shared,
     order: DrainOrder,
     sockets: Vec<Vec<Listening>>,
+    /// The operator's.
+    admin: Option<Listening>,
     writer: Option<Writer>,
     predecessor: Option<Predecessor>,
 }
@@ -123,10 +143,16 @@ impl App {
             let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
             listen(&mut sockets, address, handed)?;
         }
+        let mut door = none_for(1);
+        if let Some(address) = config.admin {
+            let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
+            listen(&mut door, address, handed)?;
+        }
+        let admin = door.pop().and_then(|mut door| door.pop());
         let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
         let shared = share(config, lines, drain);
-        Ok(Self { shared, order, sockets, writer, predecessor })
+        Ok(Self { shared, order, sockets, admin, writer, predecessor })
     }
 
     /// Listens on one more address.
@@ -149,20 +175,25 @@ impl App {
     ///
     /// # Errors
     /// When a worker cannot be started or fails.
-    pub fn run(self, orders: mpsc::Receiver<Order>, source: Option<Source>) -> Result<Ended, StartError> {
-        let Self { mut shared, order, sockets, writer, predecessor } = self;
+    pub fn run(self, orders: Orders, source: Option<Source>) -> Result<Ended, StartError> {
+        let Self { mut shared, order, sockets, admin, writer, predecessor } = self;
         if let Some(predecessor) = predecessor {
             shared.zones = keep::revive(predecessor.state()?, &shared.config, shared.clock);
             tracing::info!(pid = std::process::id(), "took over");
         }
-        let held = held(&sockets).map_err(StartError::Thread)?;
+        let again = sockets.iter().flatten().chain(&admin).map(Listening::again);
+        let held = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
         let crew = Crew::start(&shared, sockets)?;
         let writers = writer.into_iter().collect();
         let tending = Tending::new(shared.connector.clone(), resolve::system());
         let mut running =
             Running { shared, order, crew, held, writers, source, keep: Keep::default(), tending, successor: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let ended = runtime.block_on(running.until_ended(orders));
+        let ended = LocalSet::new().block_on(&runtime, async {
+            let door =
+                admin.map(|admin| tokio::task::spawn_local(open(admin.socket, orders.give, running.shared.drain.clone())));
+            running.until_ended(orders.take, door).await
+        });
         let Running { shared, crew, writers, .. } = running;
         drop(shared);
         crew.join()?;
@@ -189,11 +220,15 @@ struct Running {
 const FAREWELL: Duration = Duration::from_secs(30);
 
 impl Running {
-    async fn until_ended(&mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+    async fn until_ended(&mut self, mut orders: mpsc::Receiver<Order>, door: Option<JoinHandle<()>>) -> Ended {
         self.tending.tend(&self.shared.upstreams);
         let handed_over = self.until_told(&mut orders).await;
         let (time, idle) = if handed_over { (FAREWELL, Idle::Await) } else { (Duration::ZERO, Idle::Close) };
         self.held.clear();
+        if handed_over && let Some(door) = door {
+            // Its socket is another process's now.
+            door.abort();
+        }
         self.order.by(Instant::now() + self.shared.config.drain + time, idle);
         let ended = self.until_drained(&mut orders).await;
         if !handed_over {
@@ -331,6 +366,30 @@ fn tell(done: &str, outcome: &Result<(), ReloadError>) {
 
 fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), StartError> {
     writer::start(&config.access_log.to).map(Option::unzip).map_err(StartError::Log)
+}
+
+/// Opens the operator's door.
+async fn open(socket: TcpListener, orders: mpsc::Sender<Order>, drain: Drain) {
+    let reload = move || {
+        let orders = orders.clone();
+        Box::pin(async move { reloaded(&orders).await }) as Pending<Reloaded>
+    };
+    let doors = Doors { is_ready: Box::new(move || drain.deadline().is_none()), reload: Box::new(reload) };
+    if let Err(error) = admin::serve(socket, doors).await {
+        tracing::error!(%error, "the admin listener ended");
+    }
+}
+
+async fn reloaded(orders: &mpsc::Sender<Order>) -> Reloaded {
+    let (answer, outcome) = oneshot::channel();
+    if orders.send(Order::Reload(Some(answer))).await.is_err() {
+        return Reloaded::Failed(ReloadError::Stopping.to_string());
+    }
+    match outcome.await.unwrap_or(Err(ReloadError::Stopping)) {
+        Ok(()) => Reloaded::Done,
+        Err(error @ ReloadError::Invalid(_)) => Reloaded::Invalid(error.to_string()),
+        Err(error) => Reloaded::Failed(error.to_string()),
+    }
 }
 
 fn none_for(workers: usize) -> Vec<Vec<Listening>> {

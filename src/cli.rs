@@ -20,6 +20,7 @@ pub mod demo;
 pub mod healthcheck;
 pub mod manual;
 pub mod proxy;
+pub mod reload;
 pub mod run;
 
 /// A reverse proxy with a rate limiter built in.
@@ -44,6 +45,8 @@ enum Command {
     Config(config::Config),
     /// Measure a server from outside
     Bench(bench::BenchArgs),
+    /// Make the running proxy load its configuration again
+    Reload(reload::Reload),
     /// Ask the running proxy whether it serves
     Healthcheck(healthcheck::Healthcheck),
     /// Print the completions of a shell
@@ -67,6 +70,8 @@ pub enum Outcome {
     Invalid = 3,
     /// The address cannot be listened on.
     CannotBind = 4,
+    /// Nobody answers at the admin address.
+    Unreachable = 5,
     /// An expectation was not met.
     Unexpected = 10,
     /// It was told to stop twice.
@@ -90,6 +95,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Config(config) => config.run(),
             Command::Bench(bench) => bench.run(),
+            Command::Reload(reload) => reload.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man => manual::man(),

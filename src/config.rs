@@ -56,6 +56,8 @@ pub struct Config {
     pub access_log: AccessLogSettings,
     /// Diagnostics: a `tracing` filter such as `info`.
     pub log_level: String,
+    /// Where the operator is listened to.
+    pub admin: Option<SocketAddr>,
     /// What the zones remember across a restart.
     pub state: StateSettings,
     /// How many workers to run.

@@ -2,6 +2,7 @@
 //!
 //! The decision engine stands alone in [`limit`]; everything else is the proxy around it.
 
+pub mod admin;
 pub mod alarm;
 pub mod app;
 pub mod burst;

@@ -76,7 +76,7 @@ pub fn moves(before: &[SocketAddr], after: &[SocketAddr]) -> (Vec<SocketAddr>, V
 /// What a running process does not change, by key, if it differs.
 #[must_use]
 pub fn left_alone(before: &Config, after: &Config) -> Vec<&'static str> {
-    let differs = [("workers", before.workers != after.workers)];
+    let differs = [("workers", before.workers != after.workers), ("admin.address", before.admin != after.admin)];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 

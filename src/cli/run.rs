@@ -1,8 +1,11 @@
 //! `weir run`: serve a configuration in the foreground until told to stop.
 
 use std::{
+    fs,
     io::{self, IsTerminal},
+    path::PathBuf,
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -13,7 +16,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 
 use super::{Outcome, Which, complain, fail};
 use crate::{
-    app::{App, Ended, Order, Source, StartError, handover::Predecessor},
+    app::{App, Ended, Order, Orders, Source, StartError, handover::Predecessor},
     config::{self, Config, Loaded, Problems},
 };
 
@@ -22,6 +25,9 @@ use crate::{
 pub struct Run {
     #[command(flatten)]
     which: Which,
+    /// Load the configuration again whenever the file says something else
+    #[arg(long)]
+    watch: bool,
 }
 
 impl Run {
@@ -29,21 +35,26 @@ impl Run {
     #[must_use]
     pub fn run(self) -> Outcome {
         let path = self.which.path();
+        let watched = self.watch.then(|| path.clone());
         let load = move || config::load(&path, &self.which.sets);
         let loaded = load();
-        serve_loaded(loaded, Some(Box::new(load)))
+        serve_loaded(loaded, Some(Again { load: Box::new(load), watched }))
     }
 }
 
-/// Loads a configuration again.
-pub type Load = Box<dyn Fn() -> Result<Loaded, Problems>>;
+/// How a configuration is loaded again.
+pub struct Again {
+    load: Box<dyn Fn() -> Result<Loaded, Problems>>,
+    /// The file that is watched for it.
+    watched: Option<PathBuf>,
+}
 
 /// Tells what is wrong with a configuration, and serves it unless that is an error.
-pub fn serve_loaded(result: Result<Loaded, Problems>, load: Option<Load>) -> Outcome {
+pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<Again>) -> Outcome {
     match result {
         Ok(loaded) => {
             complain(&loaded.warnings);
-            serve(loaded.config, load, |_| {})
+            serve(loaded.config, again, |_| {})
         }
         Err(problems) => {
             complain(&problems);
@@ -53,7 +64,7 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, load: Option<Load>) -> Out
 }
 
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
-pub fn serve(config: Config, load: Option<Load>, ready: impl FnOnce(&mut App)) -> Outcome {
+pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App)) -> Outcome {
     let set_log_level = start_diagnostics(&config.log_level);
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,
@@ -68,12 +79,17 @@ pub fn serve(config: Config, load: Option<Load>, ready: impl FnOnce(&mut App)) -
         Ok(orders) => orders,
         Err(error) => return fail(&error, Outcome::Failed),
     };
+    if let Some(path) = again.as_ref().and_then(|again| again.watched.clone())
+        && let Err(error) = watch(path, orders.give.clone())
+    {
+        return fail(&error, Outcome::Failed);
+    }
     ready(&mut app);
     match app.addresses() {
         Ok(addresses) => tracing::info!(?addresses, "listening"),
         Err(error) => return fail(&error, Outcome::Failed),
     }
-    match app.run(orders, load.map(|load| Source { load, set_log_level })) {
+    match app.run(orders, again.map(|again| Source { load: again.load, set_log_level })) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,
         Err(error) => fail(&error, Outcome::Failed),
@@ -99,9 +115,34 @@ fn start_diagnostics(level: &str) -> Box<dyn Fn(&str)> {
     })
 }
 
+/// How often a watched file is read.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Orders a reload when a file says something else than before, and says the same a second later: whoever writes it has finished.
+/// What it says counts, not its times or its inode, so that a file that is mounted by itself can be watched too.
+fn watch(path: PathBuf, orders: mpsc::Sender<Order>) -> io::Result<()> {
+    let mut served = fs::read(&path).ok();
+    let mut before = served.clone();
+    let look = move || {
+        while !orders.is_closed() {
+            thread::sleep(LOOK);
+            let now = fs::read(&path).ok();
+            if now.is_some() && now == before && now != served {
+                served.clone_from(&now);
+                if orders.blocking_send(Order::Reload(None)).is_err() {
+                    return;
+                }
+            }
+            before = now;
+        }
+    };
+    thread::Builder::new().name("watch".to_owned()).spawn(look).map(|_| ())
+}
+
 /// TERM, INT, QUIT, HUP, USR1 and USR2, each as an order.
-fn signals() -> io::Result<mpsc::Receiver<Order>> {
-    let (sender, orders) = mpsc::channel(4);
+fn signals() -> io::Result<Orders> {
+    let orders = Orders::none();
+    let sender = orders.give.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;

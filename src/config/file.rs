@@ -21,7 +21,7 @@ pub mod zone;
 
 pub use amount::Amount;
 pub use granted::{HeaderLimits, Queue, State, Timeouts};
-pub use listener::{ClientIp, ForwardingHeader, Listener, LongListener};
+pub use listener::{Admin, ClientIp, ForwardingHeader, Listener, LongListener};
 pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Limit, Request, Route, RouteReject};
@@ -60,6 +60,8 @@ pub struct File {
     pub access_log: AccessLog,
     /// Diagnostics on standard error.
     pub log: Log,
+    /// The operator's listener.
+    pub admin: Admin,
     /// What the zones remember across a restart.
     pub state: State,
     /// Worker threads: a number, or `auto` for the cores this process may use.
@@ -83,6 +85,7 @@ impl Default for File {
             header_limits: HeaderLimits::default(),
             access_log: AccessLog::default(),
             log: Log::default(),
+            admin: Admin::default(),
             state: State::default(),
             workers: Amount("auto".to_owned()),
             drain: "8s".to_owned(),

@@ -84,6 +84,7 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems
         header_limits: header_limits(judge, root.key("header_limits"), file),
         access_log: log::access(judge, root.key("access_log"), &file.access_log),
         log_level: log::level(judge, root.key("log").key("level"), &file.log.level),
+        admin: admin(judge, root.key("admin").key("address"), file),
         state: state(judge, root.key("state"), file),
         workers: workers(judge, root.key("workers"), &file.workers),
         drain: judge.duration(root.key("drain"), &file.drain),
@@ -139,6 +140,17 @@ fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeout
         keepalive: judge.duration(spot.key("keepalive"), &file.timeouts.keepalive),
         write: judge.positive(spot.key("write"), &file.timeouts.write),
     }
+}
+
+fn admin(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Option<SocketAddr> {
+    let text = file.admin.address.as_deref()?;
+    let address = judge.take(spot, address::listener(text))?;
+    if !address.ip().is_loopback() {
+        let message =
+            format!("`{text}` can be reached from elsewhere and takes orders, hint: 127.0.0.1:{}", address.port());
+        judge.refuse(spot, message);
+    }
+    Some(address)
 }
 
 fn state(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> StateSettings {

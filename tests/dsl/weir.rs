@@ -62,6 +62,13 @@ impl Weir {
         Self::start(weir(&["run", "-c", &path]).stdout(stdout), folder)
     }
 
+    /// The same, and loads again what is written there.
+    pub fn run_watching(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = written(&folder, &listening_somewhere(config));
+        Self::start(&mut weir(&["run", "--watch", "-c", &path]), folder)
+    }
+
     pub fn start(command: &mut Command, folder: TempDir) -> Self {
         let mut child = command.spawn().expect("a process");
         let (sender, diagnostics) = channel();
@@ -78,6 +85,11 @@ impl Weir {
     /// Puts another configuration in the place of the one it was started with.
     pub fn rewrite(&self, config: &str) {
         written(&self.folder, &listening_somewhere(config));
+    }
+
+    /// Where that is.
+    pub fn config(&self) -> String {
+        self.folder.path().join("weir.yaml").to_str().expect("a path in UTF-8").to_owned()
     }
 
     /// How many files and sockets it has open.

@@ -171,6 +171,7 @@ pub fn config(limits: &[&str]) -> Config {
             rejects_every: seconds(10),
         },
         log_level: "info".into(),
+        admin: None,
         state: StateSettings { file: None, interval: seconds(30) },
         workers: 1,
         drain: seconds(8),

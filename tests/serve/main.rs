@@ -9,6 +9,7 @@ mod upstream;
 #[path = "../dsl/weir.rs"]
 mod weir;
 
+mod admin;
 mod commands;
 mod faults;
 mod handover;

@@ -144,3 +144,15 @@ fn what_only_a_restart_changes_is_named() {
     reload(&weir, &format!("{routes}workers: 2\n"));
     assert!(weir.says("changes only with a restart").contains("\"workers\""));
 }
+
+#[test]
+fn a_watched_file_is_loaded_when_it_says_something_else() {
+    let (upstream, _) = noting();
+    let weir = Weir::run_watching(&format!("routes: [ {{ path: /old, upstream: \"http://{upstream}\" }} ]\n"));
+    assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [200, 404]);
+    weir.rewrite("routes: nonsense");
+    weir.says("the configuration is wrong");
+    weir.rewrite(&format!("routes: [ {{ path: /new, upstream: \"http://{upstream}\" }} ]\n"));
+    weir.says("the configuration was loaded again");
+    assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [404, 200]);
+}

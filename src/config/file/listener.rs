@@ -41,3 +41,12 @@ pub enum ForwardingHeader {
     /// RFC 7239.
     Forwarded,
 }
+
+/// The operator's listener: health, and orders.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens, like `127.0.0.1:9900`: an address of this machine only. Without it there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}

@@ -1,0 +1,84 @@
+//! The operator's listener, and the command that speaks to it.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::{
+    http::{Client, get},
+    upstream::noting,
+    weir::{Weir, output},
+};
+
+/// A proxy with an operator's listener on a port that was free a moment ago; another one is looked for if it no longer is.
+fn with_admin(upstream: SocketAddr) -> (Weir, SocketAddr, String) {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let config = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nadmin: {{ address: \"{free}\" }}\n");
+    (Weir::run(&config), free, config)
+}
+
+fn post(admin: SocketAddr, fields: &str) -> u16 {
+    let mut client = Client::connect(admin);
+    client.send(format!("POST /reload HTTP/1.1\r\n{fields}content-length: 0\r\n\r\n").as_bytes()).expect("a connection");
+    client.answer("POST").expect("an answer").status
+}
+
+#[test]
+fn it_says_how_the_proxy_is_and_loads_the_configuration_again() {
+    let (upstream, _) = noting();
+    let (weir, admin, config) = with_admin(upstream);
+    assert_eq!(
+        [get(admin, "/health/live").status, get(admin, "/health/ready").status, get(admin, "/").status],
+        [200, 200, 404]
+    );
+    weir.rewrite(&config.replace("path: /", "path: /new"));
+    let reload = output(&["reload", "-c", &weir.config()]);
+    assert_eq!((reload.status.code(), &*reload.stdout), (Some(0), &b"the configuration was loaded again\n"[..]));
+    assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_to_who_asked() {
+    let (upstream, _) = noting();
+    let (weir, admin, config) = with_admin(upstream);
+    weir.rewrite(&config.replace("upstream:", "upsteam:"));
+    assert_eq!(post(admin, &format!("host: {admin}\r\n")), 422);
+    let reload = output(&["reload", "-c", &weir.config()]);
+    assert_eq!(reload.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("did you mean `upstream`?"));
+    assert_eq!(get(weir.address, "/").status, 200);
+}
+
+#[test]
+fn a_web_page_gives_no_orders() {
+    let (upstream, _) = noting();
+    let (_weir, admin, _) = with_admin(upstream);
+    let address = format!("host: {admin}\r\n");
+    assert_eq!(post(admin, &format!("{address}origin: http://evil.test\r\n")), 403);
+    assert_eq!(post(admin, &format!("{address}sec-fetch-site: cross-site\r\n")), 403);
+    assert_eq!(post(admin, &format!("host: rebound.test:{}\r\n", admin.port())), 403);
+    assert_eq!(post(admin, &address), 200);
+    assert_eq!(get(admin, "/reload").status, 405);
+}
+
+#[test]
+fn without_a_proxy_or_an_address_the_command_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = "listeners: [ \":0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
+    for (admin, told) in [("", "send the process HUP"), ("admin: { address: \"127.0.0.1:9\" }\n", "no proxy answers on")] {
+        let path = crate::weir::written(&folder, &format!("{routes}{admin}"));
+        let reload = output(&["reload", "-c", &path]);
+        assert_eq!(reload.status.code(), Some(5));
+        let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn it_goes_over_to_a_new_process() {
+    let (upstream, _) = noting();
+    let (weir, admin, _) = with_admin(upstream);
+    weir.signal(rustix::process::Signal::USR2);
+    weir.is_handed_over();
+    for _ in 0..20 {
+        assert_eq!(get(admin, "/health/ready").status, 200);
+    }
+}
