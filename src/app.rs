@@ -34,11 +34,14 @@ use crate::{
     server::{
         drain::{Drain, DrainOrder, Idle},
         listener,
+        settings::ListenerSettings,
+        tls::{self, TlsError},
     },
     upstream::{connect, group::Group, resolve, tend::Tending},
 };
 
 pub mod crew;
+pub mod doors;
 pub mod handover;
 pub mod keep;
 pub mod reload;
@@ -54,6 +57,14 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// A listener cannot speak TLS.
+    #[error("cannot speak TLS on `{address}`: {source}")]
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: Box<TlsError>,
     },
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}")]
@@ -136,10 +147,11 @@ impl App {
     /// Opens everything a configuration asks for, but what a predecessor hands over; nothing is served yet.
     ///
     /// # Errors
-    /// When an address or the access log cannot be had.
+    /// When an address, a certificate or the access log cannot be had.
     pub fn bind(config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, StartError> {
+        let doors = doors::fit(&doors::Doors::new(), &config.listeners)?;
         let mut sockets = none_for(config.workers);
-        for &address in &config.listeners {
+        for address in addresses(&config.listeners) {
             let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
             listen(&mut sockets, address, handed)?;
         }
@@ -151,11 +163,11 @@ impl App {
         let admin = door.pop().and_then(|mut door| door.pop());
         let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
-        let shared = share(config, lines, drain);
+        let shared = share(config, doors, lines, drain);
         Ok(Self { shared, order, sockets, admin, writer, predecessor })
     }
 
-    /// Listens on one more address.
+    /// Listens on one more address, in the open.
     ///
     /// # Errors
     /// When the address cannot be had; the others are still listened on.
@@ -239,6 +251,7 @@ impl Running {
 
     /// Serves until there is a reason to end; true when everything was handed over.
     async fn until_told(&mut self, orders: &mut mpsc::Receiver<Order>) -> bool {
+        let (mut kept, mut looked) = (Instant::now(), Instant::now());
         loop {
             let order = tokio::select! {
                 () = self.crew.finished() => return false,
@@ -250,8 +263,14 @@ impl Running {
                     }
                     continue;
                 }
-                () = tokio::time::sleep(self.shared.config.state.interval) => {
+                () = tokio::time::sleep_until(kept + self.shared.config.state.interval) => {
+                    kept = Instant::now();
                     self.keep.begin(&self.shared);
+                    continue;
+                }
+                () = tokio::time::sleep_until(looked + tls::LOOK) => {
+                    looked = Instant::now();
+                    doors::look(&self.shared.doors);
                     continue;
                 }
                 order = orders.recv() => order,
@@ -334,7 +353,8 @@ impl Running {
     /// Opens what is new, then lets every worker change over.
     async fn serve(&mut self, config: Config) -> Result<(), ReloadError> {
         let before = &self.shared;
-        let (new, closed) = reload::moves(&before.config.listeners, &config.listeners);
+        let (new, closed) = reload::moves(&addresses(&before.config.listeners), &addresses(&config.listeners));
+        let doors = Arc::new(doors::fit(&before.doors, &config.listeners)?);
         let mut opened = none_for(self.crew.size());
         for address in new {
             listen(&mut opened, address, Vec::new())?;
@@ -344,7 +364,7 @@ impl Running {
         before.queue.set_room(config.queue_max);
         let zones = reload::carry(&before.zones, &config.zones, before.clock);
         let upstreams = reload::groups(&before.upstreams, &config.upstreams);
-        let shared = Shared { zones, upstreams, lines, config: Arc::new(config), ..before.clone() };
+        let shared = Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
         self.crew.change(&shared, opened, &closed).await?;
         self.shared = shared;
         self.tending.tend(&self.shared.upstreams);
@@ -392,6 +412,10 @@ async fn reloaded(orders: &mpsc::Sender<Order>) -> Reloaded {
     }
 }
 
+fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {
+    listeners.iter().map(|listener| listener.address).collect()
+}
+
 fn none_for(workers: usize) -> Vec<Vec<Listening>> {
     (0..workers).map(|_| Vec::new()).collect()
 }
@@ -430,12 +454,13 @@ async fn ready(successor: &mut Option<JoinHandle<Result<Successor, HandoverError
     }
 }
 
-fn share(config: Config, lines: Option<writer::Lines>, drain: Drain) -> Shared {
+fn share(config: Config, doors: doors::Doors, lines: Option<writer::Lines>, drain: Drain) -> Shared {
     let clock = Clock::start();
     Shared {
         zones: keep::zones(&config, clock),
         queue: Queue::with_room(config.queue_max),
         upstreams: config.upstreams.iter().cloned().map(Group::new).collect(),
+        doors: Arc::new(doors),
         config: Arc::new(config),
         clock,
         lines,

@@ -11,7 +11,7 @@ use crate::{
     observe::settings::AccessLogSettings,
     rescue::RejectSettings,
     route::Pattern,
-    server::settings::{ClientTimeouts, HeaderLimits},
+    server::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
     upstream::settings::UpstreamSettings,
 };
 
@@ -37,7 +37,7 @@ pub use show::{schema, show};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenerSettings>,
     /// Who is believed about the client's address.
     pub client_ip: Trust,
     /// What is counted.

@@ -54,6 +54,8 @@ pub enum Kind {
     HttpProtocolError,
     /// The request is malformed.
     HttpRequestError,
+    /// The request is for a host that this connection was not opened for.
+    MisdirectedRequest,
     /// The request's target is too long.
     TargetTooLong,
     /// The request's fields are too large or too many.
@@ -88,6 +90,7 @@ impl Kind {
             Self::HttpProtocolError => "http_protocol_error",
             Self::HttpRequestError
             | Self::MethodNotAllowed
+            | Self::MisdirectedRequest
             | Self::TargetTooLong
             | Self::HeadersTooLarge
             | Self::BodyTooLarge => "http_request_error",
@@ -107,6 +110,7 @@ impl Kind {
             Self::MethodNotAllowed => 405,
             Self::HttpRequestError => 400,
             Self::TargetTooLong => 414,
+            Self::MisdirectedRequest => 421,
             Self::HeadersTooLarge => 431,
             Self::BodyTooLarge => 413,
             Self::RequestTimeout => 408,
@@ -128,6 +132,7 @@ impl Kind {
         match self {
             Self::HttpRequestError
             | Self::MethodNotAllowed
+            | Self::MisdirectedRequest
             | Self::TargetTooLong
             | Self::HeadersTooLarge
             | Self::BodyTooLarge

@@ -16,7 +16,7 @@ pub mod header;
 pub mod limit;
 pub mod message;
 pub mod observe;
-
+pub mod pem;
 pub mod proxy;
 pub mod record;
 pub mod release;

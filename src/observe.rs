@@ -5,4 +5,5 @@ pub mod gateway;
 pub mod journal;
 pub mod sample;
 pub mod settings;
+pub mod sparing;
 pub mod writer;

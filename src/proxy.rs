@@ -29,6 +29,7 @@ use crate::{
     server::{
         body::{RequestBody, Upload},
         drain::Drain,
+        tls::Secured,
         wire::{Awaiting, Wire},
     },
     upstream::{Upstream, body::UpstreamBody},
@@ -84,13 +85,37 @@ pub struct Peer {
     pub value: HeaderValue,
     /// What it asked for last.
     pub last_host: LastHost,
+    /// How it came.
+    pub transport: Transport,
+}
+
+/// What a connection runs over.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Nothing but the socket.
+    Plain {
+        /// Where every request is sent to, as a port of `https`.
+        redirect: Option<u16>,
+    },
+    /// TLS.
+    Tls(Secured),
+}
+
+impl Transport {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "http",
+            Self::Tls(_) => "https",
+        }
+    }
 }
 
 impl Peer {
     /// A peer with this address.
     #[must_use]
-    pub fn new(address: IpAddr) -> Self {
-        Self { address: address.to_canonical(), value: address_value(address), last_host: LastHost::default() }
+    pub fn new(address: IpAddr, transport: Transport) -> Self {
+        let address = address.to_canonical();
+        Self { address, value: address_value(address), last_host: LastHost::default(), transport }
     }
 }
 
@@ -161,6 +186,9 @@ impl Proxy {
         if let Some(answer) = answer_here(&mut head, &target) {
             return Ok(answer.map(Either::Left));
         }
+        if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
+            return Ok(answer.map(Either::Left));
+        }
         let client = self.trust.client(visit.peer.address, &head.headers);
         record.entry.client = client;
         self.gateway.see(client);
@@ -188,7 +216,7 @@ impl Proxy {
             client: (client != visit.peer.address).then_some(client),
             trusted: self.trust.believes(visit.peer.address),
             authority: &target.authority,
-            scheme: "http",
+            scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
         prepare_request(&mut head.headers, &identity)?;
@@ -266,6 +294,23 @@ fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>
     }
     let status = if head.method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
     Some(rescue::empty(status))
+}
+
+/// What is to be asked elsewhere: over TLS, or on a connection of its own.
+fn elsewhere(target: &Target, transport: &Transport) -> Result<Option<Response<Full<Bytes>>>, Error> {
+    match transport {
+        Transport::Plain { redirect: None } => Ok(None),
+        Transport::Plain { redirect: Some(_) } if target.host.is_empty() => {
+            Err(Error::new(Kind::HttpRequestError, "no Host to redirect to"))
+        }
+        Transport::Plain { redirect: Some(port) } => {
+            rescue::redirect(&target.host, *port, &target.path_and_query).map(Some)
+        }
+        Transport::Tls(secured) if secured.misdirects(&target.host) => {
+            Err(Error::new(Kind::MisdirectedRequest, "the host has another certificate than the connection was opened for"))
+        }
+        Transport::Tls(_) => Ok(None),
+    }
 }
 
 /// Notes what the limits said.

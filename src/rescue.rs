@@ -6,11 +6,11 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::Full;
 
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     limit::{Rule, Verdict},
 };
 
@@ -57,6 +57,19 @@ pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response
+}
+
+/// The same request to a host's `https` port (RFC 9110, section 15.4.9: the method and the body stay).
+///
+/// # Errors
+/// [`Kind::HttpRequestError`] when host and path make no field value.
+pub fn redirect(host: &str, port: u16, path: &PathAndQuery) -> Result<Response<Full<Bytes>>, Error> {
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{path}"))
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the target is no field value", cause))?;
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
 }
 
 /// The answer to a request that failed.
@@ -224,10 +237,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::{
-        error::Kind,
-        limit::{Key, Millis, Part, Reason, RuleSettings, Zone, ZoneSettings},
-    };
+    use crate::limit::{Key, Millis, Part, Reason, RuleSettings, Zone, ZoneSettings};
 
     fn rule() -> Rule {
         let settings = ZoneSettings {

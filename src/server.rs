@@ -5,5 +5,6 @@ pub mod conn;
 pub mod drain;
 pub mod listener;
 pub mod settings;
+pub mod tls;
 pub mod watchdog;
 pub mod wire;

@@ -87,7 +87,7 @@ fn what_is_shown_loads_to_the_same() {
 fn defaults_are_the_documented_ones() {
     let config = fine("listeners: [ ':8080' ]\nzones: { z: { key: client_ip, rate: 1r/s } }\nroutes: [ { path: /x, upstream: 'http://a:1', limits: [ { zone: z } ] } ]").config;
     let seconds = |duration: std::time::Duration| duration.as_secs();
-    assert_eq!(config.listeners[0].to_string(), "0.0.0.0:8080");
+    assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(
         (config.zones[0].capacity, config.zones[0].key.ipv4_prefix, config.zones[0].key.ipv6_prefix),
         (1_000_000, 32, 64)

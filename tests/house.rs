@@ -17,6 +17,7 @@ const FLOORS: [(&str, u32); 26] = [
     ("clock", 0),
     ("error", 0),
     ("stream", 0),
+    ("pem", 0),
     ("message", 1),
     ("header", 1),
     ("request_id", 1),

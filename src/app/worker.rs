@@ -12,6 +12,7 @@ use std::{
 use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::doors::Doors;
 use crate::{
     alarm::Alarm,
     clock::Clock,
@@ -20,9 +21,10 @@ use crate::{
     observe::{
         gateway::{Gateway, Watch},
         journal::Journal,
+        sparing::Sparing,
         writer::Lines,
     },
-    proxy::{Peer, Proxy, Route},
+    proxy::{Peer, Proxy, Route, Transport},
     record::Record,
     release::{Releases, Timing},
     request_id::RequestIds,
@@ -31,8 +33,9 @@ use crate::{
         body::RequestBody,
         conn,
         drain::{Drain, Idle},
-        listener,
+        listener::{self, Door},
         settings::HeaderLimits,
+        tls::{self, Tls},
         watchdog::{TICK, Watchdog},
         wire::Wire,
     },
@@ -49,6 +52,8 @@ pub struct Shared {
     pub zones: Vec<Arc<Zone>>,
     /// The upstreams, as [`Config::upstreams`] lists them.
     pub upstreams: Vec<Arc<Group>>,
+    /// What the listeners ask of connections.
+    pub doors: Arc<Doors>,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The process's clock.
@@ -78,6 +83,7 @@ pub struct Worker {
     connections: TaskTracker,
     /// Whether the next answer of every connection is its last.
     leaving: Cell<bool>,
+    handshakes_failed: Sparing,
 }
 
 /// How long before the end of a drain the connections that were awaited are closed.
@@ -87,6 +93,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 struct Serving {
     proxy: Proxy,
     upstreams: Vec<Rc<Upstream<RequestBody>>>,
+    doors: Arc<Doors>,
     limits: HeaderLimits,
 }
 
@@ -165,6 +172,7 @@ impl Worker {
             drain: shared.drain.clone(),
             connections: TaskTracker::new(),
             leaving: Cell::new(false),
+            handshakes_failed: Sparing::default(),
         }))
     }
 
@@ -187,15 +195,38 @@ impl Worker {
     }
 
     /// Serves one connection; must be called where `spawn_local` may be.
-    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr) {
+    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<Door>) {
         let worker = Rc::clone(self);
-        self.connections.spawn_local(async move { worker.serve(io, peer).await });
+        self.connections.spawn_local(async move { worker.open(io, peer, &door).await });
     }
 
-    async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr) {
+    /// Shakes hands where that is asked for, and serves.
+    async fn open(&self, io: Box<dyn Io>, peer: SocketAddr, door: &Door) {
+        let Some(tls) = &door.tls else {
+            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }).await;
+        };
+        if let Some((io, transport)) = self.shake_hands(tls, io, peer).await {
+            self.serve(io, peer, transport).await;
+        }
+    }
+
+    async fn shake_hands(&self, tls: &Tls, io: Box<dyn Io>, peer: SocketAddr) -> Option<(Box<dyn Io>, Transport)> {
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late())) {
+            Ok((io, secured)) => Some((io, Transport::Tls(secured))),
+            Err(error) => {
+                if let Some(left_out) = self.handshakes_failed.look(self.serving().proxy.clock.now()) {
+                    tracing::info!(%error, %peer, left_out, "a TLS handshake failed");
+                }
+                None
+            }
+        }
+    }
+
+    async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr, transport: Transport) {
         let wire = Wire::new(io);
         self.watchdog.watch(&wire);
-        let peer = Peer::new(peer.ip());
+        let peer = Peer::new(peer.ip(), transport);
         let (wire_of, peer_of) = (&wire, &peer);
         let service = |request| {
             let serving = self.serving();
@@ -299,7 +330,7 @@ impl Serving {
             gateway: Watch::on(shared.gateway.clone()),
             drain: shared.drain.clone(),
         };
-        Ok(Self { proxy, upstreams, limits: config.header_limits })
+        Ok(Self { proxy, upstreams, doors: Arc::clone(&shared.doors), limits: config.header_limits })
     }
 }
 
@@ -353,7 +384,7 @@ impl Ears {
                 () = closing.cancelled() => {}
             }
         };
-        let take = move |stream: TcpStream, peer| worker.take_tcp(stream, peer);
+        let take = move |stream: TcpStream, peer| worker.take_tcp(stream, peer, address);
         // Among the connections, for it may still bring some when the others have ended.
         self.worker.connections.spawn_local(listener::accept(listener, stop, take));
         self.open.push((address, shut));
@@ -383,12 +414,14 @@ impl Ears {
 }
 
 impl Worker {
-    fn take_tcp(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Takes a connection to the listener that was configured with `address`.
+    fn take_tcp(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, address: SocketAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection ended before it began");
             return;
         }
-        self.take(Box::new(stream), peer);
+        let door = self.serving().doors.get(&address).cloned().unwrap_or_default();
+        self.take(Box::new(stream), peer, door);
     }
 }
 

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{Outcome, Which, complain, say};
-use crate::config::{self, Config, Loaded, Problems, problem::Severity};
+use crate::{
+    config::{self, Config, Loaded, Problems, problem::Severity},
+    server::settings::ListenerSettings,
+};
 
 /// What one key of a zone takes, measured, in bytes.
 const KEY_BYTES: usize = 48;
@@ -42,7 +45,7 @@ impl Check {
 #[must_use]
 fn summary(name: &str, config: &Config) -> String {
     let mut text = format!("{name} is fine\n");
-    let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
+    let listeners: Vec<String> = config.listeners.iter().map(listener).collect();
     text += &format!("listeners  {}\n", listeners.join(", "));
     for route in &config.routes {
         let upstream = &config.upstreams[route.upstream].name;
@@ -58,6 +61,15 @@ fn summary(name: &str, config: &Config) -> String {
         text += &format!("zone       {name}: {rate} by {parts}, {keys} keys, about {memory}\n");
     }
     text
+}
+
+fn listener(settings: &ListenerSettings) -> String {
+    let address = settings.address;
+    match settings {
+        ListenerSettings { tls: Some(_), .. } => format!("{address} (tls)"),
+        ListenerSettings { redirect: Some(port), .. } => format!("{address} (redirects to https, port {port})"),
+        _ => address.to_string(),
+    }
 }
 
 /// A size, rounded down to whole units.

@@ -33,7 +33,9 @@ impl Healthcheck {
                 return Outcome::Invalid;
             }
         };
-        let Some(listener) = loaded.config.listeners.first().copied().map(reachable) else { return Outcome::Invalid };
+        let Some(listener) = loaded.config.listeners.first().map(|listener| reachable(listener.address)) else {
+            return Outcome::Invalid;
+        };
         match ask(listener) {
             Ok(()) => Outcome::Fine,
             Err(cause) => fail(&io::Error::other(format!("`{listener}` does not serve: {cause}")), Outcome::Failed),

@@ -72,7 +72,7 @@ mod tests {
         let config = config::parse("test", &proxy.as_file(), &[]).expect("a configuration").config;
         let max_wait = Some(Millis(30_000));
         assert_eq!(config.routes[0].limits[0].1, RuleSettings { burst: 20, delay: 8, max_wait, mode: Mode::Enforce });
-        assert_eq!(config.listeners[0].port(), 8080);
+        assert_eq!(config.listeners[0].address.port(), 8080);
         assert_eq!(config.upstreams[0].endpoints[0].to_string(), "auth:8000");
     }
 }

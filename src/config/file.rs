@@ -21,7 +21,7 @@ pub mod zone;
 
 pub use amount::Amount;
 pub use granted::{HeaderLimits, Queue, State, Timeouts};
-pub use listener::{Admin, ClientIp, ForwardingHeader, Listener, LongListener};
+pub use listener::{Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls};
 pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Limit, Request, Route, RouteReject};

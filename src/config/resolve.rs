@@ -23,6 +23,7 @@ use spot::Spot;
 
 pub mod address;
 pub mod judge;
+pub mod listener;
 pub mod log;
 pub mod pattern;
 pub mod reject;
@@ -74,7 +75,7 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems
     let routes =
         routes.map(|(index, route)| route::route(judge, &mut names, root.key("routes").item(index), route)).collect();
     Config {
-        listeners: listeners(judge, root.key("listeners"), file),
+        listeners: listener::listeners(judge, root.key("listeners"), file),
         client_ip: trust(judge, root.key("client_ip"), &file.client_ip),
         zones: names.zones,
         upstreams: names.upstreams,
@@ -105,22 +106,6 @@ fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
             Some(_) => {}
         }
     }
-}
-
-fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for (index, listener) in file.listeners.iter().enumerate() {
-        let (spot, text) = match listener {
-            super::file::Listener::Short(text) => (spot.item(index), text),
-            super::file::Listener::Long(long) => (spot.item(index).key("address"), &long.address),
-        };
-        let Some(address) = judge.take(spot, address::listener(text)) else { continue };
-        if address.port() != 0 && addresses.contains(&address) {
-            judge.refuse(spot, format!("`{text}` is listened on twice, hint: keep one of them"));
-        }
-        addresses.push(address);
-    }
-    addresses
 }
 
 fn trust(judge: &mut Judge<'_>, spot: Spot<'_>, client_ip: &ClientIp) -> Trust {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// What nginx calls something, and where weir keeps it.
-const NGINX: [(&str, &str); 14] = [
+const NGINX: [(&str, &str); 16] = [
     ("access_log_format", "access_log: { format: json }"),
     ("client_max_body_size", "request: { max_body: 1MiB } on the route"),
     ("keepalive_timeout", "timeouts: { keepalive: 75s }"),
@@ -25,11 +25,15 @@ const NGINX: [(&str, &str); 14] = [
     ("real_ip_header", "client_ip: { header: x-forwarded-for }"),
     ("server_name", "host: name on the route"),
     ("set_real_ip_from", "client_ip: { trusted_proxies: [ NETWORK ] }"),
+    ("ssl_certificate", "tls: { certificates: [ { cert: FILE, key: FILE } ] } on the listener"),
+    ("ssl_protocols", "tls: { min_version: \"1.2\" } on the listener"),
     ("worker_processes", "workers: auto"),
 ];
 
 /// What to write for a key that must be there.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 9] = [
+    ("cert", "certs/fullchain.pem"),
+    ("certificates", "[ { cert: FILE, key: FILE } ]"),
     ("address", "\"127.0.0.1:8080\""),
     ("endpoints", "[ \"http://127.0.0.1:8000\" ]"),
     ("key", "client_ip"),

@@ -15,6 +15,25 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::{settings::ListenerSettings, tls::Tls};
+
+/// What a listener asks of the connections it takes.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// TLS, if it is spoken here.
+    pub tls: Option<Tls>,
+    /// Every request is sent to this port over `https`.
+    pub redirect: Option<u16>,
+}
+
+impl Door {
+    /// Whether it is what these settings ask for.
+    #[must_use]
+    pub fn serves(&self, settings: &ListenerSettings) -> bool {
+        self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref() && self.redirect == settings.redirect
+    }
+}
+
 /// Connections the kernel may keep until they are accepted.
 const BACKLOG: i32 = 4096;
 /// The shortest and the longest pause after an accept that failed.

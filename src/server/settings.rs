@@ -1,6 +1,19 @@
 //! What is granted to clients, as used.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
+
+use super::tls::settings::TlsSettings;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where.
+    pub address: SocketAddr,
+    /// TLS, if it is spoken here.
+    pub tls: Option<TlsSettings>,
+    /// Every request is sent to this port over `https`.
+    pub redirect: Option<u16>,
+}
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

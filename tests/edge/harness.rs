@@ -36,7 +36,7 @@ use weir::{
     release::Timing,
     rescue::{RejectBody, RejectSettings},
     route::{HostPattern, PathPattern, Pattern},
-    server::{drain::DrainOrder, settings::ClientTimeouts, settings::HeaderLimits},
+    server::{drain::DrainOrder, listener::Door, settings::ClientTimeouts, settings::HeaderLimits},
     stream::Io,
     upstream::{
         balance::Balance,
@@ -122,6 +122,8 @@ pub struct Edge {
     pub world: Arc<World>,
     upstreams: Vec<Arc<Group>>,
     connector: Connector,
+    /// What the listener asks of connections.
+    pub door: Arc<Door>,
     log: std::sync::mpsc::Receiver<Vec<u8>>,
     lines: RefCell<VecDeque<serde_json::Value>>,
     start: Instant,
@@ -212,7 +214,12 @@ pub async fn on_edge<F: Future<Output = ()>>(limits: &[&str], test: impl FnOnce(
 
 /// The same with a configuration of the test's own.
 pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>) -> F) {
-    let (edge, pipes) = Edge::new(config);
+    on_door(config, Door::default(), test).await;
+}
+
+/// The same behind a listener that asks something of connections.
+pub async fn on_door<F: Future<Output = ()>>(config: Config, door: Door, test: impl FnOnce(Rc<Edge>) -> F) {
+    let (edge, pipes) = Edge::new(config, door);
     run(Rc::clone(&edge), async {
         tokio::task::spawn_local(answer_all(Rc::clone(&edge), pipes));
         test(edge).await;
@@ -222,7 +229,7 @@ pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnc
 
 /// The same with an upstream the test plays itself, pipe by pipe.
 pub async fn on_raw_edge<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>, Pipes) -> F) {
-    let (edge, pipes) = Edge::new(config);
+    let (edge, pipes) = Edge::new(config, Door::default());
     run(Rc::clone(&edge), test(edge, pipes)).await;
 }
 
@@ -239,7 +246,7 @@ async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
 }
 
 impl Edge {
-    fn new(config: Config) -> (Rc<Self>, Pipes) {
+    fn new(config: Config, door: Door) -> (Rc<Self>, Pipes) {
         let (order, drain) = DrainOrder::new();
         let (sender, pipes) = mpsc::unbounded_channel();
         let (log_sender, log) = std::sync::mpsc::channel();
@@ -251,6 +258,7 @@ impl Edge {
         let shared = Shared {
             zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
             upstreams: upstreams.clone(),
+            doors: Arc::default(),
             queue: Arc::clone(&queue),
             config: Arc::new(config),
             clock: Clock::start(),
@@ -270,6 +278,7 @@ impl Edge {
             world,
             upstreams,
             connector,
+            door: Arc::new(door),
             log,
             lines: RefCell::default(),
             start: Instant::now(),
@@ -285,7 +294,7 @@ impl Edge {
     pub fn connect_from(&self, client: &str) -> DuplexStream {
         let (ours, theirs) = duplex(1 << 16);
         let client: IpAddr = client.parse().expect("an address");
-        self.worker.take(Box::new(theirs) as Box<dyn Io>, SocketAddr::new(client, 4711));
+        self.worker.take(Box::new(theirs) as Box<dyn Io>, SocketAddr::new(client, 4711), Arc::clone(&self.door));
         ours
     }
 

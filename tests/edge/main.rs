@@ -1,5 +1,8 @@
 //! The data path over pipes in memory and under paused time: what the limits of LIMITS promise holds to the millisecond.
 
+#[path = "../dsl/pki.rs"]
+mod pki;
+
 mod faults;
 mod framing;
 mod gateway;
@@ -9,3 +12,4 @@ mod leaving;
 mod names;
 mod retries;
 mod tables;
+mod tls;

@@ -19,6 +19,49 @@ pub enum Listener {
 pub struct LongListener {
     /// `host:port`; `:8080` is every IPv4 address.
     pub address: String,
+    /// TLS, and with it HTTP/2 by ALPN (nginx: listen ... ssl).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Answer every request with 308 to the same place over `https`, or `https:8443` where its port is not 443 (nginx: return 308).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<String>,
+}
+
+/// TLS on a listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// At least one; chosen by the name a client asks for, the first where none has it. Files that change are taken at once.
+    #[schemars(length(min = 1))]
+    pub certificates: Vec<Certificate>,
+    /// The oldest version spoken (nginx: ssl_protocols).
+    #[serde(default)]
+    pub min_version: MinVersion,
+    /// Clients must show a certificate signed by one of this file's (nginx: ssl_client_certificate, ssl_verify_client on).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The PEM file with the certificate and its chain (nginx: ssl_certificate).
+    pub cert: String,
+    /// The PEM file with its key (nginx: ssl_certificate_key).
+    pub key: String,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum MinVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// Who is believed about the client's address.

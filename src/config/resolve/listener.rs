@@ -1,0 +1,96 @@
+//! Listeners: addresses, certificates that are read to see whether they can be used, redirects.
+
+use super::{
+    super::file::{Certificate, File, Listener, LongListener, MinVersion, Tls},
+    address,
+    judge::Judge,
+    spot::Spot,
+};
+use crate::{
+    clock::Clock,
+    server::{
+        settings::ListenerSettings,
+        tls::{
+            self,
+            certificates::Pair,
+            settings::{CertificateFiles, OldestVersion, TlsSettings},
+        },
+    },
+};
+
+/// Where `https` is when nothing else is said.
+const HTTPS: u16 = 443;
+
+/// All listeners.
+pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<ListenerSettings> {
+    let mut found: Vec<ListenerSettings> = Vec::new();
+    for (index, listener) in file.listeners.iter().enumerate() {
+        let spot = spot.item(index);
+        let (place, text) = match listener {
+            Listener::Short(text) => (spot, text),
+            Listener::Long(long) => (spot.key("address"), &long.address),
+        };
+        let (tls, redirect) = match listener {
+            Listener::Short(_) => (None, None),
+            Listener::Long(long) => settings(judge, spot, long),
+        };
+        let Some(address) = judge.take(place, address::listener(text)) else { continue };
+        let settings = ListenerSettings { address, tls, redirect };
+        let twice = |other: &ListenerSettings| other.address == address && (address.port() != 0 || *other != settings);
+        if found.iter().any(twice) {
+            judge.refuse(place, format!("`{text}` is listened on twice, hint: keep one of them"));
+        }
+        found.push(settings);
+    }
+    found
+}
+
+fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> (Option<TlsSettings>, Option<u16>) {
+    let redirect = spot.key("redirect");
+    if listener.tls.is_some() && listener.redirect.is_some() {
+        judge.refuse(redirect, "a redirect where TLS is spoken already, hint: write it on the listener without `tls`");
+    }
+    let port = listener.redirect.as_ref().and_then(|text| judge.take(redirect, redirect_port(text)));
+    (listener.tls.as_ref().map(|tls| read(judge, spot.key("tls"), tls)), port)
+}
+
+fn redirect_port(text: &str) -> Result<u16, String> {
+    let wrong = || format!("`{text}` is nowhere to redirect to, hint: `https`, or like `https:8443`");
+    match text.strip_prefix("https").ok_or_else(wrong)? {
+        "" => Ok(HTTPS),
+        port => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or_else(wrong),
+    }
+}
+
+fn read(judge: &mut Judge<'_>, spot: Spot<'_>, tls: &Tls) -> TlsSettings {
+    let certificates = spot.key("certificates");
+    if tls.certificates.is_empty() {
+        judge.refuse(certificates, "no certificate, hint: certificates: [ { cert: FILE, key: FILE } ]");
+    }
+    let client_ca = tls.client_ca.as_ref().map(std::path::PathBuf::from);
+    if let Some(path) = &client_ca {
+        judge.take(spot.key("client_ca"), tls::client_verifier(path));
+    }
+    let pairs = tls.certificates.iter().enumerate();
+    TlsSettings {
+        certificates: pairs.map(|(index, pair)| certificate(judge, certificates.item(index), pair)).collect(),
+        oldest: match tls.min_version {
+            MinVersion::Tls12 => OldestVersion::Tls12,
+            MinVersion::Tls13 => OldestVersion::Tls13,
+        },
+        client_ca,
+    }
+}
+
+fn certificate(judge: &mut Judge<'_>, spot: Spot<'_>, pair: &Certificate) -> CertificateFiles {
+    let files = CertificateFiles { cert: (&pair.cert).into(), key: (&pair.key).into() };
+    match Pair::read(&files) {
+        Ok(pair) if pair.expires.is_some_and(|expires| expires < Clock::wall()) => {
+            let hint = "clients will refuse it: renew it; a new file is taken without a restart";
+            judge.problems.warn(spot.key("cert").span, "the certificate is no longer valid", hint);
+        }
+        Ok(_) => {}
+        Err(error) => judge.refuse(spot.key(if error.is_about_certificate() { "cert" } else { "key" }), error),
+    }
+    files
+}

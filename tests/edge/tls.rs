@@ -1,0 +1,222 @@
+//! TLS with clients: who is shown which certificate, what is refused, and what the upstream learns.
+
+use std::{fs, io, rc::Rc, sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, HandshakeKind,
+    pki_types::ServerName,
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::Instant,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use weir::server::{
+    listener::Door,
+    tls::{
+        Tls,
+        settings::{CertificateFiles, OldestVersion, TlsSettings},
+    },
+};
+
+use crate::{
+    harness::{Edge, config, on_door, status},
+    pki::Authority,
+};
+
+const ALL: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
+    let files = |stem: &&str| CertificateFiles {
+        cert: authority.path(&format!("{stem}.pem")),
+        key: authority.path(&format!("{stem}.key")),
+    };
+    TlsSettings { certificates: stems.iter().map(files).collect(), oldest: OldestVersion::Tls12, client_ca: None }
+}
+
+fn door(settings: TlsSettings) -> Door {
+    Door { tls: Some(Tls::load(settings).expect("certificates of the test")), redirect: None }
+}
+
+/// An authority with a certificate for `a.test`, and a door with it.
+fn one() -> (Rc<Authority>, Door) {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    let door = door(settings(&authority, &["a"]));
+    (Rc::new(authority), door)
+}
+
+async fn connect(edge: &Edge, client: ClientConfig, name: &str) -> io::Result<TlsStream<DuplexStream>> {
+    connect_with(edge, Arc::new(client), name).await
+}
+
+async fn connect_with(edge: &Edge, client: Arc<ClientConfig>, name: &str) -> io::Result<TlsStream<DuplexStream>> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    TlsConnector::from(client).connect(name, edge.connect()).await
+}
+
+async fn exchange(mut stream: TlsStream<DuplexStream>, host: &str) -> io::Result<String> {
+    stream.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_over_tls_is_forwarded_as_https() {
+    let (authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        let stream = connect(&edge, authority.client(&["http/1.1"], ALL, None), "a.test").await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        let answer = exchange(stream, "a.test").await.expect("an answer with an end");
+        assert_eq!(status(&answer), 200, "{answer}");
+        let seen = &edge.seen.borrow()[0];
+        assert_eq!(seen.headers["x-forwarded-proto"], "https");
+        assert_eq!(seen.headers["host"], "a.test");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_gets_its_certificate_then_a_wildcard_then_the_first() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    authority.issue("wild", &["*.b.test", "x.b.test"]);
+    authority.issue("exact", &["x.b.test", "y.b.test"]);
+    let door = door(settings(&authority, &["a", "wild", "exact"]));
+    on_door(config(&[]), door, |edge| async move {
+        for (name, stem) in [("a.test", "a"), ("x.b.test", "wild"), ("y.b.test", "exact"), ("z.b.test", "wild")] {
+            let stream = connect(&edge, authority.client(&[], ALL, None), name).await.expect("a handshake");
+            assert_eq!(stream.get_ref().1.peer_certificates(), Some(&[authority.certificate(stem)][..]), "{name}");
+        }
+        // The first is shown, and the client finds that it is for another name.
+        let other = connect(&edge, authority.client(&[], ALL, None), "other.test").await.expect_err("a wrong name");
+        assert!(other.to_string().contains("certificate not valid for name"), "{other}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_with_another_certificate_is_misdirected() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test", "also.a.test"]);
+    authority.issue("b", &["b.test"]);
+    let door = door(settings(&authority, &["a", "b"]));
+    on_door(config(&[]), door, |edge| async move {
+        for (host, expected) in [("a.test", 200), ("also.a.test:443", 200), ("A.test", 200), ("b.test", 421)] {
+            let stream = connect(&edge, authority.client(&[], ALL, None), "a.test").await.expect("a handshake");
+            let answer = exchange(stream, host).await.expect("an answer");
+            assert_eq!(status(&answer), expected, "{answer}");
+        }
+        assert_eq!(edge.seen.borrow().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_resumed_without_early_data() {
+    for versions in [&[&TLS13][..], &[&TLS12]] {
+        let (authority, door) = one();
+        on_door(config(&[]), door, |edge| async move {
+            let client = Arc::new(authority.client(&[], versions, None));
+            for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                let stream = connect_with(&edge, Arc::clone(&client), "a.test").await.expect("a handshake");
+                let kind = stream.get_ref().1.handshake_kind();
+                assert!(kind == Some(expected), "{kind:?} and not {expected:?}");
+                assert!(!stream.get_ref().1.is_early_data_accepted());
+                assert_eq!(status(&exchange(stream, "a.test").await.expect("an answer")), 200);
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_are_too_old_or_speak_another_protocol_are_refused() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    let door = door(TlsSettings { oldest: OldestVersion::Tls13, ..settings(&authority, &["a"]) });
+    on_door(config(&[]), door, |edge| async move {
+        let old = connect(&edge, authority.client(&[], &[&TLS12], None), "a.test").await.expect_err("too old");
+        assert!(old.to_string().contains("ProtocolVersion"), "{old}");
+        let other = connect(&edge, authority.client(&["ftp"], ALL, None), "a.test").await.expect_err("not HTTP");
+        assert!(other.to_string().contains("NoApplicationProtocol"), "{other}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_show_a_certificate_where_that_is_asked() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    authority.issue("a", &["a.test"]);
+    authority.issue("client", &["client.test"]);
+    stranger.issue("client", &["client.test"]);
+    fs::copy(stranger.path("client.pem"), authority.path("stranger.pem")).expect("a file");
+    fs::copy(stranger.path("client.key"), authority.path("stranger.key")).expect("a file");
+    let asking = TlsSettings { client_ca: Some(authority.path("ca.pem")), ..settings(&authority, &["a"]) };
+    on_door(config(&[]), door(asking), |edge| async move {
+        for (stem, fine) in [(Some("client"), true), (Some("stranger"), false), (None, false)] {
+            // In TLS 1.3 a client learns of its refusal only when it reads.
+            let answer = match connect(&edge, authority.client(&[], ALL, stem), "a.test").await {
+                Ok(stream) => exchange(stream, "a.test").await,
+                Err(error) => Err(error),
+            };
+            assert_eq!(answer.is_ok_and(|answer| status(&answer) == 200), fine, "{stem:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_silent_within_its_handshake_is_cut_after_ten_seconds() {
+    let (_authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        for begun in [&b""[..], b"\x16\x03\x01\x00\x40\x01"] {
+            let start = Instant::now();
+            let mut client = edge.connect();
+            client.write_all(begun).await.expect("an open pipe");
+            client.read_to_end(&mut Vec::new()).await.expect("an end");
+            let took = start.elapsed();
+            assert!((Duration::from_secs(10)..=Duration::from_millis(10_200)).contains(&took), "{took:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_certificates_are_taken_and_broken_ones_are_not() {
+    let (authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        let tls = edge.door.tls.as_ref().expect("a door with TLS");
+        let shown = async || {
+            tls.refresh();
+            let stream = connect(&edge, authority.client(&[], ALL, None), "a.test").await.expect("a handshake");
+            stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone()
+        };
+        let first = authority.certificate("a");
+        assert_eq!(shown().await, first);
+        fs::write(authority.path("a.pem"), "half a cert").expect("a file");
+        assert_eq!(shown().await, first);
+        authority.issue("a", &["a.test"]);
+        assert_eq!(shown().await, authority.certificate("a"));
+        assert_ne!(shown().await, first);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirecting_listener_sends_every_request_to_https() {
+    let to = |port| Door { tls: None, redirect: Some(port) };
+    for (port, expected) in [(443, "https://a.test/x?y"), (8443, "https://a.test:8443/x?y")] {
+        on_door(config(&[]), to(port), |edge| async move {
+            let request = "POST /x?y HTTP/1.1\r\nhost: A.test:80\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let answer = edge.exchange(request).await;
+            assert_eq!(status(&answer), 308);
+            assert!(answer.contains(&format!("location: {expected}\r\n")), "{answer}");
+            assert_eq!(status(&edge.exchange("GET / HTTP/1.0\r\n\r\n").await), 400);
+            assert_eq!(edge.seen.borrow().len(), 0);
+        })
+        .await;
+    }
+}
