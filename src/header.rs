@@ -43,14 +43,6 @@ pub struct Identity<'a> {
     pub request_id: &'a HeaderValue,
 }
 
-/// Refuses a request whose framing could be read in two ways.
-///
-/// # Errors
-/// [`Kind::HttpRequestError`].
-pub fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
-    doubt_about_coding(headers).map_or(Ok(()), |doubt| Err(Error::new(Kind::HttpRequestError, doubt)))
-}
-
 /// Refuses an answer whose framing, or whose status, could be read in two ways.
 ///
 /// # Errors
@@ -340,19 +332,6 @@ mod tests {
             assert!(!crossed.contains_key(name), "{name}");
         }
         assert_eq!(crossed["a_b"], "kept");
-    }
-
-    #[test]
-    fn ambiguous_framing_is_refused() {
-        for (lines, fine) in [
-            (&[("transfer-encoding", "chunked")][..], true),
-            (&[("content-length", "1")], true),
-            (&[("transfer-encoding", "gzip, chunked")], false),
-            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
-            (&[("transfer-encoding", "chunked"), ("content-length", "1")], false),
-        ] {
-            assert_eq!(check_framing(&headers(lines)).is_ok(), fine, "{lines:?}");
-        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod framing;
 pub mod header;
 pub mod limit;
 pub mod message;

@@ -87,7 +87,8 @@ impl Target {
     }
 }
 
-/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space.
+/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space, and no percent sign,
+/// which would be another spelling of the same host.
 fn host_of(authority: &[u8]) -> Option<&str> {
     let authority = str::from_utf8(authority).ok()?;
     let (host, port) = match authority.strip_prefix('[') {
@@ -99,7 +100,7 @@ fn host_of(authority: &[u8]) -> Option<&str> {
         None => {
             let colon = authority.find(':').unwrap_or(authority.len());
             let (host, port) = authority.split_at(colon);
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
             if host.is_empty() || !host.bytes().all(allowed) {
                 return None;
             }

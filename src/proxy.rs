@@ -13,7 +13,7 @@ use crate::{
     client::Trust,
     clock::Clock,
     error::{Error, Kind, Side},
-    header::{Identity, address_value, check_framing, last_hop, prepare_request, prepare_response},
+    header::{Identity, address_value, last_hop, prepare_request, prepare_response},
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
     message::{LastHost, Target},
     observe::{
@@ -181,7 +181,6 @@ impl Proxy {
     /// The way of a request that goes well, in order.
     async fn handle(&self, mut head: Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
         let target = Target::of(&head, &visit.peer.last_host)?;
-        check_framing(&head.headers)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = answer_here(&mut head, &target) {
             return Ok(answer.map(Either::Left));

@@ -8,8 +8,10 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::Full;
+use jiff::Timestamp;
 
 use crate::{
+    clock::Clock,
     error::{Error, Kind},
     limit::{Rule, Verdict},
 };
@@ -76,12 +78,34 @@ pub fn redirect(host: &str, port: u16, path: &PathAndQuery) -> Result<Response<F
 #[must_use]
 pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
     let mut headers = HeaderMap::with_capacity(8);
-    insert(&mut headers, PROXY_STATUS, &format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail()));
+    insert(&mut headers, PROXY_STATUS, &cause_of(error));
     if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     let story = Story { status: error.kind().status(), detail: error.detail(), zone: None, retry_ms: None };
     story.answer(headers, RejectBody::Auto, accept)
+}
+
+/// The answer to a request that nobody could read, as the bytes that end its connection.
+#[must_use]
+pub fn last_words(error: &Error) -> Vec<u8> {
+    let status = error.kind().status();
+    let story = Story { status, detail: error.detail(), zone: None, retry_ms: None };
+    let (media, body) = story.told(RejectBody::Auto, None);
+    let date = Timestamp::try_from(Clock::wall()).map(|now| now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let head = [
+        format!("HTTP/1.1 {} {}", status.as_u16(), story.title()),
+        format!("proxy-status: {}", cause_of(error)),
+        format!("content-type: {media}"),
+        format!("content-length: {}", body.len()),
+        format!("date: {}", date.unwrap_or_default()),
+        "cache-control: no-store\r\nconnection: close\r\n\r\n".to_owned(),
+    ];
+    [head.join("\r\n"), body].concat().into_bytes()
+}
+
+fn cause_of(error: &Error) -> String {
+    format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
 }
 
 /// The answer to a request that a rule rejected; nothing when the connection is to be closed instead.
@@ -130,14 +154,19 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    fn answer(&self, mut headers: HeaderMap, body: RejectBody, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+    /// The body and its media type.
+    fn told(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
         let body = if body == RejectBody::Auto { preferred(accept) } else { body };
-        let (media, text) = match body {
+        match body {
             RejectBody::Html => ("text/html; charset=utf-8", self.html()),
             RejectBody::Text => ("text/plain; charset=utf-8", self.text()),
             RejectBody::None => ("", String::new()),
             RejectBody::Auto | RejectBody::Problem => ("application/problem+json", self.problem()),
-        };
+        }
+    }
+
+    fn answer(&self, mut headers: HeaderMap, body: RejectBody, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+        let (media, text) = self.told(body, accept);
         if !media.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         }

@@ -5,6 +5,7 @@ pub mod conn;
 pub mod drain;
 pub mod listener;
 pub mod settings;
+pub mod strict;
 pub mod tls;
 pub mod watchdog;
 pub mod wire;

@@ -20,6 +20,7 @@ const FLOORS: [(&str, u32); 26] = [
     ("pem", 0),
     ("message", 1),
     ("header", 1),
+    ("framing", 1),
     ("request_id", 1),
     ("observe", 1),
     ("state", 1),

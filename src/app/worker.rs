@@ -28,6 +28,7 @@ use crate::{
     record::Record,
     release::{Releases, Timing},
     request_id::RequestIds,
+    rescue,
     route::Table,
     server::{
         body::RequestBody,
@@ -235,7 +236,7 @@ impl Worker {
             }
             async move { serving.proxy.serve(wire_of, peer_of, request).await }
         };
-        let served = conn::serve(Rc::clone(&wire), self.serving().limits, service).await;
+        let served = conn::serve(Rc::clone(&wire), self.serving().limits, service, rescue::last_words).await;
         if let Err(error) = served {
             let proxy = &self.serving().proxy;
             let mut record = Record::begin(&self.journal, peer.address, proxy.ids.next(), proxy.clock.now());

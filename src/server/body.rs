@@ -5,6 +5,8 @@
 
 use std::{
     cell::Cell,
+    error::Error as _,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -100,13 +102,21 @@ impl Upload {
     }
 }
 
+/// Whether a body broke because its client sends no more.
+fn is_end(cause: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let source = cause.source().and_then(|source| source.downcast_ref::<io::Error>());
+    let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    cause.is_incomplete_message() || source.is_some_and(|source| gone.contains(&source.kind()))
+}
+
 impl Visit for Upload {
     fn received(&self) -> u64 {
         self.wire.upload().bytes
     }
 
     fn ended(&self) {
-        self.wire.expect(Awaiting::Request);
+        self.wire.answered();
     }
 }
 
@@ -122,7 +132,7 @@ impl Body for RequestBody {
         let frame = match std::task::ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(cause)) => {
-                let kind = if cause.is_incomplete_message() { Kind::ClientGone } else { Kind::HttpRequestError };
+                let kind = if is_end(&cause) { Kind::ClientGone } else { Kind::HttpRequestError };
                 upload.fault.set(Some(kind));
                 return Poll::Ready(Some(Err(Error::caused(kind, "the request's body broke", cause))));
             }

@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     settings::HeaderLimits,
+    strict::StrictEnd,
     wire::{Awaiting, Wire, WireEnd},
 };
 use crate::error::{Error, Kind};
@@ -28,11 +29,19 @@ const BUFFER: usize = 128 * 1024;
 /// How long and how much is read away after the last answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-/// Serves a connection until it ends.
+/// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let through.
+const MARGIN: usize = 4;
+
+/// Serves a connection until it ends. `last_words` answers a request that nobody could read.
 ///
 /// # Errors
 /// Why it ended before its time, when the client is to blame and no request tells of it.
-pub async fn serve<S, F, B, E>(wire: Rc<Wire>, limits: HeaderLimits, service: S) -> Result<(), Error>
+pub async fn serve<S, F, B, E>(
+    wire: Rc<Wire>,
+    limits: HeaderLimits,
+    service: S,
+    last_words: impl FnOnce(&Error) -> Vec<u8>,
+) -> Result<(), Error>
 where
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
@@ -41,8 +50,9 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(BUFFER).max_header_size(limits.size).max_headers(limits.count);
-    let io = TokioIo::new(WireEnd(Rc::clone(&wire)));
+    let head = limits.size + MARGIN;
+    builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
+    let io = TokioIo::new(StrictEnd::new(&wire, limits));
     let mut connection = pin!(builder.serve_connection(io, service_fn(service)));
     let mut draining = false;
     let ended = poll_fn(|context| {
@@ -59,9 +69,14 @@ where
     .await;
     match ended {
         None => return cut(&wire),
-        Some(Ok(())) => linger(&wire).await,
+        Some(_) if let Some(flaw) = wire.flaw() => {
+            let error = Error::from(flaw);
+            linger(&wire, &last_words(&error)).await;
+            return Err(error);
+        }
+        Some(Ok(())) => linger(&wire, &[]).await,
         Some(Err(cause)) if cause.is_parse() => {
-            linger(&wire).await;
+            linger(&wire, &[]).await;
             return Err(malformed(cause));
         }
         Some(Err(cause)) => tracing::debug!(%cause, "a connection ended"),
@@ -86,11 +101,12 @@ fn cut(wire: &Wire) -> Result<(), Error> {
     }
 }
 
-/// Closes our side, and reads away what the client still sends: closing with bytes unread would reset the connection, and
+/// Says the last of it and closes our side, and reads away what the client still sends: closing with bytes unread would reset the connection, and
 /// with it the answer that is still under way.
-async fn linger(wire: &Rc<Wire>) {
+async fn linger(wire: &Rc<Wire>, last_words: &[u8]) {
     let mut end = WireEnd(Rc::clone(wire));
     let read_away = async {
+        end.write_all(last_words).await?;
         end.shutdown().await?;
         let (mut rest, mut read) = (vec![0; 4096], 0);
         while read < LINGER.1 {

@@ -15,6 +15,8 @@ pub struct ListenerSettings {
     pub redirect: Option<u16>,
 }
 
+pub use crate::framing::HeaderLimits;
+
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientTimeouts {
@@ -26,13 +28,4 @@ pub struct ClientTimeouts {
     pub keepalive: Duration,
     /// Between two pieces of an answer it takes.
     pub write: Duration,
-}
-
-/// How large a request head may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeaderLimits {
-    /// Bytes of the head.
-    pub size: usize,
-    /// Number of field lines.
-    pub count: usize,
 }

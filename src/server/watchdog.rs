@@ -38,6 +38,9 @@ const LEAST_RATE: u64 = 250;
 /// ... once that is longer than this.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a client that closed its side may wait for the next piece of its answer: most of those that close have left.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 impl Watchdog {
     /// A watchdog with nothing to watch.
     #[must_use]
@@ -124,6 +127,7 @@ impl Watched {
             Awaiting::Head => timeouts.header,
             Awaiting::Body => timeouts.body,
             Awaiting::Room => timeouts.write,
+            Awaiting::Farewell => FAREWELL,
         };
         // The first look may come right after the wait began, so one more tick must pass.
         TICK * self.ticks.saturating_sub(1) >= timeout

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::Io;
+use crate::{framing::Flaw, stream::Io};
 
 /// How much is read ahead while a request is parked.
 pub const READ_AHEAD: usize = 16 * 1024;
@@ -33,6 +33,8 @@ pub enum Awaiting {
     Body,
     /// Room to write to.
     Room,
+    /// Nothing more, for it closed its side: it either takes the answer under way or has left.
+    Farewell,
 }
 
 /// One client's connection.
@@ -45,6 +47,8 @@ pub struct Wire {
     activity: Cell<u64>,
     begun: Cell<bool>,
     upload: Cell<Upload>,
+    answers: Cell<u64>,
+    flaw: Cell<Option<Flaw>>,
     orders: Cell<Orders>,
     waker: RefCell<Option<Waker>>,
 }
@@ -80,6 +84,8 @@ impl Wire {
             activity: Cell::new(0),
             begun: Cell::new(false),
             upload: Cell::default(),
+            answers: Cell::new(0),
+            flaw: Cell::new(None),
             orders: Cell::default(),
             waker: RefCell::default(),
         })
@@ -94,7 +100,11 @@ impl Wire {
     /// What the client keeps us waiting for, and a number that changes whenever it did something about it.
     #[must_use]
     pub fn pending(&self) -> (Awaiting, u64) {
-        let awaiting = if self.stalled.get() { Awaiting::Room } else { self.awaiting.get() };
+        let awaiting = match self.awaiting.get() {
+            _ if self.stalled.get() => Awaiting::Room,
+            Awaiting::Nothing if self.ended.get() => Awaiting::Farewell,
+            awaiting => awaiting,
+        };
         (awaiting, self.activity.get())
     }
 
@@ -144,6 +154,11 @@ impl Wire {
 
     fn order(&self, orders: Orders) {
         self.orders.set(orders);
+        self.wake();
+    }
+
+    /// Wakes the task that asked for orders.
+    pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -164,6 +179,29 @@ impl Wire {
     #[must_use]
     pub fn upload(&self) -> Upload {
         self.upload.get()
+    }
+
+    /// An answer is over, though not all of it may be written yet: the client owes the next request.
+    pub fn answered(&self) {
+        self.answers.set(self.answers.get() + 1);
+        self.expect(Awaiting::Request);
+    }
+
+    /// How many answers are over.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.answers.get()
+    }
+
+    /// Nothing more is read: what comes next is no request.
+    pub fn refuse(&self, flaw: Flaw) {
+        self.flaw.set(Some(flaw));
+    }
+
+    /// Why nothing more is read, if that is so.
+    #[must_use]
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.flaw.get()
     }
 
     /// Whether the client has ever sent a byte.
@@ -204,7 +242,7 @@ impl Wire {
             Awaiting::Request => self.expect(Awaiting::Head),
             Awaiting::Body => self.expect(Awaiting::Nothing),
             // A head has one deadline, however many pieces it comes in.
-            Awaiting::Head | Awaiting::Nothing | Awaiting::Room => {}
+            Awaiting::Head | Awaiting::Nothing | Awaiting::Room | Awaiting::Farewell => {}
         }
     }
 

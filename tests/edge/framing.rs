@@ -9,47 +9,6 @@ use tokio::{
 
 use crate::harness::{Edge, config, on_edge, on_raw_edge, status};
 
-async fn refused(request: &'static str, expected: u16) {
-    on_edge(&[], |edge| async move {
-        let answer = edge.exchange(request).await;
-        assert_eq!(status(&answer), expected, "{request:?}: {answer}");
-        assert!(edge.seen.borrow().is_empty(), "{request:?} reached the upstream");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn malformed_requests_are_refused_and_never_reach_the_upstream() {
-    for (request, expected) in [
-        ("GARBAGE\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400),
-        ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", 400),
-        ("GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na", 400),
-        ("POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2000000\r\n\r\n", 413),
-    ] {
-        refused(request, expected).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_head_of_too_many_fields_is_refused() {
-    on_edge(&[], |edge| async move {
-        let fields = "x: y\r\n".repeat(101);
-        let answer = edge.exchange(&format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await;
-        assert_eq!(status(&answer), 431, "{answer}");
-        let line = edge.line().await;
-        assert_eq!((&line["status"], &line["error"]["kind"]), (&431.into(), &"http_request_error".into()));
-    })
-    .await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn target_and_fields_cross_as_they_came() {
     on_edge(&[], |edge| async move {
