@@ -151,7 +151,7 @@ impl Proxy {
     /// Answers one request: it cannot fail, only close the connection where the configuration says so.
     ///
     /// # Errors
-    /// [`Closed`], for a reject status of 444.
+    /// [`Closed`], for a reject status of 444 and a client that left.
     pub async fn serve(
         &self,
         wire: &Rc<Wire>,
@@ -225,6 +225,11 @@ impl Proxy {
         let answer = route.upstream.forward(request, client, &visit.upload.progress, story).await;
         let mut response = answer.map_err(|error| blame(error, &visit.upload))?;
         prepare_response(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        if head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
+            // Only its end can tell where this body ends.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(response.map(Either::Right))
     }
 
@@ -352,6 +357,9 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
     match stop {
         Stop::Failed(error) => {
             record.fails(&error);
+            if error.kind() == Kind::ClientGone {
+                return Err(Closed);
+            }
             let mut response = rescue::failure(&error, accept);
             if error.side() == Side::Client {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -144,3 +144,66 @@ async fn the_last_answer_of_a_draining_connection_says_so_and_idle_ones_close() 
     })
     .await;
 }
+
+/// A client that closes its sending side right behind its requests, and what comes back.
+async fn half_closed(edge: &crate::harness::Edge, requests: &[u8]) -> String {
+    let mut client = edge.connect();
+    client.write_all(requests).await.expect("an open pipe");
+    client.shutdown().await.expect("an open pipe");
+    let mut came = String::new();
+    client.read_to_string(&mut came).await.expect("an end");
+    came
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closing_client_still_gets_the_answers_in_flight() {
+    on_edge(&[], |edge| async move {
+        assert_eq!(half_closed(&edge, GET).await.matches("HTTP/1.1 200 OK").count(), 1);
+        assert_eq!(half_closed(&edge, &GET.repeat(3)).await.matches("HTTP/1.1 200 OK").count(), 3);
+        assert_eq!(half_closed(&edge, &[GET, b"GET /"].concat()).await.matches("HTTP/1.1 200 OK").count(), 1);
+        let post = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok";
+        assert_eq!(half_closed(&edge, post).await.matches("HTTP/1.1 200 OK").count(), 1);
+        assert_eq!((half_closed(&edge, b"").await, edge.now()), (String::new(), 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closing_client_gets_its_answer_as_long_as_it_moves_and_has_left_when_it_does_not() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let play = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut buffer = [0; 1024];
+            assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
+            upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.expect("an open pipe");
+            for _ in 0..20 {
+                sleep(Duration::from_millis(400)).await;
+                upstream.write_all(b"moves").await.expect("an open pipe");
+            }
+            assert!(upstream.read(&mut buffer).await.is_ok());
+        };
+        let (came, ()) = tokio::join!(half_closed(&edge, GET), play);
+        assert_eq!(came.matches("moves").count(), 20);
+        let start = edge.now();
+        let silent = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let mut buffer = Vec::new();
+            upstream.read_to_end(&mut buffer).await.expect("an end");
+        };
+        let (came, ()) = tokio::join!(half_closed(&edge, GET), silent);
+        assert_eq!(came, "");
+        assert!((500..=1_000).contains(&(edge.now() - start)), "{}", edge.now() - start);
+        edge.line().await;
+        assert_eq!(edge.line().await["status"], 499);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_client_that_half_closes_leaves_at_once() {
+    on_edge(&["1r/s burst=1"], |edge| async move {
+        Rc::clone(&edge).get().await;
+        assert_eq!((half_closed(&edge, GET).await, edge.now(), edge.queue.parked()), (String::new(), 0, 0));
+    })
+    .await;
+}

@@ -4,15 +4,18 @@
 mod pki;
 
 mod faults;
+mod duties;
 mod framing;
 mod gateway;
 mod framing_chunks;
 mod framing_length;
 mod framing_lines;
+mod framing_order;
 mod harness;
 mod health;
 mod leaving;
 mod names;
+mod patience;
 mod recorder;
 mod retries;
 mod tables;

@@ -41,7 +41,7 @@ pub fn message(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
     let text = str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not text")?;
     let (first, lines) = text.split_once("\r\n").unwrap_or((text, ""));
     let fields = lines.split("\r\n").filter(|_| !lines.is_empty()).map(field).collect::<Result<Vec<_>, _>>()?;
-    if text.replace("\r\n", "").contains(|c: char| c.is_ascii_control()) {
+    if text.replace("\r\n", "").contains(|c: char| c.is_ascii_control() && c != '\t') {
         return Err(format!("a control byte in {text:?}"));
     }
     let mut message = Message { first: first.to_owned(), fields, body: Vec::new(), trailers: Vec::new() };
@@ -108,6 +108,8 @@ pub struct Recorder {
     pub faults: RefCell<Vec<String>>,
     /// How many connections were opened, and what was left on each when it ended.
     pub unfinished: RefCell<Vec<Vec<u8>>>,
+    /// What it answers instead of what it saw, and closes behind it if that says so.
+    pub reply: RefCell<Option<&'static str>>,
 }
 
 impl Recorder {
@@ -127,10 +129,11 @@ impl Recorder {
                     Err(fault) => return self.faults.borrow_mut().push(fault),
                     Ok(Some((request, length))) => {
                         bytes.drain(..length);
-                        if pipe.write_all(answer_to(&request).as_bytes()).await.is_err() {
+                        let reply = self.reply.borrow().map_or_else(|| answer_to(&request), str::to_owned);
+                        self.requests.borrow_mut().push(request);
+                        if pipe.write_all(reply.as_bytes()).await.is_err() || reply.contains("connection: close") {
                             return;
                         }
-                        self.requests.borrow_mut().push(request);
                     }
                 }
             }
@@ -169,13 +172,31 @@ pub async fn play(edge: &Edge, recorder: &Recorder, bytes: &[u8]) -> (Vec<Messag
     let _refused_early = client.write_all(bytes).await;
     let mut came = Vec::new();
     let _reset = client.read_to_end(&mut came).await;
-    let (mut answers, mut rest) = (Vec::new(), &came[..]);
-    while let Some((answer, length)) = message(rest).unwrap_or_else(|fault| panic!("{fault} in an answer")) {
-        rest = &rest[length..];
-        answers.push(answer);
+    (messages(&came), recorder.seen())
+}
+
+/// All messages of a stream, which must end with the last.
+pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let Some((answer, length)) = message(bytes).unwrap_or_else(|fault| panic!("{fault} in an answer")) {
+        bytes = &bytes[length..];
+        messages.push(answer);
     }
-    assert!(rest.is_empty(), "after the answers came {:?}", String::from_utf8_lossy(rest));
-    (answers, recorder.seen())
+    assert!(bytes.is_empty(), "after the answers came {:?}", String::from_utf8_lossy(bytes));
+    messages
+}
+
+/// What one request is answered when the upstream replies so, to the byte, until the connection closes.
+pub async fn replied(request: &'static str, reply: &'static str) -> String {
+    let answer = Rc::new(RefCell::new(String::new()));
+    let told = Rc::clone(&answer);
+    on_recorded(&[], |edge, recorder| async move {
+        *recorder.reply.borrow_mut() = Some(reply);
+        let bytes = edge.exchange(request).await;
+        *told.borrow_mut() = bytes;
+    })
+    .await;
+    answer.take()
 }
 
 pub const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";

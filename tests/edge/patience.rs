@@ -1,0 +1,113 @@
+//! How long clients may take: each wait has its end.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
+
+use crate::{
+    harness::{config, on_edge, on_raw_edge},
+    recorder::{messages, on_recorded},
+};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_closed_without_a_line() {
+    on_edge(&[], |edge| async move {
+        assert_eq!(edge.exchange("").await, "");
+        assert!((10_000..=10_500).contains(&edge.now()), "{}", edge.now());
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(edge.line().await["status"], 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_after_its_time() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(GET).await.expect("an open pipe");
+        let mut came = Vec::new();
+        client.read_to_end(&mut came).await.expect("an end");
+        assert_eq!(messages(&came).len(), 1);
+        assert!((75_000..=75_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slowloris_the_second_head_has_its_deadline_too() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        // The beginning of the second request comes with the first one.
+        client.write_all(&[GET, b"GET / HTTP/1.1\r\n"].concat()).await.expect("an open pipe");
+        while client.write_all(b"x: y\r\n").await.is_ok() && edge.now() < 60_000 {
+            sleep(Duration::from_millis(700)).await;
+        }
+        assert!((10_000..=12_000).contains(&edge.now()), "{}", edge.now());
+        assert_eq!((edge.line().await["status"].clone(), edge.line().await["status"].clone()), (200.into(), 408.into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_read_an_answer_nobody_takes_is_cut() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let flood = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n";
+            upstream.write_all(head).await.expect("an open pipe");
+            while upstream.write_all(&[0; 1000]).await.is_ok() {}
+            edge.now()
+        };
+        let mut client = edge.connect();
+        client.write_all(GET).await.expect("an open pipe");
+        let ended = flood.await;
+        assert!((30_000..=31_000).contains(&ended), "{ended}");
+        assert_eq!(edge.line().await["error"]["kind"], "client_gone");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_takes_a_piece_now_and_then_is_served() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let body = async {
+            let mut upstream = pipes.recv().await.expect("a connection");
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+            upstream.write_all(head).await.expect("an open pipe");
+            upstream.write_all(&vec![b'x'; 1_000_000]).await.expect("an open pipe");
+            upstream
+        };
+        let reader = async {
+            let (mut client, mut took, mut piece) = (edge.connect(), 0, vec![0; 65_536]);
+            client.write_all(GET).await.expect("an open pipe");
+            while took < 1_000_000 {
+                sleep(Duration::from_secs(20)).await;
+                took += client.read(&mut piece).await.expect("more of the answer");
+            }
+            took
+        };
+        let (_upstream, took) = tokio::join!(body, reader);
+        assert!(took > 1_000_000);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_body_each_piece_has_its_time_and_the_whole_its_rate() {
+    on_recorded(&[], |edge, recorder| async move {
+        let mut client = edge.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await.expect("an open pipe");
+        // A byte of a chunk each 29 s: within the time for a piece, below the rate.
+        while client.write_all(b"1\r\nx\r\n").await.is_ok() && edge.now() < 200_000 {
+            sleep(Duration::from_secs(29)).await;
+        }
+        assert!(edge.now() <= 29_000, "{}", edge.now());
+        assert_eq!((recorder.seen(), edge.line().await["error"]["side"].clone()), (vec![], "client".into()));
+    })
+    .await;
+}
