@@ -79,6 +79,24 @@ fn doubt_about_length(headers: &HeaderMap) -> Option<&'static str> {
     (!digits).then_some("Content-Length is not a number")
 }
 
+/// Makes the fields of an HTTP/2 request those it has in HTTP/1.1: one `Cookie` (RFC 9113, section 8.2.3).
+///
+/// # Errors
+/// [`Kind::HeadersTooLarge`] when there are more than `most` lines.
+pub fn unfold(headers: &mut HeaderMap, most: usize) -> Result<(), Error> {
+    if headers.len() > most {
+        return Err(Error::new(Kind::HeadersTooLarge, "the request has too many fields"));
+    }
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the cookies cannot be joined", cause))?;
+    headers.insert(header::COOKIE, cookie);
+    Ok(())
+}
+
 /// Makes a received request's fields fit to be forwarded.
 ///
 /// # Errors

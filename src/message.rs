@@ -5,7 +5,11 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use http::{HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderValue, Method, Version, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
 
 use crate::error::{Error, Kind};
 
@@ -69,8 +73,14 @@ impl Target {
         if hosts.next().is_some() {
             return malformed("more than one Host");
         }
-        if host.is_none() && *version == Version::HTTP_11 {
+        let needed = *version == Version::HTTP_11 || (*version == Version::HTTP_2 && uri.authority().is_none());
+        if host.is_none() && needed {
             return malformed("no Host");
+        }
+        // HTTP/2 has an authority of its own, and a second one may not differ (RFC 9113, section 8.3.1).
+        let differs = |authority: &Authority| host.is_some_and(|host| host != authority.as_str());
+        if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
+            return malformed("Host and `:authority` differ");
         }
         let Some(mut named) = last.resolve(host.map_or(&[][..], HeaderValue::as_bytes)) else {
             return malformed("Host is not a host and a port");

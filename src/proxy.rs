@@ -13,7 +13,7 @@ use crate::{
     client::Trust,
     clock::Clock,
     error::{Error, Kind, Side},
-    header::{Identity, address_value, last_hop, prepare_request, prepare_response},
+    header::{Identity, address_value, last_hop, prepare_request, prepare_response, unfold},
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
     message::{LastHost, Target},
     observe::{
@@ -30,7 +30,7 @@ use crate::{
         body::{RequestBody, Upload},
         drain::Drain,
         tls::Secured,
-        wire::{Awaiting, Wire},
+        turn::{Awaiting, Line},
     },
     upstream::{Upstream, body::UpstreamBody},
 };
@@ -62,6 +62,8 @@ pub struct Proxy {
     pub trust: Trust,
     /// The routes.
     pub routes: Table<Rc<Route>>,
+    /// How many field lines a request may have.
+    pub max_fields: usize,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The timer of parked requests.
@@ -121,7 +123,7 @@ impl Peer {
 
 /// One request on its connection.
 struct Visit<'a> {
-    wire: &'a Rc<Wire>,
+    line: &'a Line,
     peer: &'a Peer,
     began: Duration,
     upload: Rc<Upload>,
@@ -154,15 +156,15 @@ impl Proxy {
     /// [`Closed`], for a reject status of 444 and a client that left.
     pub async fn serve(
         &self,
-        wire: &Rc<Wire>,
+        line: &Line,
         peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Followed<Answer>>, Closed> {
-        wire.expect(Awaiting::Nothing);
+        line.turn.expect(Awaiting::Nothing);
         let began = self.clock.now();
         let (head, incoming) = request.into_parts();
-        let (body, upload) = RequestBody::new(incoming, wire);
-        let mut visit = Visit { wire, peer, began, upload, body: Some(body) };
+        let (body, upload) = RequestBody::new(incoming, &line.turn);
+        let mut visit = Visit { line, peer, began, upload, body: Some(body) };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
@@ -172,7 +174,10 @@ impl Proxy {
             Ok(response) => response,
             Err(stop) => rescue(stop, accept.as_ref(), &mut record)?.map(Either::Left),
         };
-        if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
+        // What ends a connection ends a stream by itself.
+        if line.wire.is_none() {
+            response.headers_mut().remove(header::CONNECTION);
+        } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
             leave(body, expects, &mut response);
         }
         Ok(record.follow(response))
@@ -180,6 +185,9 @@ impl Proxy {
 
     /// The way of a request that goes well, in order.
     async fn handle(&self, mut head: Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
+        if visit.line.wire.is_none() {
+            unfold(&mut head.headers, self.max_fields)?;
+        }
         let target = Target::of(&head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = answer_here(&mut head, &target) {
@@ -219,6 +227,7 @@ impl Proxy {
             request_id: &record.entry.id,
         };
         prepare_request(&mut head.headers, &identity)?;
+        let version = head.version;
         let request = onward(head, target.path_and_query, body);
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
@@ -226,7 +235,7 @@ impl Proxy {
         let mut response = answer.map_err(|error| blame(error, &visit.upload))?;
         prepare_response(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        if head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
+        if version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
             // Only its end can tell where this body ends.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -282,7 +291,7 @@ impl Proxy {
             releases: &self.releases,
             release: self.clock.at(slot.into()),
         };
-        park(&parking, visit.wire, &self.drain).await.map_err(|left| match left {
+        park(&parking, visit.line, &self.drain).await.map_err(|left| match left {
             Left::ClientGone => None,
             Left::Draining => Some(Reason::Draining),
         })

@@ -36,9 +36,11 @@ use crate::{
         drain::{Drain, Idle},
         listener::{self, Door},
         settings::HeaderLimits,
+        streams,
         tls::{self, Tls},
+        turn::Line,
         watchdog::{TICK, Watchdog},
-        wire::Wire,
+        wire::{Spoken, Wire},
     },
     stream::Io,
     upstream::{Upstream, connect::Connector, group::Group},
@@ -76,7 +78,7 @@ pub struct Shared {
 /// A worker's inside: everything that answers a connection.
 pub struct Worker {
     serving: RefCell<Rc<Serving>>,
-    watchdog: Watchdog,
+    watchdog: Rc<Watchdog>,
     alarm: Rc<Alarm>,
     releases: Rc<Releases>,
     journal: Rc<Journal>,
@@ -166,7 +168,7 @@ impl Worker {
         let serving = Serving::of(shared, &alarm, &releases, &journal, &[])?;
         Ok(Rc::new(Self {
             serving: RefCell::new(Rc::new(serving)),
-            watchdog: Watchdog::new(config.timeouts),
+            watchdog: Rc::new(Watchdog::new(config.timeouts)),
             alarm,
             releases,
             journal,
@@ -202,7 +204,7 @@ impl Worker {
     }
 
     /// Shakes hands where that is asked for, and serves.
-    async fn open(&self, io: Box<dyn Io>, peer: SocketAddr, door: &Door) {
+    async fn open(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: &Door) {
         let Some(tls) = &door.tls else {
             return self.serve(io, peer, Transport::Plain { redirect: door.redirect }).await;
         };
@@ -224,17 +226,37 @@ impl Worker {
         }
     }
 
-    async fn serve(&self, io: Box<dyn Io>, peer: SocketAddr, transport: Transport) {
+    async fn serve(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, transport: Transport) {
         let wire = Wire::new(io);
-        self.watchdog.watch(&wire);
+        self.watchdog.watch(wire.turn());
+        let http2 = match &transport {
+            Transport::Tls(secured) => secured.http2,
+            Transport::Plain { .. } => match wire.speaks().await {
+                Spoken::Http1 => false,
+                Spoken::Http2 => true,
+                Spoken::Nothing => return,
+            },
+        };
         let peer = Peer::new(peer.ip(), transport);
-        let (wire_of, peer_of) = (&wire, &peer);
+        if http2 {
+            let (worker, peer, turn) = (Rc::clone(self), Rc::new(peer), Rc::clone(wire.turn()));
+            let answer = move |line: Line, request| {
+                let (serving, peer) = (worker.serving(), Rc::clone(&peer));
+                if worker.leaving.get() {
+                    turn.drain();
+                }
+                async move { serving.proxy.serve(&line, &peer, request).await }
+            };
+            return streams::serve(wire, &self.watchdog, answer).await;
+        }
+        let line = Line::connection(&wire);
+        let (line_of, peer_of) = (&line, &peer);
         let service = |request| {
             let serving = self.serving();
             if self.leaving.get() {
-                wire_of.drain();
+                line_of.turn.drain();
             }
-            async move { serving.proxy.serve(wire_of, peer_of, request).await }
+            async move { serving.proxy.serve(line_of, peer_of, request).await }
         };
         let served = conn::serve(Rc::clone(&wire), self.serving().limits, service, rescue::last_words).await;
         if let Err(error) = served {
@@ -324,6 +346,7 @@ impl Serving {
             clock: shared.clock,
             trust: config.client_ip.clone(),
             routes: Table::new(routes),
+            max_fields: config.header_limits.count,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),
             journal: Rc::clone(journal),

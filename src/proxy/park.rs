@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     limit::{Charges, Gate, Millis},
     release::Releases,
-    server::{drain::Drain, wire::Wire},
+    server::{drain::Drain, turn::Line},
 };
 
 /// What a parked request waits for.
@@ -54,7 +54,7 @@ impl Drop for Slot<'_> {
 ///
 /// # Errors
 /// Why it left before; its slot has been given back then, as it is when this is dropped.
-pub async fn park(parking: &Parking<'_>, wire: &Wire, drain: &Drain) -> Result<(), Left> {
+pub async fn park(parking: &Parking<'_>, line: &Line, drain: &Drain) -> Result<(), Left> {
     let mut slot = Slot { parking, released: false };
     tokio::select! {
         biased;
@@ -62,7 +62,7 @@ pub async fn park(parking: &Parking<'_>, wire: &Wire, drain: &Drain) -> Result<(
             slot.released = true;
             Ok(())
         }
-        () = wire.departed() => Err(Left::ClientGone),
+        () = line.departed() => Err(Left::ClientGone),
         () = too_late(parking.release, drain.clone()) => Err(Left::Draining),
     }
 }

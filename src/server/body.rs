@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::wire::{Awaiting, Wire};
+use super::turn::{Awaiting, Turn};
 use crate::{
     error::{Error, Kind},
     stream::{Progress, Visit},
@@ -38,7 +38,7 @@ pub struct RequestBody {
 
 /// What is known about an upload while someone else reads it.
 pub struct Upload {
-    wire: Rc<Wire>,
+    turn: Rc<Turn>,
     /// How far it has come.
     pub progress: Progress,
     /// Why it broke, if it did.
@@ -46,11 +46,11 @@ pub struct Upload {
 }
 
 impl RequestBody {
-    /// Wraps what hyper received on `wire`.
+    /// Wraps what hyper received.
     #[must_use]
-    pub fn new(incoming: Incoming, wire: &Rc<Wire>) -> (Self, Rc<Upload>) {
-        wire.begin_upload();
-        let upload = Rc::new(Upload { wire: Rc::clone(wire), progress: Progress::default(), fault: Cell::new(None) });
+    pub fn new(incoming: Incoming, turn: &Rc<Turn>) -> (Self, Rc<Upload>) {
+        turn.begin_upload();
+        let upload = Rc::new(Upload { turn: Rc::clone(turn), progress: Progress::default(), fault: Cell::new(None) });
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         (Self { incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX }, upload)
     }
@@ -91,13 +91,13 @@ impl Upload {
     }
 
     fn handed_on(&self, bytes: usize) {
-        self.wire.uploaded(bytes as u64);
+        self.turn.uploaded(bytes as u64);
         self.progress.pieces.set(self.progress.pieces.get() + 1);
     }
 
     fn waits(&self, waits: bool) {
         if self.progress.awaiting_client.replace(waits) != waits {
-            self.wire.expect(if waits { Awaiting::Body } else { Awaiting::Nothing });
+            self.turn.expect(if waits { Awaiting::Body } else { Awaiting::Nothing });
         }
     }
 }
@@ -112,11 +112,11 @@ fn is_end(cause: &hyper::Error) -> bool {
 
 impl Visit for Upload {
     fn received(&self) -> u64 {
-        self.wire.upload().bytes
+        self.turn.upload().bytes
     }
 
     fn ended(&self) {
-        self.wire.answered();
+        self.turn.answered();
     }
 }
 

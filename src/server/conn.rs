@@ -1,4 +1,4 @@
-//! One client's connection, from its first byte to its last.
+//! One client's HTTP/1.1 connection, from its first byte to its last.
 //!
 //! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
 //! that ends with bytes unread is closed softly, so that the last answer reaches its client.
@@ -20,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{
     settings::HeaderLimits,
     strict::StrictEnd,
-    wire::{Awaiting, Wire, WireEnd},
+    turn::Awaiting,
+    wire::{Wire, WireEnd},
 };
 use crate::error::{Error, Kind};
 
@@ -56,7 +57,7 @@ where
     let mut connection = pin!(builder.serve_connection(io, service_fn(service)));
     let mut draining = false;
     let ended = poll_fn(|context| {
-        let orders = wire.orders(context);
+        let orders = wire.turn().orders(context);
         if orders.cut {
             return Poll::Ready(None);
         }
@@ -95,7 +96,7 @@ fn malformed(cause: hyper::Error) -> Error {
 
 /// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
 fn cut(wire: &Wire) -> Result<(), Error> {
-    match wire.pending().0 {
+    match wire.turn().pending().0 {
         Awaiting::Head if wire.has_begun() => Err(Error::new(Kind::RequestTimeout, "the request's head took too long")),
         _ => Ok(()),
     }

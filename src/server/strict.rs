@@ -12,7 +12,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::wire::{Awaiting, Wire, WireEnd};
+use super::{
+    turn::Awaiting,
+    wire::{Wire, WireEnd},
+};
 use crate::framing::{Flaw, Framer, HeaderLimits, Part};
 
 /// A [`WireEnd`] that follows the framing.
@@ -70,16 +73,16 @@ impl StrictEnd {
 
     /// What was buffered is written: with it every answer that was over by then.
     fn flushed(&mut self) {
-        let answers = self.wire().answers();
+        let answers = self.wire().turn().answers();
         if self.written == answers {
             return;
         }
         self.written = answers;
         if self.framer.part() == Part::Head && self.stop.is_none() {
-            self.wire().expect(Awaiting::Head);
+            self.wire().turn().expect(Awaiting::Head);
         }
         if std::mem::take(&mut self.withheld) {
-            self.wire().wake();
+            self.wire().turn().wake();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One coarse timer per worker that ends the connections whose clients take too long.
+//! One coarse timer per worker that ends the connections and streams whose clients take too long.
 //!
 //! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is armed per request.
 
@@ -12,13 +12,13 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     settings::ClientTimeouts,
-    wire::{Awaiting, Wire},
+    turn::{Awaiting, Turn},
 };
 
 /// How often connections are looked at.
 pub const TICK: Duration = Duration::from_millis(500);
 
-/// The connections of a worker.
+/// The connections and streams of a worker.
 pub struct Watchdog {
     timeouts: Cell<ClientTimeouts>,
     watched: RefCell<Vec<Watched>>,
@@ -26,7 +26,7 @@ pub struct Watchdog {
 }
 
 struct Watched {
-    wire: Weak<Wire>,
+    turn: Weak<Turn>,
     seen: (Awaiting, u64),
     ticks: u32,
     upload: u64,
@@ -40,6 +40,10 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a client that closed its side may wait for the next piece of its answer: most of those that close have left.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a connection may be without a stream ...
+const NO_STREAM: Duration = Duration::from_secs(60);
+/// ... and how long it may take to close once it was told to open no more.
+const CLOSING: Duration = Duration::from_secs(1);
 
 impl Watchdog {
     /// A watchdog with nothing to watch.
@@ -53,29 +57,29 @@ impl Watchdog {
         self.timeouts.set(timeouts);
     }
 
-    /// Watches a connection from now on.
-    pub fn watch(&self, wire: &Rc<Wire>) {
+    /// Watches a connection or a stream from now on.
+    pub fn watch(&self, turn: &Rc<Turn>) {
         if self.draining.get() {
-            wire.drain();
+            turn.drain();
         }
-        let (wire, seen) = (Rc::downgrade(wire), wire.pending());
-        self.watched.borrow_mut().push(Watched { wire, seen, ticks: 0, upload: 0, upload_ticks: 0 });
+        let (turn, seen) = (Rc::downgrade(turn), turn.pending());
+        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0 });
     }
 
     /// Tells every connection, and those to come, that the answer under way is the last.
     pub fn drain(&self) {
         self.draining.set(true);
-        for wire in self.watched.borrow().iter().filter_map(|watched| watched.wire.upgrade()) {
-            wire.drain();
+        for turn in self.watched.borrow().iter().filter_map(|watched| watched.turn.upgrade()) {
+            turn.drain();
         }
     }
 
     /// The same for those that have a request under way; the others may begin one more.
     pub fn drain_busy(&self) {
-        let wires = self.watched.borrow();
-        let idle = |wire: &Rc<Wire>| matches!(wire.pending().0, Awaiting::Request | Awaiting::Head);
-        for wire in wires.iter().filter_map(|watched| watched.wire.upgrade()).filter(|wire| !idle(wire)) {
-            wire.drain();
+        let watched = self.watched.borrow();
+        let idle = |turn: &Rc<Turn>| matches!(turn.pending().0, Awaiting::Request | Awaiting::Head);
+        for turn in watched.iter().filter_map(|watched| watched.turn.upgrade()).filter(|turn| !idle(turn)) {
+            turn.drain();
         }
     }
 
@@ -92,9 +96,13 @@ impl Watchdog {
     fn look(&self) {
         let timeouts = self.timeouts.get();
         self.watched.borrow_mut().retain_mut(|watched| {
-            let Some(wire) = watched.wire.upgrade() else { return false };
-            if watched.is_late(wire.pending(), &timeouts) || watched.trickles(&wire) {
-                wire.cut();
+            let Some(turn) = watched.turn.upgrade() else { return false };
+            if watched.is_late(&turn, &timeouts) {
+                watched.ticks = 0;
+                // Without streams it is told to open no more first, so that none is lost under way.
+                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() { turn.drain() } else { turn.cut() }
+            } else if watched.trickles(&turn) {
+                turn.cut();
             }
             true
         });
@@ -103,12 +111,12 @@ impl Watchdog {
 
 impl Watched {
     /// Whether a body comes too slowly on the whole, however short each pause is.
-    fn trickles(&mut self, wire: &Wire) -> bool {
-        let upload = wire.upload();
+    fn trickles(&mut self, turn: &Turn) -> bool {
+        let upload = turn.upload();
         if upload.number != self.upload {
             (self.upload, self.upload_ticks) = (upload.number, 0);
         }
-        if wire.pending().0 != Awaiting::Body {
+        if turn.pending().0 != Awaiting::Body {
             return false;
         }
         self.upload_ticks += 1;
@@ -116,7 +124,8 @@ impl Watched {
         waited > RATE_GRACE && upload.bytes < LEAST_RATE * waited.as_secs()
     }
 
-    fn is_late(&mut self, now: (Awaiting, u64), timeouts: &ClientTimeouts) -> bool {
+    fn is_late(&mut self, turn: &Turn, timeouts: &ClientTimeouts) -> bool {
+        let now = turn.pending();
         if now != self.seen {
             (self.seen, self.ticks) = (now, 0);
         }
@@ -124,6 +133,8 @@ impl Watched {
         let timeout = match now.0 {
             Awaiting::Nothing => return false,
             Awaiting::Request => timeouts.keepalive,
+            Awaiting::Stream if turn.is_draining() => CLOSING,
+            Awaiting::Stream => timeouts.keepalive.min(NO_STREAM),
             Awaiting::Head => timeouts.header,
             Awaiting::Body => timeouts.body,
             Awaiting::Room => timeouts.write,
@@ -136,9 +147,9 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, task::Poll};
+    use std::future::poll_fn;
 
-    use tokio::{io::duplex, time::Instant};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -150,16 +161,13 @@ mod tests {
     };
 
     async fn cut_after(awaiting: Awaiting, uploaded: u64) -> Duration {
-        let (_client, server) = duplex(64);
-        let wire = Wire::new(Box::new(server));
-        wire.expect(awaiting);
-        wire.uploaded(uploaded);
+        let turn = Turn::new(awaiting);
+        turn.uploaded(uploaded);
         let watchdog = Watchdog::new(TIMEOUTS);
-        watchdog.watch(&wire);
+        watchdog.watch(&turn);
         let start = Instant::now();
-        let cut = poll_fn(|context| if wire.orders(context).cut { Poll::Ready(()) } else { Poll::Pending });
         tokio::select! {
-            () = cut => start.elapsed(),
+            () = poll_fn(|context| turn.poll_cut(context)) => start.elapsed(),
             () = watchdog.run() => Duration::ZERO,
             () = tokio::time::sleep(Duration::from_secs(600)) => Duration::MAX,
         }
@@ -170,6 +178,7 @@ mod tests {
         assert_eq!(cut_after(Awaiting::Head, 0).await, Duration::from_secs(10));
         assert_eq!(cut_after(Awaiting::Body, 1 << 20).await, Duration::from_secs(30));
         assert_eq!(cut_after(Awaiting::Request, 0).await, Duration::from_secs(75));
+        assert_eq!(cut_after(Awaiting::Stream, 0).await, NO_STREAM + CLOSING + TICK);
         assert_eq!(cut_after(Awaiting::Nothing, 0).await, Duration::MAX);
     }
 
@@ -181,9 +190,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ended_is_forgotten() {
-        let (_client, server) = duplex(64);
         let watchdog = Watchdog::new(TIMEOUTS);
-        watchdog.watch(&Wire::new(Box::new(server)));
+        watchdog.watch(&Turn::new(Awaiting::Head));
         watchdog.look();
         assert!(watchdog.watched.borrow().is_empty());
     }

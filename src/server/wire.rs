@@ -1,8 +1,8 @@
-//! A client's connection as hyper sees it, plus what hyper does not tell: whether the client is still there, and since when it
-//! has kept us waiting.
+//! A client's connection as hyper sees it, plus what hyper does not tell: whether the client is still there, what it speaks, and
+//! since when it has kept us waiting.
 //!
 //! Guarantees: bytes are handed on in the order they came; what is read ahead to notice a leaving client is at most
-//! [`READ_AHEAD`] bytes; the watchdog never reads a clock, it counts its own ticks.
+//! [`READ_AHEAD`] bytes.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,65 +10,38 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::turn::{Awaiting, Turn};
 use crate::{framing::Flaw, stream::Io};
 
 /// How much is read ahead while a request is parked.
 pub const READ_AHEAD: usize = 16 * 1024;
 
-/// What a connection is waiting for its client to do.
+/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaiting {
-    /// Nothing: it is our turn.
+pub enum Spoken {
+    /// HTTP/1.1, or something that is none.
+    Http1,
+    /// HTTP/2, known beforehand.
+    Http2,
+    /// Nothing yet, and the process stops.
     Nothing,
-    /// The first byte of the next request.
-    Request,
-    /// The rest of a request's head.
-    Head,
-    /// The next piece of a body.
-    Body,
-    /// Room to write to.
-    Room,
-    /// Nothing more, for it closed its side: it either takes the answer under way or has left.
-    Farewell,
 }
 
 /// One client's connection.
 pub struct Wire {
     io: RefCell<Box<dyn Io>>,
     ahead: RefCell<Vec<u8>>,
-    ended: Cell<bool>,
-    awaiting: Cell<Awaiting>,
-    stalled: Cell<bool>,
-    activity: Cell<u64>,
     begun: Cell<bool>,
-    upload: Cell<Upload>,
-    answers: Cell<u64>,
     flaw: Cell<Option<Flaw>>,
-    orders: Cell<Orders>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// What a connection was told to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Orders {
-    /// Its client took too long: end it.
-    pub cut: bool,
-    /// The process stops: the answer under way is the last.
-    pub drain: bool,
-}
-
-/// How far the body of the request under way has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Upload {
-    /// Which request of this connection it belongs to.
-    pub number: u64,
-    /// How many bytes of it came.
-    pub bytes: u64,
+    turn: Rc<Turn>,
 }
 
 impl Wire {
@@ -78,34 +51,16 @@ impl Wire {
         Rc::new(Self {
             io: RefCell::new(io),
             ahead: RefCell::new(Vec::new()),
-            ended: Cell::new(false),
-            awaiting: Cell::new(Awaiting::Head),
-            stalled: Cell::new(false),
-            activity: Cell::new(0),
             begun: Cell::new(false),
-            upload: Cell::default(),
-            answers: Cell::new(0),
             flaw: Cell::new(None),
-            orders: Cell::default(),
-            waker: RefCell::default(),
+            turn: Turn::new(Awaiting::Head),
         })
     }
 
-    /// Says what the client is to do next.
-    pub fn expect(&self, awaiting: Awaiting) {
-        self.awaiting.set(awaiting);
-        self.touch();
-    }
-
-    /// What the client keeps us waiting for, and a number that changes whenever it did something about it.
+    /// Whose turn it is.
     #[must_use]
-    pub fn pending(&self) -> (Awaiting, u64) {
-        let awaiting = match self.awaiting.get() {
-            _ if self.stalled.get() => Awaiting::Room,
-            Awaiting::Nothing if self.ended.get() => Awaiting::Farewell,
-            awaiting => awaiting,
-        };
-        (awaiting, self.activity.get())
+    pub fn turn(&self) -> &Rc<Turn> {
+        &self.turn
     }
 
     /// Completes when the client has left: it closed, reset, or only closed its sending side.
@@ -116,81 +71,51 @@ impl Wire {
     }
 
     fn poll_departed(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut ahead = self.ahead.borrow_mut();
         loop {
-            if self.ended.get() {
+            if self.turn.is_closed() {
                 return Poll::Ready(());
             }
-            if ahead.len() >= READ_AHEAD {
+            if self.ahead.borrow().len() >= READ_AHEAD {
                 return Poll::Pending;
             }
-            let mut chunk = [0; 2048];
-            let mut buffer = ReadBuf::new(&mut chunk);
-            match ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
-                Ok(()) | Err(_) => self.ended.set(true),
+            ready!(self.poll_read_ahead(context));
+        }
+    }
+
+    /// Reads a little ahead, or notes the end.
+    fn poll_read_ahead(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = [0; 2048];
+        let mut buffer = ReadBuf::new(&mut chunk);
+        match ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer)) {
+            Ok(()) if !buffer.filled().is_empty() => self.ahead.borrow_mut().extend_from_slice(buffer.filled()),
+            Ok(()) | Err(_) => self.turn.close(),
+        }
+        Poll::Ready(())
+    }
+
+    /// What the client speaks: its first bytes decide, and are kept.
+    pub async fn speaks(&self) -> Spoken {
+        let came_late = self.turn.is_draining();
+        poll_fn(|context| self.poll_preface(context, came_late)).await
+    }
+
+    fn poll_preface(&self, context: &mut Context<'_>, came_late: bool) -> Poll<Spoken> {
+        loop {
+            let orders = self.turn.orders(context);
+            let known = self.ahead.borrow().len().min(PREFACE.len());
+            self.begun.set(known > 0);
+            if self.ahead.borrow()[..known] != PREFACE[..known] || self.turn.is_closed() || orders.cut {
+                return Poll::Ready(Spoken::Http1);
+            }
+            if known == PREFACE.len() {
+                return Poll::Ready(Spoken::Http2);
+            }
+            if self.poll_read_ahead(context).is_pending() {
+                // One that came before the order had its time; one that came with it is still heard.
+                let let_go = orders.drain && known == 0 && !came_late;
+                return if let_go { Poll::Ready(Spoken::Nothing) } else { Poll::Pending };
             }
         }
-    }
-
-    /// Tells the connection to end.
-    pub fn cut(&self) {
-        self.order(Orders { cut: true, ..self.orders.get() });
-    }
-
-    /// Tells the connection that the answer under way is the last.
-    pub fn drain(&self) {
-        self.order(Orders { drain: true, ..self.orders.get() });
-    }
-
-    /// What the connection was told so far; the task of `context` is woken by the next order.
-    pub fn orders(&self, context: &mut Context<'_>) -> Orders {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *waker = Some(context.waker().clone());
-        }
-        self.orders.get()
-    }
-
-    fn order(&self, orders: Orders) {
-        self.orders.set(orders);
-        self.wake();
-    }
-
-    /// Wakes the task that asked for orders.
-    pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// A request begins, and with it an upload.
-    pub fn begin_upload(&self) {
-        self.upload.set(Upload { number: self.upload.get().number + 1, bytes: 0 });
-    }
-
-    /// Bytes of the upload came.
-    pub fn uploaded(&self, bytes: u64) {
-        let upload = self.upload.get();
-        self.upload.set(Upload { bytes: upload.bytes + bytes, ..upload });
-    }
-
-    /// The upload under way, or the last one.
-    #[must_use]
-    pub fn upload(&self) -> Upload {
-        self.upload.get()
-    }
-
-    /// An answer is over, though not all of it may be written yet: the client owes the next request.
-    pub fn answered(&self) {
-        self.answers.set(self.answers.get() + 1);
-        self.expect(Awaiting::Request);
-    }
-
-    /// How many answers are over.
-    #[must_use]
-    pub fn answers(&self) -> u64 {
-        self.answers.get()
     }
 
     /// Nothing more is read: what comes next is no request.
@@ -210,50 +135,35 @@ impl Wire {
         self.begun.get()
     }
 
-    fn touch(&self) {
-        self.activity.set(self.activity.get().wrapping_add(1));
-    }
-
     fn poll_read(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut ahead = self.ahead.borrow_mut();
         if !ahead.is_empty() {
             let taken = ahead.len().min(buffer.remaining());
             buffer.put_slice(&ahead[..taken]);
             ahead.drain(..taken);
+            if ahead.is_empty() {
+                // An idle connection keeps no buffer.
+                *ahead = Vec::new();
+            }
             return Poll::Ready(Ok(()));
         }
-        if self.ended.get() {
+        if self.turn.is_closed() {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, buffer))?;
         if buffer.filled().len() == before {
-            self.ended.set(true);
+            self.turn.close();
         } else {
-            self.received();
+            self.begun.set(true);
+            self.turn.received();
         }
         Poll::Ready(Ok(()))
     }
 
-    /// The client sent something: the first byte of a request starts its head's time, a body's next piece its next wait.
-    fn received(&self) {
-        self.begun.set(true);
-        match self.awaiting.get() {
-            Awaiting::Request => self.expect(Awaiting::Head),
-            Awaiting::Body => self.expect(Awaiting::Nothing),
-            // A head has one deadline, however many pieces it comes in.
-            Awaiting::Head | Awaiting::Nothing | Awaiting::Room | Awaiting::Farewell => {}
-        }
-    }
-
     /// Notes whether the client takes what we write.
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if outcome.is_pending() != self.stalled.get() || outcome.is_ready() {
-            self.stalled.set(outcome.is_pending());
-            if self.awaiting.get() != Awaiting::Head {
-                self.touch();
-            }
-        }
+        self.turn.stall(outcome.is_pending());
         outcome
     }
 }

@@ -3,16 +3,19 @@
 #[path = "../dsl/pki.rs"]
 mod pki;
 
-mod faults;
 mod duties;
+mod faults;
+mod frames;
 mod framing;
-mod gateway;
 mod framing_chunks;
 mod framing_length;
 mod framing_lines;
 mod framing_order;
+mod gateway;
 mod harness;
 mod health;
+mod http2;
+mod http2_abuse;
 mod leaving;
 mod names;
 mod patience;

@@ -27,6 +27,8 @@ use crate::{
 
 const ALL: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
+type Stream = Box<TlsStream<DuplexStream>>;
+
 fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
     let files = |stem: &&str| CertificateFiles {
         cert: authority.path(&format!("{stem}.pem")),
@@ -47,16 +49,16 @@ fn one() -> (Rc<Authority>, Door) {
     (Rc::new(authority), door)
 }
 
-async fn connect(edge: &Edge, client: ClientConfig, name: &str) -> io::Result<TlsStream<DuplexStream>> {
+async fn connect(edge: &Edge, client: ClientConfig, name: &str) -> io::Result<Stream> {
     connect_with(edge, Arc::new(client), name).await
 }
 
-async fn connect_with(edge: &Edge, client: Arc<ClientConfig>, name: &str) -> io::Result<TlsStream<DuplexStream>> {
+async fn connect_with(edge: &Edge, client: Arc<ClientConfig>, name: &str) -> io::Result<Stream> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
-    TlsConnector::from(client).connect(name, edge.connect()).await
+    Box::pin(TlsConnector::from(client).connect(name, edge.connect())).await.map(Box::new)
 }
 
-async fn exchange(mut stream: TlsStream<DuplexStream>, host: &str) -> io::Result<String> {
+async fn exchange(mut stream: Stream, host: &str) -> io::Result<String> {
     stream.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -1,0 +1,231 @@
+//! HTTP/2 with clients: the limits' tables over streams, what becomes of a request, when a connection ends.
+
+use std::{rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+    rt::Executor,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::{Instant, sleep},
+};
+
+use weir::server::drain::Idle;
+
+use crate::{
+    frames::{self, GOAWAY, HEADERS, PING, RST_STREAM},
+    harness::{Edge, Got, config, on_edge, on_raw_edge},
+};
+
+pub type Sender = SendRequest<Full<Bytes>>;
+
+#[derive(Clone)]
+pub struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    fn execute(&self, work: F) {
+        tokio::task::spawn_local(work);
+    }
+}
+
+/// A client that knows beforehand that weir speaks HTTP/2.
+pub async fn client(edge: &Edge) -> Sender {
+    over(edge.connect()).await
+}
+
+pub async fn over(pipe: DuplexStream) -> Sender {
+    let (sender, connection) = http2::handshake(Local, TokioIo::new(pipe)).await.expect("a handshake");
+    tokio::task::spawn_local(connection);
+    sender
+}
+
+pub fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::builder().uri(format!("http://a.test{path}")).body(Full::default()).expect("a request")
+}
+
+pub async fn text(response: Response<Incoming>) -> String {
+    let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// Many requests at once on one connection.
+async fn burst(edge: &Rc<Edge>, count: usize) -> Vec<Got> {
+    let sender = client(edge).await;
+    let mut asking = Vec::new();
+    for _ in 0..count {
+        let (mut sender, edge) = (sender.clone(), Rc::clone(edge));
+        asking.push(tokio::task::spawn_local(async move {
+            let start = edge.now();
+            let response = sender.send_request(get("/")).await.expect("an answer");
+            (response.status().as_u16(), edge.now() - start)
+        }));
+        tokio::task::yield_now().await;
+    }
+    let mut got = Vec::new();
+    for one in asking {
+        got.push(one.await.expect("no panic"));
+    }
+    got
+}
+
+async fn table(limits: &[&str], sent: usize, passes: usize, delays: &[u64]) {
+    on_edge(limits, |edge| async move {
+        let mut expected = vec![(200, 0); passes];
+        expected.extend(delays.iter().map(|wait| (200, *wait)));
+        expected.resize(sent, (503, 0));
+        assert_eq!(burst(&edge, sent).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tables_hold_over_streams() {
+    let hundreds = |count: u64| (1..=count).map(|number| number * 100).collect::<Vec<_>>();
+    table(&["1r/s"], 3, 1, &[]).await;
+    table(&["10r/s burst=20"], 30, 1, &hundreds(20)).await;
+    table(&["10r/s burst=20 nodelay"], 30, 21, &[]).await;
+    table(&["10r/s burst=20 delay=8"], 30, 9, &hundreds(12)).await;
+    table(&["5r/s burst=12 delay=8"], 15, 9, &[200, 400, 600, 800]).await;
+    table(&["30r/m burst=2 delay=1"], 4, 2, &[2000]).await;
+    table(&["1r/s burst=5 nodelay", "10r/s burst=10 global"], 9, 1, &hundreds(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_forwarded_as_one_of_http_1() {
+    on_edge(&[], |edge| async move {
+        let mut request = get("/x?y=%20");
+        let headers = request.headers_mut();
+        headers.append("cookie", "a=1".parse().expect("a value"));
+        headers.append("cookie", "b=2".parse().expect("a value"));
+        headers.append("te", "trailers".parse().expect("a value"));
+        *request.body_mut() = Full::from("body");
+        *request.method_mut() = http::Method::POST;
+        let response = client(&edge).await.send_request(request).await.expect("an answer");
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
+        assert_eq!(text(response).await, "ok");
+        let seen = edge.seen.borrow()[0].clone();
+        assert_eq!((seen.target.as_str(), &seen.body[..]), ("/x?y=%20", &b"body"[..]));
+        assert_eq!(
+            (&seen.headers["host"], &seen.headers["cookie"]),
+            (&"a.test".parse().expect("a value"), &"a=1; b=2".parse().expect("a value"))
+        );
+        assert!(!seen.headers.contains_key("te"));
+        assert_eq!(edge.line().await["proto"], "HTTP/2.0");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_stream_that_is_reset_gives_its_slot_back() {
+    on_edge(&["1r/s burst=1"], |edge| async move {
+        let mut sender = client(&edge).await;
+        assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 200);
+        edge.line().await;
+        let parked = sender.send_request(get("/parked"));
+        let waited = tokio::time::timeout(Duration::from_millis(10), parked).await;
+        assert!(waited.is_err() && edge.queue.parked() == 1);
+        // Dropped, so that its stream was reset.
+        let line = edge.line().await;
+        assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()));
+        assert_eq!((edge.queue.parked(), edge.seen.borrow().len()), (0, 1));
+        assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 200);
+        assert_eq!(edge.now(), 1000);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_a_hundred_requests_of_a_connection_are_parked() {
+    on_edge(&["1r/s burst=500"], |edge| async move {
+        let mut client = edge.connect();
+        let mut requests = frames::hello(&[]);
+        (0..150).for_each(|number| requests.extend(frames::get(2 * number + 1)));
+        client.write_all(&requests).await.expect("an open pipe");
+        let refused = frames::until(&mut client, RST_STREAM).await.expect("a refused stream");
+        assert_eq!(frames::code(&refused), 7);
+        sleep(Duration::from_millis(1)).await;
+        assert!((99..=100).contains(&edge.queue.parked()), "{}", edge.queue.parked());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_says_goaway_and_answers_what_is_under_way() {
+    on_edge(&["1r/s burst=20"], |edge| async move {
+        let mut client = edge.connect();
+        let requests = (0..12).map(|number| frames::get(2 * number + 1));
+        let requests: Vec<u8> = std::iter::once(frames::hello(&[])).chain(requests).flatten().collect();
+        client.write_all(&requests).await.expect("an open pipe");
+        sleep(Duration::from_millis(1)).await;
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        assert!(frames::until(&mut client, GOAWAY).await.is_some());
+        let mut answers = 0;
+        while let Some(frame) = frames::until(&mut client, HEADERS).await {
+            answers += u32::from(frame.kind == HEADERS);
+        }
+        // The first came before; 8 more have their slot in time, 3 are rejected at once.
+        assert!((11..=12).contains(&answers), "{answers}");
+        assert_eq!((edge.seen.borrow().len(), edge.queue.parked()), (9, 0));
+        assert_eq!(edge.now(), 8000);
+    })
+    .await;
+}
+
+/// When a client that sends this and then only answers pings is cut, in milliseconds.
+async fn cut_after(bytes: Vec<u8>) -> u64 {
+    let mut cut = 0;
+    let end = &mut cut;
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(&bytes).await.expect("an open pipe");
+        while frames::until(&mut client, PING).await.is_some() {}
+        *end = edge.now();
+    })
+    .await;
+    cut
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_silent_or_stops_within_its_preface_is_cut_in_time() {
+    assert!((10_000..=10_500).contains(&cut_after(Vec::new()).await));
+    assert!((10_000..=10_500).contains(&cut_after(frames::PREFACE[..17].to_vec()).await));
+    assert!((60_000..62_000).contains(&cut_after(frames::hello(&[])).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_no_ping_is_cut() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        client.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        let mut upstream = pipes.recv().await.expect("a connection");
+        let mut end = Vec::new();
+        client.read_to_end(&mut end).await.expect("an end");
+        assert!((30_000..31_000).contains(&edge.now()), "{}", edge.now());
+        upstream.read_to_end(&mut end).await.expect("the work is cancelled");
+        assert_eq!(edge.line().await["status"], 499);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_takes_no_answer_is_reset_and_its_neighbour_served() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        // No window on streams, so that not one byte of a body may be sent.
+        client.write_all(&[frames::hello(&[(4, 0)]), frames::get(1)].concat()).await.expect("an open pipe");
+        let reset = frames::until(&mut client, RST_STREAM).await.expect("a reset stream");
+        assert_eq!((reset.stream, frames::code(&reset)), (1, 8));
+        assert!((30_000..31_000).contains(&edge.now()), "{}", edge.now());
+        let room = frames::frame(frames::WINDOW_UPDATE, 0, 3, &100_u32.to_be_bytes());
+        client.write_all(&[frames::get(3), room].concat()).await.expect("an open pipe");
+        let answer = frames::until(&mut client, frames::DATA).await.expect("an answer");
+        assert_eq!((answer.stream, &answer.payload[..]), (3, &b"ok"[..]));
+    })
+    .await;
+}

@@ -1,0 +1,176 @@
+//! HTTP/2 clients that mean harm: their connection or stream ends, the upstream is untouched, a good client beside is served.
+
+use std::rc::Rc;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS},
+    harness::{Edge, on_edge},
+    http2::{client, get},
+};
+
+const PROTOCOL_ERROR: u32 = 1;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+async fn good_client_is_served(edge: &Rc<Edge>) {
+    let before = edge.seen.borrow().len();
+    let response = client(edge).await.send_request(get("/good")).await.expect("an answer");
+    assert_eq!((response.status().as_u16(), edge.seen.borrow().len()), (200, before + 1));
+}
+
+/// Sends the preface and then pieces until the connection takes no more; the code it ends with, if it says one.
+async fn flood(edge: &Edge, most: usize, piece: impl Fn(usize) -> Vec<u8>) -> Option<u32> {
+    let (mut reader, mut writer) = tokio::io::split(edge.connect());
+    writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
+    let send = async {
+        for number in 0..most {
+            if writer.write_all(&piece(number)).await.is_err() {
+                return;
+            }
+        }
+        panic!("{most} pieces were taken");
+    };
+    let receive = async {
+        while let Some(frame) = frames::read(&mut reader).await {
+            if frame.kind == GOAWAY && frames::code(&frame) != 0 {
+                return Some(frames::code(&frame));
+            }
+        }
+        None
+    };
+    let ((), code) = tokio::join!(send, receive);
+    code
+}
+
+#[tokio::test(start_paused = true)]
+async fn rapid_reset() {
+    on_edge(&[], |edge| async move {
+        let code = flood(&edge, 100_000, |number| {
+            let stream = 2 * u32::try_from(number).expect("a stream") + 1;
+            [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+        });
+        assert_eq!(code.await, Some(ENHANCE_YOUR_CALM));
+        good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn continuation_flood() {
+    on_edge(&[], |edge| async move {
+        let block = frames::fields(&[("x", "y")]);
+        let code = flood(&edge, 100_000, |number| match number {
+            0 => frames::frame(HEADERS, END_STREAM, 1, &frames::fields(&GET)),
+            _ => frames::frame(CONTINUATION, 0, 1, &block),
+        });
+        assert!(matches!(code.await, Some(PROTOCOL_ERROR | ENHANCE_YOUR_CALM)));
+        assert_eq!(edge.seen.borrow().len(), 0);
+        good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
+/// Floods that are answered: nobody reads the answers, so that nothing more is taken, and the connection is cut.
+#[tokio::test(start_paused = true)]
+async fn floods_of_what_must_be_answered() {
+    on_edge(&[], |edge| async move {
+        for piece in [frames::frame(PING, 0, 0, &[0; 8]), frames::frame(SETTINGS, 0, 0, &[])] {
+            let (start, mut client) = (edge.now(), edge.connect());
+            client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+            let mut taken: usize = 0;
+            while client.write_all(&piece).await.is_ok() {
+                taken += piece.len();
+            }
+            assert!(taken < 1 << 20, "{taken} bytes were taken");
+            assert!(edge.now() - start < 32_000, "cut after {} ms", edge.now() - start);
+            good_client_is_served(&edge).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_requests_end_their_stream_and_reach_nobody() {
+    let with = |fields: &[(&'static str, &'static str)]| [&GET[..], fields].concat();
+    let without = |name: &str| GET.into_iter().filter(|field| field.0 != name).collect::<Vec<_>>();
+    let instead = |name: &'static str, value: &'static str| [without(name), vec![(name, value)]].concat();
+    let mut blocks = vec![
+        with(&[("X-Upper", "1")]),
+        with(&[("connection", "close")]),
+        with(&[("transfer-encoding", "chunked")]),
+        with(&[("upgrade", "h2c")]),
+        with(&[("te", "gzip")]),
+        with(&[(":path", "/2")]),
+        with(&[("x", "1"), (":path", "/2")]),
+        with(&[(":unknown", "1")]),
+        with(&[("x\r\ny", "1")]),
+        with(&[("x", "1\r\ny: 2")]),
+        with(&[("x", "\0")]),
+        with(&[("host", "b")]),
+        with(&[("content-length", "5")]),
+        without(":path"),
+        without(":method"),
+        without(":scheme"),
+        without(":authority"),
+    ];
+    blocks.extend(["", "x", "/ HTTP/1.1", "/\r\nx: y", "http://b/"].map(|path| instead(":path", path)));
+    blocks.extend(["a b", "a/b", "u@a", "a,b", "a\r\nx: y"].map(|authority| instead(":authority", authority)));
+    blocks.extend(["CONNECT", "G T", ""].map(|method| instead(":method", method)));
+    on_edge(&[], |edge| async move {
+        for block in blocks {
+            let mut client = edge.connect();
+            let request = frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&block));
+            client.write_all(&[frames::hello(&[]), request].concat()).await.expect("an open pipe");
+            let told = loop {
+                let frame = frames::read(&mut client).await.unwrap_or_else(|| panic!("{block:?}: closed"));
+                match frame.kind {
+                    // `:status 400` of the static table.
+                    HEADERS => break frame.payload[0] == 0x8c,
+                    RST_STREAM | GOAWAY => break frames::code(&frame) == PROTOCOL_ERROR,
+                    _ => {}
+                }
+            };
+            assert!(told, "{block:?}");
+            assert_eq!(edge.seen.borrow().len(), 0, "{block:?}");
+        }
+        good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
+/// One field of 4000 bytes in the table, named 4000 times with a byte each: 16 MB from 8 KB.
+#[tokio::test(start_paused = true)]
+async fn a_bomb_of_fields_is_not_unpacked() {
+    on_edge(&[], |edge| async move {
+        let large = "z".repeat(4000);
+        let mut block = frames::fields(&GET);
+        let mut field = frames::fields(&[("b", &large)]);
+        field[0] = 0x40;
+        block.extend(field);
+        block.extend([0xbe; 4000]);
+        let mut client = edge.connect();
+        let request = frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &block);
+        client.write_all(&[frames::hello(&[]), request].concat()).await.expect("an open pipe");
+        let refused = frames::until(&mut client, GOAWAY).await.expect("a refusal");
+        assert_eq!((frames::code(&refused), edge.seen.borrow().len()), (ENHANCE_YOUR_CALM, 0));
+        good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_fields_and_crumbs_are_refused() {
+    on_edge(&[], |edge| async move {
+        for name in ["x", "cookie"] {
+            let mut request = get("/");
+            for _ in 0..101 {
+                request.headers_mut().append(name, "1".parse().expect("a value"));
+            }
+            let response = client(&edge).await.send_request(request).await.expect("an answer");
+            assert_eq!(response.status(), 431);
+        }
+        assert_eq!(edge.seen.borrow().len(), 0);
+    })
+    .await;
+}
