@@ -123,6 +123,12 @@ impl Deadline {
         }
     }
 
+    /// Another one of the same length, not armed.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        self.alarm.deadline(self.after)
+    }
+
     /// Starts anew with the next poll.
     pub fn reset(&mut self) {
         if let Some(slot) = self.slot.take() {

@@ -126,6 +126,34 @@ pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Resu
     append_to_list(headers, header::VIA, &HeaderValue::from_static("1.1 weir"))
 }
 
+/// The protocols a request asks to change to, where weir goes along: never HTTP/2 in the open (RFC 9113, section 3.1).
+#[must_use]
+pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let wanted = headers.get(header::UPGRADE)?;
+    let named = |line: &HeaderValue| tokens(line).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+    let asked = headers.get_all(header::CONNECTION).iter().any(named);
+    let single = headers.get_all(header::UPGRADE).iter().nth(1).is_none();
+    let http2 = tokens(wanted).any(|token| token.eq_ignore_ascii_case(b"h2c") || token.eq_ignore_ascii_case(b"h2"));
+    (asked && single && !http2 && !wanted.is_empty()).then(|| wanted.clone())
+}
+
+/// Whether an answer changes to one of the protocols that were asked for.
+#[must_use]
+pub fn agrees(headers: &HeaderMap, wanted: &HeaderValue) -> bool {
+    let Some(chosen) = headers.get(header::UPGRADE) else { return false };
+    tokens(wanted).any(|token| token.eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))
+}
+
+/// Writes a change of protocols.
+pub fn write_upgrade(headers: &mut HeaderMap, protocols: &HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocols.clone());
+}
+
+fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
 /// Makes an upstream's fields fit to be answered.
 pub fn prepare_response(headers: &mut HeaderMap) {
     strip(headers, |name| is_hop_by_hop(name.as_str()));

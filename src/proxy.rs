@@ -7,13 +7,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, 
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use self::park::{Left, Parking, park};
 use crate::{
+    alarm::Deadline,
     client::Trust,
     clock::Clock,
     error::{Error, Kind, Side},
-    header::{Identity, address_value, last_hop, prepare_request, prepare_response, unfold},
+    header::{
+        Identity, address_value, agrees, last_hop, prepare_request, prepare_response, unfold, upgrade_of, write_upgrade,
+    },
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
     message::{LastHost, Target},
     observe::{
@@ -30,8 +34,10 @@ use crate::{
         body::{RequestBody, Upload},
         drain::Drain,
         tls::Secured,
+        tunnel::Tunnel,
         turn::{Awaiting, Line},
     },
+    stream::Switched,
     upstream::{Upstream, body::UpstreamBody},
 };
 
@@ -128,6 +134,8 @@ struct Visit<'a> {
     began: Duration,
     upload: Rc<Upload>,
     body: Option<RequestBody>,
+    /// The endpoint's end of a tunnel that was agreed on.
+    far: Option<(oneshot::Receiver<Switched>, Deadline)>,
 }
 
 /// Why a request was not forwarded, or not answered.
@@ -164,7 +172,7 @@ impl Proxy {
         let began = self.clock.now();
         let (head, incoming) = request.into_parts();
         let (body, upload) = RequestBody::new(incoming, &line.turn);
-        let mut visit = Visit { line, peer, began, upload, body: Some(body) };
+        let mut visit = Visit { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
@@ -174,6 +182,11 @@ impl Proxy {
             Ok(response) => response,
             Err(stop) => rescue(stop, accept.as_ref(), &mut record)?.map(Either::Left),
         };
+        if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
+            record.switches();
+            wire.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });
+            return Ok(response.map(Followed::untold));
+        }
         // What ends a connection ends a stream by itself.
         if line.wire.is_none() {
             response.headers_mut().remove(header::CONNECTION);
@@ -226,20 +239,16 @@ impl Proxy {
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
+        let upgrade = upgrade(&head, &body)?;
         prepare_request(&mut head.headers, &identity)?;
+        upgrade.iter().for_each(|protocols| write_upgrade(&mut head.headers, protocols));
         let version = head.version;
         let request = onward(head, target.path_and_query, body);
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
         let answer = route.upstream.forward(request, client, &visit.upload.progress, story).await;
-        let mut response = answer.map_err(|error| blame(error, &visit.upload))?;
-        prepare_response(response.headers_mut());
-        *response.version_mut() = Version::HTTP_11;
-        if version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
-            // Only its end can tell where this body ends.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response.map(Either::Right))
+        let response = answer.map_err(|error| blame(error, &visit.upload))?;
+        Ok(answered(response, version, upgrade.as_ref(), visit)?.map(Either::Right))
     }
 
     fn route(&self, head: &Parts, target: &Target) -> Result<Rc<Route>, Error> {
@@ -307,6 +316,45 @@ fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>
     }
     let status = if head.method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
     Some(rescue::empty(status))
+}
+
+/// The protocols a request asks to change to.
+fn upgrade(head: &Parts, body: &RequestBody) -> Result<Option<HeaderValue>, Error> {
+    if head.version != Version::HTTP_11 || !head.headers.contains_key(header::UPGRADE) {
+        return Ok(None);
+    }
+    let protocols = upgrade_of(&head.headers);
+    if protocols.is_some() && !body.is_end_stream() {
+        return Err(Error::new(Kind::HttpRequestError, "a request to switch protocols has a body"));
+    }
+    Ok(protocols)
+}
+
+/// The protocol an endpoint switches to, if it is one that was asked for.
+fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
+    let wanted = wanted.filter(|wanted| agrees(response.headers(), wanted));
+    let protocol = wanted.and_then(|_| response.headers().get(header::UPGRADE).cloned());
+    protocol.ok_or_else(|| Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"))
+}
+
+/// An endpoint's answer as it goes to a client of that version.
+fn answered(
+    mut response: Response<UpstreamBody<RequestBody>>,
+    version: Version,
+    upgrade: Option<&HeaderValue>,
+    visit: &mut Visit<'_>,
+) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
+    prepare_response(response.headers_mut());
+    if let Some(protocol) = protocol {
+        write_upgrade(response.headers_mut(), &protocol);
+        visit.far = response.body_mut().switch();
+    } else if version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
+        // Only its end can tell where this body ends.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// What is to be asked elsewhere: over TLS, or on a connection of its own.

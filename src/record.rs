@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, Method, Response, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
@@ -91,8 +91,19 @@ impl Record {
         self.answered = true;
         response.map(|inner| {
             let ended = inner.is_end_stream();
-            Followed { inner, record: self, ended }
+            Followed { inner, record: Some(self), ended }
         })
+    }
+
+    /// Its answer is a change of protocols: whoever carries what follows keeps the record until that ends.
+    pub fn switches(&mut self) {
+        self.entry.status = StatusCode::SWITCHING_PROTOCOLS;
+        self.answered = true;
+    }
+
+    /// Notes what ended an answer that had begun.
+    pub fn breaks(&mut self, error: &Error) {
+        self.entry.error = Some(story_of(error));
     }
 }
 
@@ -126,8 +137,15 @@ fn story_of(error: &Error) -> ErrorStory {
 /// An answer's body, counted.
 pub struct Followed<B> {
     inner: B,
-    record: Record,
+    record: Option<Record>,
     ended: bool,
+}
+
+impl<B> Followed<B> {
+    /// A body whose record is kept elsewhere.
+    pub fn untold(inner: B) -> Self {
+        Self { inner, record: None, ended: true }
+    }
 }
 
 impl<B> Body for Followed<B>
@@ -139,18 +157,20 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let this = &mut *self;
+        let Some(record) = &mut this.record else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
-                self.record.entry.bytes_out += frame.data_ref().map_or(0, Buf::remaining) as u64;
-                self.ended = self.inner.is_end_stream();
+                record.entry.bytes_out += frame.data_ref().map_or(0, Buf::remaining) as u64;
+                this.ended = this.inner.is_end_stream();
             }
             Some(Err(error)) => {
-                self.ended = true;
+                this.ended = true;
                 if let Some(error) = error.downcast_ref::<Error>() {
-                    self.record.entry.error = Some(story_of(error));
+                    record.breaks(error);
                 }
             }
-            None => self.ended = true,
+            None => this.ended = true,
         }
         Poll::Ready(frame)
     }
@@ -166,8 +186,9 @@ where
 
 impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
-        if !self.ended && self.record.entry.method != Some(Method::HEAD) {
-            self.record.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left within its answer")));
+        if let Some(record) = self.record.as_mut().filter(|record| !self.ended && record.entry.method != Some(Method::HEAD))
+        {
+            record.breaks(&Error::new(Kind::ClientGone, "the client left within its answer"));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod settings;
 pub mod streams;
 pub mod strict;
 pub mod tls;
+pub mod tunnel;
 pub mod turn;
 pub mod watchdog;
 pub mod wire;

@@ -2,11 +2,20 @@
 
 use std::cell::Cell;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Any two-way byte stream: a socket, or a pipe in memory.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// A connection that speaks HTTP no longer.
+pub struct Switched {
+    /// The connection.
+    pub io: Box<dyn Io>,
+    /// What came on it already in the new protocol.
+    pub early: Bytes,
+}
 
 /// What the side that reads a request body tells the side that waits for the answer.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -54,7 +54,7 @@ where
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
     let io = TokioIo::new(StrictEnd::new(&wire, limits));
-    let mut connection = pin!(builder.serve_connection(io, service_fn(service)));
+    let mut connection = builder.serve_connection(io, service_fn(service));
     let mut draining = false;
     let ended = poll_fn(|context| {
         let orders = wire.turn().orders(context);
@@ -63,9 +63,9 @@ where
         }
         if orders.drain && !draining {
             draining = true;
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.as_mut().poll(context).map(Some)
+        Pin::new(&mut connection).poll(context).map(Some)
     })
     .await;
     match ended {
@@ -75,7 +75,15 @@ where
             linger(&wire, &last_words(&error)).await;
             return Err(error);
         }
-        Some(Ok(())) => linger(&wire, &[]).await,
+        Some(Ok(())) => {
+            let parts = connection.into_parts();
+            // Nobody may speak the new protocol before it is agreed on.
+            let early = !parts.read_buf.is_empty() || parts.io.inner().holds_back();
+            if let Some(tunnel) = wire.take_tunnel().filter(|_| !early) {
+                tunnel.run(&wire).await;
+            }
+            linger(&wire, &[]).await;
+        }
         Some(Err(cause)) if cause.is_parse() => {
             linger(&wire, &[]).await;
             return Err(malformed(cause));

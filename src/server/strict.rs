@@ -46,6 +46,11 @@ impl StrictEnd {
         Self { end, framer, stop: None, written: 0, withheld: false }
     }
 
+    /// Whether the client sent something behind the request under way that was not handed on.
+    pub fn holds_back(&self) -> bool {
+        self.stop.is_some()
+    }
+
     fn wire(&self) -> &Wire {
         &self.end.0
     }

@@ -26,6 +26,8 @@ pub enum Awaiting {
     Body,
     /// Room to write to.
     Room,
+    /// Bytes of a tunnel, from either side: it has a time of its own.
+    Tunnel,
     /// Nothing more, for it closed its side: it either takes the answer under way or has left.
     Farewell,
 }
@@ -104,7 +106,12 @@ impl Turn {
             Awaiting::Request => self.expect(Awaiting::Head),
             Awaiting::Body => self.expect(Awaiting::Nothing),
             // A head has one deadline, however many pieces it comes in, and what comes between streams is none yet.
-            Awaiting::Head | Awaiting::Stream | Awaiting::Nothing | Awaiting::Room | Awaiting::Farewell => {}
+            Awaiting::Head
+            | Awaiting::Stream
+            | Awaiting::Nothing
+            | Awaiting::Room
+            | Awaiting::Tunnel
+            | Awaiting::Farewell => {}
         }
     }
 

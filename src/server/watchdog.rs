@@ -131,7 +131,7 @@ impl Watched {
         }
         self.ticks += 1;
         let timeout = match now.0 {
-            Awaiting::Nothing => return false,
+            Awaiting::Nothing | Awaiting::Tunnel => return false,
             Awaiting::Request => timeouts.keepalive,
             Awaiting::Stream if turn.is_draining() => CLOSING,
             Awaiting::Stream => timeouts.keepalive.min(NO_STREAM),

@@ -15,7 +15,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::turn::{Awaiting, Turn};
+use super::{
+    tunnel::Tunnel,
+    turn::{Awaiting, Turn},
+};
 use crate::{framing::Flaw, stream::Io};
 
 /// How much is read ahead while a request is parked.
@@ -42,6 +45,7 @@ pub struct Wire {
     begun: Cell<bool>,
     flaw: Cell<Option<Flaw>>,
     turn: Rc<Turn>,
+    tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl Wire {
@@ -54,7 +58,18 @@ impl Wire {
             begun: Cell::new(false),
             flaw: Cell::new(None),
             turn: Turn::new(Awaiting::Head),
+            tunnel: RefCell::default(),
         })
+    }
+
+    /// What the connection is once the answer under way is written.
+    pub fn become_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// The tunnel it was to become, if any.
+    pub fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
     }
 
     /// Whose turn it is.

@@ -12,10 +12,12 @@ use super::pool::Lease;
 use crate::{
     alarm::Deadline,
     error::{Error, Kind},
+    stream::Switched,
 };
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 /// An answer's body and the connection it comes on.
 pub struct UpstreamBody<B> {
@@ -32,6 +34,18 @@ impl<B> UpstreamBody<B> {
         let mut body = Self { incoming, lease: Some(lease), silence };
         body.release_at_end();
         body
+    }
+
+    /// Follows an answer that switches protocols: its connection is never used for another request.
+    #[must_use]
+    pub fn switching(incoming: Incoming, lease: Lease<B>, silence: Deadline) -> Self {
+        Self { incoming, lease: Some(lease), silence }
+    }
+
+    /// Where the connection will be once it speaks HTTP no longer, and how long a silence there may be.
+    pub fn switch(&mut self) -> Option<(oneshot::Receiver<Switched>, Deadline)> {
+        let lease = self.lease.take()?;
+        Some((lease.switch(), self.silence.again()))
     }
 
     fn release_at_end(&mut self) {

@@ -288,12 +288,12 @@ where
         self.group.answered(lease.address(), start);
         journey.story.status = Some(response.status());
         check_answer(response.status(), response.headers())?;
+        let silence = self.alarm.deadline(self.settings().idle_timeout);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"));
+            return Ok(response.map(|incoming| UpstreamBody::switching(incoming, lease, silence)));
         }
         // Versions are a matter of each connection: the writer on the client's side has its own.
         *response.version_mut() = Version::HTTP_11;
-        let silence = self.alarm.deadline(self.settings().idle_timeout);
         Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, silence)))
     }
 }

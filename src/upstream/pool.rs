@@ -15,10 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Body;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1::{self, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::oneshot,
     time::Instant,
 };
 
@@ -28,7 +29,10 @@ use super::{
     group::Address,
     settings::UpstreamSettings,
 };
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    stream::Switched,
+};
 
 /// The most that is buffered of one connection.
 const BUFFER: usize = 128 * 1024;
@@ -50,6 +54,7 @@ pub struct Pool<B> {
 struct Connection<B> {
     sender: SendRequest<B>,
     meter: Rc<Meter>,
+    switched: oneshot::Receiver<Switched>,
 }
 
 /// A request's place at an address, counted from the choice of that address until its answer has ended.
@@ -149,12 +154,14 @@ where
             .handshake(TokioIo::new(metered))
             .await
             .map_err(|cause| Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause))?;
+        let (hand_over, switched) = oneshot::channel();
         tokio::task::spawn_local(async move {
-            if let Err(cause) = driver.await {
-                tracing::debug!(%cause, "a connection to an upstream ended");
+            match driver.without_shutdown().await {
+                Ok(parts) => end(parts, hand_over).await,
+                Err(cause) => tracing::debug!(%cause, "a connection to an upstream ended"),
             }
         });
-        Ok(Lease { seat: self, connection: Connection { sender, meter }, reused: false })
+        Ok(Lease { seat: self, connection: Connection { sender, meter, switched }, reused: false })
     }
 }
 
@@ -209,6 +216,12 @@ impl<B> Lease<B> {
         self.connection.meter.allowed.set(u64::MAX);
     }
 
+    /// Where the connection will be once it speaks HTTP no longer.
+    #[must_use]
+    pub fn switch(self) -> oneshot::Receiver<Switched> {
+        self.connection.switched
+    }
+
     /// Whether it has carried a request before.
     #[must_use]
     pub fn is_reused(&self) -> bool {
@@ -222,6 +235,16 @@ impl<B> Lease<B> {
         if idle.len() < pool.max_idle.get() && !self.connection.sender.is_closed() {
             idle.push((Instant::now(), self.connection));
         }
+    }
+}
+
+/// HTTP has ended on a connection: it is handed over to whoever agreed on another protocol, and otherwise closed.
+async fn end(parts: Parts<TokioIo<Metered>>, hand_over: oneshot::Sender<Switched>) {
+    let switched = Switched { io: Box::new(parts.io.into_inner()), early: parts.read_buf };
+    if let Err(mut left) = hand_over.send(switched)
+        && let Err(cause) = left.io.shutdown().await
+    {
+        tracing::debug!(%cause, "a connection to an upstream could not be closed softly");
     }
 }
 

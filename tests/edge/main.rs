@@ -23,3 +23,4 @@ mod recorder;
 mod retries;
 mod tables;
 mod tls;
+mod upgrade;
