@@ -48,6 +48,12 @@ pub enum Kind {
     ConnectionTerminated,
     /// The endpoint was silent for too long.
     ConnectionReadTimeout,
+    /// The endpoint's certificate is not to be trusted.
+    TlsCertificateError,
+    /// The endpoint does not speak TLS as it should.
+    TlsProtocolError,
+    /// The endpoint refused the TLS handshake.
+    TlsAlertReceived,
     /// The endpoint's answer was cut short.
     HttpResponseIncomplete,
     /// The endpoint's answer is not HTTP, or not an answer to what was asked.
@@ -86,6 +92,9 @@ impl Kind {
             Self::ConnectionTimeout => "connection_timeout",
             Self::ConnectionTerminated => "connection_terminated",
             Self::ConnectionReadTimeout => "connection_read_timeout",
+            Self::TlsCertificateError => "tls_certificate_error",
+            Self::TlsProtocolError => "tls_protocol_error",
+            Self::TlsAlertReceived => "tls_alert_received",
             Self::HttpResponseIncomplete => "http_response_incomplete",
             Self::HttpProtocolError => "http_protocol_error",
             Self::HttpRequestError
@@ -122,6 +131,9 @@ impl Kind {
             | Self::ConnectionRefused
             | Self::DestinationIpUnroutable
             | Self::ConnectionTerminated
+            | Self::TlsCertificateError
+            | Self::TlsProtocolError
+            | Self::TlsAlertReceived
             | Self::HttpResponseIncomplete
             | Self::HttpProtocolError => 502,
         };
@@ -146,6 +158,9 @@ impl Kind {
             | Self::ConnectionTimeout
             | Self::ConnectionTerminated
             | Self::ConnectionReadTimeout
+            | Self::TlsCertificateError
+            | Self::TlsProtocolError
+            | Self::TlsAlertReceived
             | Self::HttpResponseIncomplete
             | Self::HttpProtocolError => Side::Upstream,
         }

@@ -126,6 +126,20 @@ pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Resu
     append_to_list(headers, header::VIA, &HeaderValue::from_static("1.1 weir"))
 }
 
+/// Whether a request is gRPC's.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = media.and_then(|media| media.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Whether a client takes fields behind an answer's body.
+#[must_use]
+pub fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|line| tokens(line).any(|token| token.eq_ignore_ascii_case(b"trailers")))
+}
+
 /// The protocols a request asks to change to, where weir goes along: never HTTP/2 in the open (RFC 9113, section 3.1).
 #[must_use]
 pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {

@@ -16,7 +16,8 @@ use crate::{
     clock::Clock,
     error::{Error, Kind, Side},
     header::{
-        Identity, address_value, agrees, last_hop, prepare_request, prepare_response, unfold, upgrade_of, write_upgrade,
+        Identity, address_value, agrees, is_grpc, last_hop, prepare_request, prepare_response, unfold, upgrade_of,
+        wants_trailers, write_upgrade,
     },
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
     message::{LastHost, Target},
@@ -38,7 +39,7 @@ use crate::{
         turn::{Awaiting, Line},
     },
     stream::Switched,
-    upstream::{Upstream, body::UpstreamBody},
+    upstream::{Upstream, body::UpstreamBody, settings::Protocol},
 };
 
 pub mod park;
@@ -176,11 +177,15 @@ impl Proxy {
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
+        let grpc = line.wire.is_none() && is_grpc(&head.headers);
         let (accept, expects) = (head.headers.get(header::ACCEPT).cloned(), head.headers.contains_key(header::EXPECT));
 
         let mut response = match self.handle(head, &mut visit, &mut record).await {
             Ok(response) => response,
-            Err(stop) => rescue(stop, accept.as_ref(), &mut record)?.map(Either::Left),
+            Err(stop) => {
+                let answer = rescue(stop, accept.as_ref(), &mut record)?;
+                if grpc { rescue::grpc(answer) } else { answer }.map(Either::Left)
+            }
         };
         if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
             record.switches();
@@ -240,7 +245,11 @@ impl Proxy {
             request_id: &record.entry.id,
         };
         let upgrade = upgrade(&head, &body)?;
+        let trailers = route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(&head.headers);
         prepare_request(&mut head.headers, &identity)?;
+        if trailers {
+            head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
         upgrade.iter().for_each(|protocols| write_upgrade(&mut head.headers, protocols));
         let version = head.version;
         let request = onward(head, target.path_and_query, body);

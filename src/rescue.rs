@@ -17,6 +17,8 @@ use crate::{
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -143,6 +145,27 @@ pub fn reject(
 fn window_seconds(rule: &Rule, places: u64) -> u64 {
     let rate = rule.zone().settings().rate;
     (rate.interval_ticks().saturating_mul(places)).div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
+}
+
+/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says only that there is an answer.
+#[must_use]
+pub fn grpc(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    // The status codes gRPC's own mapping gives to those of HTTP.
+    let (code, message) = match answer.status().as_u16() {
+        400 => ("13", "the request is malformed"),
+        401 => ("16", "not authenticated"),
+        403 => ("7", "not permitted"),
+        404 => ("12", "no route takes this method"),
+        429 | 502..=504 => ("14", "unavailable: come again later"),
+        _ => ("2", "refused"),
+    };
+    *answer.status_mut() = StatusCode::OK;
+    *answer.body_mut() = Full::default();
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+    answer
 }
 
 /// What the body of an answer tells.

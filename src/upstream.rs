@@ -11,7 +11,9 @@ pub mod pool;
 pub mod probe;
 pub mod resolve;
 pub mod retry;
+pub mod secure;
 pub mod settings;
+pub mod shared;
 pub mod tend;
 
 pub use forward::Upstream;

@@ -1,6 +1,6 @@
 //! `weir healthcheck`: is the proxy of this configuration serving? For images without a shell.
 //!
-//! Asks `OPTIONS *` of the first listener: a request about the server itself (RFC 9110, section 9.3.7) that goes the whole way
+//! Asks `OPTIONS *` of the first listener in the open: a request about the server itself (RFC 9110, section 9.3.7) that goes the whole way
 //! from accept to answer, spends no limit and reaches no upstream.
 
 use std::{
@@ -33,8 +33,10 @@ impl Healthcheck {
                 return Outcome::Invalid;
             }
         };
-        let Some(listener) = loaded.config.listeners.first().map(|listener| reachable(listener.address)) else {
-            return Outcome::Invalid;
+        let open = loaded.config.listeners.iter().find(|listener| listener.tls.is_none());
+        let Some(listener) = open.map(|listener| reachable(listener.address)) else {
+            let message = "every listener speaks TLS, hint: add one in the open for it, like `127.0.0.1:8081`";
+            return fail(&io::Error::other(message), Outcome::Failed);
         };
         match ask(listener) {
             Ok(()) => Outcome::Fine,

@@ -26,7 +26,8 @@ pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Limit, Request, Route, RouteReject};
 pub use upstream::{
-    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Retries, Upstream, UpstreamTimeouts,
+    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol, Retries, Upstream,
+    UpstreamTimeouts, UpstreamTls,
 };
 pub use zone::{MissingPart, Zone, ZoneKey};
 

@@ -7,7 +7,8 @@ use std::{net::SocketAddr, thread::available_parallelism};
 use super::{
     Config, StateSettings,
     file::{
-        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Retries, Upstream, UpstreamTimeouts,
+        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol, Retries, Upstream,
+        UpstreamTimeouts,
     },
     problem::Problems,
     tree::{Node, Value},
@@ -16,7 +17,10 @@ use crate::{
     client::{Forwarding, Trust},
     limit::ZoneSettings,
     server::settings::{ClientTimeouts, HeaderLimits},
-    upstream::settings::{Endpoint, UpstreamSettings},
+    upstream::{
+        secure::SecureSettings,
+        settings::{Endpoint, UpstreamSettings},
+    },
 };
 use judge::Judge;
 use spot::Spot;
@@ -169,6 +173,8 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let defaults = Upstream {
         hold: "0s".to_owned(),
         endpoints: Vec::new(),
+        tls: None,
+        protocol: Protocol::default(),
         balance: Balance::default(),
         dns: Dns::default(),
         health: Health::default(),
@@ -179,5 +185,10 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
     let mut problems = Problems::default();
     let judge = &mut Judge { problems: &mut problems };
-    UpstreamSettings { endpoints: vec![endpoint], ..upstream::upstream(judge, Spot::root(&nowhere), name, &defaults) }
+    let secure = endpoint.tls.then(SecureSettings::default);
+    UpstreamSettings {
+        secure,
+        endpoints: vec![endpoint],
+        ..upstream::upstream(judge, Spot::root(&nowhere), name, &defaults)
+    }
 }

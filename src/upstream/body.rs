@@ -44,8 +44,8 @@ impl<B> UpstreamBody<B> {
 
     /// Where the connection will be once it speaks HTTP no longer, and how long a silence there may be.
     pub fn switch(&mut self) -> Option<(oneshot::Receiver<Switched>, Deadline)> {
-        let lease = self.lease.take()?;
-        Some((lease.switch(), self.silence.again()))
+        let far = self.lease.take()?.switch()?;
+        Some((far, self.silence.again()))
     }
 
     fn release_at_end(&mut self) {

@@ -9,7 +9,10 @@ use tower::{
     util::BoxCloneService,
 };
 
-use super::group::Address;
+use super::{
+    group::Address,
+    secure::{NoHttp2, SecureError},
+};
 use crate::{
     error::{Error, Kind},
     stream::Io,
@@ -38,6 +41,14 @@ pub fn within(timeout: Duration, connector: Connector) -> Connector {
     ServiceBuilder::new().layer(TimeoutLayer::new(timeout)).service(connector).boxed_clone()
 }
 
+/// Opens none, for this reason.
+#[must_use]
+pub fn refusing(error: &Arc<SecureError>) -> Connector {
+    let error = Arc::clone(error);
+    let refuse = move |_: Arc<Address>| std::future::ready(Err(io::Error::other(Arc::clone(&error)).into()));
+    tower::service_fn(refuse).boxed_clone()
+}
+
 /// Opens one connection.
 ///
 /// # Errors
@@ -59,7 +70,27 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
     if cause.is::<Elapsed>() {
         return (Kind::ConnectionTimeout, "the endpoint did not take the connection in time");
     }
-    match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+    let cause = cause.downcast_ref::<io::Error>();
+    if let Some(inner) = cause.and_then(io::Error::get_ref) {
+        match inner.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                return (Kind::TlsCertificateError, "the endpoint's certificate is not to be trusted");
+            }
+            Some(rustls::Error::AlertReceived(_)) => {
+                return (Kind::TlsAlertReceived, "the endpoint ended the TLS handshake with an alert");
+            }
+            Some(_) => return (Kind::TlsProtocolError, "the endpoint does not speak TLS as it should"),
+            None if inner.is::<NoHttp2>() => return (Kind::TlsProtocolError, "the endpoint did not agree on HTTP/2"),
+            None if inner.is::<Arc<SecureError>>() => {
+                return (Kind::TlsCertificateError, "those who sign the endpoints' certificates are not known");
+            }
+            None => {}
+        }
+    }
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::UnexpectedEof) => {
+            (Kind::ConnectionTerminated, "the endpoint closed the connection within the TLS handshake")
+        }
         Some(io::ErrorKind::ConnectionRefused) => (Kind::ConnectionRefused, "the endpoint refused the connection"),
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
             (Kind::DestinationIpUnroutable, "there is no way to the endpoint")

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tokio::{
     sync::watch,
@@ -86,7 +86,7 @@ where
             group: Arc::clone(group),
             known: RefCell::new(group.known()),
             pools: RefCell::default(),
-            connector: connector.clone(),
+            connector: group.connector(connector),
             budget: Budget::new(Instant::now()),
             alarm: Rc::clone(alarm),
         };
@@ -251,15 +251,17 @@ where
 
     /// Sends a request once. Where that fails, the journey has what may be sent again, if anything.
     async fn send(&self, mut lease: Lease<B>, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Error> {
-        let Some(whole) = journey.request.take() else {
+        let Some(mut whole) = journey.request.take() else {
             return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
         };
         let repeatable = lease.is_reused() && whole.body().is_end_stream() && whole.method().is_idempotent();
         if repeatable {
             lease.keep_head();
         }
+        lease.translate(&mut whole)?;
+        let copy = (lease.is_shared() && whole.body().is_end_stream()).then(|| copy_of(&whole));
         let (start, received, reused) = (Instant::now(), lease.await_head(), lease.is_reused());
-        let answer = lease.sender().try_send_request(whole);
+        let answer = lease.send(whole);
         let answer = within_silence(&self.alarm, self.settings().first_byte_timeout, journey.progress, answer).await;
         journey.story.first_byte = Some(start.elapsed());
         let mut response = match answer {
@@ -273,6 +275,9 @@ where
                     journey.request = read_back(&lease.kept_head());
                 }
                 let cause = lost.into_error();
+                if journey.request.is_none() {
+                    journey.request = copy.filter(|copy| was_refused(&cause, copy.method()));
+                }
                 // A kept connection may be closed at any time, and a body that breaks is the client's.
                 if !(reused && silent || cause.is_user()) {
                     self.group.failed(lease.address(), Instant::now());
@@ -334,6 +339,22 @@ fn read_back<B: Default>(head: &[u8]) -> Option<Request<B>> {
     let request = Request::builder().method(parsed.method?).uri(parsed.path?);
     let request = parsed.headers.iter().fold(request, |request, field| request.header(field.name, field.value));
     request.body(B::default()).ok()
+}
+
+/// Whether an endpoint says that it did nothing about a request (RFC 9113, section 8.7), or it does not matter if it did.
+fn was_refused(cause: &hyper::Error, method: &Method) -> bool {
+    let h2 = std::error::Error::source(cause).and_then(|source| source.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && method.is_idempotent()))
+}
+
+/// The same request without a body.
+fn copy_of<B: Default>(request: &Request<B>) -> Request<B> {
+    let mut copy = Request::new(B::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 fn unanswered(cause: hyper::Error) -> Error {

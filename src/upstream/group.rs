@@ -15,8 +15,10 @@ use tokio::{
 use tower::BoxError;
 
 use super::{
+    connect::{self, Connector},
     health::Health,
-    settings::{Endpoint, UpstreamSettings},
+    secure::{Secure, SecureError},
+    settings::{Endpoint, Protocol, UpstreamSettings},
 };
 
 /// The most addresses of one name.
@@ -54,6 +56,8 @@ pub struct Group {
     settings: UpstreamSettings,
     names: Vec<Arc<Name>>,
     known: watch::Sender<Known>,
+    /// Why it cannot be had, where a file that was fine when it was checked is not any more.
+    secure: Option<Result<Secure, Arc<SecureError>>>,
     /// Who is to be ejected is judged one at a time, or two could go where one may.
     judging: Mutex<()>,
 }
@@ -118,13 +122,25 @@ impl Group {
                 }
             }
         }
-        Arc::new(Self { settings, names, known: watch::Sender::new(known), judging: Mutex::new(()) })
+        let http2 = settings.protocol == Protocol::Http2;
+        let secure = settings.secure.as_ref().map(|secure| Secure::load(secure, http2).map_err(Arc::new));
+        Arc::new(Self { settings, names, known: watch::Sender::new(known), secure, judging: Mutex::new(()) })
     }
 
     /// What it was made of.
     #[must_use]
     pub fn settings(&self) -> &UpstreamSettings {
         &self.settings
+    }
+
+    /// How its addresses are connected to, given how TCP connections are opened.
+    #[must_use]
+    pub fn connector(&self, tcp: &Connector) -> Connector {
+        match &self.secure {
+            None => tcp.clone(),
+            Some(Ok(secure)) => secure.over(tcp),
+            Some(Err(error)) => connect::refusing(error),
+        }
     }
 
     /// The names among its endpoints.

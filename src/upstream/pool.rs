@@ -1,6 +1,6 @@
 //! One worker's connections to an address: kept open between requests, never shared with another thread.
 //!
-//! Guarantees: a connection is handed out to one request at a time, most recently used first; at most `max_idle` are kept, none
+//! Guarantees: a connection of HTTP/1.1 is handed out to one request at a time, most recently used first; at most `max_idle` are kept, none
 //! longer than `idle`, and none once the address is gone; a connection whose answer was not read to its end is closed, never
 //! reused.
 
@@ -14,8 +14,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{Request, Response};
 use http_body::Body;
-use hyper::client::conn::http1::{self, Parts, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http1::{self, Parts, SendRequest},
+    },
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -25,9 +32,10 @@ use tokio::{
 
 use super::{
     balance::Share,
-    connect::{self, Connector, Stream},
+    connect::{self, Connector},
     group::Address,
-    settings::UpstreamSettings,
+    settings::{Protocol, UpstreamSettings},
+    shared::{self, Stream, Trunks},
 };
 use crate::{
     error::{Error, Kind},
@@ -49,6 +57,9 @@ pub struct Pool<B> {
     max_idle: Cell<usize>,
     idle_time: std::time::Duration,
     idle: RefCell<Vec<(Instant, Connection<B>)>>,
+    /// HTTP/2's, where that is spoken.
+    trunks: Option<Trunks<B>>,
+    scheme: &'static str,
 }
 
 struct Connection<B> {
@@ -62,11 +73,18 @@ pub struct Seat<B> {
     pool: Rc<Pool<B>>,
 }
 
-/// A connection that one request has for itself. Dropping it closes it; [`Lease::release`] gives it back.
+/// What one request goes out on.
 pub struct Lease<B> {
     seat: Seat<B>,
-    connection: Connection<B>,
+    way: Way<B>,
     reused: bool,
+}
+
+enum Way<B> {
+    /// A connection for itself. Dropping it closes it; [`Lease::release`] gives it back.
+    Own(Connection<B>),
+    /// A stream of a connection that others use too.
+    Stream(Stream<B>),
 }
 
 impl<B> Pool<B> {
@@ -80,6 +98,8 @@ impl<B> Pool<B> {
             max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
+            trunks: (settings.protocol == Protocol::Http2).then(Trunks::default),
+            scheme: if settings.secure.is_some() { "https" } else { "http" },
         }
     }
 
@@ -106,12 +126,14 @@ impl<B> Pool<B> {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|(since, _)| now.duration_since(*since) < self.idle_time);
+        self.trunks.iter().for_each(|trunks| trunks.sweep(now, self.idle_time));
     }
 
     /// The address is gone: idle connections are closed, and those in use as soon as they are idle.
     pub fn retire(&self) {
         self.max_idle.set(0);
         self.idle.borrow_mut().clear();
+        self.trunks.iter().for_each(Trunks::retire);
     }
 }
 
@@ -131,11 +153,18 @@ where
     /// # Errors
     /// The place, when there is no such connection.
     pub fn take(self, now: Instant) -> Result<Lease<B>, Self> {
+        if let Some(trunks) = &self.pool.trunks {
+            let taken = trunks.take();
+            return match taken {
+                Some(stream) => Ok(Lease { way: Way::Stream(stream), seat: self, reused: true }),
+                None => Err(self),
+            };
+        }
         loop {
             let idle = self.pool.idle.borrow_mut().pop();
             let Some((since, connection)) = idle else { return Err(self) };
             if now.duration_since(since) < self.pool.idle_time && connection.sender.is_ready() {
-                return Ok(Lease { seat: self, connection, reused: true });
+                return Ok(Lease { seat: self, way: Way::Own(connection), reused: true });
             }
         }
     }
@@ -145,7 +174,12 @@ where
     /// # Errors
     /// Whatever kept it from being opened.
     pub async fn open(self) -> Result<Lease<B>, Error> {
-        let stream = connect::connect(&self.pool.connector, &self.pool.address).await?;
+        let connecting = connect::connect(&self.pool.connector, &self.pool.address);
+        if let Some(trunks) = &self.pool.trunks {
+            let stream = trunks.open(connecting).await?;
+            return Ok(Lease { way: Way::Stream(stream), seat: self, reused: false });
+        }
+        let stream = connecting.await?;
         let meter = Rc::new(Meter::default());
         let metered = Metered { stream, meter: Rc::clone(&meter) };
         let (sender, driver) = http1::Builder::new()
@@ -161,7 +195,7 @@ where
                 Err(cause) => tracing::debug!(%cause, "a connection to an upstream ended"),
             }
         });
-        Ok(Lease { seat: self, connection: Connection { sender, meter, switched }, reused: false })
+        Ok(Lease { seat: self, way: Way::Own(Connection { sender, meter, switched }), reused: false })
     }
 }
 
@@ -179,27 +213,30 @@ impl<B> Lease<B> {
         &self.seat.pool.address
     }
 
-    /// Where requests go in.
-    pub fn sender(&mut self) -> &mut SendRequest<B> {
-        &mut self.connection.sender
+    /// Whether others use the connection too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.way, Way::Stream(_))
     }
 
-    /// Bytes received on this connection so far: whether a lost request was answered at all.
+    /// Bytes received on this connection so far: whether a lost request was answered at all. Of a shared one nothing is known.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.connection.meter.received.get()
+        self.meter().map_or(0, |meter| meter.received.get())
     }
 
     /// Keeps the head of the request that is sent next.
     pub fn keep_head(&self) {
-        self.connection.meter.sent.borrow_mut().clear();
-        self.connection.meter.keeps.set(true);
+        if let Some(meter) = self.meter() {
+            meter.sent.borrow_mut().clear();
+            meter.keeps.set(true);
+        }
     }
 
     /// The head that was kept, as it was written; empty when nothing was.
     #[must_use]
     pub fn kept_head(&self) -> Vec<u8> {
-        self.connection.meter.sent.take()
+        self.meter().map(|meter| meter.sent.take()).unwrap_or_default()
     }
 
     /// A request is about to be sent; bytes received so far. From now on an answer's head must come before too many bytes of
@@ -207,19 +244,35 @@ impl<B> Lease<B> {
     #[must_use]
     pub fn await_head(&self) -> u64 {
         let received = self.received();
-        self.connection.meter.allowed.set(received + BEFORE_HEAD);
+        self.allow(received + BEFORE_HEAD);
         received
     }
 
     /// The head of the answer has come; its body may be as long as it likes.
     pub fn has_head(&self) {
-        self.connection.meter.allowed.set(u64::MAX);
+        self.allow(u64::MAX);
     }
 
-    /// Where the connection will be once it speaks HTTP no longer.
+    fn allow(&self, bytes: u64) {
+        if let Some(meter) = self.meter() {
+            meter.allowed.set(bytes);
+        }
+    }
+
+    fn meter(&self) -> Option<&Meter> {
+        match &self.way {
+            Way::Own(connection) => Some(&connection.meter),
+            Way::Stream(_) => None,
+        }
+    }
+
+    /// Where the connection will be once it speaks HTTP no longer; nowhere, when others use it too.
     #[must_use]
-    pub fn switch(self) -> oneshot::Receiver<Switched> {
-        self.connection.switched
+    pub fn switch(self) -> Option<oneshot::Receiver<Switched>> {
+        match self.way {
+            Way::Own(connection) => Some(connection.switched),
+            Way::Stream(_) => None,
+        }
     }
 
     /// Whether it has carried a request before.
@@ -231,10 +284,36 @@ impl<B> Lease<B> {
     /// Gives it back: legal only when its answer was read to the end.
     pub fn release(self) {
         let pool = &self.seat.pool;
+        let Way::Own(connection) = self.way else { return };
         let mut idle = pool.idle.borrow_mut();
-        if idle.len() < pool.max_idle.get() && !self.connection.sender.is_closed() {
-            idle.push((Instant::now(), self.connection));
+        if idle.len() < pool.max_idle.get() && !connection.sender.is_closed() {
+            idle.push((Instant::now(), connection));
         }
+    }
+}
+
+impl<B> Lease<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    /// Sends a request on it, written as the connection speaks.
+    ///
+    /// # Errors
+    /// What hyper says, with the request if nothing of it was sent.
+    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
+        match &mut self.way {
+            Way::Own(connection) => connection.sender.try_send_request(request).await,
+            Way::Stream(stream) => stream.sender().try_send_request(request).await,
+        }
+    }
+
+    /// Writes a request as the connection speaks.
+    ///
+    /// # Errors
+    /// When it cannot be said so.
+    pub fn translate(&self, request: &mut Request<B>) -> Result<(), Error> {
+        if self.is_shared() { shared::translate(request, self.seat.pool.scheme) } else { Ok(()) }
     }
 }
 
@@ -270,7 +349,7 @@ impl Meter {
 
 /// A connection to an endpoint, metered.
 struct Metered {
-    stream: Stream,
+    stream: connect::Stream,
     meter: Rc<Meter>,
 }
 

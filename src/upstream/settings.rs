@@ -8,7 +8,7 @@ use std::{
 
 use http::uri::PathAndQuery;
 
-use super::balance::Balance;
+use super::{balance::Balance, secure::SecureSettings};
 
 /// Where an upstream is, as written: an address, or a name that stands for all its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Its share of the requests, beside the other endpoints'; each address of a name has the whole of it.
     pub weight: u32,
+    /// Whether it was written with `https://`.
+    pub tls: bool,
 }
 
 impl Endpoint {
@@ -38,6 +40,15 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN where there is TLS, by prior knowledge where there is none.
+    Http2,
+}
+
 /// A named group of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
@@ -45,6 +56,10 @@ pub struct UpstreamSettings {
     pub name: Arc<str>,
     /// Where it is.
     pub endpoints: Vec<Endpoint>,
+    /// TLS to them, if that is spoken.
+    pub secure: Option<SecureSettings>,
+    /// What they speak.
+    pub protocol: Protocol,
     /// How its addresses share the requests.
     pub balance: Balance,
     /// How often names are resolved anew.

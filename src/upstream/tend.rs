@@ -42,7 +42,7 @@ impl Tending {
             tasks.spawn(resolve::keep(Arc::clone(group), Arc::clone(name), self.resolver.clone()));
         }
         if let Some(active) = &group.settings().active {
-            tasks.spawn(probe::run(Arc::clone(group), active.clone(), self.connector.clone()));
+            tasks.spawn(probe::run(Arc::clone(group), active.clone(), group.connector(&self.connector)));
         }
         tasks
     }

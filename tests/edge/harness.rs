@@ -43,7 +43,7 @@ use weir::{
         connect::{Connector, Stream},
         group::{Address, Group},
         resolve::Resolver,
-        settings::{Endpoint, UpstreamSettings},
+        settings::{Endpoint, Protocol, UpstreamSettings},
         tend::Tending,
     },
 };
@@ -71,6 +71,11 @@ pub struct Pipes(mpsc::UnboundedReceiver<(SocketAddr, DuplexStream)>);
 impl Pipes {
     pub async fn recv(&mut self) -> Option<DuplexStream> {
         self.recv_at().await.map(|(_, pipe)| pipe)
+    }
+
+    /// One that was opened already.
+    pub fn try_recv(&mut self) -> Option<DuplexStream> {
+        self.0.try_recv().ok().map(|(_, pipe)| pipe)
     }
 
     /// The next one, and the address it was opened to.
@@ -149,7 +154,9 @@ pub fn config(limits: &[&str]) -> Config {
         zones,
         upstreams: vec![UpstreamSettings {
             name: "app".into(),
-            endpoints: vec![Endpoint { host: "10.0.0.1".into(), port: 80, weight: 1 }],
+            endpoints: vec![Endpoint { host: "10.0.0.1".into(), port: 80, weight: 1, tls: false }],
+            secure: None,
+            protocol: Protocol::Http1,
             balance: Balance::LeastRequests,
             dns_refresh: seconds(5),
             connect_timeout: seconds(2),
@@ -203,7 +210,7 @@ pub fn config_to(endpoints: &[&str]) -> Config {
     let mut config = config(&[]);
     let host = |text: &str| text.parse::<u8>().map_or(text.to_owned(), |last| address(last).ip().to_string());
     config.upstreams[0].endpoints =
-        endpoints.iter().map(|text| Endpoint { host: host(text), port: 80, weight: 1 }).collect();
+        endpoints.iter().map(|text| Endpoint { host: host(text), port: 80, weight: 1, tls: false }).collect();
     config
 }
 

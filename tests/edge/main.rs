@@ -1,17 +1,19 @@
 //! The data path over pipes in memory and under paused time: what the limits of LIMITS promise holds to the millisecond.
 
+#[path = "../dsl/frames.rs"]
+mod frames;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
 mod duties;
 mod faults;
-mod frames;
 mod framing;
 mod framing_chunks;
 mod framing_length;
 mod framing_lines;
 mod framing_order;
 mod gateway;
+mod grpc;
 mod harness;
 mod health;
 mod http2;
@@ -21,6 +23,7 @@ mod names;
 mod patience;
 mod recorder;
 mod retries;
+mod secure;
 mod tables;
 mod tls;
 mod upgrade;

@@ -1,7 +1,13 @@
 //! The real binary over real sockets: what it lets through, what it holds, how it starts and how it stops.
 
+#[allow(dead_code, reason = "each binary uses its part of the frames")]
+#[path = "../dsl/frames.rs"]
+mod frames;
 #[path = "../dsl/http.rs"]
 mod http;
+#[allow(dead_code, reason = "each binary uses its part of the certificates")]
+#[path = "../dsl/pki.rs"]
+mod pki;
 #[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../peers/upstream.rs"]
 mod upstream;
@@ -9,6 +15,7 @@ mod upstream;
 #[path = "../dsl/weir.rs"]
 mod weir;
 
+mod abuse;
 mod admin;
 mod commands;
 mod faults;
@@ -21,3 +28,4 @@ mod start;
 mod state;
 mod stop;
 mod streams;
+mod tls;

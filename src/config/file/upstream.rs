@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 pub struct Upstream {
     /// Where it is; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// TLS to endpoints written with `https://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// What the endpoints speak.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// How its addresses share the requests.
     #[serde(default)]
     pub balance: Balance,
@@ -32,11 +38,34 @@ pub struct Upstream {
     pub keepalive: Keepalive,
 }
 
+/// TLS to an upstream's endpoints: their certificates are always verified.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// A PEM file of those who sign the certificates, in place of the public authorities (nginx: proxy_ssl_trusted_certificate).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The name the certificates are for, in place of the endpoint's host (nginx: proxy_ssl_name).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, as gRPC needs it (nginx: grpc_pass).
+    Http2,
+}
+
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Endpoint {
-    /// `http://host:port` or `host:port`; all addresses of a name are used.
+    /// `http://host:port`, `https://host:port` or `host:port`; all addresses of a name are used.
     Short(String),
     /// With settings.
     Long(LongEndpoint),
@@ -46,7 +75,7 @@ pub enum Endpoint {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongEndpoint {
-    /// `http://host:port` or `host:port`; all addresses of a name are used.
+    /// `http://host:port`, `https://host:port` or `host:port`; all addresses of a name are used.
     pub address: String,
     /// Its share of the requests, beside the others' (nginx: weight=).
     #[serde(default = "one")]

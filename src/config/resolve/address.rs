@@ -11,7 +11,7 @@ pub enum AddressError {
     #[error("`{0}`: {1} are not supported yet, hint: listen on host:port, like `0.0.0.0:8080`")]
     Listener(String, &'static str),
     /// A kind of endpoint that is not built.
-    #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port`")]
+    #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port` or `https://host:port`")]
     Scheme(String, &'static str),
     /// Something other than a host and a port behind the scheme.
     #[error("`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received")]
@@ -53,21 +53,21 @@ pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
-/// Reads `http://host:port` or `host:port`; behind `http://` the port may be left out and is 80.
+/// Reads `http://host:port`, `https://host:port` or `host:port`; behind a scheme the port may be left out and is 80 or 443.
 ///
 /// # Errors
 /// When it is something else.
 pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     let (scheme, authority) = text.split_once("://").unwrap_or(("", text));
     match scheme.to_ascii_lowercase().as_str() {
-        "" | "http" => {}
-        "https" => return Err(AddressError::Scheme(text.to_owned(), "https")),
+        "" | "http" | "https" => {}
         _ => return Err(AddressError::Scheme(text.to_owned(), "this scheme")),
     }
     if let Some(end) = authority.find(['/', '?', '#']) {
         let kept = text[..text.len() - authority.len() + end].to_owned();
         return Err(AddressError::Path(text.to_owned(), kept));
     }
+    let tls = scheme.eq_ignore_ascii_case("https");
     let wrong = || AddressError::Endpoint(text.to_owned());
     let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host, port) = match bracketed {
@@ -80,10 +80,16 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     }
     let port = match port {
         Some("") | None if scheme.is_empty() => return Err(AddressError::NoPort(authority.to_owned(), 8000)),
-        Some("") | None => 80,
+        Some("") | None => {
+            if tls {
+                443
+            } else {
+                80
+            }
+        }
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
-    Ok(Endpoint { host: host.to_owned(), port, weight: 1 })
+    Ok(Endpoint { host: host.to_owned(), port, weight: 1, tls })
 }
 
 /// What stands behind a bracket without being a port is passed on, to be found wrong.
@@ -125,7 +131,8 @@ mod tests {
         assert_eq!(of("http://[::1]").as_deref(), Ok("[::1]:80"));
         assert!(of("auth").is_err_and(|error| error.contains("write `auth:8000`")));
         assert!(of("http://a:80/x").is_err_and(|error| error.contains("write only `http://a:80`")));
-        assert!(of("https://a").is_err_and(|error| error.contains("https is not supported yet")));
+        assert_eq!(of("https://a").as_deref(), Ok("a:443"));
+        assert!(of("ftp://a").is_err_and(|error| error.contains("this scheme is not supported yet")));
         for text in ["", "http://", "user@a:80", "a:0", "a:65536", "a:b", "[::1]x", "[a]:80", "a b:80", "::1:80"] {
             assert!(of(text).is_err(), "{text}");
         }

@@ -44,7 +44,7 @@ fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: 
     if text.contains("://") {
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
         // No declared upstream is called that: names have no colon.
-        let name = endpoint.to_string();
+        let name = if endpoint.tls { format!("https://{endpoint}") } else { endpoint.to_string() };
         return position(&names.upstreams, &name).unwrap_or_else(|| {
             names.upstreams.push(super::inline(&name, endpoint));
             names.upstreams.len() - 1

@@ -13,7 +13,8 @@ use super::{
 use crate::upstream::{
     balance::Balance,
     resolve::PAUSE,
-    settings::{ActiveSettings, Endpoint, PassiveSettings, UpstreamSettings},
+    secure::{Secure, SecureError, SecureSettings},
+    settings::{ActiveSettings, Endpoint, PassiveSettings, Protocol, UpstreamSettings},
 };
 
 /// The upstream of one name.
@@ -23,9 +24,16 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         judge.refuse(endpoints, format!("`{name}` has no endpoint, hint: write one, like `http://127.0.0.1:8000`"));
     }
     let (timeouts, keepalive) = (spot.key("timeouts"), spot.key("keepalive"));
+    let protocol = match upstream.protocol {
+        file::Protocol::Http1 => Protocol::Http1,
+        file::Protocol::Http2 => Protocol::Http2,
+    };
+    let places = self::endpoints(judge, endpoints, &upstream.endpoints);
     UpstreamSettings {
         name: name.into(),
-        endpoints: self::endpoints(judge, endpoints, &upstream.endpoints),
+        secure: secure(judge, spot, &places, upstream.tls.as_ref()),
+        protocol,
+        endpoints: places,
         balance: match upstream.balance {
             file::Balance::RoundRobin => Balance::RoundRobin,
             file::Balance::LeastRequests => Balance::LeastRequests,
@@ -58,6 +66,35 @@ fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[file::Endpoint]) 
         endpoints.push(Endpoint { weight, ..endpoint });
     }
     endpoints
+}
+
+/// TLS to the endpoints: to all of them or to none.
+fn secure(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    endpoints: &[Endpoint],
+    written: Option<&file::UpstreamTls>,
+) -> Option<SecureSettings> {
+    let count = endpoints.iter().filter(|endpoint| endpoint.tls).count();
+    if count == 0 {
+        if written.is_some() && !endpoints.is_empty() {
+            judge.refuse(spot.key("tls"), "no endpoint speaks TLS, hint: write `https://` before the endpoints");
+        }
+        return None;
+    }
+    if count < endpoints.len() {
+        let message =
+            "some endpoints speak TLS and some do not, hint: write `https://` before all of them, or make two upstreams";
+        judge.refuse(spot.key("endpoints"), message);
+    }
+    let written = written.cloned().unwrap_or_default();
+    let settings = SecureSettings { ca: written.ca.map(Into::into), server_name: written.server_name };
+    let spot = spot.key("tls");
+    if let Err(error) = Secure::load(&settings, false) {
+        let key = if matches!(error, SecureError::Name(..)) { "server_name" } else { "ca" };
+        judge.refuse(spot.key(key), error);
+    }
+    Some(settings)
 }
 
 fn passive(judge: &mut Judge<'_>, spot: Spot<'_>, written: &file::Passive) -> Option<PassiveSettings> {

@@ -1,0 +1,119 @@
+//! TLS to endpoints: who is believed, and what becomes of a request when nobody is.
+
+use std::sync::Arc;
+
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio_rustls::TlsAcceptor;
+use weir::{config::Config, upstream::secure::SecureSettings};
+
+use crate::{
+    harness::{config, on_raw_edge, status},
+    http2::{client, get},
+    pki::Authority,
+};
+
+/// An upstream of `app.test` that only this authority vouches for.
+pub fn secured(authority: &Authority) -> Config {
+    let mut config = config(&[]);
+    let upstream = &mut config.upstreams[0];
+    upstream.endpoints[0].tls = true;
+    upstream.secure = Some(SecureSettings { ca: Some(authority.path("ca.pem")), server_name: Some("app.test".into()) });
+    config
+}
+
+/// An endpoint with the certificate `app` of this authority, which speaks these protocols.
+pub fn endpoint(authority: &Authority, alpn: &[&str]) -> TlsAcceptor {
+    let key = PrivateKeyDer::from_pem_file(authority.path("app.key")).expect("a key");
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let mut config = builder.with_single_cert(vec![authority.certificate("app")], key).expect("a certificate");
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config).into()
+}
+
+async fn answer(acceptor: TlsAcceptor, pipe: DuplexStream) -> Option<String> {
+    let stream = Box::pin(acceptor.accept(pipe)).await.ok()?;
+    let name = stream.get_ref().1.server_name().map(str::to_owned);
+    let answer = hyper::service::service_fn(async |_| {
+        Ok::<_, hyper::Error>(http::Response::new(http_body_util::Full::new(bytes::Bytes::from_static(b"ok"))))
+    });
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    served.ok().and(name)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/// The status and kind a client and the log get from an endpoint with this certificate and these protocols.
+async fn outcome(believed: &Authority, shown: &Authority, names: &[&str], alpn: &'static [&'static str]) -> (u16, String) {
+    shown.issue("app", names);
+    let (acceptor, mut got) = (endpoint(shown, alpn), None);
+    let outcome = &mut got;
+    on_raw_edge(secured(believed), |edge, mut pipes| async move {
+        tokio::task::spawn_local(async move {
+            while let Some(pipe) = pipes.recv().await {
+                tokio::task::spawn_local(answer(acceptor.clone(), pipe));
+            }
+        });
+        let status = status(&edge.exchange(GET).await);
+        *outcome = Some((status, edge.line().await["error"]["kind"].as_str().unwrap_or_default().to_owned()));
+    })
+    .await;
+    got.expect("an outcome")
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_certificate_for_its_name_by_somebody_trusted_is_believed() {
+    let (known, stranger) = (Authority::new(), Authority::new());
+    let fine = (200, String::new());
+    let refused = (502, "tls_certificate_error".to_owned());
+    assert_eq!(outcome(&known, &known, &["app.test"], &["http/1.1"]).await, fine);
+    assert_eq!(outcome(&known, &known, &["app.test"], &[]).await, fine);
+    assert_eq!(outcome(&known, &known, &["other.test"], &[]).await, refused);
+    assert_eq!(outcome(&known, &stranger, &["app.test"], &[]).await, refused);
+    assert_eq!(outcome(&known, &known, &["app.test"], &["h2"]).await, (502, "tls_alert_received".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_endpoint_says_before_its_handshake_is_no_answer() {
+    on_raw_edge(secured(&Authority::new()), |edge, mut pipes| async move {
+        let mut client = client(&edge).await;
+        let asked = tokio::task::spawn_local(async move { client.send_request(get("/")).await });
+        for _ in 0..2 {
+            let mut pipe = pipes.recv().await.expect("a connection");
+            let early = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly";
+            pipe.write_all(early).await.expect("an open pipe");
+            if asked.is_finished() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            if asked.is_finished() {
+                break;
+            }
+        }
+        assert_eq!(asked.await.expect("no panic").expect("an answer").status(), 502);
+        assert_eq!(edge.line().await["error"]["kind"], "tls_protocol_error");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_silent_within_the_handshake_is_given_up_in_time() {
+    on_raw_edge(secured(&Authority::new()), |edge, mut pipes| async move {
+        let held = tokio::task::spawn_local(async move {
+            let mut held = Vec::new();
+            while let Some(pipe) = pipes.recv().await {
+                held.push(pipe);
+            }
+        });
+        assert_eq!(status(&edge.exchange(GET).await), 504);
+        assert_eq!(edge.line().await["error"]["kind"], "connection_timeout");
+        held.abort();
+    })
+    .await;
+}

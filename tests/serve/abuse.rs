@@ -1,0 +1,59 @@
+//! HTTP/2 clients that mean harm, over real sockets: what they cost in memory.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use crate::{
+    frames::{self, CONTINUATION, END_STREAM, GET, HEADERS, RST_STREAM},
+    http, upstream,
+    weir::Weir,
+};
+
+/// Sends until the connection takes no more; it is known to end.
+fn flood(weir: &Weir, piece: impl Fn(u32) -> Vec<u8>) {
+    let mut client = TcpStream::connect(weir.address).expect("a connection");
+    client.write_all(&frames::hello(&[])).expect("an open connection");
+    for number in 0..1_000_000 {
+        if client.write_all(&piece(number)).is_err() {
+            return;
+        }
+    }
+    panic!("a million pieces were taken");
+}
+
+/// A connection with a hundred answers it has no room for.
+fn stalled(weir: &Weir) -> TcpStream {
+    let mut client = TcpStream::connect(weir.address).expect("a connection");
+    client.write_all(&frames::hello(&[(4, 0)])).expect("an open connection");
+    for number in 0..100 {
+        client.write_all(&frames::get(2 * number + 1)).expect("an open connection");
+    }
+    // Its hundredth answer has begun once this many heads are there: each takes 9 bytes and more.
+    client.read_exact(&mut [0; 100 * 9]).expect("answers");
+    client
+}
+
+#[test]
+fn what_clients_that_mean_harm_cost_is_bounded() {
+    let upstream = upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let weir =
+        Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{}\" }} ]\naccess_log: {{ to: none }}\n", upstream));
+    assert_eq!(http::get(weir.address, "/").status, 200);
+    let before = weir.memory("VmRSS");
+    for _ in 0..20 {
+        flood(&weir, |number| {
+            let stream = 2 * number + 1;
+            [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+        });
+        flood(&weir, |number| match number {
+            0 => frames::frame(HEADERS, END_STREAM, 1, &frames::fields(&GET)),
+            _ => frames::frame(CONTINUATION, 0, 1, &frames::fields(&[("x", "y")])),
+        });
+    }
+    let held: Vec<TcpStream> = (0..20).map(|_| stalled(&weir)).collect();
+    let grown = weir.memory("VmRSS").saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes for {} connections with 2000 stalled answers", held.len());
+    assert_eq!(http::get(weir.address, "/").status, 200);
+}
