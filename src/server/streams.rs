@@ -71,7 +71,8 @@ where
     builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let service = service_fn(move |request| {
         let turn = streams.take();
-        let answering = answer(Line::stream(&turn), request);
+        // In a box, so that it is gone once the answer has begun, however long its client takes.
+        let answering = Box::pin(answer(Line::stream(&turn), request));
         async move { answering.await.map(|response| response.map(|inner| Paced { inner, turn })) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(WireEnd(Rc::clone(&wire))), service));
