@@ -390,10 +390,11 @@ def s9_stop(s):
     took = time.monotonic() - began
     out, err = client.communicate(timeout=60)
     seen = json.loads(out)
-    codes = {one: s.inspect(one)["State"]["ExitCode"] for one in SERVICES}
+    ended = {one: s.inspect(one)["State"] for one in SERVICES}
+    codes = {one: state["ExitCode"] for one, state in ended.items()}
     assert not seen["failures"] and set(seen["statuses"]) <= {"200", "503"}, (seen["failures"], seen["statuses"], err[-300:])
     assert codes == dict.fromkeys(SERVICES, 0), codes
-    assert took <= 10, f"{took:.1f} s"
+    assert took <= 10, f"{took:.1f} s, ended at { {one: state['FinishedAt'][11:23] for one, state in ended.items()} }"
     return f"{took:.1f} s, parked requests: {seen['statuses']}"
 
 

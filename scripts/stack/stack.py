@@ -88,7 +88,8 @@ class Stack:
 
     def containers(self, service=None):
         """Their full numbers, those that ended too."""
-        labels = ["--filter", f"label=com.docker.compose.project={self.project}"]
+        # Images that compose 2 builds have its labels, and so has everything that is run from them: only its own have the second.
+        labels = ["--filter", f"label=com.docker.compose.project={self.project}", "--filter", "label=com.docker.compose.oneoff=False"]
         if service:
             labels += ["--filter", f"label=com.docker.compose.service={service}"]
         return self.docker("ps", "-aq", "--no-trunc", *labels).stdout.split()
