@@ -115,8 +115,10 @@ class Stack:
             time.sleep(0.2)
 
     def healthy(self, *services, seconds=90):
+        """Waits until each has one container, and that is healthy; while one is replaced there are two for a moment."""
         for service in services:
-            ask = lambda: self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
+            ask = lambda: len(self.containers(service)) == 1 and \
+                self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
             self.until(f"{service} is healthy", ask, seconds)
 
     def burst(self, name, send, *options):
