@@ -253,6 +253,24 @@ fn the_front_door_compiles_no_database_driver() {
     }
 }
 
+/// Cargo refuses a manifest whose targets are not there, and images are built from what `.dockerignore` lets in.
+#[test]
+fn what_the_manifests_declare_gets_into_the_images() {
+    let rules = fs::read_to_string(root().join(".dockerignore")).expect(".dockerignore");
+    let lets_in = |path: &str| rules.lines().filter_map(|rule| rule.strip_prefix('!')).any(|rule| path.starts_with(rule));
+    for folder in ["", "auth/"] {
+        let manifest = fs::read_to_string(root().join(format!("{folder}Cargo.toml"))).expect("a manifest");
+        let benches = manifest.split("[[bench]]").skip(1).filter_map(|rest| rest.split('"').nth(1));
+        let paths: Vec<_> = benches.map(|name| format!("{folder}benches/{name}.rs")).collect();
+        assert!(!paths.is_empty());
+        for path in
+            paths.iter().map(String::as_str).chain([&*format!("{folder}Cargo.toml"), &*format!("{folder}src/lib.rs")])
+        {
+            assert!(lets_in(path) && root().join(path).exists(), "{path}");
+        }
+    }
+}
+
 /// Everything in backquotes of a document that looks like a path of this repository.
 fn paths_in(document: &str) -> Vec<String> {
     let looks_like_path = |word: &&str| {
@@ -300,6 +318,22 @@ fn every_field_of_an_access_line_is_documented() {
     assert!(fields.len() > 25, "{fields:?}");
     for field in fields {
         assert!(docs.contains(&format!("`{field}`")), "docs/operations.md does not name `{field}`");
+    }
+}
+
+#[test]
+fn every_setting_and_every_metric_of_auth_is_documented() {
+    let docs = fs::read_to_string(root().join("docs/auth.md")).expect("docs/auth.md");
+    let sources = sources_below("auth/src");
+    let text = |wanted: &str| sources.iter().find(|(name, _)| name == wanted).expect("a file of auth").1.as_str();
+    let is_variable = |word: &&str| word.len() > 3 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let quoted = text("settings.rs").split('"').skip(1).step_by(2);
+    let settings: Vec<_> = quoted.filter(is_variable).map(str::to_owned).collect();
+    let registered = text("metrics.rs").split("registry.register(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let metrics: Vec<_> = registered.map(|name| format!("auth_{name}")).collect();
+    assert!(settings.len() > 10 && metrics.len() > 5, "{settings:?} {metrics:?}");
+    for word in settings.iter().chain(&metrics) {
+        assert!(docs.contains(&format!("`{word}")), "docs/auth.md does not name `{word}`");
     }
 }
 

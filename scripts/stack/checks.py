@@ -179,6 +179,19 @@ def s4_eight_at_once(s):
     return "8 runs, 9 revisions, each once"
 
 
+def s1_development_file(s):
+    """Both tools take the second file too; it opens nothing but loopback ports, and changes nothing by itself."""
+    environment = os.environ | {"DEV_USER": "1234:1234"}
+    files = ["-f", "docker-compose.yml", "-f", "docker-compose.dev.yml"]
+    shown = subprocess.run([*s.tool, *files, "config"], cwd=s.directory, env=environment, text=True, timeout=30,
+                           capture_output=True, check=True).stdout
+    assert shown.count("1234:1234") == 2, shown  # auth and migrate
+    for port in ["5432", "6379"]:
+        short, long = f"127.0.0.1:{port}:{port}", f"host_ip: 127.0.0.1\n        target: {port}"
+        assert short in shown or long in shown, shown
+    return "auth and migrate as oneself, two loopback ports"
+
+
 PASSWORD = "a long sentence nobody has used"
 
 
@@ -377,10 +390,11 @@ def s9_stop(s):
     took = time.monotonic() - began
     out, err = client.communicate(timeout=60)
     seen = json.loads(out)
-    codes = {one: s.inspect(one)["State"]["ExitCode"] for one in SERVICES}
+    ended = {one: s.inspect(one)["State"] for one in SERVICES}
+    codes = {one: state["ExitCode"] for one, state in ended.items()}
     assert not seen["failures"] and set(seen["statuses"]) <= {"200", "503"}, (seen["failures"], seen["statuses"], err[-300:])
     assert codes == dict.fromkeys(SERVICES, 0), codes
-    assert took <= 10, f"{took:.1f} s"
+    assert took <= 10, f"{took:.1f} s, ended at { {one: state['FinishedAt'][11:23] for one, state in ended.items()} }"
     return f"{took:.1f} s, parked requests: {seen['statuses']}"
 
 
@@ -427,11 +441,10 @@ def s10_hardening(s):
 
 
 CHECKS = [
-    s1_up_from_a_clean_clone, s10_hardening, s1_readme_word_for_word, s2_roles_and_nothing_for_public,
-    s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id, s7_limit_per_address,
-    s7_hidden_clients_are_told_of,
-    s3_no_password_anywhere, s3_another_password, s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop,
-    s9_up_in_a_terminal,
+    s1_up_from_a_clean_clone, s10_hardening, s1_readme_word_for_word, s1_development_file, s2_roles_and_nothing_for_public,
+    s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id,
+    s7_limit_per_address, s7_hidden_clients_are_told_of, s3_no_password_anywhere, s3_another_password,
+    s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop, s9_up_in_a_terminal,
 ]
 
 

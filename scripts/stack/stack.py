@@ -88,7 +88,8 @@ class Stack:
 
     def containers(self, service=None):
         """Their full numbers, those that ended too."""
-        labels = ["--filter", f"label=com.docker.compose.project={self.project}"]
+        # Images that compose 2 builds have its labels, and so has everything that is run from them: only its own have the second.
+        labels = ["--filter", f"label=com.docker.compose.project={self.project}", "--filter", "label=com.docker.compose.oneoff=False"]
         if service:
             labels += ["--filter", f"label=com.docker.compose.service={service}"]
         return self.docker("ps", "-aq", "--no-trunc", *labels).stdout.split()
@@ -114,8 +115,10 @@ class Stack:
             time.sleep(0.2)
 
     def healthy(self, *services, seconds=90):
+        """Waits until each has one container, and that is healthy; while one is replaced there are two for a moment."""
         for service in services:
-            ask = lambda: self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
+            ask = lambda: len(self.containers(service)) == 1 and \
+                self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
             self.until(f"{service} is healthy", ask, seconds)
 
     def burst(self, name, send, *options):

@@ -72,13 +72,17 @@ fn say(to: &mut impl std::io::Write, text: &str) {
     let _ = writeln!(to, "{text}"); // nobody listens: nothing to tell them
 }
 
-/// Runs work that needs a runtime.
+/// Runs work that needs a runtime, and waits for nothing else: a thread may be asking for the name of a Redis that is gone, which takes
+/// ten seconds where there is no way to the outside.
 ///
 /// # Errors
 /// The work's, or there is no runtime.
 pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(Failure::system("cannot start threads"))?.block_on(work)
+    let runtime = runtime.map_err(Failure::system("cannot start threads"))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// The service without its listener, for a command that changes something.
@@ -87,4 +91,28 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
 /// A setting cannot be used.
 pub fn service() -> Result<Auth, Failure> {
     Ok(Auth::new(Settings::from_environment()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::block_on;
+
+    #[test]
+    fn a_thread_that_is_still_busy_holds_no_end_up() {
+        let (end, wait) = mpsc::channel::<()>();
+        let (began, begun) = mpsc::channel::<()>();
+        let work = async move {
+            tokio::task::spawn_blocking(move || {
+                began.send(()).ok(); // the test waits for it
+                wait.recv_timeout(Duration::from_secs(60)).ok();
+            });
+            begun.recv().ok();
+            Ok(())
+        };
+        assert!(block_on(work).is_ok());
+        assert!(end.send(()).is_ok(), "it waited until the thread gave up");
+    }
 }

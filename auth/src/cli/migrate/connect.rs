@@ -15,7 +15,7 @@ pub(super) fn in_session(
     let database = Database::for_migrations().map_err(|wrong| Error::Usage(wrong.to_string()))?;
     let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut show = |event: &Event| tell(event);
         let working = async {
             let mut session = Session::open(&database, command, patience, &mut show).await?;
@@ -27,7 +27,10 @@ pub(super) fn in_session(
             answer = working => answer,
             () = stopped() => Err(Error::Interrupted),
         }
-    })
+    });
+    // A thread may still be asking for the name of a database that is gone: nobody waits for that.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Returns at SIGTERM or SIGINT; a process that is number 1 of its container would ignore both without this.
