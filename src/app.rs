@@ -41,6 +41,7 @@ use crate::{
 };
 
 pub mod crew;
+pub mod descriptors;
 pub mod doors;
 pub mod handover;
 pub mod keep;

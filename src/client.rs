@@ -8,6 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderMap;
 use ipnet::IpNet;
 
+/// How many proxies there may be in a row: a field that names more is not read further.
+const MOST_HOPS: usize = 32;
+
 /// Which field trusted proxies write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forwarding {
@@ -42,19 +45,23 @@ impl Trust {
         if !self.believes(client) {
             return client;
         }
+        let mut hops = 0;
         let name = match self.header {
             Forwarding::XForwardedFor => "x-forwarded-for",
             Forwarding::Forwarded => "forwarded",
         };
         for line in headers.get_all(name).iter().rev() {
-            for hop in line.to_str().unwrap_or("").rsplit(',') {
+            for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
+                // What is no text is no address.
+                let hop = str::from_utf8(hop).unwrap_or("");
                 let address = match self.header {
                     Forwarding::XForwardedFor => address(hop),
                     Forwarding::Forwarded => forwarded_for(hop),
                 };
                 let Some(address) = address else { return client };
                 client = address;
-                if !self.believes(client) {
+                hops += 1;
+                if hops == MOST_HOPS || !self.believes(client) {
                     return client;
                 }
             }
@@ -112,6 +119,45 @@ mod tests {
         assert_eq!(of(&["10.2.2.2"]), "10.2.2.2");
         assert_eq!(of(&[]), "10.0.0.9");
         assert_eq!(of(&["192.0.2.7, nonsense, 10.3.3.3"]), "10.3.3.3");
+    }
+
+    #[test]
+    fn garbage_is_no_address_and_ends_the_walk() {
+        let of = |line: &str| client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", &[line]);
+        for garbage in [
+            "",
+            ",",
+            "unknown",
+            "192.0.2",
+            "192.0.2.256",
+            "0x7f.1",
+            "1.1.1.1:99999",
+            "[::1",
+            "::1]:1",
+            "fe80::1%eth0",
+            "1.1.1.1 2.2.2.2",
+            "010.0.0.1",
+            "caf\u{e9}",
+        ] {
+            assert_eq!(of(garbage), "10.0.0.9", "{garbage:?}");
+            assert_eq!(of(&format!("{garbage}, 10.1.1.1")), "10.1.1.1", "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn v4_in_v6_is_v4_for_trust_and_for_the_client() {
+        let x = Forwarding::XForwardedFor;
+        assert_eq!(client("10.0.0.0/8", x, "::ffff:10.0.0.9", &["::ffff:192.0.2.7, ::ffff:10.0.0.8"]), "192.0.2.7");
+        assert_eq!(client("::/0", x, "192.0.2.1", &["1.1.1.1"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn no_more_than_so_many_hops_are_walked() {
+        let lines = ["10.0.0.1, ".repeat(100_000) + "10.0.0.2"];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", &lines), "10.0.0.1");
+        let far = format!("6.6.6.6, {}", vec!["10.0.0.1"; MOST_HOPS].join(", "));
+        assert_eq!(client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", &[&far]), "10.0.0.1");
     }
 
     #[test]

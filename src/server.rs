@@ -4,6 +4,8 @@ pub mod body;
 pub mod conn;
 pub mod drain;
 pub mod listener;
+pub mod occupancy;
+pub mod proxy_protocol;
 pub mod settings;
 pub mod streams;
 pub mod strict;

@@ -105,8 +105,10 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((reject.status, reject.retry_after, reject.proxy_status, reject.ratelimit), (503, true, true, false));
     assert_eq!((config.routes[0].max_body, config.queue_max), (Some(1 << 20), 10_000));
     let timeouts = config.timeouts;
-    let timeouts = [timeouts.header, timeouts.body, timeouts.keepalive, timeouts.write];
-    assert_eq!(timeouts.map(seconds), [10, 30, 75, 30]);
+    let timeouts = [timeouts.header, timeouts.body, timeouts.keepalive, timeouts.write, timeouts.connection];
+    assert_eq!(timeouts.map(seconds), [10, 30, 75, 30, 3_600]);
+    let listener = &config.listeners[0];
+    assert_eq!((listener.max_connections, listener.max_connections_per_client, listener.max_requests), (None, 256, 10_000));
     assert_eq!((config.header_limits.size, config.header_limits.count), (32_768, 100));
     assert_eq!((config.access_log.rejects_first, seconds(config.access_log.rejects_every)), (5, 10));
     assert_eq!((config.log_level.as_str(), seconds(config.drain)), ("info", 8));

@@ -51,7 +51,7 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
 /// weir under strace, and the address it listens on.
 fn traced(folder: &Path, limit: &str, rate: &str) -> (Child, SocketAddr) {
     let config = format!(
-        "listeners: [ '127.0.0.1:0' ]\nworkers: 1\naccess_log: {{ to: none }}\nreject: {{ body: none }}\n\
+        "listeners: [ {{ address: '127.0.0.1:0', max_connections: 1000, max_connections_per_client: 1000 }} ]\nworkers: 1\naccess_log: {{ to: none }}\nreject: {{ body: none }}\n\
          zones: {{ per_client: {{ key: client_ip, rate: {rate} }} }}\n\
          upstreams: {{ one: {{ endpoints: [ '{}' ], keepalive: {{ idle: 1h }} }} }}\n\
          routes: [ {{ path: /, upstream: one, limits: [ {{ zone: per_client, {limit} }} ] }} ]\n",
@@ -134,6 +134,39 @@ fn a_keep_alive_get_costs_at_most_seven_system_calls() {
 #[test]
 fn a_reject_costs_at_most_three_system_calls() {
     assert_at_most(&calls("burst: 0", "1r/d", "503"), 3);
+}
+
+/// weir with 80 descriptors and 300 clients at once, of which it would take all: it lives, makes no more calls than there are
+/// connections, and serves again once they are gone.
+#[test]
+fn no_descriptor_left_costs_a_few_calls_a_connection_and_nothing_after() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut strace, address) = traced(folder.path(), "burst: 100000, nodelay: true", "1000000r/s");
+    let trace = || fs::read_to_string(folder.path().join("calls")).expect("what strace wrote");
+    let weir = trace().split_whitespace().next().expect("its first call").to_owned();
+    let limited =
+        Command::new("prlimit").args(["--pid", &weir, "--nofile=80"]).status().expect("`prlimit` of util-linux runs");
+    assert!(limited.success());
+    let mut first = TcpStream::connect(address).expect("weir listens");
+    get(&mut first, "/", "200");
+    let mut clients: Vec<_> = (0..300).map(|_| TcpStream::connect(address).expect("weir listens")).collect();
+    // The last one to connect is told by the close; whoever was accepted is answered.
+    let closed = clients.last_mut().map(|client| client.read(&mut [0; 1]).map_or(0, |count| count));
+    assert_eq!(closed, Some(0));
+    get(&mut first, "/", "200");
+    for mut client in clients {
+        // Those that were refused are closed already.
+        let _refused = client.shutdown(std::net::Shutdown::Write);
+        let _reset = client.read_to_end(&mut Vec::new());
+    }
+    let mut again = TcpStream::connect(address).expect("weir listens");
+    get(&mut again, "/last", "200");
+    let told = Command::new("kill").arg(&weir).status().expect("`kill` runs");
+    assert!(told.success() && strace.wait().expect("strace ends").success());
+    let (all, refused) = (trace(), "EMFILE");
+    let accepts = all.lines().filter(|line| line.contains("accept4(")).count();
+    assert!(all.contains(refused), "descriptors never ran out");
+    assert!(accepts <= 302 * 4, "{accepts} calls to accept for 302 connections");
 }
 
 #[test]

@@ -35,6 +35,8 @@ use crate::{
         conn,
         drain::{Drain, Idle},
         listener::{self, Door},
+        occupancy::Place,
+        proxy_protocol::{self, Source},
         settings::HeaderLimits,
         streams,
         tls::{self, Tls},
@@ -87,6 +89,7 @@ pub struct Worker {
     /// Whether the next answer of every connection is its last.
     leaving: Cell<bool>,
     handshakes_failed: Sparing,
+    refused: Sparing,
 }
 
 /// How long before the end of a drain the connections that were awaited are closed.
@@ -176,6 +179,7 @@ impl Worker {
             connections: TaskTracker::new(),
             leaving: Cell::new(false),
             handshakes_failed: Sparing::default(),
+            refused: Sparing::default(),
         }))
     }
 
@@ -199,17 +203,60 @@ impl Worker {
 
     /// Serves one connection; must be called where `spawn_local` may be.
     pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<Door>) {
+        let mut place = match door.occupancy.enter() {
+            Ok(place) => place,
+            Err(full) => return self.refuse(peer, &full),
+        };
+        if !self.serving().proxy.trust.believes(peer.ip())
+            && let Err(full) = place.belong_to(peer.ip())
+        {
+            return self.refuse(peer, &full);
+        }
         let worker = Rc::clone(self);
-        self.connections.spawn_local(async move { worker.open(io, peer, &door).await });
+        self.connections.spawn_local(async move { worker.open(io, peer, (&door, place)).await });
     }
 
-    /// Shakes hands where that is asked for, and serves.
-    async fn open(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: &Door) {
+    /// A connection is closed before anything was said on it.
+    fn refuse(&self, peer: SocketAddr, reason: &dyn std::fmt::Display) {
+        if let Some(left_out) = self.refused.look(self.serving().proxy.clock.now()) {
+            tracing::warn!(%reason, %peer, left_out, "a connection is refused");
+        }
+    }
+
+    /// Learns whose connection it is and shakes hands, where that is asked for, and serves.
+    async fn open(self: &Rc<Self>, mut io: Box<dyn Io>, mut peer: SocketAddr, (door, mut place): (&Door, Place)) {
+        if door.proxy_protocol {
+            match self.introduce(io, peer, &mut place).await {
+                Ok(introduced) => (io, peer) = introduced,
+                Err(error) => return self.refuse(peer, &error),
+            }
+        }
         let Some(tls) = &door.tls else {
-            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }).await;
+            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }, door.max_requests).await;
         };
         if let Some((io, transport)) = self.shake_hands(tls, io, peer).await {
-            self.serve(io, peer, transport).await;
+            self.serve(io, peer, transport, door.max_requests).await;
+        }
+    }
+
+    /// Reads the PROXY header of a trusted proxy.
+    async fn introduce(
+        &self,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        place: &mut Place,
+    ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
+        if !self.serving().proxy.trust.believes(peer.ip()) {
+            return Err(io::Error::other("a PROXY header is only taken from `client_ip.trusted_proxies`"));
+        }
+        let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
+        let read = self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
+        match read.unwrap_or_else(late)? {
+            (Source::Proxy, io) => Ok((io, peer)),
+            (Source::Behind(client), io) => {
+                place.belong_to(client.ip()).map_err(io::Error::other)?;
+                Ok((io, client))
+            }
         }
     }
 
@@ -226,9 +273,10 @@ impl Worker {
         }
     }
 
-    async fn serve(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, transport: Transport) {
+    /// Serves at most so many requests.
+    async fn serve(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, transport: Transport, most: u64) {
         let wire = Wire::new(io);
-        self.watchdog.watch(wire.turn());
+        self.watchdog.watch_connection(wire.turn());
         let http2 = match &transport {
             Transport::Tls(secured) => secured.http2,
             Transport::Plain { .. } => match wire.speaks().await {
@@ -247,7 +295,7 @@ impl Worker {
                 }
                 async move { serving.proxy.serve(&line, &peer, request).await }
             };
-            return streams::serve(wire, &self.watchdog, answer).await;
+            return streams::serve(wire, &self.watchdog, most, answer).await;
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
@@ -258,7 +306,8 @@ impl Worker {
             }
             async move { serving.proxy.serve(line_of, peer_of, request).await }
         };
-        let served = conn::serve(Rc::clone(&wire), self.serving().limits, service, rescue::last_words).await;
+        let limits = self.serving().limits;
+        let served = conn::serve(Rc::clone(&wire), limits, most, service, rescue::last_words).await;
         if let Err(error) = served {
             let proxy = &self.serving().proxy;
             let mut record = Record::begin(&self.journal, peer.address, proxy.ids.next(), proxy.clock.now());

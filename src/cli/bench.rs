@@ -14,6 +14,7 @@ use http::Method;
 
 use super::{Outcome, fail};
 use crate::{
+    app::descriptors,
     burst::{
         Expectation, FireError, Limit, Order, Plan, Report, Schedule, Tally, Target, View, data,
         draw::{Style, draw},
@@ -168,7 +169,9 @@ impl BurstArgs {
             order: order.map_err(|error| BenchError::Usage(error.to_string()))?,
             schedule: self.send.clone(),
             clients: self.clients,
-            connections: self.connections.or_else(|| open_files().map(|files| files.saturating_sub(SPARE_FILES).max(1))),
+            connections: self
+                .connections
+                .or_else(|| descriptors::raised().map(|files| files.saturating_sub(SPARE_FILES).max(1))),
             timeout: self.timeout,
         })
     }
@@ -269,15 +272,6 @@ fn style() -> Style {
         (true, false) => Style::Unicode,
         (true, true) => Style::Colour,
     }
-}
-
-/// How many files this process may open, after asking for all it can get.
-fn open_files() -> Option<usize> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What is not granted is not used: the limit is read again.
-    let _as_far_as_granted = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
 }
 
 fn width() -> usize {

@@ -128,6 +128,7 @@ fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeout
         body: judge.positive(spot.key("body"), &file.timeouts.body),
         keepalive: judge.duration(spot.key("keepalive"), &file.timeouts.keepalive),
         write: judge.positive(spot.key("write"), &file.timeouts.write),
+        connection: judge.positive(spot.key("connection"), &file.timeouts.connection),
     }
 }
 

@@ -33,13 +33,14 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 /// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let through.
 const MARGIN: usize = 4;
 
-/// Serves a connection until it ends. `last_words` answers a request that nobody could read.
+/// Serves a connection until it ends, or has carried `most` requests. `last_words` answers a request that nobody could read.
 ///
 /// # Errors
 /// Why it ended before its time, when the client is to blame and no request tells of it.
 pub async fn serve<S, F, B, E>(
     wire: Rc<Wire>,
     limits: HeaderLimits,
+    most: u64,
     service: S,
     last_words: impl FnOnce(&Error) -> Vec<u8>,
 ) -> Result<(), Error>
@@ -53,7 +54,7 @@ where
     let mut builder = http1::Builder::new();
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
-    let io = TokioIo::new(StrictEnd::new(&wire, limits));
+    let io = TokioIo::new(StrictEnd::new(&wire, limits, most));
     let mut connection = builder.serve_connection(io, service_fn(service));
     let mut draining = false;
     let ended = poll_fn(|context| {

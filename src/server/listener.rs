@@ -1,36 +1,65 @@
 //! Listening sockets: one for each worker on the same address, shared out by the kernel.
 //!
-//! Guarantees: an address somebody else listens on is an error, also when that somebody would share it; failing accepts never
-//! spin; what the kernel has accepted before a stop is still served.
+//! Guarantees: an address somebody else listens on is an error, also when that somebody would share it; with no descriptor left
+//! clients are told at once, and nothing spins; what the kernel has accepted before a stop is still served.
 
 use std::{
+    fs::File,
     future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener},
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 
-use super::{settings::ListenerSettings, tls::Tls};
+use super::{occupancy::Occupancy, settings::ListenerSettings, tls::Tls};
+use crate::observe::sparing::Sparing;
 
 /// What a listener asks of the connections it takes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Door {
     /// TLS, if it is spoken here.
     pub tls: Option<Tls>,
     /// Every request is sent to this port over `https`.
     pub redirect: Option<u16>,
+    /// Connections come from a proxy that says whose they are.
+    pub proxy_protocol: bool,
+    /// The connections that are open.
+    pub occupancy: Arc<Occupancy>,
+    /// After how many requests a connection is closed.
+    pub max_requests: u64,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self { tls: None, redirect: None, proxy_protocol: false, occupancy: Arc::default(), max_requests: u64::MAX }
+    }
 }
 
 impl Door {
+    /// What these settings ask for.
+    #[must_use]
+    pub fn new(settings: &ListenerSettings, tls: Option<Tls>, occupancy: Arc<Occupancy>) -> Self {
+        let (proxy_protocol, max_requests) = (settings.proxy_protocol, settings.max_requests as u64);
+        Self { tls, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
+    }
+
     /// Whether it is what these settings ask for.
     #[must_use]
     pub fn serves(&self, settings: &ListenerSettings) -> bool {
-        self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref() && self.redirect == settings.redirect
+        self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref()
+            && self.redirect == settings.redirect
+            && self.proxy_protocol == settings.proxy_protocol
+            && self.max_requests == settings.max_requests as u64
     }
 }
 
@@ -83,7 +112,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// Accepts connections until `stop`, and then those that were waiting already.
 pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut take: impl FnMut(TcpStream, SocketAddr)) {
-    let mut pause = PAUSES.0;
+    let (mut pause, mut spare, said, begun) = (PAUSES.0, Spare::default(), Sparing::default(), Instant::now());
+    spare.restore();
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -98,14 +128,40 @@ pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut t
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted for now");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
+                if let Some(left_out) = said.look(begun.elapsed()) {
+                    tracing::warn!(%error, left_out, "connections are refused, for none can be accepted");
+                }
+                if !spare.refuse_one(&listener, &error).await {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                    spare.restore();
+                }
             }
         }
     }
     while let Some((stream, peer)) = waiting(&listener).await {
         take(stream, peer);
+    }
+}
+
+/// A descriptor kept for when there is no other: with it a client that waits can be accepted, and told by the close.
+#[derive(Default)]
+struct Spare(Option<File>);
+
+impl Spare {
+    fn restore(&mut self) {
+        self.0 = self.0.take().or_else(|| File::open("/dev/null").ok());
+    }
+
+    /// Refuses one connection, if this is about descriptors and one was spare; without any that waits, the next accept waits.
+    async fn refuse_one(&mut self, listener: &TcpListener, error: &io::Error) -> bool {
+        let out_of_descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        if !out_of_descriptors.contains(&error.raw_os_error()) || self.0.take().is_none() {
+            return false;
+        }
+        drop(waiting(listener).await);
+        self.restore();
+        true
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::tls::settings::TlsSettings;
+pub use crate::framing::HeaderLimits;
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +14,15 @@ pub struct ListenerSettings {
     pub tls: Option<TlsSettings>,
     /// Every request is sent to this port over `https`.
     pub redirect: Option<u16>,
+    /// Connections come from trusted proxies that say whose they are.
+    pub proxy_protocol: bool,
+    /// How many connections may be open; nothing for as many as descriptors allow.
+    pub max_connections: Option<usize>,
+    /// How many of these may be one client's.
+    pub max_connections_per_client: usize,
+    /// After how many requests a connection is closed.
+    pub max_requests: usize,
 }
-
-pub use crate::framing::HeaderLimits;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,4 +35,6 @@ pub struct ClientTimeouts {
     pub keepalive: Duration,
     /// Between two pieces of an answer it takes.
     pub write: Duration,
+    /// For all requests of a connection; the answer under way is still given.
+    pub connection: Duration,
 }

@@ -39,6 +39,8 @@ struct Streams {
     wire: Rc<Wire>,
     watchdog: Rc<Watchdog>,
     open: Cell<u32>,
+    /// How many more may come.
+    left: Cell<u64>,
     /// Turns of streams that ended, to be used again.
     free: RefCell<Vec<Rc<Turn>>>,
     /// The stream that was taken and has no task yet.
@@ -55,8 +57,8 @@ struct Stream {
 #[derive(Clone)]
 struct Tasks(Rc<Streams>);
 
-/// Serves a connection until it ends.
-pub async fn serve<S, F, B, E>(wire: Rc<Wire>, watchdog: &Rc<Watchdog>, answer: S)
+/// Serves a connection until it ends, or has carried `most` requests.
+pub async fn serve<S, F, B, E>(wire: Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64, answer: S)
 where
     S: Fn(Line, Request<Incoming>) -> F + 'static,
     F: Future<Output = Result<Response<B>, E>> + 'static,
@@ -64,7 +66,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let streams = Streams::of(&wire, watchdog);
+    let streams = Streams::of(&wire, watchdog, most);
     let mut builder = http2::Builder::new(Tasks(Rc::clone(&streams)));
     builder.timer(TokioTimer::new()).keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
     builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST).max_send_buf_size(SEND_BUFFER);
@@ -95,12 +97,13 @@ where
 }
 
 impl Streams {
-    fn of(wire: &Rc<Wire>, watchdog: &Rc<Watchdog>) -> Rc<Self> {
+    fn of(wire: &Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
         wire.turn().expect(Awaiting::Stream);
         Rc::new(Self {
             wire: Rc::clone(wire),
             watchdog: Rc::clone(watchdog),
             open: Cell::new(0),
+            left: Cell::new(most),
             free: RefCell::default(),
             taken: RefCell::default(),
         })
@@ -110,6 +113,10 @@ impl Streams {
     fn take(self: &Rc<Self>) -> Rc<Turn> {
         if self.open.replace(self.open.get() + 1) == 0 {
             self.wire.turn().expect(Awaiting::Nothing);
+        }
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.wire.turn().drain();
         }
         let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let turn = Turn::new(Awaiting::Nothing);

@@ -22,6 +22,7 @@ use crate::framing::{Flaw, Framer, HeaderLimits, Part};
 pub struct StrictEnd {
     end: WireEnd,
     framer: Framer,
+    most: u64,
     stop: Option<Stop>,
     /// Answers that were written to their last byte.
     written: u64,
@@ -39,11 +40,11 @@ enum Stop {
 }
 
 impl StrictEnd {
-    /// The end of a connection on which nothing was read.
+    /// The end of a connection on which nothing was read, and which takes `most` requests.
     #[must_use]
-    pub fn new(wire: &Rc<Wire>, limits: HeaderLimits) -> Self {
+    pub fn new(wire: &Rc<Wire>, limits: HeaderLimits, most: u64) -> Self {
         let (end, framer) = (WireEnd(Rc::clone(wire)), Framer::new(limits));
-        Self { end, framer, stop: None, written: 0, withheld: false }
+        Self { end, framer, most, stop: None, written: 0, withheld: false }
     }
 
     /// Whether the client sent something behind the request under way that was not handed on.
@@ -103,7 +104,11 @@ impl AsyncRead for StrictEnd {
         if fresh.is_empty() && self.is_answering() && self.framer.part() != Part::Body {
             return self.withhold();
         }
-        let Err(refused) = self.framer.take(fresh) else { return Poll::Ready(Ok(())) };
+        let taken = self.framer.take(fresh);
+        if self.framer.heads() >= self.most {
+            self.wire().turn().drain();
+        }
+        let Err(refused) = taken else { return Poll::Ready(Ok(())) };
         let stop = if refused.part == Part::Body { Stop::Body(refused.flaw) } else { Stop::Head(refused.flaw) };
         self.stop = Some(stop);
         buffer.set_filled(before + refused.fine);

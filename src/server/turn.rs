@@ -37,7 +37,7 @@ pub enum Awaiting {
 pub struct Orders {
     /// Its client took too long: end it.
     pub cut: bool,
-    /// The process stops: the answer under way is the last.
+    /// The process stops, or the connection is old: the answer under way is the last.
     pub drain: bool,
 }
 
@@ -174,6 +174,9 @@ impl Turn {
 
     /// Orders that the answer under way is the last.
     pub fn drain(&self) {
+        if self.is_draining() {
+            return;
+        }
         self.order(Orders { drain: true, ..self.orders.get() });
     }
 

@@ -31,6 +31,8 @@ struct Watched {
     ticks: u32,
     upload: u64,
     upload_ticks: u32,
+    /// Looks since it began, where that has an end.
+    age: Option<u32>,
 }
 
 /// The rate a body must come at on average, in bytes a second, counted over the time the client kept us waiting for it ...
@@ -57,13 +59,27 @@ impl Watchdog {
         self.timeouts.set(timeouts);
     }
 
+    /// What is granted.
+    #[must_use]
+    pub fn granted(&self) -> ClientTimeouts {
+        self.timeouts.get()
+    }
+
+    /// Watches a connection from now on: it ends when it is too old.
+    pub fn watch_connection(&self, turn: &Rc<Turn>) {
+        self.watch(turn);
+        if let Some(watched) = self.watched.borrow_mut().last_mut() {
+            watched.age = Some(0);
+        }
+    }
+
     /// Watches a connection or a stream from now on.
     pub fn watch(&self, turn: &Rc<Turn>) {
         if self.draining.get() {
             turn.drain();
         }
         let (turn, seen) = (Rc::downgrade(turn), turn.pending());
-        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0 });
+        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age: None });
     }
 
     /// Tells every connection, and those to come, that the answer under way is the last.
@@ -97,6 +113,9 @@ impl Watchdog {
         let timeouts = self.timeouts.get();
         self.watched.borrow_mut().retain_mut(|watched| {
             let Some(turn) = watched.turn.upgrade() else { return false };
+            if watched.is_old(&timeouts) {
+                turn.drain();
+            }
             if watched.is_late(&turn, &timeouts) {
                 watched.ticks = 0;
                 // Without streams it is told to open no more first, so that none is lost under way.
@@ -110,6 +129,12 @@ impl Watchdog {
 }
 
 impl Watched {
+    fn is_old(&mut self, timeouts: &ClientTimeouts) -> bool {
+        let Some(age) = &mut self.age else { return false };
+        *age += 1;
+        TICK * *age >= timeouts.connection
+    }
+
     /// Whether a body comes too slowly on the whole, however short each pause is.
     fn trickles(&mut self, turn: &Turn) -> bool {
         let upload = turn.upload();
@@ -158,6 +183,7 @@ mod tests {
         body: Duration::from_secs(30),
         keepalive: Duration::from_secs(75),
         write: Duration::from_secs(30),
+        connection: Duration::from_secs(3600),
     };
 
     async fn cut_after(awaiting: Awaiting, uploaded: u64) -> Duration {

@@ -171,7 +171,13 @@ pub fn config(limits: &[&str]) -> Config {
         }],
         routes: vec![route],
         queue_max: 10_000,
-        timeouts: ClientTimeouts { header: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(30) },
+        timeouts: ClientTimeouts {
+            header: seconds(10),
+            body: seconds(30),
+            keepalive: seconds(75),
+            write: seconds(30),
+            connection: seconds(3600),
+        },
         header_limits: HeaderLimits { size: 32 * 1024, count: 100 },
         access_log: AccessLogSettings {
             to: LogTarget::None,
@@ -227,11 +233,12 @@ pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnc
 /// The same behind a listener that asks something of connections.
 pub async fn on_door<F: Future<Output = ()>>(config: Config, door: Door, test: impl FnOnce(Rc<Edge>) -> F) {
     let (edge, pipes) = Edge::new(config, door);
-    run(Rc::clone(&edge), async {
-        tokio::task::spawn_local(answer_all(Rc::clone(&edge), pipes));
-        test(edge).await;
-    })
-    .await;
+    let answering = Rc::clone(&edge);
+    let test = Box::pin(async {
+        tokio::task::spawn_local(answer_all(answering, pipes));
+        test(Rc::clone(&edge)).await;
+    });
+    run(Rc::clone(&edge), test).await;
 }
 
 /// The same with an upstream the test plays itself, pipe by pipe.

@@ -25,6 +25,8 @@ pub struct Timeouts {
     pub keepalive: String,
     /// Between two pieces of an answer it takes (nginx: send_timeout).
     pub write: String,
+    /// For all requests of a connection; the answer under way is still given (nginx: keepalive_time).
+    pub connection: String,
 }
 
 /// How large a request head may be.
@@ -63,8 +65,8 @@ impl Default for Queue {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let [header, body, keepalive, write] = ["10s", "30s", "75s", "30s"].map(str::to_owned);
-        Self { header, body, keepalive, write }
+        let [header, body, keepalive, write, connection] = ["10s", "30s", "75s", "30s", "1h"].map(str::to_owned);
+        Self { header, body, keepalive, write, connection }
     }
 }
 

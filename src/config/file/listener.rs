@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
+
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -25,6 +27,46 @@ pub struct LongListener {
     /// Answer every request with 308 to the same place over `https`, or `https:8443` where its port is not 443 (nginx: return 308).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,
+    /// Connections begin with a PROXY header, version 1 or 2, and come from `client_ip.trusted_proxies` (nginx: listen ... proxy_protocol).
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Connections that may be open, or `auto`: half of the files the process may open less 100, at most 10k.
+    #[serde(default = "auto")]
+    pub max_connections: Amount,
+    /// Of these, connections of one client; trusted proxies have no such limit (nginx: limit_conn).
+    #[serde(default = "per_client")]
+    pub max_connections_per_client: Amount,
+    /// Requests on one connection (nginx: keepalive_requests).
+    #[serde(default = "per_connection")]
+    pub max_requests: Amount,
+}
+
+fn auto() -> Amount {
+    Amount("auto".to_owned())
+}
+
+fn per_client() -> Amount {
+    Amount("256".to_owned())
+}
+
+fn per_connection() -> Amount {
+    Amount("10k".to_owned())
+}
+
+impl LongListener {
+    /// What an address alone stands for.
+    #[must_use]
+    pub fn on(address: String) -> Self {
+        Self {
+            address,
+            tls: None,
+            redirect: None,
+            proxy_protocol: false,
+            max_connections: auto(),
+            max_connections_per_client: per_client(),
+            max_requests: per_connection(),
+        }
+    }
 }
 
 /// TLS on a listener.

@@ -1,5 +1,7 @@
 //! Listeners: addresses, certificates that are read to see whether they can be used, redirects.
 
+use std::{net::SocketAddr, ops::RangeInclusive};
+
 use super::{
     super::file::{Certificate, File, Listener, LongListener, MinVersion, Tls},
     address,
@@ -18,6 +20,8 @@ use crate::{
     },
 };
 
+/// How many connections or requests there may be.
+const COUNTS: RangeInclusive<usize> = 1..=1_000_000_000;
 /// Where `https` is when nothing else is said.
 const HTTPS: u16 = 443;
 
@@ -26,32 +30,44 @@ pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<List
     let mut found: Vec<ListenerSettings> = Vec::new();
     for (index, listener) in file.listeners.iter().enumerate() {
         let spot = spot.item(index);
-        let (place, text) = match listener {
-            Listener::Short(text) => (spot, text),
-            Listener::Long(long) => (spot.key("address"), &long.address),
+        let (place, long) = match listener {
+            Listener::Short(text) => (spot, &LongListener::on(text.clone())),
+            Listener::Long(long) => (spot.key("address"), long),
         };
-        let (tls, redirect) = match listener {
-            Listener::Short(_) => (None, None),
-            Listener::Long(long) => settings(judge, spot, long),
-        };
-        let Some(address) = judge.take(place, address::listener(text)) else { continue };
-        let settings = ListenerSettings { address, tls, redirect };
+        if long.proxy_protocol && file.client_ip.trusted_proxies.is_empty() {
+            let hint = "name them: client_ip: { trusted_proxies: [ \"10.0.0.0/8\" ] }";
+            judge.refuse(spot.key("proxy_protocol"), format!("nobody may send a PROXY header here, hint: {hint}"));
+        }
+        let settings = settings(judge, spot, long);
+        let Some(address) = judge.take(place, address::listener(&long.address)) else { continue };
+        let settings = ListenerSettings { address, ..settings };
         let twice = |other: &ListenerSettings| other.address == address && (address.port() != 0 || *other != settings);
         if found.iter().any(twice) {
-            judge.refuse(place, format!("`{text}` is listened on twice, hint: keep one of them"));
+            judge.refuse(place, format!("`{}` is listened on twice, hint: keep one of them", long.address));
         }
         found.push(settings);
     }
     found
 }
 
-fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> (Option<TlsSettings>, Option<u16>) {
+/// Everything but the address.
+fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> ListenerSettings {
     let redirect = spot.key("redirect");
     if listener.tls.is_some() && listener.redirect.is_some() {
         judge.refuse(redirect, "a redirect where TLS is spoken already, hint: write it on the listener without `tls`");
     }
     let port = listener.redirect.as_ref().and_then(|text| judge.take(redirect, redirect_port(text)));
-    (listener.tls.as_ref().map(|tls| read(judge, spot.key("tls"), tls)), port)
+    let mut count = |key, amount| judge.count(spot.key(key), amount, COUNTS);
+    let auto = listener.max_connections.0 == "auto";
+    ListenerSettings {
+        address: SocketAddr::from(([0; 4], 0)),
+        redirect: port,
+        proxy_protocol: listener.proxy_protocol,
+        max_connections: (!auto).then(|| count("max_connections", &listener.max_connections)),
+        max_connections_per_client: count("max_connections_per_client", &listener.max_connections_per_client),
+        max_requests: count("max_requests", &listener.max_requests),
+        tls: listener.tls.as_ref().map(|tls| read(judge, spot.key("tls"), tls)),
+    }
 }
 
 fn redirect_port(text: &str) -> Result<u16, String> {
