@@ -176,7 +176,7 @@ impl Framer {
                     Ok(length + 2)
                 }
                 None => {
-                    self.fits(bytes.len() - 1)?;
+                    self.fits(without_cr(bytes))?;
                     self.partial.extend_from_slice(bytes);
                     Ok(bytes.len())
                 }
@@ -184,14 +184,14 @@ impl Framer {
         }
         let newline = memchr(b'\n', bytes);
         let taken = newline.map_or(bytes.len(), |at| at + 1);
-        self.fits(self.partial.len() + taken - 2)?;
         self.partial.extend_from_slice(&bytes[..taken]);
-        if newline.is_some() {
-            let whole = std::mem::take(&mut self.partial);
-            let length = line::end(&whole)?.ok_or(Flaw::malformed("a line ends without CR"))?;
-            self.fits(length)?;
-            self.line(&whole[..length])?;
+        if newline.is_none() {
+            return self.fits(without_cr(&self.partial)).map(|()| taken);
         }
+        let whole = std::mem::take(&mut self.partial);
+        let length = line::end(&whole)?.ok_or(Flaw::malformed("a line ends without CR"))?;
+        self.fits(length)?;
+        self.line(&whole[..length])?;
         Ok(taken)
     }
 
@@ -258,6 +258,11 @@ impl Framer {
 const TARGET_TOO_LONG: Flaw = Flaw { kind: Kind::TargetTooLong, detail: "the request line is too long" };
 const HEAD_TOO_LARGE: Flaw = Flaw { kind: Kind::HeadersTooLarge, detail: "the request's fields are too large or too many" };
 const NO_CHUNK_END: Flaw = Flaw::malformed("a chunk is longer than its size");
+
+/// The length of a line of which the LF is still to come.
+fn without_cr(bytes: &[u8]) -> usize {
+    bytes.strip_suffix(b"\r").unwrap_or(bytes).len()
+}
 
 /// How many of the bytes belong to what is left.
 fn within(left: u64, bytes: &[u8]) -> usize {

@@ -180,6 +180,7 @@ impl Proxy {
         let grpc = line.wire.is_none() && is_grpc(&head.headers);
         let (accept, expects) = (head.headers.get(header::ACCEPT).cloned(), head.headers.contains_key(header::EXPECT));
 
+        let version = head.version;
         let mut response = match self.handle(head, &mut visit, &mut record).await {
             Ok(response) => response,
             Err(stop) => {
@@ -197,6 +198,9 @@ impl Proxy {
             response.headers_mut().remove(header::CONNECTION);
         } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
             leave(body, expects, &mut response);
+        }
+        if version == Version::HTTP_10 {
+            answer_http_1_0(&mut response);
         }
         Ok(record.follow(response))
     }
@@ -251,13 +255,12 @@ impl Proxy {
             head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         upgrade.iter().for_each(|protocols| write_upgrade(&mut head.headers, protocols));
-        let version = head.version;
         let request = onward(head, target.path_and_query, body);
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
         let answer = route.upstream.forward(request, client, &visit.upload.progress, story).await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
-        Ok(answered(response, version, upgrade.as_ref(), visit)?.map(Either::Right))
+        Ok(answered(response, upgrade.as_ref(), visit)?.map(Either::Right))
     }
 
     fn route(&self, head: &Parts, target: &Target) -> Result<Rc<Route>, Error> {
@@ -349,7 +352,6 @@ fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<Hea
 /// An endpoint's answer as it goes to a client of that version.
 fn answered(
     mut response: Response<UpstreamBody<RequestBody>>,
-    version: Version,
     upgrade: Option<&HeaderValue>,
     visit: &mut Visit<'_>,
 ) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
@@ -359,9 +361,6 @@ fn answered(
     if let Some(protocol) = protocol {
         write_upgrade(response.headers_mut(), &protocol);
         visit.far = response.body_mut().switch();
-    } else if version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
-        // Only its end can tell where this body ends.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
@@ -436,6 +435,17 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
             let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
             rescue::reject(&route.reject, &verdict, rule, accept).ok_or(Closed)
         }
+    }
+}
+
+/// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close` of ours unless the answer has the
+/// version that it will give it anyway.
+fn answer_http_1_0(response: &mut Response<Answer>) {
+    if response.body().size_hint().exact().is_none() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if response.headers().contains_key(header::CONNECTION) {
+        *response.version_mut() = Version::HTTP_10;
     }
 }
 

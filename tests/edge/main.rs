@@ -5,6 +5,7 @@ mod frames;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
+mod connection;
 mod connections;
 mod duties;
 mod faults;

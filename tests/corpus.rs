@@ -1,0 +1,50 @@
+//! What the fuzz targets found or were given to begin with, run again: `fuzz/kept/TARGET/*`.
+
+use std::{fs, path::Path};
+
+#[path = "dsl/judge.rs"]
+mod judge;
+
+fn over(target: &str, least: usize, judge: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept").join(target);
+    let entries = fs::read_dir(&folder).expect("a folder of this repository");
+    let kept: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(kept.len() >= least, "only {} files for {target}", kept.len());
+    for path in kept {
+        let bytes = fs::read(&path).expect("a file of this repository");
+        eprintln!("{}", path.display());
+        judge(&bytes);
+        // Cut short, it must hold too.
+        (0..bytes.len().min(300)).for_each(|end| judge(&bytes[..end]));
+    }
+}
+
+#[test]
+fn framing() {
+    over("framing", 40, judge::framing);
+}
+
+#[test]
+fn client() {
+    over("client", 10, judge::client);
+}
+
+#[test]
+fn proxy_header() {
+    over("proxy_header", 8, judge::proxy_header);
+}
+
+#[test]
+fn target() {
+    over("target", 10, judge::target);
+}
+
+#[test]
+fn rate() {
+    over("rate", 8, judge::rate);
+}
+
+#[test]
+fn config() {
+    over("config", 8, judge::config);
+}

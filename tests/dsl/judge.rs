@@ -1,0 +1,193 @@
+//! What must hold for any bytes at all. The fuzz targets call these, and `tests/corpus.rs` runs them over what was kept.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use weir::{
+    client::{Forwarding, Trust},
+    config::{self, interpolate::Outside},
+    framing::{Framer, HeaderLimits},
+    limit::Rate,
+    message::{LastHost, Target},
+    route::{HostPattern, PathPattern, Pattern, Table},
+    server::proxy_protocol::{self, Source},
+};
+
+const LIMITS: HeaderLimits = HeaderLimits { size: 4096, count: 64 };
+
+/// What of the bytes is handed on, and how many heads are in it.
+fn accepted(bytes: &[u8], pieces: usize) -> (Vec<u8>, u64) {
+    let (mut framer, mut accepted) = (Framer::new(LIMITS), Vec::new());
+    for piece in bytes.chunks(pieces) {
+        match framer.take(piece) {
+            Ok(()) => accepted.extend_from_slice(piece),
+            Err(refused) => {
+                accepted.extend_from_slice(&piece[..refused.fine]);
+                break;
+            }
+        }
+    }
+    (accepted, framer.heads())
+}
+
+/// A connection: however it comes in pieces, the same heads are accepted; and what is handed on is framed just so by a parser of
+/// another hand, whichever of two conflicting framings that would believe.
+pub fn framing(bytes: &[u8]) {
+    let (whole, heads) = accepted(bytes, bytes.len().max(1));
+    for pieces in [1, 2, 7] {
+        let (some, same) = accepted(bytes, pieces);
+        assert_eq!(same, heads, "in pieces of {pieces}");
+        assert_eq!(count_heads(&some), heads, "heads in what is handed on in pieces of {pieces}");
+    }
+    assert_eq!(count_heads(&whole), heads);
+}
+
+/// Counts the requests of a stream by httparse and the two lengths it may have.
+fn count_heads(mut bytes: &[u8]) -> u64 {
+    let mut heads = 0;
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; 128];
+        let mut request = httparse::Request::new(&mut fields);
+        let Ok(httparse::Status::Complete(length)) = request.parse(bytes) else { return heads };
+        heads += 1;
+        bytes = &bytes[length..];
+        let all = |name: &str| {
+            let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+            fields.map(|field| field.value.trim_ascii().to_ascii_lowercase()).collect::<Vec<_>>()
+        };
+        let body = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+            ([], []) => Some(0),
+            ([length], []) => str::from_utf8(length).expect("digits").parse().ok().filter(|length| *length <= bytes.len()),
+            ([], [coding]) if coding == b"chunked" => chunks(bytes),
+            framing => panic!("framed in two ways: {framing:?}"),
+        };
+        match body {
+            Some(length) => bytes = &bytes[length..],
+            None => return heads,
+        }
+    }
+}
+
+/// The length of a whole body in chunks, trailers and all.
+fn chunks(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        // What is wrong is no end either: nothing behind it may have been handed on.
+        let Ok(httparse::Status::Complete((digits, size))) = httparse::parse_chunk_size(&bytes[at..]) else { return None };
+        at += digits;
+        if size == 0 {
+            break;
+        }
+        at = at.checked_add(usize::try_from(size).ok()?)?;
+        let end = bytes.get(at..at.checked_add(2)?)?;
+        assert_eq!(end, b"\r\n", "a chunk goes on behind its size");
+        at += 2;
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 128];
+    match httparse::parse_headers(&bytes[at..], &mut fields) {
+        Ok(httparse::Status::Complete((length, _))) => Some(at + length),
+        Ok(httparse::Status::Partial) | Err(_) => None,
+    }
+}
+
+/// Forwarding fields: from an untrusted peer nothing is believed, and nobody trusted is passed over for what stands before it.
+pub fn client(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+    let network = |text: &str| text.parse().expect("a network");
+    for header in [Forwarding::XForwardedFor, Forwarding::Forwarded] {
+        let trust = Trust { proxies: vec![network("10.0.0.0/8"), network("2001:db8::/32")], header };
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", value.clone());
+        headers.append("forwarded", value.clone());
+        let stranger = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(trust.client(stranger, &headers), stranger);
+        let client = trust.client(IpAddr::from([10, 0, 0, 9]), &headers);
+        assert_eq!(client, client.to_canonical());
+        // What comes last is written by our own proxy: it is the client unless it is a proxy itself.
+        let last = IpAddr::from([198, 51, 100, 7]);
+        let told = [bytes, if header == Forwarding::Forwarded { b",for=198.51.100.7" } else { b",198.51.100.7" }].concat();
+        let Ok(told) = HeaderValue::from_bytes(&told) else { continue };
+        headers.insert("x-forwarded-for", told.clone());
+        headers.insert("forwarded", told);
+        assert_eq!(trust.client(IpAddr::from([10, 0, 0, 9]), &headers), last);
+    }
+}
+
+/// A PROXY header: taken whole, or not yet, or not at all; and what was taken whole is not taken earlier.
+pub fn proxy_header(bytes: &[u8]) {
+    let Ok(Some((source, length))) = proxy_protocol::parse(bytes) else { return };
+    assert!(length <= bytes.len());
+    for short in 0..length {
+        assert_eq!(proxy_protocol::parse(&bytes[..short]), Ok(None), "{short} of {length}");
+    }
+    assert_eq!(proxy_protocol::parse(&bytes[..length]), Ok(Some((source, length))));
+    if let (Source::Behind(client), true) = (source, bytes.starts_with(b"PROXY ")) {
+        let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        assert!(said.contains(&client.port().to_string()), "{client} of {said:?}");
+        let _: SocketAddr = client;
+    }
+}
+
+/// A target and a host on two lines: what passes names one host and one path, and takes the route a naive look finds.
+pub fn target(bytes: &[u8]) {
+    let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
+    let (Some(target), Some(host)) = (lines.next(), lines.next()) else { return };
+    let Ok(host) = HeaderValue::from_bytes(host) else { return };
+    let Ok(request) = Request::builder().uri(target).header(header::HOST, host).body(()) else { return };
+    let Ok(target) = Target::of(&request.into_parts().0, &LastHost::default()) else { return };
+    assert!(!target.host.contains(['@', ',', ' ', '/', '%', '#', '?', '\\']), "{}", target.host);
+    assert!(!target.host.contains(|c: char| c.is_ascii_uppercase() || c.is_control()), "{}", target.host);
+    let path = target.path_and_query.path();
+    assert!(path.starts_with('/') && !path.contains(['?', '#', ' ']), "{path}");
+    let prefixes = ["/", "/api", "/api/v1", "/api/v1/"];
+    let pattern =
+        |path: &&str| Pattern { host: HostPattern::Any, path: PathPattern::Prefix((*path).into()), methods: Vec::new() };
+    let table = Table::new(prefixes.iter().map(|path| (pattern(path), *path)).collect());
+    let below = |prefix: &&&str| path == **prefix || path.starts_with(&format!("{}/", prefix.trim_end_matches('/')));
+    let longest = prefixes.iter().filter(below).max_by_key(|prefix| prefix.len());
+    assert_eq!(table.find(&target.host, path, &Method::GET).ok(), longest, "{path}");
+}
+
+/// A rate: what is read is written so that it reads the same.
+pub fn rate(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(rate) = text.parse::<Rate>() else { return };
+    assert_eq!(rate.to_string().parse::<Rate>().ok(), Some(rate), "{text} is {rate}");
+}
+
+/// An outside in which there is nothing.
+struct Nothing;
+
+impl Outside for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+/// A configuration: it loads, and what is shown of it loads to the same; or every problem has a place.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    // Certificates are read where they are.
+    if text.contains("tls") {
+        return;
+    }
+    match config::load::parse_with("fuzz.yaml", text, &[], &Nothing) {
+        Ok(loaded) => {
+            let shown = config::show(&loaded);
+            let again = config::load::parse_with("shown.yaml", &shown, &[], &Nothing);
+            let again = again.unwrap_or_else(|problems| panic!("{shown}\n{problems}"));
+            assert_eq!(config::show(&again), shown);
+        }
+        Err(problems) => {
+            assert!(problems.has_errors() && !problems.to_string().is_empty());
+            assert!(problems.iter().all(|problem| problems.place(problem).1 > 0));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What was once wrong, in the order it was found: a sentence each, and the bytes that showed it.
+
+#[allow(dead_code, reason = "each binary uses its part of the harness")]
+#[path = "edge/harness.rs"]
+mod harness;
+#[allow(dead_code, reason = "each binary uses its part of the harness")]
+#[path = "edge/recorder.rs"]
+mod recorder;
+
+use harness::{config, on_edge, on_raw_edge, status};
+use recorder::{on_recorded, play, refused, replied};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A Content-Length beside a Transfer-Encoding was dropped without a word, and the request served.
+#[tokio::test(start_paused = true)]
+async fn r001_two_framings_were_one() {
+    refused(&[b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"]).await;
+}
+
+/// A fragment was cut off the target, and the rest of it served.
+#[tokio::test(start_paused = true)]
+async fn r002_a_fragment_was_dropped() {
+    refused(&[b"GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"]).await;
+}
+
+/// Lines could end with a bare LF.
+#[tokio::test(start_paused = true)]
+async fn r003_a_bare_lf_was_the_end_of_a_line() {
+    refused(&[b"GET / HTTP/1.1\nhost: a\n\n"]).await;
+}
+
+/// Two equal lengths were taken for one.
+#[tokio::test(start_paused = true)]
+async fn r004_a_length_could_be_said_twice() {
+    refused(&[b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi"]).await;
+}
+
+/// A percent sign in Host made a second spelling of a host, for which neither routes nor keys were asked.
+#[tokio::test(start_paused = true)]
+async fn r005_a_host_had_a_second_spelling() {
+    refused(&[b"GET / HTTP/1.1\r\nhost: %61\r\n\r\n"]).await;
+}
+
+/// A `header_limits.size` above 128 KiB was not honoured: the buffer was smaller.
+#[tokio::test(start_paused = true)]
+async fn r006_a_large_head_that_was_allowed_was_refused() {
+    let mut config = config(&[]);
+    config.header_limits.size = 512 * 1024;
+    on_raw_edge(config, |edge, pipes| async move {
+        drop(pipes);
+        let mut client = edge.connect();
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(400_000));
+        client.write_all(head.as_bytes()).await.expect("it is taken");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert_eq!(status(&answer), 502);
+    })
+    .await;
+}
+
+/// A client that stopped within its body was logged as one that sent a malformed request.
+#[tokio::test(start_paused = true)]
+async fn r007_a_client_that_left_was_told_to_be_malformed() {
+    on_recorded(&[], |edge, _| async move {
+        let mut client = edge.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe").await.expect("a pipe");
+        client.shutdown().await.expect("a pipe");
+        let line = edge.line().await;
+        assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()));
+    })
+    .await;
+}
+
+/// An answer of unknown length to HTTP/1.0 promised to keep a connection that only its end could frame.
+#[tokio::test(start_paused = true)]
+async fn r008_keep_alive_was_promised_to_http_1_0() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let answer = replied("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n", chunked).await;
+    assert!(answer.contains("connection: close\r\n") && !answer.contains("keep-alive"), "{answer}");
+}
+
+/// The version of an upstream's answer was passed on as ours.
+#[tokio::test(start_paused = true)]
+async fn r009_the_version_was_the_upstreams() {
+    let answer = replied("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.0 204 No Content\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+}
+
+/// A head whose beginning came with the request before it had 75 seconds instead of 10.
+#[tokio::test(start_paused = true)]
+async fn r010_a_head_that_began_early_had_the_time_of_an_idle_connection() {
+    on_edge(&[], |edge| async move {
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\n").await;
+        assert!((10_000..=10_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+/// A byte that is no text in X-Forwarded-For hid the whole line: the client was the proxy.
+#[tokio::test(start_paused = true)]
+async fn r011_a_byte_hid_the_client() {
+    let mut trusting = config(&[]);
+    trusting.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    on_raw_edge(trusting, |edge, pipes| async move {
+        drop(pipes);
+        let mut client = edge.connect();
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: caf\xe9, 198.51.100.7\r\n\r\n";
+        client.write_all(head).await.expect("a pipe");
+        assert_eq!(edge.line().await["client"], "198.51.100.7");
+    })
+    .await;
+}
+
+/// A parked client that closed its sending side was answered with a status that is for the log only.
+#[tokio::test(start_paused = true)]
+async fn r012_a_client_that_left_was_answered() {
+    on_recorded(&["1r/s burst=1"], |edge, recorder| async move {
+        play(&edge, &recorder, recorder::NEXT.as_bytes()).await;
+        let mut client = edge.connect();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("a pipe");
+        client.shutdown().await.expect("a pipe");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an end");
+        assert_eq!(answer, "");
+    })
+    .await;
+}
