@@ -349,7 +349,7 @@ fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<Hea
     protocol.ok_or_else(|| Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"))
 }
 
-/// An endpoint's answer as it goes to a client of that version.
+/// An endpoint's answer as it goes to a client.
 fn answered(
     mut response: Response<UpstreamBody<RequestBody>>,
     upgrade: Option<&HeaderValue>,
