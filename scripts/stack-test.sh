@@ -121,7 +121,7 @@ main() {
     image gcr.io/distroless/cc-debian12 bare && image debian:bookworm-slim debian \
         && image "$(sed -n 's/^REDIS_IMAGE=//p' "$set")" redis && image "$(sed -n 's/^POSTGRES_IMAGE=//p' "$set")" postgres \
         || cannot "a base image is missing and no stand-in could be made"
-    binaries || { echo "weir and auth do not compile" >&2; exit 1; }
+    binaries || { echo "weir and auth cannot be compiled or copied" >&2; exit 1; }
 
     local tool tested=0 failed=0
     for tool in ${STACK_TOOLS:-v1 v2}; do
