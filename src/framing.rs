@@ -86,7 +86,7 @@ enum At {
     /// The fields behind a body.
     Trailers,
     /// Nothing: the connection carried something that was refused.
-    Refused(Flaw),
+    Refused,
 }
 
 /// Follows the requests of one connection.
@@ -101,6 +101,7 @@ pub struct Framer {
     /// A line of which the end has not come.
     partial: Vec<u8>,
     heads: u64,
+    refused: Option<Flaw>,
 }
 
 impl Framer {
@@ -108,7 +109,7 @@ impl Framer {
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         let (at, head) = (At::RequestLine { after_empty: false }, Head::default());
-        Self { limits, at, head, bytes: 0, fields: 0, partial: Vec::new(), heads: 0 }
+        Self { limits, at, head, bytes: 0, fields: 0, partial: Vec::new(), heads: 0, refused: None }
     }
 
     /// Looks at the bytes that came.
@@ -131,14 +132,15 @@ impl Framer {
                     self.at = if left == 0 { At::ChunkEnd } else { At::Chunk(left) };
                     Ok(taken)
                 }
-                At::Refused(flaw) => Err(flaw),
+                At::Fields if self.partial.is_empty() => self.take_fields(rest),
+                At::Refused => Err(self.refused.unwrap_or(NOTHING_MORE)),
                 _ => self.take_line(rest),
             };
             match taken {
                 Ok(taken) => position += taken,
                 Err(flaw) => {
                     let refused = Refused { fine: begin, flaw, part: self.part() };
-                    self.at = At::Refused(flaw);
+                    (self.at, self.refused) = (At::Refused, Some(flaw));
                     return Err(refused);
                 }
             }
@@ -155,7 +157,7 @@ impl Framer {
     pub fn part(&self) -> Part {
         match self.at {
             At::RequestLine { .. } if self.partial.is_empty() => Part::Between,
-            At::RequestLine { .. } | At::Fields | At::Refused(_) => Part::Head,
+            At::RequestLine { .. } | At::Fields | At::Refused => Part::Head,
             _ => Part::Body,
         }
     }
@@ -164,6 +166,30 @@ impl Framer {
     #[must_use]
     pub fn heads(&self) -> u64 {
         self.heads
+    }
+
+    /// Takes the lines of a head that are whole, one after the other: this is what nearly every byte of it goes through.
+    fn take_fields(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
+        let mut taken = 0;
+        while let Some(length) = line::end(&bytes[taken..])? {
+            let line = &bytes[taken..taken + length];
+            taken += length + 2;
+            if line.is_empty() {
+                self.at = self.end_of_head();
+                return Ok(taken);
+            }
+            self.count(line)?;
+            self.head.field(line)?;
+        }
+        let rest = &bytes[taken..];
+        self.fits(without_cr(rest))?;
+        self.partial.extend_from_slice(rest);
+        Ok(bytes.len())
+    }
+
+    fn end_of_head(&mut self) -> At {
+        self.heads += 1;
+        if self.head.is_chunked() { At::ChunkSize } else { self.body(self.head.length()) }
     }
 
     /// Takes the rest of a line, or all there is when the line goes on; says how much it took.
@@ -215,10 +241,7 @@ impl Framer {
                 (self.bytes, self.fields) = (line.len() + 2, 0);
                 At::Fields
             }
-            At::Fields if line.is_empty() => {
-                self.heads += 1;
-                if self.head.is_chunked() { At::ChunkSize } else { self.body(self.head.length()) }
-            }
+            At::Fields if line.is_empty() => self.end_of_head(),
             At::Fields => {
                 self.count(line)?;
                 self.head.field(line)?;
@@ -239,7 +262,7 @@ impl Framer {
                 chunked::trailer(line)?;
                 At::Trailers
             }
-            at @ (At::Body(_) | At::Chunk(_) | At::Refused(_)) => at,
+            at @ (At::Body(_) | At::Chunk(_) | At::Refused) => at,
         };
         Ok(())
     }
@@ -251,12 +274,13 @@ impl Framer {
     fn count(&mut self, line: &[u8]) -> Result<(), Flaw> {
         self.bytes += line.len() + 2;
         self.fields += 1;
-        if self.fields > self.limits.count { Err(HEAD_TOO_LARGE) } else { Ok(()) }
+        if self.fields > self.limits.count || self.bytes > self.limits.size { Err(HEAD_TOO_LARGE) } else { Ok(()) }
     }
 }
 
 const TARGET_TOO_LONG: Flaw = Flaw { kind: Kind::TargetTooLong, detail: "the request line is too long" };
 const HEAD_TOO_LARGE: Flaw = Flaw { kind: Kind::HeadersTooLarge, detail: "the request's fields are too large or too many" };
+const NOTHING_MORE: Flaw = Flaw::malformed("the connection carried something that was refused");
 const NO_CHUNK_END: Flaw = Flaw::malformed("a chunk is longer than its size");
 
 /// The length of a line of which the LF is still to come.
