@@ -92,6 +92,9 @@ pub struct Worker {
     refused: Sparing,
 }
 
+/// How long a client that comes as the process stops may take to begin.
+const LATE: Duration = Duration::from_millis(300);
+
 /// How long before the end of a drain the connections that were awaited are closed.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
@@ -260,6 +263,18 @@ impl Worker {
         }
     }
 
+    /// What a client speaks. One that was still in the kernel's queue when the process was told to stop is heard, but not for long.
+    async fn hear(&self, wire: &Wire) -> Spoken {
+        if !wire.turn().is_draining() {
+            return wire.speaks().await;
+        }
+        match self.alarm.within(LATE, wire.speaks()).await {
+            Some(spoken) => spoken,
+            None if wire.has_begun() => Spoken::Http1,
+            None => Spoken::Nothing,
+        }
+    }
+
     async fn shake_hands(&self, tls: &Tls, io: Box<dyn Io>, peer: SocketAddr) -> Option<(Box<dyn Io>, Transport)> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
         match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late())) {
@@ -279,7 +294,7 @@ impl Worker {
         self.watchdog.watch_connection(wire.turn());
         let http2 = match &transport {
             Transport::Tls(secured) => secured.http2,
-            Transport::Plain { .. } => match wire.speaks().await {
+            Transport::Plain { .. } => match self.hear(&wire).await {
                 Spoken::Http1 => false,
                 Spoken::Http2 => true,
                 Spoken::Nothing => return,

@@ -62,11 +62,14 @@ where
         if orders.cut {
             return Poll::Ready(None);
         }
-        if orders.drain && !draining {
+        let mut polled = Pin::new(&mut connection).poll(context);
+        // A request that has come already is answered: hyper is told to end when it knows of it.
+        if polled.is_pending() && orders.drain && !draining {
             draining = true;
             Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(context);
         }
-        Pin::new(&mut connection).poll(context).map(Some)
+        polled.map(Some)
     })
     .await;
     match ended {
@@ -111,8 +114,8 @@ fn cut(wire: &Wire) -> Result<(), Error> {
     }
 }
 
-/// Says the last of it and closes our side, and reads away what the client still sends: closing with bytes unread would reset the connection, and
-/// with it the answer that is still under way.
+/// Says the last of it and closes our side, and reads away what the client still sends: closing with bytes unread would reset the
+/// connection, and with it the answer that is still under way.
 async fn linger(wire: &Rc<Wire>, last_words: &[u8]) {
     let mut end = WireEnd(Rc::clone(wire));
     let read_away = async {

@@ -207,3 +207,16 @@ async fn a_parked_client_that_half_closes_leaves_at_once() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_as_the_process_stops_is_heard_and_a_silent_one_let_go() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(Rc::clone(&edge).get().await, (200, 0));
+        let (mut silent, start, mut said) = (edge.connect(), Instant::now(), Vec::new());
+        silent.read_to_end(&mut said).await.expect("an open pipe");
+        assert!(said.is_empty() && start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    })
+    .await;
+}
