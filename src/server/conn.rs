@@ -56,20 +56,25 @@ where
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
     let io = TokioIo::new(StrictEnd::new(&wire, limits, most));
     let mut connection = builder.serve_connection(io, service_fn(service));
-    let mut draining = false;
+    let (mut draining, mut fresh) = (false, true);
     let ended = poll_fn(|context| {
         let orders = wire.turn().orders(context);
         if orders.cut {
             return Poll::Ready(None);
         }
-        let mut polled = Pin::new(&mut connection).poll(context);
-        // A request that has come already is answered: hyper is told to end when it knows of it.
-        if polled.is_pending() && orders.drain && !draining {
+        // The request of a connection that came with the order is answered: hyper must know of it before it is told to end.
+        if std::mem::take(&mut fresh)
+            && orders.drain
+            && let Poll::Ready(ended) = Pin::new(&mut connection).poll(context)
+        {
+            return Poll::Ready(Some(ended));
+        }
+        // Told before it writes, so that the last answer says that it is the last.
+        if orders.drain && !draining {
             draining = true;
             Pin::new(&mut connection).graceful_shutdown();
-            polled = Pin::new(&mut connection).poll(context);
         }
-        polled.map(Some)
+        Pin::new(&mut connection).poll(context).map(Some)
     })
     .await;
     match ended {
