@@ -8,9 +8,11 @@ use memchr::memchr;
 use crate::error::{Error, Kind};
 use head::Head;
 
+pub mod answer;
 pub mod chunked;
 pub mod head;
 pub mod line;
+pub mod request;
 
 /// The longest request line, in bytes.
 pub const REQUEST_LINE: usize = 8 * 1024;
@@ -179,7 +181,7 @@ impl Framer {
                 return Ok(taken);
             }
             self.count(line)?;
-            self.head.field(line)?;
+            self.field(line)?;
         }
         let rest = &bytes[taken..];
         self.fits(without_cr(rest))?;
@@ -187,9 +189,14 @@ impl Framer {
         Ok(bytes.len())
     }
 
+    fn field(&mut self, line: &[u8]) -> Result<(), Flaw> {
+        let (name, value) = line::field(line)?;
+        self.head.field(name, value)
+    }
+
     fn end_of_head(&mut self) -> At {
         self.heads += 1;
-        if self.head.is_chunked() { At::ChunkSize } else { self.body(self.head.length()) }
+        if self.head.is_chunked() { At::ChunkSize } else { self.body(self.head.length().unwrap_or(0)) }
     }
 
     /// Takes the rest of a line, or all there is when the line goes on; says how much it took.
@@ -244,7 +251,7 @@ impl Framer {
             At::Fields if line.is_empty() => self.end_of_head(),
             At::Fields => {
                 self.count(line)?;
-                self.head.field(line)?;
+                self.field(line)?;
                 At::Fields
             }
             At::ChunkSize => match chunked::size(line)? {

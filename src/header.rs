@@ -226,12 +226,21 @@ fn strip(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
 /// have no place behind a body (RFC 9110, section 6.5.1).
 fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
     let names = announced.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
-    let crossing = |name: &String| {
-        let credential = ["authorization", "cookie", "set-cookie"].contains(&name.as_str());
-        !name.is_empty() && !is_hop_by_hop(name) && !credential && !is_sensitive(&name.replace('_', "-"))
-    };
-    let names: Vec<String> = names.filter(crossing).collect();
+    let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name)).collect();
     HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
+}
+
+fn may_trail(name: &str) -> bool {
+    let credential = ["authorization", "cookie", "set-cookie"].contains(&name);
+    !is_hop_by_hop(name) && !credential && !is_sensitive(&name.replace('_', "-"))
+}
+
+/// Takes out of the fields behind a body what has no place there, in either direction.
+pub fn keep_crossing_trailers(trailers: &mut HeaderMap) {
+    let doomed = |name: &&HeaderName| !may_trail(name.as_str());
+    while let Some(name) = trailers.keys().find(doomed).cloned() {
+        trailers.remove(name);
+    }
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {

@@ -3,11 +3,10 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
 use self::park::{Left, Parking, park};
 use crate::{
@@ -136,7 +135,7 @@ struct Visit<'a> {
     upload: Rc<Upload>,
     body: Option<RequestBody>,
     /// The endpoint's end of a tunnel that was agreed on.
-    far: Option<(oneshot::Receiver<Switched>, Deadline)>,
+    far: Option<(Switched, Deadline)>,
 }
 
 /// Why a request was not forwarded, or not answered.
@@ -255,10 +254,12 @@ impl Proxy {
             head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         upgrade.iter().for_each(|protocols| write_upgrade(&mut head.headers, protocols));
-        let request = onward(head, target.path_and_query, body);
+        if head.uri.authority().is_some() {
+            head.uri = target.path_and_query.into();
+        }
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let answer = route.upstream.forward(request, client, &visit.upload.progress, story).await;
+        let answer = route.upstream.forward((&head, body), client, &visit.upload.progress, story).await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
         Ok(answered(response, upgrade.as_ref(), visit)?.map(Either::Right))
     }
@@ -391,22 +392,6 @@ fn tell(route: &Route, judgement: &Judgement, record: &mut Record) {
 fn story(route: &Route, verdict: Verdict, key: u64) -> Option<LimitStory> {
     let rule = route.gate.rules().get(verdict.rule?)?;
     Some(LimitStory { zone: Arc::clone(&rule.zone().settings().name), verdict, key })
-}
-
-/// The request as it is forwarded: path and query to the byte, one framing.
-fn onward(mut head: Parts, path_and_query: PathAndQuery, body: RequestBody) -> Request<RequestBody> {
-    if head.uri.authority().is_some() {
-        head.uri = path_and_query.into();
-    }
-    if body.is_end_stream() {
-        if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-    } else if body.size_hint().exact().is_none() {
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    head.version = Version::HTTP_11;
-    Request::from_parts(head, body)
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.

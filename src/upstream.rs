@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod body;
 pub mod connect;
+pub mod exchange;
 pub mod forward;
 pub mod group;
 pub mod health;

@@ -16,9 +16,12 @@ pub struct Head {
     chunked: bool,
 }
 
+/// The versions whose framing this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Version {
+pub enum Version {
+    /// HTTP/1.0.
     Http10,
+    /// HTTP/1.1.
     #[default]
     Http11,
 }
@@ -48,12 +51,17 @@ impl Head {
         Ok(Self { version, ..Self::default() })
     }
 
-    /// Reads a field line.
+    /// The head of an answer, of which the first line says this version.
+    #[must_use]
+    pub fn answer(version: Version) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    /// Reads a field.
     ///
     /// # Errors
-    /// When it is not one, or says the body's length in a way that could be read otherwise.
-    pub fn field(&mut self, line: &[u8]) -> Result<(), Flaw> {
-        let (name, value) = line::field(line)?;
+    /// When it says the body's length in a way that could be read otherwise.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Flaw> {
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(trim(value)),
@@ -67,10 +75,10 @@ impl Head {
         self.chunked
     }
 
-    /// How long the body is, unless it comes in chunks.
+    /// How long the body is, if that is said.
     #[must_use]
-    pub fn length(&self) -> u64 {
-        self.length.unwrap_or(0)
+    pub fn length(&self) -> Option<u64> {
+        self.length
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Flaw> {

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use super::turn::{Awaiting, Turn};
 use crate::{
     error::{Error, Kind},
+    header::keep_crossing_trailers,
     stream::{Progress, Visit},
 };
 
@@ -129,7 +130,7 @@ impl Body for RequestBody {
         let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
         let polled = Pin::new(incoming).poll_frame(context);
         upload.waits(polled.is_pending());
-        let frame = match std::task::ready!(polled) {
+        let mut frame = match std::task::ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(cause)) => {
                 let kind = if is_end(&cause) { Kind::ClientGone } else { Kind::HttpRequestError };
@@ -138,6 +139,9 @@ impl Body for RequestBody {
             }
             None => return Poll::Ready(None),
         };
+        if let Some(trailers) = frame.trailers_mut() {
+            keep_crossing_trailers(trailers);
+        }
         let bytes = frame.data_ref().map_or(0, Buf::remaining);
         upload.handed_on(bytes);
         let Some(left) = this.left.checked_sub(bytes as u64) else {

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     drain::Drain,
@@ -38,8 +35,8 @@ const EARLY: Duration = Duration::from_millis(100);
 pub struct Tunnel {
     /// The story of the request that asked for it.
     pub record: Record,
-    /// The endpoint's connection, once its HTTP has ended.
-    pub far: oneshot::Receiver<Switched>,
+    /// The endpoint's connection.
+    pub far: Switched,
     /// How long neither side may say anything.
     pub silence: Deadline,
     /// The order to stop.
@@ -51,11 +48,6 @@ impl Tunnel {
     pub async fn run(self, wire: &Rc<Wire>) {
         let Self { mut record, far, mut silence, drain } = self;
         wire.turn().expect(Awaiting::Tunnel);
-        let Ok(far) = far.await else {
-            let error =
-                Error::new(Kind::ConnectionTerminated, "the endpoint's connection was lost as it switched protocols");
-            return record.breaks(&error);
-        };
         let (mut near, mut far_io) = (WireEnd(Rc::clone(wire)), far.io);
         let (mut up, mut down) = (Flow::beginning_with(&[]), Flow::beginning_with(&far.early));
         let mut over = pin!(nearly_over(drain));

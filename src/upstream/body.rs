@@ -1,12 +1,17 @@
 //! An answer's body on its way to the client.
 //!
 //! Guarantees: its connection goes back to the pool only after its last byte; a cut answer is an error, never an end; a silence
-//! longer than the upstream's `idle` time-out ends it.
+//! longer than the upstream's `idle` time-out ends it. What came before a cut goes out first, where the client takes it.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
 };
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::BoxError;
 
 use super::pool::Lease;
 use crate::{
@@ -14,42 +19,50 @@ use crate::{
     error::{Error, Kind},
     stream::Switched,
 };
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
 /// An answer's body and the connection it comes on.
 pub struct UpstreamBody<B> {
-    incoming: Incoming,
+    /// A stream's; a connection of HTTP/1.1 has its own.
+    incoming: Option<Incoming>,
+    /// Until the body ends.
     lease: Option<Lease<B>>,
     /// Armed only while a piece is awaited.
     silence: Deadline,
+    /// Why there is no more, and nobody was told yet.
+    cut: Option<BoxError>,
 }
 
 impl<B> UpstreamBody<B> {
-    /// Follows `incoming`, which comes on `lease`.
+    /// Follows the answer that comes on `lease`.
     #[must_use]
-    pub fn new(incoming: Incoming, lease: Lease<B>, silence: Deadline) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), silence };
+    pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Self {
+        let mut body = Self { incoming, lease: Some(lease), silence, cut: None };
         body.release_at_end();
         body
     }
 
     /// Follows an answer that switches protocols: its connection is never used for another request.
     #[must_use]
-    pub fn switching(incoming: Incoming, lease: Lease<B>, silence: Deadline) -> Self {
-        Self { incoming, lease: Some(lease), silence }
+    pub fn switching(lease: Lease<B>, silence: Deadline) -> Self {
+        Self { incoming: None, lease: Some(lease), silence, cut: None }
     }
 
-    /// Where the connection will be once it speaks HTTP no longer, and how long a silence there may be.
-    pub fn switch(&mut self) -> Option<(oneshot::Receiver<Switched>, Deadline)> {
+    /// The connection that speaks HTTP no longer, and how long a silence there may be.
+    pub fn switch(&mut self) -> Option<(Switched, Deadline)> {
         let far = self.lease.take()?.switch()?;
         Some((far, self.silence.again()))
     }
 
+    fn has_ended(&self) -> bool {
+        match (&self.incoming, &self.lease) {
+            (Some(incoming), _) => incoming.is_end_stream(),
+            (None, Some(lease)) => lease.has_ended(),
+            (None, None) => self.cut.is_none(),
+        }
+    }
+
     fn release_at_end(&mut self) {
-        if self.incoming.is_end_stream()
+        if self.has_ended()
             && let Some(lease) = self.lease.take()
         {
             lease.release();
@@ -63,13 +76,35 @@ impl<B> UpstreamBody<B> {
     }
 }
 
-impl<B> Body for UpstreamBody<B> {
+impl<B> UpstreamBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match (&mut self.incoming, &mut self.lease) {
+            (Some(incoming), _) => Pin::new(incoming).poll_frame(context).map_err(Into::into),
+            (None, Some(lease)) => lease.poll_frame(context),
+            (None, None) => Poll::Ready(None),
+        }
+    }
+}
+
+impl<B> Body for UpstreamBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
-        let Poll::Ready(piece) = polled else { return self.poll_silence(context) };
+        // Whoever hears of it writes nothing more: that it had a pause to do so.
+        if let Some(cause) = self.cut.take() {
+            let error = Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause);
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Poll::Ready(piece) = self.poll_piece(context) else { return self.poll_silence(context) };
         self.silence.reset();
         match piece {
             Some(Ok(frame)) => {
@@ -78,8 +113,9 @@ impl<B> Body for UpstreamBody<B> {
             }
             Some(Err(cause)) => {
                 self.lease = None;
-                let error = Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause);
-                Poll::Ready(Some(Err(error)))
+                self.cut = Some(cause);
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 if let Some(lease) = self.lease.take() {
@@ -91,10 +127,13 @@ impl<B> Body for UpstreamBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.has_ended()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match (&self.incoming, &self.lease) {
+            (Some(incoming), _) => incoming.size_hint(),
+            (None, lease) => lease.as_ref().map_or_else(|| SizeHint::with_exact(0), Lease::size_hint),
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Ref, RefCell},
+    future::poll_fn,
     net::IpAddr,
     pin::pin,
     rc::Rc,
@@ -13,8 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, request, response::Parts};
 use http_body::Body;
+use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::{
     sync::watch,
     time::{Duration, Instant},
@@ -23,11 +25,13 @@ use tokio::{
 use super::{
     body::UpstreamBody,
     connect::Connector,
+    exchange::{Connection, Lost},
     group::{Address, Group, Known},
     hold::Hold,
-    pool::{Lease, Pool, Seat},
+    pool::{Lease, Pool, Seat, Way},
     retry::Budget,
     settings::UpstreamSettings,
+    shared,
 };
 use crate::{
     alarm::Alarm,
@@ -36,9 +40,6 @@ use crate::{
     observe::entry::UpstreamStory,
     stream::Progress,
 };
-
-/// The most fields of a request that is sent again: what clients may send and what weir adds.
-const MAX_FIELDS: usize = 1024;
 
 /// An upstream as one worker sees it.
 pub struct Upstream<B> {
@@ -53,8 +54,11 @@ pub struct Upstream<B> {
 
 /// A request on its way.
 struct Journey<'a, B> {
+    head: &'a request::Parts,
     /// What may still be sent, if anything.
-    request: Option<Request<B>>,
+    body: Option<B>,
+    /// Whether there never was a body.
+    bodiless: bool,
     client: IpAddr,
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
@@ -64,6 +68,24 @@ struct Journey<'a, B> {
     /// It was lost on a reused connection: only a fresh one will do.
     lost: bool,
     hold: Hold,
+}
+
+/// A request that was lost on its connection.
+struct Loss<B> {
+    error: Error,
+    again: Again<B>,
+    /// The endpoint is not to blame.
+    excused: bool,
+}
+
+/// What may be sent again of a request that was lost.
+enum Again<B> {
+    /// Nothing: it may have been acted on.
+    Never,
+    /// The whole of it, as long as it has no body.
+    WithoutBody,
+    /// The whole of it: nothing was sent.
+    With(B),
 }
 
 /// How a try failed.
@@ -113,21 +135,22 @@ where
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer. The head must say nothing of framing.
     ///
     /// # Errors
     /// The last try's, with its cause.
     pub async fn forward(
         &self,
-        request: Request<B>,
+        (head, body): (&request::Parts, B),
         client: IpAddr,
         progress: &Progress,
         story: &mut UpstreamStory,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         self.budget.earn();
         let hold = Hold::new(self.settings().hold);
+        let (bodiless, body) = (body.is_end_stream(), Some(body));
         let mut journey =
-            Journey { request: Some(request), client, progress, story, tries: 0, tried: Vec::new(), lost: false, hold };
+            Journey { head, body, bodiless, client, progress, story, tries: 0, tried: Vec::new(), lost: false, hold };
         loop {
             match self.attempt(&mut journey).await {
                 Ok(response) => return Ok(response),
@@ -161,7 +184,7 @@ where
             Failure::Unsent(error) => (error, true),
             Failure::Sent(error) => (error, false),
         };
-        if journey.request.is_none() {
+        if journey.body.is_none() {
             return Err(error);
         }
         let elsewhere = !unsent || self.pools().iter().any(|pool| !journey.has_tried(pool.address()));
@@ -251,55 +274,118 @@ where
 
     /// Sends a request once. Where that fails, the journey has what may be sent again, if anything.
     async fn send(&self, mut lease: Lease<B>, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Error> {
-        let Some(mut whole) = journey.request.take() else {
+        let Some(body) = journey.body.take() else {
             return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
         };
-        let repeatable = lease.is_reused() && whole.body().is_end_stream() && whole.method().is_idempotent();
-        if repeatable {
-            lease.keep_head();
-        }
-        lease.translate(&mut whole)?;
-        let copy = (lease.is_shared() && whole.body().is_end_stream()).then(|| copy_of(&whole));
-        let (start, received, reused) = (Instant::now(), lease.await_head(), lease.is_reused());
-        let answer = lease.send(whole);
-        let answer = within_silence(&self.alarm, self.settings().first_byte_timeout, journey.progress, answer).await;
-        journey.story.first_byte = Some(start.elapsed());
-        let mut response = match answer {
-            Some(Ok(response)) => response,
-            Some(Err(mut lost)) => {
-                journey.lost = true;
-                journey.tried.push(Arc::clone(lease.address()));
-                let silent = lease.received() == received;
-                journey.request = lost.take_message();
-                if journey.request.is_none() && repeatable && silent {
-                    journey.request = read_back(&lease.kept_head());
-                }
-                let cause = lost.into_error();
-                if journey.request.is_none() {
-                    journey.request = copy.filter(|copy| was_refused(&cause, copy.method()));
-                }
-                // A kept connection may be closed at any time, and a body that breaks is the client's.
-                if !(reused && silent || cause.is_user()) {
+        let (sent, reused, head) = (Instant::now(), lease.is_reused(), journey.head);
+        let answer = match &mut lease.way {
+            Way::Own(connection) => {
+                connection.begin(head, body);
+                let answer = poll_fn(|context| connection.poll_head(context));
+                let answer = self.patiently(journey.progress, answer).await;
+                answer.map(|answer| match answer {
+                    Ok(head) => Ok((head, None)),
+                    Err(cause) => Err(Loss::of_exchange(cause, connection, reused, head)),
+                })
+            }
+            Way::Stream(stream) => {
+                let request = shared::translate(head, body, self.scheme())?;
+                let answer = self.patiently(journey.progress, stream.sender().try_send_request(request)).await;
+                answer.map(|answer| match answer.map(Response::into_parts) {
+                    Ok((head, incoming)) => Ok((head, Some(incoming))),
+                    Err(lost) => Err(Loss::of_stream(lost, reused, head)),
+                })
+            }
+        };
+        journey.story.first_byte = Some(sent.elapsed());
+        match answer {
+            Some(Ok((head, incoming))) => {
+                self.group.answered(lease.address(), sent);
+                journey.story.status = Some(head.status);
+                self.passed_on(head, incoming, lease)
+            }
+            Some(Err(loss)) => {
+                if !loss.excused {
                     self.group.failed(lease.address(), Instant::now());
                 }
-                return Err(unanswered(cause));
+                journey.lost = true;
+                journey.tried.push(Arc::clone(lease.address()));
+                journey.body = match loss.again {
+                    Again::With(body) => Some(body),
+                    Again::WithoutBody if journey.bodiless => Some(B::default()),
+                    Again::WithoutBody | Again::Never => None,
+                };
+                Err(loss.error)
             }
             None => {
                 self.group.failed(lease.address(), Instant::now());
-                return Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"));
+                Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"))
             }
-        };
-        lease.has_head();
-        self.group.answered(lease.address(), start);
-        journey.story.status = Some(response.status());
-        check_answer(response.status(), response.headers())?;
-        let silence = self.alarm.deadline(self.settings().idle_timeout);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response.map(|incoming| UpstreamBody::switching(incoming, lease, silence)));
+        }
+    }
+
+    /// An answer as it is passed on.
+    fn passed_on(
+        &self,
+        mut head: Parts,
+        incoming: Option<Incoming>,
+        lease: Lease<B>,
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
+        if incoming.is_some() {
+            check_answer(head.status, &head.headers)?;
         }
         // Versions are a matter of each connection: the writer on the client's side has its own.
-        *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, silence)))
+        head.version = Version::HTTP_11;
+        let silence = self.alarm.deadline(self.settings().idle_timeout);
+        let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            UpstreamBody::switching(lease, silence)
+        } else {
+            UpstreamBody::new(incoming, lease, silence)
+        };
+        Ok(Response::from_parts(head, body))
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.settings().secure.is_some() { "https" } else { "http" }
+    }
+
+    /// Waits for an answer, but not longer than the time to the first byte after the last piece of the request was handed on.
+    async fn patiently<T>(&self, progress: &Progress, answer: impl Future<Output = T>) -> Option<T> {
+        within_silence(&self.alarm, self.settings().first_byte_timeout, progress, answer).await
+    }
+}
+
+impl<B> Loss<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tower::BoxError>,
+{
+    fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, head: &request::Parts) -> Self {
+        // A kept connection may be closed at any time.
+        let stale = reused && !connection.has_heard();
+        let again = if !connection.has_begun() {
+            connection.take_back().map_or(Again::WithoutBody, Again::With)
+        } else if stale && head.method.is_idempotent() {
+            Again::WithoutBody
+        } else {
+            Again::Never
+        };
+        // A body that breaks is the client's.
+        let excused = stale || matches!(cause, Lost::Upload(_));
+        Self { error: cause.unanswered(), again, excused }
+    }
+
+    fn of_stream(mut lost: TrySendError<Request<B>>, reused: bool, head: &request::Parts) -> Self {
+        let unsent = lost.take_message();
+        let cause = lost.into_error();
+        let again = match unsent {
+            Some(request) => Again::With(request.into_body()),
+            None if was_refused(&cause, head.method.is_idempotent()) => Again::WithoutBody,
+            None => Again::Never,
+        };
+        let excused = reused || cause.is_user();
+        let detail = "the endpoint closed the connection before its answer";
+        Self { error: Error::caused(Kind::ConnectionTerminated, detail, cause), again, excused }
     }
 }
 
@@ -328,66 +414,16 @@ async fn within_silence<T>(
     }
 }
 
-/// A request without a body, read back from the head that was written: it costs nothing until it is needed, where a copy of the
-/// fields would be made for every request.
-fn read_back<B: Default>(head: &[u8]) -> Option<Request<B>> {
-    let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut fields);
-    if !parsed.parse(head).ok()?.is_complete() {
-        return None;
-    }
-    let request = Request::builder().method(parsed.method?).uri(parsed.path?);
-    let request = parsed.headers.iter().fold(request, |request, field| request.header(field.name, field.value));
-    request.body(B::default()).ok()
-}
-
 /// Whether an endpoint says that it did nothing about a request (RFC 9113, section 8.7), or it does not matter if it did.
-fn was_refused(cause: &hyper::Error, method: &Method) -> bool {
+fn was_refused(cause: &hyper::Error, idempotent: bool) -> bool {
     let h2 = std::error::Error::source(cause).and_then(|source| source.downcast_ref::<h2::Error>());
-    h2.is_some_and(|h2| h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && method.is_idempotent()))
-}
-
-/// The same request without a body.
-fn copy_of<B: Default>(request: &Request<B>) -> Request<B> {
-    let mut copy = Request::new(B::default());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-fn unanswered(cause: hyper::Error) -> Error {
-    if cause.is_parse_too_large() {
-        return Error::caused(Kind::HttpProtocolError, "the head of the endpoint's answer is too large", cause);
-    }
-    if cause.is_parse() {
-        return Error::caused(Kind::HttpProtocolError, "the endpoint's answer is not HTTP", cause);
-    }
-    let io = std::error::Error::source(&cause).and_then(|io| io.downcast_ref::<std::io::Error>());
-    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData) {
-        return Error::caused(Kind::HttpProtocolError, "the endpoint's interim answers do not end", cause);
-    }
-    Error::caused(Kind::ConnectionTerminated, "the endpoint closed the connection before its answer", cause)
+    h2.is_some_and(|h2| h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && idempotent))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::alarm::TICK;
-
-    #[test]
-    fn a_request_is_read_back_as_it_was_written() {
-        let read = |head: &str| read_back::<()>(head.as_bytes());
-        let request = read("GET /a?b=%20 HTTP/1.1\r\nhost: a\r\ncookie: 1\r\ncookie: 2\r\n\r\n").expect("a whole head");
-        assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), ("GET", "/a?b=%20"));
-        let cookies: Vec<_> = request.headers().get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
-        assert_eq!((cookies, request.headers().len()), (vec![&b"1"[..], b"2"], 3));
-        assert!(read("GET / HTTP/1.1\r\nhost: a\r\n").is_none());
-        assert!(read("").is_none());
-    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_counts_from_the_last_piece_and_not_while_the_client_owes_one() {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, Version, header, uri::Authority};
+use http::{HeaderValue, Request, Uri, Version, header, request::Parts, uri::Authority};
 use http_body::Body;
 use hyper::{
     client::conn::http2::{self, SendRequest},
@@ -164,26 +164,25 @@ impl<B> Drop for Stream<B> {
     }
 }
 
-/// Writes a request of HTTP/1.1 as one of HTTP/2 (RFC 9113, section 8.3.1).
+/// A request of HTTP/1.1 as one of HTTP/2 (RFC 9113, section 8.3.1).
 ///
 /// # Errors
 /// [`Kind::HttpRequestError`] when its host and path make no target.
-pub fn translate<B>(request: &mut Request<B>, scheme: &'static str) -> Result<(), Error> {
-    if request.uri().authority().is_some() {
-        // It was written so for a try before.
-        return Ok(());
-    }
-    let headers = request.headers_mut();
-    for name in [header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE] {
+pub fn translate<B>(head: &Parts, body: B, scheme: &'static str) -> Result<Request<B>, Error> {
+    let malformed =
+        |cause: http::Error| Error::caused(Kind::HttpRequestError, "the request cannot be said in HTTP/2", cause);
+    let mut headers = head.headers.clone();
+    for name in [header::CONNECTION, header::UPGRADE] {
         headers.remove(name);
     }
     let host = headers.remove(header::HOST).unwrap_or(HeaderValue::from_static(""));
-    let malformed =
-        |cause: http::Error| Error::caused(Kind::HttpRequestError, "the request cannot be said in HTTP/2", cause);
     let authority = Authority::try_from(host.as_bytes()).map_err(|cause| malformed(cause.into()))?;
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().map_err(malformed)?;
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
-    Ok(())
+    *request.headers_mut() = headers;
+    Ok(request)
 }

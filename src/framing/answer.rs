@@ -1,0 +1,417 @@
+//! An endpoint's answer: its head, and where its body ends (RFC 9112, sections 4, 6 and 7).
+//!
+//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests are; a head is never larger than
+//! [`HEAD`], with no more than [`FIELDS`] lines, and neither are trailers.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use hyper::ext::ReasonPhrase;
+use memchr::memchr;
+
+use super::{
+    Flaw, chunked,
+    head::{Head, Version},
+    line,
+};
+use crate::error::Kind;
+
+/// The largest head of an answer.
+pub const HEAD: usize = 32 * 1024;
+/// The most lines of it.
+pub const FIELDS: usize = 100;
+
+const TOO_LARGE: Flaw = Flaw { kind: Kind::HeadersTooLarge, detail: "its head is too large" };
+const NO_VALUE: Flaw = Flaw::malformed("a field's value has a control byte");
+const NO_STATUS: Flaw = Flaw::malformed("it does not begin with HTTP/1.1 and a status");
+
+/// What an answer begins with.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its status and fields.
+    pub parts: Parts,
+    /// Its body.
+    pub body: AnswerBody,
+    /// Whether another request may follow on the connection.
+    pub persists: bool,
+}
+
+/// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To `HEAD` no body is answered.
+///
+/// # Errors
+/// When it is no head, or one that could be read in two ways.
+pub fn head(bytes: &mut BytesMut, to_head: bool) -> Result<Option<Begun>, Flaw> {
+    let Some(end) = line::end(bytes)? else {
+        return if could_begin(bytes) { within_bounds(bytes.len()).map(|()| None) } else { Err(NO_STATUS) };
+    };
+    let (version, status) = status_line(&bytes[..end])?;
+    let (mut position, mut fields, mut lengths) = (end + 2, 0, [0; FIELDS]);
+    loop {
+        let Some(length) = line::end(&bytes[position..])? else { return within_bounds(bytes.len()).map(|()| None) };
+        position += length + 2;
+        if length == 0 {
+            break;
+        }
+        *lengths.get_mut(fields).ok_or(TOO_LARGE)? = u16::try_from(length).map_err(|_| TOO_LARGE)?;
+        fields += 1;
+    }
+    within_bounds(position)?;
+    let head = bytes.split_to(position).freeze();
+    read(&head, end, &lengths[..fields], (version, status), to_head).map(Some)
+}
+
+fn within_bounds(length: usize) -> Result<(), Flaw> {
+    if length > HEAD { Err(TOO_LARGE) } else { Ok(()) }
+}
+
+/// Whether a status line may begin so.
+fn could_begin(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"HTTP/1.";
+    let known = bytes.len().min(BEGIN.len());
+    bytes[..known] == BEGIN[..known]
+}
+
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
+    let (version, rest) = match line {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', rest @ ..] => (Version::Http11, rest),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b' ', rest @ ..] => (Version::Http10, rest),
+        _ => return Err(NO_STATUS),
+    };
+    match (rest.get(..3).map(StatusCode::from_bytes), rest.get(3)) {
+        (Some(Ok(status)), None | Some(b' ')) if status.as_u16() < 600 => Ok((version, status)),
+        _ => Err(Flaw::malformed("its status is not one of 100 to 599")),
+    }
+}
+
+/// Reads a whole head: its first line ends at `end`, and its fields have these lengths.
+fn read(
+    head: &Bytes,
+    end: usize,
+    lengths: &[u16],
+    (version, status): (Version, StatusCode),
+    to_head: bool,
+) -> Result<Begun, Flaw> {
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = status;
+    let reason = head.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();
+    if reason != status.canonical_reason().unwrap_or_default().as_bytes()
+        && let Ok(reason) = ReasonPhrase::try_from(reason)
+    {
+        parts.extensions.insert(reason);
+    }
+    parts.headers.reserve(lengths.len());
+    let (mut framing, mut position) = (Head::answer(version), end + 2);
+    for length in lengths {
+        let (name, value) = field(&head[position..position + usize::from(*length)])?;
+        framing.field(name, value)?;
+        parts.headers.append(field_name(name)?, field_value(head, value)?);
+        position += usize::from(*length) + 2;
+    }
+    let bodiless = to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
+    let body = match framing.length() {
+        _ if bodiless => AnswerBody::exactly(0),
+        _ if framing.is_chunked() => AnswerBody { at: At::Size, ..AnswerBody::default() },
+        Some(length) => AnswerBody::exactly(length),
+        None => AnswerBody { at: At::Close, ..AnswerBody::default() },
+    };
+    let persists = persists(version, &parts.headers) && body.at != At::Close;
+    Ok(Begun { parts, body, persists })
+}
+
+/// A field line's name, which is not looked at, and value.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
+    let colon = memchr(b':', line).ok_or(Flaw::malformed("a field without a colon"))?;
+    Ok((&line[..colon], line::trim(&line[colon + 1..])))
+}
+
+fn field_name(name: &[u8]) -> Result<HeaderName, Flaw> {
+    HeaderName::from_bytes(name).map_err(|_| Flaw::malformed("a field's name is not a token right before a colon"))
+}
+
+fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
+    HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| NO_VALUE)
+}
+
+/// Whether a connection stays open behind an answer (RFC 9112, section 9.3).
+fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let mut persists = version == Version::Http11;
+    for line in headers.get_all(header::CONNECTION) {
+        for option in line.as_bytes().split(|byte| *byte == b',').map(line::trim) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            persists |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    persists
+}
+
+/// The body of an answer: how much of it is still to come.
+#[derive(Debug, Default)]
+pub struct AnswerBody {
+    at: At,
+    /// Lines and bytes of the trailers so far.
+    fields: usize,
+    bytes: usize,
+    trailers: HeaderMap,
+}
+
+/// What the next byte is part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    /// Nothing of this answer.
+    #[default]
+    End,
+    /// A body of which so much is to come.
+    Length(u64),
+    /// A body that ends with its connection.
+    Close,
+    /// The line before a chunk.
+    Size,
+    /// A chunk of which so much is to come.
+    Chunk(u64),
+    /// The end of a chunk's line.
+    ChunkEnd,
+    /// The fields behind the last chunk.
+    Trailers,
+}
+
+/// What comes next of a body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of it.
+    Data(Bytes),
+    /// The fields behind it; they are its end.
+    Trailers(HeaderMap),
+    /// Its end.
+    End,
+    /// Nothing yet: more must be received.
+    More,
+}
+
+impl AnswerBody {
+    fn exactly(length: u64) -> Self {
+        let at = if length == 0 { At::End } else { At::Length(length) };
+        Self { at, ..Self::default() }
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.at == At::End
+    }
+
+    /// How many bytes are to come, where that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match self.at {
+            At::End => Some(0),
+            At::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of it are to come before it says more about itself.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        match self.at {
+            At::Length(left) | At::Chunk(left) => left,
+            At::Close => u64::MAX,
+            At::End | At::Size | At::ChunkEnd | At::Trailers => 0,
+        }
+    }
+
+    /// The connection is closed: whether that is an end of the body.
+    #[must_use]
+    pub fn close(&mut self) -> bool {
+        if self.at == At::Close {
+            self.at = At::End;
+        }
+        self.has_ended()
+    }
+
+    /// Takes the next piece off the front of what was received.
+    ///
+    /// # Errors
+    /// When it is not framed as it should be.
+    pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Piece, Flaw> {
+        loop {
+            match self.at {
+                At::End => return Ok(Piece::End),
+                At::Length(_) | At::Chunk(_) | At::Close => {
+                    let piece = if bytes.is_empty() { Piece::More } else { Piece::Data(self.data(bytes)) };
+                    return Ok(piece);
+                }
+                At::Size | At::ChunkEnd | At::Trailers => {
+                    if !self.line(bytes)? {
+                        return Ok(Piece::More);
+                    }
+                }
+            }
+            if self.at == At::End && !self.trailers.is_empty() {
+                return Ok(Piece::Trailers(std::mem::take(&mut self.trailers)));
+            }
+        }
+    }
+
+    fn data(&mut self, bytes: &mut BytesMut) -> Bytes {
+        let run = usize::try_from(self.run()).unwrap_or(usize::MAX);
+        let data = bytes.split_to(run.min(bytes.len())).freeze();
+        let taken = data.len() as u64;
+        self.at = match self.at {
+            At::Length(left) if left == taken => At::End,
+            At::Length(left) => At::Length(left - taken),
+            At::Chunk(left) if left == taken => At::ChunkEnd,
+            At::Chunk(left) => At::Chunk(left - taken),
+            at => at,
+        };
+        data
+    }
+
+    /// Reads one line of the framing; says whether it was whole.
+    fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
+        let most = if self.at == At::Trailers { HEAD } else { chunked::SIZE_LINE };
+        let newline = memchr(b'\n', &bytes[..bytes.len().min(most + 2)]);
+        let Some(length) = (match newline {
+            Some(newline) => line::end(&bytes[..=newline])?,
+            None if bytes.len() > most + 1 => return Err(Flaw::malformed("a line of its body's framing is too long")),
+            None => None,
+        }) else {
+            return Ok(false);
+        };
+        let line = &bytes[..length];
+        self.at = match self.at {
+            At::Size => match chunked::size(line)? {
+                0 => At::Trailers,
+                size => At::Chunk(size),
+            },
+            At::ChunkEnd if line.is_empty() => At::Size,
+            At::ChunkEnd => return Err(Flaw::malformed("a chunk is longer than its size")),
+            _ if line.is_empty() => At::End,
+            at => {
+                self.trailer(line)?;
+                at
+            }
+        };
+        bytes.advance(length + 2);
+        Ok(true)
+    }
+
+    fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
+        (self.fields, self.bytes) = (self.fields + 1, self.bytes + line.len() + 2);
+        if self.fields > FIELDS || self.bytes > HEAD {
+            return Err(Flaw::malformed("its trailers do not end"));
+        }
+        let (name, value) = field(line)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| NO_VALUE)?;
+        self.trailers.append(field_name(name)?, value);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Status, persistence, body and trailers of an answer that comes in pieces of `size` bytes and then closes.
+    fn answered(bytes: &[u8], size: usize, to_head: bool) -> Result<(u16, bool, Vec<u8>, usize), &'static str> {
+        let (mut buffer, mut begun, mut body) = (BytesMut::new(), None, Vec::new());
+        for piece in bytes.chunks(size) {
+            buffer.extend_from_slice(piece);
+            if begun.is_none() {
+                begun = head(&mut buffer, to_head).map_err(|flaw| flaw.detail)?;
+            }
+            let Some(begun) = &mut begun else { continue };
+            loop {
+                match begun.body.take(&mut buffer).map_err(|flaw| flaw.detail)? {
+                    Piece::Data(data) => body.extend_from_slice(&data),
+                    Piece::Trailers(trailers) => {
+                        return Ok((begun.parts.status.as_u16(), begun.persists, body, trailers.len()));
+                    }
+                    Piece::End => return Ok((begun.parts.status.as_u16(), begun.persists, body, 0)),
+                    Piece::More => break,
+                }
+            }
+        }
+        let mut begun = begun.ok_or("no head")?;
+        if begun.body.close() { Ok((begun.parts.status.as_u16(), begun.persists, body, 0)) } else { Err("no end") }
+    }
+
+    fn same_in_pieces(bytes: &str, to_head: bool) -> Result<(u16, bool, String, usize), &'static str> {
+        let whole = answered(bytes.as_bytes(), bytes.len(), to_head);
+        for size in 1..bytes.len().min(40) {
+            assert_eq!(answered(bytes.as_bytes(), size, to_head), whole, "in pieces of {size}: {bytes:?}");
+        }
+        whole.map(|(status, persists, body, trailers)| {
+            (status, persists, String::from_utf8(body).expect("text of the test"), trailers)
+        })
+    }
+
+    fn get(bytes: &str) -> Result<(u16, bool, String, usize), &'static str> {
+        same_in_pieces(bytes, false)
+    }
+
+    fn fine(status: u16, persists: bool, body: &str, trailers: usize) -> Result<(u16, bool, String, usize), &'static str> {
+        Ok((status, persists, body.to_owned(), trailers))
+    }
+
+    #[test]
+    fn a_body_has_its_length_its_chunks_or_its_connection() {
+        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"), fine(200, true, "abc", 0));
+        assert_eq!(get("HTTP/1.1 404\r\ncontent-length:0\r\n\r\nx"), fine(404, true, "", 0));
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\n";
+        assert_eq!(get(&format!("{chunked}\r\n")), fine(200, true, "abc0123456789", 0));
+        assert_eq!(get(&format!("{chunked}x: y\r\nz:\r\n\r\n")), fine(200, true, "abc0123456789", 2));
+        assert_eq!(get(chunked), Err("no end"));
+        assert_eq!(get("HTTP/1.1 200 OK\r\n\r\nabc"), fine(200, false, "abc", 0));
+        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab"), Err("no end"));
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        for status in ["204 No Content", "304 Not Modified", "103 Early Hints", "101 Switching Protocols"] {
+            let answer = get(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nabc")).expect("an answer");
+            assert_eq!(answer.2, "");
+        }
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc";
+        assert_eq!(same_in_pieces(chunked, true), fine(200, true, "", 0));
+    }
+
+    #[test]
+    fn a_connection_persists_unless_it_says_otherwise_or_is_old() {
+        let persists = |version: &str, fields: &str| {
+            get(&format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n")).expect("an answer").1
+        };
+        assert!(persists("1.1", "") && persists("1.0", "connection: Keep-Alive\r\n"));
+        assert!(!persists("1.0", "") && !persists("1.1", "connection: x, CLOSE\r\n"));
+        assert!(!persists("1.1", "connection: keep-alive\r\nconnection: close\r\n"));
+    }
+
+    #[test]
+    fn reasons_of_ones_own_are_kept() {
+        let reason = |line: &str| {
+            let mut bytes = BytesMut::from(format!("HTTP/1.1 {line}\r\n\r\n").as_bytes());
+            let begun = head(&mut bytes, false).expect("a head").expect("a whole one");
+            begun.parts.extensions.get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
+        };
+        assert_eq!(reason("200 OK"), None);
+        assert_eq!(reason("200 Fine, thanks"), Some(b"Fine, thanks".to_vec()));
+        assert_eq!((reason("200"), reason("200 ")), (Some(Vec::new()), Some(Vec::new())));
+    }
+
+    #[test]
+    fn heads_and_trailers_have_bounds_to_the_byte() {
+        let of_fields = |count: usize| format!("HTTP/1.1 204 N\r\n{}\r\n", "a: b\r\n".repeat(count));
+        let whole = |text: &str| answered(text.as_bytes(), text.len(), false).map(|answer| answer.0);
+        assert_eq!((whole(&of_fields(FIELDS)), whole(&of_fields(FIELDS + 1))), (Ok(204), Err(TOO_LARGE.detail)));
+        let of_size = |size: usize| format!("HTTP/1.1 204 N\r\nx: {}\r\n\r\n", "y".repeat(size - 16 - 7));
+        assert_eq!((of_size(HEAD).len(), whole(&of_size(HEAD))), (HEAD, Ok(204)));
+        assert_eq!(whole(&of_size(HEAD + 1)), Err(TOO_LARGE.detail));
+        let begun = format!("HTTP/1.1 200 {}", "y".repeat(HEAD));
+        assert_eq!(whole(&begun), Err(TOO_LARGE.detail));
+        let trailers = |rest: &str| whole(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{rest}"));
+        assert_eq!(trailers(&format!("{}\r\n", "a: b\r\n".repeat(FIELDS))), Ok(200));
+        assert!(trailers(&"a: b\r\n".repeat(FIELDS + 1)).is_err());
+        assert!(trailers(&format!("a: {0}\r\nb: {0}\r\n", "y".repeat(HEAD / 2))).is_err());
+        assert!(trailers(&"y".repeat(HEAD + 2)).is_err());
+    }
+}

@@ -1,0 +1,379 @@
+//! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at once where they take long.
+//!
+//! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is taken for another request's;
+//! what is read ahead is at most [`READ`] bytes beside what the answer says is still to come, and never more than [`READ_MOST`].
+
+use std::{
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, request, response::Parts};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tower::BoxError;
+
+use super::connect::Stream;
+use crate::{
+    error::{Error, Kind},
+    framing::{
+        Flaw,
+        answer::{self, AnswerBody, Piece},
+        request::{Framing, write_end, write_head, write_size},
+    },
+    header::keep_crossing_trailers,
+    stream::Switched,
+};
+
+/// How much is read at once, where little is awaited ...
+pub const READ: usize = 8 * 1024;
+/// ... and where much is.
+pub const READ_MOST: usize = 64 * 1024;
+/// A piece of a body no longer than this is copied behind what is written before it.
+const COPIED: usize = 4 * 1024;
+/// The most that may come before an answer's head is complete: interim answers, and that head.
+const BEFORE_HEAD: usize = 256 * 1024;
+
+/// A connection, and the request it carries.
+pub struct Connection<B> {
+    stream: Stream,
+    outgoing: Outgoing<B>,
+    /// What came and was not taken yet.
+    received: BytesMut,
+    /// How much came since the request began.
+    heard: usize,
+    /// Whether the request asks for a head only.
+    to_head: bool,
+    answer: AnswerBody,
+    /// Whether another request may follow the answer.
+    persists: bool,
+}
+
+/// What of a request is still to be written.
+struct Outgoing<B> {
+    head: Vec<u8>,
+    written: usize,
+    piece: Bytes,
+    /// What stands behind the piece.
+    end: &'static [u8],
+    body: Option<B>,
+    framing: Framing,
+    flushed: bool,
+    /// Whether anything of the request was written.
+    begun: bool,
+}
+
+/// Why an answer did not come, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The request's body broke.
+    #[error("the request's body broke")]
+    Upload(#[source] BoxError),
+    /// The connection ended.
+    #[error("the connection ended")]
+    Connection(#[source] io::Error),
+    /// The answer is not one.
+    #[error("{0}")]
+    Malformed(Flaw),
+}
+
+impl Lost {
+    /// The error of a request that was not answered.
+    #[must_use]
+    pub fn unanswered(self) -> Error {
+        let (kind, detail) = match self {
+            Self::Malformed(_) => (Kind::HttpProtocolError, "the endpoint's answer is not HTTP/1.1"),
+            Self::Upload(_) => (Kind::ConnectionTerminated, "the request could not be sent to its end"),
+            Self::Connection(_) => (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer"),
+        };
+        Error::caused(kind, detail, self)
+    }
+}
+
+impl<B> Connection<B> {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(stream: Stream) -> Box<Self> {
+        let outgoing = Outgoing {
+            head: Vec::new(),
+            written: 0,
+            piece: Bytes::new(),
+            end: &[],
+            body: None,
+            framing: Framing::Nothing,
+            flushed: true,
+            begun: false,
+        };
+        let (received, answer) = (BytesMut::new(), AnswerBody::default());
+        Box::new(Self { stream, outgoing, received, heard: 0, to_head: false, answer, persists: true })
+    }
+
+    /// Whether it may carry another request: the last one is over, and the endpoint neither closed it nor said anything since.
+    pub fn is_free(&mut self) -> bool {
+        let over = self.persists && self.answer.has_ended() && self.outgoing.is_over();
+        over && self.received.is_empty() && self.is_silent()
+    }
+
+    fn is_silent(&mut self) -> bool {
+        let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
+        Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+
+    /// Its requests are over for a while: large buffers are let go.
+    pub fn rest(&mut self) {
+        if self.received.capacity() > READ {
+            self.received = BytesMut::new();
+        }
+    }
+
+    /// Whether anything of the request was written.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.outgoing.begun
+    }
+
+    /// Whether anything came since the request began.
+    #[must_use]
+    pub fn has_heard(&self) -> bool {
+        self.heard > 0
+    }
+
+    /// Takes back the body of a request that was not begun; one that had none is over.
+    pub fn take_back(&mut self) -> Option<B> {
+        self.outgoing.body.take()
+    }
+
+    /// Whether the answer has come to its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.answer.has_ended()
+    }
+
+    /// How much of the answer is to come.
+    #[must_use]
+    pub fn size_hint(&self) -> SizeHint {
+        self.answer.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// The connection after a change of protocols, with what came on it already.
+    #[must_use]
+    pub fn switch(self) -> Switched {
+        Switched { io: self.stream, early: self.received.freeze() }
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let awaited = usize::try_from(self.answer.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
+        self.received.reserve(awaited);
+        let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
+        self.heard += count;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl<B> Connection<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// Takes a request on; [`Self::poll_head`] sends it. Legal only on a connection that is free.
+    pub fn begin(&mut self, head: &request::Parts, body: B) {
+        self.to_head = head.method == Method::HEAD;
+        self.heard = 0;
+        self.outgoing.begin(head, body);
+    }
+
+    /// Sends the request, and waits for the head of its answer.
+    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Lost>> {
+        let sent = self.outgoing.poll(&mut self.stream, context);
+        let broken = match sent {
+            // An endpoint that takes no more may have answered before.
+            Poll::Ready(Err(Lost::Connection(cause))) if self.outgoing.begun => Some(self.give_up_sending(cause)),
+            Poll::Ready(Err(lost)) => return Poll::Ready(Err(lost)),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        };
+        loop {
+            if let Some(parts) = self.take_head().map_err(Lost::Malformed)? {
+                return Poll::Ready(Ok(parts));
+            }
+            if ready!(self.poll_receive(context)).map_err(Lost::Connection)? == 0 {
+                let end = || io::ErrorKind::UnexpectedEof.into();
+                return Poll::Ready(Err(Lost::Connection(broken.unwrap_or_else(end))));
+            }
+        }
+    }
+
+    fn give_up_sending(&mut self, cause: io::Error) -> io::Error {
+        self.outgoing.give_up();
+        self.persists = false;
+        cause
+    }
+
+    /// The head of the final answer, if it has come. A change of protocols is final too.
+    fn take_head(&mut self) -> Result<Option<Parts>, Flaw> {
+        while !self.received.is_empty() {
+            let Some(begun) = answer::head(&mut self.received, self.to_head)? else { break };
+            let status = begun.parts.status;
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                (self.answer, self.persists) = (begun.body, self.persists && begun.persists);
+                return Ok(Some(begun.parts));
+            }
+        }
+        if self.heard > BEFORE_HEAD {
+            return Err(Flaw { kind: Kind::HttpProtocolError, detail: "its interim answers do not end" });
+        }
+        Ok(None)
+    }
+
+    /// The next piece of the answer's body, while the rest of the request's is sent.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        if !self.outgoing.is_over()
+            && let Poll::Ready(Err(cause)) = self.outgoing.poll(&mut self.stream, context)
+        {
+            tracing::debug!(%cause, "the rest of a request that was answered could not be sent");
+            self.outgoing.give_up();
+            self.persists = false;
+        }
+        loop {
+            match self.answer.take(&mut self.received).map_err(Lost::Malformed)? {
+                Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Piece::Trailers(trailers) => {
+                    return Poll::Ready(crossing(trailers).map(|fields| Ok(Frame::trailers(fields))));
+                }
+                Piece::End => return Poll::Ready(None),
+                Piece::More => {}
+            }
+            if ready!(self.poll_receive(context)).map_err(Lost::Connection)? == 0 {
+                let end = || Err(Lost::Connection(io::ErrorKind::UnexpectedEof.into()));
+                return Poll::Ready(if self.answer.close() { None } else { Some(end()) });
+            }
+        }
+    }
+}
+
+fn crossing(mut trailers: HeaderMap) -> Option<HeaderMap> {
+    keep_crossing_trailers(&mut trailers);
+    (!trailers.is_empty()).then_some(trailers)
+}
+
+impl<B> Outgoing<B> {
+    fn is_over(&self) -> bool {
+        self.body.is_none() && self.head.is_empty() && self.piece.is_empty() && self.end.is_empty() && self.flushed
+    }
+
+    /// What was not written is not written any more.
+    fn give_up(&mut self) {
+        (self.head, self.written, self.piece, self.end) = (Vec::new(), 0, Bytes::new(), &[]);
+        (self.body, self.flushed) = (None, true);
+    }
+
+    fn poll_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let head = &self.head[self.written..];
+            let count = if !self.piece.is_empty() {
+                let slices = [IoSlice::new(head), IoSlice::new(&self.piece), IoSlice::new(self.end)];
+                ready!(Pin::new(&mut *stream).poll_write_vectored(context, &slices))?
+            } else if !head.is_empty() || !self.end.is_empty() {
+                let rest = if head.is_empty() { self.end } else { head };
+                ready!(Pin::new(&mut *stream).poll_write(context, rest))?
+            } else {
+                break;
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(count);
+        }
+        if !self.flushed {
+            ready!(Pin::new(stream).poll_flush(context))?;
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, count: usize) {
+        (self.begun, self.flushed) = (true, false);
+        let of_head = count.min(self.head.len() - self.written);
+        self.written += of_head;
+        if self.written == self.head.len() {
+            self.head.clear();
+            self.written = 0;
+        }
+        let of_piece = (count - of_head).min(self.piece.len());
+        self.piece.advance(of_piece);
+        self.end = &self.end[count - of_head - of_piece..];
+    }
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn begin(&mut self, head: &request::Parts, body: B) {
+        self.framing = Framing::of(&head.method, &body);
+        write_head(&mut self.head, head, self.framing);
+        self.body = Some(body).filter(|body| !body.is_end_stream());
+        (self.begun, self.flushed) = (false, false);
+    }
+
+    /// Ready once everything is written.
+    fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        loop {
+            ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
+            match ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) => self.take(frame)?,
+                Some(Err(cause)) => return Poll::Ready(Err(Lost::Upload(cause.into()))),
+                None => self.end_body(&HeaderMap::new())?,
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Lost> {
+        match frame.into_data() {
+            Ok(data) => self.hand_on(data)?,
+            Err(frame) => return self.end_body(&frame.into_trailers().unwrap_or_default()),
+        }
+        match &self.body {
+            Some(body) if body.is_end_stream() => self.end_body(&HeaderMap::new()),
+            _ => Ok(()),
+        }
+    }
+
+    fn hand_on(&mut self, data: Bytes) -> Result<(), Lost> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match &mut self.framing {
+            Framing::Chunked => {
+                write_size(&mut self.head, data.len());
+                self.end = b"\r\n";
+            }
+            Framing::Length(left) if *left >= data.len() as u64 => *left -= data.len() as u64,
+            Framing::Length(_) | Framing::Nothing => return Err(Lost::Upload("the body is longer than it said".into())),
+        }
+        if data.len() > COPIED {
+            self.piece = data;
+        } else {
+            self.head.extend_from_slice(&data);
+            self.head.extend_from_slice(std::mem::take(&mut self.end));
+        }
+        Ok(())
+    }
+
+    fn end_body(&mut self, trailers: &HeaderMap) -> Result<(), Lost> {
+        self.body = None;
+        match self.framing {
+            Framing::Length(1..) => return Err(Lost::Upload("the body is shorter than it said".into())),
+            Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
+            Framing::Chunked => {
+                // The last piece goes out first.
+                self.end = b"\r\n0\r\n\r\n";
+            }
+            Framing::Length(_) | Framing::Nothing => {}
+        }
+        Ok(())
+    }
+}
