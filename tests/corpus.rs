@@ -25,6 +25,11 @@ fn framing() {
 }
 
 #[test]
+fn endpoint_answer() {
+    over("endpoint_answer", 20, judge::endpoint_answer);
+}
+
+#[test]
 fn client() {
     over("client", 10, judge::client);
 }

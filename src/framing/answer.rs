@@ -269,7 +269,11 @@ impl AnswerBody {
 
     /// Reads one line of the framing; says whether it was whole.
     fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
-        let most = if self.at == At::Trailers { HEAD } else { chunked::SIZE_LINE };
+        let most = match self.at {
+            At::Trailers => HEAD,
+            At::ChunkEnd => 0,
+            _ => chunked::SIZE_LINE,
+        };
         let newline = memchr(b'\n', &bytes[..bytes.len().min(most + 2)]);
         let Some(length) = (match newline {
             Some(newline) => line::end(&bytes[..=newline])?,

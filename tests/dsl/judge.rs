@@ -5,11 +5,15 @@ use std::{
     path::Path,
 };
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use weir::{
     client::{Forwarding, Trust},
     config::{self, interpolate::Outside},
-    framing::{Framer, HeaderLimits},
+    framing::{
+        Framer, HeaderLimits,
+        answer::{self, Piece},
+    },
     limit::Rate,
     message::{LastHost, Target},
     route::{HostPattern, PathPattern, Pattern, Table},
@@ -90,6 +94,61 @@ fn chunks(bytes: &[u8]) -> Option<usize> {
     match httparse::parse_headers(&bytes[at..], &mut fields) {
         Ok(httparse::Status::Complete((length, _))) => Some(at + length),
         Ok(httparse::Status::Partial) | Err(_) => None,
+    }
+}
+
+/// An answer as far as it comes in these bytes, and how many of them it takes; nothing where it is refused.
+fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)> {
+    let (mut buffer, mut begun, mut body, mut came) = (BytesMut::new(), None, Vec::new(), 0);
+    for piece in bytes.chunks(pieces.max(1)) {
+        buffer.extend_from_slice(piece);
+        came += piece.len();
+        if begun.is_none() {
+            begun = answer::head(&mut buffer, false).ok()?;
+        }
+        let Some(begun) = &mut begun else { continue };
+        loop {
+            match begun.body.take(&mut buffer).ok()? {
+                Piece::Data(data) => body.extend_from_slice(&data),
+                Piece::Trailers(_) | Piece::End => {
+                    return Some((begun.parts.status.as_u16(), body, Some(came - buffer.len())));
+                }
+                Piece::More => break,
+            }
+        }
+    }
+    let mut begun = begun?;
+    let end = begun.body.close().then_some(bytes.len());
+    Some((begun.parts.status.as_u16(), body, end))
+}
+
+/// An endpoint's answer: the same however it comes in pieces, and where it is accepted a parser of another hand finds the same
+/// head and the same end.
+pub fn endpoint_answer(bytes: &[u8]) {
+    let whole = answered(bytes, bytes.len());
+    for pieces in [1, 2, 7] {
+        assert_eq!(answered(bytes, pieces), whole, "in pieces of {pieces}");
+    }
+    let Some((status, body, end)) = whole else { return };
+    let mut fields = [httparse::EMPTY_HEADER; 128];
+    let mut other = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(head)) = other.parse(bytes) else { panic!("a head is accepted that is none") };
+    assert_eq!(other.code, Some(status));
+    let all = |name: &str| {
+        let fields = other.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| field.value.trim_ascii().to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    let rest = &bytes[head..];
+    let length = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+        _ if matches!(status, 100..200 | 204 | 304) => Some(0),
+        ([], []) => Some(rest.len()),
+        ([length], []) => str::from_utf8(length).expect("digits").parse().ok().filter(|length| *length <= rest.len()),
+        ([], [coding]) if coding == b"chunked" => chunks(rest),
+        framing => panic!("framed in two ways: {framing:?}"),
+    };
+    assert_eq!(end, length.map(|length| head + length));
+    if end.is_some() && all("transfer-encoding").is_empty() {
+        assert_eq!(body.len(), length.unwrap_or(0));
     }
 }
 

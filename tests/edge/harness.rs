@@ -323,13 +323,18 @@ impl Edge {
         (status(&answer), self.now() - start)
     }
 
-    /// Sends bytes on a new connection and returns everything that comes back until it is closed.
-    pub async fn exchange(&self, bytes: &str) -> String {
+    /// Sends a request on a new connection and returns everything that comes back until it is closed.
+    pub async fn exchange(&self, request: &str) -> String {
+        String::from_utf8_lossy(&self.exchange_bytes(request).await).into_owned()
+    }
+
+    /// The same to the byte.
+    pub async fn exchange_bytes(&self, request: &str) -> Vec<u8> {
         let mut client = self.connect();
-        client.write_all(bytes.as_bytes()).await.expect("an open pipe");
+        client.write_all(request.as_bytes()).await.expect("an open pipe");
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.expect("an open pipe");
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
     }
 
     /// Many GETs at once, in order.

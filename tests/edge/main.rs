@@ -8,6 +8,7 @@ mod pki;
 mod connection;
 mod connections;
 mod duties;
+mod endpoint;
 mod faults;
 mod framing;
 mod framing_chunks;

@@ -1,0 +1,72 @@
+//! An endpoint that answers with any bytes: the client gets a whole answer only where there was one, with the very body, and the
+//! next request gets an answer of its own.
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weir::framing::answer::{self, Piece};
+
+use crate::harness::{Pipes, config, on_raw_edge};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const OWN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown";
+
+/// The final answer in these bytes, if it is whole; they end with their connection.
+fn whole(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let (mut bytes, mut body) = (BytesMut::from(bytes), Vec::new());
+    let mut begun = loop {
+        let begun = answer::head(&mut bytes, false).ok()??;
+        if !begun.parts.status.is_informational() || begun.parts.status.as_u16() == 101 {
+            break begun;
+        }
+    };
+    let status = begun.parts.status.as_u16();
+    loop {
+        match begun.body.take(&mut bytes).ok()? {
+            Piece::Data(data) => body.extend_from_slice(&data),
+            Piece::Trailers(_) | Piece::End => return Some((status, body)),
+            Piece::More => return begun.body.close().then_some((status, body)),
+        }
+    }
+}
+
+/// Answers the first request with `bytes` and closes, and all others as it should.
+async fn play(pipes: &mut Pipes, bytes: &[u8]) {
+    let mut answer = bytes;
+    while let Some(mut pipe) = pipes.recv().await {
+        let mut request = [0; 4096];
+        let _ = pipe.read(&mut request).await;
+        // A connection that is dropped meanwhile takes no more.
+        let _ = pipe.write_all(answer).await;
+        let _ = pipe.shutdown().await;
+        answer = OWN;
+    }
+}
+
+/// Plays the bytes and judges what came of them.
+pub async fn judge(bytes: &[u8]) {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let ask = async { (edge.exchange_bytes(GET).await, edge.exchange_bytes(GET).await) };
+        let (first, second) = tokio::select! {
+            got = ask => got,
+            () = play(&mut pipes, bytes) => panic!("weir is gone"),
+        };
+        match (whole(bytes), whole(&first)) {
+            (Some((101, _)) | None, Some((status, _))) => assert_eq!(status, 502),
+            (Some((101, _)) | None, None) => {}
+            (Some(said), got) => assert_eq!(got, Some(said)),
+        }
+        assert_eq!(whole(&second), Some((200, b"own".to_vec())));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_answers() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept/endpoint_answer");
+    let kept: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(kept.len() >= 20);
+    for path in kept {
+        eprintln!("{}", path.display());
+        judge(&std::fs::read(path).expect("a file")).await;
+    }
+}
