@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     client::Trust,
+    compress::negotiate::Coding,
+    edit::Edits,
     limit::{RuleSettings, ZoneSettings},
     observe::settings::AccessLogSettings,
     rescue::RejectSettings,
@@ -90,4 +92,10 @@ pub struct RouteConfig {
     pub reject: RejectSettings,
     /// The largest request body, in bytes; `None` for no limit.
     pub max_body: Option<u64>,
+    /// What its requests are edited by.
+    pub request_edits: Edits,
+    /// What its answers are edited by.
+    pub response_edits: Edits,
+    /// The codings of its answers, the one it likes best first.
+    pub compress: Vec<Coding>,
 }

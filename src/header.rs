@@ -203,6 +203,12 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// Whether a field says how a message is framed, or speaks about one connection only.
+#[must_use]
+pub fn is_framing(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH || is_hop_by_hop(name.as_str())
+}
+
 /// Takes out the fields that are `doomed`, and those that `Connection` names. One look at all fields finds that there are none.
 fn strip(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
     let mut next = headers.keys().find(|name| doomed(name)).cloned();

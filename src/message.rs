@@ -97,6 +97,12 @@ impl Target {
     }
 }
 
+/// Whether a text can be forwarded as `Host`.
+#[must_use]
+pub fn is_authority(text: &str) -> bool {
+    host_of(text.as_bytes()).is_some()
+}
+
 /// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space, and no percent sign,
 /// which would be another spelling of the same host.
 fn host_of(authority: &[u8]) -> Option<&str> {

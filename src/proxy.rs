@@ -13,6 +13,8 @@ use crate::{
     alarm::Deadline,
     client::Trust,
     clock::Clock,
+    compress::{self, Wish, body::Coded, negotiate::Coding, seats::Seats},
+    edit::{Edits, Facts},
     error::{Error, Kind, Side},
     header::{
         Identity, address_value, agrees, is_grpc, last_hop, prepare_request, prepare_response, unfold, upgrade_of,
@@ -44,7 +46,7 @@ use crate::{
 pub mod park;
 
 /// An answer's body: weir's own, or an upstream's.
-pub type Answer = Either<Full<Bytes>, UpstreamBody<RequestBody>>;
+pub type Answer = Either<Full<Bytes>, Coded<UpstreamBody<RequestBody>>>;
 
 /// Where one route's requests go, and on which conditions.
 pub struct Route {
@@ -58,6 +60,12 @@ pub struct Route {
     pub reject: RejectSettings,
     /// The largest body it takes.
     pub max_body: Option<u64>,
+    /// What its requests are edited by.
+    pub request_edits: Edits,
+    /// What its answers are edited by.
+    pub response_edits: Edits,
+    /// The codings of its answers.
+    pub compress: Vec<Coding>,
 }
 
 /// Everything a worker needs to answer requests.
@@ -74,6 +82,8 @@ pub struct Proxy {
     pub queue: Arc<Queue>,
     /// The timer of parked requests.
     pub releases: Rc<Releases>,
+    /// The coders of answers.
+    pub coders: Seats,
     /// The access log.
     pub journal: Rc<Journal>,
     /// The ids of requests.
@@ -249,7 +259,9 @@ impl Proxy {
         };
         let upgrade = upgrade(&head, &body)?;
         let trailers = route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(&head.headers);
+        let wish = Wish::of(&route.compress, &head.method, &head.headers);
         prepare_request(&mut head.headers, &identity)?;
+        route.request_edits.apply(&mut head.headers, &facts(&target.host, &route, visit, record))?;
         if trailers {
             head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
@@ -261,7 +273,10 @@ impl Proxy {
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
         let answer = route.upstream.forward((&head, body), client, &visit.upload.progress, story).await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
-        Ok(answered(response, upgrade.as_ref(), visit)?.map(Either::Right))
+        let response = answered(response, upgrade.as_ref(), visit)?;
+        let mut response = compress::code(response, wish.as_ref(), &self.coders);
+        route.response_edits.apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
+        Ok(response.map(Either::Right))
     }
 
     fn route(&self, head: &Parts, target: &Target) -> Result<Rc<Route>, Error> {
@@ -329,6 +344,17 @@ fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>
     }
     let status = if head.method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
     Some(rescue::empty(status))
+}
+
+/// What edits may say.
+fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Record) -> Facts<'a> {
+    Facts {
+        client: record.entry.client,
+        host,
+        request_id: &record.entry.id,
+        route: &route.name,
+        scheme: visit.peer.transport.scheme(),
+    }
 }
 
 /// The protocols a request asks to change to.

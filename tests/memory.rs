@@ -1,14 +1,21 @@
-//! Ten million one-shot keys through a zone of one million: bounded memory, no refusal, and no busy offender goes free.
+//! Ten million one-shot keys through a zone of one million: bounded memory, no refusal, and no busy offender goes free. And what
+//! coders at work take.
 
 #[path = "dsl/limit.rs"]
 mod dsl;
 
-use std::fs;
+use std::{fs, sync::Mutex};
 
+use weir::compress::{
+    coder::{CODER_BYTES, Coder, Order},
+    negotiate::Coding,
+};
 use weir::limit::{Decision, Millis, Rule, RuleSettings, zone::Intent};
 
 const CAPACITY: u64 = 1_000_000;
 const OFFENDER: u64 = 1;
+/// The memory that is measured is the whole process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Bytes of memory this process has now.
 fn resident() -> u64 {
@@ -29,6 +36,7 @@ fn passes(rule: &Rule, fingerprint: u64, now: u64) -> bool {
 
 #[test]
 fn ten_million_strangers_cost_no_memory_and_free_no_offender() {
+    let _alone = ALONE.lock().expect("no panic");
     let before = resident();
     let mut settings = dsl::settings("10r/s");
     settings.capacity = CAPACITY.try_into().expect("64 bit");
@@ -56,4 +64,35 @@ fn ten_million_strangers_cost_no_memory_and_free_no_offender() {
     assert!(per_key <= 64, "{per_key} bytes a key");
     assert!(grown <= 80 << 20, "{grown} bytes grown");
     assert_eq!(zone.evictions().forced + zone.evictions().idle, 10 * CAPACITY + 1 - zone.keys() as u64);
+}
+
+/// A mebibyte of words that come again, but not soon.
+fn words() -> Vec<u8> {
+    let words = (0_u64..).map(|number| format!("{:x} ", number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44));
+    let mut text: Vec<u8> = words.take(1 << 18).flat_map(String::into_bytes).collect();
+    text.truncate(1 << 20);
+    text
+}
+
+fn at_work(coding: Coding, text: &[u8]) -> Coder {
+    let (mut coder, mut room) = (Coder::new(coding, None).expect("a coder"), vec![0; 1 << 14]);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let step = coder.step(Order::Continue, rest, &mut room).expect("a step");
+        rest = &rest[step.read..];
+    }
+    coder
+}
+
+#[test]
+fn a_coder_takes_no_more_than_it_is_said_to() {
+    let _alone = ALONE.lock().expect("no panic");
+    let text = words();
+    for coding in Coding::ALL {
+        let before = resident();
+        let coders: Vec<_> = (0..32).map(|_| at_work(coding, &text)).collect();
+        let each = (resident() - before) / coders.len() as u64;
+        println!("{}: {each} bytes a coder", coding.name());
+        assert!(each <= CODER_BYTES as u64, "{coding:?}: {each} bytes");
+    }
 }

@@ -171,7 +171,7 @@ impl Worker {
         let alarm = Rc::new(Alarm::default());
         let releases = Rc::new(Releases::new(shared.timing).map_err(BuildError::Timer)?);
         let journal = Journal::new(shared.clock, &config.access_log, shared.lines.clone());
-        let serving = Serving::of(shared, &alarm, &releases, &journal, &[])?;
+        let serving = Serving::of(shared, &alarm, &releases, &journal, None)?;
         Ok(Rc::new(Self {
             serving: RefCell::new(Rc::new(serving)),
             watchdog: Rc::new(Watchdog::new(config.timeouts)),
@@ -193,7 +193,7 @@ impl Worker {
     /// When a rule cannot be counted: then nothing changes.
     pub fn adopt(&self, shared: &Shared) -> Result<(), BuildError> {
         let before = self.serving();
-        let next = Serving::of(shared, &self.alarm, &self.releases, &self.journal, &before.upstreams)?;
+        let next = Serving::of(shared, &self.alarm, &self.releases, &self.journal, Some(&before))?;
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
         self.serving.replace(Rc::new(next));
@@ -387,11 +387,12 @@ impl Serving {
         alarm: &Rc<Alarm>,
         releases: &Rc<Releases>,
         journal: &Rc<Journal>,
-        before: &[Rc<Upstream<RequestBody>>],
+        before: Option<&Self>,
     ) -> Result<Self, BuildError> {
         let config = &shared.config;
         let upstream = |group: &Arc<Group>| {
-            let same = before.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group));
+            let same =
+                before.and_then(|before| before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group)));
             same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
         };
         let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
@@ -403,6 +404,9 @@ impl Serving {
                 upstream: Rc::clone(&upstreams[route.upstream]),
                 reject: route.reject,
                 max_body: route.max_body,
+                request_edits: route.request_edits.clone(),
+                response_edits: route.response_edits.clone(),
+                compress: route.compress.clone(),
             };
             routes.push((route.pattern.clone(), Rc::new(built)));
         }
@@ -413,6 +417,7 @@ impl Serving {
             max_fields: config.header_limits.count,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),
+            coders: before.map(|before| before.proxy.coders.clone()).unwrap_or_default(),
             journal: Rc::clone(journal),
             ids: RequestIds::new(),
             gateway: Watch::on(shared.gateway.clone()),

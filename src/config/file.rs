@@ -24,7 +24,7 @@ pub use granted::{HeaderLimits, Queue, State, Timeouts};
 pub use listener::{Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls};
 pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
-pub use route::{Limit, Request, Route, RouteReject};
+pub use route::{Coding, Headers, Limit, Request, Response, Route, RouteReject};
 pub use upstream::{
     Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol, Retries, Upstream,
     UpstreamTimeouts, UpstreamTls,

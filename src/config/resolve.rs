@@ -26,6 +26,7 @@ use judge::Judge;
 use spot::Spot;
 
 pub mod address;
+pub mod edits;
 pub mod judge;
 pub mod listener;
 pub mod log;

@@ -11,9 +11,11 @@ use super::{
 };
 
 /// What nginx calls something, and where weir keeps it.
-const NGINX: [(&str, &str); 16] = [
+const NGINX: [(&str, &str); 20] = [
     ("access_log_format", "access_log: { format: json }"),
+    ("add_header", "response: { headers: { set: { NAME: VALUE } } } on the route"),
     ("client_max_body_size", "request: { max_body: 1MiB } on the route"),
+    ("gzip", "response: { compress: [ gzip ] } on the route"),
     ("keepalive_timeout", "timeouts: { keepalive: 75s }"),
     ("limit_conn", "nothing yet: limits on connections are not built"),
     ("limit_req", "limits: [ { zone: NAME, burst: N } ] on the route"),
@@ -21,7 +23,9 @@ const NGINX: [(&str, &str); 16] = [
     ("limit_req_zone", "zones: { NAME: { key: client_ip, rate: 10r/s } }"),
     ("listen", "listeners: [ \"0.0.0.0:8080\" ]"),
     ("location", "routes: [ { path: /, upstream: NAME } ]"),
+    ("proxy_hide_header", "response: { headers: { remove: [ NAME ] } } on the route"),
     ("proxy_pass", "upstream: http://host:port"),
+    ("proxy_set_header", "request: { headers: { set: { NAME: VALUE } } } on the route"),
     ("real_ip_header", "client_ip: { header: x-forwarded-for }"),
     ("server_name", "host: name on the route"),
     ("set_real_ip_from", "client_ip: { trusted_proxies: [ NETWORK ] }"),

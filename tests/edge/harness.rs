@@ -29,6 +29,7 @@ use weir::{
     client::Trust,
     clock::Clock,
     config::{Config, RouteConfig, StateSettings},
+    edit::Edits,
     limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings},
     observe::gateway::Gateway,
     observe::settings::{AccessLogSettings, LogFormat, LogTarget},
@@ -143,10 +144,6 @@ pub fn config(limits: &[&str]) -> Config {
         zones.push(zone);
         rules.push((index, rule));
     }
-    let reject =
-        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: false, body: RejectBody::Auto };
-    let pattern = Pattern { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), methods: Vec::new() };
-    let route = RouteConfig { name: "/".into(), pattern, upstream: 0, limits: rules, reject, max_body: Some(1 << 20) };
     let seconds = Duration::from_secs;
     Config {
         listeners: Vec::new(),
@@ -169,7 +166,7 @@ pub fn config(limits: &[&str]) -> Config {
             passive: None,
             active: None,
         }],
-        routes: vec![route],
+        routes: vec![route(rules)],
         queue_max: 10_000,
         timeouts: ClientTimeouts {
             header: seconds(10),
@@ -190,6 +187,23 @@ pub fn config(limits: &[&str]) -> Config {
         state: StateSettings { file: None, interval: seconds(30) },
         workers: 1,
         drain: seconds(8),
+    }
+}
+
+fn route(limits: Vec<(usize, RuleSettings)>) -> RouteConfig {
+    let reject =
+        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: false, body: RejectBody::Auto };
+    let pattern = Pattern { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), methods: Vec::new() };
+    RouteConfig {
+        name: "/".into(),
+        pattern,
+        upstream: 0,
+        limits,
+        reject,
+        max_body: Some(1 << 20),
+        request_edits: Edits::default(),
+        response_edits: Edits::default(),
+        compress: Vec::new(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `routes` as written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +31,12 @@ pub struct Route {
     /// What differs from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<RouteReject>,
-    /// What requests may be.
+    /// What requests may be, and how they are forwarded.
     #[serde(default)]
     pub request: Request,
+    /// How answers are passed on.
+    #[serde(default)]
+    pub response: Response,
 }
 
 /// A zone applied on a route.
@@ -72,16 +77,50 @@ pub struct RouteReject {
     pub status: u16,
 }
 
-/// What the requests of a route may be.
+/// What the requests of a route may be, and how they are forwarded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
     /// The largest body, like `1MiB`, or `none` for no limit (nginx: client_max_body_size).
     pub max_body: Amount,
+    /// Edits of the fields that are forwarded (nginx: proxy_set_header).
+    pub headers: Headers,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { max_body: Amount("1MiB".to_owned()) }
+        Self { max_body: Amount("1MiB".to_owned()), headers: Headers::default() }
     }
+}
+
+/// How the answers of a route are passed on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Response {
+    /// The codings clients may get, the one you like best first (nginx: gzip).
+    pub compress: Vec<Coding>,
+    /// Edits of the fields of an upstream's answers (nginx: add_header, proxy_hide_header).
+    pub headers: Headers,
+}
+
+/// A coding of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Coding {
+    /// Zstandard.
+    Zstd,
+    /// Brotli.
+    Br,
+    /// gzip.
+    Gzip,
+}
+
+/// Edits of header fields: removing comes first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Headers {
+    /// What these fields say, in place of all they said: text with `{client_ip}`, `{host}`, `{request_id}`, `{route}`, `{scheme}`.
+    pub set: BTreeMap<String, String>,
+    /// The names of fields that are taken out.
+    pub remove: Vec<String>,
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     super::{
         file::Amount,
-        problem::Problems,
+        problem::{Problems, Span},
         quantity::{parse_count, parse_size},
     },
     spot::Spot,
@@ -35,9 +35,13 @@ impl Judge<'_> {
             let message = format!("what `{}` stands for does not fit here", filled.written);
             return self.problems.error(spot.span, message, "it is not shown here, because it may be a secret");
         }
-        let text = error.to_string();
-        let (message, hint) = text.split_once(", hint: ").unwrap_or((&text, ""));
-        self.problems.error(spot.span, message, hint);
+        self.refuse_at(spot.span, &error.to_string());
+    }
+
+    /// Reports an error text of the same form at a place that shows nothing that came from outside.
+    pub fn refuse_at(&mut self, span: Span, error: &str) {
+        let (message, hint) = error.split_once(", hint: ").unwrap_or((error, ""));
+        self.problems.error(span, message, hint);
     }
 
     /// The value, or what it should have been reported.

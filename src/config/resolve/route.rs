@@ -5,16 +5,18 @@ use std::sync::Arc;
 use super::{
     super::{
         RouteConfig,
-        file::{Limit, Route},
+        file::{Coding as Written, Limit, Route},
         nearest,
     },
-    Names, address,
+    Names, address, edits,
     judge::Judge,
     pattern::{name, pattern},
     reject,
     spot::Spot,
 };
 use crate::{
+    compress::negotiate::Coding,
+    edit::Message,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
     upstream::settings::UpstreamSettings,
 };
@@ -24,7 +26,8 @@ const MAX_BODY: usize = usize::MAX >> 1;
 
 /// One route.
 pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route: &Route) -> RouteConfig {
-    let max_body = spot.key("request").key("max_body");
+    let (request, response) = (spot.key("request"), spot.key("response"));
+    let max_body = request.key("max_body");
     RouteConfig {
         name: name(route).into(),
         pattern: pattern(judge, spot, route),
@@ -35,6 +38,9 @@ pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route
             "none" => None,
             _ => Some(judge.size(max_body, &route.request.max_body, 0..=MAX_BODY) as u64),
         },
+        request_edits: edits::edits(judge, request.key("headers"), &route.request.headers, Message::Request),
+        response_edits: edits::edits(judge, response.key("headers"), &route.response.headers, Message::Response),
+        compress: compress(judge, response.key("compress"), &route.response.compress),
     }
 }
 
@@ -63,6 +69,23 @@ fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: 
         judge.refuse(spot, format!("there is no upstream `{text}`, hint: {hint}"));
     }
     0
+}
+
+fn compress(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[Written]) -> Vec<Coding> {
+    let mut codings = Vec::new();
+    for (index, written) in written.iter().enumerate() {
+        let coding = match written {
+            Written::Zstd => Coding::Zstd,
+            Written::Br => Coding::Brotli,
+            Written::Gzip => Coding::Gzip,
+        };
+        if codings.contains(&coding) {
+            let message = format!("`{}` is here twice, hint: the first one counts", coding.name());
+            judge.refuse(spot.item(index), message);
+        }
+        codings.push(coding);
+    }
+    codings
 }
 
 fn limits(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, limits: &[Limit]) -> Vec<(usize, RuleSettings)> {

@@ -1,0 +1,209 @@
+//! An answer's body on its way through a coder.
+//!
+//! Guarantees: a frame is at most [`FRAME`] bytes, and no more than [`TURN`] bytes are coded before others get a turn; what was
+//! taken is given out as soon as the upstream pauses, so that slow streams flow; a body that breaks breaks, and never ends as if it
+//! were whole; trailers follow it. A body without a coder passes untouched.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{
+    coder::{Coder, LEAST_ROOM, Order, Step},
+    restate,
+    seats::Seat,
+};
+use crate::error::{Error, Kind};
+
+/// The largest frame of a coded body, in bytes.
+pub const FRAME: usize = 16 * 1024;
+/// How many bytes are coded at one go.
+pub const TURN: usize = 64 * 1024;
+
+/// A step that would be taken for ever.
+const STALLED: Step = Step { read: 0, written: 0, done: false };
+
+/// A body that may have a coder.
+pub struct Coded<B> {
+    inner: B,
+    work: Option<Box<Work>>,
+}
+
+/// A coder and what is between its ends.
+struct Work {
+    coder: Coder,
+    _seat: Seat,
+    stage: Stage,
+    /// What was received and is not taken yet.
+    input: Bytes,
+    /// What is coded and not given out yet: the first `filled` bytes.
+    room: Box<[u8]>,
+    filled: usize,
+    /// Something was taken since the last flush.
+    unflushed: bool,
+    /// Whether the upstream had one more turn to send something before a flush.
+    waited: bool,
+    trailers: Option<HeaderMap>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    Flushing,
+    Finishing,
+    Ended,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
+
+impl<B> Coded<B> {
+    /// A body that goes out as it came.
+    #[must_use]
+    pub fn plain(inner: B) -> Self {
+        Self { inner, work: None }
+    }
+
+    /// A body that goes through a coder.
+    #[must_use]
+    pub fn by(coder: Coder, seat: Seat, inner: B) -> Self {
+        let work = Work {
+            coder,
+            _seat: seat,
+            stage: Stage::Reading,
+            input: Bytes::new(),
+            room: vec![0; FRAME].into(),
+            filled: 0,
+            unflushed: false,
+            waited: false,
+            trailers: None,
+        };
+        Self { inner, work: Some(Box::new(work)) }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Coded<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        let this = &mut *self;
+        match &mut this.work {
+            None => Pin::new(&mut this.inner).poll_frame(context),
+            Some(work) => work.poll(&mut this.inner, context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.work {
+            None => self.inner.is_end_stream(),
+            Some(work) => work.stage == Stage::Ended && work.trailers.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.work.as_ref().map_or_else(|| self.inner.size_hint(), |_| SizeHint::default())
+    }
+}
+
+impl Work {
+    fn poll<B: Body<Data = Bytes, Error = Error> + Unpin>(&mut self, inner: &mut B, context: &mut Context<'_>) -> Polled {
+        let mut turn = TURN;
+        loop {
+            match self.stage {
+                Stage::Reading if self.input.is_empty() => {
+                    if inner.is_end_stream() {
+                        self.stage = Stage::Finishing;
+                        continue;
+                    }
+                    match Pin::new(&mut *inner).poll_frame(context) {
+                        Poll::Ready(Some(Ok(frame))) => self.take(frame),
+                        Poll::Ready(Some(Err(error))) => return self.broke(error),
+                        Poll::Ready(None) => self.stage = Stage::Finishing,
+                        Poll::Pending if self.unflushed && self.waited => self.stage = Stage::Flushing,
+                        Poll::Pending => return self.wait(context),
+                    }
+                }
+                Stage::Reading if turn == 0 => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Stage::Ended => return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+                Stage::Reading | Stage::Flushing | Stage::Finishing => match self.step(&mut turn) {
+                    Ok(None) => {}
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Err(error) => return self.broke(error),
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) => {
+                self.unflushed |= !data.is_empty();
+                self.waited = false;
+                self.input = data;
+            }
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok();
+                self.trailers.iter_mut().for_each(restate);
+            }
+        }
+    }
+
+    /// Nothing came. Mostly the next piece is at hand and only its reader has to run: a flush for each would cost much of what
+    /// is gained. So everybody else gets one turn before.
+    fn wait(&mut self, context: &Context<'_>) -> Polled {
+        if self.unflushed {
+            self.waited = true;
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn broke(&mut self, error: Error) -> Polled {
+        self.stage = Stage::Ended;
+        self.trailers = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// One step of the coder, and a frame if there is one to give out.
+    fn step(&mut self, turn: &mut usize) -> Result<Option<Frame<Bytes>>, Error> {
+        if self.room.len() - self.filled < LEAST_ROOM {
+            return Ok(self.give_out());
+        }
+        let order = match self.stage {
+            Stage::Flushing => Order::Flush,
+            Stage::Finishing => Order::Finish,
+            Stage::Reading | Stage::Ended => Order::Continue,
+        };
+        let most = self.input.len().min(*turn);
+        let step = self.coder.step(order, &self.input[..most], &mut self.room[self.filled..])?;
+        if step == STALLED {
+            return Err(Error::new(Kind::ProxyInternalError, "the coder stands still"));
+        }
+        self.input.advance(step.read);
+        self.filled += step.written;
+        *turn -= step.read;
+        match order {
+            Order::Continue => return Ok(None),
+            Order::Flush if step.done => {
+                self.stage = Stage::Reading;
+                self.unflushed = false;
+            }
+            Order::Finish if step.done => self.stage = Stage::Ended,
+            Order::Flush | Order::Finish => return Ok(None),
+        }
+        Ok(self.give_out())
+    }
+
+    fn give_out(&mut self) -> Option<Frame<Bytes>> {
+        let filled = std::mem::take(&mut self.filled);
+        (filled > 0).then(|| Frame::data(Bytes::copy_from_slice(&self.room[..filled])))
+    }
+}

@@ -1,0 +1,192 @@
+//! Which coding a client gets (RFC 9110, section 12.5.3).
+
+use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+
+/// How an answer's bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// Zstandard (RFC 8878), within the window RFC 9659 allows.
+    Zstd,
+    /// Brotli (RFC 7932).
+    Brotli,
+    /// gzip (RFC 1952).
+    Gzip,
+}
+
+/// Weights are in thousandths: three digits are all a weight has.
+type Weight = u16;
+
+/// What a client accepts. What it names twice has the smaller weight: nobody gets what he refused.
+#[derive(Debug, Default)]
+struct Accepted {
+    codings: [Option<Weight>; 3],
+    identity: Option<Weight>,
+    /// `*`: whatever is not named.
+    other: Option<Weight>,
+}
+
+impl Coding {
+    /// Every coding.
+    pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+
+    /// Its name in `Content-Encoding`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    fn is_called(self, name: &[u8]) -> bool {
+        let also = self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip");
+        also || name.eq_ignore_ascii_case(self.name().as_bytes())
+    }
+}
+
+/// The coding of `offered` that the client weighs most, of equals the first; none where it has a greater wish for none.
+///
+/// A client that says nothing at all gets none: what does not ask often cannot decode.
+#[must_use]
+pub fn choose(offered: &[Coding], headers: &HeaderMap) -> Option<Coding> {
+    let accepted = Accepted::read(headers);
+    let identity = accepted.identity.or(accepted.other).unwrap_or(0);
+    let mut best = None;
+    for coding in offered {
+        let weight = accepted.codings[*coding as usize].or(accepted.other).unwrap_or(0);
+        if weight > 0 && weight >= identity && best.is_none_or(|(most, _)| weight > most) {
+            best = Some((weight, *coding));
+        }
+    }
+    best.map(|(_, coding)| coding)
+}
+
+impl Accepted {
+    fn read(headers: &HeaderMap) -> Self {
+        let mut accepted = Self::default();
+        let lines = headers.get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
+        for (name, weight) in lines.flat_map(|line| line.split(|byte| *byte == b',')).filter_map(element) {
+            if let Some(known) = accepted.of(name) {
+                *known = Some(known.map_or(weight, |before| before.min(weight)));
+            }
+        }
+        accepted
+    }
+
+    fn of(&mut self, name: &[u8]) -> Option<&mut Option<Weight>> {
+        if name == b"*" {
+            return Some(&mut self.other);
+        }
+        if name.eq_ignore_ascii_case(b"identity") {
+            return Some(&mut self.identity);
+        }
+        let coding = Coding::ALL.into_iter().find(|coding| coding.is_called(name))?;
+        Some(&mut self.codings[coding as usize])
+    }
+}
+
+/// A name and its weight; what is written otherwise says nothing.
+fn element(text: &[u8]) -> Option<(&[u8], Weight)> {
+    let mut parts = text.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let name = parts.next().filter(|name| !name.is_empty())?;
+    let weight = parts.next().map_or(Some(1000), weight);
+    weight.filter(|_| parts.next().is_none()).map(|weight| (name, weight))
+}
+
+/// `q=0.5` (RFC 9110, section 12.4.2).
+fn weight(parameter: &[u8]) -> Option<Weight> {
+    let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), fraction @ ..] = parameter else { return None };
+    let digits = match fraction {
+        [] => &[][..],
+        [b'.', digits @ ..] if digits.len() <= 3 => digits,
+        _ => return None,
+    };
+    let mut weight = Weight::from(*whole - b'0') * 1000;
+    for (digit, worth) in digits.iter().zip([100, 10, 1]) {
+        weight += Weight::from(char::from(*digit).to_digit(10)? as u8) * worth;
+    }
+    (weight <= 1000).then_some(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Coding; 3] = Coding::ALL;
+
+    fn chosen(offered: &[Coding], lines: &[&str]) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(line).expect("a value"));
+        }
+        choose(offered, &headers).map(Coding::name)
+    }
+
+    #[test]
+    fn the_greatest_weight_wins_and_of_equals_the_first_that_is_offered() {
+        for (lines, expected) in [
+            (&["gzip, br, zstd"][..], Some("zstd")),
+            (&["gzip", "br"], Some("br")),
+            (&["gzip;q=1.0, br;q=0.9, zstd;q=0.899"], Some("gzip")),
+            (&["gzip;q=0.001"], Some("gzip")),
+            (&["X-GZIP ; Q=0.5"], Some("gzip")),
+            (&["*"], Some("zstd")),
+            (&["zstd;q=0, *;q=0.5"], Some("br")),
+            (&["deflate, compress"], None),
+            (&[""], None),
+            (&[], None),
+            (&["*;q=0"], None),
+            (&["gzip;q=0"], None),
+            (&["identity, gzip;q=0.5"], None),
+            (&["*, gzip;q=0.5"], Some("zstd")),
+            (&["identity, gzip"], Some("gzip")),
+            (&["identity;q=0, gzip;q=0.1"], Some("gzip")),
+            (&["identity;q=0"], None),
+            (&["gzip, gzip;q=0"], None),
+        ] {
+            assert_eq!(chosen(&ALL, lines), expected, "{lines:?}");
+        }
+        assert_eq!(chosen(&[Coding::Gzip], &["br, *;q=0.1, gzip;q=0.05"]), None);
+        assert_eq!(chosen(&[Coding::Gzip, Coding::Zstd], &["zstd, gzip"]), Some("gzip"));
+        assert_eq!(chosen(&[], &["gzip"]), None);
+    }
+
+    #[test]
+    fn what_is_no_weight_says_nothing() {
+        for line in
+            ["gzip;q=", "gzip;q=2", "gzip;q=1.001", "gzip;q=0.0001", "gzip;q=.5", "gzip;x=1", "gzip;q=1;a=b", "gzip q=1"]
+        {
+            assert_eq!(chosen(&ALL, &[line]), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_chosen_is_offered_accepted_and_no_other_is_wished_more(
+            offered in proptest::sample::subsequence(ALL.to_vec(), 0..=3).prop_shuffle(),
+            weights in proptest::collection::vec(proptest::option::of(0_u16..=1000), 5),
+            split in any::<bool>(),
+        ) {
+            let names = ["zstd", "br", "gzip", "identity", "*"];
+            let said = names.iter().zip(&weights);
+            let said: Vec<String> = said
+                .filter_map(|(name, weight)| weight.map(|weight| format!("{name};q={}.{:03}", weight / 1000, weight % 1000)))
+                .collect();
+            let joined = said.join(" , ");
+            let lines: Vec<&str> = if split { said.iter().map(String::as_str).collect() } else { vec![joined.as_str()] };
+            let wish = |place: usize| weights[place].or(weights[4]).unwrap_or(0);
+            let most = offered.iter().map(|coding| wish(*coding as usize)).max().unwrap_or(0);
+            let expected = offered.iter().find(|coding| wish(**coding as usize) == most);
+            let expected = expected.filter(|_| most > 0 && most >= wish(3)).map(|coding| coding.name());
+            prop_assert_eq!(chosen(&offered, &lines), expected);
+        }
+
+        #[test]
+        fn no_text_at_all_makes_it_panic(text in "[ -~]{0,60}") {
+            let _ = chosen(&ALL, &[&text]);
+        }
+    }
+}

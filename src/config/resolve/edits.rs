@@ -1,0 +1,68 @@
+//! Edits of header fields: names that may be edited, values that are field values.
+
+use http::{HeaderName, header};
+
+use super::{
+    super::{file::Headers, nearest},
+    judge::Judge,
+    spot::Spot,
+};
+use crate::{
+    edit::{self, Edits, Message, NameError, PLACEHOLDERS, Template, TemplateError},
+    message,
+};
+
+/// The edits of one kind of messages.
+pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: Message) -> Edits {
+    let remove = removed(judge, spot.key("remove"), &written.remove, message);
+    let mut set: Vec<(HeaderName, Template)> = Vec::new();
+    for (text, value) in &written.set {
+        let spot = spot.key("set");
+        // The key is to blame, and what stands behind it is not looked at.
+        let place = spot.name(text).span;
+        let value = judge.take(spot.key(text), template(text, value));
+        let name = match edit::name(text, message) {
+            Ok(name) if remove.contains(&name) => {
+                Err(format!("`{text}` is set and removed, hint: setting is enough: it replaces"))
+            }
+            Ok(name) if set.iter().any(|(other, _)| *other == name) => {
+                Err(format!("`{text}` is set twice, hint: upper and lower case are the same name"))
+            }
+            Ok(name) => Ok(name),
+            // What is no name at all was told of where every key is looked at.
+            Err(NameError::Malformed) => continue,
+            Err(error) => Err(format!("`{text}` {error}")),
+        };
+        match name {
+            Ok(name) => set.extend(value.map(|value| (name, value))),
+            Err(error) => judge.refuse_at(place, &error),
+        }
+    }
+    Edits::new(remove, set)
+}
+
+fn removed(judge: &mut Judge<'_>, spot: Spot<'_>, texts: &[String], message: Message) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let name = edit::name(text, message).map_err(|error| format!("`{text}` {error}"));
+        let name = name.and_then(|name| match (message, &name) {
+            (Message::Request, &header::HOST) => {
+                Err("a request without `host` is none, hint: set it to what the upstream is to hear".to_owned())
+            }
+            _ if names.contains(&name) => Err(format!("`{text}` is here twice, hint: once is enough")),
+            _ => Ok(name),
+        });
+        names.extend(judge.take(spot.item(index), name));
+    }
+    names
+}
+
+fn template(name: &str, text: &str) -> Result<Template, String> {
+    if name.eq_ignore_ascii_case("host") && !message::is_authority(&text.replace("{host}", "a")) {
+        return Err(format!("`{text}` is no host, hint: write `example.com`, with a port or without, or `{{host}}`"));
+    }
+    Template::parse(text).map_err(|error| match &error {
+        TemplateError::Unknown(placeholder) => format!("{error}, hint: {}", nearest::hint(placeholder, &PLACEHOLDERS)),
+        _ => error.to_string(),
+    })
+}
