@@ -131,6 +131,12 @@ impl Edits {
         Self { remove, set }
     }
 
+    /// Whether they change nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty()
+    }
+
     /// Edits a message.
     ///
     /// # Errors

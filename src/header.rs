@@ -1,16 +1,15 @@
 //! What of a message's fields may cross the proxy, in either direction.
 //!
-//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC 9110, section 7.6.1); what says
-//! who the client is comes from weir or from a trusted proxy, never from the client; all other fields keep their order and lines.
+//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC 9110, section 7.6.1); all other
+//! fields keep their order and lines.
 
 use std::net::IpAddr;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{self, Entry},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::error::{Error, Kind};
+
+pub mod crossing;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -22,26 +21,6 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What `Connection` may not take away (it would let a client hide who it is, or how its message is framed).
 static KEPT_FROM_CONNECTION: [HeaderName; 6] =
     [header::HOST, header::CONTENT_LENGTH, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP];
-
-/// How many fields weir adds to a request.
-const OURS: usize = 8;
-
-/// Who a request is from, as told to the upstream.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity<'a> {
-    /// The other end of the socket, as a field value.
-    pub peer: &'a HeaderValue,
-    /// Whom the request is for, where that is not the peer.
-    pub client: Option<IpAddr>,
-    /// Whether the peer is a trusted proxy: then what it says is added to, not replaced.
-    pub trusted: bool,
-    /// The requested host with its port.
-    pub authority: &'a HeaderValue,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The request's id.
-    pub request_id: &'a HeaderValue,
-}
 
 /// Refuses an answer whose framing, or whose status, could be read in two ways.
 ///
@@ -97,35 +76,6 @@ pub fn unfold(headers: &mut HeaderMap, most: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a received request's fields fit to be forwarded.
-///
-/// # Errors
-/// [`Kind::HttpRequestError`] when a value weir has to write is not one.
-pub fn prepare_request(headers: &mut HeaderMap, identity: &Identity<'_>) -> Result<(), Error> {
-    strip(headers, |name| {
-        is_hop_by_hop(name.as_str()) || is_claim(name) || (*name == header::FORWARDED && !identity.trusted)
-    });
-    headers.reserve(OURS);
-    let authority = identity.authority;
-    if identity.trusted {
-        append_to_list(headers, X_FORWARDED_FOR, identity.peer)?;
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(identity.scheme));
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| authority.clone());
-        headers.entry(X_REQUEST_ID).or_insert_with(|| identity.request_id.clone());
-    } else {
-        headers.insert(X_FORWARDED_FOR, identity.peer.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
-        headers.insert(X_FORWARDED_HOST, authority.clone());
-        headers.insert(X_REQUEST_ID, identity.request_id.clone());
-    }
-    let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
-    headers.insert(X_REAL_IP, client);
-    if headers.get(header::HOST) != Some(authority) {
-        headers.insert(header::HOST, authority.clone());
-    }
-    append_to_list(headers, header::VIA, &HeaderValue::from_static("1.1 weir"))
-}
-
 /// Whether a request is gRPC's.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
@@ -170,7 +120,20 @@ fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 
 /// Makes an upstream's fields fit to be answered.
 pub fn prepare_response(headers: &mut HeaderMap) {
-    strip(headers, |name| is_hop_by_hop(name.as_str()));
+    let hop_by_hop = |headers: &HeaderMap| headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned();
+    let Some(first) = hop_by_hop(headers) else { return };
+    for name in named_by_connection(headers) {
+        headers.remove(name);
+    }
+    let trailer = headers.get(header::TRAILER).and_then(trailer_that_may_cross);
+    let mut next = Some(first);
+    while let Some(name) = next {
+        headers.remove(name);
+        next = hop_by_hop(headers);
+    }
+    if let Some(trailer) = trailer {
+        headers.insert(header::TRAILER, trailer);
+    }
 }
 
 /// Takes one step off `Max-Forwards`; true when this hop is the last (RFC 9110, section 7.6.2).
@@ -207,25 +170,6 @@ fn is_hop_by_hop(name: &str) -> bool {
 #[must_use]
 pub fn is_framing(name: &HeaderName) -> bool {
     *name == header::CONTENT_LENGTH || is_hop_by_hop(name.as_str())
-}
-
-/// Takes out the fields that are `doomed`, and those that `Connection` names. One look at all fields finds that there are none.
-fn strip(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
-    let mut next = headers.keys().find(|name| doomed(name)).cloned();
-    if next.is_none() {
-        return;
-    }
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    let trailer = headers.get(header::TRAILER).and_then(trailer_that_may_cross);
-    while let Some(name) = next {
-        headers.remove(name);
-        next = headers.keys().find(|name| doomed(name)).cloned();
-    }
-    if let Some(trailer) = trailer {
-        headers.insert(header::TRAILER, trailer);
-    }
 }
 
 /// The trailer fields that are announced and may cross: the writer sends no others. Framing, forwarding and identity fields
@@ -269,41 +213,14 @@ fn is_option(token: &[u8]) -> bool {
     [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
 }
 
-/// What a client has no say in: the framing it came with, identities (`Remote-User` ...), the CGI trap `Proxy`, and names that
-/// some gateways read as framing or forwarding fields because they take `_` for `-`.
-fn is_claim(name: &HeaderName) -> bool {
-    if *name == header::CONTENT_LENGTH || *name == header::EXPECT {
-        return true;
-    }
-    let name = name.as_str();
-    name == "proxy" || name.starts_with("remote-") || (name.contains('_') && is_sensitive(&name.replace('_', "-")))
+/// Whether some gateways would read a name as one of framing or forwarding, because they take `_` for `-`.
+fn is_lookalike(name: &str) -> bool {
+    name.contains('_') && is_sensitive(&name.replace('_', "-"))
 }
 
 fn is_sensitive(name: &str) -> bool {
     let names = ["content-length", "transfer-encoding", "host", "forwarded", "x-real-ip", "x-request-id", "via", "proxy"];
     names.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("remote-")
-}
-
-/// Adds one element to the end of a list field, whatever its lines were.
-fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &HeaderValue) -> Result<(), Error> {
-    let mut lines = match headers.entry(name) {
-        Entry::Vacant(vacant) => {
-            vacant.insert(element.clone());
-            return Ok(());
-        }
-        Entry::Occupied(lines) => lines,
-    };
-    let mut list = Vec::new();
-    for line in lines.iter().chain([element]) {
-        if !list.is_empty() {
-            list.extend_from_slice(b", ");
-        }
-        list.extend_from_slice(line.as_bytes());
-    }
-    let list = HeaderValue::from_bytes(&list)
-        .map_err(|cause| Error::caused(Kind::HttpRequestError, "a list field cannot be extended", cause))?;
-    lines.insert(list);
-    Ok(())
 }
 
 /// An address as a field value.
@@ -315,7 +232,12 @@ pub fn address_value(address: IpAddr) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+
+    use super::{
+        crossing::{Crossing, Identity},
+        *,
+    };
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -336,7 +258,7 @@ mod tests {
             scheme: "http",
             request_id: &HeaderValue::from_static("id"),
         };
-        prepare_request(&mut headers, &identity).expect("fields of the test");
+        headers = Crossing::of(&headers, &identity).expect("fields of the test").to_map();
         headers
     }
 

@@ -17,8 +17,9 @@ use crate::{
     edit::{Edits, Facts},
     error::{Error, Kind, Side},
     header::{
-        Identity, address_value, agrees, is_grpc, last_hop, prepare_request, prepare_response, unfold, upgrade_of,
-        wants_trailers, write_upgrade,
+        address_value, agrees,
+        crossing::{Crossing, Fields, Identity, Outbound},
+        is_grpc, last_hop, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
     },
     limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
     message::{LastHost, Target},
@@ -249,6 +250,7 @@ impl Proxy {
             visit.body = Some(body);
             return Err(error.into());
         }
+        let upgrade = upgrade(&head, &body)?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
@@ -257,21 +259,17 @@ impl Proxy {
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
-        let upgrade = upgrade(&head, &body)?;
-        let trailers = route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(&head.headers);
+        let mut crossing = Crossing::of(&head.headers, &identity)?;
+        upgrade.iter().for_each(|protocols| crossing.tell_upgrade(protocols));
+        if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(&head.headers) {
+            crossing.tell(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let fields = edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
         let wish = Wish::of(&route.compress, &head.method, &head.headers);
-        prepare_request(&mut head.headers, &identity)?;
-        route.request_edits.apply(&mut head.headers, &facts(&target.host, &route, visit, record))?;
-        if trailers {
-            head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-        upgrade.iter().for_each(|protocols| write_upgrade(&mut head.headers, protocols));
-        if head.uri.authority().is_some() {
-            head.uri = target.path_and_query.into();
-        }
+        let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let answer = route.upstream.forward((&head, body), client, &visit.upload.progress, story).await;
+        let answer = route.upstream.forward((&outbound, body), client, &visit.upload.progress, story).await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
         let response = answered(response, upgrade.as_ref(), visit)?;
         let mut response = compress::code(response, wish.as_ref(), &self.coders);
@@ -344,6 +342,16 @@ fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>
     }
     let status = if head.method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
     Some(rescue::empty(status))
+}
+
+/// The fields of a request as its route edits them.
+fn edited<'a>(crossing: Crossing<'a>, edits: &Edits, facts: &Facts<'_>) -> Result<Fields<'a>, Error> {
+    if edits.is_empty() {
+        return Ok(Fields::Crossing(crossing));
+    }
+    let mut fields = crossing.to_map();
+    edits.apply(&mut fields, facts)?;
+    Ok(Fields::Edited(fields))
 }
 
 /// What edits may say.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, request, response::Parts};
+use http::{HeaderMap, Method, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tower::BoxError;
@@ -21,9 +21,9 @@ use crate::{
     framing::{
         Flaw,
         answer::{self, AnswerBody, Piece},
-        request::{Framing, write_end, write_head, write_size},
+        request::{Framing, write_end, write_field, write_framing, write_line, write_size},
     },
-    header::keep_crossing_trailers,
+    header::{crossing::Outbound, keep_crossing_trailers},
     stream::Switched,
 };
 
@@ -33,6 +33,8 @@ pub const READ: usize = 8 * 1024;
 pub const READ_MOST: usize = 64 * 1024;
 /// A piece of a body no longer than this is copied behind what is written before it.
 const COPIED: usize = 4 * 1024;
+/// What most heads of requests fit in.
+const HEAD: usize = 1024;
 /// The most that may come before an answer's head is complete: interim answers, and that head.
 const BEFORE_HEAD: usize = 256 * 1024;
 
@@ -178,10 +180,10 @@ where
     B::Error: Into<BoxError>,
 {
     /// Takes a request on; [`Self::poll_head`] sends it. Legal only on a connection that is free.
-    pub fn begin(&mut self, head: &request::Parts, body: B) {
-        self.to_head = head.method == Method::HEAD;
+    pub fn begin(&mut self, request: &Outbound<'_>, body: B) {
+        self.to_head = *request.method == Method::HEAD;
         self.heard = 0;
-        self.outgoing.begin(head, body);
+        self.outgoing.begin(request, body);
     }
 
     /// Sends the request, and waits for the head of its answer.
@@ -311,9 +313,12 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    fn begin(&mut self, head: &request::Parts, body: B) {
-        self.framing = Framing::of(&head.method, &body);
-        write_head(&mut self.head, head, self.framing);
+    fn begin(&mut self, request: &Outbound<'_>, body: B) {
+        self.framing = Framing::of(request.method, &body);
+        self.head.reserve(HEAD);
+        write_line(&mut self.head, request.method, request.target);
+        request.fields.each(|name, value| write_field(&mut self.head, name, value));
+        write_framing(&mut self.head, self.framing);
         self.body = Some(body).filter(|body| !body.is_end_stream());
         (self.begun, self.flushed) = (false, false);
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, request, response::Parts};
+use http::{Method, Request, Response, StatusCode, Version, response::Parts};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::{
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     alarm::Alarm,
     error::{Error, Kind},
-    header::check_answer,
+    header::{check_answer, crossing::Outbound},
     observe::entry::UpstreamStory,
     stream::Progress,
 };
@@ -54,7 +54,7 @@ pub struct Upstream<B> {
 
 /// A request on its way.
 struct Journey<'a, B> {
-    head: &'a request::Parts,
+    outbound: &'a Outbound<'a>,
     /// What may still be sent, if anything.
     body: Option<B>,
     /// Whether there never was a body.
@@ -135,13 +135,13 @@ where
         }
     }
 
-    /// Sends a request and waits for the head of its answer. The head must say nothing of framing.
+    /// Sends a request and waits for the head of its answer.
     ///
     /// # Errors
     /// The last try's, with its cause.
     pub async fn forward(
         &self,
-        (head, body): (&request::Parts, B),
+        (outbound, body): (&Outbound<'_>, B),
         client: IpAddr,
         progress: &Progress,
         story: &mut UpstreamStory,
@@ -150,7 +150,7 @@ where
         let hold = Hold::new(self.settings().hold);
         let (bodiless, body) = (body.is_end_stream(), Some(body));
         let mut journey =
-            Journey { head, body, bodiless, client, progress, story, tries: 0, tried: Vec::new(), lost: false, hold };
+            Journey { outbound, body, bodiless, client, progress, story, tries: 0, tried: Vec::new(), lost: false, hold };
         loop {
             match self.attempt(&mut journey).await {
                 Ok(response) => return Ok(response),
@@ -277,23 +277,23 @@ where
         let Some(body) = journey.body.take() else {
             return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
         };
-        let (sent, reused, head) = (Instant::now(), lease.is_reused(), journey.head);
+        let (sent, reused, outbound) = (Instant::now(), lease.is_reused(), journey.outbound);
         let answer = match &mut lease.way {
             Way::Own(connection) => {
-                connection.begin(head, body);
+                connection.begin(outbound, body);
                 let answer = poll_fn(|context| connection.poll_head(context));
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer {
                     Ok(head) => Ok((head, None)),
-                    Err(cause) => Err(Loss::of_exchange(cause, connection, reused, head)),
+                    Err(cause) => Err(Loss::of_exchange(cause, connection, reused, outbound.method)),
                 })
             }
             Way::Stream(stream) => {
-                let request = shared::translate(head, body, self.scheme())?;
+                let request = shared::translate(outbound, body, self.scheme())?;
                 let answer = self.patiently(journey.progress, stream.sender().try_send_request(request)).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
                     Ok((head, incoming)) => Ok((head, Some(incoming))),
-                    Err(lost) => Err(Loss::of_stream(lost, reused, head)),
+                    Err(lost) => Err(Loss::of_stream(lost, reused, outbound.method)),
                 })
             }
         };
@@ -360,12 +360,12 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<tower::BoxError>,
 {
-    fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, head: &request::Parts) -> Self {
+    fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, method: &Method) -> Self {
         // A kept connection may be closed at any time.
         let stale = reused && !connection.has_heard();
         let again = if !connection.has_begun() {
             connection.take_back().map_or(Again::WithoutBody, Again::With)
-        } else if stale && head.method.is_idempotent() {
+        } else if stale && method.is_idempotent() {
             Again::WithoutBody
         } else {
             Again::Never
@@ -375,12 +375,12 @@ where
         Self { error: cause.unanswered(), again, excused }
     }
 
-    fn of_stream(mut lost: TrySendError<Request<B>>, reused: bool, head: &request::Parts) -> Self {
+    fn of_stream(mut lost: TrySendError<Request<B>>, reused: bool, method: &Method) -> Self {
         let unsent = lost.take_message();
         let cause = lost.into_error();
         let again = match unsent {
             Some(request) => Again::With(request.into_body()),
-            None if was_refused(&cause, head.method.is_idempotent()) => Again::WithoutBody,
+            None if was_refused(&cause, method.is_idempotent()) => Again::WithoutBody,
             None => Again::Never,
         };
         let excused = reused || cause.is_user();

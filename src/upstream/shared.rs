@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, Version, header, request::Parts, uri::Authority};
+use http::{HeaderValue, Request, Uri, Version, header, uri::Authority};
 use http_body::Body;
 use hyper::{
     client::conn::http2::{self, SendRequest},
@@ -22,7 +22,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::connect::Stream as Connected;
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    header::crossing::Outbound,
+};
 
 /// The largest list of fields of an answer.
 const HEADER_LIST: u32 = 32 * 1024;
@@ -168,19 +171,19 @@ impl<B> Drop for Stream<B> {
 ///
 /// # Errors
 /// [`Kind::HttpRequestError`] when its host and path make no target.
-pub fn translate<B>(head: &Parts, body: B, scheme: &'static str) -> Result<Request<B>, Error> {
+pub fn translate<B>(outbound: &Outbound<'_>, body: B, scheme: &'static str) -> Result<Request<B>, Error> {
     let malformed =
         |cause: http::Error| Error::caused(Kind::HttpRequestError, "the request cannot be said in HTTP/2", cause);
-    let mut headers = head.headers.clone();
+    let mut headers = outbound.fields.to_map();
     for name in [header::CONNECTION, header::UPGRADE] {
         headers.remove(name);
     }
     let host = headers.remove(header::HOST).unwrap_or(HeaderValue::from_static(""));
     let authority = Authority::try_from(host.as_bytes()).map_err(|cause| malformed(cause.into()))?;
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().map_err(malformed)?;
+    let target = outbound.target.clone();
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build().map_err(malformed)?;
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
+    *request.method_mut() = outbound.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;

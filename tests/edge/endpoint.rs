@@ -44,7 +44,7 @@ async fn play(pipes: &mut Pipes, bytes: &[u8]) {
 
 /// Plays the bytes and judges what came of them.
 pub async fn judge(bytes: &[u8]) {
-    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+    let playing = on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let ask = async { (edge.exchange_bytes(GET).await, edge.exchange_bytes(GET).await) };
         let (first, second) = tokio::select! {
             got = ask => got,
@@ -56,8 +56,8 @@ pub async fn judge(bytes: &[u8]) {
             (Some(said), got) => assert_eq!(got, Some(said)),
         }
         assert_eq!(whole(&second), Some((200, b"own".to_vec())));
-    })
-    .await;
+    });
+    Box::pin(playing).await;
 }
 
 #[tokio::test(start_paused = true)]
