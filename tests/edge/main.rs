@@ -5,6 +5,7 @@ mod frames;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
+mod any_frames;
 mod connection;
 mod connections;
 mod duties;
@@ -20,6 +21,7 @@ mod harness;
 mod health;
 mod http2;
 mod http2_abuse;
+mod http2_flow;
 mod leaving;
 mod names;
 mod patience;
