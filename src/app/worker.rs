@@ -12,7 +12,7 @@ use std::{
 use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::doors::Doors;
+use super::{doors::Doors, guard::guarded};
 use crate::{
     alarm::Alarm,
     clock::Clock,
@@ -327,7 +327,7 @@ impl Worker {
                 if worker.leaving.get() {
                     turn.drain();
                 }
-                async move { serving.proxy.serve(&line, &peer, request).await }
+                async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
             };
             return streams::serve(wire, &self.watchdog, most, answer).await;
         }
@@ -338,7 +338,7 @@ impl Worker {
             if self.leaving.get() {
                 line_of.turn.drain();
             }
-            async move { serving.proxy.serve(line_of, peer_of, request).await }
+            async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request)).await }
         };
         let limits = self.serving().limits;
         let served = conn::serve(Rc::clone(&wire), limits, most, service, rescue::last_words).await;

@@ -10,6 +10,7 @@ mod connection;
 mod connections;
 mod duties;
 mod faults;
+mod flapping;
 mod framing;
 mod framing_chunks;
 mod framing_length;
