@@ -43,6 +43,7 @@ use crate::{
 pub mod crew;
 pub mod descriptors;
 pub mod doors;
+pub mod guard;
 pub mod handover;
 pub mod keep;
 pub mod reload;

@@ -1,7 +1,7 @@
 //! The story of one request, told when its answer's body ends or breaks.
 //!
 //! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also when its client leaves and
-//! everything about it is dropped in the middle (then the line says 499).
+//! everything about it is dropped in the middle (then the line says 499), or weir itself fails (500).
 
 use std::{
     error::Error as StdError,
@@ -109,7 +109,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if !self.answered && self.entry.error.is_none() {
+        if std::thread::panicking() {
+            self.fails(&Error::new(Kind::ProxyInternalError, "weir failed within this request"));
+        } else if !self.answered && self.entry.error.is_none() {
             self.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer")));
         }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);

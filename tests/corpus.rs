@@ -2,8 +2,16 @@
 
 use std::{fs, path::Path};
 
+#[path = "dsl/bucket.rs"]
+mod bucket;
+#[path = "dsl/limit.rs"]
+mod dsl;
 #[path = "dsl/judge.rs"]
 mod judge;
+#[path = "dsl/judge_decision.rs"]
+mod judge_decision;
+#[path = "dsl/judge_fields.rs"]
+mod judge_fields;
 
 fn over(target: &str, least: usize, judge: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept").join(target);
@@ -52,4 +60,19 @@ fn rate() {
 #[test]
 fn config() {
     over("config", 8, judge::config);
+}
+
+#[test]
+fn routes() {
+    over("routes", 6, judge::routes);
+}
+
+#[test]
+fn fields() {
+    over("fields", 8, judge_fields::fields);
+}
+
+#[test]
+fn decision() {
+    over("decision", 8, judge_decision::decision);
 }

@@ -125,3 +125,9 @@ async fn r012_a_client_that_left_was_answered() {
     })
     .await;
 }
+
+/// A target that was no text passed the framer, and was refused by who read it next (found by the fuzz target `framing`).
+#[tokio::test(start_paused = true)]
+async fn r013_a_target_that_is_no_text_was_framed() {
+    refused(&[b"GET /ne\x8bt HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /a\x7f HTTP/1.1\r\nhost: a\r\n\r\n"]).await;
+}

@@ -12,7 +12,7 @@ use std::{
 use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::doors::Doors;
+use super::{doors::Doors, guard::guarded};
 use crate::{
     alarm::Alarm,
     clock::Clock,
@@ -229,16 +229,32 @@ impl Worker {
     /// Learns whose connection it is and shakes hands, where that is asked for, and serves.
     async fn open(self: &Rc<Self>, mut io: Box<dyn Io>, mut peer: SocketAddr, (door, mut place): (&Door, Place)) {
         if door.proxy_protocol {
-            match self.introduce(io, peer, &mut place).await {
-                Ok(introduced) => (io, peer) = introduced,
-                Err(error) => return self.refuse(peer, &error),
+            match self.unless_stopping(self.introduce(io, peer, &mut place)).await {
+                Some(Ok(introduced)) => (io, peer) = introduced,
+                Some(Err(error)) => return self.refuse(peer, &error),
+                None => return,
             }
         }
         let Some(tls) = &door.tls else {
             return self.serve(io, peer, Transport::Plain { redirect: door.redirect }, door.max_requests).await;
         };
-        if let Some((io, transport)) = self.shake_hands(tls, io, peer).await {
+        if let Some((io, transport)) = self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten() {
             self.serve(io, peer, transport, door.max_requests).await;
+        }
+    }
+
+    /// What `work` with a client that cannot have asked yet comes to. When the process stops meanwhile, it is not waited for long.
+    async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let stopping = async {
+            match self.drain.clone().begun().await {
+                (_, Idle::Close) => tokio::time::sleep(LATE).await,
+                (deadline, Idle::Await) => tokio::time::sleep_until(deadline - LAST_CALL).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = stopping => None,
         }
     }
 
@@ -292,6 +308,9 @@ impl Worker {
     async fn serve(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, transport: Transport, most: u64) {
         let wire = Wire::new(io);
         self.watchdog.watch_connection(wire.turn());
+        if self.drain.closes_idle() {
+            wire.turn().drain();
+        }
         let http2 = match &transport {
             Transport::Tls(secured) => secured.http2,
             Transport::Plain { .. } => match self.hear(&wire).await {
@@ -308,7 +327,7 @@ impl Worker {
                 if worker.leaving.get() {
                     turn.drain();
                 }
-                async move { serving.proxy.serve(&line, &peer, request).await }
+                async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
             };
             return streams::serve(wire, &self.watchdog, most, answer).await;
         }
@@ -319,7 +338,7 @@ impl Worker {
             if self.leaving.get() {
                 line_of.turn.drain();
             }
-            async move { serving.proxy.serve(line_of, peer_of, request).await }
+            async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request)).await }
         };
         let limits = self.serving().limits;
         let served = conn::serve(Rc::clone(&wire), limits, most, service, rescue::last_words).await;

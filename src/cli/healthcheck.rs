@@ -1,7 +1,8 @@
 //! `weir healthcheck`: is the proxy of this configuration serving? For images without a shell.
 //!
-//! Asks `OPTIONS *` of the first listener in the open: a request about the server itself (RFC 9110, section 9.3.7) that goes the whole way
-//! from accept to answer, spends no limit and reaches no upstream.
+//! Asks the operator's listener, which knows whether the process is about to stop; where there is none, the first listener in the open
+//! `OPTIONS *`: a request about the server itself (RFC 9110, section 9.3.7) that goes the whole way from accept to answer. Either spends no
+//! limit and reaches no upstream.
 
 use std::{
     io::{self, Read, Write},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use super::{Outcome, Which, complain, fail};
-use crate::config;
+use crate::config::{self, Config};
 
 /// How long connecting, asking and answering may take each.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,15 +34,23 @@ impl Healthcheck {
                 return Outcome::Invalid;
             }
         };
-        let open = loaded.config.listeners.iter().find(|listener| listener.tls.is_none());
-        let Some(listener) = open.map(|listener| reachable(listener.address)) else {
-            let message = "every listener speaks TLS, hint: add one in the open for it, like `127.0.0.1:8081`";
+        let Some((listener, question)) = whom_to_ask(&loaded.config) else {
+            let message = "every listener speaks TLS, hint: set `admin.address`, like `127.0.0.1:9900`";
             return fail(&io::Error::other(message), Outcome::Failed);
         };
-        match ask(listener) {
+        match ask(listener, question) {
             Ok(()) => Outcome::Fine,
             Err(cause) => fail(&io::Error::other(format!("`{listener}` does not serve: {cause}")), Outcome::Failed),
         }
+    }
+}
+
+/// Who knows, and how that is asked.
+fn whom_to_ask(config: &Config) -> Option<(SocketAddr, &'static str)> {
+    let open = || config.listeners.iter().find(|listener| listener.tls.is_none());
+    match config.admin {
+        Some(admin) => Some((admin, "GET /health/ready")),
+        None => open().map(|listener| (reachable(listener.address), "OPTIONS *")),
     }
 }
 
@@ -55,11 +64,11 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listener.port())
 }
 
-fn ask(listener: SocketAddr) -> io::Result<()> {
+fn ask(listener: SocketAddr, question: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&listener, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "OPTIONS * HTTP/1.1\r\nhost: {listener}\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "{question} HTTP/1.1\r\nhost: {listener}\r\nconnection: close\r\n\r\n")?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     if head == *b"HTTP/1.1 200" {

@@ -34,8 +34,9 @@ const NGINX: [(&str, &str); 20] = [
     ("worker_processes", "workers: auto"),
 ];
 
-/// What to write for a key that must be there.
-const EXAMPLES: [(&str, &str); 9] = [
+/// What to write for a key that must be there; behind its list's name where it means something else elsewhere.
+const EXAMPLES: [(&str, &str); 10] = [
+    ("certificates.key", "certs/privkey.pem"),
     ("cert", "certs/fullchain.pem"),
     ("certificates", "[ { cert: FILE, key: FILE } ]"),
     ("address", "\"127.0.0.1:8080\""),
@@ -163,7 +164,11 @@ impl Checker<'_> {
             Some(list) => (span, format!("an entry of `{list}`")),
             None => (place.span, format!("`{}`", place.name)),
         };
-        let example = EXAMPLES.iter().find(|(name, _)| *name == field.name).map_or("VALUE", |(_, example)| example);
+        let fits = |(name, _): &&(&str, &str)| match (name.split_once('.'), place.name.strip_prefix("each entry of ")) {
+            (Some((list, name)), Some(of)) => list == of && name == field.name,
+            _ => *name == field.name,
+        };
+        let example = EXAMPLES.iter().find(fits).map_or("VALUE", |(_, example)| example);
         let hint = format!("add it, like `{}: {example}`", field.name);
         self.problems.error(span, format!("{of} has no `{}`", field.name), hint);
     }

@@ -30,7 +30,7 @@ impl Head {
     /// Reads a request line: method, target and version, one space between them.
     ///
     /// # Errors
-    /// For everything else: other white space, other versions, a target without a slash, a fragment.
+    /// For everything else: other white space, other versions, a target without a slash or that is no text, a fragment.
     pub fn begin(line: &[u8]) -> Result<Self, Flaw> {
         let (method, rest) = line.split_at(line::token(line));
         let [b' ', rest @ ..] = rest else { return Err(Flaw::malformed("the method is not a token and a space")) };
@@ -41,6 +41,9 @@ impl Head {
         let (target, rest) = rest.split_at(end);
         if !is_target(target) {
             return Err(Flaw::malformed("the target is neither a path nor an absolute address"));
+        }
+        if target.contains(&0x7f) || str::from_utf8(target).is_err() {
+            return Err(Flaw::malformed("the target is not text in UTF-8"));
         }
         let version = match rest {
             b" HTTP/1.1" => Version::Http11,

@@ -44,6 +44,9 @@ pub struct Upload {
     pub progress: Progress,
     /// Why it broke, if it did.
     pub fault: Cell<Option<Kind>>,
+    answered: Cell<bool>,
+    /// Which one of its connection it is.
+    number: u64,
 }
 
 impl RequestBody {
@@ -51,7 +54,14 @@ impl RequestBody {
     #[must_use]
     pub fn new(incoming: Incoming, turn: &Rc<Turn>) -> (Self, Rc<Upload>) {
         turn.begin_upload();
-        let upload = Rc::new(Upload { turn: Rc::clone(turn), progress: Progress::default(), fault: Cell::new(None) });
+        let upload = Upload {
+            turn: Rc::clone(turn),
+            progress: Progress::default(),
+            fault: Cell::default(),
+            answered: Cell::default(),
+            number: turn.upload().number,
+        };
+        let upload = Rc::new(upload);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         (Self { incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX }, upload)
     }
@@ -97,9 +107,23 @@ impl Upload {
     }
 
     fn waits(&self, waits: bool) {
-        if self.progress.awaiting_client.replace(waits) != waits {
-            self.turn.expect(if waits { Awaiting::Body } else { Awaiting::Nothing });
+        if self.progress.awaiting_client.replace(waits) != waits && self.is_current() {
+            // Once it is answered the client owes the rest, whatever it sent of it.
+            let owes = waits || self.answered.get();
+            self.turn.expect(if owes { Awaiting::Body } else { Awaiting::Nothing });
         }
+    }
+
+    /// All of it came; whoever was answered before that owes the next request.
+    fn is_whole(&self) {
+        if self.answered.get() && self.is_current() {
+            self.turn.expect(Awaiting::Request);
+        }
+    }
+
+    /// Whether no other request has begun on the connection since.
+    fn is_current(&self) -> bool {
+        self.turn.upload().number == self.number
     }
 }
 
@@ -118,6 +142,11 @@ impl Visit for Upload {
 
     fn ended(&self) {
         self.turn.answered();
+        self.answered.set(true);
+        // An answer that came early is over before its request.
+        if self.progress.awaiting_client.get() {
+            self.turn.expect(Awaiting::Body);
+        }
     }
 }
 
@@ -128,7 +157,7 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
-        let polled = Pin::new(incoming).poll_frame(context);
+        let polled = Pin::new(&mut *incoming).poll_frame(context);
         upload.waits(polled.is_pending());
         let mut frame = match std::task::ready!(polled) {
             Some(Ok(frame)) => frame,
@@ -137,8 +166,14 @@ impl Body for RequestBody {
                 upload.fault.set(Some(kind));
                 return Poll::Ready(Some(Err(Error::caused(kind, "the request's body broke", cause))));
             }
-            None => return Poll::Ready(None),
+            None => {
+                upload.is_whole();
+                return Poll::Ready(None);
+            }
         };
+        if incoming.is_end_stream() {
+            upload.is_whole();
+        }
         if let Some(trailers) = frame.trailers_mut() {
             keep_crossing_trailers(trailers);
         }

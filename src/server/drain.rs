@@ -52,4 +52,11 @@ impl Drain {
     pub fn deadline(&self) -> Option<Instant> {
         self.order.borrow().map(|(deadline, _)| deadline)
     }
+
+    /// Whether the order was given, and connections without a request are to be closed. Every task sees it at the same moment,
+    /// whoever is told first.
+    #[must_use]
+    pub fn closes_idle(&self) -> bool {
+        self.order.borrow().is_some_and(|(_, idle)| idle == Idle::Close)
+    }
 }

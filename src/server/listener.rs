@@ -66,7 +66,7 @@ impl Door {
 /// Connections the kernel may keep until they are accepted.
 const BACKLOG: i32 = 4096;
 /// The shortest and the longest pause after an accept that failed.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Opens `count` sockets on `address`; port 0 is chosen once for all of them.
 ///
@@ -140,8 +140,24 @@ pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut t
             }
         }
     }
-    while let Some((stream, peer)) = waiting(&listener).await {
-        take(stream, peer);
+    if let Err(error) = take_waiting(listener, take) {
+        tracing::warn!(%error, "connections that waited as the process stopped are lost");
+    }
+}
+
+/// Takes what the kernel has accepted. It is asked itself: what came since the runtime last looked is not known there.
+fn take_waiting(listener: TcpListener, mut take: impl FnMut(TcpStream, SocketAddr)) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                take(TcpStream::from_std(stream)?, peer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -183,6 +199,19 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_waits_as_the_process_stops_is_taken_though_nobody_has_looked_since() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
+        let address = listener.local_addr().expect("an address");
+        let listener = TcpListener::from_std(listener).expect("a listener");
+        // Without the runtime: it has not heard of them.
+        let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).expect("a listener"));
+        let mut taken = Vec::new();
+        accept(listener, std::future::ready(()), |stream, peer| taken.push((stream, peer))).await;
+        let peers: Vec<_> = taken.iter().map(|(_, peer)| *peer).collect();
+        assert_eq!(peers, clients.map(|client| client.local_addr().expect("an address")));
+    }
 
     #[test]
     fn all_workers_share_one_port_and_nobody_else_may() {

@@ -326,7 +326,9 @@ where
     /// Ready once everything is written.
     fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         loop {
-            ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+            if !self.awaits_no_body() {
+                ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+            }
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
             match ready!(Pin::new(body).poll_frame(context)) {
                 Some(Ok(frame)) => self.take(frame)?,
@@ -334,6 +336,11 @@ where
                 None => self.end_body(&HeaderMap::new())?,
             }
         }
+    }
+
+    /// A body that is said to be empty and has not ended: with its head it would be whole, and it may not be what it said.
+    fn awaits_no_body(&self) -> bool {
+        !self.begun && self.body.is_some() && self.framing == Framing::Length(0)
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Lost> {

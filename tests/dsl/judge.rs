@@ -16,7 +16,7 @@ use weir::{
     },
     limit::Rate,
     message::{LastHost, Target},
-    route::{HostPattern, PathPattern, Pattern, Table},
+    route::{HostPattern, NoRoute, PathPattern, Pattern, Table},
     server::proxy_protocol::{self, Source},
 };
 
@@ -208,6 +208,68 @@ pub fn target(bytes: &[u8]) {
     let below = |prefix: &&&str| path == **prefix || path.starts_with(&format!("{}/", prefix.trim_end_matches('/')));
     let longest = prefixes.iter().filter(below).max_by_key(|prefix| prefix.len());
     assert_eq!(table.find(&target.host, path, &Method::GET).ok(), longest, "{path}");
+}
+
+/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`), and a request on the last line: it takes the route a look at all of
+/// them finds, and no route that covers it would have been passed over.
+pub fn routes(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let lines: Vec<Vec<&str>> = text.lines().take(40).map(|line| line.split(' ').collect()).collect();
+    let Some(([host, path, method], patterns)) = lines.split_last().map(|(last, rest)| (&last[..], rest)) else { return };
+    let Ok(method) = method.parse::<Method>() else { return };
+    let patterns: Vec<Pattern> = patterns.iter().filter_map(|words| pattern(words)).collect();
+    let agrees = |pattern: &Pattern| pattern.methods.is_empty() || pattern.methods.contains(&method);
+    let (mut best, mut nearest) = (None, NoRoute::NotFound);
+    for (index, pattern) in patterns.iter().enumerate() {
+        let Some(weight) = weight(pattern, host, path) else { continue };
+        if !agrees(pattern) {
+            nearest = NoRoute::MethodNotAllowed;
+        } else if best.is_none_or(|(most, _)| weight > most) {
+            best = Some((weight, index));
+        }
+    }
+    let table = Table::new(patterns.iter().cloned().zip(0..).collect());
+    assert_eq!(table.find(host, path, &method), best.as_ref().map(|(_, index)| index).ok_or(nearest), "{text}");
+    let takes = |pattern: &Pattern| agrees(pattern) && weight(pattern, host, path).is_some();
+    for narrow in patterns.iter().filter(|pattern| takes(pattern)) {
+        for wide in patterns.iter().filter(|wide| wide.covers(narrow)) {
+            assert!(takes(wide), "{wide:?} does not cover {narrow:?} at {host}{path}");
+        }
+    }
+}
+
+fn pattern(words: &[&str]) -> Option<Pattern> {
+    let [host, path, methods] = words else { return None };
+    let host = match host.strip_prefix('*') {
+        _ if *host == "-" => HostPattern::Any,
+        Some(below) => HostPattern::Below(below.to_owned()),
+        None => HostPattern::Exact((*host).to_owned()),
+    };
+    let path = match path.strip_prefix('=') {
+        Some(exact) => PathPattern::Exact(exact.to_owned()),
+        None => PathPattern::Prefix((*path).to_owned()),
+    };
+    let methods = methods.split(',').filter(|method| *method != "-").filter_map(|method| method.parse().ok());
+    Some(Pattern { host, path, methods: methods.collect() })
+}
+
+/// How well a pattern fits, if it does: the host's kind and length, then the path's length, then whether it is the very path.
+fn weight(pattern: &Pattern, host: &str, path: &str) -> Option<(u8, usize, usize, u8)> {
+    let (kind, length) = match &pattern.host {
+        HostPattern::Any => (0, 0),
+        HostPattern::Below(suffix) if host != suffix && host.ends_with(&**suffix) => (1, suffix.len()),
+        HostPattern::Exact(name) if name == host => (2, 0),
+        _ => return None,
+    };
+    match &pattern.path {
+        PathPattern::Exact(exact) if exact == path => Some((kind, length, exact.len(), 1)),
+        PathPattern::Prefix(prefix)
+            if path == prefix || path.starts_with(&format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix))) =>
+        {
+            Some((kind, length, prefix.len(), 0))
+        }
+        _ => None,
+    }
 }
 
 /// A rate: what is read is written so that it reads the same.

@@ -13,7 +13,7 @@ use crate::{
 const PROTOCOL_ERROR: u32 = 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-async fn good_client_is_served(edge: &Rc<Edge>) {
+pub async fn good_client_is_served(edge: &Rc<Edge>) {
     let before = edge.seen.borrow().len();
     let response = client(edge).await.send_request(get("/good")).await.expect("an answer");
     assert_eq!((response.status().as_u16(), edge.seen.borrow().len()), (200, before + 1));

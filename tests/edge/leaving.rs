@@ -220,3 +220,18 @@ async fn a_client_that_comes_as_the_process_stops_is_heard_and_a_silent_one_let_
     })
     .await;
 }
+
+/// It was accepted before the order and heard of it first: the connections are told a moment later.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_just_before_the_order_is_heard_too() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        sleep(Duration::from_millis(20)).await;
+        client.write_all(GET).await.expect("an open pipe");
+        let mut came = String::new();
+        client.read_to_string(&mut came).await.expect("an end");
+        assert!(came.starts_with("HTTP/1.1 200 OK") && came.contains("connection: close\r\n"), "{came}");
+    })
+    .await;
+}

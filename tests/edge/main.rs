@@ -5,11 +5,13 @@ mod frames;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
+mod any_frames;
 mod connection;
 mod connections;
 mod duties;
 mod endpoint;
 mod faults;
+mod flapping;
 mod framing;
 mod framing_chunks;
 mod framing_length;
@@ -21,6 +23,7 @@ mod harness;
 mod health;
 mod http2;
 mod http2_abuse;
+mod http2_flow;
 mod leaving;
 mod names;
 mod patience;

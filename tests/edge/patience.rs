@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::sleep,
 };
 
 use crate::{
-    harness::{config, on_edge, on_raw_edge},
+    harness::{Edge, Pipes, config, on_edge, on_raw_edge},
     recorder::{messages, on_recorded},
 };
 
@@ -108,6 +108,46 @@ async fn slow_body_each_piece_has_its_time_and_the_whole_its_rate() {
         }
         assert!(edge.now() <= 29_000, "{}", edge.now());
         assert_eq!((recorder.seen(), edge.line().await["error"]["side"].clone()), (vec![], "client".into()));
+    })
+    .await;
+}
+
+/// What the upstream answers before it has the body, and then reads on.
+async fn answered_early(edge: &Edge, pipes: &mut Pipes) -> (DuplexStream, DuplexStream) {
+    let mut client = edge.connect();
+    client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await.expect("an open pipe");
+    let mut upstream = pipes.recv().await.expect("a connection");
+    assert!(upstream.read(&mut vec![0; 4096]).await.is_ok_and(|count| count > 0));
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly").await.expect("an open pipe");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"early") {
+        assert!(client.read_buf(&mut answer).await.is_ok_and(|count| count > 0));
+    }
+    (client, upstream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_owed_behind_an_early_answer_has_the_time_of_a_body() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let (mut client, _upstream) = answered_early(&edge, &mut pipes).await;
+        client.read_to_end(&mut Vec::new()).await.expect("an end");
+        assert!((0..=30_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sent_its_body_behind_an_early_answer_owes_the_next_request() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let (mut client, mut upstream) = answered_early(&edge, &mut pipes).await;
+        tokio::task::spawn_local(async move { upstream.read_to_end(&mut Vec::new()).await });
+        for _ in 0..10 {
+            sleep(Duration::from_millis(500)).await;
+            // Where the answer ended the upload, the connection ends too.
+            let _closed = client.write_all(&vec![b'x'; 10_000]).await;
+        }
+        let _reset = client.read_to_end(&mut Vec::new()).await;
+        assert!(edge.now() <= 5_000 + 75_500, "{}", edge.now());
     })
     .await;
 }

@@ -38,8 +38,10 @@ impl Message {
 /// The next message of a stream and how long it was; nothing while it is not complete.
 pub fn message(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
     let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
-    let text = str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not text")?;
-    let (first, lines) = text.split_once("\r\n").unwrap_or((text, ""));
+    // Bytes above 127 may stand in a value: each is a character of its own where they are no UTF-8.
+    let text = str::from_utf8(&bytes[..end])
+        .map_or_else(|_| bytes[..end].iter().map(|byte| char::from(*byte)).collect(), str::to_owned);
+    let (first, lines) = text.split_once("\r\n").unwrap_or((&text, ""));
     let fields = lines.split("\r\n").filter(|_| !lines.is_empty()).map(field).collect::<Result<Vec<_>, _>>()?;
     if text.replace("\r\n", "").contains(|c: char| c.is_ascii_control() && c != '\t') {
         return Err(format!("a control byte in {text:?}"));
@@ -90,12 +92,12 @@ impl Message {
         }
         loop {
             let Some(end) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
-            let line = str::from_utf8(&bytes[at..at + end]).map_err(|error| error.to_string())?;
+            let line = String::from_utf8_lossy(&bytes[at..at + end]);
             at += end + 2;
             if line.is_empty() {
                 return Ok(Some(at));
             }
-            self.trailers.push(field(line)?);
+            self.trailers.push(field(&line)?);
         }
     }
 }

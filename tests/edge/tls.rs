@@ -9,10 +9,11 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use weir::server::{
+    drain::Idle,
     listener::Door,
     tls::{
         Tls,
@@ -181,6 +182,24 @@ async fn a_client_that_is_silent_within_its_handshake_is_cut_after_ten_seconds()
             client.read_to_end(&mut Vec::new()).await.expect("an end");
             let took = start.elapsed();
             assert!((Duration::from_secs(10)..=Duration::from_millis(10_200)).contains(&took), "{took:?}");
+        }
+    })
+    .await;
+}
+
+/// It cannot have asked for anything: a stop does not wait its ten seconds.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_silent_within_its_handshake_is_let_go_by_a_stop() {
+    let (_authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        for begun in [&b""[..], b"\x16\x03\x01\x00\x40\x01"] {
+            let mut client = edge.connect();
+            client.write_all(begun).await.expect("an open pipe");
+            sleep(Duration::from_millis(1)).await;
+            let told = Instant::now();
+            edge.order.by(told + Duration::from_secs(8), Idle::Close);
+            client.read_to_end(&mut Vec::new()).await.expect("an end");
+            assert!((299..=301).contains(&told.elapsed().as_millis()), "{:?}", told.elapsed());
         }
     })
     .await;

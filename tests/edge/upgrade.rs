@@ -158,6 +158,24 @@ async fn another_answer_to_an_upgrade_is_an_answer() {
     assert!(answer.ends_with("\r\n\r\nno") && !answer.contains("upgrade: "), "{answer}");
 }
 
+/// The answer was given: a 101 behind it is nothing anybody waits for, and its connection is not used again.
+#[tokio::test(start_paused = true)]
+async fn a_late_101_opens_nothing() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let (mut client, mut endpoint, _) = ask(&edge, &mut pipes, ASKS).await;
+        said(&mut endpoint, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        assert!(read_some(&mut client).await.ends_with("\r\n\r\nok"));
+        // The endpoint is gone, or drops what comes: either is its right.
+        let _ = endpoint.write_all(AGREES.as_bytes()).await;
+        said(&mut client, "GET /next HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut other = pipes.recv().await.expect("a connection of the next request's own");
+        assert!(read_some(&mut other).await.starts_with("GET /next HTTP/1.1\r\n"));
+        said(&mut other, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown").await;
+        assert!(read_some(&mut client).await.ends_with("\r\n\r\nown"));
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_with_a_body_is_refused() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {

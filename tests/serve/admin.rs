@@ -72,6 +72,30 @@ fn without_a_proxy_or_an_address_the_command_says_what_to_do() {
     }
 }
 
+/// Every listener speaks TLS: the operator's knows.
+#[test]
+fn a_healthcheck_asks_it() {
+    let authority = crate::pki::Authority::new();
+    authority.issue("a", &["a.test"]);
+    let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
+    let tls = format!("tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }}", cert.display(), key.display());
+    let (upstream, _) = noting();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let secure = format!(
+        "listeners: [ {{ address: \"127.0.0.1:0\", {tls} }} ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"
+    );
+    let mut weir = Weir::run(&format!("{secure}admin: {{ address: \"{free}\" }}\n"));
+    assert_eq!(output(&["healthcheck", "-c", &weir.config()]).status.code(), Some(0));
+    weir.signal(rustix::process::Signal::TERM);
+    assert!(weir.ended().success());
+    let stopped = output(&["healthcheck", "-c", &weir.config()]);
+    assert_eq!(stopped.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&stopped.stderr).contains("does not serve"));
+    weir.rewrite(&secure);
+    let nobody = output(&["healthcheck", "-c", &weir.config()]);
+    assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("set `admin.address`"));
+}
+
 #[test]
 fn it_goes_over_to_a_new_process() {
     let (upstream, _) = noting();
