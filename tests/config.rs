@@ -10,13 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use http::{HeaderMap, HeaderValue, header};
 use proptest::prelude::*;
 use weir::{
+    compress::negotiate::Coding,
     config::{
         self, Loaded, Problems, load, parse,
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
+    edit::{Edits, Facts},
     limit::{Millis, Mode, RuleSettings},
     route::{HostPattern, PathPattern},
 };
@@ -169,6 +172,40 @@ fn a_secret_is_used_and_never_shown() {
         assert!(!told.contains("hush"), "{told}");
         assert!(told.contains(&reference), "{told}");
     }
+}
+
+#[test]
+fn codings_and_edits_are_as_written_and_none_by_default() {
+    let config = load(Path::new("config/examples/pages.yaml"), &[]).expect("it loads").config;
+    let (pages, other) = (&config.routes[0], &config.routes[1]);
+    assert_eq!((pages.compress.as_slice(), other.compress.as_slice()), (&Coding::ALL[..], &[][..]));
+    let edited = |edits: &Edits| {
+        let mut fields: HeaderMap = [(header::SERVER, HeaderValue::from_static("inner"))].into_iter().collect();
+        let id = HeaderValue::from_static("77");
+        let facts = Facts { client: [192, 0, 2, 1].into(), host: "a.test", request_id: &id, route: "/", scheme: "https" };
+        edits.apply(&mut fields, &facts).expect("field values");
+        fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect::<BTreeSet<_>>()
+    };
+    let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(edited(&pages.request_edits), set(&["server: inner", "x-request-id: 77", "x-entry: https://a.test"]));
+    assert_eq!(edited(&pages.response_edits), set(&["x-content-type-options: nosniff", "x-frame-options: DENY"]));
+    assert_eq!(edited(&other.response_edits), set(&["server: inner"]));
+}
+
+#[test]
+fn a_secret_in_an_edit_is_never_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    let edit = |written: &str| {
+        let set = format!("request: {{ headers: {{ set: {{ authorization: \"Bearer {written}\" }} }} }}");
+        format!("listeners: [ ':1' ]\nroutes: [ {{ path: /, upstream: 'http://a:1', {set} }} ]")
+    };
+    let text = edit(&format!("${{file:{}}}", secret.display()));
+    fs::write(&secret, "hush-4711\n").expect("a file");
+    let loaded = fine(&text);
+    assert!(!format!("{:?}{}", loaded.config, show(&loaded)).contains("hush"));
+    fs::write(&secret, "hush-{4711}\n").expect("a file");
+    assert!(!wrong(&text).render(Style::Plain).contains("hush"));
 }
 
 #[test]

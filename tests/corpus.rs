@@ -53,6 +53,11 @@ fn target() {
 }
 
 #[test]
+fn accept() {
+    over("accept", 12, judge::accept);
+}
+
+#[test]
 fn rate() {
     over("rate", 8, judge::rate);
 }

@@ -9,6 +9,10 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use weir::{
     client::{Forwarding, Trust},
+    compress::{
+        media::is_compressible,
+        negotiate::{Coding, choose},
+    },
     config::{self, interpolate::Outside},
     framing::{
         Framer, HeaderLimits,
@@ -270,6 +274,28 @@ fn weight(pattern: &Pattern, host: &str, path: &str) -> Option<(u8, usize, usize
         }
         _ => None,
     }
+}
+
+/// What a client accepts: nobody gets what he did not name, nor what he refused anywhere, and lines are one list.
+pub fn accept(bytes: &[u8]) {
+    let said = |lines: &[&[u8]]| {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::ACCEPT_ENCODING, HeaderValue::from_bytes(line).ok()?);
+        }
+        Some(choose(&Coding::ALL, &headers))
+    };
+    let Some(chosen) = said(&[bytes]) else { return };
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    assert!(chosen.is_none_or(|coding| text.contains(coding.name()) || text.contains('*')), "{text}: {chosen:?}");
+    for coding in Coding::ALL {
+        let refusal = format!("{};q=0", coding.name());
+        assert_ne!(said(&[bytes, refusal.as_bytes()]), Some(Some(coding)), "{text}");
+    }
+    if let Some(comma) = bytes.iter().position(|byte| *byte == b',') {
+        assert_eq!(said(&[&bytes[..comma], &bytes[comma + 1..]]), Some(chosen), "{text}");
+    }
+    assert_eq!(is_compressible(bytes), is_compressible(&bytes.to_ascii_uppercase()), "{text}");
 }
 
 /// A rate: what is read is written so that it reads the same.

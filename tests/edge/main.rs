@@ -1,14 +1,18 @@
 //! The data path over pipes in memory and under paused time: what the limits of LIMITS promise holds to the millisecond.
 
+#[path = "../dsl/decode.rs"]
+mod decode;
 #[path = "../dsl/frames.rs"]
 mod frames;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
 mod any_frames;
+mod compress;
 mod connection;
 mod connections;
 mod duties;
+mod edits;
 mod endpoint;
 mod faults;
 mod flapping;

@@ -1,5 +1,8 @@
 //! The real binary over real sockets: what it lets through, what it holds, how it starts and how it stops.
 
+#[allow(dead_code, reason = "each binary uses its part of the decoders")]
+#[path = "../dsl/decode.rs"]
+mod decode;
 #[allow(dead_code, reason = "each binary uses its part of the frames")]
 #[path = "../dsl/frames.rs"]
 mod frames;

@@ -12,6 +12,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
+    decode::decode,
     http::{Client, Framing, Head, PATIENCE, read_body},
     upstream::{Wire, upstream, upstream_on},
     weir::Weir,
@@ -135,6 +136,42 @@ fn a_gibibyte_up_and_64_mebibytes_down() {
 fn the_other_framings() {
     streams((64 * MIB, Framing::Length(64 * MIB)), (64 * MIB, Framing::Length(64 * MIB)));
     streams((64 * MIB, Framing::Chunked), (64 * MIB, Framing::Chunked));
+}
+
+/// Takes a body of this length in a coding, checked to the last byte.
+fn coded(weir: &Weir, coding: &str, length: u64) {
+    let mut client = Client::connect(weir.address);
+    let request = format!("GET /{length} HTTP/1.1\r\nhost: weir.test\r\naccept-encoding: {coding}\r\n\r\n");
+    client.send(request.as_bytes()).expect("an open connection");
+    let (_, head, framing) = client.head("GET").expect("an answer");
+    assert_eq!((head.field("content-encoding"), framing), (Some(coding), Framing::Chunked));
+    let mut body = Vec::new();
+    read_body(&mut client.stream, framing, |piece| body.extend_from_slice(piece)).expect("a whole body");
+    let body = decode(coding, &body).expect("a whole body");
+    assert_eq!(body.len() as u64, length);
+    Pattern::new().check(&body);
+}
+
+#[test]
+fn a_large_body_goes_through_a_coder_in_pieces() {
+    let text = upstream(|mut wire| {
+        while let Some(head) = Head::read(&mut wire)? {
+            let length = head.second().trim_start_matches('/').parse().map_err(io::Error::other)?;
+            let framing = Framing::Length(length);
+            let to = wire.get_mut();
+            write!(to, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n{}\r\n\r\n", field_of(framing))?;
+            Pattern::new().write(to, length, framing)?;
+        }
+        Ok(())
+    });
+    let route = format!("path: /, upstream: \"http://{text}\", response: {{ compress: [ zstd, br, gzip ] }}");
+    let weir = Weir::run(&format!("routes: [ {{ {route} }} ]\nworkers: 1\naccess_log: {{ to: none }}\n"));
+    // The first exchange of each pays for what every exchange needs.
+    ["zstd", "br", "gzip"].iter().for_each(|coding| coded(&weir, coding, MIB));
+    let before = weir.memory("VmHWM");
+    ["zstd", "br", "gzip"].iter().for_each(|coding| coded(&weir, coding, 64 * MIB));
+    let peak = weir.memory("VmHWM");
+    assert!(peak < before + FEW, "{before} bytes before, {peak} at the peak");
 }
 
 /// Writes until the other side takes no more for a while, and returns how much it took.
