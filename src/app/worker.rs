@@ -329,7 +329,8 @@ impl Worker {
                 }
                 async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
             };
-            return streams::serve(wire, &self.watchdog, most, answer).await;
+            // On the heap, so that connections of HTTP/1.1 take no room for it.
+            return Box::pin(streams::serve(wire, &self.watchdog, most, answer)).await;
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);

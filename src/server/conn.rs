@@ -1,7 +1,8 @@
 //! One client's HTTP/1.1 connection, from its first byte to its last.
 //!
 //! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
-//! that ends with bytes unread is closed softly, so that the last answer reaches its client.
+//! that ends with bytes unread is closed softly, so that the last answer reaches its client; one that waits for its next request
+//! keeps no buffers for it.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,7 +14,11 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{HttpService, service_fn},
+};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,7 +26,7 @@ use super::{
     settings::HeaderLimits,
     strict::StrictEnd,
     turn::Awaiting,
-    wire::{Wire, WireEnd},
+    wire::{Waking, Wire, WireEnd},
 };
 use crate::error::{Error, Kind};
 
@@ -54,37 +59,32 @@ where
     let mut builder = http1::Builder::new();
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
-    let io = TokioIo::new(StrictEnd::new(&wire, limits, most));
-    let mut connection = builder.serve_connection(io, service_fn(service));
-    let (mut draining, mut fresh) = (false, true);
-    let ended = poll_fn(|context| {
-        let orders = wire.turn().orders(context);
-        if orders.cut {
-            return Poll::Ready(None);
+    let mut end = StrictEnd::new(&wire, limits, most);
+    let (ended, connection) = loop {
+        // On the heap, so that a connection that rests takes no room for it.
+        let serving = builder.serve_connection(TokioIo::new(end), service_fn(&service));
+        let mut connection = Box::new(serving);
+        match drive(&wire, &mut connection).await {
+            Driven::Cut => return cut(&wire),
+            Driven::Ended(ended) => break (ended, connection),
+            Driven::Rests => end = connection.into_parts().io.into_inner(),
         }
-        // The request of a connection that came with the order is answered: hyper must know of it before it is told to end.
-        if std::mem::take(&mut fresh)
-            && orders.drain
-            && let Poll::Ready(ended) = Pin::new(&mut connection).poll(context)
-        {
-            return Poll::Ready(Some(ended));
+        match wire.awakes().await {
+            Waking::Request => {}
+            Waking::Cut => return Ok(()),
+            Waking::End => {
+                linger(&wire, &[]).await;
+                return Ok(());
+            }
         }
-        // Told before it writes, so that the last answer says that it is the last.
-        if orders.drain && !draining {
-            draining = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        Pin::new(&mut connection).poll(context).map(Some)
-    })
-    .await;
+    };
     match ended {
-        None => return cut(&wire),
-        Some(_) if let Some(flaw) = wire.flaw() => {
+        _ if let Some(flaw) = wire.flaw() => {
             let error = Error::from(flaw);
             linger(&wire, &last_words(&error)).await;
             return Err(error);
         }
-        Some(Ok(())) => {
+        Ok(()) => {
             let parts = connection.into_parts();
             // Nobody may speak the new protocol before it is agreed on.
             let early = !parts.read_buf.is_empty() || parts.io.inner().holds_back();
@@ -93,13 +93,60 @@ where
             }
             linger(&wire, &[]).await;
         }
-        Some(Err(cause)) if cause.is_parse() => {
+        Err(cause) if cause.is_parse() => {
             linger(&wire, &[]).await;
             return Err(malformed(cause));
         }
-        Some(Err(cause)) => tracing::debug!(%cause, "a connection ended"),
+        Err(cause) => tracing::debug!(%cause, "a connection ended"),
     }
     Ok(())
+}
+
+/// How hyper's part in a connection ended.
+enum Driven {
+    /// The client took too long.
+    Cut,
+    /// With the connection.
+    Ended(hyper::Result<()>),
+    /// Nothing is under way, and nothing comes.
+    Rests,
+}
+
+/// Lets hyper serve a connection, and passes on what is ordered about it.
+async fn drive<S, B>(wire: &Wire, connection: &mut http1::Connection<TokioIo<StrictEnd>, S>) -> Driven
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut draining, mut fresh) = (false, true);
+    poll_fn(|context| {
+        let orders = wire.turn().orders(context);
+        if orders.cut {
+            return Poll::Ready(Driven::Cut);
+        }
+        if orders.rest {
+            wire.turn().rested();
+            if wire.is_resting() && !orders.drain {
+                return Poll::Ready(Driven::Rests);
+            }
+        }
+        // The request of a connection that came with the order is answered: hyper must know of it before it is told to end.
+        if std::mem::take(&mut fresh)
+            && orders.drain
+            && let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context)
+        {
+            return Poll::Ready(Driven::Ended(ended));
+        }
+        // Told before it writes, so that the last answer says that it is the last.
+        if orders.drain && !draining {
+            draining = true;
+            Pin::new(&mut *connection).graceful_shutdown();
+        }
+        Pin::new(&mut *connection).poll(context).map(Driven::Ended)
+    })
+    .await
 }
 
 fn malformed(cause: hyper::Error) -> Error {

@@ -52,6 +52,12 @@ impl StrictEnd {
         self.stop.is_some()
     }
 
+    /// Notes whether nothing is under way, in either direction: hyper has nothing of this connection then.
+    fn note_rest(&self) {
+        let between = self.framer.part() == Part::Between && self.stop.is_none();
+        self.wire().set_resting(between && !self.is_answering());
+    }
+
     fn wire(&self) -> &Wire {
         &self.end.0
     }
@@ -90,6 +96,7 @@ impl StrictEnd {
         if std::mem::take(&mut self.withheld) {
             self.wire().turn().wake();
         }
+        self.note_rest();
     }
 }
 
@@ -105,6 +112,7 @@ impl AsyncRead for StrictEnd {
             return self.withhold();
         }
         let taken = self.framer.take(fresh);
+        self.wire().set_resting(false);
         if self.framer.heads() >= self.most {
             self.wire().turn().drain();
         }

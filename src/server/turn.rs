@@ -39,6 +39,8 @@ pub struct Orders {
     pub cut: bool,
     /// The process stops, or the connection is old: the answer under way is the last.
     pub drain: bool,
+    /// Nothing comes for a while: what is kept for the next request is let go until it comes.
+    pub rest: bool,
 }
 
 /// How far the body of the request under way has come.
@@ -178,6 +180,16 @@ impl Turn {
             return;
         }
         self.order(Orders { drain: true, ..self.orders.get() });
+    }
+
+    /// Orders it to let go what it does not need while nothing comes.
+    pub fn rest(&self) {
+        self.order(Orders { rest: true, ..self.orders.get() });
+    }
+
+    /// The order to rest was seen.
+    pub fn rested(&self) {
+        self.orders.set(Orders { rest: false, ..self.orders.get() });
     }
 
     /// Whether it was ordered to end.

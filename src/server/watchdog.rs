@@ -42,6 +42,8 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a client that closed its side may wait for the next piece of its answer: most of those that close have left.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// After so many looks without a request a connection lets go what it keeps for one.
+const REST_TICKS: u32 = 2;
 /// How long a connection may be without a stream ...
 const NO_STREAM: Duration = Duration::from_secs(60);
 /// ... and how long it may take to close once it was told to open no more.
@@ -122,6 +124,8 @@ impl Watchdog {
                 if turn.pending().0 == Awaiting::Stream && !turn.is_draining() { turn.drain() } else { turn.cut() }
             } else if watched.trickles(&turn) {
                 turn.cut();
+            } else if watched.seen.0 == Awaiting::Request && watched.ticks == REST_TICKS {
+                turn.rest();
             }
             true
         });

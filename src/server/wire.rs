@@ -38,11 +38,24 @@ pub enum Spoken {
     Nothing,
 }
 
+/// What ends the rest of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// The first bytes of a request.
+    Request,
+    /// The client has left, or the process stops.
+    End,
+    /// The order to end at once.
+    Cut,
+}
+
 /// One client's connection.
 pub struct Wire {
     io: RefCell<Box<dyn Io>>,
     ahead: RefCell<Vec<u8>>,
     begun: Cell<bool>,
+    /// Nothing is under way, in either direction.
+    resting: Cell<bool>,
     flaw: Cell<Option<Flaw>>,
     turn: Rc<Turn>,
     tunnel: RefCell<Option<Tunnel>>,
@@ -56,6 +69,7 @@ impl Wire {
             io: RefCell::new(io),
             ahead: RefCell::new(Vec::new()),
             begun: Cell::new(false),
+            resting: Cell::new(false),
             flaw: Cell::new(None),
             turn: Turn::new(Awaiting::Head),
             tunnel: RefCell::default(),
@@ -129,6 +143,41 @@ impl Wire {
                 // One that came before the order had its time; one that came with it is still heard.
                 let let_go = orders.drain && known == 0 && !came_late;
                 return if let_go { Poll::Ready(Spoken::Nothing) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Whether nothing is under way, in either direction: every answer was written, and nothing of another request has come.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.resting.get()
+    }
+
+    /// Something is under way, or is not any more.
+    pub fn set_resting(&self, resting: bool) {
+        self.resting.set(resting);
+    }
+
+    /// Waits for the next request of a connection that rests.
+    pub async fn awakes(&self) -> Waking {
+        poll_fn(|context| self.poll_awake(context)).await
+    }
+
+    fn poll_awake(&self, context: &mut Context<'_>) -> Poll<Waking> {
+        loop {
+            let orders = self.turn.orders(context);
+            if orders.cut {
+                return Poll::Ready(Waking::Cut);
+            }
+            if !self.ahead.borrow().is_empty() {
+                self.turn.received();
+                return Poll::Ready(Waking::Request);
+            }
+            if self.turn.is_closed() {
+                return Poll::Ready(Waking::End);
+            }
+            if self.poll_read_ahead(context).is_pending() {
+                return if orders.drain { Poll::Ready(Waking::End) } else { Poll::Pending };
             }
         }
     }

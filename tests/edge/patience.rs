@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    time::sleep,
+    time::{Instant, sleep},
 };
+use weir::server::drain::Idle;
 
 use crate::{
     harness::{Edge, Pipes, config, on_edge, on_raw_edge},
@@ -34,6 +35,73 @@ async fn an_idle_connection_is_closed_after_its_time() {
         client.read_to_end(&mut came).await.expect("an end");
         assert_eq!(messages(&came).len(), 1);
         assert!((75_000..=75_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+/// Reads one answer of a connection that stays open.
+async fn answer(client: &mut DuplexStream) -> String {
+    let mut came = Vec::new();
+    while !came.ends_with(b"\r\n\r\nok") {
+        assert!(client.read_buf(&mut came).await.expect("an open pipe") > 0, "the connection is closed");
+    }
+    String::from_utf8(came).expect("text")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rested_serves_as_before_and_keeps_its_times() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        for pause in [0, 1_200, 5_000, 60_000] {
+            sleep(Duration::from_millis(pause)).await;
+            client.write_all(GET).await.expect("an open pipe");
+            assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        }
+        // Two at once, in pieces that end within the second one's head.
+        sleep(Duration::from_secs(5)).await;
+        client.write_all(&[GET, b"GET / HT"].concat()).await.expect("an open pipe");
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        sleep(Duration::from_secs(5)).await;
+        client.write_all(b"TP/1.1\r\nhost: a\r\n\r\n").await.expect("an open pipe");
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        let rested = edge.now();
+        assert_eq!(client.read(&mut [0; 9]).await.expect("an end"), 0);
+        assert!((75_000..=75_500).contains(&(edge.now() - rested)), "{}", edge.now() - rested);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_begun_after_a_rest_has_its_deadline() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(GET).await.expect("an open pipe");
+        answer(&mut client).await;
+        sleep(Duration::from_secs(20)).await;
+        client.write_all(b"GET / HTTP/1.1\r\n").await.expect("an open pipe");
+        let mut came = Vec::new();
+        client.read_to_end(&mut came).await.expect("an end");
+        assert!((30_000..=30_500).contains(&edge.now()), "{}", edge.now());
+        assert_eq!((edge.line().await["status"].clone(), edge.line().await["status"].clone()), (200.into(), 408.into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_is_closed_by_a_drain_and_by_its_client() {
+    on_edge(&[], |edge| async move {
+        let mut clients = [edge.connect(), edge.connect()];
+        for client in &mut clients {
+            client.write_all(GET).await.expect("an open pipe");
+            answer(client).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+        let [mut leaving, mut staying] = clients;
+        leaving.shutdown().await.expect("an open pipe");
+        assert_eq!(leaving.read(&mut [0; 9]).await.expect("an end"), 0);
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        assert_eq!(staying.read(&mut [0; 9]).await.expect("an end"), 0);
+        assert_eq!(edge.now(), 5_000);
     })
     .await;
 }
