@@ -1,6 +1,7 @@
 //! One coder at work: the three codecs behind one face.
 //!
-//! Guarantee: it never takes more than [`CODER_BYTES`], and never writes more than it is given room for.
+//! Guarantee: between two steps it holds no more than [`CODER_BYTES`], and never writes more than it is given room for. Within a
+//! step brotli takes a few MiB more; a worker is within one step at a time.
 
 use brotli::enc::{
     StandardAlloc,
@@ -14,7 +15,7 @@ use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirecti
 use super::negotiate::Coding;
 use crate::error::{Error, Kind};
 
-/// The most memory one coder takes, in bytes: the largest of the three, rounded up (`tests/coders.rs` measures it).
+/// The most memory one coder holds, in bytes: the largest of the three, rounded up (`tests/coders.rs` measures it).
 pub const CODER_BYTES: usize = 2 * 1024 * 1024;
 /// The least room for a step: a mark of flushing may not be cut again and again.
 pub const LEAST_ROOM: usize = 64;

@@ -17,7 +17,7 @@ use crate::{
     http2,
 };
 
-fn edits(message: Message, set: &[(&str, &str)], remove: &[&str]) -> Edits {
+pub fn edits(message: Message, set: &[(&str, &str)], remove: &[&str]) -> Edits {
     let name = |text: &str| edit::name(text, message).expect("a name");
     let value = |text: &str| Template::parse(text).expect("a value");
     let set = set.iter().map(|(name_, text)| (name(name_), value(text))).collect();

@@ -12,9 +12,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use weir::{config::Config, upstream::settings::Protocol};
+use weir::{config::Config, edit::Message, upstream::settings::Protocol};
 
 use crate::{
+    edits::edits,
     harness::{Edge, Pipes, config, on_raw_edge, status},
     http2::Local,
     pki::Authority,
@@ -156,6 +157,20 @@ async fn a_rejected_call_is_told_in_its_own_words() {
             assert_eq!(headers[name], value);
         }
         assert!(hyper::body::Body::is_end_stream(response.body()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_a_route_sets_is_the_authority() {
+    let mut config = to_http2(&[]);
+    config.routes[0].request_edits = edits(Message::Request, &[("host", "inner:8000")], &[]);
+    on_raw_edge(config, |edge, pipes| async move {
+        let heard = serve(pipes);
+        client(&edge).await.send_request(call()).await.expect("an answer");
+        let heard = heard.borrow();
+        assert_eq!(heard.requests[0].0.uri.authority().map(http::uri::Authority::as_str), Some("inner:8000"));
+        assert!(!heard.requests[0].0.headers.contains_key("host"));
     })
     .await;
 }
