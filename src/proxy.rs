@@ -181,20 +181,18 @@ impl Proxy {
     ) -> Result<Response<Followed<Answer>>, Closed> {
         line.turn.expect(Awaiting::Nothing);
         let began = self.clock.now();
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
         let (body, upload) = RequestBody::new(incoming, &line.turn);
         let mut visit = Visit { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
-        let grpc = line.wire.is_none() && is_grpc(&head.headers);
-        let (accept, expects) = (head.headers.get(header::ACCEPT).cloned(), head.headers.contains_key(header::EXPECT));
 
-        let version = head.version;
-        let mut response = match self.handle(head, &mut visit, &mut record).await {
+        let mut response = match self.handle(&mut head, &mut visit, &mut record).await {
             Ok(response) => response,
             Err(stop) => {
-                let answer = rescue(stop, accept.as_ref(), &mut record)?;
+                let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
+                let grpc = line.wire.is_none() && is_grpc(&head.headers);
                 if grpc { rescue::grpc(answer) } else { answer }.map(Either::Left)
             }
         };
@@ -207,22 +205,22 @@ impl Proxy {
         if line.wire.is_none() {
             response.headers_mut().remove(header::CONNECTION);
         } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
-            leave(body, expects, &mut response);
+            leave(body, head.headers.contains_key(header::EXPECT), &mut response);
         }
-        if version == Version::HTTP_10 {
+        if head.version == Version::HTTP_10 {
             answer_http_1_0(&mut response);
         }
         Ok(record.follow(response))
     }
 
     /// The way of a request that goes well, in order.
-    async fn handle(&self, mut head: Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
+    async fn handle(&self, head: &mut Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
         if visit.line.wire.is_none() {
             unfold(&mut head.headers, self.max_fields)?;
         }
-        let target = Target::of(&head, &visit.peer.last_host)?;
+        let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if let Some(answer) = answer_here(&mut head, &target) {
+        if let Some(answer) = answer_here(head, &target) {
             return Ok(answer.map(Either::Left));
         }
         if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
@@ -231,7 +229,7 @@ impl Proxy {
         let client = self.trust.client(visit.peer.address, &head.headers);
         record.entry.client = client;
         self.gateway.see(client);
-        let route = self.route(&head, &target)?;
+        let route = self.route(head, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
 
         let subject = Subject {
@@ -250,7 +248,7 @@ impl Proxy {
             visit.body = Some(body);
             return Err(error.into());
         }
-        let upgrade = upgrade(&head, &body)?;
+        let upgrade = upgrade(head, &body)?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
