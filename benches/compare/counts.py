@@ -11,6 +11,7 @@ import peers
 from client import BROWSER, SMALL, Client
 
 WARM_UP = 200
+IDLE_SECONDS = 3
 KINDS = (
     ("keep-alive GET", peers.PASSING, SMALL),
     ("keep-alive GET, browser headers", peers.PASSING, BROWSER),
@@ -76,13 +77,14 @@ def instructions(name, setup, headers, world, requests):
 
 
 def idle_bytes(server, connections):
-    """Resident bytes per connection that was used once and is idle."""
+    """Resident bytes per connection that was used once and has been idle for some seconds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
     warm = [used(server) for _ in range(100)]
+    time.sleep(IDLE_SECONDS)
     before = server.rss()
     idle = [used(server) for _ in range(connections)]
-    time.sleep(0.1)
+    time.sleep(IDLE_SECONDS)
     grown = server.rss() - before
     for client in warm + idle:
         client.close()
