@@ -256,7 +256,10 @@ impl Running {
         let (mut kept, mut looked) = (Instant::now(), Instant::now());
         loop {
             let order = tokio::select! {
-                () = self.crew.finished() => return false,
+                () = self.crew.lost_one() => {
+                    tracing::error!("a worker has failed: this process ends with the requests of the others");
+                    return false;
+                }
                 successor = ready(&mut self.successor) => {
                     self.successor = None;
                     match successor {

@@ -250,7 +250,7 @@ fn check_says_what_will_be_served() {
     let (code, out, err) = weir(&["check", "-c", "config/examples/minimal.yaml", "--set", "zones.per_ip.capacity=10k"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
-        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, 10000 keys, about 468 KiB\n";
+        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, 10000 keys, about 625 KiB\n";
     assert_eq!(out, expected);
 }
 

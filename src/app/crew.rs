@@ -14,7 +14,17 @@ use super::{
 pub struct Crew {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
     changes: Vec<mpsc::Sender<Change>>,
-    working: mpsc::Receiver<()>,
+    ended: mpsc::Receiver<()>,
+}
+
+/// Says, when it goes, that a worker has ended, however that came.
+struct AtWork(mpsc::Sender<()>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        // There is room for each, and a crew nobody asks has ended itself.
+        let _ = self.0.try_send(());
+    }
 }
 
 impl Crew {
@@ -23,10 +33,10 @@ impl Crew {
     /// # Errors
     /// When the kernel grants no thread.
     pub fn start(shared: &Shared, sockets: Vec<Vec<Listening>>) -> Result<Self, StartError> {
-        let (at_work, working) = mpsc::channel(1);
-        let mut crew = Self { threads: Vec::new(), changes: Vec::new(), working };
+        let (ends, ended) = mpsc::channel(sockets.len().max(1));
+        let mut crew = Self { threads: Vec::new(), changes: Vec::new(), ended };
         for (number, sockets) in sockets.into_iter().enumerate() {
-            let (shared, at_work, (change, changes)) = (shared.clone(), at_work.clone(), mpsc::channel(1));
+            let (shared, at_work, (change, changes)) = (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
             let work = move || {
                 let outcome = worker::run(&shared, sockets, changes);
                 drop(at_work);
@@ -45,10 +55,14 @@ impl Crew {
         self.changes.len()
     }
 
+    /// Completes when a worker has ended. One that does so unasked has failed, and nobody takes the connections to its sockets.
+    pub async fn lost_one(&mut self) {
+        let _or_all = self.ended.recv().await;
+    }
+
     /// Completes when every worker has ended.
     pub async fn finished(&mut self) {
-        // Nothing is ever sent: the channel closes with the last worker.
-        let _ = self.working.recv().await;
+        while self.ended.recv().await.is_some() {}
     }
 
     /// Lets every worker serve `shared` from now on; `opened` and `closed` is where they listen in addition, and no longer.

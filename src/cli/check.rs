@@ -8,8 +8,8 @@ use crate::{
     server::settings::ListenerSettings,
 };
 
-/// What one key of a zone takes, measured, in bytes.
-const KEY_BYTES: usize = 48;
+/// What one key of a zone takes in a process that runs, in bytes (docs/limits.md, Memory).
+const KEY_BYTES: usize = 64;
 
 /// Find everything that is wrong with a configuration.
 #[derive(Clone, Debug, clap::Args)]

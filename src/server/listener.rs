@@ -66,7 +66,7 @@ impl Door {
 /// Connections the kernel may keep until they are accepted.
 const BACKLOG: i32 = 4096;
 /// The shortest and the longest pause after an accept that failed.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// Opens `count` sockets on `address`; port 0 is chosen once for all of them.
 ///
@@ -74,9 +74,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// When the address is taken or may not be listened on.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     if address.port() != 0 {
-        // Sockets that share a port hide a second weir from each other; one that does not share finds it. It never listens:
-        // a client that came to it would be reset as it closes.
-        drop(unshared(address)?);
+        // Sockets that share a port hide a second weir from each other; one that does not share finds it. It does not listen: who
+        // connected meanwhile would be reset as it closes.
+        exclusive(address)?;
     }
     let mut listeners: Vec<StdListener> = Vec::with_capacity(count);
     for _ in 0..count {
@@ -104,7 +104,7 @@ pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-fn unshared(address: SocketAddr) -> io::Result<Socket> {
+fn exclusive(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;

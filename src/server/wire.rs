@@ -2,18 +2,21 @@
 //! since when it has kept us waiting.
 //!
 //! Guarantees: bytes are handed on in the order they came; what is read ahead to notice a leaving client is at most
-//! [`READ_AHEAD`] bytes.
+//! [`READ_AHEAD`] bytes; a client that sends much at once is read in turns, and no neighbour waits for the end of it.
 
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop,
+};
 
 use super::{
     tunnel::Tunnel,
@@ -26,6 +29,10 @@ pub const READ_AHEAD: usize = 16 * 1024;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much of what is read counts as a step of the task that reads. tokio lets a task take 128 before the others, and the news of the
+/// kernel, have their turn; a read by itself is one step, though a thousand frames may be in it.
+const STEP: usize = 64;
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +228,7 @@ impl Wire {
         } else {
             self.begun.set(true);
             self.turn.received();
+            take_steps((buffer.filled().len() - before) / STEP, context);
         }
         Poll::Ready(Ok(()))
     }
@@ -229,6 +237,15 @@ impl Wire {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.turn.stall(outcome.is_pending());
         outcome
+    }
+}
+
+/// Takes so many steps, or all that are left of this turn: the next read then waits for the next one.
+fn take_steps(steps: usize, context: &mut Context<'_>) {
+    for _ in 0..steps {
+        if pin!(coop::consume_budget()).poll(context).is_pending() {
+            return;
+        }
     }
 }
 
@@ -295,5 +312,30 @@ mod tests {
         let here = poll_fn(|context| Poll::Ready(wire.poll_departed(context).is_pending())).await;
         assert!(here);
         assert!(wire.ahead.borrow().len() < READ_AHEAD + 2048);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_much_is_read_in_turns() {
+        let (mut client, server) = duplex(1 << 20);
+        let mut end = WireEnd(Wire::new(Box::new(server)));
+        client.write_all(&vec![7; 1 << 20]).await.expect("room in the pipe");
+        let (mut turns, mut read) = (0, 0);
+        while read < 1 << 20 {
+            tokio::task::yield_now().await;
+            turns += 1;
+            let before = read;
+            poll_fn(|context| {
+                let mut chunk = [0; 4096];
+                let mut buffer = ReadBuf::new(&mut chunk);
+                while Pin::new(&mut end).poll_read(context, &mut buffer).is_ready() {
+                    read += buffer.filled().len();
+                    buffer.clear();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(read - before <= 128 * STEP, "{} bytes in one turn", read - before);
+        }
+        assert!((128..=160).contains(&turns), "{turns}");
     }
 }

@@ -39,7 +39,10 @@ pub async fn judge(bytes: &[u8]) {
         assert!(answers >= seen.min(1), "nothing came back for {seen} requests");
         for request in &*recorder.requests.borrow() {
             assert_eq!(request.all("host").len(), 1);
-            assert!(request.all("x-forwarded-for") == ["192.0.2.1"] && request.all("connection").is_empty());
+            assert_eq!(request.all("x-forwarded-for"), ["192.0.2.1"]);
+            // A change of protocols is asked for, or nothing is.
+            let asked = usize::from(request.all("connection") == ["upgrade"]);
+            assert_eq!((request.all("connection").len(), request.all("upgrade").len()), (asked, asked));
         }
         told.set(true);
     })

@@ -32,7 +32,9 @@ fn is_served(server: SocketAddr) -> bool {
 #[test]
 fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_some() {
     let (upstream, _) = noting();
-    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 2\n"));
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"));
+    // Its worker is at work.
+    assert!(is_served(weir.address));
     let few = Rlimit { current: Some(80), maximum: Some(80) };
     prlimit(Some(weir.pid()), Resource::Nofile, few).expect("a process of ours");
     let held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(weir.address).expect("the kernel takes it")).collect();
@@ -47,6 +49,25 @@ fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_s
         assert!(released.elapsed() < http::PATIENCE, "not yet serving");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A worker that cannot start leaves a socket nobody accepts on: the process says so and ends, for somebody to start it again.
+#[test]
+fn a_process_that_loses_a_worker_ends() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = crate::weir::written(
+        &folder,
+        &format!(
+            "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 8\n"
+        ),
+    );
+    // Enough for its sockets, and not for the runtimes of all its workers.
+    let limit = ["--nofile=40:40", env!("CARGO_BIN_EXE_weir"), "run", "-c", &path];
+    let output = std::process::Command::new("prlimit").args(limit).output().expect("prlimit, of util-linux");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot start a worker: Too many") || said.contains("cannot start a worker: no timer"), "{said}");
 }
 
 #[test]
