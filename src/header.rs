@@ -3,7 +3,7 @@
 //! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC 9110, section 7.6.1); all other
 //! fields keep their order and lines.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -172,17 +172,19 @@ pub fn is_framing(name: &HeaderName) -> bool {
     *name == header::CONTENT_LENGTH || is_hop_by_hop(name.as_str())
 }
 
-/// The trailer fields that are announced and may cross: the writer sends no others. Framing, forwarding and identity fields
-/// have no place behind a body (RFC 9110, section 6.5.1).
+/// The trailer fields that are announced and may cross. Towards clients of HTTP/1.1 no others are sent.
 fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
     let names = announced.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
     let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name)).collect();
     HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether a field may stand behind a body: nothing may that frames or routes the message, says who it is from, or has to be known
+/// before the body is read (RFC 9110, section 6.5.1).
 fn may_trail(name: &str) -> bool {
-    let credential = ["authorization", "cookie", "set-cookie"].contains(&name);
-    !is_hop_by_hop(name) && !credential && !is_sensitive(&name.replace('_', "-"))
+    let credential = ["authorization", "proxy-authorization", "cookie", "set-cookie"].contains(&name);
+    let before = ["cache-control", "max-forwards", "expect"].contains(&name) || name.starts_with("content-");
+    !is_hop_by_hop(name) && !credential && !before && !is_sensitive(&name.replace('_', "-"))
 }
 
 /// Takes out of the fields behind a body what has no place there, in either direction.
@@ -193,19 +195,20 @@ pub fn keep_crossing_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields of these that `Connection` names: never more than there are, whatever it lists.
+fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     let lines = headers.get_all(header::CONNECTION);
     let mut two = lines.iter();
     // Nearly always one line with one option.
     match (two.next(), two.next()) {
-        (None, _) => return Vec::new(),
-        (Some(only), None) if is_option(only.as_bytes()) => return Vec::new(),
+        (None, _) => return HashSet::new(),
+        (Some(only), None) if is_option(only.as_bytes()) => return HashSet::new(),
         _ => {}
     }
     let tokens = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| !is_option(token));
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
-    names.filter(|name| !KEPT_FROM_CONNECTION.contains(name)).collect()
+    names.filter(|name| headers.contains_key(name) && !KEPT_FROM_CONNECTION.contains(name)).collect()
 }
 
 /// The usual members of `Connection`, which name no field, or one that never crosses anyway.

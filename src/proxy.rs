@@ -269,10 +269,9 @@ impl Proxy {
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
         let answer = route.upstream.forward((&outbound, body), client, &visit.upload.progress, story).await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
-        let response = answered(response, upgrade.as_ref(), visit)?;
-        let mut response = compress::code(response, wish.as_ref(), &self.coders);
+        let mut response = answered(response, upgrade.as_ref(), visit)?;
         route.response_edits.apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
-        Ok(response.map(Either::Right))
+        Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
     }
 
     fn route(&self, head: &Parts, target: &Target) -> Result<Rc<Route>, Error> {
@@ -391,6 +390,9 @@ fn answered(
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
     prepare_response(response.headers_mut());
+    if response.body().is_early() && visit.line.wire.is_some() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(protocol) = protocol {
         write_upgrade(response.headers_mut(), &protocol);
         visit.far = response.body_mut().switch();

@@ -8,6 +8,7 @@ pub mod forward;
 pub mod group;
 pub mod health;
 pub mod hold;
+pub mod loss;
 pub mod pool;
 pub mod probe;
 pub mod resolve;

@@ -48,6 +48,8 @@ struct Work {
     unflushed: bool,
     /// Whether the upstream had one more turn to send something before a flush.
     waited: bool,
+    /// Why no more comes, and nobody was told yet.
+    cut: Option<Error>,
     trailers: Option<HeaderMap>,
 }
 
@@ -80,6 +82,7 @@ impl<B> Coded<B> {
             filled: 0,
             unflushed: false,
             waited: false,
+            cut: None,
             trailers: None,
         };
         Self { inner, work: Some(Box::new(work)) }
@@ -115,6 +118,7 @@ impl Work {
         let mut turn = TURN;
         loop {
             match self.stage {
+                Stage::Reading if self.cut.is_some() => return self.break_off(context),
                 Stage::Reading if self.input.is_empty() => {
                     if inner.is_end_stream() {
                         self.stage = Stage::Finishing;
@@ -122,7 +126,10 @@ impl Work {
                     }
                     match Pin::new(&mut *inner).poll_frame(context) {
                         Poll::Ready(Some(Ok(frame))) => self.take(frame),
-                        Poll::Ready(Some(Err(error))) => return self.broke(error),
+                        Poll::Ready(Some(Err(error))) => {
+                            (self.cut, self.waited) = (Some(error), false);
+                            self.stage = if self.unflushed { Stage::Flushing } else { Stage::Reading };
+                        }
                         Poll::Ready(None) => self.stage = Stage::Finishing,
                         Poll::Pending if self.unflushed && self.waited => self.stage = Stage::Flushing,
                         Poll::Pending => return self.wait(context),
@@ -164,6 +171,15 @@ impl Work {
             context.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// What came before a cut goes out first, and everybody else gets a turn to write it.
+    fn break_off(&mut self, context: &Context<'_>) -> Polled {
+        if !std::mem::replace(&mut self.waited, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.cut.take().map_or(Poll::Pending, |error| self.broke(error))
     }
 
     fn broke(&mut self, error: Error) -> Polled {

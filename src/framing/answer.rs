@@ -19,10 +19,13 @@ use crate::error::Kind;
 pub const HEAD: usize = 32 * 1024;
 /// The most lines of it.
 pub const FIELDS: usize = 100;
+/// A piece of a body no longer than this is copied: it would keep the whole buffer it came in for as long as somebody takes to
+/// take it.
+const COPIED: usize = 4 * 1024;
 
-const TOO_LARGE: Flaw = Flaw { kind: Kind::HeadersTooLarge, detail: "its head is too large" };
-const NO_VALUE: Flaw = Flaw::malformed("a field's value has a control byte");
-const NO_STATUS: Flaw = Flaw::malformed("it does not begin with HTTP/1.1 and a status");
+const TOO_LARGE: Flaw = flaw("its head is too large");
+const NO_VALUE: Flaw = flaw("a field's value has a control byte");
+const NO_STATUS: Flaw = flaw("it does not begin with HTTP/1.1 and a status");
 
 /// What an answer begins with.
 #[derive(Debug)]
@@ -33,6 +36,11 @@ pub struct Begun {
     pub body: AnswerBody,
     /// Whether another request may follow on the connection.
     pub persists: bool,
+}
+
+/// What is wrong with an answer; whom to blame, and how it is answered, is for others to say.
+const fn flaw(detail: &'static str) -> Flaw {
+    Flaw { kind: Kind::HttpProtocolError, detail }
 }
 
 /// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To `HEAD` no body is answered.
@@ -78,7 +86,7 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
     };
     match (rest.get(..3).map(StatusCode::from_bytes), rest.get(3)) {
         (Some(Ok(status)), None | Some(b' ')) if status.as_u16() < 600 => Ok((version, status)),
-        _ => Err(Flaw::malformed("its status is not one of 100 to 599")),
+        _ => Err(flaw("its status is not one of 100 to 599")),
     }
 }
 
@@ -119,12 +127,12 @@ fn read(
 
 /// A field line's name, which is not looked at, and value.
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
-    let colon = memchr(b':', line).ok_or(Flaw::malformed("a field without a colon"))?;
+    let colon = memchr(b':', line).ok_or(flaw("a field without a colon"))?;
     Ok((&line[..colon], line::trim(&line[colon + 1..])))
 }
 
 fn field_name(name: &[u8]) -> Result<HeaderName, Flaw> {
-    HeaderName::from_bytes(name).map_err(|_| Flaw::malformed("a field's name is not a token right before a colon"))
+    HeaderName::from_bytes(name).map_err(|_| flaw("a field's name is not a token right before a colon"))
 }
 
 fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
@@ -255,7 +263,14 @@ impl AnswerBody {
 
     fn data(&mut self, bytes: &mut BytesMut) -> Bytes {
         let run = usize::try_from(self.run()).unwrap_or(usize::MAX);
-        let data = bytes.split_to(run.min(bytes.len())).freeze();
+        let length = run.min(bytes.len());
+        let data = if length > COPIED {
+            bytes.split_to(length).freeze()
+        } else {
+            let copy = Bytes::copy_from_slice(&bytes[..length]);
+            bytes.advance(length);
+            copy
+        };
         let taken = data.len() as u64;
         self.at = match self.at {
             At::Length(left) if left == taken => At::End,
@@ -277,7 +292,7 @@ impl AnswerBody {
         let newline = memchr(b'\n', &bytes[..bytes.len().min(most + 2)]);
         let Some(length) = (match newline {
             Some(newline) => line::end(&bytes[..=newline])?,
-            None if bytes.len() > most + 1 => return Err(Flaw::malformed("a line of its body's framing is too long")),
+            None if bytes.len() > most + 1 => return Err(flaw("a line of its body's framing is too long")),
             None => None,
         }) else {
             return Ok(false);
@@ -289,7 +304,7 @@ impl AnswerBody {
                 size => At::Chunk(size),
             },
             At::ChunkEnd if line.is_empty() => At::Size,
-            At::ChunkEnd => return Err(Flaw::malformed("a chunk is longer than its size")),
+            At::ChunkEnd => return Err(flaw("a chunk is longer than its size")),
             _ if line.is_empty() => At::End,
             at => {
                 self.trailer(line)?;
@@ -303,7 +318,7 @@ impl AnswerBody {
     fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
         (self.fields, self.bytes) = (self.fields + 1, self.bytes + line.len() + 2);
         if self.fields > FIELDS || self.bytes > HEAD {
-            return Err(Flaw::malformed("its trailers do not end"));
+            return Err(flaw("its trailers do not end"));
         }
         let (name, value) = field(line)?;
         let value = HeaderValue::from_bytes(value).map_err(|_| NO_VALUE)?;

@@ -4,7 +4,7 @@
 //! exactly one `Host`; what says who the client is comes from weir or from a trusted proxy, never from the client; all other
 //! fields keep their order and lines.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery};
 
@@ -79,7 +79,7 @@ pub struct Crossing<'a> {
     received: &'a HeaderMap,
     trusted: bool,
     /// What `Connection` names.
-    hidden: Vec<HeaderName>,
+    hidden: HashSet<HeaderName>,
     told: Vec<(HeaderName, HeaderValue)>,
 }
 

@@ -127,6 +127,19 @@ impl Upload {
     }
 }
 
+impl Drop for RequestBody {
+    /// Nobody waits for the rest any more.
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload
+            && upload.progress.awaiting_client.replace(false)
+            && upload.is_current()
+        {
+            let owes = if upload.answered.get() { Awaiting::Request } else { Awaiting::Nothing };
+            upload.turn.expect(owes);
+        }
+    }
+}
+
 /// Whether a body broke because its client sends no more.
 fn is_end(cause: &hyper::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};

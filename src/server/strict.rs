@@ -112,7 +112,7 @@ impl AsyncRead for StrictEnd {
             return self.withhold();
         }
         let taken = self.framer.take(fresh);
-        self.wire().set_resting(false);
+        self.note_rest();
         if self.framer.heads() >= self.most {
             self.wire().turn().drain();
         }

@@ -13,10 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::BoxError;
 
-use super::pool::Lease;
+use super::{exchange::Lost, pool::Lease};
 use crate::{
     alarm::Deadline,
     error::{Error, Kind},
+    header::keep_crossing_trailers,
     stream::Switched,
 };
 
@@ -30,13 +31,15 @@ pub struct UpstreamBody<B> {
     silence: Deadline,
     /// Why there is no more, and nobody was told yet.
     cut: Option<BoxError>,
+    early: bool,
 }
 
 impl<B> UpstreamBody<B> {
     /// Follows the answer that comes on `lease`.
     #[must_use]
     pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), silence, cut: None };
+        let early = !lease.has_sent();
+        let mut body = Self { incoming, lease: Some(lease), silence, cut: None, early };
         body.release_at_end();
         body
     }
@@ -44,13 +47,19 @@ impl<B> UpstreamBody<B> {
     /// Follows an answer that switches protocols: its connection is never used for another request.
     #[must_use]
     pub fn switching(lease: Lease<B>, silence: Deadline) -> Self {
-        Self { incoming: None, lease: Some(lease), silence, cut: None }
+        Self { incoming: None, lease: Some(lease), silence, cut: None, early: false }
     }
 
     /// The connection that speaks HTTP no longer, and how long a silence there may be.
     pub fn switch(&mut self) -> Option<(Switched, Deadline)> {
         let far = self.lease.take()?.switch()?;
         Some((far, self.silence.again()))
+    }
+
+    /// Whether the answer came before all of its request was sent; the rest may be never.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        self.early
     }
 
     fn has_ended(&self) -> bool {
@@ -76,6 +85,22 @@ impl<B> UpstreamBody<B> {
     }
 }
 
+/// What ended an answer within: mostly its endpoint, but a client whose upload broke has only itself to blame.
+fn blame(cause: BoxError) -> Error {
+    let cut = |cause: BoxError| Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause);
+    match cause.downcast::<Lost>().map(|lost| *lost) {
+        Ok(Lost::Upload(upload)) => upload.downcast::<Error>().map_or_else(cut, |error| *error),
+        Ok(lost) => cut(lost.into()),
+        Err(cause) => cut(cause),
+    }
+}
+
+/// A frame without fields that have no place behind a body.
+fn crossing(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    frame.trailers_mut().into_iter().for_each(keep_crossing_trailers);
+    frame
+}
+
 impl<B> UpstreamBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -83,7 +108,7 @@ where
 {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match (&mut self.incoming, &mut self.lease) {
-            (Some(incoming), _) => Pin::new(incoming).poll_frame(context).map_err(Into::into),
+            (Some(incoming), _) => Pin::new(incoming).poll_frame(context).map_ok(crossing).map_err(Into::into),
             (None, Some(lease)) => lease.poll_frame(context),
             (None, None) => Poll::Ready(None),
         }
@@ -101,8 +126,7 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // Whoever hears of it writes nothing more: that it had a pause to do so.
         if let Some(cause) = self.cut.take() {
-            let error = Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause);
-            return Poll::Ready(Some(Err(error)));
+            return Poll::Ready(Some(Err(blame(cause))));
         }
         let Poll::Ready(piece) = self.poll_piece(context) else { return self.poll_silence(context) };
         self.silence.reset();

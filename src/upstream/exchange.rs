@@ -1,7 +1,7 @@
 //! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at once where they take long.
 //!
 //! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is taken for another request's;
-//! what is read ahead is at most [`READ`] bytes beside what the answer says is still to come, and never more than [`READ_MOST`].
+//! what was read and not taken is never much more than [`READ_MOST`]. The rest of a request is sent as its answer is taken.
 
 use std::{
     io::{self, IoSlice},
@@ -12,7 +12,10 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    task::coop::has_budget_remaining,
+};
 use tower::BoxError;
 
 use super::connect::Stream;
@@ -44,6 +47,8 @@ pub struct Connection<B> {
     outgoing: Outgoing<B>,
     /// What came and was not taken yet.
     received: BytesMut,
+    /// Whether that has had room for more than is usual.
+    roomy: bool,
     /// How much came since the request began.
     heard: usize,
     /// Whether the request asks for a head only.
@@ -109,7 +114,7 @@ impl<B> Connection<B> {
             begun: false,
         };
         let (received, answer) = (BytesMut::new(), AnswerBody::default());
-        Box::new(Self { stream, outgoing, received, heard: 0, to_head: false, answer, persists: true })
+        Box::new(Self { stream, outgoing, received, roomy: false, heard: 0, to_head: false, answer, persists: true })
     }
 
     /// Whether it may carry another request: the last one is over, and the endpoint neither closed it nor said anything since.
@@ -120,13 +125,18 @@ impl<B> Connection<B> {
 
     fn is_silent(&mut self) -> bool {
         let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
-        Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+        // Without a budget nothing is looked at, and nothing is known.
+        has_budget_remaining()
+            && Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
     /// Its requests are over for a while: large buffers are let go.
     pub fn rest(&mut self) {
-        if self.received.capacity() > READ {
+        if std::mem::take(&mut self.roomy) {
             self.received = BytesMut::new();
+        }
+        if self.outgoing.head.capacity() > READ {
+            self.outgoing.head = Vec::new();
         }
     }
 
@@ -145,6 +155,12 @@ impl<B> Connection<B> {
     /// Takes back the body of a request that was not begun; one that had none is over.
     pub fn take_back(&mut self) -> Option<B> {
         self.outgoing.body.take()
+    }
+
+    /// Whether all of the request was sent.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.outgoing.is_over()
     }
 
     /// Whether the answer has come to its end.
@@ -167,6 +183,7 @@ impl<B> Connection<B> {
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let awaited = usize::try_from(self.answer.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
+        self.roomy |= awaited > READ;
         self.received.reserve(awaited);
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
         self.heard += count;
@@ -230,12 +247,17 @@ where
 
     /// The next piece of the answer's body, while the rest of the request's is sent.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
-        if !self.outgoing.is_over()
-            && let Poll::Ready(Err(cause)) = self.outgoing.poll(&mut self.stream, context)
-        {
-            tracing::debug!(%cause, "the rest of a request that was answered could not be sent");
-            self.outgoing.give_up();
-            self.persists = false;
+        if !self.outgoing.is_over() {
+            match self.outgoing.poll(&mut self.stream, context) {
+                // The endpoint waits for what will never come.
+                Poll::Ready(Err(lost @ Lost::Upload(_))) => return Poll::Ready(Some(Err(lost))),
+                Poll::Ready(Err(cause)) => {
+                    tracing::debug!(%cause, "the rest of a request that was answered could not be sent");
+                    self.outgoing.give_up();
+                    self.persists = false;
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
         }
         loop {
             match self.answer.take(&mut self.received).map_err(Lost::Malformed)? {

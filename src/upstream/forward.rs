@@ -1,8 +1,9 @@
 //! Forwarding one request: which address, which connection, and what may be tried again.
 //!
 //! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, or if it is idempotent, has no
-//! body, went out on a reused connection and not one byte of an answer came; then on a fresh connection, to another address where
-//! there is one, within `attempts` and within the [`Budget`].
+//! body, and not one byte of an answer came. Lost on a reused connection it goes out on a fresh one, to another address where there
+//! is one, within `attempts` and within the [`Budget`]. Lost on a fresh one it is sent once more where the upstream has a `hold`,
+//! after a pause.
 
 use std::{
     cell::{Ref, RefCell},
@@ -14,9 +15,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, response::Parts};
+use http::{Response, StatusCode, Version, response::Parts};
 use http_body::Body;
-use hyper::{body::Incoming, client::conn::TrySendError};
+use hyper::body::Incoming;
 use tokio::{
     sync::watch,
     time::{Duration, Instant},
@@ -25,9 +26,9 @@ use tokio::{
 use super::{
     body::UpstreamBody,
     connect::Connector,
-    exchange::{Connection, Lost},
     group::{Address, Group, Known},
     hold::Hold,
+    loss::{Again, Loss},
     pool::{Lease, Pool, Seat, Way},
     retry::Budget,
     settings::UpstreamSettings,
@@ -67,33 +68,19 @@ struct Journey<'a, B> {
     tried: Vec<Arc<Address>>,
     /// It was lost on a reused connection: only a fresh one will do.
     lost: bool,
+    /// A fresh one has lost it too.
+    unanswered: bool,
     hold: Hold,
-}
-
-/// A request that was lost on its connection.
-struct Loss<B> {
-    error: Error,
-    again: Again<B>,
-    /// The endpoint is not to blame.
-    excused: bool,
-}
-
-/// What may be sent again of a request that was lost.
-enum Again<B> {
-    /// Nothing: it may have been acted on.
-    Never,
-    /// The whole of it, as long as it has no body.
-    WithoutBody,
-    /// The whole of it: nothing was sent.
-    With(B),
 }
 
 /// How a try failed.
 enum Failure {
     /// No connection: nothing was sent.
     Unsent(Error),
-    /// On the connection.
+    /// On the connection, of which that was to be expected.
     Sent(Error),
+    /// On a connection that was opened for it.
+    Unanswered(Error),
 }
 
 impl<B> Upstream<B>
@@ -149,8 +136,19 @@ where
         self.budget.earn();
         let hold = Hold::new(self.settings().hold);
         let (bodiless, body) = (body.is_end_stream(), Some(body));
-        let mut journey =
-            Journey { outbound, body, bodiless, client, progress, story, tries: 0, tried: Vec::new(), lost: false, hold };
+        let mut journey = Journey {
+            outbound,
+            body,
+            bodiless,
+            client,
+            progress,
+            story,
+            tries: 0,
+            tried: Vec::new(),
+            lost: false,
+            unanswered: false,
+            hold,
+        };
         loop {
             match self.attempt(&mut journey).await {
                 Ok(response) => return Ok(response),
@@ -175,7 +173,7 @@ where
             Ok(lease) => lease,
             Err(seat) => self.open(seat, journey).await.map_err(Failure::Unsent)?,
         };
-        self.send(lease, journey).await.map_err(Failure::Sent)
+        self.send(lease, journey).await
     }
 
     /// Whether there is another try, after a pause if need be.
@@ -183,6 +181,8 @@ where
         let (mut error, unsent) = match failure {
             Failure::Unsent(error) => (error, true),
             Failure::Sent(error) => (error, false),
+            Failure::Unanswered(error) if self.has_a_chance(journey) => return self.pause(error, journey).await,
+            Failure::Unanswered(error) => return Err(error),
         };
         if journey.body.is_none() {
             return Err(error);
@@ -194,9 +194,18 @@ where
             }
             error = Error::caused(error.kind(), "the retry budget is spent", error);
         }
-        if !unsent {
-            return Err(error);
-        }
+        if unsent { self.pause(error, journey).await } else { Err(error) }
+    }
+
+    /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint that was killed may take
+    /// connections for a moment longer. Only once, for a request may be what kills it.
+    fn has_a_chance(&self, journey: &mut Journey<'_, B>) -> bool {
+        let held = !self.settings().hold.is_zero() && journey.body.is_some();
+        held && !std::mem::replace(&mut journey.unanswered, true) && self.budget.spend(Instant::now())
+    }
+
+    /// Pauses before the next look for somebody who takes the request, or gives up.
+    async fn pause(&self, error: Error, journey: &mut Journey<'_, B>) -> Result<(), Error> {
         let known = self.known.borrow().clone();
         journey.hold.or_give_up(error, known).await?;
         journey.tries = 0;
@@ -273,9 +282,10 @@ where
     }
 
     /// Sends a request once. Where that fails, the journey has what may be sent again, if anything.
-    async fn send(&self, mut lease: Lease<B>, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Error> {
+    async fn send(&self, mut lease: Lease<B>, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Failure> {
         let Some(body) = journey.body.take() else {
-            return Err(Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send"));
+            let error = Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send");
+            return Err(Failure::Sent(error));
         };
         let (sent, reused, outbound) = (Instant::now(), lease.is_reused(), journey.outbound);
         let answer = match &mut lease.way {
@@ -289,7 +299,7 @@ where
                 })
             }
             Way::Stream(stream) => {
-                let request = shared::translate(outbound, body, self.scheme())?;
+                let request = shared::translate(outbound, body, self.scheme()).map_err(Failure::Sent)?;
                 let answer = self.patiently(journey.progress, stream.sender().try_send_request(request)).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
                     Ok((head, incoming)) => Ok((head, Some(incoming))),
@@ -302,7 +312,7 @@ where
             Some(Ok((head, incoming))) => {
                 self.group.answered(lease.address(), sent);
                 journey.story.status = Some(head.status);
-                self.passed_on(head, incoming, lease)
+                self.passed_on(head, incoming, lease).map_err(Failure::Sent)
             }
             Some(Err(loss)) => {
                 if !loss.excused {
@@ -310,16 +320,18 @@ where
                 }
                 journey.lost = true;
                 journey.tried.push(Arc::clone(lease.address()));
+                let unanswered = matches!(loss.again, Again::AfterPause);
                 journey.body = match loss.again {
                     Again::With(body) => Some(body),
-                    Again::WithoutBody if journey.bodiless => Some(B::default()),
-                    Again::WithoutBody | Again::Never => None,
+                    Again::WithoutBody | Again::AfterPause if journey.bodiless => Some(B::default()),
+                    Again::WithoutBody | Again::AfterPause | Again::Never => None,
                 };
-                Err(loss.error)
+                Err(if unanswered { Failure::Unanswered(loss.error) } else { Failure::Sent(loss.error) })
             }
             None => {
                 self.group.failed(lease.address(), Instant::now());
-                Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time"))
+                let error = Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time");
+                Err(Failure::Sent(error))
             }
         }
     }
@@ -355,40 +367,6 @@ where
     }
 }
 
-impl<B> Loss<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<tower::BoxError>,
-{
-    fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, method: &Method) -> Self {
-        // A kept connection may be closed at any time.
-        let stale = reused && !connection.has_heard();
-        let again = if !connection.has_begun() {
-            connection.take_back().map_or(Again::WithoutBody, Again::With)
-        } else if stale && method.is_idempotent() {
-            Again::WithoutBody
-        } else {
-            Again::Never
-        };
-        // A body that breaks is the client's.
-        let excused = stale || matches!(cause, Lost::Upload(_));
-        Self { error: cause.unanswered(), again, excused }
-    }
-
-    fn of_stream(mut lost: TrySendError<Request<B>>, reused: bool, method: &Method) -> Self {
-        let unsent = lost.take_message();
-        let cause = lost.into_error();
-        let again = match unsent {
-            Some(request) => Again::With(request.into_body()),
-            None if was_refused(&cause, method.is_idempotent()) => Again::WithoutBody,
-            None => Again::Never,
-        };
-        let excused = reused || cause.is_user();
-        let detail = "the endpoint closed the connection before its answer";
-        Self { error: Error::caused(Kind::ConnectionTerminated, detail, cause), again, excused }
-    }
-}
-
 impl<B> Journey<'_, B> {
     fn has_tried(&self, address: &Arc<Address>) -> bool {
         self.tried.iter().any(|tried| Arc::ptr_eq(tried, address))
@@ -412,12 +390,6 @@ async fn within_silence<T>(
             None => return None,
         }
     }
-}
-
-/// Whether an endpoint says that it did nothing about a request (RFC 9113, section 8.7), or it does not matter if it did.
-fn was_refused(cause: &hyper::Error, idempotent: bool) -> bool {
-    let h2 = std::error::Error::source(cause).and_then(|source| source.downcast_ref::<h2::Error>());
-    h2.is_some_and(|h2| h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && idempotent))
 }
 
 #[cfg(test)]

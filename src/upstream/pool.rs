@@ -178,6 +178,15 @@ impl<B> Lease<B> {
         matches!(&self.way, Way::Own(connection) if connection.has_ended())
     }
 
+    /// Whether all of the request was sent, as far as the connection knows.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        match &self.way {
+            Way::Own(connection) => connection.has_sent(),
+            Way::Stream(_) => true,
+        }
+    }
+
     /// How much of the answer is to come, as far as the connection knows.
     #[must_use]
     pub fn size_hint(&self) -> SizeHint {

@@ -143,6 +143,41 @@ async fn lost_on_a_fresh_connection_nothing_is_sent_again() {
     .await;
 }
 
+/// An endpoint that takes so many connections without a word, and answers on the next.
+async fn held_through(lost: usize, request: &'static str) -> (u16, u64) {
+    let mut held = config_to(&["1"]);
+    held.upstreams[0].hold = Duration::from_secs(15);
+    let got = Rc::new(std::cell::Cell::new((0, 0)));
+    let put = Rc::clone(&got);
+    on_raw_edge(held, |edge, mut pipes| async move {
+        let play = async {
+            for _ in 0..lost {
+                let mut pipe = pipes.recv().await.expect("a connection");
+                assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+            }
+            let mut pipe = pipes.recv().await.expect("a connection");
+            assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+            pipe.write_all(OK).await.expect("an open pipe");
+            std::future::pending::<()>().await;
+        };
+        let told = tokio::select! {
+            told = edge.exchange(request) => told,
+            () = play => unreachable!("it never ends"),
+        };
+        put.set((status(&told), edge.line().await["upstream"]["tries"].as_u64().expect("a count")));
+    })
+    .await;
+    got.get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_hold_what_a_fresh_connection_lost_is_sent_once_more_after_a_pause() {
+    assert_eq!(held_through(1, GET).await, (200, 2));
+    // It may be what kills the endpoint.
+    assert_eq!(held_through(2, GET).await, (502, 2));
+    assert_eq!(held_through(1, POST).await, (502, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn half_an_answer_on_a_kept_connection_is_never_asked_for_again() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
