@@ -300,6 +300,13 @@ mod tests {
     }
 
     #[test]
+    fn of_all_that_connection_lists_only_what_is_there_is_kept() {
+        let many = (0..9_000).map(|number| format!("x{number}")).collect::<Vec<_>>().join(",");
+        let named = named_by_connection(&headers(&[("connection", &many), ("x7", "1"), ("x8", "2"), ("host", "a")]));
+        assert_eq!(named.len(), 2);
+    }
+
+    #[test]
     fn what_a_client_says_about_itself_is_replaced_and_what_a_proxy_says_is_added_to() {
         let lines =
             [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1"), ("x-request-id", "theirs"), ("via", "1.0 a")];

@@ -11,7 +11,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Duration, sleep},
 };
-use weir::{compress::negotiate::Coding, config::Config};
+use weir::{
+    compress::negotiate::Coding,
+    config::Config,
+    edit::{Edits, Template},
+};
 
 use crate::{
     decode::{decode, decode_so_far},
@@ -343,6 +347,27 @@ async fn what_weir_answers_itself_is_not_coded() {
         let rejected = edge.exchange(request).await.to_lowercase();
         assert!(rejected.starts_with("http/1.1 503") && rejected.contains("content-length"), "{rejected}");
         assert!(!rejected.contains("content-encoding") && !rejected.contains("vary"), "{rejected}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_route_sets_a_coded_answer_says_how_it_varies() {
+    let mut config = coding(&[]);
+    let vary = Template::parse("origin").expect("a value");
+    config.routes[0].response_edits = Edits::new(Vec::new(), vec![("vary".parse().expect("a name"), vary)]);
+    on_raw_edge(config, |edge, pipes| async move {
+        serve(pipes, a_page);
+        let (head, body) = whole(send(&edge, Over::Http1, asks(&Method::GET, &[("accept-encoding", "gzip")])).await).await;
+        assert_eq!(
+            (head.headers["content-encoding"].as_bytes(), head.headers["etag"].as_bytes()),
+            (&b"gzip"[..], &b"W/\"1\""[..])
+        );
+        assert_eq!(
+            said(&head.headers).iter().filter(|line| line.starts_with("vary")).collect::<Vec<_>>(),
+            ["vary: origin, accept-encoding"]
+        );
+        assert_eq!(decode("gzip", &body).expect("gzip"), page().into_bytes());
     })
     .await;
 }

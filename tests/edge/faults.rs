@@ -331,3 +331,47 @@ async fn bodies_without_a_length_end_with_the_connection() {
     })
     .await;
 }
+
+/// The endpoint answers and goes on reading; then the upload breaks.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_behind_an_early_answer_is_the_clients_fault() {
+    on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
+        let play = async {
+            let mut pipe = pipes.recv().await.expect("a connection");
+            request(&mut pipe).await;
+            pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nbegun").await.expect("an open pipe");
+            pipe.read_to_end(&mut Vec::new()).await.expect("the end of the connection");
+        };
+        let ask = async {
+            let upload = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+            let (early, mut client) = answer_on(&edge, upload).await;
+            client.write_all(b"zz\r\n").await.expect("an open pipe");
+            client.read_to_end(&mut Vec::new()).await.expect("an end");
+            let line = edge.line().await;
+            assert_eq!((early, edge.now() < 1_000), (200, true));
+            assert_eq!(
+                (&line["error"]["side"], &line["error"]["kind"]),
+                (&"client".into(), &"http_request_error".into()),
+                "{line}"
+            );
+        };
+        tokio::join!(ask, play);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_says_that_it_is_the_last() {
+    on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
+        let play = async {
+            let mut pipe = pipes.recv().await.expect("a connection");
+            request(&mut pipe).await;
+            pipe.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await.expect("an open pipe");
+            pipe.read_to_end(&mut Vec::new()).await.expect("the end of the connection");
+        };
+        let upload = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhello";
+        let (got, ()) = tokio::join!(edge.exchange(upload), play);
+        assert!(got.starts_with("HTTP/1.1 413") && got.contains("connection: close\r\n"), "{got}");
+    })
+    .await;
+}
