@@ -10,6 +10,7 @@ use head::Head;
 
 pub mod answer;
 pub mod chunked;
+pub mod frames;
 pub mod head;
 pub mod line;
 pub mod request;

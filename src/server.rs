@@ -1,6 +1,7 @@
 //! The client side: listeners, connections and their limits.
 
 pub mod body;
+pub mod calm;
 pub mod conn;
 pub mod drain;
 pub mod listener;

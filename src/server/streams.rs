@@ -1,7 +1,7 @@
 //! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by itself.
 //!
 //! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does not take an answer loses that
-//! stream, one that does nothing at all its connection; when the process is to stop, no new stream is taken (GOAWAY).
+//! stream, one that does nothing at all, or only keeps us busy, its connection; when the process is to stop, no new stream is taken (GOAWAY).
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,9 +18,10 @@ use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::{
+    calm::CalmEnd,
     turn::{Awaiting, Line, Turn},
     watchdog::Watchdog,
-    wire::{Wire, WireEnd},
+    wire::Wire,
 };
 
 /// How many requests of one connection are under way at most.
@@ -77,7 +78,7 @@ where
         let answering = Box::pin(answer(Line::stream(&turn), request));
         async move { answering.await.map(|response| response.map(|inner| Paced { inner, turn })) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(WireEnd(Rc::clone(&wire))), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(CalmEnd::new(&wire)), service));
     let mut draining = false;
     let ended = poll_fn(|context| {
         let orders = wire.turn().orders(context);

@@ -90,6 +90,47 @@ async fn floods_of_what_must_be_answered() {
     .await;
 }
 
+/// The same by clients that take the answers, and of what is not answered.
+#[tokio::test(start_paused = true)]
+async fn floods_of_what_brings_nothing() {
+    on_edge(&[], |edge| async move {
+        let update = frames::frame(8, 0, 0, &1_u32.to_be_bytes());
+        let priority = frames::frame(2, 0, 1, &[0, 0, 0, 3, 16]);
+        for piece in [
+            frames::frame(PING, 0, 0, &[0; 8]),
+            frames::frame(SETTINGS, 0, 0, &[]),
+            priority,
+            update,
+            frames::frame(99, 0, 0, b"?"),
+        ] {
+            flood(&edge, 20_000, |_| piece.clone()).await;
+            assert_eq!(edge.now(), 0);
+            good_client_is_served(&edge).await;
+        }
+    })
+    .await;
+}
+
+/// A client that asks now and then whether we are there, for an hour.
+#[tokio::test(start_paused = true)]
+async fn a_calm_client_stays() {
+    on_edge(&[], |edge| async move {
+        let (mut reader, mut writer) = tokio::io::split(edge.connect());
+        writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        for second in 0..3_000_u32 {
+            let pings = frames::frame(PING, 0, 0, &[0; 8]).repeat(20);
+            writer.write_all(&[frames::get(2 * second + 1), pings].concat()).await.expect("an open pipe");
+            let mut pongs = 0;
+            while pongs < 20 {
+                pongs += usize::from(frames::read(&mut reader).await.expect("a frame").kind == PING);
+            }
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn malformed_requests_end_their_stream_and_reach_nobody() {
     let with = |fields: &[(&'static str, &'static str)]| [&GET[..], fields].concat();
