@@ -282,18 +282,26 @@ impl Running {
             };
             match order {
                 None | Some(Order::Stop) => return false,
-                Some(Order::Reload(answer)) => {
-                    let outcome = self.reload().await;
-                    tell("the configuration was loaded again", &outcome);
-                    // Who asked may have gone: the log knows.
-                    let _ = answer.map(|answer| answer.send(outcome));
-                }
-                Some(Order::ReopenLog) => {
-                    let config = Config::clone(&self.shared.config);
-                    tell("the log was opened again", &self.serve(config).await);
-                }
-                Some(Order::HandOver) => self.hand_over(),
+                Some(order) => self.obey(order).await,
             }
+        }
+    }
+
+    /// Does what was ordered, and goes on.
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Reload(answer) => {
+                let outcome = self.reload().await;
+                tell("the configuration was loaded again", &outcome);
+                // Who asked may have gone: the log knows.
+                let _ = answer.map(|answer| answer.send(outcome));
+            }
+            Order::ReopenLog => {
+                let config = Config::clone(&self.shared.config);
+                tell("the log was opened again", &self.serve(config).await);
+            }
+            Order::HandOver => self.hand_over(),
+            Order::Stop => {}
         }
     }
 

@@ -140,9 +140,11 @@ pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut t
             }
         }
     }
-    if let Err(error) = take_waiting(listener, take) {
-        tracing::warn!(%error, "connections that waited as the process stopped are lost");
-    }
+    take_waiting(listener, take).unwrap_or_else(|error| tell_of_lost(&error));
+}
+
+fn tell_of_lost(error: &io::Error) {
+    tracing::warn!(%error, "connections that waited as the process stopped are lost");
 }
 
 /// Takes what the kernel has accepted. It is asked itself: what came since the runtime last looked is not known there.

@@ -124,7 +124,7 @@ impl Recorder {
         while pipe.read_buf(&mut bytes).await.is_ok_and(|count| count > 0) {
             // In a head: a body may say what it likes.
             let head = &bytes[..find(&bytes, b"\r\n\r\n").unwrap_or(0)];
-            if find(head, b"expect: 100-continue").is_some() {
+            if find(head, b"\r\nexpect:").is_some() {
                 self.faults.borrow_mut().push("an expectation crossed".to_owned());
             }
             loop {
