@@ -138,7 +138,8 @@ fn a_thousand_slow_clients_are_cut_in_time_and_a_good_one_is_served_beside() {
         let deadline = Instant::now() + http::PATIENCE;
         let mut most = 0;
         let owing = |client: &Client| client.kind != Slow::Read && client.cut.is_none();
-        while clients.iter().any(owing) || weir.descriptors() > descriptors + 10 {
+        // The good client's connection and its endpoint's are all that is left then: a reader that was not cut would get the rest.
+        while clients.iter().any(owing) || weir.descriptors() > descriptors + 2 {
             clients.iter_mut().for_each(Client::look);
             most = most.max(weir.memory("VmRSS").saturating_sub(memory));
             assert!(Instant::now() < deadline, "{} descriptors, {descriptors} before", weir.descriptors());
