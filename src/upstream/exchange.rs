@@ -4,6 +4,7 @@
 //! what was read and not taken is never much more than [`READ_MOST`]. The rest of a request is sent as its answer is taken.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
@@ -14,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    task::coop::has_budget_remaining,
+    task::coop::unconstrained,
 };
 use tower::BoxError;
 
@@ -124,10 +125,10 @@ impl<B> Connection<B> {
     }
 
     fn is_silent(&mut self) -> bool {
-        let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
-        // Without a budget nothing is looked at, and nothing is known.
-        has_budget_remaining()
-            && Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+        let mut byte = [0];
+        let look = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte)));
+        // Whatever the task has done in this turn: without a budget every connection would look silent, or none.
+        pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Its requests are over for a while: large buffers are let go.

@@ -196,3 +196,38 @@ async fn half_an_answer_on_a_kept_connection_is_never_asked_for_again() {
     })
     .await;
 }
+
+/// A client that sends much at once uses up its turn: what is known of kept connections does not depend on that.
+#[tokio::test(start_paused = true)]
+async fn a_large_upload_goes_over_the_connection_that_is_kept() {
+    on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
+        let play = async {
+            let mut pipe = pipes.recv().await.expect("a connection");
+            let mut request = Vec::new();
+            for end in ["\r\n\r\n", "xyz"] {
+                request.clear();
+                while !request.ends_with(end.as_bytes()) {
+                    assert!(
+                        pipe.read_buf(&mut request).await.expect("more of the request") > 0,
+                        "the connection is closed"
+                    );
+                }
+                pipe.write_all(OK).await.expect("an open pipe");
+            }
+        };
+        let ask = async {
+            let mut client = edge.connect();
+            let head = "HTTP/1.1\r\nhost: a\r\ncontent-length:";
+            let post = format!("POST / {head} 30003\r\n\r\n{}xyz", "x".repeat(30_000));
+            for request in [format!("GET / {head} 0\r\n\r\n"), post] {
+                client.write_all(request.as_bytes()).await.expect("an open pipe");
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"\r\n\r\nok") {
+                    assert!(client.read_buf(&mut answer).await.expect("an answer") > 0);
+                }
+            }
+        };
+        tokio::join!(ask, play);
+    })
+    .await;
+}
