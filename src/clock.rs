@@ -3,9 +3,19 @@
 //! Guarantee: time since the start never goes back and does not follow the wall clock; under a paused tokio runtime it is the
 //! paused time, so that tests compare milliseconds with `==`.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    cell::RefCell,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use http::HeaderValue;
+use jiff::Timestamp;
 use tokio::time::Instant;
+
+thread_local! {
+    /// The last second that was told as a date.
+    static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+}
 
 /// The process's time: every worker shares one origin, so that all agree on what a millisecond of a zone is.
 #[derive(Clone, Copy, Debug)]
@@ -36,5 +46,20 @@ impl Clock {
     #[must_use]
     pub fn wall() -> SystemTime {
         SystemTime::now()
+    }
+
+    /// The wall clock as a `Date` says it (RFC 9110, section 5.6.7), worked out once a second. Nothing, should it be set to a time no
+    /// calendar has.
+    #[must_use]
+    pub fn date() -> Option<HeaderValue> {
+        let second = Self::wall().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        DATE.with_borrow_mut(|told| {
+            if told.as_ref().is_none_or(|(at, _)| *at != second) {
+                let at = Timestamp::from_second(i64::try_from(second).ok()?).ok()?;
+                let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                *told = Some((second, HeaderValue::try_from(date).ok()?));
+            }
+            told.as_ref().map(|(_, date)| date.clone())
+        })
     }
 }

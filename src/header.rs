@@ -58,6 +58,19 @@ fn doubt_about_length(headers: &HeaderMap) -> Option<&'static str> {
     (!digits).then_some("Content-Length is not a number")
 }
 
+/// How long a body is, where that is said beyond doubt.
+#[must_use]
+pub fn length_of(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH).filter(|_| doubt_about_length(headers).is_none())?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// Whether a client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1).
+#[must_use]
+pub fn awaits_continue(headers: &HeaderMap) -> bool {
+    headers.get_all(header::EXPECT).iter().any(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Makes the fields of an HTTP/2 request those it has in HTTP/1.1: one `Cookie` (RFC 9113, section 8.2.3).
 ///
 /// # Errors

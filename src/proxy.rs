@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 
 use self::park::{Left, Parking, park};
 use crate::{
@@ -36,6 +35,7 @@ use crate::{
     server::{
         body::{RequestBody, Upload},
         drain::Drain,
+        inbound::Inbound,
         tls::Secured,
         tunnel::Tunnel,
         turn::{Awaiting, Line},
@@ -177,12 +177,12 @@ impl Proxy {
         &self,
         line: &Line,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> Result<Response<Followed<Answer>>, Closed> {
         line.turn.expect(Awaiting::Nothing);
         let began = self.clock.now();
         let (mut head, incoming) = request.into_parts();
-        let (body, upload) = RequestBody::new(incoming, &line.turn);
+        let (body, upload) = RequestBody::new(incoming, line);
         let mut visit = Visit { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);

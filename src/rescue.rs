@@ -8,7 +8,6 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::Full;
-use jiff::Timestamp;
 
 use crate::{
     clock::Clock,
@@ -94,7 +93,8 @@ pub fn last_words(error: &Error) -> Vec<u8> {
     let status = error.kind().status();
     let story = Story { status, detail: error.detail(), zone: None, retry_ms: None };
     let (media, body) = story.told(RejectBody::Auto, None);
-    let date = Timestamp::try_from(Clock::wall()).map(|now| now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let date = Clock::date();
+    let date = date.as_ref().and_then(|date| date.to_str().ok());
     let head = [
         format!("HTTP/1.1 {} {}", status.as_u16(), story.title()),
         format!("proxy-status: {}", cause_of(error)),

@@ -1,13 +1,17 @@
 //! The client side: listeners, connections and their limits.
 
+pub mod bell;
 pub mod body;
 pub mod calm;
 pub mod conn;
 pub mod drain;
+pub mod inbound;
 pub mod listener;
 pub mod occupancy;
 pub mod proxy_protocol;
+pub mod pulse;
 pub mod settings;
+pub mod stream;
 pub mod streams;
 pub mod strict;
 pub mod tls;

@@ -1,8 +1,9 @@
 //! Byte streams of any kind, and what the client's side tells the others about a request under way.
 
-use std::cell::Cell;
+use std::{cell::Cell, rc::Rc};
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Any two-way byte stream: a socket, or a pipe in memory.
@@ -18,12 +19,20 @@ pub struct Switched {
 }
 
 /// What the side that reads a request body tells the side that waits for the answer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Progress {
     /// Goes up with every piece that was handed on.
     pub pieces: Cell<u64>,
     /// The client owes the next piece: the upstream is not to blame for silence.
     pub awaiting_client: Cell<bool>,
+    /// Who is told of interim answers, where the client's protocol can.
+    pub interim: Option<Rc<dyn Interim>>,
+}
+
+/// A client that takes interim answers (RFC 9110, section 15.2) before the final one.
+pub trait Interim {
+    /// Passes one on. One that comes too late to be told is dropped.
+    fn tell(&self, status: StatusCode, fields: HeaderMap);
 }
 
 /// A request under way, as its record sees it.

@@ -56,7 +56,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_a_500_and_gives_back_what_was_held() {
-        let (queue, line) = (Queue::with_room(1), Line::stream(&Turn::new(Awaiting::Nothing)));
+        let (queue, line) = (Queue::with_room(1), Line::stream(&Turn::new(Awaiting::Nothing), None));
         let work = async {
             let _seat = queue.enter().expect("room for one");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use http::Request;
+use hyper::body::Incoming;
 use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -34,6 +36,7 @@ use crate::{
         body::RequestBody,
         conn,
         drain::{Drain, Idle},
+        inbound::Inbound,
         listener::{self, Door},
         occupancy::Place,
         proxy_protocol::{self, Source},
@@ -91,6 +94,10 @@ pub struct Worker {
     handshakes_failed: Sparing,
     refused: Sparing,
 }
+
+/// After how many turns the kernel is asked for news at the latest, however busy the worker is: a client that has just asked waits no
+/// longer for those that ask without end.
+const EVENTS: u32 = 8;
 
 /// How long a client that comes as the process stops may take to begin.
 const LATE: Duration = Duration::from_millis(300);
@@ -334,8 +341,8 @@ impl Worker {
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
-        let service = |request| {
-            let serving = self.serving();
+        let service = |request: Request<Incoming>| {
+            let (serving, request) = (self.serving(), request.map(Inbound::Connection));
             if self.leaving.get() {
                 line_of.turn.drain();
             }
@@ -452,7 +459,8 @@ impl Serving {
 /// # Errors
 /// When its runtime or its sockets fail at the start.
 pub fn run(shared: &Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver<Change>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let worker = Worker::build(shared).map_err(io::Error::other)?;
         let mut ears = Ears { worker: Rc::clone(&worker), open: Vec::new() };

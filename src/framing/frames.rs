@@ -11,6 +11,9 @@ const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
+/// So many bytes of fields are as much work as a frame.
+const FIELDS: u32 = 64;
+
 /// Follows the frames of one connection.
 #[derive(Debug)]
 pub struct Frames {
@@ -20,6 +23,18 @@ pub struct Frames {
     filled: usize,
 }
 
+/// What a piece of a connection comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How many of its bytes were looked at.
+    pub bytes: usize,
+    /// The work they ask for, in frames: one with many fields is as much as several.
+    pub work: u32,
+    /// How many of the frames that begin there ask for work and bring nothing: neither a request, nor a piece of one, nor the end of
+    /// one.
+    pub idle: u32,
+}
+
 impl Default for Frames {
     fn default() -> Self {
         Self { skip: PREFACE, head: [0; HEAD], filled: 0 }
@@ -27,35 +42,36 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// How many of the frames that begin in these bytes ask for work and bring nothing: neither a request, nor a piece of one, nor
-    /// the end of one.
-    pub fn take(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut idle = 0;
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
+    /// Looks at bytes until all are seen, or the frames that begin there ask for `most` work: behind the head of the last of them.
+    pub fn take(&mut self, bytes: &[u8], most: u32) -> Taken {
+        let mut taken = Taken::default();
+        while taken.bytes < bytes.len() && taken.work < most {
+            let rest = &bytes[taken.bytes..];
+            let skipped = self.skip.min(rest.len());
             self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            let taken = (HEAD - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
+            let of_head = (HEAD - self.filled).min(rest.len() - skipped);
+            self.head[self.filled..self.filled + of_head].copy_from_slice(&rest[skipped..skipped + of_head]);
+            self.filled += of_head;
+            taken.bytes += skipped + of_head;
             if self.filled == HEAD {
                 self.filled = 0;
-                idle += u32::from(self.is_idle());
+                self.begin(&mut taken);
             }
         }
-        idle
+        taken
     }
 
-    /// Whether the frame of the head that is complete brings nothing; what it is long is skipped.
-    fn is_idle(&mut self) -> bool {
+    /// A frame's head is complete; what the frame is long is skipped.
+    fn begin(&mut self, taken: &mut Taken) {
         let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        self.skip = length;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        self.skip = length as usize;
+        taken.work += 1;
         match kind {
-            DATA => length == 0 && flags & END_STREAM == 0,
-            HEADERS | RST_STREAM | CONTINUATION => false,
-            _ => true,
+            HEADERS | CONTINUATION => taken.work += length / FIELDS,
+            DATA => taken.idle += u32::from(length == 0 && flags & END_STREAM == 0),
+            RST_STREAM => {}
+            _ => taken.idle += 1,
         }
     }
 }
@@ -84,7 +100,23 @@ mod tests {
         let bytes = [preface, brings.concat(), idle.concat(), brings.concat(), idle.concat()].concat();
         for size in 1..bytes.len() {
             let mut frames = Frames::default();
-            assert_eq!(bytes.chunks(size).map(|piece| frames.take(piece)).sum::<u32>(), 12, "in pieces of {size}");
+            let idle = bytes.chunks(size).map(|piece| frames.take(piece, u32::MAX).idle);
+            assert_eq!(idle.sum::<u32>(), 12, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn work_is_taken_in_portions_and_many_fields_are_much() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let bytes = [preface, frame(6, 0, &[0; 8]).repeat(10), frame(1, 4, &[0; 1024]), frame(0, 0, &[0; 9000])].concat();
+        for most in 1..20 {
+            let (mut frames, mut rest, mut work) = (Frames::default(), &bytes[..], 0);
+            while !rest.is_empty() {
+                let taken = frames.take(rest, most);
+                assert!(taken.bytes > 0 && taken.work < most + 17, "{taken:?}");
+                (rest, work) = (&rest[taken.bytes..], work + taken.work);
+            }
+            assert_eq!(work, 10 + 17 + 1);
         }
     }
 }

@@ -5,8 +5,6 @@
 
 use std::{
     cell::Cell,
-    error::Error as _,
-    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -15,9 +13,11 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::turn::{Awaiting, Turn};
+use super::{
+    inbound::Inbound,
+    turn::{Awaiting, Line, Turn},
+};
 use crate::{
     error::{Error, Kind},
     header::keep_crossing_trailers,
@@ -32,7 +32,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// A request body that may be forwarded once. The default is an empty one, which is how a request is sent again.
 #[derive(Default)]
 pub struct RequestBody {
-    incoming: Option<Incoming>,
+    incoming: Option<Inbound>,
     upload: Option<Rc<Upload>>,
     left: u64,
 }
@@ -50,13 +50,15 @@ pub struct Upload {
 }
 
 impl RequestBody {
-    /// Wraps what hyper received.
+    /// Wraps what is received on a line.
     #[must_use]
-    pub fn new(incoming: Incoming, turn: &Rc<Turn>) -> (Self, Rc<Upload>) {
+    pub fn new(incoming: Inbound, line: &Line) -> (Self, Rc<Upload>) {
+        let turn = &line.turn;
         turn.begin_upload();
+        let interim = line.reply.clone().map(|reply| reply as _);
         let upload = Upload {
             turn: Rc::clone(turn),
-            progress: Progress::default(),
+            progress: Progress { interim, ..Progress::default() },
             fault: Cell::default(),
             answered: Cell::default(),
             number: turn.upload().number,
@@ -140,14 +142,6 @@ impl Drop for RequestBody {
     }
 }
 
-/// Whether a body broke because its client sends no more.
-fn is_end(cause: &hyper::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let source = cause.source().and_then(|source| source.downcast_ref::<io::Error>());
-    let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
-    cause.is_incomplete_message() || source.is_some_and(|source| gone.contains(&source.kind()))
-}
-
 impl Visit for Upload {
     fn received(&self) -> u64 {
         self.turn.upload().bytes
@@ -174,10 +168,9 @@ impl Body for RequestBody {
         upload.waits(polled.is_pending());
         let mut frame = match std::task::ready!(polled) {
             Some(Ok(frame)) => frame,
-            Some(Err(cause)) => {
-                let kind = if is_end(&cause) { Kind::ClientGone } else { Kind::HttpRequestError };
-                upload.fault.set(Some(kind));
-                return Poll::Ready(Some(Err(Error::caused(kind, "the request's body broke", cause))));
+            Some(Err(error)) => {
+                upload.fault.set(Some(error.kind()));
+                return Poll::Ready(Some(Err(error)));
             }
             None => {
                 upload.is_whole();

@@ -1,24 +1,30 @@
-//! The end of a connection that is given to hyper's HTTP/2: a client that keeps it busy with frames that bring nothing is let go.
+//! The end of a connection that is given to the HTTP/2 library: a client is read in turns of little work, and one that keeps it
+//! busy with frames that bring nothing is let go.
 //!
-//! Guarantee: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and unknown frames are an allowance: [`FRAMES`] at once, and more as
-//! time passes ([`A_SECOND`]) and as answers are taken (one for each [`BYTES`] written). No clock is read until it is used up.
+//! Guarantees: in one turn a client's frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+//! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, and more as time passes ([`A_SECOND`]) and as answers are taken
+//! (one for each [`BYTES`] written).
 
 use std::{
+    cell::Cell,
     io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
 use super::wire::{Wire, WireEnd};
-use crate::framing::frames::Frames;
+use crate::framing::frames::{Frames, Taken};
 
-/// How many such frames a client may send at once.
+/// How many frames a client has read in one turn: the others have theirs before the next.
+pub const A_TURN: u32 = 8;
+/// How many frames that bring nothing a client may send at once.
 pub const FRAMES: u64 = 2_000;
 /// How many more each second.
 pub const A_SECOND: u64 = 40;
@@ -28,11 +34,41 @@ pub const BYTES: u64 = 32;
 /// The most that is allowed, counted in bytes.
 const MOST: u64 = FRAMES * BYTES;
 
+/// What the one who polls a connection, and its end, tell each other.
+#[derive(Debug)]
+pub struct Meter {
+    /// What is left of this turn.
+    left: Cell<u32>,
+    heard: Cell<Instant>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { left: Cell::new(A_TURN), heard: Cell::new(Instant::now()) }
+    }
+}
+
+impl Meter {
+    /// Another turn begins.
+    pub fn begin_turn(&self) {
+        self.left.set(A_TURN);
+    }
+
+    /// When the client last sent anything that brings something.
+    #[must_use]
+    pub fn heard(&self) -> Instant {
+        self.heard.get()
+    }
+}
+
 /// A [`WireEnd`] whose frames are counted.
 pub struct CalmEnd {
     end: WireEnd,
+    meter: Rc<Meter>,
     frames: Frames,
-    /// What is left, counted in bytes.
+    /// What was read, and belongs to another turn.
+    held: BytesMut,
+    /// What is left of the allowance, counted in bytes.
     left: u64,
     since: Instant,
 }
@@ -40,8 +76,15 @@ pub struct CalmEnd {
 impl CalmEnd {
     /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<Wire>) -> Self {
-        Self { end: WireEnd(Rc::clone(wire)), frames: Frames::default(), left: MOST, since: Instant::now() }
+    pub fn new(wire: &Rc<Wire>, meter: &Rc<Meter>) -> Self {
+        Self {
+            end: WireEnd(Rc::clone(wire)),
+            meter: Rc::clone(meter),
+            frames: Frames::default(),
+            held: BytesMut::new(),
+            left: MOST,
+            since: meter.heard(),
+        }
     }
 
     /// Takes so many frames off what is left.
@@ -68,14 +111,50 @@ impl CalmEnd {
         }
         outcome
     }
+
+    /// Of what was just read, behind `before`, what does not belong to this turn is held back.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let read = &buffer.filled()[before..];
+        let taken = self.frames.take(read, self.meter.left.get());
+        self.held.extend_from_slice(&read[taken.bytes..]);
+        buffer.set_filled(before + taken.bytes);
+        self.account(taken)
+    }
+
+    /// Hands on of what was held back what belongs to this turn.
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        let fits = self.held.len().min(buffer.remaining());
+        let taken = self.frames.take(&self.held[..fits], self.meter.left.get());
+        buffer.put_slice(&self.held[..taken.bytes]);
+        self.held.advance(taken.bytes);
+        if self.held.is_empty() {
+            // An idle connection keeps no buffer.
+            self.held = BytesMut::new();
+        }
+        self.account(taken)
+    }
+
+    fn account(&mut self, taken: Taken) -> io::Result<()> {
+        self.meter.left.set(self.meter.left.get().saturating_sub(taken.work));
+        if taken.work > taken.idle {
+            self.meter.heard.set(Instant::now());
+        }
+        if taken.idle > 0 { self.spend(taken.idle) } else { Ok(()) }
+    }
 }
 
 impl AsyncRead for CalmEnd {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.meter.left.get() == 0 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.held.is_empty() {
+            return Poll::Ready(self.hand_on(buffer));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
-        let idle = self.frames.take(&buffer.filled()[before..]);
-        Poll::Ready(if idle > 0 { self.spend(idle) } else { Ok(()) })
+        Poll::Ready(self.hold_back(buffer, before))
     }
 }
 

@@ -65,6 +65,8 @@ impl Door {
 
 /// Connections the kernel may keep until they are accepted.
 const BACKLOG: i32 = 4096;
+/// How many connections are accepted in one turn: those that are open have theirs before the next.
+const A_TURN: u32 = 8;
 /// The shortest and the longest pause after an accept that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
@@ -115,7 +117,7 @@ fn exclusive(address: SocketAddr) -> io::Result<Socket> {
 pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut take: impl FnMut(TcpStream, SocketAddr)) {
     let (mut pause, mut spare, said, begun) = (PAUSES.0, Spare::default(), Sparing::default(), Instant::now());
     spare.restore();
-    let mut stop = pin!(stop);
+    let (mut stop, mut count) = (pin!(stop), 0_u32);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -126,6 +128,10 @@ pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut t
             Ok((stream, peer)) => {
                 pause = PAUSES.0;
                 take(stream, peer);
+                count = count.wrapping_add(1);
+                if count.is_multiple_of(A_TURN) {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -1,7 +1,9 @@
 //! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by itself.
 //!
 //! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does not take an answer loses that
-//! stream, one that does nothing at all, or only keeps us busy, its connection; when the process is to stop, no new stream is taken (GOAWAY).
+//! stream, one that does nothing at all, only keeps us busy, or breaks off [`BROKEN_OFF`] requests, its connection; when the process is to stop, no new stream is taken
+//! (GOAWAY). All of a connection's streams are one task, which does little in one turn ([`A_TURN`]): a client that
+//! asks for much waits for itself, and its neighbours do not.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,31 +11,44 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use h2::{
+    Reason, RecvStream,
+    server::{self, SendResponse},
+};
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http_body::Body;
+use tower::BoxError;
 
 use super::{
-    calm::CalmEnd,
+    bell::Bell,
+    calm::{CalmEnd, Meter},
+    inbound::{Inbound, StreamBody},
+    pulse::Pulse,
+    stream::{Reply, Unsent},
     turn::{Awaiting, Line, Turn},
     watchdog::Watchdog,
     wire::Wire,
 };
+use crate::header::{awaits_continue, length_of};
 
 /// How many requests of one connection are under way at most.
 pub const STREAMS: u32 = 100;
 /// The largest list of fields, in bytes as RFC 9113, section 6.5.2 counts them.
 pub const HEADER_LIST: u32 = 16 * 1024;
+/// How many streams of a connection are looked at in one turn.
+pub const A_TURN: u32 = 3;
+/// How many more requests a client may break off than it lets be answered.
+pub const BROKEN_OFF: u32 = 200;
 /// How much a client may send ahead, on a stream and on the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// How much of an answer is kept for a stream that has no room for it.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How often a client is asked whether it is still there, and how long it has to answer.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+type Connection = server::Connection<CalmEnd, Bytes>;
 
 /// The streams of one connection.
 struct Streams {
@@ -42,10 +57,10 @@ struct Streams {
     open: Cell<u32>,
     /// How many more may come.
     left: Cell<u64>,
+    /// How many more may be broken off.
+    patience: Cell<u32>,
     /// Turns of streams that ended, to be used again.
     free: RefCell<Vec<Rc<Turn>>>,
-    /// The stream that was taken and has no task yet.
-    taken: RefCell<Option<Stream>>,
 }
 
 /// One stream; dropping it gives its turn back.
@@ -54,47 +69,77 @@ struct Stream {
     turn: Rc<Turn>,
 }
 
-/// Runs each stream as a task that ends when its client takes too long.
-#[derive(Clone)]
-struct Tasks(Rc<Streams>);
+/// The work for one stream, which is done while the connection's turn lasts.
+struct Portioned<F> {
+    work: Pin<Box<F>>,
+    /// How many streams may still be looked at.
+    left: Rc<Cell<u32>>,
+}
 
 /// Serves a connection until it ends, or has carried `most` requests.
 pub async fn serve<S, F, B, E>(wire: Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64, answer: S)
 where
-    S: Fn(Line, Request<Incoming>) -> F + 'static,
-    F: Future<Output = Result<Response<B>, E>> + 'static,
-    B: Body + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    S: Fn(Line, Request<Inbound>) -> F,
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError>,
 {
-    let streams = Streams::of(&wire, watchdog, most);
-    let mut builder = http2::Builder::new(Tasks(Rc::clone(&streams)));
-    builder.timer(TokioTimer::new()).keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
-    builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST).max_send_buf_size(SEND_BUFFER);
-    builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
-    let service = service_fn(move |request| {
-        let turn = streams.take();
-        // In a box, so that it is gone once the answer has begun, however long its client takes.
-        let answering = Box::pin(answer(Line::stream(&turn), request));
-        async move { answering.await.map(|response| response.map(|inner| Paced { inner, turn })) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(CalmEnd::new(&wire)), service));
-    let mut draining = false;
-    let ended = poll_fn(|context| {
-        let orders = wire.turn().orders(context);
-        if orders.cut {
-            return Poll::Ready(Ok(()));
-        }
-        if orders.drain && !draining {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(context)
-    })
-    .await;
-    if let Err(cause) = ended {
+    let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::default());
+    let (portion, mut work) = (Rc::new(Cell::new(0)), FuturesUnordered::new());
+    let ended = async {
+        let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok::<_, h2::Error>(()) };
+        let mut connection = connection?;
+        let (mut pulse, mut draining) = (Pulse::new(connection.ping_pong(), &meter), false);
+        let mut turn = |context: &mut Context<'_>| {
+            let orders = wire.turn().orders(context);
+            if orders.cut {
+                return Poll::Ready(Ok(()));
+            }
+            if orders.drain && !std::mem::replace(&mut draining, true) {
+                connection.graceful_shutdown();
+            }
+            if pulse.poll(context).is_ready() {
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+            }
+            if streams.patience.get() == 0 {
+                streams.patience.set(BROKEN_OFF);
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
+            meter.begin_turn();
+            portion.set(A_TURN);
+            for look in 0..2 {
+                // What streams sent has to go out.
+                if look > 0 && !bell.has_rung() {
+                    break;
+                }
+                while let Poll::Ready(next) = connection.poll_accept(context)? {
+                    let Some((request, sender)) = next else { return Poll::Ready(Ok(())) };
+                    let stream = streams.begin(request, sender, &answer);
+                    work.push(Portioned { work: Box::pin(stream), left: Rc::clone(&portion) });
+                }
+                while let Poll::Ready(Some(())) = Pin::new(&mut work).poll_next(context) {}
+            }
+            Poll::Pending
+        };
+        poll_fn(|context| bell.turn(context, &mut turn)).await
+    };
+    if let Err(cause) = ended.await {
         tracing::debug!(%cause, "an HTTP/2 connection ended");
     }
+}
+
+/// Exchanges the first frames, unless the client takes too long.
+async fn shake_hands(wire: &Wire, end: CalmEnd) -> Option<Result<Connection, h2::Error>> {
+    let mut builder = server::Builder::new();
+    builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST).max_send_buffer_size(SEND_BUFFER);
+    builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    let mut handshake = pin!(builder.handshake(end));
+    poll_fn(|context| match wire.turn().poll_cut(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => handshake.as_mut().poll(context).map(Some),
+    })
+    .await
 }
 
 impl Streams {
@@ -105,13 +150,51 @@ impl Streams {
             watchdog: Rc::clone(watchdog),
             open: Cell::new(0),
             left: Cell::new(most),
+            patience: Cell::new(BROKEN_OFF),
             free: RefCell::default(),
-            taken: RefCell::default(),
         })
     }
 
-    /// A request came: its stream has a turn of its own.
-    fn take(self: &Rc<Self>) -> Rc<Turn> {
+    /// A request came: the work it takes, to its end.
+    fn begin<S, F, B, E>(
+        self: &Rc<Self>,
+        request: Request<RecvStream>,
+        sender: SendResponse<Bytes>,
+        answer: &S,
+    ) -> impl Future<Output = ()> + use<S, F, B, E>
+    where
+        S: Fn(Line, Request<Inbound>) -> F,
+        F: Future<Output = Result<Response<B>, E>>,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError>,
+    {
+        let (stream, reply) = (self.open(), Rc::new(Reply::new(sender)));
+        let (head, body) = request.into_parts();
+        let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
+        let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
+        let answering = answer(Line::stream(&stream.turn, Some(&reply)), Request::from_parts(head, body));
+        async move {
+            let carried = reply.carry(&stream.turn, answering).await;
+            stream.streams.note(&carried);
+        }
+    }
+
+    /// What became of a request: whoever breaks off one after the other makes us work for nothing.
+    fn note(&self, carried: &Result<(), Unsent>) {
+        let patience = self.patience.get();
+        self.patience.set(match carried {
+            Ok(()) => BROKEN_OFF.min(patience + 1),
+            Err(Unsent::Unanswered(_)) => patience,
+            Err(Unsent::Cut | Unsent::Ended(_)) => patience.saturating_sub(1),
+        });
+        if let Err(cause) = carried {
+            tracing::debug!(%cause, "a stream ended before its answer");
+        }
+    }
+
+    /// A stream, which has a turn of its own.
+    fn open(self: &Rc<Self>) -> Stream {
         if self.open.replace(self.open.get() + 1) == 0 {
             self.wire.turn().expect(Awaiting::Nothing);
         }
@@ -124,9 +207,7 @@ impl Streams {
             self.watchdog.watch(&turn);
             turn
         });
-        let stream = Stream { streams: Rc::clone(self), turn: Rc::clone(&turn) };
-        self.taken.replace(Some(stream));
-        turn
+        Stream { streams: Rc::clone(self), turn }
     }
 }
 
@@ -145,45 +226,15 @@ impl Drop for Stream {
     }
 }
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
-    /// hyper asks for a task right after it took a request; nothing else of it is asked for, as CONNECT is not served.
-    fn execute(&self, work: F) {
-        let Some(stream) = self.0.taken.take() else { return };
-        tokio::task::spawn_local(async move {
-            let mut work = pin!(work);
-            poll_fn(|context| match stream.turn.poll_cut(context) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => work.as_mut().poll(context),
-            })
-            .await;
-        });
-    }
-}
+impl<F: Future> Future for Portioned<F> {
+    type Output = F::Output;
 
-/// An answer's body that tells whether its client takes it: hyper asks for the next piece only once there is room for the last.
-struct Paced<B> {
-    inner: B,
-    turn: Rc<Turn>,
-}
-
-impl<B: Body + Unpin> Body for Paced<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.turn.stall(false);
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(_))) = &polled {
-            self.turn.stall(true);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        self.left.set(left);
+        self.work.as_mut().poll(context)
     }
 }

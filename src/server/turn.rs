@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::wire::Wire;
+use super::{stream::Reply, wire::Wire};
 
 /// What a client is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,19 +238,21 @@ pub struct Line {
     pub turn: Rc<Turn>,
     /// The connection, where the request has it for itself.
     pub wire: Option<Rc<Wire>>,
+    /// How a stream's client is answered.
+    pub reply: Option<Rc<Reply>>,
 }
 
 impl Line {
     /// A connection.
     #[must_use]
     pub fn connection(wire: &Rc<Wire>) -> Self {
-        Self { turn: Rc::clone(wire.turn()), wire: Some(Rc::clone(wire)) }
+        Self { turn: Rc::clone(wire.turn()), wire: Some(Rc::clone(wire)), reply: None }
     }
 
     /// A stream of a connection.
     #[must_use]
-    pub fn stream(turn: &Rc<Turn>) -> Self {
-        Self { turn: Rc::clone(turn), wire: None }
+    pub fn stream(turn: &Rc<Turn>, reply: Option<&Rc<Reply>>) -> Self {
+        Self { turn: Rc::clone(turn), wire: None, reply: reply.cloned() }
     }
 
     /// Completes when the client has left. A stream that is reset never gets there: everything about its request is dropped.

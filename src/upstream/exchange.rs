@@ -204,7 +204,7 @@ where
         self.outgoing.begin(request, body);
     }
 
-    /// Sends the request, and waits for the head of its answer.
+    /// Sends the request, and waits for the head of an answer: interim ones come first, then the final one.
     pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Lost>> {
         let sent = self.outgoing.poll(&mut self.stream, context);
         let broken = match sent {
@@ -230,15 +230,15 @@ where
         cause
     }
 
-    /// The head of the final answer, if it has come. A change of protocols is final too.
+    /// The head of the next answer, if it has come.
     fn take_head(&mut self) -> Result<Option<Parts>, Flaw> {
-        while !self.received.is_empty() {
-            let Some(begun) = answer::head(&mut self.received, self.to_head)? else { break };
-            let status = begun.parts.status;
-            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+        if !self.received.is_empty()
+            && let Some(begun) = answer::head(&mut self.received, self.to_head)?
+        {
+            if !is_interim(begun.parts.status) {
                 (self.answer, self.persists) = (begun.body, self.persists && begun.persists);
-                return Ok(Some(begun.parts));
             }
+            return Ok(Some(begun.parts));
         }
         if self.heard > BEFORE_HEAD {
             return Err(Flaw { kind: Kind::HttpProtocolError, detail: "its interim answers do not end" });
@@ -275,6 +275,12 @@ where
             }
         }
     }
+}
+
+/// Whether another answer follows (RFC 9110, section 15.2). A change of protocols is the last.
+#[must_use]
+pub fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn crossing(mut trailers: HeaderMap) -> Option<HeaderMap> {

@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     body::UpstreamBody,
     connect::Connector,
+    exchange::{Connection, Lost, is_interim},
     group::{Address, Group, Known},
     hold::Hold,
     loss::{Again, Loss},
@@ -37,7 +38,7 @@ use super::{
 use crate::{
     alarm::Alarm,
     error::{Error, Kind},
-    header::{check_answer, crossing::Outbound},
+    header::{check_answer, crossing::Outbound, prepare_response},
     observe::entry::UpstreamStory,
     stream::Progress,
 };
@@ -291,7 +292,7 @@ where
         let answer = match &mut lease.way {
             Way::Own(connection) => {
                 connection.begin(outbound, body);
-                let answer = poll_fn(|context| connection.poll_head(context));
+                let answer = final_head(connection, journey.progress);
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer {
                     Ok(head) => Ok((head, None)),
@@ -370,6 +371,24 @@ where
 impl<B> Journey<'_, B> {
     fn has_tried(&self, address: &Arc<Address>) -> bool {
         self.tried.iter().any(|tried| Arc::ptr_eq(tried, address))
+    }
+}
+
+/// The head of the final answer. Of interim ones the client is told, but for those that weir gives itself.
+async fn final_head<B>(connection: &mut Connection<B>, progress: &Progress) -> Result<Parts, Lost>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tower::BoxError>,
+{
+    loop {
+        let mut head = poll_fn(|context| connection.poll_head(context)).await?;
+        if !is_interim(head.status) {
+            return Ok(head);
+        }
+        if let Some(client) = progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
+            prepare_response(&mut head.headers);
+            client.tell(head.status, head.headers);
+        }
     }
 }
 

@@ -1,0 +1,210 @@
+//! One request of an HTTP/2 connection: its answer goes out as its client takes it.
+//!
+//! Guarantees (RFC 9113, section 8.1): interim answers come before the final one and never instead of it; a piece of a body is only
+//! taken from where it comes once there is room for the last, so that nothing piles up; an answer that breaks is a reset stream,
+//! never a complete one; a client that resets the stream ends the work for it.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream, server::SendResponse};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response::Parts};
+use http_body::Body;
+use tower::BoxError;
+
+use super::turn::Turn;
+use crate::{clock::Clock, stream::Interim};
+
+/// How much room is asked for at once.
+const ROOM: usize = 64 * 1024;
+
+/// How the client of a stream is answered.
+pub struct Reply(RefCell<SendResponse<Bytes>>);
+
+/// Why an answer did not go out to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsent {
+    /// Its client took too long.
+    #[error("the client took too long")]
+    Cut,
+    /// Its client does not want it, or its connection ended.
+    #[error("the stream ended")]
+    Ended(#[source] h2::Error),
+    /// There is none.
+    #[error("there is no answer")]
+    Unanswered(#[source] BoxError),
+}
+
+impl From<h2::Error> for Unsent {
+    fn from(cause: h2::Error) -> Self {
+        Self::Ended(cause)
+    }
+}
+
+impl Interim for Reply {
+    fn tell(&self, status: StatusCode, fields: HeaderMap) {
+        let mut interim = Response::new(());
+        (*interim.status_mut(), *interim.headers_mut()) = (status, fields);
+        if let Err(cause) = self.0.borrow_mut().send_informational(interim) {
+            tracing::debug!(%cause, "an interim answer came too late");
+        }
+    }
+}
+
+impl Reply {
+    /// Answers on a stream that was just opened.
+    #[must_use]
+    pub fn new(sender: SendResponse<Bytes>) -> Self {
+        Self(RefCell::new(sender))
+    }
+
+    /// Waits for the answer, and sends it to its end.
+    ///
+    /// # Errors
+    /// When it does not get there. The stream is reset then.
+    pub async fn carry<B, E>(&self, turn: &Turn, answer: impl Future<Output = Result<Response<B>, E>>) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError>,
+    {
+        let sent = self.send(turn, answer).await;
+        if let Err(Unsent::Unanswered(_)) = &sent {
+            self.0.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
+        }
+        sent
+    }
+
+    async fn send<B, E>(&self, turn: &Turn, answer: impl Future<Output = Result<Response<B>, E>>) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError>,
+    {
+        let answer = self.unless_ended(turn, answer).await?;
+        let (head, body) = answer.map_err(|cause| Unsent::Unanswered(cause.into()))?.into_parts();
+        let ended = body.is_end_stream();
+        let stream = self.0.borrow_mut().send_response(as_sent(head, &body), ended)?;
+        if ended { Ok(()) } else { Outgoing { stream, turn }.send(body).await }
+    }
+
+    /// The answer, if its client waits for it.
+    async fn unless_ended<T>(&self, turn: &Turn, answer: impl Future<Output = T>) -> Result<T, Unsent> {
+        // In a box, so that it is gone once the answer has begun, however long its client takes.
+        let mut answer = Box::pin(answer);
+        poll_fn(|context| {
+            if turn.poll_cut(context).is_ready() {
+                return Poll::Ready(Err(Unsent::Cut));
+            }
+            // Looked at first: for one that was reset as soon as it was opened nothing is done.
+            if let Poll::Ready(reset) = self.0.borrow_mut().poll_reset(context) {
+                return Poll::Ready(Err(ended(reset)));
+            }
+            answer.as_mut().poll(context).map(Ok)
+        })
+        .await
+    }
+}
+
+fn ended(reset: Result<Reason, h2::Error>) -> Unsent {
+    Unsent::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
+}
+
+/// The head of an answer, with what every answer has (RFC 9110, sections 6.6.1 and 8.6).
+fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
+    let mut response = Response::from_parts(head, ());
+    let fields = response.headers_mut();
+    if !fields.contains_key(header::DATE)
+        && let Some(date) = Clock::date()
+    {
+        fields.insert(header::DATE, date);
+    }
+    if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
+        fields.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    response
+}
+
+/// An answer whose head was sent.
+struct Outgoing<'a> {
+    stream: SendStream<Bytes>,
+    turn: &'a Turn,
+}
+
+impl Outgoing<'_> {
+    async fn send<B>(mut self, mut body: B) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            let frame = poll_fn(|context| match self.poll_ended(context) {
+                Poll::Ready(why) => Poll::Ready(Err(why)),
+                Poll::Pending => Pin::new(&mut body).poll_frame(context).map(Ok),
+            });
+            let frame = match frame.await? {
+                Some(frame) => frame.map_err(|cause| Unsent::Unanswered(cause.into()))?,
+                None => return Ok(self.stream.send_data(Bytes::new(), true)?),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let last = body.is_end_stream();
+                    self.send_piece(data, last).await?;
+                    if last {
+                        return Ok(());
+                    }
+                }
+                Err(frame) => return Ok(self.stream.send_trailers(frame.into_trailers().unwrap_or_default())?),
+            }
+        }
+    }
+
+    async fn send_piece(&mut self, mut data: Bytes, last: bool) -> Result<(), Unsent> {
+        if data.is_empty() && last {
+            self.stream.send_data(data, true)?;
+            return Ok(());
+        }
+        while !data.is_empty() {
+            self.stream.reserve_capacity(data.len().min(ROOM));
+            let room = poll_fn(|context| self.poll_room(context)).await?;
+            let piece = data.split_to(room.min(data.len()));
+            self.stream.send_data(piece, last && data.is_empty())?;
+        }
+        Ok(())
+    }
+
+    /// How much the client takes of what was asked for, once it takes any.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Unsent>> {
+        loop {
+            if let room @ 1.. = self.stream.capacity() {
+                self.turn.stall(false);
+                return Poll::Ready(Ok(room));
+            }
+            if let Poll::Ready(why) = self.poll_ended(context) {
+                return Poll::Ready(Err(why));
+            }
+            match self.stream.poll_capacity(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(cause))) => return Poll::Ready(Err(cause.into())),
+                Poll::Ready(None) => return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into())),
+                Poll::Pending => {
+                    self.turn.stall(true);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Why nothing more is to be sent, if that is so.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Unsent> {
+        if self.turn.poll_cut(context).is_ready() {
+            return Poll::Ready(Unsent::Cut);
+        }
+        self.stream.poll_reset(context).map(ended)
+    }
+}
