@@ -1,11 +1,11 @@
 //! The client side: listeners, connections and their limits.
 
-pub mod bell;
 pub mod body;
 pub mod calm;
 pub mod conn;
 pub mod drain;
 pub mod inbound;
+pub mod lane;
 pub mod listener;
 pub mod occupancy;
 pub mod proxy_protocol;

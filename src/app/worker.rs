@@ -37,6 +37,7 @@ use crate::{
         conn,
         drain::{Drain, Idle},
         inbound::Inbound,
+        lane::Lane,
         listener::{self, Door},
         occupancy::Place,
         proxy_protocol::{self, Source},
@@ -84,6 +85,7 @@ pub struct Shared {
 pub struct Worker {
     serving: RefCell<Rc<Serving>>,
     watchdog: Rc<Watchdog>,
+    lane: Rc<Lane>,
     alarm: Rc<Alarm>,
     releases: Rc<Releases>,
     journal: Rc<Journal>,
@@ -182,6 +184,7 @@ impl Worker {
         Ok(Rc::new(Self {
             serving: RefCell::new(Rc::new(serving)),
             watchdog: Rc::new(Watchdog::new(config.timeouts)),
+            lane: Rc::default(),
             alarm,
             releases,
             journal,
@@ -337,7 +340,7 @@ impl Worker {
                 async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
             };
             // On the heap, so that connections of HTTP/1.1 take no room for it.
-            return Box::pin(streams::serve(wire, &self.watchdog, most, answer)).await;
+            return Box::pin(streams::serve(wire, (&self.watchdog, &self.lane), most, answer)).await;
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
@@ -361,6 +364,7 @@ impl Worker {
     pub async fn keep_house(&self) {
         tokio::join!(
             self.watchdog.run(),
+            self.lane.run(),
             self.alarm.run(),
             self.journal.run(),
             self.sweep(),

@@ -24,9 +24,9 @@ use http_body::Body;
 use tower::BoxError;
 
 use super::{
-    bell::Bell,
     calm::{CalmEnd, Meter},
     inbound::{Inbound, StreamBody},
+    lane::{Bell, Lane},
     pulse::Pulse,
     stream::{Reply, Unsent},
     turn::{Awaiting, Line, Turn},
@@ -77,7 +77,7 @@ struct Portioned<F> {
 }
 
 /// Serves a connection until it ends, or has carried `most` requests.
-pub async fn serve<S, F, B, E>(wire: Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64, answer: S)
+pub async fn serve<S, F, B, E>(wire: Rc<Wire>, (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>), most: u64, answer: S)
 where
     S: Fn(Line, Request<Inbound>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
@@ -85,7 +85,7 @@ where
     B::Error: Into<BoxError>,
     E: Into<BoxError>,
 {
-    let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::default());
+    let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::new(lane));
     let (portion, mut work) = (Rc::new(Cell::new(0)), FuturesUnordered::new());
     let ended = async {
         let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok::<_, h2::Error>(()) };
