@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
@@ -40,7 +41,7 @@ pub const STREAMS: u32 = 100;
 /// The largest list of fields, in bytes as RFC 9113, section 6.5.2 counts them.
 pub const HEADER_LIST: u32 = 16 * 1024;
 /// How many streams of a connection are looked at in one turn.
-pub const A_TURN: u32 = 3;
+pub const A_TURN: usize = 3;
 /// How many more requests a client may break off than it lets be answered.
 pub const BROKEN_OFF: u32 = 200;
 /// How much a client may send ahead, on a stream and on the connection.
@@ -69,11 +70,12 @@ struct Stream {
     turn: Rc<Turn>,
 }
 
-/// The work for one stream, which is done while the connection's turn lasts.
+/// The work for one stream, which goes on while the connection's turn lasts.
 struct Portioned<F> {
     work: Pin<Box<F>>,
+    begun: bool,
     /// How many streams may still be looked at.
-    left: Rc<Cell<u32>>,
+    left: Rc<Cell<usize>>,
 }
 
 /// Serves a connection until it ends, or has carried `most` requests.
@@ -86,7 +88,7 @@ where
     E: Into<BoxError>,
 {
     let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::new(lane));
-    let (portion, mut work) = (Rc::new(Cell::new(0)), FuturesUnordered::new());
+    let (portion, mut came, mut work) = (Rc::new(Cell::new(0)), VecDeque::new(), FuturesUnordered::new());
     let ended = async {
         let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok::<_, h2::Error>(()) };
         let mut connection = connection?;
@@ -115,10 +117,14 @@ where
                 }
                 while let Poll::Ready(next) = connection.poll_accept(context)? {
                     let Some((request, sender)) = next else { return Poll::Ready(Ok(())) };
-                    let stream = streams.begin(request, sender, &answer);
-                    work.push(Portioned { work: Box::pin(stream), left: Rc::clone(&portion) });
+                    let stream = Box::pin(streams.begin(request, sender, &answer));
+                    came.push_back(Portioned { work: stream, begun: false, left: Rc::clone(&portion) });
                 }
+                work.extend(came.drain(..came.len().min(portion.get())));
                 while let Poll::Ready(Some(())) = Pin::new(&mut work).poll_next(context) {}
+            }
+            if !came.is_empty() {
+                context.waker().wake_by_ref();
             }
             Poll::Pending
         };
@@ -230,11 +236,13 @@ impl<F: Future> Future for Portioned<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(left) = self.left.get().checked_sub(1) else {
+        let left = self.left.get();
+        // No more are begun in a turn than fit into it, and these in the order they came.
+        if std::mem::replace(&mut self.begun, true) && left == 0 {
             context.waker().wake_by_ref();
             return Poll::Pending;
-        };
-        self.left.set(left);
+        }
+        self.left.set(left.saturating_sub(1));
         self.work.as_mut().poll(context)
     }
 }
