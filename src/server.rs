@@ -8,6 +8,7 @@ pub mod inbound;
 pub mod lane;
 pub mod listener;
 pub mod occupancy;
+pub mod portions;
 pub mod proxy_protocol;
 pub mod pulse;
 pub mod settings;

@@ -67,8 +67,9 @@ impl Reply {
     ///
     /// # Errors
     /// When it does not get there. The stream is reset then.
-    pub async fn carry<B, E>(&self, turn: &Turn, answer: impl Future<Output = Result<Response<B>, E>>) -> Result<(), Unsent>
+    pub async fn carry<F, B, E>(&self, turn: &Turn, answer: Pin<Box<F>>) -> Result<(), Unsent>
     where
+        F: Future<Output = Result<Response<B>, E>>,
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
         E: Into<BoxError>,
@@ -80,8 +81,9 @@ impl Reply {
         sent
     }
 
-    async fn send<B, E>(&self, turn: &Turn, answer: impl Future<Output = Result<Response<B>, E>>) -> Result<(), Unsent>
+    async fn send<F, B, E>(&self, turn: &Turn, answer: Pin<Box<F>>) -> Result<(), Unsent>
     where
+        F: Future<Output = Result<Response<B>, E>>,
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
         E: Into<BoxError>,
@@ -93,10 +95,8 @@ impl Reply {
         if ended { Ok(()) } else { Outgoing { stream, turn }.send(body).await }
     }
 
-    /// The answer, if its client waits for it.
-    async fn unless_ended<T>(&self, turn: &Turn, answer: impl Future<Output = T>) -> Result<T, Unsent> {
-        // In a box, so that it is gone once the answer has begun, however long its client takes.
-        let mut answer = Box::pin(answer);
+    /// The answer, if its client waits for it. What it took is let go with it, however long the client takes for the rest.
+    async fn unless_ended<F: Future>(&self, turn: &Turn, mut answer: Pin<Box<F>>) -> Result<F::Output, Unsent> {
         poll_fn(|context| {
             if turn.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(Unsent::Cut));

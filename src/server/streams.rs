@@ -7,15 +7,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, Stream as _};
 use h2::{
     Reason, RecvStream,
     server::{self, SendResponse},
@@ -28,6 +26,7 @@ use super::{
     calm::{CalmEnd, Meter},
     inbound::{Inbound, StreamBody},
     lane::{Bell, Lane},
+    portions::{A_TURN, Portions},
     pulse::Pulse,
     stream::{Reply, Unsent},
     turn::{Awaiting, Line, Turn},
@@ -40,8 +39,8 @@ use crate::header::{awaits_continue, length_of};
 pub const STREAMS: u32 = 100;
 /// The largest list of fields, in bytes as RFC 9113, section 6.5.2 counts them.
 pub const HEADER_LIST: u32 = 16 * 1024;
-/// How many streams of a connection are looked at in one turn.
-pub const A_TURN: usize = 3;
+/// How many turns in a row streams that have work have for themselves, before what they sent goes out.
+const ALONE: usize = STREAMS as usize / A_TURN;
 /// How many more requests a client may break off than it lets be answered.
 pub const BROKEN_OFF: u32 = 200;
 /// How much a client may send ahead, on a stream and on the connection.
@@ -70,25 +69,17 @@ struct Stream {
     turn: Rc<Turn>,
 }
 
-/// The work for one stream, which goes on while the connection's turn lasts.
-struct Portioned<F> {
-    work: Pin<Box<F>>,
-    begun: bool,
-    /// How many streams may still be looked at.
-    left: Rc<Cell<usize>>,
-}
-
 /// Serves a connection until it ends, or has carried `most` requests.
 pub async fn serve<S, F, B, E>(wire: Rc<Wire>, (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>), most: u64, answer: S)
 where
-    S: Fn(Line, Request<Inbound>) -> F,
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Data = Bytes> + Unpin,
+    S: Fn(Line, Request<Inbound>) -> F + 'static,
+    F: Future<Output = Result<Response<B>, E>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
-    E: Into<BoxError>,
+    E: Into<BoxError> + 'static,
 {
     let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::new(lane));
-    let (portion, mut came, mut work) = (Rc::new(Cell::new(0)), VecDeque::new(), FuturesUnordered::new());
+    let (mut portions, mut alone) = (Portions::default(), 0);
     let ended = async {
         let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok::<_, h2::Error>(()) };
         let mut connection = connection?;
@@ -101,29 +92,23 @@ where
             if orders.drain && !std::mem::replace(&mut draining, true) {
                 connection.graceful_shutdown();
             }
-            if pulse.poll(context).is_ready() {
-                connection.abrupt_shutdown(Reason::NO_ERROR);
-            }
-            if streams.patience.get() == 0 {
-                streams.patience.set(BROKEN_OFF);
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            if let Some(reason) = streams.objection(pulse.poll(context)) {
+                connection.abrupt_shutdown(reason);
             }
             meter.begin_turn();
-            portion.set(A_TURN);
-            for look in 0..2 {
-                // What streams sent has to go out.
-                if look > 0 && !bell.has_rung() {
-                    break;
-                }
-                while let Poll::Ready(next) = connection.poll_accept(context)? {
-                    let Some((request, sender)) = next else { return Poll::Ready(Ok(())) };
-                    let stream = Box::pin(streams.begin(request, sender, &answer));
-                    came.push_back(Portioned { work: stream, begun: false, left: Rc::clone(&portion) });
-                }
-                work.extend(came.drain(..came.len().min(portion.get())));
-                while let Poll::Ready(Some(())) = Pin::new(&mut work).poll_next(context) {}
+            // While there is work the streams have some turns for themselves, so that much is sent at once.
+            let reads = alone == 0;
+            if reads && streams.take(&mut connection, &mut portions, &answer, context)?.is_ready() {
+                return Poll::Ready(Ok(()));
             }
-            if !came.is_empty() {
+            portions.go_on(context);
+            alone = if portions.is_behind() { (alone + 1) % ALONE } else { 0 };
+            // Nothing is left to do, and so what rang is what they sent. It has to go out.
+            let sent = alone == 0 && (bell.has_rung() || !reads);
+            if sent && streams.take(&mut connection, &mut portions, &answer, context)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if portions.is_behind() {
                 context.waker().wake_by_ref();
             }
             Poll::Pending
@@ -161,6 +146,39 @@ impl Streams {
         })
     }
 
+    /// Why the connection is to end at once, if it is.
+    fn objection(&self, gone: Poll<()>) -> Option<Reason> {
+        if gone.is_ready() {
+            return Some(Reason::NO_ERROR);
+        }
+        // Once is enough.
+        let unruly = self.patience.get() == 0;
+        unruly.then(|| self.patience.set(BROKEN_OFF)).map(|()| Reason::ENHANCE_YOUR_CALM)
+    }
+
+    /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
+    fn take<S, F, B, E>(
+        self: &Rc<Self>,
+        connection: &mut Connection,
+        portions: &mut Portions,
+        answer: &S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>>
+    where
+        S: Fn(Line, Request<Inbound>) -> F + 'static,
+        F: Future<Output = Result<Response<B>, E>> + 'static,
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError> + 'static,
+    {
+        loop {
+            match ready!(connection.poll_accept(context)?) {
+                Some((request, sender)) => portions.add(self.begin(request, sender, answer)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
     /// A request came: the work it takes, to its end.
     fn begin<S, F, B, E>(
         self: &Rc<Self>,
@@ -169,7 +187,7 @@ impl Streams {
         answer: &S,
     ) -> impl Future<Output = ()> + use<S, F, B, E>
     where
-        S: Fn(Line, Request<Inbound>) -> F,
+        S: Fn(Line, Request<Inbound>) -> F + 'static,
         F: Future<Output = Result<Response<B>, E>>,
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
@@ -179,7 +197,7 @@ impl Streams {
         let (head, body) = request.into_parts();
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
         let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
-        let answering = answer(Line::stream(&stream.turn, Some(&reply)), Request::from_parts(head, body));
+        let answering = Box::pin(answer(Line::stream(&stream.turn, Some(&reply)), Request::from_parts(head, body)));
         async move {
             let carried = reply.carry(&stream.turn, answering).await;
             stream.streams.note(&carried);
@@ -229,20 +247,5 @@ impl Drop for Stream {
             self.turn.expect(Awaiting::Nothing);
             streams.free.borrow_mut().push(Rc::clone(&self.turn));
         }
-    }
-}
-
-impl<F: Future> Future for Portioned<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let left = self.left.get();
-        // No more are begun in a turn than fit into it, and these in the order they came.
-        if std::mem::replace(&mut self.begun, true) && left == 0 {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.left.set(left.saturating_sub(1));
-        self.work.as_mut().poll(context)
     }
 }
