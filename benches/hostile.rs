@@ -5,12 +5,13 @@
 //! last two ahead of the abusers. The good client asks again as soon as it is answered, so that what a hypervisor takes now and then
 //! is far less than one request in a hundred. A round is: calm, beside, beside, calm. `docs/benchmarks.md` has results.
 
+#![allow(clippy::print_stdout, reason = "the table is the point")]
+
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     process::{Command, Stdio},
     sync::{
-        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
@@ -185,7 +186,9 @@ fn abuse_until(over: &AtomicBool, weir: SocketAddr, abuse: &Abuse) -> usize {
         }
         // One that is gone already is not closed.
         let _ = stream.shutdown(Shutdown::Both);
-        reader.map(|reader| reader.join().expect("no panic"));
+        if let Some(reader) = reader {
+            reader.join().expect("no panic");
+        }
     }
     connections
 }
@@ -239,7 +242,7 @@ fn main() {
     let origin = origin();
     let config =
         format!("workers: 1\nroutes: [ {{ path: /, upstream: \"http://{origin}\" }} ]\naccess_log: {{ to: none }}\n");
-    let weir = Arc::new(Weir::run(&config));
+    let weir = Weir::run(&config);
     pin(u32::try_from(weir.pid().as_raw_nonzero().get()).expect("a process"), "0");
     println!(
         "| abuse | calm p50, p99 [ms] | beside p50, p99 [ms] | p99 beside / calm | requests beside | connections | RSS |"

@@ -196,7 +196,8 @@ impl App {
             tracing::info!(pid = std::process::id(), "took over");
         }
         let again = sockets.iter().flatten().chain(&admin).map(Listening::again);
-        let held = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
+        let held: Vec<_> = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
+        tune(&held, &shared.config)?;
         let crew = Crew::start(&shared, sockets)?;
         let writers = writer.into_iter().collect();
         let tending = Tending::new(shared.connector.clone(), resolve::system());
@@ -373,6 +374,7 @@ impl Running {
             listen(&mut opened, address, Vec::new())?;
         }
         let newly_held = held(&opened).map_err(StartError::Thread)?;
+        tune(self.held.iter().chain(&newly_held), &config)?;
         let (lines, writer) = open_log(&config)?;
         before.queue.set_room(config.queue_max);
         let zones = reload::carry(&before.zones, &config.zones, before.clock);
@@ -457,6 +459,14 @@ fn listen(workers: &mut [Vec<Listening>], address: SocketAddr, handed: Vec<TcpLi
 /// The same sockets once more.
 fn held(sockets: &[Vec<Listening>]) -> io::Result<Vec<Listening>> {
     sockets.iter().flatten().map(Listening::again).collect()
+}
+
+/// Makes what is accepted on these sockets what a configuration asks for.
+fn tune<'a>(sockets: impl IntoIterator<Item = &'a Listening>, config: &Config) -> Result<(), StartError> {
+    let tune = |Listening { address, socket }: &Listening| {
+        listener::tune(socket, config.timeouts.write).map_err(|source| StartError::Bind { address: *address, source })
+    };
+    sockets.into_iter().try_for_each(tune)
 }
 
 /// What a new process came to; nothing while none is being started.

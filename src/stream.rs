@@ -1,14 +1,27 @@
 //! Byte streams of any kind, and what the client's side tells the others about a request under way.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, io, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::Response;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Any two-way byte stream: a socket, or a pipe in memory.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// After how much silence the kernel asks whether the other end is there, how long after each other, and how often before it gives up.
+pub const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
+/// Has the kernel ask a silent other end whether it is still there, [`ALIVE`]: one that is gone without a word is found within 30 s.
+///
+/// # Errors
+/// When the kernel says no.
+pub fn stay_in_touch(socket: &SockRef<'_>) -> io::Result<()> {
+    let (silence, pause, times) = ALIVE;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(pause).with_retries(times))
+}
 
 /// A connection that speaks HTTP no longer.
 pub struct Switched {
@@ -32,7 +45,7 @@ pub struct Progress {
 /// A client that takes interim answers (RFC 9110, section 15.2) before the final one.
 pub trait Interim {
     /// Passes one on. One that comes too late to be told is dropped.
-    fn tell(&self, status: StatusCode, fields: HeaderMap);
+    fn tell(&self, interim: Response<()>);
 }
 
 /// A request under way, as its record sees it.

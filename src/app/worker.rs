@@ -541,10 +541,6 @@ impl Ears {
 impl Worker {
     /// Takes a connection to the listener that was configured with `address`.
     fn take_tcp(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, address: SocketAddr) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection ended before it began");
-            return;
-        }
         let door = self.serving().doors.get(&address).cloned().unwrap_or_default();
         self.take(Box::new(stream), peer, door);
     }

@@ -13,15 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::stream::Reply;
-use crate::{
-    error::{Error, Kind},
-    stream::Interim,
-};
+use crate::error::{Error, Kind};
 
 /// The body of a request.
 pub enum Inbound {
@@ -50,7 +46,7 @@ impl StreamBody {
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if let Some(reply) = self.invites.take() {
-            reply.tell(StatusCode::CONTINUE, HeaderMap::new());
+            reply.invite();
         }
         if !self.data_ended {
             if let Some(data) = ready!(self.stream.poll_data(context)) {

@@ -159,7 +159,10 @@ mod tests {
         let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
         let (kept, polls) = (Rc::<RefCell<Option<Waker>>>::default(), Rc::<RefCell<u32>>::default());
         let keeps = Rc::clone(&kept);
-        portions.add(poll_fn(move |context| Poll::Ready(drop(keeps.replace(Some(context.waker().clone()))))));
+        portions.add(poll_fn(move |context| {
+            keeps.replace(Some(context.waker().clone()));
+            Poll::Ready(())
+        }));
         portions.go_on(&mut context);
         let counts = Rc::clone(&polls);
         portions.add(poll_fn(move |_| {

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response::Parts};
+use http::{HeaderValue, Response, StatusCode, header, response::Parts};
 use http_body::Body;
 use tower::BoxError;
 
@@ -47,9 +47,7 @@ impl From<h2::Error> for Unsent {
 }
 
 impl Interim for Reply {
-    fn tell(&self, status: StatusCode, fields: HeaderMap) {
-        let mut interim = Response::new(());
-        (*interim.status_mut(), *interim.headers_mut()) = (status, fields);
+    fn tell(&self, interim: Response<()>) {
         if let Err(cause) = self.0.borrow_mut().send_informational(interim) {
             tracing::debug!(%cause, "an interim answer came too late");
         }
@@ -61,6 +59,13 @@ impl Reply {
     #[must_use]
     pub fn new(sender: SendResponse<Bytes>) -> Self {
         Self(RefCell::new(sender))
+    }
+
+    /// Tells the client to send its body (RFC 9110, section 15.2.1).
+    pub fn invite(&self) {
+        let mut interim = Response::new(());
+        *interim.status_mut() = StatusCode::CONTINUE;
+        self.tell(interim);
     }
 
     /// Waits for the answer, and sends it to its end.

@@ -108,7 +108,8 @@ where
             if sent && streams.take(&mut connection, &mut portions, &answer, context)?.is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if portions.is_behind() {
+            let ordered = wire.turn().is_draining() && !draining;
+            if ordered || portions.is_behind() {
                 context.waker().wake_by_ref();
             }
             Poll::Pending

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tower::{
     BoxError, ServiceBuilder, ServiceExt,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    stream::Io,
+    stream::{Io, stay_in_touch},
 };
 
 /// An open connection, of whatever kind.
@@ -29,7 +30,9 @@ pub type Connector = BoxCloneService<Arc<Address>, Stream, BoxError>;
 pub fn tcp() -> Connector {
     tower::service_fn(|address: Arc<Address>| async move {
         let stream = TcpStream::connect(address.socket()).await?;
-        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_nodelay(true)?;
+        stay_in_touch(&socket)?;
         Ok(Box::new(stream) as Stream)
     })
     .boxed_clone()

@@ -387,7 +387,8 @@ where
         }
         if let Some(client) = progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
             prepare_response(&mut head.headers);
-            client.tell(head.status, head.headers);
+            head.version = Version::HTTP_2;
+            client.tell(Response::from_parts(head, ()));
         }
     }
 }

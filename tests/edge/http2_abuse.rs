@@ -1,12 +1,16 @@
 //! HTTP/2 clients that mean harm: their connection or stream ends, the upstream is untouched, a good client beside is served.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+use weir::server::streams::BROKEN_OFF;
 
 use crate::{
     frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS},
-    harness::{Edge, on_edge},
+    harness::{Edge, config, on_edge, on_raw_edge},
     http2::{client, get},
 };
 
@@ -67,6 +71,51 @@ async fn continuation_flood() {
         assert!(matches!(code.await, Some(PROTOCOL_ERROR | ENHANCE_YOUR_CALM)));
         assert_eq!(edge.seen.borrow().len(), 0);
         good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
+/// The same by a client that lets each request begin, so that there is work to throw away.
+#[tokio::test(start_paused = true)]
+async fn who_breaks_off_one_request_after_the_other_is_let_go() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        let mut begun = 0;
+        while client.write_all(&frames::get(2 * begun + 1)).await.is_ok() {
+            let Ok(pipe) = timeout(Duration::from_secs(1), pipes.recv()).await else { break };
+            let reset = frames::frame(RST_STREAM, 0, 2 * begun + 1, &8_u32.to_be_bytes());
+            client.write_all(&reset).await.expect("an open pipe");
+            let _cancelled = pipe.expect("a connection").read_to_end(&mut Vec::new()).await;
+            begun += 1;
+        }
+        assert_eq!(begun, BROKEN_OFF);
+        let goaway = frames::until(&mut client, GOAWAY).await.expect("a reason");
+        assert_eq!(frames::code(&goaway), ENHANCE_YOUR_CALM);
+    })
+    .await;
+}
+
+/// One that breaks off every other request, and lets the rest be answered.
+#[tokio::test(start_paused = true)]
+async fn who_breaks_off_some_and_takes_others_stays() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        for number in 0..3 * BROKEN_OFF {
+            let stream = 2 * number + 1;
+            client.write_all(&frames::get(stream)).await.expect("an open pipe");
+            let mut pipe = pipes.recv().await.expect("a connection");
+            if number % 2 == 0 {
+                let reset = frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+                client.write_all(&reset).await.expect("an open pipe");
+                let _cancelled = pipe.read_to_end(&mut Vec::new()).await;
+            } else {
+                let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                pipe.write_all(answer).await.expect("an open pipe");
+                assert_eq!(frames::until(&mut client, HEADERS).await.expect("an answer").stream, stream);
+            }
+        }
     })
     .await;
 }

@@ -28,6 +28,7 @@ mod health;
 mod http2;
 mod http2_abuse;
 mod http2_flow;
+mod http2_interim;
 mod leaving;
 mod names;
 mod patience;
