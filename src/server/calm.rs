@@ -185,3 +185,67 @@ impl AsyncWrite for CalmEnd {
         Pin::new(&mut self.end).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// What one turn reads, piece after piece.
+    async fn turn(end: &mut CalmEnd, meter: &Meter) -> io::Result<Vec<u8>> {
+        tokio::task::yield_now().await;
+        meter.begin_turn();
+        let mut read = Vec::new();
+        poll_fn(|context| {
+            let mut chunk = [0; 64];
+            let mut buffer = ReadBuf::new(&mut chunk);
+            while let Poll::Ready(outcome) = Pin::new(&mut *end).poll_read(context, &mut buffer) {
+                outcome?;
+                read.extend_from_slice(buffer.filled());
+                buffer.clear();
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+        .map(|()| read)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_are_read_a_turn_at_a_time_and_every_byte_of_them() {
+        let (mut client, server) = duplex(1 << 20);
+        let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
+        let mut end = CalmEnd::new(&wire, &meter);
+        let begun = meter.heard();
+        let resets = (0..100_u8).flat_map(|number| [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, number]);
+        let sent: Vec<u8> = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(resets).collect();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        client.write_all(&sent).await.expect("room in the pipe");
+        let (mut read, mut turns) = (Vec::new(), 0);
+        while read.len() < sent.len() {
+            let piece = turn(&mut end, &meter).await.expect("an open pipe");
+            assert!(piece.len() <= 24 + A_TURN as usize * 13, "{} bytes in a turn", piece.len());
+            read.extend(piece);
+            turns += 1;
+        }
+        assert!(read == sent && turns >= 100 / A_TURN, "{turns}");
+        assert!(meter.heard() > begun && end.held.capacity() == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_brings_nothing_is_an_allowance() {
+        let (mut client, server) = duplex(1 << 20);
+        let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
+        let mut end = CalmEnd::new(&wire, &meter);
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("room in the pipe");
+        client.write_all(&ping.repeat(2_500)).await.expect("room in the pipe");
+        let mut frames = 0;
+        while turn(&mut end, &meter).await.is_ok() {
+            frames += u64::from(A_TURN);
+        }
+        assert!((FRAMES - u64::from(A_TURN)..=FRAMES + u64::from(A_TURN)).contains(&frames), "{frames}");
+    }
+}
