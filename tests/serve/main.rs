@@ -23,6 +23,7 @@ mod admin;
 mod commands;
 mod faults;
 mod handover;
+mod idle;
 mod keepalive;
 mod load;
 mod log;

@@ -110,7 +110,7 @@ fn generous() -> SocketAddr {
 }
 
 /// Asks until it is over; how often, and how long the slowest answer took.
-fn ask_well(server: SocketAddr, over: &AtomicBool) -> (u32, Duration) {
+pub fn ask_well(server: SocketAddr, over: &AtomicBool) -> (u32, Duration) {
     let (mut client, mut asked, mut slowest) = (http::Client::connect(server), 0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
