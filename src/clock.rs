@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -61,5 +61,15 @@ impl Clock {
             }
             told.as_ref().map(|(_, date)| date.clone())
         })
+    }
+
+    /// Dates an answer that has no date (RFC 9110, section 6.6.1). hyper would too, but its dates stand still while a wall clock that
+    /// was put back catches up with them.
+    pub fn date_answer(fields: &mut HeaderMap) {
+        if !fields.contains_key(header::DATE)
+            && let Some(date) = Self::date()
+        {
+            fields.insert(header::DATE, date);
+        }
     }
 }

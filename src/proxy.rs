@@ -210,6 +210,7 @@ impl Proxy {
         if head.version == Version::HTTP_10 {
             answer_http_1_0(&mut response);
         }
+        Clock::date_answer(response.headers_mut());
         Ok(record.follow(response))
     }
 

@@ -124,11 +124,7 @@ fn ended(reset: Result<Reason, h2::Error>) -> Unsent {
 fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
     let mut response = Response::from_parts(head, ());
     let fields = response.headers_mut();
-    if !fields.contains_key(header::DATE)
-        && let Some(date) = Clock::date()
-    {
-        fields.insert(header::DATE, date);
-    }
+    Clock::date_answer(fields);
     if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
         fields.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }

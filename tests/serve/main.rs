@@ -20,6 +20,7 @@ mod weir;
 
 mod abuse;
 mod admin;
+mod clock;
 mod commands;
 mod faults;
 mod handover;
