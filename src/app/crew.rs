@@ -38,7 +38,7 @@ impl Crew {
         for (number, sockets) in sockets.into_iter().enumerate() {
             let (shared, at_work, (change, changes)) = (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
             let work = move || {
-                let outcome = worker::run(&shared, sockets, changes);
+                let outcome = worker::run(shared, sockets, changes);
                 drop(at_work);
                 outcome
             };

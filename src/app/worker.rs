@@ -458,15 +458,18 @@ impl Serving {
     }
 }
 
-/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings.
+/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and of what it began with keeps nothing
+/// that is not in use.
 ///
 /// # Errors
 /// When its runtime or its sockets fail at the start.
-pub fn run(shared: &Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver<Change>) -> io::Result<()> {
+pub fn run(shared: Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver<Change>) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        let worker = Worker::build(shared).map_err(io::Error::other)?;
+        let worker = Worker::build(&shared).map_err(io::Error::other)?;
+        let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
+        drop(shared);
         let mut ears = Ears { worker: Rc::clone(&worker), open: Vec::new() };
         for listening in sockets {
             ears.open(listening)?;
@@ -479,7 +482,6 @@ pub fn run(shared: &Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver
                 ears.change(change).await;
             }
         });
-        let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
         let end = tokio::task::spawn_local(async move {
             tokio::select! {
                 () = abandon.cancelled() => {}

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -95,6 +96,12 @@ impl Weir {
     /// How many files and sockets it has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs").count()
+    }
+
+    /// Whether one of them is this file.
+    pub fn has_open(&self, file: &Path) -> bool {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs");
+        open.flatten().any(|one| fs::read_link(one.path()).is_ok_and(|path| path == file))
     }
 
     fn listening(&self) -> SocketAddr {

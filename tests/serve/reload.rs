@@ -1,11 +1,11 @@
 //! Loading the configuration again: the next request meets the new one, what is under way and what is owed stays.
 
-use std::{fs, thread};
+use std::{fs, thread, time::Instant};
 
 use rustix::process::Signal;
 
 use crate::{
-    http::{Client, get},
+    http::{Client, PATIENCE, get},
     upstream::noting,
     weir::Weir,
 };
@@ -129,6 +129,12 @@ fn a_log_that_was_moved_away_is_opened_again() {
     weir.signal(Signal::USR1);
     weir.says("the log was opened again");
     assert_eq!(get(weir.address, "/after").status, 200);
+    // Its room on the disk is not kept from whoever removes it.
+    let deadline = Instant::now() + PATIENCE;
+    while weir.has_open(&moved) {
+        assert!(Instant::now() < deadline, "the log of before is still open");
+        thread::yield_now();
+    }
     weir.signal(Signal::TERM);
     assert!(weir.ended().success());
     let has = |path, text| fs::read_to_string(path).expect("a log").contains(text);
