@@ -8,6 +8,7 @@ const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
@@ -21,6 +22,8 @@ pub struct Frames {
     skip: usize,
     head: [u8; HEAD],
     filled: usize,
+    /// Whether the frame under way is a sign of life.
+    lively: bool,
 }
 
 /// What a piece of a connection comes to.
@@ -33,11 +36,13 @@ pub struct Taken {
     /// How many of the frames that begin there ask for work and bring nothing: neither a request, nor a piece of one, nor the end of
     /// one.
     pub idle: u32,
+    /// Whether they say that somebody uses the connection: bytes of frames that bring something, or that grant room for answers.
+    pub lively: bool,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE, head: [0; HEAD], filled: 0 }
+        Self { skip: PREFACE, head: [0; HEAD], filled: 0, lively: false }
     }
 }
 
@@ -49,6 +54,7 @@ impl Frames {
             let rest = &bytes[taken.bytes..];
             let skipped = self.skip.min(rest.len());
             self.skip -= skipped;
+            taken.lively |= self.lively && skipped > 0;
             let of_head = (HEAD - self.filled).min(rest.len() - skipped);
             self.head[self.filled..self.filled + of_head].copy_from_slice(&rest[skipped..skipped + of_head]);
             self.filled += of_head;
@@ -67,12 +73,17 @@ impl Frames {
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = length as usize;
         taken.work += 1;
-        match kind {
-            HEADERS | CONTINUATION => taken.work += length / FIELDS,
-            DATA => taken.idle += u32::from(length == 0 && flags & END_STREAM == 0),
-            RST_STREAM => {}
-            _ => taken.idle += 1,
+        let idle = match kind {
+            DATA => length == 0 && flags & END_STREAM == 0,
+            HEADERS | CONTINUATION | RST_STREAM => false,
+            _ => true,
+        };
+        if matches!(kind, HEADERS | CONTINUATION) {
+            taken.work += length / FIELDS;
         }
+        taken.idle += u32::from(idle);
+        self.lively = !idle || kind == WINDOW_UPDATE;
+        taken.lively |= self.lively;
     }
 }
 
@@ -103,6 +114,20 @@ mod tests {
             let idle = bytes.chunks(size).map(|piece| frames.take(piece, u32::MAX).idle);
             assert_eq!(idle.sum::<u32>(), 12, "in pieces of {size}");
         }
+    }
+
+    #[test]
+    fn who_sends_a_body_slowly_or_grants_room_is_alive_and_who_pings_is_not() {
+        let mut frames = Frames::default();
+        let mut lively = |bytes: &[u8]| frames.take(bytes, u32::MAX).lively;
+        assert!(
+            !lively(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                && !lively(&frame(6, 0, &[0; 8]))
+                && !lively(&frame(2, 0, &[0; 5]))
+        );
+        let data = frame(0, 0, &[7; 100]);
+        assert!(lively(&data[..9]) && lively(&data[9..50]) && lively(&data[50..]));
+        assert!(!lively(&frame(6, 1, &[0; 8])) && lively(&frame(8, 0, &[0, 0, 0, 1])));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Meter {
         self.left.set(A_TURN);
     }
 
-    /// When the client last sent anything that brings something.
+    /// When the client last gave a sign of life: sent what brings something, or granted room.
     #[must_use]
     pub fn heard(&self) -> Instant {
         self.heard.get()
@@ -136,7 +136,7 @@ impl CalmEnd {
 
     fn account(&mut self, taken: Taken) -> io::Result<()> {
         self.meter.left.set(self.meter.left.get().saturating_sub(taken.work));
-        if taken.work > taken.idle {
+        if taken.lively {
             self.meter.heard.set(Instant::now());
         }
         if taken.idle > 0 { self.spend(taken.idle) } else { Ok(()) }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
+use tokio::task::coop::has_budget_remaining;
 
 /// The line of one worker.
 #[derive(Default)]
@@ -37,7 +38,7 @@ impl Lane {
     pub async fn run(&self) {
         loop {
             poll_fn(|context| self.poll_call(context)).await;
-            // tokio keeps who yields aside until nobody else is ready, and asks the kernel before it goes on.
+            // tokio keeps who yields aside until others had their turn, and asks the kernel before it goes on.
             tokio::task::yield_now().await;
         }
     }
@@ -95,17 +96,23 @@ impl Bell {
         self.inner.busy.store(true, SeqCst);
         self.inner.rang.store(false, SeqCst);
         let polled = work(&mut Context::from_waker(&self.waker));
-        self.inner.busy.store(false, SeqCst);
-        if polled.is_pending() && self.has_rung() {
-            self.inner.busy.store(true, SeqCst);
+        // A read that has used up the task's budget rings only once the turn is over.
+        let more = self.take_ring() || !has_budget_remaining();
+        if polled.is_pending() && more {
             self.lane.join(context.waker());
+            return polled;
+        }
+        self.inner.busy.store(false, SeqCst);
+        // Rung from another thread just now.
+        if polled.is_pending() && self.take_ring() {
+            context.waker().wake_by_ref();
         }
         polled
     }
 
     /// Whether it rang since the turn began, or since this was asked.
     #[must_use]
-    pub fn has_rung(&self) -> bool {
+    pub fn take_ring(&self) -> bool {
         self.inner.rang.swap(false, SeqCst)
     }
 }

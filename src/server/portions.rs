@@ -1,20 +1,22 @@
 //! Work for many streams, done in portions.
 //!
 //! Guarantees: in one turn at most [`A_TURN`] streams are begun, in the order they came, and at most as many others gone on with, in
-//! the order they became ready; no wake is lost, whichever thread it comes from.
+//! the order they became ready; no wake is lost, whichever thread it comes from; one that panics is dropped, and no other.
 
 use std::{
     collections::VecDeque,
     future::Future,
-    pin::Pin,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use futures_util::task::AtomicWaker;
+use tokio::task::coop::unconstrained;
 
 /// How many streams are begun in one turn, and how many are gone on with.
 pub const A_TURN: usize = 3;
@@ -110,7 +112,11 @@ impl Portions {
         let place = &mut self.places[index];
         place.knock.heard.store(false, SeqCst);
         let Some(work) = &mut place.work else { return };
-        if work.as_mut().poll(&mut Context::from_waker(&place.waker)).is_ready() {
+        // What the connection read in this turn is not their expense, and what one breaks is not its neighbours'.
+        let mut work = pin!(unconstrained(work.as_mut()));
+        let mut context = Context::from_waker(&place.waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
+        if !matches!(polled, Ok(Poll::Pending)) {
             place.work = None;
             self.free.push(index);
         }
@@ -119,7 +125,7 @@ impl Portions {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll};
+    use std::{cell::RefCell, future::poll_fn, rc::Rc};
 
     use super::*;
 
@@ -152,6 +158,17 @@ mod tests {
             assert!((0..10).map(|stream| nth(stream).map(|(at, _)| at)).is_sorted(), "{polled:?}");
         }
         assert_eq!((polled.len(), portions.free.len()), (30, portions.places.len()));
+    }
+
+    #[test]
+    fn one_that_panics_takes_no_other_with_it() {
+        let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
+        let ended = Rc::<RefCell<bool>>::default();
+        let ends = Rc::clone(&ended);
+        portions.add(async { panic!("a broken invariant") });
+        portions.add(async move { *ends.borrow_mut() = true });
+        portions.go_on(&mut context);
+        assert!(*ended.borrow() && !portions.is_behind() && portions.free.len() == portions.places.len());
     }
 
     #[test]

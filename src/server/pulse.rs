@@ -1,4 +1,5 @@
-//! Whether the client of an HTTP/2 connection is still there: one that is silent is asked, and has to answer (RFC 9113, section 6.7).
+//! Whether the client of an HTTP/2 connection is still there: one that is silent is asked, and has to answer (RFC 9113, section 6.7)
+//! or to show otherwise that it is.
 
 use std::{
     pin::Pin,
@@ -42,8 +43,14 @@ impl Pulse {
         while self.due.as_mut().poll(context).is_ready() {
             let (due, silent_till) = (self.due.deadline(), self.meter.heard() + SILENCE);
             if self.asked {
-                self.pings = None;
-                return Poll::Ready(());
+                // What it takes may lie before what it is asked, and what it sends before what it answers.
+                let answers_till = self.meter.heard() + ANSWER;
+                if answers_till <= due {
+                    self.pings = None;
+                    return Poll::Ready(());
+                }
+                self.due.as_mut().reset(answers_till);
+                continue;
             } else if silent_till > due {
                 self.due.as_mut().reset(silent_till);
                 continue;

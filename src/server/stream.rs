@@ -5,7 +5,7 @@
 //! never a complete one; a client that resets the stream ends the work for it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{HeaderValue, Response, StatusCode, header, response::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, response::Parts};
 use http_body::Body;
 use tower::BoxError;
 
@@ -24,7 +24,13 @@ use crate::{clock::Clock, stream::Interim};
 const ROOM: usize = 64 * 1024;
 
 /// How the client of a stream is answered.
-pub struct Reply(RefCell<SendResponse<Bytes>>);
+pub struct Reply {
+    sender: RefCell<SendResponse<Bytes>>,
+    /// It asked for a head only.
+    to_head: bool,
+    /// The final answer has begun.
+    answered: Cell<bool>,
+}
 
 /// Why an answer did not go out to its end.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +54,10 @@ impl From<h2::Error> for Unsent {
 
 impl Interim for Reply {
     fn tell(&self, interim: Response<()>) {
-        if let Err(cause) = self.0.borrow_mut().send_informational(interim) {
+        if self.answered.get() {
+            return;
+        }
+        if let Err(cause) = self.sender.borrow_mut().send_informational(interim) {
             tracing::debug!(%cause, "an interim answer came too late");
         }
     }
@@ -57,8 +66,8 @@ impl Interim for Reply {
 impl Reply {
     /// Answers on a stream that was just opened.
     #[must_use]
-    pub fn new(sender: SendResponse<Bytes>) -> Self {
-        Self(RefCell::new(sender))
+    pub fn new(sender: SendResponse<Bytes>, method: &Method) -> Self {
+        Self { sender: RefCell::new(sender), to_head: method == Method::HEAD, answered: Cell::new(false) }
     }
 
     /// Tells the client to send its body (RFC 9110, section 15.2.1).
@@ -80,8 +89,10 @@ impl Reply {
         E: Into<BoxError>,
     {
         let sent = self.send(turn, answer).await;
-        if let Err(Unsent::Unanswered(_)) = &sent {
-            self.0.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
+        match &sent {
+            Err(Unsent::Unanswered(_)) => self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR),
+            Err(Unsent::Cut) => self.sender.borrow_mut().send_reset(Reason::CANCEL),
+            Ok(()) | Err(Unsent::Ended(_)) => {}
         }
         sent
     }
@@ -95,8 +106,10 @@ impl Reply {
     {
         let answer = self.unless_ended(turn, answer).await?;
         let (head, body) = answer.map_err(|cause| Unsent::Unanswered(cause.into()))?.into_parts();
-        let ended = body.is_end_stream();
-        let stream = self.0.borrow_mut().send_response(as_sent(head, &body), ended)?;
+        // What an answer to HEAD would have had is not sent, whoever made it (RFC 9110, section 9.3.2).
+        let ended = self.to_head || body.is_end_stream();
+        self.answered.set(true);
+        let stream = self.sender.borrow_mut().send_response(as_sent(head, &body), ended)?;
         if ended { Ok(()) } else { Outgoing { stream, turn }.send(body).await }
     }
 
@@ -107,7 +120,7 @@ impl Reply {
                 return Poll::Ready(Err(Unsent::Cut));
             }
             // Looked at first: for one that was reset as soon as it was opened nothing is done.
-            if let Poll::Ready(reset) = self.0.borrow_mut().poll_reset(context) {
+            if let Poll::Ready(reset) = self.sender.borrow_mut().poll_reset(context) {
                 return Poll::Ready(Err(ended(reset)));
             }
             answer.as_mut().poll(context).map(Ok)

@@ -104,7 +104,7 @@ where
             portions.go_on(context);
             alone = if portions.is_behind() { (alone + 1) % ALONE } else { 0 };
             // Nothing is left to do, and so what rang is what they sent. It has to go out.
-            let sent = alone == 0 && (bell.has_rung() || !reads);
+            let sent = alone == 0 && (bell.take_ring() || !reads);
             if sent && streams.take(&mut connection, &mut portions, &answer, context)?.is_ready() {
                 return Poll::Ready(Ok(()));
             }
@@ -194,7 +194,7 @@ impl Streams {
         B::Error: Into<BoxError>,
         E: Into<BoxError>,
     {
-        let (stream, reply) = (self.open(), Rc::new(Reply::new(sender)));
+        let (stream, reply) = (self.open(), Rc::new(Reply::new(sender, request.method())));
         let (head, body) = request.into_parts();
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
         let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
@@ -229,7 +229,7 @@ impl Streams {
         }
         let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let turn = Turn::new(Awaiting::Nothing);
-            self.watchdog.watch(&turn);
+            self.watchdog.watch_stream(&turn);
             turn
         });
         Stream { streams: Rc::clone(self), turn }
@@ -241,6 +241,8 @@ impl Drop for Stream {
         let streams = &self.streams;
         if streams.open.replace(streams.open.get() - 1) == 1 {
             streams.wire.turn().expect(Awaiting::Stream);
+            // An idle connection keeps little.
+            streams.free.borrow_mut().truncate(1);
         }
         // A turn that was ordered to end stays ended.
         if !self.turn.is_cut() {

@@ -119,13 +119,16 @@ impl Turn {
 
     /// The client has room for what we write, or has none.
     pub fn stall(&self, stalled: bool) {
-        if stalled && self.stalled.replace(true) {
+        let was = self.stalled.replace(stalled);
+        if was && stalled {
             return;
         }
-        self.stalled.set(stalled);
-        // A client that takes what we write owes its request no less.
-        if !matches!(self.awaiting.get(), Awaiting::Head | Awaiting::Stream) {
-            self.touch();
+        match self.awaiting.get() {
+            // A client that takes what we write owes its request no less ...
+            Awaiting::Head => {}
+            // ... nor its next stream, but where what it takes had piled up for it.
+            Awaiting::Stream if !was => {}
+            _ => self.touch(),
         }
     }
 

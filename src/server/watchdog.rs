@@ -33,6 +33,8 @@ struct Watched {
     upload_ticks: u32,
     /// Looks since it began, where that has an end.
     age: Option<u32>,
+    /// How much of an upload may have come that is not counted yet.
+    unseen: u64,
 }
 
 /// The rate a body must come at on average, in bytes a second, counted over the time the client kept us waiting for it ...
@@ -40,6 +42,8 @@ const LEAST_RATE: u64 = 250;
 /// ... once that is longer than this.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 
+/// The largest frame of HTTP/2 that is taken (RFC 9113, section 4.2).
+const FRAME: u64 = 16 * 1024;
 /// How long a client that closed its side may wait for the next piece of its answer: most of those that close have left.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// After so many looks without a request a connection lets go what it keeps for one.
@@ -75,13 +79,21 @@ impl Watchdog {
         }
     }
 
+    /// Watches a stream from now on: of its body only whole frames are seen.
+    pub fn watch_stream(&self, turn: &Rc<Turn>) {
+        self.watch(turn);
+        if let Some(watched) = self.watched.borrow_mut().last_mut() {
+            watched.unseen = FRAME;
+        }
+    }
+
     /// Watches a connection or a stream from now on.
-    pub fn watch(&self, turn: &Rc<Turn>) {
+    fn watch(&self, turn: &Rc<Turn>) {
         if self.draining.get() {
             turn.drain();
         }
         let (turn, seen) = (Rc::downgrade(turn), turn.pending());
-        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age: None });
+        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age: None, unseen: 0 });
     }
 
     /// Tells every connection, and those to come, that the answer under way is the last.
@@ -150,7 +162,7 @@ impl Watched {
         }
         self.upload_ticks += 1;
         let waited = TICK * self.upload_ticks;
-        waited > RATE_GRACE && upload.bytes < LEAST_RATE * waited.as_secs()
+        waited > RATE_GRACE && upload.bytes + self.unseen < LEAST_RATE * waited.as_secs()
     }
 
     fn is_late(&mut self, turn: &Turn, timeouts: &ClientTimeouts) -> bool {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Version, response::Parts};
+use http::{Response, StatusCode, Version, header, response::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::{
@@ -387,6 +387,8 @@ where
         }
         if let Some(client) = progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
             prepare_response(&mut head.headers);
+            // It has no content to be the length of (RFC 9110, section 8.6).
+            head.headers.remove(header::CONTENT_LENGTH);
             head.version = Version::HTTP_2;
             client.tell(Response::from_parts(head, ()));
         }

@@ -58,7 +58,7 @@ async fn interim_answers_cross_as_they_come_but_for_what_belongs_to_a_connection
         head(&mut pipe).await;
         let hints =
             b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nlink: </b.js>\r\nconnection: x-mine\r\nx-mine: 1\r\n\r\n";
-        for piece in [&hints[..], b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"] {
+        for piece in [&hints[..], b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\ncontent-length: 0\r\n\r\n"] {
             pipe.write_all(piece).await.expect("an open pipe");
             sleep(Duration::from_secs(1)).await;
         }

@@ -29,6 +29,7 @@ mod http2;
 mod http2_abuse;
 mod http2_flow;
 mod http2_interim;
+mod http2_slow;
 mod leaving;
 mod names;
 mod patience;
