@@ -1,9 +1,9 @@
 //! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by itself.
 //!
 //! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does not take an answer loses that
-//! stream, one that does nothing at all, only keeps us busy, or breaks off [`BROKEN_OFF`] requests, its connection; when the process is to stop, no new stream is taken
-//! (GOAWAY). All of a connection's streams are one task, which does little in one turn ([`A_TURN`]): a client that
-//! asks for much waits for itself, and its neighbours do not.
+//! stream, one that does nothing at all, only keeps us busy, or breaks off [`BROKEN_OFF`] requests, its connection; when the process
+//! is to stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does little in one turn
+//! ([`A_TURN`]): a client that asks for much waits for itself, and its neighbours do not.
 
 use std::{
     cell::{Cell, RefCell},
