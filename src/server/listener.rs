@@ -110,7 +110,7 @@ pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
 
 /// Makes what is accepted from now on such that nothing waits for more before it is sent, and that a client that is gone without a
 /// word is found out: one that is silent by [`stay_in_touch`], one that acknowledges nothing by its user time-out (RFC 5482), `write`
-/// or [`ACKNOWLEDGED`], whichever is longer. Accepted connections inherit it, which spares system calls for each.
+/// or 30 s, whichever is longer. Accepted connections inherit it, which spares system calls for each.
 ///
 /// # Errors
 /// When the kernel says no.
