@@ -20,6 +20,7 @@ use self::{
     negotiate::{Coding, choose},
     seats::Seats,
 };
+use crate::header::length_of;
 
 pub mod body;
 pub mod coder;
@@ -109,10 +110,6 @@ fn may_vary(head: &Parts, length: Option<u64>) -> bool {
 fn has_content(status: StatusCode) -> bool {
     let empty = status == StatusCode::NO_CONTENT || status == StatusCode::RESET_CONTENT;
     (status.is_success() && !empty) || status.is_client_error() || status.is_server_error()
-}
-
-fn length_of(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether a message says `no-transform` (RFC 9111, sections 5.2.1.6 and 5.2.2.6).

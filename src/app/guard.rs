@@ -13,6 +13,7 @@ use http::{HeaderValue, Response, header};
 use http_body_util::Either;
 
 use crate::{
+    clock::Clock,
     error::{Error, Kind},
     proxy::{Answer, Closed},
     record::Followed,
@@ -40,6 +41,7 @@ pub async fn guarded(line: &Line, work: impl Future<Output = Outcome>) -> Outcom
 fn sorry(line: &Line) -> Response<Followed<Answer>> {
     let error = Error::new(Kind::ProxyInternalError, "weir failed within this request");
     let mut answer = rescue::failure(&error, None).map(|body| Followed::untold(Either::Left(body)));
+    Clock::date_answer(answer.headers_mut());
     if line.wire.is_some() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

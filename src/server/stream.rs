@@ -18,7 +18,7 @@ use http_body::Body;
 use tower::BoxError;
 
 use super::turn::Turn;
-use crate::{clock::Clock, stream::Interim};
+use crate::stream::Interim;
 
 /// How much room is asked for at once.
 const ROOM: usize = 64 * 1024;
@@ -133,11 +133,10 @@ fn ended(reset: Result<Reason, h2::Error>) -> Unsent {
     Unsent::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
 }
 
-/// The head of an answer, with what every answer has (RFC 9110, sections 6.6.1 and 8.6).
+/// The head of an answer, with the length of what follows where that is known (RFC 9110, section 8.6).
 fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
     let mut response = Response::from_parts(head, ());
     let fields = response.headers_mut();
-    Clock::date_answer(fields);
     if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
         fields.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
