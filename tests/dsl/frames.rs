@@ -78,11 +78,16 @@ pub fn hello(settings: &[(u16, u32)]) -> Vec<u8> {
 pub async fn read(client: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut head = [0; 9];
     client.read_exact(&mut head).await.ok()?;
+    let mut frame = begun(head);
+    client.read_exact(&mut frame.payload).await.ok()?;
+    Some(frame)
+}
+
+/// A frame whose head was read, and room for what follows.
+pub fn begun(head: [u8; 9]) -> Frame {
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-    let mut payload = vec![0; length];
-    client.read_exact(&mut payload).await.ok()?;
-    Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    Frame { kind: head[3], flags: head[4], stream, payload: vec![0; length] }
 }
 
 /// Reads until a frame of that kind, and answers what must be answered on the way.

@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::{
     http::{Client, PATIENCE, get},
     slow::ask_well,
@@ -20,17 +18,15 @@ const IDLE: u32 = 10_000;
 /// What one of them may cost in memory once it rests.
 const EACH: u64 = 16 << 10;
 /// Descriptors for them, for the other tests of this process, and for weir, which has the limit of who started it.
-const FILES: u64 = 12_000;
+const FILES: usize = 12_000;
 
 /// Lets this process, and those it starts, have as many files as it is granted.
 fn raise_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let enough = maximum.is_none_or(|most| most >= FILES);
+    let granted = ::weir::app::descriptors::raised();
     assert!(
-        enough,
-        "{IDLE} connections need {FILES} files and the hard limit is {maximum:?}: raise it, `ulimit -Hn {FILES}`"
+        granted.is_none_or(|files| files >= FILES),
+        "{IDLE} connections need {FILES} files and the hard limit is {granted:?}: raise it, `ulimit -Hn {FILES}`"
     );
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard limit anybody may");
 }
 
 /// Waits until it is so; what else it was is told.

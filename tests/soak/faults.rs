@@ -90,11 +90,9 @@ fn request(stream: u32, mark: Mark, kind: &str) -> Vec<u8> {
 fn read(client: &mut TcpStream) -> io::Result<Frame> {
     let mut head = [0; 9];
     client.read_exact(&mut head)?;
-    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-    let mut payload = vec![0; length];
-    client.read_exact(&mut payload)?;
-    Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+    let mut frame = frames::begun(head);
+    client.read_exact(&mut frame.payload)?;
+    Ok(frame)
 }
 
 /// A byte now and then, until the connection is cut.
