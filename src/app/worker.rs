@@ -360,11 +360,13 @@ impl Worker {
         }
     }
 
-    /// Does what must be done now and then, for as long as it is polled.
+    /// Does what must be done now and then, for as long as it is polled; must be called where `spawn_local` may be.
     pub async fn keep_house(&self) {
+        // A task of its own: with every step of the line all that is joined would be looked at.
+        let lane = Rc::clone(&self.lane);
+        tokio::task::spawn_local(async move { lane.run().await });
         tokio::join!(
             self.watchdog.run(),
-            self.lane.run(),
             self.alarm.run(),
             self.journal.run(),
             self.sweep(),
