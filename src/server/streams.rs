@@ -69,52 +69,35 @@ struct Stream {
     turn: Rc<Turn>,
 }
 
+/// A connection that is served.
+struct Served<S> {
+    connection: Connection,
+    streams: Rc<Streams>,
+    portions: Portions,
+    pulse: Pulse,
+    meter: Rc<Meter>,
+    answer: S,
+    /// How many turns in a row the streams have had for themselves.
+    alone: usize,
+    draining: bool,
+}
+
 /// Serves a connection until it ends, or has carried `most` requests.
 pub async fn serve<S, F, B, E>(wire: Rc<Wire>, (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>), most: u64, answer: S)
 where
-    S: Fn(Line, Request<Inbound>) -> F + 'static,
+    S: Fn(Line, Request<Inbound>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
     let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::new(lane));
-    let (mut portions, mut alone) = (Portions::default(), 0);
     let ended = async {
-        let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok::<_, h2::Error>(()) };
+        let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok(()) };
         let mut connection = connection?;
-        let (mut pulse, mut draining) = (Pulse::new(connection.ping_pong(), &meter), false);
-        let mut turn = |context: &mut Context<'_>| {
-            let orders = wire.turn().orders(context);
-            if orders.cut {
-                return Poll::Ready(Ok(()));
-            }
-            if orders.drain && !std::mem::replace(&mut draining, true) {
-                connection.graceful_shutdown();
-            }
-            if let Some(reason) = streams.objection(pulse.poll(context)) {
-                connection.abrupt_shutdown(reason);
-            }
-            meter.begin_turn();
-            // While there is work the streams have some turns for themselves, so that much is sent at once.
-            let reads = alone == 0;
-            if reads && streams.take(&mut connection, &mut portions, &answer, context)?.is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            portions.go_on(context);
-            alone = if portions.is_behind() { (alone + 1) % ALONE } else { 0 };
-            // Nothing is left to do, and so what rang is what they sent. It has to go out.
-            let sent = alone == 0 && (bell.take_ring() || !reads);
-            if sent && streams.take(&mut connection, &mut portions, &answer, context)?.is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            let ordered = wire.turn().is_draining() && !draining;
-            if ordered || portions.is_behind() {
-                context.waker().wake_by_ref();
-            }
-            Poll::Pending
-        };
-        poll_fn(|context| bell.turn(context, &mut turn)).await
+        let (portions, pulse) = (Portions::default(), Pulse::new(connection.ping_pong(), &meter));
+        let mut served = Served { connection, streams, portions, pulse, meter, answer, alone: 0, draining: false };
+        poll_fn(|context| bell.turn(context, |context| served.turn(&bell, context))).await
     };
     if let Err(cause) = ended.await {
         tracing::debug!(%cause, "an HTTP/2 connection ended");
@@ -132,6 +115,69 @@ async fn shake_hands(wire: &Wire, end: CalmEnd) -> Option<Result<Connection, h2:
         Poll::Pending => handshake.as_mut().poll(context).map(Some),
     })
     .await
+}
+
+impl<S, F, B, E> Served<S>
+where
+    S: Fn(Line, Request<Inbound>) -> F,
+    F: Future<Output = Result<Response<B>, E>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError> + 'static,
+{
+    /// What is done in one turn, which begins and ends at the bell. Ready when the connection has ended.
+    fn turn(&mut self, bell: &Bell, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let orders = self.streams.wire.turn().orders(context);
+        if orders.cut {
+            return Poll::Ready(Ok(()));
+        }
+        if orders.drain && !std::mem::replace(&mut self.draining, true) {
+            self.connection.graceful_shutdown();
+        }
+        if let Some(reason) = self.streams.objection(self.pulse.poll(context)) {
+            self.connection.abrupt_shutdown(reason);
+        }
+        self.meter.begin_turn();
+        // While there is work the streams have some turns for themselves, so that much is sent at once.
+        let reads = self.alone == 0;
+        if reads && self.take(context)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.portions.go_on(context);
+        self.alone = if self.portions.is_behind() { (self.alone + 1) % ALONE } else { 0 };
+        // Nothing is left to do, and so what rang is what they sent. It has to go out.
+        let sent = self.alone == 0 && (bell.take_ring() || !reads);
+        if sent && self.take(context)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let ordered = self.streams.wire.turn().is_draining() && !self.draining;
+        if ordered || self.portions.is_behind() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
+    fn take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while let Some((request, sender)) = ready!(self.connection.poll_accept(context)?) {
+            self.begin(request, sender);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A request came: all the work it takes is added.
+    fn begin(&mut self, request: Request<RecvStream>, sender: SendResponse<Bytes>) {
+        let (stream, reply) = (self.streams.open(), Rc::new(Reply::new(sender, request.method())));
+        let (head, body) = request.into_parts();
+        let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
+        let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
+        let request = Request::from_parts(head, body);
+        let answering = Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request));
+        self.portions.add(async move {
+            let carried = reply.carry(&stream.turn, answering).await;
+            stream.streams.note(&carried);
+        });
+    }
 }
 
 impl Streams {
@@ -155,54 +201,6 @@ impl Streams {
         // Once is enough.
         let unruly = self.patience.get() == 0;
         unruly.then(|| self.patience.set(BROKEN_OFF)).map(|()| Reason::ENHANCE_YOUR_CALM)
-    }
-
-    /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
-    fn take<S, F, B, E>(
-        self: &Rc<Self>,
-        connection: &mut Connection,
-        portions: &mut Portions,
-        answer: &S,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), h2::Error>>
-    where
-        S: Fn(Line, Request<Inbound>) -> F + 'static,
-        F: Future<Output = Result<Response<B>, E>> + 'static,
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<BoxError>,
-        E: Into<BoxError> + 'static,
-    {
-        loop {
-            match ready!(connection.poll_accept(context)?) {
-                Some((request, sender)) => portions.add(self.begin(request, sender, answer)),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-    }
-
-    /// A request came: the work it takes, to its end.
-    fn begin<S, F, B, E>(
-        self: &Rc<Self>,
-        request: Request<RecvStream>,
-        sender: SendResponse<Bytes>,
-        answer: &S,
-    ) -> impl Future<Output = ()> + use<S, F, B, E>
-    where
-        S: Fn(Line, Request<Inbound>) -> F + 'static,
-        F: Future<Output = Result<Response<B>, E>>,
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError>,
-        E: Into<BoxError>,
-    {
-        let (stream, reply) = (self.open(), Rc::new(Reply::new(sender, request.method())));
-        let (head, body) = request.into_parts();
-        let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
-        let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
-        let answering = Box::pin(answer(Line::stream(&stream.turn, Some(&reply)), Request::from_parts(head, body)));
-        async move {
-            let carried = reply.carry(&stream.turn, answering).await;
-            stream.streams.note(&carried);
-        }
     }
 
     /// What became of a request: whoever breaks off one after the other makes us work for nothing.

@@ -73,27 +73,20 @@ impl Watchdog {
 
     /// Watches a connection from now on: it ends when it is too old.
     pub fn watch_connection(&self, turn: &Rc<Turn>) {
-        self.watch(turn);
-        if let Some(watched) = self.watched.borrow_mut().last_mut() {
-            watched.age = Some(0);
-        }
+        self.watch(turn, Some(0), 0);
     }
 
     /// Watches a stream from now on: of its body only whole frames are seen.
     pub fn watch_stream(&self, turn: &Rc<Turn>) {
-        self.watch(turn);
-        if let Some(watched) = self.watched.borrow_mut().last_mut() {
-            watched.unseen = FRAME;
-        }
+        self.watch(turn, None, FRAME);
     }
 
-    /// Watches a connection or a stream from now on.
-    fn watch(&self, turn: &Rc<Turn>) {
+    fn watch(&self, turn: &Rc<Turn>, age: Option<u32>, unseen: u64) {
         if self.draining.get() {
             turn.drain();
         }
         let (turn, seen) = (Rc::downgrade(turn), turn.pending());
-        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age: None, unseen: 0 });
+        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age, unseen });
     }
 
     /// Tells every connection, and those to come, that the answer under way is the last.
@@ -206,7 +199,7 @@ mod tests {
         let turn = Turn::new(awaiting);
         turn.uploaded(uploaded);
         let watchdog = Watchdog::new(TIMEOUTS);
-        watchdog.watch(&turn);
+        watchdog.watch(&turn, None, 0);
         let start = Instant::now();
         tokio::select! {
             () = poll_fn(|context| turn.poll_cut(context)) => start.elapsed(),
@@ -233,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ended_is_forgotten() {
         let watchdog = Watchdog::new(TIMEOUTS);
-        watchdog.watch(&Turn::new(Awaiting::Head));
+        watchdog.watch(&Turn::new(Awaiting::Head), None, 0);
         watchdog.look();
         assert!(watchdog.watched.borrow().is_empty());
     }
