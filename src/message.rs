@@ -39,8 +39,7 @@ impl LastHost {
         if let Some(known) = self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority) {
             return Some(known.clone());
         }
-        let host = if authority.is_empty() { "" } else { host_of(authority)? };
-        let resolved = (HeaderValue::from_bytes(authority).ok()?, host.to_ascii_lowercase().into());
+        let resolved = (HeaderValue::from_bytes(authority).ok()?, host_of(authority)?.to_ascii_lowercase().into());
         *self.0.borrow_mut() = Some(resolved);
         self.0.borrow().clone()
     }
@@ -82,7 +81,9 @@ impl Target {
         if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
             return malformed("Host and `:authority` differ");
         }
-        let Some(mut named) = last.resolve(host.map_or(&[][..], HeaderValue::as_bytes)) else {
+        // HTTP/1.0 and an authority in the target do without the field.
+        let unnamed = || Some((HeaderValue::from_static(""), Rc::default()));
+        let Some(mut named) = host.map_or_else(unnamed, |host| last.resolve(host.as_bytes())) else {
             return malformed("Host is not a host and a port");
         };
         // In absolute form the target wins over the field (RFC 9112, section 3.2.2).

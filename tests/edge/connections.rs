@@ -117,6 +117,42 @@ async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proxy_header_where_none_is_configured_is_no_request() {
+    on_door(trusting(&["10.0.0.0/8"]), Door::default(), |edge| async move {
+        let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
+        for header in [&b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n"[..], binary] {
+            let answer = all(edge.connect_from("10.0.0.9"), &[header, LAST.as_bytes()].concat()).await;
+            assert_eq!((status(&answer), edge.line().await["client"].as_str()), (400, Some("10.0.0.9")));
+        }
+        assert!(edge.seen.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_takes_nothing_away_of_what_a_trusted_proxy_says() {
+    on_door(trusting(&["10.0.0.0/8"]), Door::default(), |edge| async move {
+        let said = [
+            ("x-forwarded-for", "192.0.2.7", "192.0.2.7, 10.0.0.9"),
+            ("x-forwarded-proto", "https", "https"),
+            ("x-forwarded-host", "public.test", "public.test"),
+        ];
+        let lines = said.map(|(name, value, _)| format!("{name}: {value}\r\nconnection: {name}\r\n")).concat();
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}connection: x-real-ip, host, close\r\n\r\n");
+        assert_eq!(status(&all(edge.connect_from("10.0.0.9"), request.as_bytes()).await), 200);
+        let seen = &edge.seen.borrow()[0].headers;
+        for (name, _, crosses) in said {
+            assert_eq!(seen[name], crosses, "{name}");
+        }
+        assert_eq!(
+            (&seen["x-real-ip"], &seen["host"]),
+            (&"192.0.2.7".parse().expect("a value"), &"a".parse().expect("a value"))
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_proxy_header_has_the_time_of_a_head() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
         assert_eq!(all(edge.connect_from("10.0.0.9"), b"PROXY TCP4 ").await, "");

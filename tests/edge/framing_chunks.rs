@@ -66,6 +66,14 @@ async fn chunk_extensions_that_hide_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn extensions_of_more_than_16_kib_a_body() {
+    let lines = |count: usize| [format!("1;{}\r\nx\r\n", "e".repeat(1000)).repeat(count).as_bytes(), b"0\r\n\r\n"].concat();
+    broken(&[&lines(17)]).await;
+    let fine = String::from_utf8(lines(16)).expect("text");
+    one_request(&[(&format!("{CHUNKED}{fine}"), &format!("POST / {}", "x".repeat(16)))]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn chunk_data_without_its_end() {
     broken(&[
         b"2\r\nhi0\r\n\r\n",

@@ -1,6 +1,6 @@
 //! How long a body is: every spelling that could be read in two ways is refused, and a body stays a body.
 
-use crate::recorder::{one_request, refused, refused_with};
+use crate::recorder::{NEXT, on_recorded, one_request, play, refused, refused_with};
 
 /// A POST with these field lines and a request in its body.
 fn post(fields: &[u8]) -> Vec<u8> {
@@ -42,6 +42,21 @@ async fn cl_0_a_body_with_a_length_stays_a_body_of_every_method() {
     for method in ["GET", "OPTIONS", "DELETE", "POST", "TRACE"] {
         let request = format!("{method} / HTTP/1.1\r\n{framed}");
         one_request(&[(&request, &format!("{method} / GET /smuggled HTTP/1.1\r\n\r\n"))]).await;
+    }
+}
+
+/// Its answer has none, so that it is read to the byte.
+#[tokio::test(start_paused = true)]
+async fn a_body_of_head_stays_a_body() {
+    for framed in ["content-length: 7\r\n\r\nGET / x", "transfer-encoding: chunked\r\n\r\n7\r\nGET / x\r\n0\r\n\r\n"] {
+        on_recorded(&[], |edge, recorder| async move {
+            let answers = edge.exchange(&format!("HEAD / HTTP/1.1\r\nhost: a\r\n{framed}{NEXT}")).await;
+            assert_eq!(recorder.seen(), ["HEAD / GET / x", "GET /next "]);
+            let (first, next) = answers.split_once("\r\n\r\n").expect("a head");
+            assert!(first.starts_with("HTTP/1.1 200 ") && next.starts_with("HTTP/1.1 200 "), "{answers}");
+            assert!(next.ends_with("\r\n\r\nGET /next "), "{answers}");
+        })
+        .await;
     }
 }
 
@@ -163,9 +178,32 @@ async fn cl_or_te_named_in_connection_is_still_the_framing() {
 async fn lookalikes_with_underscores_are_no_framing_and_do_not_cross() {
     let fields = "content_length: 5\r\ntransfer_encoding: chunked\r\n";
     one_request(&[(&format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"), "POST / ")]).await;
+    on_recorded(&[], |edge, recorder| async move {
+        let more = "x_forwarded_for: 6.6.6.6\r\nx_real-ip: 6.6.6.6\r\nproxy: evil\r\nhttp2-settings: x\r\nx_mine: y\r\n";
+        play(&edge, &recorder, format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}{more}\r\n{NEXT}").as_bytes()).await;
+        let request = &recorder.requests.borrow()[0];
+        for name in ["content_length", "transfer_encoding", "x_forwarded_for", "x_real-ip", "proxy", "http2-settings"] {
+            assert_eq!(request.all(name), [""; 0], "{name}");
+        }
+        assert_eq!(request.all("x_mine"), ["y"]);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_length_above_the_routes_is_refused_before_a_byte_of_it() {
     refused_with("413", &[b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1048577\r\n\r\n"]).await;
+}
+
+/// The upstream has seen a part of it, and never its end.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_grows_above_the_routes_is_refused_and_never_whole() {
+    let chunked = |length: usize| {
+        let chunks = format!("8000\r\n{}\r\n", "x".repeat(0x8000)).repeat(length / 0x8000);
+        let rest = length % 0x8000;
+        let last = if rest == 0 { String::new() } else { format!("{rest:x}\r\n{}\r\n", "x".repeat(rest)) };
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{last}0\r\n\r\n")
+    };
+    refused_with("413", &[chunked(1_048_577).as_bytes()]).await;
+    one_request(&[(&chunked(1_048_576), &format!("POST / {}", "x".repeat(1_048_576)))]).await;
 }

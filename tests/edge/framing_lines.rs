@@ -143,7 +143,10 @@ async fn connect_and_pri() {
         b"CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n",
         b"CONNECT / HTTP/1.1\r\nhost: a\r\n\r\n",
         b"CONNECT http://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
+        b"PRI * HTTP/2.0\r\nhost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
+        b"PRI * HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ])
     .await;
 }
@@ -161,6 +164,9 @@ async fn a_request_line_of_more_than_8_kib() {
 async fn hosts() {
     for host in [
         "",
+        "host:\r\n",
+        "host: \t\r\n",
+        "host:\r\nhost: a\r\n",
         "host: a\r\nhost: a\r\n",
         "host: a\r\nhost: b\r\n",
         "host: a, b\r\n",

@@ -3,7 +3,7 @@
 use std::{fs, io, rc::Rc, sync::Arc, time::Duration};
 
 use rustls::{
-    ClientConfig, HandshakeKind,
+    ClientConfig, ClientConnection, HandshakeKind,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
@@ -59,7 +59,7 @@ async fn connect_with(edge: &Edge, client: Arc<ClientConfig>, name: &str) -> io:
     Box::pin(TlsConnector::from(client).connect(name, edge.connect())).await.map(Box::new)
 }
 
-async fn exchange(mut stream: Stream, host: &str) -> io::Result<String> {
+async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, host: &str) -> io::Result<String> {
     stream.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -117,18 +117,46 @@ async fn a_host_with_another_certificate_is_misdirected() {
     .await;
 }
 
+/// A client that would send early data, were it let.
+fn eager(authority: &Authority, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    let mut client = authority.client(&[], versions, None);
+    client.enable_early_data = true;
+    Arc::new(client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_resumed_at_its_own_listener_only() {
+    for versions in [&[&TLS13][..], &[&TLS12]] {
+        let authority = Rc::new(Authority::new());
+        authority.issue("a", &["a.test"]);
+        let client = eager(&authority, versions);
+        for _listener in 0..2 {
+            let client = Arc::clone(&client);
+            on_door(config(&[]), door(settings(&authority, &["a"])), |edge| async move {
+                let mut stream = connect_with(&edge, client, "a.test").await.expect("a handshake");
+                assert_eq!(status(&exchange(&mut stream, "a.test").await.expect("an answer")), 200);
+                assert!(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Full));
+            })
+            .await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_are_resumed_without_early_data() {
     for versions in [&[&TLS13][..], &[&TLS12]] {
         let (authority, door) = one();
         on_door(config(&[]), door, |edge| async move {
-            let client = Arc::new(authority.client(&[], versions, None));
+            let client = eager(&authority, versions);
             for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
-                let stream = connect_with(&edge, Arc::clone(&client), "a.test").await.expect("a handshake");
+                let mut stream = connect_with(&edge, Arc::clone(&client), "a.test").await.expect("a handshake");
+                assert_eq!(status(&exchange(&mut stream, "a.test").await.expect("an answer")), 200);
                 let kind = stream.get_ref().1.handshake_kind();
                 assert!(kind == Some(expected), "{kind:?} and not {expected:?}");
-                assert!(!stream.get_ref().1.is_early_data_accepted());
-                assert_eq!(status(&exchange(stream, "a.test").await.expect("an answer")), 200);
+                // What the listener gave it to resume with lets it send nothing early.
+                let name = ServerName::try_from("a.test").expect("a name");
+                let mut next = ClientConnection::new(Arc::clone(&client), name).expect("a client");
+                assert!(next.early_data().is_none());
             }
         })
         .await;
