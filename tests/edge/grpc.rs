@@ -22,7 +22,7 @@ use crate::{
     secure::{endpoint, secured},
 };
 
-type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 fn to_http2(limits: &[&str]) -> Config {
     let mut config = config(limits);
@@ -31,7 +31,7 @@ fn to_http2(limits: &[&str]) -> Config {
 }
 
 /// A body of one piece and trailers.
-fn body(text: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
+pub fn body(text: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
     let trailers: HeaderMap =
         trailers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect();
     Full::new(Bytes::from_static(text.as_bytes())).with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync()
@@ -68,7 +68,7 @@ fn serve(mut pipes: Pipes) -> Rc<RefCell<Heard>> {
     heard
 }
 
-async fn client(edge: &Edge) -> SendRequest<Body> {
+pub async fn client(edge: &Edge) -> SendRequest<Body> {
     let (sender, connection) = http2::handshake(Local, TokioIo::new(edge.connect())).await.expect("a handshake");
     tokio::task::spawn_local(connection);
     sender

@@ -1,0 +1,173 @@
+//! How long, and how much, HTTP/2 may: bodies that do not come, heads that do not end, connections that are old, bodies that grow.
+
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::sleep,
+};
+use weir::server::listener::Door;
+
+use crate::{
+    frames::{self, ACK, DATA, END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM},
+    grpc,
+    harness::{Edge, config, on_door, on_edge, on_edge_of},
+    http2,
+    recorder::on_recorded,
+};
+
+const POST: [(&str, &str); 4] = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+
+fn post() -> Vec<u8> {
+    frames::frame(HEADERS, END_HEADERS, 1, &frames::fields(&POST))
+}
+
+/// When the first stream is reset; its client answers pings, and its neighbour is served.
+async fn reset_at(edge: &Edge, client: &mut DuplexStream) -> u64 {
+    let reset = frames::until(client, RST_STREAM).await.expect("a reset stream");
+    assert_eq!(reset.stream, 1);
+    let at = edge.now();
+    client.write_all(&frames::get(3)).await.expect("an open pipe");
+    assert_eq!(frames::until(client, HEADERS).await.expect("an answer").stream, 3);
+    at
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_ends_its_stream_alone() {
+    on_recorded(&[], |edge, recorder| async move {
+        let mut client = edge.connect();
+        let part = frames::frame(DATA, 0, 1, b"part");
+        client.write_all(&[frames::hello(&[]), post(), part].concat()).await.expect("an open pipe");
+        let at = reset_at(&edge, &mut client).await;
+        assert!((30_000..=31_000).contains(&at), "{at}");
+        assert_eq!(recorder.seen(), ["GET / "]);
+        assert!(recorder.unfinished.borrow()[0].ends_with(b"4\r\npart\r\n"));
+    })
+    .await;
+}
+
+/// 100 bytes a second beside a frame of 16 KiB that is granted fall below 250 a second in the 110th.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_ends_its_stream_alone() {
+    on_recorded(&[], |edge, recorder| async move {
+        let (mut reader, mut writer) = tokio::io::split(edge.connect());
+        writer.write_all(&[frames::hello(&[]), post()].concat()).await.expect("an open pipe");
+        let trickle = async {
+            loop {
+                writer.write_all(&frames::frame(DATA, 0, 1, &[b'x'; 100])).await.expect("an open pipe");
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let hear = async {
+            loop {
+                let frame = frames::read(&mut reader).await.expect("a reset stream");
+                if frame.kind == RST_STREAM {
+                    return (frame.stream, edge.now());
+                }
+            }
+        };
+        let (stream, at) = tokio::select! {
+            reset = hear => reset,
+            () = trickle => unreachable!("it has no end"),
+        };
+        assert!(stream == 1 && (109_000..=111_000).contains(&at), "{stream} at {at}");
+        let mut client = reader.unsplit(writer);
+        client.write_all(&frames::get(3)).await.expect("an open pipe");
+        assert_eq!(frames::until(&mut client, HEADERS).await.expect("an answer").stream, 3);
+        assert_eq!(recorder.seen(), ["GET / "]);
+    })
+    .await;
+}
+
+/// No answer to a ping may stand within a head.
+#[tokio::test(start_paused = true)]
+async fn a_head_without_its_end_is_ended_by_the_ping_it_cannot_answer() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        let head = frames::frame(HEADERS, 0, 1, &frames::fields(&frames::GET));
+        client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
+        client.read_to_end(&mut Vec::new()).await.expect("an end");
+        assert!((30_000..=31_000).contains(&edge.now()), "{}", edge.now());
+        assert!(edge.seen.borrow().is_empty());
+    })
+    .await;
+}
+
+/// All that comes until the connection ends: which streams were answered when, and when it was first told to open no more.
+async fn to_the_end(edge: &Edge, client: &mut DuplexStream) -> (Vec<(u32, u64)>, Option<u64>) {
+    let (mut answers, mut told) = (Vec::new(), None);
+    while let Some(frame) = frames::read(client).await {
+        match frame.kind {
+            HEADERS => answers.push((frame.stream, edge.now())),
+            GOAWAY => told = told.or(Some(edge.now())),
+            PING if frame.flags & ACK == 0 => {
+                client.write_all(&frames::frame(PING, ACK, 0, &frame.payload)).await.expect("an open pipe");
+            }
+            _ => {}
+        }
+    }
+    (answers, told)
+}
+
+async fn ask(edge: &Edge, count: u32) -> DuplexStream {
+    let mut client = edge.connect();
+    let requests = (0..count).flat_map(|number| frames::get(2 * number + 1)).collect();
+    client.write_all(&[frames::hello(&[]), requests].concat()).await.expect("an open pipe");
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_with_its_last_request() {
+    let door = Door { max_requests: 3, ..Door::default() };
+    on_door(config(&["1r/s burst=20"]), door, |edge| async move {
+        let (answers, told) = to_the_end(&edge, &mut ask(&edge, 3).await).await;
+        assert_eq!((answers, told), (vec![(1, 0), (3, 1000), (5, 2000)], Some(0)));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_old_answers_what_is_under_way() {
+    let mut config = config(&["1r/s burst=20"]);
+    config.timeouts.connection = Duration::from_secs(5);
+    on_edge_of(config, |edge| async move {
+        let (answers, told) = to_the_end(&edge, &mut ask(&edge, 9).await).await;
+        assert_eq!(answers, (0..9).map(|number| (2 * number + 1, u64::from(number) * 1000)).collect::<Vec<_>>());
+        assert!(told.is_some_and(|at| (5_000..=5_500).contains(&at)), "{told:?}");
+        assert!((8_000..=9_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_of_more_than_16_kib_are_refused_and_their_neighbour_served() {
+    on_edge(&[], |edge| async move {
+        let mut client = http2::client(&edge).await;
+        for (length, status) in [(16_000, 200), (17_000, 431), (1, 200)] {
+            let mut request = http2::get("/");
+            request.headers_mut().insert("x-long", "x".repeat(length).parse().expect("a value"));
+            assert_eq!(client.send_request(request).await.expect("an answer").status(), status, "{length}");
+        }
+        assert_eq!(edge.seen.borrow().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_grows_above_the_routes_is_refused_and_never_whole() {
+    on_recorded(&[], |edge, recorder| async move {
+        let mut client = grpc::client(&edge).await;
+        for (length, status) in [(1_048_577, 413), (1_048_576, 200)] {
+            let body = grpc::body("x".repeat(length).leak(), &[]);
+            let request = Request::post("http://a/").body(body).expect("a request");
+            let response = client.send_request(request).await.expect("an answer");
+            assert_eq!(response.status(), status, "{length}");
+            response.into_body().collect().await.expect("a whole answer");
+        }
+        let seen: Vec<_> = recorder.requests.borrow().iter().map(|request| request.body.len()).collect();
+        assert_eq!(seen, [1_048_576]);
+    })
+    .await;
+}
