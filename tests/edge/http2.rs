@@ -12,7 +12,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep},
 };
 
@@ -39,7 +39,7 @@ pub async fn client(edge: &Edge) -> Sender {
     over(edge.connect()).await
 }
 
-pub async fn over(pipe: DuplexStream) -> Sender {
+pub async fn over(pipe: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Sender {
     let (sender, connection) = http2::handshake(Local, TokioIo::new(pipe)).await.expect("a handshake");
     tokio::task::spawn_local(connection);
     sender

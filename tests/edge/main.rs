@@ -30,6 +30,7 @@ mod http2_abuse;
 mod http2_flow;
 mod http2_interim;
 mod http2_slow;
+mod http2_tls;
 mod http2_waits;
 mod leaving;
 mod names;

@@ -26,11 +26,11 @@ use crate::{
     pki::Authority,
 };
 
-const ALL: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
+pub const ALL: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-type Stream = Box<TlsStream<DuplexStream>>;
+pub type Stream = Box<TlsStream<DuplexStream>>;
 
-fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
+pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
     let files = |stem: &&str| CertificateFiles {
         cert: authority.path(&format!("{stem}.pem")),
         key: authority.path(&format!("{stem}.key")),
@@ -38,19 +38,19 @@ fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
     TlsSettings { certificates: stems.iter().map(files).collect(), oldest: OldestVersion::Tls12, client_ca: None }
 }
 
-fn door(settings: TlsSettings) -> Door {
+pub fn door(settings: TlsSettings) -> Door {
     Door { tls: Some(Tls::load(settings).expect("certificates of the test")), ..Door::default() }
 }
 
 /// An authority with a certificate for `a.test`, and a door with it.
-fn one() -> (Rc<Authority>, Door) {
+pub fn one() -> (Rc<Authority>, Door) {
     let authority = Authority::new();
     authority.issue("a", &["a.test"]);
     let door = door(settings(&authority, &["a"]));
     (Rc::new(authority), door)
 }
 
-async fn connect(edge: &Edge, client: ClientConfig, name: &str) -> io::Result<Stream> {
+pub async fn connect(edge: &Edge, client: ClientConfig, name: &str) -> io::Result<Stream> {
     connect_with(edge, Arc::new(client), name).await
 }
 
@@ -59,7 +59,7 @@ async fn connect_with(edge: &Edge, client: Arc<ClientConfig>, name: &str) -> io:
     Box::pin(TlsConnector::from(client).connect(name, edge.connect())).await.map(Box::new)
 }
 
-async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, host: &str) -> io::Result<String> {
+pub async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, host: &str) -> io::Result<String> {
     stream.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
