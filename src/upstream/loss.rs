@@ -62,17 +62,37 @@ where
         let cause = lost.into_error();
         let again = match unsent {
             Some(request) => Again::With(request.into_body()),
-            None if was_refused(&cause, method) => Again::WithoutBody,
+            None if was_refused(&cause, method) || (reused && was_closed(&cause, method)) => Again::WithoutBody,
             None => Again::Never,
         };
         let excused = reused || cause.is_user();
-        let detail = "the endpoint closed the connection before its answer";
-        Self { error: Error::caused(Kind::ConnectionTerminated, detail, cause), again, excused }
+        let (kind, detail) = if was_ours(&cause) {
+            (Kind::HttpProtocolError, "the endpoint's answer is no HTTP/2")
+        } else {
+            (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer")
+        };
+        Self { error: Error::caused(kind, detail, cause), again, excused }
     }
+}
+
+/// What HTTP/2 says of a lost stream.
+fn h2_of(cause: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(cause).and_then(|source| source.downcast_ref())
+}
+
+/// Whether it was our side that would not go on: what came cannot be taken for an answer.
+fn was_ours(cause: &hyper::Error) -> bool {
+    h2_of(cause).is_some_and(|h2| h2.reason().is_some() && !h2.is_remote())
 }
 
 /// Whether an endpoint says that it did nothing about a request (RFC 9113, section 8.7), or it does not matter if it did.
 fn was_refused(cause: &hyper::Error, method: &Method) -> bool {
-    let h2 = std::error::Error::source(cause).and_then(|source| source.downcast_ref::<h2::Error>());
-    h2.is_some_and(|h2| h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && method.is_idempotent()))
+    h2_of(cause).is_some_and(|h2| {
+        h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && h2.is_remote() && method.is_idempotent())
+    })
+}
+
+/// Whether it was lost with the connection, not by a word about this stream, and does not matter if it was done.
+fn was_closed(cause: &hyper::Error, method: &Method) -> bool {
+    method.is_idempotent() && h2_of(cause).is_none_or(h2::Error::is_io)
 }

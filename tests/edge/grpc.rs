@@ -24,7 +24,7 @@ use crate::{
 
 pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
-fn to_http2(limits: &[&str]) -> Config {
+pub fn to_http2(limits: &[&str]) -> Config {
     let mut config = config(limits);
     config.upstreams[0].protocol = Protocol::Http2;
     config

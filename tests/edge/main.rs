@@ -27,6 +27,7 @@ mod harness;
 mod health;
 mod http2;
 mod http2_abuse;
+mod http2_faults;
 mod http2_flow;
 mod http2_interim;
 mod http2_slow;
