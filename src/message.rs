@@ -81,7 +81,7 @@ impl Target {
         if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
             return malformed("Host and `:authority` differ");
         }
-        // HTTP/1.0 and an authority in the target do without the field.
+        // HTTP/1.0, and HTTP/2 with its authority, do without the field.
         let unnamed = || Some((HeaderValue::from_static(""), Rc::default()));
         let Some(mut named) = host.map_or_else(unnamed, |host| last.resolve(host.as_bytes())) else {
             return malformed("Host is not a host and a port");

@@ -77,6 +77,10 @@ async fn a_connection_ends_after_its_hour() {
     .await;
 }
 
+/// Of 192.0.2.7 in version 1, and of 192.0.2.8 in version 2.
+const TEXT: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
+const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
+
 fn behind_proxies() -> Door {
     Door { proxy_protocol: true, ..Door::default() }
 }
@@ -84,8 +88,7 @@ fn behind_proxies() -> Door {
 #[tokio::test(start_paused = true)]
 async fn a_proxy_header_says_whose_a_connection_is() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
-        let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
-        let headers = [&b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n"[..], binary, b"PROXY UNKNOWN\r\n"];
+        let headers = [TEXT, BINARY, b"PROXY UNKNOWN\r\n"];
         for (header, client) in headers.into_iter().zip(["192.0.2.7", "192.0.2.8", "10.0.0.9"]) {
             let claim = "GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 6.6.6.6\r\nconnection: close\r\n\r\n";
             let answer = all(edge.connect_from("10.0.0.9"), &[header, claim.as_bytes()].concat()).await;
@@ -101,12 +104,12 @@ async fn a_proxy_header_says_whose_a_connection_is() {
 #[tokio::test(start_paused = true)]
 async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
-        let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
+        let header = TEXT;
         for (peer, bytes) in [
             ("10.0.0.9", LAST.as_bytes().to_vec()),
             ("192.0.2.1", [header, LAST.as_bytes()].concat()),
             ("10.0.0.9", [b"PROXY TCP4 nobody\r\n", LAST.as_bytes()].concat()),
-            ("10.0.0.9", [header, &header[..], LAST.as_bytes()].concat()),
+            ("10.0.0.9", [header, header, LAST.as_bytes()].concat()),
         ] {
             let answer = all(edge.connect_from(peer), &bytes).await;
             assert!(!answer.contains(" 200 "), "{answer}");
@@ -119,8 +122,7 @@ async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
 #[tokio::test(start_paused = true)]
 async fn a_proxy_header_where_none_is_configured_is_no_request() {
     on_door(trusting(&["10.0.0.0/8"]), Door::default(), |edge| async move {
-        let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
-        for header in [&b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n"[..], binary] {
+        for header in [TEXT, BINARY] {
             let answer = all(edge.connect_from("10.0.0.9"), &[header, LAST.as_bytes()].concat()).await;
             assert_eq!((status(&answer), edge.line().await["client"].as_str()), (400, Some("10.0.0.9")));
         }

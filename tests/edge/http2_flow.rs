@@ -26,7 +26,7 @@ async fn say(client: &mut (impl AsyncWriteExt + Unpin), frames: &[Vec<u8>]) {
     client.write_all(&frames.concat()).await.expect("an open pipe");
 }
 
-fn post(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
+pub fn post(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
     frames::frame(HEADERS, END_HEADERS, stream, &frames::fields(&[&POST[..], more].concat()))
 }
 
