@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
-    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::Instant,
@@ -19,6 +19,7 @@ use crate::http::PATIENCE;
 
 pub struct Weir {
     pub address: SocketAddr,
+    pub stdin: Option<ChildStdin>,
     pub stdout: Option<ChildStdout>,
     child: Child,
     /// The process that serves now: the child, or who followed it.
@@ -76,9 +77,9 @@ impl Weir {
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         // Ends with the process; a test that is over reads no more.
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let stdout = child.stdout.take();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let serving = Cell::new(Pid::from_child(&child));
-        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdout, child, serving, diagnostics, folder };
+        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdin, stdout, child, serving, diagnostics, folder };
         weir.address = weir.listening();
         weir
     }

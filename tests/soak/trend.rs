@@ -5,13 +5,6 @@ use std::time::Duration;
 const MIB: f64 = 1_048_576.0;
 /// What is promised: bytes in ten minutes.
 const PROMISED: f64 = MIB;
-/// Rounds after which everything has happened that needs memory once: buffers, tables and threads of every kind.
-const WARM: usize = 2;
-/// What a run of a few rounds may grow by from the one half of them to the other. What is resident goes up and down by 5 MiB with
-/// nothing kept; two halves are three rounds apart, which are 1,700 requests on 300 connections, so 5 KiB kept of a request show, or
-/// 30 KiB of a connection.
-const FEW_ROUNDS: f64 = 8.0 * MIB;
-
 /// What a process had when all was quiet.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -30,27 +23,13 @@ impl Trend {
         sample.at.as_secs() / 60 > minute
     }
 
-    /// Holds a long run, of which the first tenth is for getting warm, to its slope, and a short one to what it grew by; says
-    /// what that was.
-    pub fn judge(&self, time: Option<Duration>) -> String {
-        let warm = &self.0[WARM..];
-        let (grew, most, what) = match time {
-            None => (growth(warm), FEW_ROUNDS, "from half to half"),
-            Some(time) => {
-                let late: Vec<Sample> = warm.iter().filter(|sample| sample.at > time / 10).copied().collect();
-                (slope(&late) * 600.0, PROMISED, "in ten minutes")
-            }
-        };
-        assert!(grew < most, "{:.3} MiB {what}: {:?}", grew / MIB, self.0);
-        format!("{} rounds, {:.3} MiB {what}", self.0.len(), grew / MIB)
+    /// Holds a run of so long, of which the first tenth is for getting warm, to what is promised; says what it was.
+    pub fn judge(&self, time: Duration) -> String {
+        let warm: Vec<Sample> = self.0.iter().filter(|sample| sample.at > time / 10).copied().collect();
+        let grew = slope(&warm) * 600.0;
+        assert!(grew < PROMISED, "{:.3} MiB in ten minutes: {:?}", grew / MIB, self.0);
+        format!("{:.3} MiB in ten minutes", grew / MIB)
     }
-}
-
-/// From the least of the first half to the least of the second.
-fn growth(samples: &[Sample]) -> f64 {
-    let (before, after) = samples.split_at(samples.len() / 2);
-    let least = |half: &[Sample]| half.iter().map(|sample| sample.resident).min().expect("samples") as f64;
-    least(after) - least(before)
 }
 
 /// Bytes a second, by least squares.
