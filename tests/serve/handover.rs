@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -25,21 +26,26 @@ fn limited(upstream: SocketAddr) -> String {
     )
 }
 
-/// Asks without pause until it is told to end, on connections that are kept or new ones; how often, and what went wrong.
+/// Who asks how often: 500 requests a second, whatever the answers take.
+const ASKING: u32 = 10;
+const EVERY: Duration = Duration::from_millis(20);
+
+/// Asks at its moments until it is told to end, on connections that are kept or, three of ten, new ones; how often, and what went wrong.
 struct Load {
     over: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<Vec<String>>>,
+    threads: Vec<JoinHandle<Result<(), String>>>,
 }
 
 impl Load {
     fn on(address: SocketAddr) -> Self {
         let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let load = |kept: bool| {
+        let load = |number: u32| {
             let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
-            thread::spawn(move || ask_until(&over, &asked, address, kept))
+            let first = Instant::now() + EVERY * number / ASKING;
+            thread::spawn(move || ask_until(&over, &asked, first, address, number % 10 < 7))
         };
-        let threads = vec![load(true), load(true), load(false)];
+        let threads = (0..ASKING).map(load).collect();
         Self { over, asked, threads }
     }
 
@@ -47,31 +53,37 @@ impl Load {
     fn goes_on(&self, more: usize) {
         let until = self.asked.load(Ordering::Relaxed) + more;
         while self.asked.load(Ordering::Relaxed) < until && !self.threads.iter().any(JoinHandle::is_finished) {
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
     fn failures(self) -> Vec<String> {
         self.over.store(true, Ordering::Relaxed);
-        self.threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        self.threads.into_iter().filter_map(|thread| thread.join().expect("no panic").err()).collect()
     }
 }
 
-fn ask_until(over: &AtomicBool, asked: &AtomicUsize, address: SocketAddr, kept: bool) -> Vec<String> {
-    let mut client = Client::connect(address);
+fn ask_until(
+    over: &AtomicBool,
+    asked: &AtomicUsize,
+    first: Instant,
+    address: SocketAddr,
+    kept: bool,
+) -> Result<(), String> {
+    let (mut client, mut next) = (Client::connect(address), first);
     while !over.load(Ordering::Relaxed) {
-        match client.get("/") {
-            Ok(answer) if answer.status == 200 => {
-                asked.fetch_add(1, Ordering::Relaxed);
-                if !kept || answer.head.field("connection") == Some("close") {
-                    client = Client::connect(address);
-                }
-            }
-            Ok(answer) => return vec![format!("status {}", answer.status)],
-            Err(error) => return vec![error.to_string()],
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        next += EVERY;
+        let answer = client.get("/").map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(format!("status {}", answer.status));
+        }
+        asked.fetch_add(1, Ordering::Relaxed);
+        if !kept || answer.head.field("connection") == Some("close") {
+            client = Client::connect(address);
         }
     }
-    Vec::new()
+    Ok(())
 }
 
 #[test]
