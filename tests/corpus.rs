@@ -12,6 +12,8 @@ mod judge;
 mod judge_decision;
 #[path = "dsl/judge_fields.rs"]
 mod judge_fields;
+#[path = "dsl/judge_zones.rs"]
+mod judge_zones;
 
 fn over(target: &str, least: usize, judge: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept").join(target);
@@ -80,4 +82,14 @@ fn fields() {
 #[test]
 fn decision() {
     over("decision", 8, judge_decision::decision);
+}
+
+#[test]
+fn key() {
+    over("key", 12, judge_zones::key);
+}
+
+#[test]
+fn state() {
+    over("state", 10, judge_zones::state);
 }

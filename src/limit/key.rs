@@ -69,6 +69,12 @@ pub enum PartError {
     /// Not a field name (RFC 9110, section 5.1).
     #[error("`{0}` is not the name of a header field")]
     HeaderName(String),
+    /// Not a cookie's name (RFC 6265, section 4.1.1).
+    #[error("`{0}` is not the name of a cookie, hint: it is letters, digits and some of !#$%&'*+-.^_`|~")]
+    CookieName(String),
+    /// No parameter of a query can be called that.
+    #[error("`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a space")]
+    QueryName(String),
 }
 
 impl FromStr for Part {
@@ -84,8 +90,15 @@ impl FromStr for Part {
                 let name = named(name)?;
                 Self::Header(name.parse().map_err(|_| PartError::HeaderName(name))?)
             }
-            Some(("cookie", name)) => Self::Cookie(named(name)?),
-            Some(("query", name)) => Self::Query(named(name)?),
+            Some(("cookie", name)) => match named(name)? {
+                // Both are a token.
+                name if HeaderName::from_str(&name).is_ok() => Self::Cookie(name),
+                name => return Err(PartError::CookieName(name)),
+            },
+            Some(("query", name)) => match named(name)? {
+                name if name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#".contains(&byte)) => Self::Query(name),
+                name => return Err(PartError::QueryName(name)),
+            },
             _ => match text {
                 "client_ip" => Self::ClientIp,
                 "host" => Self::Host,
@@ -296,6 +309,13 @@ mod tests {
     fn a_wrong_part_names_what_is_known() {
         assert!("ip".parse::<Part>().expect_err("unknown").to_string().contains("client_ip, header:NAME"));
         assert!("header:".parse::<Part>().expect_err("no name").to_string().contains("names nothing"));
-        assert!("header:a b".parse::<Part>().is_err());
+        assert_eq!("header:a b".parse::<Part>(), Err(PartError::HeaderName("a b".to_owned())));
+        for name in ["a b", "a=b", "a;b", "\u{e9}"] {
+            assert_eq!(format!("cookie:{name}").parse::<Part>(), Err(PartError::CookieName(name.to_owned())));
+        }
+        for name in ["a b", "a=b", "a&b", "a#b", "\u{e9}"] {
+            assert_eq!(format!("query:{name}").parse::<Part>(), Err(PartError::QueryName(name.to_owned())));
+        }
+        assert!("query:a%20b[]".parse::<Part>().is_ok());
     }
 }

@@ -1,0 +1,113 @@
+//! What must hold of any key of a zone, and of any bytes where a state should be. Beside `judge.rs`, for fewer need it.
+
+use std::{
+    hash::Hasher,
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use siphasher::sip::SipHasher13;
+use weir::{
+    limit::{Key, Millis, Missing, Part, Seed, Subject, ZoneSettings},
+    state::State,
+};
+
+const SEED: Seed = Seed([7, 11]);
+const VALUE: HeaderName = HeaderName::from_static("x-value");
+
+/// A part, a query, and lines of cookies: what is counted by is what a parser of another hand finds, or it is missing.
+pub fn key(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut text = || lines.next().and_then(|line| str::from_utf8(line).ok());
+    let (Some(part), Some(query)) = (text(), text()) else { return };
+    let Ok(part) = part.parse::<Part>() else { return };
+    assert_eq!(part.to_string().parse::<Part>().as_ref(), Ok(&part));
+    let cookies: Vec<HeaderValue> = lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let found = match &part {
+        Part::Cookie(name) => first(cookies.iter().map(HeaderValue::as_bytes), b';', name),
+        Part::Query(name) => first([query.as_bytes()].into_iter(), b'&', name),
+        _ => return,
+    };
+    let mut headers = HeaderMap::new();
+    for line in &cookies {
+        headers.append(header::COOKIE, line.clone());
+    }
+    let seen = fingerprint(part, &headers, Some(query));
+    // Which part a value is of does not show in a fingerprint.
+    let mut alone = HeaderMap::new();
+    if let Some(Ok(value)) = found.map(|value| HeaderValue::from_bytes(&value)) {
+        alone.insert(VALUE, value);
+    }
+    assert_eq!(seen, fingerprint(Part::Header(VALUE), &alone, None), "{alone:?}");
+}
+
+fn fingerprint(part: Part, headers: &HeaderMap, query: Option<&str>) -> Result<u64, Missing> {
+    let client = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let subject = Subject { client, host: "a", path: "/", query, method: &Method::GET, route: "r", headers };
+    Key::of(vec![part]).fingerprint(SEED, &subject)
+}
+
+/// The value of the first pair that is called `name`.
+fn first<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> Option<Vec<u8>> {
+    for line in lines {
+        let mut pair = Vec::new();
+        for byte in line.iter().chain([&between]) {
+            if *byte != between {
+                pair.push(*byte);
+                continue;
+            }
+            let blank = |byte: &u8| between == b';' && matches!(byte, b' ' | b'\t');
+            let begin = pair.iter().take_while(|byte| blank(byte)).count();
+            let end = pair.len() - pair[begin..].iter().rev().take_while(|byte| blank(byte)).count();
+            let whole = &pair[begin..end];
+            if let Some(equals) = whole.iter().position(|byte| *byte == b'=')
+                && &whole[..equals] == name.as_bytes()
+            {
+                return Some(whole[equals + 1..].to_vec());
+            }
+            pair.clear();
+        }
+    }
+    None
+}
+
+/// What follows the first eight bytes of a state, under a sum that is right: it is a state that is written with the same bytes, or
+/// damaged; zones that remember it owe no more than it says.
+pub fn state(bytes: &[u8]) {
+    let _ = State::decode(bytes);
+    let mut sealed = [b"weirst01", bytes].concat();
+    let mut sum = SipHasher13::new();
+    sum.write(&sealed);
+    sealed.extend(sum.finish().to_le_bytes());
+    let Ok(state) = State::decode(&sealed) else { return };
+    assert_eq!(state.encode(), sealed);
+    let rate = "1000r/s".parse().expect("a rate");
+    let key = Key::of(vec![Part::ClientIp]);
+    let of = |name: &_| ZoneSettings {
+        name: std::sync::Arc::clone(name),
+        key: key.clone(),
+        rate,
+        capacity: 1000,
+        exempt: Vec::new(),
+    };
+    let settings: Vec<ZoneSettings> = state.zones.iter().take(4).map(|zone| of(&zone.zone)).collect();
+    let wall = UNIX_EPOCH + Duration::from_millis(state.taken_ms.min(1 << 45));
+    remembered(&state, &settings, wall);
+}
+
+fn remembered(state: &State, settings: &[ZoneSettings], wall: SystemTime) {
+    let now = Millis(1_000_000);
+    let zones = state.clone().revive(settings, now, wall);
+    assert_eq!(zones.len(), settings.len());
+    for snapshot in State::take(&zones, now, wall).zones {
+        let was = |fingerprint| {
+            let same = state.zones.iter().filter(|zone| zone.zone == snapshot.zone).flat_map(|zone| &zone.debts);
+            same.filter(move |(key, _)| *key == fingerprint).map(|(_, debt)| *debt).max()
+        };
+        for (fingerprint, debt) in snapshot.debts {
+            // A tick of a thousand a second is a whole one, so nothing is rounded up.
+            assert!(was(fingerprint).is_some_and(|was| debt <= was), "{fingerprint} owes {debt}, {:?}", was(fingerprint));
+        }
+    }
+}
