@@ -1,11 +1,14 @@
 //! Byte streams of any kind, and what the client's side tells the others about a request under way.
 
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{cell::Cell, io, pin::pin, rc::Rc, task::Context, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::coop,
+};
 
 /// Any two-way byte stream: a socket, or a pipe in memory.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {}
@@ -21,6 +24,16 @@ pub const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration:
 pub fn stay_in_touch(socket: &SockRef<'_>) -> io::Result<()> {
     let (silence, pause, times) = ALIVE;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(pause).with_retries(times))
+}
+
+/// Takes so many steps of the task's turn, or all that are left: its next read or write then waits for the next turn. tokio lets a task
+/// take 128 before the others, and the news of the kernel, have theirs; a read by itself is one step, however much it brings.
+pub fn take_steps(steps: usize, context: &mut Context<'_>) {
+    for _ in 0..steps {
+        if pin!(coop::consume_budget()).poll(context).is_pending() {
+            return;
+        }
+    }
 }
 
 /// A connection that speaks HTTP no longer.

@@ -91,6 +91,8 @@ pub struct Worker {
     journal: Rc<Journal>,
     drain: Drain,
     connections: TaskTracker,
+    /// Ends every listener.
+    shut: CancellationToken,
     /// Whether the next answer of every connection is its last.
     leaving: Cell<bool>,
     handshakes_failed: Sparing,
@@ -190,6 +192,7 @@ impl Worker {
             journal,
             drain: shared.drain.clone(),
             connections: TaskTracker::new(),
+            shut: CancellationToken::new(),
             leaving: Cell::new(false),
             handshakes_failed: Sparing::default(),
             refused: Sparing::default(),
@@ -381,15 +384,22 @@ impl Worker {
         }
     }
 
-    /// Passes the order to stop on to the connections.
+    /// Passes the order to stop on to the connections, and then to the listeners: who finds that nobody listens any more knows that
+    /// the answers under way are the last.
     async fn pass_on(&self) {
         let (deadline, idle) = self.drain.clone().begun().await;
-        if idle == Idle::Await {
-            self.leaving.set(true);
-            self.watchdog.drain_busy();
-            tokio::time::sleep_until(deadline - LAST_CALL).await;
+        match idle {
+            Idle::Close => self.watchdog.drain(),
+            Idle::Await => {
+                self.leaving.set(true);
+                self.watchdog.drain_busy();
+            }
         }
-        self.watchdog.drain();
+        self.shut.cancel();
+        if idle == Idle::Await {
+            tokio::time::sleep_until(deadline - LAST_CALL).await;
+            self.watchdog.drain();
+        }
     }
 
     async fn sweep(&self) {
@@ -505,14 +515,9 @@ struct Ears {
 impl Ears {
     /// Accepts on one more socket.
     fn open(&mut self, Listening { address, socket }: Listening) -> io::Result<()> {
-        let (listener, worker, shut) = (TcpListener::from_std(socket)?, Rc::clone(&self.worker), CancellationToken::new());
-        let (mut drain, closing) = (worker.drain.clone(), shut.clone());
-        let stop = async move {
-            tokio::select! {
-                _ = drain.begun() => {}
-                () = closing.cancelled() => {}
-            }
-        };
+        let (listener, worker, shut) =
+            (TcpListener::from_std(socket)?, Rc::clone(&self.worker), self.worker.shut.child_token());
+        let stop = shut.clone().cancelled_owned();
         let take = move |stream: TcpStream, peer| worker.take_tcp(stream, peer, address);
         // Among the connections, for it may still bring some when the others have ended.
         self.worker.connections.spawn_local(listener::accept(listener, stop, take));

@@ -8,21 +8,21 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    task::coop,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     tunnel::Tunnel,
     turn::{Awaiting, Turn},
 };
-use crate::{framing::Flaw, stream::Io};
+use crate::{
+    framing::Flaw,
+    stream::{Io, take_steps},
+};
 
 /// How much is read ahead while a request is parked.
 pub const READ_AHEAD: usize = 16 * 1024;
@@ -30,8 +30,7 @@ pub const READ_AHEAD: usize = 16 * 1024;
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much of what is read counts as a step of the task that reads. tokio lets a task take 128 before the others, and the news of the
-/// kernel, have their turn; a read by itself is one step, though a thousand frames may be in it.
+/// How much of what is read counts as a step of the task that reads ([`take_steps`]): a thousand frames may be in one read.
 const STEP: usize = 64;
 
 /// What a client speaks.
@@ -237,15 +236,6 @@ impl Wire {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.turn.stall(outcome.is_pending());
         outcome
-    }
-}
-
-/// Takes so many steps, or all that are left of this turn: the next read then waits for the next one.
-fn take_steps(steps: usize, context: &mut Context<'_>) {
-    for _ in 0..steps {
-        if pin!(coop::consume_budget()).poll(context).is_pending() {
-            return;
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at once where they take long.
 //!
 //! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is taken for another request's;
-//! what was read and not taken is never much more than [`READ_MOST`]. The rest of a request is sent as its answer is taken.
+//! what was read and not taken is never much more than [`READ_MOST`]. The rest of a request is sent as its answer is taken. A long answer
+//! is read in turns, and no neighbour waits for the end of it.
 
 use std::{
     future::poll_fn,
@@ -28,13 +29,15 @@ use crate::{
         request::{Framing, write_end, write_field, write_framing, write_line, write_size},
     },
     header::{crossing::Outbound, keep_crossing_trailers},
-    stream::Switched,
+    stream::{Switched, take_steps},
 };
 
 /// How much is read at once, where little is awaited ...
 pub const READ: usize = 8 * 1024;
 /// ... and where much is.
 pub const READ_MOST: usize = 64 * 1024;
+/// How much of what is read counts as a step of the task that reads ([`take_steps`]): twice the most is a turn.
+const STEP: usize = READ_MOST / 64;
 /// A piece of a body no longer than this is copied behind what is written before it.
 const COPIED: usize = 4 * 1024;
 /// What most heads of requests fit in.
@@ -188,6 +191,7 @@ impl<B> Connection<B> {
         self.received.reserve(awaited);
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
         self.heard += count;
+        take_steps(count / STEP, context);
         Poll::Ready(Ok(count))
     }
 }
@@ -416,5 +420,42 @@ where
             Framing::Length(_) | Framing::Nothing => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const LENGTH: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn a_long_answer_is_read_in_turns() {
+        let (near, mut far) = duplex(2 * LENGTH);
+        let answer =
+            [format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes(), vec![7; LENGTH]].concat();
+        far.write_all(&answer).await.expect("room in the pipe");
+        let mut connection = Connection::<Empty<Bytes>>::new(Box::new(near));
+        poll_fn(|context| connection.poll_head(context)).await.expect("a head");
+        let (mut turns, mut read) = (0, 0);
+        while read < LENGTH {
+            tokio::task::yield_now().await;
+            turns += 1;
+            let before = read;
+            poll_fn(|context| {
+                while read < LENGTH
+                    && let Poll::Ready(Some(piece)) = connection.poll_frame(context)
+                {
+                    read += piece.expect("a body").into_data().expect("data").len();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(read - before <= 3 * READ_MOST, "{} bytes in one turn", read - before);
+        }
+        assert!((LENGTH / READ_MOST / 3..=LENGTH / READ_MOST).contains(&turns), "{turns}");
     }
 }

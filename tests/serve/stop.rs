@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::{
     http::{Answer, Client, Head, PATIENCE},
@@ -57,14 +58,19 @@ fn answer(client: &mut Client) -> Answer {
     client.answer("GET").expect("an answer")
 }
 
-/// Whoever still gets in between is let go without an answer, or reset by the kernel when it came as the listener closed.
+/// Whoever still gets in between is let go without an answer, or reset by the kernel when it came as the listener closed. Where it
+/// came at that very moment, the kernel forgets it and does not say so before it is asked: so it is asked.
 pub fn refuses_soon(address: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpStream::connect(address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) => return assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
-            Ok(stream) => assert!(Client::over(stream).head("GET").is_err()),
+            Ok(stream) => {
+                let asking = TcpKeepalive::new().with_time(Duration::from_secs(1)).with_interval(Duration::from_secs(1));
+                SockRef::from(&stream).set_tcp_keepalive(&asking).expect("a socket");
+                assert!(Client::over(stream).head("GET").is_err());
+            }
         }
         assert!(Instant::now() < deadline, "{address} still listens");
     }
