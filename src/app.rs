@@ -190,6 +190,7 @@ impl App {
     /// # Errors
     /// When a worker cannot be started or fails.
     pub fn run(self, orders: Orders, source: Option<Source>) -> Result<Ended, StartError> {
+        let addresses = self.addresses().map_err(StartError::Thread)?;
         let Self { mut shared, order, sockets, admin, writer, predecessor } = self;
         if let Some(predecessor) = predecessor {
             shared.zones = keep::revive(predecessor.state()?, &shared.config, shared.clock);
@@ -199,6 +200,7 @@ impl App {
         let held: Vec<_> = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
         tune(&held, &shared.config)?;
         let crew = Crew::start(&shared, sockets)?;
+        tracing::info!(?addresses, "listening");
         let writers = writer.into_iter().collect();
         let tending = Tending::new(shared.connector.clone(), resolve::system());
         let mut running =

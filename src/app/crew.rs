@@ -28,17 +28,19 @@ impl Drop for AtWork {
 }
 
 impl Crew {
-    /// Starts a worker for each list of sockets.
+    /// Starts a worker for each list of sockets, and waits until all accept on theirs.
     ///
     /// # Errors
     /// When the kernel grants no thread.
     pub fn start(shared: &Shared, sockets: Vec<Vec<Listening>>) -> Result<Self, StartError> {
         let (ends, ended) = mpsc::channel(sockets.len().max(1));
+        let (starting, started) = std::sync::mpsc::channel();
         let mut crew = Self { threads: Vec::new(), changes: Vec::new(), ended };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let (shared, at_work, (change, changes)) = (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
+            let starting = starting.clone();
             let work = move || {
-                let outcome = worker::run(shared, sockets, changes);
+                let outcome = worker::run(shared, sockets, changes, starting);
                 drop(at_work);
                 outcome
             };
@@ -46,6 +48,9 @@ impl Crew {
             crew.threads.push(thread.spawn(work).map_err(StartError::Thread)?);
             crew.changes.push(change);
         }
+        drop(starting);
+        // Nothing is sent; it fails when the last of them has started, or has failed to and is found missing.
+        let _all_started = started.recv();
         Ok(crew)
     }
 

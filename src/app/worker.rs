@@ -471,11 +471,16 @@ impl Serving {
 }
 
 /// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and of what it began with keeps nothing
-/// that is not in use.
+/// that is not in use. It drops `starting` once it accepts on every socket.
 ///
 /// # Errors
 /// When its runtime or its sockets fail at the start.
-pub fn run(shared: Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver<Change>) -> io::Result<()> {
+pub fn run(
+    shared: Shared,
+    sockets: Vec<Listening>,
+    mut changes: mpsc::Receiver<Change>,
+    starting: std::sync::mpsc::Sender<()>,
+) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
     runtime.block_on(async {
@@ -494,6 +499,8 @@ pub fn run(shared: Shared, sockets: Vec<Listening>, mut changes: mpsc::Receiver<
                 ears.change(change).await;
             }
         });
+        // Behind the tasks that accept.
+        tokio::task::spawn_local(async move { drop(starting) });
         let end = tokio::task::spawn_local(async move {
             tokio::select! {
                 () = abandon.cancelled() => {}

@@ -85,10 +85,6 @@ pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App))
         return fail(&error, Outcome::Failed);
     }
     ready(&mut app);
-    match app.addresses() {
-        Ok(addresses) => tracing::info!(?addresses, "listening"),
-        Err(error) => return fail(&error, Outcome::Failed),
-    }
     match app.run(orders, again.map(|again| Source { load: again.load, set_log_level })) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,
