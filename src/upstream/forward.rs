@@ -182,7 +182,10 @@ where
         let (mut error, unsent) = match failure {
             Failure::Unsent(error) => (error, true),
             Failure::Sent(error) => (error, false),
-            Failure::Unanswered(error) if self.has_a_chance(journey) => return self.pause(error, journey).await,
+            Failure::Unanswered(error) if self.has_a_chance(journey) => {
+                journey.hold.expect_no_haste();
+                return self.pause(error, journey).await;
+            }
             Failure::Unanswered(error) => return Err(error),
         };
         if journey.body.is_none() {

@@ -25,6 +25,11 @@ impl Hold {
         Self { until: None, time, pause: Self::PAUSES.0 }
     }
 
+    /// The next pause is the longest, or half of the time: who lost a fresh connection may be dying, and a busy machine takes its time.
+    pub fn expect_no_haste(&mut self) {
+        self.pause = Self::PAUSES.1.min(self.time / 2);
+    }
+
     /// Pauses before the next look, or gives up with what the last one met. Other addresses end the pause.
     ///
     /// # Errors
