@@ -1,7 +1,7 @@
 //! Upstreams that misbehave: what the client is told, what the log says, that the connection is dropped, that the next request gets
 //! an answer of its own, and that nothing hangs.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -99,6 +99,32 @@ async fn cut(answer: &str, then: Then, kind: &'static str) {
 
 const PROTOCOL: &str = "http_protocol_error";
 const TERMINATED: &str = "connection_terminated";
+
+/// When a GET got what, and what the access line says of it.
+async fn told(edge: &Edge) -> (u64, u16, serde_json::Value) {
+    let got = edge.exchange(GET).await;
+    let (at, line) = (edge.now(), edge.line().await);
+    assert_eq!(line["status"], status(&got));
+    (at, status(&got), line["error"]["kind"].clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_refuses_connections() {
+    on_raw_edge(config_to(&["1"]), |edge, _pipes| async move {
+        edge.world.refusing.store(true, Ordering::Relaxed);
+        assert_eq!(told(&edge).await, (0, 502, "connection_refused".into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_takes_no_connection() {
+    on_raw_edge(config_to(&["1"]), |edge, _pipes| async move {
+        edge.world.silent.store(true, Ordering::Relaxed);
+        assert_eq!(told(&edge).await, (2000, 504, "connection_timeout".into()));
+    })
+    .await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn close_before_and_in_the_head() {

@@ -90,6 +90,8 @@ impl Pipes {
 pub struct World {
     /// Every address refuses connections.
     pub refusing: AtomicBool,
+    /// Every address leaves who wants to connect without a word.
+    pub silent: AtomicBool,
     /// These addresses refuse connections.
     pub down: Mutex<HashSet<SocketAddr>>,
     /// The resolver's answers; a name that is not here does not resolve.
@@ -413,7 +415,11 @@ impl std::io::Write for LogPipe {
 fn in_memory(sender: mpsc::UnboundedSender<(SocketAddr, DuplexStream)>, world: Arc<World>) -> Connector {
     tower::service_fn(move |address: Arc<Address>| {
         let (sender, taken) = (sender.clone(), world.takes_connections(address.socket()));
+        let silent = world.silent.load(Ordering::Relaxed);
         async move {
+            if silent {
+                std::future::pending::<()>().await;
+            }
             let (ours, theirs) = duplex(1 << 16);
             if taken && sender.send((address.socket(), theirs)).is_ok() {
                 return Ok(Box::new(ours) as Stream);

@@ -19,15 +19,14 @@ fn before(upstream: SocketAddr) -> Weir {
 }
 
 #[test]
-fn an_upstream_that_is_down_is_told_within_a_second() {
+fn an_upstream_that_is_down_is_told_at_once() {
     // Bound and never listening: nobody else gets the port, and every connection is refused.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
     let down = socket.local_addr().expect("an address").as_socket().expect("an address");
     let weir = before(down);
-    let begun = Instant::now();
+    // One that waited for the time to connect would say 504.
     let answer = get(weir.address, "/");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(answer.status, 502);
     let told = answer.head.field("proxy-status").expect("a reason");
     assert!(told.starts_with("weir; error=connection_refused;"), "{told}");
@@ -53,9 +52,9 @@ fn an_upstream_that_takes_no_connection_is_given_up_after_two_seconds() {
     let weir = before(address);
     let begun = Instant::now();
     let answer = get(weir.address, "/");
-    let took = begun.elapsed();
+    // The kernel gives up after two minutes, and the client here before.
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(answer.status, 504);
-    assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2500), "{took:?}");
     let told = answer.head.field("proxy-status").expect("a reason");
     assert!(told.starts_with("weir; error=connection_timeout;"), "{told}");
 }

@@ -48,6 +48,11 @@ impl Slow {
     }
 }
 
+/// With so long to drain that no test waits for it: what ends, ends before its time is up.
+fn patient(upstream: SocketAddr) -> String {
+    format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n")
+}
+
 fn ask(weir: &Weir, path: &str) -> Client {
     let mut client = Client::connect(weir.address);
     client.send(format!("GET {path} HTTP/1.1\r\nhost: weir.test\r\n\r\n").as_bytes()).expect("an open connection");
@@ -78,7 +83,7 @@ pub fn refuses_soon(address: SocketAddr) {
 
 fn drains_on(signal: Signal) {
     let upstream = slow();
-    let mut weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{}\" }} ]", upstream.address));
+    let mut weir = Weir::run(&patient(upstream.address));
     let mut idle = Client::connect(weir.address);
     let mut under_way = ask(&weir, "/slow");
     upstream.is_asked();
@@ -89,11 +94,9 @@ fn drains_on(signal: Signal) {
     refuses_soon(weir.address);
     upstream.allow.send(()).expect("an upstream");
     let last = answer(&mut under_way);
-    let answered = Instant::now();
     assert_eq!((last.status, last.head.field("connection"), &*last.body), (200, Some("close"), &b"ok"[..]));
     drop(under_way);
     assert_eq!(weir.ended().code(), Some(0));
-    assert!(answered.elapsed() < Duration::from_secs(1), "{:?}", answered.elapsed());
 }
 
 #[test]
@@ -115,15 +118,13 @@ fn quit_drains() {
 fn a_second_signal_stops_now() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::QUIT)] {
         let upstream = slow();
-        let mut weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{}\" }} ]", upstream.address));
+        let mut weir = Weir::run(&patient(upstream.address));
         let mut under_way = ask(&weir, "/slow");
         upstream.is_asked();
         weir.signal(first);
         weir.says("told to stop");
-        let told = Instant::now();
         weir.signal(second);
         assert_eq!(weir.ended().code(), Some(130));
-        assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
         assert!(under_way.answer("GET").is_err());
     }
 }
@@ -132,22 +133,18 @@ fn a_second_signal_stops_now() {
 #[test]
 fn a_client_that_does_not_close_its_side_does_not_hold_the_process() {
     let (upstream, _) = crate::upstream::noting();
-    let mut weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]"));
+    let mut weir = Weir::run(&patient(upstream));
     let mut stays = ask(&weir, "/");
     assert_eq!(answer(&mut stays).status, 200);
-    let told = Instant::now();
     weir.signal(Signal::TERM);
     assert_eq!(weir.ended().code(), Some(0));
-    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
 }
 
 #[test]
 fn a_stop_without_anything_under_way_is_immediate() {
-    let mut weir = Weir::run("routes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]");
-    let told = Instant::now();
+    let mut weir = Weir::run(&patient(SocketAddr::from(([127, 0, 0, 1], 9))));
     weir.signal(Signal::TERM);
     assert_eq!(weir.ended().code(), Some(0));
-    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
 }
 
 #[test]
@@ -164,7 +161,6 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
     // Rejected on arrival, behind them all: they are parked now.
     let mut full: Vec<Client> = (0..4).map(|_| ask(&weir, "/")).collect();
     assert_eq!(answer(&mut full[3]).status, 503);
-    let told = Instant::now();
     weir.signal(Signal::TERM);
     let waiting = parked.drain(..).chain(full.drain(..3));
     let asking: Vec<_> = waiting.map(|mut client| thread::spawn(move || (answer(&mut client), Instant::now()))).collect();
@@ -172,10 +168,10 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
     let served: Vec<_> = answers.iter().filter(|(answer, _)| answer.status == 200).collect();
     assert!((2..=3).contains(&served.len()), "{answers:?}");
     assert!(served.iter().all(|(answer, _)| answer.head.field("connection") == Some("close")));
+    let last = served.iter().map(|(_, at)| *at).max();
     for (answer, at) in answers.iter().filter(|(answer, _)| answer.status != 200) {
         assert_eq!((answer.status, answer.head.field("retry-after").is_some()), (503, true));
-        assert!(*at - told < Duration::from_secs(1), "{:?}", *at - told);
+        assert!(Some(*at) < last, "{answers:?}");
     }
     assert_eq!(weir.ended().code(), Some(0));
-    assert!(told.elapsed() < Duration::from_millis(3500), "{:?}", told.elapsed());
 }
