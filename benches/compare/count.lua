@@ -1,8 +1,8 @@
 -- What wrk counted, as one JSON line. Nothing is called per request.
-done = function(summary)
+done = function(summary, latency)
     local errors = summary.errors
     io.write(string.format(
-        '{"requests":%d,"microseconds":%d,"bytes":%d,"refused":%d,"broken":%d}\n',
+        '{"requests":%d,"microseconds":%d,"bytes":%d,"refused":%d,"broken":%d,"p99":%d}\n',
         summary.requests, summary.duration, summary.bytes, errors.status,
-        errors.connect + errors.read + errors.write + errors.timeout))
+        errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(99)))
 end

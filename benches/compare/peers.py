@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
-FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
+FILES = {"64k": 64 * 1024, "1m": 1024 * 1024, "16m": 16 * 1024 * 1024}
 NAMES = ("weir", "nginx", "nginx at defaults", "haproxy")
 
 

@@ -1,5 +1,6 @@
 """CPU time per request, in rounds: weir between two peers, the order turned around every time (A B C, C B A ...)."""
 
+import contextlib
 import json
 import random
 import statistics
@@ -12,7 +13,7 @@ import peers
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row: what is asked for, over how many connections, and what the answers must be."""
+    """One row: what is asked for, over how many connections, what the answers must be, and how many clients download beside it."""
 
     key: str
     title: str
@@ -23,6 +24,7 @@ class Scenario:
     per: str = "request"
     requests_per: float = 1.0
     defaults: bool = False
+    beside: int = 0
 
 
 SCENARIOS = (
@@ -31,6 +33,7 @@ SCENARIOS = (
     Scenario("S1-256", "S1 keep-alive GET, 256 connections", connections=256),
     Scenario("S2-64k", "S2 64 KiB down", path="/64k", per="MiB", requests_per=16.0),
     Scenario("S2-1m", "S2 1 MiB down", path="/1m", connections=8, per="MiB", defaults=True),
+    Scenario("S2-beside", "S2 GETs on 1 connection beside 64 downloads of 16 MiB", connections=1, beside=64, per="GET at p99"),
     Scenario("S3", "S3 a connection per request", close=True, per="connection"),
     Scenario("S6-off", "S6 reject flood, logs off", setup=peers.REJECTING, per="503"),
     Scenario("S6-logs", "S6 reject flood, default logs", setup=peers.REJECTING_LOGGED, per="503"),
@@ -39,18 +42,40 @@ QUICK = ("S1-32", "S2-64k", "S3", "S6-off")
 
 
 def load(server, scenario, seconds):
-    """One measurement: CPU time of the proxy and what the load generator counted."""
-    command = ["taskset", "-c", peers.LOAD_CORE, peers.find("wrk"), "-t1", f"-c{scenario.connections}", f"-d{seconds}s"]
-    command += ["-s", str(peers.HERE / "count.lua")] + (["-H", "Connection: close"] if scenario.close else [])
-    before = server.cpu_ns()
-    answer = subprocess.run([*command, f"http://127.0.0.1:{server.port}{scenario.path}"], capture_output=True, text=True, check=True)
+    """One measurement: CPU time of the proxy, or the 99th percentile beside others, and what the load generator counted."""
+    command = wrk(scenario.connections, seconds, "-s", str(peers.HERE / "count.lua"))
+    command += ["-H", "Connection: close"] if scenario.close else []
+    with downloads(server, scenario.beside, seconds + 2):
+        before = server.cpu_ns()
+        answer = subprocess.run([*command, url(server, scenario.path)], capture_output=True, text=True, check=True)
     cpu = settled(server) - before
     server.forget_logs()
     counted = json.loads(answer.stdout.splitlines()[-1])
     fits(server, scenario, counted)
     seconds = counted["microseconds"] / 1e6
     rest = {"name": server.name, "cpu_ns": cpu, "rps": counted["requests"] / seconds, "busy": cpu / 1e9 / seconds}
-    return {**rest, "requests": counted["requests"], "ns": cpu / counted["requests"] * scenario.requests_per}
+    cost = counted["p99"] * 1000 if scenario.beside else cpu / counted["requests"] * scenario.requests_per
+    return {**rest, "requests": counted["requests"], "ns": cost}
+
+
+def wrk(connections, seconds, *more):
+    return ["taskset", "-c", peers.LOAD_CORE, peers.find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", *more]
+
+
+def url(server, path):
+    return f"http://127.0.0.1:{server.port}{path}"
+
+
+@contextlib.contextmanager
+def downloads(server, count, seconds):
+    """So many clients that download meanwhile, at full speed by the time this begins."""
+    if not count:
+        yield
+        return
+    with subprocess.Popen([*wrk(count, seconds), url(server, "/16m")], stdout=subprocess.DEVNULL) as others:
+        time.sleep(0.5)
+        yield
+        others.terminate()
 
 
 def settled(server):

@@ -92,6 +92,8 @@ pub struct World {
     pub refusing: AtomicBool,
     /// Every address leaves who wants to connect without a word.
     pub silent: AtomicBool,
+    /// Who connects panics.
+    pub cursed: AtomicBool,
     /// These addresses refuse connections.
     pub down: Mutex<HashSet<SocketAddr>>,
     /// The resolver's answers; a name that is not here does not resolve.
@@ -416,6 +418,7 @@ fn in_memory(sender: mpsc::UnboundedSender<(SocketAddr, DuplexStream)>, world: A
     tower::service_fn(move |address: Arc<Address>| {
         let (sender, taken) = (sender.clone(), world.takes_connections(address.socket()));
         let silent = world.silent.load(Ordering::Relaxed);
+        assert!(!world.cursed.load(Ordering::Relaxed), "a broken invariant of the test");
         async move {
             if silent {
                 std::future::pending::<()>().await;

@@ -1,6 +1,6 @@
 //! HTTP/2 with clients: the limits' tables over streams, what becomes of a request, when a connection ends.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -117,6 +117,22 @@ async fn a_request_is_forwarded_as_one_of_http_1() {
         );
         assert!(!seen.headers.contains_key("te"));
         assert_eq!(edge.line().await["proto"], "HTTP/2.0");
+    })
+    .await;
+}
+
+/// Over HTTP/2 not even its connection: that goes on.
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_the_request_that_met_it() {
+    on_edge(&[], |edge| async move {
+        let mut sender = client(&edge).await;
+        edge.world.cursed.store(true, Ordering::Relaxed);
+        let got = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(got.starts_with("HTTP/1.1 500 ") && got.contains("\r\nconnection: close\r\n"), "{got}");
+        assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 500);
+        edge.world.cursed.store(false, Ordering::Relaxed);
+        assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 200);
+        assert_eq!(Rc::clone(&edge).get().await.0, 200);
     })
     .await;
 }
