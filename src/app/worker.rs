@@ -355,7 +355,7 @@ impl Worker {
             async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request)).await }
         };
         let limits = self.serving().limits;
-        let served = conn::serve(Rc::clone(&wire), limits, most, service, rescue::last_words).await;
+        let served = conn::serve((Rc::clone(&wire), &self.lane), limits, most, service, rescue::last_words).await;
         if let Err(error) = served {
             let proxy = &self.serving().proxy;
             let mut record = Record::begin(&self.journal, peer.address, proxy.ids.next(), proxy.clock.now());

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
 //! that ends with bytes unread is closed softly, so that the last answer reaches its client; one that waits for its next request
-//! keeps no buffers for it.
+//! keeps no buffers for it; one with much to carry does so in turns, between which everybody else has theirs.
 
 use std::{
     future::{Future, poll_fn},
@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
+    lane::{Lane, Queued},
     settings::HeaderLimits,
     strict::StrictEnd,
     turn::Awaiting,
@@ -43,7 +44,7 @@ const MARGIN: usize = 4;
 /// # Errors
 /// Why it ended before its time, when the client is to blame and no request tells of it.
 pub async fn serve<S, F, B, E>(
-    wire: Rc<Wire>,
+    (wire, lane): (Rc<Wire>, &Rc<Lane>),
     limits: HeaderLimits,
     most: u64,
     service: S,
@@ -59,12 +60,12 @@ where
     let mut builder = http1::Builder::new();
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
-    let mut end = StrictEnd::new(&wire, limits, most);
+    let (mut end, mut queued) = (StrictEnd::new(&wire, limits, most), Queued::new(lane));
     let (ended, connection) = loop {
         // On the heap, so that a connection that rests takes no room for it.
         let serving = builder.serve_connection(TokioIo::new(end), service_fn(&service));
         let mut connection = Box::new(serving);
-        match drive(&wire, &mut connection).await {
+        match drive(&wire, &mut queued, &mut connection).await {
             Driven::Cut => return cut(&wire),
             Driven::Ended(ended) => break (ended, connection),
             Driven::Rests => end = connection.into_parts().io.into_inner(),
@@ -113,7 +114,7 @@ enum Driven {
 }
 
 /// Lets hyper serve a connection, and passes on what is ordered about it.
-async fn drive<S, B>(wire: &Wire, connection: &mut http1::Connection<TokioIo<StrictEnd>, S>) -> Driven
+async fn drive<S, B>(wire: &Wire, queued: &mut Queued, connection: &mut http1::Connection<TokioIo<StrictEnd>, S>) -> Driven
 where
     S: HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -144,7 +145,7 @@ where
             draining = true;
             Pin::new(&mut *connection).graceful_shutdown();
         }
-        Pin::new(&mut *connection).poll(context).map(Driven::Ended)
+        queued.turn(context, |context| Pin::new(&mut *connection).poll(context).map(Driven::Ended))
     })
     .await
 }

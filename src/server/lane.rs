@@ -4,7 +4,7 @@
 //! first; no ring of a [`Bell`] is lost, whichever thread it comes from.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
     rc::Rc,
@@ -18,20 +18,25 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::task::coop::has_budget_remaining;
 
+/// Whether it was called.
+type Place = Rc<Cell<bool>>;
+
 /// The line of one worker.
 #[derive(Default)]
 pub struct Lane {
-    waiting: RefCell<VecDeque<Waker>>,
+    waiting: RefCell<VecDeque<(Waker, Place)>>,
     /// Whoever calls the next.
     caller: RefCell<Option<Waker>>,
 }
 
 impl Lane {
-    fn join(&self, task: &Waker) {
-        self.waiting.borrow_mut().push_back(task.clone());
+    fn join(&self, task: &Waker) -> Place {
+        let place = Place::default();
+        self.waiting.borrow_mut().push_back((task.clone(), Rc::clone(&place)));
         if let Some(caller) = self.caller.take() {
             caller.wake();
         }
+        place
     }
 
     /// Calls one after the other, for as long as it is polled.
@@ -44,12 +49,38 @@ impl Lane {
     }
 
     fn poll_call(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(next) = self.waiting.borrow_mut().pop_front() else {
+        let Some((next, place)) = self.waiting.borrow_mut().pop_front() else {
             self.caller.replace(Some(context.waker().clone()));
             return Poll::Pending;
         };
+        place.set(true);
         next.wake();
         Poll::Ready(())
+    }
+}
+
+/// A task that gets in line only when it has used up its turn: one that never does pays nothing for it.
+pub struct Queued {
+    lane: Rc<Lane>,
+    place: Option<Place>,
+}
+
+impl Queued {
+    /// A task that may get in this line.
+    #[must_use]
+    pub fn new(lane: &Rc<Lane>) -> Self {
+        Self { lane: Rc::clone(lane), place: None }
+    }
+
+    /// The task of `context` has its turn, unless it is in line for it.
+    pub fn turn<T>(&mut self, context: &mut Context<'_>, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        if self.place.as_ref().is_some_and(|place| !place.get()) {
+            return Poll::Pending;
+        }
+        let polled = work(context);
+        let used_up = polled.is_pending() && !has_budget_remaining();
+        self.place = used_up.then(|| self.lane.join(context.waker()));
+        polled
     }
 }
 
@@ -99,7 +130,8 @@ impl Bell {
         // A read that has used up the task's budget rings only once the turn is over.
         let more = self.take_ring() || !has_budget_remaining();
         if polled.is_pending() && more {
-            self.lane.join(context.waker());
+            // Only who calls it wakes it until then.
+            let _place = self.lane.join(context.waker());
             return polled;
         }
         self.inner.busy.store(false, SeqCst);
@@ -119,11 +151,12 @@ impl Bell {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, future::Future};
+    use std::future::Future;
 
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
     use super::*;
+    use crate::stream::take_steps;
 
     type Kept = Rc<RefCell<Option<Waker>>>;
 
@@ -175,6 +208,42 @@ mod tests {
                 kept[3].take().expect("a bell").wake();
                 yield_now().await;
                 assert_eq!(turns.get(), 50);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn who_uses_up_its_turn_gets_in_line_and_who_does_not_is_served_at_once() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let (lane, large, small) = (Rc::<Lane>::default(), Rc::<Cell<u32>>::default(), Rc::<Cell<u32>>::default());
+                let caller = Rc::clone(&lane);
+                spawn_local(async move { caller.run().await });
+                let task = |turns: &Rc<Cell<u32>>, steps: usize| {
+                    let (mut queued, turns) = (Queued::new(&lane), Rc::clone(turns));
+                    spawn_local(poll_fn(move |context| {
+                        queued.turn(context, |context| {
+                            turns.set(turns.get() + 1);
+                            take_steps(steps, context);
+                            // Ready again at once, however much it did.
+                            context.waker().wake_by_ref();
+                            Poll::<()>::Pending
+                        })
+                    }));
+                };
+                (0..10).for_each(|_| task(&large, 1000));
+                task(&small, 1);
+                yield_now().await;
+                let mut before = (large.get(), small.get());
+                assert!(before.0 >= 10 && before.1 >= 1, "{before:?}");
+                for _ in 0..100 {
+                    yield_now().await;
+                    let after = (large.get(), small.get());
+                    assert!(after.0 <= before.0 + 1 && after.1 > before.1, "{before:?} {after:?}");
+                    before = after;
+                }
+                assert!((100..=120).contains(&before.0), "{before:?}");
             })
             .await;
     }
