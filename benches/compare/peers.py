@@ -10,7 +10,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
-FILES = {"64k": 64 * 1024, "1m": 1024 * 1024, "16m": 16 * 1024 * 1024}
+FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
+DOWNLOAD = {"16m": 16 * 1024 * 1024}
 NAMES = ("weir", "nginx", "nginx at defaults", "haproxy")
 
 
@@ -138,7 +139,7 @@ def start_origin(base):
     """Starts the origin beside the load generator."""
     files = Path(base) / "files"
     files.mkdir()
-    for name, size in FILES.items():
+    for name, size in (FILES | DOWNLOAD).items():
         (files / name).write_bytes(b"x" * size)
     port = free_port()
     path, config = write("origin.conf", Path(base), {"port": port, "dir": base, "process": process_lines(False)})
