@@ -151,11 +151,11 @@ fn a_stop_without_anything_under_way_is_immediate() {
 fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_at_once() {
     let (upstream, _) = crate::upstream::noting();
     let mut weir = Weir::run(&format!(
-        "zones: {{ all: {{ key: global, rate: 1r/s }} }}\n\
+        "zones: {{ all: {{ key: global, rate: 20r/m }} }}\n\
          routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 9 }} ] }} ]\n\
-         drain: 2500ms\nworkers: 1\n"
+         drain: 7500ms\nworkers: 1\n"
     ));
-    // The first one passes; its answer is proof that the others come later.
+    // The first one passes; its answer is proof that the others come later. The next turn is after three seconds: all are there by then.
     assert_eq!(answer(&mut ask(&weir, "/")).status, 200);
     let mut parked: Vec<Client> = (0..6).map(|_| ask(&weir, "/")).collect();
     // Rejected on arrival, behind them all: they are parked now.
