@@ -1,14 +1,17 @@
 //! Upstreams that misbehave: what the client is told, what the log says, that the connection is dropped, that the next request gets
 //! an answer of its own, and that nothing hangs.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::sleep,
 };
 
-use crate::harness::{Edge, config_to, on_raw_edge, status};
+use crate::harness::{Edge, World, config_to, on_raw_edge, status};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const OWN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown";
@@ -100,30 +103,26 @@ async fn cut(answer: &str, then: Then, kind: &'static str) {
 const PROTOCOL: &str = "http_protocol_error";
 const TERMINATED: &str = "connection_terminated";
 
-/// When a GET got what, and what the access line says of it.
-async fn told(edge: &Edge) -> (u64, u16, serde_json::Value) {
-    let got = edge.exchange(GET).await;
-    let (at, line) = (edge.now(), edge.line().await);
-    assert_eq!(line["status"], status(&got));
-    (at, status(&got), line["error"]["kind"].clone())
+/// In a world like this a GET gets this answer, then, and its access line says this of it.
+async fn unconnected(like: fn(&World) -> &AtomicBool, at: u64, told: u16, kind: &str) {
+    on_raw_edge(config_to(&["1"]), |edge, _pipes| async move {
+        like(&edge.world).store(true, Ordering::Relaxed);
+        let got = edge.exchange(GET).await;
+        assert_eq!((edge.now(), status(&got)), (at, told));
+        let line = edge.line().await;
+        assert_eq!((&line["status"], &line["error"]["kind"]), (&told.into(), &kind.into()));
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_refuses_connections() {
-    on_raw_edge(config_to(&["1"]), |edge, _pipes| async move {
-        edge.world.refusing.store(true, Ordering::Relaxed);
-        assert_eq!(told(&edge).await, (0, 502, "connection_refused".into()));
-    })
-    .await;
+    unconnected(|world| &world.refusing, 0, 502, "connection_refused").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_takes_no_connection() {
-    on_raw_edge(config_to(&["1"]), |edge, _pipes| async move {
-        edge.world.silent.store(true, Ordering::Relaxed);
-        assert_eq!(told(&edge).await, (2000, 504, "connection_timeout".into()));
-    })
-    .await;
+    unconnected(|world| &world.silent, 2000, 504, "connection_timeout").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,13 +7,14 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::Signal;
 
 use crate::{
     http::{Client, get},
+    restarts::{ASKING, moments},
     upstream::noting,
     weir::Weir,
 };
@@ -26,11 +27,7 @@ fn limited(upstream: SocketAddr) -> String {
     )
 }
 
-/// Who asks how often: 500 requests a second, whatever the answers take.
-const ASKING: u32 = 10;
-const EVERY: Duration = Duration::from_millis(20);
-
-/// Asks at its moments until it is told to end, on connections that are kept or, three of ten, new ones; how often, and what went wrong.
+/// Asks 500 times a second until it is told to end, on connections that are kept or, three of ten, new ones; how often, and what went wrong.
 struct Load {
     over: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
@@ -42,8 +39,7 @@ impl Load {
         let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let load = |number: u32| {
             let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
-            let first = Instant::now() + EVERY * number / ASKING;
-            thread::spawn(move || ask_until(&over, &asked, first, address, number % 10 < 7))
+            thread::spawn(move || ask_until(&over, &asked, moments(number), address, number % 10 < 7))
         };
         let threads = (0..ASKING).map(load).collect();
         Self { over, asked, threads }
@@ -66,14 +62,13 @@ impl Load {
 fn ask_until(
     over: &AtomicBool,
     asked: &AtomicUsize,
-    first: Instant,
+    mut moment: impl FnMut(),
     address: SocketAddr,
     kept: bool,
 ) -> Result<(), String> {
-    let (mut client, mut next) = (Client::connect(address), first);
+    let mut client = Client::connect(address);
     while !over.load(Ordering::Relaxed) {
-        thread::sleep(next.saturating_duration_since(Instant::now()));
-        next += EVERY;
+        moment();
         let answer = client.get("/").map_err(|error| error.to_string())?;
         if answer.status != 200 {
             return Err(format!("status {}", answer.status));

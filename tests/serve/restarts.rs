@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Who asks how often, and how long: 500 requests a second.
-const ASKING: u32 = 10;
+pub const ASKING: u32 = 10;
 const EVERY: Duration = Duration::from_millis(20);
 const TIME: Duration = Duration::from_secs(2);
 
@@ -31,14 +31,23 @@ fn meeting() -> SocketAddr {
     })
 }
 
-/// Asks on one connection at its moments, whatever the answers take; the statuses that are not 200.
+/// Waits for the moments of one of them, one after the other, whatever the answers between them take.
+pub fn moments(number: u32) -> impl FnMut() {
+    let mut next = Instant::now() + EVERY * number / ASKING;
+    move || {
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        next += EVERY;
+    }
+}
+
+/// Asks on one connection at its moments; the statuses that are not 200.
 fn ask_on_schedule(client: &mut Client, number: u32) -> Vec<u16> {
-    let (begun, count) = (Instant::now() + EVERY * number / ASKING, TIME.as_millis() / EVERY.as_millis());
-    let mut asked = (0..u32::try_from(count).expect("few")).map(|request| {
-        thread::sleep((begun + EVERY * request).saturating_duration_since(Instant::now()));
+    let (mut moment, count) = (moments(number), TIME.as_millis() / EVERY.as_millis());
+    let asked = (0..count).map(|_| {
+        moment();
         client.get("/").expect("an answer").status
     });
-    asked.by_ref().filter(|status| *status != 200).collect()
+    asked.filter(|status| *status != 200).collect()
 }
 
 /// A weir before an upstream that answers: a process that can be killed.
