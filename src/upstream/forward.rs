@@ -325,12 +325,18 @@ where
                 journey.lost = true;
                 journey.tried.push(Arc::clone(lease.address()));
                 let unanswered = matches!(loss.again, Again::AfterPause);
+                // A fresh connection that took nothing is as good as none.
+                let unsent = !reused && matches!(loss.again, Again::With(_));
                 journey.body = match loss.again {
                     Again::With(body) => Some(body),
                     Again::WithoutBody | Again::AfterPause if journey.bodiless => Some(B::default()),
                     Again::WithoutBody | Again::AfterPause | Again::Never => None,
                 };
-                Err(if unanswered { Failure::Unanswered(loss.error) } else { Failure::Sent(loss.error) })
+                Err(match loss.error {
+                    error if unanswered => Failure::Unanswered(error),
+                    error if unsent => Failure::Unsent(error),
+                    error => Failure::Sent(error),
+                })
             }
             None => {
                 self.group.failed(lease.address(), Instant::now());

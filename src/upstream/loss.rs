@@ -33,7 +33,7 @@ pub enum Again<B> {
 
 impl<B> Loss<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + Default,
     B::Error: Into<BoxError>,
 {
     /// Lost on a connection of its own.
@@ -43,7 +43,7 @@ where
         let again = if broke {
             Again::Never
         } else if !connection.has_begun() {
-            connection.take_back().map_or(Again::WithoutBody, Again::With)
+            Again::With(connection.take_back().unwrap_or_default())
         } else if !silent || !method.is_idempotent() {
             Again::Never
         } else if reused {
