@@ -24,7 +24,7 @@ use self::{
 use crate::{
     admin::{self, Doors, Pending, Reloaded},
     clock::Clock,
-    config::{Config, Loaded, Problems},
+    config::{Config, Loaded, Problems, networks::NetworkWatch},
     limit::Queue,
     observe::{
         gateway::Gateway,
@@ -203,8 +203,8 @@ impl App {
         tracing::info!(?addresses, "listening");
         let writers = writer.into_iter().collect();
         let tending = Tending::new(shared.connector.clone(), resolve::system());
-        let mut running =
-            Running { shared, order, crew, held, writers, source, keep: Keep::default(), tending, successor: None };
+        let (keep, networks) = (Keep::default(), NetworkWatch::default());
+        let mut running = Running { shared, order, crew, held, writers, source, keep, networks, tending, successor: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let ended = LocalSet::new().block_on(&runtime, async {
             let door =
@@ -229,6 +229,7 @@ struct Running {
     writers: Vec<Writer>,
     source: Option<Source>,
     keep: Keep,
+    networks: NetworkWatch,
     tending: Tending,
     successor: Option<JoinHandle<Result<Successor, HandoverError>>>,
 }
@@ -267,7 +268,7 @@ impl Running {
                     self.successor = None;
                     match successor {
                         Ok(successor) => return self.follow(&successor).await,
-                        Err(error) => tracing::error!("{error}; this process serves on"),
+                        Err(error) => not_handed_over(&error),
                     }
                     continue;
                 }
@@ -278,7 +279,7 @@ impl Running {
                 }
                 () = tokio::time::sleep_until(looked + tls::LOOK) => {
                     looked = Instant::now();
-                    doors::look(&self.shared.doors);
+                    self.look_at_files().await;
                     continue;
                 }
                 order = orders.recv() => order,
@@ -287,6 +288,14 @@ impl Running {
                 None | Some(Order::Stop) => return false,
                 Some(order) => self.obey(order).await,
             }
+        }
+    }
+
+    /// Looks whether files of certificates or of networks changed.
+    async fn look_at_files(&mut self) {
+        doors::look(&self.shared.doors);
+        if let Some(config) = self.networks.look(&self.shared.config) {
+            tell("files of networks changed and were read again", &self.serve(config).await);
         }
     }
 
@@ -391,6 +400,10 @@ impl Running {
         self.writers.extend(writer);
         Ok(())
     }
+}
+
+fn not_handed_over(error: &HandoverError) {
+    tracing::error!("{error}; this process serves on");
 }
 
 /// Says what came of an order.

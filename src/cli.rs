@@ -8,10 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{
-    Problems,
-    problem::{Severity, Style},
-};
+use crate::config::{Problems, problem::Style};
 
 pub mod bench;
 pub mod check;
@@ -158,8 +155,7 @@ pub fn complain(problems: &Problems) {
     }
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let style = if colour { Style::Colour } else { Style::Plain };
-    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let warnings = problems.len() - errors;
+    let (errors, warnings) = (problems.errors(), problems.warnings());
     let text = format!("{}\n\n{}, {}\n", problems.render(style), some(errors, "error"), some(warnings, "warning"));
     // Standard error is where failures are told; there is nowhere to tell of its own.
     let _ = write_all(io::stderr().lock(), &text);

@@ -22,6 +22,7 @@ pub mod interpolate;
 pub mod lint;
 pub mod load;
 pub mod nearest;
+pub mod networks;
 pub mod problem;
 pub mod quantity;
 pub mod resolve;
@@ -32,6 +33,7 @@ pub mod structure;
 pub mod tree;
 
 pub use load::{Loaded, load, parse};
+pub use networks::NetworkLists;
 pub use problem::Problems;
 pub use show::{schema, show};
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// Who is believed about the client's address.
     pub client_ip: Trust,
+    /// Entries that the networks of `client_ip` and of `zones` were read from.
+    pub networks: NetworkLists,
     /// What is counted.
     pub zones: Vec<ZoneSettings>,
     /// Where requests go.

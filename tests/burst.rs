@@ -152,6 +152,17 @@ mod command {
     }
 
     #[test]
+    fn reader_that_leaves_is_no_failure() {
+        let url = format!("http://{}/", engine::serve("20r/s burst 3"));
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let output =
+            command.args(["bench", "burst", &url, "--send", "1"]).stdout(writer).output().expect("the weir command");
+        assert_eq!(code_and_errors(&output), (Some(0), String::new()));
+    }
+
+    #[test]
     fn a_limit_kept_wrong_by_one_is_10_and_named() {
         for (kept, says) in [
             ("20r/s burst 4", "forwarded over the limit"),

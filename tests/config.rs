@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use weir::{
     compress::negotiate::Coding,
     config::{
-        self, Loaded, Problems, load, parse,
+        self, Loaded, Problems, interpolate, load, parse,
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
@@ -64,6 +64,193 @@ fn every_wrong_file_is_told_as_before() {
         }
     }
     assert!(changed.is_empty(), "told otherwise than before:\n{}", changed.join("\n"));
+}
+
+/// A hundred warnings, found before anything a file says: bits behind the prefixes of a zone that is judged first.
+fn crowd() -> String {
+    let networks: Vec<String> = (0..MAX_PROBLEMS).map(|number| format!("10.{number}.0.1/16")).collect();
+    format!("zones.a-crowd={{ key: client_ip, rate: 1r/s, exempt: [ {} ] }}", networks.join(", "))
+}
+
+#[test]
+fn errors_are_told_and_counted_behind_a_hundred_warnings() {
+    let errors = |problems: &Problems| {
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+        errors.map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+    let (mut crowded, sets) = (0, [crowd()]);
+    for path in yaml_files(&["tests/config_wrong"]) {
+        let text = fs::read_to_string(&path).expect("a file of this repository");
+        let Err(alone) = parse(&path.display().to_string(), &text, &[]) else { continue };
+        let Err(behind) = parse(&path.display().to_string(), &text, &sets) else {
+            panic!("{} is taken for fine behind a hundred warnings", path.display());
+        };
+        crowded += usize::from(behind.warnings() >= MAX_PROBLEMS);
+        let told = errors(&behind);
+        // Where a file has no place for a zone, the setting is wrong too.
+        let of_zones = |error: &String| error.starts_with("`zones`") || error.ends_with("is empty");
+        let lost: Vec<_> = errors(&alone).into_iter().filter(|error| !told.contains(error) && !of_zones(error)).collect();
+        assert!(lost.is_empty(), "{}: {lost:#?}", path.display());
+        assert!(behind.errors() >= 1 && behind.len() == behind.errors() + behind.warnings());
+        let path = path.display().to_string();
+        assert_eq!(weir(&["check", "-c", &path, "--set", &sets[0]]).0, Some(3), "{path}");
+    }
+    assert!(crowded >= 60, "only {crowded} files had a hundred warnings before them");
+}
+
+#[test]
+fn warnings_without_an_error_are_counted_and_the_file_loads() {
+    let loaded = parse("test.yaml", MINIMAL, &[crowd()]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((loaded.warnings.errors(), loaded.warnings.warnings()), (0, MAX_PROBLEMS + 1));
+    assert!(loaded.warnings.to_string().ends_with("1 more are not shown"));
+}
+
+/// An environment of its own.
+struct Outside(&'static [(&'static str, &'static str)]);
+
+impl interpolate::Outside for Outside {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Ok("7\n".to_owned())
+    }
+}
+
+#[test]
+fn numbers_and_flags_may_come_from_outside_within_brackets() {
+    let outside =
+        Outside(&[("BURST", "20"), ("ND", "true"), ("STATUS", "429"), ("BITS", "24"), ("WORD", "often"), ("YES", "true")]);
+    let file = |limit: &str| {
+        format!(
+            "listeners: [ ':1' ]\nzones: {{ z: {{ key: client_ip, rate: 10r/s, ipv4_prefix: \"${{BITS}}\" }} }}\n\
+             reject: {{ status: \"${{STATUS}}\" }}\n\
+             routes: [ {{ path: \"/${{YES}}\", upstream: 'http://a:1', limits: [ {{ zone: z, {limit} }} ] }} ]"
+        )
+    };
+    let read = |limit: &str| config::load::parse_with("test.yaml", &file(limit), &[], &outside);
+    let rule = |limit: &str| read(limit).unwrap_or_else(|problems| panic!("{problems}")).config.routes[0].limits[0].1;
+    assert_eq!(rule("burst: \"${BURST}\""), RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(20) });
+    assert_eq!(rule("burst: '${BURST}', nodelay: '${ND}'").delay, 20);
+    assert_eq!(rule("burst: \"${NONE:-9}\"").burst, 9);
+    assert_eq!(rule("burst: \"1${NONE:-9}\"").burst, 19);
+    assert_eq!(rule("burst: \"${file:/run/secrets/burst}\"").burst, 7);
+    let loaded = read("burst: \"${BURST}\"").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((loaded.config.zones[0].key.ipv4_prefix, loaded.config.routes[0].reject.status), (24, 429));
+    assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/true".to_owned()));
+    for (limit, told) in [
+        ("burst: \"${WORD}\"", "hint: it must be digits, without a unit or a point"),
+        ("burst: \"20\"", "hint: leave the quotes out: `20`"),
+        ("nodelay: \"true\"", "hint: leave the quotes out: `true`"),
+    ] {
+        let problems = read(limit).expect_err("it is text").to_string();
+        assert!(problems.contains(told) && !problems.contains("often"), "{problems}");
+    }
+}
+
+#[test]
+fn a_value_of_the_environment_is_shown_as_it_is_written() {
+    let outside = Outside(&[("TOKEN", "s3cr3t"), ("BURST", "20")]);
+    let text = "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 10r/s } }\nroutes:\n- path: /\n  upstream: 'http://a:1'\n  \
+        limits: [ { zone: z, burst: \"${BURST}\" } ]\n  request: { headers: { set: { authorization: \"Bearer ${TOKEN}\" } } }\n";
+    let loaded = config::load::parse_with("test.yaml", text, &[], &outside).unwrap_or_else(|problems| panic!("{problems}"));
+    let shown = show(&loaded);
+    assert!(shown.contains("Bearer ${TOKEN}") && shown.contains("${BURST}") && !shown.contains("s3cr3t"), "{shown}");
+    let again =
+        config::load::parse_with("test.yaml", &shown, &[], &outside).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(show(&again), shown);
+    assert_eq!(again.config.routes[0].limits, loaded.config.routes[0].limits);
+}
+
+#[test]
+fn networks_come_from_a_file_beside_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, networks) = (folder.path().join("weir.yaml"), folder.path().join("cidrs.txt"));
+    let zone = "zones: { z: { key: client_ip, rate: 1r/s, exempt: [ 192.0.2.1, \"@file:cidrs.txt\" ] } }";
+    let route = "routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: 5 } ] } ]";
+    fs::write(
+        &path,
+        format!("listeners: [ ':1' ]\nclient_ip: {{ trusted_proxies: [ \"@file:cidrs.txt\" ] }}\n{zone}\n{route}\n"),
+    )
+    .expect("a file");
+    fs::write(&networks, "# ours\n10.0.0.0/8  # the office\n\n2001:db8::/32\n").expect("a file");
+    let loaded = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let texts = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&loaded.config.client_ip.proxies), ["10.0.0.0/8", "2001:db8::/32"]);
+    assert_eq!(texts(&loaded.config.zones[0].exempt), ["192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32"]);
+    assert!(show(&loaded).contains("'@file:cidrs.txt'"), "{}", show(&loaded));
+
+    let again = |config: &config::Config| config.with_networks_read_again().map_err(|error| error.to_string());
+    assert!(again(&loaded.config).expect("a good file").is_none());
+    fs::write(&networks, "10.0.0.0/8\n203.0.113.0/24\n").expect("a file");
+    let changed = again(&loaded.config).expect("a good file").expect("other networks");
+    assert_eq!(texts(&changed.client_ip.proxies), ["10.0.0.0/8", "203.0.113.0/24"]);
+    assert_eq!(texts(&changed.zones[0].exempt), ["192.0.2.1/32", "10.0.0.0/8", "203.0.113.0/24"]);
+    assert!(again(&changed).expect("a good file").is_none());
+    fs::write(&networks, "10.0.0.0/8\nnone\n").expect("a file");
+    let told = again(&changed).expect_err("a bad line");
+    assert!(told.ends_with("cidrs.txt`, line 2: `none` is not a network"), "{told}");
+    fs::remove_file(&networks).expect("a file");
+    assert!(again(&changed).expect_err("no file").contains("cannot be read"));
+}
+
+/// The lines of all sources and pages, comments and unit tests left out.
+fn told_lines() -> Vec<(String, String)> {
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("docs")]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("a folder of this repository").map(|entry| entry.expect("an entry").path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a text");
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+            found.extend(lines.map(|line| (path.display().to_string(), line.replace("\\\"", "'"))));
+        }
+    }
+    found
+}
+
+#[test]
+fn commands_named_in_texts_exist() {
+    let mut seen = BTreeSet::new();
+    for (path, line) in told_lines() {
+        for command in line.split("`weir ").skip(1).filter_map(|rest| rest.split('`').next()) {
+            let words = command.split(' ').take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+            let mut arguments: Vec<&str> = words.collect();
+            if seen.insert(arguments.join(" ")) {
+                arguments.push("--help");
+                assert_eq!(weir(&arguments).0, Some(0), "{path}: `weir {command}` does not exist");
+            }
+        }
+    }
+    assert!(seen.len() > 8, "{seen:?}");
+}
+
+#[test]
+fn keys_named_in_hints_exist() {
+    let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema is JSON");
+    let mut known = BTreeSet::new();
+    keys(&schema, &schema, "", &mut known);
+    let known: BTreeSet<&str> = known.iter().flat_map(|path| path.split(['.', '['])).chain(["NAME"]).collect();
+    let mut seen = BTreeSet::new();
+    let advises = |line: &str| line.contains("hint") || line.trim_start().starts_with("(\"");
+    for (path, line) in told_lines().into_iter().filter(|(path, line)| path.starts_with("src/config") && advises(line)) {
+        let line = line.replace("hint: ", "");
+        for (at, _) in line.match_indices(": ") {
+            let word = line[..at].rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default();
+            let before = &line[..at - word.len()];
+            let is_key = before.ends_with(['`', '{']) || before.ends_with("{ ") || line[at + 2..].starts_with(['[', '{']);
+            if is_key && !word.is_empty() && !line[at..].starts_with(": {}") && !line[at..].starts_with(": {o") {
+                assert!(known.contains(word), "{path}: there is no key `{word}`: {line}");
+                seen.insert(word.to_owned());
+            }
+        }
+    }
+    assert!(seen.len() > 15, "{seen:?}");
 }
 
 #[test]
@@ -127,7 +314,7 @@ fn words_become_what_they_name() {
     assert_eq!((&*login.name, login.reject.status, login.upstream), ("/login", 429, 0));
     assert_eq!(login.pattern.methods, [http::Method::POST]);
     let wait = Some(Millis(30_000));
-    assert_eq!(login.limits[0], (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(5).delay(2) }));
+    assert_eq!(login.limits[0], (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(3).delay(2) }));
     assert_eq!(login.limits[1], (2, RuleSettings { max_wait: wait, ..RuleSettings::burst(400).nodelay() }));
     let api = load(Path::new("config/examples/api-keys.yaml"), &[]).expect("it loads").config;
     assert_eq!(&*api.routes[0].name, "api.example.com/v1/search");
@@ -250,7 +437,7 @@ fn check_says_what_will_be_served() {
     let (code, out, err) = weir(&["check", "-c", "config/examples/minimal.yaml", "--set", "zones.per_ip.capacity=10k"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
-        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, 10000 keys, about 625 KiB\n";
+        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, up to 10000 keys and 625 KiB\n";
     assert_eq!(out, expected);
 }
 

@@ -131,3 +131,23 @@ async fn r012_a_client_that_left_was_answered() {
 async fn r013_a_target_that_is_no_text_was_framed() {
     refused(&[b"GET /ne\x8bt HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /a\x7f HTTP/1.1\r\nhost: a\r\n\r\n"]).await;
 }
+
+/// A hundred warnings filled the list of problems: the errors behind them were not counted, and the file was taken for fine.
+#[test]
+fn r014_a_hundred_warnings_hid_an_error() {
+    let networks = vec!["10.1.0.1/16"; 100].join(", ");
+    let text = format!(
+        "listeners: [ ':1' ]\nzones: {{ z: {{ key: client_ip, rate: 1r/s, exempt: [ {networks} ] }} }}\n\
+         upstreams: {{ a_admin: {{ endpoints: [ 'a:1' ] }}, public: {{ endpoints: [ 'b:1' ] }} }}\n\
+         routes: [ {{ path: /, upstream: publik, limits: [ {{ zone: z }} ] }} ]"
+    );
+    let problems = weir::config::parse("test.yaml", &text, &[]).expect_err("there is no upstream `publik`");
+    assert!(problems.to_string().contains("there is no upstream `publik`"));
+}
+
+/// A path that is written as a pattern was taken for a plain one: it matched nothing, and its limit never applied.
+#[test]
+fn r015_a_pattern_was_taken_for_a_path() {
+    let text = "listeners: [ ':1' ]\nroutes: [ { path: '/(login|reset)', upstream: 'http://a:1' } ]";
+    assert!(weir::config::parse("test.yaml", text, &[]).is_err());
+}

@@ -36,7 +36,7 @@ pub enum ScheduleError {
     #[error("`{0}` sends nothing, hint: name at least one request, like `30 at once`")]
     Nothing(String),
     /// More requests than a schedule holds.
-    #[error("`{0}` sends more than {MAX_REQUESTS} requests, hint: use `weir bench load` for a lasting load")]
+    #[error("`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one after the other")]
     TooMany(String),
     /// Longer than a schedule lasts.
     #[error("`{0}` lasts longer than 10 minutes, hint: shorten the pauses or the steps")]

@@ -202,7 +202,11 @@ impl BurstArgs {
                 text()
             }
         };
-        io::stdout().write_all(printed.as_bytes()).map_err(failed("standard output".to_owned()))
+        match io::stdout().write_all(printed.as_bytes()) {
+            // A reader that has seen enough is no failure.
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(failed("standard output".to_owned())(cause)),
+            _ => Ok(()),
+        }
     }
 
     /// Names what was broken on stderr.

@@ -58,9 +58,17 @@ fn summary(name: &str, config: &Config) -> String {
         let parts = parts.join(" and ");
         let memory = human(zone.capacity * KEY_BYTES);
         let (name, rate, keys) = (&zone.name, zone.rate, zone.capacity);
-        text += &format!("zone       {name}: {rate} by {parts}, {keys} keys, about {memory}\n");
+        text += &format!("zone       {name}: {rate} by {parts}, up to {keys} keys and {memory}\n");
+    }
+    if let [_, _, ..] = config.zones.as_slice() {
+        text += &format!("memory     up to {} for the keys of all zones\n", human(memory(config)));
     }
     text
+}
+
+/// Bytes that the keys of all zones take when every zone is full.
+fn memory(config: &Config) -> usize {
+    config.zones.iter().map(|zone| zone.capacity * KEY_BYTES).sum()
 }
 
 fn listener(settings: &ListenerSettings) -> String {
@@ -93,10 +101,19 @@ fn report(problems: &Problems, loaded: Option<&Loaded>) -> serde_json::Value {
         })
         .collect();
     let zones = loaded.map(|loaded| loaded.config.zones.iter().map(|zone| (&*zone.name, zone.capacity)));
+    let bytes = loaded.map(|loaded| memory(&loaded.config));
+    let (errors, warnings) = (problems.errors(), problems.warnings());
     let zones: Vec<_> = zones
         .into_iter()
         .flatten()
         .map(|(name, keys)| json!({ "name": name, "capacity": keys, "bytes": keys * KEY_BYTES }))
         .collect();
-    json!({ "valid": loaded.is_some(), "problems": list, "zones": zones })
+    json!({
+        "valid": loaded.is_some(),
+        "errors": errors,
+        "warnings": warnings,
+        "problems": list,
+        "zones": zones,
+        "zones_bytes": bytes,
+    })
 }

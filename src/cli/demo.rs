@@ -3,7 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{Outcome, complain, fail, run::serve, say};
-use crate::{app::App, config, demo};
+use crate::{
+    app::App,
+    config::{self, resolve::address},
+    demo,
+};
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
@@ -13,8 +17,8 @@ const MORE_ADDRESSES: u8 = 6;
 /// Serve a sample upstream behind two limits, with a page that fires bursts.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
-    /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    /// Where to listen, like :8080 or 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address::listener)]
     listen: SocketAddr,
 }
 

@@ -107,12 +107,13 @@ impl File {
         Ok(file)
     }
 
-    /// The file as YAML, with every default. `secrets` are paths of values that were filled from files, and what was written.
+    /// The file as YAML, with every default. `as_written` are paths of values that were filled in from outside, and what is written
+    /// there: that is shown in their place.
     #[must_use]
-    pub fn encode(&self, secrets: &[(Vec<String>, String)]) -> String {
+    pub fn encode(&self, as_written: &[(Vec<String>, String)]) -> String {
         let mut value = serde_yaml::to_value(self).unwrap_or_default();
         escape(&mut value);
-        for (path, written) in secrets {
+        for (path, written) in as_written {
             if let Some(place) = path.iter().try_fold(&mut value, |value, key| step(value, key)) {
                 *place = Yaml::String(written.clone());
             }

@@ -6,7 +6,7 @@ use std::{io::Read, path::Path};
 
 use super::{
     problem::{Problems, Span},
-    tree::{Filled, Node, Scalar, Value},
+    tree::{Node, Scalar, Value},
 };
 
 /// The largest file a value is filled from, in bytes.
@@ -56,11 +56,8 @@ fn fill_scalar(scalar: &mut Scalar, span: Span, outside: &dyn Outside, problems:
     match filled(&scalar.text, outside) {
         Ok((text, origin)) => {
             let written = std::mem::replace(&mut scalar.text, text);
-            scalar.filled = match origin {
-                Origin::Text => None,
-                Origin::Environment => Some(Filled { written, secret: false }),
-                Origin::File => Some(Filled { written, secret: true }),
-            };
+            scalar.substituted = origin > Origin::Text;
+            scalar.filled = (origin == Origin::Outside).then_some(written);
         }
         Err((message, hint)) => {
             problems.error(span, message, hint);
@@ -69,12 +66,15 @@ fn fill_scalar(scalar: &mut Scalar, span: Span, outside: &dyn Outside, problems:
     }
 }
 
-/// The most private place a value has a part from.
+/// The most private origin of any part of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
+    /// The text, nothing filled in.
     Text,
-    Environment,
-    File,
+    /// A default that is written in the text.
+    Default,
+    /// The environment or a file.
+    Outside,
 }
 
 /// A message and its hint.
@@ -105,7 +105,11 @@ fn filled(text: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal
 
 fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal> {
     if let Some(path) = inside.strip_prefix("file:") {
-        return read(path, outside).map(|text| (text, Origin::File));
+        return read(path, outside).map(|text| (text, Origin::Outside));
+    }
+    if inside.contains("${") {
+        let message = format!("`${{{inside}}}` has another `${{` within it");
+        return Err((message, "a default is plain text, like `${NAME:-default}`"));
     }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -117,9 +121,9 @@ fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refu
         return Err((format!("`${{{inside}}}` does not name a variable"), hint));
     }
     match (outside.variable(name), default) {
-        (Some(value), None) => Ok((value, Origin::Environment)),
-        (Some(value), Some(_)) if !value.is_empty() => Ok((value, Origin::Environment)),
-        (_, Some(default)) => Ok((default.to_owned(), Origin::Text)),
+        (Some(value), None) => Ok((value, Origin::Outside)),
+        (Some(value), Some(_)) if !value.is_empty() => Ok((value, Origin::Outside)),
+        (_, Some(default)) => Ok((default.to_owned(), Origin::Default)),
         (None, None) => {
             let message = format!("the environment variable `{name}` is not set");
             Err((message, "set it, or give a default: `${NAME:-default}`"))
@@ -171,13 +175,13 @@ mod tests {
     fn values_are_filled_and_remember_where_from() {
         for (text, value, origin) in [
             ("plain", "plain", Origin::Text),
-            ("${RATE}", "10r/s", Origin::Environment),
-            ("${RATE:-1r/s}", "10r/s", Origin::Environment),
-            ("${NONE:-1r/s}", "1r/s", Origin::Text),
-            ("${EMPTY:-1r/s}", "1r/s", Origin::Text),
-            ("${EMPTY}", "", Origin::Environment),
-            ("${file:/run/secrets/key}", "hush", Origin::File),
-            ("a${RATE}-${file:/run/secrets/key}b", "a10r/s-hushb", Origin::File),
+            ("${RATE}", "10r/s", Origin::Outside),
+            ("${RATE:-1r/s}", "10r/s", Origin::Outside),
+            ("${NONE:-1r/s}", "1r/s", Origin::Default),
+            ("${EMPTY:-1r/s}", "1r/s", Origin::Default),
+            ("${EMPTY}", "", Origin::Outside),
+            ("${file:/run/secrets/key}", "hush", Origin::Outside),
+            ("a${NONE:-1}-${file:/run/secrets/key}b", "a1-hushb", Origin::Outside),
             ("$${RATE} costs $5 and $", "${RATE} costs $5 and $", Origin::Text),
         ] {
             assert_eq!(of(text), Ok((value.to_owned(), origin)), "{text}");
@@ -189,6 +193,7 @@ mod tests {
         for (text, message) in [
             ("${NONE}", "the environment variable `NONE` is not set"),
             ("${RATE", "`${` is never closed"),
+            ("${NONE:-${RATE}}", "`${NONE:-${RATE}` has another `${` within it"),
             ("${}", "`${}` does not name a variable"),
             ("${1A}", "`${1A}` does not name a variable"),
             ("${file:key}", "`key` is not an absolute path"),

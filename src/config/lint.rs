@@ -1,10 +1,24 @@
 //! What can be used and is probably not what was meant.
 
-use super::{Config, file::File, problem::Problems, resolve::spot::Spot, tree::Node};
+use ipnet::IpNet;
+
+use super::{Config, RouteConfig, file::File, networks, problem::Problems, resolve::spot::Spot, tree::Node};
 use crate::{
-    limit::{Millis, Mode},
-    route::{PathPattern, Table},
+    limit::{Millis, Missing, Mode, Part, RuleSettings, ZoneSettings},
+    route::{HostPattern, PathPattern, Pattern, Table},
 };
+
+/// Fields in which proxies name the client. Any client can send them as well.
+const NAMES_THE_CLIENT: [&str; 8] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded-for",
+    "x-real-ip",
+];
 
 /// The longest wait that does not look like a mistake: browsers and clients give up about then.
 const LONG_WAIT: Millis = Millis(30_000);
@@ -12,15 +26,24 @@ const LONG_WAIT: Millis = Millis(30_000);
 /// Looks over a configuration without errors.
 pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) {
     let root = Spot::root(tree);
-    unreachable_routes(config, root, problems);
+    let order = order(config);
+    unreachable_routes(config, &order, root, problems);
+    shadowed_limits(config, &order, root, problems);
     unused(config, file, root, problems);
+    for (name, zone) in file.zones.keys().zip(&config.zones) {
+        self::zone(zone, root.key("zones").key(name), problems);
+    }
     limits(config, root, problems);
-    trust(config, root, problems);
+    trust(config, file, root, problems);
 }
 
-fn unreachable_routes(config: &Config, root: Spot<'_>, problems: &mut Problems) {
+/// The routes in the order they are tried.
+fn order(config: &Config) -> Vec<usize> {
     let entries = config.routes.iter().enumerate().map(|(index, route)| (route.pattern.clone(), index)).collect();
-    let order: Vec<usize> = Table::new(entries).iter().copied().collect();
+    Table::new(entries).iter().copied().collect()
+}
+
+fn unreachable_routes(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
     for (place, index) in order.iter().enumerate() {
         let pattern = &config.routes[*index].pattern;
         let Some(first) = order[..place].iter().find(|earlier| config.routes[**earlier].pattern.covers(pattern)) else {
@@ -32,6 +55,101 @@ fn unreachable_routes(config: &Config, root: Spot<'_>, problems: &mut Problems) 
         let hint = format!("entry {first} of `routes`, counted from 0, takes them all before it");
         problems.warn(spot.unwrap_or(root).span, message, hint);
     }
+}
+
+/// The host counts for more than the path: a limit on a longer path does not hold where a route with a more specific host takes
+/// that path too.
+fn shadowed_limits(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
+    for (index, limited) in config.routes.iter().enumerate().filter(|(_, route)| !route.limits.is_empty()) {
+        let taker = |host: &HostPattern| {
+            let takes = |other: &&usize| {
+                let pattern = &config.routes[**other].pattern;
+                pattern.covers(&Pattern { host: host.clone(), methods: pattern.methods.clone(), ..limited.pattern.clone() })
+                    && share_a_method(pattern, &limited.pattern)
+            };
+            order.iter().find(takes).copied()
+        };
+        let shadow = config.routes.iter().find_map(|other| {
+            let host = &other.pattern.host;
+            let taker =
+                taker(host).filter(|taker| *taker != index && is_shadowed(limited, host, &config.routes[*taker]))?;
+            Some((taker, host))
+        });
+        if let Some((taker, host)) = shadow {
+            let spot = root.key("routes").item(index).key("limits");
+            let hint = format!(
+                "entry {taker} of `routes`, counted from 0, has a more specific host and takes them; repeat the limited path with that host"
+            );
+            problems.warn(
+                spot.span,
+                format!("the limits of this route do not hold for requests to `{}`", named(host)),
+                hint,
+            );
+        }
+    }
+}
+
+/// Whether `taker` takes requests to `host` from a route with a longer path, and leaves out one of its limits.
+fn is_shadowed(limited: &RouteConfig, host: &HostPattern, taker: &RouteConfig) -> bool {
+    let of_host =
+        |host: &HostPattern| Pattern { host: host.clone(), path: PathPattern::Prefix("/".to_owned()), methods: Vec::new() };
+    let zone_is_missing = |(zone, _): &(usize, RuleSettings)| !taker.limits.iter().any(|(other, _)| other == zone);
+    of_host(&limited.pattern.host).covers(&of_host(host))
+        && length(&taker.pattern.path) < length(&limited.pattern.path)
+        && limited.limits.iter().any(zone_is_missing)
+}
+
+fn share_a_method(one: &Pattern, other: &Pattern) -> bool {
+    one.methods.is_empty() || other.methods.is_empty() || one.methods.iter().any(|method| other.methods.contains(method))
+}
+
+fn length(path: &PathPattern) -> usize {
+    match path {
+        PathPattern::Prefix(path) | PathPattern::Exact(path) => path.len(),
+    }
+}
+
+fn named(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Any => "every host".to_owned(),
+        HostPattern::Below(suffix) => format!("*{suffix}"),
+        HostPattern::Exact(name) => name.clone(),
+    }
+}
+
+/// A zone that limits fewer clients than it seems to, or more.
+fn zone(zone: &ZoneSettings, spot: Spot<'_>, problems: &mut Problems) {
+    let (key, parts) = (&zone.key, &zone.key.parts);
+    let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
+    if key.missing == Missing::Exempt && parts.iter().all(optional) && !spot.has("missing") {
+        let message = "a client that leaves this out is not limited";
+        let hint = "write `missing: share` or `missing: reject`, or `missing: exempt` if that is meant";
+        problems.warn(spot.key("key").span, message, hint);
+    }
+    for (index, part) in parts.iter().enumerate() {
+        if matches!(part, Part::Header(name) if NAMES_THE_CLIENT.contains(&name.as_str())) {
+            let at = spot.key("key");
+            let at = if at.scalar().is_some() { at } else { at.item(index) };
+            let hint = "count by `client_ip`, and name the proxies in `client_ip.trusted_proxies`";
+            problems.warn(at.span, format!("any client can write what it likes there: `{part}`"), hint);
+        }
+    }
+    for every in everybody(&zone.exempt) {
+        let hint = "name the networks that are not to be counted";
+        problems.warn(spot.key("exempt").span, format!("this zone counts no client: `{every}` is every one"), hint);
+    }
+    let counts_addresses = parts.contains(&Part::ClientIp);
+    for (field, bits) in [("ipv4_prefix", key.ipv4_prefix), ("ipv6_prefix", key.ipv6_prefix)] {
+        if counts_addresses && bits == 0 {
+            let hint = "for one bucket that all share use `key: global`";
+            problems.warn(spot.key(field).span, "all addresses count as one client", hint);
+        }
+    }
+}
+
+/// The networks among these, put together, that are all addresses of a family.
+fn everybody(networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
+    IpNet::aggregate(&networks.to_vec()).into_iter().filter(|network| network.prefix_len() == 0)
 }
 
 fn unused(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
@@ -53,8 +171,9 @@ fn limits(config: &Config, root: Spot<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let spot = root.key("routes").item(index).key("limits");
         let page = matches!(&route.pattern.path, PathPattern::Prefix(path) if path == "/");
-        for (number, (_, rule)) in route.limits.iter().enumerate() {
+        for (number, (zone, rule)) in route.limits.iter().enumerate() {
             let spot = spot.item(number);
+            unreachable_burst(config, *zone, *rule, spot, problems);
             if page && rule.burst == 0 && rule.mode == Mode::Enforce {
                 let hint = "a page and its assets arrive together: give it a burst, like `burst: 20`";
                 problems.warn(spot.key("burst").span, "no burst on a route that takes every path", hint);
@@ -67,12 +186,35 @@ fn limits(config: &Config, root: Spot<'_>, problems: &mut Problems) {
     }
 }
 
-fn trust(config: &Config, root: Spot<'_>, problems: &mut Problems) {
-    for (index, network) in config.client_ip.proxies.iter().enumerate() {
-        if network.prefix_len() == 0 {
-            let spot = root.key("client_ip").key("trusted_proxies").item(index);
-            let hint = "name the networks your own proxies are in";
-            problems.warn(spot.span, "everybody is believed: any client can choose its address", hint);
-        }
+/// The last places of a burst that no request can have, because the wait for them is too long or too many would wait.
+fn unreachable_burst(config: &Config, zone: usize, rule: RuleSettings, spot: Spot<'_>, problems: &mut Problems) {
+    let (burst, held) = (u64::from(rule.burst), u64::from(rule.burst.saturating_sub(rule.delay)));
+    let rate = config.zones[zone].rate;
+    let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
+    let within_wait = rule.max_wait.map_or(u128::MAX, |wait| u128::from(wait.0) * ticks / interval);
+    let seats = config.queue_max as u128;
+    let mut tell = |reached: u128, why: String| {
+        let message = format!("a burst of `{burst}` is never reached: {why}");
+        let reached = u128::from(u64::from(rule.delay)) + reached;
+        let hint =
+            format!("`burst: {reached}` does the same; to let more through at once write `nodelay: true` or `delay: N`");
+        problems.warn(spot.key("burst").span, message, hint);
+    };
+    if within_wait < u128::from(held) {
+        let wait = rule.max_wait.unwrap_or(Millis::ZERO).0;
+        tell(within_wait, format!("what would wait longer than `max_wait`, {wait} ms, is rejected"));
+    } else if seats < u128::from(held) && rule.mode == Mode::Enforce {
+        tell(seats, format!("what finds {seats} waiting, `queue.max`, is rejected"));
+    }
+}
+
+fn trust(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
+    let spot = root.key("client_ip").key("trusted_proxies");
+    for every in everybody(&config.client_ip.proxies) {
+        let texts = &file.client_ip.trusted_proxies;
+        let written = texts.iter().position(|text| networks::network(text).is_some_and(|network| network.trunc() == every));
+        let spot = written.map_or(spot, |index| spot.item(index));
+        let hint = "name the networks your own proxies are in";
+        problems.warn(spot.span, "every address is a trusted proxy: any client can choose its address", hint);
     }
 }

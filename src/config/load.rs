@@ -27,8 +27,8 @@ pub struct Loaded {
     pub file: File,
     /// What is probably not what was meant.
     pub warnings: Problems,
-    /// Where values were filled from files, and what was written there.
-    pub(super) secrets: Vec<(Vec<String>, String)>,
+    /// Paths of the values that were filled in from outside, and what is written there.
+    pub(super) as_written: Vec<(Vec<String>, String)>,
 }
 
 /// Reads a file, with `path=value` settings over it.
@@ -40,7 +40,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let hint = "name another file with `-c FILE`";
+        let hint = "name another file with `-c FILE`; without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`";
         return Err(Problems::with_file(&name, format!("`{name}` cannot be read: {}", error.kind()), hint));
     }
     if bytes.len() as u64 > MAX_BYTES {
@@ -73,18 +73,19 @@ pub fn parse_with(name: &str, text: &str, sets: &[String], outside: &dyn Outside
     let file = Source { name: name.to_owned(), text: text.to_owned() };
     let sources = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set.clone() });
     let mut problems = Problems::new([file].into_iter().chain(sources).collect());
-    let result = judge(text, sets, outside, &mut problems);
+    let base = Path::new(name).parent().unwrap_or(Path::new(""));
+    let result = judge(text, base, sets, outside, &mut problems);
     problems.sort();
     match result {
-        Some((config, file, secrets)) if !problems.has_errors() => Ok(Loaded { config, file, warnings: problems, secrets }),
-        _ => Err(problems),
+        Some((config, file, as_written)) => Ok(Loaded { config, file, warnings: problems, as_written }),
+        None => Err(problems),
     }
 }
 
 type Judged = (Config, File, Vec<(Vec<String>, String)>);
 
-/// `None` when the text is not even a tree; then that is reported.
-fn judge(text: &str, sets: &[String], outside: &dyn Outside, problems: &mut Problems) -> Option<Judged> {
+/// `None` when anything is wrong; then that is reported.
+fn judge(text: &str, base: &Path, sets: &[String], outside: &dyn Outside, problems: &mut Problems) -> Option<Judged> {
     let mut tree = match tree::read(0, text, 0, problems) {
         Some(tree) => tree,
         None if problems.has_errors() => return None,
@@ -110,29 +111,24 @@ fn judge(text: &str, sets: &[String], outside: &dyn Outside, problems: &mut Prob
             return None;
         }
     };
-    let config = resolve(&file, &tree, &written, problems);
-    if !problems.has_errors() {
-        lint(&config, &file, &tree, problems);
-    }
-    let mut secrets = Vec::new();
-    gather_secrets(&tree, &mut Vec::new(), &mut secrets);
-    Some((config, file, secrets))
+    let config = resolve(&file, &tree, &written, base, problems)?;
+    lint(&config, &file, &tree, problems);
+    let mut as_written = Vec::new();
+    gather_filled(&tree, &mut Vec::new(), &mut as_written);
+    Some((config, file, as_written))
 }
 
-fn gather_secrets(node: &Node, path: &mut Vec<String>, secrets: &mut Vec<(Vec<String>, String)>) {
+fn gather_filled(node: &Node, path: &mut Vec<String>, filled: &mut Vec<(Vec<String>, String)>) {
     match &node.value {
-        Value::Scalar(scalar) => {
-            let written = scalar.filled.iter().filter(|filled| filled.secret).map(|filled| filled.written.clone());
-            secrets.extend(written.map(|written| (path.clone(), written)));
-        }
+        Value::Scalar(scalar) => filled.extend(scalar.filled.iter().map(|written| (path.clone(), written.clone()))),
         Value::List(items) => items.iter().enumerate().for_each(|(index, item)| {
             path.push(index.to_string());
-            gather_secrets(item, path, secrets);
+            gather_filled(item, path, filled);
             path.pop();
         }),
         Value::Map(entries) => entries.iter().for_each(|entry| {
             path.push(entry.key.clone());
-            gather_secrets(&entry.node, path, secrets);
+            gather_filled(&entry.node, path, filled);
             path.pop();
         }),
     }

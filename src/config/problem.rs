@@ -1,12 +1,13 @@
 //! What is wrong with a configuration: every problem with its place, drawn under the very text.
 //!
-//! Guarantee: a problem always has a place, and drawing never shows a value that was filled in from outside the text.
+//! Guarantee: a problem always has a place, drawing never shows a value that was filled in from outside the text, and no number of
+//! warnings hides an error: errors are counted apart from the list that is kept, and displace warnings in it.
 
 use std::{fmt, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-/// How many problems are kept; the others are only counted.
+/// How many problems are kept; the others are only counted, warnings first.
 pub const MAX_PROBLEMS: usize = 100;
 
 /// Whether a configuration with the problem can be used.
@@ -67,14 +68,15 @@ pub enum Style {
 pub struct Problems {
     sources: Vec<Source>,
     list: Vec<Problem>,
-    omitted: usize,
+    errors: usize,
+    warnings: usize,
 }
 
 impl Problems {
     /// No problems yet, in these texts.
     #[must_use]
     pub fn new(sources: Vec<Source>) -> Self {
-        Self { sources, list: Vec::new(), omitted: 0 }
+        Self { sources, ..Self::default() }
     }
 
     /// One problem with a whole file.
@@ -95,13 +97,21 @@ impl Problems {
         self.push(Problem::new(Severity::Warning, span, message.into(), hint.into()));
     }
 
-    /// Adds a problem, or counts it when there are too many.
+    /// Counts a problem, and keeps it where there is room: an error takes the room of a warning.
     pub fn push(&mut self, problem: Problem) {
+        let is_error = problem.severity == Severity::Error;
+        *if is_error { &mut self.errors } else { &mut self.warnings } += 1;
         if self.list.len() < MAX_PROBLEMS {
             self.list.push(problem);
-        } else {
-            self.omitted += 1;
+        } else if is_error && let Some(warning) = self.list.iter_mut().rfind(|kept| kept.severity == Severity::Warning) {
+            *warning = problem;
         }
+    }
+
+    /// Adds a text that problems may point into, and returns its number.
+    pub(super) fn add_source(&mut self, source: Source) -> usize {
+        self.sources.push(source);
+        self.sources.len() - 1
     }
 
     /// The problems in the order of their places.
@@ -109,10 +119,22 @@ impl Problems {
         self.list.iter()
     }
 
-    /// How many there are.
+    /// Number of problems, those that are not kept included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.list.len() + self.omitted
+        self.errors + self.warnings
+    }
+
+    /// Number of errors, those that are not kept included.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Number of warnings, those that are not kept included.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        self.warnings
     }
 
     /// Whether there are none.
@@ -124,7 +146,7 @@ impl Problems {
     /// Whether one of them makes the configuration unusable.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.iter().any(|problem| problem.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Puts them in the order of their places.
@@ -150,8 +172,9 @@ impl Problems {
             Style::Colour => Renderer::styled(),
         };
         let mut drawn: Vec<String> = self.iter().map(|problem| renderer.render(&[self.draw(problem)])).collect();
-        if self.omitted > 0 {
-            drawn.push(format!("{} more are not shown", self.omitted));
+        let omitted = self.len() - self.list.len();
+        if omitted > 0 {
+            drawn.push(format!("{omitted} more are not shown"));
         }
         drawn.join("\n\n")
     }

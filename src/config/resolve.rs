@@ -2,7 +2,7 @@
 //!
 //! Guarantee: all problems are found in one go, each at the very text; nothing is left to be found wrong while serving.
 
-use std::{net::SocketAddr, thread::available_parallelism};
+use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 
 use super::{
     Config, StateSettings,
@@ -10,6 +10,8 @@ use super::{
         Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol, Retries, Upstream,
         UpstreamTimeouts,
     },
+    nearest,
+    networks::NetworkLists,
     problem::Problems,
     tree::{Node, Value},
 };
@@ -62,9 +64,11 @@ impl Names<'_> {
     }
 }
 
-/// Resolves a whole file; with an error among the problems the result is not to be used.
-pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems) -> Config {
-    let (judge, root) = (&mut Judge { problems }, Spot::root(tree));
+/// Resolves a whole file; `None` when anything in it is wrong, so that no value that stands in for a wrong one is ever used.
+///
+/// `base` is the folder that relative paths of networks start from.
+pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
+    let (judge, root) = (&mut Judge { problems, base }, Spot::root(tree));
     at_least_one(judge, root, written);
     if file.version != 1 {
         let message = format!("`{}` is no version of this format, hint: write `version: 1`", file.version);
@@ -79,9 +83,10 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems
     let routes = file.routes.iter().enumerate();
     let routes =
         routes.map(|(index, route)| route::route(judge, &mut names, root.key("routes").item(index), route)).collect();
-    Config {
+    let config = Config {
         listeners: listener::listeners(judge, root.key("listeners"), file),
         client_ip: trust(judge, root.key("client_ip"), &file.client_ip),
+        networks: NetworkLists::of(file, base),
         zones: names.zones,
         upstreams: names.upstreams,
         routes,
@@ -94,7 +99,8 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, problems: &mut Problems
         state: state(judge, root.key("state"), file),
         workers: workers(judge, root.key("workers"), &file.workers),
         drain: judge.duration(root.key("drain"), &file.drain),
-    }
+    };
+    (!problems.has_errors()).then_some(config)
 }
 
 fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
@@ -105,7 +111,10 @@ fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
             "no route: every request would be refused, hint: routes: [ { path: /, upstream: \"http://host:port\" } ]",
         ),
     ] {
+        // A misspelt key is told of once, not also as missing.
+        let misspelt = || written.keys().any(|key| nearest::nearest(key, &[section]).is_some());
         match written.get(section).map(|entry| &entry.node.value) {
+            None if misspelt() => {}
             None => judge.refuse(root, message),
             Some(Value::List(items)) if items.is_empty() => judge.refuse(root.key(section), message),
             Some(_) => {}
@@ -186,7 +195,7 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     };
     let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
     let mut problems = Problems::default();
-    let judge = &mut Judge { problems: &mut problems };
+    let judge = &mut Judge { problems: &mut problems, base: Path::new("") };
     let secure = endpoint.tls.then(SecureSettings::default);
     UpstreamSettings {
         secure,

@@ -4,10 +4,11 @@ use schemars::schema_for;
 
 use super::{file::File, load::Loaded};
 
-/// The configuration as used, as YAML that loads to the same again; a value that came from a file is shown as it was written.
+/// The configuration as used, as YAML that loads to the same again. A value that came from the environment or from a file may be a
+/// secret, and is shown as it is written.
 #[must_use]
 pub fn show(loaded: &Loaded) -> String {
-    loaded.file.encode(&loaded.secrets)
+    loaded.file.encode(&loaded.as_written)
 }
 
 /// The JSON schema of the configuration file, for editors.

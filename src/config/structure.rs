@@ -17,7 +17,7 @@ const NGINX: [(&str, &str); 20] = [
     ("client_max_body_size", "request: { max_body: 1MiB } on the route"),
     ("gzip", "response: { compress: [ gzip ] } on the route"),
     ("keepalive_timeout", "timeouts: { keepalive: 75s }"),
-    ("limit_conn", "nothing yet: limits on connections are not built"),
+    ("limit_conn", "max_connections_per_client: 256 on the listener"),
     ("limit_req", "limits: [ { zone: NAME, burst: N } ] on the route"),
     ("limit_req_status", "reject: { status: 503 }"),
     ("limit_req_zone", "zones: { NAME: { key: client_ip, rate: 10r/s } }"),
@@ -76,7 +76,9 @@ impl Checker<'_> {
                 (Value::List(items), Shape::List(of)) => return self.items(items, of, place.name),
                 (Value::Scalar(scalar), choice) if fits(scalar, choice) => {
                     // Text stays text, even when it looks like a number.
-                    scalar.plain &= !matches!(choice, Shape::Word(_) | Shape::Text);
+                    if matches!(choice, Shape::Word(_) | Shape::Text) {
+                        scalar.make_text();
+                    }
                     return true;
                 }
                 _ => {}
@@ -198,7 +200,12 @@ impl Checker<'_> {
 
 /// How to write a value of a shape.
 fn advice(node: &Node, shape: &Shape) -> String {
-    let written = node.scalar().filter(|scalar| scalar.filled.is_none()).map_or("", |scalar| &scalar.text);
+    let scalar = node.scalar().filter(|scalar| scalar.filled.is_none());
+    let written = scalar.map_or("", |scalar| &scalar.text);
+    let unquoted = scalar.map(|scalar| Scalar { plain: true, ..scalar.clone() });
+    if unquoted.is_some_and(|unquoted| shape.choices().iter().any(|choice| fits(&unquoted, choice))) {
+        return format!("leave the quotes out: `{written}`");
+    }
     match shape {
         Shape::Word(words) => nearest::hint(written, &words.iter().map(String::as_str).collect::<Vec<_>>()),
         Shape::List(_) => "write a list: [ one, another ], or one `- ` line for each".to_owned(),
@@ -210,6 +217,9 @@ fn advice(node: &Node, shape: &Shape) -> String {
         Shape::Flag => nearest::hint(written, &["true", "false"]),
         Shape::Whole(least, most) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => {
             format!("the nearest is `{}`", written.parse().unwrap_or(*most).clamp(*least, *most))
+        }
+        Shape::Whole(..) if node.scalar().is_some_and(|scalar| scalar.filled.is_some()) => {
+            "it must be digits, without a unit or a point".to_owned()
         }
         Shape::Whole(..) => "write it in digits, without a unit or a point".to_owned(),
         Shape::Text if node.scalar().is_some() => "quote it if it is meant as text".to_owned(),
@@ -223,7 +233,7 @@ fn fits(scalar: &Scalar, shape: &Shape) -> bool {
         Shape::Whole(least, most) => scalar.whole().is_some_and(|number| (*least..=*most).contains(&number)),
         Shape::Flag => scalar.flag().is_some(),
         Shape::Word(words) => words.contains(&scalar.text),
-        Shape::Text => scalar.broken || !(scalar.is_null() || scalar.flag().is_some()),
+        Shape::Text => scalar.broken || !(scalar.is_null() || scalar.plain && scalar.flag().is_some()),
         _ => false,
     }
 }

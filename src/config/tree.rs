@@ -38,19 +38,12 @@ pub struct Scalar {
     pub text: String,
     /// Written without quotes, so that it may be a number, a flag or nothing.
     pub plain: bool,
-    /// Set when part of the text came from outside: such a value is never shown in a message.
-    pub filled: Option<Filled>,
+    /// Something was filled in, so that it may be a number or a flag even within quotes.
+    pub substituted: bool,
+    /// What is written, where part of the text came from outside: such a value is never shown.
+    pub filled: Option<String>,
     /// Stands in for something that is wrong and already reported.
     pub broken: bool,
-}
-
-/// Where a value came from that the text does not contain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filled {
-    /// What was written instead of it.
-    pub written: String,
-    /// It came from a file: `weir config show` shows what was written.
-    pub secret: bool,
 }
 
 /// A key and its value.
@@ -72,6 +65,12 @@ impl Node {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
         }
+    }
+
+    /// The keys, if this is a map.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries = if let Value::Map(entries) = &self.value { entries.as_slice() } else { &[] };
+        entries.iter().map(|entry| entry.key.as_str())
     }
 
     /// The value at an index, if this is a list that has it.
@@ -100,12 +99,23 @@ impl Scalar {
         self.plain && self.filled.is_none() && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
+    /// Whether it may be more than text.
+    fn is_typed(&self) -> bool {
+        self.plain || self.substituted
+    }
+
+    /// Makes it text, whatever it looks like.
+    pub fn make_text(&mut self) {
+        self.plain = false;
+        self.substituted = false;
+    }
+
     /// `true` or `false`.
     #[must_use]
     pub fn flag(&self) -> Option<bool> {
         match self.text.as_str() {
-            "true" | "True" | "TRUE" if self.plain => Some(true),
-            "false" | "False" | "FALSE" if self.plain => Some(false),
+            "true" | "True" | "TRUE" if self.is_typed() => Some(true),
+            "false" | "False" | "FALSE" if self.is_typed() => Some(false),
             _ => None,
         }
     }
@@ -113,7 +123,7 @@ impl Scalar {
     /// A whole number that is not negative.
     #[must_use]
     pub fn whole(&self) -> Option<u64> {
-        let digits = self.plain && self.text.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = self.is_typed() && self.text.bytes().all(|byte| byte.is_ascii_digit());
         self.text.parse().ok().filter(|_| digits)
     }
 }
@@ -277,7 +287,9 @@ impl<'a> Reader<'a> {
         let mut span = self.span(Marks::empty(mark));
         span.end = span.start + self.text[span.start - self.offset..].chars().next().map_or(0, char::len_utf8);
         let (before, after) = self.text.split_at(span.start - self.offset);
-        let hint = if after.starts_with('\t') {
+        // The parser stops at the tab, behind it, or at the word the tab stands before.
+        let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
+        let hint = if after.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             "indent with spaces, not tabs"
         } else if after.starts_with('{') && before.ends_with('$') {
             "inside of brackets quote it: \"${NAME}\""

@@ -58,6 +58,12 @@ impl Weir {
         Self::run_with(config, Stdio::null())
     }
 
+    /// The same beside what is in the folder.
+    pub fn run_in(folder: TempDir, config: &str) -> Self {
+        let path = written(&folder, &listening_somewhere(config));
+        Self::start(weir(&["run", "-c", &path]).stdout(Stdio::null()), folder)
+    }
+
     pub fn run_with(config: &str, stdout: Stdio) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = written(&folder, &listening_somewhere(config));

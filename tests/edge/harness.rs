@@ -28,7 +28,7 @@ use weir::{
     app::worker::{Shared, Worker},
     client::Trust,
     clock::Clock,
-    config::{Config, RouteConfig, StateSettings},
+    config::{Config, NetworkLists, RouteConfig, StateSettings},
     edit::Edits,
     limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings},
     observe::gateway::Gateway,
@@ -152,6 +152,7 @@ pub fn config(limits: &[&str]) -> Config {
     Config {
         listeners: Vec::new(),
         client_ip: Trust::default(),
+        networks: NetworkLists::default(),
         zones,
         upstreams: vec![UpstreamSettings {
             name: "app".into(),

@@ -162,3 +162,27 @@ fn a_watched_file_is_loaded_when_it_says_something_else() {
     weir.says("the configuration was loaded again");
     assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [404, 200]);
 }
+
+#[test]
+fn networks_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
+    let (upstream, _) = noting();
+    let text = format!(
+        "zones: {{ all: {{ key: client_ip, rate: 1r/d, exempt: [ \"@file:exempt.txt\" ] }} }}\n\
+         routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 1, nodelay: true }} ] }} ]\n"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let networks = folder.path().join("exempt.txt");
+    fs::write(&networks, "# nobody yet\n192.0.2.0/24\n").expect("a file");
+    let weir = Weir::run_in(folder, &text);
+    let statuses = |count: usize| (0..count).map(|_| get(weir.address, "/").status).collect::<Vec<_>>();
+    assert_eq!(statuses(3), [200, 200, 503]);
+    fs::write(&networks, "127.0.0.0/8\n").expect("a file");
+    weir.says("files of networks changed and were read again");
+    assert_eq!(statuses(4), [200; 4]);
+    fs::write(&networks, "127.0.0.0/8\nno network\n").expect("a file");
+    weir.says("line 2: `no network` is not a network; the networks read before stay in use");
+    assert_eq!(statuses(2), [200; 2]);
+    fs::write(&networks, "192.0.2.0/24\n").expect("a file");
+    weir.says("files of networks changed and were read again");
+    assert_eq!(statuses(1), [503]);
+}

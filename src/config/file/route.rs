@@ -47,6 +47,7 @@ pub struct Limit {
     pub zone: String,
     /// How many requests a key may be ahead of its rate.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_294_u32))]
     pub burst: u32,
     /// How many of these are not held back; none of them unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]

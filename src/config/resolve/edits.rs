@@ -35,7 +35,7 @@ pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: 
         };
         match name {
             Ok(name) => set.extend(value.map(|value| (name, value))),
-            Err(error) => judge.refuse_at(place, &error),
+            Err(error) => judge.refuse_at(place, text, &error),
         }
     }
     Edits::new(remove, set)

@@ -1,13 +1,14 @@
 //! From text to a value of its own type, or a problem at the very text and a stand-in, so that judging goes on.
 
-use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use ipnet::IpNet;
 
 use super::{
     super::{
         file::Amount,
-        problem::{Problems, Span},
+        networks::{self, Entry},
+        problem::{Problems, Source, Span},
         quantity::{parse_count, parse_size},
     },
     spot::Spot,
@@ -22,7 +23,12 @@ const YEAR: Duration = Duration::from_secs(366 * 86_400);
 pub struct Judge<'a> {
     /// What was found so far.
     pub problems: &'a mut Problems,
+    /// The folder that relative paths of networks start from.
+    pub base: &'a Path,
 }
+
+/// Separates a message from its hint in the text of an error.
+const HINT: &str = ", hint: ";
 
 impl Judge<'_> {
     /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is never part of it.
@@ -32,15 +38,17 @@ impl Judge<'_> {
             return;
         }
         if let Some(filled) = scalar.and_then(|scalar| scalar.filled.as_ref()) {
-            let message = format!("what `{}` stands for does not fit here", filled.written);
+            let message = format!("what `{filled}` stands for does not fit here");
             return self.problems.error(spot.span, message, "it is not shown here, because it may be a secret");
         }
-        self.refuse_at(spot.span, &error.to_string());
+        let error = error.to_string();
+        let (message, hint) = parts(&error, scalar.map_or("", |scalar| &scalar.text));
+        self.problems.error(spot.span, message, hint);
     }
 
-    /// Reports an error text of the same form at a place that shows nothing that came from outside.
-    pub fn refuse_at(&mut self, span: Span, error: &str) {
-        let (message, hint) = error.split_once(", hint: ").unwrap_or((error, ""));
+    /// Reports an error text of the same form about the text at a place that shows nothing that came from outside.
+    pub fn refuse_at(&mut self, span: Span, text: &str, error: &str) {
+        let (message, hint) = parts(error, text);
         self.problems.error(span, message, hint);
     }
 
@@ -96,18 +104,94 @@ impl Judge<'_> {
     /// A list of networks; bits behind a prefix mean nothing and are worth a word.
     pub fn networks(&mut self, spot: Spot<'_>, texts: &[String]) -> Vec<IpNet> {
         let read = |(index, text): (usize, &String)| self.network(spot.item(index), text);
-        texts.iter().enumerate().filter_map(read).collect()
+        texts.iter().enumerate().flat_map(read).collect()
     }
 
-    fn network(&mut self, spot: Spot<'_>, text: &str) -> Option<IpNet> {
-        let address = text.parse::<IpAddr>().map(IpNet::from);
-        let shape = || format!("`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`");
-        let network = self.take(spot, address.or_else(|_| text.parse::<IpNet>()).map_err(|_| shape()))?;
+    fn network(&mut self, spot: Spot<'_>, text: &str) -> Vec<IpNet> {
+        if let Some(Entry::File(path)) = Entry::read(text, self.base) {
+            return self.networks_of(spot, &path);
+        }
+        let shape = || {
+            format!("`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`, or `@file:PATH`")
+        };
+        let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else { return Vec::new() };
+        let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
+        vec![self.truncated(spot.span, network, shown)]
+    }
+
+    /// The networks of a file; what is wrong with a line is told at that line.
+    fn networks_of(&mut self, spot: Spot<'_>, path: &Path) -> Vec<IpNet> {
+        let read = networks::read(path).and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
+        let (text, lines) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let hint = "a file of at most 1 MiB, a network a line, found from where the configuration is";
+                self.refuse(spot, format!("{error}{HINT}{hint}"));
+                return Vec::new();
+            }
+        };
+        if lines.is_empty() {
+            self.problems.warn(
+                spot.span,
+                "this file names no network",
+                "one a line, like `10.8.0.0/16`; `#` begins a comment",
+            );
+        }
+        let source = self.problems.add_source(Source { name: path.display().to_string(), text });
+        let mut found = Vec::with_capacity(lines.len());
+        for line in lines {
+            let span = Span { source, start: line.span.start, end: line.span.end };
+            match line.network {
+                Some(network) => found.push(self.truncated(span, network, true)),
+                None => {
+                    let hint = "an address and a prefix, like `10.8.0.0/16`; `#` begins a comment";
+                    self.problems.error(span, "this line is not a network", hint);
+                }
+            }
+        }
+        found
+    }
+
+    /// The network without the bits behind its prefix, which mean nothing and are worth a word.
+    fn truncated(&mut self, span: Span, network: IpNet, is_shown: bool) -> IpNet {
         if network.trunc() != network {
             let hint = format!("the network is `{}`", network.trunc());
-            let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
-            self.problems.warn(spot.span, "bits behind the prefix mean nothing", if shown { &hint } else { "" });
+            self.problems.warn(span, "bits behind the prefix mean nothing", if is_shown { &hint } else { "" });
         }
-        Some(network.trunc())
+        network.trunc()
+    }
+}
+
+/// The message and the hint of an error text `message, hint: advice` about `value`, which may itself contain the words between
+/// the two: a message quotes a value before the hint begins.
+fn parts<'a>(error: &'a str, value: &str) -> (&'a str, &'a str) {
+    let end_of_quote = match value.contains(HINT) {
+        true => error.find(value).map(|start| start + value.len()),
+        false => Some(0),
+    };
+    let at = match end_of_quote {
+        Some(end) => error[end..].find(HINT).map(|found| end + found),
+        // A part of the value is quoted; hints quote none that contains it.
+        None => error.rfind(HINT),
+    };
+    at.map_or((error, ""), |at| (&error[..at], &error[at + HINT.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hint_is_told_apart_from_a_value_that_looks_like_one() {
+        for (error, value, message, hint) in [
+            ("`x` is bad, hint: write y", "x", "`x` is bad", "write y"),
+            ("`x` is bad", "x", "`x` is bad", ""),
+            ("`a, hint: b` is bad, hint: write y", "a, hint: b", "`a, hint: b` is bad", "write y"),
+            ("`a, hint: b` is bad", "a, hint: b", "`a, hint: b` is bad", ""),
+            ("`, hint: b` is bad, hint: write y", "a, hint: b", "`, hint: b` is bad", "write y"),
+            ("`a, hint: b, hint: c` is bad, hint: y", "a, hint: b, hint: c", "`a, hint: b, hint: c` is bad", "y"),
+        ] {
+            assert_eq!(parts(error, value), (message, hint), "{error}");
+        }
     }
 }

@@ -6,7 +6,10 @@ use super::{super::file::Route, judge::Judge, spot::Spot};
 use crate::route::{HostPattern, PathPattern, Pattern};
 
 /// The methods people use (RFC 9110, RFC 5789); others are taken too, in upper case.
-const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
+
+/// Signs of patterns. None of them is read, and a path that has one would take no request anybody sends.
+const PATTERN: &str = "*()|^{}\\[]";
 
 /// Which requests a route takes.
 pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> Pattern {
@@ -45,19 +48,56 @@ fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> PathPattern {
 }
 
 fn check_path(text: &str) -> Result<(), String> {
+    if let Some(path) = text.strip_prefix('=') {
+        return Err(format!("`{text}` does not begin with a slash, hint: write `path_exact: {}`", path.trim_start()));
+    }
+    let begins = |sign: &char| *sign == '~' && text.starts_with('~');
+    if let Some(sign) = text.chars().find(|sign| PATTERN.contains(*sign) || begins(sign)) {
+        let hint = "a path takes all below it and is compared as it is; write one route for each path";
+        return Err(format!("`{text}` looks like a pattern, which is not read: `{sign}`, hint: {hint}"));
+    }
     if !text.starts_with('/') {
         return Err(format!("`{text}` does not begin with a slash, hint: write `/{text}`"));
     }
+    if text.contains("/:") {
+        let hint = format!("a path takes all below it: write `{}`", before(text, "/:"));
+        return Err(format!("`{text}` looks like a pattern, which is not read: `:`, hint: {hint}"));
+    }
+    if let Some(plain) = without_steps(text) {
+        return Err(format!("`{text}` is never compared like this, hint: write `{plain}`"));
+    }
     if let Some(end) = text.find(['?', '#']) {
         return Err(format!("`{text}` has more than a path, hint: write `{}`; queries are not matched", &text[..end]));
-    }
-    if text.ends_with("/*") {
-        return Err(format!("`{text}` is not a plain path, hint: a path takes all below it; patterns are not read"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!("`{text}` can never be requested as it is, hint: write it as sent, percent-encoded"));
     }
     Ok(())
+}
+
+/// The part of a path before a piece of it; the root where that is all.
+fn before<'a>(path: &'a str, piece: &str) -> &'a str {
+    path.find(piece).map(|at| &path[..at]).filter(|path| !path.is_empty()).unwrap_or("/")
+}
+
+/// The path without `//`, `/./` and `/../`, if it has any (RFC 3986, section 5.2.4).
+fn without_steps(path: &str) -> Option<String> {
+    let last = path.split('/').count() - 1;
+    let odd =
+        |(index, segment): (usize, &str)| matches!(segment, "." | "..") || segment.is_empty() && index > 0 && index < last;
+    if !path.split('/').enumerate().any(odd) {
+        return None;
+    }
+    let mut kept = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{slash}", kept.join("/")))
 }
 
 fn host(judge: &mut Judge<'_>, spot: Spot<'_>, text: Option<&str>) -> HostPattern {
@@ -107,6 +147,12 @@ fn method(text: &str) -> Result<Method, String> {
     let upper = text.to_ascii_uppercase();
     if upper != text && METHODS.contains(&upper.as_str()) {
         return Err(format!("`{text}` is not in upper case, hint: did you mean `{upper}`?"));
+    }
+    if text == "*" {
+        return Err("`*` is not a method, hint: leave `methods` out to take every method".to_owned());
+    }
+    if text == "CONNECT" {
+        return Err("`CONNECT` is never forwarded, hint: take it out; such a request is answered 400".to_owned());
     }
     let wrong = || format!("`{text}` is not a method, hint: like {}", METHODS.join(", "));
     Method::from_bytes(text.as_bytes()).ok().filter(|_| upper == text).ok_or_else(wrong)

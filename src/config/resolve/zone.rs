@@ -1,7 +1,7 @@
 //! Zones: from their words to what the limiter counts with.
 
 use super::{
-    super::file::{MissingPart, Zone, ZoneKey},
+    super::file::{Amount, MissingPart, Zone, ZoneKey},
     judge::Judge,
     spot::Spot,
 };
@@ -17,9 +17,21 @@ pub fn zone(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, zone: &Zone) -> Z
         name: name.into(),
         key: key(judge, spot.key("key"), zone),
         rate: rate.unwrap_or_else(stand_in),
-        capacity: judge.count(spot.key("capacity"), &zone.capacity, 1..=MAX_CAPACITY),
+        capacity: capacity(judge, spot.key("capacity"), &zone.capacity),
         exempt: judge.networks(spot.key("exempt"), &zone.exempt),
     }
+}
+
+/// A number of keys. nginx's `zone=NAME:10m` is a size, of which a key takes 64 bytes there.
+fn capacity(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
+    let mebibytes = amount.0.strip_suffix('m').and_then(|number| number.parse::<usize>().ok());
+    if let Some(keys) = mebibytes.and_then(|number| number.checked_mul(16)).filter(|thousands| *thousands > 0) {
+        let text = &amount.0;
+        let hint = format!("this counts keys, and `{text}` holds about {keys}k of them in nginx: write `{keys}k`");
+        judge.refuse(spot, format!("`{text}` has no clear unit, hint: {hint}"));
+        return 1;
+    }
+    judge.count(spot, amount, 1..=MAX_CAPACITY)
 }
 
 fn key(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &Zone) -> Key {

@@ -1,0 +1,245 @@
+//! Lists of networks: each entry is a network, or `@file:PATH`, whose lines are networks.
+//!
+//! Guarantee: files are read again without anything else of the configuration. New content that is wrong changes nothing: the
+//! networks read before stay in use.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::IpAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+
+use super::{Config, file};
+
+/// The most networks of one file: each is compared with the address of every request.
+pub const MAX_NETWORKS: usize = 4_096;
+/// The largest file, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+/// Prefix of an entry that names a file.
+const FILE: &str = "@file:";
+
+/// One entry of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A network that is written out.
+    Network(IpNet),
+    /// A file with one network a line.
+    File(PathBuf),
+}
+
+/// The lists of a configuration that networks can be read into again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkLists {
+    /// Entries of `client_ip.trusted_proxies`.
+    proxies: Vec<Entry>,
+    /// Entries of `exempt`, zone by zone in the order of [`Config::zones`].
+    exempt: Vec<Vec<Entry>>,
+}
+
+/// Reason why a file of networks cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworksError {
+    /// It cannot be read.
+    #[error("`{}` cannot be read: {}", .0.display(), .1.kind())]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// It has too many lines.
+    #[error("`{}` has more than {MAX_NETWORKS} networks", .0.display())]
+    TooMany(PathBuf),
+    /// One of its lines is not a network.
+    #[error("`{}`, line {line}: `{text}` is not a network", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, counted from 1.
+        line: usize,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// One line of a file that is neither blank nor a comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The bytes of the file it is written in.
+    pub span: Range<usize>,
+    /// Its network as written; `None` when it is not one.
+    pub network: Option<IpNet>,
+}
+
+impl Entry {
+    /// The entry a text stands for, its path relative to `base`; `None` when it is neither.
+    #[must_use]
+    pub fn read(text: &str, base: &Path) -> Option<Self> {
+        match text.strip_prefix(FILE) {
+            Some(path) => Some(Self::File(base.join(path))),
+            None => network(text).map(|network| Self::Network(network.trunc())),
+        }
+    }
+
+    fn networks(&self, into: &mut Vec<IpNet>) -> Result<(), NetworksError> {
+        let path = match self {
+            Self::Network(network) => {
+                into.push(*network);
+                return Ok(());
+            }
+            Self::File(path) => path,
+        };
+        let text = read(path)?;
+        for line in lines(&text, path)? {
+            let network = line.network.ok_or_else(|| NetworksError::Line {
+                path: path.clone(),
+                line: text[..line.span.start].matches('\n').count() + 1,
+                text: text[line.span.clone()].to_owned(),
+            })?;
+            into.push(network.trunc());
+        }
+        Ok(())
+    }
+}
+
+impl NetworkLists {
+    /// The lists of a file, paths relative to `base`.
+    #[must_use]
+    pub fn of(file: &file::File, base: &Path) -> Self {
+        let read = |texts: &[String]| texts.iter().filter_map(|text| Entry::read(text, base)).collect();
+        Self {
+            proxies: read(&file.client_ip.trusted_proxies),
+            exempt: file.zones.values().map(|zone| read(&zone.exempt)).collect(),
+        }
+    }
+
+    fn have_files(&self) -> bool {
+        self.exempt.iter().flatten().chain(&self.proxies).any(|entry| matches!(entry, Entry::File(_)))
+    }
+}
+
+impl Config {
+    /// The same configuration with the networks its files hold now; `None` while they hold the same.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn with_networks_read_again(&self) -> Result<Option<Self>, NetworksError> {
+        if !self.networks.have_files() {
+            return Ok(None);
+        }
+        let mut fresh = self.clone();
+        fresh.client_ip.proxies = all(&self.networks.proxies)?;
+        for (zone, entries) in fresh.zones.iter_mut().zip(&self.networks.exempt) {
+            zone.exempt = all(entries)?;
+        }
+        let same = fresh.client_ip == self.client_ip && fresh.zones == self.zones;
+        Ok((!same).then_some(fresh))
+    }
+}
+
+/// Looks at files of networks again and again, and tells of one that is wrong once.
+#[derive(Debug, Default)]
+pub struct NetworkWatch {
+    told: Option<String>,
+}
+
+impl NetworkWatch {
+    /// The configuration to serve in place of `config`, if its files of networks hold something else now.
+    pub fn look(&mut self, config: &Config) -> Option<Config> {
+        match config.with_networks_read_again() {
+            Ok(changed) => {
+                self.told = None;
+                changed
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.told.as_ref() != Some(&error) {
+                    tracing::warn!("{error}; the networks read before stay in use");
+                }
+                self.told = Some(error);
+                None
+            }
+        }
+    }
+}
+
+fn all(entries: &[Entry]) -> Result<Vec<IpNet>, NetworksError> {
+    let mut networks = Vec::new();
+    entries.iter().try_for_each(|entry| entry.networks(&mut networks))?;
+    Ok(networks)
+}
+
+/// Reads a network as it is written, bits behind its prefix included.
+#[must_use]
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())
+}
+
+/// The text of a file of networks.
+///
+/// # Errors
+/// When it cannot be read, is not a regular file or too large.
+pub fn read(path: &Path) -> Result<String, NetworksError> {
+    let read = || {
+        // A pipe would be waited for.
+        if !path.metadata()?.is_file() {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let mut text = String::new();
+        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        match text.len() as u64 > MAX_BYTES {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(text),
+        }
+    };
+    read().map_err(|cause| NetworksError::Unreadable(path.to_owned(), cause))
+}
+
+/// The lines of a file that say something: `#` begins a comment.
+///
+/// # Errors
+/// When there are more than [`MAX_NETWORKS`].
+pub fn lines(text: &str, path: &Path) -> Result<Vec<Line>, NetworksError> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    for line in text.split_inclusive('\n') {
+        let said = line.split('#').next().unwrap_or_default();
+        let word = said.trim_start_matches('\u{feff}').trim();
+        if !word.is_empty() {
+            let at = start + said.find(word).unwrap_or_default();
+            found.push(Line { span: at..at + word.len(), network: network(word) });
+        }
+        start += line.len();
+        if found.len() > MAX_NETWORKS {
+            return Err(NetworksError::TooMany(path.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_networks_but_for_comments_and_blanks() {
+        let text = "\u{feff}# ours\n10.0.0.0/8\r\n\n  2001:db8::/32  # them\n192.0.2.7\nnone\n";
+        let lines = lines(text, Path::new("x")).expect("few lines");
+        let read: Vec<_> = lines.iter().map(|line| (&text[line.span.clone()], line.network.is_some())).collect();
+        assert_eq!(read, [("10.0.0.0/8", true), ("2001:db8::/32", true), ("192.0.2.7", true), ("none", false)]);
+    }
+
+    #[test]
+    fn more_lines_than_are_compared_with_are_refused() {
+        let text = "10.0.0.1\n".repeat(MAX_NETWORKS);
+        assert_eq!(lines(&text, Path::new("x")).expect("as many as there may be").len(), MAX_NETWORKS);
+        assert!(matches!(lines(&(text + "10.0.0.2"), Path::new("x")), Err(NetworksError::TooMany(_))));
+    }
+
+    #[test]
+    fn a_file_is_found_beside_the_configuration() {
+        let file = |text| Entry::read(text, Path::new("/etc/weir"));
+        assert_eq!(file("@file:a.txt"), Some(Entry::File("/etc/weir/a.txt".into())));
+        assert_eq!(file("@file:/run/a.txt"), Some(Entry::File("/run/a.txt".into())));
+        assert_eq!(file("10.1.0.1/16"), Some(Entry::Network("10.1.0.0/16".parse().expect("a network"))));
+        assert_eq!(file("file:a.txt"), None);
+    }
+}
