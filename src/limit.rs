@@ -8,6 +8,7 @@ pub mod gate;
 pub mod key;
 pub mod layer;
 pub mod millis;
+pub mod normal_form;
 pub mod queue;
 pub mod rate;
 pub mod rule;

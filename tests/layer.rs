@@ -207,3 +207,20 @@ async fn an_axum_router_stands_behind_it() {
     }
     assert_eq!(seen, [(200, 0), (200, 100), (200, 200)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_path_and_host_have_one_bucket_for_all_spellings() {
+    for (key, first, second) in [
+        ("path", "http://a/login/x", "http://a//login/%78;y"),
+        ("host", "http://A.test./", "http://a.test:80/"),
+        ("host", "http://[::1]/", "http://[0:0:0:0:0:0:0:1]:80/"),
+    ] {
+        let service = layer(&format!("1r/m key={key}")).layer(Upstream::default());
+        let mut statuses = Vec::new();
+        for uri in [first, second] {
+            let request = Request::builder().uri(uri).body(()).expect("a request");
+            statuses.push(service.clone().oneshot(request).await.expect("the service is infallible").status().as_u16());
+        }
+        assert_eq!(statuses, [200, 503], "{first} {second}");
+    }
+}

@@ -24,6 +24,7 @@ use super::{
     gate::{Charges, Gate},
     key::Subject,
     millis::Millis,
+    normal_form,
     queue::{Queue, Seat},
     verdict::{Decision, Reason, Verdict},
 };
@@ -138,10 +139,12 @@ impl<C> LimitLayer<C> {
         let now = Millis::cut(arrival);
         let host = host(request);
         let uri = request.uri();
+        // The inner service refuses a path without a normal form, or takes it for what it is.
+        let path = normal_form::path(uri.path()).unwrap_or(Cow::Borrowed(uri.path()));
         let subject = Subject {
             client: (self.client)(request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             host: &host,
-            path: uri.path(),
+            path: &path,
             query: uri.query(),
             method: request.method(),
             route: "",
@@ -260,7 +263,7 @@ impl<S: Service<Request<B>>, B, R> fmt::Debug for LimitFuture<S, B, R> {
     }
 }
 
-/// The host a request asks for, without its port, lower case.
+/// The host a request asks for, without its port, in its normal form.
 fn host<B>(request: &Request<B>) -> Cow<'_, str> {
     let named = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = request.uri().host().or_else(named).unwrap_or_default();
@@ -268,5 +271,9 @@ fn host<B>(request: &Request<B>) -> Cow<'_, str> {
         Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
         _ => host,
     };
-    if bare.bytes().any(|byte| byte.is_ascii_uppercase()) { bare.to_ascii_lowercase().into() } else { bare.into() }
+    let spelled = |byte: u8| byte.is_ascii_uppercase() || byte == b'[';
+    if !bare.ends_with('.') && !bare.bytes().any(spelled) {
+        return bare.into();
+    }
+    normal_form::host(bare).map_or(Cow::Borrowed(bare), Cow::Owned)
 }
