@@ -12,7 +12,7 @@ use crate::{
     limit::{RuleSettings, ZoneSettings},
     observe::settings::AccessLogSettings,
     rescue::RejectSettings,
-    route::Pattern,
+    route::{PathMatching, Pattern},
     server::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
     upstream::settings::UpstreamSettings,
 };
@@ -52,6 +52,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamSettings>,
     /// Which requests go where.
     pub routes: Vec<RouteConfig>,
+    /// The form of a path that routes and keys see.
+    pub path_matching: PathMatching,
     /// How many requests may be parked over all zones.
     pub queue_max: usize,
     /// How long clients may take.

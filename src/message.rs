@@ -11,7 +11,10 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    limit::normal_form,
+};
 
 /// The longest request target taken, in bytes.
 pub const MAX_TARGET: usize = 8 * 1024;
@@ -21,7 +24,7 @@ pub const MAX_TARGET: usize = 8 * 1024;
 pub struct Target {
     /// The host with its port as received: what is forwarded as `Host`.
     pub authority: HeaderValue,
-    /// The host alone, lower case: what routes and keys see.
+    /// The host alone in its normal form: what routes, keys and logs see. Empty where HTTP/1.0 names none.
     pub host: Rc<str>,
     /// Path and query as received.
     pub path_and_query: PathAndQuery,
@@ -39,7 +42,8 @@ impl LastHost {
         if let Some(known) = self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority) {
             return Some(known.clone());
         }
-        let resolved = (HeaderValue::from_bytes(authority).ok()?, host_of(authority)?.to_ascii_lowercase().into());
+        let host = normal_form::host(host_of(authority)?)?;
+        let resolved = (HeaderValue::from_bytes(authority).ok()?, host.into());
         *self.0.borrow_mut() = Some(resolved);
         self.0.borrow().clone()
     }
@@ -101,7 +105,7 @@ impl Target {
 /// Whether a text can be forwarded as `Host`.
 #[must_use]
 pub fn is_authority(text: &str) -> bool {
-    host_of(text.as_bytes()).is_some()
+    host_of(text.as_bytes()).is_some_and(|host| normal_form::host(host).is_some())
 }
 
 /// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space, and no percent sign,
@@ -145,10 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_lower_case_and_without_port_and_the_path_untouched() {
+    fn host_is_in_its_normal_form_and_the_path_untouched() {
         let ok = |host: &str, path: &str| Ok((host.to_owned(), path.to_owned()));
         assert_eq!(target(&Method::GET, "/a//%2e?x=%20", &["A.Test:8080"]), ok("a.test", "/a//%2e?x=%20"));
+        assert_eq!(target(&Method::GET, "/", &["A.test."]), ok("a.test", "/"));
+        assert_eq!(target(&Method::GET, "/", &["a.test.:80"]), ok("a.test", "/"));
+        assert_eq!(target(&Method::GET, "http://A.test./x/../p", &["b"]), ok("a.test", "/x/../p"));
         assert_eq!(target(&Method::GET, "/", &["[::1]:80"]), ok("[::1]", "/"));
+        assert_eq!(target(&Method::GET, "/", &["[0:0::1]"]), ok("[::1]", "/"));
         assert_eq!(target(&Method::GET, "http://b.test/p", &["a.test"]), ok("b.test", "/p"));
         assert_eq!(target(&Method::OPTIONS, "*", &["a.test"]), ok("a.test", "*"));
     }
@@ -166,9 +174,21 @@ mod tests {
 
     #[test]
     fn what_is_ambiguous_is_refused() {
-        for hosts in
-            [&[][..], &["a", "a"], &["a,b"], &["a b"], &["u@a"], &["a/b"], &["a:x"], &["a:99999"], &["[::1"], &["a:1:2"]]
-        {
+        for hosts in [
+            &[][..],
+            &["a", "a"],
+            &["a,b"],
+            &["a b"],
+            &["u@a"],
+            &["a/b"],
+            &["a:x"],
+            &["a:99999"],
+            &["[::1"],
+            &["a:1:2"],
+            &["."],
+            &["a.."],
+            &["a..b"],
+        ] {
             assert!(target(&Method::GET, "/", hosts).is_err(), "{hosts:?}");
         }
         assert!(target(&Method::CONNECT, "a.test:443", &["a.test"]).is_err());

@@ -1,6 +1,6 @@
 //! The life of one request: who asks, which route, may it pass, forward it, tell its story.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
@@ -20,7 +20,10 @@ use crate::{
         crossing::{Crossing, Fields, Identity, Outbound},
         is_grpc, last_hop, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
     },
-    limit::{Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict},
+    limit::{
+        Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict,
+        normal_form::{self, PathError},
+    },
     message::{LastHost, Target},
     observe::{
         entry::{LimitStory, UpstreamStory},
@@ -31,7 +34,7 @@ use crate::{
     release::Releases,
     request_id::RequestIds,
     rescue::{self, RejectSettings},
-    route::{NoRoute, Table},
+    route::{NoRoute, PathMatching, Table},
     server::{
         body::{RequestBody, Upload},
         drain::Drain,
@@ -77,6 +80,8 @@ pub struct Proxy {
     pub trust: Trust,
     /// The routes.
     pub routes: Table<Rc<Route>>,
+    /// The form of a path that routes and keys see.
+    pub path_matching: PathMatching,
     /// How many field lines a request may have.
     pub max_fields: usize,
     /// The cap on parked requests.
@@ -230,13 +235,13 @@ impl Proxy {
         let client = self.trust.client(visit.peer.address, &head.headers);
         record.entry.client = client;
         self.gateway.see(client);
-        let route = self.route(head, &target)?;
+        let (route, path) = self.route(head, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
 
         let subject = Subject {
             client,
             host: &target.host,
-            path: target.path_and_query.path(),
+            path: &path,
             query: target.path_and_query.query(),
             method: &head.method,
             route: &route.name,
@@ -275,12 +280,27 @@ impl Proxy {
         Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
     }
 
-    fn route(&self, head: &Parts, target: &Target) -> Result<Rc<Route>, Error> {
-        let found = self.routes.find(&target.host, target.path_and_query.path(), &head.method);
-        found.map(Rc::clone).map_err(|nearest| match nearest {
+    /// The route of a request, and its path as keys see it.
+    fn route<'a>(&self, head: &Parts, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Error> {
+        let (host, received) = (&*target.host, target.path_and_query.path());
+        let path = match self.path_matching {
+            PathMatching::Raw => Cow::Borrowed(received),
+            PathMatching::Normal => {
+                let refused = |error: PathError| Error::new(Kind::HttpRequestError, error.detail());
+                normal_form::path(received).map_err(refused)?
+            }
+        };
+        let found = self.routes.entry(host, &path, &head.method);
+        let (pattern, route) = found.map_err(|nearest| match nearest {
             NoRoute::NotFound => Error::new(Kind::NoRoute, "no route takes this host and path"),
             NoRoute::MethodNotAllowed => Error::new(Kind::MethodNotAllowed, "no route takes this method here"),
-        })
+        })?;
+        // Only a path that came in another spelling can be read in two ways.
+        let strays = |reading: Cow<'_, str>| self.routes.strays(pattern, host, &reading, &head.method);
+        if matches!(path, Cow::Owned(_)) && normal_form::other_readings(received).any(strays) {
+            return Err(Error::new(Kind::HttpRequestError, "ambiguous path"));
+        }
+        Ok((Rc::clone(route), path))
     }
 
     /// Asks the route's gate, and holds the request where it says so.

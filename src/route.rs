@@ -1,9 +1,23 @@
 //! Which route a request takes: the most specific host, then the longest path, among those whose methods agree.
 //!
-//! Guarantee: matching reads the very bytes that are forwarded. Nothing is decoded, folded or cleaned, and a prefix only matches
-//! on segment boundaries: `/api` takes `/api` and `/api/x`, never `/apiary`.
+//! Guarantee: matching compares bytes. A caller gives the normal form of path and host (`src/limit/normal_form.rs`), or, where the
+//! configuration says `path_matching: raw`, the path as received. A prefix only matches on segment boundaries: `/api` takes `/api`
+//! and `/api/x`, never `/apiary`.
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The form of a path that routes and keys see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMatching {
+    /// The normal form, so that another spelling of a path takes the same route.
+    #[default]
+    Normal,
+    /// The bytes as received: only for upstreams that decode and clean nothing.
+    Raw,
+}
 
 /// The hosts a route serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +79,12 @@ impl PathPattern {
         }
     }
 
+    /// Whether this path is the other one, or one of those it lies below.
+    fn is_above(&self, other: &Self) -> bool {
+        let (Self::Prefix(text) | Self::Exact(text)) = other;
+        self.matches(text)
+    }
+
     /// A longer path before a shorter one, and of the same text the exact one first.
     fn weight(&self) -> (usize, u8) {
         match self {
@@ -124,21 +144,35 @@ impl<T> Table<T> {
         Self { entries }
     }
 
-    /// The route for a request: `host` lower case without port, `path` as received.
+    /// The route for a request, `host` and `path` in the form of the patterns.
     ///
     /// # Errors
     /// Whether it was the method that did not agree.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<&T, NoRoute> {
+        self.entry(host, path, method).map(|(_, route)| route)
+    }
+
+    /// The same with its pattern.
+    ///
+    /// # Errors
+    /// Whether it was the method that did not agree.
+    pub fn entry(&self, host: &str, path: &str, method: &Method) -> Result<&(Pattern, T), NoRoute> {
         let mut nearest = NoRoute::NotFound;
-        for (pattern, route) in &self.entries {
-            if pattern.host.matches(host) && pattern.path.matches(path) {
-                if pattern.takes(method) {
-                    return Ok(route);
+        for entry in &self.entries {
+            if entry.0.host.matches(host) && entry.0.path.matches(path) {
+                if entry.0.takes(method) {
+                    return Ok(entry);
                 }
                 nearest = NoRoute::MethodNotAllowed;
             }
         }
         Err(nearest)
+    }
+
+    /// Whether a request that `chosen` takes would take a route of its own if its path was read as `reading`: one whose path is neither
+    /// that of `chosen` nor above it. Whoever reads the path so serves what that route guards.
+    pub fn strays(&self, chosen: &Pattern, host: &str, reading: &str, method: &Method) -> bool {
+        self.entry(host, reading, method).is_ok_and(|(other, _)| !other.path.is_above(&chosen.path))
     }
 
     /// All routes in the order they are tried.
@@ -200,6 +234,26 @@ mod tests {
         let table = Table::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
         assert_eq!(table.find("x", "/a", &Method::POST), Err(NoRoute::MethodNotAllowed));
         assert_eq!(table.find("x", "/b", &Method::GET), Err(NoRoute::NotFound));
+    }
+
+    #[test]
+    fn reading_strays_to_a_route_that_is_not_above_the_chosen_one() {
+        let table = Table::new(vec![
+            (pattern("", "/", &[]), ()),
+            (pattern("", "/private", &[]), ()),
+            (pattern("", "/private/open", &[]), ()),
+            (pattern("", "/post", &[Method::POST]), ()),
+        ]);
+        let strays = |path: &str, reading: &str| {
+            let chosen = &table.entry("a", path, &Method::GET).expect("a route").0;
+            table.strays(chosen, "a", reading, &Method::GET)
+        };
+        assert!(!strays("/private", "/%70rivate"));
+        assert!(!strays("/private/open", "/private/x/../open"));
+        assert!(strays("/", "/private/.."));
+        assert!(strays("/private", "/private/open/.."));
+        assert!(!strays("/", "/post/.."), "no route takes that method there");
+        assert!(!strays("/private", "/private/x/.."));
     }
 
     #[test]

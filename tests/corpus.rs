@@ -75,6 +75,11 @@ fn routes() {
 }
 
 #[test]
+fn path_form() {
+    over("path_form", 12, judge::path_form);
+}
+
+#[test]
 fn fields() {
     over("fields", 8, judge_fields::fields);
 }

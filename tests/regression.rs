@@ -151,3 +151,20 @@ fn r015_a_pattern_was_taken_for_a_path() {
     let text = "listeners: [ ':1' ]\nroutes: [ { path: '/(login|reset)', upstream: 'http://a:1' } ]";
     assert!(weir::config::parse("test.yaml", text, &[]).is_err());
 }
+
+/// Another spelling of a path or of a host took another route, and passed the limit of its own.
+#[tokio::test(start_paused = true)]
+async fn r020_another_spelling_passed_the_limit() {
+    let mut limited = config(&["1r/m"]);
+    let everything = limited.routes[0].clone();
+    limited.routes[0].pattern.path = weir::route::PathPattern::Prefix("/login".to_owned());
+    limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
+    harness::on_edge_of(limited, |edge| async move {
+        let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        assert_eq!(status(&edge.exchange(&ask("/login")).await), 200);
+        for path in ["/%6cogin", "//login", "/./login", "/x/../login", "/login;x=1"] {
+            assert_eq!(status(&edge.exchange(&ask(path)).await), 503, "{path}");
+        }
+    })
+    .await;
+}

@@ -457,6 +457,7 @@ impl Serving {
             clock: shared.clock,
             trust: config.client_ip.clone(),
             routes: Table::new(routes),
+            path_matching: config.path_matching,
             max_fields: config.header_limits.count,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value as Yaml;
 
 use super::tree::{Node, Scalar, Value};
+use crate::route::PathMatching;
 
 pub mod amount;
 pub mod granted;
@@ -49,6 +50,8 @@ pub struct File {
     /// Which requests go where; at least one.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
+    /// Whether routes and keys see the normal form of a path, or its bytes as received.
+    pub path_matching: PathMatching,
     /// What a rejected client is told.
     pub reject: Reject,
     /// The requests that wait for their turn.
@@ -80,6 +83,7 @@ impl Default for File {
             zones: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             routes: Vec::new(),
+            path_matching: PathMatching::default(),
             reject: Reject::default(),
             queue: Queue::default(),
             timeouts: Timeouts::default(),

@@ -90,6 +90,7 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: 
         zones: names.zones,
         upstreams: names.upstreams,
         routes,
+        path_matching: file.path_matching,
         queue_max: judge.count(root.key("queue").key("max"), &file.queue.max, 0..=MAX_QUEUE),
         timeouts: timeouts(judge, root.key("timeouts"), file),
         header_limits: header_limits(judge, root.key("header_limits"), file),

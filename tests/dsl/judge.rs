@@ -18,7 +18,7 @@ use weir::{
         Framer, HeaderLimits,
         answer::{self, Piece},
     },
-    limit::Rate,
+    limit::{Rate, normal_form},
     message::{LastHost, Target},
     route::{HostPattern, NoRoute, PathPattern, Pattern, Table},
     server::proxy_protocol::{self, Source},
@@ -212,6 +212,71 @@ pub fn target(bytes: &[u8]) {
     let below = |prefix: &&&str| path == **prefix || path.starts_with(&format!("{}/", prefix.trim_end_matches('/')));
     let longest = prefixes.iter().filter(below).max_by_key(|prefix| prefix.len());
     assert_eq!(table.find(&target.host, path, &Method::GET).ok(), longest, "{path}");
+}
+
+/// A path: its normal form is what a look at its segments finds, and that of every other spelling of the same bytes; a route is missed
+/// by no reading that leaves steps out, but for those that lie above it.
+pub fn path_form(bytes: &[u8]) {
+    let Some(path) = str::from_utf8(bytes).ok().filter(|path| path.starts_with('/')) else { return };
+    let (form, expected) = (normal_form::path(path), by_segments(&octets(path)));
+    let Ok(form) = form else { return assert_eq!(expected, None, "{path}") };
+    assert_eq!(Some(octets(&form)), expected, "{path} is {form}");
+    assert_eq!(normal_form::path(&form).as_deref(), Ok(&*form), "{path}");
+    assert!(form.bytes().all(|byte| byte.is_ascii_graphic()) && !form.contains([';', '?', '#']), "{form}");
+    let spelled: String = octets(path)[1..].iter().map(|byte| format!("%{byte:02x}")).collect();
+    assert_eq!(normal_form::path(&format!("/{spelled}")).as_deref(), Ok(&*form), "{path}");
+    let prefix =
+        |path: &&str| Pattern { host: HostPattern::Any, path: PathPattern::Prefix((*path).into()), methods: Vec::new() };
+    let table = Table::new(["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect());
+    let (chosen, route) = table.entry("", &form, &Method::GET).expect("`/` takes everything");
+    let strays = |reading: &str| table.strays(chosen, "", reading, &Method::GET);
+    if !normal_form::other_readings(path).any(|reading| strays(&reading)) {
+        for reading in [path, &String::from_utf8_lossy(&octets(path))] {
+            let other = table.find("", reading, &Method::GET).expect("`/` takes everything");
+            assert!(route.starts_with(other), "{path}: {route}, and {other} as {reading}");
+        }
+    }
+}
+
+/// The bytes of a path with its percent-octets decoded.
+fn octets(path: &str) -> Vec<u8> {
+    let (mut octets, mut rest) = (Vec::new(), path.as_bytes());
+    while let Some(first) = rest.first() {
+        let pair = rest.get(1..3).and_then(|pair| str::from_utf8(pair).ok());
+        let pair = pair.filter(|pair| pair.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(octet) if *first == b'%' => {
+                octets.push(octet);
+                rest = &rest[3..];
+            }
+            _ => {
+                octets.push(*first);
+                rest = &rest[1..];
+            }
+        }
+    }
+    octets
+}
+
+/// The normal form of decoded bytes, from the segments that are left of them.
+fn by_segments(octets: &[u8]) -> Option<Vec<u8>> {
+    let (mut kept, mut ends_with_slash) = (Vec::new(), false);
+    for segment in octets[1..].split(|byte| *byte == b'/') {
+        let segment = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        ends_with_slash = true;
+        match segment {
+            b"" | b"." => {}
+            b".." => {
+                kept.pop()?;
+            }
+            segment => {
+                kept.push(segment);
+                ends_with_slash = false;
+            }
+        }
+    }
+    let end = if ends_with_slash && !kept.is_empty() { &b"/"[..] } else { b"" };
+    (!octets.contains(&0)).then(|| [b"/", &*kept.join(&b'/'), end].concat())
 }
 
 /// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`), and a request on the last line: it takes the route a look at all of

@@ -36,7 +36,7 @@ use weir::{
     observe::writer,
     release::Timing,
     rescue::{RejectBody, RejectSettings},
-    route::{HostPattern, PathPattern, Pattern},
+    route::{HostPattern, PathMatching, PathPattern, Pattern},
     server::{drain::DrainOrder, listener::Door, settings::ClientTimeouts, settings::HeaderLimits},
     stream::Io,
     upstream::{
@@ -172,6 +172,7 @@ pub fn config(limits: &[&str]) -> Config {
             active: None,
         }],
         routes: vec![route(rules)],
+        path_matching: PathMatching::Normal,
         queue_max: 10_000,
         timeouts: ClientTimeouts {
             header: seconds(10),

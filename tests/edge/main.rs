@@ -39,6 +39,7 @@ mod patience;
 mod recorder;
 mod retries;
 mod secure;
+mod spellings;
 mod tables;
 mod tls;
 mod upgrade;

@@ -3,7 +3,10 @@
 use http::Method;
 
 use super::{super::file::Route, judge::Judge, spot::Spot};
-use crate::route::{HostPattern, PathPattern, Pattern};
+use crate::{
+    limit::normal_form,
+    route::{HostPattern, PathMatching, PathPattern, Pattern},
+};
 
 /// The methods people use (RFC 9110, RFC 5789); others are taken too, in upper case.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
@@ -12,10 +15,10 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "
 const PATTERN: &str = "*()|^{}\\[]";
 
 /// Which requests a route takes.
-pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> Pattern {
+pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: PathMatching) -> Pattern {
     Pattern {
         host: host(judge, spot.key("host"), route.host.as_deref()),
-        path: path(judge, spot, route),
+        path: path(judge, spot, route, matching),
         methods: methods(judge, spot.key("methods"), route.methods.as_deref()),
     }
 }
@@ -27,7 +30,7 @@ pub fn name(route: &Route) -> String {
     format!("{}{}", route.host.as_deref().unwrap_or(""), path.unwrap_or(""))
 }
 
-fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> PathPattern {
+fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: PathMatching) -> PathPattern {
     let (key, text) = match (&route.path, &route.path_exact) {
         (Some(path), None) => ("path", path),
         (None, Some(path)) => ("path_exact", path),
@@ -41,10 +44,20 @@ fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route) -> PathPattern {
             return PathPattern::Prefix("/".to_owned());
         }
     };
-    if let Err(error) = check_path(text) {
-        judge.refuse(spot.key(key), error);
+    let path = check_path(text).and_then(|()| form_of(text, matching));
+    let path = judge.take(spot.key(key), path).unwrap_or_else(|| text.clone());
+    if key == "path" { PathPattern::Prefix(path) } else { PathPattern::Exact(path) }
+}
+
+/// The path as requests are compared with it.
+fn form_of(text: &str, matching: PathMatching) -> Result<String, String> {
+    match matching {
+        PathMatching::Raw => Ok(text.to_owned()),
+        PathMatching::Normal => match normal_form::path(text) {
+            Ok(path) => Ok(path.into_owned()),
+            Err(error) => Err(format!("`{text}` is never requested because {error}, hint: write the path that is meant")),
+        },
     }
-    if key == "path" { PathPattern::Prefix(text.clone()) } else { PathPattern::Exact(text.clone()) }
 }
 
 fn check_path(text: &str) -> Result<(), String> {
@@ -63,9 +76,6 @@ fn check_path(text: &str) -> Result<(), String> {
         let hint = format!("a path takes all below it: write `{}`", before(text, "/:"));
         return Err(format!("`{text}` looks like a pattern, which is not read: `:`, hint: {hint}"));
     }
-    if let Some(plain) = without_steps(text) {
-        return Err(format!("`{text}` is never compared like this, hint: write `{plain}`"));
-    }
     if let Some(end) = text.find(['?', '#']) {
         return Err(format!("`{text}` has more than a path, hint: write `{}`; queries are not matched", &text[..end]));
     }
@@ -78,26 +88,6 @@ fn check_path(text: &str) -> Result<(), String> {
 /// The part of a path before a piece of it; the root where that is all.
 fn before<'a>(path: &'a str, piece: &str) -> &'a str {
     path.find(piece).map(|at| &path[..at]).filter(|path| !path.is_empty()).unwrap_or("/")
-}
-
-/// The path without `//`, `/./` and `/../`, if it has any (RFC 3986, section 5.2.4).
-fn without_steps(path: &str) -> Option<String> {
-    let last = path.split('/').count() - 1;
-    let odd =
-        |(index, segment): (usize, &str)| matches!(segment, "." | "..") || segment.is_empty() && index > 0 && index < last;
-    if !path.split('/').enumerate().any(odd) {
-        return None;
-    }
-    let mut kept = Vec::new();
-    for segment in path.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => drop(kept.pop()),
-            segment => kept.push(segment),
-        }
-    }
-    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
-    Some(format!("/{}{slash}", kept.join("/")))
 }
 
 fn host(judge: &mut Judge<'_>, spot: Spot<'_>, text: Option<&str>) -> HostPattern {
@@ -120,14 +110,14 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let name = below.unwrap_or(&lower);
     let address = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let plain = !name.is_empty() && !name.starts_with('.') && name.bytes().all(letter);
-    let literal = address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
-    if !plain && !literal {
+    let plain = !name.starts_with('.') && name.bytes().all(letter);
+    let normal = normal_form::host(name).filter(|_| plain || address.is_some());
+    let Some(name) = normal else {
         return Err(format!("`{text}` is not a host, hint: like `example.com`, or `*.example.com` for all below it"));
-    }
+    };
     Ok(match below {
-        Some(name) => HostPattern::Below(format!(".{name}")),
-        None => HostPattern::Exact(lower),
+        Some(_) => HostPattern::Below(format!(".{name}")),
+        None => HostPattern::Exact(name),
     })
 }
 

@@ -30,7 +30,7 @@ pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route
     let max_body = request.key("max_body");
     RouteConfig {
         name: name(route).into(),
-        pattern: pattern(judge, spot, route),
+        pattern: pattern(judge, spot, route, names.file.path_matching),
         upstream: upstream(judge, names, spot.key("upstream"), &route.upstream),
         limits: limits(judge, names, spot.key("limits"), &route.limits),
         reject: reject::settings(&names.file.reject, route.reject.as_ref()),

@@ -1,0 +1,167 @@
+//! Other spellings of a path or host: they take the same route, spend the same bucket, and are forwarded as they came.
+
+use std::rc::Rc;
+
+use http::Request;
+use http_body_util::Full;
+use tokio::io::AsyncWriteExt;
+use weir::config::{Config, parse};
+
+use crate::{
+    harness::{Edge, on_edge_of, status},
+    http2,
+};
+
+const LIMITED: &str = "
+listeners: [ ':1' ]
+upstreams: { app: { endpoints: [ 'http://10.0.0.1:80' ] } }
+zones: { login: { key: global, rate: 1r/m }, path: { key: path, rate: 1r/m }, host: { key: host, rate: 1r/m } }
+routes:
+- { path: /login, upstream: app, limits: [ { zone: login } ] }
+- { path: /private, upstream: app }
+- { path: /private/open, upstream: app }
+- { path: '/a%20b', upstream: app, limits: [ { zone: login } ] }
+- { path: '//twice/../written', upstream: app, limits: [ { zone: login } ] }
+- { path: /paths, upstream: app, limits: [ { zone: path } ] }
+- { path: /hosts, upstream: app, limits: [ { zone: host } ] }
+- { host: Admin.Test., path: /, upstream: app, limits: [ { zone: login } ] }
+- { path: /, upstream: app }
+";
+
+fn limited(more: &str) -> Config {
+    parse("test.yaml", &format!("{LIMITED}{more}"), &[]).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+/// The status of a GET, and what the upstream was asked for, if it was.
+async fn ask(edge: &Rc<Edge>, target: &str, host: &str) -> (u16, Option<String>) {
+    let before = edge.seen.borrow().len();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    let response = edge.exchange(&request).await;
+    (status(&response), edge.seen.borrow().get(before).map(|seen| seen.target.clone()))
+}
+
+/// Each of these spends the bucket that the first has spent, over both protocols.
+async fn are_one(more: &str, spellings: &[(&str, &str)], is_one: bool) {
+    for (target, host) in &spellings[1..] {
+        on_edge_of(limited(more), |edge| async move {
+            assert_eq!(ask(&edge, target, host).await, (200, Some((*target).to_owned())), "{target} {host}");
+            let second = ask(&edge, spellings[0].0, spellings[0].1).await.0;
+            assert_eq!(second, if is_one { 503 } else { 200 }, "{target} {host}");
+        })
+        .await;
+        on_edge_of(limited(more), |edge| async move {
+            assert_eq!(ask(&edge, spellings[0].0, spellings[0].1).await.0, 200);
+            let request = Request::builder().uri(format!("http://{host}{target}")).body(Full::default());
+            let mut client = http2::client(&edge).await;
+            let status = client.send_request(request.expect("a request")).await.expect("a response").status();
+            assert_eq!(status, if is_one { 503 } else { 200 }, "{target} {host} over HTTP/2");
+        })
+        .await;
+    }
+}
+
+const LOGIN: [(&str, &str); 12] = [
+    ("/login", "a"),
+    ("/%6cogin", "a"),
+    ("/%6Cogin", "a"),
+    ("//login", "a"),
+    ("/./login", "a"),
+    ("/x/../login", "a"),
+    ("/x/%2e%2E/login", "a"),
+    ("/x%2f..%2flogin", "a"),
+    ("/login;x=1", "a"),
+    ("/a/..;/login", "a"),
+    ("/login/", "a"),
+    ("/%6c%6f%67%69%6e/x?y=/private", "a"),
+];
+
+#[tokio::test(start_paused = true)]
+async fn path_in_another_spelling_spends_the_limit_of_its_route() {
+    are_one("", &LOGIN, true).await;
+    are_one("", &[("/a%20b", "a"), ("//a%20b", "a"), ("/%61%20%62", "a")], true).await;
+    are_one("", &[("/written", "a"), ("/twice/../written", "a"), ("//twice/..//written", "a")], true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn path_key_is_one_bucket_for_all_spellings() {
+    let spellings = [
+        ("/paths/x", "a"),
+        ("//paths/x", "a"),
+        ("/paths/%78", "a"),
+        ("/paths/./x", "a"),
+        ("/paths/x;y", "a"),
+        ("/paths/y/../x", "a"),
+    ];
+    are_one("", &spellings, true).await;
+    are_one("", &[("/paths/x", "a"), ("/paths/y", "a"), ("/paths/x%2f", "a")], false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_in_another_spelling_spends_the_limit_of_its_route_and_key() {
+    let spellings = [("/", "admin.test"), ("/", "admin.test."), ("/", "ADMIN.test"), ("/", "admin.test.:80")];
+    are_one("", &spellings, true).await;
+    let spellings = [("/hosts", "b.test"), ("/hosts", "b.test."), ("/hosts", "B.TEST:8080")];
+    are_one("", &spellings, true).await;
+    are_one("", &[("/hosts", "[::1]"), ("/hosts", "[0:0:0:0:0:0:0:1]")], true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn path_matching_raw_compares_bytes() {
+    let spellings = [("/login", "a"), ("/%6cogin", "a"), ("//login", "a"), ("/x/../login", "a"), ("/login;x=1", "a")];
+    are_one("path_matching: raw", &spellings, false).await;
+    are_one("path_matching: raw", &[("/paths", "a"), ("/paths/", "a"), ("/paths/%78", "a")], false).await;
+    on_edge_of(limited("path_matching: raw"), |edge| async move {
+        for target in ["/private/%2e%2e/open", "/../x", "/a%00"] {
+            assert_eq!(ask(&edge, target, "a").await, (200, Some(target.to_owned())));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn path_that_can_be_read_as_another_route_is_refused() {
+    on_edge_of(limited(""), |edge| async move {
+        for (target, detail) in [
+            ("/private/%2e%2e/open", "ambiguous path"),
+            ("/private/../open", "ambiguous path"),
+            ("/login/..", "ambiguous path"),
+            ("/%6cogin/../open", "ambiguous path"),
+            ("/%6cogin/..;/open", "ambiguous path"),
+            ("/../login", "the path climbs above the root"),
+            ("/%2e%2e/login", "the path climbs above the root"),
+            ("/login%00", "the path has a NUL"),
+        ] {
+            assert_eq!(ask(&edge, target, "a").await, (400, None), "{target}");
+            let line = edge.line().await;
+            assert_eq!((&line["error"]["detail"], &line["path"]), (&detail.into(), &target.into()));
+            assert_eq!((&line["error"]["side"], line.get("route")), (&"client".into(), None));
+        }
+        // A route above the chosen one is no other route.
+        for target in ["/private/x/../open", "/x/../private", "/private//open", "/privat%65/open"] {
+            assert_eq!(ask(&edge, target, "a").await, (200, Some(target.to_owned())));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_line_has_the_route_of_the_normal_form_and_the_path_as_received() {
+    on_edge_of(limited(""), |edge| async move {
+        ask(&edge, "//%6cogin?x=%61", "A.TEST.:80").await;
+        let line = edge.line().await;
+        let fields = ["route", "path", "host"].map(|field| line[field].as_str().unwrap_or_default().to_owned());
+        assert_eq!(fields, ["/login", "//%6cogin?x=%61", "a.test"]);
+        assert_eq!(edge.seen.borrow()[0].headers["host"], "A.TEST.:80");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asterisk_has_no_normal_form_and_needs_none() {
+    on_edge_of(limited(""), |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("a pipe");
+        assert_eq!(edge.line().await["status"], 200);
+    })
+    .await;
+}
