@@ -169,12 +169,19 @@ impl App {
         Ok(Self { shared, order, sockets, admin, writer, predecessor })
     }
 
-    /// Listens on one more address, in the open.
+    /// Listens on one more address, with the settings and the connection caps of the first listener.
     ///
     /// # Errors
-    /// When the address cannot be had; the others are still listened on.
-    pub fn listen(&mut self, address: SocketAddr) -> Result<(), StartError> {
-        listen(&mut self.sockets, address, Vec::new())
+    /// When the address cannot be listened on; the others still are.
+    pub fn listen_beside_first(&mut self, address: SocketAddr) -> Result<(), StartError> {
+        let first = self.shared.config.listeners.first().and_then(|first| self.shared.doors.get(&first.address));
+        let Some(first) = first.map(Arc::clone) else {
+            let source = io::Error::other("there is no listener beside it");
+            return Err(StartError::Bind { address, source });
+        };
+        listen(&mut self.sockets, address, Vec::new())?;
+        Arc::make_mut(&mut self.shared.doors).insert(address, first);
+        Ok(())
     }
 
     /// The addresses it listens on, ports chosen.

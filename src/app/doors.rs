@@ -6,9 +6,9 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use super::{StartError, descriptors};
-use crate::server::{listener::Door, settings::ListenerSettings, tls::Tls};
+use crate::server::{listener::Door, occupancy::Occupancy, settings::ListenerSettings, tls::Tls};
 
-/// The doors of a configuration; an address without one is served in the open.
+/// The doors of a configuration; connections to an address without one are closed.
 pub type Doors = HashMap<SocketAddr, Arc<Door>>;
 
 /// The doors these listeners ask for; those of `before` that stay as they were are kept.
@@ -19,9 +19,11 @@ pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Doors, Star
     let files = descriptors::raised();
     let door = |settings: &ListenerSettings| {
         let address = settings.address;
-        let occupancy = before.get(&address).map(|door| Arc::clone(&door.occupancy)).unwrap_or_default();
         let most = settings.max_connections.unwrap_or_else(|| descriptors::connections(files));
-        occupancy.grant(most, settings.max_connections_per_client);
+        let per_client = settings.max_connections_per_client;
+        let known = before.get(&address).map(|door| Arc::clone(&door.occupancy));
+        let occupancy = known.unwrap_or_else(|| Arc::new(Occupancy::new(most, per_client)));
+        occupancy.grant(most, per_client);
         if let Some(same) = before.get(&address).filter(|door| door.serves(settings)) {
             return Ok((address, Arc::clone(same)));
         }

@@ -523,10 +523,18 @@ struct Ears {
 impl Ears {
     /// Accepts on one more socket.
     fn open(&mut self, Listening { address, socket }: Listening) -> io::Result<()> {
-        let (listener, worker, shut) =
-            (TcpListener::from_std(socket)?, Rc::clone(&self.worker), self.worker.shut.child_token());
+        let listener = TcpListener::from_std(socket)?;
+        let (worker, shut) = (Rc::clone(&self.worker), self.worker.shut.child_token());
         let stop = shut.clone().cancelled_owned();
-        let take = move |stream: TcpStream, peer| worker.take_tcp(stream, peer, address);
+        let mut known = worker.door(address);
+        let take = move |stream: TcpStream, peer| {
+            // A listener that was taken out still has the connections that waited for it: they meet the door they came to.
+            known = worker.door(address).or(known.take());
+            match &known {
+                Some(door) => worker.take(Box::new(stream), peer, Arc::clone(door)),
+                None => worker.refuse(peer, &"the listener has no settings"),
+            }
+        };
         // Among the connections, for it may still bring some when the others have ended.
         self.worker.connections.spawn_local(listener::accept(listener, stop, take));
         self.open.push((address, shut));
@@ -556,10 +564,9 @@ impl Ears {
 }
 
 impl Worker {
-    /// Takes a connection to the listener that was configured with `address`.
-    fn take_tcp(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, address: SocketAddr) {
-        let door = self.serving().doors.get(&address).cloned().unwrap_or_default();
-        self.take(Box::new(stream), peer, door);
+    /// The door of the listener that was configured with `address`, while there is one.
+    fn door(&self, address: SocketAddr) -> Option<Arc<Door>> {
+        self.serving().doors.get(&address).cloned()
     }
 }
 
@@ -570,4 +577,61 @@ fn gate(route: &crate::config::RouteConfig, zones: &[Arc<Zone>]) -> Result<Gate,
         rules.push(rule.map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?);
     }
     Gate::new(rules).map_err(|rules| BuildError::TooManyRules { route: Arc::clone(&route.name), rules })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::{io::AsyncReadExt, task::LocalSet};
+
+    use super::*;
+    use crate::{
+        app::{doors, share},
+        server::{drain::DrainOrder, listener::bind},
+    };
+
+    /// Everything said to a client that sends `GET /` and was still in the kernel's queue as its listener was taken out.
+    async fn said_as_the_listener_goes(listener: &str) -> Vec<u8> {
+        let text = format!(
+            "listeners: [ {listener} ]\nclient_ip: {{ trusted_proxies: [ 127.0.0.0/8 ] }}\n\
+             routes: [ {{ path: /, upstream: 'http://127.0.0.1:9' }} ]\naccess_log: {{ to: none }}\n"
+        );
+        let config = crate::config::parse("test", &text, &[]).expect("a configuration").config;
+        let doors = doors::fit(&Doors::new(), &config.listeners).expect("settings that can be used");
+        let address = config.listeners[0].address;
+        let socket = bind(address, 1).expect("a free port").remove(0);
+        let (_order, drain) = DrainOrder::new();
+        let shared = share(config, doors, None, drain);
+        LocalSet::new()
+            .run_until(async {
+                let worker = Worker::build(&shared).expect("a worker");
+                let mut ears = Ears { worker, open: Vec::new() };
+                let mut client =
+                    std::net::TcpStream::connect(socket.local_addr().expect("an address")).expect("a listener");
+                client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("a connection");
+                ears.open(Listening { address, socket }).expect("a listener");
+                let (done, _changed) = mpsc::channel(1);
+                let without = Shared { doors: Arc::new(Doors::new()), ..shared.clone() };
+                ears.change(Change { shared: without, opened: Vec::new(), closed: vec![address], done }).await;
+                client.set_nonblocking(true).expect("a socket");
+                let (mut said, mut client) = (Vec::new(), TcpStream::from_std(client).expect("a socket"));
+                // Closed with its request unread, it is reset.
+                let _ = client.read_to_end(&mut said).await;
+                said
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn door_of_a_removed_listener_still_asks_for_a_proxy_header() {
+        let said = said_as_the_listener_goes("{ address: '127.0.0.1:0', proxy_protocol: true }").await;
+        assert_eq!(String::from_utf8_lossy(&said), "");
+    }
+
+    #[tokio::test]
+    async fn door_of_a_removed_listener_still_redirects() {
+        let said = said_as_the_listener_goes("{ address: '127.0.0.1:0', redirect: https }").await;
+        assert!(said.starts_with(b"HTTP/1.1 308"), "{}", String::from_utf8_lossy(&said));
+    }
 }

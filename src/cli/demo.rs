@@ -62,7 +62,7 @@ fn listen_beside(app: &mut App, first: SocketAddr) {
         return;
     }
     for last in 2..2 + MORE_ADDRESSES {
-        if let Err(error) = app.listen(SocketAddr::from(([127, 0, 0, last], first.port()))) {
+        if let Err(error) = app.listen_beside_first(SocketAddr::from(([127, 0, 0, last], first.port()))) {
             tracing::debug!(%error, "the page fires from fewer addresses");
         }
     }

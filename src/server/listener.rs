@@ -24,7 +24,7 @@ use tokio::{
 use super::{occupancy::Occupancy, settings::ListenerSettings, tls::Tls};
 use crate::{observe::sparing::Sparing, stream::stay_in_touch};
 
-/// What a listener asks of the connections it takes.
+/// Requirements of a listener on its connections. There is no default: a requirement that is not known cannot be met.
 #[derive(Debug)]
 pub struct Door {
     /// TLS, if it is spoken here.
@@ -37,12 +37,6 @@ pub struct Door {
     pub occupancy: Arc<Occupancy>,
     /// After how many requests a connection is closed.
     pub max_requests: u64,
-}
-
-impl Default for Door {
-    fn default() -> Self {
-        Self { tls: None, redirect: None, proxy_protocol: false, occupancy: Arc::default(), max_requests: u64::MAX }
-    }
 }
 
 impl Door {

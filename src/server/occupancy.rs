@@ -43,12 +43,6 @@ pub struct Place {
     client: Option<IpAddr>,
 }
 
-impl Default for Occupancy {
-    fn default() -> Self {
-        Self::new(usize::MAX, usize::MAX)
-    }
-}
-
 impl Occupancy {
     /// Room for so many connections, and for so many of one client.
     #[must_use]

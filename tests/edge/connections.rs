@@ -11,7 +11,7 @@ use weir::{
     server::{listener::Door, occupancy::Occupancy},
 };
 
-use crate::harness::{config, on_door, on_edge, status};
+use crate::harness::{config, on_door, on_edge, open_door, status};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const LAST: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
@@ -33,7 +33,7 @@ async fn all(mut client: DuplexStream, bytes: &[u8]) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn more_connections_than_a_client_may_have_are_closed_at_once() {
-    let door = || Door { occupancy: Arc::new(Occupancy::new(4, 2)), ..Door::default() };
+    let door = || Door { occupancy: Arc::new(Occupancy::new(4, 2)), ..open_door() };
     on_door(trusting(&["10.0.0.0/8"]), door(), |edge| async move {
         let held = [edge.connect_from("192.0.2.1"), edge.connect_from("192.0.2.1")];
         assert_eq!((all(edge.connect_from("192.0.2.1"), GET).await.as_str(), edge.now()), ("", 0));
@@ -49,7 +49,7 @@ async fn more_connections_than_a_client_may_have_are_closed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_ends_with_its_last_request_and_says_so() {
-    on_door(config(&[]), Door { max_requests: 3, ..Door::default() }, |edge| async move {
+    on_door(config(&[]), Door { max_requests: 3, ..open_door() }, |edge| async move {
         let mut client = edge.connect();
         let mut answers = Vec::new();
         for _ in 0..3 {
@@ -82,7 +82,7 @@ const TEXT: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
 
 fn behind_proxies() -> Door {
-    Door { proxy_protocol: true, ..Door::default() }
+    Door { proxy_protocol: true, ..open_door() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
 
 #[tokio::test(start_paused = true)]
 async fn a_proxy_header_where_none_is_configured_is_no_request() {
-    on_door(trusting(&["10.0.0.0/8"]), Door::default(), |edge| async move {
+    on_door(trusting(&["10.0.0.0/8"]), open_door(), |edge| async move {
         for header in [TEXT, BINARY] {
             let answer = all(edge.connect_from("10.0.0.9"), &[header, LAST.as_bytes()].concat()).await;
             assert_eq!((status(&answer), edge.line().await["client"].as_str()), (400, Some("10.0.0.9")));
@@ -133,7 +133,7 @@ async fn a_proxy_header_where_none_is_configured_is_no_request() {
 
 #[tokio::test(start_paused = true)]
 async fn connection_takes_nothing_away_of_what_a_trusted_proxy_says() {
-    on_door(trusting(&["10.0.0.0/8"]), Door::default(), |edge| async move {
+    on_door(trusting(&["10.0.0.0/8"]), open_door(), |edge| async move {
         let said = [
             ("x-forwarded-for", "192.0.2.7", "192.0.2.7, 10.0.0.9"),
             ("x-forwarded-proto", "https", "https"),
@@ -165,7 +165,7 @@ async fn a_proxy_header_has_the_time_of_a_head() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_behind_a_proxy_has_its_own_number_of_connections() {
-    let door = Door { proxy_protocol: true, occupancy: Arc::new(Occupancy::new(10, 1)), ..Door::default() };
+    let door = Door { proxy_protocol: true, occupancy: Arc::new(Occupancy::new(10, 1)), ..open_door() };
     on_door(trusting(&["10.0.0.0/8"]), door, |edge| async move {
         let mut first = edge.connect_from("10.0.0.9");
         first.write_all(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n").await.expect("an open pipe");

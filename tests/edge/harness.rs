@@ -37,7 +37,7 @@ use weir::{
     release::Timing,
     rescue::{RejectBody, RejectSettings},
     route::{HostPattern, PathMatching, PathPattern, Pattern},
-    server::{drain::DrainOrder, listener::Door, settings::ClientTimeouts, settings::HeaderLimits},
+    server::{drain::DrainOrder, listener::Door, occupancy::Occupancy, settings::ClientTimeouts, settings::HeaderLimits},
     stream::Io,
     upstream::{
         balance::Balance,
@@ -240,6 +240,12 @@ pub fn config_to(endpoints: &[&str]) -> Config {
     config
 }
 
+/// A listener without TLS, PROXY header, redirect and caps.
+pub fn open_door() -> Door {
+    let occupancy = Arc::new(Occupancy::new(usize::MAX, usize::MAX));
+    Door { tls: None, redirect: None, proxy_protocol: false, occupancy, max_requests: u64::MAX }
+}
+
 /// Runs a test on a whole worker; time stands still unless everything waits.
 pub async fn on_edge<F: Future<Output = ()>>(limits: &[&str], test: impl FnOnce(Rc<Edge>) -> F) {
     on_edge_of(config(limits), test).await;
@@ -247,7 +253,7 @@ pub async fn on_edge<F: Future<Output = ()>>(limits: &[&str], test: impl FnOnce(
 
 /// The same with a configuration of the test's own.
 pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>) -> F) {
-    on_door(config, Door::default(), test).await;
+    on_door(config, open_door(), test).await;
 }
 
 /// The same behind a listener that asks something of connections.
@@ -263,7 +269,7 @@ pub async fn on_door<F: Future<Output = ()>>(config: Config, door: Door, test: i
 
 /// The same with an upstream the test plays itself, pipe by pipe.
 pub async fn on_raw_edge<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>, Pipes) -> F) {
-    let (edge, pipes) = Edge::new(config, Door::default());
+    let (edge, pipes) = Edge::new(config, open_door());
     run(Rc::clone(&edge), test(edge, pipes)).await;
 }
 

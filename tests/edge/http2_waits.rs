@@ -13,7 +13,7 @@ use weir::server::listener::Door;
 use crate::{
     frames::{self, DATA, HEADERS, RST_STREAM},
     grpc,
-    harness::{Edge, config, on_door, on_edge, on_edge_of},
+    harness::{Edge, config, on_door, on_edge, on_edge_of, open_door},
     http2::{self, to_the_end},
     http2_flow::post,
     recorder::on_recorded,
@@ -99,7 +99,7 @@ async fn ask(edge: &Edge, count: u32) -> DuplexStream {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_ends_with_its_last_request() {
-    let door = Door { max_requests: 3, ..Door::default() };
+    let door = Door { max_requests: 3, ..open_door() };
     on_door(config(&["1r/s burst=20"]), door, |edge| async move {
         let (answers, told) = to_the_end(&edge, &mut ask(&edge, 3).await).await;
         assert_eq!((answers, told.first()), (vec![(1, 0), (3, 1000), (5, 2000)], Some(&0)));

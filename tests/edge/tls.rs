@@ -22,7 +22,7 @@ use weir::server::{
 };
 
 use crate::{
-    harness::{Edge, config, on_door, status},
+    harness::{Edge, config, on_door, open_door, status},
     pki::Authority,
 };
 
@@ -39,7 +39,7 @@ pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
 }
 
 pub fn door(settings: TlsSettings) -> Door {
-    Door { tls: Some(Tls::load(settings).expect("certificates of the test")), ..Door::default() }
+    Door { tls: Some(Tls::load(settings).expect("certificates of the test")), ..open_door() }
 }
 
 /// An authority with a certificate for `a.test`, and a door with it.
@@ -256,7 +256,7 @@ async fn changed_certificates_are_taken_and_broken_ones_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_redirecting_listener_sends_every_request_to_https() {
-    let to = |port| Door { redirect: Some(port), ..Door::default() };
+    let to = |port| Door { redirect: Some(port), ..open_door() };
     for (port, expected) in [(443, "https://a.test/x?y"), (8443, "https://a.test:8443/x?y")] {
         on_door(config(&[]), to(port), |edge| async move {
             let request = "POST /x?y HTTP/1.1\r\nhost: A.test:80\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
