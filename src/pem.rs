@@ -4,6 +4,7 @@
 
 use std::{
     fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -65,6 +66,16 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
 
 fn nothing(path: &Path, what: &'static str, section: &'static str) -> PemError {
     PemError::Nothing { path: path.to_owned(), what, section }
+}
+
+/// One number for the content of several files, or for the reasons they cannot be read: equal while nothing of it changes.
+#[must_use]
+pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        read(path).map_err(|error| error.to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// A file's content, up to a megabyte.

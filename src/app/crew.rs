@@ -2,7 +2,7 @@
 
 use std::{io, thread};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     StartError,
@@ -15,6 +15,16 @@ pub struct Crew {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
     changes: Vec<mpsc::Sender<Change>>,
     ended: mpsc::Receiver<()>,
+    /// Whether a worker did not say what came of a change.
+    lost: bool,
+}
+
+/// A change that every worker has built and none has taken over yet. Dropping it lets them forget it.
+#[must_use]
+#[derive(Debug)]
+pub struct Built {
+    go: Vec<oneshot::Sender<()>>,
+    done: mpsc::Receiver<()>,
 }
 
 /// Says, when it goes, that a worker has ended, however that came.
@@ -35,7 +45,7 @@ impl Crew {
     pub fn start(shared: &Shared, sockets: Vec<Vec<Listening>>) -> Result<Self, StartError> {
         let (ends, ended) = mpsc::channel(sockets.len().max(1));
         let (starting, started) = std::sync::mpsc::channel();
-        let mut crew = Self { threads: Vec::new(), changes: Vec::new(), ended };
+        let mut crew = Self { threads: Vec::new(), changes: Vec::new(), ended, lost: false };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let (shared, at_work, (change, changes)) = (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
             let starting = starting.clone();
@@ -60,9 +70,18 @@ impl Crew {
         self.changes.len()
     }
 
-    /// Completes when a worker has ended. One that does so unasked has failed, and nobody takes the connections to its sockets.
+    /// Completes when a worker has ended, or did not say what came of a change. One that does so unasked has failed, and nobody takes
+    /// the connections to its sockets.
     pub async fn lost_one(&mut self) {
-        let _or_all = self.ended.recv().await;
+        if !self.lost {
+            let _or_all = self.ended.recv().await;
+        }
+    }
+
+    /// Whether a worker did not say what came of a change.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Completes when every worker has ended.
@@ -70,27 +89,52 @@ impl Crew {
         while self.ended.recv().await.is_some() {}
     }
 
-    /// Lets every worker serve `shared` from now on; `opened` and `closed` is where they listen in addition, and no longer.
+    /// Lets every worker build what it needs to serve `shared`; `opened` and `closed` is where they listen in addition, and no longer.
     ///
     /// # Errors
-    /// What a worker says against it.
-    pub async fn change(
-        &self,
+    /// What a worker says against it, or that one says nothing.
+    pub async fn prepare(
+        &mut self,
         shared: &Shared,
         opened: Vec<Vec<Listening>>,
         closed: &[std::net::SocketAddr],
-    ) -> Result<(), ReloadError> {
-        let (done, mut outcomes) = mpsc::channel(self.changes.len().max(1));
+    ) -> Result<Built, ReloadError> {
+        let (built, mut outcomes) = mpsc::channel(self.size().max(1));
+        let (done, all_done) = mpsc::channel(self.size().max(1));
+        let mut go = Vec::new();
         for (changes, opened) in self.changes.iter().zip(opened) {
-            let change = Change { shared: shared.clone(), opened, closed: closed.to_vec(), done: done.clone() };
-            changes.send(change).await.map_err(|_| ReloadError::Stopping)?;
+            let (word, wait) = oneshot::channel();
+            let (shared, closed) = (shared.clone(), closed.to_vec());
+            let change = Change { shared, opened, closed, built: built.clone(), go: wait, done: done.clone() };
+            // One that takes no change any more is found missing below.
+            let _ = changes.send(change).await;
+            go.push(word);
         }
-        drop(done);
-        let mut refused = None;
+        drop((built, done));
+        let (mut heard, mut refused) = (0, None);
         while let Some(outcome) = outcomes.recv().await {
+            heard += 1;
             refused = refused.or(outcome.err());
         }
-        refused.map_or(Ok(()), |error| Err(ReloadError::Worker(error.to_string())))
+        self.lost |= heard < self.size();
+        match refused {
+            _ if self.lost => Err(ReloadError::Lost),
+            Some(error) => Err(ReloadError::Worker(error.to_string())),
+            None => Ok(Built { go, done: all_done }),
+        }
+    }
+
+    /// Lets every worker take over what it has built. One that does not say that it has is lost.
+    pub async fn commit(&mut self, Built { go, mut done }: Built) {
+        for word in go {
+            // One that does not listen any more says nothing either.
+            let _ = word.send(());
+        }
+        let mut heard = 0;
+        while done.recv().await.is_some() {
+            heard += 1;
+        }
+        self.lost |= heard < self.size();
     }
 
     /// Waits for the threads to end.

@@ -33,10 +33,12 @@ use rustix::{
     fs::{MemfdFlags, memfd_create},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
         sockopt::{Timeout, set_socket_timeout},
     },
 };
+
+use tokio::task::JoinHandle;
 
 use super::worker::Listening;
 use crate::state::{State, StateError};
@@ -76,13 +78,32 @@ pub struct Predecessor {
     sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
-/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it is ready.
+/// A new process that is being started, on a thread of its own.
+#[derive(Debug)]
+pub struct Starting {
+    /// What comes of it.
+    outcome: JoinHandle<Result<Successor, HandoverError>>,
+    /// This side of the channel once more.
+    channel: OwnedFd,
+}
+
+/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it is ready. Must be called on a
+/// runtime.
 ///
 /// # Errors
-/// When it cannot be started or does not get ready within 30 s; it is ended then.
-pub fn start(sockets: &[Listening]) -> Result<Successor, HandoverError> {
-    let start = || -> io::Result<Successor> {
+/// When it cannot be talked to.
+pub fn start(sockets: Vec<Listening>) -> Result<Starting, HandoverError> {
+    let pair = || -> io::Result<_> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((ours.try_clone()?, ours, theirs))
+    };
+    let (channel, ours, theirs) = pair().map_err(HandoverError::Start)?;
+    let outcome = tokio::task::spawn_blocking(move || launch(ours, theirs, &sockets));
+    Ok(Starting { outcome, channel })
+}
+
+fn launch(ours: OwnedFd, theirs: OwnedFd, sockets: &[Listening]) -> Result<Successor, HandoverError> {
+    let start = || -> io::Result<Successor> {
         let mut command = Command::new(program()?);
         command.args(env::args_os().skip(1)).env(MARK, "1").stdin(theirs);
         Ok(Successor { channel: Channel::new(ours)?, child: command.spawn()? })
@@ -93,6 +114,24 @@ pub fn start(sockets: &[Listening]) -> Result<Successor, HandoverError> {
         Err(error) => {
             successor.end();
             Err(HandoverError::NotReady(error))
+        }
+    }
+}
+
+impl Starting {
+    /// What comes of it: a process that is ready within 30 s, or the reason why there is none; one that was not ready is ended then.
+    pub async fn outcome(&mut self) -> Result<Successor, HandoverError> {
+        (&mut self.outcome).await.unwrap_or_else(|error| Err(HandoverError::Start(io::Error::other(error))))
+    }
+
+    /// Gives it up: the new process is ended, at the latest when `limit` has passed.
+    pub async fn give_up(mut self, limit: Duration) {
+        // It fails where the new process has closed its side: then the wait for it is over already.
+        let _ = shutdown(&self.channel, Shutdown::Both);
+        match tokio::time::timeout(limit, self.outcome()).await {
+            Ok(Ok(mut ready)) => ready.end(),
+            Ok(Err(_)) => {}
+            Err(_) => tracing::error!("the new process cannot be ended; it may still wait"),
         }
     }
 }

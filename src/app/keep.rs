@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::worker::Shared;
 use crate::{
@@ -62,15 +62,22 @@ impl Keep {
         self.writing = Some(tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)));
     }
 
-    /// Writes the last state, after the one that is being written.
-    pub async fn finish(&mut self, shared: &Shared) {
-        if let Some(writing) = self.writing.take()
-            && let Err(error) = writing.await
-        {
-            tracing::error!(%error, "the state was not written");
-        }
-        if let Some(path) = &shared.config.state.file {
-            write(&take(shared), path, &self.failing);
+    /// Writes the last state, after the one that is being written; not beyond `end`, should the disk take longer.
+    pub async fn finish(&mut self, shared: &Shared, end: Instant) {
+        let Some(path) = shared.config.state.file.clone() else { return };
+        let (shared, failing, before) = (shared.clone(), Arc::clone(&self.failing), self.writing.take());
+        let last = async move {
+            if let Some(before) = before
+                && let Err(error) = before.await
+            {
+                tracing::error!(%error, "the state was not written");
+            }
+            tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)).await
+        };
+        match tokio::time::timeout_at(end, last).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last state was not written"),
+            Err(_) => tracing::error!("the last state is not written in time; the file is as old as `state.interval`"),
         }
     }
 }

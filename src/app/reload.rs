@@ -1,19 +1,75 @@
 //! From the configuration that is served to another one: what stays, what is new, what goes.
 //!
-//! Guarantees: everything that can fail is done before anything changes; a zone whose settings stay keeps its very counts, one
+//! Guarantees: [`prepare`] does everything that can fail and changes nothing that is served; what it returns can only be dropped or
+//! taken over. A zone whose settings stay keeps its very counts, one
 //! whose rate, burst or capacity changed keeps its debts as time, one that is counted by another key starts empty. An upstream
 //! whose settings stay keeps its addresses and its connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
+use super::{
+    StartError, addresses,
+    doors::{self, Fitted},
+    open_log, sockets,
+    worker::{Listening, Shared},
+};
 use crate::{
     clock::Clock,
     config::{Config, Problems},
     limit::{Millis, Snapshot, Zone, ZoneSettings},
+    observe::writer::Writer,
     upstream::{group::Group, settings::UpstreamSettings},
 };
 
-use super::StartError;
+/// Another configuration, with everything it needs opened, read and built: taking it over cannot fail.
+pub struct Plan {
+    /// What the workers serve from then on.
+    pub shared: Shared,
+    /// Where each worker listens in addition ...
+    pub opened: Vec<Vec<Listening>>,
+    /// ... and no longer.
+    pub closed: Vec<SocketAddr>,
+    /// The sockets of `opened` once more, to hand over.
+    pub held: Vec<Listening>,
+    /// The access log's thread, where the log was opened again.
+    pub writer: Option<Writer>,
+    /// The caps and certificates.
+    pub fitted: Fitted,
+}
+
+/// What becomes of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// It is opened again.
+    Reopened,
+    /// It stays as it is.
+    Kept,
+}
+
+/// Prepares another configuration for so many workers. Files are read and opened: it may take as long as a disk takes.
+///
+/// # Errors
+/// When something cannot be opened, read or listened on; nothing has changed then.
+pub fn prepare(before: &Shared, config: Config, workers: usize, log: Log) -> Result<Plan, ReloadError> {
+    let (new, closed) = moves(&addresses(&before.config.listeners), &addresses(&config.listeners));
+    let fitted = doors::fit(&before.doors, &config.listeners)?;
+    let mut opened = sockets::none_for(workers);
+    for address in new {
+        sockets::listen(&mut opened, address, Vec::new())?;
+    }
+    let held = sockets::again(&opened).map_err(StartError::Thread)?;
+    sockets::tune(&held, config.timeouts.write)?;
+    let upstreams = groups(&before.upstreams, &config.upstreams)?;
+    let (lines, writer) = match log {
+        Log::Reopened => open_log(&config)?,
+        Log::Kept => (before.lines.clone(), None),
+    };
+    // The last of all, so that the debts are as young as can be.
+    let zones = carry(&before.zones, &config.zones, before.clock);
+    let doors = Arc::clone(&fitted.doors);
+    let shared = Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
+    Ok(Plan { shared, opened, closed, held, writer, fitted })
+}
 
 /// Why a configuration was not taken over; the one before is served on.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +83,15 @@ pub enum ReloadError {
     /// A new address or the access log cannot be had.
     #[error("{0}, the configuration before is served on")]
     Start(#[from] StartError),
-    /// A worker could not take it over.
-    #[error("a worker did not take the configuration over: {0}")]
+    /// A worker could not build it.
+    #[error("a worker cannot serve the configuration: {0}, the one before is served on")]
     Worker(String),
+    /// A worker panicked over it.
+    #[error("a worker has failed within the change: this process ends with the requests under way")]
+    Lost,
+    /// weir panicked over it.
+    #[error("weir failed over the configuration: {0}, the one before is served on")]
+    Panicked(String),
     /// The process stops.
     #[error("weir is stopping")]
     Stopping,
@@ -57,11 +119,19 @@ fn moved(before: &Zone, settings: ZoneSettings, clock: Clock) -> Zone {
     zone
 }
 
-/// The upstreams of another configuration: those that stay as they were, and new ones.
-#[must_use]
-pub fn groups(before: &[Arc<Group>], settings: &[UpstreamSettings]) -> Vec<Arc<Group>> {
-    let kept = |settings: &UpstreamSettings| before.iter().find(|group| group.settings() == settings).cloned();
-    settings.iter().map(|settings| kept(settings).unwrap_or_else(|| Group::new(settings.clone()))).collect()
+/// The upstreams of another configuration: those that stay as they were, whose file of authorities too, and new ones.
+///
+/// # Errors
+/// When TLS to an upstream cannot be spoken.
+pub fn groups(before: &[Arc<Group>], settings: &[UpstreamSettings]) -> Result<Vec<Arc<Group>>, StartError> {
+    let kept = |settings: &UpstreamSettings| {
+        before.iter().find(|group| group.settings() == settings && !group.has_other_authorities()).cloned()
+    };
+    let group = |settings: &UpstreamSettings| {
+        let failed = |source| StartError::Upstream { upstream: Arc::clone(&settings.name), source };
+        kept(settings).map_or_else(|| Group::load(settings.clone()).map_err(failed), Ok)
+    };
+    settings.iter().map(group).collect()
 }
 
 /// Which addresses are new, and which are gone.
@@ -119,8 +189,8 @@ mod tests {
             );
             crate::config::parse("test", &text, &[]).expect("a configuration").config.upstreams
         };
-        let before = groups(&[], &upstreams("1s"));
-        let after = groups(&before, &upstreams("2s"));
+        let before = groups(&[], &upstreams("1s")).expect("upstreams without TLS");
+        let after = groups(&before, &upstreams("2s")).expect("upstreams without TLS");
         assert!(Arc::ptr_eq(&before[0], &after[0]) && !Arc::ptr_eq(&before[1], &after[1]));
     }
 

@@ -11,7 +11,12 @@ use std::{
 
 use http::Request;
 use hyper::body::Incoming;
-use tokio::{net::TcpListener, net::TcpStream, runtime::LocalOptions, sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::LocalOptions,
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{doors::Doors, guard::guarded};
@@ -136,16 +141,20 @@ impl Listening {
     }
 }
 
-/// Another configuration for a worker that runs.
+/// Another configuration for a worker that runs: it builds what that needs, says so, waits for the word, and takes it over.
 pub struct Change {
-    /// What it serves from now on.
+    /// What it serves from then on.
     pub shared: Shared,
     /// Where it listens in addition.
     pub opened: Vec<Listening>,
     /// Where it listens no longer.
     pub closed: Vec<SocketAddr>,
-    /// Where it says that it has changed.
-    pub done: mpsc::Sender<Result<(), BuildError>>,
+    /// Where it says that all is built, or why it is not.
+    pub built: mpsc::Sender<Result<(), BuildError>>,
+    /// The word to take it over; when there is none any more, it is forgotten.
+    pub go: oneshot::Receiver<()>,
+    /// Where it says that it has taken it over.
+    pub done: mpsc::Sender<()>,
 }
 
 /// Why a worker could not be built.
@@ -162,6 +171,14 @@ pub enum BuildError {
     /// No timer for parked requests.
     #[error("no timer can be had: {0}")]
     Timer(#[source] io::Error),
+    /// Its runtime cannot accept on a socket.
+    #[error("`{address}` cannot be accepted on: {source}")]
+    Listener {
+        /// The address, as configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// More rules than a gate takes.
     #[error("route `{route}` has {rules} limits, hint: at most {max} are looked at", max = crate::limit::MAX_RULES)]
     TooManyRules {
@@ -199,18 +216,20 @@ impl Worker {
         }))
     }
 
-    /// Serves another configuration from now on: the next request of every connection meets it. What is under way, parked
-    /// requests too, ends as it began; an upstream that stays as it was keeps its connections.
+    /// Builds what another configuration needs; nothing changes.
     ///
     /// # Errors
-    /// When a rule cannot be counted: then nothing changes.
-    pub fn adopt(&self, shared: &Shared) -> Result<(), BuildError> {
-        let before = self.serving();
-        let next = Serving::of(shared, &self.alarm, &self.releases, &self.journal, Some(&before))?;
+    /// When a rule cannot be counted.
+    fn prepare(&self, shared: &Shared) -> Result<Serving, BuildError> {
+        Serving::of(shared, &self.alarm, &self.releases, &self.journal, Some(&self.serving()))
+    }
+
+    /// Serves what was prepared for `shared` from now on: the next request of every connection meets it. What is under way, parked
+    /// requests too, ends as it began; an upstream that stays as it was keeps its connections.
+    fn commit(&self, next: Serving, shared: &Shared) {
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
         self.serving.replace(Rc::new(next));
-        Ok(())
     }
 
     fn serving(&self) -> Rc<Serving> {
@@ -490,12 +509,13 @@ pub fn run(
         drop(shared);
         let mut ears = Ears { worker: Rc::clone(&worker), open: Vec::new() };
         for listening in sockets {
-            ears.open(listening)?;
+            let listener = registered(listening).map_err(io::Error::other)?;
+            ears.open(listener);
         }
         // Tasks of their own: what is awaited right here is polled with every turn of the loop.
         let house = Rc::clone(&worker);
-        tokio::task::spawn_local(async move { house.keep_house().await });
-        tokio::task::spawn_local(async move {
+        let house = tokio::task::spawn_local(async move { house.keep_house().await });
+        let changing = tokio::task::spawn_local(async move {
             while let Some(change) = changes.recv().await {
                 ears.change(change).await;
             }
@@ -504,13 +524,16 @@ pub fn run(
         tokio::task::spawn_local(async move { drop(starting) });
         let end = tokio::task::spawn_local(async move {
             tokio::select! {
-                () = abandon.cancelled() => {}
-                () = leaving.finished() => {}
+                () = abandon.cancelled() => Ok(()),
+                () = leaving.finished() => Ok(()),
+                // It ends by a panic only, and without it no time-out ends anything.
+                _ = house => Err(io::Error::other("a worker's timers have failed")),
             }
         });
-        end.await.map_err(io::Error::other)?;
+        end.await.map_err(io::Error::other)??;
         worker.journal.finish();
-        Ok(())
+        // Its end before that of this worker is a panic, unless nobody is left to order changes.
+        if changing.is_finished() { changing.await.map_err(io::Error::other) } else { Ok(()) }
     })
 }
 
@@ -520,10 +543,20 @@ struct Ears {
     open: Vec<(SocketAddr, CancellationToken)>,
 }
 
+/// A socket that this worker's runtime can accept on.
+struct Registered {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+fn registered(Listening { address, socket }: Listening) -> Result<Registered, BuildError> {
+    let listener = TcpListener::from_std(socket).map_err(|source| BuildError::Listener { address, source })?;
+    Ok(Registered { address, listener })
+}
+
 impl Ears {
     /// Accepts on one more socket.
-    fn open(&mut self, Listening { address, socket }: Listening) -> io::Result<()> {
-        let listener = TcpListener::from_std(socket)?;
+    fn open(&mut self, Registered { address, listener }: Registered) {
         let (worker, shut) = (Rc::clone(&self.worker), self.worker.shut.child_token());
         let stop = shut.clone().cancelled_owned();
         let mut known = worker.door(address);
@@ -538,28 +571,41 @@ impl Ears {
         // Among the connections, for it may still bring some when the others have ended.
         self.worker.connections.spawn_local(listener::accept(listener, stop, take));
         self.open.push((address, shut));
-        Ok(())
     }
 
-    async fn change(&mut self, change: Change) {
-        let outcome = self.worker.adopt(&change.shared);
-        if outcome.is_ok() {
-            for listening in change.opened {
-                if let Err(error) = self.open(listening) {
-                    tracing::error!(%error, "a new listener failed in one worker");
-                }
+    /// Builds, says so, and takes over when it is told to. A failure in between says nothing, and is found missing.
+    async fn change(&mut self, Change { shared, opened, closed, built, go, done }: Change) {
+        let prepare = || -> Result<_, BuildError> {
+            let listeners = opened.into_iter().map(registered).collect::<Result<Vec<_>, _>>()?;
+            Ok((self.worker.prepare(&shared)?, listeners))
+        };
+        let (prepared, outcome) = match prepare() {
+            Ok(prepared) => (Some(prepared), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // Who asked may have gone: then there is no word either.
+        let _ = built.send(outcome).await;
+        drop(built);
+        if let Some((next, listeners)) = prepared
+            && go.await.is_ok()
+        {
+            self.commit(next, listeners, &shared, &closed);
+            let _ = done.send(()).await;
+        }
+    }
+
+    fn commit(&mut self, next: Serving, listeners: Vec<Registered>, shared: &Shared, closed: &[SocketAddr]) {
+        self.worker.commit(next, shared);
+        for listener in listeners {
+            self.open(listener);
+        }
+        self.open.retain(|(address, shut)| {
+            let stays = !closed.contains(address);
+            if !stays {
+                shut.cancel();
             }
-            self.open.retain(|(address, shut)| {
-                let stays = !change.closed.contains(address);
-                if !stays {
-                    shut.cancel();
-                }
-                stays
-            });
-        }
-        if change.done.send(outcome).await.is_err() {
-            tracing::debug!("nobody waits any more to hear of a change");
-        }
+            stays
+        });
     }
 }
 
@@ -598,11 +644,11 @@ mod tests {
              routes: [ {{ path: /, upstream: 'http://127.0.0.1:9' }} ]\naccess_log: {{ to: none }}\n"
         );
         let config = crate::config::parse("test", &text, &[]).expect("a configuration").config;
-        let doors = doors::fit(&Doors::new(), &config.listeners).expect("settings that can be used");
+        let doors = doors::fit(&Doors::new(), &config.listeners).expect("settings that can be used").apply();
         let address = config.listeners[0].address;
         let socket = bind(address, 1).expect("a free port").remove(0);
         let (_order, drain) = DrainOrder::new();
-        let shared = share(config, doors, None, drain);
+        let shared = share(config, doors, None, drain).expect("upstreams without TLS");
         LocalSet::new()
             .run_until(async {
                 let worker = Worker::build(&shared).expect("a worker");
@@ -610,10 +656,10 @@ mod tests {
                 let mut client =
                     std::net::TcpStream::connect(socket.local_addr().expect("an address")).expect("a listener");
                 client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("a connection");
-                ears.open(Listening { address, socket }).expect("a listener");
-                let (done, _changed) = mpsc::channel(1);
+                ears.open(registered(Listening { address, socket }).expect("a listener"));
                 let without = Shared { doors: Arc::new(Doors::new()), ..shared.clone() };
-                ears.change(Change { shared: without, opened: Vec::new(), closed: vec![address], done }).await;
+                let next = ears.worker.prepare(&without).expect("a worker");
+                ears.commit(next, Vec::new(), &without, &[address]);
                 client.set_nonblocking(true).expect("a socket");
                 let (mut said, mut client) = (Vec::new(), TcpStream::from_std(client).expect("a socket"));
                 // Closed with its request unread, it is reset.

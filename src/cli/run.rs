@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, IsTerminal},
     path::PathBuf,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -16,7 +17,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 
 use super::{Outcome, Which, complain, fail};
 use crate::{
-    app::{App, Ended, Order, Orders, Source, StartError, handover::Predecessor},
+    app::{App, Ended, Load, Order, Orders, Source, StartError, handover::Predecessor},
     config::{self, Config, Loaded, Problems},
 };
 
@@ -36,15 +37,15 @@ impl Run {
     pub fn run(self) -> Outcome {
         let path = self.which.path();
         let watched = self.watch.then(|| path.clone());
-        let load = move || config::load(&path, &self.which.sets);
+        let load: Load = Arc::new(move || config::load(&path, &self.which.sets));
         let loaded = load();
-        serve_loaded(loaded, Some(Again { load: Box::new(load), watched }))
+        serve_loaded(loaded, Some(Again { load, watched }))
     }
 }
 
 /// How a configuration is loaded again.
 pub struct Again {
-    load: Box<dyn Fn() -> Result<Loaded, Problems>>,
+    load: Load,
     /// The file that is watched for it.
     watched: Option<PathBuf>,
 }

@@ -84,11 +84,11 @@ impl Writer {
         self.thread.is_finished()
     }
 
-    /// Waits, once every [`Lines`] is gone, until the last line is written; not for ever when nobody takes it.
-    pub fn finish(self) {
+    /// Waits, once every [`Lines`] is gone, until the last line of each is written; not for ever when nobody takes it.
+    pub fn finish_all(writers: &[Self]) {
         let step = Duration::from_millis(5);
         for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
-            if self.thread.is_finished() {
+            if writers.iter().all(Self::has_finished) {
                 return;
             }
             thread::sleep(step);
@@ -159,7 +159,7 @@ mod tests {
             allow.send(()).expect("a writer");
         }
         drop((lines, allow));
-        writer.finish();
+        Writer::finish_all(&[writer]);
         assert_eq!(written.iter().count() as u64, pushed - dropped / 2);
     }
 }

@@ -4,10 +4,9 @@
 //! within [`LOOK`] for new connections, and when what they hold cannot be used the old ones stay.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     io,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -66,7 +65,23 @@ pub enum TlsError {
 pub struct Tls {
     settings: TlsSettings,
     current: RwLock<Arc<Current>>,
-    seen: Mutex<u64>,
+    seen: Mutex<Seen>,
+}
+
+/// The content of the files at two moments, as [`pem::fingerprint`] tells it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// As it was read into what is in use.
+    used: u64,
+    /// As it was last found to be of no use, so that this is told once.
+    unusable: Option<u64>,
+}
+
+/// What the files of a listener hold now, ready to be used.
+#[derive(Debug)]
+pub struct Renewed {
+    used: u64,
+    current: Arc<Current>,
 }
 
 #[derive(Debug)]
@@ -90,7 +105,7 @@ impl Tls {
     /// # Errors
     /// When something cannot be read, or does not fit together.
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
-        let seen = Mutex::new(fingerprint(&settings));
+        let seen = Mutex::new(Seen { used: fingerprint(&settings), unusable: None });
         let current = RwLock::new(Arc::new(Current::read(&settings)?));
         Ok(Self { settings, current, seen })
     }
@@ -117,25 +132,50 @@ impl Tls {
         Ok((Box::new(stream), secured))
     }
 
-    /// Looks whether the files changed, and takes them if they can be used.
+    /// Reads the files, if they hold something else than what is in use. Nothing changes before [`renew`](Self::renew).
+    ///
+    /// # Errors
+    /// When what they hold now cannot be used.
+    pub fn reread(&self) -> Result<Option<Renewed>, TlsError> {
+        self.read_unless_used(fingerprint(&self.settings))
+    }
+
+    fn read_unless_used(&self, now: u64) -> Result<Option<Renewed>, TlsError> {
+        if self.seen().used == now {
+            return Ok(None);
+        }
+        Ok(Some(Renewed { used: now, current: Arc::new(Current::read(&self.settings)?) }))
+    }
+
+    /// Uses for new connections what was read. No session of before is resumed.
+    pub fn renew(&self, Renewed { used, current }: Renewed) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        *self.seen() = Seen { used, unusable: None };
+    }
+
+    /// Looks whether the files changed, and uses them if they can be used. Says either once.
     pub fn refresh(&self) {
         let now = fingerprint(&self.settings);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *seen, now) == now {
-            return;
-        }
         let first = self.settings.certificates[0].cert.display();
-        match Current::read(&self.settings) {
-            Ok(current) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        match self.read_unless_used(now) {
+            Ok(None) => self.seen().unusable = None,
+            Ok(Some(renewed)) => {
+                self.renew(renewed);
                 tracing::info!(%first, "the certificates of a listener changed: new connections get the new ones");
             }
             Err(error) => {
+                if self.seen().unusable.replace(now) == Some(now) {
+                    return;
+                }
                 let error = error.to_string();
                 let cause = error.split(", hint: ").next().unwrap_or_default();
                 tracing::error!(%first, cause, "changed certificates cannot be used: the old ones stay");
             }
         }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,12 +223,7 @@ pub fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsEr
     Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
 }
 
-/// One number for what all files hold, or why they cannot be read.
 fn fingerprint(settings: &TlsSettings) -> u64 {
-    let mut hasher = DefaultHasher::new();
     let pairs = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-    for path in pairs.chain(&settings.client_ca) {
-        pem::read(path).map_err(|error| error.to_string()).hash(&mut hasher);
-    }
-    hasher.finish()
+    pem::fingerprint(pairs.chain(&settings.client_ca).map(PathBuf::as_path))
 }

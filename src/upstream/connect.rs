@@ -10,10 +10,7 @@ use tower::{
     util::BoxCloneService,
 };
 
-use super::{
-    group::Address,
-    secure::{NoHttp2, SecureError},
-};
+use super::{group::Address, secure::NoHttp2};
 use crate::{
     error::{Error, Kind},
     stream::{Io, stay_in_touch},
@@ -42,14 +39,6 @@ pub fn tcp() -> Connector {
 #[must_use]
 pub fn within(timeout: Duration, connector: Connector) -> Connector {
     ServiceBuilder::new().layer(TimeoutLayer::new(timeout)).service(connector).boxed_clone()
-}
-
-/// Opens none, for this reason.
-#[must_use]
-pub fn refusing(error: &Arc<SecureError>) -> Connector {
-    let error = Arc::clone(error);
-    let refuse = move |_: Arc<Address>| std::future::ready(Err(io::Error::other(Arc::clone(&error)).into()));
-    tower::service_fn(refuse).boxed_clone()
 }
 
 /// Opens one connection.
@@ -84,9 +73,6 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
             }
             Some(_) => return (Kind::TlsProtocolError, "the endpoint does not speak TLS as it should"),
             None if inner.is::<NoHttp2>() => return (Kind::TlsProtocolError, "the endpoint did not agree on HTTP/2"),
-            None if inner.is::<Arc<SecureError>>() => {
-                return (Kind::TlsCertificateError, "those who sign the endpoints' certificates are not known");
-            }
             None => {}
         }
     }

@@ -5,7 +5,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -15,11 +18,12 @@ use tokio::{
 use tower::BoxError;
 
 use super::{
-    connect::{self, Connector},
+    connect::Connector,
     health::Health,
     secure::{Secure, SecureError},
     settings::{Endpoint, Protocol, UpstreamSettings},
 };
+use crate::pem;
 
 /// The most addresses of one name.
 pub const MAX_ADDRESSES: usize = 256;
@@ -56,8 +60,11 @@ pub struct Group {
     settings: UpstreamSettings,
     names: Vec<Arc<Name>>,
     known: watch::Sender<Known>,
-    /// Why it cannot be had, where a file that was fine when it was checked is not any more.
-    secure: Option<Result<Secure, Arc<SecureError>>>,
+    secure: Option<Secure>,
+    /// The file of the authorities that `secure` was made of, as [`pem::fingerprint`] tells it.
+    authorities: u64,
+    /// The same of content that was told to be of no use.
+    unusable: AtomicU64,
     /// Who is to be ejected is judged one at a time, or two could go where one may.
     judging: Mutex<()>,
 }
@@ -109,9 +116,11 @@ impl Known {
 }
 
 impl Group {
-    /// The group of an upstream, with the addresses that need no resolving.
-    #[must_use]
-    pub fn new(settings: UpstreamSettings) -> Arc<Self> {
+    /// The group of an upstream, with the addresses that need no resolving; reads the file of the authorities, if it names one.
+    ///
+    /// # Errors
+    /// When TLS cannot be spoken as the settings say.
+    pub fn load(settings: UpstreamSettings) -> Result<Arc<Self>, SecureError> {
         let (mut known, mut names) = (Known::default(), Vec::new());
         for endpoint in settings.endpoints.iter().cloned().map(Arc::new) {
             match endpoint.address() {
@@ -122,9 +131,10 @@ impl Group {
                 }
             }
         }
-        let http2 = settings.protocol == Protocol::Http2;
-        let secure = settings.secure.as_ref().map(|secure| Secure::load(secure, http2).map_err(Arc::new));
-        Arc::new(Self { settings, names, known: watch::Sender::new(known), secure, judging: Mutex::new(()) })
+        let authorities = fingerprint(&settings);
+        let secure = secure(&settings)?;
+        let (known, unusable) = (watch::Sender::new(known), AtomicU64::new(authorities));
+        Ok(Arc::new(Self { settings, names, known, secure, authorities, unusable, judging: Mutex::new(()) }))
     }
 
     /// What it was made of.
@@ -138,9 +148,32 @@ impl Group {
     pub fn connector(&self, tcp: &Connector) -> Connector {
         match &self.secure {
             None => tcp.clone(),
-            Some(Ok(secure)) => secure.over(tcp),
-            Some(Err(error)) => connect::refusing(error),
+            Some(secure) => secure.over(tcp),
         }
+    }
+
+    /// Whether the file of the authorities holds something else than what is trusted.
+    #[must_use]
+    pub fn has_other_authorities(&self) -> bool {
+        fingerprint(&self.settings) != self.authorities
+    }
+
+    /// Whether that is so and the file can be used; where it cannot, says so once.
+    #[must_use]
+    pub fn has_usable_other_authorities(&self) -> bool {
+        let now = fingerprint(&self.settings);
+        if now == self.authorities {
+            self.unusable.store(now, Ordering::Relaxed);
+            return false;
+        }
+        let Err(error) = secure(&self.settings) else { return true };
+        if self.unusable.swap(now, Ordering::Relaxed) != now {
+            let error = error.to_string();
+            let cause = error.split(", hint: ").next().unwrap_or_default();
+            let upstream = &*self.settings.name;
+            tracing::error!(upstream, cause, "changed authorities of an upstream cannot be used; the old ones stay");
+        }
+        false
     }
 
     /// The names among its endpoints.
@@ -221,6 +254,15 @@ impl Group {
     pub fn unresolved(&self, endpoint: &Arc<Endpoint>) {
         self.known.send_if_modified(|known| known.hear(endpoint));
     }
+}
+
+fn secure(settings: &UpstreamSettings) -> Result<Option<Secure>, SecureError> {
+    let http2 = settings.protocol == Protocol::Http2;
+    settings.secure.as_ref().map(|secure| Secure::load(secure, http2)).transpose()
+}
+
+fn fingerprint(settings: &UpstreamSettings) -> u64 {
+    pem::fingerprint(settings.secure.iter().filter_map(|secure| secure.ca.as_deref()))
 }
 
 impl Known {

@@ -285,6 +285,10 @@ async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
         .await;
 }
 
+fn loaded(settings: UpstreamSettings) -> Arc<Group> {
+    Group::load(settings).expect("authorities of the test")
+}
+
 impl Edge {
     fn new(config: Config, door: Door) -> (Rc<Self>, Pipes) {
         let (order, drain) = DrainOrder::new();
@@ -294,7 +298,7 @@ impl Edge {
         let queue = Queue::with_room(config.queue_max);
         let world = Arc::<World>::default();
         let connector = in_memory(sender, Arc::clone(&world));
-        let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Group::new).collect();
+        let upstreams: Vec<_> = config.upstreams.iter().cloned().map(loaded).collect();
         let shared = Shared {
             zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
             upstreams: upstreams.clone(),

@@ -1,12 +1,25 @@
 //! Loading the configuration again: the next request meets the new one, what is under way and what is owed stays.
 
-use std::{fs, thread, time::Instant};
+use std::{
+    fs,
+    io::{BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 
 use rustix::process::Signal;
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
 
 use crate::{
-    http::{Client, PATIENCE, get},
-    upstream::noting,
+    http::{Client, Head, PATIENCE, get},
+    pki::Authority,
+    upstream::{noting, upstream},
     weir::Weir,
 };
 
@@ -185,4 +198,120 @@ fn networks_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
     fs::write(&networks, "192.0.2.0/24\n").expect("a file");
     weir.says("files of networks changed and were read again");
     assert_eq!(statuses(1), [503]);
+}
+
+/// Its caps, its queue and its level are changed by the file that cannot be taken over, and by nothing else in it.
+#[test]
+fn reload_that_fails_leaves_caps_queue_and_log_level() {
+    let (upstream, _) = noting();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let occupied = taken.local_addr().expect("an address");
+    let rest = format!(
+        "zones: {{ all: {{ key: global, rate: 5r/s }} }}\nroutes:\n- {{ path: /, upstream: \"http://{upstream}\" }}\n\
+         - {{ path: /limited, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 5 }} ] }}\n"
+    );
+    let weir = Weir::run(&rest);
+    let first = "{ address: \"127.0.0.1:0\", max_connections: 1, max_connections_per_client: 1 }";
+    let changed = format!("{rest}log: {{ level: \"off\" }}\nqueue: {{ max: 0 }}\ntimeouts: {{ write: 90s }}\n");
+    for _ in 0..2 {
+        reload(&weir, &format!("listeners: [ {first}, \"{occupied}\" ]\n{changed}"));
+        // The second time as well: the level is what it was.
+        weir.says(&format!("cannot listen on `{occupied}`"));
+    }
+    let mut open: Vec<Client> = (0..3).map(|_| Client::connect(weir.address)).collect();
+    assert!(open.iter_mut().all(|client| client.get("/").expect("an answer").status == 200));
+    let limited: Vec<u16> = open.iter_mut().map(|client| client.get("/limited").expect("an answer").status).collect();
+    assert_eq!(limited, [200; 3]);
+    drop(taken);
+    reload(&weir, &format!("listeners: [ {first}, \"{occupied}\" ]\n{changed}"));
+    let deadline = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(occupied).is_err() {
+        assert!(Instant::now() < deadline, "the file that can be used is not");
+        thread::yield_now();
+    }
+}
+
+/// An upstream of `app.test` with the certificate `app` of this authority.
+fn secured(authority: &Authority) -> SocketAddr {
+    authority.issue("app", &["app.test"]);
+    let key = PrivateKeyDer::from_pem_file(authority.path("app.key")).expect("a key");
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let config = Arc::new(builder.with_single_cert(vec![authority.certificate("app")], key).expect("a certificate"));
+    upstream(move |wire| {
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+        let mut wire = BufReader::new(StreamOwned::new(session, wire.into_inner()));
+        while Head::read(&mut wire)?.is_some() {
+            wire.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    })
+}
+
+/// Its connections are kept long enough to be used again, if they were.
+fn trusting(upstream: SocketAddr, file: &std::path::Path) -> String {
+    let tls = format!("tls: {{ ca: {}, server_name: app.test }}", file.display());
+    format!(
+        "upstreams: {{ app: {{ endpoints: [ \"https://{upstream}\" ], {tls}, keepalive: {{ idle: 60s }} }} }}\n\
+         routes: [ {{ path: /, upstream: app }} ]\nworkers: 1\n"
+    )
+}
+
+#[test]
+fn reload_reads_the_authorities_of_an_upstream_again() {
+    let (shown, other) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    let trust = |authority: &Authority| fs::copy(authority.path("ca.pem"), &file).expect("a file");
+    trust(&other);
+    let config = trusting(secured(&shown), &file);
+    let weir = Weir::run(&config);
+    assert_eq!(get(weir.address, "/").status, 502);
+    trust(&shown);
+    reloaded(&weir, &config);
+    assert_eq!(get(weir.address, "/").status, 200);
+    // The one that signed the endpoint's certificate is withdrawn; so is the connection that is kept.
+    trust(&other);
+    reloaded(&weir, &config);
+    assert_eq!(get(weir.address, "/").status, 502);
+}
+
+#[test]
+fn authorities_of_an_upstream_are_watched_and_heal() {
+    let (shown, other) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    let trust = |authority: &Authority| fs::copy(authority.path("ca.pem"), &file).expect("a file");
+    trust(&shown);
+    let weir = Weir::run(&trusting(secured(&shown), &file));
+    assert_eq!(get(weir.address, "/").status, 200);
+    fs::write(&file, "half a certificate").expect("a file");
+    weir.says("changed authorities of an upstream cannot be used");
+    assert_eq!(get(weir.address, "/").status, 200);
+    trust(&other);
+    weir.says("the authorities of an upstream changed");
+    assert_eq!(get(weir.address, "/").status, 502);
+    trust(&shown);
+    weir.says("the authorities of an upstream changed");
+    assert_eq!(get(weir.address, "/").status, 200);
+}
+
+/// The certificates of a listener are as old as the last reload at most, not as the last look.
+#[test]
+fn reload_reads_the_certificates_of_a_listener_again() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
+    let config = format!(
+        "listeners: [ {{ address: \"127.0.0.1:0\", tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }} }} ]\n\
+         routes: [ {{ path: /, upstream: \"http://127.0.0.1:9\" }} ]\n",
+        cert.display(),
+        key.display()
+    );
+    let weir = Weir::run(&config);
+    for _ in 0..3 {
+        authority.issue("a", &["a.test"]);
+        reloaded(&weir, &config);
+        assert_eq!(crate::tls::get(&authority, weir.address).0, authority.certificate("a"));
+    }
 }

@@ -30,7 +30,7 @@ pub struct LongListener {
     /// Connections begin with a PROXY header, version 1 or 2, and come from `client_ip.trusted_proxies` (nginx: listen ... proxy_protocol).
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// Connections that may be open, or `auto`: half of the files the process may open less 100, at most 10k.
+    /// Connections that may be open, or `auto`: half of the files the process may open less 100, divided among the listeners with `auto`, at most 10k each.
     #[serde(default = "auto")]
     pub max_connections: Amount,
     /// Of these, connections of one client; trusted proxies have no such limit (nginx: limit_conn).
