@@ -51,7 +51,8 @@ impl Trust {
             Forwarding::Forwarded => "forwarded",
         };
         for line in headers.get_all(name).iter().rev() {
-            for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
+            // An empty element of a list is none (RFC 9110, section 5.6.1.2).
+            for hop in line.as_bytes().rsplit(|byte| *byte == b',').filter(|hop| !hop.trim_ascii().is_empty()) {
                 // What is no text is no address.
                 let hop = str::from_utf8(hop).unwrap_or("");
                 let address = match self.header {
@@ -119,6 +120,24 @@ mod tests {
         assert_eq!(of(&["10.2.2.2"]), "10.2.2.2");
         assert_eq!(of(&[]), "10.0.0.9");
         assert_eq!(of(&["192.0.2.7, nonsense, 10.3.3.3"]), "10.3.3.3");
+    }
+
+    #[test]
+    fn empty_elements_are_skipped() {
+        let x = |lines: &[&str]| client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", lines);
+        for lines in [
+            &["198.51.100.6,"][..],
+            &["198.51.100.6, ,\t,"],
+            &["198.51.100.6,,10.1.1.1,"],
+            &["198.51.100.6", ""],
+            &["198.51.100.6", ",", " "],
+        ] {
+            assert_eq!(x(lines), "198.51.100.6", "{lines:?}");
+        }
+        let forwarded = |line| client("10.0.0.0/8", Forwarding::Forwarded, "10.0.0.9", &[line]);
+        assert_eq!(forwarded("for=198.51.100.6, "), "198.51.100.6");
+        assert_eq!(forwarded("for=198.51.100.6,,for=10.1.1.1,"), "198.51.100.6");
+        assert_eq!(forwarded("for=198.51.100.6, proto=https"), "10.0.0.9", "an element without an address is no empty one");
     }
 
     #[test]

@@ -168,3 +168,26 @@ async fn r020_another_spelling_passed_the_limit() {
     })
     .await;
 }
+
+/// A request that left one part of a key out was counted nowhere.
+#[tokio::test(start_paused = true)]
+async fn r021_a_part_left_out_made_exempt() {
+    let mut limited = config(&["1r/m"]);
+    limited.zones[0].key.parts.push("header:x-api-key".parse().expect("a part"));
+    harness::on_edge_of(limited, |edge| async move {
+        assert_eq!([std::rc::Rc::clone(&edge).get().await.0, edge.get().await.0], [200, 503]);
+    })
+    .await;
+}
+
+/// A comma at the end of X-Forwarded-For made the proxy the client.
+#[tokio::test(start_paused = true)]
+async fn r022_a_comma_hid_the_client() {
+    let mut trusting = config(&[]);
+    trusting.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    harness::on_edge_of(trusting, |edge| async move {
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 198.51.100.6,\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(edge.line().await["client"], "198.51.100.6");
+    })
+    .await;
+}

@@ -108,6 +108,12 @@ impl File {
         for limit in file.routes.iter_mut().flat_map(|route| &mut route.limits) {
             limit.delay = limit.delay.or((!limit.nodelay).then_some(0));
         }
+        for zone in file.zones.values_mut() {
+            zone.missing.get_or_insert(match zone.key {
+                ZoneKey::Part(_) => MissingPart::Exempt,
+                ZoneKey::Parts(_) => MissingPart::Empty,
+            });
+        }
         Ok(file)
     }
 

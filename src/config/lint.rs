@@ -121,7 +121,7 @@ fn named(host: &HostPattern) -> String {
 fn zone(zone: &ZoneSettings, spot: Spot<'_>, problems: &mut Problems) {
     let (key, parts) = (&zone.key, &zone.key.parts);
     let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
-    if key.missing == Missing::Exempt && parts.iter().all(optional) && !spot.has("missing") {
+    if matches!(key.missing, Missing::Exempt | Missing::Empty) && parts.iter().all(optional) && !spot.has("missing") {
         let message = "a client that leaves this out is not limited";
         let hint = "write `missing: share` or `missing: reject`, or `missing: exempt` if that is meant";
         problems.warn(spot.key("key").span, message, hint);

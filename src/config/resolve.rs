@@ -80,9 +80,10 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: 
     let upstreams =
         upstreams.map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one)).collect();
     let mut names = Names { file, written, zones, upstreams };
-    let routes = file.routes.iter().enumerate();
-    let routes =
-        routes.map(|(index, route)| route::route(judge, &mut names, root.key("routes").item(index), route)).collect();
+    let routes = file.routes.iter().zip(pattern::names(&file.routes)).enumerate();
+    let routes = routes
+        .map(|(index, (route, name))| route::route(judge, &mut names, root.key("routes").item(index), route, name))
+        .collect();
     let config = Config {
         listeners: listener::listeners(judge, root.key("listeners"), file),
         client_ip: trust(judge, root.key("client_ip"), &file.client_ip),

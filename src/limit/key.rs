@@ -13,14 +13,16 @@ use std::{
 use http::{HeaderMap, HeaderName, Method, header};
 use siphasher::sip::SipHasher13;
 
+use super::normal_form::decoded;
+
 /// What the limiter may see of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Whom the request is for.
     pub client: IpAddr,
-    /// The host without its port, lower case.
+    /// The host in its normal form; empty where HTTP/1.0 names none.
     pub host: &'a str,
-    /// The path as received, nothing decoded.
+    /// The path in its normal form.
     pub path: &'a str,
     /// The query as received, without the `?`.
     pub query: Option<&'a str>,
@@ -41,13 +43,14 @@ pub enum Part {
     Header(HeaderName),
     /// The first cookie of that name.
     Cookie(String),
-    /// The first query parameter of that name, not decoded.
+    /// The first query parameter of that name, both decoded as forms are (`%XX`, and `+` for a space).
     Query(String),
-    /// The requested host.
+    /// The requested host, also where HTTP/2 or an absolute target says it: what `header:host` means. Never absent: a request of
+    /// HTTP/1.0 without one has the empty host.
     Host,
     /// The path.
     Path,
-    /// The method.
+    /// The method; HEAD is a GET.
     Method,
     /// The route's name.
     Route,
@@ -88,7 +91,10 @@ impl FromStr for Part {
         Ok(match text.split_once(':') {
             Some(("header", name)) => {
                 let name = named(name)?;
-                Self::Header(name.parse().map_err(|_| PartError::HeaderName(name))?)
+                match name.parse().map_err(|_| PartError::HeaderName(name))? {
+                    header::HOST => Self::Host,
+                    name => Self::Header(name),
+                }
             }
             Some(("cookie", name)) => match named(name)? {
                 // Both are a token.
@@ -129,11 +135,12 @@ impl fmt::Display for Part {
 }
 
 /// What it means when a part of the key is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The rule does not apply (nginx's way).
-    #[default]
+    /// The rule does not apply.
     Exempt,
+    /// It counts as empty; the rule does not apply where all parts are absent (nginx's way).
+    Empty,
     /// All requests without it share one bucket.
     Share,
     /// The request is rejected.
@@ -176,24 +183,35 @@ impl Key {
     /// A key of these parts with the usual prefixes (/32, /64) and nginx's meaning of an absent part.
     #[must_use]
     pub fn of(parts: Vec<Part>) -> Self {
-        Self { parts, ipv4_prefix: 32, ipv6_prefix: 64, missing: Missing::Exempt }
+        Self { parts, ipv4_prefix: 32, ipv6_prefix: 64, missing: Missing::Empty }
     }
 
     /// The fingerprint of a request under this key, or what the absence of a part means.
     ///
     /// # Errors
-    /// The [`Missing`] rule, when a part is absent and the key does not share one bucket among such requests.
+    /// The [`Missing`] rule, when a part is absent, or all of them where one counts as empty, and such requests share no bucket.
     pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Missing> {
         let mut hasher = SipHasher13::new_with_keys(seed.0[0], seed.0[1]);
+        let mut absent = 0;
         for part in &self.parts {
-            let present = self.write(part, subject, &mut hasher);
+            if self.write(part, subject, &mut hasher) {
+                continue;
+            }
+            absent += 1;
             match self.missing {
-                _ if present => {}
-                Missing::Share => hasher.write_u64(u64::MAX),
-                other => return Err(other),
+                // No part that is there is as long as that.
+                Missing::Empty | Missing::Share => hasher.write_u64(u64::MAX),
+                Missing::Exempt | Missing::Reject => return Err(self.missing),
             }
         }
-        Ok(hasher.finish())
+        let counts = self.missing != Missing::Empty || absent < self.parts.len();
+        if counts { Ok(hasher.finish()) } else { Err(Missing::Empty) }
+    }
+
+    /// The first part that a request lacks, if it lacks one.
+    #[must_use]
+    pub fn first_absent(&self, subject: &Subject<'_>) -> Option<&Part> {
+        self.parts.iter().find(|part| !self.write(part, subject, &mut SipHasher13::new()))
     }
 
     /// Feeds one part, length first so that no two lists of parts look alike; says whether it was there.
@@ -205,9 +223,17 @@ impl Key {
             }
             Part::Header(name) => subject.headers.get(name).map(http::HeaderValue::as_bytes),
             Part::Cookie(name) => cookie(subject.headers, name),
-            Part::Query(name) => subject.query.and_then(|query| parameter(query, name)).map(str::as_bytes),
-            Part::Host => Some(subject.host.as_bytes()),
+            Part::Query(name) => match subject.query.and_then(|query| parameter(query, name)) {
+                Some(value) if value.contains(['%', '+']) => return write_decoded(value, hasher),
+                value => value.map(str::as_bytes),
+            },
+            Part::Host => {
+                hasher.write_usize(subject.host.len());
+                hasher.write(subject.host.as_bytes());
+                return true;
+            }
             Part::Path => Some(subject.path.as_bytes()),
+            Part::Method if *subject.method == Method::HEAD => Some(Method::GET.as_str().as_bytes()),
             Part::Method => Some(subject.method.as_str().as_bytes()),
             Part::Route => Some(subject.route.as_bytes()),
             Part::Global => Some(&b"*"[..]),
@@ -234,15 +260,37 @@ impl Key {
     }
 }
 
-/// The first cookie of that name (RFC 6265, section 4.2.1), its value as sent.
+/// The first cookie of that name as servers read it (RFC 6265, sections 4.1.1 and 5.2): without the white space around the name and
+/// the value, and without the quotes around the value.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let pairs = headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    let value = pairs.map(<[u8]>::trim_ascii_start).find_map(|pair| {
+        pair.strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
+    })?;
+    Some(value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value))
 }
 
-/// The first parameter of that name in a raw query.
+/// The value, as sent, of the first parameter of that name in a query.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    query.split('&').find_map(|pair| {
+        let (named, value) = pair.split_once('=')?;
+        let spelled = |text: &str| text.contains(['%', '+']);
+        let same = named == name || (spelled(named) || spelled(name)) && of_form(named).eq(of_form(name));
+        same.then_some(value)
+    })
+}
+
+/// The bytes of a text of a form.
+fn of_form(text: &str) -> impl Iterator<Item = u8> + Clone {
+    decoded(text.as_bytes(), |byte| if byte == b'+' { b' ' } else { byte })
+}
+
+/// Feeds the bytes of a text of a form as if they had been sent so.
+fn write_decoded(text: &str, hasher: &mut SipHasher13) -> bool {
+    let bytes = of_form(text);
+    hasher.write_usize(bytes.clone().count());
+    bytes.for_each(|byte| hasher.write(&[byte]));
+    true
 }
 
 #[cfg(test)]
@@ -276,6 +324,13 @@ mod tests {
     fn an_absent_part_means_what_the_zone_says() {
         let mut key = Key::of(vec![Part::ClientIp, "header:x-key".parse().expect("a part")]);
         let none = HeaderMap::new();
+        let of = |key: &Key, client| key.fingerprint(SEED, &subject(client, None, &none));
+        assert!(of(&key, "10.0.0.1").is_ok());
+        assert_eq!(of(&key, "10.0.0.1"), of(&key, "10.0.0.1"));
+        assert_ne!(of(&key, "10.0.0.1"), of(&key, "10.0.0.2"));
+        assert_eq!(of(&Key::of(key.parts[1..].to_vec()), "10.0.0.1"), Err(Missing::Empty));
+        assert_eq!(key.first_absent(&subject("10.0.0.1", None, &none)), key.parts.get(1));
+        key.missing = Missing::Exempt;
         assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Missing::Exempt));
         key.missing = Missing::Reject;
         assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Missing::Reject));
@@ -293,8 +348,41 @@ mod tests {
         assert_eq!(cookie(&headers, "sid"), Some(&b"yes"[..]));
         assert_eq!(cookie(&headers, "late"), Some(&b"1"[..]));
         assert_eq!(cookie(&headers, "si"), None);
+        headers.insert("cookie", http::HeaderValue::from_static("a =1;\tb=\t2 ;c=\"3\"; d=\"; e; f="));
+        let found = ["a", "b", "c", "d", "e", "f"].map(|name| cookie(&headers, name).map(String::from_utf8_lossy));
+        assert_eq!(found, [Some("1".into()), Some("2".into()), Some("3".into()), Some("\"".into()), None, Some("".into())]);
         assert_eq!(parameter("aid=1&id=2", "id"), Some("2"));
         assert_eq!(parameter("id", "id"), None);
+        assert_eq!(parameter("%69d=2", "id"), Some("2"));
+        assert_eq!(parameter("a+b=2", "a%20b"), Some("2"));
+        assert_eq!(parameter("a%2bb=2", "a+b"), None);
+    }
+
+    #[test]
+    fn query_in_another_spelling_is_the_same_key() {
+        let key = Key::of(vec!["query:id".parse().expect("a part")]);
+        let none = HeaderMap::new();
+        let of = |query| key.fingerprint(SEED, &subject("10.0.0.1", Some(query), &none)).expect("a parameter");
+        for spelled in ["id=%61+b", "%69%64=a%20b", "id=%61%20%62"] {
+            assert_eq!(of(spelled), of("id=a+b"), "{spelled}");
+        }
+        assert_eq!(of("id=%61b"), of("id=ab"));
+        assert_ne!(of("id=a%2Bb"), of("id=a+b"));
+        assert_ne!(of("id=%2561"), of("id=%61"));
+    }
+
+    #[test]
+    fn host_counts_also_where_none_is_named_and_head_is_a_get() {
+        let none = HeaderMap::new();
+        let unnamed = Subject { host: "", ..subject("10.0.0.1", None, &none) };
+        for key in [vec![Part::Host], vec![Part::ClientIp, Part::Host], vec!["header:host".parse().expect("a part")]] {
+            let key = Key { missing: Missing::Exempt, ..Key::of(key) };
+            assert!(key.fingerprint(SEED, &unnamed).is_ok());
+        }
+        let key = Key::of(vec![Part::Method]);
+        let of = |method| key.fingerprint(SEED, &Subject { method, ..unnamed });
+        assert_eq!(of(&Method::HEAD), of(&Method::GET));
+        assert_ne!(of(&Method::POST), of(&Method::GET));
     }
 
     #[test]

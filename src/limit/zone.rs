@@ -89,7 +89,7 @@ impl Zone {
         match self.settings.key.fingerprint(self.seed, subject) {
             Ok(fingerprint) => Standing::Counted(fingerprint),
             Err(Missing::Reject) => Standing::Missing,
-            Err(Missing::Exempt | Missing::Share) => Standing::Exempt,
+            Err(Missing::Exempt | Missing::Empty | Missing::Share) => Standing::Exempt,
         }
     }
 

@@ -40,7 +40,9 @@ pub fn key(bytes: &[u8]) {
     // Which part a value is of does not show in a fingerprint.
     let mut alone = HeaderMap::new();
     if let Some(value) = found {
-        alone.insert(VALUE, HeaderValue::from_bytes(&value).expect("it was in a field or a query"));
+        // A decoded parameter can be what no field can.
+        let Ok(value) = HeaderValue::from_bytes(&value) else { return };
+        alone.insert(VALUE, value);
     }
     assert_eq!(seen, fingerprint(Part::Header(VALUE), &alone, None), "{alone:?}");
 }
@@ -64,15 +66,44 @@ fn first<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> 
             let begin = pair.iter().take_while(|byte| blank(byte)).count();
             let end = pair.len() - pair[begin..].iter().rev().take_while(|byte| blank(byte)).count();
             let whole = &pair[begin..end];
-            if let Some(equals) = whole.iter().position(|byte| *byte == b'=')
-                && &whole[..equals] == name.as_bytes()
-            {
-                return Some(whole[equals + 1..].to_vec());
+            if let Some(equals) = whole.iter().position(|byte| *byte == b'=') {
+                let (named, value) = (whole[..equals].trim_ascii_end(), whole[equals + 1..].trim_ascii_start());
+                match between {
+                    b'&' if form(&whole[..equals]) == form(name.as_bytes()) => return Some(form(&whole[equals + 1..])),
+                    b';' if named == name.as_bytes() => return Some(unquoted(value).to_vec()),
+                    _ => {}
+                }
             }
             pair.clear();
         }
     }
     None
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    let quoted = value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"");
+    if quoted { &value[1..value.len() - 1] } else { value }
+}
+
+/// A text of a form, decoded.
+fn form(text: &[u8]) -> Vec<u8> {
+    let (mut decoded, mut rest) = (Vec::new(), text);
+    loop {
+        let hex =
+            |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit).then(|| String::from_utf8_lossy(digits).into_owned());
+        match rest {
+            [] => return decoded,
+            [b'%', high, low, ..] if hex(&[*high, *low]).is_some() => {
+                let digits = hex(&[*high, *low]).unwrap_or_default();
+                decoded.push(u8::from_str_radix(&digits, 16).expect("two digits"));
+                rest = &rest[3..];
+            }
+            [first, ..] => {
+                decoded.push(if *first == b'+' { b' ' } else { *first });
+                rest = &rest[1..];
+            }
+        }
+    }
 }
 
 /// What follows the first eight bytes of a state, under a sum that is right: it is a state that is written with the same bytes, or

@@ -100,6 +100,7 @@ fn missing(text: &str) -> Missing {
     match text {
         "share" => Missing::Share,
         "reject" => Missing::Reject,
+        "empty" => Missing::Empty,
         _ => Missing::Exempt,
     }
 }

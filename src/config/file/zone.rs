@@ -27,9 +27,9 @@ pub struct Zone {
     /// Networks that are not counted.
     #[serde(default)]
     pub exempt: Vec<String>,
-    /// What to do with a request that lacks a part of the key.
-    #[serde(default)]
-    pub missing: MissingPart,
+    /// What to do with a request that lacks a part of the key: of a list `empty` unless told, of one part `exempt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<MissingPart>,
 }
 
 impl Zone {
@@ -57,12 +57,13 @@ pub enum ZoneKey {
 }
 
 /// What a missing part of a key means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingPart {
     /// Such requests are not counted.
-    #[default]
     Exempt,
+    /// It counts as empty; only requests that lack all parts are not counted.
+    Empty,
     /// They share one bucket.
     Share,
     /// They are rejected.

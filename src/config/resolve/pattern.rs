@@ -1,5 +1,7 @@
 //! Patterns of routes: the host, path and methods they take.
 
+use std::{collections::HashMap, sync::Arc};
+
 use http::Method;
 
 use super::{super::file::Route, judge::Judge, spot::Spot};
@@ -23,11 +25,27 @@ pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: P
     }
 }
 
-/// What a route is called: its host and path as written.
+/// The names of routes: host and path as written. Where two would have one name, and one bucket of a key that holds `route`, the methods
+/// come first, and `=` before an exact path: `POST /login`, `= /api`.
 #[must_use]
-pub fn name(route: &Route) -> String {
+pub fn names(routes: &[Route]) -> Vec<Arc<str>> {
+    let short: Vec<String> = routes.iter().map(name).collect();
+    let mut routes_of = HashMap::<&str, usize>::new();
+    short.iter().for_each(|name| *routes_of.entry(name).or_default() += 1);
+    let named = routes.iter().zip(&short);
+    named.map(|(route, name)| if routes_of[&**name] > 1 { long_name(route, name) } else { (**name).into() }).collect()
+}
+
+fn name(route: &Route) -> String {
     let path = route.path.as_deref().or(route.path_exact.as_deref());
     format!("{}{}", route.host.as_deref().unwrap_or(""), path.unwrap_or(""))
+}
+
+fn long_name(route: &Route, name: &str) -> Arc<str> {
+    let methods = route.methods.as_ref().map(|methods| methods.join(","));
+    let exact = route.path_exact.as_ref().map(|_| "=".to_owned());
+    let words: Vec<String> = methods.into_iter().chain(exact).chain([name.to_owned()]).collect();
+    words.join(" ").into()
 }
 
 fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: PathMatching) -> PathPattern {

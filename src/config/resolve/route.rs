@@ -10,7 +10,7 @@ use super::{
     },
     Names, address, edits,
     judge::Judge,
-    pattern::{name, pattern},
+    pattern::pattern,
     reject,
     spot::Spot,
 };
@@ -24,12 +24,12 @@ use crate::{
 /// The largest body that can be configured: what a pointer can count.
 const MAX_BODY: usize = usize::MAX >> 1;
 
-/// One route.
-pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route: &Route) -> RouteConfig {
+/// One route, called `name`.
+pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route: &Route, name: Arc<str>) -> RouteConfig {
     let (request, response) = (spot.key("request"), spot.key("response"));
     let max_body = request.key("max_body");
     RouteConfig {
-        name: name(route).into(),
+        name,
         pattern: pattern(judge, spot, route, names.file.path_matching),
         upstream: upstream(judge, names, spot.key("upstream"), &route.upstream),
         limits: limits(judge, names, spot.key("limits"), &route.limits),

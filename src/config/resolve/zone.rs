@@ -45,12 +45,15 @@ fn key(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &Zone) -> Key {
             parts.filter_map(|(index, part)| part_of(judge, spot.item(index), part)).collect()
         }
     };
+    let key = Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, ..Key::of(parts) };
     let missing = match zone.missing {
-        MissingPart::Exempt => Missing::Exempt,
-        MissingPart::Share => Missing::Share,
-        MissingPart::Reject => Missing::Reject,
+        None => key.missing,
+        Some(MissingPart::Exempt) => Missing::Exempt,
+        Some(MissingPart::Empty) => Missing::Empty,
+        Some(MissingPart::Share) => Missing::Share,
+        Some(MissingPart::Reject) => Missing::Reject,
     };
-    Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, missing, ..Key::of(parts) }
+    Key { missing, ..key }
 }
 
 fn part_of(judge: &mut Judge<'_>, spot: Spot<'_>, part: &str) -> Option<Part> {

@@ -1,0 +1,189 @@
+//! The files of `config/examples`: each does what its first line says.
+
+use std::{fs, path::Path, rc::Rc};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weir::config::{Config, load};
+
+use crate::harness::{Edge, on_edge_of, on_raw_edge, status};
+
+fn example(name: &str) -> Config {
+    let path = Path::new("config/examples").join(name).with_extension("yaml");
+    load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+/// One request line with these fields, from this address; the response.
+async fn ask(edge: &Edge, from: &str, line: &str, fields: &[&str]) -> String {
+    let mut client = edge.connect_from(from);
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let request = format!("{line} HTTP/1.1\r\n{fields}connection: close\r\ncontent-length: 0\r\n\r\n");
+    client.write_all(request.as_bytes()).await.expect("an open pipe");
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.expect("an open pipe");
+    response
+}
+
+/// How many of so many requests at once get each status.
+async fn at_once(
+    edge: &Rc<Edge>,
+    count: usize,
+    from: &str,
+    line: &'static str,
+    fields: &[&'static str],
+) -> Vec<(u16, usize)> {
+    let mut asking = Vec::new();
+    for _ in 0..count {
+        let (edge, from, fields) = (Rc::clone(edge), from.to_owned(), fields.to_vec());
+        asking.push(tokio::task::spawn_local(async move { status(&ask(&edge, &from, line, &fields).await) }));
+        tokio::task::yield_now().await;
+    }
+    let mut counted = std::collections::BTreeMap::<u16, usize>::new();
+    for one in asking {
+        *counted.entry(one.await.expect("no panic")).or_default() += 1;
+    }
+    counted.into_iter().collect()
+}
+
+#[test]
+fn every_example_is_tested_here() {
+    let here = include_str!("examples.rs");
+    for entry in fs::read_dir("config/examples").expect("a folder of this repository") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+        assert!(here.contains(&format!("example(\"{name}\")")), "no test fires requests at {}", path.display());
+    }
+}
+
+const API: &str = "host: api.example.com";
+
+/// Each key has its own allowance, all requests without a key share one, and no address gets round it by making keys up.
+#[tokio::test(start_paused = true)]
+async fn api_keys() {
+    on_edge_of(example("api-keys"), |edge| async move {
+        let get = "GET /v1/things";
+        assert_eq!(at_once(&edge, 60, "192.0.2.1", get, &[API, "x-api-key: one"]).await, [(200, 51), (429, 9)]);
+        assert_eq!(at_once(&edge, 40, "192.0.2.1", get, &[API, "x-api-key: two"]).await, [(200, 40)]);
+        assert_eq!(at_once(&edge, 20, "192.0.2.1", get, &[API, "x-api-key: made-up"]).await, [(200, 10), (429, 10)]);
+        assert_eq!(at_once(&edge, 40, "192.0.2.2", get, &[API]).await, [(200, 40)]);
+        assert_eq!(at_once(&edge, 20, "192.0.2.3", get, &[API]).await, [(200, 11), (429, 9)]);
+        let search = "GET /v1/search";
+        assert_eq!(at_once(&edge, 5, "192.0.2.4", search, &[API, "x-api-key: one"]).await, [(200, 4), (429, 1)]);
+        assert_eq!(at_once(&edge, 1, "192.0.2.4", "HEAD /v1/search", &[API, "x-api-key: one"]).await, [(429, 1)]);
+        assert_eq!(at_once(&edge, 1, "192.0.2.4", search, &[API]).await, [(429, 1)]);
+        assert_eq!(at_once(&edge, 8, "192.0.2.5", "GET /", &["host: www"]).await, [(200, 6), (429, 2)]);
+    })
+    .await;
+}
+
+/// The client's address is what the other proxies say, and only what they say.
+#[tokio::test(start_paused = true)]
+async fn behind_proxies() {
+    on_edge_of(example("behind-proxies"), |edge| async move {
+        let of = |field: &'static str| vec!["host: a", field];
+        assert_eq!(
+            at_once(&edge, 22, "192.0.2.9", "GET /", &of("x-forwarded-for: 198.51.100.1")).await,
+            [(200, 21), (503, 1)]
+        );
+        let second = at_once(&edge, 21, "192.0.2.10", "GET /", &of("x-forwarded-for: 203.0.113.5, 198.51.100.2")).await;
+        assert_eq!(second, [(200, 21)]);
+        let network = at_once(&edge, 22, "2001:db8:1::7", "GET /", &of("x-forwarded-for: 2001:db8:2::1")).await;
+        assert_eq!(network, [(200, 21), (503, 1)]);
+        // A stranger says what it likes and is counted by its own address.
+        assert_eq!(at_once(&edge, 21, "203.0.113.9", "GET /", &of("x-forwarded-for: 198.51.100.9")).await, [(200, 21)]);
+        assert_eq!(edge.seen.borrow().last().expect("a request").headers["x-real-ip"], "203.0.113.9");
+    })
+    .await;
+}
+
+/// A new limit on trial: judged, counted and logged, never enforced.
+#[tokio::test(start_paused = true)]
+async fn dry_run() {
+    on_edge_of(example("dry-run"), |edge| async move {
+        assert_eq!(at_once(&edge, 102, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 101), (503, 1)]);
+        assert_eq!(edge.now(), 0, "the limit on trial holds nobody");
+        let mut dry = Vec::new();
+        for _ in 0..101 {
+            let decision = &edge.line().await["limit_dry_run"]["decision"];
+            dry.push(decision.as_str().unwrap_or("pass").to_owned());
+        }
+        let count = |decision: &str| dry.iter().filter(|found| *found == decision).count();
+        assert_eq!([count("pass"), count("delay"), count("reject")], [1, 20, 80]);
+    })
+    .await;
+}
+
+/// The least there is: one address, one limit, one server.
+#[tokio::test(start_paused = true)]
+async fn minimal() {
+    on_edge_of(example("minimal"), |edge| async move {
+        assert_eq!(at_once(&edge, 30, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 21), (503, 9)]);
+        assert_eq!(edge.forwarded(), (0..21).map(|slot| slot * 100).collect::<Vec<_>>());
+        assert_eq!(edge.seen.borrow()[0].address.to_string(), "127.0.0.1:8000");
+    })
+    .await;
+}
+
+/// Pages are compressed for who accepts it, and fields tell browsers what they may do with them.
+#[tokio::test(start_paused = true)]
+async fn pages() {
+    on_raw_edge(example("pages"), |edge, mut pipes| async move {
+        let page = "<p>of a page</p>".repeat(200);
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nserver: inner\r\ncontent-length: {}\r\n\r\n{page}",
+            page.len()
+        );
+        let (sender, asked) = std::sync::mpsc::channel();
+        tokio::task::spawn_local(async move {
+            while let Some(mut pipe) = pipes.recv().await {
+                let mut request = [0; 4096];
+                while let Ok(count @ 1..) = pipe.read(&mut request).await {
+                    sender.send(String::from_utf8_lossy(&request[..count]).into_owned()).expect("a test that waits");
+                    pipe.write_all(reply.as_bytes()).await.expect("an open pipe");
+                }
+            }
+        });
+        let raw = |fields: &str| format!("GET / HTTP/1.1\r\n{fields}connection: close\r\n\r\n");
+        let coded = edge.exchange(&raw("host: www.example.com\r\naccept-encoding: gzip, br\r\n")).await;
+        let fields = ["content-encoding: br\r\n", "x-content-type-options: nosniff\r\n", "x-frame-options: DENY\r\n"];
+        assert!(fields.iter().all(|field| coded.contains(field)) && !coded.contains("server: "), "{coded}");
+        let asked_first = asked.try_recv().expect("a request").to_lowercase();
+        assert!(asked_first.contains("x-entry: http://www.example.com\r\n") && !asked_first.contains("accept-encoding"));
+        let plain = edge.exchange(&raw("host: www.example.com\r\n")).await;
+        assert!(plain.ends_with(&page) && plain.contains("x-frame-options: DENY\r\n"), "{plain}");
+        let other = edge.exchange(&raw("host: other.test\r\naccept-encoding: gzip\r\n")).await;
+        assert!(other.ends_with(&page) && other.contains("server: inner\r\n"), "{other}");
+    })
+    .await;
+}
+
+/// Several limits on one route: all must agree, and a reject by one spends nothing in the others.
+#[tokio::test(start_paused = true)]
+async fn several_limits() {
+    on_edge_of(example("several-limits"), |edge| async move {
+        assert_eq!(at_once(&edge, 60, "10.8.3.4", "GET /", &["host: a"]).await, [(200, 60)], "the office is never limited");
+        assert_eq!(at_once(&edge, 22, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 21), (503, 1)]);
+        assert_eq!(at_once(&edge, 300, "192.0.2.2", "POST /login", &["host: a"]).await, [(200, 4), (429, 296)]);
+        assert_eq!(edge.now(), 32_000, "the fourth waits 30 s behind the two of `per_client`");
+        // Had the 296 been charged to the site, nothing would be left of it.
+        assert_eq!(at_once(&edge, 401, "10.8.3.4", "GET /", &["host: a"]).await, [(200, 401)]);
+    })
+    .await;
+}
+
+/// Several servers of one application: by name, by address, one twice as strong.
+#[tokio::test(start_paused = true)]
+async fn several_servers() {
+    on_edge_of(example("several-servers"), |edge| async move {
+        edge.world.app_is(&[1, 2]);
+        for _ in 0..40 {
+            assert_eq!(status(&ask(&edge, "192.0.2.1", "GET /page", &["host: a"]).await), 200);
+        }
+        let seen = edge.seen.borrow();
+        let share = |address: &str| {
+            let to = |seen: &&crate::harness::Seen| seen.address.to_string().starts_with(address) && seen.target == "/page";
+            seen.iter().filter(to).count()
+        };
+        assert_eq!([share("10.0.0.1:"), share("10.0.0.2:"), share("10.0.0.7:")], [10, 10, 20]);
+    })
+    .await;
+}

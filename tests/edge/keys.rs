@@ -1,0 +1,128 @@
+//! What a request is counted by, and that leaving a part of it out, or writing it in another way, does not make it another client.
+
+use http::Request;
+use http_body_util::Full;
+use weir::config::{Config, parse};
+
+use crate::{
+    harness::{on_edge_of, status},
+    http2,
+};
+
+const ROUTES: &str = "routes: [ { path: /, upstream: app, limits: [ { zone: z } ] } ]";
+
+/// One zone `z` of these settings, and these routes.
+pub fn zone(settings: &str, routes: &str) -> Config {
+    let file = format!(
+        "listeners: [ ':1' ]\nclient_ip: {{ trusted_proxies: [ 192.0.2.1 ], header: forwarded }}\n\
+         upstreams: {{ app: {{ endpoints: [ 'http://10.0.0.1:80' ] }} }}\nzones: {{ z: {{ {settings}, rate: 1r/h }} }}\n{routes}"
+    );
+    parse("test.yaml", &file, &[]).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+/// The statuses of these requests, each on a connection of its own.
+async fn statuses(config: Config, requests: &[&str]) -> Vec<u16> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let requests: Vec<String> = requests.iter().map(|request| format!("{request}connection: close\r\n\r\n")).collect();
+    on_edge_of(config, |edge| async move {
+        let mut statuses = Vec::new();
+        for request in &requests {
+            statuses.push(status(&edge.exchange(request).await));
+        }
+        sender.send(statuses).expect("a test that waits");
+    })
+    .await;
+    receiver.await.expect("statuses")
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn key_of_several_parts_counts_what_is_there() {
+    for key in [
+        "[ client_ip, 'header:x-api-key' ]",
+        "[ 'cookie:sid', client_ip ]",
+        "[ 'query:key', global ]",
+        "[ 'header:x-api-key', route ]",
+    ] {
+        assert_eq!(statuses(zone(&format!("key: {key}"), ROUTES), &[GET, GET]).await, [200, 503], "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_of_which_all_parts_are_absent_is_exempt() {
+    for key in ["'header:x-api-key'", "[ 'header:x-api-key' ]", "[ 'header:x-api-key', 'cookie:sid', 'query:key' ]"] {
+        assert_eq!(statuses(zone(&format!("key: {key}"), ROUTES), &[GET, GET]).await, [200, 200], "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_exempt_of_a_list_is_written_to_mean_it() {
+    for (missing, expected) in
+        [("exempt", [200, 200]), ("empty", [200, 503]), ("share", [200, 503]), ("reject", [503, 503])]
+    {
+        let settings = format!("key: [ client_ip, 'header:x-api-key' ], missing: {missing}");
+        assert_eq!(statuses(zone(&settings, ROUTES), &[GET, GET]).await, expected, "{missing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_counts_where_http_1_0_names_none() {
+    let unnamed = "GET / HTTP/1.0\r\n";
+    for key in
+        ["host", "[ client_ip, host ]", "'header:host'", "[ client_ip, host ], missing: exempt", "host, missing: reject"]
+    {
+        let statuses = statuses(zone(&format!("key: {key}"), ROUTES), &[unnamed, unnamed, GET]).await;
+        assert_eq!(statuses, [200, 503, 200], "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn header_host_is_the_host_however_it_is_said() {
+    let requests = [GET, "GET / HTTP/1.1\r\nhost: A.:80\r\n", "GET http://a/ HTTP/1.1\r\nhost: b\r\n"];
+    assert_eq!(statuses(zone("key: 'header:host'", ROUTES), &requests).await, [200, 503, 503]);
+    on_edge_of(zone("key: 'header:Host'", ROUTES), |edge| async move {
+        for expected in [200, 503] {
+            let request = Request::builder().uri("http://a/").body(Full::default()).expect("a request");
+            let response = http2::client(&edge).await.send_request(request).await.expect("a response");
+            assert_eq!(response.status(), expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cookies_and_parameters_have_one_bucket_for_all_spellings() {
+    let with = |cookie: &str| format!("{GET}cookie: {cookie}\r\n");
+    let cookies = [with("sid=1"), with("sid =1"), with("sid= 1"), with("a=b;sid=\"1\""), with("sid=2")];
+    let cookies: Vec<&str> = cookies.iter().map(String::as_str).collect();
+    assert_eq!(statuses(zone("key: 'cookie:sid'", ROUTES), &cookies).await, [200, 503, 503, 503, 200]);
+    let asking = |query: &str| format!("GET /?{query} HTTP/1.1\r\nhost: a\r\n");
+    let queries = [asking("key=a+b"), asking("key=a%20b"), asking("k%65y=%61+b"), asking("key=a%2Bb")];
+    let queries: Vec<&str> = queries.iter().map(String::as_str).collect();
+    assert_eq!(statuses(zone("key: 'query:key'", ROUTES), &queries).await, [200, 503, 503, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_elements_of_a_forwarding_field_hide_nobody() {
+    let from = |list: &str| format!("{GET}forwarded: {list}\r\n");
+    let lists =
+        [from("for=198.51.100.6"), from("for=198.51.100.6,"), from("for=198.51.100.6, ,"), from("for=198.51.100.7,")];
+    let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
+    assert_eq!(statuses(zone("key: client_ip", ROUTES), &lists).await, [200, 503, 503, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_that_differ_by_method_or_exactness_have_buckets_of_their_own() {
+    let route = |pattern: &str| format!("- {{ {pattern}, upstream: app, limits: [ {{ zone: z }} ] }}\n");
+    let routes =
+        ["path: /x, methods: [ GET ]", "path: /x, methods: [ POST ]", "path_exact: /x, methods: [ POST ]", "path: /y"];
+    let routes = format!("routes:\n{}", routes.map(route).concat());
+    let config = zone("key: [ client_ip, route ]", &routes);
+    let names: Vec<&str> = config.routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(names, ["GET /x", "POST /x", "POST = /x", "/y"]);
+    let asking = |line: &str| format!("{line} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n");
+    let requests = ["GET /x", "POST /x", "POST /x/y", "GET /y", "GET /x"].map(asking);
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    assert_eq!(statuses(config, &requests).await, [200, 200, 200, 200, 503]);
+}
