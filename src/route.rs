@@ -46,7 +46,7 @@ pub struct Pattern {
     pub host: HostPattern,
     /// Its paths.
     pub path: PathPattern,
-    /// Its methods; empty means every method.
+    /// Its methods; empty means every method, and GET takes HEAD along (RFC 9110, section 9.3.2).
     pub methods: Vec<Method>,
 }
 
@@ -95,8 +95,11 @@ impl PathPattern {
 }
 
 impl Pattern {
-    fn takes(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
+    /// Whether it takes requests with this method.
+    #[must_use]
+    pub fn takes(&self, method: &Method) -> bool {
+        let head_of_get = || *method == Method::HEAD && self.methods.contains(&Method::GET);
+        self.methods.is_empty() || self.methods.contains(method) || head_of_get()
     }
 
     /// Whether every request `other` takes is taken by this pattern too.
@@ -115,8 +118,8 @@ impl Pattern {
             (PathPattern::Exact(one), PathPattern::Exact(other)) => one == other,
             (PathPattern::Exact(_), PathPattern::Prefix(_)) => false,
         };
-        let methods = self.methods.is_empty()
-            || (!other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method)));
+        let methods =
+            self.methods.is_empty() || (!other.methods.is_empty() && other.methods.iter().all(|method| self.takes(method)));
         host && path && methods
     }
 }
@@ -233,6 +236,7 @@ mod tests {
     fn a_path_without_route_is_told_from_a_method_without_route() {
         let table = Table::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
         assert_eq!(table.find("x", "/a", &Method::POST), Err(NoRoute::MethodNotAllowed));
+        assert_eq!(table.find("x", "/a", &Method::HEAD), Ok(&()));
         assert_eq!(table.find("x", "/b", &Method::GET), Err(NoRoute::NotFound));
     }
 
@@ -262,5 +266,7 @@ mod tests {
         assert!(pattern("*.test", "/", &[]).covers(&pattern("a.test", "=/x", &[])));
         assert!(!pattern("", "/x", &[]).covers(&pattern("", "/", &[])));
         assert!(!pattern("", "/", &[Method::GET]).covers(&pattern("", "/", &[])));
+        assert!(pattern("", "/", &[Method::GET]).covers(&pattern("", "/", &[Method::HEAD])));
+        assert!(!pattern("", "/", &[Method::HEAD]).covers(&pattern("", "/", &[Method::GET])));
     }
 }

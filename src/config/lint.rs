@@ -100,7 +100,8 @@ fn is_shadowed(limited: &RouteConfig, host: &HostPattern, taker: &RouteConfig) -
 }
 
 fn share_a_method(one: &Pattern, other: &Pattern) -> bool {
-    one.methods.is_empty() || other.methods.is_empty() || one.methods.iter().any(|method| other.methods.contains(method))
+    let takes = |one: &Pattern, other: &Pattern| other.methods.iter().any(|method| one.takes(method));
+    one.methods.is_empty() || other.methods.is_empty() || takes(one, other) || takes(other, one)
 }
 
 fn length(path: &PathPattern) -> usize {

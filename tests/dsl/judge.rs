@@ -287,7 +287,9 @@ pub fn routes(bytes: &[u8]) {
     let Some(([host, path, method], patterns)) = lines.split_last().map(|(last, rest)| (&last[..], rest)) else { return };
     let Ok(method) = method.parse::<Method>() else { return };
     let patterns: Vec<Pattern> = patterns.iter().filter_map(|words| pattern(words)).collect();
-    let agrees = |pattern: &Pattern| pattern.methods.is_empty() || pattern.methods.contains(&method);
+    let asked = [&method, if method == Method::HEAD { &Method::GET } else { &method }];
+    let agrees =
+        |pattern: &Pattern| pattern.methods.is_empty() || asked.iter().any(|method| pattern.methods.contains(method));
     let (mut best, mut nearest) = (None, NoRoute::NotFound);
     for (index, pattern) in patterns.iter().enumerate() {
         let Some(weight) = weight(pattern, host, path) else { continue };
