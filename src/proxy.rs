@@ -158,6 +158,8 @@ struct Visit<'a> {
 enum Stop {
     /// Something went wrong.
     Failed(Error),
+    /// No route takes its method, but those of this list.
+    MethodNotAllowed(HeaderValue),
     /// A rule rejected it.
     Rejected(Rc<Route>, Verdict),
 }
@@ -198,7 +200,7 @@ impl Proxy {
             Err(stop) => {
                 let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
                 let grpc = line.wire.is_none() && is_grpc(&head.headers);
-                if grpc { rescue::grpc(answer) } else { answer }.map(Either::Left)
+                if grpc { rescue::grpc(answer, record.missing()) } else { answer }.map(Either::Left)
             }
         };
         if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
@@ -226,7 +228,7 @@ impl Proxy {
         }
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if let Some(answer) = answer_here(head, &target) {
+        if let Some(answer) = self.answer_here(head, &target)? {
             return Ok(answer.map(Either::Left));
         }
         if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
@@ -247,14 +249,13 @@ impl Proxy {
             route: &route.name,
             headers: &head.headers,
         };
+        // What the head alone can refuse is refused before it is charged, or waits.
+        let body = visit.body.get_or_insert_default();
+        body.limit(route.max_body)?;
+        let upgrade = upgrade(head, body)?;
         self.admit(&route, &subject, visit, record).await?;
 
-        let mut body = visit.body.take().unwrap_or_default();
-        if let Err(error) = body.limit(route.max_body) {
-            visit.body = Some(body);
-            return Err(error.into());
-        }
-        let upgrade = upgrade(head, &body)?;
+        let body = visit.body.take().unwrap_or_default();
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
@@ -281,26 +282,51 @@ impl Proxy {
     }
 
     /// The route of a request, and its path as keys see it.
-    fn route<'a>(&self, head: &Parts, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Error> {
-        let (host, received) = (&*target.host, target.path_and_query.path());
-        let path = match self.path_matching {
-            PathMatching::Raw => Cow::Borrowed(received),
-            PathMatching::Normal => {
-                let refused = |error: PathError| Error::new(Kind::HttpRequestError, error.detail());
-                normal_form::path(received).map_err(refused)?
-            }
-        };
+    fn route<'a>(&self, head: &Parts, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
+        let (host, path) = (&*target.host, self.path(target)?);
         let found = self.routes.entry(host, &path, &head.method);
         let (pattern, route) = found.map_err(|nearest| match nearest {
-            NoRoute::NotFound => Error::new(Kind::NoRoute, "no route takes this host and path"),
-            NoRoute::MethodNotAllowed => Error::new(Kind::MethodNotAllowed, "no route takes this method here"),
+            NoRoute::NotFound => Stop::Failed(Error::new(Kind::NoRoute, "no route takes this host and path")),
+            NoRoute::MethodNotAllowed => Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter())),
         })?;
         // Only a path that came in another spelling can be read in two ways.
         let strays = |reading: Cow<'_, str>| self.routes.strays(pattern, host, &reading, &head.method);
-        if matches!(path, Cow::Owned(_)) && normal_form::other_readings(received).any(strays) {
-            return Err(Error::new(Kind::HttpRequestError, "ambiguous path"));
+        if matches!(path, Cow::Owned(_)) && normal_form::other_readings(target.path_and_query.path()).any(strays) {
+            return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
         }
         Ok((Rc::clone(route), path))
+    }
+
+    /// The path of a request as routes and keys see it.
+    fn path<'a>(&self, target: &'a Target) -> Result<Cow<'a, str>, Error> {
+        let received = target.path_and_query.path();
+        match self.path_matching {
+            PathMatching::Raw => Ok(Cow::Borrowed(received)),
+            PathMatching::Normal => {
+                let refused = |error: PathError| Error::new(Kind::HttpRequestError, error.detail());
+                normal_form::path(received).map_err(refused)
+            }
+        }
+    }
+
+    /// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections 7.6.2 and 9.3.7).
+    fn answer_here(&self, head: &mut Parts, target: &Target) -> Result<Option<Response<Full<Bytes>>>, Stop> {
+        let counted = head.method == Method::OPTIONS || head.method == Method::TRACE;
+        let last = counted && last_hop(&mut head.headers);
+        if target.path_and_query.as_str() == "*" {
+            return Ok(Some(rescue::empty(StatusCode::OK)));
+        }
+        if !last {
+            return Ok(None);
+        }
+        let methods = self.routes.methods(&target.host, &self.path(target)?);
+        let methods = method_list(methods.iter().filter(|method| *method != Method::TRACE));
+        if head.method == Method::TRACE {
+            return Err(Stop::MethodNotAllowed(methods));
+        }
+        let mut answer = rescue::empty(StatusCode::OK);
+        answer.headers_mut().insert(header::ALLOW, methods);
+        Ok(Some(answer))
     }
 
     /// Asks the route's gate, and holds the request where it says so.
@@ -313,7 +339,7 @@ impl Proxy {
     ) -> Result<(), Stop> {
         let judgement = route.gate.decide(subject, Millis::cut(visit.began));
         let mut verdict = judgement.verdict;
-        tell(route, &judgement, record);
+        tell(route, &judgement, subject, record);
         if verdict.decision == Decision::Delay {
             match self.hold(route, &judgement, visit).await {
                 Ok(()) => return Ok(()),
@@ -351,15 +377,11 @@ impl Proxy {
     }
 }
 
-/// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections 7.6.2 and 9.3.7).
-fn answer_here(head: &mut Parts, target: &Target) -> Option<Response<Full<Bytes>>> {
-    let counted = head.method == Method::OPTIONS || head.method == Method::TRACE;
-    let last = counted && last_hop(&mut head.headers);
-    if !last && target.path_and_query.as_str() != "*" {
-        return None;
-    }
-    let status = if head.method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
-    Some(rescue::empty(status))
+/// Methods as `Allow` lists them (RFC 9110, section 10.2.1).
+fn method_list<'a>(methods: impl Iterator<Item = &'a Method>) -> HeaderValue {
+    let methods: Vec<&str> = methods.map(Method::as_str).collect();
+    // Methods are tokens; an empty list says that none is allowed.
+    HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The fields of a request as its route edits them.
@@ -439,14 +461,21 @@ fn elsewhere(target: &Target, transport: &Transport) -> Result<Option<Response<F
 }
 
 /// Notes what the limits said.
-fn tell(route: &Route, judgement: &Judgement, record: &mut Record) {
-    record.entry.limit = story(route, judgement.verdict, judgement.key);
-    record.entry.dry_run = judgement.dry_run.and_then(|verdict| story(route, verdict, judgement.key));
+fn tell(route: &Route, judgement: &Judgement, subject: &Subject<'_>, record: &mut Record) {
+    let (verdict, dry_run, key) = (judgement.verdict, judgement.dry_run, judgement.key);
+    record.entry.limit = story(route, verdict, key, subject);
+    record.entry.dry_run = dry_run.and_then(|verdict| story(route, verdict, key, subject));
 }
 
-fn story(route: &Route, verdict: Verdict, key: u64) -> Option<LimitStory> {
-    let rule = route.gate.rules().get(verdict.rule?)?;
-    Some(LimitStory { zone: Arc::clone(&rule.zone().settings().name), verdict, key })
+fn story(route: &Route, mut verdict: Verdict, key: u64, subject: &Subject<'_>) -> Option<LimitStory> {
+    let zone = route.gate.rules().get(verdict.rule?)?.zone().settings();
+    let mut missing = None;
+    if verdict.reason == Some(Reason::MissingKey) {
+        missing = zone.key.first_absent(subject).cloned();
+        // No time that passes brings the part.
+        verdict.retry = Millis::ZERO;
+    }
+    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, missing })
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
@@ -471,9 +500,16 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
             }
             Ok(response)
         }
+        Stop::MethodNotAllowed(methods) => {
+            let error = Error::new(Kind::MethodNotAllowed, "no route takes this method here");
+            record.fails(&error);
+            let mut response = rescue::failure(&error, accept);
+            response.headers_mut().insert(header::ALLOW, methods);
+            Ok(response)
+        }
         Stop::Rejected(route, verdict) => {
             let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
-            rescue::reject(&route.reject, &verdict, rule, accept).ok_or(Closed)
+            rescue::reject(&route.reject, &verdict, (rule, record.missing()), accept).ok_or(Closed)
         }
     }
 }

@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     clock::Clock,
     error::{Error, Kind},
+    limit::Part,
     observe::{
         entry::{Entry, ErrorStory},
         journal::Journal,
@@ -77,6 +78,12 @@ impl Record {
     /// Tells `visit` when it is over, and asks it how much was received.
     pub fn accompany(&mut self, visit: Rc<dyn Visit>) {
         self.visit = Some(visit);
+    }
+
+    /// The part of a zone's key for lack of which a rule rejected it.
+    #[must_use]
+    pub fn missing(&self) -> Option<&Part> {
+        self.entry.limit.as_ref()?.missing.as_ref()
     }
 
     /// Notes what went wrong.

@@ -1,7 +1,7 @@
 //! From an error or a reject to an answer: the only place that writes answers of weir's own.
 //!
 //! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole seconds rounded up, at least one;
-//! the milliseconds in the body); every answer names its cause in RFC 9209's words; none of them may be cached.
+//! the milliseconds in the body), or which part of a key its requests lack; every answer names its cause in RFC 9209's words; none of them may be cached.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use http_body_util::Full;
 use crate::{
     clock::Clock,
     error::{Error, Kind},
-    limit::{Rule, Verdict},
+    limit::{Part, Rule, Verdict},
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -110,12 +110,13 @@ fn cause_of(error: &Error) -> String {
     format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
 }
 
-/// The answer to a request that a rule rejected; nothing when the connection is to be closed instead.
+/// The answer to a request that a rule rejected, with the part of its key that is missing if that is why; nothing when the connection is
+/// to be closed instead.
 #[must_use]
 pub fn reject(
     settings: &RejectSettings,
     verdict: &Verdict,
-    rule: Option<&Rule>,
+    (rule, missing): (Option<&Rule>, Option<&Part>),
     accept: Option<&HeaderValue>,
 ) -> Option<Response<Full<Bytes>>> {
     if settings.status == CLOSE {
@@ -124,21 +125,50 @@ pub fn reject(
     let zone = rule.map(|rule| &*rule.zone().settings().name);
     let seconds = verdict.retry.seconds_up().max(1);
     let mut headers = HeaderMap::with_capacity(8);
-    if settings.retry_after {
+    let absence = missing.map(absence_of);
+    if settings.retry_after && absence.is_none() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if settings.proxy_status {
-        let zone = zone.unwrap_or("none");
-        insert(&mut headers, PROXY_STATUS, &format!("weir; error=http_request_denied; details=\"zone {zone}\""));
+        let (zone, colon) = (zone.unwrap_or("none"), if absence.is_some() { ": " } else { "" });
+        let absence = absence.as_deref().unwrap_or_default();
+        insert(
+            &mut headers,
+            PROXY_STATUS,
+            &format!("weir; error=http_request_denied; details=\"zone {zone}{colon}{absence}\""),
+        );
     }
     if let Some(rule) = rule.filter(|_| settings.ratelimit) {
         let (name, places) = (&rule.zone().settings().name, u64::from(rule.settings().burst) + 1);
         insert(&mut headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)));
-        insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
+        if absence.is_none() {
+            insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
+        }
     }
     let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let story = Story { status, detail: "too many requests: come again later", zone, retry_ms: Some(verdict.retry.0) };
-    Some(story.answer(headers, settings.body, accept))
+    let retry_ms = absence.is_none().then_some(verdict.retry.0);
+    let detail = absence.as_deref().unwrap_or("too many requests: come again later");
+    Some(Story { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
+}
+
+/// A missing part of a key in words that a header field, JSON and HTML may all have: what they may not is in percent-encoding, which only
+/// the name of a query parameter can need.
+fn absence_of(part: &Part) -> String {
+    let (what, name) = match part {
+        Part::Header(name) => ("the field ", name.as_str()),
+        Part::Cookie(name) => ("the cookie ", name.as_str()),
+        Part::Query(name) => ("the query parameter ", name.as_str()),
+        Part::ClientIp | Part::Host | Part::Path | Part::Method | Part::Route | Part::Global => ("a part of the key", ""),
+    };
+    let mut absence = what.to_owned();
+    for letter in name.chars() {
+        if matches!(letter, '"' | '\\' | '<' | '>' | '&') {
+            absence.push_str(&format!("%{:02X}", u32::from(letter)));
+        } else {
+            absence.push(letter);
+        }
+    }
+    absence + " is missing"
 }
 
 /// How long the whole burst takes to be free again, in seconds, rounded up.
@@ -147,11 +177,13 @@ fn window_seconds(rule: &Rule, places: u64) -> u64 {
     (rate.interval_ticks().saturating_mul(places)).div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
 }
 
-/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says only that there is an answer.
+/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says only that there is an answer. A reject for
+/// a missing part of a key is INVALID_ARGUMENT, which nobody tries again.
 #[must_use]
-pub fn grpc(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+pub fn grpc(mut answer: Response<Full<Bytes>>, missing: Option<&Part>) -> Response<Full<Bytes>> {
     // The status codes gRPC's own mapping gives to those of HTTP.
     let (code, message) = match answer.status().as_u16() {
+        _ if missing.is_some() => ("3", ""),
         400 => ("13", "the request is malformed"),
         401 => ("16", "not authenticated"),
         403 => ("7", "not permitted"),
@@ -164,7 +196,13 @@ pub fn grpc(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+    match missing {
+        // A percent sign begins an octet in that field.
+        Some(part) => insert(headers, GRPC_MESSAGE, &absence_of(part).replace('%', "%25")),
+        None => {
+            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+        }
+    }
     answer
 }
 
@@ -308,7 +346,7 @@ mod tests {
     async fn rejected(accept: &str) -> (HeaderMap, String) {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
         let accept = HeaderValue::from_str(accept).expect("a value");
-        let response = reject(&ALL, &verdict, Some(&rule()), Some(&accept)).expect("an answer");
+        let response = reject(&ALL, &verdict, (Some(&rule()), None), Some(&accept)).expect("an answer");
         assert_eq!(response.status(), 503);
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
@@ -345,9 +383,17 @@ mod tests {
     }
 
     #[test]
+    fn absence_of_any_part_fits_into_a_field_json_and_html() {
+        let of = |part: &str| absence_of(&part.parse().expect("a part"));
+        assert_eq!(of("header:X-Api-Key"), "the field x-api-key is missing");
+        assert_eq!(of("cookie:a&b"), "the cookie a%26b is missing");
+        assert_eq!(of("query:<b>\"\\"), "the query parameter %3Cb%3E%22%5C is missing");
+    }
+
+    #[test]
     fn status_444_is_no_answer() {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
-        assert!(reject(&RejectSettings { status: 444, ..ALL }, &verdict, None, None).is_none());
+        assert!(reject(&RejectSettings { status: 444, ..ALL }, &verdict, (None, None), None).is_none());
     }
 
     #[test]

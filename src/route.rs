@@ -19,6 +19,9 @@ pub enum PathMatching {
     Raw,
 }
 
+/// The methods of RFC 9110 and RFC 5789 that a route without a list is said to take.
+const USUAL: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+
 /// The hosts a route serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
@@ -178,6 +181,23 @@ impl<T> Table<T> {
         self.entry(host, reading, method).is_ok_and(|(other, _)| !other.path.is_above(&chosen.path))
     }
 
+    /// The methods some route takes there, in the order of the routes: the usual ones where one takes every method.
+    #[must_use]
+    pub fn methods(&self, host: &str, path: &str) -> Vec<Method> {
+        let mut methods = Vec::new();
+        for (pattern, _) in self.entries.iter().filter(|(it, _)| it.host.matches(host) && it.path.matches(path)) {
+            for method in if pattern.methods.is_empty() { &USUAL[..] } else { &pattern.methods } {
+                let head = (*method == Method::GET).then_some(Method::HEAD);
+                for method in [method.clone()].into_iter().chain(head) {
+                    if !methods.contains(&method) {
+                        methods.push(method);
+                    }
+                }
+            }
+        }
+        methods
+    }
+
     /// All routes in the order they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().map(|(_, route)| route)
@@ -258,6 +278,20 @@ mod tests {
         assert!(strays("/private", "/private/open/.."));
         assert!(!strays("/", "/post/.."), "no route takes that method there");
         assert!(!strays("/private", "/private/x/.."));
+    }
+
+    #[test]
+    fn methods_are_those_of_all_routes_there_with_head_behind_get() {
+        let table = Table::new(vec![
+            (pattern("", "/", &[]), ()),
+            (pattern("a", "/x", &[Method::POST, Method::GET]), ()),
+            (pattern("a", "=/x", &[Method::HEAD, Method::PUT]), ()),
+            (pattern("a", "/", &[Method::DELETE]), ()),
+        ]);
+        let of =
+            |host, path| table.methods(host, path).iter().map(|method| method.to_string()).collect::<Vec<_>>().join(" ");
+        assert_eq!(of("a", "/x"), "HEAD PUT POST GET DELETE OPTIONS PATCH");
+        assert_eq!(of("b", "/x"), "GET HEAD POST PUT DELETE OPTIONS PATCH");
     }
 
     #[test]

@@ -224,3 +224,11 @@ async fn keys_of_path_and_host_have_one_bucket_for_all_spellings() {
         assert_eq!(statuses, [200, 503], "{first} {second}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn reject_for_a_missing_part_tells_no_time() {
+    let service = layer("1r/m key=header:x-key missing=reject").layer(Upstream::default());
+    let response = service.oneshot(from("192.0.2.1")).await.expect("the service is infallible");
+    assert_eq!((response.status().as_u16(), response.headers().get("retry-after")), (503, None));
+    assert_eq!(&response.body()[..], b"rejected: missing_key\n");
+}

@@ -191,3 +191,42 @@ async fn r022_a_comma_hid_the_client() {
     })
     .await;
 }
+
+/// A reject for a missing part of a key told a time after which it would pass, and it never did.
+#[tokio::test(start_paused = true)]
+async fn r023_a_missing_part_had_a_time() {
+    let mut limited = config(&["1r/m"]);
+    limited.zones[0].key = weir::limit::Key {
+        missing: weir::limit::Missing::Reject,
+        ..weir::limit::Key::of(vec!["header:x-api-key".parse().expect("a part")])
+    };
+    harness::on_edge_of(limited, |edge| async move {
+        let response = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert!(response.contains("the field x-api-key is missing") && !response.contains("retry"), "{response}");
+    })
+    .await;
+}
+
+/// A method that is not allowed was answered without saying which are.
+#[tokio::test(start_paused = true)]
+async fn r024_405_had_no_allow() {
+    let mut getting = config(&[]);
+    getting.routes[0].pattern.methods = vec![http::Method::GET];
+    harness::on_edge_of(getting, |edge| async move {
+        let ask = |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        assert!(edge.exchange(&ask("PUT")).await.contains("\r\nallow: GET, HEAD\r\n"));
+        assert_eq!(status(&edge.exchange(&ask("HEAD")).await), 200);
+    })
+    .await;
+}
+
+/// A body that was refused for its length spent the place of one that would have been taken.
+#[tokio::test(start_paused = true)]
+async fn r025_a_body_too_large_was_charged() {
+    harness::on_edge_of(config(&["1r/m"]), |edge| async move {
+        let large = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9000000\r\n\r\n";
+        assert_eq!(status(&edge.exchange(large).await), 413);
+        assert_eq!(edge.get().await.0, 200);
+    })
+    .await;
+}

@@ -169,11 +169,16 @@ impl<C> LimitLayer<C> {
 
     fn reject<R: From<Bytes>>(&self, verdict: &Verdict) -> Response<R> {
         let reason = verdict.reason.map_or("", Reason::as_str);
-        let body = format!("rejected: {reason}, free in {} ms\n", verdict.retry.0);
+        // No time that passes brings a missing part of a key.
+        let retry = (verdict.reason != Some(Reason::MissingKey)).then_some(verdict.retry);
+        let free = retry.map_or_else(String::new, |retry| format!(", free in {} ms", retry.0));
+        let body = format!("rejected: {reason}{free}\n");
         let mut answer = Response::new(R::from(Bytes::from(body)));
         *answer.status_mut() = self.status;
         let headers = answer.headers_mut();
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(verdict.retry.seconds_up().max(1)));
+        if let Some(retry) = retry {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry.seconds_up().max(1)));
+        }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         answer

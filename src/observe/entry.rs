@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
-use crate::limit::Verdict;
+use crate::limit::{Part, Verdict};
 
 /// The longest text of a client's that is logged, in bytes.
 pub const FIELD: usize = 1024;
@@ -64,6 +64,8 @@ pub struct LimitStory {
     pub verdict: Verdict,
     /// The fingerprint it was counted under.
     pub key: u64,
+    /// The part of the zone's key for lack of which it was rejected.
+    pub missing: Option<Part>,
 }
 
 /// What happened upstream.
@@ -131,6 +133,8 @@ struct LimitLine<'a> {
     retry_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -216,6 +220,7 @@ impl<'a> LimitLine<'a> {
             wait_ms: story.verdict.wait.0,
             retry_ms: story.verdict.retry.0,
             reason: story.verdict.reason.map(crate::limit::Reason::as_str),
+            missing: story.missing.as_ref().map(Part::to_string),
         }
     }
 }
@@ -310,7 +315,7 @@ mod tests {
     fn json_has_the_fields_in_order_with_the_numbers_of_the_limit() {
         let verdict = Verdict { excess_milli: 21_000, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
         assert_eq!(verdict.decision, Decision::Reject);
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1 });
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None });
         let mut line = Vec::new();
         Entry { limit, ..entry() }.write_json(&mut line);
         let expected = concat!(

@@ -1,7 +1,9 @@
 //! What a request is counted by, and that leaving a part of it out, or writing it in another way, does not make it another client.
 
+use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir::config::{Config, parse};
 
 use crate::{
@@ -125,4 +127,114 @@ async fn routes_that_differ_by_method_or_exactness_have_buckets_of_their_own() {
     let requests = ["GET /x", "POST /x", "POST /x/y", "GET /y", "GET /x"].map(asking);
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
     assert_eq!(statuses(config, &requests).await, [200, 200, 200, 200, 503]);
+}
+
+/// The response to a request without the part of a key that it must have.
+async fn rejected(reject: &str, fields: &str) -> String {
+    let settings = "key: [ client_ip, 'header:x-api-key' ], missing: reject";
+    let config =
+        zone(settings, &format!("{ROUTES}\nreject: {{ headers: [ retry-after, proxy-status, ratelimit ], {reject} }}"));
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let request = format!("{GET}{fields}connection: close\r\n\r\n");
+    on_edge_of(config, |edge| async move {
+        sender.send(edge.exchange(&request).await).expect("a test that waits");
+        let limit = &edge.line().await["limit"];
+        assert_eq!((&limit["reason"], &limit["missing"]), (&"missing_key".into(), &"header:x-api-key".into()));
+        assert_eq!(limit["retry_ms"], 0);
+    })
+    .await;
+    receiver.await.expect("a response")
+}
+
+#[tokio::test(start_paused = true)]
+async fn reject_for_a_missing_part_says_which_and_no_time() {
+    let told = "the field x-api-key is missing";
+    for (reject, fields, body) in [
+        ("body: problem", "", format!("\"detail\":\"{told}\",\"zone\":\"z\"}}")),
+        ("body: auto", "accept: text/html\r\n", format!("<p>{told}.</p>")),
+        ("body: auto", "accept: text/plain\r\n", format!("401 Unauthorized: {told}\n")),
+        ("body: text", "", format!("401 Unauthorized: {told}\n")),
+        ("body: none", "", "\r\n\r\n".to_owned()),
+    ] {
+        let response = rejected(&format!("status: 401, {reject}"), fields).await;
+        assert!(response.starts_with("HTTP/1.1 401 ") && response.ends_with(&body), "{response}");
+        assert!(response.contains(&format!("details=\"zone z: {told}\"\r\n")), "{response}");
+        for time in ["retry-after", "retry_after", "again", "too many", "\r\nratelimit:"] {
+            assert!(!response.contains(time), "{time}: {response}");
+        }
+        assert!(response.contains("\r\nratelimit-policy: "), "{response}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reject_for_a_missing_part_is_nothing_grpc_tries_again() {
+    on_edge_of(zone("key: 'query:key%20x', missing: reject", ROUTES), |edge| async move {
+        let request = Request::post("http://a/").header("content-type", "application/grpc");
+        let request = request.body(Full::<Bytes>::default()).expect("a request");
+        let response = http2::client(&edge).await.send_request(request).await.expect("a response");
+        let field = |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(field("grpc-status").as_deref(), Some("3"));
+        assert_eq!(field("grpc-message").as_deref(), Some("the query parameter key%2520x is missing"));
+        assert_eq!(field("retry-after"), None);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_above_max_body_is_refused_before_it_is_charged_or_waits() {
+    let routes =
+        "routes: [ { path: /, upstream: app, limits: [ { zone: z, burst: 1, max_wait: 1h } ], request: { max_body: 5 } } ]";
+    on_edge_of(zone("key: client_ip", routes), |edge| async move {
+        let post = |body: &str| {
+            format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        };
+        assert_eq!(status(&edge.exchange(&post("123456")).await), 413);
+        assert_eq!(status(&edge.exchange(&post("12345")).await), 200);
+        assert_eq!(status(&edge.exchange(&post("123456")).await), 413);
+        // An upgrade with a body is malformed, which its head says.
+        let upgrade =
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: x\r\ncontent-length: 1\r\n\r\nx";
+        assert_eq!(status(&edge.exchange(upgrade).await), 400);
+        assert_eq!(edge.now(), 0, "nobody waited");
+        let large = Request::post("http://a/").body(Full::new(Bytes::from_static(b"123456"))).expect("a request");
+        let response = http2::client(&edge).await.send_request(large).await.expect("a response");
+        assert_eq!((response.status().as_u16(), edge.now()), (413, 0));
+        assert_eq!(status(&edge.exchange(&post("")).await), 200);
+        assert_eq!(edge.now(), 3_600_000, "the place behind the first was free");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn method_not_allowed_lists_those_that_are_and_keeps_the_connection() {
+    let routes = "routes: [ { path: /x, methods: [ GET, PUT ], upstream: app }, { path_exact: /x, methods: [ DELETE ], upstream: app } ]";
+    on_edge_of(zone("key: client_ip", routes), |edge| async move {
+        let mut client = edge.connect();
+        for (request, allowed) in [
+            ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", "DELETE, GET, HEAD, PUT"),
+            ("POST //x/y HTTP/1.1\r\nhost: a\r\n\r\n", "GET, HEAD, PUT"),
+            ("TRACE /x/y HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\n", "GET, HEAD, PUT"),
+        ] {
+            client.write_all(request.as_bytes()).await.expect("an open pipe");
+            let mut response = vec![0; 4096];
+            let count = client.read(&mut response).await.expect("an open pipe");
+            let response = String::from_utf8_lossy(&response[..count]).into_owned();
+            assert!(response.starts_with("HTTP/1.1 405 ") && !response.contains("connection: close"), "{response}");
+            assert!(response.contains(&format!("\r\nallow: {allowed}\r\n")), "{response}");
+            assert_eq!(edge.line().await["status"], 405);
+        }
+        let options = "OPTIONS /x HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\n\r\n";
+        let response = edge.exchange(options).await;
+        assert!(
+            response.starts_with("HTTP/1.1 200 ") && response.contains("\r\nallow: DELETE, GET, HEAD, PUT\r\n"),
+            "{response}"
+        );
+        let request = Request::post("http://a/x").body(Full::<Bytes>::default()).expect("a request");
+        let response = http2::client(&edge).await.send_request(request).await.expect("a response");
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"DELETE, GET, HEAD, PUT".parse().expect("a value"))
+        );
+    })
+    .await;
 }
