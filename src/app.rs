@@ -241,7 +241,7 @@ fn share(
     let clock = Clock::start();
     Ok(Shared {
         zones: keep::zones(&config, clock),
-        queue: Queue::with_room(config.queue_max),
+        queue: Queue::with_room(config.queue_max, config.zones.len()),
         upstreams: reload::groups(&[], &config.upstreams)?,
         doors,
         config: Arc::new(config),

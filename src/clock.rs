@@ -42,6 +42,12 @@ impl Clock {
         self.origin + since_start
     }
 
+    /// Time from the clock's beginning to an instant; zero for one before it.
+    #[must_use]
+    pub fn since_start(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.origin)
+    }
+
     /// The wall clock, for log lines only: no decision hangs on it.
     #[must_use]
     pub fn wall() -> SystemTime {

@@ -7,8 +7,10 @@
 pub mod gate;
 pub mod key;
 pub mod layer;
+mod line;
 pub mod millis;
 pub mod normal_form;
+pub mod parked;
 pub mod queue;
 pub mod rate;
 pub mod rule;
@@ -17,13 +19,14 @@ pub mod table;
 pub mod verdict;
 pub mod zone;
 
-pub use gate::{Charges, Gate, Judgement, MAX_RULES};
+pub use gate::{Gate, Judgement};
 pub use key::{Key, Missing, Part, Seed, Subject};
 pub use layer::LimitLayer;
 pub use millis::Millis;
+pub use parked::{Next, Parked};
 pub use queue::{Queue, Seat};
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
 pub use snapshot::Snapshot;
-pub use verdict::{Decision, Reason, Verdict};
-pub use zone::{Place, Zone, ZoneSettings};
+pub use verdict::{Decision, MAX_RULES, Reason, Verdict};
+pub use zone::{Zone, ZoneSettings};

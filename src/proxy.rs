@@ -21,7 +21,7 @@ use crate::{
         is_grpc, last_hop, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
     },
     limit::{
-        Decision, Gate, Judgement, Millis, Queue, Reason, Subject, Verdict,
+        Decision, Gate, Judgement, Millis, Parked, Queue, Reason, Subject, Verdict,
         normal_form::{self, PathError},
     },
     message::{LastHost, Target},
@@ -337,12 +337,12 @@ impl Proxy {
         visit: &Visit<'_>,
         record: &mut Record,
     ) -> Result<(), Stop> {
-        let judgement = route.gate.decide(subject, Millis::cut(visit.began));
+        let mut judgement = route.gate.decide(subject, Millis::cut(visit.began));
         let mut verdict = judgement.verdict;
         tell(route, &judgement, subject, record);
-        if verdict.decision == Decision::Delay {
-            match self.hold(route, &judgement, visit).await {
-                Ok(()) => return Ok(()),
+        if let Some(parked) = judgement.parked.take() {
+            match self.hold(parked, visit).await {
+                Ok(waited) => verdict.wait = waited,
                 Err(Some(reason)) => verdict = verdict.rejected(reason, verdict.wait),
                 Err(None) => return Err(Error::new(Kind::ClientGone, "the client left while it was parked").into()),
             }
@@ -356,24 +356,21 @@ impl Proxy {
         }
     }
 
-    /// Parks a request until its slot. It fails with the reason of a reject, or with none when its client left.
-    async fn hold(&self, route: &Route, judgement: &Judgement, visit: &Visit<'_>) -> Result<(), Option<Reason>> {
-        let Some(_seat) = self.queue.enter() else {
-            route.gate.give_back(&judgement.charges, Millis::cut(visit.began));
+    /// Parks a request until its turn; returns the wait that was. It fails with the reason of a reject, or with none when its
+    /// client left.
+    async fn hold(&self, parked: Parked, visit: &Visit<'_>) -> Result<Millis, Option<Reason>> {
+        let arrival = Millis::cut(visit.began);
+        let Some(_seat) = self.queue.enter(parked.zone()) else {
+            parked.leave(arrival);
             return Err(Some(Reason::QueueFull));
         };
-        let slot = Millis::not_before(visit.began).plus(judgement.verdict.wait);
-        let parking = Parking {
-            gate: &route.gate,
-            charges: judgement.charges,
-            clock: self.clock,
-            releases: &self.releases,
-            release: self.clock.at(slot.into()),
-        };
-        park(&parking, visit.line, &self.drain).await.map_err(|left| match left {
+        let late = Millis::not_before(visit.began).since(arrival);
+        let parking = Parking { clock: self.clock, releases: &self.releases, late };
+        let turn = park(parked, &parking, visit.line, &self.drain).await.map_err(|left| match left {
             Left::ClientGone => None,
             Left::Draining => Some(Reason::Draining),
-        })
+        })?;
+        Ok(turn.since(arrival))
     }
 }
 

@@ -100,9 +100,9 @@ fn the_retry_of_several_full_rules_is_the_longest_and_the_first_is_named() {
 #[test]
 fn ten_of_twenty_parked_leave_and_ten_new_come_in() {
     let mut door = gate("10r/s burst=20");
-    let parked: Vec<_> = (0..21).map(|_| door.one()).collect();
+    let mut parked: Vec<_> = (0..21).map(|_| door.one()).collect();
     assert_eq!(door.times(1), [Reject(100)]);
-    for leaver in &parked[11..] {
+    for leaver in parked.split_off(11) {
         door.leaves(leaver);
     }
     assert_eq!(door.at(0).times(11), [delays(1_100, 100, 10), vec![Reject(100)]].concat());
@@ -111,8 +111,8 @@ fn ten_of_twenty_parked_leave_and_ten_new_come_in() {
 #[test]
 fn a_parked_request_leaves_late_and_still_frees_its_place() {
     let mut door = gate("10r/s burst=2");
-    let parked: Vec<_> = (0..3).map(|_| door.at(0).one()).collect();
-    door.at(199).leaves(&parked[2]);
+    let [_first, _second, third] = [(); 3].map(|()| door.at(0).one());
+    door.at(199).leaves(third);
     assert_eq!(door.times(3), [Delay(1), Delay(101), Reject(1)]);
 }
 
@@ -123,7 +123,7 @@ fn what_leaves_one_zone_late_frees_nothing_that_others_used_in_another() {
     let parked = door.at(1_000).one();
     assert_eq!(parked.verdict.wait, Millis(59_000));
     assert_eq!(door.from("192.0.2.2").at(5_000).times(1), [Pass]);
-    door.leaves(&parked);
+    door.leaves(parked);
     assert_eq!(door.from("192.0.2.3").times(1), [Reject(100)], "the site's only place was used by the second client");
 }
 

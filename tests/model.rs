@@ -8,7 +8,7 @@ mod dsl;
 use std::{sync::Arc, time::Duration};
 
 use bucket::{Model, envelope};
-use dsl::{Delay, Pass, Reject, Seen, address, subject};
+use dsl::{Pass, Reject, Seen, address, subject};
 use http::HeaderMap;
 use proptest::prelude::*;
 use weir::limit::{Gate, Millis, Rate, Rule, RuleSettings, Zone, zone::Intent};
@@ -87,37 +87,6 @@ proptest! {
         }
     }
 
-    /// Requests that leave while they are parked: what is forwarded stays inside the envelope all the same.
-    #[test]
-    fn leaving_never_lets_more_be_forwarded(
-        rate in rates(),
-        (burst, delay) in (0_u32..20, 0_u32..20),
-        times in arrivals(200),
-        leaves in prop::collection::vec(prop::option::of(0_usize..30), 200),
-    ) {
-        let gate = Gate::new(vec![rule(rate, burst, delay)]).expect("one rule");
-        let (headers, mut parked, mut forwarded) = (HeaderMap::new(), Vec::new(), Vec::new());
-        for (now, leaver) in times.into_iter().zip(leaves) {
-            let judged = gate.decide(&subject(address("192.0.2.1"), &headers), Millis(now));
-            match judged.verdict.into() {
-                Pass => forwarded.push(now),
-                Delay(wait) => parked.push((now + wait, judged.charges)),
-                _ => {}
-            }
-            if let Some(leaver) = leaver.filter(|leaver| parked.get(*leaver).is_some_and(|(release, _)| *release > now)) {
-                gate.give_back(&parked.swap_remove(leaver).1, Millis(now));
-            }
-        }
-        forwarded.extend(parked.iter().map(|(release, _)| release));
-        forwarded.sort_unstable();
-        for (index, begin) in forwarded.iter().enumerate() {
-            for (more, end) in forwarded[index..].iter().enumerate() {
-                // A wait is cut to the millisecond, so a window may hold what belongs to the next one.
-                prop_assert!((more as u64) < envelope(rate, burst, end - begin + 1), "{} in {}..={}", more + 1, begin, end);
-            }
-        }
-    }
-
     #[test]
     fn no_rate_burst_or_time_panics(
         rate in (any::<u64>(), any::<u64>()),
@@ -133,7 +102,9 @@ proptest! {
                 let gate = Gate::new(vec![rule]).expect("one rule");
                 for now in &times {
                     let judged = gate.decide(&subject(address("192.0.2.1"), &HeaderMap::new()), Millis(*now));
-                    gate.give_back(&judged.charges, Millis(now / 2));
+                    if let Some(parked) = judged.parked {
+                        parked.leave(Millis(now / 2));
+                    }
                 }
             }
         }

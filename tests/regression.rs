@@ -230,3 +230,30 @@ async fn r025_a_body_too_large_was_charged() {
     })
     .await;
 }
+
+/// A place taken off the tail when somebody left the middle: who parked, left just before the slot and asked again got any number
+/// through at one instant.
+#[tokio::test(start_paused = true)]
+async fn r040_leaving_and_asking_again_broke_the_limit() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        let ask = async |edge: &std::rc::Rc<harness::Edge>| {
+            let mut client = edge.connect();
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("an open pipe");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            client
+        };
+        let mut parked = std::collections::VecDeque::new();
+        drop(ask(&edge).await);
+        for slot in 1..=60_u64 {
+            while parked.len() < 20 {
+                parked.push_back(ask(&edge).await);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis((slot * 100 - 1).saturating_sub(edge.now()))).await;
+            drop(parked.pop_front());
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        let forwarded = edge.forwarded();
+        assert!(forwarded.windows(2).all(|pair| pair[1] - pair[0] >= 99), "{forwarded:?}");
+    })
+    .await;
+}

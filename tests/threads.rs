@@ -4,13 +4,14 @@
 mod dsl;
 
 use std::{
-    sync::{Arc, Barrier},
+    sync::{Arc, Barrier, Mutex},
+    task::Waker,
     thread,
 };
 
 use dsl::{address, subject};
 use http::HeaderMap;
-use weir::limit::{Decision, Gate, Millis, Part, Rule, RuleSettings, Zone, zone::Intent, zone::Standing};
+use weir::limit::{Decision, Gate, Millis, Next, Part, Rule, RuleSettings, Zone, zone::Intent, zone::Standing};
 
 const THREADS: usize = 64;
 const NOW: Millis = Millis(5_000);
@@ -57,8 +58,10 @@ fn owed(zone: &Zone, client: &str) -> u64 {
     zone.debt_ticks(fingerprint, NOW) / zone.settings().rate.interval_ticks()
 }
 
+/// Who loses the race for the second zone gives back its place in the first, unless somebody took the place behind it meanwhile:
+/// then that place is lost, for taking one off the tail would hand the other's out twice.
 #[test]
-fn two_zones_never_exceed_their_bursts_and_every_lost_race_is_given_back() {
+fn two_zones_never_exceed_their_bursts_and_a_lost_race_costs_no_more_than_its_place() {
     for _ in 0..100 {
         let (narrow, wide) = (zone("host", 100), zone("client_ip", 100));
         let wide_first = Gate::new(vec![rule(&wide, 7), rule(&narrow, 4)]).expect("two rules");
@@ -66,8 +69,10 @@ fn two_zones_never_exceed_their_bursts_and_every_lost_race_is_given_back() {
         let gates = [wide_first, narrow_first];
         let admitted = together(|thread| admitted(&gates[thread % 2], "192.0.2.1", 4));
         assert!((1..=5).contains(&admitted), "{admitted} of a burst of 4 and one");
-        assert_eq!(owed(&narrow, "192.0.2.1"), admitted as u64, "the narrow zone");
-        assert_eq!(owed(&wide, "192.0.2.1"), admitted as u64, "the wide zone");
+        for (zone, places) in [(&narrow, 5), (&wide, 8)] {
+            let owed = owed(zone, "192.0.2.1");
+            assert!((admitted as u64..=places).contains(&owed), "{owed} owed for {admitted} admitted");
+        }
     }
 }
 
@@ -111,4 +116,39 @@ fn a_crowded_table_keeps_its_bound_and_its_offender() {
     assert_eq!(admitted, 0, "the offender stays limited");
     assert_eq!((zone.keys(), zone.evictions().idle), (256, 0));
     assert_eq!(zone.evictions().forced, THREADS as u64 * 2_000 + 1 - 256);
+}
+
+/// Sixty-four threads park, leave and ask again on one key: no place is held by two, and once all have left the line is gone and
+/// the tail is back where the first left it.
+#[test]
+fn leaving_from_many_threads_hands_no_place_out_twice() {
+    for _ in 0..50 {
+        let zone = zone("client_ip", 100);
+        let rule = Rule::new(Arc::clone(&zone), RuleSettings::burst(200)).expect("a countable rule");
+        let gate = Gate::new(vec![rule]).expect("one rule");
+        let told = Mutex::new(Vec::new());
+        together(|thread| {
+            let (client, headers) = (address("192.0.2.1"), HeaderMap::new());
+            let mut parked = Vec::new();
+            for round in 0..20 {
+                let judged = gate.decide(&subject(client, &headers), NOW);
+                parked.extend(judged.parked);
+                if (round + thread) % 3 != 0 && !parked.is_empty() {
+                    parked.swap_remove(round % parked.len()).leave(NOW);
+                }
+            }
+            told.lock().expect("no panic").extend(parked);
+            0
+        });
+        let mut parked = told.into_inner().expect("no panic");
+        // The places of those who stayed are the first of the line, one interval apart; the first request passed.
+        let held = parked.len() as u64;
+        assert_eq!(owed(&zone, "192.0.2.1"), held + 1);
+        let released = |at: u64| {
+            parked.iter().filter(|parked| matches!(parked.look(Millis(at), Waker::noop()), Next::Go(_))).count() as u64
+        };
+        let counts: Vec<u64> = (0..=held).map(|place| released(NOW.0 + place * 1_000)).collect();
+        assert_eq!(counts, (0..=held).collect::<Vec<_>>());
+        parked.drain(..).for_each(|parked| parked.leave(NOW));
+    }
 }

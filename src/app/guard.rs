@@ -52,15 +52,18 @@ fn sorry(line: &Line) -> Response<Followed<Answer>> {
 mod tests {
     use super::*;
     use crate::{
-        limit::Queue,
+        limit::{Key, Part, Queue, Zone, ZoneSettings},
         server::turn::{Awaiting, Turn},
     };
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_a_500_and_gives_back_what_was_held() {
-        let (queue, line) = (Queue::with_room(1), Line::stream(&Turn::new(Awaiting::Nothing), None));
+        let (queue, line) = (Queue::with_room(1, 1), Line::stream(&Turn::new(Awaiting::Nothing), None));
+        let (key, rate) = (Key::of(vec![Part::Global]), "1r/s".parse().expect("a rate"));
+        let zone = ZoneSettings { name: "z".into(), key, rate, capacity: 1, exempt: Vec::new() };
+        let zone = std::sync::Arc::new(Zone::new(zone));
         let work = async {
-            let _seat = queue.enter().expect("room for one");
+            let _seat = queue.enter(&zone).expect("room for one");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             panic!("an invariant of the test is broken");
         };

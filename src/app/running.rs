@@ -339,7 +339,7 @@ impl Running {
     fn commit(&mut self, plan: Plan) {
         let Plan { shared, closed, held, writer, fitted, .. } = plan;
         fitted.apply();
-        shared.queue.set_room(shared.config.queue_max);
+        shared.queue.set_room(shared.config.queue_max, shared.config.zones.len());
         if let Some(source) = &self.source {
             (source.set_log_level)(&shared.config.log_level);
         }

@@ -1,18 +1,19 @@
 //! A gate: all the rules of a route. Look at all, then account all.
 //!
 //! Guarantees: a reject by one rule spends nothing in any other; the wait is the longest any rule asks for; `burst + 1` of a
-//! rule is never exceeded, however many threads decide at once; no lock is held between two rules.
+//! rule is never exceeded, however many threads decide at once (`tests/threads.rs`); no lock is held between two rules.
+
+use std::sync::Arc;
 
 use super::{
     key::Subject,
+    line::Holder,
     millis::Millis,
-    rule::{Mode, Rule},
-    verdict::{Decision, Reason, Verdict},
-    zone::{Intent, Place, Standing},
+    parked::Parked,
+    rule::{Charge, Mode, Rule},
+    verdict::{Decision, MAX_RULES, Reason, Verdict},
+    zone::{Intent, Standing},
 };
-
-/// The most rules a route may have.
-pub const MAX_RULES: usize = 8;
 
 /// The rules of a route, in the order of the configuration.
 #[derive(Debug, Default)]
@@ -20,25 +21,26 @@ pub struct Gate {
     rules: Vec<Rule>,
 }
 
-/// What a gate answers.
-#[derive(Clone, Copy, Debug)]
-#[must_use = "a delayed request must be held, and its charges given back when it leaves"]
+/// What a gate decides about one request.
+#[derive(Debug)]
+#[must_use = "a delayed request must be held until its release, or leave"]
 pub struct Judgement {
     /// What is to happen to the request.
     pub verdict: Verdict,
     /// The first dry-run rule that would have delayed or rejected it.
     pub dry_run: Option<Verdict>,
-    /// What each rule decided by itself; `None` where a rule was not reached.
-    pub decisions: [Option<Decision>; MAX_RULES],
     /// The fingerprint the deciding rule counts the request under; 0 when none does.
     pub key: u64,
-    /// What was accounted for: give it back if the request leaves before it is released.
-    pub charges: Charges,
+    /// The places of a delayed request.
+    pub parked: Option<Parked>,
 }
 
-/// The accounts a request was charged to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charges([Place; MAX_RULES]);
+/// What was charged so far, by rule.
+#[derive(Default)]
+struct Charges {
+    holder: Option<Arc<Holder>>,
+    by_rule: [Option<Charge>; MAX_RULES],
+}
 
 impl Gate {
     /// A gate of these rules.
@@ -59,30 +61,42 @@ impl Gate {
     pub fn decide(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
         let standings = self.standings(subject);
         if self.rules.len() > 1 {
-            let looked = self.run(&standings, now, Intent::Look);
+            let looked = self.run(&standings, now, None);
             if looked.verdict.decision == Decision::Reject {
                 return looked;
             }
         }
-        let mut charged = self.run(&standings, now, Intent::Charge);
-        if charged.verdict.decision == Decision::Reject {
+        let mut charges = Charges::default();
+        let mut charged = self.run(&standings, now, Some(&mut charges));
+        let parked = match charged.verdict.decision {
+            Decision::Delay | Decision::Reject => self.park(charges, now, &charged.verdict),
+            Decision::Pass | Decision::Exempt => None,
+        };
+        if charged.verdict.decision == Decision::Delay {
+            charged.parked = parked;
+        } else if let Some(loser) = parked {
             // Another thread took the last place of a rule since the look: what the rules before it took goes back.
-            self.give_back(&charged.charges, now);
-            charged.charges = Charges::default();
+            loser.leave(now);
         }
         charged
     }
 
     /// Decides as [`Gate::decide`] would, and leaves no trace.
     pub fn look(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
-        self.run(&self.standings(subject), now, Intent::Look)
+        self.run(&self.standings(subject), now, None)
     }
 
-    /// Undoes the charges of a request that left, at `now`, before it was released.
-    pub fn give_back(&self, charges: &Charges, now: Millis) {
-        for (place, rule) in charges.0.iter().zip(&self.rules) {
-            rule.zone().give_back(*place, now);
+    /// What was charged to a request, as something that can leave.
+    fn park(&self, charges: Charges, now: Millis, verdict: &Verdict) -> Option<Parked> {
+        let zone = self.rules.get(verdict.rule?)?.zone();
+        let holder = charges.holder.unwrap_or_else(Holder::new);
+        let mut parked = Parked::new(holder, now.plus(verdict.wait), Arc::clone(zone));
+        for (index, (rule, charge)) in self.rules.iter().zip(charges.by_rule).enumerate() {
+            if let Some(charge) = charge {
+                parked.add(rule.zone(), index, charge, now.plus(charge.wait));
+            }
         }
+        Some(parked)
     }
 
     fn standings(&self, subject: &Subject<'_>) -> [Standing; MAX_RULES] {
@@ -93,14 +107,19 @@ impl Gate {
         standings
     }
 
-    /// Asks every rule in order and stops at the first enforced reject.
-    fn run(&self, standings: &[Standing; MAX_RULES], now: Millis, intent: Intent) -> Judgement {
+    /// Asks every rule in order and stops at the first enforced reject. Without `charges` nothing is stored.
+    fn run(&self, standings: &[Standing; MAX_RULES], now: Millis, mut charges: Option<&mut Charges>) -> Judgement {
         let mut judgement = Judgement::EMPTY;
         for (index, (rule, standing)) in self.rules.iter().zip(standings).enumerate() {
-            let (mut verdict, place) = ask(rule, *standing, now, intent);
+            let mut verdict = match (*standing, charges.as_deref_mut()) {
+                (Standing::Counted(fingerprint), Some(charges)) => {
+                    let (verdict, charge) = rule.charge(fingerprint, now, index, &mut charges.holder);
+                    charges.by_rule[index] = charge;
+                    verdict
+                }
+                (standing, _) => look(rule, standing, now),
+            };
             verdict.rule = Some(index);
-            judgement.decisions[index] = Some(verdict.decision);
-            judgement.charges.0[index] = place;
             if judgement.add(verdict, rule.settings().mode)
                 && let Standing::Counted(fingerprint) = *standing
             {
@@ -118,27 +137,21 @@ impl Gate {
     fn retry_after(&self, first: usize, standings: &[Standing; MAX_RULES], now: Millis) -> Millis {
         let behind = self.rules.iter().zip(standings).skip(first + 1);
         let enforced = behind.filter(|(rule, _)| rule.settings().mode == Mode::Enforce);
-        enforced.map(|(rule, standing)| ask(rule, *standing, now, Intent::Look).0.retry).max().unwrap_or_default()
+        enforced.map(|(rule, standing)| look(rule, *standing, now).retry).max().unwrap_or_default()
     }
 }
 
-/// One rule's verdict on a request that stands so towards its zone.
-fn ask(rule: &Rule, standing: Standing, now: Millis, intent: Intent) -> (Verdict, Place) {
+/// Verdict of one rule on a request that stands so towards its zone; nothing is stored.
+fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
     match standing {
-        Standing::Exempt => (Verdict::EXEMPT, Place::default()),
-        Standing::Missing => (Verdict::EXEMPT.rejected(Reason::MissingKey, Millis::ZERO), Place::default()),
-        Standing::Counted(fingerprint) => rule.judge(fingerprint, now, intent),
+        Standing::Exempt => Verdict::EXEMPT,
+        Standing::Missing => Verdict::EXEMPT.rejected(Reason::MissingKey, Millis::ZERO),
+        Standing::Counted(fingerprint) => rule.decide(fingerprint, now, Intent::Look),
     }
 }
 
 impl Judgement {
-    const EMPTY: Self = Self {
-        verdict: Verdict::EXEMPT,
-        dry_run: None,
-        decisions: [None; MAX_RULES],
-        key: 0,
-        charges: Charges([Place { fingerprint: 0, end: 0 }; MAX_RULES]),
-    };
+    const EMPTY: Self = Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None };
 
     /// Takes one rule's verdict in: a reject ends it, the longest wait leads, any rule that counted leads over none.
     /// Says whether this rule leads now.

@@ -21,10 +21,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service, ServiceExt, util::Oneshot};
 
 use super::{
-    gate::{Charges, Gate},
+    gate::Gate,
     key::Subject,
     millis::Millis,
     normal_form,
+    parked::{Next, Parked},
     queue::{Queue, Seat},
     verdict::{Decision, Reason, Verdict},
 };
@@ -53,14 +54,15 @@ impl<C> LimitLayer<C> {
     ///
     /// The layer knows no routes: a key's `route` counts as absent.
     pub fn new(gate: Arc<Gate>, client: C) -> Self {
+        let queue = Queue::with_room(ROOM, gate.rules().len());
         let desk = Desk { gate, origin: Instant::now() };
-        Self { desk: Arc::new(desk), queue: Queue::with_room(ROOM), status: StatusCode::SERVICE_UNAVAILABLE, client }
+        Self { desk: Arc::new(desk), queue, status: StatusCode::SERVICE_UNAVAILABLE, client }
     }
 
     /// At most so many requests are held at once; one more is rejected. 10 000 by default.
     #[must_use]
     pub fn queue(self, most: usize) -> Self {
-        Self { queue: Queue::with_room(most), ..self }
+        Self { queue: Queue::with_room(most, self.desk.gate.rules().len()), ..self }
     }
 
     /// The status of a reject. 503 by default.
@@ -108,10 +110,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let step = match self.layer.judge(&request) {
             Ok(None) => Step::Passed { answer: self.inner.call(request) },
-            Ok(Some((hold, release))) => {
+            Ok(Some(hold)) => {
                 self.unready();
                 let waiting = Some((hold, self.inner.clone(), request));
-                Step::Held { timer: sleep_until(release), waiting }
+                Step::Held { timer: sleep_until(Instant::now()), waiting }
             }
             Err(verdict) => {
                 self.unready();
@@ -130,8 +132,8 @@ impl<S: Clone, C> Limit<S, C> {
 }
 
 impl<C> LimitLayer<C> {
-    /// Nothing for a pass, a place and its turn for a delay; the verdict of a reject as the error.
-    fn judge<B>(&self, request: &Request<B>) -> Result<Option<(Hold, Instant)>, Verdict>
+    /// Nothing for a pass, a place in the line for a delay; the verdict of a reject as the error.
+    fn judge<B>(&self, request: &Request<B>) -> Result<Option<Hold>, Verdict>
     where
         C: Fn(&Request<B>) -> Option<IpAddr>,
     {
@@ -152,19 +154,17 @@ impl<C> LimitLayer<C> {
         };
         let judgement = self.desk.gate.decide(&subject, now);
         let verdict = judgement.verdict;
-        match verdict.decision {
-            Decision::Pass | Decision::Exempt => Ok(None),
-            Decision::Reject => Err(verdict),
-            Decision::Delay => {
-                let Some(seat) = self.queue.enter() else {
-                    self.desk.gate.give_back(&judgement.charges, now);
-                    return Err(verdict.rejected(Reason::QueueFull, verdict.wait));
-                };
-                // From the arrival itself, not from the millisecond it was cut to; tokio's timer rounds up, so never early.
-                let release = self.desk.origin + arrival + Duration::from(verdict.wait);
-                Ok(Some((Hold { desk: Arc::clone(&self.desk), charges: judgement.charges, _seat: seat }, release)))
-            }
+        if verdict.decision == Decision::Reject {
+            return Err(verdict);
         }
+        let Some(parked) = judgement.parked else { return Ok(None) };
+        let Some(seat) = self.queue.enter(parked.zone()) else {
+            parked.leave(now);
+            return Err(verdict.rejected(Reason::QueueFull, verdict.wait));
+        };
+        // A release counts from the arrival itself, not from the millisecond it was cut to.
+        let late = arrival.saturating_sub(now.into());
+        Ok(Some(Hold { desk: Arc::clone(&self.desk), parked: Some(parked), late, _seat: seat }))
     }
 
     fn reject<R: From<Bytes>>(&self, verdict: &Verdict) -> Response<R> {
@@ -185,24 +185,40 @@ impl<C> LimitLayer<C> {
     }
 }
 
-/// A held request's place: dropped before its turn, the place is given back.
+/// A held request: dropped before its turn, it leaves its line.
 #[must_use]
 struct Hold {
     desk: Arc<Desk>,
-    charges: Charges,
+    parked: Option<Parked>,
+    late: Duration,
     _seat: Seat,
 }
 
 impl Hold {
-    /// Its turn has come: nothing is left to give back.
-    fn release(mut self) {
-        self.charges = Charges::default();
+    /// Ready when its turn has come. A leave in its line wakes `context` before the time it was told.
+    fn poll_turn(&mut self, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(parked) = &self.parked {
+            let next = parked.look(Millis::cut(self.desk.origin.elapsed()), context.waker());
+            let (Next::Go(at) | Next::LookAt(at)) = next;
+            // tokio's timer rounds up, so never early.
+            let instant = self.desk.origin + Duration::from(at) + self.late;
+            if timer.deadline() != instant {
+                timer.as_mut().reset(instant);
+            }
+            ready!(timer.as_mut().poll(context));
+            if matches!(next, Next::Go(_)) {
+                self.parked = None;
+            }
+        }
+        Poll::Ready(())
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.desk.gate.give_back(&self.charges, Millis::cut(self.desk.origin.elapsed()));
+        if let Some(parked) = self.parked.take() {
+            parked.leave(Millis::cut(self.desk.origin.elapsed()));
+        }
     }
 }
 
@@ -247,12 +263,13 @@ where
                     return answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)));
                 }
                 StepProjection::Held { timer, waiting } => {
-                    ready!(timer.poll(context));
+                    if let Some((hold, ..)) = waiting {
+                        ready!(hold.poll_turn(timer, context));
+                    }
                     waiting.take()
                 }
             };
-            let Some((hold, service, request)) = released else { return Poll::Pending };
-            hold.release();
+            let Some((_released, service, request)) = released else { return Poll::Pending };
             step.set(Step::Released { answer: service.oneshot(request) });
         }
     }

@@ -29,6 +29,12 @@ impl Millis {
         Self(self.0.saturating_add(wait.0))
     }
 
+    /// Time since an earlier instant; zero since a later one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+
     /// Whole seconds, rounded up: the unit of `Retry-After`.
     #[must_use]
     pub fn seconds_up(self) -> u64 {

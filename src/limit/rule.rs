@@ -3,15 +3,16 @@
 //! With `T` the interval of the zone's rate and `debt` what the key owes: a debt above `burst * T` is rejected, one above
 //! `delay * T` waits for the difference, cut to whole milliseconds, and everything else passes.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{cell::Cell, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, nanos::Nanos};
 
 use super::{
+    line::{Holder, Leaver},
     millis::Millis,
     rate::Rate,
     verdict::{Decision, Reason, Verdict},
-    zone::{Intent, Place, Probe, Still, Store, Zone},
+    zone::{Access, Intent, Probe, Still, Store, Zone},
 };
 
 /// Whether a rule's verdict counts.
@@ -81,10 +82,36 @@ pub struct Rule {
     limiter: RateLimiter<Probe, Store, Still, NoOpMiddleware<Nanos>>,
     /// Debt that passes without waiting, in ticks.
     unheld_ticks: u64,
+    /// Debt below which the wait, cut to milliseconds, is none, in ticks.
+    passes_below: u64,
     /// Debt beyond which the rule's burst is full, in ticks.
     burst_ticks: u64,
     /// Debt beyond which the wait is longer than `max_wait`, in ticks.
     longest_debt: u64,
+}
+
+/// What was charged to a zone, and where the charged request stands there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Charge {
+    pub fingerprint: u64,
+    pub leaver: Leaver,
+    pub wait: Millis,
+}
+
+/// A verdict with what it is made of.
+struct Asked {
+    verdict: Verdict,
+    /// The begin of the place it has, or would have.
+    place: u64,
+    stored: bool,
+}
+
+impl Asked {
+    /// Nothing holds it here: it is through with its place, if it has one.
+    fn passed(self, fingerprint: u64) -> (Verdict, Option<Charge>) {
+        let charge = Charge { fingerprint, leaver: Leaver::Through(self.place), wait: Millis::ZERO };
+        (self.verdict, self.stored.then_some(charge))
+    }
 }
 
 impl Rule {
@@ -101,13 +128,14 @@ impl Rule {
         let all_ticks = interval.checked_mul(u64::from(places.get())).filter(|ticks| *ticks <= countable);
         let burst_ticks = all_ticks.ok_or_else(too_long)? - interval;
         let unheld_ticks = interval * u64::from(settings.delay.min(settings.burst));
+        let passes_below = unheld_ticks.saturating_add(rate.ticks_per_ms());
         // Waits are cut to the millisecond, so the longest that is not longer than `max_wait` ends one tick before the next.
         let longest_debt = settings.max_wait.map_or(u64::MAX, |wait| {
             unheld_ticks.saturating_add(wait.plus(Millis(1)).0.saturating_mul(rate.ticks_per_ms()) - 1)
         });
         let quota = Quota::with_period(Duration::from_nanos(interval)).ok_or_else(too_long)?.allow_burst(places);
         let limiter = RateLimiter::new(quota, Store(Arc::clone(&zone)), Still);
-        Ok(Self { zone, settings, limiter, unheld_ticks, burst_ticks, longest_debt })
+        Ok(Self { zone, settings, limiter, unheld_ticks, passes_below, burst_ticks, longest_debt })
     }
 
     /// The zone it applies.
@@ -123,28 +151,56 @@ impl Rule {
     }
 
     /// Decides about one request of the key with this fingerprint. A reject never leaves a trace.
+    ///
+    /// A delayed request is charged and stands in no line: for harnesses in which nobody leaves. [`super::Gate::decide`] parks.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
-        self.judge(fingerprint, now, intent).0
+        let access = match intent {
+            Intent::Look => Access::Look,
+            Intent::Charge => Access::Charge { tail: 0 },
+        };
+        self.ask(fingerprint, now, access).verdict
     }
 
-    /// Decides, and says which place the request has if it was charged.
+    /// Decides about one request and charges it. A delayed one enters the key's line, as the rule `index` of its holder.
     ///
-    /// A request this rule holds has its place behind all that came before it. One it does not hold may go ahead as soon as it
-    /// came, so its place is taken from its arrival on: what a request held by *another* rule leaves behind here must never
-    /// free what others have used since.
-    pub(super) fn judge(&self, fingerprint: u64, now: Millis, intent: Intent) -> (Verdict, Place) {
-        let probe = Probe { fingerprint, now, intent, longest_debt: self.longest_debt, debt: Default::default() };
+    /// What passes takes no lock but the table's. What is delayed is looked at again under its line's lock, so that places and
+    /// people of a line are in the same order.
+    pub(super) fn charge(
+        &self,
+        fingerprint: u64,
+        now: Millis,
+        index: usize,
+        holder: &mut Option<Arc<Holder>>,
+    ) -> (Verdict, Option<Charge>) {
+        if self.settings.mode == Mode::DryRun {
+            // Judged and counted, never held: its place is taken on arrival.
+            return self.ask(fingerprint, now, Access::Charge { tail: 0 }).passed(fingerprint);
+        }
+        let passed = self.ask(fingerprint, now, Access::Pass { below: self.passes_below });
+        if passed.stored || passed.verdict.decision == Decision::Reject {
+            return passed.passed(fingerprint);
+        }
+        let scale = self.zone.scale();
+        self.zone.lines().with(fingerprint, |line, _| {
+            let asked = self.ask(fingerprint, now, Access::Charge { tail: line.tail(scale) });
+            if asked.verdict.decision != Decision::Delay {
+                return asked.passed(fingerprint);
+            }
+            let holder = holder.get_or_insert_with(Holder::new);
+            let number = line.enter(asked.place, holder, index, self.unheld_ticks);
+            let wait = asked.verdict.wait;
+            (asked.verdict, Some(Charge { fingerprint, leaver: Leaver::Standing(number), wait }))
+        })
+    }
+
+    fn ask(&self, fingerprint: u64, now: Millis, access: Access) -> Asked {
+        let (debt, stored) = (Cell::new(0), Cell::new(false));
+        let probe = Probe { fingerprint, now, access, longest_debt: self.longest_debt, debt, stored };
         let admitted = self.limiter.check_key(&probe).is_ok();
         let debt = probe.debt.get();
-        if !admitted {
-            return (self.reject(debt), Place::default());
-        }
-        let verdict = self.admit(debt);
-        let ahead = if verdict.decision == Decision::Delay { debt } else { 0 };
-        let begin = self.zone.ticks(now).saturating_add(ahead);
-        let end = begin.saturating_add(self.zone.settings().rate.interval_ticks());
-        (verdict, if intent == Intent::Charge { Place { fingerprint, end } } else { Place::default() })
+        let verdict = if admitted { self.admit(debt) } else { self.reject(debt) };
+        Asked { verdict, place: self.zone.ticks(now).saturating_add(debt), stored: probe.stored.get() }
     }
 
     fn admit(&self, debt: u64) -> Verdict {

@@ -1,8 +1,9 @@
 //! The bounded memory of a zone: fingerprint -> theoretical arrival time, in ticks.
 //!
-//! Guarantees: never more than `capacity` keys; a decision that refuses stores nothing; a full table forgets the least debt
-//! among a few random keys and never refuses for lack of room; no operation touches more than one key's stripe, so there is no
-//! pause that grows with the table. A time at or before now carries no information and is the first to be reused.
+//! Guarantees: never more than `capacity` keys; a decision that refuses stores nothing; a full table evicts the least debt among a
+//! few random keys, never one that was charged since it was chosen, and never refuses for lack of room. Memory comes with keys: the
+//! map is cut into shards so many that growing one moves at most 16,384 entries, and no operation touches more than one stripe, so
+//! there is no pause that grows with the table. A time at or before now carries no information and is the first to be reused.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -12,8 +13,12 @@ use std::sync::{
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
-/// Keys a stripe holds before another stripe is worth having.
+/// Keys of a full stripe, and in the mean of a full shard of the map: such a shard has 16,384 buckets and never doubles again.
 const KEYS_PER_STRIPE: usize = 8_192;
+/// Stripes of the largest table.
+const MAX_STRIPES: usize = 16_384;
+/// Keys that may be charged while they are chosen before one is evicted all the same.
+const TRIES: usize = 64;
 /// How many keys compete to be forgotten when a stripe is full.
 const CANDIDATES: usize = 8;
 
@@ -53,21 +58,18 @@ struct Known {
 }
 
 impl Table {
-    /// A table for at most `capacity` keys (at least one), its room set aside at once so that it never stops to grow.
+    /// A table for at most `capacity` keys (at least one). It takes no room before keys come.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        let stripes = (capacity / KEYS_PER_STRIPE).next_power_of_two().clamp(2, 256);
-        let stripes = if capacity < KEYS_PER_STRIPE { 1 } else { stripes };
-        let keys_per_stripe = capacity / stripes;
+        let stripes = match capacity / KEYS_PER_STRIPE {
+            0 => 1,
+            stripes => stripes.next_power_of_two().min(MAX_STRIPES),
+        };
         Self {
-            times: DashMap::with_capacity_and_hasher_and_shard_amount(
-                capacity + capacity / 16,
-                FixedState::default(),
-                stripes.max(16),
-            ),
-            stripes: (0..stripes).map(|_| Mutex::new(Stripe::with_capacity(keys_per_stripe))).collect(),
-            keys_per_stripe,
+            times: DashMap::with_capacity_and_hasher_and_shard_amount(0, FixedState::default(), stripes.max(16)),
+            stripes: (0..stripes).map(|_| Mutex::new(Stripe::new())).collect(),
+            keys_per_stripe: capacity / stripes,
             idle: AtomicU64::new(0),
             forced: AtomicU64::new(0),
         }
@@ -122,16 +124,10 @@ impl Table {
         }
     }
 
-    /// Takes `ticks` off a key's time, if the key is still kept.
-    pub fn give_back(&self, fingerprint: u64, ticks: u64) {
-        if let Some(time) = self.times.get(&fingerprint) {
-            let mut known = time.load(Ordering::Acquire);
-            while let Err(newer) =
-                time.compare_exchange_weak(known, known.saturating_sub(ticks), Ordering::AcqRel, Ordering::Acquire)
-            {
-                known = newer;
-            }
-        }
+    /// Lowers a key's time from `from` to `to`. Nothing happens to a key that is not kept, or whose time is another.
+    pub fn lower(&self, fingerprint: u64, from: u64, to: u64) -> bool {
+        let time = self.times.get(&fingerprint);
+        time.is_some_and(|time| time.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 
     /// Puts a key back as a snapshot had it, unless it is known already.
@@ -175,15 +171,27 @@ impl Table {
         lock(&self.stripes[which])
     }
 
-    /// Forgets one key of a full stripe: the one that owes least among a few.
+    /// Evicts one key of a full stripe: the one that owes least among a few.
     fn make_room(&self, stripe: &mut Stripe, now: u64) {
         if stripe.known.len() < self.keys_per_stripe {
             return;
         }
-        let (index, time) = self.least_debt(stripe, now);
-        self.times.remove(&stripe.known.swap_remove(index).fingerprint);
-        let counter = if time <= now { &self.idle } else { &self.forced };
-        counter.fetch_add(1, Ordering::Relaxed);
+        for attempt in 1..=TRIES {
+            let (index, time) = self.least_debt(stripe, now);
+            // A charge since it was chosen must not be forgotten with its key: then another is chosen.
+            if self.evict(stripe.known[index].fingerprint, time) || attempt == TRIES {
+                let evicted = stripe.known.swap_remove(index);
+                self.times.remove(&evicted.fingerprint);
+                let counter = if time <= now { &self.idle } else { &self.forced };
+                counter.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    /// Takes a key out of the map if its time is still this one.
+    fn evict(&self, fingerprint: u64, time: u64) -> bool {
+        self.times.remove_if(&fingerprint, |_, known| known.load(Ordering::Acquire) == time).is_some()
     }
 
     /// Which key of a stripe owes least among a few at random, and its time.
@@ -205,8 +213,8 @@ impl Table {
 }
 
 impl Stripe {
-    fn with_capacity(keys: usize) -> Self {
-        Self { known: Vec::with_capacity(keys), dice: 0x9e37_79b9_7f4a_7c15 }
+    fn new() -> Self {
+        Self { known: Vec::new(), dice: 0x9e37_79b9_7f4a_7c15 }
     }
 
     /// An index of a known key (xorshift64, Marsaglia 2003; only which key is forgotten hangs on it).
@@ -290,13 +298,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_free_again() {
+    fn lower_changes_only_the_time_it_was_told() {
         let table = Table::with_capacity(4);
         store(&table, 1, 0, 300);
-        table.give_back(1, 100);
-        assert_eq!(time(&table, 1), Some(200));
-        table.give_back(2, 100);
-        assert_eq!(time(&table, 2), None);
+        assert!(!table.lower(1, 400, 200) && !table.lower(2, 300, 200));
+        assert!(table.lower(1, 300, 200));
+        assert_eq!((time(&table, 1), time(&table, 2)), (Some(200), None));
+    }
+
+    #[test]
+    fn evict_spares_a_key_that_was_charged_since_it_was_chosen() {
+        let table = Table::with_capacity(4);
+        store(&table, 1, 0, 300);
+        assert!(!table.evict(1, 200));
+        assert_eq!(time(&table, 1), Some(300));
+        assert!(table.evict(1, 300));
+        assert_eq!(time(&table, 1), None);
+    }
+
+    #[test]
+    fn new_table_of_any_capacity_takes_no_room_for_keys() {
+        assert_eq!([1, 1_000, 1_000_000, 100_000_000].map(|keys| Table::with_capacity(keys).times.capacity()), [0; 4]);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use super::millis::Millis;
 
+/// The most rules a route may have.
+pub const MAX_RULES: usize = 8;
+
 /// What is to happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {

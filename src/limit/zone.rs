@@ -7,7 +7,7 @@
 use std::{
     cell::Cell,
     hash::{Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use governor::{clock::Clock, nanos::Nanos, state::StateStore};
@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use super::{
     key::{Key, Missing, Seed, Subject},
+    line::{Leaver, Lines, Scale},
     millis::Millis,
     rate::Rate,
     table::{Evictions, Table},
@@ -41,6 +42,9 @@ pub struct Zone {
     settings: ZoneSettings,
     seed: Seed,
     table: Table,
+    lines: Lines,
+    /// Parked requests that take of this zone's own part of the queue's room.
+    seats: AtomicUsize,
 }
 
 /// How a request stands towards a zone.
@@ -64,7 +68,13 @@ impl Zone {
     /// An empty zone with a known seed: for snapshots and for tests that must repeat.
     #[must_use]
     pub fn with_seed(settings: ZoneSettings, seed: Seed) -> Self {
-        Self { table: Table::with_capacity(settings.capacity), settings, seed }
+        Self {
+            table: Table::with_capacity(settings.capacity),
+            settings,
+            seed,
+            lines: Lines::new(),
+            seats: AtomicUsize::new(0),
+        }
     }
 
     /// What it was made of.
@@ -93,12 +103,15 @@ impl Zone {
         }
     }
 
-    /// Gives back what is left of a place at `now`: all of it while its turn is still to come, nothing once that is over.
-    pub fn give_back(&self, place: Place, now: Millis) {
-        let left = place.end.saturating_sub(self.ticks(now)).min(self.settings.rate.interval_ticks());
-        if left > 0 {
-            self.table.give_back(place.fingerprint, left);
-        }
+    /// Takes somebody out of a key's line at `now`. What is left over at the tail is handed out again, unless a request passed
+    /// behind the line meanwhile: then it is lost.
+    pub(super) fn leave(&self, fingerprint: u64, leaver: Leaver, now: Millis) {
+        let scale = self.scale();
+        self.lines.with(fingerprint, |line, wakes| {
+            if let Some(place) = line.leave(leaver, now, scale, wakes) {
+                self.table.lower(fingerprint, place.saturating_add(scale.interval), place);
+            }
+        });
     }
 
     /// The debt of a key in ticks at `now`.
@@ -124,20 +137,23 @@ impl Zone {
         &self.table
     }
 
+    pub(super) fn seats(&self) -> &AtomicUsize {
+        &self.seats
+    }
+
+    pub(super) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    pub(super) fn scale(&self) -> Scale {
+        let rate = self.settings.rate;
+        Scale { interval: rate.interval_ticks(), ticks_per_ms: rate.ticks_per_ms() }
+    }
+
     /// `now` in this zone's ticks.
     pub(super) fn ticks(&self, now: Millis) -> u64 {
         now.0.saturating_mul(self.settings.rate.ticks_per_ms())
     }
-}
-
-/// The place one charged request has in a zone: one interval of the rate, over at `end`.
-///
-/// Time that is over cannot be given back: whoever came since was judged as if it had been used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    pub(super) fingerprint: u64,
-    /// In the zone's ticks; zero for no place at all.
-    pub(super) end: u64,
 }
 
 /// Whether a decision may leave a trace.
@@ -149,16 +165,30 @@ pub enum Intent {
     Charge,
 }
 
+/// How a decision may touch the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Stores nothing.
+    Look,
+    /// Stores what passes, with a debt below this many ticks. A longer debt needs the key's line, and so does a key that was
+    /// evicted while requests of its kind are parked: then nothing is stored.
+    Pass { below: u64 },
+    /// Stores whatever is admitted. The line it is charged behind ends at `tail`.
+    Charge { tail: u64 },
+}
+
 /// The key governor carries to [`Store`]: which bucket, when, and how; it brings the debt back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Probe {
     pub fingerprint: u64,
     pub now: Millis,
-    pub intent: Intent,
+    pub access: Access,
     /// A debt above this many ticks is refused whatever the burst: a `max_wait`.
     pub longest_debt: u64,
     /// The debt that was found, in ticks.
     pub debt: Cell<u64>,
+    /// Whether it was admitted and stored.
+    pub stored: Cell<bool>,
 }
 
 impl Hash for Probe {
@@ -178,17 +208,35 @@ impl StateStore for Store {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let now = self.0.ticks(probe.now);
+        let zone = &self.0;
+        let now = zone.ticks(probe.now);
         let measure = |time: Option<u64>| {
-            let debt = time.map_or(0, |time| time.saturating_sub(now));
+            let tail = if let Access::Charge { tail } = probe.access { tail } else { 0 };
+            let debt = time.unwrap_or(0).max(tail).saturating_sub(now);
             probe.debt.set(debt);
             // A debt no burst allows is how governor is told of a wait that is too long.
             let shown = if debt > probe.longest_debt { u64::MAX } else { debt };
             judge(Some(Nanos::new(shown))).map(|(outcome, next)| (outcome, now.saturating_add(next.as_u64())))
         };
-        match probe.intent {
-            Intent::Look => self.0.table().look(probe.fingerprint, measure).map(|(outcome, _)| outcome),
-            Intent::Charge => self.0.table().replace(probe.fingerprint, now, measure),
+        let unless_held = |time: Option<u64>, below: u64| {
+            let (outcome, next) = measure(time).map_err(Err)?;
+            let may_store = probe.debt.get() < below && (time.is_some() || zone.lines.is_empty());
+            if may_store { Ok((outcome, next)) } else { Err(Ok(outcome)) }
+        };
+        match probe.access {
+            Access::Look => zone.table.look(probe.fingerprint, measure).map(|(outcome, _)| outcome),
+            Access::Charge { .. } => {
+                let outcome = zone.table.replace(probe.fingerprint, now, measure);
+                probe.stored.set(outcome.is_ok());
+                outcome
+            }
+            Access::Pass { below } => match zone.table.replace(probe.fingerprint, now, |time| unless_held(time, below)) {
+                Ok(outcome) => {
+                    probe.stored.set(true);
+                    Ok(outcome)
+                }
+                Err(unstored) => unstored,
+            },
         }
     }
 }

@@ -1,29 +1,30 @@
 //! A delayed request: a timer and nothing else. It has not touched the upstream and its body is not read.
 //!
-//! Guarantees: it is released at its slot, never before; when its client leaves it ends at once and its slot is given back; when
-//! the process is to stop before its slot, it is rejected at once.
+//! Guarantees: it is released when its turn comes, never before, and never later than told on arrival; when its client leaves it
+//! ends immediately and the line behind it moves up; when the process is to stop before its turn, it is rejected immediately
+//! (tests/edge/leaving.rs).
 
-use tokio::time::Instant;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll},
+};
 
 use crate::{
     clock::Clock,
-    limit::{Charges, Gate, Millis},
+    limit::{Millis, Next, Parked},
     release::Releases,
     server::{drain::Drain, turn::Line},
 };
 
-/// What a parked request waits for.
+/// What a release is timed by.
 pub struct Parking<'a> {
-    /// The gate that holds it.
-    pub gate: &'a Gate,
-    /// What it was charged.
-    pub charges: Charges,
-    /// What its release is timed by.
+    /// The process's clock.
     pub clock: Clock,
     /// The worker's releases.
     pub releases: &'a Releases,
-    /// When it is released.
-    pub release: Instant,
+    /// What the arrival was after the millisecond it was decided at: added to each release, so that none is early.
+    pub late: Millis,
 }
 
 /// Why a parked request was not released.
@@ -31,45 +32,73 @@ pub struct Parking<'a> {
 pub enum Left {
     /// Its client left.
     ClientGone,
-    /// The process stops before its slot.
+    /// The process stops before its turn.
     Draining,
 }
 
-/// Gives the slot back unless the request was released.
+/// Leaves its line unless the request was released, also when it is dropped.
 struct Slot<'a> {
+    parked: Option<Parked>,
     parking: &'a Parking<'a>,
-    released: bool,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        if !self.released {
-            let now = Millis::cut(self.parking.clock.now());
-            self.parking.gate.give_back(&self.parking.charges, now);
+        if let Some(parked) = self.parked.take() {
+            parked.leave(Millis::cut(self.parking.clock.now()));
         }
     }
 }
 
-/// Holds a request until its release.
+/// Holds a request until its release; returns the millisecond at which its turn came.
 ///
 /// # Errors
-/// Why it left before; its slot has been given back then, as it is when this is dropped.
-pub async fn park(parking: &Parking<'_>, line: &Line, drain: &Drain) -> Result<(), Left> {
-    let mut slot = Slot { parking, released: false };
-    tokio::select! {
+/// Why it left before; those behind it have moved up then, as they have when this is dropped.
+pub async fn park(parked: Parked, parking: &Parking<'_>, line: &Line, drain: &Drain) -> Result<Millis, Left> {
+    let mut slot = Slot { parked: Some(parked), parking };
+    let Some(parked) = &slot.parked else { return Err(Left::ClientGone) };
+    let released = tokio::select! {
         biased;
-        () = parking.releases.until(parking.release) => {
-            slot.released = true;
-            Ok(())
-        }
+        turn = parking.release(parked) => Ok(turn),
         () = line.departed() => Err(Left::ClientGone),
-        () = too_late(parking.release, drain.clone()) => Err(Left::Draining),
+        () = parking.too_late(parked, drain.clone()) => Err(Left::Draining),
+    };
+    if released.is_ok() {
+        slot.parked = None;
     }
+    released
 }
 
-/// Completes when the process is to stop before `release`.
-async fn too_late(release: Instant, mut drain: Drain) {
-    if drain.begun().await.0 >= release {
-        std::future::pending::<()>().await;
+impl Parking<'_> {
+    /// Completes when the turn of a request has come. A leave in its line wakes it: then it looks whether it moved up.
+    async fn release(&self, parked: &Parked) -> Millis {
+        loop {
+            let next = poll_fn(|context| Poll::Ready(self.look(parked, context))).await;
+            let (Next::Go(turn) | Next::LookAt(turn)) = next;
+            let mut timer = pin!(self.releases.until(self.clock.at(turn.plus(self.late).into())));
+            let mut is_new = true;
+            let is_due = poll_fn(|context| {
+                if timer.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(true);
+                }
+                let moved = !std::mem::take(&mut is_new) && self.look(parked, context) != next;
+                if moved { Poll::Ready(false) } else { Poll::Pending }
+            });
+            if is_due.await && matches!(next, Next::Go(_)) {
+                return turn;
+            }
+        }
+    }
+
+    fn look(&self, parked: &Parked, context: &Context<'_>) -> Next {
+        parked.look(Millis::cut(self.clock.now()), context.waker())
+    }
+
+    /// Completes when the process is to stop before the turn of a request.
+    async fn too_late(&self, parked: &Parked, mut drain: Drain) {
+        let end = Millis::cut(self.clock.since_start(drain.begun().await.0));
+        if parked.is_in_time(Millis(end.0.saturating_sub(self.late.0))) {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -146,8 +146,8 @@ impl Door {
     }
 
     /// A parked request leaves.
-    pub fn leaves(&self, parked: &Judgement) {
-        self.gate.give_back(&parked.charges, self.now);
+    pub fn leaves(&self, judged: Judgement) {
+        judged.parked.expect("only who is parked leaves").leave(self.now);
     }
 
     /// How much the key of the next request owes to a rule's zone, in thousandths of a request.

@@ -295,7 +295,7 @@ impl Edge {
         let (sender, pipes) = mpsc::unbounded_channel();
         let (log_sender, log) = std::sync::mpsc::channel();
         let (lines, _writer) = writer::start_on(Box::new(LogPipe(log_sender))).expect("a thread");
-        let queue = Queue::with_room(config.queue_max);
+        let queue = Queue::with_room(config.queue_max, config.zones.len());
         let world = Arc::<World>::default();
         let connector = in_memory(sender, Arc::clone(&world));
         let upstreams: Vec<_> = config.upstreams.iter().cloned().map(loaded).collect();

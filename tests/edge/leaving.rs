@@ -235,3 +235,93 @@ async fn a_client_that_comes_just_before_the_order_is_heard_too() {
     })
     .await;
 }
+
+/// No window holds more than the rate, one more for its edge, and what was released of a line that moved up.
+fn assert_spaced(forwarded: &[u64], interval: u64) {
+    for (first, begin) in forwarded.iter().enumerate() {
+        for (count, end) in (1..).zip(&forwarded[first..]) {
+            assert!(count <= 1 + (end - begin) / interval, "{count} in {begin}..={end} of {forwarded:?}");
+        }
+    }
+}
+
+/// A client that asks, hangs up after its patience and asks again, until the time is over.
+async fn impatient(edge: Rc<crate::harness::Edge>, patience: u64, end: u64) {
+    while edge.now() < end {
+        let mut client = edge.connect();
+        let asked = async {
+            client.write_all(GET).await.expect("an open pipe");
+            let mut buffer = [0; 1024];
+            client.read(&mut buffer).await.is_ok_and(|read| read > 0)
+        };
+        if tokio::time::timeout(Duration::from_millis(patience), asked).await.is_ok() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn storm_of_impatient_clients_is_forwarded_at_the_rate() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        let clients = (0..80).map(|client| {
+            let edge = Rc::clone(&edge);
+            async move {
+                sleep(Duration::from_millis(client * 13)).await;
+                impatient(edge, 1_000, 10_000).await;
+            }
+        });
+        futures_util::future::join_all(clients).await;
+        let forwarded: Vec<u64> = edge.forwarded().into_iter().filter(|at| *at < 10_000).collect();
+        assert_spaced(&forwarded, 100);
+        assert_eq!(forwarded.len(), 100, "one each 100 ms, though nearly everybody leaves: {forwarded:?}");
+    })
+    .await;
+}
+
+/// One client that parks as many as it can, closes each connection just before its slot, and asks again.
+#[tokio::test(start_paused = true)]
+async fn leaving_just_before_the_slot_and_asking_again_gains_nothing() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        let mut parked = std::collections::VecDeque::new();
+        assert_eq!(Rc::clone(&edge).get().await, (200, 0), "from here on every one that asks is parked");
+        for round in 0..100_u64 {
+            while parked.len() < 20 {
+                let mut client = edge.connect();
+                client.write_all(GET).await.expect("an open pipe");
+                parked.push_back(client);
+                tokio::task::yield_now().await;
+            }
+            sleep(Duration::from_millis((round + 1) * 100 - 1 - edge.now())).await;
+            drop(parked.pop_front());
+            sleep(Duration::from_millis(1)).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+        assert_spaced(&edge.forwarded(), 100);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_moves_up_over_the_wire_and_the_log_has_the_wait_that_was() {
+    on_edge(&["10r/s burst=20"], |edge| async move {
+        let ask = async |milliseconds: u64| {
+            sleep(Duration::from_millis(milliseconds)).await;
+            Rc::clone(&edge).get().await
+        };
+        let leave = async {
+            sleep(Duration::from_millis(2)).await;
+            assert!(tokio::time::timeout(Duration::from_millis(148), Rc::clone(&edge).get()).await.is_err());
+        };
+        // At 2 ms the third is told 200; it leaves at 150, and the two behind it come 100 ms earlier than told.
+        let (first, second, (), fourth, fifth) = tokio::join!(ask(0), ask(1), leave, ask(3), ask(4));
+        assert_eq!([first, second, fourth, fifth], [(200, 0), (200, 99), (200, 197), (200, 296)]);
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            let line = edge.line().await;
+            waits.push((line["status"].as_u64().unwrap_or(0), line["limit"]["wait_ms"].as_u64().unwrap_or(0)));
+        }
+        waits.sort_unstable();
+        assert_eq!(waits, [(200, 0), (200, 99), (200, 197), (200, 296), (499, 198)]);
+    })
+    .await;
+}

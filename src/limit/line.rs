@@ -1,0 +1,336 @@
+//! Waiting lines: who is parked, per zone and key, in order of arrival, and the places they hold.
+//!
+//! A place is one interval `T` of the key's rate, named by its `begin` in ticks. The table's TAT hands places out at the tail.
+//! A parked request is *through* in a rule at `max(arrival, begin - delay * T)`, cut to whole milliseconds, and is released when it
+//! is through in every rule. Until then it stands in the key's line.
+//!
+//! Guarantees, for requests that leave at any moment: places of forwarded requests of a key are at least `T` apart, nobody is
+//! later than told on arrival, the order of arrival is kept (`tests/leaving.rs`, worked examples in docs/limits.md).
+//!
+//! A line keeps its places apart from its people: the i-th person holds the i-th place. So a leave removes one person and the
+//! *last* place, and everybody behind has moved up by rank, without being touched:
+//!
+//! ```text
+//! people  r2   r3   r4   r5          r3 leaves        people  r2   r4   r5
+//! places  100  200  300  400   ->   400 goes back ->  places  100  200  300      TAT 500 -> 400
+//! ```
+//!
+//! The place that is left over is the tail again, if nothing was handed out behind it: TAT is lowered from `begin + T` to `begin`
+//! by compare-and-swap. If that fails, a request passed behind the line meanwhile, and the place is lost: lowering TAT by `T`
+//! all the same would hand that request's place out twice.
+//!
+//! A line exists only while somebody stands in it. No clock is read here.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use foldhash::fast::FixedState;
+
+use super::{millis::Millis, verdict::MAX_RULES};
+
+/// Locks over a zone's lines: keys that share one wait for each other for the length of one operation.
+const SHARDS: usize = 16;
+/// Lines a shard has room for once a crowd is gone.
+const KEPT_LINES: usize = 64;
+/// No place, no time, no number: none of these is ever so large.
+const NONE: u64 = u64::MAX;
+
+/// What a parked request shares with the lines it stands in.
+#[derive(Debug)]
+pub(super) struct Holder {
+    waker: Mutex<Option<Waker>>,
+    /// By rule: the begin of the place it got through with, or that it passed with.
+    places: [AtomicU64; MAX_RULES],
+    /// The latest millisecond at which it got through in a rule.
+    through_at: AtomicU64,
+}
+
+impl Holder {
+    pub fn new() -> Arc<Self> {
+        let places = [const { AtomicU64::new(NONE) }; MAX_RULES];
+        Arc::new(Self { waker: Mutex::new(None), places, through_at: AtomicU64::new(0) })
+    }
+
+    /// The place it got through with in a rule; nothing as long as it stands in that rule's line.
+    pub fn place(&self, rule: usize) -> Option<u64> {
+        Some(self.places[rule].load(Ordering::Acquire)).filter(|place| *place != NONE)
+    }
+
+    /// The latest millisecond at which it got through in a rule, so far.
+    pub fn through_at(&self) -> Millis {
+        Millis(self.through_at.load(Ordering::Acquire))
+    }
+
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            None => *known = Some(waker.clone()),
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Where somebody who leaves stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Leaver {
+    /// In the line, under this number.
+    Standing(u64),
+    /// No longer in the line: it is through with this place.
+    Through(u64),
+}
+
+/// How a zone counts time: what turns a place into an instant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub interval: u64,
+    pub ticks_per_ms: u64,
+}
+
+impl Scale {
+    pub fn ticks(self, now: Millis) -> u64 {
+        now.0.saturating_mul(self.ticks_per_ms)
+    }
+}
+
+/// One parked request in one line.
+#[derive(Debug)]
+struct Person {
+    holder: Arc<Holder>,
+    /// Which of the holder's rules this is.
+    rule: usize,
+    /// Ticks before its place's begin at which it is through: `delay * T`.
+    unheld_ticks: u64,
+    /// When its holder looks at the line by itself; [`NONE`] before it looked first.
+    looks_at: u64,
+}
+
+impl Person {
+    /// The millisecond at which it is through with this place.
+    fn due(&self, place: u64, scale: Scale) -> u64 {
+        place.saturating_sub(self.unheld_ticks) / scale.ticks_per_ms
+    }
+
+    fn get_through(&self, place: u64, at: Millis, now: Millis, wakes: &mut Wakes) {
+        self.holder.through_at.fetch_max(at.0, Ordering::AcqRel);
+        self.holder.places[self.rule].store(place, Ordering::Release);
+        // Who looks by itself at this moment needs no call.
+        if self.looks_at > now.0 {
+            wakes.0.push(Arc::clone(&self.holder));
+        }
+    }
+}
+
+/// The line of one key.
+#[derive(Debug, Default)]
+pub(super) struct WaitLine {
+    /// Begins, ascending: the i-th belongs to the i-th person.
+    places: VecDeque<u64>,
+    /// People by the number they drew on arrival.
+    people: BTreeMap<u64, Person>,
+    next_number: u64,
+    /// Somebody was moved up: from here on the first must look at the line when its place comes, not when it was told.
+    moved: bool,
+    /// Rules of different `delay` stand here, so the first need not be through first.
+    mixed: bool,
+    /// For the end of a drain in milliseconds: the number of the first who was too late for it.
+    too_late: Option<(u64, u64)>,
+}
+
+/// Who is to be woken once no lock is held.
+#[derive(Debug, Default)]
+pub(super) struct Wakes(Vec<Arc<Holder>>);
+
+/// The lines of a zone.
+#[derive(Debug)]
+pub(super) struct Lines {
+    shards: [Mutex<HashMap<u64, WaitLine, FixedState>>; SHARDS],
+    standing: AtomicUsize,
+}
+
+impl Lines {
+    pub fn new() -> Self {
+        Self {
+            shards: [const { Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))) }; SHARDS],
+            standing: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether nobody stands in any line.
+    pub fn is_empty(&self) -> bool {
+        self.standing.load(Ordering::Acquire) == 0
+    }
+
+    /// Works on a key's line under its lock, then wakes whom that concerns.
+    pub fn with<R>(&self, fingerprint: u64, work: impl FnOnce(&mut WaitLine, &mut Wakes) -> R) -> R {
+        let mut wakes = Wakes::default();
+        let shard = usize::try_from(fingerprint % SHARDS as u64).unwrap_or(0);
+        let mut lines = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.entry(fingerprint).or_default();
+        let before = line.people.len();
+        let outcome = work(line, &mut wakes);
+        let after = line.people.len();
+        if after == 0 {
+            lines.remove(&fingerprint);
+            if lines.is_empty() {
+                lines.shrink_to(KEPT_LINES);
+            }
+        }
+        // Within the lock, so that nobody who sees the line finds it uncounted.
+        self.standing.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+        drop(lines);
+        wakes.0.iter().for_each(|holder| holder.wake());
+        outcome
+    }
+}
+
+impl WaitLine {
+    /// TAT is never below this while the line exists, also where its key was evicted from the table.
+    pub fn tail(&self, scale: Scale) -> u64 {
+        self.places.back().map_or(0, |place| place.saturating_add(scale.interval))
+    }
+
+    /// Takes a request in at the tail; returns its number.
+    pub fn enter(&mut self, place: u64, holder: &Arc<Holder>, rule: usize, unheld_ticks: u64) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.mixed |= self.people.values().next_back().is_some_and(|last| last.unheld_ticks != unheld_ticks);
+        self.too_late = None;
+        self.places.push_back(place);
+        self.people.insert(number, Person { holder: Arc::clone(holder), rule, unheld_ticks, looks_at: NONE });
+        number
+    }
+
+    /// Lets everybody through whose time has come.
+    pub fn advance(&mut self, now: Millis, scale: Scale, wakes: &mut Wakes) {
+        self.let_through(now, Millis::ZERO, scale, wakes);
+        self.wake_early(scale, wakes);
+    }
+
+    /// Lets everybody through who is due at `now`, at the millisecond its place names and not before `moved_at`.
+    fn let_through(&mut self, now: Millis, moved_at: Millis, scale: Scale, wakes: &mut Wakes) {
+        if self.mixed {
+            return self.let_through_mixed(now, moved_at, scale, wakes);
+        }
+        while let (Some(first), Some(place)) = (self.people.first_entry(), self.places.front().copied()) {
+            let due = first.get().due(place, scale);
+            if due > now.0 {
+                break;
+            }
+            first.remove().get_through(place, Millis(due).max(moved_at), now, wakes);
+            self.places.pop_front();
+        }
+    }
+
+    /// With several delays a later request may be through before an earlier one, each with the place of its rank.
+    fn let_through_mixed(&mut self, now: Millis, moved_at: Millis, scale: Scale, wakes: &mut Wakes) {
+        let mut places = std::mem::take(&mut self.places).into_iter();
+        let mut kept = VecDeque::with_capacity(places.len());
+        self.people.retain(|_, person| {
+            let Some(place) = places.next() else { return true };
+            let due = person.due(place, scale);
+            if due > now.0 {
+                kept.push_back(place);
+            } else {
+                person.get_through(place, Millis(due).max(moved_at), now, wakes);
+            }
+            due > now.0
+        });
+        self.places = kept;
+    }
+
+    /// In a line that moved up, wakes those whose place now comes before they would look: the first, or any in a mixed line.
+    fn wake_early(&mut self, scale: Scale, wakes: &mut Wakes) {
+        if !self.moved {
+            return;
+        }
+        let all = if self.mixed { self.people.len() } else { 1 };
+        for (person, place) in self.people.values_mut().zip(&self.places).take(all) {
+            let due = person.due(*place, scale);
+            if due < person.looks_at {
+                person.looks_at = due;
+                wakes.0.push(Arc::clone(&person.holder));
+            }
+        }
+    }
+
+    /// When somebody who stands here must look again, at `latest` at the latest. Who is not first is woken should that change.
+    pub fn next_look(&mut self, number: u64, latest: Millis, scale: Scale) -> Option<Millis> {
+        let first = self.people.first_key_value().is_some_and(|(first, _)| *first == number);
+        let place = if self.moved && (first || self.mixed) { self.place(number) } else { None };
+        let person = self.people.get_mut(&number)?;
+        let due = place.map_or(latest.0, |place| person.due(place, scale).min(latest.0));
+        person.looks_at = due;
+        Some(Millis(due))
+    }
+
+    /// Takes out somebody who leaves at `now`; returns the place that is left over at the tail.
+    ///
+    /// Who is through here and held by another rule has a place as well. It is nobody's any more only while it is not past.
+    pub fn leave(&mut self, leaver: Leaver, now: Millis, scale: Scale, wakes: &mut Wakes) -> Option<u64> {
+        // Within one millisecond those who are due go first.
+        self.advance(now, scale, wakes);
+        let freed = match leaver {
+            Leaver::Standing(number) if self.people.remove(&number).is_some() => {
+                self.moved |= self.people.range(number..).next().is_some();
+                self.places.pop_back()
+            }
+            Leaver::Through(place) if place >= scale.ticks(now) => {
+                let rank = self.places.partition_point(|known| *known < place);
+                self.moved |= rank < self.places.len();
+                self.places.insert(rank, place);
+                self.places.pop_back()
+            }
+            Leaver::Standing(_) | Leaver::Through(_) => return None,
+        };
+        // Whoever was moved to an instant that is not after now is through now.
+        self.let_through(now, now, scale, wakes);
+        self.wake_early(scale, wakes);
+        freed
+    }
+
+    /// Takes somebody out together with its place: nobody moves up.
+    pub fn forget(&mut self, number: u64) {
+        let rank = self.people.range(..number).count();
+        if self.people.remove(&number).is_some() {
+            self.places.remove(rank);
+        }
+    }
+
+    /// Whether somebody who stands here is through by `deadline`, from the place it had when that was asked first: who is too
+    /// late leaves, which must not make the next one look in time.
+    pub fn is_in_time(&mut self, number: u64, deadline: Millis, scale: Scale) -> bool {
+        if self.mixed {
+            let due = self.place(number).zip(self.people.get(&number)).map(|(place, person)| person.due(place, scale));
+            return due.is_none_or(|due| due <= deadline.0);
+        }
+        let first_late = match self.too_late {
+            Some((known, first_late)) if known == deadline.0 => first_late,
+            _ => {
+                let mut standing = self.people.iter().zip(&self.places);
+                let late = standing.find(|((_, person), place)| person.due(**place, scale) > deadline.0);
+                let first_late = late.map_or(NONE, |((number, _), _)| *number);
+                self.too_late = Some((deadline.0, first_late));
+                first_late
+            }
+        };
+        number < first_late
+    }
+
+    /// The place of somebody who stands here.
+    fn place(&self, number: u64) -> Option<u64> {
+        self.places.get(self.people.range(..number).count()).copied()
+    }
+}
