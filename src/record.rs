@@ -1,7 +1,8 @@
 //! The story of one request, told when its answer's body ends or breaks.
 //!
 //! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also when its client leaves and
-//! everything about it is dropped in the middle (then the line says 499), or weir itself fails (500).
+//! everything about it is dropped in the middle (then the line says 499), the process ends before its response (503), or weir itself fails
+//! (500).
 
 use std::{
     error::Error as StdError,
@@ -119,7 +120,11 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.fails(&Error::new(Kind::ProxyInternalError, "weir failed within this request"));
         } else if !self.answered && self.entry.error.is_none() {
-            self.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer")));
+            if self.journal.is_cutting() {
+                self.fails(&Error::new(Kind::ShuttingDown, "the process ended before the response"));
+            } else {
+                self.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer")));
+            }
         }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);
         if self.journal.writes() {
@@ -197,7 +202,12 @@ impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
         if let Some(record) = self.record.as_mut().filter(|record| !self.ended && record.entry.method != Some(Method::HEAD))
         {
-            record.breaks(&Error::new(Kind::ClientGone, "the client left within its answer"));
+            let error = if record.journal.is_cutting() {
+                Error::new(Kind::ShuttingDown, "the process ended within the response")
+            } else {
+                Error::new(Kind::ClientGone, "the client left within its answer")
+            };
+            record.breaks(&error);
         }
     }
 }

@@ -493,6 +493,15 @@ impl Serving {
 /// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and of what it began with keeps nothing
 /// that is not in use. It drops `starting` once it accepts on every socket.
 ///
+/// The end, in order:
+///
+/// 1. It stops accepting, and takes what the kernel has accepted ([`Worker::pass_on`]).
+/// 2. Requests under way get their responses, and idle connections close.
+/// 3. Parked requests whose slot comes too late are rejected ([`Drain::last_release`]).
+/// 4. When the time is up, or at once when told again, what is left is cut: the runtime is dropped with every connection's task.
+/// 5. Each request that was cut writes its line as it is dropped.
+/// 6. All lines are handed over.
+///
 /// # Errors
 /// When its runtime or its sockets fail at the start.
 pub fn run(
@@ -503,7 +512,7 @@ pub fn run(
 ) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
-    runtime.block_on(async {
+    let served: io::Result<_> = runtime.block_on(async {
         let worker = Worker::build(&shared).map_err(io::Error::other)?;
         let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
         drop(shared);
@@ -530,11 +539,18 @@ pub fn run(
                 _ = house => Err(io::Error::other("a worker's timers have failed")),
             }
         });
-        end.await.map_err(io::Error::other)??;
-        worker.journal.finish();
-        // Its end before that of this worker is a panic, unless nobody is left to order changes.
-        if changing.is_finished() { changing.await.map_err(io::Error::other) } else { Ok(()) }
-    })
+        let outcome = match end.await.map_err(io::Error::other)? {
+            // Its end before that of this worker is a panic, unless nobody is left to order changes.
+            Ok(()) if changing.is_finished() => changing.await.map_err(io::Error::other),
+            outcome => outcome,
+        };
+        Ok((Rc::clone(&worker.journal), outcome))
+    });
+    let (journal, outcome) = served?;
+    journal.cut();
+    drop(runtime);
+    journal.finish();
+    outcome
 }
 
 /// Where a worker listens.

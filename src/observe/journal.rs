@@ -32,6 +32,7 @@ pub struct Journal {
     sampler: RefCell<Sampler>,
     batch: RefCell<Vec<u8>>,
     written: Notify,
+    cutting: Cell<bool>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +58,7 @@ impl Journal {
             sampler: RefCell::new(Sampler::new(settings.rejects_first, settings.rejects_every)),
             batch: RefCell::default(),
             written: Notify::new(),
+            cutting: Cell::new(false),
         })
     }
 
@@ -67,6 +69,17 @@ impl Journal {
         self.sampler.replace(Sampler::new(settings.rejects_first, settings.rejects_every));
         self.writes.set(lines.is_some());
         self.lines.replace(lines);
+    }
+
+    /// From now on a request that is dropped was cut by the end of the process, not left by its client.
+    pub fn cut(&self) {
+        self.cutting.set(true);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_cutting(&self) -> bool {
+        self.cutting.get()
     }
 
     /// The clock that requests are timed with.

@@ -94,9 +94,9 @@ impl Parking<'_> {
         parked.look(Millis::cut(self.clock.now()), context.waker())
     }
 
-    /// Completes when the process is to stop before the turn of a request.
+    /// Completes when the process is to stop before the turn of a request, or so soon behind it that its response would be cut.
     async fn too_late(&self, parked: &Parked, mut drain: Drain) {
-        let end = Millis::cut(self.clock.since_start(drain.begun().await.0));
+        let end = Millis::cut(self.clock.since_start(drain.last_release().await));
         if parked.is_in_time(Millis(end.0.saturating_sub(self.late.0))) {
             std::future::pending::<()>().await;
         }

@@ -116,13 +116,26 @@ async fn a_stop_serves_whose_turn_comes_in_time_and_rejects_the_others_at_once()
             edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
         };
         let (got, ()) = tokio::join!(asking, stopping);
-        let served = (0..=8).map(|second| (200, second * 1000));
-        let rejected = std::iter::repeat_n((503, 500), 12);
+        // The last second of the eight is for responses: a slot at 8 s is not released any more.
+        let served = (0..=7).map(|second| (200, second * 1000));
+        let rejected = std::iter::repeat_n((503, 500), 13);
         assert_eq!(got, served.chain(rejected).collect::<Vec<_>>());
         edge.worker.finished().await;
-        assert_eq!(edge.now(), 8000);
+        assert_eq!(edge.now(), 7000);
     })
     .await;
+}
+
+/// A quarter of a short drain: of 3.2 s the last 0.8.
+#[tokio::test(start_paused = true)]
+async fn parked_slot_within_the_reserve_of_a_drain_is_rejected() {
+    for (drain_ms, last) in [(4_000, (200, 3_000)), (3_999, (503, 0)), (3_200, (503, 0))] {
+        on_edge(&["1r/s burst=3"], |edge| async move {
+            edge.order.by(Instant::now() + Duration::from_millis(drain_ms), Idle::Close);
+            assert_eq!(edge.burst(4).await, [(200, 0), (200, 1_000), (200, 2_000), last], "{drain_ms} ms");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

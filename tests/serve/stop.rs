@@ -1,7 +1,8 @@
 //! Signals: what is under way is finished, nothing new begins, and a second one means now.
 
 use std::{
-    io::{self, Write},
+    fs,
+    io::{self, BufRead, Write},
     net::{SocketAddr, TcpStream},
     sync::{
         Mutex,
@@ -15,6 +16,7 @@ use rustix::process::Signal;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::{
+    frames,
     http::{Answer, Client, Head, PATIENCE},
     upstream::upstream,
     weir::Weir,
@@ -174,4 +176,83 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
         assert!(Some(*at) < last, "{answers:?}");
     }
     assert_eq!(weir.ended().code(), Some(0));
+}
+
+/// What the access log says of each request that was cut: its path, its status and whose fault it was.
+fn cut(lines: &str) -> Vec<(String, u64, String)> {
+    let told = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let told = told.filter(|line| line["error"]["kind"] == "destination_unavailable");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let told = told.map(|line| (text(&line["path"]), line["status"].as_u64().unwrap_or(0), text(&line["error"]["side"])));
+    let mut told: Vec<_> = told.collect();
+    told.sort();
+    told
+}
+
+/// One request without a response, one within it, one parked and one over HTTP/2 are under way as the process ends.
+fn lines_of_a_stop(drain: &str, signals: usize) -> (Option<i32>, Vec<(String, u64, String)>) {
+    let (tell, asked) = channel();
+    let upstream = upstream(move |mut wire| {
+        let head = Head::read(&mut wire)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if head.second() == "/begun" {
+            wire.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbe")?;
+        }
+        tell.send(()).map_err(io::Error::other)?;
+        Head::read(&mut wire).map(|_| ())
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let mut weir = Weir::run(&format!(
+        "zones: {{ all: {{ key: global, rate: 1r/m }} }}\nroutes:\n- {{ path: /, upstream: \"http://{upstream}\" }}\n\
+         - {{ path: /parked, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 1, max_wait: 1h }} ] }}\n\
+         access_log: {{ to: {} }}\ndrain: {drain}\nworkers: 2\n",
+        log.display()
+    ));
+    let begun: Vec<Client> = ["/silent", "/begun", "/parked"].map(|path| ask(&weir, path)).into();
+    let mut over_http2 = Client::connect(weir.address);
+    let fields = frames::fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/stream")]);
+    let get = frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 1, &fields);
+    over_http2.send(&[frames::hello(&[]), get].concat()).expect("an open connection");
+    for _ in 0..4 {
+        asked.recv_timeout(PATIENCE).expect("a request");
+    }
+    let parked = (signals > 1).then(|| one_of_two_is_parked(&weir));
+    for _ in 0..signals {
+        weir.signal(Signal::TERM);
+        weir.says("told to stop");
+    }
+    let code = weir.ended().code();
+    drop((begun, parked));
+    (code, cut(&fs::read_to_string(log).expect("a log")))
+}
+
+/// There is one place to wait in: as soon as one of two is rejected, the other one is parked.
+fn one_of_two_is_parked(weir: &Weir) -> [Client; 2] {
+    let mut both = [ask(weir, "/parked"), ask(weir, "/parked")];
+    let deadline = Instant::now() + PATIENCE;
+    let short = Some(Duration::from_millis(20));
+    both.iter().for_each(|client| client.stream.get_ref().set_read_timeout(short).expect("a socket"));
+    while !both.iter_mut().any(|client| client.stream.fill_buf().is_ok_and(|said| said.starts_with(b"HTTP/1.1 503"))) {
+        assert!(Instant::now() < deadline, "none is rejected");
+    }
+    both
+}
+
+fn told(path: &str, status: u64) -> (String, u64, String) {
+    (path.to_owned(), status, "proxy".to_owned())
+}
+
+#[test]
+fn requests_cut_at_the_end_of_a_drain_leave_a_line_each() {
+    let (code, lines) = lines_of_a_stop("300ms", 1);
+    assert_eq!(code, Some(0));
+    assert_eq!(lines, [told("/begun", 200), told("/parked", 503), told("/silent", 503), told("/stream", 503)]);
+}
+
+#[test]
+fn requests_cut_by_a_second_signal_leave_a_line_each() {
+    let (code, lines) = lines_of_a_stop("1h", 2);
+    assert_eq!(code, Some(130));
+    let parked = told("/parked", 503);
+    assert_eq!(lines, [told("/begun", 200), parked.clone(), parked, told("/silent", 503), told("/stream", 503)]);
 }
