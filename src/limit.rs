@@ -27,6 +27,6 @@ pub use parked::{Next, Parked};
 pub use queue::{Queue, Seat};
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, Succession};
 pub use verdict::{Decision, MAX_RULES, Reason, Verdict};
 pub use zone::{Zone, ZoneSettings};

@@ -19,7 +19,7 @@ use siphasher::sip::SipHasher13;
 use crate::limit::{Millis, Seed, Snapshot, Zone, ZoneSettings};
 
 /// The first bytes of a state: the last two digits are the version of its format.
-const MAGIC: &[u8; 8] = b"weirst01";
+const MAGIC: &[u8; 8] = b"weirst02";
 /// The least bytes that are a state: the magic, a time, a number of zones, a checksum.
 const LEAST: usize = 8 + 8 + 4 + 8;
 /// The largest state that is read.
@@ -66,6 +66,10 @@ impl State {
             let Some(snapshot) = known.map(|index| self.zones.swap_remove(index).after(away)) else {
                 return Zone::new(settings.clone());
             };
+            if snapshot.key != settings.key.digest() {
+                tracing::warn!(zone = %settings.name, "the key of this zone changed; it starts empty");
+                return Zone::new(settings.clone());
+            }
             let zone = Zone::with_seed(settings.clone(), snapshot.seed);
             if let Err(error) = snapshot.restore(&zone, now) {
                 tracing::error!(%error, "a zone lost its debts");
@@ -81,10 +85,11 @@ impl State {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.taken_ms.to_le_bytes());
         bytes.extend(size(self.zones.len()).to_le_bytes());
-        for Snapshot { zone, seed, debts } in &self.zones {
+        for Snapshot { zone, seed, key, debts } in &self.zones {
             bytes.extend(size(zone.len()).to_le_bytes());
             bytes.extend(zone.as_bytes());
             bytes.extend(seed.0.iter().flat_map(|half| half.to_le_bytes()));
+            bytes.extend(key.to_le_bytes());
             bytes.extend((debts.len() as u64).to_le_bytes());
             bytes.extend(debts.iter().flat_map(|(key, debt)| [key, debt]).flat_map(|half| half.to_le_bytes()));
         }
@@ -157,10 +162,11 @@ impl<'a> Left<'a> {
         let length = usize::try_from(self.u32()?).ok()?;
         let zone = str::from_utf8(self.bytes(length)?).ok()?.into();
         let seed = Seed([self.u64()?, self.u64()?]);
+        let key = self.u64()?;
         let count = usize::try_from(self.u64()?).ok()?;
         let debts = self.bytes(count.checked_mul(16)?)?;
         let debts = debts.chunks_exact(16).map(|debt| Some((Left(debt).u64()?, Left(&debt[8..]).u64()?)));
-        Some(Snapshot { zone, seed, debts: debts.collect::<Option<_>>()? })
+        Some(Snapshot { zone, seed, key, debts: debts.collect::<Option<_>>()? })
     }
 
     fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -243,6 +249,19 @@ mod tests {
         assert_eq!(owing(Duration::ZERO), 3_000);
         assert_eq!(owing(Duration::from_millis(1_250)), 1_750);
         assert_eq!(owing(Duration::from_secs(3)), 0);
+    }
+
+    #[test]
+    fn zone_counted_by_another_key_starts_empty() {
+        let wall = SystemTime::now();
+        let other = |part: &str| ZoneSettings { key: Key::of(vec![part.parse().expect("a part")]), ..settings("a") };
+        let owing = |settings: ZoneSettings| {
+            let zones = state(wall).revive(&[settings], Millis(40), wall);
+            zones[0].debt_ticks(7, Millis(40))
+        };
+        assert_eq!([owing(settings("a")), owing(other("header:x-api-key")), owing(other("host"))], [3_000, 0, 0]);
+        assert_eq!(owing(ZoneSettings { key: Key { ipv4_prefix: 24, ..settings("a").key }, ..settings("a") }), 0);
+        assert_eq!(owing(ZoneSettings { rate: "3r/s".parse().expect("a rate"), ..settings("a") }), 9_000);
     }
 
     #[test]

@@ -257,3 +257,32 @@ async fn r040_leaving_and_asking_again_broke_the_limit() {
     })
     .await;
 }
+
+/// After a restart with another key, a value that was never seen owed what the same text had spent under the key before.
+#[test]
+fn r041_debts_of_one_key_were_those_of_another() {
+    use weir::{
+        limit::{Gate, Key, Millis, Rule, RuleSettings, Subject, Zone, ZoneSettings},
+        state::State,
+    };
+    let settings = |part: &str| {
+        let (key, rate) = (Key::of(vec![part.parse().expect("a part")]), "1r/m".parse().expect("a rate"));
+        ZoneSettings { name: "z".into(), key, rate, capacity: 10, exempt: Vec::new() }
+    };
+    let decide = |zone: &std::sync::Arc<Zone>, name: &'static str| {
+        let rule = Rule::new(std::sync::Arc::clone(zone), RuleSettings::burst(0)).expect("a rule");
+        let headers = http::HeaderMap::from_iter([(name.parse().expect("a name"), "k1".parse().expect("a value"))]);
+        let client = std::net::IpAddr::from([192, 0, 2, 1]);
+        let method = &http::Method::GET;
+        let subject = Subject { client, host: "a", path: "/", query: None, method, route: "/", headers: &headers };
+        Gate::new(vec![rule]).expect("one rule").decide(&subject, Millis::ZERO).verdict.decision.as_str()
+    };
+    let zone = std::sync::Arc::new(Zone::new(settings("header:x-user")));
+    assert_eq!([decide(&zone, "x-user"), decide(&zone, "x-user")], ["pass", "reject"]);
+    let wall = std::time::SystemTime::now();
+    let restarted = |part| {
+        State::take(&[std::sync::Arc::clone(&zone)], Millis::ZERO, wall).revive(&[settings(part)], Millis::ZERO, wall)
+    };
+    assert_eq!(decide(&restarted("header:x-api-key")[0], "x-api-key"), "pass");
+    assert_eq!(decide(&restarted("header:x-user")[0], "x-user"), "reject");
+}

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, Problems},
-    limit::{Millis, Snapshot, Zone, ZoneSettings},
+    limit::{Millis, Succession, Zone, ZoneSettings},
     observe::writer::Writer,
     upstream::{group::Group, settings::UpstreamSettings},
 };
@@ -35,6 +35,10 @@ pub struct Plan {
     pub writer: Option<Writer>,
     /// The caps and certificates.
     pub fitted: Fitted,
+    /// What is charged to zones made anew until every worker has changed over goes over at the end.
+    pub successions: Vec<Succession>,
+    /// Names of the zones that start empty.
+    pub emptied: Vec<Arc<str>>,
 }
 
 /// What becomes of the access log.
@@ -65,10 +69,10 @@ pub fn prepare(before: &Shared, config: Config, workers: usize, log: Log) -> Res
         Log::Kept => (before.lines.clone(), None),
     };
     // The last of all, so that the debts are as young as can be.
-    let zones = carry(&before.zones, &config.zones, before.clock);
+    let Zones { zones, successions, emptied } = carry(&before.zones, &config.zones, before.clock);
     let doors = Arc::clone(&fitted.doors);
     let shared = Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
-    Ok(Plan { shared, opened, closed, held, writer, fitted })
+    Ok(Plan { shared, opened, closed, held, writer, fitted, successions, emptied })
 }
 
 /// Why a configuration was not taken over; the one before is served on.
@@ -97,26 +101,46 @@ pub enum ReloadError {
     Stopping,
 }
 
-/// The zones of another configuration, with what those of the same name remember.
-#[must_use]
-pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Vec<Arc<Zone>> {
-    let same_name = |settings: &ZoneSettings| before.iter().find(|zone| zone.settings().name == settings.name);
-    let carried = |settings: &ZoneSettings| match same_name(settings) {
-        Some(zone) if zone.settings() == settings => Arc::clone(zone),
-        Some(zone) if zone.settings().key == settings.key => Arc::new(moved(zone, settings.clone(), clock)),
-        _ => Arc::new(Zone::new(settings.clone())),
-    };
-    settings.iter().map(carried).collect()
+/// The zones of another configuration.
+#[derive(Default)]
+pub struct Zones {
+    /// In the order of the configuration.
+    pub zones: Vec<Arc<Zone>>,
+    /// Debts that went over to a zone made anew.
+    pub successions: Vec<Succession>,
+    /// Names of those that start empty, for they are counted by another key.
+    pub emptied: Vec<Arc<str>>,
 }
 
-fn moved(before: &Zone, settings: ZoneSettings, clock: Clock) -> Zone {
-    let zone = Zone::with_seed(settings, before.seed());
-    let now = Millis::cut(clock.now());
-    // Name and seed are the same, so it fits.
-    if let Err(error) = Snapshot::take(before, now).restore(&zone, now) {
-        tracing::error!(%error, "a zone lost its debts");
+/// The zones of another configuration, with what those of the same name remember.
+#[must_use]
+pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Zones {
+    let mut carried = Zones::default();
+    for settings in settings {
+        let known = before.iter().find(|zone| zone.settings().name == settings.name);
+        let zone = match known {
+            Some(zone) if zone.settings() == settings => Arc::clone(zone),
+            Some(zone) if zone.settings().key == settings.key => carried.succeed(zone, settings.clone(), clock),
+            known => {
+                carried.emptied.extend(known.map(|_| Arc::clone(&settings.name)));
+                Arc::new(Zone::new(settings.clone()))
+            }
+        };
+        carried.zones.push(zone);
     }
-    zone
+    carried
+}
+
+impl Zones {
+    fn succeed(&mut self, before: &Arc<Zone>, settings: ZoneSettings, clock: Clock) -> Arc<Zone> {
+        let zone = Arc::new(Zone::with_seed(settings, before.seed()));
+        // Name, seed and key are the same, so it fits.
+        match Succession::begin(before, &zone, Millis::cut(clock.now())) {
+            Ok(succession) => self.successions.push(succession),
+            Err(error) => tracing::error!(%error, "a zone lost its debts"),
+        }
+        zone
+    }
 }
 
 /// The upstreams of another configuration: those that stay as they were, whose file of authorities too, and new ones.
@@ -173,7 +197,7 @@ mod tests {
         for _ in 0..3 {
             let _ = rule.decide(1, Millis::ZERO, Intent::Charge);
         }
-        let carried = |settings| carry(&zones, &[settings], clock).remove(0);
+        let carried = |settings| carry(&zones, &[settings], clock).zones.remove(0);
         assert!(Arc::ptr_eq(&carried(settings("1r/s", Part::ClientIp)), &zones[0]));
         // Three seconds are owed, whatever the rate.
         assert!((2_900..=3_000).contains(&owing(&carried(settings("2r/s", Part::ClientIp)))));

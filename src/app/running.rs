@@ -24,6 +24,7 @@ use super::{
 use crate::{
     admin::{self, Doors, Pending, Reloaded},
     config::{Config, networks::NetworkWatch},
+    limit::Millis,
     observe::writer::Writer,
     server::{
         drain::{Drain, DrainOrder, Idle},
@@ -330,15 +331,24 @@ impl Running {
     async fn take_over(&mut self, mut plan: Box<Plan>) -> Result<(), ReloadError> {
         let opened = std::mem::take(&mut plan.opened);
         let built = self.crew.prepare(&plan.shared, opened, &plan.closed).await?;
+        let successions = std::mem::take(&mut plan.successions);
         self.commit(*plan);
         self.crew.commit(built).await;
+        // Nobody charges the zones before any more. As many keys as there are make this long, and nothing waits for it.
+        let clock = self.shared.clock;
+        tokio::task::spawn_blocking(move || {
+            successions.into_iter().for_each(|succession| succession.finish(Millis::cut(clock.now())));
+        });
         Ok(())
     }
 
     /// What all workers share becomes what the plan says. Cannot fail.
     fn commit(&mut self, plan: Plan) {
-        let Plan { shared, closed, held, writer, fitted, .. } = plan;
+        let Plan { shared, closed, held, writer, fitted, emptied, .. } = plan;
         fitted.apply();
+        for zone in emptied {
+            tracing::warn!(%zone, "the key of this zone changed; it starts empty");
+        }
         shared.queue.set_room(shared.config.queue_max, shared.config.zones.len());
         if let Some(source) = &self.source {
             (source.set_log_level)(&shared.config.log_level);

@@ -186,6 +186,26 @@ impl Key {
         Self { parts, ipv4_prefix: 32, ipv6_prefix: 64, missing: Missing::Empty }
     }
 
+    /// A number for what it counts by: debts under one key mean nothing under another, although their fingerprints may be equal.
+    /// Stable over processes and versions.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        for part in &self.parts {
+            let part = part.to_string();
+            hasher.write_usize(part.len());
+            hasher.write(part.as_bytes());
+        }
+        let missing = match self.missing {
+            Missing::Exempt => 0,
+            Missing::Empty => 1,
+            Missing::Share => 2,
+            Missing::Reject => 3,
+        };
+        hasher.write(&[self.ipv4_prefix, self.ipv6_prefix, missing]);
+        hasher.finish()
+    }
+
     /// The fingerprint of a request under this key, or what the absence of a part means.
     ///
     /// # Errors

@@ -130,6 +130,15 @@ impl Table {
         time.is_some_and(|time| time.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 
+    /// Makes a key owe so many ticks more at `now`.
+    pub fn add(&self, fingerprint: u64, now: u64, ticks: u64) {
+        if ticks > 0 {
+            let later = |known: Option<u64>| Ok(((), known.unwrap_or(0).max(now).saturating_add(ticks)));
+            let added: Result<(), std::convert::Infallible> = self.replace(fingerprint, now, later);
+            let Ok(()) = added;
+        }
+    }
+
     /// Puts a key back as a snapshot had it, unless it is known already.
     pub fn restore(&self, fingerprint: u64, now: u64, time: u64) {
         let keep = |known: Option<u64>| match known {

@@ -63,7 +63,7 @@ fn a_state_that_is_damaged_or_cannot_be_written_stops_nothing() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("zones.bin");
-    fs::write(&state, "weirst01 and then nonsense that is long enough").expect("a file");
+    fs::write(&state, "weirst02 and then nonsense that is long enough").expect("a file");
     let weir = Weir::run(&config(upstream, &state, "1h"));
     assert_eq!(asked(&weir, 3), [200, 200, 503]);
     let nowhere = folder.path().join("no/such/folder/zones.bin");
