@@ -145,8 +145,9 @@ fn remembered(state: &State, settings: &[ZoneSettings], wall: SystemTime) {
             same.filter(move |(key, _)| *key == fingerprint).map(|(_, debt)| *debt).max()
         };
         for (fingerprint, debt) in snapshot.debts {
-            // A tick of a thousand a second is a whole one, so nothing is rounded up.
-            assert!(was(fingerprint).is_some_and(|was| debt <= was), "{fingerprint} owes {debt}, {:?}", was(fingerprint));
+            // A tick of a thousand a second is a millisecond, and a debt is rounded up to one.
+            let told = was(fingerprint).map(|was| was.div_ceil(1_000_000).saturating_mul(1_000_000));
+            assert!(told.is_some_and(|told| debt <= told), "{fingerprint} owes {debt}, {told:?}");
         }
     }
 }
