@@ -1,4 +1,5 @@
-//! The operator's door: a listener of its own, on this machine only, that says how the proxy is and takes orders.
+//! The operator's door: a listener of its own, on this machine only, that says how the proxy is and takes orders. It is a port of
+//! loopback, or a unix socket for processes of this user.
 //!
 //! | request | answer |
 //! |---|---|
@@ -7,16 +8,21 @@
 //! | `POST /reload` | 200 when the configuration was loaded again, 422 with its problems, 503 when that is not possible |
 //!
 //! Guarantees: no web page can give an order, also not one that has its name resolved to this machine: an order must not say from
-//! where it comes (`Origin`, `Sec-Fetch-Site`) and must name its host by address; a slow or silent visitor is cut off.
+//! where it comes (`Origin`, `Sec-Fetch-Site`) and must name its host by address or as `localhost`; a slow or silent visitor is cut off.
 
-use std::{convert::Infallible, io, net::TcpListener as StdListener, pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::Semaphore,
+};
+
+use crate::stream::Io;
 
 /// The most visitors at a time.
 const VISITORS: usize = 16;
@@ -47,16 +53,37 @@ pub struct Doors {
     pub reload: Box<dyn Fn() -> Pending<Reloaded>>,
 }
 
+/// Where visitors come from.
+pub enum Entrance {
+    /// A port of this machine.
+    Port(TcpListener),
+    /// A unix socket, and whether the other end of a connection may visit.
+    Socket(UnixListener, fn(&UnixStream) -> io::Result<bool>),
+}
+
+impl Entrance {
+    /// The next visitor.
+    async fn accept(&self) -> io::Result<Box<dyn Io>> {
+        match self {
+            Self::Port(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Socket(listener, may_visit) => loop {
+                let (stream, _) = listener.accept().await?;
+                match may_visit(&stream) {
+                    Ok(true) => return Ok(Box::new(stream)),
+                    Ok(false) => tracing::warn!("a process of another user is refused at the control socket"),
+                    Err(error) => tracing::warn!(%error, "a process is refused at the control socket"),
+                }
+            },
+        }
+    }
+}
+
 /// Answers visitors for as long as it is polled. Must be polled where `spawn_local` may be called.
-///
-/// # Errors
-/// When the socket is none to listen on.
-pub async fn serve(listener: StdListener, doors: Doors) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+pub async fn serve(entrance: Entrance, doors: Doors) {
     let (doors, room) = (Rc::new(doors), Arc::new(Semaphore::new(VISITORS)));
     loop {
-        let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
-        let (stream, _) = match listener.accept().await {
+        let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
+        let stream = match entrance.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the admin listener cannot accept for now");
@@ -87,7 +114,8 @@ async fn answer(doors: &Doors, request: Request<Incoming>) -> Result<Response<Fu
         (&Method::GET | &Method::HEAD, "/health/ready") if (doors.is_ready)() => say(StatusCode::OK, "ready\n"),
         (&Method::GET | &Method::HEAD, "/health/ready") => say(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         (&Method::POST, "/reload") if comes_from_a_page(&request) => {
-            say(StatusCode::FORBIDDEN, "an order must come from a program on this machine, not from a web page\n")
+            let text = "refused: the order comes from a web page, or its `Host` is a name other than `localhost`\n";
+            say(StatusCode::FORBIDDEN, text)
         }
         (&Method::POST, "/reload") => match (doors.reload)().await {
             Reloaded::Done => say(StatusCode::OK, "the configuration was loaded again\n"),
@@ -103,8 +131,14 @@ async fn answer(doors: &Doors, request: Request<Incoming>) -> Result<Response<Fu
 fn comes_from_a_page(request: &Request<Incoming>) -> bool {
     let fields = request.headers();
     let host = fields.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    fields.contains_key(header::ORIGIN) || fields.contains_key("sec-fetch-site") || !is_this_machine(host)
+}
+
+/// Whether a `Host` is an address, or the name that no resolver is asked for (RFC 6761, section 6.3).
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
     let by_address = host.parse::<std::net::SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
-    fields.contains_key(header::ORIGIN) || fields.contains_key("sec-fetch-site") || !by_address
+    by_address || name.eq_ignore_ascii_case("localhost")
 }
 
 fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -114,4 +148,51 @@ fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn host_is_an_address_or_localhost() {
+        for host in ["127.0.0.1:9900", "127.0.0.1", "[::1]:9900", "::1", "localhost", "LocalHost:9900"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in
+            ["", "rebound.test", "rebound.test:9900", "localhost.test", "localhost:x", "a.localhost", "localhost:1:2"]
+        {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn socket_is_closed_to_whom_may_not_visit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let said = async |may_visit: fn(&UnixStream) -> io::Result<bool>| {
+            // The one before is gone, its name is not.
+            let _ = std::fs::remove_file(&path);
+            let entrance = Entrance::Socket(UnixListener::bind(&path).expect("a socket"), may_visit);
+            let reload = || Box::pin(async { Reloaded::Done }) as Pending<Reloaded>;
+            let doors = Doors { is_ready: Box::new(|| true), reload: Box::new(reload) };
+            let door = tokio::task::spawn_local(serve(entrance, doors));
+            let mut visitor = UnixStream::connect(&path).await.expect("a socket");
+            let question = b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            visitor.write_all(question).await.expect("a socket");
+            let mut said = Vec::new();
+            // Closed with the question unread, it is reset.
+            let _ = visitor.read_to_end(&mut said).await;
+            door.abort();
+            String::from_utf8_lossy(&said).into_owned()
+        };
+        let all = async {
+            assert!(said(|_| Ok(true)).await.starts_with("HTTP/1.1 200"));
+            assert_eq!(said(|_| Ok(false)).await, "");
+            assert_eq!(said(|_| Err(io::ErrorKind::Other.into())).await, "");
+        };
+        tokio::task::LocalSet::new().run_until(all).await;
+    }
 }

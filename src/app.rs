@@ -1,6 +1,6 @@
 //! From a configuration to a running proxy: bind everything, start the workers, wait for the order to stop, drain.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -32,6 +32,7 @@ use crate::{
     upstream::{connect, secure::SecureError},
 };
 
+pub mod control;
 pub mod crew;
 pub mod descriptors;
 pub mod doors;
@@ -137,6 +138,8 @@ pub struct App {
     sockets: Vec<Vec<Listening>>,
     /// The operator's.
     admin: Option<Listening>,
+    /// Where commands with the same configuration file ask.
+    control: Option<UnixListener>,
     writer: Option<Writer>,
     predecessor: Option<Predecessor>,
 }
@@ -171,7 +174,18 @@ impl App {
         let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
         let shared = share(config, doors, lines, drain)?;
-        Ok(Self { shared, order, sockets, admin, writer, predecessor })
+        Ok(Self { shared, order, sockets, admin, control: None, writer, predecessor })
+    }
+
+    /// Opens the control socket of the configuration `file`, or takes that of a predecessor. Without one commands ask `admin.address`.
+    pub fn open_control(&mut self, file: &Path) {
+        let handed = self.predecessor.as_mut().and_then(Predecessor::take_control);
+        match handed.map_or_else(|| control::bind(file), Ok) {
+            Ok(socket) => self.control = Some(socket),
+            Err(error) => {
+                tracing::warn!(%error, file = %file.display(), "cannot open the control socket; commands ask `admin.address`");
+            }
+        }
     }
 
     /// Listens on one more address, with the settings and the connection caps of the first listener.
@@ -203,7 +217,7 @@ impl App {
     /// When a worker cannot be started or fails.
     pub fn run(self, orders: Orders, source: Option<Source>) -> Result<Ended, StartError> {
         let addresses = self.addresses().map_err(StartError::Thread)?;
-        let Self { mut shared, order, sockets, admin, writer, predecessor } = self;
+        let Self { mut shared, order, sockets, admin, control, writer, predecessor } = self;
         if let Some(predecessor) = predecessor {
             shared.zones = keep::revive(predecessor.state()?, &shared.config, shared.clock);
             tracing::info!(pid = std::process::id(), "took over");
@@ -214,7 +228,7 @@ impl App {
         let crew = Crew::start(&shared, sockets)?;
         tracing::info!(?addresses, "listening");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let running = Running::new(Begun { shared, order, crew, held, writer, source });
+        let running = Running::new(Begun { shared, order, crew, held, control, writer, source });
         let (ended, crew, writers) = LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
         // Nothing waits for a thread that is still within a file, a name or a new process.
         runtime.shutdown_background();

@@ -380,6 +380,16 @@ def s8_scale_under_traffic(s):
     return f"{traffic.sent} and {back.sent} requests, none failed, shares {shares}"
 
 
+def s8_reload_in_place(s):
+    """`exec webserver weir reload` and `weir healthcheck`, without a port, a shell or the process's number."""
+    began = s.inspect("webserver")["State"]["StartedAt"]
+    told = s.compose("exec", "-T", "webserver", "weir", "reload")
+    assert "the configuration was loaded again" in told.stdout, (told.stdout, told.stderr)
+    s.compose("exec", "-T", "webserver", "weir", "healthcheck")
+    assert s.inspect("webserver")["State"]["StartedAt"] == began
+    return told.stdout.strip()
+
+
 def s9_stop(s):
     """`stop` within 10 s with exit codes 0; what was parked or under way is answered."""
     before = sum('"path":"/health/live"' in line for line in s.logs("webserver"))
@@ -444,7 +454,7 @@ CHECKS = [
     s1_up_from_a_clean_clone, s10_hardening, s1_readme_word_for_word, s1_development_file, s2_roles_and_nothing_for_public,
     s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id,
     s7_limit_per_address, s7_hidden_clients_are_told_of, s3_no_password_anywhere, s3_another_password,
-    s8_recreate_under_traffic, s8_scale_under_traffic, s9_stop, s9_up_in_a_terminal,
+    s8_recreate_under_traffic, s8_scale_under_traffic, s8_reload_in_place, s9_stop, s9_up_in_a_terminal,
 ]
 
 

@@ -1,9 +1,10 @@
 //! Handing everything over to a new binary: it takes the listening sockets and the zones' debts, and this process ends when its
-//! last request is answered. The two talk over a pair of sockets, one end of which is the new process's standard input:
+//! last request is answered. The two talk over a pair of sockets, one end of which is the new process's standard input, by which it knows:
 //!
 //! ```text
 //! old                                new
 //! "listen ADDRESS" + socket, ...     takes what its configuration names
+//! "control" + socket                 takes the control socket
 //! "all"                              has opened everything it needs
 //!                                    "ready"
 //! stops accepting
@@ -22,7 +23,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            net::UnixListener,
+        },
     },
     path::PathBuf,
     process::{Child, Command},
@@ -34,7 +38,7 @@ use rustix::{
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
-        sockopt::{Timeout, set_socket_timeout},
+        sockopt::{Timeout, set_socket_timeout, socket_type},
     },
 };
 
@@ -43,8 +47,6 @@ use tokio::task::JoinHandle;
 use super::worker::Listening;
 use crate::state::{State, StateError};
 
-/// Tells a new process that its standard input is where its sockets come from.
-const MARK: &str = "WEIR_HANDOVER";
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest message: an address and a word before it.
@@ -76,6 +78,16 @@ pub struct Successor {
 pub struct Predecessor {
     channel: Channel,
     sockets: Vec<(SocketAddr, TcpListener)>,
+    control: Option<UnixListener>,
+}
+
+/// What is handed to a new process before it is ready.
+#[derive(Debug)]
+pub struct Handed {
+    /// The listening sockets.
+    pub sockets: Vec<Listening>,
+    /// The control socket.
+    pub control: Option<UnixListener>,
 }
 
 /// A new process that is being started, on a thread of its own.
@@ -92,24 +104,24 @@ pub struct Starting {
 ///
 /// # Errors
 /// When it cannot be talked to.
-pub fn start(sockets: Vec<Listening>) -> Result<Starting, HandoverError> {
+pub fn start(handed: Handed) -> Result<Starting, HandoverError> {
     let pair = || -> io::Result<_> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((ours.try_clone()?, ours, theirs))
     };
     let (channel, ours, theirs) = pair().map_err(HandoverError::Start)?;
-    let outcome = tokio::task::spawn_blocking(move || launch(ours, theirs, &sockets));
+    let outcome = tokio::task::spawn_blocking(move || launch(ours, theirs, &handed));
     Ok(Starting { outcome, channel })
 }
 
-fn launch(ours: OwnedFd, theirs: OwnedFd, sockets: &[Listening]) -> Result<Successor, HandoverError> {
+fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &Handed) -> Result<Successor, HandoverError> {
     let start = || -> io::Result<Successor> {
         let mut command = Command::new(program()?);
-        command.args(env::args_os().skip(1)).env(MARK, "1").stdin(theirs);
+        command.args(env::args_os().skip(1)).stdin(theirs);
         Ok(Successor { channel: Channel::new(ours)?, child: command.spawn()? })
     };
     let mut successor = start().map_err(HandoverError::Start)?;
-    match successor.offer(sockets) {
+    match successor.offer(handed) {
         Ok(()) => Ok(successor),
         Err(error) => {
             successor.end();
@@ -143,9 +155,12 @@ impl Successor {
         self.child.id()
     }
 
-    fn offer(&self, sockets: &[Listening]) -> io::Result<()> {
+    fn offer(&self, Handed { sockets, control }: &Handed) -> io::Result<()> {
         for Listening { address, socket } in sockets {
             self.channel.send(&format!("listen {address}"), Some(socket))?;
+        }
+        if let Some(control) = control {
+            self.channel.send("control", Some(control))?;
         }
         self.channel.send("all", None::<&File>)?;
         match self.channel.receive()? {
@@ -179,20 +194,22 @@ impl Predecessor {
     /// # Errors
     /// When the old process cannot be talked to.
     pub fn find() -> Result<Option<Self>, HandoverError> {
-        if env::var_os(MARK).is_none() {
+        // Nothing else gives a process such a standard input, and nothing is left of it in the environment.
+        if !socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET) {
             return Ok(None);
         }
         let find = || -> io::Result<Self> {
             let channel = Channel::new(io::stdin().as_fd().try_clone_to_owned()?)?;
             rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-            let mut sockets = Vec::new();
+            let (mut sockets, mut control) = (Vec::new(), None);
             loop {
                 let (words, attached) = channel.receive()?;
                 match (words.split_once(' '), attached) {
                     (Some(("listen", address)), Some(socket)) => {
                         sockets.push((address.parse().map_err(io::Error::other)?, socket.into()));
                     }
-                    (None, None) if words == "all" => return Ok(Self { channel, sockets }),
+                    (None, Some(socket)) if words == "control" => control = Some(socket.into()),
+                    (None, None) if words == "all" => return Ok(Self { channel, sockets, control }),
                     _ => return Err(io::Error::other(format!("the old process said `{words}`"))),
                 }
             }
@@ -206,6 +223,11 @@ impl Predecessor {
         self.sockets = left;
         let taken: Vec<(SocketAddr, TcpListener)> = taken;
         taken.into_iter().map(|(_, socket)| socket).collect()
+    }
+
+    /// The control socket.
+    pub fn take_control(&mut self) -> Option<UnixListener> {
+        self.control.take()
     }
 
     /// Says that everything is ready, and waits for what the zones are owed.

@@ -4,25 +4,26 @@
 //! hangs; one change or hand-over is under way at a time, and what is ordered meanwhile is done once, behind it; a stop ends when
 //! `drain` has passed, whatever else is still waited for.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{io, os::unix::net::UnixListener, sync::Arc, time::Duration};
 
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::Instant,
 };
 
 use super::{
-    Ended, Load, Order, Orders, Source,
+    Ended, Load, Order, Orders, Source, control,
     crew::Crew,
-    handover::{self, HandoverError, Starting, Successor},
+    handover::{self, Handed, HandoverError, Starting, Successor},
     keep::{self, Keep},
     reload::{self, Log, Plan, ReloadError},
     sockets,
     worker::{Listening, Shared},
 };
 use crate::{
-    admin::{self, Doors, Pending, Reloaded},
+    admin::{self, Doors, Entrance, Pending, Reloaded},
     config::{Config, networks::NetworkWatch},
     limit::Millis,
     observe::writer::Writer,
@@ -48,6 +49,8 @@ pub struct Begun {
     pub crew: Crew,
     /// Their sockets once more, and the operator's.
     pub held: Vec<Listening>,
+    /// The control socket.
+    pub control: Option<UnixListener>,
     /// The access log's thread.
     pub writer: Option<Writer>,
     /// Where the configuration came from.
@@ -61,6 +64,8 @@ pub struct Running {
     crew: Crew,
     /// The sockets, to hand over: what a worker no longer listens on must not be here either.
     held: Vec<Listening>,
+    /// The control socket, likewise.
+    control: Option<UnixListener>,
     writers: Vec<Writer>,
     source: Option<Source>,
     keep: Keep,
@@ -143,13 +148,14 @@ impl Work {
 
 impl Running {
     /// A proxy whose workers have begun.
-    pub fn new(Begun { shared, order, crew, held, writer, source }: Begun) -> Self {
+    pub fn new(Begun { shared, order, crew, held, control, writer, source }: Begun) -> Self {
         let tending = Tending::new(shared.connector.clone(), resolve::system());
         Self {
             shared,
             order,
             crew,
             held,
+            control,
             writers: writer.into_iter().collect(),
             source,
             keep: Keep::default(),
@@ -164,16 +170,16 @@ impl Running {
     /// Serves until `orders` say stop, and drains. What is returned is still to be joined and finished.
     pub async fn until_ended(mut self, orders: Orders, admin: Option<Listening>) -> (Ended, Crew, Vec<Writer>) {
         let Orders { give, mut take } = orders;
-        let door = admin.map(|admin| tokio::task::spawn_local(open(admin.socket, give, self.shared.drain.clone())));
+        let doors = self.open_doors(admin, &give);
+        drop(give);
         self.tending.tend(&self.shared.upstreams);
         let told = self.until_told(&mut take).await;
         let (time, idle) = if told == Told::HandedOver { (FAREWELL, Idle::Await) } else { (Duration::ZERO, Idle::Close) };
         self.held.clear();
-        if told == Told::HandedOver
-            && let Some(door) = door
-        {
-            // Its socket is another process's now.
-            door.abort();
+        self.control = None;
+        if told == Told::HandedOver {
+            // Their sockets are another process's now.
+            doors.iter().for_each(JoinHandle::abort);
         }
         let deadline = Instant::now() + self.shared.config.drain + time;
         self.order.by(deadline, idle);
@@ -188,6 +194,28 @@ impl Running {
         }
         let Self { crew, writers, .. } = self;
         (ended, crew, writers)
+    }
+
+    /// Lets the operator in: at `admin.address`, and at the control socket.
+    fn open_doors(&self, admin: Option<Listening>, give: &mpsc::Sender<Order>) -> Vec<JoinHandle<()>> {
+        let port = admin.map(|admin| TcpListener::from_std(admin.socket).map(Entrance::Port));
+        let socket = || -> Option<io::Result<Entrance>> {
+            let again = self.control.as_ref()?.try_clone();
+            let listener = again.and_then(tokio::net::UnixListener::from_std);
+            Some(listener.map(|listener| Entrance::Socket(listener, control::is_ours)))
+        };
+        let entrances = [port, socket()].into_iter().flatten();
+        let open = |entrance: io::Result<Entrance>| match entrance {
+            Ok(entrance) => {
+                let doors = doors(give.clone(), self.shared.drain.clone());
+                Some(tokio::task::spawn_local(admin::serve(entrance, doors)))
+            }
+            Err(error) => {
+                tracing::error!(%error, "orders cannot be taken");
+                None
+            }
+        };
+        entrances.filter_map(open).collect()
     }
 
     /// Serves until there is a reason to end.
@@ -306,8 +334,11 @@ impl Running {
     }
 
     fn begin_to_hand_over(&self) -> Work {
-        let held = self.held.iter().map(Listening::again).collect();
-        match std::io::Result::map_err(held, HandoverError::Start).and_then(handover::start) {
+        let again = || -> io::Result<Handed> {
+            let sockets = self.held.iter().map(Listening::again).collect::<io::Result<_>>()?;
+            Ok(Handed { sockets, control: self.control.as_ref().map(UnixListener::try_clone).transpose()? })
+        };
+        match again().map_err(HandoverError::Start).and_then(handover::start) {
             Ok(starting) => Work::HandOver(starting),
             Err(error) => {
                 tracing::error!("{error}; this process serves on");
@@ -452,16 +483,13 @@ fn reloaded(outcome: &Result<(), ReloadError>) -> Reloaded {
     }
 }
 
-/// Opens the operator's door.
-async fn open(socket: TcpListener, orders: mpsc::Sender<Order>, drain: Drain) {
+/// What the operator's doors lead to.
+fn doors(orders: mpsc::Sender<Order>, drain: Drain) -> Doors {
     let reload = move || {
         let orders = orders.clone();
         Box::pin(async move { ask(&orders).await }) as Pending<Reloaded>
     };
-    let doors = Doors { is_ready: Box::new(move || drain.deadline().is_none()), reload: Box::new(reload) };
-    if let Err(error) = admin::serve(socket, doors).await {
-        tracing::error!(%error, "the admin listener ended");
-    }
+    Doors { is_ready: Box::new(move || drain.deadline().is_none()), reload: Box::new(reload) }
 }
 
 async fn ask(orders: &mpsc::Sender<Order>) -> Reloaded {

@@ -1,8 +1,8 @@
 //! `weir healthcheck`: is the proxy of this configuration serving? For images without a shell.
 //!
-//! Asks the operator's listener, which knows whether the process is about to stop; where there is none, the first listener in the open
-//! `OPTIONS *`: a request about the server itself (RFC 9110, section 9.3.7) that goes the whole way from accept to answer. Either spends no
-//! limit and reaches no upstream.
+//! Asks the process at its control socket, whatever the file says by now. Where there is none, the file says whom to ask: the operator's
+//! listener, or the first listener in the open `OPTIONS *`, a request about the server itself (RFC 9110, section 9.3.7) that goes the whole
+//! way from accept to response. None of them spends a limit or reaches an upstream.
 
 use std::{
     io::{self, Read, Write},
@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{Outcome, Which, complain, fail};
-use crate::config::{self, Config};
+use crate::{
+    app::control::{self, ControlError},
+    config::{self, Config},
+};
 
 /// How long connecting, asking and answering may take each.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,6 +30,20 @@ impl Healthcheck {
     /// Asks; exits 0 when it serves and 1 when not.
     #[must_use]
     pub fn run(self) -> Outcome {
+        let failed = |why: &str| {
+            let file = self.which.path();
+            fail(&io::Error::other(format!("`{}` is not served: {why}", file.display())), Outcome::Failed)
+        };
+        match control::ask(&self.which.path(), "GET /health/ready", PATIENCE) {
+            Ok((200, _)) => Outcome::Fine,
+            Ok((_, text)) => failed(text.trim_end()),
+            Err(ControlError::NoProcess | ControlError::Foreign) => self.ask_listener(),
+            Err(error @ ControlError::Silent(_)) => failed(&error.to_string()),
+        }
+    }
+
+    /// Asks a listener of the file.
+    fn ask_listener(&self) -> Outcome {
         let loaded = match config::load(&self.which.path(), &self.which.sets) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -35,7 +52,8 @@ impl Healthcheck {
             }
         };
         let Some((listener, question)) = whom_to_ask(&loaded.config) else {
-            let message = "every listener speaks TLS, hint: set `admin.address`, like `127.0.0.1:9900`";
+            let message = "no process of this user serves the file, and every listener speaks TLS or wants a PROXY header, \
+                           hint: set `admin.address`, like `127.0.0.1:9900`";
             return fail(&io::Error::other(message), Outcome::Failed);
         };
         match ask(listener, question) {
@@ -47,7 +65,7 @@ impl Healthcheck {
 
 /// Who knows, and how that is asked.
 fn whom_to_ask(config: &Config) -> Option<(SocketAddr, &'static str)> {
-    let open = || config.listeners.iter().find(|listener| listener.tls.is_none());
+    let open = || config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol);
     match config.admin {
         Some(admin) => Some((admin, "GET /health/ready")),
         None => open().map(|listener| (reachable(listener.address), "OPTIONS *")),

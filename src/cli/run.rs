@@ -36,18 +36,20 @@ impl Run {
     #[must_use]
     pub fn run(self) -> Outcome {
         let path = self.which.path();
-        let watched = self.watch.then(|| path.clone());
+        let (file, watch) = (path.clone(), self.watch);
         let load: Load = Arc::new(move || config::load(&path, &self.which.sets));
         let loaded = load();
-        serve_loaded(loaded, Some(Again { load, watched }))
+        serve_loaded(loaded, Some(Again { load, file, watch }))
     }
 }
 
 /// How a configuration is loaded again.
 pub struct Again {
     load: Load,
-    /// The file that is watched for it.
-    watched: Option<PathBuf>,
+    /// The file it is in: it names the control socket.
+    file: PathBuf,
+    /// Whether the file is watched.
+    watch: bool,
 }
 
 /// Tells what is wrong with a configuration, and serves it unless that is an error.
@@ -80,10 +82,11 @@ pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App))
         Ok(orders) => orders,
         Err(error) => return fail(&error, Outcome::Failed),
     };
-    if let Some(path) = again.as_ref().and_then(|again| again.watched.clone())
-        && let Err(error) = watch(path, orders.give.clone())
-    {
-        return fail(&error, Outcome::Failed);
+    if let Some(Again { file, watch: is_watched, .. }) = &again {
+        app.open_control(file);
+        if *is_watched && let Err(error) = watch(file.clone(), orders.give.clone()) {
+            return fail(&error, Outcome::Failed);
+        }
     }
     ready(&mut app);
     match app.run(orders, again.map(|again| Source { load: again.load, set_log_level })) {

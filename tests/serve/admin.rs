@@ -56,11 +56,12 @@ fn a_web_page_gives_no_orders() {
     assert_eq!(post(admin, &format!("{address}sec-fetch-site: cross-site\r\n")), 403);
     assert_eq!(post(admin, &format!("host: rebound.test:{}\r\n", admin.port())), 403);
     assert_eq!(post(admin, &address), 200);
+    assert_eq!(post(admin, &format!("host: localhost:{}\r\n", admin.port())), 200);
     assert_eq!(get(admin, "/reload").status, 405);
 }
 
 #[test]
-fn without_a_proxy_or_an_address_the_command_says_what_to_do() {
+fn without_a_proxy_the_command_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let routes = "listeners: [ \":0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
     for (admin, told) in [("", "send the process HUP"), ("admin: { address: \"127.0.0.1:9\" }\n", "no proxy answers on")] {
@@ -70,6 +71,98 @@ fn without_a_proxy_or_an_address_the_command_says_what_to_do() {
         let said = String::from_utf8_lossy(&reload.stderr).into_owned();
         assert!(said.contains(told), "{said}");
     }
+}
+
+fn healthcheck(weir: &Weir) -> Option<i32> {
+    output(&["healthcheck", "-c", &weir.config()]).status.code()
+}
+
+/// A process that serves is healthy, whatever became of its file and of its listeners.
+#[test]
+fn healthcheck_asks_the_process_and_not_its_file() {
+    let (upstream, _) = noting();
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let weir = Weir::run(&routes);
+    assert_eq!(healthcheck(&weir), Some(0));
+    for wrong in ["drainn: 1s\n", "drain: \"${NO_SUCH_VARIABLE}\"\n", "listeners: [ \"127.0.0.1:9\" ]\n"] {
+        weir.rewrite(&format!("{wrong}{routes}"));
+        assert_eq!((healthcheck(&weir), get(weir.address, "/").status), (Some(0), 200), "{wrong}");
+    }
+    std::fs::remove_file(weir.config()).expect("a file");
+    assert_eq!(healthcheck(&weir), Some(0));
+}
+
+#[test]
+fn healthcheck_is_not_in_the_way_of_full_listeners_and_proxy_headers() {
+    let (upstream, _) = noting();
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let weir = Weir::run(&format!("listeners: [ {{ address: \"127.0.0.1:0\", max_connections: 1 }} ]\n{routes}"));
+    let mut taken = Client::connect(weir.address);
+    assert_eq!(taken.get("/").expect("an answer").status, 200);
+    assert!(Client::connect(weir.address).get("/").is_err());
+    assert_eq!(healthcheck(&weir), Some(0));
+    let proxied = "listeners: [ { address: \"127.0.0.1:0\", proxy_protocol: true } ]\n\
+                   client_ip: { trusted_proxies: [ 127.0.0.0/8 ] }\n";
+    assert_eq!(healthcheck(&Weir::run(&format!("{proxied}{routes}"))), Some(0));
+}
+
+#[test]
+fn healthcheck_fails_once_the_process_stops() {
+    let upstream = crate::upstream::upstream(|mut wire| {
+        while crate::http::Head::read(&mut wire)?.is_some() {}
+        Ok(())
+    });
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n");
+    let mut weir = Weir::run(&routes);
+    let mut under_way = Client::connect(weir.address);
+    under_way.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a connection");
+    weir.signal(rustix::process::Signal::TERM);
+    weir.says("told to stop");
+    crate::stop::refuses_soon(weir.address);
+    assert_eq!(healthcheck(&weir), Some(1));
+    weir.signal(rustix::process::Signal::TERM);
+    weir.ended();
+    assert_eq!(healthcheck(&weir), Some(1));
+}
+
+#[test]
+fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
+    let (upstream, _) = noting();
+    let text =
+        |path: &str| format!("routes: [ {{ path: {path}, upstream: \"${{APP}}\" }} ]\nlisteners: [ \"127.0.0.1:0\" ]\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = crate::weir::written(&folder, &text("/"));
+    let mut command = crate::weir::weir(&["run", "-c", &file]);
+    let weir = Weir::start(command.env("APP", format!("http://{upstream}")), folder);
+    weir.rewrite(&text("/new"));
+    let reload = output(&["reload", "-c", &file]);
+    assert_eq!((reload.status.code(), &*reload.stdout), (Some(0), &b"the configuration was loaded again\n"[..]));
+    assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
+    weir.rewrite(&text("/new").replace("upstream", "upsteam"));
+    let reload = output(&["reload", "-c", &file]);
+    assert_eq!(reload.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("did you mean `upstream`?"));
+}
+
+/// Only who has the user of the process: here by root, or not at all.
+#[test]
+fn control_socket_is_for_the_same_user() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (upstream, _) = noting();
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"));
+    let folder = std::path::Path::new(&weir.config()).parent().expect("a folder").to_owned();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("a folder");
+    // A copy that everybody may run.
+    let copy = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().expect("a folder");
+    let program = copy.path().join("weir");
+    std::fs::copy(env!("CARGO_BIN_EXE_weir"), &program).expect("a copy");
+    let mut command = std::process::Command::new(program);
+    let reload = command.args(["reload", "-c", &weir.config()]).uid(65_534).output().expect("a process");
+    assert_eq!(reload.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("is another user's"), "{reload:?}");
 }
 
 /// Every listener speaks TLS: the operator's knows.
@@ -90,7 +183,7 @@ fn a_healthcheck_asks_it() {
     assert!(weir.ended().success());
     let stopped = output(&["healthcheck", "-c", &weir.config()]);
     assert_eq!(stopped.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&stopped.stderr).contains("does not serve"));
+    assert!(String::from_utf8_lossy(&stopped.stderr).contains("does not serve"), "{stopped:?}");
     weir.rewrite(&secure);
     let nobody = output(&["healthcheck", "-c", &weir.config()]);
     assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("set `admin.address`"));
@@ -104,5 +197,10 @@ fn it_goes_over_to_a_new_process() {
     weir.is_handed_over();
     for _ in 0..20 {
         assert_eq!(get(admin, "/health/ready").status, 200);
+        assert_eq!(healthcheck(&weir), Some(0));
     }
+    // And once more, from the process that was started for it.
+    weir.signal(rustix::process::Signal::USR2);
+    weir.is_handed_over();
+    assert_eq!(healthcheck(&weir), Some(0));
 }

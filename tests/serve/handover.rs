@@ -109,6 +109,20 @@ fn two_hundred_configurations_under_load_fail_no_request() {
     assert_eq!(load.failures(), Vec::<String>::new());
 }
 
+/// A program that this one starts, now or as its own successor, is told of no hand-over.
+#[test]
+fn handover_leaves_the_environment_as_it_was() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&limited(upstream));
+    let environment = || std::fs::read(format!("/proc/{}/environ", weir.pid().as_raw_nonzero())).expect("a process");
+    let before = environment();
+    for _ in 0..2 {
+        weir.signal(Signal::USR2);
+        weir.is_handed_over();
+        assert_eq!(environment(), before);
+    }
+}
+
 #[test]
 fn who_was_limited_is_limited_by_the_new_process() {
     let (upstream, _) = noting();
