@@ -89,6 +89,18 @@ pub fn unfold(headers: &mut HeaderMap, most: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// The longest id of a request that is taken from a trusted proxy: what an access line shows of it.
+const REQUEST_ID: usize = 1024;
+
+/// The id a proxy gave a request: one line of visible ASCII that is not for its connection only.
+#[must_use]
+pub fn id_of(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut ids = headers.get_all(X_REQUEST_ID).iter();
+    let id = ids.next().filter(|_| ids.next().is_none())?;
+    let is_text = (1..=REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    (is_text && !named_by_connection(headers).contains(&X_REQUEST_ID)).then_some(id)
+}
+
 /// Whether a request is gRPC's.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
@@ -329,10 +341,10 @@ mod tests {
         assert_eq!(client["via"], "1.0 a, 1.1 weir");
         let proxy = forwarded(&lines, true);
         assert_eq!(proxy["x-forwarded-for"], "1.1.1.1, 10.0.0.9");
-        assert_eq!(
-            (&proxy["forwarded"], &proxy["x-request-id"]),
-            (&HeaderValue::from_static("for=1.1.1.1"), &HeaderValue::from_static("theirs"))
-        );
+        assert_eq!(proxy["forwarded"], "for=1.1.1.1");
+        // Whoever makes the identity takes the id of a proxy, so that the log has it too.
+        assert_eq!(proxy.get_all("x-request-id").iter().collect::<Vec<_>>(), ["id"]);
+        assert_eq!(id_of(&headers(&lines)), Some(&HeaderValue::from_static("theirs")));
         assert_eq!(proxy["x-real-ip"], "192.0.2.1");
     }
 

@@ -18,7 +18,7 @@ use crate::{
     header::{
         address_value, agrees,
         crossing::{Crossing, Fields, Identity, Outbound},
-        is_grpc, last_hop, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
+        id_of, is_grpc, last_hop, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
     },
     limit::{
         Decision, Gate, Judgement, Millis, Parked, Queue, Reason, Subject, Verdict,
@@ -234,8 +234,13 @@ impl Proxy {
         if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
             return Ok(answer.map(Either::Left));
         }
-        let client = self.trust.client(visit.peer.address, &head.headers);
+        let trusted = self.trust.believes(visit.peer.address);
+        let client = if trusted { self.trust.client(visit.peer.address, &head.headers) } else { visit.peer.address };
         record.entry.client = client;
+        if let Some(id) = id_of(&head.headers).filter(|_| trusted) {
+            // A copy: a received value would keep the whole buffer it came in.
+            record.entry.id = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| id.clone());
+        }
         self.gateway.see(client);
         let (route, path) = self.route(head, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
@@ -259,7 +264,7 @@ impl Proxy {
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
-            trusted: self.trust.believes(visit.peer.address),
+            trusted,
             authority: &target.authority,
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,

@@ -30,7 +30,7 @@ pub struct Identity<'a> {
     pub authority: &'a HeaderValue,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The request's id.
+    /// The request's id, which is what a trusted proxy called it if it did.
     pub request_id: &'a HeaderValue,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Crossing<'a> {
         }
         crossing.tell_unless_said(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
         crossing.tell_unless_said(X_FORWARDED_HOST, identity.authority.clone());
-        crossing.tell_unless_said(X_REQUEST_ID, identity.request_id.clone());
+        crossing.tell(X_REQUEST_ID, identity.request_id.clone());
         crossing.tell(header::VIA, list_with(received, header::VIA, &HeaderValue::from_static("1.1 weir"))?);
         Ok(crossing)
     }
@@ -151,8 +151,8 @@ impl<'a> Crossing<'a> {
 /// field of every request.
 fn crosses(name: &str, trusted: bool) -> bool {
     match name {
-        "host" | "via" | "x-forwarded-for" | "x-real-ip" | "content-length" | "expect" | "proxy" => false,
-        "x-forwarded-proto" | "x-forwarded-host" | "x-request-id" | "forwarded" => trusted,
+        "host" | "via" | "x-forwarded-for" | "x-real-ip" | "x-request-id" | "content-length" | "expect" | "proxy" => false,
+        "x-forwarded-proto" | "x-forwarded-host" | "forwarded" => trusted,
         _ => !is_hop_by_hop(name) && !name.starts_with("remote-") && !is_lookalike(name),
     }
 }
