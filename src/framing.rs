@@ -104,6 +104,8 @@ pub struct Framer {
     /// A line of which the end has not come.
     partial: Vec<u8>,
     heads: u64,
+    /// Where in the last bytes the head under way begins; none when it began before them.
+    begins: Option<usize>,
     refused: Option<Flaw>,
 }
 
@@ -112,7 +114,7 @@ impl Framer {
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         let (at, head) = (At::RequestLine { after_empty: false }, Head::default());
-        Self { limits, at, head, bytes: 0, fields: 0, partial: Vec::new(), heads: 0, refused: None }
+        Self { limits, at, head, bytes: 0, fields: 0, partial: Vec::new(), heads: 0, begins: None, refused: None }
     }
 
     /// Looks at the bytes that came.
@@ -121,6 +123,7 @@ impl Framer {
     /// When something in them, or before them, is refused.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let (mut position, mut begin) = (0, 0);
+        self.begins = (self.part() != Part::Head).then_some(0);
         while position < bytes.len() {
             let rest = &bytes[position..];
             let taken = match self.at {
@@ -150,6 +153,9 @@ impl Framer {
             // A head is refused as a whole.
             if self.at != At::Fields {
                 begin = position;
+                if self.part() != Part::Head {
+                    self.begins = Some(position);
+                }
             }
         }
         Ok(())
@@ -163,6 +169,12 @@ impl Framer {
             At::RequestLine { .. } | At::Fields | At::Refused => Part::Head,
             _ => Part::Body,
         }
+    }
+
+    /// Where in the bytes that were taken last the head begins that is under way or was refused; none when it began before them.
+    #[must_use]
+    pub fn begins(&self) -> Option<usize> {
+        self.begins
     }
 
     /// How many whole heads were seen.

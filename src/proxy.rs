@@ -193,7 +193,7 @@ impl Proxy {
         let mut visit = Visit { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
-        record.asks(&head.method, head.uri.path_and_query(), head.version, &head.headers);
+        record.asks(&head);
 
         let mut response = match self.handle(&mut head, &mut visit, &mut record).await {
             Ok(response) => response,

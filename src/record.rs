@@ -14,15 +14,16 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     clock::Clock,
     error::{Error, Kind},
+    framing::{self, head::LineSoFar},
     limit::Part,
     observe::{
-        entry::{Entry, ErrorStory},
+        entry::{Asked, Entry, ErrorStory},
         journal::Journal,
     },
     stream::Visit,
@@ -67,12 +68,26 @@ impl Record {
     }
 
     /// Notes what is asked for.
-    pub fn asks(&mut self, method: &Method, path: Option<&PathAndQuery>, version: Version, headers: &HeaderMap) {
+    pub fn asks(&mut self, head: &Parts) {
+        let Parts { method, uri, version, headers, .. } = head;
         self.entry.method = Some(method.clone());
-        self.entry.path = path.cloned();
-        self.entry.proto = version;
+        self.entry.path = Some(match uri.path_and_query() {
+            Some(path) => Asked::Path(path.clone()),
+            // CONNECT names an authority.
+            None => Asked::Other(uri.to_string().into()),
+        });
+        self.entry.proto = *version;
         if self.journal.wants_browser() {
             self.entry.browser = (headers.get(header::REFERER).cloned(), headers.get(header::USER_AGENT).cloned());
+        }
+    }
+
+    /// Notes what could be told of a request that nobody could read.
+    pub fn asks_so_far(&mut self, line: &LineSoFar<'_>) {
+        self.entry.method = line.method.parse().ok();
+        self.entry.path = Some(Asked::Other((*line.target).into()));
+        if line.version == framing::head::Version::Http10 {
+            self.entry.proto = Version::HTTP_10;
         }
     }
 

@@ -231,6 +231,17 @@ async fn r025_a_body_too_large_was_charged() {
     .await;
 }
 
+/// The line of a request that was refused before it was read had no method and no path.
+#[tokio::test(start_paused = true)]
+async fn r026_a_refused_request_had_no_path() {
+    on_recorded(&[], |edge, _| async move {
+        edge.exchange("GET /secret HTTP/1.1\r\nhost: a\r\nno colon\r\n\r\n").await;
+        let line = edge.line().await;
+        assert_eq!((&line["method"], &line["path"]), (&"GET".into(), &"/secret".into()));
+    })
+    .await;
+}
+
 /// A place taken off the tail when somebody left the middle: who parked, left just before the slot and asked again got any number
 /// through at one instant.
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ use crate::{
     alarm::Alarm,
     clock::Clock,
     config::Config,
+    framing::head::LineSoFar,
     limit::{Gate, Queue, Rule, Zone},
     observe::{
         gateway::{Gateway, Watch},
@@ -378,6 +379,9 @@ impl Worker {
         if let Err(error) = served {
             let proxy = &self.serving().proxy;
             let mut record = Record::begin(&self.journal, peer.address, proxy.ids.next(), proxy.clock.now());
+            if let Some(line) = LineSoFar::read(&wire.head()) {
+                record.asks_so_far(&line);
+            }
             record.fails(&error);
         }
     }

@@ -1,5 +1,9 @@
 //! A request's head: its first line, and of its fields those that say how long the body is (RFC 9112, sections 3 and 6).
 
+use std::borrow::Cow;
+
+use http::Uri;
+
 use super::{
     Flaw,
     line::{self, trim},
@@ -30,25 +34,30 @@ impl Head {
     /// Reads a request line: method, target and version, one space between them.
     ///
     /// # Errors
-    /// For everything else: other white space, other versions, a target without a slash or that is no text, a fragment.
+    /// For everything else: other white space, other versions, a target without a slash or that is no text, a fragment, bytes that no
+    /// target has. What passes is one that the `http` crate reads, so that every other one is refused here, where its line is known.
     pub fn begin(line: &[u8]) -> Result<Self, Flaw> {
         let (method, rest) = line.split_at(line::token(line));
         let [b' ', rest @ ..] = rest else { return Err(Flaw::malformed("the method is not a token and a space")) };
         if method.is_empty() {
             return Err(Flaw::malformed("no method"));
         }
-        let end = rest.iter().position(|byte| *byte <= b' ' || *byte == b'#').unwrap_or(rest.len());
-        let (target, rest) = rest.split_at(end);
+        let (target, rest) = rest.split_at(end_of_target(rest));
         if !is_target(target) {
             return Err(Flaw::malformed("the target is neither a path nor an absolute address"));
         }
-        if target.contains(&0x7f) || str::from_utf8(target).is_err() {
-            return Err(Flaw::malformed("the target is not text in UTF-8"));
+        let Ok(text) = str::from_utf8(target) else { return Err(Flaw::malformed("the target is not text in UTF-8")) };
+        if !target.starts_with(b"/") && text.parse::<Uri>().is_err() {
+            return Err(Flaw::malformed("the target is not an absolute address"));
         }
         let version = match rest {
             b" HTTP/1.1" => Version::Http11,
             b" HTTP/1.0" => Version::Http10,
             [b'#', ..] => return Err(Flaw::malformed("the target has a fragment")),
+            [0x7f, ..] => return Err(Flaw::malformed("the target is not text in UTF-8")),
+            [b'"' | b'<' | b'>' | b'`', ..] => {
+                return Err(Flaw::malformed("the target has a byte that is sent in percent-encoding"));
+            }
             _ => return Err(Flaw::malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")),
         };
         Ok(Self { version, ..Self::default() })
@@ -116,6 +125,61 @@ impl Head {
     }
 }
 
+/// The request line of a head that was refused, or never came to its end, as far as it can be told. For logs; nothing is decided on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineSoFar<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The target; where it is no text, what stands in for it.
+    pub target: Cow<'a, str>,
+    /// The version, where the line says one of those that are spoken.
+    pub version: Version,
+}
+
+impl<'a> LineSoFar<'a> {
+    /// Reads the first bytes of a head: a token, one space, and what is no space; none where they are something else.
+    #[must_use]
+    pub fn read(head: &'a [u8]) -> Option<Self> {
+        let line = head.split(u8::is_ascii_control).next()?;
+        let (method, rest) = line.split_at(line::token(line));
+        let (b' ', rest) = rest.split_first()? else { return None };
+        let mut words = rest.split(|byte| *byte == b' ');
+        let target = words.next().filter(|target| !target.is_empty())?;
+        let method = str::from_utf8(method).ok().filter(|method| (1..=METHOD).contains(&method.len()))?;
+        let version = if words.next() == Some(b"HTTP/1.0") { Version::Http10 } else { Version::Http11 };
+        Some(Self { method, target: String::from_utf8_lossy(target), version })
+    }
+}
+
+/// The longest method that is told of a head that was refused.
+const METHOD: usize = 32;
+
+/// Where a target ends: at the first byte that none has. A grave accent may stand in a query only, and a quote in a path only, which is
+/// how browsers send them.
+fn end_of_target(line: &[u8]) -> usize {
+    let mut from = 0;
+    while let Some(at) = line[from..].iter().position(|byte| NO_TARGET[usize::from(*byte)]).map(|at| from + at) {
+        let in_query = line[..at].contains(&b'?');
+        match line[at] {
+            b'`' if in_query => {}
+            b'"' if !in_query => {}
+            _ => return at,
+        }
+        from = at + 1;
+    }
+    line.len()
+}
+
+/// The bytes that no target has, or not everywhere.
+static NO_TARGET: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < 256 {
+        table[byte] = byte <= 0x20 || matches!(byte as u8, b'"' | b'#' | b'<' | b'>' | b'`' | 0x7f);
+        byte += 1;
+    }
+    table
+};
+
 /// Whether this is a target in origin, asterisk or absolute form. An authority alone is one of CONNECT, which is not served.
 fn is_target(target: &[u8]) -> bool {
     match target {
@@ -123,5 +187,52 @@ fn is_target(target: &[u8]) -> bool {
         _ => [&b"http://"[..], b"https://"]
             .iter()
             .any(|scheme| target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::uri::PathAndQuery;
+
+    use super::*;
+
+    #[test]
+    fn every_target_that_passes_is_one_the_http_crate_reads() {
+        for before in ["/", "/?", "/a?b=", "/a/"] {
+            for byte in 0x21..0x7f_u8 {
+                let target = [before.as_bytes(), &[byte, b'x']].concat();
+                let line = [b"GET ", &target[..], b" HTTP/1.1"].concat();
+                let read = PathAndQuery::try_from(&target[..]).is_ok_and(|read| read.as_str().len() == target.len());
+                assert_eq!(Head::begin(&line).is_ok(), read, "{}", line.escape_ascii());
+            }
+        }
+        for target in ["http://", "http:///x", "http://[::1/", "HTTP://a/<", "https://a b/"] {
+            assert!(Head::begin(format!("GET {target} HTTP/1.1").as_bytes()).is_err(), "{target}");
+        }
+        assert!(Head::begin(b"GET HTTP://a.test:80/x?`y HTTP/1.1").is_ok());
+    }
+
+    #[test]
+    fn line_so_far_is_what_can_be_told_of_a_request_line() {
+        let read = |head: &'static [u8]| {
+            LineSoFar::read(head).map(|line| format!("{} {} {:?}", line.method, line.target, line.version))
+        };
+        for (head, told) in [
+            (&b"GET /a HTTP/1.1\r\nhost: a\r\n"[..], Some("GET /a Http11")),
+            (b"GET /a HTTP/1.0\r\n\r\n", Some("GET /a Http10")),
+            (b"GET /a", Some("GET /a Http11")),
+            (b"GET /a#b HTTP/2.0\n", Some("GET /a#b Http11")),
+            (b"CONNECT a:443 HTTP/1.1\r\n", Some("CONNECT a:443 Http11")),
+            (b"GET /\xff HTTP/1.1\r\n", Some("GET /\u{fffd} Http11")),
+            (b"GET /a\0b HTTP/1.1\r\n", Some("GET /a Http11")),
+            (b"GET  /a HTTP/1.1\r\n", None),
+            (b"GET", None),
+            (b"\x16\x03\x01\x02", None),
+            (b" /a HTTP/1.1", None),
+            (b"A23456789012345678901234567890123 /a HTTP/1.1", None),
+            (b"", None),
+        ] {
+            assert_eq!(read(head).as_deref(), told, "{}", head.escape_ascii());
+        }
     }
 }

@@ -31,8 +31,8 @@ pub struct Entry {
     pub method: Option<Method>,
     /// The requested host.
     pub host: Option<Rc<str>>,
-    /// The requested path and query.
-    pub path: Option<PathAndQuery>,
+    /// What was asked for.
+    pub path: Option<Asked>,
     /// Its protocol version.
     pub proto: Version,
     /// The status it was answered with.
@@ -53,6 +53,24 @@ pub struct Entry {
     pub error: Option<ErrorStory>,
     /// `Referer` and `User-Agent`, kept for `combined` only.
     pub browser: (Option<HeaderValue>, Option<HeaderValue>),
+}
+
+/// The target of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A path with its query.
+    Path(PathAndQuery),
+    /// What no route is looked for: the authority of CONNECT, or as much as came of a head that was refused.
+    Other(Box<str>),
+}
+
+impl Asked {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Path(path) => path.as_str(),
+            Self::Other(text) => text,
+        }
+    }
 }
 
 /// What a limit said.
@@ -165,7 +183,7 @@ impl Entry {
             peer: self.peer,
             method: self.method.as_ref().map_or("-", Method::as_str),
             host: self.host.as_deref().unwrap_or_default(),
-            path: self.path.as_ref().map_or("-", PathAndQuery::as_str),
+            path: self.path.as_ref().map_or("-", Asked::as_str),
             proto: proto(self.proto),
             status: self.status.as_u16(),
             bytes_in: self.bytes_in,
@@ -297,7 +315,7 @@ mod tests {
             peer: IpAddr::from([10, 0, 0, 9]),
             method: Some(Method::GET),
             host: Some("a.test".into()),
-            path: Some(PathAndQuery::from_static("/x?y=1")),
+            path: Some(Asked::Path(PathAndQuery::from_static("/x?y=1"))),
             proto: Version::HTTP_11,
             status: StatusCode::SERVICE_UNAVAILABLE,
             bytes_in: 0,

@@ -112,6 +112,15 @@ impl AsyncRead for StrictEnd {
             return self.withhold();
         }
         let taken = self.framer.take(fresh);
+        let in_head = match &taken {
+            Ok(()) => self.framer.part() == Part::Head,
+            Err(refused) => refused.part != Part::Body,
+        };
+        if in_head {
+            self.wire().keep_head(fresh, self.framer.begins());
+        } else {
+            self.wire().forget_head();
+        }
         self.note_rest();
         if self.framer.heads() >= self.most {
             self.wire().turn().drain();

@@ -5,7 +5,7 @@
 //! [`READ_AHEAD`] bytes; a client that sends much at once is read in turns, and no neighbour waits for the end of it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
     future::poll_fn,
     io,
     pin::Pin,
@@ -32,6 +32,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How much of what is read counts as a step of the task that reads ([`take_steps`]): a thousand frames may be in one read.
 const STEP: usize = 64;
+/// How much is kept of a head that does not come in one piece, for the log: a method, and what a line shows of a target.
+const HEAD_BEGINNING: usize = 1_100;
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct Wire {
     /// Nothing is under way, in either direction.
     resting: Cell<bool>,
     flaw: Cell<Option<Flaw>>,
+    /// The beginning of a head that did not come in one piece, or was refused.
+    head: RefCell<Vec<u8>>,
     turn: Rc<Turn>,
     tunnel: RefCell<Option<Tunnel>>,
 }
@@ -77,6 +81,7 @@ impl Wire {
             begun: Cell::new(false),
             resting: Cell::new(false),
             flaw: Cell::new(None),
+            head: RefCell::default(),
             turn: Turn::new(Awaiting::Head),
             tunnel: RefCell::default(),
         })
@@ -197,6 +202,29 @@ impl Wire {
     #[must_use]
     pub fn flaw(&self) -> Option<Flaw> {
         self.flaw.get()
+    }
+
+    /// Keeps the beginning of the head under way, of which these bytes came: from `begins` on, or what follows on what came before.
+    pub fn keep_head(&self, bytes: &[u8], begins: Option<usize>) {
+        let mut head = self.head.borrow_mut();
+        if begins.is_some() {
+            head.clear();
+        }
+        let fresh = &bytes[begins.unwrap_or(0).min(bytes.len())..];
+        let room = HEAD_BEGINNING.saturating_sub(head.len()).min(fresh.len());
+        head.extend_from_slice(&fresh[..room]);
+    }
+
+    /// The head is whole, and told by its request.
+    pub fn forget_head(&self) {
+        if !self.head.borrow().is_empty() {
+            self.head.take();
+        }
+    }
+
+    /// The beginning of the head under way, or of the one that was refused.
+    pub fn head(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.head.borrow(), Vec::as_slice)
     }
 
     /// Whether the client has ever sent a byte.

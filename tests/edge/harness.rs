@@ -397,8 +397,13 @@ impl Edge {
 
     /// The next access line.
     pub async fn line(&self) -> serde_json::Value {
+        self.line_within(Duration::from_millis(60)).await
+    }
+
+    /// The next access line, which takes at most so long.
+    pub async fn line_within(&self, time: Duration) -> serde_json::Value {
         if self.lines.borrow().is_empty() {
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            tokio::time::sleep(time).await;
             let batch = self.log.recv().expect("a line");
             let batch = String::from_utf8(batch).expect("text");
             self.lines.borrow_mut().extend(batch.lines().map(|line| serde_json::from_str(line).expect("JSON")));

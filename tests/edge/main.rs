@@ -36,6 +36,7 @@ mod http2_tls;
 mod http2_waits;
 mod keys;
 mod leaving;
+mod lines;
 mod names;
 mod patience;
 mod recorder;

@@ -1,0 +1,110 @@
+//! What the access line says of requests that nobody could read, and which id it has.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{config, on_edge, on_edge_of, status};
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_refused_request_has_its_method_and_path() {
+    let long = format!("/{}", "x".repeat(9_000));
+    for (request, told) in [
+        ("GET /a?b HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n".to_owned(), ["GET", "/a?b", "HTTP/1.1", "400"]),
+        ("PUT /a HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), ["PUT", "/a", "HTTP/1.0", "400"]),
+        ("\r\nGET /a#b HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "/a#b", "HTTP/1.1", "400"]),
+        ("GET /<script> HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "/<script>", "HTTP/1.1", "400"]),
+        ("CONNECT a.test:443 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["CONNECT", "a.test:443", "HTTP/1.1", "400"]),
+        ("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "ftp://a/", "HTTP/1.1", "400"]),
+        ("GET http://a:x/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "/", "HTTP/1.1", "400"]),
+        ("GET /a HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(), ["GET", "/a", "HTTP/1.1", "400"]),
+        (format!("GET /a HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(200)), ["GET", "/a", "HTTP/1.1", "431"]),
+        (format!("GET {long} HTTP/1.1\r\nhost: a\r\n\r\n"), ["GET", &long[..1_024], "HTTP/1.1", "414"]),
+        ("\u{16}\u{3}\u{1}hello\r\n\r\n".to_owned(), ["-", "-", "HTTP/1.1", "400"]),
+    ] {
+        on_edge(&[], |edge| async move {
+            edge.exchange(&request).await;
+            let line = edge.line().await;
+            let fields = ["method", "path", "proto"].map(|field| line[field].as_str().unwrap_or_default().to_owned());
+            assert_eq!((fields.as_slice(), line["status"].to_string().as_str()), (&told.map(str::to_owned)[..3], told[3]));
+            assert!(edge.seen.borrow().is_empty());
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_refused_request_is_told_from_its_pieces() {
+    let request = "GET /one HTTP/1.1\r\nhost: a\r\n\r\nPOST /two?x HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n";
+    for piece in [1, 7, 20, 40, 60] {
+        on_edge(&[], |edge| async move {
+            let mut client = edge.connect();
+            for bytes in request.as_bytes().chunks(piece) {
+                client.write_all(bytes).await.expect("an open pipe");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut responses = String::new();
+            client.read_to_string(&mut responses).await.expect("an end");
+            // The second leaves when the connection is closed, a second later.
+            let lines = [edge.line().await, edge.line_within(Duration::from_secs(2)).await];
+            let asked = lines.map(|line| format!("{} {} {}", line["method"], line["path"], line["status"]));
+            assert_eq!(asked, ["\"GET\" \"/one\" 200", "\"POST\" \"/two?x\" 400"], "{piece}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_head_that_took_too_long_has_its_method_and_path() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\nx: ").await.expect("an open pipe");
+        let line = edge.line_within(Duration::from_secs(11)).await;
+        assert_eq!((&line["method"], &line["path"], &line["status"]), (&"GET".into(), &"/slow".into(), &408.into()));
+        drop(client);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_refused_body_is_that_of_its_request() {
+    on_edge(&[], |edge| async move {
+        edge.exchange("POST /up HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nGET /no HTTP/1.1\r\n").await;
+        let line = edge.line().await;
+        assert_eq!((&line["method"], &line["path"]), (&"POST".into(), &"/up".into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn id_of_the_line_is_the_one_that_is_forwarded() {
+    let mut trusting = config(&[]);
+    trusting.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    on_edge_of(trusting, |edge| async move {
+        let long = format!("x-request-id: {}\r\n", "i".repeat(1_025));
+        for (fields, taken) in [
+            ("x-request-id: cdn-42\r\n", Some("cdn-42")),
+            ("", None),
+            ("x-request-id: a\r\nx-request-id: b\r\n", None),
+            ("x-request-id: a b\r\n", None),
+            ("x-request-id: \u{e9}\r\n", None),
+            ("x-request-id:\r\n", None),
+            ("x-request-id: cdn-42\r\nconnection: x-request-id\r\n", None),
+            (&long, None),
+        ] {
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}connection: close\r\n\r\n");
+            assert_eq!(status(&edge.exchange(&request).await), 200);
+            let id = edge.line().await["id"].as_str().expect("an id").to_owned();
+            let seen = edge.seen.borrow();
+            let forwarded: Vec<_> = seen.last().expect("a request").headers.get_all("x-request-id").iter().collect();
+            assert_eq!(forwarded, [id.as_str()], "{fields}");
+            assert!(!id.is_empty() && taken.is_none_or(|taken| taken == id), "{fields}: {id}");
+            assert!(taken.is_some() || !fields.contains(&id), "{fields}: {id}");
+        }
+        let stranger = "GET / HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\nconnection: close\r\n\r\n";
+        let mut client = edge.connect_from("198.51.100.1");
+        client.write_all(stranger.as_bytes()).await.expect("an open pipe");
+        assert_ne!(edge.line().await["id"], "mine");
+    })
+    .await;
+}
