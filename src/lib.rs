@@ -29,4 +29,5 @@ pub mod route;
 pub mod server;
 pub mod state;
 pub mod stream;
+pub mod sys;
 pub mod upstream;

@@ -31,6 +31,7 @@ use crate::{
         drain::{Drain, DrainOrder, Idle},
         tls,
     },
+    sys,
     upstream::{resolve, tend::Tending},
 };
 
@@ -370,6 +371,7 @@ impl Running {
         tokio::task::spawn_blocking(move || {
             successions.into_iter().for_each(|succession| succession.finish(Millis::cut(clock.now())));
         });
+        tokio::spawn(sys::give_back_memory_after_a_change());
         Ok(())
     }
 

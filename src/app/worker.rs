@@ -55,6 +55,7 @@ use crate::{
         wire::{Spoken, Wire},
     },
     stream::Io,
+    sys,
     upstream::{Upstream, connect::Connector, group::Group},
 };
 
@@ -231,6 +232,7 @@ impl Worker {
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
         self.serving.replace(Rc::new(next));
+        tokio::task::spawn_local(sys::give_back_memory_after_a_change());
     }
 
     fn serving(&self) -> Rc<Serving> {

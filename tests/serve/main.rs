@@ -28,6 +28,7 @@ mod idle;
 mod keepalive;
 mod load;
 mod log;
+mod memory;
 mod reload;
 mod restarts;
 mod scarce;
