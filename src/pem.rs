@@ -1,6 +1,7 @@
 //! PEM files: certificates and the private key to one (RFC 7468).
 //!
-//! Guarantee: what is wrong with a file is told with its path and with what was looked for; no message shows its content.
+//! Guarantee: what is wrong with a file is told with its path, what was looked for and what is there instead; no message shows its
+//! content. A byte order mark before the text changes nothing.
 
 use std::{
     fs::File,
@@ -23,11 +24,28 @@ pub enum PemError {
     /// It cannot be read.
     #[error("`{}` cannot be read: {}, hint: it must be there and readable by the user weir runs as", .0.display(), .1.kind())]
     Unreadable(PathBuf, #[source] io::Error),
+    /// It is not text.
+    #[error("`{}` is {form}, not PEM, hint: {remedy}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The form it is in.
+        form: &'static str,
+        /// The way to convert it.
+        remedy: &'static str,
+    },
+    /// Its key asks for a password.
+    #[error(
+        "the key in `{}` is encrypted, and there is no way to give a password, hint: `openssl pkey -in FILE -out FILE.key` writes it \
+         without one; let only the user weir runs as read that",
+        .0.display()
+    )]
+    Encrypted(PathBuf),
     /// It has a PEM section that cannot be decoded.
     #[error("`{}` is not in PEM form, hint: text between `-----BEGIN ...-----` and `-----END ...-----`", .0.display())]
     Malformed(PathBuf, #[source] pem::Error),
     /// It has no section of the kind that was looked for.
-    #[error("`{}` has no {what} in it, hint: a PEM file with a section `-----BEGIN {section}-----`", path.display())]
+    #[error("`{}` has no {what} in it{}, hint: a PEM file with a section `-----BEGIN {section}-----`", path.display(), instead(found))]
     Nothing {
         /// The file.
         path: PathBuf,
@@ -35,18 +53,44 @@ pub enum PemError {
         what: &'static str,
         /// What its section begins with.
         section: &'static str,
+        /// The first section that is there.
+        found: Option<String>,
     },
 }
+
+fn instead(found: &Option<String>) -> String {
+    found.as_ref().map_or_else(String::new, |found| format!(", but `{found}`"))
+}
+
+/// A kind of section that is looked for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    what: &'static str,
+    section: &'static str,
+    /// The way to convert a binary one.
+    convert: &'static str,
+}
+
+const CERTIFICATE: Wanted = Wanted {
+    what: "certificate",
+    section: "CERTIFICATE",
+    convert: "convert it, as with `openssl x509 -inform der -in FILE -out FILE.pem`",
+};
+const PRIVATE_KEY: Wanted = Wanted {
+    what: "private key",
+    section: "PRIVATE KEY",
+    convert: "convert it, as with `openssl pkey -inform der -in FILE -out FILE.pem`",
+};
 
 /// All certificates of a file, in order.
 ///
 /// # Errors
 /// When there is none, or one that cannot be decoded.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let text = read(path)?;
+    let text = text(path, CERTIFICATE)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(nothing(path, "certificate", "CERTIFICATE")),
+        Ok(found) if found.is_empty() => Err(nothing(path, &text, CERTIFICATE)),
         Ok(found) => Ok(found),
         Err(cause) => Err(PemError::Malformed(path.to_owned(), cause)),
     }
@@ -57,15 +101,44 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// # Errors
 /// When there is none, or it cannot be decoded.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
-    match PrivateKeyDer::from_pem_slice(&read(path)?) {
+    let text = text(path, PRIVATE_KEY)?;
+    match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
-        Err(pem::Error::NoItemsFound) => Err(nothing(path, "private key", "PRIVATE KEY")),
+        // PKCS #8 (RFC 5958) has a section of its own for it, older forms a header (RFC 1421).
+        Err(_) if has(&text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(&text, "Proc-Type: 4,ENCRYPTED") => {
+            Err(PemError::Encrypted(path.to_owned()))
+        }
+        Err(pem::Error::NoItemsFound) => Err(nothing(path, &text, PRIVATE_KEY)),
         Err(cause) => Err(PemError::Malformed(path.to_owned(), cause)),
     }
 }
 
-fn nothing(path: &Path, what: &'static str, section: &'static str) -> PemError {
-    PemError::Nothing { path: path.to_owned(), what, section }
+/// A file's text without a byte order mark, which would hide the first section.
+fn text(path: &Path, wanted: Wanted) -> Result<Vec<u8>, PemError> {
+    const SEQUENCE: u8 = 0x30;
+    let mut content = read(path)?;
+    let other = |form, remedy| Err(PemError::Form { path: path.to_owned(), form, remedy });
+    match content.as_slice() {
+        [0xEF, 0xBB, 0xBF, ..] => drop(content.drain(..3)),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return other("text in UTF-16", "save it as plain text, in ASCII or UTF-8"),
+        [SEQUENCE, ..] if !has(&content, "-----BEGIN ") => {
+            return other("binary (DER or PKCS #12)", wanted.convert);
+        }
+        _ => {}
+    }
+    Ok(content)
+}
+
+fn nothing(path: &Path, text: &[u8], Wanted { what, section, .. }: Wanted) -> PemError {
+    const BEGIN: &str = "-----BEGIN ";
+    let begun = String::from_utf8_lossy(text);
+    let label = begun.find(BEGIN).map(|at| &begun[at + BEGIN.len()..]).and_then(|rest| rest.split("-----").next());
+    let is_label = |label: &&str| label.len() <= 64 && label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+    PemError::Nothing { path: path.to_owned(), what, section, found: label.filter(is_label).map(str::to_owned) }
+}
+
+fn has(text: &[u8], piece: &str) -> bool {
+    memchr::memmem::find(text, piece.as_bytes()).is_some()
 }
 
 /// One number for the content of several files, or for the reasons they cannot be read: equal while nothing of it changes.

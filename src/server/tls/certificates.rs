@@ -26,7 +26,13 @@ pub enum PairError {
     /// The key's file.
     #[error(transparent)]
     Key(PemError),
-    /// The key is of a kind that cannot be used, or belongs to another certificate.
+    /// The key is of a kind or size that is not used.
+    #[error(
+        "the key `{0}` is of a kind or size that is not used: {1}, hint: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or \
+         Ed25519"
+    )]
+    Unusable(String, #[source] rustls::Error),
+    /// The key belongs to another certificate.
     #[error(
         "the key `{key}` does not fit the certificate `{cert}`: {source}, hint: the key that was made for this certificate"
     )]
@@ -70,7 +76,13 @@ impl Pair {
         let names = parsed.valid_dns_names().map(str::to_ascii_lowercase).collect();
         let expires = validity::not_after(&chain[0]);
         let key = pem::private_key(&files.key).map_err(PairError::Key)?;
-        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
+        let provider = aws_lc_rs::default_provider();
+        // Tried by itself first, so that the certificate is not blamed for it.
+        provider
+            .key_provider
+            .load_private_key(key.clone_key())
+            .map_err(|cause| PairError::Unusable(shown(&files.key), cause))?;
+        let key = CertifiedKey::from_der(chain, key, &provider);
         let key = key.map_err(|source| PairError::Mismatch { cert: shown(&files.cert), key: shown(&files.key), source })?;
         Ok(Self { key: Arc::new(key), names, expires })
     }
