@@ -70,6 +70,8 @@ pub enum Kind {
     BodyTooLarge,
     /// The client was too slow.
     RequestTimeout,
+    /// The client took nothing of its response for too long.
+    WriteTimeout,
     /// The client left before its answer was complete.
     ClientGone,
     /// Rejected by a rule.
@@ -104,6 +106,7 @@ impl Kind {
             | Self::HeadersTooLarge
             | Self::BodyTooLarge => "http_request_error",
             Self::RequestTimeout => "request_timeout",
+            Self::WriteTimeout => "write_timeout",
             Self::ClientGone => "client_gone",
             Self::HttpRequestDenied => "http_request_denied",
             Self::ShuttingDown => "destination_unavailable",
@@ -122,7 +125,7 @@ impl Kind {
             Self::MisdirectedRequest => 421,
             Self::HeadersTooLarge => 431,
             Self::BodyTooLarge => 413,
-            Self::RequestTimeout => 408,
+            Self::RequestTimeout | Self::WriteTimeout => 408,
             Self::ClientGone => 499,
             Self::HttpRequestDenied | Self::ShuttingDown => 503,
             Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
@@ -149,6 +152,7 @@ impl Kind {
             | Self::HeadersTooLarge
             | Self::BodyTooLarge
             | Self::RequestTimeout
+            | Self::WriteTimeout
             | Self::HttpRequestDenied
             | Self::ClientGone => Side::Client,
             Self::NoRoute | Self::ShuttingDown | Self::ProxyInternalError => Side::Proxy,

@@ -511,7 +511,10 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
         }
         Stop::Rejected(route, verdict) => {
             let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
-            rescue::reject(&route.reject, &verdict, (rule, record.missing()), accept).ok_or(Closed)
+            rescue::reject(&route.reject, &verdict, (rule, record.missing()), accept).ok_or_else(|| {
+                record.closes(StatusCode::from_u16(route.reject.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
+                Closed
+            })
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         entry::{Asked, Entry, ErrorStory},
         journal::Journal,
     },
-    stream::Visit,
+    stream::{Cut, Visit},
 };
 
 /// A request under way.
@@ -118,10 +118,25 @@ impl Record {
         })
     }
 
+    /// Its connection is closed without a response, with this status in the log only.
+    pub fn closes(&mut self, status: StatusCode) {
+        self.entry.status = status;
+        self.answered = true;
+    }
+
     /// Its answer is a change of protocols: whoever carries what follows keeps the record until that ends.
     pub fn switches(&mut self) {
         self.entry.status = StatusCode::SWITCHING_PROTOCOLS;
         self.answered = true;
+    }
+
+    /// What ended it before its response was complete: weir cut its client off, the process ended, or the client left, told by `gone`.
+    fn end(&self, gone: &'static str, stopped: &'static str) -> Error {
+        match self.visit.as_ref().and_then(|visit| visit.cut()) {
+            Some(cut) => cut.into(),
+            None if self.journal.is_cutting() => Error::new(Kind::ShuttingDown, stopped),
+            None => Error::new(Kind::ClientGone, gone),
+        }
     }
 
     /// Notes what ended an answer that had begun.
@@ -135,11 +150,7 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.fails(&Error::new(Kind::ProxyInternalError, "weir failed within this request"));
         } else if !self.answered && self.entry.error.is_none() {
-            if self.journal.is_cutting() {
-                self.fails(&Error::new(Kind::ShuttingDown, "the process ended before the response"));
-            } else {
-                self.entry.error = Some(story_of(&Error::new(Kind::ClientGone, "the client left before its answer")));
-            }
+            self.fails(&self.end("the client left before its response", "the process ended before the response"));
         }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);
         if self.journal.writes() {
@@ -153,11 +164,26 @@ impl Drop for Record {
     }
 }
 
+impl From<Cut> for Error {
+    fn from(cut: Cut) -> Self {
+        let kind = match cut {
+            Cut::Head | Cut::Body | Cut::SlowBody => Kind::RequestTimeout,
+            Cut::Write => Kind::WriteTimeout,
+            Cut::Idle | Cut::HalfClosed | Cut::Silent => Kind::ClientGone,
+            Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => Kind::HttpRequestError,
+        };
+        Self::caused(kind, "the client was cut off", cut)
+    }
+}
+
 fn story_of(error: &Error) -> ErrorStory {
     let mut detail = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        detail = format!("{detail}: {error}");
+        let text = error.to_string();
+        // rustls ends one of its texts with an address of its manual.
+        let told = text.split_once(": https://docs.rs/").map_or(text.as_str(), |(told, _)| told);
+        detail = format!("{detail}: {told}");
         cause = error.source();
     }
     ErrorStory { side: error.side().as_str(), kind: error.kind().as_str(), detail }
@@ -217,12 +243,7 @@ impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
         if let Some(record) = self.record.as_mut().filter(|record| !self.ended && record.entry.method != Some(Method::HEAD))
         {
-            let error = if record.journal.is_cutting() {
-                Error::new(Kind::ShuttingDown, "the process ended within the response")
-            } else {
-                Error::new(Kind::ClientGone, "the client left within its answer")
-            };
-            record.breaks(&error);
+            record.breaks(&record.end("the client left within its response", "the process ended within the response"));
         }
     }
 }

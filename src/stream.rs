@@ -67,4 +67,49 @@ pub trait Visit {
     fn received(&self) -> u64;
     /// Its answer is over: the connection is ready for the next request.
     fn ended(&self);
+    /// Reason why weir ended it before its response was complete, if it did.
+    fn cut(&self) -> Option<Cut>;
+}
+
+/// Reason why weir ended a request, a stream or a connection of a client that is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cut {
+    /// No next request came in time.
+    #[error("no request came in time")]
+    Idle,
+    /// A request's head took longer than `timeouts.header`.
+    #[error("the request's head took too long")]
+    Head,
+    /// The next piece of a request's body took longer than `timeouts.body`.
+    #[error("the next piece of the request's body did not come in time")]
+    Body,
+    /// A request's body came slower than the least rate.
+    #[error("the request's body came too slowly")]
+    SlowBody,
+    /// Nothing of a response was taken for `timeouts.write`.
+    #[error("the client took nothing of its response in time")]
+    Write,
+    /// The client closed its sending side, and then took nothing of its response.
+    #[error("the client closed its side and took nothing more of its response")]
+    HalfClosed,
+    /// The client did not answer a PING.
+    #[error("the client did not answer a PING in time")]
+    Silent,
+    /// Too many frames that bring nothing.
+    #[error("too many frames that bring nothing")]
+    IdleFrames,
+    /// Too many requests were begun and broken off.
+    #[error("too many requests were broken off")]
+    BrokenOff,
+    /// An error of HTTP/2, by its number (RFC 9113, section 7).
+    #[error("an error of HTTP/2: {}", h2::Reason::from(*.0).description())]
+    Protocol(u32),
+}
+
+impl Cut {
+    /// Whether the client misused its connection.
+    #[must_use]
+    pub fn is_abuse(self) -> bool {
+        matches!(self, Self::IdleFrames | Self::BrokenOff | Self::Protocol(_))
+    }
 }

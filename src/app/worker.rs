@@ -24,6 +24,7 @@ use crate::{
     alarm::Alarm,
     clock::Clock,
     config::Config,
+    error::Error,
     framing::head::LineSoFar,
     limit::{Gate, Queue, Rule, Zone},
     observe::{
@@ -50,7 +51,7 @@ use crate::{
         settings::HeaderLimits,
         streams,
         tls::{self, Tls},
-        turn::Line,
+        turn::{Line, Turn},
         watchdog::{TICK, Watchdog},
         wire::{Spoken, Wire},
     },
@@ -103,6 +104,8 @@ pub struct Worker {
     /// Whether the next answer of every connection is its last.
     leaving: Cell<bool>,
     handshakes_failed: Sparing,
+    /// Connections that were closed because of what their clients did.
+    unruly: Sparing,
     refused: Sparing,
 }
 
@@ -214,6 +217,7 @@ impl Worker {
             shut: CancellationToken::new(),
             leaving: Cell::new(false),
             handshakes_failed: Sparing::default(),
+            unruly: Sparing::default(),
             refused: Sparing::default(),
         }))
     }
@@ -354,6 +358,7 @@ impl Worker {
                 Spoken::Nothing => return,
             },
         };
+        let address = peer;
         let peer = Peer::new(peer.ip(), transport);
         if http2 {
             let (worker, peer, turn) = (Rc::clone(self), Rc::new(peer), Rc::clone(wire.turn()));
@@ -365,7 +370,8 @@ impl Worker {
                 async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
             };
             // On the heap, so that connections of HTTP/1.1 take no room for it.
-            return Box::pin(streams::serve(wire, (&self.watchdog, &self.lane), most, answer)).await;
+            Box::pin(streams::serve(Rc::clone(&wire), (&self.watchdog, &self.lane), most, answer)).await;
+            return self.tell_abuse(wire.turn(), address);
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
@@ -377,14 +383,26 @@ impl Worker {
             async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request)).await }
         };
         let limits = self.serving().limits;
-        let served = conn::serve((Rc::clone(&wire), &self.lane), limits, most, service, rescue::last_words).await;
-        if let Err(error) = served {
+        let blame = |error: &Error| {
             let proxy = &self.serving().proxy;
-            let mut record = Record::begin(&self.journal, peer.address, proxy.ids.next(), proxy.clock.now());
+            let owed = wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
+            let began = proxy.clock.now().saturating_sub(owed);
+            let mut record = Record::begin(&self.journal, peer_of.address, proxy.ids.next(), began);
             if let Some(line) = LineSoFar::read(&wire.head()) {
                 record.asks_so_far(&line);
             }
-            record.fails(&error);
+            record.fails(error);
+            rescue::last_words(error)
+        };
+        conn::serve((Rc::clone(&wire), &self.lane), limits, most, service, blame).await;
+    }
+
+    /// Tells of a connection that was closed because of what its client did.
+    fn tell_abuse(&self, turn: &Turn, peer: SocketAddr) {
+        if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
+            && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
+        {
+            tracing::info!(%reason, %peer, left_out, "an HTTP/2 connection was closed for abuse");
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Kind},
     header::keep_crossing_trailers,
-    stream::{Progress, Visit},
+    stream::{Cut, Progress, Visit},
 };
 
 /// How much of a body nobody took is read away to keep its connection.
@@ -154,6 +154,10 @@ impl Visit for Upload {
         if self.progress.awaiting_client.get() {
             self.turn.expect(Awaiting::Body);
         }
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        self.turn.ended_by()
     }
 }
 

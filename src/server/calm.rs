@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::wire::{Wire, WireEnd};
-use crate::framing::frames::{Frames, Taken};
+use crate::{
+    framing::frames::{Frames, Taken},
+    stream::Cut,
+};
 
 /// How many frames a client has read in one turn: the others have theirs before the next.
 pub const A_TURN: u32 = 8;
@@ -96,8 +99,11 @@ impl CalmEnd {
             self.allow(passed.saturating_mul(A_SECOND * BYTES) / 1000);
             self.since = now;
         }
-        let refuse = || io::Error::new(io::ErrorKind::InvalidData, "too many frames that bring nothing");
-        self.left = self.left.checked_sub(cost).ok_or_else(refuse)?;
+        let Some(left) = self.left.checked_sub(cost) else {
+            self.end.0.turn().blame(Cut::IdleFrames);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Cut::IdleFrames));
+        };
+        self.left = left;
         Ok(())
     }
 

@@ -26,10 +26,12 @@ use super::{
     lane::{Lane, Queued},
     settings::HeaderLimits,
     strict::StrictEnd,
-    turn::Awaiting,
     wire::{Waking, Wire, WireEnd},
 };
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    stream::Cut,
+};
 
 /// The most that is buffered of one connection.
 const BUFFER: usize = 128 * 1024;
@@ -39,18 +41,15 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 /// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let through.
 const MARGIN: usize = 4;
 
-/// Serves a connection until it ends, or has carried `most` requests. `last_words` answers a request that nobody could read.
-///
-/// # Errors
-/// Why it ended before its time, when the client is to blame and no request tells of it.
+/// Serves a connection until it ends, or has carried `most` requests. `blame` is told of a request that was never complete, as soon as
+/// that is known, and answers it.
 pub async fn serve<S, F, B, E>(
     (wire, lane): (Rc<Wire>, &Rc<Lane>),
     limits: HeaderLimits,
     most: u64,
     service: S,
-    last_words: impl FnOnce(&Error) -> Vec<u8>,
-) -> Result<(), Error>
-where
+    blame: impl FnOnce(&Error) -> Vec<u8>,
+) where
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body + 'static,
@@ -66,24 +65,24 @@ where
         let serving = builder.serve_connection(TokioIo::new(end), service_fn(&service));
         let mut connection = Box::new(serving);
         match drive(&wire, &mut queued, &mut connection).await {
-            Driven::Cut => return cut(&wire),
+            Driven::Cut => {
+                // Nobody waits for an answer who does not ask.
+                let _answer = cut(&wire).map(|error| blame(&error));
+                return;
+            }
             Driven::Ended(ended) => break (ended, connection),
             Driven::Rests => end = connection.into_parts().io.into_inner(),
         }
         match wire.awakes().await {
             Waking::Request => {}
-            Waking::Cut => return Ok(()),
-            Waking::End => {
-                linger(&wire, &[]).await;
-                return Ok(());
-            }
+            Waking::Cut => return,
+            Waking::End => return linger(&wire, &[]).await,
         }
     };
     match ended {
         _ if let Some(flaw) = wire.flaw() => {
-            let error = Error::from(flaw);
-            linger(&wire, &last_words(&error)).await;
-            return Err(error);
+            let answer = blame(&Error::from(flaw));
+            linger(&wire, &answer).await;
         }
         Ok(()) => {
             let parts = connection.into_parts();
@@ -95,12 +94,12 @@ where
             linger(&wire, &[]).await;
         }
         Err(cause) if cause.is_parse() => {
+            // hyper has answered it.
+            let _answer = blame(&malformed(cause));
             linger(&wire, &[]).await;
-            return Err(malformed(cause));
         }
         Err(cause) => tracing::debug!(%cause, "a connection ended"),
     }
-    Ok(())
 }
 
 /// How hyper's part in a connection ended.
@@ -124,7 +123,7 @@ where
     let (mut draining, mut fresh) = (false, true);
     poll_fn(|context| {
         let orders = wire.turn().orders(context);
-        if orders.cut {
+        if orders.cut.is_some() {
             return Poll::Ready(Driven::Cut);
         }
         if orders.rest {
@@ -160,11 +159,8 @@ fn malformed(cause: hyper::Error) -> Error {
 }
 
 /// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
-fn cut(wire: &Wire) -> Result<(), Error> {
-    match wire.turn().pending().0 {
-        Awaiting::Head if wire.has_begun() => Err(Error::new(Kind::RequestTimeout, "the request's head took too long")),
-        _ => Ok(()),
-    }
+fn cut(wire: &Wire) -> Option<Error> {
+    wire.turn().ended_by().filter(|cut| *cut == Cut::Head && wire.has_begun()).map(Error::from)
 }
 
 /// Says the last of it and closes our side, and reads away what the client still sends: closing with bytes unread would reset the

@@ -33,7 +33,10 @@ use super::{
     watchdog::Watchdog,
     wire::Wire,
 };
-use crate::header::{awaits_continue, length_of};
+use crate::{
+    header::{awaits_continue, length_of},
+    stream::Cut,
+};
 
 /// How many requests of one connection are under way at most.
 pub const STREAMS: u32 = 100;
@@ -128,7 +131,7 @@ where
     /// What is done in one turn, which begins and ends at the bell. Ready when the connection has ended.
     fn turn(&mut self, bell: &Bell, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let orders = self.streams.wire.turn().orders(context);
-        if orders.cut {
+        if orders.cut.is_some() {
             return Poll::Ready(Ok(()));
         }
         if orders.drain && !std::mem::replace(&mut self.draining, true) {
@@ -140,14 +143,14 @@ where
         self.meter.begin_turn();
         // While there is work the streams have some turns for themselves, so that much is sent at once.
         let reads = self.alone == 0;
-        if reads && self.take(context)?.is_ready() {
+        if reads && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         self.portions.go_on(context);
         self.alone = if self.portions.is_behind() { (self.alone + 1) % ALONE } else { 0 };
         // Nothing is left to do, and so what rang is what they sent. It has to go out.
         let sent = self.alone == 0 && (bell.take_ring() || !reads);
-        if sent && self.take(context)?.is_ready() {
+        if sent && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         let ordered = self.streams.wire.turn().is_draining() && !self.draining;
@@ -155,6 +158,16 @@ where
             context.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// The same as [`Served::take`]. What the client did wrong is noted before its requests end with the connection.
+    fn take_or_blame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.take(context).map_err(|cause| {
+            if let Some(reason) = cause.reason().filter(|_| cause.is_library() && cause.is_go_away()) {
+                self.streams.wire.turn().blame(Cut::Protocol(reason.into()));
+            }
+            cause
+        })
     }
 
     /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
@@ -196,11 +209,16 @@ impl Streams {
     /// Why the connection is to end at once, if it is.
     fn objection(&self, gone: Poll<()>) -> Option<Reason> {
         if gone.is_ready() {
+            self.wire.turn().blame(Cut::Silent);
             return Some(Reason::NO_ERROR);
         }
+        if self.patience.get() > 0 {
+            return None;
+        }
         // Once is enough.
-        let unruly = self.patience.get() == 0;
-        unruly.then(|| self.patience.set(BROKEN_OFF)).map(|()| Reason::ENHANCE_YOUR_CALM)
+        self.patience.set(BROKEN_OFF);
+        self.wire.turn().blame(Cut::BrokenOff);
+        Some(Reason::ENHANCE_YOUR_CALM)
     }
 
     /// What became of a request: whoever breaks off one after the other makes us work for nothing.
@@ -226,7 +244,7 @@ impl Streams {
             self.wire.turn().drain();
         }
         let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            let turn = Turn::new(Awaiting::Nothing);
+            let turn = Turn::of_stream(self.wire.turn());
             self.watchdog.watch_stream(&turn);
             turn
         });

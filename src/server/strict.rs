@@ -121,6 +121,7 @@ impl AsyncRead for StrictEnd {
         } else {
             self.wire().forget_head();
         }
+        self.wire().note_head(in_head);
         self.note_rest();
         if self.framer.heads() >= self.most {
             self.wire().turn().drain();

@@ -75,7 +75,11 @@ impl Tunnel {
             }
             // Most peers of a tunnel end it by leaving.
             Err(cause) => tracing::debug!(%cause, "a tunnel ended"),
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(cut) = wire.turn().ended_by() {
+                    record.breaks(&Error::from(cut));
+                }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{stream::Reply, wire::Wire};
+use crate::stream::Cut;
 
 /// What a client is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub enum Awaiting {
 /// What a connection or a stream was told to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
-    /// Its client took too long: end it.
-    pub cut: bool,
+    /// End it, for this reason.
+    pub cut: Option<Cut>,
     /// The process stops, or the connection is old: the answer under way is the last.
     pub drain: bool,
     /// Nothing comes for a while: what is kept for the next request is let go until it comes.
@@ -62,6 +63,10 @@ pub struct Turn {
     upload: Cell<Upload>,
     answers: Cell<u64>,
     orders: Cell<Orders>,
+    /// What is wrong with the connection, where it ends by itself.
+    fault: Cell<Option<Cut>>,
+    /// The connection, of a stream.
+    connection: Option<Rc<Self>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -69,6 +74,16 @@ impl Turn {
     /// A turn of the client, who owes this.
     #[must_use]
     pub fn new(awaiting: Awaiting) -> Rc<Self> {
+        Self::of(awaiting, None)
+    }
+
+    /// The turn of a stream of a connection.
+    #[must_use]
+    pub fn of_stream(connection: &Rc<Self>) -> Rc<Self> {
+        Self::of(Awaiting::Nothing, Some(Rc::clone(connection)))
+    }
+
+    fn of(awaiting: Awaiting, connection: Option<Rc<Self>>) -> Rc<Self> {
         Rc::new(Self {
             awaiting: Cell::new(awaiting),
             stalled: Cell::new(false),
@@ -77,6 +92,8 @@ impl Turn {
             upload: Cell::default(),
             answers: Cell::new(0),
             orders: Cell::default(),
+            fault: Cell::default(),
+            connection,
             waker: RefCell::default(),
         })
     }
@@ -172,9 +189,22 @@ impl Turn {
         self.closed.get()
     }
 
-    /// Orders it to end.
-    pub fn cut(&self) {
-        self.order(Orders { cut: true, ..self.orders.get() });
+    /// Orders it to end; the first reason counts.
+    pub fn cut(&self, why: Cut) {
+        let orders = self.orders.get();
+        self.order(Orders { cut: orders.cut.or(Some(why)), ..orders });
+    }
+
+    /// Notes why it is about to end by itself; the first reason counts.
+    pub fn blame(&self, why: Cut) {
+        self.fault.set(self.fault.get().or(Some(why)));
+    }
+
+    /// Reason why weir ended it, or the connection it is a stream of.
+    #[must_use]
+    pub fn ended_by(&self) -> Option<Cut> {
+        let own = self.orders.get().cut.or(self.fault.get());
+        own.or_else(|| self.connection.as_ref().and_then(|connection| connection.ended_by()))
     }
 
     /// Orders that the answer under way is the last.
@@ -198,7 +228,7 @@ impl Turn {
     /// Whether it was ordered to end.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.orders.get().cut
+        self.orders.get().cut.is_some()
     }
 
     /// Whether the answer under way is the last.
@@ -230,7 +260,7 @@ impl Turn {
 
     /// Ready once it was ordered to end.
     pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.orders(context).cut { Poll::Ready(()) } else { Poll::Pending }
+        if self.orders(context).cut.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     settings::ClientTimeouts,
     turn::{Awaiting, Turn},
 };
+use crate::stream::Cut;
 
 /// How often connections are looked at.
 pub const TICK: Duration = Duration::from_millis(500);
@@ -123,12 +124,12 @@ impl Watchdog {
             if watched.is_old(&timeouts) {
                 turn.drain();
             }
-            if watched.is_late(&turn, &timeouts) {
+            if let Some(why) = watched.is_late(&turn, &timeouts) {
                 watched.ticks = 0;
                 // Without streams it is told to open no more first, so that none is lost under way.
-                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() { turn.drain() } else { turn.cut() }
+                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() { turn.drain() } else { turn.cut(why) }
             } else if watched.trickles(&turn) {
-                turn.cut();
+                turn.cut(Cut::SlowBody);
             } else if watched.seen.0 == Awaiting::Request && watched.ticks == REST_TICKS {
                 turn.rest();
             }
@@ -158,24 +159,25 @@ impl Watched {
         waited > RATE_GRACE && upload.bytes + self.unseen < LEAST_RATE * waited.as_secs()
     }
 
-    fn is_late(&mut self, turn: &Turn, timeouts: &ClientTimeouts) -> bool {
+    /// What the client took too long for.
+    fn is_late(&mut self, turn: &Turn, timeouts: &ClientTimeouts) -> Option<Cut> {
         let now = turn.pending();
         if now != self.seen {
             (self.seen, self.ticks) = (now, 0);
         }
         self.ticks += 1;
-        let timeout = match now.0 {
-            Awaiting::Nothing | Awaiting::Tunnel => return false,
-            Awaiting::Request => timeouts.keepalive,
-            Awaiting::Stream if turn.is_draining() => CLOSING,
-            Awaiting::Stream => timeouts.keepalive.min(NO_STREAM),
-            Awaiting::Head => timeouts.header,
-            Awaiting::Body => timeouts.body,
-            Awaiting::Room => timeouts.write,
-            Awaiting::Farewell => FAREWELL,
+        let (timeout, why) = match now.0 {
+            Awaiting::Nothing | Awaiting::Tunnel => return None,
+            Awaiting::Request => (timeouts.keepalive, Cut::Idle),
+            Awaiting::Stream if turn.is_draining() => (CLOSING, Cut::Idle),
+            Awaiting::Stream => (timeouts.keepalive.min(NO_STREAM), Cut::Idle),
+            Awaiting::Head => (timeouts.header, Cut::Head),
+            Awaiting::Body => (timeouts.body, Cut::Body),
+            Awaiting::Room => (timeouts.write, Cut::Write),
+            Awaiting::Farewell => (FAREWELL, Cut::HalfClosed),
         };
         // The first look may come right after the wait began, so one more tick must pass.
-        TICK * self.ticks.saturating_sub(1) >= timeout
+        (TICK * self.ticks.saturating_sub(1) >= timeout).then_some(why)
     }
 }
 
@@ -195,32 +197,36 @@ mod tests {
         connection: Duration::from_secs(3600),
     };
 
-    async fn cut_after(awaiting: Awaiting, uploaded: u64) -> Duration {
+    async fn cut_after(awaiting: Awaiting, uploaded: u64) -> (Duration, Option<Cut>) {
         let turn = Turn::new(awaiting);
         turn.uploaded(uploaded);
         let watchdog = Watchdog::new(TIMEOUTS);
         watchdog.watch(&turn, None, 0);
         let start = Instant::now();
-        tokio::select! {
+        let after = tokio::select! {
             () = poll_fn(|context| turn.poll_cut(context)) => start.elapsed(),
             () = watchdog.run() => Duration::ZERO,
             () = tokio::time::sleep(Duration::from_secs(600)) => Duration::MAX,
-        }
+        };
+        (after, turn.ended_by())
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_own_limit_and_our_own_turn_has_none() {
-        assert_eq!(cut_after(Awaiting::Head, 0).await, Duration::from_secs(10));
-        assert_eq!(cut_after(Awaiting::Body, 1 << 20).await, Duration::from_secs(30));
-        assert_eq!(cut_after(Awaiting::Request, 0).await, Duration::from_secs(75));
-        assert_eq!(cut_after(Awaiting::Stream, 0).await, NO_STREAM + CLOSING + TICK);
-        assert_eq!(cut_after(Awaiting::Nothing, 0).await, Duration::MAX);
+        let seconds = Duration::from_secs;
+        assert_eq!(cut_after(Awaiting::Head, 0).await, (seconds(10), Some(Cut::Head)));
+        assert_eq!(cut_after(Awaiting::Body, 1 << 20).await, (seconds(30), Some(Cut::Body)));
+        assert_eq!(cut_after(Awaiting::Room, 0).await, (seconds(30), Some(Cut::Write)));
+        assert_eq!(cut_after(Awaiting::Farewell, 0).await, (FAREWELL, Some(Cut::HalfClosed)));
+        assert_eq!(cut_after(Awaiting::Request, 0).await, (seconds(75), Some(Cut::Idle)));
+        assert_eq!(cut_after(Awaiting::Stream, 0).await, (NO_STREAM + CLOSING + TICK, Some(Cut::Idle)));
+        assert_eq!(cut_after(Awaiting::Nothing, 0).await, (Duration::MAX, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
-        assert_eq!(cut_after(Awaiting::Body, 0).await, RATE_GRACE);
-        assert_eq!(cut_after(Awaiting::Body, 250 * 20).await, Duration::from_secs(20) + TICK);
+        assert_eq!(cut_after(Awaiting::Body, 0).await, (RATE_GRACE, Some(Cut::SlowBody)));
+        assert_eq!(cut_after(Awaiting::Body, 250 * 20).await, (Duration::from_secs(20) + TICK, Some(Cut::SlowBody)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
 
 use super::{
     tunnel::Tunnel,
@@ -62,6 +65,8 @@ pub struct Wire {
     io: RefCell<Box<dyn Io>>,
     ahead: RefCell<Vec<u8>>,
     begun: Cell<bool>,
+    /// Since when the client owes the head that is not complete yet.
+    head_since: Cell<Option<Instant>>,
     /// Nothing is under way, in either direction.
     resting: Cell<bool>,
     flaw: Cell<Option<Flaw>>,
@@ -79,6 +84,7 @@ impl Wire {
             io: RefCell::new(io),
             ahead: RefCell::new(Vec::new()),
             begun: Cell::new(false),
+            head_since: Cell::new(Some(Instant::now())),
             resting: Cell::new(false),
             flaw: Cell::new(None),
             head: RefCell::default(),
@@ -144,7 +150,7 @@ impl Wire {
             let orders = self.turn.orders(context);
             let known = self.ahead.borrow().len().min(PREFACE.len());
             self.begun.set(known > 0);
-            if self.ahead.borrow()[..known] != PREFACE[..known] || self.turn.is_closed() || orders.cut {
+            if self.ahead.borrow()[..known] != PREFACE[..known] || self.turn.is_closed() || orders.cut.is_some() {
                 return Poll::Ready(Spoken::Http1);
             }
             if known == PREFACE.len() {
@@ -177,7 +183,7 @@ impl Wire {
     fn poll_awake(&self, context: &mut Context<'_>) -> Poll<Waking> {
         loop {
             let orders = self.turn.orders(context);
-            if orders.cut {
+            if orders.cut.is_some() {
                 return Poll::Ready(Waking::Cut);
             }
             if !self.ahead.borrow().is_empty() {
@@ -225,6 +231,20 @@ impl Wire {
     /// The beginning of the head under way, or of the one that was refused.
     pub fn head(&self) -> Ref<'_, [u8]> {
         Ref::map(self.head.borrow(), Vec::as_slice)
+    }
+
+    /// Since when the client owes the head that is not complete yet: the accept, or the first byte of a later one.
+    #[must_use]
+    pub fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
+    }
+
+    /// Notes whether part of a head has come, and not all of it.
+    pub fn note_head(&self, is_part: bool) {
+        // The clock is read only for a head that does not come whole.
+        if is_part != self.head_since.get().is_some() {
+            self.head_since.set(is_part.then(Instant::now));
+        }
     }
 
     /// Whether the client has ever sent a byte.

@@ -46,3 +46,4 @@ mod spellings;
 mod tables;
 mod tls;
 mod upgrade;
+mod watchdog;

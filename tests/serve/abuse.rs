@@ -59,3 +59,21 @@ fn what_clients_that_mean_harm_cost_is_bounded() {
     assert!(grown < 64 << 20, "{grown} bytes for {} connections with 2000 stalled answers", held.len());
     assert_eq!(http::get(weir.address, "/").status, 200);
 }
+
+#[test]
+fn abuse_is_told_with_its_reason_and_its_peer_once() {
+    let upstream = upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"));
+    for _ in 0..3 {
+        flood(&weir, |_| frames::frame(frames::PING, 0, 0, &[0; 8]).repeat(100));
+    }
+    let line = weir.says("an HTTP/2 connection was closed for abuse");
+    assert!(line.contains("too many frames that bring nothing") && line.contains("127.0.0.1:"), "{line}");
+    flood(&weir, |number| {
+        let stream = 2 * number + 1;
+        [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+    });
+    let line = weir.says("an HTTP/2 connection was closed for abuse");
+    assert!(line.contains("broken off") || line.contains("HTTP/2"), "{line}");
+    assert!(line.contains("\"left_out\":2") || line.contains("left_out=2"), "{line}");
+}
