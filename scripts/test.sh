@@ -16,6 +16,7 @@ need python3 python3
 need strace strace
 need redis-server redis-server
 need cc gcc
+need fail2ban-regex fail2ban
 [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || missing+=(postgresql)
 [ -n "$(find /usr/lib -path '*/faketime/libfaketimeMT.so.1' 2>/dev/null)" ] || missing+=(libfaketime)
 

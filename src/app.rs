@@ -239,7 +239,7 @@ impl App {
 }
 
 fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), StartError> {
-    writer::start(&config.access_log.to).map(Option::unzip).map_err(StartError::Log)
+    writer::start(&config.access_log).map(Option::unzip).map_err(StartError::Log)
 }
 
 fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {

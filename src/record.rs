@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, Version, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     framing::{self, head::LineSoFar},
     limit::Part,
     observe::{
-        entry::{Asked, Entry, ErrorStory},
+        entry::{Asked, Browser, Entry, ErrorStory},
         journal::Journal,
     },
     stream::{Cut, Visit},
@@ -62,7 +62,7 @@ impl Record {
             dry_run: None,
             upstream: None,
             error: None,
-            browser: (None, None),
+            browser: Browser::default(),
         };
         Self { journal: Rc::clone(journal), began, entry: Box::new(entry), visit: None, answered: false }
     }
@@ -78,7 +78,7 @@ impl Record {
         });
         self.entry.proto = *version;
         if self.journal.wants_browser() {
-            self.entry.browser = (headers.get(header::REFERER).cloned(), headers.get(header::USER_AGENT).cloned());
+            self.entry.browser = Browser::of(headers);
         }
     }
 

@@ -145,6 +145,41 @@ fn r014_a_hundred_warnings_hid_an_error() {
     assert!(problems.to_string().contains("there is no upstream `publik`"));
 }
 
+/// A client that weir cut off for a body that stopped coming was logged as one that had left.
+#[tokio::test(start_paused = true)]
+async fn r016_a_client_that_was_cut_was_told_as_one_that_left() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\nx").await.expect("a pipe");
+        client.read_to_end(&mut Vec::new()).await.expect("an end");
+        let line = edge.line().await;
+        assert_eq!((&line["status"], &line["error"]["kind"]), (&408.into(), &"request_timeout".into()));
+    })
+    .await;
+}
+
+/// A sum of rejects named the client whose reject came first, whoever the others were.
+#[test]
+fn r017_a_sum_of_rejects_blamed_the_first_client() {
+    use std::{net::IpAddr, time::Duration};
+    use weir::observe::sample::{Reject, Sampler, Sampling};
+    let (sampler, zone) = (Sampler::default(), "z".into());
+    let sampling = Sampling { first: 1, every: Duration::from_secs(10) };
+    for last in [1, 2, 2] {
+        let client = IpAddr::from([192, 0, 2, last]);
+        let _ = sampler.take(Reject { zone: &zone, fingerprint: Some(1), client }, sampling, Duration::ZERO);
+    }
+    let sums = sampler.sum_up_due(sampling.every, sampling.every);
+    assert_eq!((sums[0].rejects, sums[0].client), (2, Some(IpAddr::from([192, 0, 2, 2]))));
+}
+
+/// A file of networks, a key or a certificate behind a byte order mark lost its first entry.
+#[test]
+fn r018_a_byte_order_mark_hid_a_certificate() {
+    let path = std::path::Path::new("tests/certificates/bom.pem");
+    assert_eq!(weir::pem::certificates(path).expect("a certificate").len(), 1);
+}
+
 /// A path that is written as a pattern was taken for a plain one: it matched nothing, and its limit never applied.
 #[test]
 fn r015_a_pattern_was_taken_for_a_path() {

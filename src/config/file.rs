@@ -23,7 +23,7 @@ pub mod zone;
 pub use amount::Amount;
 pub use granted::{HeaderLimits, Queue, State, Timeouts};
 pub use listener::{Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls};
-pub use logs::{AccessLog, Log, LogFormat, SampleRejects};
+pub use logs::{AccessLog, ErrorLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Coding, Headers, Limit, Request, Response, Route, RouteReject};
 pub use upstream::{
@@ -62,6 +62,8 @@ pub struct File {
     pub header_limits: HeaderLimits,
     /// One line for each request.
     pub access_log: AccessLog,
+    /// One line for each reject that a limit makes, in the form of nginx's error log.
+    pub error_log: ErrorLog,
     /// Diagnostics on standard error.
     pub log: Log,
     /// The operator's listener.
@@ -89,6 +91,7 @@ impl Default for File {
             timeouts: Timeouts::default(),
             header_limits: HeaderLimits::default(),
             access_log: AccessLog::default(),
+            error_log: ErrorLog::default(),
             log: Log::default(),
             admin: Admin::default(),
             state: State::default(),

@@ -95,7 +95,7 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: 
         queue_max: judge.count(root.key("queue").key("max"), &file.queue.max, 0..=MAX_QUEUE),
         timeouts: timeouts(judge, root.key("timeouts"), file),
         header_limits: header_limits(judge, root.key("header_limits"), file),
-        access_log: log::access(judge, root.key("access_log"), &file.access_log),
+        access_log: log::access(judge, root, &file.access_log, &file.error_log),
         log_level: log::level(judge, root.key("log").key("level"), &file.log.level),
         admin: admin(judge, root.key("admin").key("address"), file),
         state: state(judge, root.key("state"), file),

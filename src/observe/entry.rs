@@ -1,11 +1,11 @@
-//! One line of the access log: JSON, or nginx's `combined` byte for byte.
+//! One line of the access log: JSON, or nginx's `combined` byte for byte; and of the error log, as nginx writes it for a reject.
 //!
 //! Guarantee: a line is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes, and nothing a client sends can
 //! begin a line of its own.
 
 use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
@@ -51,8 +51,65 @@ pub struct Entry {
     pub upstream: Option<UpstreamStory>,
     /// What went wrong.
     pub error: Option<ErrorStory>,
-    /// `Referer` and `User-Agent`, kept for `combined` only.
-    pub browser: (Option<HeaderValue>, Option<HeaderValue>),
+    /// What only `combined` has.
+    pub browser: Browser,
+}
+
+/// What a request says of who sent it, in `combined` only.
+#[derive(Clone, Debug, Default)]
+pub struct Browser {
+    /// `Referer`.
+    pub referer: Option<HeaderValue>,
+    /// `User-Agent`.
+    pub agent: Option<HeaderValue>,
+    /// The user of `Authorization: Basic` (RFC 7617), not verified.
+    pub user: Option<Vec<u8>>,
+}
+
+impl Browser {
+    /// What the fields say.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self {
+            referer: headers.get(header::REFERER).cloned(),
+            agent: headers.get(header::USER_AGENT).cloned(),
+            user: headers.get(header::AUTHORIZATION).and_then(|value| basic_user(value.as_bytes())),
+        }
+    }
+}
+
+/// The user of Basic credentials: the password is not kept.
+fn basic_user(credentials: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, rest) = credentials.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let decoded = decode_base64(rest.trim_ascii())?;
+    let end = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[..end].to_vec()).filter(|user| !user.is_empty())
+}
+
+/// Base 64 (RFC 4648, section 4), with its padding or without.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let digits = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let (mut decoded, mut bits, mut kept) = (Vec::with_capacity(digits * 3 / 4), 0_u32, 0_u32);
+    for digit in &text[..digits] {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        kept += 6;
+        if kept >= 8 {
+            kept -= 8;
+            decoded.push(u8::try_from(bits >> kept & 0xff).ok()?);
+        }
+    }
+    Some(decoded)
 }
 
 /// The target of a request.
@@ -205,27 +262,59 @@ impl Entry {
         }
     }
 
-    /// Appends the entry as nginx's `combined` line.
+    /// Appends the entry as nginx's `combined` line: its time is when the request ended, as nginx's `$time_local` is.
     pub fn write_combined(&self, out: &mut Vec<u8>) {
-        let at = Timestamp::try_from(self.at).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
         out.extend_from_slice(self.client.to_string().as_bytes());
-        out.extend_from_slice(b" - - [");
-        out.extend_from_slice(at.strftime("%d/%b/%Y:%H:%M:%S %z").to_string().as_bytes());
+        out.extend_from_slice(b" - ");
+        escape(out, self.browser.user.as_deref().unwrap_or(b"-"));
+        out.extend_from_slice(b" [");
+        out.extend_from_slice(self.local_end("%d/%b/%Y:%H:%M:%S %z").as_bytes());
         out.extend_from_slice(b"] \"");
         if let (Some(method), Some(path)) = (&self.method, &self.path) {
-            escape(out, method.as_str().as_bytes());
-            out.push(b' ');
-            escape(out, path.as_str().as_bytes());
-            out.push(b' ');
-            out.extend_from_slice(proto(self.proto).as_bytes());
+            self.write_request_line(out, method, path);
         }
-        if write!(out, "\" {} {} \"", self.status.as_u16(), self.bytes_out).is_err() {
-            tracing::error!("an access line could not be written to memory");
-        }
-        escape(out, self.browser.0.as_ref().map_or(b"-", |value| value.as_bytes()));
+        write_text(out, format_args!("\" {} {} \"", self.status.as_u16(), self.bytes_out));
+        escape(out, self.browser.referer.as_ref().map_or(b"-", |value| value.as_bytes()));
         out.extend_from_slice(b"\" \"");
-        escape(out, self.browser.1.as_ref().map_or(b"-", |value| value.as_bytes()));
+        escape(out, self.browser.agent.as_ref().map_or(b"-", |value| value.as_bytes()));
         out.extend_from_slice(b"\"\n");
+    }
+
+    /// Appends the entry of a reject as the line of nginx's error log for it, which tools that ban addresses know.
+    pub fn write_limiting(&self, out: &mut Vec<u8>) {
+        let Some(limit) = &self.limit else { return };
+        let (excess, pid) = (limit.verdict.excess_milli, std::process::id());
+        let (whole, thousandths) = (excess / 1_000, excess % 1_000);
+        out.extend_from_slice(self.local_end("%Y/%m/%d %H:%M:%S").as_bytes());
+        write_text(out, format_args!(" [error] {pid}#0: *1 limiting requests, excess: {whole}.{thousandths:03} by zone "));
+        // Names of zones are letters, digits, `_` and `-`.
+        write_text(out, format_args!("\"{}\", client: {}, server: _, request: \"", limit.zone, self.client));
+        if let (Some(method), Some(path)) = (&self.method, &self.path) {
+            self.write_request_line(out, method, path);
+        }
+        out.extend_from_slice(b"\", host: \"");
+        escape(out, self.host.as_deref().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\"\n");
+    }
+
+    fn write_request_line(&self, out: &mut Vec<u8>, method: &Method, path: &Asked) {
+        escape(out, method.as_str().as_bytes());
+        out.push(b' ');
+        escape(out, path.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(proto(self.proto).as_bytes());
+    }
+
+    /// The local time of its end.
+    fn local_end(&self, format: &str) -> String {
+        let end = Timestamp::try_from(self.at + self.took).unwrap_or(Timestamp::UNIX_EPOCH);
+        end.to_zoned(TimeZone::system()).strftime(format).to_string()
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    if out.write_fmt(text).is_err() {
+        tracing::error!("a log line could not be written to memory");
     }
 }
 
@@ -325,7 +414,10 @@ mod tests {
             dry_run: None,
             upstream: None,
             error: None,
-            browser: (None, Some(HeaderValue::from_bytes(b"a \"b\"\\ \xff").expect("a value"))),
+            browser: Browser {
+                agent: Some(HeaderValue::from_bytes(b"a \"b\"\\ \xff").expect("a value")),
+                ..Browser::default()
+            },
         }
     }
 
@@ -353,6 +445,46 @@ mod tests {
         let line = String::from_utf8(line).expect("ASCII");
         assert!(line.starts_with("192.0.2.1 - - ["), "{line}");
         assert!(line.ends_with("] \"GET /x?y=1 HTTP/1.1\" 503 12 \"-\" \"a \\x22b\\x22\\x5C \\xFF\"\n"), "{line}");
+    }
+
+    #[test]
+    fn combined_has_the_user_and_the_time_of_the_end() {
+        let mut headers = HeaderMap::new();
+        let value = |credentials| HeaderValue::from_static(credentials);
+        let mut user = |credentials| {
+            headers.insert(header::AUTHORIZATION, value(credentials));
+            Browser::of(&headers).user.map(|user| String::from_utf8(user).expect("text"))
+        };
+        assert_eq!(user("Basic dXNlci0xOnB3").as_deref(), Some("user-1"));
+        assert_eq!(user("basic  QWxhZGRpbjpvcGVuIHNlc2FtZQ==").as_deref(), Some("Aladdin"));
+        for none in ["Basic", "Basic Og==", "Basic dXNlcg==", "Basic %%%", "Bearer dXNlci0xOnB3"] {
+            assert_eq!(user(none), None, "{none}");
+        }
+        let slow = Entry { took: Duration::from_secs(60), ..entry() };
+        let time = |entry: &Entry| {
+            let mut line = Vec::new();
+            entry.write_combined(&mut line);
+            String::from_utf8(line).expect("ASCII").split(['[', ']']).nth(1).expect("a time")[..20].to_owned()
+        };
+        let end = Entry { at: slow.at + slow.took, took: Duration::ZERO, ..entry() };
+        assert_eq!(time(&slow), time(&end));
+        assert_ne!(time(&slow), time(&entry()));
+    }
+
+    #[test]
+    fn limiting_is_nginxs_line_and_nothing_of_a_client_can_end_it() {
+        let verdict = Verdict { excess_milli: 20_990, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None });
+        let host = Some("a\", client: 192.0.2.9".into());
+        let mut line = Vec::new();
+        Entry { limit, host, ..entry() }.write_limiting(&mut line);
+        let line = String::from_utf8(line).expect("ASCII");
+        let rest = format!(
+            " [error] {}#0: *1 limiting requests, excess: 20.990 by zone \"per_ip\", client: 192.0.2.1, server: _, \
+             request: \"GET /x?y=1 HTTP/1.1\", host: \"a\\x22, client: 192.0.2.9\"\n",
+            std::process::id()
+        );
+        assert_eq!(line[19..], rest);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One worker's side of the access log: lines are formed here and handed over in batches.
+//! One worker's side of the logs: lines are formed here and handed over in batches.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,27 +12,47 @@ use tokio::sync::Notify;
 
 use super::{
     entry::{self, Entry},
-    sample::{Sampler, Summary},
+    sample::{Reject, Sampling, Summary, Told},
     settings::{AccessLogSettings, LogFormat},
-    writer::Lines,
+    writer::{Lines, Queue},
 };
-use crate::{clock::Clock, limit::Decision};
+use crate::{
+    clock::Clock,
+    limit::{Decision, Reason},
+};
 
 /// A batch is handed over when it is this large, and at the latest after [`LINGER`].
 const BATCH: usize = 32 * 1024;
 /// How long a line may wait for company.
 const LINGER: Duration = Duration::from_millis(50);
+/// The longest sleep of a journal that has nothing to do.
+const FAR: Duration = Duration::from_secs(3600);
 
-/// The access log of one worker.
+/// The logs of one worker.
 pub struct Journal {
     clock: Clock,
     format: Cell<LogFormat>,
+    sampling: Cell<Sampling>,
     lines: RefCell<Option<Lines>>,
-    writes: Cell<bool>,
-    sampler: RefCell<Sampler>,
-    batch: RefCell<Vec<u8>>,
-    written: Notify,
+    /// Which logs are written at all.
+    writes: Cell<Writes>,
+    access: RefCell<Vec<u8>>,
+    errors: RefCell<Vec<u8>>,
+    news: Notify,
     cutting: Cell<bool>,
+}
+
+#[derive(Clone, Copy)]
+struct Writes {
+    access: bool,
+    errors: bool,
+}
+
+impl Writes {
+    fn of(lines: Option<&Lines>) -> Self {
+        let has = |queue: fn(&Lines) -> &Option<Queue>| lines.is_some_and(|lines| queue(lines).is_some());
+        Self { access: has(|lines| &lines.access), errors: has(|lines| &lines.errors) }
+    }
 }
 
 #[derive(Serialize)]
@@ -53,11 +73,12 @@ impl Journal {
         Rc::new(Self {
             clock,
             format: Cell::new(settings.format),
-            writes: Cell::new(lines.is_some()),
+            sampling: Cell::new(sampling(settings)),
+            writes: Cell::new(Writes::of(lines.as_ref())),
             lines: RefCell::new(lines),
-            sampler: RefCell::new(Sampler::new(settings.rejects_first, settings.rejects_every)),
-            batch: RefCell::default(),
-            written: Notify::new(),
+            access: RefCell::default(),
+            errors: RefCell::default(),
+            news: Notify::new(),
             cutting: Cell::new(false),
         })
     }
@@ -66,9 +87,10 @@ impl Journal {
     pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
         self.finish();
         self.format.set(settings.format);
-        self.sampler.replace(Sampler::new(settings.rejects_first, settings.rejects_every));
-        self.writes.set(lines.is_some());
+        self.sampling.set(sampling(settings));
+        self.writes.set(Writes::of(lines.as_ref()));
         self.lines.replace(lines);
+        self.news.notify_one();
     }
 
     /// From now on a request that is dropped was cut by the end of the process, not left by its client.
@@ -91,88 +113,118 @@ impl Journal {
     /// Whether lines are written at all.
     #[must_use]
     pub fn writes(&self) -> bool {
-        self.writes.get()
+        let writes = self.writes.get();
+        writes.access || writes.errors
     }
 
-    /// Whether lines want to know what browsers say of themselves.
+    /// Whether the format has `Referer`, `User-Agent` and the user.
     #[must_use]
     pub fn wants_browser(&self) -> bool {
-        self.writes() && self.format.get() == LogFormat::Combined
+        self.writes.get().access && self.format.get() == LogFormat::Combined
     }
 
     /// Writes an entry down, unless it is one reject of many.
     pub fn write(&self, entry: &Entry) {
-        if !self.writes() || !self.wants(entry) {
-            return;
+        let writes = self.writes.get();
+        if writes.errors && is_over_the_limit(entry) {
+            self.append(&self.errors, |batch| entry.write_limiting(batch));
         }
-        self.append(|batch| match self.format.get() {
-            LogFormat::Json => entry.write_json(batch),
-            LogFormat::Combined => entry.write_combined(batch),
-        });
+        if writes.access && self.wants(entry) {
+            self.append(&self.access, |batch| match self.format.get() {
+                LogFormat::Json => entry.write_json(batch),
+                LogFormat::Combined => entry.write_combined(batch),
+            });
+        }
     }
 
     /// Hands batches over and sums rejects up, for as long as it is polled.
     pub async fn run(&self) {
         loop {
-            let due = self.sampler.borrow().due();
-            let summary = tokio::time::sleep_until(self.clock.at(due.min(self.clock.now() + Duration::from_secs(3600))));
+            let due = self.lines.borrow().as_ref().map_or(Duration::MAX, |lines| lines.sampler.due());
+            let summary = tokio::time::sleep_until(self.clock.at(due.min(self.clock.now() + FAR)));
             tokio::select! {
-                () = self.written.notified() => {
+                () = self.news.notified() => {
                     tokio::time::sleep(LINGER).await;
                     self.hand_over();
                 }
-                () = summary => self.sum_up(),
+                () = summary => self.sum_up(|lines| lines.sampler.sum_up_due(self.sampling.get().every, self.clock.now())),
             }
         }
     }
 
     /// Hands over whatever there is: sums first.
     pub fn finish(&self) {
-        self.sum_up();
+        self.sum_up(|lines| lines.sampler.sum_up());
         self.hand_over();
     }
 
     fn wants(&self, entry: &Entry) -> bool {
-        match &entry.limit {
-            Some(limit) if limit.verdict.decision == Decision::Reject => {
-                self.sampler.borrow_mut().wants(limit.key, &limit.zone, entry.client, self.clock.now())
-            }
-            _ => true,
+        let sampling = self.sampling.get();
+        let Some(limit) = entry.limit.as_ref().filter(|limit| limit.verdict.decision == Decision::Reject) else {
+            return true;
+        };
+        let lines = self.lines.borrow();
+        let Some(lines) = lines.as_ref().filter(|_| sampling.first < u32::MAX) else { return true };
+        let is_missing = limit.verdict.reason == Some(Reason::MissingKey);
+        let fingerprint = (!is_missing).then_some(limit.key);
+        let reject = Reject { zone: &limit.zone, fingerprint, client: entry.client };
+        let (told, begins) = lines.sampler.take(reject, sampling, self.clock.now());
+        if begins {
+            // Whoever waits has to look anew until when.
+            self.news.notify_one();
         }
+        told == Told::Line
     }
 
-    fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = self.batch.borrow_mut();
-        if batch.is_empty() {
-            self.written.notify_one();
+    fn append(&self, batch: &RefCell<Vec<u8>>, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut lines = batch.borrow_mut();
+        if lines.is_empty() {
+            self.news.notify_one();
         }
-        write(&mut batch);
-        let full = batch.len() >= BATCH;
-        drop(batch);
+        write(&mut lines);
+        let full = lines.len() >= BATCH;
+        drop(lines);
         if full {
             self.hand_over();
         }
     }
 
     fn hand_over(&self) {
-        let batch = self.batch.take();
-        if let Some(lines) = self.lines.borrow().as_ref().filter(|_| !batch.is_empty()) {
-            lines.push(batch);
-        }
+        let (access, errors, lines) = (self.access.take(), self.errors.take(), self.lines.borrow());
+        let push = |queue: Option<&Queue>, batch: Vec<u8>| {
+            if let Some(queue) = queue.filter(|_| !batch.is_empty()) {
+                queue.push(batch);
+            }
+        };
+        push(lines.as_ref().and_then(|lines| lines.access.as_ref()), access);
+        push(lines.as_ref().and_then(|lines| lines.errors.as_ref()), errors);
     }
 
-    fn sum_up(&self) {
-        let summaries = self.sampler.borrow_mut().sum_up(self.clock.now());
-        if self.format.get() == LogFormat::Combined {
-            return;
-        }
-        for Summary { rejects, key } in summaries {
-            let (zone, client) = key.map(|(zone, client)| (zone.to_string(), client)).unzip();
+    fn sum_up(&self, sums: impl FnOnce(&Lines) -> Vec<Summary>) {
+        let summaries = self.lines.borrow().as_ref().map(sums).unwrap_or_default();
+        for Summary { rejects, zone, client } in summaries {
+            if self.format.get() == LogFormat::Combined {
+                // The format has no line for them.
+                let (zone, client) = (zone.as_deref(), client.map(tracing::field::display));
+                tracing::info!(zone, client, rejects, "rejects without an access line of their own");
+                continue;
+            }
+            let zone = zone.map(|zone| zone.to_string());
             let line = SummaryLine { ts: entry::timestamp(Clock::wall()), event: "rejects", zone, client, rejects };
-            self.append(|batch| match serde_json::to_writer(&mut *batch, &line) {
+            self.append(&self.access, |batch| match serde_json::to_writer(&mut *batch, &line) {
                 Ok(()) => batch.push(b'\n'),
                 Err(error) => tracing::error!(%error, "a summary cannot be written as JSON"),
             });
         }
     }
+}
+
+fn sampling(settings: &AccessLogSettings) -> Sampling {
+    Sampling { first: settings.rejects_first, every: settings.rejects_every }
+}
+
+/// Whether a client came faster than a zone lets it. A missing key, a full queue and a stop are not its rate.
+fn is_over_the_limit(entry: &Entry) -> bool {
+    let reason = entry.limit.as_ref().and_then(|limit| limit.verdict.reason);
+    matches!(reason, Some(Reason::Burst | Reason::MaxWait))
 }

@@ -32,8 +32,10 @@ pub struct AccessLogSettings {
     pub to: LogTarget,
     /// What they look like.
     pub format: LogFormat,
-    /// How many rejects of one key get a line of their own before they are summed up.
+    /// How many rejects of one key get a line of their own before they are summed up; `u32::MAX` for all.
     pub rejects_first: u32,
     /// How often the others are summed up.
     pub rejects_every: Duration,
+    /// Where each reject goes in the form of nginx's error log.
+    pub errors_to: LogTarget,
 }

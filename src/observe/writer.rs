@@ -1,87 +1,134 @@
-//! The thread that writes log lines: the data path hands them over and never waits.
+//! The threads that write log lines: the data path hands them over and never waits.
 //!
-//! Guarantee: when nobody takes the lines (a full disk, a pipe nobody reads) they are dropped and counted, and the count is
-//! reported once writing works again.
+//! Guarantees: when a log takes no lines (a full disk, a pipe nobody reads) they are dropped and counted, and the count is reported once
+//! writing works again. A line that was written in part is ended before the next one begins. One log that is not taken holds no other
+//! up.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Write},
+    os::fd::AsFd,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use super::settings::LogTarget;
+use super::{
+    sample::Sampler,
+    settings::{AccessLogSettings, LogTarget},
+};
 
-/// Batches that may wait to be written; a batch is at most some 32 KiB.
-const QUEUE: usize = 256;
+/// The most bytes that wait to be written to a log: some 64 thousand lines.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// How long the last lines may take when the process stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Where a worker leaves its lines.
+/// Where a worker leaves its lines. All workers share what is behind it.
 #[derive(Clone, Debug)]
 pub struct Lines {
-    queue: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    /// The access log.
+    pub access: Option<Queue>,
+    /// The log of rejects in nginx's form.
+    pub errors: Option<Queue>,
+    /// Counts of rejects by key.
+    pub sampler: Arc<Sampler>,
 }
 
-/// The writing thread.
+/// Lines on their way to one log.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    batches: Sender<Vec<u8>>,
+    backlog: Arc<Backlog>,
+}
+
+/// State of a queue that both ends see.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Bytes that wait.
+    bytes: AtomicUsize,
+    /// Lines that were dropped.
+    dropped: AtomicU64,
+}
+
+/// The writing threads.
 #[derive(Debug)]
 pub struct Writer {
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-impl Lines {
-    /// Hands over a batch of whole lines; drops and counts it when the writer is too far behind.
+impl Queue {
+    /// Hands over a batch of whole lines; drops and counts it when too many bytes wait already.
     pub fn push(&self, batch: Vec<u8>) {
-        if let Err(error) = self.queue.try_send(batch) {
-            let (std::sync::mpsc::TrySendError::Full(batch) | std::sync::mpsc::TrySendError::Disconnected(batch)) = error;
-            self.dropped.fetch_add(count_lines(&batch), Ordering::Relaxed);
+        let (size, lines) = (batch.len(), count_lines(&batch));
+        let waiting = self.backlog.bytes.fetch_add(size, Ordering::Relaxed);
+        if waiting + size > MOST_BYTES || self.batches.send(batch).is_err() {
+            self.backlog.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.backlog.dropped.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
-    /// How many lines were dropped so far.
+    /// Number of lines dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.backlog.dropped.load(Ordering::Relaxed)
     }
 }
 
-/// Starts a thread that writes to `target`; none when there is nothing to write.
+/// Starts a thread for each log that goes anywhere; none when nothing is to be written.
 ///
 /// # Errors
-/// When the file cannot be opened, or the thread not started.
-pub fn start(target: &LogTarget) -> io::Result<Option<(Lines, Writer)>> {
-    let output: Box<dyn Write + Send> = match target {
-        LogTarget::Stdout => Box::new(io::stdout()),
-        LogTarget::Stderr => Box::new(io::stderr()),
-        LogTarget::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
-        LogTarget::None => return Ok(None),
-    };
-    start_on(output).map(Some)
+/// When a file cannot be opened, or a thread not started.
+pub fn start(settings: &AccessLogSettings) -> io::Result<Option<(Lines, Writer)>> {
+    let access = open(&settings.to)?;
+    let errors = open(&settings.errors_to)?;
+    if access.is_none() && errors.is_none() {
+        return Ok(None);
+    }
+    start_on(access, errors).map(Some)
 }
 
-/// Starts a thread that writes to `output`.
+fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
+    // Without the buffer of the standard library, so that what was written is known to the byte.
+    let file = match target {
+        LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        LogTarget::Stderr => File::from(io::stderr().as_fd().try_clone_to_owned()?),
+        LogTarget::File(path) => OpenOptions::new().create(true).append(true).open(path)?,
+        LogTarget::None => return Ok(None),
+    };
+    Ok(Some(Box::new(file)))
+}
+
+/// Starts a thread for each output that is there.
 ///
 /// # Errors
-/// When the thread cannot be started.
-pub fn start_on(output: Box<dyn Write + Send>) -> io::Result<(Lines, Writer)> {
-    let (queue, batches) = sync_channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let lines = Lines { queue, dropped: Arc::clone(&dropped) };
-    let thread = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(output, &batches, &dropped))?;
-    Ok((lines, Writer { thread }))
+/// When a thread cannot be started.
+pub fn start_on(
+    access: Option<Box<dyn Write + Send>>,
+    errors: Option<Box<dyn Write + Send>>,
+) -> io::Result<(Lines, Writer)> {
+    let mut writer = Writer { threads: Vec::new() };
+    let mut queue = |output: Option<_>, name| output.map(|output| writer.add(output, name)).transpose();
+    let (access, errors) = (queue(access, "the access log")?, queue(errors, "the error log")?);
+    Ok((Lines { access, errors, sampler: Arc::default() }, writer))
 }
 
 impl Writer {
-    /// Whether its last line is written: nobody has lines for it any more.
+    fn add(&mut self, output: Box<dyn Write + Send>, name: &'static str) -> io::Result<Queue> {
+        let (batches, coming) = channel();
+        let backlog = Arc::<Backlog>::default();
+        let mut log = Log { output, name, is_torn: false, is_failing: false, reported: 0, backlog: Arc::clone(&backlog) };
+        self.threads.push(thread::Builder::new().name("log".to_owned()).spawn(move || log.write_all(&coming))?);
+        Ok(Queue { batches, backlog })
+    }
+
+    /// Whether the last lines are written: nobody has lines for it any more.
     #[must_use]
     pub fn has_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.threads.iter().all(JoinHandle::is_finished)
     }
 
     /// Waits, once every [`Lines`] is gone, until the last line of each is written; not for ever when nobody takes it.
@@ -96,24 +143,72 @@ impl Writer {
     }
 }
 
-fn write_all(mut output: Box<dyn Write + Send>, batches: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
-    let (mut failing, mut reported) = (false, 0);
-    for batch in batches {
-        match output.write_all(&batch).and_then(|()| output.flush()) {
-            Ok(()) => failing = false,
-            Err(error) => {
-                dropped.fetch_add(count_lines(&batch), Ordering::Relaxed);
-                if !failing {
-                    tracing::warn!(%error, "the access log cannot be written: its lines are dropped until it can");
-                }
-                failing = true;
+/// A log and how writing to it went.
+struct Log {
+    output: Box<dyn Write + Send>,
+    name: &'static str,
+    /// The last line was written in part.
+    is_torn: bool,
+    is_failing: bool,
+    /// Dropped lines that were reported.
+    reported: u64,
+    backlog: Arc<Backlog>,
+}
+
+impl Log {
+    fn write_all(&mut self, batches: &Receiver<Vec<u8>>) {
+        for batch in batches {
+            match self.write(&batch) {
+                Ok(()) => self.is_failing = false,
+                Err(error) => self.fail(&error),
+            }
+            self.backlog.bytes.fetch_sub(batch.len(), Ordering::Relaxed);
+            let dropped = self.backlog.dropped.load(Ordering::Relaxed);
+            if !self.is_failing && dropped > self.reported {
+                tracing::warn!(lines = dropped - self.reported, "lines of {} were dropped", self.name);
+                self.reported = dropped;
             }
         }
-        let now = dropped.load(Ordering::Relaxed);
-        if !failing && now > reported {
-            tracing::warn!(lines = now - reported, "access log lines were dropped");
-            reported = now;
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        if !self.is_failing {
+            tracing::warn!(%error, "{} cannot be written; its lines are dropped until it can", self.name);
         }
+        self.is_failing = true;
+    }
+
+    /// Writes a batch, behind the end of a line that is torn. Lines that were not written whole count as dropped.
+    fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+        let mut left = batch;
+        let written = self.end_torn_line().and_then(|()| self.write_rest(&mut left));
+        if written.is_err() {
+            let done = &batch[..batch.len() - left.len()];
+            self.is_torn |= done.last().is_some_and(|byte| *byte != b'\n');
+            self.backlog.dropped.fetch_add(count_lines(left), Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn end_torn_line(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            self.write_rest(&mut &b"\n"[..])?;
+            self.is_torn = false;
+        }
+        Ok(())
+    }
+
+    /// Writes `left` and moves it behind what was written, also where that fails.
+    fn write_rest(&mut self, left: &mut &[u8]) -> io::Result<()> {
+        while !left.is_empty() {
+            match self.output.write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => *left = &left[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.flush()
     }
 }
 
@@ -123,7 +218,7 @@ fn count_lines(batch: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Mutex, mpsc};
 
     use super::*;
 
@@ -144,22 +239,83 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_log_nobody_reads_costs_lines_not_time() {
-        let (allow, allowed) = channel();
-        let (sent, written) = channel();
-        let (lines, writer) = start_on(Box::new(Stuck(allowed, sent))).expect("a thread");
-        let pushed = QUEUE as u64 + 100;
-        for _ in 0..pushed {
-            lines.push(b"one\ntwo\n".to_vec());
+    /// A disk with so much room.
+    #[derive(Clone)]
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().expect("no panic");
+            let count = bytes.len().min(disk.0);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            disk.0 -= count;
+            disk.1.extend_from_slice(&bytes[..count]);
+            Ok(count)
         }
-        let dropped = lines.dropped();
-        assert!((198..=200).contains(&dropped), "{dropped}");
-        for _ in 0..pushed - dropped / 2 {
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn only_access(output: impl Write + Send + 'static) -> (Queue, Writer) {
+        let (lines, writer) = start_on(Some(Box::new(output)), None).expect("a thread");
+        (lines.access.expect("an access log"), writer)
+    }
+
+    #[test]
+    fn queue_takes_as_many_bytes_as_there_may_be_and_counts_the_other_lines() {
+        let (allow, allowed) = mpsc::channel();
+        let (sent, written) = mpsc::channel();
+        let (queue, writer) = only_access(Stuck(allowed, sent));
+        let batch = [vec![b'x'; (1 << 20) - 5], b"\ntwo\n".to_vec()].concat();
+        let pushed = MOST_BYTES / batch.len() + 10;
+        for _ in 0..pushed {
+            queue.push(batch.clone());
+        }
+        assert_eq!(queue.dropped(), 20);
+        for _ in 0..pushed {
             allow.send(()).expect("a writer");
         }
-        drop((lines, allow));
+        drop((queue, allow));
         Writer::finish_all(&[writer]);
-        assert_eq!(written.iter().count() as u64, pushed - dropped / 2);
+        assert_eq!(written.iter().count(), pushed - 10);
+    }
+
+    /// 35 requests a second, nobody reads for half an hour: each is handed over by itself.
+    #[test]
+    fn queue_of_small_batches_drops_nothing() {
+        let (allow, allowed) = mpsc::channel();
+        let (sent, _written) = mpsc::channel();
+        let (queue, _writer) = only_access(Stuck(allowed, sent));
+        for _ in 0..35 * 30 * 60 {
+            queue.push(vec![b'\n'; 220]);
+        }
+        assert_eq!(queue.dropped(), 0);
+        drop(allow);
+    }
+
+    #[test]
+    fn torn_line_is_ended_before_the_next_begins() {
+        let disk = Disk(Arc::new(Mutex::new((12, Vec::new()))));
+        let mut log = Log {
+            output: Box::new(disk.clone()),
+            name: "the log",
+            is_torn: false,
+            is_failing: false,
+            reported: 0,
+            backlog: Arc::default(),
+        };
+        assert!(log.write(b"first\nsecond\nthird\n").is_err());
+        assert!(log.write(b"fourth\n").is_err());
+        disk.0.lock().expect("no panic").0 = 1;
+        assert!(log.write(b"fifth\n").is_err());
+        disk.0.lock().expect("no panic").0 = 100;
+        log.write(b"sixth\n").expect("room");
+        let text = String::from_utf8(disk.0.lock().expect("no panic").1.clone()).expect("text");
+        assert_eq!(text, "first\nsecond\nsixth\n");
+        assert_eq!(log.backlog.dropped.load(Ordering::Relaxed), 4);
     }
 }

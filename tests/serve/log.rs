@@ -3,14 +3,16 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    http::{Client, get},
+    http::{Client, PATIENCE, get},
     upstream::noting,
     weir::Weir,
 };
@@ -80,7 +82,8 @@ fn rejects_of_one_key_have_five_lines_and_then_a_sum() {
     let summed: u64 = sums.iter().map(|line| line["rejects"].as_u64().expect("a number")).sum();
     assert_eq!((rejected, summed), (5, 35));
     assert!(sums.iter().all(|line| line["zone"] == "per_ip" && line["client"] == "127.0.0.1"));
-    assert_eq!(lines[1]["limit"]["decision"], "reject");
+    let decisions: Vec<_> = lines.iter().filter_map(|line| line["limit"]["decision"].as_str()).collect();
+    assert_eq!(decisions, ["pass", "reject", "reject", "reject", "reject", "reject"]);
 }
 
 #[test]
@@ -101,4 +104,146 @@ fn a_pipe_nobody_reads_blocks_no_request() {
     let path = format!("/{}", "x".repeat(900));
     let statuses: Vec<u16> = (0..5000).map(|_| client.get(&path).expect("an answer").status).collect();
     assert_eq!(statuses, [200; 5000]);
+}
+
+/// Runs with these settings and a limit of one request a day on `/`, and returns what was written to `access.log` and `error.log`.
+fn written(settings: &str, ask: impl FnOnce(&Weir)) -> (String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (upstream, _) = noting();
+    let text =
+        format!("routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: z, nodelay: true }} ] }} ]\n");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (access, errors) = (place("access.log"), place("error.log"));
+    let mut weir = Weir::run(&format!("{text}{settings}").replace("ACCESS", &access).replace("ERRORS", &errors));
+    ask(&weir);
+    weir.signal(Signal::TERM);
+    assert!(weir.ended().success());
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    (read(access), read(errors))
+}
+
+const BY_ADDRESS: &str = "zones: { z: { key: client_ip, rate: 1r/d } }\n";
+
+fn ask_with(weir: &Weir, fields: &str) -> u16 {
+    let mut client = Client::connect(weir.address);
+    client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n").as_bytes()).expect("an open connection");
+    client.answer("GET").expect("an answer").status
+}
+
+/// A request for a client that a trusted proxy names.
+fn get_for(weir: &Weir, client: &str) {
+    let fields = format!("x-forwarded-for: {client}\r\n");
+    ask_with(weir, &fields);
+}
+
+#[test]
+fn sums_name_a_client_only_when_all_of_them_are_that_ones() {
+    let settings = "zones: { z: { key: global, rate: 1r/d } }\nclient_ip: { trusted_proxies: [ 127.0.0.1 ] }\nworkers: 1\n\
+                    access_log: { to: ACCESS, sample_rejects: { first: 1, then_every: 1h } }\n";
+    let sums = |clients: &[&str]| {
+        let (access, _) = written(settings, |weir| clients.iter().for_each(|client| get_for(weir, client)));
+        let sum = lines(&access).into_iter().find(|line| line["event"] == "rejects").expect("a sum");
+        (sum["rejects"].as_u64(), sum["client"].as_str().map(str::to_owned))
+    };
+    let (one, other) = ("198.51.100.1", "203.0.113.9");
+    assert_eq!(sums(&[one, one, other, other, other]), (Some(3), Some(other.to_owned())));
+    assert_eq!(sums(&[one, one, other, one, other]), (Some(3), None));
+}
+
+#[test]
+fn first_counts_over_all_workers() {
+    let settings =
+        format!("{BY_ADDRESS}workers: 4\naccess_log: {{ to: ACCESS, sample_rejects: {{ first: 5, then_every: 1h }} }}\n");
+    let (access, _) = written(&settings, |weir| (0..60).for_each(|_| drop(get(weir.address, "/"))));
+    let lines = lines(&access);
+    let told = lines.iter().filter(|line| line["status"] == 503).count();
+    let summed: u64 = lines.iter().filter_map(|line| line["rejects"].as_u64()).sum();
+    assert_eq!((told, summed), (5, 54));
+}
+
+#[test]
+fn first_0_is_summed_up_while_it_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, (upstream, _)) = (folder.path().join("access.log"), noting());
+    let weir = Weir::run(&format!(
+        "{BY_ADDRESS}routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: z, nodelay: true }} ] }} ]\n\
+         access_log: {{ to: {}, sample_rejects: {{ first: 0, then_every: 1s }} }}\n",
+        path.display()
+    ));
+    let statuses = [(); 5].map(|()| get(weir.address, "/").status);
+    assert_eq!(statuses, [200, 503, 503, 503, 503]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = fs::read_to_string(&path).expect("a log");
+        if lines(&text).iter().filter_map(|line| line["rejects"].as_u64()).sum::<u64>() == 4 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn combined_has_a_line_for_every_reject_and_for_444() {
+    let settings = format!("{BY_ADDRESS}reject: {{ status: 444 }}\naccess_log: {{ to: ACCESS, format: combined }}\n");
+    let (access, _) = written(&settings, |weir| {
+        assert_eq!(get(weir.address, "/").status, 200);
+        for _ in 0..19 {
+            let closed = Client::connect(weir.address).get("/");
+            assert!(closed.is_err(), "a reject of 444 is answered");
+        }
+    });
+    assert_eq!((access.matches("\" 200 ").count(), access.matches("\" 444 0 ").count()), (1, 19), "{access}");
+}
+
+#[test]
+fn combined_with_sampling_tells_the_sums_on_standard_error() {
+    let settings = format!(
+        "{BY_ADDRESS}workers: 1\naccess_log: {{ to: ACCESS, format: combined, sample_rejects: {{ first: 2, then_every: 1s }} }}\n"
+    );
+    let (access, _) = written(&settings, |weir| {
+        (0..11).for_each(|_| drop(get(weir.address, "/")));
+        let line = weir.says("rejects without an access line of their own");
+        assert!(line.contains("\"rejects\":8") || line.contains("rejects=8"), "{line}");
+        assert!(line.contains("127.0.0.1"), "{line}");
+    });
+    assert_eq!(access.lines().count(), 3, "{access}");
+}
+
+#[test]
+fn combined_has_the_user() {
+    let settings = format!("{BY_ADDRESS}access_log: {{ to: ACCESS, format: combined }}\n");
+    let (access, _) = written(&settings, |weir| {
+        assert_eq!(ask_with(weir, "authorization: Basic dXNlci0xOnB3\r\n"), 200);
+    });
+    assert!(access.starts_with("127.0.0.1 - user-1 [") && !access.contains("pw"), "{access}");
+}
+
+/// Each reject is a line that fail2ban's own filter for nginx reads, however the access log is sampled.
+#[test]
+fn error_log_is_read_by_fail2ban() {
+    let settings = format!(
+        "{BY_ADDRESS}workers: 2\naccess_log: {{ to: none, sample_rejects: {{ first: 0 }} }}\nerror_log: {{ to: ERRORS }}\n"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let (access, errors) = written(&settings, |weir| (0..20).for_each(|_| drop(get(weir.address, "/a?b=c"))));
+    assert_eq!((access.as_str(), errors.lines().count()), ("", 19), "{errors}");
+    let log = folder.path().join("error.log");
+    fs::write(&log, errors).expect("a file");
+    let filter = "/etc/fail2ban/filter.d/nginx-limit-req.conf";
+    let whole = r#"^\s*\[[a-z]+\] \d+#\d+: \*\d+ limiting requests, excess: [\d\.]+ by zone "(?:z)", client: <HOST>, server: \S*, request: "\S+ \S+ HTTP/\d+\.\d+", host: "\S+"(, referrer: "\S+")?\s*$"#;
+    for pattern in [filter, whole] {
+        let output = Command::new("fail2ban-regex").arg(&log).arg(pattern).output();
+        let output = output.expect("fail2ban-regex of Debian's package fail2ban runs");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains("Lines: 19 lines, 0 ignored, 19 matched, 0 missed"), "{pattern}: {told}");
+        assert!(told.contains("Failregex: 19 total"), "{pattern}: {told}");
+    }
+}
+
+#[test]
+fn error_log_leaves_out_what_is_not_a_clients_rate() {
+    let settings = "zones: { z: { key: \"header:x-api-key\", rate: 1r/d, missing: reject } }\nerror_log: { to: ERRORS }\n";
+    let (_, errors) = written(settings, |weir| assert_eq!(get(weir.address, "/").status, 503));
+    assert_eq!(errors, "");
 }

@@ -29,10 +29,19 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleRejects {
-    /// How many rejects of a key get a line of their own.
-    pub first: u32,
+    /// How many rejects of a key get a line of their own; 5, and all with `combined`, where nothing is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u32>,
     /// How often the others are summed up.
     pub then_every: String,
+}
+
+/// One line for each reject, in the form of nginx's error log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorLog {
+    /// `stdout`, `stderr`, `none` or a path (nginx: error_log).
+    pub to: String,
 }
 
 /// Diagnostics on standard error.
@@ -49,9 +58,15 @@ impl Default for AccessLog {
     }
 }
 
+impl Default for ErrorLog {
+    fn default() -> Self {
+        Self { to: "none".to_owned() }
+    }
+}
+
 impl Default for SampleRejects {
     fn default() -> Self {
-        Self { first: 5, then_every: "10s".to_owned() }
+        Self { first: None, then_every: "10s".to_owned() }
     }
 }
 

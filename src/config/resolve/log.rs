@@ -3,14 +3,23 @@
 use std::str::FromStr;
 
 use super::{
-    super::file::{AccessLog, LogFormat as Format},
+    super::file::{AccessLog, ErrorLog, LogFormat as Format},
     judge::Judge,
     spot::Spot,
 };
 use crate::observe::settings::{AccessLogSettings, LogFormat, LogTarget};
 
-/// The access log.
-pub fn access(judge: &mut Judge<'_>, spot: Spot<'_>, log: &AccessLog) -> AccessLogSettings {
+/// How many rejects of a key get a line of their own where nothing is written. nginx's format has no line for sums.
+fn default_first(format: Format) -> u32 {
+    match format {
+        Format::Json => 5,
+        Format::Combined => u32::MAX,
+    }
+}
+
+/// The access log, and the error log beside it.
+pub fn access(judge: &mut Judge<'_>, root: Spot<'_>, log: &AccessLog, errors: &ErrorLog) -> AccessLogSettings {
+    let spot = root.key("access_log");
     let every = spot.key("sample_rejects").key("then_every");
     AccessLogSettings {
         to: judge.take(spot.key("to"), target(&log.to)).unwrap_or(LogTarget::None),
@@ -18,8 +27,9 @@ pub fn access(judge: &mut Judge<'_>, spot: Spot<'_>, log: &AccessLog) -> AccessL
             Format::Json => LogFormat::Json,
             Format::Combined => LogFormat::Combined,
         },
-        rejects_first: log.sample_rejects.first,
+        rejects_first: log.sample_rejects.first.unwrap_or_else(|| default_first(log.format)),
         rejects_every: judge.positive(every, &log.sample_rejects.then_every),
+        errors_to: judge.take(root.key("error_log").key("to"), target(&errors.to)).unwrap_or(LogTarget::None),
     }
 }
 
