@@ -122,7 +122,8 @@ async fn answer(doors: &Doors, request: Request<Incoming>) -> Result<Response<Fu
             Reloaded::Invalid(problems) => say(StatusCode::UNPROCESSABLE_ENTITY, problems + "\n"),
             Reloaded::Failed(reason) => say(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
         },
-        (_, "/reload" | "/health/live" | "/health/ready") => say(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n"),
+        (_, "/reload") => not_allowed(HeaderValue::from_static("POST")),
+        (_, "/health/live" | "/health/ready") => not_allowed(HeaderValue::from_static("GET, HEAD")),
         _ => say(StatusCode::NOT_FOUND, "here are /health/live, /health/ready and /reload\n"),
     })
 }
@@ -139,6 +140,12 @@ fn is_this_machine(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
     let by_address = host.parse::<std::net::SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
     by_address || name.eq_ignore_ascii_case("localhost")
+}
+
+fn not_allowed(methods: HeaderValue) -> Response<Full<Bytes>> {
+    let mut response = say(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n");
+    response.headers_mut().insert(header::ALLOW, methods);
+    response
 }
 
 fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

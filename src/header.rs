@@ -251,6 +251,16 @@ fn is_sensitive(name: &str) -> bool {
     names.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("remote-")
 }
 
+/// Whether one of these fields looks like one that is counted, as servers see it that make `_` of `-` (RFC 3875, section 4.1.18): then a
+/// client chooses which of the two is counted.
+#[must_use]
+pub fn looks_counted(headers: &HeaderMap, counted: &[HeaderName]) -> bool {
+    let same = |one: &u8, other: &u8| one == other || matches!((one, other), (b'-', b'_') | (b'_', b'-'));
+    let alike =
+        |one: &str, other: &str| one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| same(&a, &b));
+    counted.iter().any(|name| headers.keys().any(|other| alike(name.as_str(), other.as_str()) && name != other))
+}
+
 /// An address as a field value.
 #[must_use]
 pub fn address_value(address: IpAddr) -> HeaderValue {

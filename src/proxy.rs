@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use http_body_util::{Either, Full};
 
@@ -18,10 +18,10 @@ use crate::{
     header::{
         address_value, agrees,
         crossing::{Crossing, Fields, Identity, Outbound},
-        id_of, is_grpc, last_hop, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
+        id_of, is_grpc, last_hop, looks_counted, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
     },
     limit::{
-        Decision, Gate, Judgement, Millis, Parked, Queue, Reason, Subject, Verdict,
+        Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Subject, Verdict,
         normal_form::{self, PathError},
     },
     message::{LastHost, Target},
@@ -58,6 +58,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its rules.
     pub gate: Gate,
+    /// The fields these count by.
+    pub counted: Vec<HeaderName>,
     /// Where it forwards to.
     pub upstream: Rc<Upstream<RequestBody>>,
     /// How it rejects.
@@ -70,6 +72,15 @@ pub struct Route {
     pub response_edits: Edits,
     /// The codings of its answers.
     pub compress: Vec<Coding>,
+}
+
+/// The fields by which the enforced rules of a gate count.
+#[must_use]
+pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
+    let enforced = gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce);
+    let parts = enforced.flat_map(|rule| &rule.zone().settings().key.parts);
+    let fields = parts.filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
+    fields.collect()
 }
 
 /// Everything a worker needs to answer requests.
@@ -235,14 +246,13 @@ impl Proxy {
             return Ok(answer.map(Either::Left));
         }
         let trusted = self.trust.believes(visit.peer.address);
-        let client = if trusted { self.trust.client(visit.peer.address, &head.headers) } else { visit.peer.address };
-        record.entry.client = client;
-        if let Some(id) = id_of(&head.headers).filter(|_| trusted) {
-            // A copy: a received value would keep the whole buffer it came in.
-            record.entry.id = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| id.clone());
+        if trusted {
+            self.believe(head, visit.peer, record);
         }
+        let client = record.entry.client;
         self.gateway.see(client);
-        let (route, path) = self.route(head, &target)?;
+        let method = normal_form::method(&head.method);
+        let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
 
         let subject = Subject {
@@ -250,14 +260,11 @@ impl Proxy {
             host: &target.host,
             path: &path,
             query: target.path_and_query.query(),
-            method: &head.method,
+            method: &method,
             route: &route.name,
             headers: &head.headers,
         };
-        // What the head alone can refuse is refused before it is charged, or waits.
-        let body = visit.body.get_or_insert_default();
-        body.limit(route.max_body)?;
-        let upgrade = upgrade(head, body)?;
+        let upgrade = checked(head, &route, visit)?;
         self.admit(&route, &subject, visit, record).await?;
 
         let body = visit.body.take().unwrap_or_default();
@@ -286,16 +293,25 @@ impl Proxy {
         Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
     }
 
+    /// Takes over what a trusted proxy says: whom the request is for, and what it is called.
+    fn believe(&self, head: &Parts, peer: &Peer, record: &mut Record) {
+        record.entry.client = self.trust.client(peer.address, &head.headers);
+        if let Some(id) = id_of(&head.headers) {
+            // A copy: a received value would keep the whole buffer it came in.
+            record.entry.id = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| id.clone());
+        }
+    }
+
     /// The route of a request, and its path as keys see it.
-    fn route<'a>(&self, head: &Parts, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
+    fn route<'a>(&self, method: &Method, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let (host, path) = (&*target.host, self.path(target)?);
-        let found = self.routes.entry(host, &path, &head.method);
+        let found = self.routes.entry(host, &path, method);
         let (pattern, route) = found.map_err(|nearest| match nearest {
             NoRoute::NotFound => Stop::Failed(Error::new(Kind::NoRoute, "no route takes this host and path")),
             NoRoute::MethodNotAllowed => Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter())),
         })?;
         // Only a path that came in another spelling can be read in two ways.
-        let strays = |reading: Cow<'_, str>| self.routes.strays(pattern, host, &reading, &head.method);
+        let strays = |reading: Cow<'_, str>| self.routes.strays(pattern, host, &reading, method);
         if matches!(path, Cow::Owned(_)) && normal_form::other_readings(target.path_and_query.path()).any(strays) {
             return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
         }
@@ -405,6 +421,16 @@ fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Rec
         route: &route.name,
         scheme: visit.peer.transport.scheme(),
     }
+}
+
+/// Refuses, before it is charged or waits, what the head alone can tell; returns the protocols the request asks to change to.
+fn checked(head: &Parts, route: &Route, visit: &mut Visit<'_>) -> Result<Option<HeaderValue>, Error> {
+    if looks_counted(&head.headers, &route.counted) {
+        return Err(Error::new(Kind::HttpRequestError, "a field looks like one that is counted"));
+    }
+    let body = visit.body.get_or_insert_default();
+    body.limit(route.max_body)?;
+    upgrade(head, body)
 }
 
 /// The protocols a request asks to change to.

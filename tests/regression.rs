@@ -332,3 +332,30 @@ fn r041_debts_of_one_key_were_those_of_another() {
     assert_eq!(decide(&restarted("header:x-api-key")[0], "x-api-key"), "pass");
     assert_eq!(decide(&restarted("header:x-user")[0], "x-user"), "reject");
 }
+
+/// `post` took the route below the one for POST, and passed its limit.
+#[tokio::test(start_paused = true)]
+async fn r027_a_method_in_lower_case_passed_the_limit() {
+    let mut limited = config(&["1r/m"]);
+    limited.routes[0].pattern.methods = vec![http::Method::POST];
+    limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..config(&[]).routes[0].clone() });
+    harness::on_edge_of(limited, |edge| async move {
+        let ask =
+            |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(status(&edge.exchange(&ask("POST")).await), 200);
+        assert_eq!(status(&edge.exchange(&ask("post")).await), 503);
+    })
+    .await;
+}
+
+/// A field with an underscore was forwarded beside the key it looks like, and not counted.
+#[tokio::test(start_paused = true)]
+async fn r028_a_lookalike_of_the_key_was_not_counted() {
+    let mut limited = config(&["1r/m"]);
+    limited.zones[0].key = weir::limit::Key::of(vec!["header:x-api-key".parse().expect("a part")]);
+    harness::on_edge_of(limited, |edge| async move {
+        let ask = "GET / HTTP/1.1\r\nhost: a\r\nx_api_key: 1\r\nconnection: close\r\n\r\n";
+        assert_eq!(status(&edge.exchange(ask).await), 400);
+    })
+    .await;
+}

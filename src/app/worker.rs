@@ -33,7 +33,7 @@ use crate::{
         sparing::Sparing,
         writer::Lines,
     },
-    proxy::{Peer, Proxy, Route, Transport},
+    proxy::{Peer, Proxy, Route, Transport, counted_by},
     record::Record,
     release::{Releases, Timing},
     request_id::RequestIds,
@@ -484,9 +484,11 @@ impl Serving {
         let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
         let mut routes = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
+            let gate = gate(route, &shared.zones)?;
             let built = Route {
                 name: Arc::clone(&route.name),
-                gate: gate(route, &shared.zones)?,
+                counted: counted_by(&gate),
+                gate,
                 upstream: Rc::clone(&upstreams[route.upstream]),
                 reject: route.reject,
                 max_body: route.max_body,

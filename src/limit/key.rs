@@ -26,7 +26,7 @@ pub struct Subject<'a> {
     pub path: &'a str,
     /// The query as received, without the `?`.
     pub query: Option<&'a str>,
-    /// The method.
+    /// The method in its normal form.
     pub method: &'a Method,
     /// The name of the route that was chosen.
     pub route: &'a str,

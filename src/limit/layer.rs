@@ -148,7 +148,7 @@ impl<C> LimitLayer<C> {
             host: &host,
             path: &path,
             query: uri.query(),
-            method: request.method(),
+            method: &normal_form::method(request.method()),
             route: "",
             headers: request.headers(),
         };

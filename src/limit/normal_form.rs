@@ -1,4 +1,4 @@
-//! The normal form of a path and of a host: routes and keys are decided on it, and the bytes that came are forwarded.
+//! The normal form of a path, a host and a method: routes and keys are decided on it, and the bytes that came are forwarded.
 //!
 //! Guarantees: two spellings of a path that a server may serve alike (RFC 3986, section 6.2.2) have one normal form; the normal
 //! form of a normal form is itself; what is in its normal form already is neither copied nor allocated.
@@ -7,6 +7,8 @@
 //! `/caf%C3%A9` and the same in raw UTF-8 are one path, and `/100%` is `/100%25`.
 
 use std::{borrow::Cow, net::Ipv6Addr};
+
+use http::Method;
 
 /// Why a path has no normal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +80,15 @@ pub fn host(raw: &str) -> Option<String> {
     let name = raw.strip_suffix('.').unwrap_or(raw);
     let complete = !name.is_empty() && !name.ends_with('.') && !name.contains("..");
     complete.then(|| name.to_ascii_lowercase())
+}
+
+/// The normal form of a method: upper case. Methods are told by case (RFC 9110, section 9.1), but some servers take `post` for POST.
+#[must_use]
+pub fn method(raw: &Method) -> Cow<'_, Method> {
+    if !raw.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Cow::Borrowed(raw);
+    }
+    Method::from_bytes(raw.as_str().to_ascii_uppercase().as_bytes()).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 /// The bytes a normal form has as they are.
@@ -258,6 +269,14 @@ mod tests {
         ] {
             assert_eq!(host(raw).as_deref(), normal, "{raw}");
         }
+    }
+
+    #[test]
+    fn methods_are_in_upper_case() {
+        for raw in [Method::GET, Method::PATCH, Method::from_bytes(b"M-SEARCH").expect("a method")] {
+            assert!(matches!(method(&raw), Cow::Borrowed(_)));
+        }
+        assert_eq!(*method(&Method::from_bytes(b"pOst").expect("a method")), Method::POST);
     }
 
     fn spelled() -> impl Strategy<Value = String> {

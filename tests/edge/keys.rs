@@ -238,3 +238,45 @@ async fn method_not_allowed_lists_those_that_are_and_keeps_the_connection() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn method_in_another_case_takes_the_route_of_its_method() {
+    let routes =
+        "routes: [ { path: /, methods: [ POST ], upstream: app, limits: [ { zone: z } ] }, { path: /, upstream: app } ]";
+    for key in ["client_ip", "[ client_ip, method ]"] {
+        on_edge_of(zone(&format!("key: {key}"), routes), |edge| async move {
+            for (method, expected) in [("POST", 200), ("post", 503), ("Post", 503), ("PUT", 200)] {
+                let request = format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                assert_eq!(status(&edge.exchange(&request).await), expected, "{method} {key}");
+            }
+            let request = Request::builder().method("pOST").uri("http://a/").body(Full::<Bytes>::default());
+            let response = http2::client(&edge).await.send_request(request.expect("a request")).await.expect("a response");
+            assert_eq!(response.status(), 503);
+        })
+        .await;
+    }
+    on_edge_of(zone("key: client_ip", ROUTES), |edge| async move {
+        edge.exchange("post / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(edge.seen.borrow()[0].method, "post");
+        assert_eq!(edge.line().await["method"], "post");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn field_that_looks_like_a_counted_one_is_refused() {
+    let settings = "key: [ 'header:x-api-key', 'header:plain' ], missing: exempt";
+    for (fields, expected) in [
+        ("x_api_key: 1\r\nplain: 1\r\n", 400),
+        ("x-api_key: 1\r\n", 400),
+        ("x-api-key: 1\r\nx_api_key: 2\r\nplain: 1\r\n", 400),
+        ("x-api-key: 1\r\nplain: 1\r\nother_field: 1\r\n", 200),
+    ] {
+        assert_eq!(statuses(zone(settings, ROUTES), &[&format!("{GET}{fields}")]).await, [expected], "{fields}");
+    }
+    // Where nothing counts by it, such a field is one like any other.
+    assert_eq!(statuses(zone("key: client_ip", ROUTES), &[&format!("{GET}x_api_key: 1\r\n")]).await, [200]);
+    let underscore = zone("key: 'header:x_api_key'", ROUTES);
+    assert_eq!(statuses(underscore.clone(), &[&format!("{GET}x-api-key: 1\r\n")]).await, [400]);
+    assert_eq!(statuses(underscore, &[&format!("{GET}x_api_key: 1\r\n")]).await, [200]);
+}

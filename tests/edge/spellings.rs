@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use weir::config::{Config, parse};
 
 use crate::{
+    frames::{END_HEADERS, END_STREAM, HEADERS, fields, frame, hello},
     harness::{Edge, on_edge_of, status},
     http2,
 };
@@ -162,6 +163,25 @@ async fn asterisk_has_no_normal_form_and_needs_none() {
         let mut client = edge.connect();
         client.write_all(b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("a pipe");
         assert_eq!(edge.line().await["status"], 200);
+    })
+    .await;
+}
+
+/// The `http` crate drops the fragment of a `:path` before anybody sees it: what is left is matched, and is what is forwarded.
+#[tokio::test(start_paused = true)]
+async fn fragment_over_http2_hides_no_path() {
+    on_edge_of(limited(""), |edge| async move {
+        assert_eq!(ask(&edge, "/login", "a").await.0, 200);
+        edge.line().await;
+        for (path, expected) in [("/login#x", 503), ("/#/login", 200), ("/login?x#y", 503)] {
+            let fields = fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)]);
+            let mut client = edge.connect();
+            let request = [hello(&[]), frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields)].concat();
+            client.write_all(&request).await.expect("an open pipe");
+            let line = edge.line().await;
+            assert_eq!(line["status"], expected, "{path}: {line}");
+        }
+        assert_eq!(edge.seen.borrow().iter().map(|seen| seen.target.clone()).collect::<Vec<_>>(), ["/login", "/"]);
     })
     .await;
 }
