@@ -171,6 +171,7 @@ impl App {
             sockets::listen(&mut door, address, handed)?;
         }
         let admin = door.pop().and_then(|mut door| door.pop());
+        keep::try_out(&config.state, predecessor.is_some());
         let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
         let shared = share(config, doors, lines, drain)?;

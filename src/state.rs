@@ -1,15 +1,16 @@
 //! What the zones remember, as a file: for a restart, and for a new binary that takes over.
 //!
-//! Guarantees: a file is whole or not there (written beside, synced, then moved into its place) and readable by its owner only,
-//! for it holds the seeds; bytes that are damaged, cut or of another version are an error, never a wrong debt; debts go on being
+//! Guarantees: a file is whole or not there (written beside under a name of its own, synced, moved into its place, and the folder synced)
+//! and readable by its owner only, for it holds the seeds; bytes that are damaged, cut or of another version are an error, never a wrong debt; debts go on being
 //! worked off while nobody runs. All numbers are little-endian.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
-    hash::Hasher,
+    hash::{BuildHasher, Hasher, RandomState},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -123,12 +124,14 @@ impl State {
     /// # Errors
     /// When it cannot be read or holds something else.
     pub fn load(path: &Path) -> Result<Option<Self>, StateError> {
-        let file = match File::open(path) {
-            Ok(file) => file,
+        match fs::metadata(path) {
+            // A pipe would be waited for.
+            Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("not a regular file").into()),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
+        }
+        let (file, mut bytes) = (File::open(path)?, Vec::new());
         file.take(MOST).read_to_end(&mut bytes)?;
         Self::decode(&bytes).map(Some)
     }
@@ -138,14 +141,74 @@ impl State {
     /// # Errors
     /// When it cannot be written; the one before stays.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = Path::new(&beside);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
-        file.write_all(&self.encode())?;
-        file.sync_all()?;
-        fs::rename(beside, path)
+        let mut beside = Beside::create(path)?;
+        beside.file.write_all(&self.encode())?;
+        beside.file.sync_all()?;
+        beside.move_to(path)
     }
+
+    /// Whether a state can be written there: what it takes is made and removed.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn try_out(path: &Path) -> io::Result<()> {
+        Beside::create(path).map(drop)
+    }
+
+    /// Removes what is left beside a file of writes that were cut short. Whoever writes there now is told that it failed, and tries again.
+    pub fn tidy(path: &Path) {
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else { return };
+        let is_left = |found: &str| {
+            let middle = found.strip_prefix(name).and_then(|rest| rest.strip_suffix(NEW));
+            middle.is_some_and(|middle| middle.bytes().all(|byte| byte == b'.' || byte.is_ascii_hexdigit()))
+        };
+        let found = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
+        for entry in found.filter(|entry| entry.file_name().to_str().is_some_and(is_left)) {
+            if let Err(error) = fs::remove_file(entry.path()) {
+                tracing::warn!(%error, file = %entry.path().display(), "cannot remove what an earlier write has left");
+            }
+        }
+    }
+}
+
+/// How the name of a file ends that is not in its place yet.
+const NEW: &str = ".new";
+
+/// A file beside another one, to be moved into its place. Dropped before, it is removed.
+struct Beside {
+    file: File,
+    path: PathBuf,
+}
+
+impl Beside {
+    /// A new file that only its owner can read, with a name that no other process has: an old and a new process may write at once.
+    fn create(of: &Path) -> io::Result<Self> {
+        let number = RandomState::new().build_hasher().finish();
+        let mut path = of.as_os_str().to_owned();
+        path.push(format!(".{number:016x}{NEW}"));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path: path.into() })
+    }
+
+    fn move_to(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        match File::open(folder_of(path))?.sync_all() {
+            // Some file systems have nothing to sync of a folder.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Once it is in its place there is nothing here.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What is left to read of a state.
@@ -284,5 +347,44 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(&path, "something else").expect("a file");
         assert!(matches!(State::load(&path), Err(StateError::Foreign)));
+    }
+
+    #[test]
+    fn file_is_its_owners_whatever_an_earlier_write_has_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("zones.bin");
+        let beside = ["zones.bin.new", "zones.bin.00ff00ff00ff00ff.new"].map(|name| folder.path().join(name));
+        let others = ["zones.bin.bak", "zones.bin.old.new", "other.bin.new"].map(|name| folder.path().join(name));
+        for left in beside.iter().chain(&others) {
+            fs::write(left, "half a state").expect("a file");
+            fs::set_permissions(left, fs::Permissions::from_mode(0o666)).expect("a file");
+        }
+        State::tidy(&path);
+        assert_eq!(beside.each_ref().map(|left| left.exists()), [false; 2]);
+        fs::write(&beside[0], "half a state").expect("a file");
+        fs::set_permissions(&beside[0], fs::Permissions::from_mode(0o666)).expect("a file");
+        state(SystemTime::now()).save(&path).expect("a file");
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+        let names = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(names, 2 + others.len());
+    }
+
+    #[test]
+    fn two_writes_at_once_share_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("zones.bin");
+        let (one, other) = (Beside::create(&path).expect("a file"), Beside::create(&path).expect("a file"));
+        assert_ne!(one.path, other.path);
+        drop((one, other));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+        assert!(State::try_out(&folder.path().join("no/zones.bin")).is_err());
+    }
+
+    #[test]
+    fn pipe_in_place_of_a_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("zones.bin");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).expect("a pipe");
+        assert!(matches!(State::load(&path), Err(StateError::Io(_))));
     }
 }

@@ -13,7 +13,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::worker::Shared;
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, StateSettings},
     limit::{Millis, Zone},
     state::State,
 };
@@ -49,6 +49,18 @@ pub fn revive(state: State, config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
 #[must_use]
 pub fn take(shared: &Shared) -> State {
     State::take(&shared.zones, Millis::cut(shared.clock.now()), Clock::wall())
+}
+
+/// Says now whether the state can be written, not when that is due; removes what writes that were cut short have left, unless
+/// another process may still write.
+pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
+    let Some(path) = &settings.file else { return };
+    if !has_predecessor {
+        State::tidy(path);
+    }
+    if let Err(error) = State::try_out(path) {
+        tracing::error!(%error, file = %path.display(), "cannot write the state file; debts end with the process");
+    }
 }
 
 impl Keep {

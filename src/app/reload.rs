@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     StartError, addresses,
     doors::{self, Fitted},
-    open_log, sockets,
+    keep, open_log, sockets,
     worker::{Listening, Shared},
 };
 use crate::{
@@ -68,6 +68,9 @@ pub fn prepare(before: &Shared, config: Config, workers: usize, log: Log) -> Res
         Log::Reopened => open_log(&config)?,
         Log::Kept => (before.lines.clone(), None),
     };
+    if config.state.file != before.config.state.file {
+        keep::try_out(&config.state, true);
+    }
     // The last of all, so that the debts are as young as can be.
     let Zones { zones, successions, emptied } = carry(&before.zones, &config.zones, before.clock);
     let doors = Arc::clone(&fitted.doors);
