@@ -8,6 +8,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::fd::AsFd,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileTypeExt,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -24,6 +28,10 @@ use super::{
 
 /// The most bytes that wait to be written to a log: some 64 thousand lines.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// Batches that may wait to be written; a batch is at most some 32 KiB.
+const QUEUE: usize = 256;
+/// How long a file may take to be opened.
+const OPENING: Duration = Duration::from_secs(5);
 /// How long the last lines may take when the process stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -103,6 +111,36 @@ fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
 }
 
 /// Starts a thread for each output that is there.
+/// When the file cannot be opened, or the thread not started.
+pub fn start(target: &LogTarget) -> io::Result<Option<(Lines, Writer)>> {
+    let output: Box<dyn Write + Send> = match target {
+        LogTarget::Stdout => Box::new(io::stdout()),
+        LogTarget::Stderr => Box::new(io::stderr()),
+        LogTarget::File(path) => Box::new(open(path)?),
+        LogTarget::None => return Ok(None),
+    };
+    start_on(output).map(Some)
+}
+
+/// Opens a file on a thread of its own: a disk that hangs is an error, not a wait without end.
+fn open(path: &Path) -> io::Result<File> {
+    let (tell, told) = sync_channel(1);
+    let path = path.to_owned();
+    // When it is too late nobody listens any more.
+    let open = move || drop(tell.send(open_now(&path)));
+    thread::Builder::new().name("open-log".to_owned()).spawn(open)?;
+    told.recv_timeout(OPENING)
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it cannot be opened within 5 s")))
+}
+
+/// A pipe without a reader would be waited for; opened both ways it is not (pipe(7)), and lines wait in it.
+fn open_now(path: &Path) -> io::Result<File> {
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let mut options = OpenOptions::new();
+    if is_pipe { options.read(true).write(true) } else { options.create(true).append(true) }.open(path)
+}
+
+/// Starts a thread that writes to `output`.
 ///
 /// # Errors
 /// When a thread cannot be started.

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -38,6 +39,21 @@ pub fn weir(args: &[&str]) -> Command {
 /// Runs a command that ends by itself.
 pub fn output(args: &[&str]) -> Output {
     weir(args).stdout(Stdio::piped()).output().expect("a process")
+}
+
+/// The command as a user who owns nothing, and a folder that user can read; only root can make it.
+pub fn as_nobody() -> Option<(Command, TempDir)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let everybodys = fs::Permissions::from_mode(0o755);
+    let folder = tempfile::Builder::new().permissions(everybodys).tempdir().expect("a folder");
+    // The one that was built may lie where that user cannot look.
+    let program = folder.path().join("weir");
+    fs::copy(env!("CARGO_BIN_EXE_weir"), &program).expect("a copy");
+    let mut command = Command::new(program);
+    command.uid(65_534).stdin(Stdio::null());
+    Some((command, folder))
 }
 
 /// Writes a configuration into a folder and returns its path.

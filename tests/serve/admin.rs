@@ -148,20 +148,13 @@ fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
 /// Only who has the user of the process: here by root, or not at all.
 #[test]
 fn control_socket_is_for_the_same_user() {
-    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
+    use std::os::unix::fs::PermissionsExt;
+    let Some((mut command, _folder)) = crate::weir::as_nobody() else { return };
     let (upstream, _) = noting();
     let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"));
     let folder = std::path::Path::new(&weir.config()).parent().expect("a folder").to_owned();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("a folder");
-    // A copy that everybody may run.
-    let copy = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().expect("a folder");
-    let program = copy.path().join("weir");
-    std::fs::copy(env!("CARGO_BIN_EXE_weir"), &program).expect("a copy");
-    let mut command = std::process::Command::new(program);
-    let reload = command.args(["reload", "-c", &weir.config()]).uid(65_534).output().expect("a process");
+    let reload = command.args(["reload", "-c", &weir.config()]).output().expect("a process");
     assert_eq!(reload.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&reload.stderr).contains("is another user's"), "{reload:?}");
 }

@@ -37,4 +37,5 @@ mod start;
 mod state;
 mod stop;
 mod streams;
+mod stuck;
 mod tls;

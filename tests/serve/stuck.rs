@@ -1,0 +1,156 @@
+//! Files that are not given: what waits for them waits alone. A pipe without a writer stands for a disk that hangs.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, mkfifoat},
+    process::Signal,
+};
+
+use crate::{
+    http::{PATIENCE, get},
+    pki::Authority,
+    upstream::noting,
+    weir::{Weir, output, written},
+};
+
+/// Puts a pipe in the place of a file.
+fn pipe_at(path: &Path) -> PathBuf {
+    let _ = fs::remove_file(path);
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).expect("a pipe");
+    path.to_owned()
+}
+
+/// Waits until somebody reads a pipe, who waits on as long as what is returned is kept.
+fn read_by_somebody(pipe: &Path) -> File {
+    let deadline = Instant::now() + PATIENCE;
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag");
+    loop {
+        match OpenOptions::new().write(true).custom_flags(flags).open(pipe) {
+            Ok(file) => return file,
+            Err(error) => assert!(Instant::now() < deadline, "nobody reads `{}`: {error}", pipe.display()),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// It serves, is healthy, and stops when it is told to, while `pipe` is read.
+fn serves_and_stops(mut weir: Weir, pipe: &Path, plain: bool) {
+    let held = read_by_somebody(pipe);
+    assert_eq!(output(&["healthcheck", "-c", &weir.config()]).status.code(), Some(0));
+    assert!(!plain || get(weir.address, "/").status == 200);
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.ended().code(), Some(0));
+    drop(held);
+}
+
+#[test]
+fn stop_and_health_do_not_wait_for_a_configuration() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"));
+    let pipe = pipe_at(Path::new(&weir.config()));
+    weir.signal(Signal::HUP);
+    serves_and_stops(weir, &pipe, true);
+}
+
+#[test]
+fn stop_and_health_do_not_wait_for_a_secret() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "s3cr3t").expect("a file");
+    let set = format!("request: {{ headers: {{ set: {{ x-key: \"${{file:{}}}\" }} }} }}", secret.display());
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\", {set} }} ]\ndrain: 1h\n"));
+    let pipe = pipe_at(&secret);
+    weir.signal(Signal::HUP);
+    serves_and_stops(weir, &pipe, true);
+}
+
+#[test]
+fn stop_and_health_do_not_wait_for_a_certificate() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
+    let weir = Weir::run(&format!(
+        "listeners: [ {{ address: \"127.0.0.1:0\", tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }} }} ]\n\
+         routes: [ {{ path: /, upstream: \"http://127.0.0.1:9\" }} ]\ndrain: 1h\n",
+        cert.display(),
+        key.display()
+    ));
+    serves_and_stops(weir, &pipe_at(&key), false);
+}
+
+#[test]
+fn stop_and_health_do_not_wait_for_authorities() {
+    let (upstream, _) = noting();
+    let authority = Authority::new();
+    let weir = Weir::run(&format!(
+        "upstreams: {{ app: {{ endpoints: [ \"https://127.0.0.1:9\" ], tls: {{ ca: {} }} }} }}\n\
+         routes: [ {{ path: /app, upstream: app }}, {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n",
+        authority.path("ca.pem").display()
+    ));
+    serves_and_stops(weir, &pipe_at(&authority.path("ca.pem")), true);
+}
+
+/// The new process is ended with the old one: it has its sockets, on which nobody would accept.
+#[test]
+fn stop_ends_a_successor_that_hangs() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"));
+    let (address, pipe) = (weir.address, pipe_at(Path::new(&weir.config())));
+    weir.signal(Signal::USR2);
+    // Standard error ends with the last of both.
+    serves_and_stops(weir, &pipe, true);
+    crate::stop::refuses_soon(address);
+}
+
+#[test]
+fn log_in_a_pipe_without_a_reader_is_no_reason_to_wait() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = pipe_at(&folder.path().join("access.log"));
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let mut weir = Weir::run(&format!("{routes}access_log: {{ to: {} }}\n", pipe.display()));
+    assert_eq!(get(weir.address, "/early").status, 200);
+    // What was written waits for a reader; one that leaves is no reason to wait either.
+    let mut line = String::new();
+    BufReader::new(File::open(&pipe).expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(line.contains("/early"), "{line}");
+    weir.signal(Signal::USR1);
+    weir.says("the log was opened again");
+    assert_eq!(get(weir.address, "/late").status, 200);
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.ended().code(), Some(0));
+}
+
+#[test]
+fn log_that_cannot_be_opened_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
+    let path = written(&folder, &format!("{config}access_log: {{ to: /no/such/folder/access.log }}\n"));
+    let run = output(&["run", "-c", &path]);
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot open the access log `/no/such/folder/access.log`: No such file"), "{said}");
+}
+
+/// Its parent's pipe is another user's: it can be written, not opened. Only root can give a test such a process.
+#[test]
+fn log_at_dev_stdout_of_another_user_is_answered_with_a_hint() {
+    let config = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
+    let Some((mut command, folder)) = crate::weir::as_nobody() else { return };
+    let path = written(&folder, &format!("{config}access_log: {{ to: /dev/stdout }}\n"));
+    let run = command.args(["run", "-c", &path]).output().expect("a process");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("access log `/dev/stdout`: Permission denied") && said.contains("hint: write `stdout`"),
+        "{said}"
+    );
+}
