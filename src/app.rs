@@ -21,8 +21,7 @@ use crate::{
     limit::Queue,
     observe::{
         gateway::Gateway,
-        settings::LogTarget,
-        writer::{self, Writer},
+        writer::{self, LogError, Writer},
     },
     release::Timing,
     server::{
@@ -73,13 +72,8 @@ pub enum StartError {
         source: SecureError,
     },
     /// The access log cannot be opened.
-    #[error("cannot open the access log{}: {source}{}", named(to), log_hint(to))]
-    Log {
-        /// Where its lines go.
-        to: LogTarget,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The process that was to be followed did not hand everything over.
     #[error(transparent)]
     Handover(#[from] HandoverError),
@@ -93,24 +87,6 @@ fn taken_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => ", hint: another program listens there; stop it or choose another port",
         io::ErrorKind::PermissionDenied => ", hint: ports below 1024 need a privilege; choose a higher one",
         io::ErrorKind::AddrNotAvailable => ", hint: this machine has no such address",
-        _ => "",
-    }
-}
-
-/// The path of a log, where it has one.
-fn named(to: &LogTarget) -> String {
-    match to {
-        LogTarget::File(path) => format!(" `{}`", path.display()),
-        LogTarget::Stdout | LogTarget::Stderr | LogTarget::None => String::new(),
-    }
-}
-
-/// What a process was given by its parent is open already; opening it again by its path may be another user's right.
-fn log_hint(to: &LogTarget) -> &'static str {
-    let LogTarget::File(path) = to else { return "" };
-    match path.to_str() {
-        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => ", hint: write `stdout`, which is open already",
-        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => ", hint: write `stderr`, which is open already",
         _ => "",
     }
 }
@@ -264,9 +240,7 @@ impl App {
 }
 
 fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), StartError> {
-    writer::start(&config.access_log).map(Option::unzip).map_err(StartError::Log)
-    let to = &config.access_log.to;
-    writer::start(to).map(Option::unzip).map_err(|source| StartError::Log { to: to.clone(), source })
+    Ok(writer::start(&config.access_log)?.unzip())
 }
 
 fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {

@@ -5,12 +5,9 @@
 //! up.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::fd::AsFd,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::FileTypeExt,
+    os::{fd::AsFd, unix::fs::FileTypeExt},
     path::Path,
     sync::{
         Arc,
@@ -28,8 +25,6 @@ use super::{
 
 /// The most bytes that wait to be written to a log: some 64 thousand lines.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// Batches that may wait to be written; a batch is at most some 32 KiB.
-const QUEUE: usize = 256;
 /// How long a file may take to be opened.
 const OPENING: Duration = Duration::from_secs(5);
 /// How long the last lines may take when the process stops.
@@ -86,17 +81,49 @@ impl Queue {
     }
 }
 
+/// Reason why a log cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the log{}: {source}{}", named(to), hint(to))]
+pub struct LogError {
+    /// Where its lines go.
+    pub to: LogTarget,
+    /// The cause.
+    pub source: io::Error,
+}
+
+/// The path of a log, where it has one.
+fn named(to: &LogTarget) -> String {
+    match to {
+        LogTarget::File(path) => format!(" `{}`", path.display()),
+        LogTarget::Stdout | LogTarget::Stderr | LogTarget::None => String::new(),
+    }
+}
+
+/// What a process was given by its parent is open already; opening it again by its path may be another user's right.
+fn hint(to: &LogTarget) -> &'static str {
+    let LogTarget::File(path) = to else { return "" };
+    match path.to_str() {
+        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => ", hint: write `stdout`, which is open already",
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => ", hint: write `stderr`, which is open already",
+        _ => "",
+    }
+}
+
 /// Starts a thread for each log that goes anywhere; none when nothing is to be written.
 ///
 /// # Errors
 /// When a file cannot be opened, or a thread not started.
-pub fn start(settings: &AccessLogSettings) -> io::Result<Option<(Lines, Writer)>> {
-    let access = open(&settings.to)?;
-    let errors = open(&settings.errors_to)?;
+pub fn start(settings: &AccessLogSettings) -> Result<Option<(Lines, Writer)>, LogError> {
+    let failed = |to: &LogTarget| {
+        let to = to.clone();
+        move |source| LogError { to, source }
+    };
+    let access = open(&settings.to).map_err(failed(&settings.to))?;
+    let errors = open(&settings.errors_to).map_err(failed(&settings.errors_to))?;
     if access.is_none() && errors.is_none() {
         return Ok(None);
     }
-    start_on(access, errors).map(Some)
+    start_on(access, errors).map(Some).map_err(failed(&settings.to))
 }
 
 fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
@@ -104,27 +131,15 @@ fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
     let file = match target {
         LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         LogTarget::Stderr => File::from(io::stderr().as_fd().try_clone_to_owned()?),
-        LogTarget::File(path) => OpenOptions::new().create(true).append(true).open(path)?,
+        LogTarget::File(path) => open_file(path)?,
         LogTarget::None => return Ok(None),
     };
     Ok(Some(Box::new(file)))
 }
 
-/// Starts a thread for each output that is there.
-/// When the file cannot be opened, or the thread not started.
-pub fn start(target: &LogTarget) -> io::Result<Option<(Lines, Writer)>> {
-    let output: Box<dyn Write + Send> = match target {
-        LogTarget::Stdout => Box::new(io::stdout()),
-        LogTarget::Stderr => Box::new(io::stderr()),
-        LogTarget::File(path) => Box::new(open(path)?),
-        LogTarget::None => return Ok(None),
-    };
-    start_on(output).map(Some)
-}
-
 /// Opens a file on a thread of its own: a disk that hangs is an error, not a wait without end.
-fn open(path: &Path) -> io::Result<File> {
-    let (tell, told) = sync_channel(1);
+fn open_file(path: &Path) -> io::Result<File> {
+    let (tell, told) = channel();
     let path = path.to_owned();
     // When it is too late nobody listens any more.
     let open = move || drop(tell.send(open_now(&path)));
@@ -140,7 +155,7 @@ fn open_now(path: &Path) -> io::Result<File> {
     if is_pipe { options.read(true).write(true) } else { options.create(true).append(true) }.open(path)
 }
 
-/// Starts a thread that writes to `output`.
+/// Starts a thread for each output that is there.
 ///
 /// # Errors
 /// When a thread cannot be started.
