@@ -241,8 +241,9 @@ where
 
 impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
-        if let Some(record) = self.record.as_mut().filter(|record| !self.ended && record.entry.method != Some(Method::HEAD))
-        {
+        let is_cut = |record: &&mut Record| !self.ended && record.entry.method != Some(Method::HEAD);
+        // What made the response one of weir's own says more than that it was not taken.
+        if let Some(record) = self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none()) {
             record.breaks(&record.end("the client left within its response", "the process ended within the response"));
         }
     }

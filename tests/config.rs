@@ -400,6 +400,9 @@ fn a_file_that_cannot_be_read_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = |path: &Path| load(path, &[]).expect_err("it cannot be read").to_string();
     assert!(told(&folder.path().join("none.yaml")).contains("none.yaml` cannot be read: entity not found"));
+    assert!(
+        told(&folder.path().join("none.yaml")).contains("without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`")
+    );
     assert!(told(folder.path()).contains("cannot be read"));
     let latin = folder.path().join("latin.yaml");
     fs::write(&latin, b"drain: 8s # gr\xfc\xdfe").expect("a file");

@@ -122,3 +122,13 @@ fn the_page_explains_the_limits_that_are_configured() {
         assert!(config.contains(words) && PAGE.contains(words), "{words}");
     }
 }
+
+#[test]
+fn listen_takes_the_addresses_that_listeners_take() {
+    use clap::Parser as _;
+    let parses = |address: &str| weir::cli::Cli::try_parse_from(["weir", "demo", "--listen", address]).is_ok();
+    assert_eq!(
+        [":8080", "127.0.0.1:0", "[::1]:8080", "8080", "example.com:80"].map(parses),
+        [true, true, true, false, false]
+    );
+}

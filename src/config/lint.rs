@@ -193,7 +193,9 @@ fn unreachable_burst(config: &Config, zone: usize, rule: RuleSettings, spot: Spo
     let rate = config.zones[zone].rate;
     let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
     let within_wait = rule.max_wait.map_or(u128::MAX, |wait| u128::from(wait.0) * ticks / interval);
-    let seats = config.queue_max as u128;
+    // Half of the room is split among the zones: what is another's own is never this one's.
+    let others = (config.queue_max / 2 / config.zones.len().max(1)) * config.zones.len().saturating_sub(1);
+    let seats = (config.queue_max - others) as u128;
     let mut tell = |reached: u128, why: String| {
         let message = format!("a burst of `{burst}` is never reached: {why}");
         let reached = u128::from(u64::from(rule.delay)) + reached;
@@ -205,7 +207,7 @@ fn unreachable_burst(config: &Config, zone: usize, rule: RuleSettings, spot: Spo
         let wait = rule.max_wait.unwrap_or(Millis::ZERO).0;
         tell(within_wait, format!("what would wait longer than `max_wait`, {wait} ms, is rejected"));
     } else if seats < u128::from(held) && rule.mode == Mode::Enforce {
-        tell(seats, format!("what finds {seats} waiting, `queue.max`, is rejected"));
+        tell(seats, format!("what finds {seats} waiting, its zone's room of `queue.max`, is rejected"));
     }
 }
 

@@ -20,6 +20,9 @@ use tower::BoxError;
 use super::turn::Turn;
 use crate::stream::Interim;
 
+/// What a stream is reset with where its client breaks the rules of HTTP/2 (RFC 9113, section 7).
+const ERRORS: [Reason; 4] =
+    [Reason::PROTOCOL_ERROR, Reason::FLOW_CONTROL_ERROR, Reason::STREAM_CLOSED, Reason::FRAME_SIZE_ERROR];
 /// How much room is asked for at once.
 const ROOM: usize = 64 * 1024;
 
@@ -115,15 +118,22 @@ impl Reply {
 
     /// The answer, if its client waits for it. What it took is let go with it, however long the client takes for the rest.
     async fn unless_ended<F: Future>(&self, turn: &Turn, mut answer: Pin<Box<F>>) -> Result<F::Output, Unsent> {
+        let mut begun = false;
         poll_fn(|context| {
             if turn.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(Unsent::Cut));
             }
             // Looked at first: for one that was reset as soon as it was opened nothing is done.
-            if let Poll::Ready(reset) = self.sender.borrow_mut().poll_reset(context) {
-                return Poll::Ready(Err(ended(reset)));
+            let reset = self.sender.borrow_mut().poll_reset(context);
+            let Poll::Ready(reset) = reset else {
+                begun = true;
+                return answer.as_mut().poll(context).map(Ok);
+            };
+            // Its body knows whether its client did, or an error of its client's: it is told of that before it ends.
+            if begun && reset.as_ref().is_ok_and(|reason| ERRORS.contains(reason)) {
+                let _told = answer.as_mut().poll(context);
             }
-            answer.as_mut().poll(context).map(Ok)
+            Poll::Ready(Err(ended(reset)))
         })
         .await
     }

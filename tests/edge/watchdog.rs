@@ -230,3 +230,23 @@ async fn abuse_of_an_http_2_connection_is_the_reason_in_its_requests_lines() {
     })
     .await;
 }
+
+/// A body that is shorter than it says is an error of its stream: the client is still there.
+#[tokio::test(start_paused = true)]
+async fn stream_error_is_not_told_as_a_client_that_left() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        let mut fields = vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+        fields.push(("content-length", "5"));
+        let head = frames::frame(HEADERS, END_HEADERS, 1, &frames::fields(&fields));
+        client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
+        let _upstream = pipes.recv().await.expect("a connection");
+        let body = frames::frame(frames::DATA, frames::END_STREAM, 1, b"abc");
+        client.write_all(&body).await.expect("an open pipe");
+        frames::until(&mut client, RST_STREAM).await.expect("a reset");
+        sleep(Duration::from_secs(1)).await;
+        let line = edge.line().await;
+        assert_eq!(told(&line), json!([400, "http_request_error", "client"]), "{line}");
+    })
+    .await;
+}
