@@ -312,7 +312,7 @@ impl Proxy {
         })?;
         // Only a path that came in another spelling can be read in two ways.
         let strays = |reading: Cow<'_, str>| self.routes.strays(pattern, host, &reading, method);
-        if matches!(path, Cow::Owned(_)) && normal_form::other_readings(target.path_and_query.path()).any(strays) {
+        if matches!(path, Cow::Owned(_)) && normal_form::other_readings(target.path_and_query.path(), &path).any(strays) {
             return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
         }
         Ok((Rc::clone(route), path))

@@ -56,17 +56,17 @@ pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(if form == raw { Cow::Borrowed(raw) } else { Cow::Owned(form) })
 }
 
-/// How servers read a path that leave steps out: as received, and with its parameters or its dot segments as they are. Who reads one
-/// of these sees another path than its normal form.
-pub fn other_readings(raw: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    const LESS: [Steps; 3] = [
-        Steps { parameters: false, dots: false },
-        Steps { parameters: true, dots: false },
-        Steps { parameters: false, dots: true },
-    ];
-    // One that climbs above the root is refused by who reads it so.
-    let less = LESS.into_iter().filter_map(move |steps| form(raw, steps).ok().map(Cow::Owned));
-    std::iter::once(Cow::Borrowed(raw)).chain(less)
+/// How servers that leave steps out read a path whose normal form is `normal`: as received, and with its parameters or its dot
+/// segments as they are. Who reads one of these sees another path than the normal form.
+pub fn other_readings<'a>(raw: &'a str, normal: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    let reading = |parameters, dots| form(raw, Steps { parameters, dots });
+    let less = match reading(false, false) {
+        // Only octets and slashes were spelled: there are no parameters and no dot segments to leave.
+        Ok(octets) if octets == normal => [None, None, None],
+        // One that climbs above the root is refused by who reads it so.
+        octets => [octets, reading(true, false), reading(false, true)].map(Result::ok),
+    };
+    std::iter::once(Cow::Borrowed(raw)).chain(less.into_iter().flatten().map(Cow::Owned))
 }
 
 /// The normal form of a host without its port: lower case, an IPv6 address in its one spelling, and one dot at the end dropped, which
@@ -247,9 +247,11 @@ mod tests {
 
     #[test]
     fn other_readings_leave_steps_out() {
-        let of = |raw| other_readings(raw).map(Cow::into_owned).collect::<Vec<_>>();
-        assert_eq!(of("/%61/..;/b"), ["/%61/..;/b", "/a/..%3B/b", "/a/../b", "/a/..%3B/b"]);
-        assert_eq!(of("/%2e%2e"), ["/%2e%2e", "/..", "/.."]);
+        let of = |raw, normal| other_readings(raw, normal).map(Cow::into_owned).collect::<Vec<_>>();
+        assert_eq!(of("/%61/..;/b", "/b"), ["/%61/..;/b", "/a/..%3B/b", "/a/../b", "/a/..%3B/b"]);
+        assert_eq!(of("/x/..;/../b", "/b"), ["/x/..;/../b", "/x/..%3B/../b", "/x/../../b", "/x/b"]);
+        assert_eq!(of("/a;/../..;x/b", ""), ["/a;/../..;x/b", "/a%3B/../..%3Bx/b", "/a/../../b", "/..%3Bx/b"]);
+        assert_eq!(of("//%61", "/a"), ["//%61"]);
     }
 
     #[test]

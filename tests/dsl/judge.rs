@@ -230,7 +230,7 @@ pub fn path_form(bytes: &[u8]) {
     let table = Table::new(["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect());
     let (chosen, route) = table.entry("", &form, &Method::GET).expect("`/` takes everything");
     let strays = |reading: &str| table.strays(chosen, "", reading, &Method::GET);
-    if !normal_form::other_readings(path).any(|reading| strays(&reading)) {
+    if !normal_form::other_readings(path, &form).any(|reading| strays(&reading)) {
         for reading in [path, &String::from_utf8_lossy(&octets(path))] {
             let other = table.find("", reading, &Method::GET).expect("`/` takes everything");
             assert!(route.starts_with(other), "{path}: {route}, and {other} as {reading}");
