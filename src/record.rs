@@ -170,7 +170,7 @@ impl From<Cut> for Error {
             Cut::Head | Cut::Body | Cut::SlowBody => Kind::RequestTimeout,
             Cut::Write => Kind::WriteTimeout,
             Cut::Idle | Cut::HalfClosed | Cut::Silent => Kind::ClientGone,
-            Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => Kind::HttpRequestError,
+            Cut::Malformed | Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => Kind::HttpRequestError,
         };
         Self::caused(kind, "the client was cut off", cut)
     }

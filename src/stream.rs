@@ -86,6 +86,9 @@ pub enum Cut {
     /// A request's body came slower than the least rate.
     #[error("the request's body came too slowly")]
     SlowBody,
+    /// A request's body broke the rules of its protocol.
+    #[error("the request's body is malformed")]
+    Malformed,
     /// Nothing of a response was taken for `timeouts.write`.
     #[error("the client took nothing of its response in time")]
     Write,

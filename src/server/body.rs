@@ -157,7 +157,8 @@ impl Visit for Upload {
     }
 
     fn cut(&self) -> Option<Cut> {
-        self.turn.ended_by()
+        let is_malformed = self.fault.get() == Some(Kind::HttpRequestError);
+        self.turn.ended_by().or(is_malformed.then_some(Cut::Malformed))
     }
 }
 

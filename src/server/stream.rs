@@ -49,6 +49,14 @@ pub enum Unsent {
     Unanswered(#[source] BoxError),
 }
 
+impl Unsent {
+    /// Whether the stream was reset because of an error of HTTP/2, which may be the client's.
+    fn is_clients_error(&self) -> bool {
+        let Self::Ended(cause) = self else { return false };
+        cause.reason().is_some_and(|reason| ERRORS.contains(&reason))
+    }
+}
+
 impl From<h2::Error> for Unsent {
     fn from(cause: h2::Error) -> Self {
         Self::Ended(cause)
@@ -130,10 +138,11 @@ impl Reply {
                 return answer.as_mut().poll(context).map(Ok);
             };
             // Its body knows whether its client did, or an error of its client's: it is told of that before it ends.
-            if begun && reset.as_ref().is_ok_and(|reason| ERRORS.contains(reason)) {
+            let why = ended(reset);
+            if begun && why.is_clients_error() {
                 let _told = answer.as_mut().poll(context);
             }
-            Poll::Ready(Err(ended(reset)))
+            Poll::Ready(Err(why))
         })
         .await
     }
@@ -165,10 +174,23 @@ impl Outgoing<'_> {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
+        let sent = self.send_all(&mut body).await;
+        if sent.as_ref().is_err_and(Unsent::is_clients_error) {
+            // The request's body, which is read with the response's, knows whose error it was.
+            poll_fn(|context| Poll::Ready(drop(Pin::new(&mut body).poll_frame(context)))).await;
+        }
+        sent
+    }
+
+    async fn send_all<B>(&mut self, body: &mut B) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         loop {
             let frame = poll_fn(|context| match self.poll_ended(context) {
                 Poll::Ready(why) => Poll::Ready(Err(why)),
-                Poll::Pending => Pin::new(&mut body).poll_frame(context).map(Ok),
+                Poll::Pending => Pin::new(&mut *body).poll_frame(context).map(Ok),
             });
             let frame = match frame.await? {
                 Some(frame) => frame.map_err(|cause| Unsent::Unanswered(cause.into()))?,

@@ -250,3 +250,24 @@ async fn stream_error_is_not_told_as_a_client_that_left() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn stream_error_within_a_response_is_not_told_as_a_client_that_left() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        let mut fields = vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+        fields.push(("content-length", "5"));
+        let head = frames::frame(HEADERS, END_HEADERS, 1, &frames::fields(&fields));
+        client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
+        let mut upstream = pipes.recv().await.expect("a connection");
+        upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbegun").await.expect("an open pipe");
+        frames::until(&mut client, frames::DATA).await.expect("a piece of the response");
+        let body = frames::frame(frames::DATA, frames::END_STREAM, 1, b"abc");
+        client.write_all(&body).await.expect("an open pipe");
+        frames::until(&mut client, RST_STREAM).await.expect("a reset");
+        sleep(Duration::from_secs(1)).await;
+        let line = edge.line().await;
+        assert_eq!(told(&line), json!([200, "http_request_error", "client"]), "{line}");
+    })
+    .await;
+}
