@@ -1,6 +1,11 @@
-//! Deadlines from one coarse timer per worker: arming and disarming one costs a few instructions, not a timer.
+//! Deadlines from one coarse timer per worker: arming and disarming one costs a few instructions, not a timer and no look at a clock.
 //!
-//! Guarantee: a deadline rings no earlier than asked and at most two [`TICK`]s later; with nothing armed nothing ticks.
+//! Guarantee: a deadline rings no earlier than asked and at most two [`TICK`]s later, and what the worker was late for a tick; with
+//! nothing armed nothing ticks. Time in which the process did not run (stopped, or its machine asleep) is no reason to give anybody up
+//! who has responded meanwhile: of a longer pause [`LONGEST`] counts.
+//!
+//! Each tick counts the time since the last one, so that many ticks that are a little late do not add up. A deadline that was armed since
+//! the last tick counts from this one: later than it was armed, by less than a tick.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,15 +16,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// How fine deadlines are.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// The most time that one tick counts.
+pub const LONGEST: Duration = Duration::from_millis(250);
+
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
 pub struct Alarm {
-    tick: Cell<u64>,
+    /// Time that was counted while anything was armed.
+    passed: Cell<Duration>,
     armed: RefCell<Vec<Option<Armed>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
@@ -28,8 +37,17 @@ pub struct Alarm {
 
 #[derive(Debug)]
 struct Armed {
-    at: u64,
+    due: Due,
     waker: Waker,
+}
+
+/// When a deadline rings.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// So long after the next tick.
+    After(Duration),
+    /// Once so much time was counted.
+    At(Duration),
 }
 
 /// One deadline; dropping it disarms it.
@@ -64,19 +82,31 @@ impl Alarm {
             while self.count.get() == 0 {
                 self.wanted.notified().await;
             }
-            tokio::time::sleep(TICK).await;
-            let now = self.tick.get() + 1;
-            self.tick.set(now);
-            for armed in self.armed.borrow().iter().flatten().filter(|armed| armed.at <= now) {
-                armed.waker.wake_by_ref();
+            let mut last = Instant::now();
+            while self.count.get() > 0 {
+                tokio::time::sleep(TICK).await;
+                let now = Instant::now();
+                self.tick((now - last).min(LONGEST));
+                last = now;
+            }
+        }
+    }
+
+    /// Counts time, and wakes those whose time is up.
+    fn tick(&self, time: Duration) {
+        let now = self.passed.get() + time;
+        self.passed.set(now);
+        for armed in self.armed.borrow_mut().iter_mut().flatten() {
+            match armed.due {
+                Due::After(time) => armed.due = Due::At(now.saturating_add(time)),
+                Due::At(at) if at <= now => armed.waker.wake_by_ref(),
+                Due::At(_) => {}
             }
         }
     }
 
     fn arm(&self, after: Duration, waker: Waker) -> usize {
-        let ticks = u64::try_from(after.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX);
-        // The tick under way may be nearly over: it does not count.
-        let armed = Armed { at: self.tick.get().saturating_add(ticks).saturating_add(1), waker };
+        let armed = Armed { due: Due::After(after), waker };
         if self.count.replace(self.count.get() + 1) == 0 {
             self.wanted.notify_one();
         }
@@ -103,7 +133,7 @@ impl Alarm {
     fn poll_slot(&self, slot: usize, context: &mut Context<'_>) -> Poll<()> {
         let mut slots = self.armed.borrow_mut();
         let Some(armed) = &mut slots[slot] else { return Poll::Ready(()) };
-        if armed.at <= self.tick.get() {
+        if matches!(armed.due, Due::At(at) if at <= self.passed.get()) {
             return Poll::Ready(());
         }
         armed.waker.clone_from(context.waker());
@@ -145,7 +175,7 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{advance, sleep};
 
     use super::*;
 
@@ -168,6 +198,41 @@ mod tests {
                 let took = start.elapsed();
                 assert!((250..=450).contains(&took.as_millis()), "{took:?}");
             }
+        })
+        .await;
+    }
+
+    /// A worker that comes to each tick 7 ms late: 200 of them would be 1.4 s.
+    #[tokio::test(start_paused = true)]
+    async fn deadline_of_many_late_ticks_does_not_drift() {
+        let alarm = Rc::new(Alarm::default());
+        let late = async {
+            loop {
+                sleep(Duration::from_millis(1)).await;
+                advance(Duration::from_millis(7)).await;
+            }
+        };
+        let start = Instant::now();
+        tokio::select! {
+            biased;
+            rung = alarm.within(Duration::from_secs(20), std::future::pending::<()>()) => assert_eq!(rung, None),
+            () = late => unreachable!("it never ends"),
+            () = alarm.run() => unreachable!("an alarm never ends"),
+        }
+        let took = start.elapsed();
+        assert!((20_000..=20_220).contains(&took.as_millis()), "{took:?}");
+    }
+
+    /// As after SIGSTOP: what came meanwhile is looked at before anybody is given up.
+    #[tokio::test(start_paused = true)]
+    async fn deadline_does_not_ring_for_a_pause_of_the_process() {
+        on_alarm(async |alarm| {
+            let work = async {
+                sleep(Duration::from_millis(50)).await;
+                advance(Duration::from_secs(60)).await;
+                sleep(Duration::from_millis(150)).await;
+            };
+            assert_eq!(alarm.within(Duration::from_secs(2), work).await, Some(()));
         })
         .await;
     }

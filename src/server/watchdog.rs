@@ -142,7 +142,8 @@ impl Watched {
     fn is_old(&mut self, timeouts: &ClientTimeouts) -> bool {
         let Some(age) = &mut self.age else { return false };
         *age += 1;
-        TICK * *age >= timeouts.connection
+        // The first look may come right after it began.
+        TICK * (*age - 1) >= timeouts.connection
     }
 
     /// Whether a body comes too slowly on the whole, however short each pause is.
@@ -227,6 +228,26 @@ mod tests {
     async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
         assert_eq!(cut_after(Awaiting::Body, 0).await, (RATE_GRACE, Some(Cut::SlowBody)));
         assert_eq!(cut_after(Awaiting::Body, 250 * 20).await, (Duration::from_secs(20) + TICK, Some(Cut::SlowBody)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_told_to_close_no_earlier_than_its_time() {
+        let watchdog = Watchdog::new(ClientTimeouts { connection: Duration::from_secs(6), ..TIMEOUTS });
+        let ages = async {
+            for pause in [0, 1, 250, 499] {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                let (turn, start) = (Turn::new(Awaiting::Nothing), Instant::now());
+                watchdog.watch_connection(&turn);
+                while !turn.is_draining() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert!((6_000..=6_501).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+            }
+        };
+        tokio::select! {
+            () = ages => {}
+            () = watchdog.run() => unreachable!("a watchdog never ends"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
