@@ -359,3 +359,21 @@ async fn r028_a_lookalike_of_the_key_was_not_counted() {
     })
     .await;
 }
+
+/// A cookie, or credentials, written in another way were another key.
+#[tokio::test(start_paused = true)]
+async fn r029_a_value_in_another_spelling_was_another_key() {
+    for (part, first, second) in [
+        ("cookie:sid", "cookie: sid=1", "cookie: sid =%31"),
+        ("header:authorization", "authorization: Bearer x", "authorization: bearer  x"),
+    ] {
+        let mut limited = config(&["1r/m"]);
+        limited.zones[0].key = weir::limit::Key::of(vec![part.parse().expect("a part")]);
+        harness::on_edge_of(limited, |edge| async move {
+            let ask = |field: &str| format!("GET / HTTP/1.1\r\nhost: a\r\n{field}\r\nconnection: close\r\n\r\n");
+            assert_eq!(status(&edge.exchange(&ask(first)).await), 200);
+            assert_eq!(status(&edge.exchange(&ask(second)).await), 503, "{part}");
+        })
+        .await;
+    }
+}

@@ -41,7 +41,7 @@ pub enum Part {
     ClientIp,
     /// The first field line of that name.
     Header(HeaderName),
-    /// The first cookie of that name.
+    /// The first cookie of that name, its value decoded as of a form.
     Cookie(String),
     /// The first query parameter of that name, both decoded as forms are (`%XX`, and `+` for a space).
     Query(String),
@@ -241,11 +241,17 @@ impl Key {
                 self.write_address(subject.client, hasher);
                 return true;
             }
-            Part::Header(name) => subject.headers.get(name).map(http::HeaderValue::as_bytes),
-            Part::Cookie(name) => cookie(subject.headers, name),
-            Part::Query(name) => match subject.query.and_then(|query| parameter(query, name)) {
-                Some(value) if value.contains(['%', '+']) => return write_decoded(value, hasher),
-                value => value.map(str::as_bytes),
+            Part::Header(name) => match subject.headers.get(name).map(http::HeaderValue::as_bytes) {
+                Some(value) if *name == header::AUTHORIZATION => return write_credentials(value, hasher),
+                value => value,
+            },
+            Part::Cookie(name) => match cookie(subject.headers, name) {
+                Some(value) if is_spelled(value) => return write_bytes(of_form(value), hasher),
+                value => value,
+            },
+            Part::Query(name) => match subject.query.and_then(|query| parameter(query, name)).map(str::as_bytes) {
+                Some(value) if is_spelled(value) => return write_bytes(of_form(value), hasher),
+                value => value,
             },
             Part::Host => {
                 hasher.write_usize(subject.host.len());
@@ -294,20 +300,33 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| {
         let (named, value) = pair.split_once('=')?;
-        let spelled = |text: &str| text.contains(['%', '+']);
-        let same = named == name || (spelled(named) || spelled(name)) && of_form(named).eq(of_form(name));
+        let (one, other) = (named.as_bytes(), name.as_bytes());
+        let same = one == other || (is_spelled(one) || is_spelled(other)) && of_form(one).eq(of_form(other));
         same.then_some(value)
     })
 }
 
-/// The bytes of a text of a form.
-fn of_form(text: &str) -> impl Iterator<Item = u8> + Clone {
-    decoded(text.as_bytes(), |byte| if byte == b'+' { b' ' } else { byte })
+/// Whether a text of a form may have another spelling.
+fn is_spelled(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
-/// Feeds the bytes of a text of a form as if they had been sent so.
-fn write_decoded(text: &str, hasher: &mut SipHasher13) -> bool {
-    let bytes = of_form(text);
+/// The bytes of a text of a form.
+fn of_form(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
+    decoded(text, |byte| if byte == b'+' { b' ' } else { byte })
+}
+
+/// Feeds credentials: the scheme in lower case, which is no other one (RFC 9110, section 11.1), and one space behind it.
+fn write_credentials(value: &[u8], hasher: &mut SipHasher13) -> bool {
+    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    let scheme = scheme.iter().map(u8::to_ascii_lowercase);
+    let bytes = scheme.chain([b' ']).chain(rest.trim_ascii_start().iter().copied());
+    !value.is_empty() && write_bytes(bytes, hasher)
+}
+
+/// Feeds bytes as if they had been sent in one piece.
+fn write_bytes(bytes: impl Iterator<Item = u8> + Clone, hasher: &mut SipHasher13) -> bool {
     hasher.write_usize(bytes.clone().count());
     bytes.for_each(|byte| hasher.write(&[byte]));
     true
@@ -389,6 +408,27 @@ mod tests {
         assert_eq!(of("id=%61b"), of("id=ab"));
         assert_ne!(of("id=a%2Bb"), of("id=a+b"));
         assert_ne!(of("id=%2561"), of("id=%61"));
+    }
+
+    #[test]
+    fn cookie_or_credentials_in_another_spelling_are_the_same_key() {
+        let of = |part: &str, field: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(field.parse().expect("a name"), http::HeaderValue::from_static(value))]);
+            let key = Key::of(vec![part.parse().expect("a part")]);
+            key.fingerprint(SEED, &subject("10.0.0.1", None, &headers)).expect("it is there")
+        };
+        for spelled in ["sid=%73%3Aabc", "sid=s%3aabc", "sid=\"s:abc\""] {
+            assert_eq!(of("cookie:sid", "cookie", spelled), of("cookie:sid", "cookie", "sid=s:abc"), "{spelled}");
+        }
+        for spelled in ["bearer a.b", "BEARER  a.b", "Bearer\ta.b"] {
+            let same = of("header:authorization", "authorization", "Bearer a.b");
+            assert_eq!(of("header:authorization", "authorization", spelled), same, "{spelled}");
+        }
+        assert_ne!(
+            of("header:authorization", "authorization", "Bearer A.b"),
+            of("header:authorization", "authorization", "Bearer a.b")
+        );
+        assert_ne!(of("header:x-key", "x-key", "A b"), of("header:x-key", "x-key", "a b"));
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn first<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> 
                 let (named, value) = (whole[..equals].trim_ascii_end(), whole[equals + 1..].trim_ascii_start());
                 match between {
                     b'&' if form(&whole[..equals]) == form(name.as_bytes()) => return Some(form(&whole[equals + 1..])),
-                    b';' if named == name.as_bytes() => return Some(unquoted(value).to_vec()),
+                    b';' if named == name.as_bytes() => return Some(form(unquoted(value))),
                     _ => {}
                 }
             }
