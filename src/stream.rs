@@ -1,18 +1,63 @@
 //! Byte streams of any kind, and what the client's side tells the others about a request under way.
 
-use std::{cell::Cell, io, pin::pin, rc::Rc, task::Context, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Response;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, DuplexStream, Interest},
+    net::{TcpStream, UnixStream},
     task::coop,
 };
+use tokio_rustls::{client, server};
 
 /// Any two-way byte stream: a socket, or a pipe in memory.
-pub trait Io: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+pub trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the other end is known to send nothing more, although what it sent before was not read yet.
+    ///
+    /// A socket knows it once the kernel has seen the end, which it does not as long as more stands before it than the receive buffer
+    /// holds. A pipe never knows.
+    fn is_read_closed(&self) -> bool {
+        false
+    }
+}
+
+impl Io for TcpStream {
+    fn is_read_closed(&self) -> bool {
+        // Nothing is consumed, and nobody is woken for it: what the kernel has told so far is looked at.
+        let ready = pin!(self.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl Io for UnixStream {}
+impl Io for DuplexStream {}
+
+impl<T: Io> Io for server::TlsStream<T> {
+    fn is_read_closed(&self) -> bool {
+        self.get_ref().0.is_read_closed()
+    }
+}
+
+impl<T: Io> Io for client::TlsStream<T> {
+    fn is_read_closed(&self) -> bool {
+        self.get_ref().0.is_read_closed()
+    }
+}
+
+impl<T: Io + ?Sized> Io for Box<T> {
+    fn is_read_closed(&self) -> bool {
+        (**self).is_read_closed()
+    }
+}
 
 /// After how much silence the kernel asks whether the other end is there, how long after each other, and how often before it gives up.
 pub const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);

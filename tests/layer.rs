@@ -132,6 +132,38 @@ async fn ten_of_twenty_leave_and_ten_come_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn line_moves_up_when_the_middle_or_the_first_leaves() {
+    let service = layer("10r/s burst=20").layer(Upstream::default());
+    let mut sent: Vec<_> = (0..6).map(|_| send(&service, "192.0.2.1")).collect();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    sent.remove(3).abort();
+    yield_now().await;
+    sent.push(send(&service, "192.0.2.1"));
+    tokio::time::sleep(Duration::from_millis(49)).await;
+    sent.remove(2).abort();
+    // Told 400, 500 and 500 - 150: two places earlier, and two.
+    assert_eq!(all(sent).await, [(200, 0), (200, 100), (200, 200), (200, 300), (200, 250)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_and_asking_again_is_never_forwarded_faster_than_the_rate() {
+    let upstream = Upstream::default();
+    let service = layer("10r/s burst=20").layer(upstream.clone());
+    all(vec![send(&service, "192.0.2.1")]).await;
+    let mut sent: std::collections::VecDeque<_> = (0..20).map(|_| send(&service, "192.0.2.1")).collect();
+    for slot in 1..=100 {
+        tokio::time::sleep_until(Instant::now() + Duration::from_millis(if slot == 1 { 99 } else { 100 })).await;
+        sent.pop_front().expect("twenty are held").abort();
+        yield_now().await;
+        sent.push_back(send(&service, "192.0.2.1"));
+    }
+    let reached = upstream.reached.load(Ordering::Relaxed);
+    assert!(reached <= 1 + 100, "{reached} in ten seconds");
+    let rest = all(sent.into()).await;
+    assert!(rest.iter().all(|got| got.0 == 200));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_released_is_not_given_back() {
     let service = layer("10r/s burst=1").layer(Upstream::default());
     all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await;

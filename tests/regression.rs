@@ -377,3 +377,15 @@ async fn r029_a_value_in_another_spelling_was_another_key() {
         .await;
     }
 }
+
+/// A client that left behind a large upload was not noticed while its request was parked: it was forwarded at its slot.
+#[tokio::test]
+async fn r042_a_client_that_left_behind_an_upload_stayed_in_the_line() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut client =
+        tokio::net::TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+    let (server, _) = listener.accept().await.expect("a connection");
+    client.write_all(&[7; 100_000]).await.expect("room in the socket");
+    drop(client);
+    weir::server::wire::Wire::new(Box::new(server)).departed().await;
+}

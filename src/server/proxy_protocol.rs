@@ -150,6 +150,12 @@ struct Resumed {
     io: Box<dyn Io>,
 }
 
+impl Io for Resumed {
+    fn is_read_closed(&self) -> bool {
+        self.io.is_read_closed()
+    }
+}
+
 impl AsyncRead for Resumed {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;

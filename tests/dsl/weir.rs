@@ -121,13 +121,6 @@ impl Weir {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs").count()
     }
 
-    /// Bytes of memory of its own that are resident now.
-    pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process that runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
-    }
-
     /// Whether one of them is this file.
     pub fn has_open(&self, file: &Path) -> bool {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs");

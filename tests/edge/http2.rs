@@ -156,6 +156,29 @@ async fn a_parked_stream_that_is_reset_gives_its_slot_back() {
     .await;
 }
 
+/// An upload that fills its windows is parked, and its client goes without a word: the connection is read all the same.
+#[tokio::test(start_paused = true)]
+async fn parked_upload_leaves_with_its_connection_however_much_of_it_came() {
+    for length in [100, 100_000, 400_000] {
+        on_edge(&["1r/m burst=1"], move |edge| async move {
+            let mut sender = client(&edge).await;
+            assert_eq!(sender.send_request(get("/")).await.expect("a response").status(), 200);
+            edge.line().await;
+            let upload = Request::post("http://a/parked").body(Full::new(Bytes::from(vec![7; length]))).expect("a request");
+            let parked = tokio::task::spawn_local(sender.send_request(upload));
+            sleep(Duration::from_millis(10)).await;
+            assert_eq!(edge.queue.parked(), 1, "{length}");
+            // The connection's task ends with its last sender and its last stream.
+            parked.abort();
+            drop(sender);
+            let line = edge.line().await;
+            assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()), "{length}");
+            assert_eq!((edge.queue.parked(), edge.seen.borrow().len()), (0, 1), "{length}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_more_than_a_hundred_requests_of_a_connection_are_parked() {
     on_edge(&["1r/s burst=500"], |edge| async move {

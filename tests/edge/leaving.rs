@@ -338,3 +338,36 @@ async fn line_moves_up_over_the_wire_and_the_log_has_the_wait_that_was() {
     })
     .await;
 }
+
+/// Who is too late for the end of a drain is told from the place it has, not from what it was told on arrival.
+#[tokio::test(start_paused = true)]
+async fn drain_serves_who_moved_up_into_time() {
+    on_edge(&["1r/s burst=20"], |edge| async move {
+        assert_eq!(Rc::clone(&edge).get().await, (200, 0));
+        let mut impatient = Vec::new();
+        for _ in 0..4 {
+            let mut client = edge.connect();
+            client.write_all(GET).await.expect("an open pipe");
+            impatient.push(client);
+        }
+        let impatient = async {
+            sleep(Duration::from_millis(100)).await;
+            drop(impatient);
+        };
+        let patient = async {
+            sleep(Duration::from_millis(10)).await;
+            edge.burst(8).await
+        };
+        let stopping = async {
+            sleep(Duration::from_millis(500)).await;
+            edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        };
+        // Told 5 to 12 s on arrival, they are due at 1 to 8 s: all but what the reserve at the end takes are served.
+        let ((), got, ()) = tokio::join!(impatient, patient, stopping);
+        let served: Vec<u64> = got.iter().filter(|got| got.0 == 200).map(|got| got.1 + 10).collect();
+        assert_eq!(served, (1..=served.len() as u64).map(|second| second * 1_000).collect::<Vec<_>>());
+        assert!((7..=8).contains(&served.len()), "{got:?}");
+        assert!(got.iter().filter(|got| got.0 != 200).all(|got| *got == (503, 490)), "{got:?}");
+    })
+    .await;
+}

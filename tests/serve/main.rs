@@ -26,6 +26,7 @@ mod faults;
 mod handover;
 mod idle;
 mod keepalive;
+mod leaving;
 mod load;
 mod log;
 mod memory;

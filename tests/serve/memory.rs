@@ -23,7 +23,7 @@ fn idle_with_zones(zones: usize) -> u64 {
     let declared = if zones == 0 { String::new() } else { format!("zones:\n{declared}") };
     let weir = Weir::run(&format!("{declared}workers: 2\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"));
     assert_eq!(get(weir.address, "/").status, 200);
-    weir.resident()
+    weir.memory("RssAnon")
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn falls_after_a_reload_to(zones: &str, most_left: impl Fn(u64) -> u64) {
         )
     };
     let weir = Weir::run(&config("zones: { z: { key: client_ip, rate: 1r/d } }\n"));
-    let full = weir.resident();
+    let full = weir.memory("RssAnon");
     assert!(full > 40 * MIB, "{full} bytes of a million keys");
     weir.rewrite(&config(zones));
     weir.signal(Signal::HUP);
     weir.says("loaded again");
     let deadline = Instant::now() + PATIENCE;
-    while weir.resident() > most_left(full) {
-        assert!(Instant::now() < deadline, "{} bytes, of {full} before", weir.resident());
+    while weir.memory("RssAnon") > most_left(full) {
+        assert!(Instant::now() < deadline, "{} bytes, of {full} before", weir.memory("RssAnon"));
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
