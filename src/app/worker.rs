@@ -521,7 +521,7 @@ impl Serving {
 ///
 /// The end, in order:
 ///
-/// 1. It stops accepting, and takes what the kernel has accepted ([`Worker::pass_on`]).
+/// 1. It stops accepting, and takes what the kernel has accepted (`Worker::pass_on`).
 /// 2. Requests under way get their responses, and idle connections close.
 /// 3. Parked requests whose slot comes too late are rejected ([`Drain::last_release`]).
 /// 4. When the time is up, or at once when told again, what is left is cut: the runtime is dropped with every connection's task.

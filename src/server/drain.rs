@@ -1,7 +1,7 @@
 //! The order to stop, as everything that must hear it sees it.
 //!
 //! The end of a stop is ahead of its deadline for parked requests: one that is released just before the deadline would be forwarded and
-//! then cut without a response. So the last part of the time to drain, a quarter of it and at most [`RESERVE`], is for responses only.
+//! then cut without a response. So the last part of the time to drain, a quarter of it and at most `RESERVE`, is for responses only.
 
 use std::time::Duration;
 

@@ -177,7 +177,11 @@ impl Outgoing<'_> {
         let sent = self.send_all(&mut body).await;
         if sent.as_ref().is_err_and(Unsent::is_clients_error) {
             // The request's body, which is read with the response's, knows whose error it was.
-            poll_fn(|context| Poll::Ready(drop(Pin::new(&mut body).poll_frame(context)))).await;
+            poll_fn(|context| {
+                let _told = Pin::new(&mut body).poll_frame(context);
+                Poll::Ready(())
+            })
+            .await;
         }
         sent
     }
