@@ -354,6 +354,11 @@ fn a_secret_is_used_and_never_shown() {
     let shown = show(&loaded);
     assert!(shown.contains(&reference) && !shown.contains("hush"), "{shown}");
     assert_eq!(show(&fine(&shown)), shown);
+    assert_eq!(loaded.route_as_written(0), reference);
+    let file = folder.path().join("weir.yaml");
+    fs::write(&file, &shown).expect("a file");
+    let (code, out, err) = weir(&["check", "-c", &file.display().to_string()]);
+    assert!(code == Some(0) && out.contains(&reference) && !(out + &err).contains("hush"), "{err}");
     for place in ["drain", "workers", "version", "log", "listeners", "routes"] {
         let told = wrong(&format!("{place}: {reference}")).render(Style::Colour);
         assert!(!told.contains("hush"), "{told}");

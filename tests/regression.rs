@@ -180,6 +180,19 @@ fn r018_a_byte_order_mark_hid_a_certificate() {
     assert_eq!(weir::pem::certificates(path).expect("a certificate").len(), 1);
 }
 
+/// A reject that closes the connection without a response was logged as a client that had left.
+#[tokio::test(start_paused = true)]
+async fn r019_444_was_logged_as_499() {
+    let mut closing = config(&["1r/d"]);
+    closing.routes[0].reject.status = 444;
+    harness::on_edge_of(closing, |edge| async move {
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!((edge.line().await["status"].clone(), edge.line().await["status"].clone()), (200.into(), 444.into()));
+    })
+    .await;
+}
+
 /// A path that is written as a pattern was taken for a plain one: it matched nothing, and its limit never applied.
 #[test]
 fn r015_a_pattern_was_taken_for_a_path() {
@@ -388,4 +401,57 @@ async fn r042_a_client_that_left_behind_an_upload_stayed_in_the_line() {
     client.write_all(&[7; 100_000]).await.expect("room in the socket");
     drop(client);
     weir::server::wire::Wire::new(Box::new(server)).departed().await;
+}
+
+/// A number from the environment had to be quoted inside of brackets, and was refused because it was quoted.
+#[test]
+fn r050_a_quoted_number_of_the_environment_was_refused() {
+    let text = "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 1r/s } }\n\
+                routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: \"${UNSET_4711:-20}\" } ] } ]";
+    let loaded = weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.config.routes[0].limits[0].1.burst, 20);
+}
+
+/// A full disk cut a line in two, and the next whole line became part of it.
+#[test]
+fn r051_a_torn_line_spoiled_the_next() {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+    use weir::observe::writer;
+    /// Takes three bytes, then fails once, then takes everything.
+    struct Disk(Arc<Mutex<Vec<u8>>>, u32);
+    impl io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 += 1;
+            let count = match self.1 {
+                1 => 3,
+                2 => return Err(io::ErrorKind::StorageFull.into()),
+                _ => bytes.len(),
+            };
+            self.0.lock().expect("no panic").extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Arc::default();
+    let (lines, thread) = writer::start_on(Some(Box::new(Disk(Arc::clone(&written), 0))), None).expect("a thread");
+    let queue = lines.access.clone().expect("an access log");
+    queue.push(b"first\n".to_vec());
+    queue.push(b"second\n".to_vec());
+    drop((lines, queue));
+    writer::Writer::finish_all(&[thread]);
+    assert_eq!(String::from_utf8_lossy(&written.lock().expect("no panic")), "fir\nsecond\n");
+}
+
+/// What a configuration took from the environment was printed by `weir config show`.
+#[test]
+fn r052_a_secret_of_the_environment_was_shown() {
+    let text = "listeners: [ ':1' ]\nroutes: [ { path: /, upstream: 'http://a:1', request: { headers: { set: { x-a: \"${PATH}\" } } } } ]";
+    let loaded = weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(weir::config::show(&loaded).contains("${PATH}"));
 }

@@ -35,7 +35,7 @@ impl Check {
             say(&format!("{:#}\n", report(problems, loaded)))
         } else {
             complain(problems);
-            loaded.map_or(Outcome::Fine, |loaded| say(&summary(&path.display().to_string(), &loaded.config)))
+            loaded.map_or(Outcome::Fine, |loaded| say(&summary(&path.display().to_string(), loaded)))
         };
         if loaded.is_some() { said } else { Outcome::Invalid }
     }
@@ -43,15 +43,16 @@ impl Check {
 
 /// What a configuration will serve, for people.
 #[must_use]
-fn summary(name: &str, config: &Config) -> String {
+fn summary(name: &str, loaded: &Loaded) -> String {
+    let config = &loaded.config;
     let mut text = format!("{name} is fine\n");
     let listeners: Vec<String> = config.listeners.iter().map(listener).collect();
     text += &format!("listeners  {}\n", listeners.join(", "));
-    for route in &config.routes {
+    for (index, route) in config.routes.iter().enumerate() {
         let upstream = &config.upstreams[route.upstream].name;
         let zones: Vec<&str> = route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
         let limits = if zones.is_empty() { "no limit".to_owned() } else { format!("limited by {}", zones.join(", ")) };
-        text += &format!("route      {} -> {upstream}, {limits}\n", route.name);
+        text += &format!("route      {} -> {upstream}, {limits}\n", loaded.route_as_written(index));
     }
     for zone in &config.zones {
         let parts: Vec<String> = zone.key.parts.iter().map(ToString::to_string).collect();

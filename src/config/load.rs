@@ -31,6 +31,22 @@ pub struct Loaded {
     pub(super) as_written: Vec<(Vec<String>, String)>,
 }
 
+impl Loaded {
+    /// A route as messages call it: its host and path as written, where they were filled in from outside.
+    #[must_use]
+    pub fn route_as_written(&self, index: usize) -> String {
+        let Some(route) = self.file.routes.get(index) else { return String::new() };
+        let place = index.to_string();
+        let written = |key: &str, value: Option<&String>| {
+            let found = self.as_written.iter().find(|(path, _)| path.iter().eq(["routes", &place, key]));
+            found.map(|(_, written)| written).or(value).cloned().unwrap_or_default()
+        };
+        let path = written("path", route.path.as_ref());
+        let path = if path.is_empty() { written("path_exact", route.path_exact.as_ref()) } else { path };
+        written("host", route.host.as_ref()) + &path
+    }
+}
+
 /// Reads a file, with `path=value` settings over it.
 ///
 /// # Errors

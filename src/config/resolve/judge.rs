@@ -137,7 +137,10 @@ impl Judge<'_> {
                 "one a line, like `10.8.0.0/16`; `#` begins a comment",
             );
         }
-        let source = self.problems.add_source(Source { name: path.display().to_string(), text });
+        // What came from outside is no part of a message, a path neither.
+        let filled = spot.scalar().and_then(|scalar| scalar.filled.clone());
+        let name = filled.unwrap_or_else(|| path.display().to_string());
+        let source = self.problems.add_source(Source { name, text });
         let mut found = Vec::with_capacity(lines.len());
         for line in lines {
             let span = Span { source, start: line.span.start, end: line.span.end };
