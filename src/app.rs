@@ -163,7 +163,7 @@ impl App {
         let mut sockets = sockets::none_for(config.workers);
         for address in addresses(&config.listeners) {
             let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
-            sockets::listen(&mut sockets, address, handed)?;
+            sockets::listen_for(&config.listeners, &mut sockets, address, handed)?;
         }
         let mut door = sockets::none_for(1);
         if let Some(address) = config.admin {
@@ -244,7 +244,7 @@ fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), 
 }
 
 fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {
-    listeners.iter().map(|listener| listener.address).collect()
+    listeners.iter().flat_map(ListenerSettings::addresses).collect()
 }
 
 fn share(

@@ -40,10 +40,12 @@ struct Grant {
 pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, StartError> {
     let written: Vec<_> = listeners.iter().map(|settings| settings.max_connections).collect();
     let auto = descriptors::connections(descriptors::raised(), &written);
-    let (mut doors, mut grants, mut renewals) = (Doors::new(), Vec::new(), Vec::new());
+    let (mut doors, mut grants, mut renewals) = (Doors::new(), Vec::<Grant>::new(), Vec::new());
     for settings in listeners {
         let (most, per_client) = (settings.max_connections.unwrap_or(auto), settings.max_connections_per_client);
-        let kept = before.get(&settings.address);
+        // One that listened on both families may be two by now: only the first of these goes on with its count.
+        let counted = |door: &&Arc<Door>| grants.iter().any(|grant| Arc::ptr_eq(&grant.occupancy, &door.occupancy));
+        let kept = settings.addresses().find_map(|address| before.get(&address)).filter(|door| !counted(door));
         let occupancy = kept.map(|door| Arc::clone(&door.occupancy));
         let occupancy = occupancy.unwrap_or_else(|| Arc::new(Occupancy::new(most, per_client)));
         let door = match kept.filter(|door| door.serves(settings)) {
@@ -61,7 +63,7 @@ pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, Sta
             }
         };
         grants.push(Grant { occupancy, most, per_client });
-        doors.insert(settings.address, door);
+        doors.extend(settings.addresses().map(|address| (address, Arc::clone(&door))));
     }
     Ok(Fitted { doors: Arc::new(doors), grants, renewals })
 }

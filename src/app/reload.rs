@@ -59,7 +59,7 @@ pub fn prepare(before: &Shared, config: Config, workers: usize, log: Log) -> Res
     let fitted = doors::fit(&before.doors, &config.listeners)?;
     let mut opened = sockets::none_for(workers);
     for address in new {
-        sockets::listen(&mut opened, address, Vec::new())?;
+        sockets::listen_for(&config.listeners, &mut opened, address, Vec::new())?;
     }
     let held = sockets::again(&opened).map_err(StartError::Thread)?;
     sockets::tune(&held, config.timeouts.write)?;

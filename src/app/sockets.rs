@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
+
 use super::{StartError, worker::Listening};
-use crate::server::listener;
+use crate::server::{listener, settings::ListenerSettings};
 
 /// No socket yet, for each of so many workers.
 #[must_use]
@@ -37,6 +39,31 @@ pub fn listen(workers: &mut [Vec<Listening>], address: SocketAddr, handed: Vec<T
         workers[number % places].push(Listening { address, socket });
     }
     Ok(())
+}
+
+/// The same for a configuration; IPv6 that nobody wrote and the machine does not have is left out.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn listen_for(
+    listeners: &[ListenerSettings],
+    workers: &mut [Vec<Listening>],
+    address: SocketAddr,
+    handed: Vec<TcpListener>,
+) -> Result<(), StartError> {
+    let is_written = listeners.iter().any(|listener| listener.address == address);
+    match listen(workers, address, handed) {
+        Err(StartError::Bind { source, .. }) if !is_written && is_without_ipv6(&source) => {
+            tracing::info!(%address, "this machine has no IPv6; listening on IPv4 only");
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let known = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(|errno| Some(errno.raw_os_error()));
+    known.contains(&error.raw_os_error())
 }
 
 /// The same sockets once more.

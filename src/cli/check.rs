@@ -73,11 +73,12 @@ fn memory(config: &Config) -> usize {
 }
 
 fn listener(settings: &ListenerSettings) -> String {
-    let address = settings.address;
+    let address: Vec<String> = settings.addresses().map(|address| address.to_string()).collect();
+    let address = address.join(" and ");
     match settings {
         ListenerSettings { tls: Some(_), .. } => format!("{address} (tls)"),
         ListenerSettings { redirect: Some(port), .. } => format!("{address} (redirects to https, port {port})"),
-        _ => address.to_string(),
+        _ => address,
     }
 }
 

@@ -1,8 +1,17 @@
 //! What can be used and is probably not what was meant.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 
-use super::{Config, RouteConfig, file::File, networks, problem::Problems, resolve::spot::Spot, tree::Node};
+use super::{
+    Config, RouteConfig,
+    file::{File, Listener},
+    networks,
+    problem::Problems,
+    resolve::spot::Spot,
+    tree::Node,
+};
 use crate::{
     limit::{Millis, Missing, Mode, Part, RuleSettings, ZoneSettings},
     route::{HostPattern, PathPattern, Pattern, Table},
@@ -35,6 +44,23 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     }
     limits(config, root, problems);
     trust(config, file, root, problems);
+    lone_ipv6(config, file, root, problems);
+}
+
+/// nginx and weir take IPv6 only at `[::]`; who comes from a server that takes both there loses the clients of IPv4.
+fn lone_ipv6(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
+    let every = |address: SocketAddr, ipv6| address.ip().is_unspecified() && address.is_ipv6() == ipv6;
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let port = listener.address.port();
+        let beside = config.listeners.iter().any(|other| every(other.address, false) && other.address.port() == port);
+        if !every(listener.address, true) || (beside && port != 0) {
+            continue;
+        }
+        let spot = root.key("listeners").item(index);
+        let spot = if matches!(file.listeners[index], Listener::Short(_)) { spot } else { spot.key("address") };
+        let message = format!("`{}` takes IPv6 only: no client of IPv4 can connect", listener.address);
+        problems.warn(spot.span, message, format!("write `:{port}` for both"));
+    }
 }
 
 /// The routes in the order they are tried.

@@ -92,9 +92,7 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
 /// # Errors
 /// When the kernel says no.
 pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = reusable(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -116,9 +114,19 @@ pub fn tune(listener: &StdListener, write: Duration) -> io::Result<()> {
 }
 
 fn exclusive(address: SocketAddr) -> io::Result<Socket> {
+    let socket = reusable(address)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// An IPv6 socket takes no IPv4 connections (RFC 3493, section 5.3), whatever the kernel is set to: those of the same port are another
+/// listener's.
+fn reusable(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     Ok(socket)
 }
 

@@ -1,6 +1,9 @@
 //! What is granted to clients, as used.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use super::tls::settings::TlsSettings;
 pub use crate::framing::HeaderLimits;
@@ -10,6 +13,8 @@ pub use crate::framing::HeaderLimits;
 pub struct ListenerSettings {
     /// Where.
     pub address: SocketAddr,
+    /// On the same port of every IPv6 address too, where the machine has IPv6: the address was written as a port alone.
+    pub also_ipv6: bool,
     /// TLS, if it is spoken here.
     pub tls: Option<TlsSettings>,
     /// Every request is sent to this port over `https`.
@@ -22,6 +27,14 @@ pub struct ListenerSettings {
     pub max_connections_per_client: usize,
     /// After how many requests a connection is closed.
     pub max_requests: usize,
+}
+
+impl ListenerSettings {
+    /// All addresses it listens on; the second may be left out where there is no IPv6.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let every_ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.address.port()));
+        [Some(self.address), self.also_ipv6.then_some(every_ipv6)].into_iter().flatten()
+    }
 }
 
 /// How long a client may take.

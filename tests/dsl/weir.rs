@@ -131,7 +131,8 @@ impl Weir {
         let line = self.says("\"listening\"");
         let line: serde_json::Value = serde_json::from_str(&line).expect("JSON, as always when not on a terminal");
         let addresses = line["fields"]["addresses"].as_str().expect("addresses");
-        let first = addresses.trim_matches(['[', ']']).split(", ").next().expect("one address");
+        let list = addresses.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).expect("a list");
+        let first = list.split(", ").next().expect("one address");
         first.parse().expect("an address")
     }
 

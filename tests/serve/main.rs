@@ -27,6 +27,7 @@ mod handover;
 mod idle;
 mod keepalive;
 mod leaving;
+mod listeners;
 mod load;
 mod log;
 mod memory;

@@ -19,7 +19,7 @@ pub enum Listener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongListener {
-    /// `host:port`; `:8080` is every IPv4 address.
+    /// `host:port`; `:8080` is every address, `0.0.0.0:8080` every IPv4 and `[::]:8080` every IPv6 one (nginx: listen).
     pub address: String,
     /// TLS, and with it HTTP/2 by ALPN (nginx: listen ... ssl).
     #[serde(default, skip_serializing_if = "Option::is_none")]

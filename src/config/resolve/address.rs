@@ -20,7 +20,7 @@ pub enum AddressError {
     #[error("`{0}` has no port, hint: write `{0}:{1}`")]
     NoPort(String, u16),
     /// Only a port.
-    #[error("`{0}` has no host, hint: write `:{0}` for every IPv4 address, or `127.0.0.1:{0}`")]
+    #[error("`{0}` has no host, hint: write `:{0}` for every address, or `127.0.0.1:{0}`")]
     OnlyPort(String),
     /// A listener's host must be an address.
     #[error("`{0}` is not an IP address and a port, hint: like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`")]
@@ -30,7 +30,13 @@ pub enum AddressError {
     Endpoint(String),
 }
 
-/// Reads `host:port` to listen on; no host is every IPv4 address, port 0 is any free one.
+/// Whether a listener's address is a port alone: every address of both families.
+#[must_use]
+pub fn is_port_alone(text: &str) -> bool {
+    text.starts_with(':')
+}
+
+/// Reads `host:port` to listen on; no host is every IPv4 address, and by [`is_port_alone`] every IPv6 one too; port 0 is any free one.
 ///
 /// # Errors
 /// When it is something else.

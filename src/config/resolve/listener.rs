@@ -40,8 +40,11 @@ pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<List
         }
         let settings = settings(judge, spot, long);
         let Some(address) = judge.take(place, address::listener(&long.address)) else { continue };
-        let settings = ListenerSettings { address, ..settings };
-        let twice = |other: &ListenerSettings| other.address == address && (address.port() != 0 || *other != settings);
+        let settings = ListenerSettings { address, also_ipv6: address::is_port_alone(&long.address), ..settings };
+        let twice = |other: &ListenerSettings| {
+            let shared = other.addresses().any(|taken| settings.addresses().any(|address| address == taken));
+            shared && (address.port() != 0 || *other != settings)
+        };
         if found.iter().any(twice) {
             judge.refuse(place, format!("`{}` is listened on twice, hint: keep one of them", long.address));
         }
@@ -61,6 +64,7 @@ fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> L
     let auto = listener.max_connections.0 == "auto";
     ListenerSettings {
         address: SocketAddr::from(([0; 4], 0)),
+        also_ipv6: false,
         redirect: port,
         proxy_protocol: listener.proxy_protocol,
         max_connections: (!auto).then(|| count("max_connections", &listener.max_connections)),
