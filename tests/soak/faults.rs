@@ -12,13 +12,14 @@ use crate::{
     frames::{self, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM},
     http::{Client, PATIENCE},
     mark::Mark,
-    peer::length_of,
+    peer::{self, length_of},
 };
 
 /// What goes wrong with a server, in which round.
 pub type Fault = fn(SocketAddr, u32);
 
-pub const ALL: [Fault; 5] = [endpoints_fail, clients_leave, streams_are_reset, heads_are_slow, floods_are_rejected];
+pub const ALL: [Fault; 6] =
+    [endpoints_fail, clients_leave, clients_give_up_and_ask_again, streams_are_reset, heads_are_slow, floods_are_rejected];
 
 /// Every one of them is told, or cut where its answer had begun.
 fn endpoints_fail(server: SocketAddr, _round: u32) {
@@ -46,6 +47,35 @@ fn clients_leave(server: SocketAddr, _round: u32) {
         thread::sleep(Duration::from_millis(number as u64 / 3 * 3));
         let linger = (number % 2 == 0).then_some(Duration::ZERO);
         socket2::SockRef::from(client.stream.get_ref()).set_linger(linger).expect("a socket");
+    }
+}
+
+/// A storm of impatient clients of one address: each asks, gives up after 60 ms and asks again. What is forwarded keeps the rate, one
+/// each 50 ms, whatever leaves; a request may arrive later than it was released by as much as the machine is busy.
+fn clients_give_up_and_ask_again(server: SocketAddr, _round: u32) {
+    const LATE: Duration = Duration::from_millis(250);
+    peer::STORM.lock().expect("no panic").clear();
+    thread::scope(|scope| {
+        for number in 0..24_u64 {
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(number * 7));
+                for _ in 0..12 {
+                    let mut client = Client::from(Ipv4Addr::new(127, 0, 8, 1), server);
+                    client.stream.get_ref().set_read_timeout(Some(Duration::from_millis(60))).expect("a socket");
+                    let head = format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", Mark::new().path("storm"));
+                    client.send(head.as_bytes()).expect("an open connection");
+                    // An answer, or none in time: it asks again either way.
+                    let _ = client.stream.read(&mut [0; 512]);
+                }
+            });
+        }
+    });
+    let times = std::mem::take(&mut *peer::STORM.lock().expect("no panic"));
+    for (first, begin) in times.iter().enumerate() {
+        for (count, end) in (1..).zip(&times[first..]) {
+            let window = end.duration_since(*begin) + LATE;
+            assert!(count <= 1 + window.as_millis() / 50, "{count} requests of a storm in {window:?}");
+        }
     }
 }
 

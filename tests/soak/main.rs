@@ -67,11 +67,13 @@ fn asked_for() -> Option<Duration> {
 fn config(peer: SocketAddr, middle: SocketAddr, number: u32) -> String {
     let reject = "{ zone: floods, burst: 0 }";
     format!(
-        "zones:\n  parked: {{ key: client_ip, rate: 50r/s, capacity: 1k }}\n  floods: {{ key: client_ip, rate: 1r/h, capacity: 1k }}\n\
+        "zones:\n  parked: {{ key: client_ip, rate: 50r/s, capacity: 1k }}\n  floods: {{ key: client_ip, rate: 1r/h, capacity: 1k }}\n  \
+         storm: {{ key: client_ip, rate: 20r/s, capacity: 1k }}\n\
          upstreams:\n  app: {{ endpoints: [ \"{peer}\" ], keepalive: {{ idle: 300ms }} }}\n  \
            shaky: {{ endpoints: [ \"{middle}\" ], hold: 10s, keepalive: {{ idle: 300ms }} }}\n\
          routes:\n- {{ path: /, upstream: app, response: {{ compress: [ zstd, br, gzip ] }} }}\n\
          - {{ path: /parked, upstream: app, limits: [ {{ zone: parked, burst: 50 }} ] }}\n\
+         - {{ path: /storm, upstream: app, limits: [ {{ zone: storm, burst: 20 }} ] }}\n\
          - {{ path: /flood, upstream: app, limits: [ {reject} ] }}\n- {{ path: /shaky, upstream: shaky }}\n\
          - {{ path: /never/{number}, upstream: app }}\n\
          timeouts: {{ header: 1s }}\naccess_log: {{ to: /dev/null }}\n"

@@ -3,8 +3,9 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    sync::Mutex,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -12,6 +13,9 @@ use crate::{
     mark::Mark,
     upstream::{Wire, upstream},
 };
+
+/// When requests of a storm arrived, since somebody took these times away.
+pub static STORM: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
 
 /// An ordinary answer, one that is worth a coder, and one nobody takes in one piece.
 pub const LENGTHS: [(&str, usize); 3] = [("echo", 640), ("text", 64 << 10), ("large", 1 << 20)];
@@ -47,6 +51,10 @@ fn whole(mark: Mark, length: usize, received: u64) -> Vec<u8> {
 fn answer(wire: &mut Wire, kind: &str, mark: Mark, received: u64) -> io::Result<bool> {
     let (to, bytes) = (wire.get_mut(), whole(mark, length_of(kind), received));
     match kind {
+        "storm" => {
+            STORM.lock().expect("no panic").push(Instant::now());
+            to.write_all(&bytes)?;
+        }
         "garbage" => write!(to, "{mark}\r\n\r\n")?,
         // What nobody asked for, behind what was.
         "twice" => to.write_all(&[bytes, whole(Mark::new(), 64, 0)].concat())?,
