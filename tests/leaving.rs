@@ -24,7 +24,7 @@ use dsl::subject;
 use http::HeaderMap;
 use line_model::{Admitted, Asked, LineModel, RateModel, RuleModel};
 use weir::limit::{
-    Decision, Gate, Key, Millis, Next, Parked, Part, Rate, Rule, RuleSettings, Snapshot, Zone, ZoneSettings,
+    Decision, Gate, Key, Millis, Next, Parked, Part, Rate, Rule, RuleSettings, Snapshot, Succession, Zone, ZoneSettings,
 };
 
 /// A waker that remembers.
@@ -46,6 +46,7 @@ struct Waiting {
 
 /// The code under test on virtual time.
 struct Engine {
+    zones: Vec<Arc<Zone>>,
     gates: Vec<Gate>,
     waiting: BTreeMap<usize, Waiting>,
     released: BTreeMap<usize, u64>,
@@ -75,7 +76,18 @@ impl Engine {
     fn new(Setup { rates, shared, routes }: &Setup) -> Self {
         let zones: Vec<_> = rates.iter().zip(shared).map(|(rate, shared)| zone(*rate, *shared)).collect();
         let gates = routes.iter().map(|rules| gate(&zones, rules)).collect();
-        Self { gates, waiting: BTreeMap::new(), released: BTreeMap::new(), wakes: 0 }
+        Self { zones, gates, waiting: BTreeMap::new(), released: BTreeMap::new(), wakes: 0 }
+    }
+
+    /// Takes a zone anew, and routes with these rules.
+    fn reload(&mut self, zone: usize, rate: RateModel, routes: &[Vec<RuleModel>], now: u64) {
+        let rate = Rate::new(rate.0, Duration::from_millis(rate.1)).expect("a countable rate");
+        let before = &self.zones[zone];
+        let after = Arc::new(Zone::with_seed(ZoneSettings { rate, ..before.settings().clone() }, before.seed()));
+        let succession = Succession::begin(before, &after, Millis(now)).expect("a zone of the same key");
+        succession.finish(Millis(now));
+        self.zones.push(after);
+        self.gates = routes.iter().map(|rules| gate(&self.zones, rules)).collect();
     }
 
     /// Asks for the request with this number, should it be admitted.
@@ -197,7 +209,8 @@ struct Both {
     leaves: BTreeMap<(u64, usize), bool>,
     strategy: Strategy,
     dice: Dice,
-    refusals: Vec<(u64, usize)>,
+    /// Zones that were taken anew, and as which.
+    reloads: Vec<(usize, usize)>,
 }
 
 impl Both {
@@ -209,7 +222,7 @@ impl Both {
             leaves: BTreeMap::new(),
             strategy,
             dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
-            refusals: Vec::new(),
+            reloads: Vec::new(),
         }
     }
 
@@ -219,8 +232,7 @@ impl Both {
         let expected = self.model.ask(client, &self.setup.routes[route], now);
         assert_eq!(self.engine.ask(number, client, route, now), expected, "client {client} at {now} ms");
         match expected {
-            Asked::Passed => {}
-            Asked::Refused(_) => self.refusals.push((now, client)),
+            Asked::Passed | Asked::Refused(_) => {}
             Asked::Parked(told) => {
                 let at_random =
                     |dice: &mut Dice| (dice.roll(2) == 0).then(|| (now + dice.roll(told - now + 3), dice.roll(2) == 0));
@@ -246,6 +258,22 @@ impl Both {
         if is_parked && again && self.model.requests.len() < MOST {
             let _ = self.ask(self.model.requests[number].client, now);
         }
+    }
+
+    /// A configuration with another rate of a zone, and other bursts and delays everywhere.
+    fn reload(&mut self, now: u64) {
+        self.run_to(now);
+        let zone = self.setup.routes[0][0].zone;
+        let rate = self.dice.one_of(&RATES);
+        let anew = self.model.reload(zone, rate);
+        for rule in self.setup.routes.iter_mut().flatten() {
+            let zone = if rule.zone == zone { anew } else { rule.zone };
+            *rule = rolled_rule(&mut self.dice, zone);
+        }
+        self.setup.rates.push(rate);
+        self.setup.shared.push(self.setup.shared[zone]);
+        self.engine.reload(zone, rate, &self.setup.routes, now);
+        self.reloads.push((zone, anew));
     }
 
     /// Everything up to this millisecond, in order.
@@ -358,8 +386,28 @@ fn rolled_setup(dice: &mut Dice, zones: usize, routes: usize) -> Setup {
     }
 }
 
+/// After a reload no place of the zone made anew begins before the last one that the zone before handed out, and was used, is over.
+fn reloads_hand_no_place_out_twice(both: &Both) {
+    for (before, after) in &both.reloads {
+        for key in 0..CLIENTS {
+            let ends = |zone: usize, place: u64, more: u64| {
+                let (ticks_per_ms, interval) = both.setup.rates[zone];
+                (u128::from(place) + u128::from(more * interval), u128::from(ticks_per_ms))
+            };
+            let used = |zone| uses(&both.model, &both.setup, zone, key);
+            let places = |zone| used(zone).into_iter().map(|(request, index)| request.places[index]).collect::<Vec<_>>();
+            let Some(last) = places(*before).into_iter().max().map(|place| ends(*before, place, 1)) else { continue };
+            let apart = places(*after)
+                .into_iter()
+                .map(|place| ends(*after, place, 0))
+                .all(|first| first.0 * last.1 >= last.0 * first.1);
+            assert!(apart, "zone {before} and its successor {after}, key {key}");
+        }
+    }
+}
+
 /// Runs a trace for each seed; everything is compared at every moment, and the invariants at the end.
-fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize) {
+fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize, reloads: &[usize]) {
     for seed in seeds {
         let mut dice = Dice(seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1);
         let setup = rolled_setup(&mut dice, zones, routes);
@@ -373,14 +421,20 @@ fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize) {
         let mut both = Both::new(setup.clone(), strategy, seed);
         let mut now = 0;
         let gap = 1 + longest / 2;
-        for _ in 0..120 {
+        for number in 0..120 {
             now += if dice.roll(3) == 0 { dice.roll(gap * 4) } else { dice.roll(2) * dice.roll(gap) };
+            if reloads.contains(&number) {
+                both.reload(now);
+            }
             both.arrival(usize::try_from(dice.roll(CLIENTS as u64)).expect("few"), now);
         }
         both.run_to(u64::MAX);
         assert!(both.engine.waiting.is_empty(), "somebody waits for ever");
-        places_are_apart(&both.model, &setup);
-        envelope_holds(&both.model, &setup);
+        places_are_apart(&both.model, &both.setup);
+        if reloads.is_empty() {
+            envelope_holds(&both.model, &setup);
+        }
+        reloads_hand_no_place_out_twice(&both);
         let late = both.model.requests.iter().find(|request| request.released().is_some_and(|at| at > request.told));
         assert!(late.is_none(), "later than told: {late:?}");
     }
@@ -388,19 +442,25 @@ fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize) {
 
 #[test]
 fn leaving_under_one_rule_is_the_model_s_to_the_millisecond() {
-    traces(0..3_000, 1, 1);
+    traces(0..3_000, 1, 1, &[]);
 }
 
 #[test]
 fn leaving_under_several_rules_is_the_model_s_to_the_millisecond() {
-    traces(10_000..11_500, 2, 1);
-    traces(20_000..20_500, 3, 1);
+    traces(10_000..11_500, 2, 1, &[]);
+    traces(20_000..20_500, 3, 1, &[]);
 }
 
 #[test]
 fn leaving_under_rules_of_different_delay_is_the_model_s_to_the_millisecond() {
-    traces(30_000..31_500, 1, 3);
-    traces(40_000..41_500, 2, 3);
+    traces(30_000..31_500, 1, 3, &[]);
+    traces(40_000..41_500, 2, 3, &[]);
+}
+
+#[test]
+fn leaving_over_reloads_is_the_model_s_to_the_millisecond() {
+    traces(70_000..71_500, 1, 1, &[60]);
+    traces(80_000..81_000, 2, 2, &[30, 60, 61]);
 }
 
 /// A rule without `max_wait` on the first zone.

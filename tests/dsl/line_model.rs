@@ -109,6 +109,20 @@ impl LineModel {
         }
     }
 
+    /// Takes a zone anew at another rate, as the last of all: debts go over as time, rounded up, and no lines. Returns its number.
+    pub fn reload(&mut self, zone: usize, rate: RateModel) -> usize {
+        let (ticks_per_ms, _) = self.rates[zone];
+        let carried = |tail: &u64| {
+            u64::try_from((u128::from(*tail) * u128::from(rate.0)).div_ceil(ticks_per_ms.into())).expect("small")
+        };
+        let tails = self.tails[zone].iter().map(carried).collect();
+        self.tails.push(tails);
+        self.lines.push(vec![Vec::new(); self.lines[zone].len()]);
+        self.rates.push(rate);
+        self.shared.push(self.shared[zone]);
+        self.rates.len() - 1
+    }
+
     /// One request arrives on a route with these rules.
     pub fn ask(&mut self, client: usize, rules: &[RuleModel], now: u64) -> Asked {
         self.advance(now);
