@@ -193,6 +193,9 @@ fn networks_come_from_a_file_beside_the_configuration() {
     assert!(told.ends_with("cidrs.txt`, line 2: `none` is not a network"), "{told}");
     fs::remove_file(&networks).expect("a file");
     assert!(again(&changed).expect_err("no file").contains("cannot be read"));
+    // Nobody writes into it: who opened it would wait for ever.
+    assert!(std::process::Command::new("mkfifo").arg(&networks).status().expect("mkfifo of coreutils").success());
+    assert!(again(&changed).expect_err("a pipe").ends_with("is not a regular file"));
 }
 
 /// The lines of all sources and pages, comments and unit tests left out.

@@ -46,6 +46,9 @@ pub enum NetworksError {
     /// It cannot be read.
     #[error("`{}` cannot be read: {}", .0.display(), .1.kind())]
     Unreadable(PathBuf, #[source] io::Error),
+    /// It is a pipe or a folder.
+    #[error("`{}` is not a regular file", .0.display())]
+    NotAFile(PathBuf),
     /// It has too many lines.
     #[error("`{}` has more than {MAX_NETWORKS} networks", .0.display())]
     TooMany(PathBuf),
@@ -179,11 +182,11 @@ pub fn network(text: &str) -> Option<IpNet> {
 /// # Errors
 /// When it cannot be read, is not a regular file or too large.
 pub fn read(path: &Path) -> Result<String, NetworksError> {
+    // A pipe would be waited for.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(NetworksError::NotAFile(path.to_owned()));
+    }
     let read = || {
-        // A pipe would be waited for.
-        if !path.metadata()?.is_file() {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
         let mut text = String::new();
         File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
         match text.len() as u64 > MAX_BYTES {

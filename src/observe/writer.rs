@@ -27,6 +27,8 @@ use super::{
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// How long a file may take to be opened.
 const OPENING: Duration = Duration::from_secs(5);
+/// How long a pipe that is full, and does not block, is left alone.
+const FULL: Duration = Duration::from_millis(5);
 /// How long the last lines may take when the process stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -258,6 +260,8 @@ impl Log {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => *left = &left[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A parent may have made the pipe one that does not block.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL),
                 Err(error) => return Err(error),
             }
         }
@@ -348,6 +352,36 @@ mod tests {
         }
         assert_eq!(queue.dropped(), 0);
         drop(allow);
+    }
+
+    /// A pipe that does not block and is full every other time.
+    struct Nonblocking(Vec<u8>, bool);
+
+    impl Write for Nonblocking {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(4);
+            self.0.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            assert!(self.0.ends_with(b"\n"), "half a line");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pipe_that_does_not_block_loses_nothing() {
+        let output = Box::new(Nonblocking(Vec::new(), false));
+        let backlog = Arc::<Backlog>::default();
+        let mut log =
+            Log { output, name: "the log", is_torn: false, is_failing: false, reported: 0, backlog: Arc::clone(&backlog) };
+        log.write(b"first\nsecond\n").expect("a pipe that is emptied");
+        assert_eq!((log.is_torn, backlog.dropped.load(Ordering::Relaxed)), (false, 0));
     }
 
     #[test]
