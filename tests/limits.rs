@@ -109,6 +109,15 @@ fn ten_of_twenty_parked_leave_and_ten_new_come_in() {
 }
 
 #[test]
+fn evicted_key_keeps_its_debt_while_its_requests_are_parked() {
+    let mut door = gate("10r/s burst=5 capacity=1");
+    let parked: Vec<_> = (0..3).map(|_| door.at(0).one()).collect();
+    assert_eq!(door.from("192.0.2.2").times(1), [Pass]);
+    assert_eq!(door.from("192.0.2.1").times(4), [Delay(300), Delay(400), Delay(500), Reject(100)]);
+    assert_eq!(parked.iter().filter(|judged| judged.parked.is_some()).count(), 2);
+}
+
+#[test]
 fn a_parked_request_leaves_late_and_still_frees_its_place() {
     let mut door = gate("10r/s burst=2");
     let [_first, _second, third] = [(); 3].map(|()| door.at(0).one());

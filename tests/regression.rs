@@ -455,3 +455,16 @@ fn r052_a_secret_of_the_environment_was_shown() {
     let loaded = weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(weir::config::show(&loaded).contains("${PATH}"));
 }
+
+/// Requests parked in one zone filled the queue for all: a short wait in another zone was a 503.
+#[test]
+fn r043_a_crowd_in_one_zone_shut_out_the_others() {
+    use weir::limit::{Key, Part, Queue, Zone, ZoneSettings};
+    let zone = |name: &str| {
+        let (key, rate) = (Key::of(vec![Part::ClientIp]), "1r/s".parse().expect("a rate"));
+        std::sync::Arc::new(Zone::new(ZoneSettings { name: name.into(), key, rate, capacity: 1, exempt: Vec::new() }))
+    };
+    let (crowded, calm, queue) = (zone("a"), zone("b"), Queue::with_room(8, 2));
+    let crowd: Vec<_> = std::iter::from_fn(|| queue.enter(&crowded)).collect();
+    assert_eq!((crowd.len(), queue.enter(&calm).is_some()), (6, true));
+}
