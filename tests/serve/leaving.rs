@@ -147,3 +147,34 @@ fn parked_upload_leaves_over_tls() {
     drop(client);
     assert_left(&mut weir, &seen, "over TLS");
 }
+
+/// Whoever is behind is woken, on whichever worker it waits: told 18 s, it is forwarded after 3 s, when five before it have left.
+#[test]
+fn line_moves_up_over_all_workers_and_the_last_is_woken() {
+    let (upstream, _) = noting();
+    let mut weir = Weir::run_with(
+        &format!(
+            "workers: 2\nzones: {{ z: {{ key: global, rate: 20r/m }} }}\n\
+             routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: z, burst: 20 }} ] }} ]\n"
+        ),
+        Stdio::piped(),
+    );
+    assert_eq!(get(weir.address, "/first").status, 200);
+    let ask = |path: &str| {
+        let mut client = TcpStream::connect(weir.address).expect("a connection");
+        client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).expect("room in the socket");
+        client
+    };
+    let impatient: Vec<_> = (0..5).map(|_| ask("/impatient")).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let mut patient = ask("/upload");
+    std::thread::sleep(Duration::from_millis(200));
+    drop(impatient);
+    let mut status = [0; 12];
+    patient.read_exact(&mut status).expect("a response");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    let line = line_of_the_upload(&mut weir);
+    assert!(line["dur_ms"].as_f64().is_some_and(|waited| waited < 15_000.0), "{line}");
+    assert!(line["limit"]["wait_ms"].as_u64().is_some_and(|wait| wait <= 3_000), "{line}");
+}
