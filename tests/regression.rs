@@ -3,6 +3,15 @@
 #[allow(dead_code, reason = "each binary uses its part of the harness")]
 #[path = "edge/harness.rs"]
 mod harness;
+#[allow(dead_code, reason = "each binary uses its part of the reader")]
+#[path = "dsl/http.rs"]
+mod http;
+#[allow(dead_code, reason = "each binary uses its part of the certificates")]
+#[path = "dsl/pki.rs"]
+mod pki;
+#[allow(dead_code, reason = "each binary uses its part of the process")]
+#[path = "dsl/weir.rs"]
+mod process;
 #[allow(dead_code, reason = "each binary uses its part of the harness")]
 #[path = "edge/recorder.rs"]
 mod recorder;
@@ -259,7 +268,7 @@ async fn r023_a_missing_part_had_a_time() {
 #[tokio::test(start_paused = true)]
 async fn r024_405_had_no_allow() {
     let mut getting = config(&[]);
-    getting.routes[0].pattern.methods = vec![http::Method::GET];
+    getting.routes[0].pattern.methods = vec![::http::Method::GET];
     harness::on_edge_of(getting, |edge| async move {
         let ask = |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         assert!(edge.exchange(&ask("PUT")).await.contains("\r\nallow: GET, HEAD\r\n"));
@@ -330,9 +339,9 @@ fn r041_debts_of_one_key_were_those_of_another() {
     };
     let decide = |zone: &std::sync::Arc<Zone>, name: &'static str| {
         let rule = Rule::new(std::sync::Arc::clone(zone), RuleSettings::burst(0)).expect("a rule");
-        let headers = http::HeaderMap::from_iter([(name.parse().expect("a name"), "k1".parse().expect("a value"))]);
+        let headers = ::http::HeaderMap::from_iter([(name.parse().expect("a name"), "k1".parse().expect("a value"))]);
         let client = std::net::IpAddr::from([192, 0, 2, 1]);
-        let method = &http::Method::GET;
+        let method = &::http::Method::GET;
         let subject = Subject { client, host: "a", path: "/", query: None, method, route: "/", headers: &headers };
         Gate::new(vec![rule]).expect("one rule").decide(&subject, Millis::ZERO).verdict.decision.as_str()
     };
@@ -350,7 +359,7 @@ fn r041_debts_of_one_key_were_those_of_another() {
 #[tokio::test(start_paused = true)]
 async fn r027_a_method_in_lower_case_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
-    limited.routes[0].pattern.methods = vec![http::Method::POST];
+    limited.routes[0].pattern.methods = vec![::http::Method::POST];
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..config(&[]).routes[0].clone() });
     harness::on_edge_of(limited, |edge| async move {
         let ask =
@@ -467,4 +476,128 @@ fn r043_a_crowd_in_one_zone_shut_out_the_others() {
     let (crowded, calm, queue) = (zone("a"), zone("b"), Queue::with_room(8, 2));
     let crowd: Vec<_> = std::iter::from_fn(|| queue.enter(&crowded)).collect();
     assert_eq!((crowd.len(), queue.enter(&calm).is_some()), (6, true));
+}
+
+/// An upstream nobody is at: what is not refused before is answered 502.
+const NOWHERE: &str = "routes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\naccess_log: { to: none }\n";
+
+fn told(weir: &process::Weir, config: &str) {
+    weir.rewrite(config);
+    weir.signal(rustix::process::Signal::HUP);
+}
+
+/// A reload that failed had changed the caps of connections before it did.
+#[test]
+fn r061_a_failed_reload_changed_caps() {
+    let weir = process::Weir::run(NOWHERE);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let occupied = taken.local_addr().expect("an address");
+    let capped = "{ address: '127.0.0.1:0', max_connections: 1 }";
+    told(&weir, &format!("listeners: [ {capped}, '{occupied}' ]\n{NOWHERE}"));
+    weir.says("cannot listen on");
+    let mut open = [(); 3].map(|()| http::Client::connect(weir.address));
+    assert!(open.iter_mut().all(|client| client.get("/").is_ok_and(|answer| answer.status == 502)));
+}
+
+/// An authority that was withdrawn from the file of an upstream stayed trusted until a restart.
+#[test]
+fn r062_a_withdrawn_authority_stayed_trusted() {
+    let (one, other) = (pki::Authority::new(), pki::Authority::new());
+    let file = one.path("ca.pem");
+    let mut upstreams = config(&[]).upstreams;
+    upstreams[0].secure = Some(weir::upstream::secure::SecureSettings { ca: Some(file.clone()), server_name: None });
+    let groups = |before: &[_]| weir::app::reload::groups(before, &upstreams).expect("authorities");
+    let before = groups(&[]);
+    assert!(std::sync::Arc::ptr_eq(&before[0], &groups(&before)[0]));
+    std::fs::copy(other.path("ca.pem"), file).expect("a file");
+    assert!(!std::sync::Arc::ptr_eq(&before[0], &groups(&before)[0]));
+}
+
+/// A process that served was unhealthy while its file was wrong.
+#[test]
+fn r063_a_wrong_file_made_a_healthy_process_unhealthy() {
+    let weir = process::Weir::run(NOWHERE);
+    weir.rewrite("drainn: 1s");
+    assert_eq!(process::output(&["healthcheck", "-c", &weir.config()]).status.code(), Some(0));
+}
+
+/// While a file was waited for, neither TERM nor health was answered.
+#[test]
+fn r064_a_file_that_hangs_held_a_stop() {
+    let mut weir = process::Weir::run(NOWHERE);
+    let file = weir.config();
+    std::fs::remove_file(&file).expect("a file");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR).expect("a pipe");
+    weir.signal(rustix::process::Signal::HUP);
+    assert_eq!(process::output(&["healthcheck", "-c", &file]).status.code(), Some(0));
+    weir.signal(rustix::process::Signal::TERM);
+    assert_eq!(weir.ended().code(), Some(0));
+}
+
+/// A request that the end of the process cut left no line.
+#[test]
+fn r065_a_request_that_was_cut_left_no_line() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, upstream) = (folder.path().join("access.log"), silent.local_addr().expect("an address"));
+    let mut weir = process::Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: {} }}\ndrain: 100ms\n",
+        log.display()
+    ));
+    let mut client = http::Client::connect(weir.address);
+    client.send(b"GET /cut HTTP/1.1\r\nhost: a\r\n\r\n").expect("a connection");
+    let _forwarded = silent.accept().expect("a connection");
+    weir.signal(rustix::process::Signal::TERM);
+    assert_eq!(weir.ended().code(), Some(0));
+    let lines = std::fs::read_to_string(log).expect("a log");
+    assert!(lines.contains("/cut") && lines.contains("destination_unavailable"), "{lines}");
+}
+
+/// Each of several listeners took all the connections that there are descriptors for.
+#[test]
+fn r066_every_listener_took_all_descriptors() {
+    use weir::app::descriptors::connections;
+    assert!(4 * connections(Some(300), &[None; 4]) <= connections(Some(300), &[None]));
+}
+
+/// What a write that was cut short had left beside the state opened it to others.
+#[test]
+fn r067_a_leftover_opened_the_state_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, left) = (folder.path().join("zones.bin"), folder.path().join("zones.bin.new"));
+    std::fs::write(&left, "half a state").expect("a file");
+    std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o666)).expect("a file");
+    weir::state::State { taken_ms: 0, zones: Vec::new() }.save(&file).expect("a file");
+    assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
+}
+
+/// A deadline of many ticks, each a little late, came later and later.
+#[tokio::test(start_paused = true)]
+async fn r068_deadlines_drifted() {
+    use std::time::Duration;
+    let alarm = std::rc::Rc::new(weir::alarm::Alarm::default());
+    let start = tokio::time::Instant::now();
+    let late = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::advance(Duration::from_millis(7)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = alarm.within(Duration::from_secs(20), std::future::pending::<()>()) => {}
+        () = late => {}
+        () = alarm.run() => {}
+    }
+    assert!(start.elapsed() < Duration::from_millis(20_220), "{:?}", start.elapsed());
+}
+
+/// A listener of IPv6 took the port of IPv4 as well, and the two could not stand side by side.
+#[test]
+fn r069_ipv6_took_the_port_of_ipv4() {
+    use weir::server::listener::bind;
+    let Ok(ipv6) = bind("[::]:0".parse().expect("an address"), 1) else { return };
+    let port = ipv6[0].local_addr().expect("an address").port();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }

@@ -1,8 +1,12 @@
 //! Listeners of both families of addresses.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+};
 
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     http::{Client, get},
@@ -10,10 +14,33 @@ use crate::{
     weir::{Weir, output, written},
 };
 
-/// A port that was free a moment ago in both families; none on a machine without IPv6.
-fn free_port() -> Option<u16> {
-    let ipv6 = TcpListener::bind("[::1]:0").ok()?;
-    ipv6.local_addr().ok().map(|address| address.port())
+/// A port of both families, bound and not listened on, so that nobody else is given it.
+struct Port {
+    number: u16,
+    _held: [Socket; 2],
+}
+
+/// None on a machine without IPv6.
+fn free_port() -> Option<Port> {
+    let bound = |ip: IpAddr, port: u16| -> io::Result<Socket> {
+        let address = SocketAddr::new(ip, port);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if ip.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    // One that is free in one family may be taken in the other.
+    for _ in 0..100 {
+        let ipv6 = bound(Ipv6Addr::UNSPECIFIED.into(), 0).ok()?;
+        let number = ipv6.local_addr().ok()?.as_socket()?.port();
+        if let Ok(ipv4) = bound(Ipv4Addr::UNSPECIFIED.into(), number) {
+            return Some(Port { number, _held: [ipv6, ipv4] });
+        }
+    }
+    panic!("no port is free in both families");
 }
 
 fn both(port: u16) -> [SocketAddr; 2] {
@@ -32,7 +59,8 @@ fn listening(upstream: SocketAddr, listeners: &str) -> String {
 
 #[test]
 fn listener_of_each_family_has_the_port_for_itself() {
-    let Some(port) = free_port() else { return };
+    let Some(free) = free_port() else { return };
+    let port = free.number;
     let (upstream, _) = noting();
     for pair in [format!("\"0.0.0.0:{port}\", \"[::]:{port}\""), format!("\"[::]:{port}\", \"0.0.0.0:{port}\"")] {
         let weir = Weir::run(&listening(upstream, &pair));
@@ -48,7 +76,8 @@ fn listener_of_each_family_has_the_port_for_itself() {
 
 #[test]
 fn listener_of_a_port_alone_is_of_both_families_and_counts_them_together() {
-    let Some(port) = free_port() else { return };
+    let Some(free) = free_port() else { return };
+    let port = free.number;
     let (upstream, _) = noting();
     let _weir = Weir::run(&listening(upstream, &format!("{{ address: \":{port}\", max_connections: 2 }}")));
     let mut open = both(port).map(Client::connect);
@@ -58,7 +87,8 @@ fn listener_of_a_port_alone_is_of_both_families_and_counts_them_together() {
 
 #[test]
 fn reload_goes_from_one_family_to_the_other_and_to_both() {
-    let Some(port) = free_port() else { return };
+    let Some(free) = free_port() else { return };
+    let port = free.number;
     let (upstream, _) = noting();
     let [ipv4, ipv6] = ["0.0.0.0", "[::]"].map(|ip| format!("\"{ip}:{port}\""));
     let weir = Weir::run(&listening(upstream, &ipv4));
