@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, Interest},
     net::{TcpStream, UnixStream},
     task::coop,
+    time::Instant,
 };
 use tokio_rustls::{client, server};
 
@@ -92,12 +93,25 @@ pub struct Switched {
 /// What the side that reads a request body tells the side that waits for the answer.
 #[derive(Default)]
 pub struct Progress {
-    /// Goes up with every piece that was handed on.
-    pub pieces: Cell<u64>,
+    /// When the last piece was handed on, the client ended its request, or an interim answer came.
+    pub moved: Cell<Option<Instant>>,
     /// The client owes the next piece: the upstream is not to blame for silence.
     pub awaiting_client: Cell<bool>,
     /// Who is told of interim answers, where the client's protocol can.
     pub interim: Option<Rc<dyn Interim>>,
+}
+
+impl Progress {
+    /// The request or its answer has moved on.
+    pub fn moves(&self) {
+        self.moved.set(Some(Instant::now()));
+    }
+
+    /// Time since it last did, if it ever did.
+    #[must_use]
+    pub fn still(&self) -> Option<Duration> {
+        self.moved.get().map(|moved| moved.elapsed())
+    }
 }
 
 /// A client that takes interim answers (RFC 9110, section 15.2) before the final one.

@@ -601,3 +601,15 @@ fn r069_ipv6_took_the_port_of_ipv4() {
     let port = ipv6[0].local_addr().expect("an address").port();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }
+
+/// `timeouts.first_byte` was twice as long for every request with a body.
+#[tokio::test(start_paused = true)]
+async fn r081_a_body_doubled_the_time_to_the_first_byte() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let request = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+        let (answer, _pipe) = tokio::join!(edge.exchange(request), pipes.recv());
+        assert_eq!(status(&answer), 504);
+        assert!((30_000..30_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}

@@ -105,11 +105,15 @@ impl Upload {
 
     fn handed_on(&self, bytes: usize) {
         self.turn.uploaded(bytes as u64);
-        self.progress.pieces.set(self.progress.pieces.get() + 1);
+        self.progress.moves();
     }
 
     fn waits(&self, waits: bool) {
-        if self.progress.awaiting_client.replace(waits) != waits && self.is_current() {
+        let changed = self.progress.awaiting_client.replace(waits) != waits;
+        if changed && !waits {
+            self.progress.moves();
+        }
+        if changed && self.is_current() {
             // Once it is answered the client owes the rest, whatever it sent of it.
             let owes = waits || self.answered.get();
             self.turn.expect(if owes { Awaiting::Body } else { Awaiting::Nothing });

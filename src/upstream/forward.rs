@@ -394,6 +394,8 @@ where
         if !is_interim(head.status) {
             return Ok(head);
         }
+        // Somebody is at work on it: the time to the first byte starts again.
+        progress.moves();
         if let Some(client) = progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
             prepare_response(&mut head.headers);
             // It has no content to be the length of (RFC 9110, section 8.6).
@@ -404,21 +406,22 @@ where
     }
 }
 
-/// Waits for an answer, but not longer than `timeout` after the last piece of the request was handed on; time the client takes
-/// for the next piece does not count.
+/// Waits for an answer, but not longer than `timeout` after the last piece of the request was handed on, or the last interim answer
+/// came; time the client takes for the next piece does not count.
 async fn within_silence<T>(
     alarm: &Rc<Alarm>,
     timeout: Duration,
     progress: &Progress,
     answer: impl Future<Output = T>,
 ) -> Option<T> {
-    let mut answer = pin!(answer);
+    let (mut answer, mut left) = (pin!(answer), timeout);
     loop {
-        let pieces = progress.pieces.get();
-        match alarm.within(timeout, answer.as_mut()).await {
-            Some(answer) => return Some(answer),
-            None if progress.awaiting_client.get() || progress.pieces.get() != pieces => {}
-            None => return None,
+        if let Some(answer) = alarm.within(left, answer.as_mut()).await {
+            return Some(answer);
+        }
+        left = if progress.awaiting_client.get() { timeout } else { timeout.checked_sub(progress.still()?)? };
+        if left.is_zero() {
+            return None;
         }
     }
 }
@@ -429,7 +432,7 @@ mod tests {
     use crate::alarm::TICK;
 
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_the_last_piece_and_not_while_the_client_owes_one() {
+    async fn first_byte_counts_from_the_last_piece_and_not_while_the_client_owes_one() {
         let timeout = Duration::from_secs(30);
         let (progress, alarm) = (Progress::default(), Rc::new(Alarm::default()));
         let test = async {
@@ -440,11 +443,12 @@ mod tests {
             let start = Instant::now();
             let uploading = async {
                 tokio::time::sleep(Duration::from_secs(20)).await;
-                progress.pieces.set(1);
+                progress.moves();
                 std::future::pending::<()>().await;
             };
             assert_eq!(within_silence(&alarm, timeout, &progress, uploading).await, None);
-            assert!((timeout * 2..timeout * 2 + TICK * 4).contains(&start.elapsed()), "{:?}", start.elapsed());
+            let after = timeout + Duration::from_secs(20);
+            assert!((after..after + TICK * 4).contains(&start.elapsed()), "{:?}", start.elapsed());
 
             progress.awaiting_client.set(true);
             let slow_client = tokio::time::sleep(Duration::from_secs(100));

@@ -16,6 +16,7 @@ mod edits;
 mod endpoint;
 mod examples;
 mod faults;
+mod first_byte;
 mod flapping;
 mod framing;
 mod framing_chunks;
