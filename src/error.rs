@@ -2,7 +2,7 @@
 //!
 //! Guarantee: one table maps a kind to its status, and the kind's word is the same in the log, in `Proxy-Status` and in metrics.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 use http::StatusCode;
 
@@ -171,12 +171,12 @@ impl Kind {
     }
 }
 
-/// An error with its cause.
-#[derive(Debug)]
+/// An error with its cause, which copies share.
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
     detail: &'static str,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -189,7 +189,7 @@ impl Error {
     /// An error that was caused by another.
     #[must_use]
     pub fn caused(kind: Kind, detail: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { kind, detail, source: Some(source.into()) }
+        Self { kind, detail, source: Some(source.into().into()) }
     }
 
     /// What went wrong.

@@ -148,12 +148,12 @@ where
     /// # Errors
     /// Whatever kept it from being opened.
     pub async fn open(self) -> Result<Lease<B>, Error> {
-        let connecting = connect::connect(&self.pool.connector, &self.pool.address);
+        let connecting = || connect::connect(&self.pool.connector, &self.pool.address);
         if let Some(trunks) = &self.pool.trunks {
             let stream = trunks.open(connecting).await?;
             return Ok(Lease { way: Way::Stream(stream), seat: self, reused: false });
         }
-        let connection = Connection::new(connecting.await?);
+        let connection = Connection::new(connecting().await?);
         Ok(Lease { seat: self, way: Way::Own(connection), reused: false })
     }
 }

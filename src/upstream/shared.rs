@@ -1,7 +1,8 @@
 //! One worker's HTTP/2 connections to an address: requests share them, each on a stream of its own.
 //!
-//! Guarantees: there is one connection, and another only when the endpoint allows no more streams on it; a connection without
-//! streams is closed after the time idle ones are kept; what goes out is framed by HTTP/2 alone.
+//! Guarantees: there is one connection, and another only when the endpoint allows no more streams on it; requests that come while one
+//! is opened share its outcome, and none waits longer than one opening may take; a connection without streams is closed after the time
+//! idle ones are kept; what goes out is framed by HTTP/2 alone.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,7 +20,7 @@ use hyper::{
     rt::Executor,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use super::connect::Stream as Connected;
 use crate::{
@@ -36,10 +37,13 @@ const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 
 /// The connections to one address.
 pub struct Trunks<B> {
-    open: RefCell<Vec<Rc<Trunk<B>>>>,
-    /// Held by the request that opens one.
-    opening: Semaphore,
+    open: Rc<RefCell<Vec<Rc<Trunk<B>>>>>,
+    /// What comes of the one that is being opened.
+    opening: RefCell<Option<Opening<B>>>,
 }
+
+/// The outcome of an opening, once there is one.
+type Opening<B> = watch::Receiver<Option<Result<Rc<Trunk<B>>, Error>>>;
 
 /// One connection.
 struct Trunk<B> {
@@ -67,7 +71,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 
 impl<B> Default for Trunks<B> {
     fn default() -> Self {
-        Self { open: RefCell::default(), opening: Semaphore::new(1) }
+        Self { open: Rc::default(), opening: RefCell::default() }
     }
 }
 
@@ -76,7 +80,7 @@ impl<B> Trunks<B> {
     pub fn take(&self) -> Option<Stream<B>> {
         let mut open = self.open.borrow_mut();
         open.retain(|trunk| !trunk.sender.is_closed());
-        open.iter().find(|trunk| trunk.streams.get() < trunk.most.get()).map(Stream::on)
+        open.iter().find(|trunk| trunk.has_room()).map(Stream::on)
     }
 
     /// Closes what had no stream for too long.
@@ -99,20 +103,52 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// A place on a connection that somebody else has just opened, or on a new one.
+    /// A place on a connection that another request opens at this moment, or on one that is opened for it.
     ///
     /// # Errors
-    /// Whatever kept it from being opened.
-    pub async fn open(&self, connect: impl Future<Output = Result<Connected, Error>>) -> Result<Stream<B>, Error> {
-        let alone = self.opening.acquire().await;
-        let _alone =
-            alone.map_err(|cause| Error::caused(Kind::ProxyInternalError, "nobody may open a connection", cause))?;
-        if let Some(stream) = self.take() {
-            return Ok(stream);
+    /// Whatever kept it from being opened, the same for all that waited for it.
+    pub async fn open<F>(&self, connect: impl Fn() -> F) -> Result<Stream<B>, Error>
+    where
+        F: Future<Output = Result<Connected, Error>> + 'static,
+    {
+        loop {
+            if let Some(stream) = self.take() {
+                return Ok(stream);
+            }
+            let under_way = self.opening.borrow().clone().filter(|opening| opening.borrow().is_none());
+            let joins = under_way.is_some();
+            let mut opening = under_way.unwrap_or_else(|| self.begin(connect()));
+            let abandoned = |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
+            let outcome = opening.wait_for(Option::is_some).await.map_err(abandoned)?.clone();
+            // Whoever began it gets a place, so that every turn of this loop is somebody's last.
+            if let Some(trunk) = outcome.transpose()?
+                && (!joins || trunk.has_room())
+            {
+                return Ok(Stream::on(&trunk));
+            }
         }
-        let trunk = Rc::new(Trunk::begin(connect.await?).await?);
-        self.open.borrow_mut().push(Rc::clone(&trunk));
-        Ok(Stream::on(&trunk))
+    }
+
+    /// Begins to open one. It goes on when the request that began it is given up: others may wait for it.
+    fn begin(&self, connecting: impl Future<Output = Result<Connected, Error>> + 'static) -> Opening<B> {
+        let (outcome, opening) = watch::channel(None);
+        let open = Rc::clone(&self.open);
+        tokio::task::spawn_local(async move {
+            let trunk = match connecting.await {
+                Ok(connected) => Trunk::begin(connected).await.map(Rc::new),
+                Err(error) => Err(error),
+            };
+            open.borrow_mut().extend(trunk.iter().cloned());
+            outcome.send_replace(Some(trunk));
+        });
+        *self.opening.borrow_mut() = Some(opening.clone());
+        opening
+    }
+}
+
+impl<B> Trunk<B> {
+    fn has_room(&self) -> bool {
+        self.streams.get() < self.most.get()
     }
 }
 
@@ -122,11 +158,7 @@ where
     B::Error: Into<tower::BoxError>,
 {
     async fn begin(connected: Connected) -> Result<Self, Error> {
-        let mut builder = http2::Builder::new(Local);
-        builder.timer(TokioTimer::new()).keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
-        builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
-        builder.max_header_list_size(HEADER_LIST);
-        let (sender, driver) = builder
+        let (sender, driver) = builder(Local)
             .handshake(TokioIo::new(connected))
             .await
             .map_err(|cause| Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause))?;
@@ -145,6 +177,15 @@ where
         });
         Ok(Self { sender, streams: Cell::new(0), most, idle_since: Cell::new(Instant::now()) })
     }
+}
+
+/// How connections are opened, with an executor for their tasks.
+pub fn builder<E: Clone>(executor: E) -> http2::Builder<E> {
+    let mut builder = http2::Builder::new(executor);
+    builder.timer(TokioTimer::new()).keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
+    builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    builder.max_header_list_size(HEADER_LIST);
+    builder
 }
 
 impl<B> Stream<B> {

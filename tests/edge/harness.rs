@@ -92,6 +92,8 @@ pub struct World {
     pub refusing: AtomicBool,
     /// Every address leaves who wants to connect without a word.
     pub silent: AtomicBool,
+    /// Every address takes a second to take a connection.
+    pub slow: AtomicBool,
     /// Who connects panics.
     pub cursed: AtomicBool,
     /// These addresses refuse connections.
@@ -435,11 +437,14 @@ impl std::io::Write for LogPipe {
 fn in_memory(sender: mpsc::UnboundedSender<(SocketAddr, DuplexStream)>, world: Arc<World>) -> Connector {
     tower::service_fn(move |address: Arc<Address>| {
         let (sender, taken) = (sender.clone(), world.takes_connections(address.socket()));
-        let silent = world.silent.load(Ordering::Relaxed);
+        let (silent, slow) = (world.silent.load(Ordering::Relaxed), world.slow.load(Ordering::Relaxed));
         assert!(!world.cursed.load(Ordering::Relaxed), "a broken invariant of the test");
         async move {
             if silent {
                 std::future::pending::<()>().await;
+            }
+            if slow {
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
             let (ours, theirs) = duplex(1 << 16);
             if taken && sender.send((address.socket(), theirs)).is_ok() {

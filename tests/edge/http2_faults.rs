@@ -180,3 +180,48 @@ async fn a_doubtful_head_is_not_taken() {
         .await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_takes_no_connection_costs_every_request_one_connect_timeout() {
+    on_raw_edge(to_http2(&[]), |edge, pipes| async move {
+        drop(pipes);
+        edge.world.silent.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(edge.burst(20).await, [(504, 2_000); 20]);
+        // Who comes late waits for the same outcome, and the next look is a new one.
+        let late = async {
+            sleep(Duration::from_millis(1_500)).await;
+            Rc::clone(&edge).get().await
+        };
+        assert_eq!(tokio::join!(Rc::clone(&edge).get(), late), ((504, 2_000), (504, 500)));
+        assert_eq!(Rc::clone(&edge).get().await, (504, 2_000));
+        for _ in 0..23 {
+            let line = edge.line().await;
+            assert_eq!(line["error"]["kind"], "connection_timeout", "{line}");
+        }
+    })
+    .await;
+}
+
+/// The others wait for it still.
+#[tokio::test(start_paused = true)]
+async fn an_opening_goes_on_without_the_client_that_caused_it() {
+    on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
+        edge.world.slow.store(true, std::sync::atomic::Ordering::Relaxed);
+        let mut gone = edge.connect();
+        tokio::io::AsyncWriteExt::write_all(&mut gone, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("a pipe");
+        sleep(Duration::from_millis(500)).await;
+        let asking = tokio::task::spawn_local(Rc::clone(&edge).get());
+        sleep(Duration::from_millis(100)).await;
+        drop(gone);
+        let pipe = pipes.recv().await.expect("a connection");
+        let mut connection = h2::server::handshake(pipe).await.expect("a handshake");
+        tokio::task::spawn_local(async move {
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_response(Response::new(()), true).expect("a stream");
+            }
+        });
+        assert_eq!(asking.await.expect("no panic"), (200, 500));
+        assert!(pipes.try_recv().is_none());
+    })
+    .await;
+}
