@@ -303,7 +303,7 @@ where
                 })
             }
             Way::Stream(stream) => {
-                let request = shared::translate(outbound, body, self.scheme()).map_err(Failure::Sent)?;
+                let request = shared::translate(outbound, body, self.settings().scheme()).map_err(Failure::Sent)?;
                 let answer = self.patiently(journey.progress, stream.sender().try_send_request(request)).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
                     Ok((head, incoming)) => Ok((head, Some(incoming))),
@@ -365,10 +365,6 @@ where
             UpstreamBody::new(incoming, lease, silence)
         };
         Ok(Response::from_parts(head, body))
-    }
-
-    fn scheme(&self) -> &'static str {
-        if self.settings().secure.is_some() { "https" } else { "http" }
     }
 
     /// Waits for an answer, but not longer than the time to the first byte after the last piece of the request was handed on.

@@ -5,14 +5,14 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     sync::{Arc, Weak},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
@@ -21,10 +21,19 @@ use tower::BoxError;
 
 use super::{
     balance::address_hash,
-    connect::{self, Connector},
+    connect::{self, Connector, Stream},
+    exchange::{Connection, Lost, is_interim},
     group::{Address, Group},
-    settings::ActiveSettings,
+    settings::{ActiveSettings, Protocol},
+    shared,
 };
+use crate::header::{
+    check_answer,
+    crossing::{Fields, Outbound},
+};
+
+const AGENT: HeaderValue = HeaderValue::from_static("weir");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Probes every address the group has, for as long as it is polled.
 pub async fn run(group: Arc<Group>, active: ActiveSettings, connector: Connector) {
@@ -55,7 +64,7 @@ async fn watch(group: Arc<Group>, address: Weak<Address>, active: ActiveSettings
     loop {
         ticks.tick().await;
         let Some(address) = address.upgrade() else { return };
-        let outcome = timeout(active.timeout, ask(connector.clone(), &address, &active))
+        let outcome = timeout(active.timeout, ask(&group, connector.clone(), &address, &active.path))
             .await
             .unwrap_or_else(|late| Err(late.into()));
         against = if outcome.is_ok() == up { 0 } else { against + 1 };
@@ -66,25 +75,43 @@ async fn watch(group: Arc<Group>, address: Weak<Address>, active: ActiveSettings
     }
 }
 
-/// One question on a connection of its own: any answer of 200 to 399 is a good one.
-async fn ask(connector: Connector, address: &Arc<Address>, active: &ActiveSettings) -> Result<(), BoxError> {
+/// One question on a connection of its own, by the code that sends requests: any answer of 200 to 399 is a good one.
+async fn ask(group: &Group, connector: Connector, address: &Arc<Address>, path: &PathAndQuery) -> Result<(), BoxError> {
     let stream = connect::connect(&connector, address).await?;
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.uri_mut() = active.path.clone().into();
-    let headers = request.headers_mut();
-    headers.insert(header::HOST, HeaderValue::from_str(&address.endpoint().to_string())?);
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("weir"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let host = HeaderValue::from_str(&address.endpoint().to_string())?;
+    let fields = [(header::HOST, host), (header::USER_AGENT, AGENT), (header::CONNECTION, CLOSE)].into_iter().collect();
+    let request = Outbound { method: &Method::GET, target: path, fields: Fields::Edited(fields) };
+    let status = match group.settings().protocol {
+        Protocol::Http1 => ask_http1(stream, &request).await?,
+        Protocol::Http2 => ask_http2(stream, shared::translate(&request, Empty::new(), group.settings().scheme())?).await?,
+    };
+    judge(status)
+}
+
+async fn ask_http1(stream: Stream, request: &Outbound<'_>) -> Result<StatusCode, Lost> {
+    let mut connection = Connection::new(stream);
+    connection.begin(request, Empty::<Bytes>::new());
+    loop {
+        let head = poll_fn(|context| connection.poll_head(context)).await?;
+        if !is_interim(head.status) {
+            return Ok(head.status);
+        }
+    }
+}
+
+async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>) -> Result<StatusCode, BoxError> {
+    let (mut sender, driver) = shared::builder(TokioExecutor::new()).handshake(TokioIo::new(stream)).await?;
     let driven = async {
         // Its end ends the wait for an answer too, with the reason.
         let _ = driver.await;
         std::future::pending::<Infallible>().await
     };
-    tokio::select! {
-        answer = sender.send_request(request) => judge(answer?.status()),
+    let answer = tokio::select! {
+        answer = sender.send_request(request) => answer?.into_parts().0,
         never = driven => match never {},
-    }
+    };
+    check_answer(answer.status, &answer.headers)?;
+    Ok(answer.status)
 }
 
 fn judge(status: StatusCode) -> Result<(), BoxError> {

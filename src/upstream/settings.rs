@@ -84,6 +84,14 @@ pub struct UpstreamSettings {
     pub active: Option<ActiveSettings>,
 }
 
+impl UpstreamSettings {
+    /// Scheme of its endpoints: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.secure.is_some() { "https" } else { "http" }
+    }
+}
+
 /// When an address that fails is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveSettings {

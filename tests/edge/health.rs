@@ -1,7 +1,12 @@
 //! Which addresses get requests: what failed requests tell of them, and what probes tell.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Empty;
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,
@@ -10,11 +15,14 @@ use weir::{
     config::Config,
     upstream::{
         balance::Balance,
-        settings::{ActiveSettings, PassiveSettings},
+        settings::{ActiveSettings, PassiveSettings, Protocol},
     },
 };
 
-use crate::harness::{Edge, Pipes, address, config_to, on_edge_of, on_raw_edge, status};
+use crate::{
+    harness::{Edge, Pipes, address, config_to, on_edge_of, on_raw_edge, status},
+    http2::Local,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -222,4 +230,54 @@ async fn a_bad_or_slow_answer_to_a_probe_is_no_answer() {
         })
         .await;
     }
+}
+
+/// Answers HTTP/2 with these statuses for 10.0.0.1 and for the others, and counts what is not `/health` at the first.
+async fn serve_http2(mut pipes: Pipes, first: StatusCode, asked: Rc<Cell<u32>>) {
+    while let Some((to, pipe)) = pipes.recv_at().await {
+        let asked = Rc::clone(&asked);
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let is_first = to == address(1);
+            let host = request.uri().host().expect("an authority").to_owned();
+            if request.uri().path() == "/health" {
+                assert_eq!(host, to.ip().to_string());
+            } else {
+                asked.set(asked.get() + u32::from(is_first));
+            }
+            let mut response = http::Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = if is_first { first } else { StatusCode::NO_CONTENT };
+            async { Ok::<_, std::convert::Infallible>(response) }
+        });
+        tokio::task::spawn_local(http2::Builder::new(Local).serve_connection(TokioIo::new(pipe), service));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_speak_the_protocol_of_the_upstream() {
+    for (first, asked_of_first) in [(StatusCode::OK, 5), (StatusCode::FOUND, 5), (StatusCode::NOT_FOUND, 0)] {
+        let mut config = active(&["1", "2"]);
+        config.upstreams[0].protocol = Protocol::Http2;
+        on_raw_edge(config, |edge, pipes| async move {
+            let asked = Rc::new(Cell::new(0));
+            tokio::task::spawn_local(serve_http2(pipes, first, Rc::clone(&asked)));
+            sleep(seconds(4)).await;
+            for _ in 0..10 {
+                edge.exchange(GET).await;
+            }
+            assert_eq!(asked.get(), asked_of_first, "{first}");
+        })
+        .await;
+    }
+}
+
+/// What is refused as a response to a request is none to a probe.
+#[tokio::test(start_paused = true)]
+async fn a_response_to_a_probe_is_read_as_strictly_as_one_to_a_request() {
+    let both = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n";
+    on_raw_edge(active(&["1", "2"]), |edge, pipes| async move {
+        tokio::task::spawn_local(play(pipes, both));
+        sleep(seconds(4)).await;
+        assert_eq!(edge.burst(10).await, [(200, 0); 10]);
+    })
+    .await;
 }
