@@ -626,3 +626,15 @@ async fn r052_openings_stood_in_a_line() {
     })
     .await;
 }
+
+/// Each request that met a dead address spent the retry budget: with one address of three alive a quarter were 502 for as long as it lasted.
+#[tokio::test(start_paused = true)]
+async fn r060_an_address_that_was_alive_was_not_asked() {
+    harness::on_edge_of(harness::config_to(&["1", "2", "3"]), |edge| async move {
+        edge.world.down_are(&[1, 2]);
+        for _ in 0..100 {
+            assert_eq!(std::rc::Rc::clone(&edge).get().await.0, 200);
+        }
+    })
+    .await;
+}

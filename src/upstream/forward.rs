@@ -3,7 +3,8 @@
 //! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, or if it is idempotent, has no
 //! body, and not one byte of an answer came. Lost on a reused connection it goes out on a fresh one, to another address where there
 //! is one, within `attempts` and within the [`Budget`]. Lost on a fresh one it is sent once more where the upstream has a `hold`,
-//! after a pause.
+//! after a pause. A connection that could not be opened is no try: the request moves on to each address that it has not tried, within
+//! the time of `attempts` connect time-outs, and the budget pays nothing.
 
 use std::{
     cell::{Ref, RefCell},
@@ -64,7 +65,10 @@ struct Journey<'a, B> {
     client: IpAddr,
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
+    /// How often it was lost where anything of it may have been sent.
     tries: u32,
+    /// Time spent on connections that could not be opened.
+    opening: Duration,
     /// Addresses that failed it.
     tried: Vec<Arc<Address>>,
     /// It was lost on a reused connection: only a fresh one will do.
@@ -78,6 +82,8 @@ struct Journey<'a, B> {
 enum Failure {
     /// No connection: nothing was sent.
     Unsent(Error),
+    /// On a kept connection that took nothing of it.
+    Stale(Error),
     /// On the connection, of which that was to be expected.
     Sent(Error),
     /// On a connection that was opened for it.
@@ -145,6 +151,7 @@ where
             progress,
             story,
             tries: 0,
+            opening: Duration::ZERO,
             tried: Vec::new(),
             lost: false,
             unanswered: false,
@@ -160,7 +167,6 @@ where
 
     async fn attempt(&self, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Failure> {
         journey.story.tries += 1;
-        journey.tries += 1;
         self.settle().await;
         let now = Instant::now();
         let Some(seat) = self.choose(journey, now) else {
@@ -179,26 +185,37 @@ where
 
     /// Whether there is another try, after a pause if need be.
     async fn try_again(&self, failure: Failure, journey: &mut Journey<'_, B>) -> Result<(), Error> {
-        let (mut error, unsent) = match failure {
-            Failure::Unsent(error) => (error, true),
-            Failure::Sent(error) => (error, false),
+        let error = match failure {
+            Failure::Unsent(error) if self.has_elsewhere(journey) => {
+                tracing::debug!(%error, "no connection could be opened; trying another address");
+                return Ok(());
+            }
+            Failure::Unsent(error) if journey.body.is_some() => return self.pause(error, journey).await,
+            // The next connection is a fresh one: this happens once.
+            Failure::Stale(_) if journey.body.is_some() => return Ok(()),
+            Failure::Unsent(error) | Failure::Stale(error) => return Err(error),
+            Failure::Sent(error) => error,
             Failure::Unanswered(error) if self.has_a_chance(journey) => {
                 journey.hold.expect_no_haste();
                 return self.pause(error, journey).await;
             }
             Failure::Unanswered(error) => return Err(error),
         };
-        if journey.body.is_none() {
+        journey.tries += 1;
+        if journey.body.is_none() || journey.tries >= self.settings().attempts {
             return Err(error);
         }
-        let elsewhere = !unsent || self.pools().iter().any(|pool| !journey.has_tried(pool.address()));
-        if elsewhere && journey.tries < self.settings().attempts {
-            if self.budget.spend(Instant::now()) {
-                return Ok(());
-            }
-            error = Error::caused(error.kind(), "the retry budget is spent", error);
+        if self.budget.spend(Instant::now()) {
+            return Ok(());
         }
-        if unsent { self.pause(error, journey).await } else { Err(error) }
+        Err(Error::caused(error.kind(), "the retry budget is spent", error))
+    }
+
+    /// Whether a request of which nothing was sent may move on to an address that it has not tried. That multiplies no load, but it
+    /// takes time where addresses are silent.
+    fn has_elsewhere(&self, journey: &Journey<'_, B>) -> bool {
+        let in_time = journey.opening < self.settings().connect_timeout * self.settings().attempts;
+        in_time && journey.body.is_some() && self.pools().iter().any(|pool| !journey.has_tried(pool.address()))
     }
 
     /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint that was killed may take
@@ -213,6 +230,7 @@ where
         let known = self.known.borrow().clone();
         journey.hold.or_give_up(error, known).await?;
         journey.tries = 0;
+        journey.opening = Duration::ZERO;
         journey.tried.clear();
         Ok(())
     }
@@ -279,7 +297,8 @@ where
         journey.story.connect = Some(start.elapsed());
         if lease.is_err() {
             self.group.doubt(Some(address.endpoint()));
-            self.group.failed(&address, Instant::now());
+            self.group.unreachable(&address, Instant::now());
+            journey.opening += start.elapsed();
             journey.tried.push(address);
         }
         lease
@@ -325,8 +344,7 @@ where
                 journey.lost = true;
                 journey.tried.push(Arc::clone(lease.address()));
                 let unanswered = matches!(loss.again, Again::AfterPause);
-                // A fresh connection that took nothing is as good as none.
-                let unsent = !reused && matches!(loss.again, Again::With(_));
+                let unsent = matches!(loss.again, Again::With(_));
                 journey.body = match loss.again {
                     Again::With(body) => Some(body),
                     Again::WithoutBody | Again::AfterPause if journey.bodiless => Some(B::default()),
@@ -334,6 +352,8 @@ where
                 };
                 Err(match loss.error {
                     error if unanswered => Failure::Unanswered(error),
+                    error if unsent && reused => Failure::Stale(error),
+                    // A fresh connection that took nothing is as good as none.
                     error if unsent => Failure::Unsent(error),
                     error => Failure::Sent(error),
                 })

@@ -1,7 +1,8 @@
 //! What all workers know of one upstream: the addresses it has at this moment.
 //!
 //! Guarantees: an address that stays keeps its state; one that goes is used for no new request; at most [`MAX_ADDRESSES`] of a
-//! name are used; never more than half of the addresses are ejected for failed requests.
+//! name are used; never more than half of the addresses are ejected for failed requests, and addresses that take no connection only
+//! as long as one is left that is fit and failed no request lately.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +22,7 @@ use super::{
     connect::Connector,
     health::Health,
     secure::{Secure, SecureError},
-    settings::{Endpoint, Protocol, UpstreamSettings},
+    settings::{Endpoint, PassiveSettings, Protocol, UpstreamSettings},
 };
 use crate::pem;
 
@@ -197,18 +198,36 @@ impl Group {
     /// A request failed at an address, and the address is to blame: it is ejected if that happens too often, unless half of the
     /// addresses are.
     pub fn failed(&self, address: &Address, now: Instant) {
+        self.count(address, now, |_| false);
+    }
+
+    /// An address takes no connection: it is ejected if that happens too often, unless half of the addresses are and no other one is
+    /// well.
+    ///
+    /// That one must not have failed lately: where all addresses refuse, the last one to be ejected is no better than the others.
+    pub fn unreachable(&self, address: &Address, now: Instant) {
+        self.count(address, now, |passive| {
+            let well = |other: &&Arc<Address>| other.health.is_fit(now) && !other.health.has_failed(passive, now);
+            self.known.borrow().addresses.iter().any(|other| well(&other))
+        });
+    }
+
+    /// Counts a failure, and ejects the address if that is enough; beyond half of the addresses only if it `may` be.
+    fn count(&self, address: &Address, now: Instant, may: impl FnOnce(&PassiveSettings) -> bool) {
         let Some(passive) = &self.settings.passive else { return };
         let _alone = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
-        if !address.health.fails(passive, now) {
-            return;
-        }
-        let known = self.known.borrow();
-        let ejected = known.addresses.iter().filter(|other| other.health.is_ejected(now)).count();
-        if (ejected + 1) * 2 <= known.addresses.len() {
+        if address.health.fails(passive, now) && (self.has_few_ejected(now) || may(passive)) {
             let eject_ms = address.health.eject(passive, now).as_millis();
             let (upstream, endpoint) = (&*self.settings.name, &*address.label);
             tracing::warn!(upstream, endpoint, eject_ms, "too many requests failed: the address is ejected");
         }
+    }
+
+    /// Whether one more is at most half of the addresses.
+    fn has_few_ejected(&self, now: Instant) -> bool {
+        let known = self.known.borrow();
+        let ejected = known.addresses.iter().filter(|other| other.health.is_ejected(now)).count();
+        (ejected + 1) * 2 <= known.addresses.len()
     }
 
     /// An address answered a request that was sent at `sent`.

@@ -85,6 +85,11 @@ impl Health {
         })
     }
 
+    /// Whether a request failed at it within the window.
+    pub fn has_failed(&self, settings: &PassiveSettings, now: Instant) -> bool {
+        self.faults(|faults| faults.recent.back().is_some_and(|at| now.duration_since(*at) <= settings.window))
+    }
+
     /// Ejects it; for how long.
     pub fn eject(&self, settings: &PassiveSettings, now: Instant) -> Duration {
         let longest = settings.eject * LONGEST;

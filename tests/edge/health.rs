@@ -106,6 +106,44 @@ async fn of_three_addresses_never_more_than_one_is_ejected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_address_that_is_well_serves_everything_while_the_others_refuse() {
+    let all = ["1", "2", "3", "4", "5"];
+    for (addresses, down) in [(3, &[1, 2][..]), (4, &[1, 2, 3]), (5, &[1, 2, 3]), (3, &[2, 3])] {
+        on_edge_of(passive(&all[..addresses]), |edge| async move {
+            edge.world.down_are(down);
+            let got = gets(&edge, 600).await;
+            assert!(got.iter().all(|got| got.0 == 200), "{down:?} of {addresses}: {got:?}");
+            // Each is found out with five requests, and again after each ejection of 10, 20 and 40 s.
+            assert!(retried(&got) <= 20 * down.len(), "{}", retried(&got));
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_kept_while_most_addresses_refuse() {
+    on_raw_edge(passive(&["1", "2", "3"]), |edge, mut pipes| async move {
+        edge.world.down_are(&[1, 2]);
+        let opened = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&opened);
+        tokio::task::spawn_local(async move {
+            while let Some(mut pipe) = pipes.recv().await {
+                counted.set(counted.get() + 1);
+                tokio::task::spawn_local(async move {
+                    while pipe.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0) {
+                        let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        pipe.write_all(ok).await.expect("an open pipe");
+                    }
+                });
+            }
+        });
+        gets(&edge, 400).await;
+        assert_eq!(opened.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_down_then_up_serves_with_the_first_request() {
     for config in [passive(&["1", "2"]), active(&["1", "2"])] {
         on_edge_of(config, |edge| async move {

@@ -31,46 +31,104 @@ async fn what_was_never_sent_goes_to_another_address_whatever_the_method() {
     .await;
 }
 
+/// A connection that could not be opened is no try, and spends nothing of the retry budget.
+#[tokio::test(start_paused = true)]
+async fn addresses_that_refuse_are_no_tries() {
+    for attempts in [1, 2] {
+        let mut config = config_to(&["1", "2", "3", "4"]);
+        config.upstreams[0].attempts = attempts;
+        on_edge_of(config, |edge| async move {
+            edge.world.down_are(&[1, 2, 3]);
+            for _ in 0..200 {
+                assert_eq!(status(&edge.exchange(GET).await), 200);
+                assert_eq!(status(&edge.exchange(POST).await), 200);
+            }
+            edge.world.down_are(&[1, 2, 3, 4]);
+            // No connection is kept so long.
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(status(&edge.exchange(GET).await), 502);
+            for _ in 0..400 {
+                edge.line().await;
+            }
+            assert_eq!(edge.line().await["upstream"]["tries"], 4);
+        })
+        .await;
+    }
+}
+
+/// Addresses that are silent take time: as many are waited for as there are attempts.
+#[tokio::test(start_paused = true)]
+async fn addresses_that_are_silent_are_tried_for_as_long_as_attempts_last() {
+    for (attempts, millis) in [(1, 2_000), (3, 6_000)] {
+        let mut config = config_to(&["1", "2", "3", "4"]);
+        config.upstreams[0].attempts = attempts;
+        on_edge_of(config, |edge| async move {
+            edge.world.silent.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(status(&edge.exchange(GET).await), 504);
+            assert_eq!(edge.line().await["upstream"]["tries"], attempts);
+            assert!((millis..millis + 100).contains(&edge.now()), "{}", edge.now());
+        })
+        .await;
+    }
+}
+
+/// Tries are counted over all kept connections and addresses.
 #[tokio::test(start_paused = true)]
 async fn one_attempt_is_no_retry() {
-    let mut config = config_to(&["1", "2"]);
-    config.upstreams[0].attempts = 1;
-    on_edge_of(config, |edge| async move {
-        edge.world.down_are(&[1]);
-        let statuses = [edge.exchange(GET).await, edge.exchange(GET).await].map(|answer| status(&answer));
-        assert_eq!(statuses, [502, 200]);
-    })
-    .await;
+    for (attempts, expected) in [(1, [200, 502]), (2, [200, 200])] {
+        let mut config = config_to(&["1"]);
+        config.upstreams[0].attempts = attempts;
+        on_raw_edge(config, |edge, mut pipes| async move {
+            let got = tokio::select! {
+                got = statuses(&edge, &[GET, GET]) => got,
+                () = one_answer_each(&mut pipes) => unreachable!("pipes never end"),
+            };
+            assert_eq!(got, expected);
+        })
+        .await;
+    }
+}
+
+/// Answers the first 30 requests, each on its connection, loses the 30 that follow on these, and answers all others.
+async fn lose_thirty(mut pipes: Pipes) {
+    let mut kept = Vec::new();
+    for _ in 0..30 {
+        let mut pipe = pipes.recv().await.expect("a connection");
+        assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+        kept.push(pipe);
+    }
+    for pipe in &mut kept {
+        pipe.write_all(OK).await.expect("an open pipe");
+    }
+    for pipe in &mut kept {
+        assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+    }
+    drop(kept);
+    while let Some(mut pipe) = pipes.recv().await {
+        tokio::task::spawn_local(async move {
+            while pipe.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0) {
+                pipe.write_all(OK).await.expect("an open pipe");
+            }
+        });
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_counted_over_all_addresses() {
-    let mut config = config_to(&["1", "2", "3", "4"]);
-    config.upstreams[0].attempts = 3;
-    on_edge_of(config, |edge| async move {
-        edge.world.down_are(&[1, 2, 3, 4]);
-        assert_eq!(status(&edge.exchange(GET).await), 502);
-        assert_eq!(edge.line().await["upstream"]["tries"], 3);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fifth_is_retried_and_then_the_failure_is_answered_and_logged() {
-    let mut config = config_to(&["1", "2"]);
-    config.upstreams[0].balance = weir::upstream::balance::Balance::RoundRobin;
-    on_edge_of(config, |edge| async move {
-        edge.world.down_are(&[1]);
-        let mut failed = 0;
-        for _ in 0..200 {
-            failed += u32::from(status(&edge.exchange(GET).await) != 200);
+async fn the_retry_budget_is_a_fifth_and_then_the_failure_is_answered_and_logged() {
+    on_raw_edge(config_to(&["1"]), |edge, pipes| async move {
+        tokio::task::spawn_local(lose_thirty(pipes));
+        assert_eq!(edge.burst(30).await, [(200, 0); 30]);
+        // Ten to begin with, and one for each five of sixty requests.
+        let got = edge.burst(30).await;
+        assert_eq!(got.iter().filter(|got| got.0 == 200).count(), 22, "{got:?}");
+        let mut spent = 0;
+        for _ in 0..60 {
             let line = edge.line().await;
             let detail = line["error"]["detail"].as_str().unwrap_or("").to_owned();
             assert_eq!(line["status"] == 502, detail.starts_with("the retry budget is spent: "), "{line}");
+            spent += u32::from(line["status"] == 502);
         }
-        // Ten to begin with, one for five requests, and one for each second that the log is waited for; a failed request
-        // leaves the turn where it is, so that every second one finds the address that is down.
-        assert!((30..=50).contains(&failed), "{failed}");
+        assert_eq!(spent, 8);
     })
     .await;
 }
