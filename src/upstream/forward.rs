@@ -190,7 +190,9 @@ where
                 tracing::debug!(%error, "no connection could be opened; trying another address");
                 return Ok(());
             }
-            Failure::Unsent(error) if journey.body.is_some() => return self.pause(error, journey).await,
+            Failure::Unsent(error) if journey.body.is_some() && !is_verdict(error.kind()) => {
+                return self.pause(error, journey).await;
+            }
             // The next connection is a fresh one: this happens once.
             Failure::Stale(_) if journey.body.is_some() => return Ok(()),
             Failure::Unsent(error) | Failure::Stale(error) => return Err(error),
@@ -397,6 +399,11 @@ impl<B> Journey<'_, B> {
     fn has_tried(&self, address: &Arc<Address>) -> bool {
         self.tried.iter().any(|tried| Arc::ptr_eq(tried, address))
     }
+}
+
+/// Whether a connection was refused for a reason that does not pass: a TLS handshake ends no better the next time.
+fn is_verdict(kind: Kind) -> bool {
+    matches!(kind, Kind::TlsCertificateError | Kind::TlsProtocolError | Kind::TlsAlertReceived)
 }
 
 /// The head of the final answer. Of interim ones the client is told, but for those that weir gives itself.

@@ -40,6 +40,7 @@ where
     pub fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, method: &Method) -> Self {
         let silent = !connection.has_heard();
         let broke = matches!(cause, Lost::Upload(_));
+        let answered = matches!(cause, Lost::Malformed(_));
         let again = if broke {
             Again::Never
         } else if !connection.has_begun() {
@@ -51,8 +52,9 @@ where
         } else {
             Again::AfterPause
         };
-        // A kept connection may be closed at any time, and a body that breaks is the client's.
-        let excused = (reused && silent) || broke;
+        // A kept connection may be closed at any time, and a body that breaks is the client's. A response is no failure of the address,
+        // not even one that is refused: clients may choose what is in it.
+        let excused = (reused && silent) || broke || answered;
         Self { error: cause.unanswered(), again, excused }
     }
 
@@ -65,7 +67,7 @@ where
             None if was_refused(&cause, method) || (reused && was_closed(&cause, method)) => Again::WithoutBody,
             None => Again::Never,
         };
-        let excused = reused || cause.is_user();
+        let excused = reused || cause.is_user() || was_ours(&cause);
         let (kind, detail) = if was_ours(&cause) {
             (Kind::HttpProtocolError, "the endpoint's answer is no HTTP/2")
         } else {

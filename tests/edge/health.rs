@@ -219,6 +219,19 @@ async fn an_address_that_never_answers_is_ejected() {
     .await;
 }
 
+/// A response is never a failure of its address: what is in it may be a client's choice.
+#[tokio::test(start_paused = true)]
+async fn responses_that_are_refused_eject_nobody() {
+    for first in ["HTTP/1.1 302 Found\r\nlocation: /x\u{1}\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"] {
+        on_raw_edge(passive(&["1", "2"]), |edge, pipes| async move {
+            tokio::task::spawn_local(play(pipes, first));
+            let got = gets(&edge, 40).await;
+            assert_eq!(got.iter().filter(|got| got.0 == 502).count(), 20, "{got:?}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn probes_decide_before_requests_do() {
     on_edge_of(active(&["1", "2"]), |edge| async move {

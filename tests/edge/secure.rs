@@ -79,6 +79,27 @@ async fn only_a_certificate_for_its_name_by_somebody_trusted_is_believed() {
     assert_eq!(outcome(&known, &known, &["app.test"], &["h2"]).await, (502, "tls_alert_received".to_owned()));
 }
 
+/// It is the same the next time.
+#[tokio::test(start_paused = true)]
+async fn hold_does_not_wait_on_a_tls_verdict() {
+    let (known, stranger) = (Authority::new(), Authority::new());
+    stranger.issue("app", &["app.test"]);
+    known.issue("app", &["app.test"]);
+    for acceptor in [endpoint(&stranger, &[]), endpoint(&known, &["h2"])] {
+        let mut held = secured(&known);
+        held.upstreams[0].hold = std::time::Duration::from_secs(15);
+        on_raw_edge(held, |edge, mut pipes| async move {
+            tokio::task::spawn_local(async move {
+                while let Some(pipe) = pipes.recv().await {
+                    tokio::task::spawn_local(answer(acceptor.clone(), pipe));
+                }
+            });
+            assert_eq!((status(&edge.exchange(GET).await), edge.now()), (502, 0));
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_an_endpoint_says_before_its_handshake_is_no_answer() {
     on_raw_edge(secured(&Authority::new()), |edge, mut pipes| async move {
