@@ -150,14 +150,14 @@ pub fn prepare_response(headers: &mut HeaderMap) {
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    let trailer = headers.get(header::TRAILER).and_then(trailer_that_may_cross);
+    let trailers: Vec<_> = headers.get_all(header::TRAILER).iter().filter_map(trailer_that_may_cross).collect();
     let mut next = Some(first);
     while let Some(name) = next {
         headers.remove(name);
         next = hop_by_hop(headers);
     }
-    if let Some(trailer) = trailer {
-        headers.insert(header::TRAILER, trailer);
+    for trailer in trailers {
+        headers.append(header::TRAILER, trailer);
     }
 }
 
@@ -412,9 +412,12 @@ mod tests {
             ("connection", "x-hop"),
             ("x-hop", "1"),
             ("transfer-encoding", "chunked"),
+            ("trailer", "x-a, content-length"),
+            ("trailer", "x-b"),
         ]);
         prepare_response(&mut fields);
         assert_eq!(fields.get_all("set-cookie").iter().count(), 2);
-        assert_eq!(fields.len(), 2);
+        assert_eq!(fields.get_all("trailer").iter().collect::<Vec<_>>(), ["x-a", "x-b"]);
+        assert_eq!(fields.len(), 4);
     }
 }

@@ -460,7 +460,17 @@ fn answered(
 ) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
+    // Whoever is told to upgrade must be told to what (RFC 9110, section 15.5.22).
+    let required = response.status() == StatusCode::UPGRADE_REQUIRED && visit.line.wire.is_some();
+    let required = response.headers().get(header::UPGRADE).filter(|_| required).cloned();
     prepare_response(response.headers_mut());
+    if response.status() == StatusCode::NO_CONTENT {
+        // It has no content to be the length of (RFC 9110, section 8.6).
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if let Some(protocols) = required {
+        write_upgrade(response.headers_mut(), &protocols);
+    }
     if response.body().is_early() && visit.line.wire.is_some() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -638,3 +638,23 @@ async fn r060_an_address_that_was_alive_was_not_asked() {
     })
     .await;
 }
+
+/// 426 lost the `Upgrade` that it must have, and 204 kept a length.
+#[tokio::test(start_paused = true)]
+async fn r063_a_response_had_a_field_too_few_or_too_many() {
+    const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let required =
+        "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n\r\n";
+    let answer = replied(GET, required).await;
+    assert!(answer.contains("upgrade: websocket\r\n"), "{answer}");
+    let answer = replied(GET, "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 204 ") && !answer.contains("content-length"), "{answer}");
+}
+
+/// A response whose chunk sizes are padded was cut, and of two `Trailer` lines the second was lost.
+#[tokio::test(start_paused = true)]
+async fn r064_a_padded_chunk_size_cut_the_response() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-a\r\ntrailer: x-b\r\n\r\n5   \r\nhello\r\n0 ;a=b\r\nx-a: 1\r\nx-b: 2\r\n\r\n";
+    let answer = replied("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n", chunked).await;
+    assert!(answer.contains("hello") && answer.contains("x-a: 1\r\n") && answer.contains("x-b: 2\r\n"), "{answer}");
+}

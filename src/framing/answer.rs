@@ -121,7 +121,11 @@ fn read(
         Some(length) => AnswerBody::exactly(length),
         None => AnswerBody { at: At::Close, ..AnswerBody::default() },
     };
-    let persists = persists(version, &parts.headers) && body.at != At::Close;
+    // What a response without a body announces may come all the same, and would be the next request's response. HEAD and 304 may
+    // say a length that they do not have.
+    let announces =
+        framing.is_chunked() || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
+    let persists = persists(version, &parts.headers) && body.at != At::Close && !(bodiless && announces);
     Ok(Begun { parts, body, persists })
 }
 
@@ -299,7 +303,7 @@ impl AnswerBody {
         };
         let line = &bytes[..length];
         self.at = match self.at {
-            At::Size => match chunked::size(line)? {
+            At::Size => match chunked::padded_size(line)? {
                 0 => At::Trailers,
                 size => At::Chunk(size),
             },
@@ -386,13 +390,48 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_not_kept_behind_a_body_that_must_not_be_there() {
+        let chunked = "transfer-encoding: chunked";
+        for (status, field, kept) in [
+            ("204 No Content", chunked, false),
+            ("304 Not Modified", chunked, false),
+            ("204 No Content", "content-length: 5", false),
+            ("204 No Content", "content-length: 0", true),
+            ("304 Not Modified", "content-length: 5", true),
+        ] {
+            assert_eq!(
+                get(&format!("HTTP/1.1 {status}\r\n{field}\r\n\r\n")).map(|answer| answer.1),
+                Ok(kept),
+                "{status} {field}"
+            );
+        }
+        let head = |field| same_in_pieces(&format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n"), true).map(|answer| answer.1);
+        assert_eq!((head("content-length: 5"), head(chunked)), (Ok(true), Ok(false)));
+    }
+
+    #[test]
+    fn the_size_of_a_chunk_may_be_padded() {
+        let chunked = |lines: &str| get(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{lines}"));
+        for lines in [
+            "5   \r\nhello\r\n0   \r\n\r\n",
+            "5 ;a=b\r\nhello\r\n0\t; c\r\n\r\n",
+            "0000000000000000000005\r\nhello\r\n000000000000000000\r\n\r\n",
+        ] {
+            assert_eq!(chunked(lines), fine(200, true, "hello", 0), "{lines}");
+        }
+        for lines in [" 5\r\nhello\r\n", "5 5\r\nhello\r\n", "\r\n", " \r\n", ";a\r\n", "5 a=b\r\nhello\r\n"] {
+            assert!(chunked(lines).is_err(), "{lines}");
+        }
+    }
+
+    #[test]
     fn some_answers_have_no_body_whatever_they_say() {
         for status in ["204 No Content", "304 Not Modified", "103 Early Hints", "101 Switching Protocols"] {
             let answer = get(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nabc")).expect("an answer");
             assert_eq!(answer.2, "");
         }
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc";
-        assert_eq!(same_in_pieces(chunked, true), fine(200, true, "", 0));
+        assert_eq!(same_in_pieces(chunked, true), fine(200, false, "", 0));
     }
 
     #[test]

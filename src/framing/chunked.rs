@@ -17,6 +17,25 @@ pub fn size(line: &[u8]) -> Result<u64, Flaw> {
     if !matches!(rest, [] | [b';', ..]) {
         return Err(Flaw::malformed("a chunk's size is not a hexadecimal number"));
     }
+    number(digits)
+}
+
+/// Size of the chunk that follows in a response: zeros may stand before it, and white space behind it, which a recipient must parse
+/// (RFC 9110, section 5.6.3; RFC 9112, section 7.1.1). Requests are read more strictly, because servers behind them disagree.
+///
+/// # Errors
+/// For anything but hexadecimal digits, white space, and extensions behind a semicolon.
+pub fn padded_size(line: &[u8]) -> Result<u64, Flaw> {
+    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    let (digits, rest) = line.split_at(digits);
+    if !matches!(rest.trim_ascii_start(), [] | [b';', ..]) {
+        return Err(Flaw::malformed("a chunk's size is not a hexadecimal number"));
+    }
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    number(&digits[zeros.min(digits.len().saturating_sub(1))..])
+}
+
+fn number(digits: &[u8]) -> Result<u64, Flaw> {
     let text = str::from_utf8(digits).ok().filter(|digits| digits.len() <= SIZE_DIGITS);
     text.and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or(Flaw::malformed("a chunk's size is not a hexadecimal number that fits"))

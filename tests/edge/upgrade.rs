@@ -155,7 +155,8 @@ async fn another_answer_to_an_upgrade_is_an_answer() {
         told(ASKS, "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: other\r\ncontent-length: 2\r\n\r\nno")
             .await;
     let (_, answer) = told.split_once("HTTP/1.1 426").expect("an answer");
-    assert!(answer.ends_with("\r\n\r\nno") && !answer.contains("upgrade: "), "{answer}");
+    // It must say to what (RFC 9110, section 15.5.22).
+    assert!(answer.ends_with("\r\n\r\nno") && answer.contains("upgrade: other\r\n"), "{answer}");
 }
 
 /// The answer was given: a 101 behind it is nothing anybody waits for, and its connection is not used again.
