@@ -616,7 +616,7 @@ async fn r081_a_body_doubled_the_time_to_the_first_byte() {
 
 /// Requests to an HTTP/2 endpoint that takes no connections waited one behind the other, a connect time-out each.
 #[tokio::test(start_paused = true)]
-async fn r052_openings_stood_in_a_line() {
+async fn r062_openings_stood_in_a_line() {
     let mut config = config(&[]);
     config.upstreams[0].protocol = weir::upstream::settings::Protocol::Http2;
     on_raw_edge(config, |edge, pipes| async move {
