@@ -78,6 +78,15 @@ impl<B> UpstreamBody<B> {
         }
     }
 
+    /// Drops the connection, and reports the error one poll later, so that what came before it is flushed first.
+    fn poll_cut(&mut self, cause: BoxError, context: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.incoming = None;
+        self.lease = None;
+        self.cut = Some(cause);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         std::task::ready!(self.silence.poll(context));
         self.lease = None;
@@ -124,7 +133,6 @@ where
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        // Whoever hears of it writes nothing more: that it had a pause to do so.
         if let Some(cause) = self.cut.take() {
             return Poll::Ready(Some(Err(blame(cause))));
         }
@@ -135,11 +143,10 @@ where
                 self.release_at_end();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(cause)) => {
-                self.lease = None;
-                self.cut = Some(cause);
-                context.waker().wake_by_ref();
-                Poll::Pending
+            Some(Err(cause)) => self.poll_cut(cause, context),
+            // hyper takes RST_STREAM(NO_ERROR) for an end, and before END_STREAM no reset is one (RFC 9113, section 8.1).
+            None if self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) => {
+                self.poll_cut("the endpoint reset the stream before its end".into(), context)
             }
             None => {
                 if let Some(lease) = self.lease.take() {

@@ -22,7 +22,7 @@ enum Fault {
     Reset(Reason),
     GoAway(Reason),
     Silence,
-    CutAnswer,
+    CutAnswer(Reason),
     TwoLengths,
     LengthOfNone,
 }
@@ -42,13 +42,13 @@ impl Fault {
             Self::GoAway(reason) => connection.abrupt_shutdown(reason),
             // Forgotten, and not dropped: that would reset it.
             Self::Silence => std::mem::forget(respond),
-            Self::CutAnswer => {
+            Self::CutAnswer(reason) => {
                 let mut answer = respond.send_response(with(&[]), false).expect("a stream");
                 answer.send_data("hel".into(), false).expect("a stream");
                 tokio::task::spawn_local(async move {
                     // A reset takes back what was not sent yet.
                     sleep(Duration::from_millis(1)).await;
-                    answer.send_reset(Reason::INTERNAL_ERROR);
+                    answer.send_reset(reason);
                 });
             }
             Self::TwoLengths => drop(respond.send_response(with(&["3", "4"]), true)),
@@ -159,14 +159,16 @@ async fn a_stream_without_an_answer_ends_at_its_time_out_and_its_connection_serv
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_cut_is_cut_towards_the_client() {
-    on_raw_edge(config(), |edge, pipes| async move {
-        listen(pipes, 1, Fault::CutAnswer);
-        let answer = edge.exchange(GET).await;
-        assert!(status(&answer) == 200 && !answer.ends_with("0\r\n\r\n"), "{answer}");
-        assert_eq!(edge.line().await["error"]["kind"], "http_response_incomplete");
-        assert!(edge.exchange(GET).await.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
-    })
-    .await;
+    for reason in [Reason::INTERNAL_ERROR, Reason::NO_ERROR, Reason::CANCEL] {
+        on_raw_edge(config(), |edge, pipes| async move {
+            listen(pipes, 1, Fault::CutAnswer(reason));
+            let answer = edge.exchange(GET).await;
+            assert!(status(&answer) == 200 && !answer.ends_with("0\r\n\r\n"), "{reason:?}: {answer}");
+            assert_eq!(edge.line().await["error"]["kind"], "http_response_incomplete");
+            assert!(edge.exchange(GET).await.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
