@@ -616,7 +616,7 @@ async fn r081_a_body_doubled_the_time_to_the_first_byte() {
 
 /// Requests to an HTTP/2 endpoint that takes no connections waited one behind the other, a connect time-out each.
 #[tokio::test(start_paused = true)]
-async fn r062_openings_stood_in_a_line() {
+async fn r082_openings_stood_in_a_line() {
     let mut config = config(&[]);
     config.upstreams[0].protocol = weir::upstream::settings::Protocol::Http2;
     on_raw_edge(config, |edge, pipes| async move {
@@ -629,7 +629,7 @@ async fn r062_openings_stood_in_a_line() {
 
 /// Each request that met a dead address spent the retry budget: with one address of three alive a quarter were 502 for as long as it lasted.
 #[tokio::test(start_paused = true)]
-async fn r060_an_address_that_was_alive_was_not_asked() {
+async fn r080_an_address_that_was_alive_was_not_asked() {
     harness::on_edge_of(harness::config_to(&["1", "2", "3"]), |edge| async move {
         edge.world.down_are(&[1, 2]);
         for _ in 0..100 {
@@ -641,7 +641,7 @@ async fn r060_an_address_that_was_alive_was_not_asked() {
 
 /// 426 lost the `Upgrade` that it must have, and 204 kept a length.
 #[tokio::test(start_paused = true)]
-async fn r063_a_response_had_a_field_too_few_or_too_many() {
+async fn r083_a_response_had_a_field_too_few_or_too_many() {
     const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let required =
         "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n\r\n";
@@ -653,7 +653,7 @@ async fn r063_a_response_had_a_field_too_few_or_too_many() {
 
 /// A response whose chunk sizes are padded was cut, and of two `Trailer` lines the second was lost.
 #[tokio::test(start_paused = true)]
-async fn r064_a_padded_chunk_size_cut_the_response() {
+async fn r084_a_padded_chunk_size_cut_the_response() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-a\r\ntrailer: x-b\r\n\r\n5   \r\nhello\r\n0 ;a=b\r\nx-a: 1\r\nx-b: 2\r\n\r\n";
     let answer = replied("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n", chunked).await;
     assert!(answer.contains("hello") && answer.contains("x-a: 1\r\n") && answer.contains("x-b: 2\r\n"), "{answer}");
