@@ -20,9 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     sync::Semaphore,
+    time::Instant,
 };
 
-use crate::stream::Io;
+use crate::{observe::sparing::Sparing, stream::Io};
 
 /// The most visitors at a time.
 const VISITORS: usize = 16;
@@ -62,16 +63,22 @@ pub enum Entrance {
 }
 
 impl Entrance {
-    /// The next visitor.
-    async fn accept(&self) -> io::Result<Box<dyn Io>> {
+    /// The next visitor. Those who are refused are told of now and then: anybody on the machine may try.
+    async fn accept(&self, refused: &Sparing, since: Instant) -> io::Result<Box<dyn Io>> {
+        let told = |error: Option<io::Error>| {
+            if let Some(left_out) = refused.look(since.elapsed()) {
+                let error = error.map(tracing::field::display);
+                tracing::warn!(error, left_out, "a process of another user is refused at the control socket");
+            }
+        };
         match self {
             Self::Port(listener) => Ok(Box::new(listener.accept().await?.0)),
             Self::Socket(listener, may_visit) => loop {
                 let (stream, _) = listener.accept().await?;
                 match may_visit(&stream) {
                     Ok(true) => return Ok(Box::new(stream)),
-                    Ok(false) => tracing::warn!("a process of another user is refused at the control socket"),
-                    Err(error) => tracing::warn!(%error, "a process is refused at the control socket"),
+                    Ok(false) => told(None),
+                    Err(error) => told(Some(error)),
                 }
             },
         }
@@ -81,9 +88,10 @@ impl Entrance {
 /// Answers visitors for as long as it is polled. Must be polled where `spawn_local` may be called.
 pub async fn serve(entrance: Entrance, doors: Doors) {
     let (doors, room) = (Rc::new(doors), Arc::new(Semaphore::new(VISITORS)));
+    let (refused, since) = (Sparing::default(), Instant::now());
     loop {
         let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
-        let stream = match entrance.accept().await {
+        let stream = match entrance.accept(&refused, since).await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the admin listener cannot accept for now");

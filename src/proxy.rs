@@ -369,6 +369,7 @@ impl Proxy {
             }
             if let Some(limit) = &mut record.entry.limit {
                 limit.verdict = verdict;
+                limit.is_parked = false;
             }
         }
         match verdict.decision {
@@ -513,7 +514,7 @@ fn story(route: &Route, mut verdict: Verdict, key: u64, subject: &Subject<'_>) -
         // No time that passes brings the part.
         verdict.retry = Millis::ZERO;
     }
-    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, missing })
+    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, missing, is_parked: verdict.decision == Decision::Delay })
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.

@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     error::{Error, Kind},
     framing::{self, head::LineSoFar},
-    limit::Part,
+    limit::{Millis, Part},
     observe::{
         entry::{Asked, Browser, Entry, ErrorStory},
         journal::Journal,
@@ -153,6 +153,9 @@ impl Drop for Record {
             self.fails(&self.end("the client left before its response", "the process ended before the response"));
         }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);
+        if let Some(limit) = self.entry.limit.as_mut().filter(|limit| limit.is_parked) {
+            limit.verdict.wait = limit.verdict.wait.min(Millis::cut(self.entry.took));
+        }
         if self.journal.writes() {
             self.entry.at = Clock::wall() - self.entry.took;
         }

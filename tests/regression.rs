@@ -176,7 +176,7 @@ fn r017_a_sum_of_rejects_blamed_the_first_client() {
     let sampling = Sampling { first: 1, every: Duration::from_secs(10) };
     for last in [1, 2, 2] {
         let client = IpAddr::from([192, 0, 2, last]);
-        let _ = sampler.take(Reject { zone: &zone, fingerprint: Some(1), client }, sampling, Duration::ZERO);
+        let _ = sampler.take(Reject { zone: &zone, fingerprint: Some(1), reason: None, client }, sampling, Duration::ZERO);
     }
     let sums = sampler.sum_up_due(sampling.every, sampling.every);
     assert_eq!((sums[0].rejects, sums[0].client), (2, Some(IpAddr::from([192, 0, 2, 2]))));

@@ -126,7 +126,11 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
             Some(zone) if zone.settings().key == settings.key => carried.succeed(zone, settings.clone(), clock),
             known => {
                 carried.emptied.extend(known.map(|_| Arc::clone(&settings.name)));
-                Arc::new(Zone::new(settings.clone()))
+                let zone = Zone::new(settings.clone());
+                Arc::new(match known {
+                    Some(before) => zone.in_place_of(before),
+                    None => zone,
+                })
             }
         };
         carried.zones.push(zone);
@@ -136,7 +140,7 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
 
 impl Zones {
     fn succeed(&mut self, before: &Arc<Zone>, settings: ZoneSettings, clock: Clock) -> Arc<Zone> {
-        let zone = Arc::new(Zone::with_seed(settings, before.seed()));
+        let zone = Arc::new(Zone::with_seed(settings, before.seed()).in_place_of(before));
         // Name, seed and key are the same, so it fits.
         match Succession::begin(before, &zone, Millis::cut(clock.now())) {
             Ok(succession) => self.successions.push(succession),

@@ -73,6 +73,8 @@ pub struct Running {
     tending: Tending,
     wanted: Wanted,
     work: Work,
+    /// The debts of the last change on their way to zones made anew.
+    succession: Option<JoinHandle<()>>,
     /// Sees changes of the files of networks; away while it looks.
     networks: NetworkWatch,
     look: Option<JoinHandle<Found>>,
@@ -163,6 +165,7 @@ impl Running {
             tending,
             wanted: Wanted::default(),
             work: Work::Nothing,
+            succession: None,
             networks: NetworkWatch::default(),
             look: None,
         }
@@ -367,10 +370,17 @@ impl Running {
         self.commit(*plan);
         self.crew.commit(built).await;
         // Nobody charges the zones before any more. As many keys as there are make this long, and nothing waits for it.
-        let clock = self.shared.clock;
-        tokio::task::spawn_blocking(move || {
-            successions.into_iter().for_each(|succession| succession.finish(Millis::cut(clock.now())));
-        });
+        let (clock, before) = (self.shared.clock, self.succession.take());
+        self.succession = Some(tokio::spawn(async move {
+            // One change after the other: the next takes over what this one adds.
+            if let Some(before) = before {
+                let _ended = before.await;
+            }
+            let finish = move || successions.into_iter().for_each(|one| one.finish(Millis::cut(clock.now())));
+            if let Err(error) = tokio::task::spawn_blocking(finish).await {
+                tracing::error!(%error, "charges to zones before a change are lost");
+            }
+        }));
         tokio::spawn(sys::give_back_memory_after_a_change());
         Ok(())
     }

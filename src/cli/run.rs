@@ -13,6 +13,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use super::{Outcome, Which, complain, fail};
@@ -68,7 +69,8 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<Again>) -> O
 
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
 pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App)) -> Outcome {
-    let set_log_level = start_diagnostics(&config.log_level);
+    // Held to the end: what is left is written then.
+    let (set_log_level, _diagnostics) = start_diagnostics(&config.log_level);
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,
         Err(error) => return fail(&error, Outcome::Failed),
@@ -96,11 +98,25 @@ pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App))
     }
 }
 
-/// Diagnostics go to standard error: lines for people on a terminal, JSON elsewhere. What is returned changes their level.
-fn start_diagnostics(level: &str) -> Box<dyn Fn(&str)> {
+/// Changes the level of diagnostics.
+type SetLevel = Box<dyn Fn(&str)>;
+
+/// Lines of diagnostics that wait while nobody reads standard error; beyond that they are dropped.
+const DIAGNOSTICS: usize = 1_024;
+
+/// Diagnostics go to standard error: lines for people on a terminal, JSON elsewhere. What is returned changes their level, and
+/// writes the rest when it is dropped, for about a second.
+///
+/// A thread of their own writes them: a pipe that nobody reads holds up neither a worker nor a stop (tests/serve/stuck.rs).
+fn start_diagnostics(level: &str) -> (SetLevel, WorkerGuard) {
+    let (writer, rest) = NonBlockingBuilder::default()
+        .buffered_lines_limit(DIAGNOSTICS)
+        .lossy(true)
+        .thread_name("diagnostics")
+        .finish(io::stderr());
     let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filtered, handle) = reload::Layer::new(filter(level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(filtered);
     let terminal = io::stderr().is_terminal();
     let started =
@@ -108,11 +124,12 @@ fn start_diagnostics(level: &str) -> Box<dyn Fn(&str)> {
     if let Err(error) = started {
         tracing::debug!(%error, "diagnostics were started before");
     }
-    Box::new(move |level| {
+    let set_level = Box::new(move |level: &str| {
         if let Err(error) = handle.reload(filter(level)) {
             tracing::error!(%error, "the level of diagnostics stays as it was");
         }
-    })
+    });
+    (set_level, rest)
 }
 
 /// How often a watched file is read.

@@ -124,6 +124,17 @@ mod tests {
     }
 
     #[test]
+    fn zone_made_anew_has_no_more_room_than_the_one_before() {
+        let (queue, before) = (Queue::with_room(10, 1), zone());
+        let seats: Vec<_> = (0..20).map_while(|_| queue.enter(&before)).collect();
+        let settings = before.settings().clone();
+        let after = Arc::new(Zone::new(settings).in_place_of(&before));
+        assert_eq!((seats.len(), queue.enter(&after).is_none()), (10, true));
+        drop(seats);
+        assert_eq!((0..20).map_while(|_| queue.enter(&after)).collect::<Vec<_>>().len(), 10);
+    }
+
+    #[test]
     fn every_seat_is_somebodys_whatever_the_split() {
         for (max, zones) in [(0, 1), (1, 1), (7, 3), (10, 0), (3, 8)] {
             let (queue, zones) = (Queue::with_room(max, zones), (0..zones.max(1)).map(|_| zone()).collect::<Vec<_>>());

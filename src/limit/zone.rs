@@ -44,7 +44,7 @@ pub struct Zone {
     table: Table,
     lines: Lines,
     /// Parked requests that take of this zone's own part of the queue's room.
-    seats: AtomicUsize,
+    seats: Arc<AtomicUsize>,
 }
 
 /// How a request stands towards a zone.
@@ -68,13 +68,13 @@ impl Zone {
     /// An empty zone with a known seed: for snapshots and for tests that must repeat.
     #[must_use]
     pub fn with_seed(settings: ZoneSettings, seed: Seed) -> Self {
-        Self {
-            table: Table::with_capacity(settings.capacity),
-            settings,
-            seed,
-            lines: Lines::new(),
-            seats: AtomicUsize::new(0),
-        }
+        Self { table: Table::with_capacity(settings.capacity), settings, seed, lines: Lines::new(), seats: Arc::default() }
+    }
+
+    /// The same in the place of `before`: who is parked there takes of this zone's own part of the queue's room too.
+    #[must_use]
+    pub fn in_place_of(self, before: &Self) -> Self {
+        Self { seats: Arc::clone(&before.seats), ..self }
     }
 
     /// What it was made of.

@@ -141,6 +141,8 @@ pub struct LimitStory {
     pub key: u64,
     /// The part of the zone's key for lack of which it was rejected.
     pub missing: Option<Part>,
+    /// It is parked: should it end so, its wait is as long as it took, not what it was told.
+    pub is_parked: bool,
 }
 
 /// What happened upstream.
@@ -425,7 +427,7 @@ mod tests {
     fn json_has_the_fields_in_order_with_the_numbers_of_the_limit() {
         let verdict = Verdict { excess_milli: 21_000, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
         assert_eq!(verdict.decision, Decision::Reject);
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None });
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None, is_parked: false });
         let mut line = Vec::new();
         Entry { limit, ..entry() }.write_json(&mut line);
         let expected = concat!(
@@ -474,7 +476,7 @@ mod tests {
     #[test]
     fn limiting_is_nginxs_line_and_nothing_of_a_client_can_end_it() {
         let verdict = Verdict { excess_milli: 20_990, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None });
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None, is_parked: false });
         let host = Some("a\", client: 192.0.2.9".into());
         let mut line = Vec::new();
         Entry { limit, host, ..entry() }.write_limiting(&mut line);

@@ -62,6 +62,8 @@ struct SummaryLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
     rejects: u64,
 }
@@ -165,9 +167,14 @@ impl Journal {
         };
         let lines = self.lines.borrow();
         let Some(lines) = lines.as_ref().filter(|_| sampling.first < u32::MAX) else { return true };
-        let is_missing = limit.verdict.reason == Some(Reason::MissingKey);
+        let reason = limit.verdict.reason;
+        if reason == Some(Reason::Draining) {
+            // The end of a request that was accepted, once in a process's life.
+            return true;
+        }
+        let is_missing = reason == Some(Reason::MissingKey);
         let fingerprint = (!is_missing).then_some(limit.key);
-        let reject = Reject { zone: &limit.zone, fingerprint, client: entry.client };
+        let reject = Reject { zone: &limit.zone, fingerprint, reason, client: entry.client };
         let (told, begins) = lines.sampler.take(reject, sampling, self.clock.now());
         if begins {
             // Whoever waits has to look anew until when.
@@ -202,15 +209,16 @@ impl Journal {
 
     fn sum_up(&self, sums: impl FnOnce(&Lines) -> Vec<Summary>) {
         let summaries = self.lines.borrow().as_ref().map(sums).unwrap_or_default();
-        for Summary { rejects, zone, client } in summaries {
+        for Summary { rejects, zone, reason, client } in summaries {
+            let reason = reason.map(Reason::as_str);
             if self.format.get() == LogFormat::Combined {
                 // The format has no line for them.
                 let (zone, client) = (zone.as_deref(), client.map(tracing::field::display));
-                tracing::info!(zone, client, rejects, "rejects without an access line of their own");
+                tracing::info!(zone, reason, client, rejects, "rejects without an access line of their own");
                 continue;
             }
             let zone = zone.map(|zone| zone.to_string());
-            let line = SummaryLine { ts: entry::timestamp(Clock::wall()), event: "rejects", zone, client, rejects };
+            let line = SummaryLine { ts: entry::timestamp(Clock::wall()), event: "rejects", zone, reason, client, rejects };
             self.append(&self.access, |batch| match serde_json::to_writer(&mut *batch, &line) {
                 Ok(()) => batch.push(b'\n'),
                 Err(error) => tracing::error!(%error, "a summary cannot be written as JSON"),

@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use crate::limit::Reason;
+
 /// Parts that are locked by themselves, so that workers seldom wait for each other.
 const SHARDS: usize = 16;
 /// The most keys that are told apart in a part.
@@ -43,6 +45,7 @@ struct Key {
     /// The address of the zone's name: a zone of its own in every configuration.
     zone: usize,
     fingerprint: u64,
+    reason: Option<Reason>,
     /// The client, where it has no fingerprint.
     client: Option<IpAddr>,
 }
@@ -52,6 +55,7 @@ struct Run {
     logged: u32,
     unlogged: u64,
     zone: Arc<str>,
+    reason: Option<Reason>,
     /// The client of all that are not logged yet; nothing once there were two.
     client: Option<IpAddr>,
 }
@@ -63,6 +67,8 @@ pub struct Reject<'a> {
     pub zone: &'a Arc<str>,
     /// The fingerprint it was counted under; nothing where a part of the key was missing.
     pub fingerprint: Option<u64>,
+    /// Why.
+    pub reason: Option<Reason>,
     /// Whose it was.
     pub client: IpAddr,
 }
@@ -92,6 +98,8 @@ pub struct Summary {
     pub rejects: u64,
     /// Of which zone; nothing for those of keys that found no room.
     pub zone: Option<Arc<str>>,
+    /// Why; nothing for those of keys that found no room.
+    pub reason: Option<Reason>,
     /// Whose, if all of them were one client's.
     pub client: Option<IpAddr>,
 }
@@ -108,6 +116,7 @@ impl Sampler {
         let key = Key {
             zone: Arc::as_ptr(reject.zone).cast::<u8>().addr(),
             fingerprint: reject.fingerprint.unwrap_or_default(),
+            reason: reject.reason,
             client: reject.fingerprint.is_none().then_some(reject.client),
         };
         let told = self.shard(&key).take(key, reject, sampling.first);
@@ -156,14 +165,15 @@ impl Sampler {
             shard.runs.retain(|_, run| {
                 let rejects = std::mem::take(&mut run.unlogged);
                 if rejects > 0 {
-                    summaries.push(Summary { rejects, zone: Some(Arc::clone(&run.zone)), client: run.client });
+                    let zone = Some(Arc::clone(&run.zone));
+                    summaries.push(Summary { rejects, zone, reason: run.reason, client: run.client });
                 }
                 rejects > 0
             });
             is_empty &= shard.runs.is_empty();
         }
         if crowd > 0 {
-            summaries.push(Summary { rejects: crowd, zone: None, client: None });
+            summaries.push(Summary { rejects: crowd, zone: None, reason: None, client: None });
         }
         (summaries, is_empty)
     }
@@ -175,7 +185,7 @@ impl Shard {
             self.crowd += 1;
             return Told::Sum;
         }
-        let fresh = || Run { logged: 0, unlogged: 0, zone: Arc::clone(reject.zone), client: None };
+        let fresh = || Run { logged: 0, unlogged: 0, zone: Arc::clone(reject.zone), reason: reject.reason, client: None };
         let run = self.runs.entry(key).or_insert_with(fresh);
         if run.logged < first {
             run.logged += 1;
@@ -219,7 +229,9 @@ mod tests {
         }
 
         fn reject_of(&self, zone: usize, fingerprint: impl Into<Option<u64>>, last: u8, at: u64) -> Told {
-            let reject = Reject { zone: &self.zones[zone], fingerprint: fingerprint.into(), client: client(last) };
+            let zone = &self.zones[zone];
+            let reject =
+                Reject { zone, fingerprint: fingerprint.into(), reason: Some(Reason::Burst), client: client(last) };
             self.sampler.take(reject, SAMPLING, Duration::from_secs(at)).0
         }
 
@@ -248,6 +260,21 @@ mod tests {
     }
 
     #[test]
+    fn sum_has_one_reason_and_a_reason_has_lines_of_its_own() {
+        let test = Test::new();
+        let reject = |reason| {
+            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), reason: Some(reason), client: client(1) };
+            test.sampler.take(reject, SAMPLING, Duration::ZERO).0
+        };
+        let told = [Reason::Burst, Reason::QueueFull].map(|reason| [reason; 3].map(reject));
+        assert_eq!(told, [[Told::Line, Told::Line, Told::Sum]; 2]);
+        let sums = test.sampler.sum_up();
+        let mut reasons: Vec<_> = sums.iter().map(|sum| (sum.reason.map(Reason::as_str), sum.rejects)).collect();
+        reasons.sort_unstable();
+        assert_eq!(reasons, [(Some("burst"), 1), (Some("queue_full"), 1)]);
+    }
+
+    #[test]
     fn sum_names_a_client_only_when_all_of_it_is_that_ones() {
         let test = Test::new();
         // The first client is told by lines; what is summed up is the second's.
@@ -273,7 +300,7 @@ mod tests {
     fn only_the_first_of_a_period_begins_it() {
         let test = Test::new();
         let take = |at| {
-            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), client: client(1) };
+            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), reason: None, client: client(1) };
             test.sampler.take(reject, Sampling { first: 0, ..SAMPLING }, Duration::from_secs(at)).1
         };
         assert_eq!([take(1), take(2)], [true, false]);

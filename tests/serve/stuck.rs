@@ -10,14 +10,14 @@ use std::{
 
 use rustix::{
     fs::{CWD, Mode, OFlags, mkfifoat},
-    process::Signal,
+    process::{Pid, Signal, kill_process},
 };
 
 use crate::{
     http::{PATIENCE, get},
     pki::Authority,
     upstream::noting,
-    weir::{Weir, output, written},
+    weir::{Weir, output, weir, written},
 };
 
 /// Puts a pipe in the place of a file.
@@ -150,4 +150,45 @@ fn log_at_dev_stdout_of_another_user_is_answered_with_a_hint() {
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(1), "{said}");
     assert!(said.contains("the log `/dev/stdout`: Permission denied") && said.contains("hint: write `stdout`"), "{said}");
+}
+
+/// A pipe of diagnostics that nobody reads is full after two reloads of a file with many faults.
+#[test]
+fn nothing_waits_for_diagnostics_that_nobody_reads() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let right = format!(
+        "listeners: [ \"127.0.0.1:0\" ]\nworkers: 1\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 2s\n"
+    );
+    let config = written(&folder, &right);
+    let mut child = weir(&["run", "-c", &config]).spawn().expect("a process");
+    let mut unread = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("\"listening\"") {
+        line.clear();
+        assert!(unread.read_line(&mut line).expect("a line") > 0, "it ended");
+    }
+    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let address = said["fields"]["addresses"].as_str().expect("addresses").trim_matches(['[', ']']).parse().expect("one");
+    let wrong: String = (0..200).map(|number| format!("unknown_{number}: 1\n")).collect();
+    written(&folder, &format!("{right}{wrong}"));
+    for _ in 0..12 {
+        assert_eq!(output(&["reload", "-c", &config]).status.code(), Some(3));
+        assert_eq!(output(&["healthcheck", "-c", &config]).status.code(), Some(0));
+        assert_eq!(get(address, "/").status, 200);
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("a process");
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a process") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not stop");
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(0));
+    drop(unread);
 }
