@@ -695,3 +695,21 @@ fn giving_back_is_never_more_than_one_request_behind_and_many_ahead() {
     }
     assert!(ahead.0 * 2 > ahead.1 * 3, "{ahead:?} forwarded with and without giving back");
 }
+
+/// However many stand behind, a leave wakes at most one request of each delay.
+#[test]
+fn leave_wakes_no_more_than_one_request_of_each_delay() {
+    for delays in [vec![0], vec![0, 3], vec![0, 3, 7]] {
+        let routes: Vec<Vec<RuleModel>> = delays.iter().map(|delay| vec![first(2_000, *delay)]).collect();
+        let setup = Setup { rates: vec![(1, 100)], shared: vec![true], routes };
+        let mut engine = Engine::new(&setup);
+        for number in 0..1_000 {
+            assert!(!matches!(engine.ask(number, 0, number % delays.len(), 0), Asked::Refused(_)));
+        }
+        for leaver in [10, 500, 999, 11] {
+            let before = engine.wakes;
+            engine.leave(leaver, 1);
+            assert!(engine.wakes - before <= delays.len(), "{} woken, delays {delays:?}", engine.wakes - before);
+        }
+    }
+}

@@ -149,6 +149,29 @@ pub(super) struct WaitLine {
     too_late: Option<(u64, u64)>,
 }
 
+/// Delays that were seen: a few, for there are as many as rules of a zone differ in it.
+#[derive(Default)]
+struct Delays {
+    seen: [Option<u64>; MAX_RULES],
+}
+
+impl Delays {
+    /// Whether this one was not seen before. Of more than there is room for, all count as the first.
+    fn is_first(&mut self, delay: u64) -> bool {
+        for seen in &mut self.seen {
+            match seen {
+                Some(known) if *known == delay => return false,
+                Some(_) => {}
+                None => {
+                    *seen = Some(delay);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+}
+
 /// Who is to be woken once no lock is held.
 #[derive(Debug, Default)]
 pub(super) struct Wakes(Vec<Arc<Holder>>);
@@ -236,6 +259,10 @@ impl WaitLine {
 
     /// With several delays a later request may be through before an earlier one, each with the place of its rank.
     fn let_through_mixed(&mut self, now: Millis, moved_at: Millis, scale: Scale, wakes: &mut Wakes) {
+        let is_due = |(person, place): (&Person, &u64)| person.due(*place, scale) <= now.0;
+        if !self.people.values().zip(&self.places).any(is_due) {
+            return;
+        }
         let mut places = std::mem::take(&mut self.places).into_iter();
         let mut kept = VecDeque::with_capacity(places.len());
         self.people.retain(|_, person| {
@@ -251,13 +278,19 @@ impl WaitLine {
         self.places = kept;
     }
 
-    /// In a line that moved up, wakes those whose place now comes before they would look: the first, or any in a mixed line.
+    /// In a line that moved up, wakes those whose place now comes before they would look.
+    ///
+    /// Only the first needs to look in time: it wakes the next when it is through. In a mixed line that is the first of each delay,
+    /// for of two with the same delay the earlier one is due first.
     fn wake_early(&mut self, scale: Scale, wakes: &mut Wakes) {
         if !self.moved {
             return;
         }
-        let all = if self.mixed { self.people.len() } else { 1 };
+        let (all, mut seen) = (if self.mixed { self.people.len() } else { 1 }, Delays::default());
         for (person, place) in self.people.values_mut().zip(&self.places).take(all) {
+            if !seen.is_first(person.unheld_ticks) {
+                continue;
+            }
             let due = person.due(*place, scale);
             if due < person.looks_at {
                 person.looks_at = due;
@@ -266,10 +299,20 @@ impl WaitLine {
         }
     }
 
+    /// Whether nobody of the same delay stands before somebody.
+    fn is_first(&self, number: u64) -> bool {
+        let Some(person) = self.people.get(&number) else { return false };
+        let mut before = self.people.range(..number);
+        if self.mixed {
+            before.all(|(_, other)| other.unheld_ticks != person.unheld_ticks)
+        } else {
+            before.next().is_none()
+        }
+    }
+
     /// When somebody who stands here must look again, at `latest` at the latest. Who is not first is woken should that change.
     pub fn next_look(&mut self, number: u64, latest: Millis, scale: Scale) -> Option<Millis> {
-        let first = self.people.first_key_value().is_some_and(|(first, _)| *first == number);
-        let place = if self.moved && (first || self.mixed) { self.place(number) } else { None };
+        let place = if self.moved && self.is_first(number) { self.place(number) } else { None };
         let person = self.people.get_mut(&number)?;
         let due = place.map_or(latest.0, |place| person.due(place, scale).min(latest.0));
         person.looks_at = due;
