@@ -21,7 +21,7 @@ use crate::{
         id_of, is_grpc, last_hop, looks_counted, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
     },
     limit::{
-        Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Subject, Verdict,
+        Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Rule, Subject, Verdict,
         normal_form::{self, PathError},
     },
     message::{LastHost, Target},
@@ -34,7 +34,7 @@ use crate::{
     release::Releases,
     request_id::RequestIds,
     rescue::{self, RejectSettings},
-    route::{NoRoute, PathMatching, Table},
+    route::{NoRoute, PathMatching, Reading, Table},
     server::{
         body::{RequestBody, Upload},
         drain::Drain,
@@ -74,13 +74,34 @@ pub struct Route {
     pub compress: Vec<Coding>,
 }
 
+fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
+    gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
+}
+
 /// The fields by which the enforced rules of a gate count.
 #[must_use]
 pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
-    let enforced = gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce);
-    let parts = enforced.flat_map(|rule| &rule.zone().settings().key.parts);
+    let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
     let fields = parts.filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
     fields.collect()
+}
+
+/// Says that each enforced rule of `other` also counts a request that takes `chosen`: by the same zone, in the same bucket, and with no
+/// larger burst. A key that holds the path counts it in the same bucket where the paths are the same, which `same_path` tells.
+fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
+    enforced(&other.gate).all(|rule| {
+        let counted = |own: &Rule| Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst;
+        let same_part = |part: &Part| match part {
+            Part::Route => Rc::ptr_eq(chosen, other),
+            Part::Path => same_path(),
+            _ => true,
+        };
+        enforced(&chosen.gate).any(counted) && rule.zone().settings().key.parts.iter().all(same_part)
+    })
+}
+
+fn refused(error: PathError) -> Error {
+    Error::new(Kind::HttpRequestError, error.detail())
 }
 
 /// Everything a worker needs to answer requests.
@@ -311,9 +332,19 @@ impl Proxy {
             NoRoute::MethodNotAllowed => Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter())),
         })?;
         // Only a path that came in another spelling can be read in two ways.
-        let strays = |reading: Cow<'_, str>| self.routes.strays(pattern, host, &reading, method);
-        if matches!(path, Cow::Owned(_)) && normal_form::other_readings(target.path_and_query.path(), &path).any(strays) {
-            return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
+        if let Cow::Owned(normal) = &path {
+            let mut readings = normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
+            let strays = |reading: Cow<'_, str>| {
+                let same_path = || normal_form::path(&reading).is_ok_and(|form| form == *normal);
+                match self.routes.read(pattern, host, &reading, method) {
+                    Reading::Above(other) => !guards_as(route, other, same_path),
+                    Reading::Beside => true,
+                    Reading::Nowhere => false,
+                }
+            };
+            if readings.any(strays) {
+                return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
+            }
         }
         Ok((Rc::clone(route), path))
     }
@@ -323,10 +354,7 @@ impl Proxy {
         let received = target.path_and_query.path();
         match self.path_matching {
             PathMatching::Raw => Ok(Cow::Borrowed(received)),
-            PathMatching::Normal => {
-                let refused = |error: PathError| Error::new(Kind::HttpRequestError, error.detail());
-                normal_form::path(received).map_err(refused)
-            }
+            PathMatching::Normal => normal_form::path(received).map_err(refused),
         }
     }
 

@@ -136,6 +136,17 @@ pub enum NoRoute {
     MethodNotAllowed,
 }
 
+/// The route a request takes in another reading of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading<'a, T> {
+    /// The chosen route, or one whose path is above that of the chosen one.
+    Above(&'a T),
+    /// Another route.
+    Beside,
+    /// No route takes it.
+    Nowhere,
+}
+
 /// Routes in the order they are tried.
 #[derive(Debug)]
 pub struct Table<T> {
@@ -175,10 +186,13 @@ impl<T> Table<T> {
         Err(nearest)
     }
 
-    /// Whether a request that `chosen` takes would take a route of its own if its path was read as `reading`: one whose path is neither
-    /// that of `chosen` nor above it. Whoever reads the path so serves what that route guards.
-    pub fn strays(&self, chosen: &Pattern, host: &str, reading: &str, method: &Method) -> bool {
-        self.entry(host, reading, method).is_ok_and(|(other, _)| !other.path.is_above(&chosen.path))
+    /// The route of a request that `chosen` takes, if its path was read as `reading`.
+    pub fn read(&self, chosen: &Pattern, host: &str, reading: &str, method: &Method) -> Reading<'_, T> {
+        match self.entry(host, reading, method) {
+            Ok((other, route)) if other.path.is_above(&chosen.path) => Reading::Above(route),
+            Ok(_) => Reading::Beside,
+            Err(_) => Reading::Nowhere,
+        }
     }
 
     /// The methods some route takes there, in the order of the routes: the usual ones where one takes every method.
@@ -261,23 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn reading_strays_to_a_route_that_is_not_above_the_chosen_one() {
+    fn reading_takes_a_route_above_the_chosen_one_or_beside_it() {
         let table = Table::new(vec![
-            (pattern("", "/", &[]), ()),
-            (pattern("", "/private", &[]), ()),
-            (pattern("", "/private/open", &[]), ()),
-            (pattern("", "/post", &[Method::POST]), ()),
+            (pattern("", "/", &[]), "all"),
+            (pattern("", "/private", &[]), "private"),
+            (pattern("", "/private/open", &[]), "open"),
         ]);
-        let strays = |path: &str, reading: &str| {
+        let read = |path: &str, reading: &str| {
             let chosen = &table.entry("a", path, &Method::GET).expect("a route").0;
-            table.strays(chosen, "a", reading, &Method::GET)
+            table.read(chosen, "a", reading, &Method::GET)
         };
-        assert!(!strays("/private", "/%70rivate"));
-        assert!(!strays("/private/open", "/private/x/../open"));
-        assert!(strays("/", "/private/.."));
-        assert!(strays("/private", "/private/open/.."));
-        assert!(!strays("/", "/post/.."), "no route takes that method there");
-        assert!(!strays("/private", "/private/x/.."));
+        assert_eq!(read("/private", "/%70rivate"), Reading::Above(&"all"));
+        assert_eq!(read("/private/open", "/private/x/../open"), Reading::Above(&"private"));
+        assert_eq!(read("/private", "/private/x/.."), Reading::Above(&"private"));
+        assert_eq!(read("/", "/private/.."), Reading::Beside);
+        assert_eq!(read("/private", "/private/open/.."), Reading::Beside);
+        let table = Table::new(vec![(pattern("", "/a", &[]), ()), (pattern("", "/post", &[Method::POST]), ())]);
+        let chosen = &table.entry("a", "/a", &Method::GET).expect("a route").0;
+        assert_eq!(table.read(chosen, "a", "/post", &Method::GET), Reading::Nowhere, "no route takes that method there");
     }
 
     #[test]

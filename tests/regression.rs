@@ -658,3 +658,40 @@ async fn r084_a_padded_chunk_size_cut_the_response() {
     let answer = replied("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n", chunked).await;
     assert!(answer.contains("hello") && answer.contains("x-a: 1\r\n") && answer.contains("x-b: 2\r\n"), "{answer}");
 }
+
+/// What a URL parser, or a server that takes a backslash for a slash, reads as the limited path was another path, without the limit.
+#[tokio::test(start_paused = true)]
+async fn r100_a_reading_of_url_parsers_passed_the_limit() {
+    let mut limited = config(&["1r/m"]);
+    let everything = limited.routes[0].clone();
+    limited.routes[0].pattern.path = weir::route::PathPattern::Prefix("/api/login".to_owned());
+    limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
+    harness::on_edge_of(limited, |edge| async move {
+        for path in ["//x/api/login", "/api//../login", "/api/x%2fy/../login", "/api\\login", "/x%5c..%5capi%5clogin"] {
+            let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            assert_eq!(status(&edge.exchange(&ask).await), 400, "{path}");
+        }
+    })
+    .await;
+}
+
+/// A path as received ran what a limited route above the chosen one guards, and only the chosen one, without a limit, was asked.
+#[tokio::test(start_paused = true)]
+async fn r101_the_limit_of_a_route_above_was_passed() {
+    let mut limited = config(&["1r/m"]);
+    let mut free = limited.routes[0].clone();
+    free.pattern.path = weir::route::PathPattern::Prefix("/static".to_owned());
+    free.limits.clear();
+    limited.routes.push(free);
+    harness::on_edge_of(limited, |edge| async move {
+        let ask = "GET /search/../static/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        assert_eq!(status(&edge.exchange(ask).await), 400);
+    })
+    .await;
+}
+
+/// A dot before a host made another host of it, with another route.
+#[tokio::test(start_paused = true)]
+async fn r102_a_host_could_begin_with_a_dot() {
+    refused(&[b"GET / HTTP/1.1\r\nhost: .a\r\n\r\n"]).await;
+}

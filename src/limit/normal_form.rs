@@ -10,7 +10,7 @@ use std::{borrow::Cow, net::Ipv6Addr};
 
 use http::Method;
 
-/// Why a path has no normal form.
+/// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.detail())]
 pub enum PathError {
@@ -18,6 +18,10 @@ pub enum PathError {
     AboveRoot,
     /// `%00`, which ends a text for some servers.
     Nul,
+    /// A `\` as it is. No path has one (RFC 3986, section 3.3), and URL parsers of browsers and Node take it for a slash.
+    Backslash,
+    /// It is long, and has so many readings that a look at each would cost too much.
+    TooManyReadings,
 }
 
 impl PathError {
@@ -27,46 +31,123 @@ impl PathError {
         match self {
             Self::AboveRoot => "the path climbs above the root",
             Self::Nul => "the path has a NUL",
+            Self::Backslash => "the path has a backslash",
+            Self::TooManyReadings => "the path can be read in too many ways",
         }
     }
 }
 
-/// The steps that are left out by some servers.
-#[derive(Clone, Copy)]
-struct Steps {
-    /// From `;` to the end of a segment is cut.
-    parameters: bool,
-    /// `.` and `..` are resolved.
-    dots: bool,
-}
+/// Steps in which a server may differ from the normal form, one bit each.
+type Differences = u8;
 
-const ALL: Steps = Steps { parameters: true, dots: true };
+/// Parameters stay in their segments.
+const PARAMETERS: Differences = 1;
+/// `.` and `..` are not resolved.
+const DOTS: Differences = 1 << 1;
+/// `//` stays, and `..` takes the empty segment away (RFC 3986, section 5.2.4).
+const SLASHES: Differences = 1 << 2;
+/// `%2F` is a byte of its segment.
+const OCTETS: Differences = 1 << 3;
+/// `%5C` is a slash.
+const BACKSLASHES: Differences = 1 << 4;
+/// `//` begins an authority, which is cut off.
+const AUTHORITY: Differences = 1 << 5;
+/// No octet is decoded but those of dots.
+const ENCODED: Differences = 1 << 6;
+const EVERY: Differences = (1 << 7) - 1;
+
+/// The most bytes that are read to look at all readings of a path. It allows three differences in the longest target, and all in 512
+/// bytes.
+const MAX_READ: usize = 64 * 1024;
 
 /// The normal form of a path: its percent-octets decoded once (also `%2F`; an invalid `%` stays), each segment cut at its `;`, `//`
-/// merged, `.` and `..` resolved. What does not begin with `/` is returned as it is.
+/// merged, `.` and `..` resolved. What does not begin with `/` is returned as it is. A borrowed form has no [`other_readings`].
 ///
 /// # Errors
-/// When the path climbs above the root, or has a NUL.
+/// When the path climbs above the root, has a NUL, or a backslash.
 pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if is_normal(raw.as_bytes()) || !raw.starts_with('/') {
         return Ok(Cow::Borrowed(raw));
     }
-    let form = form(raw, ALL)?;
+    if raw.contains('\\') {
+        return Err(PathError::Backslash);
+    }
+    let form = form(raw, 0, true)?;
     // `/.well-known` and `/caf%C3%A9` are looked at closely and found to be normal.
-    Ok(if form == raw { Cow::Borrowed(raw) } else { Cow::Owned(form) })
+    Ok(if form == raw && !form.contains("%5C") { Cow::Borrowed(raw) } else { Cow::Owned(form) })
 }
 
-/// How servers that leave steps out read a path whose normal form is `normal`: as received, and with its parameters or its dot
-/// segments as they are. Who reads one of these sees another path than the normal form.
-pub fn other_readings<'a>(raw: &'a str, normal: &str) -> impl Iterator<Item = Cow<'a, str>> {
-    let reading = |parameters, dots| form(raw, Steps { parameters, dots });
-    let less = match reading(false, false) {
-        // Only octets and slashes were spelled: there are no parameters and no dot segments to leave.
-        Ok(octets) if octets == normal => [None, None, None],
-        // One that climbs above the root is refused by who reads it so.
-        octets => [octets, reading(true, false), reading(false, true)].map(Result::ok),
-    };
-    std::iter::once(Cow::Borrowed(raw)).chain(less.into_iter().flatten().map(Cow::Owned))
+/// Readings of a path, which has a normal form, by servers that differ from it: the path as received, then each combination of
+/// the steps that can matter to it, as its reader has it and in the normal form of what that reader may pass on.
+///
+/// # Errors
+/// When there are too many of a long path.
+pub fn other_readings(raw: &str) -> Result<impl Iterator<Item = Cow<'_, str>>, PathError> {
+    let possible = possible_differences(raw);
+    if (1 << possible.count_ones()) * raw.len() > MAX_READ {
+        return Err(PathError::TooManyReadings);
+    }
+    // What stays encoded includes `%2F`.
+    let is_new = |differences: Differences| differences & (OCTETS | ENCODED) != OCTETS | ENCODED;
+    let combinations = (1..=EVERY).filter(move |differences| differences & !possible == 0 && is_new(*differences));
+    let both = combinations.filter_map(|differences| reading(raw, differences)).flat_map(|first| {
+        let second = form(&first, 0, false).ok().filter(|second| *second != first);
+        std::iter::once(first).chain(second)
+    });
+    Ok(std::iter::once(Cow::Borrowed(raw)).chain(both.map(Cow::Owned)))
+}
+
+/// The steps that can change the reading of this path.
+fn possible_differences(raw: &str) -> Differences {
+    let (mut possible, mut before) = (0, 0);
+    for byte in decoded(raw.as_bytes(), |byte| byte) {
+        let begins = matches!(before, b'/' | b'\\');
+        possible |= match byte {
+            // A segment that is nothing but parameters is empty without them.
+            b';' if begins => PARAMETERS | SLASHES,
+            b';' => PARAMETERS,
+            b'.' if begins => DOTS,
+            b'/' if begins => SLASHES,
+            b'\\' if begins => BACKSLASHES | SLASHES,
+            b'\\' => BACKSLASHES,
+            _ => 0,
+        };
+        before = byte;
+    }
+    if raw.contains("%2F") || raw.contains("%2f") {
+        possible |= OCTETS;
+    }
+    if raw.starts_with("//") {
+        possible |= AUTHORITY;
+    }
+    // By itself it is the path as received.
+    if possible != 0 && raw.contains('%') { possible | ENCODED } else { possible }
+}
+
+/// The path as a reader with these differences has it.
+fn reading(raw: &str, differences: Differences) -> Option<String> {
+    let form = form(&prepared(raw, differences), differences, false).ok()?;
+    Some(if differences & ENCODED == 0 { form } else { form.replace("%01", "%") })
+}
+
+/// The path with the differences that can be told before its octets are decoded. `%2F` as a byte of a segment becomes the NUL that no
+/// path has, and [`encoded`] writes that as `%2F` again. The `%` of what stays encoded becomes `\x01`, which is no byte of a target.
+fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
+    let mut path = Cow::Borrowed(raw);
+    if differences & AUTHORITY != 0 {
+        let authority = raw.trim_start_matches('/');
+        path = Cow::Borrowed(authority.find('/').map_or("/", |end| &authority[end..]));
+    }
+    if differences & OCTETS != 0 {
+        path = Cow::Owned(path.replace("%2F", "%00").replace("%2f", "%00"));
+    }
+    if differences & BACKSLASHES != 0 {
+        path = Cow::Owned(path.replace("%5C", "/").replace("%5c", "/"));
+    }
+    if differences & ENCODED != 0 {
+        path = Cow::Owned(path.replace("%2E", ".").replace("%2e", ".").replace('%', "\x01"));
+    }
+    path
 }
 
 /// The normal form of a host without its port: lower case, an IPv6 address in its one spelling, and one dot at the end dropped, which
@@ -78,7 +159,7 @@ pub fn host(raw: &str) -> Option<String> {
         return address.map(|address| format!("[{address}]"));
     }
     let name = raw.strip_suffix('.').unwrap_or(raw);
-    let complete = !name.is_empty() && !name.ends_with('.') && !name.contains("..");
+    let complete = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && !name.contains("..");
     complete.then(|| name.to_ascii_lowercase())
 }
 
@@ -96,7 +177,7 @@ static PLAIN: [bool; 256] = {
     let (mut table, mut byte) = ([false; 256], 0);
     while byte < 128 {
         let letter = byte as u8;
-        table[byte] = letter.is_ascii_graphic() && !matches!(letter, b'%' | b';' | b'?' | b'#');
+        table[byte] = letter.is_ascii_graphic() && !matches!(letter, b'%' | b';' | b'?' | b'#' | b'\\');
         byte += 1;
     }
     table
@@ -112,23 +193,24 @@ fn is_normal(path: &[u8]) -> bool {
     })
 }
 
-fn form(path: &str, steps: Steps) -> Result<String, PathError> {
+/// The form of a path with these differences. One that is not `strict` stays at the root where it would climb above it, as URL parsers
+/// do (RFC 3986, section 5.2.4).
+fn form(path: &str, differences: Differences, strict: bool) -> Result<String, PathError> {
+    let takes = |step: Differences| differences & step == 0;
     let mut form = Vec::with_capacity(path.len() + 1);
     form.push(b'/');
     let (mut begin, mut cut) = (1, false);
-    for byte in decoded(path.as_bytes(), |byte| byte).map(Some).chain([None]) {
+    for byte in decoded(path.as_bytes(), |byte| byte).skip(1).map(Some).chain([None]) {
         match byte {
-            Some(0) => return Err(PathError::Nul),
+            Some(0) if strict => return Err(PathError::Nul),
             Some(b'/') | None => {
-                if steps.dots {
-                    resolve(&mut form, begin)?;
-                }
-                if byte.is_some() && !form.ends_with(b"/") {
+                let resolved = takes(DOTS) && resolve(&mut form, begin, strict)?;
+                if byte.is_some() && !resolved && (!takes(SLASHES) || !form.ends_with(b"/")) {
                     form.push(b'/');
                 }
                 (begin, cut) = (form.len(), false);
             }
-            Some(b';') if steps.parameters => cut = true,
+            Some(b';') if takes(PARAMETERS) => cut = true,
             Some(byte) if !cut => form.push(byte),
             Some(_) => {}
         }
@@ -136,17 +218,18 @@ fn form(path: &str, steps: Steps) -> Result<String, PathError> {
     Ok(encoded(&form))
 }
 
-/// Resolves the last segment, which begins at `begin`, right behind a slash.
-fn resolve(form: &mut Vec<u8>, begin: usize) -> Result<(), PathError> {
+/// Resolves the last segment, which begins at `begin`, right behind a slash. Returns false for one that is no dot segment.
+fn resolve(form: &mut Vec<u8>, begin: usize, strict: bool) -> Result<bool, PathError> {
     match &form[begin..] {
         b"." => form.truncate(begin),
-        b".." => {
-            let parent = form[..begin - 1].iter().rposition(|byte| *byte == b'/').ok_or(PathError::AboveRoot)?;
-            form.truncate(parent + 1);
-        }
-        _ => {}
+        b".." => match form[..begin - 1].iter().rposition(|byte| *byte == b'/') {
+            Some(parent) => form.truncate(parent + 1),
+            None if strict => return Err(PathError::AboveRoot),
+            None => form.truncate(begin),
+        },
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The bytes of a text with its percent-octets decoded once, and the others as `plain` makes them.
@@ -173,6 +256,7 @@ fn encoded(bytes: &[u8]) -> String {
         if PLAIN[usize::from(*byte)] {
             text.push(char::from(*byte));
         } else {
+            let byte = if *byte == 0 { b'/' } else { *byte };
             let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
             text.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
@@ -220,7 +304,7 @@ mod tests {
             ("/caf%c3%a9", "/caf%C3%A9"),
             ("/caf\u{e9}", "/caf%C3%A9"),
             ("/%ff", "/%FF"),
-            ("/a\\..\\b", "/a\\..\\b"),
+            ("/a%5c..%5Cb", "/a%5C..%5Cb"),
             ("*", "*"),
             ("", ""),
         ] {
@@ -229,12 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn a_path_above_the_root_or_with_a_nul_has_no_form() {
+    fn a_path_above_the_root_or_with_a_nul_or_backslash_has_no_form() {
         for raw in ["/..", "/../a", "/a/../..", "/a/../../b", "//..", "/%2e%2e", "/..;/a", "/.;x/..;y"] {
             assert_eq!(path(raw), Err(PathError::AboveRoot), "{raw}");
         }
         for raw in ["/%00", "/a%00b", "/a;%00", "/a/%00/.."] {
             assert_eq!(path(raw), Err(PathError::Nul), "{raw}");
+        }
+        for raw in ["/a\\..\\b", "/\\", "/%61\\", "//a/..\\b"] {
+            assert_eq!(path(raw), Err(PathError::Backslash), "{raw}");
         }
     }
 
@@ -246,12 +333,37 @@ mod tests {
     }
 
     #[test]
-    fn other_readings_leave_steps_out() {
-        let of = |raw, normal| other_readings(raw, normal).map(Cow::into_owned).collect::<Vec<_>>();
-        assert_eq!(of("/%61/..;/b", "/b"), ["/%61/..;/b", "/a/..%3B/b", "/a/../b", "/a/..%3B/b"]);
-        assert_eq!(of("/x/..;/../b", "/b"), ["/x/..;/../b", "/x/..%3B/../b", "/x/../../b", "/x/b"]);
-        assert_eq!(of("/a;/../..;x/b", ""), ["/a;/../..;x/b", "/a%3B/../..%3Bx/b", "/a/../../b", "/..%3Bx/b"]);
-        assert_eq!(of("//%61", "/a"), ["//%61"]);
+    fn other_readings_differ_by_a_step_or_more() {
+        for (raw, readings) in [
+            ("/%61", &["/%61"][..]),
+            ("//%61", &["//%61", "/", "//a", "/a"]),
+            ("/%61/..;/b", &["/%61/..;/b", "/a/..%3B/b", "/a/../b", "/b"]),
+            ("/a//../b", &["/a//../b", "/a/../b", "/a/b"]),
+            ("/a//%2e%2e/b", &["/a//%2e%2e/b", "/a//../b", "/a/b"]),
+            ("//x/a/b", &["/a/b"]),
+            ("///x/a/b", &["/a/b"]),
+            ("//x/../a", &["/a"]),
+            ("/a/x%2fy/../../b", &["/b"]),
+            ("/a/x%2fy/..%2f../b", &["/a/x%2Fy/..%2F../b"]),
+            ("/a/x%2fy/../..%2fb", &["/a/..%2Fb", "/b"]),
+            ("/a%5c..%5cb", &["/a/../b", "/b"]),
+            ("/%5cx/a", &["/x/a", "//x/a"]),
+            ("/a/;/../b", &["/a/b", "/a/%3B/../b"]),
+            ("/a/../%61/b", &["/%61/b"]),
+            ("/x/%2e%2e/%61%2fb", &["/%61%2fb", "/a%2Fb", "/a/b"]),
+        ] {
+            let found: Vec<_> = other_readings(raw).expect("few").map(Cow::into_owned).collect();
+            assert!(readings.iter().all(|reading| found.iter().any(|it| it == reading)), "{raw}: {found:?}");
+        }
+        assert_eq!(other_readings("/%61%c3").expect("one").collect::<Vec<_>>(), ["/%61%c3"]);
+    }
+
+    #[test]
+    fn other_readings_of_a_long_path_are_bounded() {
+        let long = "x".repeat(8 * 1024 - 20);
+        assert!(other_readings(&format!("/%61/..//b{long}")).is_ok());
+        assert!(other_readings(&format!("//a%2f../b;x/%5c{long}")).is_err());
+        assert_eq!(other_readings("//a%2f../b;x/%5c").expect("a short path").next().as_deref(), Some("//a%2f../b;x/%5c"));
     }
 
     #[test]
@@ -262,7 +374,8 @@ mod tests {
             ("[::1]", Some("[::1]")),
             ("[0:0:0:0:0:0:0:1]", Some("[::1]")),
             ("[2001:DB8::A]", Some("[2001:db8::a]")),
-            (".a", Some(".a")),
+            (".a", None),
+            (".a.test.", None),
             (".", None),
             ("", None),
             ("a..", None),
@@ -282,7 +395,7 @@ mod tests {
     }
 
     fn spelled() -> impl Strategy<Value = String> {
-        "(/|//|\\.|\\.\\.|;|;x|%|%2[eEfF5]|%3[bB]|%00|%6c|%c3|%C3%A9|[a-c]|\u{e9}|/\\.\\./|/\\./){0,12}"
+        "(/|//|\\.|\\.\\.|;|;x|%|%2[eEfF5]|%3[bB]|%00|%6c|%c3|%C3%A9|%5[cC]|[a-c]|\u{e9}|/\\.\\./|/\\./){0,12}"
             .prop_map(|text| format!("/{text}"))
     }
 

@@ -20,7 +20,7 @@ use weir::{
     },
     limit::{Rate, normal_form},
     message::{LastHost, Target},
-    route::{HostPattern, NoRoute, PathPattern, Pattern, Table},
+    route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, Table},
     server::proxy_protocol::{self, Source},
 };
 
@@ -218,7 +218,7 @@ pub fn target(bytes: &[u8]) {
 /// by no reading that leaves steps out, but for those that lie above it.
 pub fn path_form(bytes: &[u8]) {
     let Some(path) = str::from_utf8(bytes).ok().filter(|path| path.starts_with('/')) else { return };
-    let (form, expected) = (normal_form::path(path), by_segments(&octets(path)));
+    let (form, expected) = (normal_form::path(path), by_segments(&octets(path)).filter(|_| !path.contains('\\')));
     let Ok(form) = form else { return assert_eq!(expected, None, "{path}") };
     assert_eq!(Some(octets(&form)), expected, "{path} is {form}");
     assert_eq!(normal_form::path(&form).as_deref(), Ok(&*form), "{path}");
@@ -229,13 +229,37 @@ pub fn path_form(bytes: &[u8]) {
         |path: &&str| Pattern { host: HostPattern::Any, path: PathPattern::Prefix((*path).into()), methods: Vec::new() };
     let table = Table::new(["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect());
     let (chosen, route) = table.entry("", &form, &Method::GET).expect("`/` takes everything");
-    let strays = |reading: &str| table.strays(chosen, "", reading, &Method::GET);
-    if !normal_form::other_readings(path, &form).any(|reading| strays(&reading)) {
-        for reading in [path, &String::from_utf8_lossy(&octets(path))] {
+    let strays = |reading: &str| table.read(chosen, "", reading, &Method::GET) == Reading::Beside;
+    let is_taken = normal_form::other_readings(path).is_ok_and(|mut all| !all.any(|reading| strays(&reading)));
+    if is_taken {
+        for reading in [path, &String::from_utf8_lossy(&octets(path)), &pathname(path)] {
             let other = table.find("", reading, &Method::GET).expect("`/` takes everything");
             assert!(route.starts_with(other), "{path}: {route}, and {other} as {reading}");
         }
     }
+}
+
+/// The path a URL parser of the WHATWG finds in a target: an authority is cut off, and dot segments are resolved in what has not
+/// been decoded.
+fn pathname(target: &str) -> String {
+    let path = match target.strip_prefix("//") {
+        Some(rest) => rest.trim_start_matches('/').split_once('/').map_or("", |(_, path)| path),
+        None => &target[1..],
+    };
+    let mut kept = Vec::new();
+    let segments: Vec<&str> = path.split('/').collect();
+    for (index, segment) in segments.iter().enumerate() {
+        let dots = segment.to_ascii_lowercase().replace("%2e", ".");
+        match &*dots {
+            ".." => drop(kept.pop()),
+            "." => {}
+            _ => kept.push(*segment),
+        }
+        if index + 1 == segments.len() && matches!(&*dots, "." | "..") {
+            kept.push("");
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// The bytes of a path with its percent-octets decoded.

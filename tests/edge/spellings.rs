@@ -131,6 +131,20 @@ async fn path_that_can_be_read_as_another_route_is_refused() {
             ("/../login", "the path climbs above the root"),
             ("/%2e%2e/login", "the path climbs above the root"),
             ("/login%00", "the path has a NUL"),
+            // Without an authority, with dots resolved before slashes are merged, and with a backslash as a slash.
+            ("//x/login", "ambiguous path"),
+            ("///x/login", "ambiguous path"),
+            ("//x/%6cogin", "ambiguous path"),
+            ("/login//../open", "ambiguous path"),
+            ("/x//../../login/y", "the path climbs above the root"),
+            ("/login//%2e%2e/open", "ambiguous path"),
+            ("/x%2fy/../login", "ambiguous path"),
+            ("/private/x%2fy/../open", "ambiguous path"),
+            ("/login%5cx", "ambiguous path"),
+            ("/x%5C..%5Clogin", "ambiguous path"),
+            ("/private\\open", "the path has a backslash"),
+            ("/x\\..\\login", "the path has a backslash"),
+            ("/\\x/login", "the path has a backslash"),
         ] {
             assert_eq!(ask(&edge, target, "a").await, (400, None), "{target}");
             let line = edge.line().await;
@@ -138,9 +152,94 @@ async fn path_that_can_be_read_as_another_route_is_refused() {
             assert_eq!((&line["error"]["side"], line.get("route")), (&"client".into(), None));
         }
         // A route above the chosen one is no other route.
-        for target in ["/private/x/../open", "/x/../private", "/private//open", "/privat%65/open"] {
+        for target in
+            ["/private/x/../open", "/x/../private", "/private//open", "/privat%65/open", "//private/open", "/x%5Cy"]
+        {
             assert_eq!(ask(&edge, target, "a").await, (200, Some(target.to_owned())));
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn path_that_can_be_read_as_another_route_is_refused_over_http2() {
+    on_edge_of(limited(""), |edge| async move {
+        let mut client = http2::client(&edge).await;
+        for target in ["//x/login", "/login//../open", "/x%5c..%5clogin", "/login\\x", "/private/%2e%2e/open"] {
+            let request = Request::builder().uri(format!("http://a{target}")).body(Full::default()).expect("a request");
+            assert_eq!(client.send_request(request).await.expect("a response").status(), 400, "{target}");
+        }
+        assert!(edge.seen.borrow().is_empty());
+    })
+    .await;
+}
+
+const BENEATH: &str = "
+listeners: [ ':1' ]
+upstreams: { app: { endpoints: [ 'http://10.0.0.1:80' ] } }
+zones:
+  site: { key: client_ip, rate: 1r/m }
+  own: { key: client_ip, rate: 1r/m }
+  named: { key: [ client_ip, route ], rate: 1r/m }
+  paths: { key: path, rate: 1r/m }
+routes:
+- { path: /, upstream: app, limits: [ { zone: site } ] }
+- { path: /static, upstream: app }
+- { path: /login, upstream: app, limits: [ { zone: own } ] }
+- { path: /both, upstream: app, limits: [ { zone: own }, { zone: site } ] }
+- { path: /large, upstream: app, limits: [ { zone: site, burst: 9, nodelay: true } ] }
+- { path: /trial, upstream: app, limits: [ { zone: site, dry_run: true } ] }
+- { host: b, path: /, upstream: app, limits: [ { zone: site, dry_run: true } ] }
+- { host: b, path: /login, upstream: app, limits: [ { zone: own } ] }
+- { host: c, path: /, upstream: app, limits: [ { zone: named } ] }
+- { host: c, path: /below, upstream: app, limits: [ { zone: named } ] }
+- { host: d, path: /, upstream: app, limits: [ { zone: paths } ] }
+- { host: d, path: /below, upstream: app, limits: [ { zone: paths } ] }
+";
+
+/// A server that takes the path as received for its route runs what a route above guards.
+#[tokio::test(start_paused = true)]
+async fn path_that_can_be_read_as_a_route_above_needs_its_limit() {
+    for (target, host, expected) in [
+        ("/search/../static/x", "a", 400),
+        ("//static/x", "a", 400),
+        ("/static/../%73tatic/x", "a", 400),
+        ("/static/../static%2fx", "a", 400),
+        ("/static//x", "a", 200),
+        ("/static/x/../y", "a", 200),
+        ("/%6cogin", "a", 400),
+        ("/%62oth", "a", 200),
+        ("/%6carge", "a", 400),
+        ("/%74rial", "a", 400),
+        ("/%6cogin", "b", 200),
+        ("/%62elow", "c", 400),
+        ("/x/../y", "c", 200),
+        ("/%62elow", "d", 200),
+        ("/x/../below", "d", 200),
+        // Each of these would have a bucket of its own, and some server reads `/y` or below.
+        ("//1/y", "d", 400),
+        ("/1%5C..%5Cy", "d", 400),
+        ("/y//../x", "d", 400),
+    ] {
+        let config = parse("test.yaml", BENEATH, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
+        on_edge_of(config, |edge| async move {
+            assert_eq!(ask(&edge, target, host).await.0, expected, "{target} of {host}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_with_an_empty_label_is_refused() {
+    on_edge_of(limited(""), |edge| async move {
+        for host in [".admin.test", "..admin.test", "admin..test", "admin.test..", ".", ".admin.test:80", ".admin.test."] {
+            assert_eq!(ask(&edge, "/", host).await, (400, None), "{host}");
+        }
+        let request = "GET http://.admin.test/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        assert_eq!(status(&edge.exchange(request).await), 400);
+        let mut client = http2::client(&edge).await;
+        let request = Request::builder().uri("http://.admin.test/").body(Full::default()).expect("a request");
+        assert_eq!(client.send_request(request).await.expect("a response").status(), 400);
     })
     .await;
 }

@@ -124,4 +124,6 @@ fn spellings_of_hosts_take_the_route_nginx_gives_them() {
     ] {
         assert_eq!(both.take("/", host), (route.to_owned(), route.to_owned()), "{host}");
     }
+    // Deliberately not nginx's: an empty label is none of a name's, also as the first.
+    assert_eq!(both.take("/", ".admin.test"), ("400".to_owned(), "/".to_owned()));
 }

@@ -129,5 +129,28 @@ pub fn differences() -> BTreeMap<&'static str, (&'static str, &'static str)> {
         ("/api/v1/login/../x", ("400", "/api")),
         ("/files/../open", ("400", "/")),
         ("//files/../open", ("400", "/")),
+        // So does it where an authority is cut off, dots are resolved before slashes are merged, or `%5C` is a slash.
+        ("//x/login", ("400", "/")),
+        ("///x/api/v1/login", ("400", "/")),
+        ("/api//../login", ("400", "/login")),
+        ("/login//%2e%2e/open", ("400", "/")),
+        ("/x%2fy/../login", ("400", "/")),
+        ("/login%5Cx", ("400", "/")),
+        ("/api/v1%5clogin", ("400", "/api")),
+        ("/x%5C..%5Clogin", ("400", "/")),
+        // A backslash is no byte of a path.
+        ("/\\x/login", ("400", "/")),
+        ("/x\\..\\login", ("400", "/")),
+        ("/login\\x", ("400", "/")),
+        ("/login/below\\x", ("400", "/login")),
+        ("/api\\x", ("400", "/")),
+        ("/api/v1\\x", ("400", "/api")),
+        ("/api/v1/login\\x", ("400", "/api")),
+        ("/a%20b\\x", ("400", "/")),
+        ("/caf%C3%A9\\x", ("400", "/")),
+        ("/100%25\\x", ("400", "/")),
+        ("/files/a\\x", ("400", "/files/")),
+        ("/open\\x", ("400", "/")),
+        ("/open/b.c~d\\x", ("400", "/")),
     ])
 }
