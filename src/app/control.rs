@@ -7,9 +7,11 @@
 //! Guarantee: either side believes processes of its own user only (`SO_PEERCRED`); anybody on the machine may use the name.
 
 use std::{
+    ffi::OsStr,
     hash::Hasher,
     io::{self, Read, Write},
     os::{
+        fd::OwnedFd,
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -22,6 +24,7 @@ use std::{
 
 use rustix::process::geteuid;
 use siphasher::sip128::{Hasher128, SipHasher13};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The most of a response that is read.
 const RESPONSE: u64 = 1 << 20;
@@ -73,7 +76,7 @@ pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
 /// # Errors
 /// When there is no such process, it is another user's, or it does not respond.
 pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String), ControlError> {
-    let stream = UnixStream::connect_addr(&name(file)?).map_err(|error| match error.kind() {
+    let stream = connect(&name(file)?, limit).map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => ControlError::NoProcess,
         _ => ControlError::Silent(error),
     })?;
@@ -82,6 +85,16 @@ pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String)
     stream.set_write_timeout(Some(limit))?;
     write!(stream, "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
     Ok(response(stream)?)
+}
+
+/// Connects to the name within `limit`: the queue of a process that accepts nothing may be full.
+fn connect(name: &SocketAddr, limit: Duration) -> io::Result<UnixStream> {
+    let path = [b"\0", name.as_abstract_name().unwrap_or_default()].concat();
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The time a connect may wait in the queue is that of a write (unix(7)).
+    socket.set_write_timeout(Some(limit))?;
+    socket.connect(&SockAddr::unix(OsStr::from_bytes(&path))?)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// The same connection, if [`is_ours`]; only a runtime's streams tell whose they are.
@@ -121,6 +134,17 @@ mod tests {
         assert!(names.iter().all(|name| name.as_abstract_name() == absolute.as_abstract_name()));
         let other = name(&folder.join("weir.yml")).expect("a name");
         assert_ne!(other.as_abstract_name(), absolute.as_abstract_name());
+    }
+
+    #[test]
+    fn ask_waits_no_longer_than_its_limit_for_a_process_that_accepts_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, limit) = (folder.path().join("weir.yaml"), Duration::from_millis(50));
+        let listener = bind(&file).expect("a socket");
+        rustix::net::listen(&listener, 0).expect("a shorter queue");
+        let waiting: Vec<_> = (0..8).map_while(|_| connect(&name(&file).expect("a name"), limit).ok()).collect();
+        assert!(waiting.len() < 8, "the queue is full");
+        assert!(matches!(ask(&file, "GET /", limit), Err(ControlError::Silent(_))));
     }
 
     #[test]
