@@ -68,15 +68,16 @@ impl Gate {
         }
         let mut charges = Charges::default();
         let mut charged = self.run(&standings, now, Some(&mut charges));
-        let parked = match charged.verdict.decision {
-            Decision::Delay | Decision::Reject => self.park(charges, now, &charged.verdict),
-            Decision::Pass | Decision::Exempt => None,
-        };
-        if charged.verdict.decision == Decision::Delay {
-            charged.parked = parked;
-        } else if let Some(loser) = parked {
-            // Another thread took the last place of a rule since the look: what the rules before it took goes back.
-            loser.leave(now);
+        match charged.verdict.decision {
+            Decision::Delay => charged.parked = self.park(charges, now, &charged.verdict),
+            // Another thread took the last place of a rule since the look: what the rules before it took goes back. An ordinary
+            // reject was charged nothing, and allocates and shares nothing either.
+            Decision::Reject if charges.by_rule.iter().any(Option::is_some) => {
+                if let Some(loser) = self.park(charges, now, &charged.verdict) {
+                    loser.leave(now);
+                }
+            }
+            Decision::Reject | Decision::Pass | Decision::Exempt => {}
         }
         charged
     }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, task::Waker};
 
 use super::{
-    line::{Holder, Leaver},
+    line::{Holder, Leaver, Scale, WaitLine, Wakes},
     millis::Millis,
     rule::Charge,
     zone::Zone,
@@ -32,6 +32,14 @@ struct Held {
     charge: Charge,
     /// When it is through here if nobody before it leaves.
     told: Millis,
+}
+
+impl Held {
+    /// Works on the line of its key.
+    fn in_line<R>(&self, work: impl FnOnce(&mut WaitLine, Scale, &mut Wakes) -> R) -> R {
+        let scale = self.zone.scale();
+        self.zone.lines().with(self.charge.fingerprint, |line, wakes| work(line, scale, wakes))
+    }
 }
 
 /// What a parked request is to do next.
@@ -71,8 +79,7 @@ impl Parked {
         // By `latest` it is through wherever it stands. Once it is through in one of its lines, that may be earlier.
         while let Some(latest) = self.latest() {
             let looks = self.standing().filter_map(|(held, number)| {
-                let scale = held.zone.scale();
-                held.zone.lines().with(held.charge.fingerprint, |line, wakes| {
+                held.in_line(|line, scale, wakes| {
                     line.advance(now, scale, wakes);
                     line.next_look(number, latest, scale)
                 })
@@ -95,18 +102,14 @@ impl Parked {
     #[must_use]
     pub fn is_in_time(&self, deadline: Millis) -> bool {
         self.told <= deadline
-            || self.standing().all(|(held, number)| {
-                let scale = held.zone.scale();
-                held.zone.lines().with(held.charge.fingerprint, |line, _| line.is_in_time(number, deadline, scale))
-            })
+            || self.standing().all(|(held, number)| held.in_line(|line, scale, _| line.is_in_time(number, deadline, scale)))
     }
 
     /// Leaves at `now`, before its release: everybody behind it moves up. Once it is released nothing changes any more.
     pub fn leave(mut self, now: Millis) {
         // Within one millisecond those who are due go first, and this one may be among them.
         for (held, _) in self.standing() {
-            let scale = held.zone.scale();
-            held.zone.lines().with(held.charge.fingerprint, |line, wakes| line.advance(now, scale, wakes));
+            held.in_line(|line, scale, wakes| line.advance(now, scale, wakes));
         }
         let was_held = self.charges.iter().any(|held| matches!(held.charge.leaver, Leaver::Standing(_)));
         let is_released = was_held && self.standing().next().is_none();
@@ -136,7 +139,7 @@ impl Parked {
 impl Drop for Parked {
     fn drop(&mut self) {
         for (held, number) in self.standing() {
-            held.zone.lines().with(held.charge.fingerprint, |line, _| line.forget(number));
+            held.in_line(|line, _, _| line.forget(number));
         }
     }
 }

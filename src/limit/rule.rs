@@ -177,10 +177,10 @@ impl Rule {
             // Judged and counted, never held: its place is taken on arrival, behind whoever stands in the line.
             let scale = self.zone.scale();
             let charge = |tail| self.ask(fingerprint, now, Access::Charge { tail }).passed(fingerprint);
-            return match self.zone.lines().is_empty() {
-                true => charge(0),
-                false => self.zone.lines().with(fingerprint, |line, _| charge(line.tail(scale))),
-            };
+            if self.zone.lines().is_empty() {
+                return charge(0);
+            }
+            return self.zone.lines().with(fingerprint, |line, _| charge(line.tail(scale)));
         }
         let passed = self.ask(fingerprint, now, Access::Pass { below: self.passes_below });
         if passed.stored || passed.verdict.decision == Decision::Reject {
