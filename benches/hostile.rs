@@ -1,4 +1,4 @@
-//! What a client of HTTP/1.1 notices of another one that abuses HTTP/2, and what that costs in memory.
+//! What a client of HTTP/1.1 notices of another one that abuses HTTP/2, or uploads what is refused, and what that costs in memory.
 //!
 //! `cargo bench --bench hostile` measures the `weir` of the bench profile; `-- --rounds 9 --only "rapid reset"` as it says. weir has
 //! core 0 and one worker; two abusers who reconnect whenever their connection ends, the good client and the origin share core 1, the
@@ -46,10 +46,17 @@ const PAUSE: Duration = Duration::from_millis(1000);
 /// How many pieces an abuser sends at once.
 const AT_ONCE: u32 = 16;
 
-/// A way to abuse HTTP/2.
+/// An upload of 16 MiB, 16 times as much as a route takes, in pieces.
+const UPLOAD: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 16777216\r\n\r\n";
+const UPLOAD_PIECE: usize = 64 * 1024;
+const UPLOAD_PIECES: u32 = 256;
+
+/// A way to abuse HTTP/2, or HTTP/1.1.
 struct Abuse {
     name: &'static str,
     settings: Vec<(u16, u32)>,
+    /// A head of HTTP/1.1 in place of the settings, and how many pieces follow it on a connection.
+    upload: Option<(&'static [u8], u32)>,
     /// Whether the abuser reads what it is answered.
     reads: bool,
     /// What is sent, piece after piece.
@@ -57,7 +64,7 @@ struct Abuse {
 }
 
 fn abuse(name: &'static str, piece: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static) -> Abuse {
-    Abuse { name, settings: Vec::new(), reads: true, piece: Box::new(piece) }
+    Abuse { name, settings: Vec::new(), upload: None, reads: true, piece: Box::new(piece) }
 }
 
 fn request(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
@@ -100,6 +107,7 @@ fn abuses() -> Vec<Abuse> {
         abuse("too many fields", move |n| request(2 * n + 1, &many)),
         Abuse { settings: vec![(4, 1)], ..abuse("windows of one byte", one_byte) },
         stalled,
+        Abuse { upload: Some((UPLOAD, UPLOAD_PIECES)), ..abuse("rejected uploads", |_| vec![0; UPLOAD_PIECE]) },
     ]
 }
 
@@ -177,8 +185,11 @@ fn abuse_until(over: &AtomicBool, weir: SocketAddr, abuse: &Abuse) -> usize {
             let mut answers = stream.try_clone().expect("a descriptor");
             thread::spawn(move || while answers.read(&mut [0; 65536]).is_ok_and(|count| count > 0) {})
         });
-        let mut bytes = frames::hello(&abuse.settings);
-        for number in (0..1 << 29).step_by(AT_ONCE as usize) {
+        let (mut bytes, pieces) = match abuse.upload {
+            Some((head, pieces)) => (head.to_vec(), pieces),
+            None => (frames::hello(&abuse.settings), 1 << 29),
+        };
+        for number in (0..=pieces).step_by(AT_ONCE as usize) {
             if over.load(Relaxed) || stream.write_all(&bytes).is_err() {
                 break;
             }

@@ -13,6 +13,7 @@ missing=()
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing+=("$2"); }
 need nginx nginx-light
 need python3 python3
+need node nodejs
 need strace strace
 need redis-server redis-server
 need cc gcc

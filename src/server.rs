@@ -6,6 +6,7 @@ pub mod conn;
 pub mod drain;
 pub mod inbound;
 pub mod lane;
+pub mod linger;
 pub mod listener;
 pub mod occupancy;
 pub mod portions;

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::Response;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, Interest},
+    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
     task::coop,
     time::Instant,
@@ -28,6 +28,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// holds. A pipe never knows.
     fn is_read_closed(&self) -> bool {
         false
+    }
+
+    /// Reads what comes as it is on the wire, below any encryption: for bytes that nobody is to understand.
+    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_read(context, buffer)
     }
 }
 
@@ -46,17 +51,29 @@ impl<T: Io> Io for server::TlsStream<T> {
     fn is_read_closed(&self) -> bool {
         self.get_ref().0.is_read_closed()
     }
+
+    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_read_raw(context, buffer)
+    }
 }
 
 impl<T: Io> Io for client::TlsStream<T> {
     fn is_read_closed(&self) -> bool {
         self.get_ref().0.is_read_closed()
     }
+
+    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_read_raw(context, buffer)
+    }
 }
 
 impl<T: Io + ?Sized> Io for Box<T> {
     fn is_read_closed(&self) -> bool {
         (**self).is_read_closed()
+    }
+
+    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_read_raw(context, buffer)
     }
 }
 

@@ -695,3 +695,18 @@ async fn r101_the_limit_of_a_route_above_was_passed() {
 async fn r102_a_host_could_begin_with_a_dot() {
     refused(&[b"GET / HTTP/1.1\r\nhost: .a\r\n\r\n"]).await;
 }
+
+/// The connection of an upload that was refused was closed behind 64 KiB of it: a client that sends all of it first met a reset, and lost
+/// the response.
+#[tokio::test(start_paused = true)]
+async fn r150_the_response_to_an_upload_that_is_too_large_was_lost() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n").await.expect("an open pipe");
+        client.write_all(&vec![b'x'; 4 << 20]).await.expect("an open pipe");
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.expect("an end");
+        assert_eq!(status(&response), 413);
+    })
+    .await;
+}

@@ -41,10 +41,11 @@ use crate::{
     route::Table,
     server::{
         body::RequestBody,
-        conn,
+        conn::{self, Granted},
         drain::{Drain, Idle},
         inbound::Inbound,
         lane::Lane,
+        linger::{Bounds, Lingering},
         listener::{self, Door},
         occupancy::Place,
         proxy_protocol::{self, Source},
@@ -94,6 +95,7 @@ pub struct Worker {
     serving: RefCell<Rc<Serving>>,
     watchdog: Rc<Watchdog>,
     lane: Rc<Lane>,
+    lingering: Lingering,
     alarm: Rc<Alarm>,
     releases: Rc<Releases>,
     journal: Rc<Journal>,
@@ -209,6 +211,7 @@ impl Worker {
             serving: RefCell::new(Rc::new(serving)),
             watchdog: Rc::new(Watchdog::new(config.timeouts)),
             lane: Rc::default(),
+            lingering: Lingering::default(),
             alarm,
             releases,
             journal,
@@ -275,10 +278,10 @@ impl Worker {
             }
         }
         let Some(tls) = &door.tls else {
-            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }, door.max_requests).await;
+            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }, (door, &place)).await;
         };
         if let Some((io, transport)) = self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten() {
-            self.serve(io, peer, transport, door.max_requests).await;
+            self.serve(io, peer, transport, (door, &place)).await;
         }
     }
 
@@ -343,8 +346,14 @@ impl Worker {
         }
     }
 
-    /// Serves at most so many requests.
-    async fn serve(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, transport: Transport, most: u64) {
+    /// Serves a connection that came through this door and has this place.
+    async fn serve(
+        self: &Rc<Self>,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        transport: Transport,
+        (door, place): (&Door, &Place),
+    ) {
         let wire = Wire::new(io);
         self.watchdog.watch_connection(wire.turn());
         if self.drain.closes_idle() {
@@ -370,7 +379,7 @@ impl Worker {
                 async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
             };
             // On the heap, so that connections of HTTP/1.1 take no room for it.
-            Box::pin(streams::serve(Rc::clone(&wire), (&self.watchdog, &self.lane), most, answer)).await;
+            Box::pin(streams::serve(Rc::clone(&wire), (&self.watchdog, &self.lane), door.max_requests, answer)).await;
             return self.tell_abuse(wire.turn(), address);
         }
         let line = Line::connection(&wire);
@@ -382,7 +391,11 @@ impl Worker {
             }
             async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request)).await }
         };
-        let limits = self.serving().limits;
+        let granted = Granted {
+            limits: self.serving().limits,
+            max_requests: door.max_requests,
+            closing: Bounds { lingering: &self.lingering, place, drain: &self.drain },
+        };
         let blame = |error: &Error| {
             let proxy = &self.serving().proxy;
             let owed = wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
@@ -394,7 +407,7 @@ impl Worker {
             record.fails(error);
             rescue::last_words(error)
         };
-        conn::serve((Rc::clone(&wire), &self.lane), limits, most, service, blame).await;
+        conn::serve((Rc::clone(&wire), &self.lane), granted, service, blame).await;
     }
 
     /// Tells of a connection that was closed because of what its client did.

@@ -9,7 +9,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::Poll,
-    time::Duration,
 };
 
 use http::{Request, Response};
@@ -20,10 +19,10 @@ use hyper::{
     service::{HttpService, service_fn},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     lane::{Lane, Queued},
+    linger::Bounds,
     settings::HeaderLimits,
     strict::StrictEnd,
     wire::{Waking, Wire, WireEnd},
@@ -35,18 +34,25 @@ use crate::{
 
 /// The most that is buffered of one connection.
 const BUFFER: usize = 128 * 1024;
-/// How long and how much is read away after the last answer.
-const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
 /// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let through.
 const MARGIN: usize = 4;
 
-/// Serves a connection until it ends, or has carried `most` requests. `blame` is told of a request that was never complete, as soon as
-/// that is known, and answers it.
+/// What a connection is granted.
+pub struct Granted<'a> {
+    /// Size of a head.
+    pub limits: HeaderLimits,
+    /// Number of requests it may carry.
+    pub max_requests: u64,
+    /// Bounds of its end.
+    pub closing: Bounds<'a>,
+}
+
+/// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a request that was never complete, as soon
+/// as that is known, and answers it.
 pub async fn serve<S, F, B, E>(
     (wire, lane): (Rc<Wire>, &Rc<Lane>),
-    limits: HeaderLimits,
-    most: u64,
+    granted: Granted<'_>,
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
 ) where
@@ -56,11 +62,13 @@ pub async fn serve<S, F, B, E>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let Granted { limits, max_requests, closing } = granted;
     let mut builder = http1::Builder::new();
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
-    let (mut end, mut queued) = (StrictEnd::new(&wire, limits, most), Queued::new(lane));
-    let (ended, connection) = loop {
+    let (mut end, mut queued) = (StrictEnd::new(&wire, limits, max_requests), Queued::new(lane));
+    let mut own = WireEnd(Rc::clone(&wire));
+    let (ended, parts) = loop {
         // On the heap, so that a connection that rests takes no room for it.
         let serving = builder.serve_connection(TokioIo::new(end), service_fn(&service));
         let mut connection = Box::new(serving);
@@ -70,33 +78,36 @@ pub async fn serve<S, F, B, E>(
                 let _answer = cut(&wire).map(|error| blame(&error));
                 return;
             }
-            Driven::Ended(ended) => break (ended, connection),
+            Driven::Ended(ended) => break (ended, connection.into_parts()),
             Driven::Rests => end = connection.into_parts().io.into_inner(),
         }
         match wire.awakes().await {
             Waking::Request => {}
             Waking::Cut => return,
-            Waking::End => return linger(&wire, &[]).await,
+            Waking::End => return closing.close(&mut own, &mut queued, &[], false).await,
         }
     };
+    // Nothing of hyper's is kept from here on: a connection may linger for long.
+    let (end, early) = (parts.io.into_inner(), !parts.read_buf.is_empty());
+    drop(parts.read_buf);
+    let (holds_back, owes) = (end.holds_back(), early || end.is_owed());
+    drop(end);
     match ended {
         _ if let Some(flaw) = wire.flaw() => {
             let answer = blame(&Error::from(flaw));
-            linger(&wire, &answer).await;
+            closing.close(&mut own, &mut queued, &answer, true).await;
         }
         Ok(()) => {
-            let parts = connection.into_parts();
             // Nobody may speak the new protocol before it is agreed on.
-            let early = !parts.read_buf.is_empty() || parts.io.inner().holds_back();
-            if let Some(tunnel) = wire.take_tunnel().filter(|_| !early) {
+            if let Some(tunnel) = wire.take_tunnel().filter(|_| !early && !holds_back) {
                 tunnel.run(&wire).await;
             }
-            linger(&wire, &[]).await;
+            closing.close(&mut own, &mut queued, &[], owes).await;
         }
         Err(cause) if cause.is_parse() => {
             // hyper has answered it.
             let _answer = blame(&malformed(cause));
-            linger(&wire, &[]).await;
+            closing.close(&mut own, &mut queued, &[], true).await;
         }
         Err(cause) => tracing::debug!(%cause, "a connection ended"),
     }
@@ -161,27 +172,4 @@ fn malformed(cause: hyper::Error) -> Error {
 /// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
 fn cut(wire: &Wire) -> Option<Error> {
     wire.turn().ended_by().filter(|cut| *cut == Cut::Head && wire.has_begun()).map(Error::from)
-}
-
-/// Says the last of it and closes our side, and reads away what the client still sends: closing with bytes unread would reset the
-/// connection, and with it the answer that is still under way.
-async fn linger(wire: &Rc<Wire>, last_words: &[u8]) {
-    let mut end = WireEnd(Rc::clone(wire));
-    let read_away = async {
-        end.write_all(last_words).await?;
-        end.shutdown().await?;
-        let (mut rest, mut read) = (vec![0; 4096], 0);
-        while read < LINGER.1 {
-            match end.read(&mut rest).await? {
-                0 => break,
-                count => read += count,
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    match tokio::time::timeout(LINGER.0, read_away).await {
-        Ok(Ok(())) => {}
-        Ok(Err(cause)) => tracing::debug!(%cause, "a connection could not be closed softly"),
-        Err(_) => tracing::debug!("a client did not close its side in time"),
-    }
 }

@@ -21,7 +21,14 @@ pub struct Occupancy {
     most: AtomicUsize,
     most_per_client: AtomicUsize,
     open: AtomicUsize,
-    clients: Mutex<HashMap<IpAddr, usize>>,
+    clients: Mutex<HashMap<IpAddr, Client>>,
+}
+
+/// What is remembered of a client while it has a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    open: usize,
+    lingering: usize,
 }
 
 /// Why there is no place.
@@ -34,6 +41,9 @@ pub enum Full {
     #[error("the client has `max_connections_per_client` open")]
     Client,
 }
+
+/// Connections of one client that may linger: it has read what it was sent on no more than so many at once.
+pub const LINGERING_PER_CLIENT: usize = 8;
 
 /// One connection's place; dropping it frees it.
 #[derive(Debug)]
@@ -76,13 +86,47 @@ impl Place {
     pub fn belong_to(&mut self, client: IpAddr) -> Result<(), Full> {
         let client = unit(client);
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = clients.entry(client).or_insert(0);
-        if *count >= self.occupancy.most_per_client.load(Ordering::Relaxed) {
+        let entry = clients.entry(client).or_default();
+        if entry.open >= self.occupancy.most_per_client.load(Ordering::Relaxed) {
             return Err(Full::Client);
         }
-        *count += 1;
+        entry.open += 1;
         self.client = Some(client);
         Ok(())
+    }
+
+    /// Number of connections that the listener takes.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.occupancy.most.load(Ordering::Relaxed)
+    }
+
+    /// Counts the connection among those of its client that linger, of which there are at most [`LINGERING_PER_CLIENT`]. A trusted proxy
+    /// carries the connections of many clients and has no such limit.
+    #[must_use]
+    pub fn linger(&self) -> Option<ClientSeat<'_>> {
+        let Some(client) = self.client else { return Some(ClientSeat { place: self }) };
+        let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = clients.get_mut(&client).filter(|entry| entry.lingering < LINGERING_PER_CLIENT)?;
+        entry.lingering += 1;
+        Some(ClientSeat { place: self })
+    }
+}
+
+/// A connection's share of what its client may have linger; dropping it gives it back.
+#[derive(Debug)]
+#[must_use]
+pub struct ClientSeat<'a> {
+    place: &'a Place,
+}
+
+impl Drop for ClientSeat<'_> {
+    fn drop(&mut self) {
+        let Some(client) = self.place.client else { return };
+        let mut clients = self.place.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = clients.get_mut(&client) {
+            entry.lingering -= 1;
+        }
     }
 }
 
@@ -92,8 +136,8 @@ impl Drop for Place {
         let Some(client) = self.client else { return };
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut count) = clients.entry(client) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
+            count.get_mut().open -= 1;
+            if count.get().open == 0 {
                 count.remove();
             }
         }
@@ -136,5 +180,23 @@ mod tests {
         let _first = enter(&occupancy, "2001:db8::1").expect("a place");
         assert_eq!(enter(&occupancy, "2001:db8::ffff:1").map(drop), Err(Full::Client));
         assert_eq!(enter(&occupancy, "2001:db8:0:1::1").map(drop), Ok(()));
+    }
+
+    #[test]
+    fn seats_to_linger_are_counted_and_freed() {
+        let occupancy = Arc::new(Occupancy::new(100, 100));
+        let places: Vec<_> = (0..20).map(|_| enter(&occupancy, "192.0.2.1").expect("a place")).collect();
+        let mut seats: Vec<_> = places.iter().filter_map(Place::linger).collect();
+        assert_eq!(seats.len(), LINGERING_PER_CLIENT);
+        let other = enter(&occupancy, "192.0.2.2").expect("a place");
+        assert!(other.linger().is_some());
+        seats.truncate(3);
+        assert_eq!(places.iter().filter_map(Place::linger).collect::<Vec<_>>().len(), LINGERING_PER_CLIENT - 3);
+        // The connections of a trusted proxy are many clients'.
+        let proxy = occupancy.enter().expect("a place");
+        assert_eq!((0..20).filter_map(|_| proxy.linger()).collect::<Vec<_>>().len(), 20);
+        drop(seats);
+        drop((places, other, proxy));
+        assert!(occupancy.clients.lock().expect("no panic").is_empty());
     }
 }

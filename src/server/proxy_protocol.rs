@@ -154,6 +154,10 @@ impl Io for Resumed {
     fn is_read_closed(&self) -> bool {
         self.io.is_read_closed()
     }
+
+    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_read_raw(context, buffer)
+    }
 }
 
 impl AsyncRead for Resumed {

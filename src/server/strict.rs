@@ -52,6 +52,11 @@ impl StrictEnd {
         self.stop.is_some()
     }
 
+    /// Whether the client may be within a request: one that is not complete, was refused, or was not handed on.
+    pub fn is_owed(&self) -> bool {
+        self.stop.is_some() || self.framer.part() != Part::Between || self.wire().has_ahead()
+    }
+
     /// Notes whether nothing is under way, in either direction: hyper has nothing of this connection then.
     fn note_rest(&self) {
         let between = self.framer.part() == Part::Between && self.stop.is_none();

@@ -288,6 +288,17 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads what nobody is to understand any more, below any encryption.
+    pub fn poll_read_raw(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io.borrow_mut().poll_read_raw(context, buffer)
+    }
+
+    /// Whether the client has sent something that was not handed on.
+    #[must_use]
+    pub fn has_ahead(&self) -> bool {
+        !self.ahead.borrow().is_empty()
+    }
+
     /// Notes whether the client takes what we write.
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.turn.stall(outcome.is_pending());

@@ -38,6 +38,7 @@ mod http2_waits;
 mod keys;
 mod leaving;
 mod lines;
+mod lingering;
 mod names;
 mod patience;
 mod recorder;

@@ -1,0 +1,17 @@
+//! Clients and servers that other people wrote, before and behind the real binary: what they see is what counts.
+
+#[allow(dead_code, reason = "each binary uses its part of the readers")]
+#[path = "../dsl/http.rs"]
+mod http;
+#[allow(dead_code, reason = "each binary uses its part of the certificates")]
+#[path = "../dsl/pki.rs"]
+mod pki;
+#[allow(dead_code, reason = "each binary uses its part of the peers")]
+#[path = "../peers/upstream.rs"]
+mod upstream;
+#[allow(dead_code, reason = "each binary uses its part of the process")]
+#[path = "../dsl/weir.rs"]
+mod weir;
+
+mod programs;
+mod uploads;
