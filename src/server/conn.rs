@@ -5,13 +5,14 @@
 //! keeps no buffers for it; one with much to carry does so in turns, between which everybody else has theirs.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
     task::Poll,
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -66,11 +67,22 @@ pub async fn serve<S, F, B, E>(
     let mut builder = http1::Builder::new();
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
-    let (mut end, mut queued) = (StrictEnd::new(&wire, limits, max_requests), Queued::new(lane));
+    let begun = Cell::new(0_u64);
+    // Those that were begun are counted: heads may be read ahead of them.
+    let counted = |request| {
+        begun.set(begun.get() + 1);
+        let last = begun.get() >= max_requests;
+        if last {
+            wire.turn().drain();
+        }
+        let answer = service(request);
+        async move { answer.await.map(|answer| if last { as_last(answer) } else { answer }) }
+    };
+    let (mut end, mut queued) = (StrictEnd::new(&wire, limits), Queued::new(lane));
     let mut own = WireEnd(Rc::clone(&wire));
     let (ended, parts) = loop {
         // On the heap, so that a connection that rests takes no room for it.
-        let serving = builder.serve_connection(TokioIo::new(end), service_fn(&service));
+        let serving = builder.serve_connection(TokioIo::new(end), service_fn(&counted));
         let mut connection = Box::new(serving);
         match drive(&wire, &mut queued, &mut connection).await {
             Driven::Cut => {
@@ -111,6 +123,15 @@ pub async fn serve<S, F, B, E>(
         }
         Err(cause) => tracing::debug!(%cause, "a connection ended"),
     }
+}
+
+/// The last answer of a connection, which says so: hyper may take another request before it sees an order. A change of protocols ends it
+/// anyway.
+fn as_last<B>(mut answer: Response<B>) -> Response<B> {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// How hyper's part in a connection ended.

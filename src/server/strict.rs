@@ -22,7 +22,6 @@ use crate::framing::{Flaw, Framer, HeaderLimits, Part};
 pub struct StrictEnd {
     end: WireEnd,
     framer: Framer,
-    most: u64,
     stop: Option<Stop>,
     /// Answers that were written to their last byte.
     written: u64,
@@ -40,11 +39,11 @@ enum Stop {
 }
 
 impl StrictEnd {
-    /// The end of a connection on which nothing was read, and which takes `most` requests.
+    /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<Wire>, limits: HeaderLimits, most: u64) -> Self {
+    pub fn new(wire: &Rc<Wire>, limits: HeaderLimits) -> Self {
         let (end, framer) = (WireEnd(Rc::clone(wire)), Framer::new(limits));
-        Self { end, framer, most, stop: None, written: 0, withheld: false }
+        Self { end, framer, stop: None, written: 0, withheld: false }
     }
 
     /// Whether the client sent something behind the request under way that was not handed on.
@@ -128,9 +127,6 @@ impl AsyncRead for StrictEnd {
         }
         self.wire().note_head(in_head);
         self.note_rest();
-        if self.framer.heads() >= self.most {
-            self.wire().turn().drain();
-        }
         let Err(refused) = taken else { return Poll::Ready(Ok(())) };
         let stop = if refused.part == Part::Body { Stop::Body(refused.flaw) } else { Stop::Head(refused.flaw) };
         self.stop = Some(stop);

@@ -101,6 +101,30 @@ async fn a_proxy_header_says_whose_a_connection_is() {
     .await;
 }
 
+/// Heads that were read ahead are no requests yet.
+#[tokio::test(start_paused = true)]
+async fn max_requests_of_a_pipeline_are_all_answered() {
+    for sent in [1_000, 1_100] {
+        on_door(config(&[]), Door { max_requests: 1_000, ..open_door() }, |edge| async move {
+            let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+            let (mut reader, mut writer) = tokio::io::split(edge.connect());
+            let mut answers = String::new();
+            let write = async {
+                // Those behind the last are not taken.
+                let _closed = writer.write_all(&request.repeat(sent)).await;
+            };
+            let (_, read) = tokio::join!(write, reader.read_to_string(&mut answers));
+            read.expect("text");
+            assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 1_000, "of {sent}");
+            assert_eq!(edge.seen.borrow().len(), 1_000, "of {sent}");
+            assert_eq!(answers.matches("\r\nconnection: close\r\n").count(), 1, "of {sent}");
+            let last = answers.rfind("HTTP/1.1").expect("an answer");
+            assert!(answers[last..].contains("\r\nconnection: close\r\n"), "of {sent}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
