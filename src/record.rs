@@ -244,7 +244,10 @@ where
 
 impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
-        let is_cut = |record: &&mut Record| !self.ended && record.entry.method != Some(Method::HEAD);
+        let bodiless = |entry: &Entry| {
+            entry.method == Some(Method::HEAD) || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        };
+        let is_cut = |record: &&mut Record| !self.ended && !bodiless(&record.entry);
         // What made the response one of weir's own says more than that it was not taken.
         if let Some(record) = self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none()) {
             record.breaks(&record.end("the client left within its response", "the process ended within the response"));

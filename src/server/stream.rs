@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -17,7 +18,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header, response::Parts};
 use http_body::Body;
 use tower::BoxError;
 
-use super::turn::Turn;
+use super::{calm::Meter, turn::Turn};
 use crate::stream::Interim;
 
 /// What a stream is reset with where its client breaks the rules of HTTP/2 (RFC 9113, section 7).
@@ -33,6 +34,7 @@ pub struct Reply {
     to_head: bool,
     /// The final answer has begun.
     answered: Cell<bool>,
+    meter: Rc<Meter>,
 }
 
 /// Why an answer did not go out to its end.
@@ -77,8 +79,9 @@ impl Interim for Reply {
 impl Reply {
     /// Answers on a stream that was just opened.
     #[must_use]
-    pub fn new(sender: SendResponse<Bytes>, method: &Method) -> Self {
-        Self { sender: RefCell::new(sender), to_head: method == Method::HEAD, answered: Cell::new(false) }
+    pub fn new(sender: SendResponse<Bytes>, method: &Method, meter: &Rc<Meter>) -> Self {
+        let (to_head, answered) = (method == Method::HEAD, Cell::new(false));
+        Self { sender: RefCell::new(sender), to_head, answered, meter: Rc::clone(meter) }
     }
 
     /// Tells the client to send its body (RFC 9110, section 15.2.1).
@@ -117,11 +120,14 @@ impl Reply {
     {
         let answer = self.unless_ended(turn, answer).await?;
         let (head, body) = answer.map_err(|cause| Unsent::Unanswered(cause.into()))?.into_parts();
-        // What an answer to HEAD would have had is not sent, whoever made it (RFC 9110, section 9.3.2).
-        let ended = self.to_head || body.is_end_stream();
+        // What an answer to HEAD would have had is not sent, whoever made it, and 204 and 304 have no content (RFC 9110, sections 9.3.2
+        // and 6.4.1).
+        let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let ended = self.to_head || bodiless || body.is_end_stream();
         self.answered.set(true);
-        let stream = self.sender.borrow_mut().send_response(as_sent(head, &body), ended)?;
-        if ended { Ok(()) } else { Outgoing { stream, turn }.send(body).await }
+        let head = if bodiless { Response::from_parts(head, ()) } else { as_sent(head, &body) };
+        let stream = self.sender.borrow_mut().send_response(head, ended)?;
+        if ended { Ok(()) } else { Outgoing { stream, turn, meter: &self.meter }.send(body).await }
     }
 
     /// The answer, if its client waits for it. What it took is let go with it, however long the client takes for the rest.
@@ -166,6 +172,7 @@ fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
 struct Outgoing<'a> {
     stream: SendStream<Bytes>,
     turn: &'a Turn,
+    meter: &'a Meter,
 }
 
 impl Outgoing<'_> {
@@ -222,6 +229,9 @@ impl Outgoing<'_> {
             self.stream.reserve_capacity(data.len().min(ROOM));
             let room = poll_fn(|context| self.poll_room(context)).await?;
             let piece = data.split_to(room.min(data.len()));
+            if !data.is_empty() {
+                self.meter.cuts_off(piece.len());
+            }
             self.stream.send_data(piece, last && data.is_empty())?;
         }
         Ok(())
