@@ -1,5 +1,6 @@
 //! The client side: listeners, connections and their limits.
 
+pub mod allowance;
 pub mod body;
 pub mod calm;
 pub mod conn;

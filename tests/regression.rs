@@ -1,5 +1,8 @@
 //! What was once wrong, in the order it was found: a sentence each, and the bytes that showed it.
 
+#[allow(dead_code, reason = "each binary uses its part of the frames")]
+#[path = "dsl/frames.rs"]
+mod frames;
 #[allow(dead_code, reason = "each binary uses its part of the harness")]
 #[path = "edge/harness.rs"]
 mod harness;
@@ -708,5 +711,59 @@ async fn r150_the_response_to_an_upload_that_is_too_large_was_lost() {
         client.read_to_string(&mut response).await.expect("an end");
         assert_eq!(status(&response), 413);
     })
+    .await;
+}
+
+/// A client of HTTP/2 that granted room for every small response was cut as a flood.
+#[tokio::test(start_paused = true)]
+async fn r110_room_for_small_responses_was_a_flood() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        for stream in (1..6_000).step_by(2) {
+            let room = |stream| frames::frame(frames::WINDOW_UPDATE, 0, stream, &2_u32.to_be_bytes());
+            client.write_all(&[frames::get(stream), room(stream), room(0)].concat()).await.expect("an open pipe");
+            let data = frames::until(&mut client, frames::DATA).await.expect("a response");
+            assert_eq!(data.stream, stream);
+        }
+    })
+    .await;
+}
+
+/// Requests that a client of HTTP/2 broke off at their deadlines, 200 over any time, closed its connection.
+#[tokio::test(start_paused = true)]
+async fn r111_deadlines_added_up_to_abuse() {
+    on_raw_edge(config(&[]), |edge, _pipes| async move {
+        let mut client = edge.connect();
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        for stream in (1..1_000).step_by(2) {
+            client.write_all(&frames::get(stream)).await.expect("an open pipe");
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            let reset = frames::frame(frames::RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+            client.write_all(&reset).await.expect("an open pipe");
+        }
+        client.write_all(&frames::frame(frames::PING, 0, 0, &[7; 8])).await.expect("an open pipe");
+        let pong = loop {
+            let frame = frames::read(&mut client).await.expect("an open connection");
+            if frame.kind == frames::PING && frame.flags & frames::ACK != 0 {
+                break frame;
+            }
+        };
+        assert_eq!(pong.payload, [7; 8]);
+    })
+    .await;
+}
+
+/// Heads that were read ahead counted as requests, so that the last of a pipeline got no response.
+#[tokio::test(start_paused = true)]
+async fn r112_heads_read_ahead_were_requests() {
+    harness::on_door(
+        config(&[]),
+        weir::server::listener::Door { max_requests: 50, ..harness::open_door() },
+        |edge| async move {
+            let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(50);
+            assert_eq!(edge.exchange(&requests).await.matches("HTTP/1.1 200 OK\r\n").count(), 50);
+        },
+    )
     .await;
 }

@@ -5,23 +5,82 @@ const PREFACE: usize = 24;
 /// A frame's head: its length, kind, flags and stream.
 const HEAD: usize = 9;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+/// The kinds of frames that matter here (RFC 9113, section 6).
+pub const DATA: u8 = 0;
+/// Begins a header block.
+pub const HEADERS: u8 = 1;
+/// Ends a stream at once.
+pub const RST_STREAM: u8 = 3;
+/// Says what its sender allows.
+pub const SETTINGS: u8 = 4;
+/// Asks whether the other end is there.
+pub const PING: u8 = 6;
+/// Grants room for DATA.
+pub const WINDOW_UPDATE: u8 = 8;
+/// Goes on with a header block.
+pub const CONTINUATION: u8 = 9;
+
+/// The flag of the last frame of a stream.
+pub const END_STREAM: u8 = 1;
+/// The flag of SETTINGS and PING that acknowledge.
+pub const ACK: u8 = 1;
 
 /// So many bytes of fields are as much work as a frame.
-const FIELDS: u32 = 64;
+const FIELDS: usize = 64;
+
+/// The head of a frame (RFC 9113, section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// The kind.
+    pub kind: u8,
+    /// The flags.
+    pub flags: u8,
+    /// The stream, without the reserved bit.
+    pub stream: u32,
+    /// Bytes of the payload.
+    pub length: usize,
+}
+
+impl FrameHead {
+    fn read([high, middle, low, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        Self { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), length }
+    }
+}
+
+/// Follows frames, however they come in pieces, from head to head.
+#[derive(Debug, Default)]
+pub struct FrameHeads {
+    /// Bytes to come before the next head.
+    skip: usize,
+    head: [u8; HEAD],
+    filled: usize,
+}
+
+impl FrameHeads {
+    /// Takes bytes up to the end of the next head, or all of them where it is not whole.
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<FrameHead> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        let rest = &bytes[skipped..];
+        let (of_head, rest) = rest.split_at((HEAD - self.filled).min(rest.len()));
+        self.head[self.filled..self.filled + of_head.len()].copy_from_slice(of_head);
+        self.filled += of_head.len();
+        *bytes = rest;
+        if self.filled < HEAD {
+            return None;
+        }
+        self.filled = 0;
+        let head = FrameHead::read(self.head);
+        self.skip = head.length;
+        Some(head)
+    }
+}
 
 /// Follows the frames of one connection.
 #[derive(Debug)]
 pub struct Frames {
-    /// Bytes to come that say nothing about frames.
-    skip: usize,
-    head: [u8; HEAD],
-    filled: usize,
+    heads: FrameHeads,
     /// Whether the frame under way is a sign of life.
     lively: bool,
 }
@@ -42,36 +101,27 @@ pub struct Taken {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE, head: [0; HEAD], filled: 0, lively: false }
+        Self { heads: FrameHeads { skip: PREFACE, ..FrameHeads::default() }, lively: false }
     }
 }
 
 impl Frames {
     /// Looks at bytes until all are seen, or the frames that begin there ask for `most` work: behind the head of the last of them.
     pub fn take(&mut self, bytes: &[u8], most: u32) -> Taken {
-        let mut taken = Taken::default();
-        while taken.bytes < bytes.len() && taken.work < most {
-            let rest = &bytes[taken.bytes..];
-            let skipped = self.skip.min(rest.len());
-            self.skip -= skipped;
-            taken.lively |= self.lively && skipped > 0;
-            let of_head = (HEAD - self.filled).min(rest.len() - skipped);
-            self.head[self.filled..self.filled + of_head].copy_from_slice(&rest[skipped..skipped + of_head]);
-            self.filled += of_head;
-            taken.bytes += skipped + of_head;
-            if self.filled == HEAD {
-                self.filled = 0;
-                self.begin(&mut taken);
+        let (mut taken, mut rest) = (Taken::default(), bytes);
+        while !rest.is_empty() && taken.work < most {
+            taken.lively |= self.lively && self.heads.skip > 0;
+            if let Some(head) = self.heads.next(&mut rest) {
+                self.begin(head, &mut taken);
             }
         }
+        taken.bytes = bytes.len() - rest.len();
         taken
     }
 
     /// A frame's head is complete; what the frame is long is skipped.
-    fn begin(&mut self, taken: &mut Taken) {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        self.skip = length as usize;
+    fn begin(&mut self, head: FrameHead, taken: &mut Taken) {
+        let FrameHead { kind, flags, length, .. } = head;
         taken.work += 1;
         let idle = match kind {
             DATA => length == 0 && flags & END_STREAM == 0,
@@ -79,7 +129,7 @@ impl Frames {
             _ => true,
         };
         if matches!(kind, HEADERS | CONTINUATION) {
-            taken.work += length / FIELDS;
+            taken.work += u32::try_from(length / FIELDS).unwrap_or(u32::MAX);
         }
         taken.idle += u32::from(idle);
         self.lively = !idle || kind == WINDOW_UPDATE;

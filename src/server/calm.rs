@@ -1,9 +1,9 @@
 //! The end of a connection that is given to the HTTP/2 library: a client is read in turns of little work, and one that keeps it
-//! busy with frames that bring nothing is let go.
+//! busy with frames that bring nothing is cut.
 //!
 //! Guarantees: in one turn a client's frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-//! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, and more as time passes ([`A_SECOND`]) and as answers are taken
-//! (one for each [`BYTES`] written).
+//! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, [`A_SECOND`] more each second, and [`EARNED`] more for each DATA or
+//! HEADERS frame that is sent, so that a client may respond to all it gets.
 
 use std::{
     cell::Cell,
@@ -19,9 +19,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::wire::{Wire, WireEnd};
+use super::{
+    allowance::{Allowance, ONE},
+    wire::{Wire, WireEnd},
+};
 use crate::{
-    framing::frames::{Frames, Taken},
+    framing::frames::{self, FrameHead, FrameHeads, Frames, Taken},
     stream::Cut,
 };
 
@@ -31,11 +34,14 @@ pub const A_TURN: u32 = 8;
 pub const FRAMES: u64 = 2_000;
 /// How many more each second.
 pub const A_SECOND: u64 = 40;
-/// How many bytes of answers allow one more: whoever takes much has much room to grant.
+/// How many more for each DATA or HEADERS frame that is sent: room for it on the stream and on the connection, a PING by which the client
+/// measures its link, and as much again for frames it has cut in two.
+pub const EARNED: u64 = 10;
+/// How many bytes of DATA allow one more: a client may grant room for a large frame piece by piece.
 pub const BYTES: u64 = 32;
-
-/// The most that is allowed, counted in bytes.
-const MOST: u64 = FRAMES * BYTES;
+/// A DATA frame shorter than this that a window cut off earns by its bytes alone: by granting a byte at a time a client would make as many
+/// of these as it likes.
+pub const SLIVER: usize = 128;
 
 /// What the one who polls a connection, and its end, tell each other.
 #[derive(Debug)]
@@ -43,11 +49,13 @@ pub struct Meter {
     /// What is left of this turn.
     left: Cell<u32>,
     heard: Cell<Instant>,
+    /// How many slivers are to be sent ([`SLIVER`]).
+    slivers: Cell<u32>,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { left: Cell::new(A_TURN), heard: Cell::new(Instant::now()) }
+        Self { left: Cell::new(A_TURN), heard: Cell::new(Instant::now()), slivers: Cell::new(0) }
     }
 }
 
@@ -62,6 +70,32 @@ impl Meter {
     pub fn heard(&self) -> Instant {
         self.heard.get()
     }
+
+    /// A window left room for so little of what there is to send.
+    pub fn cuts_off(&self, length: usize) {
+        if length < SLIVER {
+            self.slivers.set(self.slivers.get().saturating_add(1));
+        }
+    }
+
+    /// What a frame that is sent earns, in thousandths of a frame.
+    fn earned(&self, frame: FrameHead) -> u64 {
+        match frame.kind {
+            frames::DATA => {
+                let by_bytes = frame.length as u64 * ONE / BYTES;
+                let slivers = self.slivers.get();
+                if slivers > 0 && frame.length < SLIVER {
+                    self.slivers.set(slivers - 1);
+                    return by_bytes;
+                }
+                EARNED * ONE + by_bytes
+            }
+            frames::HEADERS => EARNED * ONE,
+            // One is to be acknowledged.
+            frames::PING | frames::SETTINGS if frame.flags & frames::ACK == 0 => ONE,
+            _ => 0,
+        }
+    }
 }
 
 /// A [`WireEnd`] whose frames are counted.
@@ -71,9 +105,9 @@ pub struct CalmEnd {
     frames: Frames,
     /// What was read, and belongs to another turn.
     held: BytesMut,
-    /// What is left of the allowance, counted in bytes.
-    left: u64,
-    since: Instant,
+    /// The frames that are sent.
+    sent: FrameHeads,
+    allowance: Allowance,
 }
 
 impl CalmEnd {
@@ -85,37 +119,31 @@ impl CalmEnd {
             meter: Rc::clone(meter),
             frames: Frames::default(),
             held: BytesMut::new(),
-            left: MOST,
-            since: meter.heard(),
+            sent: FrameHeads::default(),
+            allowance: Allowance::new(FRAMES, A_SECOND, meter.heard()),
         }
     }
 
-    /// Takes so many frames off what is left.
+    /// Takes so many frames off the allowance.
     fn spend(&mut self, frames: u32) -> io::Result<()> {
-        let cost = u64::from(frames) * BYTES;
-        if cost > self.left {
-            let now = Instant::now();
-            let passed = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
-            self.allow(passed.saturating_mul(A_SECOND * BYTES) / 1000);
-            self.since = now;
+        if self.allowance.spend(u64::from(frames)) {
+            return Ok(());
         }
-        let Some(left) = self.left.checked_sub(cost) else {
-            self.end.0.turn().blame(Cut::IdleFrames);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, Cut::IdleFrames));
-        };
-        self.left = left;
-        Ok(())
+        self.end.0.turn().blame(Cut::IdleFrames);
+        Err(io::Error::new(io::ErrorKind::InvalidData, Cut::IdleFrames))
     }
 
-    fn allow(&mut self, bytes: u64) {
-        self.left = self.left.saturating_add(bytes).min(MOST);
-    }
-
-    fn wrote(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = outcome {
-            self.allow(count as u64);
+    /// Looks at the frames of which so many bytes were written.
+    fn wrote(&mut self, outcome: &Poll<io::Result<usize>>, pieces: &[io::IoSlice<'_>]) {
+        let Poll::Ready(Ok(mut count)) = *outcome else { return };
+        for piece in pieces {
+            let (written, _) = piece.split_at(count.min(piece.len()));
+            count -= written.len();
+            let mut rest = written;
+            while let Some(frame) = self.sent.next(&mut rest) {
+                self.allowance.earn(self.meter.earned(frame));
+            }
         }
-        outcome
     }
 
     /// Of what was just read, behind `before`, what does not belong to this turn is held back.
@@ -167,7 +195,8 @@ impl AsyncRead for CalmEnd {
 impl AsyncWrite for CalmEnd {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.end).poll_write(context, bytes);
-        self.wrote(outcome)
+        self.wrote(&outcome, &[io::IoSlice::new(bytes)]);
+        outcome
     }
 
     fn poll_write_vectored(
@@ -176,7 +205,8 @@ impl AsyncWrite for CalmEnd {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.end).poll_write_vectored(context, pieces);
-        self.wrote(outcome)
+        self.wrote(&outcome, pieces);
+        outcome
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -238,6 +268,23 @@ mod tests {
         }
         assert!(read == sent && turns >= 100 / A_TURN, "{turns}");
         assert!(meter.heard() > begun && end.held.capacity() == 0);
+    }
+
+    #[test]
+    fn frames_that_are_sent_earn_what_responds_to_them() {
+        let meter = Meter::default();
+        let earned = |kind, flags, length| meter.earned(FrameHead { kind, flags, stream: 1, length });
+        assert_eq!(earned(frames::DATA, 0, 1), EARNED * ONE + ONE / BYTES);
+        assert_eq!(earned(frames::DATA, 1, 16_384), (EARNED + 512) * ONE);
+        assert_eq!([earned(frames::HEADERS, 4, 9_000), earned(frames::CONTINUATION, 4, 9_000)], [EARNED * ONE, 0]);
+        assert_eq!([earned(frames::PING, 0, 8), earned(frames::PING, frames::ACK, 8)], [ONE, 0]);
+        assert_eq!([earned(frames::SETTINGS, 0, 6), earned(frames::SETTINGS, frames::ACK, 0)], [ONE, 0]);
+        assert_eq!([earned(frames::RST_STREAM, 0, 4), earned(frames::WINDOW_UPDATE, 0, 4), earned(7, 0, 8)], [0; 3]);
+        meter.cuts_off(SLIVER - 1);
+        meter.cuts_off(SLIVER);
+        // The first earns nothing but by its bytes; whole ones before it earn what they always do.
+        assert_eq!(earned(frames::DATA, 0, SLIVER), EARNED * ONE + 4 * ONE);
+        assert_eq!([earned(frames::DATA, 0, 32), earned(frames::DATA, 0, 32)], [ONE, (EARNED + 1) * ONE]);
     }
 
     #[tokio::test(start_paused = true)]

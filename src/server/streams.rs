@@ -1,8 +1,8 @@
 //! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by itself.
 //!
 //! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does not take an answer loses that
-//! stream, one that does nothing at all, only keeps us busy, or breaks off [`BROKEN_OFF`] requests, its connection; when the process
-//! is to stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does little in one turn
+//! stream, one that does nothing at all, only keeps us busy, or breaks off one request after the other ([`BROKEN_OFF`]), its connection;
+//! when the process is to stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does little in one turn
 //! ([`A_TURN`]): a client that asks for much waits for itself, and its neighbours do not.
 
 use std::{
@@ -11,6 +11,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,9 +21,11 @@ use h2::{
 };
 use http::{Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
+    allowance::{Allowance, ONE},
     calm::{CalmEnd, Meter},
     inbound::{Inbound, StreamBody},
     lane::{Bell, Lane},
@@ -44,8 +47,13 @@ pub const STREAMS: u32 = 100;
 pub const HEADER_LIST: u32 = 16 * 1024;
 /// How many turns in a row streams that have work have for themselves, before what they sent goes out.
 const ALONE: usize = STREAMS as usize / A_TURN;
-/// How many more requests a client may break off than it lets be answered.
+/// How many requests a client may break off at once ...
 pub const BROKEN_OFF: u32 = 200;
+/// ... how many more each second, besides one for each that it lets be answered ...
+pub const BROKEN_OFF_A_SECOND: u32 = 60;
+/// ... and how long one lasts that is not counted: no more than [`STREAMS`] are under way, so that there are no more of these in a second
+/// than could be answered in it. A client that sets deadlines breaks off many such.
+pub const LASTING: Duration = Duration::from_millis(100);
 /// How much a client may send ahead, on a stream and on the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// How much of an answer is kept for a stream that has no room for it.
@@ -61,7 +69,9 @@ struct Streams {
     /// How many more may come.
     left: Cell<u64>,
     /// How many more may be broken off.
-    patience: Cell<u32>,
+    patience: RefCell<Allowance>,
+    /// More were.
+    exhausted: Cell<bool>,
     /// Turns of streams that ended, to be used again.
     free: RefCell<Vec<Rc<Turn>>>,
 }
@@ -180,7 +190,8 @@ where
 
     /// A request came: all the work it takes is added.
     fn begin(&mut self, request: Request<RecvStream>, sender: SendResponse<Bytes>) {
-        let (stream, reply) = (self.streams.open(), Rc::new(Reply::new(sender, request.method())));
+        let (stream, began) = (self.streams.open(), Instant::now());
+        let reply = Rc::new(Reply::new(sender, request.method(), &self.meter));
         let (head, body) = request.into_parts();
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
         let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
@@ -188,7 +199,7 @@ where
         let answering = Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request));
         self.portions.add(async move {
             let carried = reply.carry(&stream.turn, answering).await;
-            stream.streams.note(&carried);
+            stream.streams.note(&carried, began);
         });
     }
 }
@@ -201,7 +212,8 @@ impl Streams {
             watchdog: Rc::clone(watchdog),
             open: Cell::new(0),
             left: Cell::new(most),
-            patience: Cell::new(BROKEN_OFF),
+            patience: RefCell::new(Allowance::new(BROKEN_OFF.into(), BROKEN_OFF_A_SECOND.into(), Instant::now())),
+            exhausted: Cell::new(false),
             free: RefCell::default(),
         })
     }
@@ -212,23 +224,22 @@ impl Streams {
             self.wire.turn().blame(Cut::Silent);
             return Some(Reason::NO_ERROR);
         }
-        if self.patience.get() > 0 {
+        // Once is enough.
+        if !self.exhausted.take() {
             return None;
         }
-        // Once is enough.
-        self.patience.set(BROKEN_OFF);
         self.wire.turn().blame(Cut::BrokenOff);
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
-    /// What became of a request: whoever breaks off one after the other makes us work for nothing.
-    fn note(&self, carried: &Result<(), Unsent>) {
-        let patience = self.patience.get();
-        self.patience.set(match carried {
-            Ok(()) => BROKEN_OFF.min(patience + 1),
-            Err(Unsent::Unanswered(_)) => patience,
-            Err(Unsent::Cut | Unsent::Ended(_)) => patience.saturating_sub(1),
-        });
+    /// What became of a request: a client that breaks off one after the other makes us work for nothing.
+    fn note(&self, carried: &Result<(), Unsent>, began: Instant) {
+        match carried {
+            Ok(()) => self.patience.borrow_mut().earn(ONE),
+            Err(Unsent::Unanswered(_)) => {}
+            Err(Unsent::Cut | Unsent::Ended(_)) if began.elapsed() >= LASTING => {}
+            Err(Unsent::Cut | Unsent::Ended(_)) => self.exhausted.set(!self.patience.borrow_mut().spend(1)),
+        }
         if let Err(cause) = carried {
             tracing::debug!(%cause, "a stream ended before its answer");
         }

@@ -29,6 +29,8 @@ mod harness;
 mod health;
 mod http2;
 mod http2_abuse;
+mod http2_allowance;
+mod http2_bodiless;
 mod http2_faults;
 mod http2_flow;
 mod http2_interim;
