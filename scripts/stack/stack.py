@@ -117,9 +117,15 @@ class Stack:
     def healthy(self, *services, seconds=90):
         """Waits until each has one container, and that is healthy; while one is replaced there are two for a moment."""
         for service in services:
-            ask = lambda: len(self.containers(service)) == 1 and \
-                self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
-            self.until(f"{service} is healthy", ask, seconds)
+            self.until(f"{service} is healthy", lambda: self.health(service) == "healthy", seconds)
+
+    def health(self, service):
+        """The health of a service's one container, or nothing while it has none or two. They are listed once: one more may appear meanwhile."""
+        found = self.containers(service)
+        told = self.docker("inspect", *found, check=False) if len(found) == 1 else None
+        if told is None or told.returncode != 0:  # gone since it was listed
+            return None
+        return json.loads(told.stdout)[0]["State"].get("Health", {}).get("Status")
 
     def burst(self, name, send, *options):
         """Starts a client in a container of its own, with an address of its own, on the published side."""
