@@ -14,6 +14,7 @@ pub mod bench;
 pub mod check;
 pub mod config;
 pub mod demo;
+pub mod diagnostics;
 pub mod healthcheck;
 pub mod manual;
 pub mod proxy;

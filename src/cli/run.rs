@@ -1,22 +1,13 @@
 //! `weir run`: serve a configuration in the foreground until told to stop.
 
-use std::{
-    fs,
-    io::{self, IsTerminal},
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use super::{Outcome, Which, complain, fail};
+use super::{Outcome, Which, complain, diagnostics, fail};
 use crate::{
     app::{App, Ended, Load, Order, Orders, Source, StartError, handover::Predecessor},
     config::{self, Config, Loaded, Problems},
@@ -70,7 +61,7 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<Again>) -> O
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
 pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App)) -> Outcome {
     // Held to the end: what is left is written then.
-    let (set_log_level, _diagnostics) = start_diagnostics(&config.log_level);
+    let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,
         Err(error) => return fail(&error, Outcome::Failed),
@@ -96,40 +87,6 @@ pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App))
         Ok(Ended::Abandoned) => Outcome::Interrupted,
         Err(error) => fail(&error, Outcome::Failed),
     }
-}
-
-/// Changes the level of diagnostics.
-type SetLevel = Box<dyn Fn(&str)>;
-
-/// Lines of diagnostics that wait while nobody reads standard error; beyond that they are dropped.
-const DIAGNOSTICS: usize = 1_024;
-
-/// Diagnostics go to standard error: lines for people on a terminal, JSON elsewhere. What is returned changes their level, and
-/// writes the rest when it is dropped, for about a second.
-///
-/// A thread of their own writes them: a pipe that nobody reads holds up neither a worker nor a stop (tests/serve/stuck.rs).
-fn start_diagnostics(level: &str) -> (SetLevel, WorkerGuard) {
-    let (writer, rest) = NonBlockingBuilder::default()
-        .buffered_lines_limit(DIAGNOSTICS)
-        .lossy(true)
-        .thread_name("diagnostics")
-        .finish(io::stderr());
-    let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let (filtered, handle) = reload::Layer::new(filter(level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    let registry = tracing_subscriber::registry().with(filtered);
-    let terminal = io::stderr().is_terminal();
-    let started =
-        if terminal { registry.with(lines.with_target(false)).try_init() } else { registry.with(lines.json()).try_init() };
-    if let Err(error) = started {
-        tracing::debug!(%error, "diagnostics were started before");
-    }
-    let set_level = Box::new(move |level: &str| {
-        if let Err(error) = handle.reload(filter(level)) {
-            tracing::error!(%error, "the level of diagnostics stays as it was");
-        }
-    });
-    (set_level, rest)
 }
 
 /// How often a watched file is read.

@@ -2,12 +2,15 @@
 //!
 //! Guarantees: when a log takes no lines (a full disk, a pipe nobody reads) they are dropped and counted, and the count is reported once
 //! writing works again. A line that was written in part is ended before the next one begins. One log that is not taken holds no other
-//! up.
+//! up. A log that shares its pipe with the diagnostics does not run into their lines (tests/serve/log.rs).
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::{fd::AsFd, unix::fs::FileTypeExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileTypeExt,
+    },
     path::Path,
     sync::{
         Arc,
@@ -128,7 +131,22 @@ pub fn start(settings: &AccessLogSettings) -> Result<Option<(Lines, Writer)>, Lo
     start_on(access, errors).map(Some).map_err(failed(&settings.to))
 }
 
-fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
+/// Where the lines of a log are written.
+pub struct Output {
+    to: Box<dyn Write + Send>,
+    /// Standard error goes to the same file, pipe or terminal.
+    is_with_diagnostics: bool,
+}
+
+impl Output {
+    /// An output that no diagnostics go to.
+    #[must_use]
+    pub fn own(to: impl Write + Send + 'static) -> Self {
+        Self { to: Box::new(to), is_with_diagnostics: false }
+    }
+}
+
+fn open(target: &LogTarget) -> io::Result<Option<Output>> {
     // Without the buffer of the standard library, so that what was written is known to the byte.
     let file = match target {
         LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
@@ -136,7 +154,13 @@ fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
         LogTarget::File(path) => open_file(path)?,
         LogTarget::None => return Ok(None),
     };
-    Ok(Some(Box::new(file)))
+    let is_with_diagnostics = is_same_file(&file, &io::stderr());
+    Ok(Some(Output { to: Box::new(file), is_with_diagnostics }))
+}
+
+fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
+    let identity = |file: BorrowedFd<'_>| rustix::fs::fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    identity(one.as_fd()).is_some_and(|one| Some(one) == identity(other.as_fd()))
 }
 
 /// Opens a file on a thread of its own: a disk that hangs is an error, not a wait without end.
@@ -161,10 +185,7 @@ fn open_now(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// When a thread cannot be started.
-pub fn start_on(
-    access: Option<Box<dyn Write + Send>>,
-    errors: Option<Box<dyn Write + Send>>,
-) -> io::Result<(Lines, Writer)> {
+pub fn start_on(access: Option<Output>, errors: Option<Output>) -> io::Result<(Lines, Writer)> {
     let mut writer = Writer { threads: Vec::new() };
     let mut queue = |output: Option<_>, name| output.map(|output| writer.add(output, name)).transpose();
     let (access, errors) = (queue(access, "the access log")?, queue(errors, "the error log")?);
@@ -172,7 +193,7 @@ pub fn start_on(
 }
 
 impl Writer {
-    fn add(&mut self, output: Box<dyn Write + Send>, name: &'static str) -> io::Result<Queue> {
+    fn add(&mut self, output: Output, name: &'static str) -> io::Result<Queue> {
         let (batches, coming) = channel();
         let backlog = Arc::<Backlog>::default();
         let mut log = Log { output, name, is_torn: false, is_failing: false, reported: 0, backlog: Arc::clone(&backlog) };
@@ -200,7 +221,7 @@ impl Writer {
 
 /// A log and how writing to it went.
 struct Log {
-    output: Box<dyn Write + Send>,
+    output: Output,
     name: &'static str,
     /// The last line was written in part.
     is_torn: bool,
@@ -236,6 +257,8 @@ impl Log {
     /// Writes a batch, behind the end of a line that is torn. Lines that were not written whole count as dropped.
     fn write(&mut self, batch: &[u8]) -> io::Result<()> {
         let mut left = batch;
+        // A pipe takes long batches in pieces (pipe(7), PIPE_BUF): no diagnostic may come between them.
+        let _turn = self.output.is_with_diagnostics.then(|| io::stderr().lock());
         let written = self.end_torn_line().and_then(|()| self.write_rest(&mut left));
         if written.is_err() {
             let done = &batch[..batch.len() - left.len()];
@@ -256,7 +279,7 @@ impl Log {
     /// Writes `left` and moves it behind what was written, also where that fails.
     fn write_rest(&mut self, left: &mut &[u8]) -> io::Result<()> {
         while !left.is_empty() {
-            match self.output.write(left) {
+            match self.output.to.write(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => *left = &left[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -265,7 +288,7 @@ impl Log {
                 Err(error) => return Err(error),
             }
         }
-        self.output.flush()
+        self.output.to.flush()
     }
 }
 
@@ -318,7 +341,7 @@ mod tests {
     }
 
     fn only_access(output: impl Write + Send + 'static) -> (Queue, Writer) {
-        let (lines, writer) = start_on(Some(Box::new(output)), None).expect("a thread");
+        let (lines, writer) = start_on(Some(Output::own(output)), None).expect("a thread");
         (lines.access.expect("an access log"), writer)
     }
 
@@ -376,7 +399,7 @@ mod tests {
 
     #[test]
     fn pipe_that_does_not_block_loses_nothing() {
-        let output = Box::new(Nonblocking(Vec::new(), false));
+        let output = Output::own(Nonblocking(Vec::new(), false));
         let backlog = Arc::<Backlog>::default();
         let mut log =
             Log { output, name: "the log", is_torn: false, is_failing: false, reported: 0, backlog: Arc::clone(&backlog) };
@@ -388,7 +411,7 @@ mod tests {
     fn torn_line_is_ended_before_the_next_begins() {
         let disk = Disk(Arc::new(Mutex::new((12, Vec::new()))));
         let mut log = Log {
-            output: Box::new(disk.clone()),
+            output: Output::own(disk.clone()),
             name: "the log",
             is_torn: false,
             is_failing: false,

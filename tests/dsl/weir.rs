@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::Instant,
@@ -34,6 +34,27 @@ pub fn weir(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("NO_COLOR");
     command
+}
+
+/// A process that serves, whose standard error is read no further than to where it listens.
+pub fn unread(mut command: Command) -> (Child, BufReader<ChildStderr>, SocketAddr) {
+    let mut child = command.spawn().expect("a process");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("\"listening\"") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).expect("text") > 0, "it ended");
+    }
+    (child, stderr, first_address(&line))
+}
+
+/// The first address of a line that says where it listens.
+fn first_address(line: &str) -> SocketAddr {
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON, as always when not on a terminal");
+    let addresses = line["fields"]["addresses"].as_str().expect("addresses");
+    let list = addresses.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).expect("a list");
+    let first = list.split(", ").next().expect("one address");
+    first.parse().expect("an address")
 }
 
 /// Runs a command that ends by itself.
@@ -128,12 +149,7 @@ impl Weir {
     }
 
     fn listening(&self) -> SocketAddr {
-        let line = self.says("\"listening\"");
-        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON, as always when not on a terminal");
-        let addresses = line["fields"]["addresses"].as_str().expect("addresses");
-        let list = addresses.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).expect("a list");
-        let first = list.split(", ").next().expect("one address");
-        first.parse().expect("an address")
+        first_address(&self.says("\"listening\""))
     }
 
     /// Waits for a diagnostic that contains `text`.

@@ -297,7 +297,7 @@ impl Edge {
         let (order, drain) = DrainOrder::new();
         let (sender, pipes) = mpsc::unbounded_channel();
         let (log_sender, log) = std::sync::mpsc::channel();
-        let (lines, _writer) = writer::start_on(Some(Box::new(LogPipe(log_sender))), None).expect("a thread");
+        let (lines, _writer) = writer::start_on(Some(writer::Output::own(LogPipe(log_sender))), None).expect("a thread");
         let queue = Queue::with_room(config.queue_max, config.zones.len());
         let world = Arc::<World>::default();
         let connector = in_memory(sender, Arc::clone(&world));

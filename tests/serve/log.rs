@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
     http::{Client, PATIENCE, get},
     upstream::noting,
-    weir::Weir,
+    weir::{Weir, unread, weir, written as written_in},
 };
 
 fn lines(text: &str) -> Vec<Value> {
@@ -104,6 +104,46 @@ fn a_pipe_nobody_reads_blocks_no_request() {
     let path = format!("/{}", "x".repeat(900));
     let statuses: Vec<u16> = (0..5000).map(|_| client.get(&path).expect("an answer").status).collect();
     assert_eq!(statuses, [200; 5000]);
+}
+
+/// A pipe takes a batch of long lines in pieces, and diagnostics are written meanwhile.
+#[test]
+fn standard_error_shared_with_the_diagnostics_has_whole_lines() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "listeners: [ \"127.0.0.1:0\" ]\nworkers: 2\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: stderr }}\n"
+    );
+    let path = written_in(&folder, &text);
+    let (mut child, stderr, address) = unread(weir(&["run", "-c", &path]));
+    let read = thread::spawn(move || {
+        let mut lines = Vec::new();
+        for line in stderr.split(b'\n') {
+            // Slower than it is written: the pipe is full most of the time.
+            thread::sleep(Duration::from_micros(200));
+            lines.push(line.expect("a pipe"));
+        }
+        lines
+    });
+    let pid = Pid::from_child(&child);
+    let ask = || {
+        let mut client = Client::connect(address);
+        let path = format!("/{}", "x".repeat(900));
+        (0..1500).for_each(|_| assert_eq!(client.get(&path).expect("a response").status, 200));
+    };
+    thread::scope(|scope| {
+        let clients = [scope.spawn(ask), scope.spawn(ask)];
+        while !clients.iter().all(thread::ScopedJoinHandle::is_finished) {
+            kill_process(pid, Signal::HUP).expect("a process");
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    kill_process(pid, Signal::TERM).expect("a process");
+    assert!(child.wait().expect("a child").success());
+    let lines = read.join().expect("a reader");
+    let torn: Vec<_> = lines.iter().filter(|line| serde_json::from_slice::<Value>(line).is_err()).collect();
+    assert!(torn.is_empty(), "{} of {} lines: {}", torn.len(), lines.len(), String::from_utf8_lossy(torn[0]));
+    assert!(lines.iter().any(|line| String::from_utf8_lossy(line).contains("loaded again")) && lines.len() > 3000);
 }
 
 /// Runs with these settings and a limit of one request a day on `/`, and returns what was written to `access.log` and `error.log`.

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    process::Command,
     time::Instant,
 };
 
@@ -17,7 +18,7 @@ use crate::{
     http::{PATIENCE, get},
     pki::Authority,
     upstream::noting,
-    weir::{Weir, output, weir, written},
+    weir::{Weir, output, unread, weir, written},
 };
 
 /// Puts a pipe in the place of a file.
@@ -98,6 +99,39 @@ fn stop_and_health_do_not_wait_for_authorities() {
     serves_and_stops(weir, &pipe_at(&authority.path("ca.pem")), true);
 }
 
+/// A resolver that never says anything, as one does whose name server drops what it is asked: the C library's function, replaced
+/// (ld.so(8), LD_PRELOAD) by one that waits for somebody to write to `pipe`.
+fn silent_resolver(folder: &Path, pipe: &Path) -> PathBuf {
+    let (source, library) = (folder.join("resolver.c"), folder.join("resolver.so"));
+    let text = format!(
+        "#include <fcntl.h>\n#include <netdb.h>\n\
+         int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found)\n\
+         {{\n    open(\"{}\", O_RDONLY);\n    return EAI_AGAIN;\n}}\n",
+        pipe.display()
+    );
+    fs::write(&source, text).expect("a file");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(compiled.expect("the package `gcc` is missing: apt-get install gcc").success());
+    library
+}
+
+#[test]
+fn stop_and_health_do_not_wait_for_a_resolver() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = pipe_at(&folder.path().join("resolver"));
+    let resolver = silent_resolver(folder.path(), &pipe);
+    let config = written(
+        &folder,
+        &format!(
+            "listeners: [ \"127.0.0.1:0\" ]\n\
+             routes: [ {{ path: /named, upstream: \"http://app.test\" }}, {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"
+        ),
+    );
+    let weir = Weir::start(weir(&["run", "-c", &config]).env("LD_PRELOAD", resolver), folder);
+    serves_and_stops(weir, &pipe, true);
+}
+
 /// The new process is ended with the old one: it has its sockets, on which nobody would accept.
 #[test]
 fn stop_ends_a_successor_that_hangs() {
@@ -161,15 +195,7 @@ fn nothing_waits_for_diagnostics_that_nobody_reads() {
         "listeners: [ \"127.0.0.1:0\" ]\nworkers: 1\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 2s\n"
     );
     let config = written(&folder, &right);
-    let mut child = weir(&["run", "-c", &config]).spawn().expect("a process");
-    let mut unread = BufReader::new(child.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    while !line.contains("\"listening\"") {
-        line.clear();
-        assert!(unread.read_line(&mut line).expect("a line") > 0, "it ended");
-    }
-    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    let address = said["fields"]["addresses"].as_str().expect("addresses").trim_matches(['[', ']']).parse().expect("one");
+    let (mut child, unread, address) = unread(weir(&["run", "-c", &config]));
     let wrong: String = (0..200).map(|number| format!("unknown_{number}: 1\n")).collect();
     written(&folder, &format!("{right}{wrong}"));
     for _ in 0..12 {
@@ -191,4 +217,32 @@ fn nothing_waits_for_diagnostics_that_nobody_reads() {
     };
     assert_eq!(status.code(), Some(0));
     drop(unread);
+}
+
+#[test]
+fn diagnostics_that_find_no_room_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let networks: Vec<String> = (0..100).map(|number| format!("10.{number}.0.1/16")).collect();
+    let text = format!(
+        "listeners: [ \"127.0.0.1:0\" ]\nworkers: 1\nzones: {{ z: {{ key: client_ip, rate: 1r/s, exempt: [ {} ] }} }}\n\
+         routes: [ {{ path: /, upstream: \"http://127.0.0.1:9\", limits: [ {{ zone: z }} ] }} ]\n",
+        networks.join(", ")
+    );
+    let config = written(&folder, &text);
+    let (mut child, unread, _) = unread(weir(&["run", "-c", &config]));
+    // Each has a line for each of 100 networks: more than the pipe and the queue take together.
+    for _ in 0..30 {
+        assert_eq!(output(&["reload", "-c", &config]).status.code(), Some(0));
+    }
+    let read = std::thread::spawn(move || unread.lines().map_while(Result::ok).collect::<Vec<_>>());
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("a process");
+    assert_eq!(child.wait().expect("a process").code(), Some(0));
+    let lines = read.join().expect("a reader");
+    let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let counted = lines.filter_map(|line| {
+        let fields = &line["fields"];
+        fields["message"].as_str().filter(|text| text.contains("were dropped"))?;
+        fields["lines"].as_u64()
+    });
+    assert!(counted.sum::<u64>() > 1_000);
 }

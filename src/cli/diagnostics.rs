@@ -1,0 +1,94 @@
+//! Diagnostics on standard error: lines for people on a terminal, JSON elsewhere.
+//!
+//! A thread of their own writes them: a pipe that is not read holds up neither a worker nor a stop. Lines that found no room are
+//! counted, and the count is the first line once writing works again (tests/serve/stuck.rs).
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::{Arc, OnceLock},
+};
+
+use jiff::Timestamp;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+/// Changes the level of diagnostics.
+pub type SetLevel = Box<dyn Fn(&str)>;
+
+/// Lines that wait while standard error takes none; beyond that they are dropped.
+const ROOM: usize = 1_024;
+
+/// Starts diagnostics. What is returned changes their level, and writes the rest when it is dropped, for about a second.
+pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
+    let is_terminal = io::stderr().is_terminal();
+    let counter = Arc::<OnceLock<ErrorCounter>>::default();
+    let output = Output { counter: Arc::clone(&counter), reported: 0, is_terminal };
+    let (writer, rest) =
+        NonBlockingBuilder::default().buffered_lines_limit(ROOM).lossy(true).thread_name("diagnostics").finish(output);
+    counter.get_or_init(|| writer.error_counter());
+    let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filtered, handle) = reload::Layer::new(filter(level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let registry = tracing_subscriber::registry().with(filtered);
+    let started = if is_terminal {
+        registry.with(lines.with_target(false)).try_init()
+    } else {
+        registry.with(lines.json()).try_init()
+    };
+    if let Err(error) = started {
+        tracing::debug!(%error, "diagnostics were started before");
+    }
+    let set_level = Box::new(move |level: &str| {
+        if let Err(error) = handle.reload(filter(level)) {
+            tracing::error!(%error, "the level of diagnostics stays as it was");
+        }
+    });
+    (set_level, rest)
+}
+
+/// Standard error, with a line for those that were dropped.
+struct Output {
+    counter: Arc<OnceLock<ErrorCounter>>,
+    /// Dropped lines that have their line.
+    reported: usize,
+    is_terminal: bool,
+}
+
+impl Output {
+    fn report_dropped(&mut self) -> io::Result<()> {
+        let dropped = self.counter.get().map_or(0, ErrorCounter::dropped_lines);
+        let lines = dropped - self.reported;
+        if lines == 0 {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let message = "diagnostics were dropped: standard error took none";
+        let line = if self.is_terminal {
+            format!("{now:.6}  WARN {message} lines={lines}\n")
+        } else {
+            format!(
+                "{{\"timestamp\":\"{now:.6}\",\"level\":\"WARN\",\"fields\":{{\"message\":\"{message}\",\"lines\":{lines}}},\"target\":\"{}\"}}\n",
+                module_path!()
+            )
+        };
+        io::stderr().write_all(line.as_bytes())?;
+        self.reported = dropped;
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.report_dropped()?;
+        // Locked for the whole line.
+        io::stderr().write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
