@@ -27,6 +27,8 @@ use crate::{observe::sparing::Sparing, stream::Io};
 
 /// The most visitors at a time.
 const VISITORS: usize = 16;
+/// The most of them that wait for a reload: health is answered also while a disk keeps every reload waiting.
+const RELOADS: usize = 8;
 /// How long a request's head and an idle connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a whole visit may take.
@@ -52,6 +54,12 @@ pub struct Doors {
     pub is_ready: Box<dyn Fn() -> bool>,
     /// Loads the configuration again.
     pub reload: Box<dyn Fn() -> Pending<Reloaded>>,
+}
+
+/// The doors, and who waits at them.
+struct Hall {
+    doors: Doors,
+    reloads: Semaphore,
 }
 
 /// Where visitors come from.
@@ -87,7 +95,8 @@ impl Entrance {
 
 /// Answers visitors for as long as it is polled. Must be polled where `spawn_local` may be called.
 pub async fn serve(entrance: Entrance, doors: Doors) {
-    let (doors, room) = (Rc::new(doors), Arc::new(Semaphore::new(VISITORS)));
+    let hall = Rc::new(Hall { doors, reloads: Semaphore::new(RELOADS) });
+    let room = Arc::new(Semaphore::new(VISITORS));
     let (refused, since) = (Sparing::default(), Instant::now());
     loop {
         let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
@@ -99,9 +108,9 @@ pub async fn serve(entrance: Entrance, doors: Doors) {
                 continue;
             }
         };
-        let doors = Rc::clone(&doors);
+        let hall = Rc::clone(&hall);
         tokio::task::spawn_local(async move {
-            let service = service_fn(|request| answer(&doors, request));
+            let service = service_fn(|request| answer(&hall, request));
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
             let visit = builder.serve_connection(TokioIo::new(stream), service);
@@ -115,17 +124,17 @@ pub async fn serve(entrance: Entrance, doors: Doors) {
     }
 }
 
-async fn answer(doors: &Doors, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(hall: &Hall, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (method, path) = (request.method(), request.uri().path());
     Ok(match (method, path) {
         (&Method::GET | &Method::HEAD, "/health/live") => say(StatusCode::OK, "live\n"),
-        (&Method::GET | &Method::HEAD, "/health/ready") if (doors.is_ready)() => say(StatusCode::OK, "ready\n"),
+        (&Method::GET | &Method::HEAD, "/health/ready") if (hall.doors.is_ready)() => say(StatusCode::OK, "ready\n"),
         (&Method::GET | &Method::HEAD, "/health/ready") => say(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         (&Method::POST, "/reload") if comes_from_a_page(&request) => {
             let text = "refused: the order comes from a web page, or its `Host` is a name other than `localhost`\n";
             say(StatusCode::FORBIDDEN, text)
         }
-        (&Method::POST, "/reload") => match (doors.reload)().await {
+        (&Method::POST, "/reload") => match hall.reload().await {
             Reloaded::Done => say(StatusCode::OK, "the configuration was loaded again\n"),
             Reloaded::Invalid(problems) => say(StatusCode::UNPROCESSABLE_ENTITY, problems + "\n"),
             Reloaded::Failed(reason) => say(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
@@ -134,6 +143,15 @@ async fn answer(doors: &Doors, request: Request<Incoming>) -> Result<Response<Fu
         (_, "/health/live" | "/health/ready") => not_allowed(HeaderValue::from_static("GET, HEAD")),
         _ => say(StatusCode::NOT_FOUND, "here are /health/live, /health/ready and /reload\n"),
     })
+}
+
+impl Hall {
+    async fn reload(&self) -> Reloaded {
+        match self.reloads.try_acquire() {
+            Ok(_place) => (self.doors.reload)().await,
+            Err(_) => Reloaded::Failed(format!("{RELOADS} others wait for a reload already; try again when they are done")),
+        }
+    }
 }
 
 /// Browsers say where a request comes from; a name in `Host` may be one that a page had resolved to this machine.
@@ -207,6 +225,40 @@ mod tests {
             assert!(said(|_| Ok(true)).await.starts_with("HTTP/1.1 200"));
             assert_eq!(said(|_| Ok(false)).await, "");
             assert_eq!(said(|_| Err(io::ErrorKind::Other.into())).await, "");
+        };
+        tokio::task::LocalSet::new().run_until(all).await;
+    }
+
+    #[tokio::test]
+    async fn health_is_answered_while_every_reload_waits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let entrance = Entrance::Socket(UnixListener::bind(&path).expect("a socket"), |_| Ok(true));
+        let (begun, beginning) = tokio::sync::watch::channel(0);
+        let reload = move || {
+            begun.send_modify(|count| *count += 1);
+            Box::pin(std::future::pending()) as Pending<Reloaded>
+        };
+        let doors = Doors { is_ready: Box::new(|| true), reload: Box::new(reload) };
+        let ask = async |question: &str| {
+            let mut visitor = UnixStream::connect(&path).await.expect("a socket");
+            let head = format!("{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            visitor.write_all(head.as_bytes()).await.expect("a socket");
+            visitor
+        };
+        let all = async {
+            let _door = tokio::task::spawn_local(serve(entrance, doors));
+            let mut visitors = Vec::new();
+            for _ in 0..RELOADS {
+                visitors.push(ask("POST /reload").await);
+            }
+            beginning.clone().wait_for(|count| *count == RELOADS).await.expect("a door");
+            let mut said = String::new();
+            ask("POST /reload").await.read_to_string(&mut said).await.expect("text");
+            assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("8 others wait"), "{said}");
+            said.clear();
+            ask("GET /health/ready").await.read_to_string(&mut said).await.expect("text");
+            assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
         };
         tokio::task::LocalSet::new().run_until(all).await;
     }

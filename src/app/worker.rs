@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -15,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime::LocalOptions,
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::MissedTickBehavior,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -396,15 +397,10 @@ impl Worker {
             max_requests: door.max_requests,
             closing: Bounds { lingering: &self.lingering, place, drain: &self.drain },
         };
+        let head = HeadUnderWay { worker: self, wire: &wire, peer: peer_of.address, is_told: Cell::new(false) };
         let blame = |error: &Error| {
-            let proxy = &self.serving().proxy;
-            let owed = wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
-            let began = proxy.clock.now().saturating_sub(owed);
-            let mut record = Record::begin(&self.journal, peer_of.address, proxy.ids.next(), began);
-            if let Some(line) = LineSoFar::read(&wire.head()) {
-                record.asks_so_far(&line);
-            }
-            record.fails(error);
+            head.is_told.set(true);
+            head.record().fails(error);
             rescue::last_words(error)
         };
         conn::serve((Rc::clone(&wire), &self.lane), granted, service, blame).await;
@@ -529,6 +525,38 @@ impl Serving {
     }
 }
 
+/// The request of an HTTP/1.1 connection whose head is not whole. Dropped with the process, it leaves its line.
+struct HeadUnderWay<'a> {
+    worker: &'a Worker,
+    wire: &'a Wire,
+    peer: IpAddr,
+    /// It has its line already.
+    is_told: Cell<bool>,
+}
+
+impl HeadUnderWay<'_> {
+    /// What can be told of it.
+    fn record(&self) -> Record {
+        let serving = self.worker.serving();
+        let owed = self.wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
+        let began = serving.proxy.clock.now().saturating_sub(owed);
+        let mut record = Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
+        if let Some(line) = LineSoFar::read(&self.wire.head()) {
+            record.asks_so_far(&line);
+        }
+        record
+    }
+}
+
+impl Drop for HeadUnderWay<'_> {
+    fn drop(&mut self) {
+        let is_begun = self.wire.has_begun() && self.wire.head_since().is_some();
+        if is_begun && !self.is_told.get() && self.worker.journal.is_cutting() {
+            drop(self.record());
+        }
+    }
+}
+
 /// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and of what it began with keeps nothing
 /// that is not in use. It drops `starting` once it accepts on every socket.
 ///
@@ -570,14 +598,13 @@ pub fn run(
         });
         // Behind the tasks that accept.
         tokio::task::spawn_local(async move { drop(starting) });
-        let end = tokio::task::spawn_local(async move {
+        let told = async move {
             tokio::select! {
-                () = abandon.cancelled() => Ok(()),
-                () = leaving.finished() => Ok(()),
-                // It ends by a panic only, and without it no time-out ends anything.
-                _ = house => Err(io::Error::other("a worker's timers have failed")),
+                () = abandon.cancelled() => {}
+                () = leaving.finished() => {}
             }
-        });
+        };
+        let end = tokio::task::spawn_local(told_or_failed(told, house));
         let outcome = match end.await.map_err(io::Error::other)? {
             // Its end before that of this worker is a panic, unless nobody is left to order changes.
             Ok(()) if changing.is_finished() => changing.await.map_err(io::Error::other),
@@ -590,6 +617,17 @@ pub fn run(
     drop(runtime);
     journal.finish();
     outcome
+}
+
+/// Ends when a worker is told to, or its housekeeping ends: that happens by a panic only, and without it no time-out ends anything.
+async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -> io::Result<()> {
+    tokio::select! {
+        () = told => Ok(()),
+        ended = house => match ended {
+            Ok(()) => Err(io::Error::other("a worker's timers have ended")),
+            Err(cause) => Err(io::Error::other(cause)),
+        },
+    }
 }
 
 /// Where a worker listens.
@@ -692,6 +730,18 @@ mod tests {
         server::{drain::DrainOrder, listener::bind},
     };
 
+    #[tokio::test]
+    async fn panic_of_the_housekeeping_ends_a_worker() {
+        let all = async {
+            let house = tokio::task::spawn_local(async { panic!("a timer") });
+            let ended = told_or_failed(std::future::pending(), house).await;
+            assert!(ended.expect_err("a failure").to_string().contains("a timer"));
+            let house = tokio::task::spawn_local(std::future::pending());
+            assert!(told_or_failed(async {}, house).await.is_ok());
+        };
+        LocalSet::new().run_until(all).await;
+    }
+
     /// Everything said to a client that sends `GET /` and was still in the kernel's queue as its listener was taken out.
     async fn said_as_the_listener_goes(listener: &str) -> Vec<u8> {
         let text = format!(
@@ -728,6 +778,16 @@ mod tests {
     async fn door_of_a_removed_listener_still_asks_for_a_proxy_header() {
         let said = said_as_the_listener_goes("{ address: '127.0.0.1:0', proxy_protocol: true }").await;
         assert_eq!(String::from_utf8_lossy(&said), "");
+    }
+
+    /// Without its certificates a client would be served in the clear, and without having shown its own.
+    #[tokio::test]
+    async fn door_of_a_removed_listener_still_speaks_tls_only() {
+        let cert = "certificates: [ { cert: tests/certificates/a.pem, key: tests/certificates/a.key } ]";
+        for tls in [cert.to_owned(), format!("{cert}, client_ca: tests/certificates/a.pem")] {
+            let said = said_as_the_listener_goes(&format!("{{ address: '127.0.0.1:0', tls: {{ {tls} }} }}")).await;
+            assert!(!said.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&said));
+        }
     }
 
     #[tokio::test]

@@ -189,7 +189,8 @@ fn cut(lines: &str) -> Vec<(String, u64, String)> {
     told
 }
 
-/// One request without a response, one within it, one parked and one over HTTP/2 are under way as the process ends.
+/// One request without a response, one within it, one parked, one over HTTP/2 and a head that is not whole are under way as the process
+/// ends.
 fn lines_of_a_stop(drain: &str, signals: usize) -> (Option<i32>, Vec<(String, u64, String)>) {
     let (tell, asked) = channel();
     let upstream = upstream(move |mut wire| {
@@ -216,13 +217,18 @@ fn lines_of_a_stop(drain: &str, signals: usize) -> (Option<i32>, Vec<(String, u6
     for _ in 0..4 {
         asked.recv_timeout(PATIENCE).expect("a request");
     }
+    let mut head = Client::connect(weir.address);
+    // Both are one read: with the first response it is certain that the beginning of the second head was read.
+    head.send(b"OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\nGET /head HTTP/1.1\r\nhost: a")
+        .expect("an open connection");
+    assert_eq!(answer(&mut head).status, 200);
     let parked = (signals > 1).then(|| one_of_two_is_parked(&weir));
     for _ in 0..signals {
         weir.signal(Signal::TERM);
         weir.says("told to stop");
     }
     let code = weir.ended().code();
-    drop((begun, parked));
+    drop((begun, parked, head));
     (code, cut(&fs::read_to_string(log).expect("a log")))
 }
 
@@ -246,7 +252,10 @@ fn told(path: &str, status: u64) -> (String, u64, String) {
 fn requests_cut_at_the_end_of_a_drain_leave_a_line_each() {
     let (code, lines) = lines_of_a_stop("300ms", 1);
     assert_eq!(code, Some(0));
-    assert_eq!(lines, [told("/begun", 200), told("/parked", 503), told("/silent", 503), told("/stream", 503)]);
+    assert_eq!(
+        lines,
+        [told("/begun", 200), told("/head", 503), told("/parked", 503), told("/silent", 503), told("/stream", 503)]
+    );
 }
 
 #[test]
@@ -254,5 +263,8 @@ fn requests_cut_by_a_second_signal_leave_a_line_each() {
     let (code, lines) = lines_of_a_stop("1h", 2);
     assert_eq!(code, Some(130));
     let parked = told("/parked", 503);
-    assert_eq!(lines, [told("/begun", 200), parked.clone(), parked, told("/silent", 503), told("/stream", 503)]);
+    assert_eq!(
+        lines,
+        [told("/begun", 200), told("/head", 503), parked.clone(), parked, told("/silent", 503), told("/stream", 503)]
+    );
 }
