@@ -20,7 +20,7 @@ pub mod verdict;
 pub mod zone;
 
 pub use gate::{Gate, Judgement};
-pub use key::{Key, Missing, Part, Seed, Subject};
+pub use key::{Key, KeyFault, Missing, Part, Seed, Subject, Unkeyed};
 pub use layer::LimitLayer;
 pub use millis::Millis;
 pub use parked::{Next, Parked};

@@ -232,7 +232,7 @@ impl Proxy {
             Err(stop) => {
                 let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
                 let grpc = line.wire.is_none() && is_grpc(&head.headers);
-                if grpc { rescue::grpc(answer, record.missing()) } else { answer }.map(Either::Left)
+                if grpc { rescue::grpc(answer, record.key_fault()) } else { answer }.map(Either::Left)
             }
         };
         if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
@@ -536,13 +536,13 @@ fn tell(route: &Route, judgement: &Judgement, subject: &Subject<'_>, record: &mu
 
 fn story(route: &Route, mut verdict: Verdict, key: u64, subject: &Subject<'_>) -> Option<LimitStory> {
     let zone = route.gate.rules().get(verdict.rule?)?.zone().settings();
-    let mut missing = None;
-    if verdict.reason == Some(Reason::MissingKey) {
-        missing = zone.key.first_absent(subject).cloned();
-        // No time that passes brings the part.
+    let mut fault = None;
+    if verdict.reason.is_some_and(Reason::is_for_good) {
+        fault = zone.key.fault(subject);
+        // No time that passes mends it.
         verdict.retry = Millis::ZERO;
     }
-    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, missing, is_parked: verdict.decision == Decision::Delay })
+    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, fault, is_parked: verdict.decision == Decision::Delay })
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
@@ -576,7 +576,7 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
         }
         Stop::Rejected(route, verdict) => {
             let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
-            rescue::reject(&route.reject, &verdict, (rule, record.missing()), accept).ok_or_else(|| {
+            rescue::reject(&route.reject, &verdict, (rule, record.key_fault()), accept).ok_or_else(|| {
                 record.closes(StatusCode::from_u16(route.reject.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
                 Closed
             })

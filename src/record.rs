@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     error::{Error, Kind},
     framing::{self, head::LineSoFar},
-    limit::{Millis, Part},
+    limit::{KeyFault, Millis},
     observe::{
         entry::{Asked, Browser, Entry, ErrorStory},
         journal::Journal,
@@ -96,10 +96,10 @@ impl Record {
         self.visit = Some(visit);
     }
 
-    /// The part of a zone's key for lack of which a rule rejected it.
+    /// The part of a zone's key for which a rule rejected it.
     #[must_use]
-    pub fn missing(&self) -> Option<&Part> {
-        self.entry.limit.as_ref()?.missing.as_ref()
+    pub fn key_fault(&self) -> Option<&KeyFault> {
+        self.entry.limit.as_ref()?.fault.as_ref()
     }
 
     /// Notes what went wrong.

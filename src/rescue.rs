@@ -1,7 +1,7 @@
 //! From an error or a reject to an answer: the only place that writes answers of weir's own.
 //!
 //! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole seconds rounded up, at least one;
-//! the milliseconds in the body), or which part of a key its requests lack; every answer names its cause in RFC 9209's words; none of them may be cached.
+//! the milliseconds in the body), or what is wrong with the key of its requests; every answer names its cause in RFC 9209's words; none of them may be cached.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use http_body_util::Full;
 use crate::{
     clock::Clock,
     error::{Error, Kind},
-    limit::{Part, Rule, Verdict},
+    limit::{KeyFault, Part, Rule, Verdict},
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -110,13 +110,13 @@ fn cause_of(error: &Error) -> String {
     format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
 }
 
-/// The answer to a request that a rule rejected, with the part of its key that is missing if that is why; nothing when the connection is
-/// to be closed instead.
+/// The response to a request that a rule rejected, with the part of its key that is missing or repeated if that is why; nothing when
+/// the connection is to be closed instead.
 #[must_use]
 pub fn reject(
     settings: &RejectSettings,
     verdict: &Verdict,
-    (rule, missing): (Option<&Rule>, Option<&Part>),
+    (rule, fault): (Option<&Rule>, Option<&KeyFault>),
     accept: Option<&HeaderValue>,
 ) -> Option<Response<Full<Bytes>>> {
     if settings.status == CLOSE {
@@ -125,50 +125,54 @@ pub fn reject(
     let zone = rule.map(|rule| &*rule.zone().settings().name);
     let seconds = verdict.retry.seconds_up().max(1);
     let mut headers = HeaderMap::with_capacity(8);
-    let absence = missing.map(absence_of);
-    if settings.retry_after && absence.is_none() {
+    let fault = fault.map(described);
+    if settings.retry_after && fault.is_none() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if settings.proxy_status {
-        let (zone, colon) = (zone.unwrap_or("none"), if absence.is_some() { ": " } else { "" });
-        let absence = absence.as_deref().unwrap_or_default();
+        let (zone, colon) = (zone.unwrap_or("none"), if fault.is_some() { ": " } else { "" });
+        let fault = fault.as_deref().unwrap_or_default();
         insert(
             &mut headers,
             PROXY_STATUS,
-            &format!("weir; error=http_request_denied; details=\"zone {zone}{colon}{absence}\""),
+            &format!("weir; error=http_request_denied; details=\"zone {zone}{colon}{fault}\""),
         );
     }
     if let Some(rule) = rule.filter(|_| settings.ratelimit) {
         let (name, places) = (&rule.zone().settings().name, u64::from(rule.settings().burst) + 1);
         insert(&mut headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)));
-        if absence.is_none() {
+        if fault.is_none() {
             insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
         }
     }
     let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let retry_ms = absence.is_none().then_some(verdict.retry.0);
-    let detail = absence.as_deref().unwrap_or("too many requests: come again later");
+    let retry_ms = fault.is_none().then_some(verdict.retry.0);
+    let detail = fault.as_deref().unwrap_or("too many requests: come again later");
     Some(Story { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
 }
 
-/// A missing part of a key in words that a header field, JSON and HTML may all have: what they may not is in percent-encoding, which only
+/// A fault of a key in words that a header field, JSON and HTML may all have: what they may not is in percent-encoding, which only
 /// the name of a query parameter can need.
-fn absence_of(part: &Part) -> String {
-    let (what, name) = match part {
+fn described(fault: &KeyFault) -> String {
+    let (what, name) = match fault.part() {
         Part::Header(name) => ("the field ", name.as_str()),
         Part::Cookie(name) => ("the cookie ", name.as_str()),
         Part::Query(name) => ("the query parameter ", name.as_str()),
         Part::ClientIp | Part::Host | Part::Path | Part::Method | Part::Route | Part::Global => ("a part of the key", ""),
     };
-    let mut absence = what.to_owned();
+    let mut described = what.to_owned();
     for letter in name.chars() {
         if matches!(letter, '"' | '\\' | '<' | '>' | '&') {
-            absence.push_str(&format!("%{:02X}", u32::from(letter)));
+            described.push_str(&format!("%{:02X}", u32::from(letter)));
         } else {
-            absence.push(letter);
+            described.push(letter);
         }
     }
-    absence + " is missing"
+    described
+        + match fault {
+            KeyFault::Missing(_) => " is missing",
+            KeyFault::Repeated(_) => " is there more than once",
+        }
 }
 
 /// How long the whole burst takes to be free again, in seconds, rounded up.
@@ -178,12 +182,12 @@ fn window_seconds(rule: &Rule, places: u64) -> u64 {
 }
 
 /// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says only that there is an answer. A reject for
-/// a missing part of a key is INVALID_ARGUMENT, which nobody tries again.
+/// a fault of its key is INVALID_ARGUMENT, which nobody tries again.
 #[must_use]
-pub fn grpc(mut answer: Response<Full<Bytes>>, missing: Option<&Part>) -> Response<Full<Bytes>> {
+pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Response<Full<Bytes>> {
     // The status codes gRPC's own mapping gives to those of HTTP.
     let (code, message) = match answer.status().as_u16() {
-        _ if missing.is_some() => ("3", ""),
+        _ if fault.is_some() => ("3", ""),
         400 => ("13", "the request is malformed"),
         401 => ("16", "not authenticated"),
         403 => ("7", "not permitted"),
@@ -196,9 +200,9 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, missing: Option<&Part>) -> Respon
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
-    match missing {
+    match fault {
         // A percent sign begins an octet in that field.
-        Some(part) => insert(headers, GRPC_MESSAGE, &absence_of(part).replace('%', "%25")),
+        Some(fault) => insert(headers, GRPC_MESSAGE, &described(fault).replace('%', "%25")),
         None => {
             headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
         }
@@ -383,11 +387,13 @@ mod tests {
     }
 
     #[test]
-    fn absence_of_any_part_fits_into_a_field_json_and_html() {
-        let of = |part: &str| absence_of(&part.parse().expect("a part"));
+    fn fault_of_any_part_fits_into_a_field_json_and_html() {
+        let of = |part: &str| described(&KeyFault::Missing(part.parse().expect("a part")));
         assert_eq!(of("header:X-Api-Key"), "the field x-api-key is missing");
         assert_eq!(of("cookie:a&b"), "the cookie a%26b is missing");
         assert_eq!(of("query:<b>\"\\"), "the query parameter %3Cb%3E%22%5C is missing");
+        let repeated = described(&KeyFault::Repeated("cookie:sid".parse().expect("a part")));
+        assert_eq!(repeated, "the cookie sid is there more than once");
     }
 
     #[test]

@@ -263,4 +263,9 @@ async fn reject_for_a_missing_part_tells_no_time() {
     let response = service.oneshot(from("192.0.2.1")).await.expect("the service is infallible");
     assert_eq!((response.status().as_u16(), response.headers().get("retry-after")), (503, None));
     assert_eq!(&response.body()[..], b"rejected: missing_key\n");
+    let service = layer("1r/m key=query:id").layer(Upstream::default());
+    let request = Request::builder().uri("http://a/?id=1&id=2").body(()).expect("a request");
+    let response = service.oneshot(request).await.expect("the service is infallible");
+    assert_eq!((response.status().as_u16(), response.headers().get("retry-after")), (503, None));
+    assert_eq!(&response.body()[..], b"rejected: repeated_key\n");
 }

@@ -451,7 +451,8 @@ fn r051_a_torn_line_spoiled_the_next() {
         }
     }
     let written = Arc::default();
-    let (lines, thread) = writer::start_on(Some(Box::new(Disk(Arc::clone(&written), 0))), None).expect("a thread");
+    let (lines, thread) =
+        writer::start_on(Some(writer::Output::own(Disk(Arc::clone(&written), 0))), None).expect("a thread");
     let queue = lines.access.clone().expect("an access log");
     queue.push(b"first\n".to_vec());
     queue.push(b"second\n".to_vec());
@@ -697,6 +698,20 @@ async fn r101_the_limit_of_a_route_above_was_passed() {
 #[tokio::test(start_paused = true)]
 async fn r102_a_host_could_begin_with_a_dot() {
     refused(&[b"GET / HTTP/1.1\r\nhost: .a\r\n\r\n"]).await;
+}
+
+/// A fresh value in front of the one that the server used was a fresh bucket with each request.
+#[tokio::test(start_paused = true)]
+async fn r103_a_repeated_part_of_a_key_chose_the_bucket() {
+    let mut limited = config(&["1r/m"]);
+    limited.zones[0].key = weir::limit::Key::of(vec!["header:x-key".parse().expect("a part")]);
+    harness::on_edge_of(limited, |edge| async move {
+        for number in 0..3 {
+            let ask = format!("GET / HTTP/1.1\r\nhost: a\r\nx-key: {number}\r\nx-key: k\r\nconnection: close\r\n\r\n");
+            assert_eq!(status(&edge.exchange(&ask).await), 503);
+        }
+    })
+    .await;
 }
 
 /// The connection of an upload that was refused was closed behind 64 KiB of it: a client that sends all of it first met a reset, and lost

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use http::Method;
 use ipnet::IpNet;
 
 use super::{
@@ -38,6 +39,8 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     let order = order(config);
     unreachable_routes(config, &order, root, problems);
     shadowed_limits(config, &order, root, problems);
+    shadowed_methods(config, &order, root, problems);
+    chosen_buckets(config, root, problems);
     unused(config, file, root, problems);
     for (name, zone) in file.zones.keys().zip(&config.zones) {
         self::zone(zone, root.key("zones").key(name), problems);
@@ -111,6 +114,57 @@ fn shadowed_limits(config: &Config, order: &[usize], root: Spot<'_>, problems: &
                 format!("the limits of this route do not hold for requests to `{}`", named(host)),
                 hint,
             );
+        }
+    }
+}
+
+/// A limit that names its methods does not hold for those that a route before it takes.
+fn shadowed_methods(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
+    for (place, index) in order.iter().enumerate() {
+        let limited = &config.routes[*index];
+        let leaves_a_limit_out = |taker: &RouteConfig| {
+            limited.limits.iter().any(|(zone, _)| !taker.limits.iter().any(|(other, _)| other == zone))
+        };
+        let shadow = order[..place].iter().find_map(|earlier| {
+            let taker = &config.routes[*earlier];
+            let takes = |method: &&Method| {
+                taker.pattern.covers(&Pattern { methods: vec![(**method).clone()], ..limited.pattern.clone() })
+            };
+            let method = limited.pattern.methods.iter().find(takes)?;
+            // One that takes all of them is told of as such.
+            let is_partial = !taker.pattern.covers(&limited.pattern);
+            (is_partial && leaves_a_limit_out(taker)).then_some((*earlier, method))
+        });
+        if let Some((taker, method)) = shadow {
+            let message = format!("the limits of this route do not hold for {method} requests");
+            let hint = format!(
+                "entry {taker} of `routes`, counted from 0, takes them; repeat the limits there, or take {method} out"
+            );
+            problems.warn(root.key("routes").item(*index).key("limits").span, message, hint);
+        }
+    }
+}
+
+/// A route whose limits all count by what a client can choose: who makes up another value with each request is not limited.
+fn chosen_buckets(config: &Config, root: Spot<'_>, problems: &mut Problems) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let is_made_up = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
+        let is_chosen = |part: &Part| match part {
+            part if is_made_up(part) => true,
+            Part::Path => matches!(route.pattern.path, PathPattern::Prefix(_)),
+            Part::Host => !matches!(route.pattern.host, HostPattern::Exact(_)),
+            Part::Method => route.pattern.methods.is_empty(),
+            _ => false,
+        };
+        // Another path is at least another page; another value of a field is the same page again.
+        let is_evaded = |(zone, _): &(usize, RuleSettings)| {
+            let parts = &config.zones[*zone].key.parts;
+            parts.iter().any(is_made_up) || parts.iter().all(is_chosen)
+        };
+        if !route.limits.is_empty() && route.limits.iter().all(is_evaded) {
+            let message = "a client that makes up another value with each request is not limited";
+            let hint = "add a limit that counts by `client_ip` alone, or by `global`";
+            problems.warn(root.key("routes").item(index).key("limits").span, message, hint);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{Config, file};
 
@@ -19,6 +19,8 @@ use super::{Config, file};
 pub const MAX_NETWORKS: usize = 4_096;
 /// The largest file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
+/// Leading bits of an IPv4 address mapped into IPv6.
+const MAPPED: u8 = 96;
 /// Prefix of an entry that names a file.
 const FILE: &str = "@file:";
 
@@ -171,10 +173,16 @@ fn all(entries: &[Entry]) -> Result<Vec<IpNet>, NetworksError> {
     Ok(networks)
 }
 
-/// Reads a network as it is written, bits behind its prefix included.
+/// Reads a network as it is written, bits behind its prefix included. One of IPv4 addresses mapped into IPv6 (RFC 4291, section
+/// 2.5.5.2) is that of the IPv4 addresses, as which clients are looked up.
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
-    text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())
+    let network: IpNet = text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())?;
+    let mapped = match (network, network.prefix_len().checked_sub(MAPPED)) {
+        (IpNet::V6(net), Some(prefix)) => net.addr().to_ipv4_mapped().and_then(|addr| Ipv4Net::new(addr, prefix).ok()),
+        _ => None,
+    };
+    Some(mapped.map_or(network, IpNet::V4))
 }
 
 /// The text of a file of networks.
@@ -235,6 +243,21 @@ mod tests {
         let text = "10.0.0.1\n".repeat(MAX_NETWORKS);
         assert_eq!(lines(&text, Path::new("x")).expect("as many as there may be").len(), MAX_NETWORKS);
         assert!(matches!(lines(&(text + "10.0.0.2"), Path::new("x")), Err(NetworksError::TooMany(_))));
+    }
+
+    #[test]
+    fn network_of_mapped_addresses_is_that_of_ipv4() {
+        for (text, same) in [
+            ("::ffff:0:0/96", Some("0.0.0.0/0")),
+            ("::ffff:10.1.2.3/104", Some("10.1.2.3/8")),
+            ("::ffff:192.0.2.7", Some("192.0.2.7/32")),
+            ("::ffff:0:0/95", Some("::ffff:0:0/95")),
+            ("::/0", Some("::/0")),
+            ("2001:db8::/97", Some("2001:db8::/97")),
+            ("::ffff:0:0/129", None),
+        ] {
+            assert_eq!(network(text), same.map(|same| same.parse().expect("a network")), "{text}");
+        }
     }
 
     #[test]

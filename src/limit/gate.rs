@@ -147,6 +147,7 @@ fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
     match standing {
         Standing::Exempt => Verdict::EXEMPT,
         Standing::Missing => Verdict::EXEMPT.rejected(Reason::MissingKey, Millis::ZERO),
+        Standing::Repeated => Verdict::EXEMPT.rejected(Reason::RepeatedKey, Millis::ZERO),
         Standing::Counted(fingerprint) => rule.decide(fingerprint, now, Intent::Look),
     }
 }

@@ -39,11 +39,11 @@ pub struct Subject<'a> {
 pub enum Part {
     /// The client's address, folded to the zone's prefix.
     ClientIp,
-    /// The first field line of that name.
+    /// The field of that name.
     Header(HeaderName),
-    /// The first cookie of that name, its value decoded as of a form.
+    /// The cookie of that name, its value decoded as of a form.
     Cookie(String),
-    /// The first query parameter of that name, both decoded as forms are (`%XX`, and `+` for a space).
+    /// The query parameter of that name, both decoded as forms are (`%XX`, and `+` for a space).
     Query(String),
     /// The requested host, also where HTTP/2 or an absolute target says it: what `header:host` means. Never absent: a request of
     /// HTTP/1.0 without one has the empty host.
@@ -147,6 +147,44 @@ pub enum Missing {
     Reject,
 }
 
+/// Reason why a request has no fingerprint under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unkeyed {
+    /// The rule does not apply.
+    Exempt,
+    /// A part is absent, and such requests are rejected.
+    Missing,
+    /// A part is there more than once with different values.
+    Repeated,
+}
+
+/// A part of a key for which a request is rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFault {
+    /// It is absent.
+    Missing(Part),
+    /// It is there more than once with different values.
+    Repeated(Part),
+}
+
+impl KeyFault {
+    /// The part.
+    #[must_use]
+    pub fn part(&self) -> &Part {
+        match self {
+            Self::Missing(part) | Self::Repeated(part) => part,
+        }
+    }
+}
+
+/// What a request has of a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Value,
+    Nothing,
+    Several,
+}
+
 /// The secret half of every fingerprint, new for each process unless taken over from a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seed(pub [u64; 2]);
@@ -206,68 +244,76 @@ impl Key {
         hasher.finish()
     }
 
-    /// The fingerprint of a request under this key, or what the absence of a part means.
+    /// The fingerprint of a request under this key.
+    ///
+    /// A part that is there several times with different values has none: the upstream may use another value than the one that
+    /// would be counted, and a client could choose a fresh bucket with each request.
     ///
     /// # Errors
-    /// The [`Missing`] rule, when a part is absent, or all of them where one counts as empty, and such requests share no bucket.
-    pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Missing> {
+    /// [`Unkeyed::Repeated`] for such a part. What [`Missing`] says when a part is absent, or all of them where one counts as
+    /// empty, and such requests share no bucket.
+    pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Unkeyed> {
         let mut hasher = SipHasher13::new_with_keys(seed.0[0], seed.0[1]);
         let mut absent = 0;
         for part in &self.parts {
-            if self.write(part, subject, &mut hasher) {
-                continue;
+            match self.write(part, subject, &mut hasher) {
+                Found::Value => continue,
+                Found::Several => return Err(Unkeyed::Repeated),
+                Found::Nothing => absent += 1,
             }
-            absent += 1;
             match self.missing {
                 // No part that is there is as long as that.
                 Missing::Empty | Missing::Share => hasher.write_u64(u64::MAX),
-                Missing::Exempt | Missing::Reject => return Err(self.missing),
+                Missing::Exempt => return Err(Unkeyed::Exempt),
+                Missing::Reject => return Err(Unkeyed::Missing),
             }
         }
         let counts = self.missing != Missing::Empty || absent < self.parts.len();
-        if counts { Ok(hasher.finish()) } else { Err(Missing::Empty) }
+        if counts { Ok(hasher.finish()) } else { Err(Unkeyed::Exempt) }
     }
 
-    /// The first part that a request lacks, if it lacks one.
+    /// The part for which [`Self::fingerprint`] rejects a request, if it does.
     #[must_use]
-    pub fn first_absent(&self, subject: &Subject<'_>) -> Option<&Part> {
-        self.parts.iter().find(|part| !self.write(part, subject, &mut SipHasher13::new()))
+    pub fn fault(&self, subject: &Subject<'_>) -> Option<KeyFault> {
+        self.parts.iter().find_map(|part| match self.write(part, subject, &mut SipHasher13::new()) {
+            Found::Several => Some(KeyFault::Repeated(part.clone())),
+            Found::Nothing if self.missing == Missing::Reject => Some(KeyFault::Missing(part.clone())),
+            Found::Value | Found::Nothing => None,
+        })
     }
 
-    /// Feeds one part, length first so that no two lists of parts look alike; says whether it was there.
-    fn write(&self, part: &Part, subject: &Subject<'_>, hasher: &mut SipHasher13) -> bool {
+    /// Feeds one part, length first so that no two lists of parts look alike.
+    fn write(&self, part: &Part, subject: &Subject<'_>, hasher: &mut SipHasher13) -> Found {
         let value = match part {
             Part::ClientIp => {
                 self.write_address(subject.client, hasher);
-                return true;
+                return Found::Value;
             }
-            Part::Header(name) => match subject.headers.get(name).map(http::HeaderValue::as_bytes) {
-                Some(value) if *name == header::AUTHORIZATION => return write_credentials(value, hasher),
-                value => value,
-            },
-            Part::Cookie(name) => match cookie(subject.headers, name) {
-                Some(value) if is_spelled(value) => return write_bytes(of_form(value), hasher),
-                value => value,
-            },
-            Part::Query(name) => match subject.query.and_then(|query| parameter(query, name)).map(str::as_bytes) {
-                Some(value) if is_spelled(value) => return write_bytes(of_form(value), hasher),
-                value => value,
-            },
+            Part::Header(name) => one(subject.headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+            Part::Cookie(name) => one(cookies(subject.headers, name)),
+            Part::Query(name) => one(subject.query.into_iter().flat_map(|query| parameters(query, name))),
             Part::Host => {
                 hasher.write_usize(subject.host.len());
                 hasher.write(subject.host.as_bytes());
-                return true;
+                return Found::Value;
             }
-            Part::Path => Some(subject.path.as_bytes()),
-            Part::Method if *subject.method == Method::HEAD => Some(Method::GET.as_str().as_bytes()),
-            Part::Method => Some(subject.method.as_str().as_bytes()),
-            Part::Route => Some(subject.route.as_bytes()),
-            Part::Global => Some(&b"*"[..]),
+            Part::Path => Ok(subject.path.as_bytes()),
+            Part::Method if *subject.method == Method::HEAD => Ok(Method::GET.as_str().as_bytes()),
+            Part::Method => Ok(subject.method.as_str().as_bytes()),
+            Part::Route => Ok(subject.route.as_bytes()),
+            Part::Global => Ok(&b"*"[..]),
         };
-        let Some(value) = value.filter(|value| !value.is_empty()) else { return false };
-        hasher.write_usize(value.len());
-        hasher.write(value);
-        true
+        match (part, value) {
+            (_, Err(found)) => return found,
+            (_, Ok([])) => return Found::Nothing,
+            (Part::Header(header::AUTHORIZATION), Ok(value)) => write_credentials(value, hasher),
+            (Part::Cookie(_) | Part::Query(_), Ok(value)) if is_spelled(value) => write_bytes(of_form(value), hasher),
+            (_, Ok(value)) => {
+                hasher.write_usize(value.len());
+                hasher.write(value);
+            }
+        }
+        Found::Value
     }
 
     /// Feeds the address, its family first: no IPv6 address and what follows it looks like an IPv4 one and what follows that.
@@ -286,23 +332,30 @@ impl Key {
     }
 }
 
-/// The first cookie of that name as servers read it (RFC 6265, sections 4.1.1 and 5.2): without the white space around the name and
-/// the value, and without the quotes around the value.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let value = pairs.map(<[u8]>::trim_ascii_start).find_map(|pair| {
-        pair.strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
-    })?;
-    Some(value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value))
+/// The value that all of these are.
+fn one<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], Found> {
+    let first = values.next().ok_or(Found::Nothing)?;
+    if values.all(|other| other == first) { Ok(first) } else { Err(Found::Several) }
 }
 
-/// The value, as sent, of the first parameter of that name in a query.
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|pair| {
+/// The cookies of that name as servers read them (RFC 6265, sections 4.1.1 and 5.2): without the white space around the name and
+/// the value, and without the quotes around the value.
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let pairs = headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| {
+        let rest = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
+        let value = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
+        Some(value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value))
+    })
+}
+
+/// The values, as sent, of the parameters of that name in a query.
+fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    query.split('&').filter_map(|pair| {
         let (named, value) = pair.split_once('=')?;
         let (one, other) = (named.as_bytes(), name.as_bytes());
         let same = one == other || (is_spelled(one) || is_spelled(other)) && of_form(one).eq(of_form(other));
-        same.then_some(value)
+        same.then_some(value.as_bytes())
     })
 }
 
@@ -317,19 +370,18 @@ fn of_form(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
 }
 
 /// Feeds credentials: the scheme in lower case, which is no other one (RFC 9110, section 11.1), and one space behind it.
-fn write_credentials(value: &[u8], hasher: &mut SipHasher13) -> bool {
+fn write_credentials(value: &[u8], hasher: &mut SipHasher13) {
     let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     let scheme = scheme.iter().map(u8::to_ascii_lowercase);
     let bytes = scheme.chain([b' ']).chain(rest.trim_ascii_start().iter().copied());
-    !value.is_empty() && write_bytes(bytes, hasher)
+    write_bytes(bytes, hasher);
 }
 
 /// Feeds bytes as if they had been sent in one piece.
-fn write_bytes(bytes: impl Iterator<Item = u8> + Clone, hasher: &mut SipHasher13) -> bool {
+fn write_bytes(bytes: impl Iterator<Item = u8> + Clone, hasher: &mut SipHasher13) {
     hasher.write_usize(bytes.clone().count());
     bytes.for_each(|byte| hasher.write(&[byte]));
-    true
 }
 
 #[cfg(test)]
@@ -367,12 +419,13 @@ mod tests {
         assert!(of(&key, "10.0.0.1").is_ok());
         assert_eq!(of(&key, "10.0.0.1"), of(&key, "10.0.0.1"));
         assert_ne!(of(&key, "10.0.0.1"), of(&key, "10.0.0.2"));
-        assert_eq!(of(&Key::of(key.parts[1..].to_vec()), "10.0.0.1"), Err(Missing::Empty));
-        assert_eq!(key.first_absent(&subject("10.0.0.1", None, &none)), key.parts.get(1));
+        assert_eq!(of(&Key::of(key.parts[1..].to_vec()), "10.0.0.1"), Err(Unkeyed::Exempt));
+        assert_eq!(key.fault(&subject("10.0.0.1", None, &none)), None);
         key.missing = Missing::Exempt;
-        assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Missing::Exempt));
+        assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Unkeyed::Exempt));
         key.missing = Missing::Reject;
-        assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Missing::Reject));
+        assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Unkeyed::Missing));
+        assert_eq!(key.fault(&subject("10.0.0.1", None, &none)), Some(KeyFault::Missing(key.parts[1].clone())));
         key.missing = Missing::Share;
         let shared = key.fingerprint(SEED, &subject("10.0.0.1", None, &none));
         assert!(shared.is_ok());
@@ -384,17 +437,50 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("cookie", http::HeaderValue::from_static("asid=no; sid=yes"));
         headers.append("cookie", http::HeaderValue::from_static("late=1"));
-        assert_eq!(cookie(&headers, "sid"), Some(&b"yes"[..]));
-        assert_eq!(cookie(&headers, "late"), Some(&b"1"[..]));
-        assert_eq!(cookie(&headers, "si"), None);
+        let first = |headers: &HeaderMap, name| {
+            cookies(headers, name).next().map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let found = ["sid", "late", "si"].map(|name| first(&headers, name));
+        assert_eq!(found, [Some("yes".into()), Some("1".into()), None]);
         headers.insert("cookie", http::HeaderValue::from_static("a =1;\tb=\t2 ;c=\"3\"; d=\"; e; f="));
-        let found = ["a", "b", "c", "d", "e", "f"].map(|name| cookie(&headers, name).map(String::from_utf8_lossy));
+        let found = ["a", "b", "c", "d", "e", "f"].map(|name| first(&headers, name));
         assert_eq!(found, [Some("1".into()), Some("2".into()), Some("3".into()), Some("\"".into()), None, Some("".into())]);
-        assert_eq!(parameter("aid=1&id=2", "id"), Some("2"));
-        assert_eq!(parameter("id", "id"), None);
-        assert_eq!(parameter("%69d=2", "id"), Some("2"));
-        assert_eq!(parameter("a+b=2", "a%20b"), Some("2"));
-        assert_eq!(parameter("a%2bb=2", "a+b"), None);
+        let first = |query, name| parameters(query, name).next();
+        assert_eq!(first("aid=1&id=2", "id"), Some(&b"2"[..]));
+        assert_eq!(first("id", "id"), None);
+        assert_eq!(first("%69d=2", "id"), Some(&b"2"[..]));
+        assert_eq!(first("a+b=2", "a%20b"), Some(&b"2"[..]));
+        assert_eq!(first("a%2bb=2", "a+b"), None);
+    }
+
+    #[test]
+    fn part_repeated_with_other_values_has_no_fingerprint() {
+        let of = |part: &str, query: Option<&str>, fields: &[(&'static str, &'static str)]| {
+            let fields =
+                fields.iter().map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name, value);
+            }
+            let key = Key::of(vec![Part::ClientIp, part.parse().expect("a part")]);
+            let subject = subject("10.0.0.1", query, &headers);
+            (key.fingerprint(SEED, &subject), key.fault(&subject).is_some())
+        };
+        let repeated = (Err(Unkeyed::Repeated), true);
+        assert_eq!(of("header:x-key", None, &[("x-key", "a"), ("x-key", "b")]), repeated);
+        assert_eq!(of("header:x-key", None, &[("x-key", ""), ("x-key", "b")]), repeated);
+        assert_eq!(
+            of("header:authorization", None, &[("authorization", "Bearer a"), ("authorization", "Bearer b")]),
+            repeated
+        );
+        assert_eq!(of("cookie:sid", None, &[("cookie", "sid=a; sid=b")]), repeated);
+        assert_eq!(of("cookie:sid", None, &[("cookie", "sid=a"), ("cookie", "sid=b")]), repeated);
+        assert_eq!(of("query:id", Some("id=1&id=2"), &[]), repeated);
+        assert_eq!(of("query:id", Some("%69d=1&id=2"), &[]), repeated);
+        let once = of("header:x-key", None, &[("x-key", "a")]);
+        assert_eq!(of("header:x-key", None, &[("x-key", "a"), ("x-key", "a")]), once);
+        assert_eq!(of("query:id", Some("id=1&id=1"), &[]), of("query:id", Some("id=1"), &[]));
+        assert_eq!(of("cookie:sid", None, &[("cookie", "sid=a; sid=a")]), of("cookie:sid", None, &[("cookie", "sid=a")]));
     }
 
     #[test]

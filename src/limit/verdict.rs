@@ -40,6 +40,8 @@ pub enum Reason {
     MaxWait,
     /// A part of the key is absent and the zone rejects such requests.
     MissingKey,
+    /// A part of the key is there more than once with different values.
+    RepeatedKey,
     /// As many requests are parked as `queue.max` allows.
     QueueFull,
     /// The proxy is stopping and its turn would come too late.
@@ -47,6 +49,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the same request is rejected however long its client waits.
+    #[must_use]
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Self::MissingKey | Self::RepeatedKey)
+    }
+
     /// The word used in logs and response bodies.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -54,6 +62,7 @@ impl Reason {
             Self::Burst => "burst",
             Self::MaxWait => "max_wait",
             Self::MissingKey => "missing_key",
+            Self::RepeatedKey => "repeated_key",
             Self::QueueFull => "queue_full",
             Self::Draining => "draining",
         }

@@ -14,7 +14,7 @@ use governor::{clock::Clock, nanos::Nanos, state::StateStore};
 use ipnet::IpNet;
 
 use super::{
-    key::{Key, Missing, Seed, Subject},
+    key::{Key, Seed, Subject, Unkeyed},
     line::{Leaver, Lines, Scale},
     millis::Millis,
     rate::Rate,
@@ -56,6 +56,8 @@ pub enum Standing {
     Exempt,
     /// It lacks a part of the key and is to be rejected.
     Missing,
+    /// It has a part of the key more than once with different values, and is to be rejected.
+    Repeated,
 }
 
 impl Zone {
@@ -98,8 +100,9 @@ impl Zone {
         }
         match self.settings.key.fingerprint(self.seed, subject) {
             Ok(fingerprint) => Standing::Counted(fingerprint),
-            Err(Missing::Reject) => Standing::Missing,
-            Err(Missing::Exempt | Missing::Empty | Missing::Share) => Standing::Exempt,
+            Err(Unkeyed::Missing) => Standing::Missing,
+            Err(Unkeyed::Repeated) => Standing::Repeated,
+            Err(Unkeyed::Exempt) => Standing::Exempt,
         }
     }
 

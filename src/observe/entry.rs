@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::Pat
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
-use crate::limit::{Part, Verdict};
+use crate::limit::{KeyFault, Verdict};
 
 /// The longest text of a client's that is logged, in bytes.
 pub const FIELD: usize = 1024;
@@ -139,8 +139,8 @@ pub struct LimitStory {
     pub verdict: Verdict,
     /// The fingerprint it was counted under.
     pub key: u64,
-    /// The part of the zone's key for lack of which it was rejected.
-    pub missing: Option<Part>,
+    /// The fault of its key for which it was rejected.
+    pub fault: Option<KeyFault>,
     /// It is parked: should it end so, its wait is as long as it took, not what it was told.
     pub is_parked: bool,
 }
@@ -212,6 +212,8 @@ struct LimitLine<'a> {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeated: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -322,6 +324,9 @@ fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 impl<'a> LimitLine<'a> {
     fn of(story: &'a LimitStory) -> Self {
+        let named = |is: fn(&KeyFault) -> bool| {
+            story.fault.as_ref().filter(|fault| is(fault)).map(|fault| fault.part().to_string())
+        };
         Self {
             zone: &story.zone,
             decision: story.verdict.decision.as_str(),
@@ -329,7 +334,8 @@ impl<'a> LimitLine<'a> {
             wait_ms: story.verdict.wait.0,
             retry_ms: story.verdict.retry.0,
             reason: story.verdict.reason.map(crate::limit::Reason::as_str),
-            missing: story.missing.as_ref().map(Part::to_string),
+            missing: named(|fault| matches!(fault, KeyFault::Missing(_))),
+            repeated: named(|fault| matches!(fault, KeyFault::Repeated(_))),
         }
     }
 }
@@ -427,7 +433,7 @@ mod tests {
     fn json_has_the_fields_in_order_with_the_numbers_of_the_limit() {
         let verdict = Verdict { excess_milli: 21_000, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
         assert_eq!(verdict.decision, Decision::Reject);
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None, is_parked: false });
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, fault: None, is_parked: false });
         let mut line = Vec::new();
         Entry { limit, ..entry() }.write_json(&mut line);
         let expected = concat!(
@@ -476,7 +482,7 @@ mod tests {
     #[test]
     fn limiting_is_nginxs_line_and_nothing_of_a_client_can_end_it() {
         let verdict = Verdict { excess_milli: 20_990, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, missing: None, is_parked: false });
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, fault: None, is_parked: false });
         let host = Some("a\", client: 192.0.2.9".into());
         let mut line = Vec::new();
         Entry { limit, host, ..entry() }.write_limiting(&mut line);

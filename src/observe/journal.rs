@@ -172,8 +172,8 @@ impl Journal {
             // The end of a request that was accepted, once in a process's life.
             return true;
         }
-        let is_missing = reason == Some(Reason::MissingKey);
-        let fingerprint = (!is_missing).then_some(limit.key);
+        let has_key = !reason.is_some_and(Reason::is_for_good);
+        let fingerprint = has_key.then_some(limit.key);
         let reject = Reject { zone: &limit.zone, fingerprint, reason, client: entry.client };
         let (told, begins) = lines.sampler.take(reject, sampling, self.clock.now());
         if begins {
@@ -231,7 +231,7 @@ fn sampling(settings: &AccessLogSettings) -> Sampling {
     Sampling { first: settings.rejects_first, every: settings.rejects_every }
 }
 
-/// Whether a client came faster than a zone lets it. A missing key, a full queue and a stop are not its rate.
+/// Whether a client came faster than a zone lets it. A missing or repeated key, a full queue and a stop are not its rate.
 fn is_over_the_limit(entry: &Entry) -> bool {
     let reason = entry.limit.as_ref().and_then(|limit| limit.verdict.reason);
     matches!(reason, Some(Reason::Burst | Reason::MaxWait))

@@ -9,14 +9,15 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery};
 use siphasher::sip::SipHasher13;
 use weir::{
-    limit::{Key, Millis, Missing, Part, Seed, Subject, ZoneSettings},
+    limit::{Key, Millis, Part, Seed, Subject, Unkeyed, ZoneSettings},
     state::State,
 };
 
 const SEED: Seed = Seed([7, 11]);
 const VALUE: HeaderName = HeaderName::from_static("x-value");
 
-/// A part, a query, and lines of cookies: what is counted by is what a parser of another hand finds, or it is missing.
+/// A part, a query, and lines of cookies: what is counted by is what a parser of another hand finds; it may be missing, or there with
+/// several values.
 pub fn key(bytes: &[u8]) {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let mut text = || lines.next().and_then(|line| str::from_utf8(line).ok());
@@ -28,8 +29,8 @@ pub fn key(bytes: &[u8]) {
     assert_eq!(part.to_string().parse::<Part>().as_ref(), Ok(&part));
     let cookies: Vec<HeaderValue> = lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
     let found = match &part {
-        Part::Cookie(name) => first(cookies.iter().map(HeaderValue::as_bytes), b';', name),
-        Part::Query(name) => first([query.as_bytes()].into_iter(), b'&', name),
+        Part::Cookie(name) => all(cookies.iter().map(HeaderValue::as_bytes), b';', name),
+        Part::Query(name) => all([query.as_bytes()].into_iter(), b'&', name),
         _ => return,
     };
     let mut headers = HeaderMap::new();
@@ -37,24 +38,28 @@ pub fn key(bytes: &[u8]) {
         headers.append(header::COOKIE, line.clone());
     }
     let seen = fingerprint(part, &headers, Some(query));
+    if found.iter().any(|value| *value != found[0]) {
+        return assert_eq!(seen, Err(Unkeyed::Repeated));
+    }
     // Which part a value is of does not show in a fingerprint.
     let mut alone = HeaderMap::new();
-    if let Some(value) = found {
+    if let Some(value) = found.first() {
         // A decoded parameter can be what no field can.
-        let Ok(value) = HeaderValue::from_bytes(&value) else { return };
+        let Ok(value) = HeaderValue::from_bytes(&form(value)) else { return };
         alone.insert(VALUE, value);
     }
     assert_eq!(seen, fingerprint(Part::Header(VALUE), &alone, None), "{alone:?}");
 }
 
-fn fingerprint(part: Part, headers: &HeaderMap, query: Option<&str>) -> Result<u64, Missing> {
+fn fingerprint(part: Part, headers: &HeaderMap, query: Option<&str>) -> Result<u64, Unkeyed> {
     let client = IpAddr::from(Ipv4Addr::LOCALHOST);
     let subject = Subject { client, host: "a", path: "/", query, method: &Method::GET, route: "r", headers };
     Key::of(vec![part]).fingerprint(SEED, &subject)
 }
 
-/// The value of the first pair that is called `name`.
-fn first<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> Option<Vec<u8>> {
+/// The values, as sent, of the pairs that are called `name`.
+fn all<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
     for line in lines {
         let mut pair = Vec::new();
         for byte in line.iter().chain([&between]) {
@@ -69,15 +74,15 @@ fn first<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> 
             if let Some(equals) = whole.iter().position(|byte| *byte == b'=') {
                 let (named, value) = (whole[..equals].trim_ascii_end(), whole[equals + 1..].trim_ascii_start());
                 match between {
-                    b'&' if form(&whole[..equals]) == form(name.as_bytes()) => return Some(form(&whole[equals + 1..])),
-                    b';' if named == name.as_bytes() => return Some(form(unquoted(value))),
+                    b'&' if form(&whole[..equals]) == form(name.as_bytes()) => found.push(whole[equals + 1..].to_vec()),
+                    b';' if named == name.as_bytes() => found.push(unquoted(value).to_vec()),
                     _ => {}
                 }
             }
             pair.clear();
         }
     }
-    None
+    found
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {

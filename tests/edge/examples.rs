@@ -67,6 +67,13 @@ async fn api_keys() {
         assert_eq!(at_once(&edge, 40, "192.0.2.2", get, &[API]).await, [(200, 40)]);
         assert_eq!(at_once(&edge, 20, "192.0.2.3", get, &[API]).await, [(200, 11), (429, 9)]);
         let search = "GET /v1/search";
+        let mut made_up = [0, 0];
+        for number in 0..110 {
+            let key = format!("x-api-key: made-up-{number}");
+            let status = status(&ask(&edge, "192.0.2.6", search, &[API, &key]).await);
+            made_up[usize::from(status == 429)] += 1;
+        }
+        assert_eq!(made_up, [101, 9]);
         assert_eq!(at_once(&edge, 5, "192.0.2.4", search, &[API, "x-api-key: one"]).await, [(200, 4), (429, 1)]);
         assert_eq!(at_once(&edge, 1, "192.0.2.4", "HEAD /v1/search", &[API, "x-api-key: one"]).await, [(429, 1)]);
         assert_eq!(at_once(&edge, 1, "192.0.2.4", search, &[API]).await, [(429, 1)]);

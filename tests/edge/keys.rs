@@ -166,6 +166,50 @@ async fn reject_for_a_missing_part_says_which_and_no_time() {
     }
 }
 
+/// A fresh value in front of the real one would be a fresh bucket with each request, and many servers read the last.
+#[tokio::test(start_paused = true)]
+async fn key_repeated_with_other_values_is_rejected() {
+    let get = |query: &str, fields: &str| format!("GET /{query} HTTP/1.1\r\nhost: a\r\n{fields}");
+    for (part, once, twice) in [
+        ("header:x-api-key", get("", "x-api-key: k\r\n"), get("", "x-api-key: 1\r\nx-api-key: k\r\n")),
+        ("header:x-api-key", get("", "x-api-key: k\r\n"), get("", "x-api-key:\r\nx-api-key: k\r\n")),
+        (
+            "header:authorization",
+            get("", "authorization: Bearer k\r\n"),
+            get("", "authorization: x\r\nauthorization: Bearer k\r\n"),
+        ),
+        ("cookie:sid", get("", "cookie: sid=k\r\n"), get("", "cookie: sid=1; sid=k\r\n")),
+        ("cookie:sid", get("", "cookie: sid=k\r\n"), get("", "cookie: sid=1\r\ncookie: sid=k\r\n")),
+        ("query:key", get("?key=k", ""), get("?key=1&key=k", "")),
+        ("query:key", get("?key=k", ""), get("?k%65y=1&key=k", "")),
+    ] {
+        for missing in ["exempt", "empty", "share", "reject"] {
+            let config = zone(&format!("key: '{part}', missing: {missing}"), ROUTES);
+            assert_eq!(statuses(config, &[&once, &twice, &once]).await, [200, 503, 503], "{part} {missing}");
+        }
+        // No bucket was charged: the first of the two values is still to be had, and so is the second.
+        let config = zone(&format!("key: '{part}'"), ROUTES);
+        assert_eq!(statuses(config, &[&twice, &once]).await, [503, 200], "{part}");
+    }
+    let same = get("?key=k&key=k", "x-api-key: k\r\nx-api-key: k\r\ncookie: sid=k; sid=k\r\n");
+    let config = zone("key: [ 'header:x-api-key', 'cookie:sid', 'query:key' ]", ROUTES);
+    assert_eq!(statuses(config, &[&same, &same]).await, [200, 503]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reject_for_a_repeated_part_says_which_and_no_time() {
+    on_edge_of(zone("key: 'cookie:sid'", &format!("{ROUTES}\nreject: {{ body: text }}")), |edge| async move {
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncookie: sid=a; sid=b\r\n\r\n";
+        let response = edge.exchange(request).await;
+        assert!(response.ends_with("503 Service Unavailable: the cookie sid is there more than once\n"), "{response}");
+        assert!(!response.contains("retry-after"), "{response}");
+        let limit = &edge.line().await["limit"];
+        assert_eq!((&limit["reason"], &limit["repeated"]), (&"repeated_key".into(), &"cookie:sid".into()));
+        assert_eq!((limit.get("missing"), &limit["retry_ms"]), (None, &0.into()));
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn reject_for_a_missing_part_is_nothing_grpc_tries_again() {
     on_edge_of(zone("key: 'query:key%20x', missing: reject", ROUTES), |edge| async move {
