@@ -14,6 +14,9 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing+=("
 need nginx nginx-light
 need python3 python3
 need node nodejs
+need haproxy haproxy
+need curl curl
+/usr/bin/python3 -c 'import grpc' 2>/dev/null || missing+=(python3-grpcio)
 need strace strace
 need redis-server redis-server
 need cc gcc

@@ -13,5 +13,9 @@ mod upstream;
 #[path = "../dsl/weir.rs"]
 mod weir;
 
+mod curl;
+mod grpc;
+mod haproxy;
+mod node;
 mod programs;
 mod uploads;

@@ -1,0 +1,66 @@
+//! HAProxy in front of weir, over one HTTP/2 connection that all of its clients share: what one of them does is no other's loss.
+
+use std::{io::Write, net::SocketAddr, thread};
+
+use tempfile::TempDir;
+
+use crate::{
+    http::{Client, Framing, Head, read_body},
+    programs::{HAPROXY, Running},
+    upstream::upstream,
+    weir::Weir,
+};
+
+struct Fronted {
+    haproxy: Running,
+    _weir: Weir,
+    _folder: TempDir,
+}
+
+/// HAProxy before weir before this upstream.
+fn fronted(upstream: SocketAddr) -> Fronted {
+    let weir =
+        Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("haproxy.cfg");
+    let config = format!(
+        "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+         listen all\n  bind fd@0\n  http-reuse always\n  server weir {} proto h2\n",
+        weir.address
+    );
+    std::fs::write(&file, config).expect("a file");
+    let haproxy = HAPROXY.listens_on_stdin(&["-db", "-f", file.to_str().expect("a path in UTF-8")]);
+    Fronted { haproxy, _weir: weir, _folder: folder }
+}
+
+#[test]
+fn haproxy_and_its_clients_keep_their_connection() {
+    let upstream = upstream(|mut wire| {
+        while let Some(head) = Head::read(&mut wire)? {
+            read_body(&mut wire, head.framing(Framing::Empty), |_| {})?;
+            wire.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    });
+    let fronted = fronted(upstream);
+    let ask = |number: usize| {
+        let mut client = Client::connect(fronted.haproxy.address);
+        let post: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
+        let get: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let answered = (0..2_000).filter(|turn| {
+            let (method, request) = if (turn + number).is_multiple_of(2) { ("GET", get) } else { ("POST", post) };
+            let status = client.send(request).and_then(|()| client.answer(method)).map(|answer| answer.status);
+            if !matches!(status, Ok(200)) {
+                client = Client::connect(fronted.haproxy.address);
+            }
+            matches!(status, Ok(200))
+        });
+        answered.count()
+    };
+    let ask = &ask;
+    let answered: Vec<usize> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|number| scope.spawn(move || ask(number))).collect();
+        clients.into_iter().map(|client| client.join().expect("no panic")).collect()
+    });
+    assert_eq!(answered, [2_000; 8]);
+}

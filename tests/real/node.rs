@@ -1,0 +1,33 @@
+//! Node's own HTTP/2 client: one session, many small requests, cookies as browsers send them.
+
+use crate::{programs::NODE, upstream::answering, weir::Weir};
+
+/// `COUNT` requests on one session, one after the other; how many got 200, or what ended it.
+const MANY: &str = "
+const http2 = require('http2');
+const [address, count] = process.argv.slice(1);
+const session = http2.connect(`http://${address}`);
+session.on('error', (error) => console.log(String(error)));
+session.on('goaway', (code) => console.log('goaway', code));
+let good = 0;
+const ask = (left) => {
+    if (left === 0) { console.log(good); session.close(); return; }
+    const request = session.request({ ':path': '/', ':method': left % 2 ? 'GET' : 'POST' });
+    request.on('response', (fields) => { if (fields[':status'] === 200) good += 1; });
+    request.on('error', (error) => console.log(String(error)));
+    request.resume().on('close', () => ask(left - 1));
+    request.end(left % 2 ? undefined : 'body');
+};
+ask(Number(count));
+";
+
+fn started(settings: &str) -> Weir {
+    let upstream = answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n{settings}"))
+}
+
+#[test]
+fn node_session_with_many_small_requests_keeps_its_connection() {
+    let weir = started("");
+    assert_eq!(NODE.prints(&["-e", MANY, &weir.address.to_string(), "6000"], &[]), "6000");
+}
