@@ -1,9 +1,18 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing, then runs all of them. Nothing else has to be set up.
 #
+#   --slow   run what takes too long for every change instead: a million requests of real clients, and half an hour of soak
+#
 # Needs: a Rust toolchain, a C compiler, python3, and Debian's package archive for the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+slow=0
+case ${1:-} in
+    "") ;;
+    --slow) slow=1 ;;
+    *) echo "usage: $0 [--slow]" >&2; exit 2 ;;
+esac
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -16,6 +25,7 @@ need python3 python3
 need node nodejs
 need haproxy haproxy
 need curl curl
+[ "$slow" = 0 ] || need h2load nghttp2-client
 /usr/bin/python3 -c 'import grpc' 2>/dev/null || missing+=(python3-grpcio)
 need strace strace
 need redis-server redis-server
@@ -29,6 +39,15 @@ if [ "${#missing[@]}" -gt 0 ]; then
     as_root apt-get update -q
     # RUNLEVEL=1 keeps freshly installed servers from being started as services: the tests start private ones.
     as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+if [ "$slow" = 1 ]; then
+    echo "== slow tests"
+    cargo test --release --test slow -- --test-threads 1
+    echo "== soak"
+    WEIR_SOAK=${WEIR_SOAK:-30m} cargo test --release --test soak -- --nocapture
+    echo "all passed"
+    exit
 fi
 
 echo "== format"

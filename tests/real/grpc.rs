@@ -2,6 +2,7 @@
 //! one connection for as long as that lasts.
 
 use crate::{
+    SCALE,
     programs::{GRPC, Running},
     weir::Weir,
 };
@@ -113,17 +114,19 @@ fn client(script: &str, weir: &Weir, count: u32) -> String {
 #[test]
 fn grpc_client_that_makes_many_small_calls_keeps_its_connection() {
     let (_server, weir) = started();
-    assert_eq!(client(UNARY, &weir, 8_000), "{}");
+    assert_eq!(client(UNARY, &weir, 8_000 * SCALE), "{}");
 }
 
 #[test]
 fn grpc_client_that_sends_a_byte_at_a_time_keeps_its_stream() {
     let (_server, weir) = started();
-    assert_eq!(client(CHAT, &weir, 6_000), "6000");
+    let messages = 6_000 * SCALE;
+    assert_eq!(client(CHAT, &weir, messages), messages.to_string());
 }
 
 #[test]
 fn grpc_stream_outlives_calls_beside_it_that_are_given_up() {
     let (_server, weir) = started();
-    assert_eq!(client(DEADLINES, &weir, 500), "watched {'DEADLINE_EXCEEDED': 500}");
+    let calls = 500 * SCALE;
+    assert_eq!(client(DEADLINES, &weir, calls), format!("watched {{'DEADLINE_EXCEEDED': {calls}}}"));
 }

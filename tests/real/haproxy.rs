@@ -5,6 +5,7 @@ use std::{io::Write, net::SocketAddr, thread};
 use tempfile::TempDir;
 
 use crate::{
+    SCALE,
     http::{Client, Framing, Head, read_body},
     programs::{HAPROXY, Running},
     upstream::upstream,
@@ -43,11 +44,11 @@ fn haproxy_and_its_clients_keep_their_connection() {
         Ok(())
     });
     let fronted = fronted(upstream);
-    let ask = |number: usize| {
+    let ask = |number: u32| {
         let mut client = Client::connect(fronted.haproxy.address);
         let post: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
         let get: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-        let answered = (0..2_000).filter(|turn| {
+        let answered = (0..2_000 * SCALE).filter(|turn| {
             let (method, request) = if (turn + number).is_multiple_of(2) { ("GET", get) } else { ("POST", post) };
             let status = client.send(request).and_then(|()| client.answer(method)).map(|answer| answer.status);
             if !matches!(status, Ok(200)) {
@@ -58,9 +59,9 @@ fn haproxy_and_its_clients_keep_their_connection() {
         answered.count()
     };
     let ask = &ask;
-    let answered: Vec<usize> = thread::scope(|scope| {
+    let answered: Vec<_> = thread::scope(|scope| {
         let clients: Vec<_> = (0..8).map(|number| scope.spawn(move || ask(number))).collect();
         clients.into_iter().map(|client| client.join().expect("no panic")).collect()
     });
-    assert_eq!(answered, [2_000; 8]);
+    assert_eq!(answered, [2_000 * SCALE as usize; 8]);
 }

@@ -13,6 +13,9 @@ mod upstream;
 #[path = "../dsl/weir.rs"]
 mod weir;
 
+/// How many times as long as here the same tests are in `tests/slow`.
+const SCALE: u32 = 1;
+
 mod curl;
 mod grpc;
 mod haproxy;

@@ -1,6 +1,6 @@
 //! Node's own HTTP/2 client: one session, many small requests, cookies as browsers send them.
 
-use crate::{programs::NODE, upstream::answering, weir::Weir};
+use crate::{SCALE, programs::NODE, upstream::answering, weir::Weir};
 
 /// `COUNT` requests on one session, one after the other; how many got 200, or what ended it.
 const MANY: &str = "
@@ -29,5 +29,6 @@ fn started(settings: &str) -> Weir {
 #[test]
 fn node_session_with_many_small_requests_keeps_its_connection() {
     let weir = started("");
-    assert_eq!(NODE.prints(&["-e", MANY, &weir.address.to_string(), "6000"], &[]), "6000");
+    let requests = (6_000 * SCALE).to_string();
+    assert_eq!(NODE.prints(&["-e", MANY, &weir.address.to_string(), &requests], &[]), requests);
 }

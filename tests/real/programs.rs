@@ -17,6 +17,8 @@ pub struct Program {
 pub const PYTHON: Program = Program { command: "python3", package: "python3" };
 pub const NODE: Program = Program { command: "node", package: "nodejs" };
 pub const CURL: Program = Program { command: "curl", package: "curl" };
+#[allow(dead_code, reason = "the slow binary uses it")]
+pub const H2LOAD: Program = Program { command: "h2load", package: "nghttp2-client" };
 pub const HAPROXY: Program = Program { command: "haproxy", package: "haproxy" };
 /// Debian's own interpreter: another one does not find Debian's modules.
 pub const GRPC: Program = Program { command: "/usr/bin/python3", package: "python3-grpcio" };
