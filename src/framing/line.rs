@@ -3,6 +3,7 @@
 //! Guarantee: a line ends with CRLF, and no other control byte than a tab is in it.
 
 use super::Flaw;
+use crate::error::Kind;
 
 /// Where the line at the start of `bytes` ends: the index of its CRLF. None when that is still to come.
 ///
@@ -59,13 +60,17 @@ pub fn token(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(bytes.len())
 }
 
+/// The longest name of a field: what a [`http::HeaderName`] holds, so that whoever reads it after us takes it too.
+pub const NAME: usize = u16::MAX as usize;
+
 /// A field line's name and value, the white space around the value taken off.
 ///
 /// # Errors
-/// When it has no name, or something else than a colon right behind it.
+/// When it has no name, one longer than [`NAME`], or something else than a colon right behind it.
 pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     let (name, rest) = line.split_at(token(line));
     match rest {
+        _ if name.len() > NAME => Err(Flaw { kind: Kind::HeadersTooLarge, detail: "a field's name is too long" }),
         [b':', value @ ..] if !name.is_empty() => Ok((name, value)),
         [b' ' | b'\t', ..] if name.is_empty() => Err(Flaw::malformed("a folded field line")),
         [b':', ..] => Err(Flaw::malformed("a field without a name")),

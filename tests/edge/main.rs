@@ -8,6 +8,7 @@ mod frames;
 mod pki;
 
 mod any_frames;
+mod bytes;
 mod compress;
 mod connection;
 mod connections;
