@@ -7,8 +7,10 @@ use std::{collections::HashSet, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use self::claim::is_claim;
 use crate::error::{Error, Kind};
 
+pub mod claim;
 pub mod crossing;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -18,9 +20,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The field that joins the log lines of one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What `Connection` may not take away (it would let a client hide who it is, or how its message is framed).
-static KEPT_FROM_CONNECTION: [HeaderName; 6] =
-    [header::HOST, header::CONTENT_LENGTH, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP];
+/// What `Connection` may not take away, beside all claims of proxies: it would let a client hide who it is, or how its message is framed.
+static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 
 /// Refuses an answer whose framing, or whose status, could be read in two ways.
 ///
@@ -233,7 +234,8 @@ fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     let tokens = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| !is_option(token));
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
-    names.filter(|name| headers.contains_key(name) && !KEPT_FROM_CONNECTION.contains(name)).collect()
+    let is_kept = |name: &HeaderName| KEPT_FROM_CONNECTION.contains(name) || is_claim(name.as_str());
+    names.filter(|name| headers.contains_key(name) && !is_kept(name)).collect()
 }
 
 /// The usual members of `Connection`, which name no field, or one that never crosses anyway.
@@ -247,8 +249,8 @@ fn is_lookalike(name: &str) -> bool {
 }
 
 fn is_sensitive(name: &str) -> bool {
-    let names = ["content-length", "transfer-encoding", "host", "forwarded", "x-real-ip", "x-request-id", "via", "proxy"];
-    names.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("remote-")
+    let names = ["content-length", "transfer-encoding", "host", "x-request-id", "via", "proxy"];
+    names.contains(&name) || is_claim(name) || name.starts_with("remote-")
 }
 
 /// Whether one of these fields looks like one that is counted, as servers see it that make `_` of `-` (RFC 3875, section 4.1.18): then a
@@ -293,6 +295,8 @@ mod tests {
             client: Some(IpAddr::from([192, 0, 2, 1])),
             trusted,
             authority: &HeaderValue::from_static("a.test:80"),
+            unnamed: &HeaderValue::from_static("app:80"),
+            version: http::Version::HTTP_11,
             scheme: "http",
             request_id: &HeaderValue::from_static("id"),
         };

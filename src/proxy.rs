@@ -44,7 +44,11 @@ use crate::{
         turn::{Awaiting, Line},
     },
     stream::Switched,
-    upstream::{Upstream, body::UpstreamBody, settings::Protocol},
+    upstream::{
+        Upstream,
+        body::UpstreamBody,
+        settings::{Protocol, UpstreamSettings},
+    },
 };
 
 pub mod park;
@@ -289,11 +293,14 @@ impl Proxy {
         self.admit(&route, &subject, visit, record).await?;
 
         let body = visit.body.take().unwrap_or_default();
+        let unnamed = unnamed(&target, route.upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
             trusted,
             authority: &target.authority,
+            unnamed: &unnamed,
+            version: head.version,
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
@@ -439,6 +446,17 @@ fn edited<'a>(crossing: Crossing<'a>, edits: &Edits, facts: &Facts<'_>) -> Resul
     let mut fields = crossing.to_map();
     edits.apply(&mut fields, facts)?;
     Ok(Fields::Edited(fields))
+}
+
+/// The host that an upstream is asked for where the request, of HTTP/1.0, names none: its own. A request of HTTP/2 cannot do without, and
+/// of those of HTTP/1.1 servers refuse one that is empty.
+fn unnamed(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
+    let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
+        return Ok(HeaderValue::from_static(""));
+    };
+    let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
+    HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string()))
+        .map_err(|cause| Error::caused(Kind::ProxyInternalError, "the endpoint's host is no field value", cause))
 }
 
 /// What edits may say.

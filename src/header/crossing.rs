@@ -6,11 +6,11 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::PathAndQuery};
 
 use super::{
-    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID, address_value, is_hop_by_hop,
-    is_lookalike, named_by_connection, trailer_that_may_cross,
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID, address_value, claim::is_claim,
+    is_hop_by_hop, is_lookalike, named_by_connection, trailer_that_may_cross,
 };
 use crate::error::{Error, Kind};
 
@@ -26,8 +26,12 @@ pub struct Identity<'a> {
     pub client: Option<IpAddr>,
     /// Whether the peer is a trusted proxy: then what it says is added to, not replaced.
     pub trusted: bool,
-    /// The requested host with its port.
+    /// The requested host with its port; empty where the request names none.
     pub authority: &'a HeaderValue,
+    /// The host that is asked for then.
+    pub unnamed: &'a HeaderValue,
+    /// The version the request came in.
+    pub version: Version,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The request's id, which is what a trusted proxy called it if it did.
@@ -92,7 +96,8 @@ impl<'a> Crossing<'a> {
         let (trusted, hidden) = (identity.trusted, named_by_connection(received));
         let mut crossing = Self { received, trusted, hidden, told: Vec::with_capacity(TOLD) };
         let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
-        crossing.tell(header::HOST, identity.authority.clone());
+        let named = !identity.authority.is_empty();
+        crossing.tell(header::HOST, if named { identity.authority } else { identity.unnamed }.clone());
         crossing.tell(X_REAL_IP, client);
         if trusted {
             crossing.tell(X_FORWARDED_FOR, list_with(received, X_FORWARDED_FOR, identity.peer)?);
@@ -100,9 +105,11 @@ impl<'a> Crossing<'a> {
             crossing.tell(X_FORWARDED_FOR, identity.peer.clone());
         }
         crossing.tell_unless_said(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
-        crossing.tell_unless_said(X_FORWARDED_HOST, identity.authority.clone());
+        if named {
+            crossing.tell_unless_said(X_FORWARDED_HOST, identity.authority.clone());
+        }
         crossing.tell(X_REQUEST_ID, identity.request_id.clone());
-        crossing.tell(header::VIA, list_with(received, header::VIA, &HeaderValue::from_static("1.1 weir"))?);
+        crossing.tell(header::VIA, list_with(received, header::VIA, &passed_here(identity.version))?);
         Ok(crossing)
     }
 
@@ -152,9 +159,18 @@ impl<'a> Crossing<'a> {
 fn crosses(name: &str, trusted: bool) -> bool {
     match name {
         "host" | "via" | "x-forwarded-for" | "x-real-ip" | "x-request-id" | "content-length" | "expect" | "proxy" => false,
-        "x-forwarded-proto" | "x-forwarded-host" | "forwarded" => trusted,
+        _ if is_claim(name) => trusted && !is_lookalike(name),
         _ => !is_hop_by_hop(name) && !name.starts_with("remote-") && !is_lookalike(name),
     }
+}
+
+/// What a request says of having passed here: the version it came in, and who took it (RFC 9110, section 7.6.3).
+fn passed_here(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 weir",
+        Version::HTTP_2 => "2 weir",
+        _ => "1.1 weir",
+    })
 }
 
 /// One element more at the end of a list field, whatever its lines were.

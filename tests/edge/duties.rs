@@ -25,9 +25,15 @@ async fn unknown_fields_pass_and_lines_of_one_name_keep_their_order() {
 #[tokio::test(start_paused = true)]
 async fn via_is_added_and_appended() {
     on_recorded(&[], |edge, recorder| async move {
-        for (before, after) in [("", "1.1 weir"), ("via: 1.0 a\r\nvia: 1.1 b\r\n", "1.0 a, 1.1 b, 1.1 weir")] {
-            play(&edge, &recorder, format!("GET / HTTP/1.1\r\nhost: a\r\n{before}\r\n{NEXT}").as_bytes()).await;
-            assert_eq!(recorder.requests.borrow()[0].all("via"), [after]);
+        for (version, before, after) in [
+            ("1.1", "", "1.1 weir"),
+            ("1.1", "via: 1.0 a\r\nvia: 1.1 b\r\n", "1.0 a, 1.1 b, 1.1 weir"),
+            ("1.0", "", "1.0 weir"),
+            ("1.0", "via: 2 a\r\n", "2 a, 1.0 weir"),
+        ] {
+            let request = format!("GET / HTTP/{version}\r\nhost: a\r\n{before}connection: close\r\n\r\n");
+            play(&edge, &recorder, request.as_bytes()).await;
+            assert_eq!(recorder.requests.borrow()[0].all("via"), [after], "{request}");
         }
     })
     .await;
@@ -82,6 +88,8 @@ async fn an_absolute_target_makes_the_host_anew() {
             ("http://B.test/x", "B.test", "/x"),
             ("HTTP://b.test:8080", "b.test:8080", "/"),
             ("http://[::1]:8080/?q", "[::1]:8080", "/?q"),
+            ("http://b.test?x=1", "b.test", "/?x=1"),
+            ("http://b.test:81?", "b.test:81", "/?"),
         ] {
             let request = format!("GET {target} HTTP/1.1\r\nhost: other\r\nconnection: close\r\n\r\n");
             play(&edge, &recorder, request.as_bytes()).await;
@@ -182,4 +190,18 @@ async fn an_upstreams_connection_close_is_not_the_clients() {
     let answer = replied(two, reply).await;
     assert_eq!((answer.matches("200 OK").count(), answer.matches("connection: close").count()), (2, 1), "{answer}");
     assert!(!answer.contains("x-hop") && !answer.contains("keep-alive"), "{answer}");
+}
+
+/// The endpoint is asked for by its own name where a request names nobody, and nobody is told that the client had named it.
+#[tokio::test(start_paused = true)]
+async fn host_of_a_request_that_names_none_is_the_endpoints() {
+    on_recorded(&[], |edge, recorder| async move {
+        for fields in ["", "x-forwarded-host: evil\r\n"] {
+            let (got, _) = play(&edge, &recorder, format!("GET / HTTP/1.0\r\n{fields}\r\n").as_bytes()).await;
+            let request = recorder.requests.borrow()[0].clone();
+            assert_eq!((got[0].answer(), request.all("host")), ("200 GET / ".to_owned(), vec!["10.0.0.1:80"]));
+            assert_eq!(request.all("x-forwarded-host"), [""; 0]);
+        }
+    })
+    .await;
 }

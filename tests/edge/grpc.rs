@@ -174,3 +174,21 @@ async fn a_host_that_a_route_sets_is_the_authority() {
     })
     .await;
 }
+
+/// HTTP/1.0 may name no host, and HTTP/2 must: then it is the endpoint's own.
+#[tokio::test(start_paused = true)]
+async fn authority_of_a_request_that_names_no_host_is_the_endpoints() {
+    on_raw_edge(to_http2(&[]), |edge, pipes| async move {
+        let heard = serve(pipes);
+        for (request, authority) in
+            [("GET /p HTTP/1.0\r\n\r\n", "10.0.0.1:80"), ("GET /p HTTP/1.0\r\nhost: a.test\r\n\r\n", "a.test")]
+        {
+            let response = edge.exchange(request).await;
+            assert!(status(&response) == 200 && response.ends_with("reply"), "{response}");
+            let (head, _) = heard.borrow_mut().requests.pop().expect("a request");
+            assert_eq!(head.uri.to_string(), format!("http://{authority}/p"));
+            assert_eq!(head.headers.contains_key("x-forwarded-host"), authority == "a.test");
+        }
+    })
+    .await;
+}

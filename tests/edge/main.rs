@@ -9,6 +9,7 @@ mod pki;
 
 mod any_frames;
 mod bytes;
+mod claims;
 mod compress;
 mod connection;
 mod connections;
