@@ -61,6 +61,7 @@ impl Target {
             return malformed("CONNECT is not served");
         }
         let Some(path_and_query) = uri.path_and_query() else { return malformed("the target has no path") };
+        let path_and_query = with_path(path_and_query, uri.authority().is_some() && *version != Version::HTTP_2)?;
         if path_and_query.as_str().len() > MAX_TARGET {
             return Err(Error::new(Kind::TargetTooLong, "the target is longer than 8 KiB"));
         }
@@ -98,8 +99,17 @@ impl Target {
             }
         }
         let (authority, host) = named;
-        Ok(Self { authority, host, path_and_query: path_and_query.clone() })
+        Ok(Self { authority, host, path_and_query })
     }
+}
+
+/// A path and a query, of which an absolute target may leave out the path: then it is `/` (RFC 9112, section 3.2.1).
+fn with_path(path_and_query: &PathAndQuery, absolute: bool) -> Result<PathAndQuery, Error> {
+    if !absolute || !path_and_query.as_str().starts_with('?') {
+        return Ok(path_and_query.clone());
+    }
+    PathAndQuery::try_from(format!("/{}", path_and_query.as_str()))
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the target has no path that can be read", cause))
 }
 
 /// Whether a text can be forwarded as `Host`.
@@ -159,6 +169,9 @@ mod tests {
         assert_eq!(target(&Method::GET, "/", &["[0:0::1]"]), ok("[::1]", "/"));
         assert_eq!(target(&Method::GET, "http://b.test/p", &["a.test"]), ok("b.test", "/p"));
         assert_eq!(target(&Method::OPTIONS, "*", &["a.test"]), ok("a.test", "*"));
+        for (uri, path) in [("http://b.test", "/"), ("http://b.test?", "/?"), ("http://b.test?x=1&y", "/?x=1&y")] {
+            assert_eq!(target(&Method::GET, uri, &["a.test"]), ok("b.test", path), "{uri}");
+        }
     }
 
     #[test]

@@ -477,19 +477,14 @@ fn checked(head: &Parts, route: &Route, visit: &mut Visit<'_>) -> Result<Option<
     }
     let body = visit.body.get_or_insert_default();
     body.limit(route.max_body)?;
-    upgrade(head, body)
+    Ok(upgrade(head, body))
 }
 
-/// The protocols a request asks to change to.
-fn upgrade(head: &Parts, body: &RequestBody) -> Result<Option<HeaderValue>, Error> {
-    if head.version != Version::HTTP_11 || !head.headers.contains_key(header::UPGRADE) {
-        return Ok(None);
-    }
-    let protocols = upgrade_of(&head.headers);
-    if protocols.is_some() && !body.is_end_stream() {
-        return Err(Error::new(Kind::HttpRequestError, "a request to switch protocols has a body"));
-    }
-    Ok(protocols)
+/// The protocols a request asks to change to. Beside a body, an offer is ignored, which a server may do (RFC 9110, section 7.8): otherwise
+/// servers would disagree about where the body ends and the new protocol begins.
+fn upgrade(head: &Parts, body: &RequestBody) -> Option<HeaderValue> {
+    let offers = head.version == Version::HTTP_11 && head.headers.contains_key(header::UPGRADE);
+    if offers && body.is_end_stream() { upgrade_of(&head.headers) } else { None }
 }
 
 /// The protocol an endpoint switches to, if it is one that was asked for.

@@ -714,21 +714,6 @@ async fn r103_a_repeated_part_of_a_key_chose_the_bucket() {
     .await;
 }
 
-/// The connection of an upload that was refused was closed behind 64 KiB of it: a client that sends all of it first met a reset, and lost
-/// the response.
-#[tokio::test(start_paused = true)]
-async fn r150_the_response_to_an_upload_that_is_too_large_was_lost() {
-    on_edge(&[], |edge| async move {
-        let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n").await.expect("an open pipe");
-        client.write_all(&vec![b'x'; 4 << 20]).await.expect("an open pipe");
-        let mut response = String::new();
-        client.read_to_string(&mut response).await.expect("an end");
-        assert_eq!(status(&response), 413);
-    })
-    .await;
-}
-
 /// A client of HTTP/2 that granted room for every small response was cut as a flood.
 #[tokio::test(start_paused = true)]
 async fn r110_room_for_small_responses_was_a_flood() {
@@ -780,5 +765,80 @@ async fn r112_heads_read_ahead_were_requests() {
             assert_eq!(edge.exchange(&requests).await.matches("HTTP/1.1 200 OK\r\n").count(), 50);
         },
     )
+    .await;
+}
+
+/// The connection of an upload that was refused was closed behind 64 KiB of it: a client that sends all of it first met a reset, and lost
+/// the response.
+#[tokio::test(start_paused = true)]
+async fn r150_the_response_to_an_upload_that_is_too_large_was_lost() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n").await.expect("an open pipe");
+        client.write_all(&vec![b'x'; 4 << 20]).await.expect("an open pipe");
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.expect("an end");
+        assert_eq!(status(&response), 413);
+    })
+    .await;
+}
+
+/// A field's name that no parser behind the framer holds got a bare 431: no cause, no method and path in its line.
+#[tokio::test(start_paused = true)]
+async fn r151_a_name_that_is_too_long_got_a_bare_response() {
+    let mut large = config(&[]);
+    large.header_limits.size = 1 << 20;
+    harness::on_edge_of(large, |edge| async move {
+        let response = edge.exchange(&format!("GET /p HTTP/1.1\r\nhost: a\r\n{}: y\r\n\r\n", "x".repeat(65_536))).await;
+        assert!(response.starts_with("HTTP/1.1 431 ") && response.contains("proxy-status: weir; error="), "{response}");
+        assert_eq!(edge.line().await["path"], "/p");
+    })
+    .await;
+}
+
+/// A client that only offered to change protocols was refused for its body.
+#[tokio::test(start_paused = true)]
+async fn r152_an_offer_beside_a_body_was_refused() {
+    on_recorded(&[], |edge, recorder| async move {
+        let request =
+            b"POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: tcp\r\ncontent-length: 2\r\n\r\nhi";
+        assert_eq!(play(&edge, &recorder, request).await.1, ["POST / hi"]);
+    })
+    .await;
+}
+
+/// An absolute target with a query and no path was refused; the path is `/`.
+#[tokio::test(start_paused = true)]
+async fn r153_an_absolute_target_without_a_path_lost_its_request() {
+    on_recorded(&[], |edge, recorder| async move {
+        let request = b"GET http://a?x=1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        assert_eq!(play(&edge, &recorder, request).await.1, ["GET /?x=1 "]);
+    })
+    .await;
+}
+
+/// A request of HTTP/1.0 that names no host went out with an empty one, and not at all to an upstream of HTTP/2.
+#[tokio::test(start_paused = true)]
+async fn r154_a_request_without_a_host_had_an_empty_one() {
+    on_recorded(&[], |edge, recorder| async move {
+        play(&edge, &recorder, b"GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(recorder.requests.borrow()[0].all("host"), ["10.0.0.1:80"]);
+    })
+    .await;
+}
+
+/// Strangers could say to which port, below which prefix and as which user they came; `Via` said 1.1 whatever came.
+#[tokio::test(start_paused = true)]
+async fn r155_a_stranger_spoke_for_a_proxy() {
+    on_recorded(&[], |edge, recorder| async move {
+        let request =
+            b"GET / HTTP/1.0\r\nhost: a\r\nx-forwarded-port: 1\r\nx-forwarded-user: root\r\ntrue-client-ip: ::1\r\n\r\n";
+        play(&edge, &recorder, request).await;
+        let request = recorder.requests.borrow()[0].clone();
+        for name in ["x-forwarded-port", "x-forwarded-user", "true-client-ip"] {
+            assert_eq!(request.all(name), [""; 0]);
+        }
+        assert_eq!(request.all("via"), ["1.0 weir"]);
+    })
     .await;
 }

@@ -9,7 +9,10 @@ use tokio::{
 
 use weir::server::drain::Idle;
 
-use crate::harness::{Edge, Pipes, config, on_raw_edge, status};
+use crate::{
+    harness::{Edge, Pipes, config, on_raw_edge, status},
+    recorder::on_recorded,
+};
 
 const ASKS: &str =
     "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
@@ -177,15 +180,42 @@ async fn a_late_101_opens_nothing() {
     .await;
 }
 
+/// A client may offer to change protocols beside its body; whoever ignores that serves the request (RFC 9110, section 7.8).
 #[tokio::test(start_paused = true)]
-async fn an_upgrade_with_a_body_is_refused() {
+async fn upgrade_beside_a_body_is_ignored() {
+    let offers = "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: tcp\r\n";
+    for (framing, body) in [
+        ("content-length: 3\r\n", "abc"),
+        ("transfer-encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+        ("content-length: 3\r\nexpect: 100-continue\r\n", "abc"),
+    ] {
+        on_recorded(&[], |edge, recorder| async move {
+            let answer = edge.exchange(&format!("{offers}{framing}\r\n{body}")).await;
+            assert!(answer.contains("HTTP/1.1 200 OK\r\n") && answer.ends_with("POST / abc"), "{answer}");
+            let requests = recorder.requests.borrow();
+            assert_eq!((requests[0].all("upgrade").len(), requests[0].all("connection").len()), (0, 0), "{framing}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_beside_a_body_of_no_bytes_is_asked_for() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
-        let request = ASKS.replace("sec-websocket-key: x", "content-length: 3");
-        let answer = edge.exchange(&format!("{request}abc")).await;
-        assert_eq!(status(&answer), 400, "{answer}");
-        assert!(pipes.try_recv().is_none());
+        let request = ASKS.replace("sec-websocket-key: x", "content-length: 0");
+        let (mut client, mut endpoint, asked) = ask(&edge, &mut pipes, &request).await;
+        assert!(asked.contains("upgrade: websocket\r\n"), "{asked}");
+        said(&mut endpoint, AGREES).await;
+        assert_eq!(status(&read_some(&mut client).await), 101);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_beside_a_body_opens_no_tunnel() {
+    let request = "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n\r\nhi";
+    let told = told(request, AGREES).await;
+    assert!(told.contains("HTTP/1.1 502 "), "{told}");
 }
 
 #[tokio::test(start_paused = true)]
