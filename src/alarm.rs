@@ -153,6 +153,12 @@ impl Deadline {
         }
     }
 
+    /// Time that it takes.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.after
+    }
+
     /// Another one of the same length, not armed.
     #[must_use]
     pub fn again(&self) -> Self {

@@ -9,6 +9,9 @@ mod harness;
 #[allow(dead_code, reason = "each binary uses its part of the reader")]
 #[path = "dsl/http.rs"]
 mod http;
+#[allow(dead_code, reason = "each binary uses its part of the endpoint")]
+#[path = "dsl/http2_endpoint.rs"]
+mod http2_endpoint;
 #[allow(dead_code, reason = "each binary uses its part of the certificates")]
 #[path = "dsl/pki.rs"]
 mod pki;
@@ -698,6 +701,66 @@ async fn r101_the_limit_of_a_route_above_was_passed() {
 #[tokio::test(start_paused = true)]
 async fn r102_a_host_could_begin_with_a_dot() {
     refused(&[b"GET / HTTP/1.1\r\nhost: .a\r\n\r\n"]).await;
+}
+
+fn to_http2() -> weir::config::Config {
+    let mut config = config(&[]);
+    config.upstreams[0].protocol = weir::upstream::settings::Protocol::Http2;
+    config
+}
+
+const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+
+/// A request that an HTTP/2 endpoint did not process, as its GOAWAY said, was 502.
+#[tokio::test(start_paused = true)]
+async fn r130_goaway_lost_a_request() {
+    on_raw_edge(to_http2(), |edge, mut pipes| async move {
+        let play = async {
+            let mut first = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            first.request().await.expect("a request");
+            first.go_away(0, 0).await;
+            let mut second = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("another"), &[]).await;
+            let (stream, body) = second.request().await.expect("a request");
+            assert_eq!(body, b"hi");
+            second.respond(stream).await;
+        };
+        assert_eq!(status(&tokio::join!(edge.exchange(POST), play).0), 200);
+    })
+    .await;
+}
+
+/// A quiet HTTP/2 endpoint was asked every 20 s whether it was there, and gRPC servers ended the connection for it.
+#[tokio::test(start_paused = true)]
+async fn r131_a_quiet_endpoint_was_pinged() {
+    on_raw_edge(to_http2(), |edge, mut pipes| async move {
+        let play = async {
+            let mut endpoint = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let (stream, _) = endpoint.request().await.expect("a request");
+            let pinged = tokio::time::timeout(std::time::Duration::from_secs(25), endpoint.read()).await;
+            assert!(pinged.is_err(), "{pinged:?}");
+            endpoint.respond(stream).await;
+        };
+        assert_eq!(status(&tokio::join!(edge.exchange(POST), play).0), 200);
+    })
+    .await;
+}
+
+/// `keepalive.max_idle: 0` did nothing with `protocol: http2`.
+#[tokio::test(start_paused = true)]
+async fn r132_an_idle_http2_connection_was_kept() {
+    let mut config = to_http2();
+    config.upstreams[0].keepalive_max_idle = 0;
+    on_raw_edge(config, |edge, mut pipes| async move {
+        let play = async {
+            let mut endpoint = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let (stream, _) = endpoint.request().await.expect("a request");
+            endpoint.respond(stream).await;
+            while endpoint.read().await.is_some() {}
+        };
+        assert_eq!(status(&tokio::join!(edge.exchange(POST), play).0), 200);
+        assert!(edge.now() < 100, "{}", edge.now());
+    })
+    .await;
 }
 
 /// A fresh value in front of the one that the server used was a fresh bucket with each request.

@@ -89,7 +89,9 @@ impl<B> UpstreamBody<B> {
 
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         std::task::ready!(self.silence.poll(context));
-        self.lease = None;
+        if let Some(lease) = self.lease.take() {
+            lease.timed_out(self.silence.length());
+        }
         Poll::Ready(Some(Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint fell silent within its answer"))))
     }
 }

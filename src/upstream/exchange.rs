@@ -20,7 +20,10 @@ use tokio::{
 };
 use tower::BoxError;
 
-use super::connect::Stream;
+use super::{
+    connect::Stream,
+    replay::{Replay, Taken},
+};
 use crate::{
     error::{Error, Kind},
     framing::{
@@ -69,7 +72,9 @@ struct Outgoing<B> {
     piece: Bytes,
     /// What stands behind the piece.
     end: &'static [u8],
-    body: Option<B>,
+    body: Option<Replay<B>>,
+    /// The piece of the body that goes out with the head, until anything of them was written.
+    early: Option<Taken>,
     framing: Framing,
     flushed: bool,
     /// Whether anything of the request was written.
@@ -113,6 +118,7 @@ impl<B> Connection<B> {
             piece: Bytes::new(),
             end: &[],
             body: None,
+            early: None,
             framing: Framing::Nothing,
             flushed: true,
             begun: false,
@@ -156,9 +162,16 @@ impl<B> Connection<B> {
         self.heard > 0
     }
 
-    /// Takes back the body of a request that was not begun; one that had none is over.
-    pub fn take_back(&mut self) -> Option<B> {
-        self.outgoing.body.take()
+    /// Takes back the body of a request that was not begun.
+    pub fn take_back(&mut self) -> Replay<B>
+    where
+        B: Default,
+    {
+        let mut body = self.outgoing.body.take().unwrap_or_default();
+        if let Some(piece) = self.outgoing.early.take() {
+            body.put_back(piece);
+        }
+        body
     }
 
     /// Whether all of the request was sent.
@@ -202,7 +215,7 @@ where
     B::Error: Into<BoxError>,
 {
     /// Takes a request on; [`Self::poll_head`] sends it. Legal only on a connection that is free.
-    pub fn begin(&mut self, request: &Outbound<'_>, body: B) {
+    pub fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
         self.to_head = *request.method == Method::HEAD;
         self.heard = 0;
         self.outgoing.begin(request, body);
@@ -300,7 +313,7 @@ impl<B> Outgoing<B> {
     /// What was not written is not written any more.
     fn give_up(&mut self) {
         (self.head, self.written, self.piece, self.end) = (Vec::new(), 0, Bytes::new(), &[]);
-        (self.body, self.flushed) = (None, true);
+        (self.body, self.early, self.flushed) = (None, None, true);
     }
 
     fn poll_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -328,7 +341,7 @@ impl<B> Outgoing<B> {
     }
 
     fn advance(&mut self, count: usize) {
-        (self.begun, self.flushed) = (true, false);
+        (self.begun, self.flushed, self.early) = (true, false, None);
         let of_head = count.min(self.head.len() - self.written);
         self.written += of_head;
         if self.written == self.head.len() {
@@ -346,25 +359,37 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    fn begin(&mut self, request: &Outbound<'_>, body: B) {
+    fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
         self.framing = Framing::of(request.method, &body);
         self.head.reserve(HEAD);
         write_line(&mut self.head, request.method, request.target);
         request.fields.each(|name, value| write_field(&mut self.head, name, value));
         write_framing(&mut self.head, self.framing);
         self.body = Some(body).filter(|body| !body.is_end_stream());
-        (self.begun, self.flushed) = (false, false);
+        (self.begun, self.flushed, self.early) = (false, false, None);
     }
 
-    /// Ready once everything is written.
+    /// Ready once everything is written. What has come of the body goes out with the head, in one segment.
     fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         loop {
-            if !self.awaits_no_body() {
+            let holds_head = !self.begun && self.body.is_some() && self.early.is_none();
+            if !holds_head {
                 ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
             }
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
-            match ready!(Pin::new(body).poll_frame(context)) {
-                Some(Ok(frame)) => self.take(frame)?,
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+                if holds_head && !self.awaits_no_body() {
+                    ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+                }
+                return Poll::Pending;
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if holds_head {
+                        self.early = Taken::of(&frame);
+                    }
+                    self.take(frame)?;
+                }
                 Some(Err(cause)) => return Poll::Ready(Err(Lost::Upload(cause.into()))),
                 None => self.end_body(&HeaderMap::new())?,
             }
@@ -373,7 +398,7 @@ where
 
     /// A body that is said to be empty and has not ended: with its head it would be whole, and it may not be what it said.
     fn awaits_no_body(&self) -> bool {
-        !self.begun && self.body.is_some() && self.framing == Framing::Length(0)
+        self.framing == Framing::Length(0)
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Lost> {
@@ -425,10 +450,16 @@ where
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Empty;
+    use std::{
+        collections::VecDeque,
+        sync::{Arc, Mutex},
+    };
+
+    use http_body_util::{BodyExt, Empty};
     use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::stream::Io;
 
     const LENGTH: usize = 1 << 20;
 
@@ -457,5 +488,133 @@ mod tests {
             assert!(read - before <= 3 * READ_MOST, "{} bytes in one turn", read - before);
         }
         assert!((LENGTH / READ_MOST / 3..=LENGTH / READ_MOST).contains(&turns), "{turns}");
+    }
+
+    /// Notes each write, and takes none where it is broken.
+    #[derive(Clone, Default)]
+    struct Noted {
+        writes: Arc<Mutex<Vec<Vec<u8>>>>,
+        is_broken: bool,
+    }
+
+    impl AsyncRead for Noted {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Noted {
+        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            pieces: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            if self.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let bytes = pieces.iter().flat_map(|piece| piece.to_vec()).collect::<Vec<_>>();
+            let count = bytes.len();
+            self.writes.lock().expect("no panic").push(bytes);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Io for Noted {}
+
+    /// A body of pieces, whose length is known or not, and which waits where a piece is empty.
+    #[derive(Default)]
+    struct Pieces(VecDeque<Bytes>, bool);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            let next = self.0.pop_front();
+            if next.as_ref().is_some_and(Bytes::is_empty) {
+                Poll::Pending
+            } else {
+                Poll::Ready(next.map(Frame::data).map(Ok))
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            let length = self.0.iter().map(|piece| piece.len() as u64).sum();
+            if self.1 { SizeHint::with_exact(length) } else { SizeHint::default() }
+        }
+    }
+
+    fn post(connection: &mut Connection<Pieces>, body: Pieces) -> Poll<Result<Parts, Lost>> {
+        let target = http::uri::PathAndQuery::from_static("/");
+        let fields = crate::header::crossing::Fields::Edited(HeaderMap::new());
+        connection.begin(&Outbound { method: &Method::POST, target: &target, fields }, Replay::new(body));
+        connection.poll_head(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn pieces(lengths: &[usize], length_is_known: bool) -> Pieces {
+        Pieces(lengths.iter().map(|length| vec![b'x'; *length].into()).collect(), length_is_known)
+    }
+
+    /// Lengths of the writes of a request with a body of these pieces.
+    fn writes(lengths: &[usize], length_is_known: bool) -> Vec<usize> {
+        let noted = Noted::default();
+        let mut connection = Connection::new(Box::new(noted.clone()));
+        for _ in 0..=lengths.len() {
+            let polled = if connection.has_begun() || connection.outgoing.body.is_some() {
+                connection.poll_head(&mut Context::from_waker(Waker::noop()))
+            } else {
+                post(&mut connection, pieces(lengths, length_is_known))
+            };
+            assert!(polled.is_pending());
+        }
+        let writes = noted.writes.lock().expect("no panic");
+        writes.iter().map(Vec::len).collect()
+    }
+
+    const WITH_LENGTH: usize = "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n".len();
+    const IN_CHUNKS: usize = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".len();
+
+    #[test]
+    fn body_that_is_there_goes_out_with_its_head_in_one_write() {
+        assert_eq!(writes(&[5], true), [WITH_LENGTH + 5]);
+        assert_eq!(writes(&[9_000], true), [WITH_LENGTH + 3 + 9_000]);
+        assert_eq!(writes(&[5], false), [IN_CHUNKS + "5\r\n12345\r\n0\r\n\r\n".len()]);
+        assert_eq!(writes(&[], true), [WITH_LENGTH]);
+        // The head of a body that has not come does not wait for it.
+        assert_eq!(writes(&[0, 5], true), [WITH_LENGTH, 5]);
+        assert_eq!(writes(&[5, 0, 4], true), [WITH_LENGTH + 5, 4]);
+    }
+
+    #[tokio::test]
+    async fn body_that_was_not_written_is_taken_back_whole() {
+        for (lengths, length_is_known) in
+            [(&[5][..], true), (&[5], false), (&[9_000, 7], true), (&[9_000, 7], false), (&[], true)]
+        {
+            let broken = Noted { is_broken: true, ..Noted::default() };
+            let mut connection = Connection::new(Box::new(broken));
+            let lost = post(&mut connection, pieces(lengths, length_is_known));
+            assert!(matches!(lost, Poll::Ready(Err(Lost::Connection(_)))) && !connection.has_begun());
+            let again = connection.take_back();
+            let hint = again.size_hint().exact();
+            let length: usize = lengths.iter().sum();
+            assert!(!length_is_known || hint == Some(length as u64), "{hint:?}");
+            assert_eq!(again.collect().await.expect("a body").to_bytes().len(), length, "{lengths:?}");
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Forwarding one request: which address, which connection, and what may be tried again.
 //!
-//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, or if it is idempotent, has no
-//! body, and not one byte of an answer came. Lost on a reused connection it goes out on a fresh one, to another address where there
-//! is one, within `attempts` and within the [`Budget`]. Lost on a fresh one it is sent once more where the upstream has a `hold`,
-//! after a pause. A connection that could not be opened is no try: the request moves on to each address that it has not tried, within
-//! the time of `attempts` connect time-outs, and the budget pays nothing.
+//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, if an HTTP/2 endpoint said that it
+//! did not process it, or if it is idempotent, has no body, and not one byte of an answer came. Lost on a reused connection it goes
+//! out on a fresh one, to another address where there is one, within `attempts` and within the [`Budget`]. Lost on a fresh one it is
+//! sent once more where the upstream has a `hold`, after a pause. A connection that could not be opened is no try: the request moves on
+//! to each address that it has not tried, within the time of `attempts` connect time-outs, and the budget pays nothing. Nor is a request
+//! that was not processed a try, up to [`MOVES`] times; of refused streams only the first.
 
 use std::{
     cell::{Ref, RefCell},
@@ -32,6 +33,7 @@ use super::{
     hold::Hold,
     loss::{Again, Loss},
     pool::{Lease, Pool, Seat, Way},
+    replay::{Recording, Replay},
     retry::Budget,
     settings::UpstreamSettings,
     shared,
@@ -43,6 +45,10 @@ use crate::{
     observe::entry::UpstreamStory,
     stream::Progress,
 };
+
+/// How often a request is sent again that an endpoint did not process. Each connection that goes away takes as few requests with it as
+/// came in one round trip, so that one is hardly met twice; an endpoint that processes nothing is met this often.
+pub const MOVES: u32 = 10;
 
 /// An upstream as one worker sees it.
 pub struct Upstream<B> {
@@ -59,7 +65,7 @@ pub struct Upstream<B> {
 struct Journey<'a, B> {
     outbound: &'a Outbound<'a>,
     /// What may still be sent, if anything.
-    body: Option<B>,
+    body: Option<Replay<B>>,
     /// Whether there never was a body.
     bodiless: bool,
     client: IpAddr,
@@ -67,6 +73,10 @@ struct Journey<'a, B> {
     story: &'a mut UpstreamStory,
     /// How often it was lost where anything of it may have been sent.
     tries: u32,
+    /// How often it was not processed.
+    moves: u32,
+    /// A stream of it was refused.
+    refused: bool,
     /// Time spent on connections that could not be opened.
     opening: Duration,
     /// Addresses that failed it.
@@ -84,6 +94,8 @@ enum Failure {
     Unsent(Error),
     /// On a kept connection that took nothing of it.
     Stale(Error),
+    /// The endpoint did not process it, and takes nothing more on that connection.
+    Unprocessed(Error),
     /// On the connection, of which that was to be expected.
     Sent(Error),
     /// On a connection that was opened for it.
@@ -142,7 +154,7 @@ where
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         self.budget.earn();
         let hold = Hold::new(self.settings().hold);
-        let (bodiless, body) = (body.is_end_stream(), Some(body));
+        let (bodiless, body) = (body.is_end_stream(), Some(Replay::new(body)));
         let mut journey = Journey {
             outbound,
             body,
@@ -151,6 +163,8 @@ where
             progress,
             story,
             tries: 0,
+            moves: 0,
+            refused: false,
             opening: Duration::ZERO,
             tried: Vec::new(),
             lost: false,
@@ -195,6 +209,12 @@ where
             }
             // The next connection is a fresh one: this happens once.
             Failure::Stale(_) if journey.body.is_some() => return Ok(()),
+            Failure::Unprocessed(error) if journey.moves < MOVES => {
+                tracing::debug!(%error, "the request was not processed; sending it on another connection");
+                journey.moves += 1;
+                return Ok(());
+            }
+            Failure::Unprocessed(error) => return self.pause(error, journey).await,
             Failure::Unsent(error) | Failure::Stale(error) => return Err(error),
             Failure::Sent(error) => error,
             Failure::Unanswered(error) if self.has_a_chance(journey) => {
@@ -324,11 +344,17 @@ where
                 })
             }
             Way::Stream(stream) => {
-                let request = shared::translate(outbound, body, self.settings().scheme()).map_err(Failure::Sent)?;
-                let answer = self.patiently(journey.progress, stream.sender().try_send_request(request)).await;
+                let recording = Recording::new(body);
+                let request = shared::translate(outbound, recording.recorded(), self.settings().scheme());
+                let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
+                let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
-                    Ok((head, incoming)) => Ok((head, Some(incoming))),
-                    Err(lost) => Err(Loss::of_stream(lost, reused, outbound.method)),
+                    Ok((head, incoming)) => {
+                        stream.has_response();
+                        recording.end();
+                        Ok((head, Some(incoming)))
+                    }
+                    Err(lost) => Err(Loss::of_stream(lost, recording, (stream, reused), outbound.method)),
                 })
             }
         };
@@ -343,25 +369,11 @@ where
                 if !loss.excused {
                     self.group.failed(lease.address(), Instant::now());
                 }
-                journey.lost = true;
-                journey.tried.push(Arc::clone(lease.address()));
-                let unanswered = matches!(loss.again, Again::AfterPause);
-                let unsent = matches!(loss.again, Again::With(_));
-                journey.body = match loss.again {
-                    Again::With(body) => Some(body),
-                    Again::WithoutBody | Again::AfterPause if journey.bodiless => Some(B::default()),
-                    Again::WithoutBody | Again::AfterPause | Again::Never => None,
-                };
-                Err(match loss.error {
-                    error if unanswered => Failure::Unanswered(error),
-                    error if unsent && reused => Failure::Stale(error),
-                    // A fresh connection that took nothing is as good as none.
-                    error if unsent => Failure::Unsent(error),
-                    error => Failure::Sent(error),
-                })
+                Err(journey.lost(loss, &lease))
             }
             None => {
                 self.group.failed(lease.address(), Instant::now());
+                lease.timed_out(self.settings().first_byte_timeout);
                 let error = Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time");
                 Err(Failure::Sent(error))
             }
@@ -392,6 +404,43 @@ where
     /// Waits for an answer, but not longer than the time to the first byte after the last piece of the request was handed on.
     async fn patiently<T>(&self, progress: &Progress, answer: impl Future<Output = T>) -> Option<T> {
         within_silence(&self.alarm, self.settings().first_byte_timeout, progress, answer).await
+    }
+}
+
+impl<B: Default> Journey<'_, B> {
+    /// Takes back what may be sent again.
+    fn lost(&mut self, loss: Loss<B>, lease: &Lease<B>) -> Failure {
+        let (error, reused) = (loss.error, lease.is_reused());
+        // An address whose connection served before and is now going away is as good as any.
+        if !(reused && matches!(loss.again, Again::Unprocessed(_))) {
+            self.tried.push(Arc::clone(lease.address()));
+            self.lost = true;
+        }
+        match loss.again {
+            Again::Never => Failure::Sent(error),
+            Again::WithoutBody => {
+                self.body = self.bodiless.then(Replay::default);
+                Failure::Sent(error)
+            }
+            Again::AfterPause => {
+                self.body = self.bodiless.then(Replay::default);
+                Failure::Unanswered(error)
+            }
+            Again::Unsent(body) => {
+                self.body = Some(body);
+                // A fresh connection that took nothing is as good as none.
+                if reused { Failure::Stale(error) } else { Failure::Unsent(error) }
+            }
+            Again::Unprocessed(body) => {
+                self.body = Some(body);
+                Failure::Unprocessed(error)
+            }
+            Again::Refused(body) => {
+                self.body = Some(body);
+                // Once it is bad luck, as when settings were not known yet; after that it is load.
+                if std::mem::replace(&mut self.refused, true) { Failure::Sent(error) } else { Failure::Unprocessed(error) }
+            }
+        }
     }
 }
 

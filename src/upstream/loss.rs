@@ -1,4 +1,18 @@
 //! A request that was lost on its connection: whom to blame, and what of it may be sent again.
+//!
+//! A stream of HTTP/2 that is lost before its response says how far the request came (RFC 9113, sections 5.4, 6.8 and 8.7):
+//!
+//! | the stream was lost because | processed? | is sent again |
+//! |---|---|---|
+//! | its connection ended before anything of it was sent | no | always |
+//! | GOAWAY, whatever its reason, and the stream is above the last one | no | always |
+//! | the endpoint reset it with REFUSED_STREAM | no | always |
+//! | the connection ended | perhaps | if it is idempotent, has no body, and the connection had served before |
+//! | the endpoint reset it with another reason | perhaps | never |
+//! | what came is not HTTP/2 | perhaps | never |
+//! | the request cannot be expressed in HTTP/2 | no | never |
+//!
+//! After the head of a response nothing is sent again.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -6,7 +20,11 @@ use http_body::Body;
 use hyper::client::conn::TrySendError;
 use tower::BoxError;
 
-use super::exchange::{Connection, Lost};
+use super::{
+    exchange::{Connection, Lost},
+    replay::{Recorded, Recording, Replay},
+    shared::Stream,
+};
 use crate::error::{Error, Kind};
 
 /// A request that was lost on its connection.
@@ -28,7 +46,11 @@ pub enum Again<B> {
     /// The same, but not at once: the connection was a fresh one.
     AfterPause,
     /// The whole of it: nothing was sent.
-    With(B),
+    Unsent(Replay<B>),
+    /// The whole of it: the endpoint said that it was not processed, and takes nothing more on that connection.
+    Unprocessed(Replay<B>),
+    /// The whole of it: the endpoint said that it was not processed, and may refuse the next one too.
+    Refused(Replay<B>),
 }
 
 impl<B> Loss<B>
@@ -44,7 +66,7 @@ where
         let again = if broke {
             Again::Never
         } else if !connection.has_begun() {
-            Again::With(connection.take_back().unwrap_or_default())
+            Again::Unsent(connection.take_back())
         } else if !silent || !method.is_idempotent() {
             Again::Never
         } else if reused {
@@ -57,44 +79,90 @@ where
         let excused = (reused && silent) || broke || answered;
         Self { error: cause.unanswered(), again, excused }
     }
+}
 
-    /// Lost on a stream of a connection that others use too.
-    pub fn of_stream(mut lost: TrySendError<Request<B>>, reused: bool, method: &Method) -> Self {
-        let unsent = lost.take_message();
-        let cause = lost.into_error();
-        let again = match unsent {
-            Some(request) => Again::With(request.into_body()),
-            None if was_refused(&cause, method) || (reused && was_closed(&cause, method)) => Again::WithoutBody,
-            None => Again::Never,
+/// How far a request came on a stream that was lost before its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nothing of it was sent.
+    Unsent,
+    /// GOAWAY: it is above the last stream.
+    Unprocessed,
+    /// REFUSED_STREAM.
+    Refused,
+    /// The connection ended.
+    Closed,
+    /// The endpoint reset it.
+    Reset,
+    /// What came is not HTTP/2.
+    Malformed,
+    /// It cannot be said in HTTP/2.
+    Inexpressible,
+}
+
+impl Fate {
+    fn of(cause: &hyper::Error, was_given_back: bool) -> Self {
+        // hyper drops a request that waited for a stream of a connection that is going away: nothing of it was sent.
+        if was_given_back || cause.is_user() {
+            return Self::Unsent;
+        }
+        let source = std::error::Error::source(cause);
+        let Some(h2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) else { return Self::Closed };
+        match h2.reason() {
+            _ if h2.is_io() => Self::Closed,
+            None => Self::Inexpressible,
+            Some(_) if !h2.is_remote() => Self::Malformed,
+            Some(_) if h2.is_go_away() => Self::Unprocessed,
+            Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
+            Some(_) => Self::Reset,
+        }
+    }
+
+    fn error(self, cause: hyper::Error, is_kept: bool) -> Error {
+        let (kind, detail) = match self {
+            Self::Unsent | Self::Unprocessed | Self::Refused if !is_kept => (
+                Kind::ConnectionTerminated,
+                "the endpoint did not process the request, whose body is too long to be sent again",
+            ),
+            Self::Unsent | Self::Closed => {
+                (Kind::ConnectionTerminated, "the endpoint closed the connection before its response")
+            }
+            Self::Unprocessed => (Kind::ConnectionTerminated, "the endpoint did not process the request: GOAWAY"),
+            Self::Refused => (Kind::ConnectionTerminated, "the endpoint did not process the request: REFUSED_STREAM"),
+            Self::Reset => (Kind::ConnectionTerminated, "the endpoint reset the stream before its response"),
+            Self::Malformed => (Kind::HttpProtocolError, "the endpoint's response is not HTTP/2"),
+            Self::Inexpressible => (Kind::HttpRequestError, "the request cannot be expressed in HTTP/2"),
         };
-        let excused = reused || cause.is_user() || was_ours(&cause);
-        let (kind, detail) = if was_ours(&cause) {
-            (Kind::HttpProtocolError, "the endpoint's answer is no HTTP/2")
-        } else {
-            (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer")
-        };
-        Self { error: Error::caused(kind, detail, cause), again, excused }
+        Error::caused(kind, detail, cause)
     }
 }
 
-/// What HTTP/2 says of a lost stream.
-fn h2_of(cause: &hyper::Error) -> Option<&h2::Error> {
-    std::error::Error::source(cause).and_then(|source| source.downcast_ref())
-}
-
-/// Whether it was our side that would not go on: what came cannot be taken for an answer.
-fn was_ours(cause: &hyper::Error) -> bool {
-    h2_of(cause).is_some_and(|h2| h2.reason().is_some() && !h2.is_remote())
-}
-
-/// Whether an endpoint says that it did nothing about a request (RFC 9113, section 8.7), or it does not matter if it did.
-fn was_refused(cause: &hyper::Error, method: &Method) -> bool {
-    h2_of(cause).is_some_and(|h2| {
-        h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && h2.is_remote() && method.is_idempotent())
-    })
-}
-
-/// Whether it was lost with the connection, not by a word about this stream, and does not matter if it was done.
-fn was_closed(cause: &hyper::Error, method: &Method) -> bool {
-    method.is_idempotent() && h2_of(cause).is_none_or(h2::Error::is_io)
+impl<B> Loss<B> {
+    /// Lost on a stream of a connection that others use too.
+    pub fn of_stream(
+        mut lost: TrySendError<Request<Recorded<B>>>,
+        recording: Recording<B>,
+        (stream, reused): (&Stream<B>, bool),
+        method: &Method,
+    ) -> Self {
+        let was_given_back = lost.take_message().is_some();
+        let cause = lost.into_error();
+        let fate = Fate::of(&cause, was_given_back);
+        let whole = match fate {
+            Fate::Unsent | Fate::Unprocessed | Fate::Refused => recording.rewind(),
+            _ => None,
+        };
+        let error = fate.error(cause, whole.is_some());
+        let again = match (fate, whole) {
+            // A connection that had served before was closed as idle, or is going away.
+            (Fate::Unsent, Some(body)) if reused || stream.is_going_away() => Again::Unprocessed(body),
+            (Fate::Unsent, Some(body)) => Again::Unsent(body),
+            (Fate::Unprocessed, Some(body)) => Again::Unprocessed(body),
+            (Fate::Refused, Some(body)) => Again::Refused(body),
+            (Fate::Closed, _) if reused && method.is_idempotent() => Again::WithoutBody,
+            _ => Again::Never,
+        };
+        let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
+        Self { error, again, excused }
+    }
 }

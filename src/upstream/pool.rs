@@ -70,7 +70,7 @@ impl<B> Pool<B> {
             max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
-            trunks: (settings.protocol == Protocol::Http2).then(Trunks::default),
+            trunks: (settings.protocol == Protocol::Http2).then(|| Trunks::new(settings.keepalive_max_idle)),
         }
     }
 
@@ -130,7 +130,7 @@ where
         if let Some(trunks) = &self.pool.trunks {
             let taken = trunks.take();
             return match taken {
-                Some(stream) => Ok(Lease { way: Way::Stream(stream), seat: self, reused: true }),
+                Some(stream) => Ok(Lease { reused: stream.has_served(), way: Way::Stream(stream), seat: self }),
                 None => Err(self),
             };
         }
@@ -151,7 +151,7 @@ where
         let connecting = || connect::connect(&self.pool.connector, &self.pool.address);
         if let Some(trunks) = &self.pool.trunks {
             let stream = trunks.open(connecting).await?;
-            return Ok(Lease { way: Way::Stream(stream), seat: self, reused: false });
+            return Ok(Lease { reused: stream.has_served(), way: Way::Stream(stream), seat: self });
         }
         let connection = Connection::new(connecting().await?);
         Ok(Lease { seat: self, way: Way::Own(connection), reused: false })
@@ -205,10 +205,17 @@ impl<B> Lease<B> {
         }
     }
 
-    /// Whether it has carried a request before.
+    /// Whether it has carried a request before; of a connection that others use too, whether any was answered on it.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// Nothing came of a response for so long.
+    pub fn timed_out(&self, silence: std::time::Duration) {
+        if let Way::Stream(stream) = &self.way {
+            stream.timed_out(silence);
+        }
     }
 
     /// Gives it back; what is not free is closed.

@@ -24,6 +24,7 @@ use super::{
     connect::{self, Connector, Stream},
     exchange::{Connection, Lost, is_interim},
     group::{Address, Group},
+    replay::Replay,
     settings::{ActiveSettings, Protocol},
     shared,
 };
@@ -90,7 +91,7 @@ async fn ask(group: &Group, connector: Connector, address: &Arc<Address>, path: 
 
 async fn ask_http1(stream: Stream, request: &Outbound<'_>) -> Result<StatusCode, Lost> {
     let mut connection = Connection::new(stream);
-    connection.begin(request, Empty::<Bytes>::new());
+    connection.begin(request, Replay::new(Empty::<Bytes>::new()));
     loop {
         let head = poll_fn(|context| connection.poll_head(context)).await?;
         if !is_interim(head.status) {

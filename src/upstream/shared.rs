@@ -1,14 +1,17 @@
 //! One worker's HTTP/2 connections to an address: requests share them, each on a stream of its own.
 //!
 //! Guarantees: there is one connection, and another only when the endpoint allows no more streams on it; requests that come while one
-//! is opened share its outcome, and none waits longer than one opening may take; a connection without streams is closed after the time
-//! idle ones are kept; what goes out is framed by HTTP/2 alone.
+//! is opened share its outcome, and none waits longer than one opening may take; no stream begins on a connection that is going away; a
+//! connection without streams is closed after the time idle ones are kept, and immediately beyond their number; what goes out is
+//! framed by HTTP/2 alone.
+//!
+//! No PING is sent: gRPC servers end a connection for a second one without data in a few minutes. An endpoint that is gone is found by
+//! TCP where nothing is under way, and by the time-out of a request during which nothing came.
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
-    pin::pin,
-    rc::Rc,
+    future::Future,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -19,10 +22,14 @@ use hyper::{
     client::conn::http2::{self, SendRequest},
     rt::Executor,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{sync::watch, time::Instant};
 
-use super::connect::Stream as Connected;
+use super::{
+    connect::Stream as Connected,
+    goaway_watch::{Signs, Watched},
+    replay::Recorded,
+};
 use crate::{
     error::{Error, Kind},
     header::crossing::Outbound,
@@ -32,26 +39,34 @@ use crate::{
 const HEADER_LIST: u32 = 32 * 1024;
 /// How much an endpoint may send ahead, on a stream and on the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
-/// How often an endpoint is asked whether it is still there while it has a request, and how long it has to answer.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-
 /// The connections to one address.
 pub struct Trunks<B> {
-    open: Rc<RefCell<Vec<Rc<Trunk<B>>>>>,
-    /// What comes of the one that is being opened.
-    opening: RefCell<Option<Opening<B>>>,
+    open: Open<B>,
+    /// What comes of the one that is being opened; kept no longer, because the outcome would keep the connection open.
+    opening: Rc<RefCell<Option<Opening<B>>>>,
+    /// How many without a stream are kept.
+    max_idle: usize,
+    /// What was noticed on the latest one: as many streams as it allowed may begin on the next before that says how many.
+    latest: RefCell<Rc<Signs>>,
 }
+
+/// The connections that take requests.
+type Open<B> = Rc<RefCell<Vec<Rc<Trunk<B>>>>>;
 
 /// The outcome of an opening, once there is one.
 type Opening<B> = watch::Receiver<Option<Result<Rc<Trunk<B>>, Error>>>;
 
 /// One connection.
 struct Trunk<B> {
-    sender: SendRequest<B>,
+    sender: SendRequest<Recorded<B>>,
     streams: Cell<usize>,
-    /// How many the endpoint allows.
-    most: Rc<Cell<usize>>,
     idle_since: Cell<Instant>,
+    /// A response has come on it.
+    served: Cell<bool>,
+    signs: Rc<Signs>,
+    /// Those it is one of, and how many of them are kept without a stream.
+    siblings: Weak<RefCell<Vec<Rc<Self>>>>,
+    max_idle: usize,
 }
 
 /// A request's place on a connection.
@@ -69,25 +84,26 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     }
 }
 
-impl<B> Default for Trunks<B> {
-    fn default() -> Self {
-        Self { open: Rc::default(), opening: RefCell::default() }
-    }
-}
-
 impl<B> Trunks<B> {
+    /// No connection yet; of those without a stream at most `max_idle` are kept.
+    #[must_use]
+    pub fn new(max_idle: usize) -> Self {
+        Self { open: Rc::default(), opening: Rc::default(), max_idle, latest: RefCell::default() }
+    }
+
     /// A place on a connection there is.
     pub fn take(&self) -> Option<Stream<B>> {
         let mut open = self.open.borrow_mut();
-        open.retain(|trunk| !trunk.sender.is_closed());
+        open.retain(|trunk| trunk.takes_streams());
         open.iter().find(|trunk| trunk.has_room()).map(Stream::on)
     }
 
     /// Closes what had no stream for too long.
     pub fn sweep(&self, now: Instant, idle_time: Duration) {
         let stays = |trunk: &Rc<Trunk<B>>| {
-            let idle = trunk.streams.get() == 0 && now.duration_since(trunk.idle_since.get()) >= idle_time;
-            !idle && !trunk.sender.is_closed()
+            let idle = now.duration_since(trunk.idle_since.get());
+            let kept = trunk.streams.get() > 0 || (self.max_idle > 0 && idle < idle_time);
+            kept && trunk.takes_streams()
         };
         self.open.borrow_mut().retain(stays);
     }
@@ -115,14 +131,15 @@ where
             if let Some(stream) = self.take() {
                 return Ok(stream);
             }
-            let under_way = self.opening.borrow().clone().filter(|opening| opening.borrow().is_none());
+            // One that panicked leaves no outcome.
+            let under_way = self.opening.borrow().clone().filter(|opening| opening.has_changed().is_ok());
             let joins = under_way.is_some();
             let mut opening = under_way.unwrap_or_else(|| self.begin(connect()));
             let abandoned = |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
             let outcome = opening.wait_for(Option::is_some).await.map_err(abandoned)?.clone();
             // Whoever began it gets a place, so that every turn of this loop is somebody's last.
             if let Some(trunk) = outcome.transpose()?
-                && (!joins || trunk.has_room())
+                && (!joins || (trunk.takes_streams() && trunk.has_room()))
             {
                 return Ok(Stream::on(&trunk));
             }
@@ -132,14 +149,18 @@ where
     /// Begins to open one. It goes on when the request that began it is given up: others may wait for it.
     fn begin(&self, connecting: impl Future<Output = Result<Connected, Error>> + 'static) -> Opening<B> {
         let (outcome, opening) = watch::channel(None);
-        let open = Rc::clone(&self.open);
+        let under_way = Rc::clone(&self.opening);
+        let (open, max_idle) = (Rc::clone(&self.open), self.max_idle);
+        let signs = Rc::new(Signs::after(&self.latest.borrow()));
+        *self.latest.borrow_mut() = Rc::clone(&signs);
         tokio::task::spawn_local(async move {
             let trunk = match connecting.await {
-                Ok(connected) => Trunk::begin(connected).await.map(Rc::new),
+                Ok(connected) => Trunk::begin(connected, signs, &open, max_idle).await.map(Rc::new),
                 Err(error) => Err(error),
             };
             open.borrow_mut().extend(trunk.iter().cloned());
             outcome.send_replace(Some(trunk));
+            under_way.borrow_mut().take();
         });
         *self.opening.borrow_mut() = Some(opening.clone());
         opening
@@ -147,8 +168,23 @@ where
 }
 
 impl<B> Trunk<B> {
+    fn takes_streams(&self) -> bool {
+        !self.signs.going.get() && !self.sender.is_closed()
+    }
+
     fn has_room(&self) -> bool {
-        self.streams.get() < self.most.get()
+        self.streams.get() < self.signs.allowed.get()
+    }
+
+    /// Closes it, now that it has no stream, if more are idle than are kept.
+    fn rest(self: &Rc<Self>) {
+        self.idle_since.set(Instant::now());
+        let Some(siblings) = self.siblings.upgrade() else { return };
+        let mut siblings = siblings.borrow_mut();
+        let idle = siblings.iter().filter(|trunk| trunk.streams.get() == 0).count();
+        if idle > self.max_idle || !self.takes_streams() {
+            siblings.retain(|trunk| !Rc::ptr_eq(trunk, self));
+        }
     }
 }
 
@@ -157,32 +193,33 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    async fn begin(connected: Connected) -> Result<Self, Error> {
+    async fn begin(connected: Connected, signs: Rc<Signs>, siblings: &Open<B>, max_idle: usize) -> Result<Self, Error> {
+        signs.hear();
         let (sender, driver) = builder(Local)
-            .handshake(TokioIo::new(connected))
+            .initial_max_send_streams(signs.allowed.get())
+            .handshake(TokioIo::new(Watched::new(connected, &signs)))
             .await
             .map_err(|cause| Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause))?;
-        let most = Rc::new(Cell::new(driver.current_max_send_streams()));
-        let allowed = Rc::clone(&most);
         tokio::task::spawn_local(async move {
-            let mut driver = pin!(driver);
-            let driven = poll_fn(|context| {
-                let polled = driver.as_mut().poll(context);
-                allowed.set(driver.current_max_send_streams());
-                polled
-            });
-            if let Err(cause) = driven.await {
+            if let Err(cause) = driver.await {
                 tracing::debug!(%cause, "an HTTP/2 connection to an upstream ended");
             }
         });
-        Ok(Self { sender, streams: Cell::new(0), most, idle_since: Cell::new(Instant::now()) })
+        Ok(Self {
+            sender,
+            streams: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            served: Cell::new(false),
+            signs,
+            siblings: Rc::downgrade(siblings),
+            max_idle,
+        })
     }
 }
 
 /// How connections are opened, with an executor for their tasks.
 pub fn builder<E: Clone>(executor: E) -> http2::Builder<E> {
     let mut builder = http2::Builder::new(executor);
-    builder.timer(TokioTimer::new()).keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
     builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     builder.max_header_list_size(HEADER_LIST);
     builder
@@ -196,15 +233,43 @@ impl<B> Stream<B> {
 
     /// Where the request goes in.
     #[must_use]
-    pub fn sender(&self) -> SendRequest<B> {
+    pub fn sender(&self) -> SendRequest<Recorded<B>> {
         self.trunk.sender.clone()
+    }
+
+    /// A response has come.
+    pub fn has_response(&self) {
+        self.trunk.served.set(true);
+    }
+
+    /// Whether its connection has brought a response to any request.
+    #[must_use]
+    pub fn has_served(&self) -> bool {
+        self.trunk.served.get()
+    }
+
+    /// Whether the endpoint has said that no new stream may begin on its connection.
+    #[must_use]
+    pub fn is_going_away(&self) -> bool {
+        self.trunk.signs.going.get()
+    }
+
+    /// Nothing came on this stream for so long. Where nothing came on its connection either, nothing may come ever again: TCP keeps
+    /// sending what is not acknowledged for a quarter of an hour. New streams begin on another one.
+    pub fn timed_out(&self, silence: Duration) {
+        let signs = &self.trunk.signs;
+        if signs.heard.get().elapsed() >= silence {
+            signs.going.set(true);
+        }
     }
 }
 
 impl<B> Drop for Stream<B> {
     fn drop(&mut self) {
         self.trunk.streams.set(self.trunk.streams.get() - 1);
-        self.trunk.idle_since.set(Instant::now());
+        if self.trunk.streams.get() == 0 {
+            self.trunk.rest();
+        }
     }
 }
 

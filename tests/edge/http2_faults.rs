@@ -104,12 +104,11 @@ fn config() -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_is_sent_again_where_it_has_no_body() {
-    for (request, expected, requests) in [(GET, (200, ""), 3), (POST, (502, "connection_terminated"), 2)] {
+async fn what_was_refused_is_sent_again() {
+    for request in [GET, POST] {
         on_raw_edge(config(), |edge, pipes| async move {
             let heard = listen(pipes, 1, Fault::Reset(Reason::REFUSED_STREAM));
-            let (status, kind) = asked(&edge, request).await;
-            assert_eq!(((status, kind.as_str()), heard.1.get()), (expected, requests), "{request}");
+            assert_eq!((asked(&edge, request).await, heard.1.get()), ((200, String::new()), 3), "{request}");
         })
         .await;
     }
@@ -145,14 +144,15 @@ async fn a_stream_that_is_reset_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_without_an_answer_ends_at_its_time_out_and_its_connection_serves_on() {
+async fn a_stream_without_an_answer_ends_at_its_time_out() {
     on_raw_edge(config(), |edge, pipes| async move {
         let heard = listen(pipes, 1, Fault::Silence);
         let answer = edge.exchange(GET).await;
         assert!(status(&answer) == 504 && (30_000..31_000).contains(&edge.now()), "{} ms: {answer}", edge.now());
         assert_eq!(edge.line().await["error"]["kind"], "connection_read_timeout");
         assert_eq!(status(&edge.exchange(GET).await), 200);
-        assert_eq!((heard.0.get(), heard.1.get()), (1, 2));
+        // Nothing came on the first connection all the while: it may be dead.
+        assert_eq!((heard.0.get(), heard.1.get()), (2, 2));
     })
     .await;
 }

@@ -4,6 +4,8 @@
 mod decode;
 #[path = "../dsl/frames.rs"]
 mod frames;
+#[path = "../dsl/http2_endpoint.rs"]
+mod http2_endpoint;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
@@ -16,6 +18,7 @@ mod connections;
 mod duties;
 mod edits;
 mod endpoint;
+mod endpoint_http2;
 mod examples;
 mod faults;
 mod first_byte;
@@ -43,6 +46,7 @@ mod keys;
 mod leaving;
 mod lines;
 mod lingering;
+mod loss;
 mod names;
 mod patience;
 mod recorder;

@@ -34,11 +34,16 @@ impl Nginx {
     /// One server, with `http` beside and `server` inside its block.
     /// Other servers in `http` say `listen LISTEN;` and are not the default one.
     pub fn start(http: &str, server: &str) -> Self {
+        Self::start_with("", http, server)
+    }
+
+    /// The same with parameters of its `listen`.
+    pub fn start_with(parameters: &str, http: &str, server: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         socket.set_nonblocking(true).expect("a socket");
         let address = socket.local_addr().expect("an address");
-        let listen = format!("listen {address} default_server;\n{server}");
+        let listen = format!("listen {address} default_server {parameters};\n{server}");
         let http = http.replace("LISTEN", &address.to_string());
         fs::write(folder.path().join("nginx.conf"), config(&http, &listen)).expect("a file");
         fcntl_setfd(&socket, FdFlags::empty()).expect("a socket the child keeps");

@@ -8,6 +8,9 @@ mod decode;
 mod frames;
 #[path = "../dsl/http.rs"]
 mod http;
+#[allow(dead_code, reason = "each binary uses its part of the peers")]
+#[path = "../peers/nginx.rs"]
+mod nginx;
 #[allow(dead_code, reason = "each binary uses its part of the certificates")]
 #[path = "../dsl/pki.rs"]
 mod pki;
@@ -23,6 +26,7 @@ mod admin;
 mod clock;
 mod commands;
 mod faults;
+mod goaway;
 mod handover;
 mod idle;
 mod keepalive;

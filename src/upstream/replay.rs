@@ -1,0 +1,313 @@
+//! A request's body that can be sent again: what was taken of it goes in front of the rest.
+//!
+//! Guarantees: a body that is sent again is the same to the byte; for one that goes out on a stream at most [`KEPT`] bytes are kept, and
+//! none once its response has begun; a body that was taken back is not read by the stream it was taken from.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use tower::BoxError;
+
+/// The most of a body that is kept until its response begins.
+pub const KEPT: usize = 64 * 1024;
+/// The least that a piece counts for: many small ones take more memory than their bytes.
+const PIECE: usize = 256;
+/// A piece no longer than this is copied: it would keep the whole buffer it came in.
+const COPIED: usize = 4 * 1024;
+
+/// A piece of a body that was taken.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// Bytes of it.
+    Data(Bytes),
+    /// The fields behind it, which are its end.
+    Trailers(HeaderMap),
+}
+
+impl Taken {
+    fn length(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(fields) => fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+        }
+    }
+
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(fields) => Frame::trailers(fields),
+        }
+    }
+
+    /// Content of a frame, if it has any.
+    #[must_use]
+    pub fn of(frame: &Frame<Bytes>) -> Option<Self> {
+        match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) if data.is_empty() => None,
+            (Some(data), _) => Some(Self::Data(data.clone())),
+            (None, fields) => fields.cloned().map(Self::Trailers),
+        }
+    }
+}
+
+/// A body with what was taken of it put back in front.
+#[derive(Debug)]
+pub struct Replay<B> {
+    taken: VecDeque<Taken>,
+    rest: B,
+    /// The rest has come to its end, and is not asked again.
+    ended: bool,
+}
+
+impl<B> Replay<B> {
+    /// A body of which nothing was taken.
+    #[must_use]
+    pub fn new(rest: B) -> Self {
+        Self { taken: VecDeque::new(), rest, ended: false }
+    }
+
+    /// Puts a piece that was taken back in front.
+    pub fn put_back(&mut self, piece: Taken) {
+        self.taken.push_front(piece);
+    }
+}
+
+impl<B: Default> Default for Replay<B> {
+    fn default() -> Self {
+        Self { taken: VecDeque::new(), rest: B::default(), ended: true }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(piece) = self.taken.pop_front() {
+            return Poll::Ready(Some(Ok(piece.into_frame())));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.rest).poll_frame(context));
+        self.ended = match &frame {
+            Some(Ok(frame)) => frame.is_trailers(),
+            Some(Err(_)) | None => true,
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.taken.is_empty() && (self.ended || self.rest.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let data = |piece: &Taken| if let Taken::Data(data) = piece { data.len() as u64 } else { 0 };
+        let taken: u64 = self.taken.iter().map(data).sum();
+        let rest = if self.ended { SizeHint::with_exact(0) } else { self.rest.size_hint() };
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(taken));
+        }
+        hint.set_lower(rest.lower().saturating_add(taken));
+        hint
+    }
+}
+
+/// A body and what was kept of it.
+#[derive(Debug)]
+struct Tape<B> {
+    /// Nothing once it was taken back.
+    body: Option<Replay<B>>,
+    /// Nothing once it will not be sent again.
+    kept: Option<Vec<Taken>>,
+    /// What is kept, in bytes.
+    size: usize,
+}
+
+impl<B> Tape<B> {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let (Some(kept), Some(mut piece)) = (&mut self.kept, Taken::of(frame)) else { return };
+        self.size += piece.length().max(PIECE);
+        if self.size > KEPT {
+            self.kept = None;
+            return;
+        }
+        if let Taken::Data(data) = &mut piece
+            && data.len() <= COPIED
+        {
+            *data = Bytes::copy_from_slice(data);
+        }
+        kept.push(piece);
+    }
+}
+
+/// A body that goes out on a stream, as the one who may send it again sees it.
+#[derive(Debug)]
+pub struct Recording<B>(Rc<RefCell<Tape<B>>>);
+
+/// The same as the stream sees it, which reads it.
+#[derive(Debug)]
+pub struct Recorded<B>(Rc<RefCell<Tape<B>>>);
+
+/// The stream that reads a body is not the one that it goes out on now.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was taken back")]
+struct TakenBack;
+
+impl<B> Recording<B> {
+    /// Keeps what is taken of a body from now on.
+    #[must_use]
+    pub fn new(body: Replay<B>) -> Self {
+        Self(Rc::new(RefCell::new(Tape { body: Some(body), kept: Some(Vec::new()), size: 0 })))
+    }
+
+    /// The body for a stream.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded<B> {
+        Recorded(Rc::clone(&self.0))
+    }
+
+    /// The response has begun: the body is not sent again, and nothing of it is kept.
+    pub fn end(self) {
+        self.0.borrow_mut().kept = None;
+    }
+
+    /// Takes the whole body back; nothing when more was taken of it than is kept.
+    #[must_use]
+    pub fn rewind(self) -> Option<Replay<B>> {
+        let mut tape = self.0.borrow_mut();
+        let mut body = tape.body.take()?;
+        for piece in tape.kept.take()?.into_iter().rev() {
+            body.put_back(piece);
+        }
+        Some(body)
+    }
+}
+
+impl<B> Body for Recorded<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut tape = self.0.borrow_mut();
+        let Some(body) = &mut tape.body else { return Poll::Ready(Some(Err(TakenBack.into()))) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            tape.keep(frame);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.borrow().body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.borrow().body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::{BodyExt, Empty, Full};
+
+    use super::*;
+
+    /// A body of these frames.
+    struct Pieces(VecDeque<Frame<Bytes>>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    /// So many pieces of so many bytes each, and trailers.
+    fn body(pieces: usize, length: usize) -> Replay<Pieces> {
+        let whole = Bytes::from(vec![b'x'; length]);
+        let trailers = [(http::header::ETAG, http::HeaderValue::from_static("7"))].into_iter().collect();
+        let data = (0..pieces).map(|_| Frame::data(whole.clone()));
+        Replay::new(Pieces(data.chain([Frame::trailers(trailers)]).collect()))
+    }
+
+    async fn take(recorded: &mut Recorded<Pieces>, pieces: usize) {
+        for _ in 0..pieces {
+            recorded.frame().await.expect("a piece").expect("no error");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_goes_out_again_in_front_of_the_rest() {
+        for taken in 0..=4 {
+            let recording = Recording::new(body(3, 5_000));
+            let mut recorded = recording.recorded();
+            take(&mut recorded, taken).await;
+            let again = recording.rewind().expect("all of it is kept");
+            let failed = recorded.frame().await.expect("an end").expect_err("it was taken back");
+            assert!(failed.is::<TakenBack>() && recorded.is_end_stream());
+            assert!(!again.is_end_stream());
+            let collected = again.collect().await.expect("a body");
+            assert_eq!(collected.trailers().expect("trailers").len(), 1);
+            assert_eq!(collected.to_bytes().len(), 15_000, "{taken}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_can_be_taken_back_again_and_again() {
+        let mut again = body(3, 5);
+        for _ in 0..3 {
+            let recording = Recording::new(again);
+            take(&mut recording.recorded(), 4).await;
+            again = recording.rewind().expect("all of it is kept");
+        }
+        assert_eq!(again.collect().await.expect("a body").to_bytes().len(), 15);
+    }
+
+    #[tokio::test]
+    async fn kept_is_bounded_and_small_pieces_count_for_more() {
+        for (length, most) in [(KEPT, 1), (KEPT / 2, 2), (PIECE, KEPT / PIECE), (1, KEPT / PIECE)] {
+            for (pieces, fits) in [(most, true), (most + 1, false)] {
+                let recording = Recording::new(body(pieces, length));
+                take(&mut recording.recorded(), pieces).await;
+                assert_eq!(recording.rewind().is_some(), fits, "{pieces} pieces of {length}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_once_the_response_has_begun() {
+        let recording = Recording::new(body(2, 10_000));
+        let mut recorded = recording.recorded();
+        take(&mut recorded, 1).await;
+        recording.end();
+        take(&mut recorded, 2).await;
+        assert!(recorded.0.borrow().kept.is_none());
+    }
+
+    #[test]
+    fn size_is_that_of_the_whole() {
+        let mut replay = Replay::new(Full::new(Bytes::from_static(b"rest")));
+        replay.put_back(Taken::Data(Bytes::from_static(b"taken ")));
+        assert_eq!((replay.size_hint().exact(), replay.is_end_stream()), (Some(10), false));
+        let empty = Replay::<Empty<Bytes>>::default();
+        assert_eq!((empty.size_hint().exact(), empty.is_end_stream()), (Some(0), true));
+    }
+}
