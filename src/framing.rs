@@ -12,6 +12,8 @@ pub mod answer;
 pub mod chunked;
 pub mod frames;
 pub mod head;
+pub mod hpack;
+pub mod huffman;
 pub mod line;
 pub mod request;
 

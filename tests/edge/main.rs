@@ -9,7 +9,9 @@ mod http2_endpoint;
 #[path = "../dsl/pki.rs"]
 mod pki;
 
+mod any_blocks;
 mod any_frames;
+mod blocks;
 mod bytes;
 mod claims;
 mod compress;

@@ -1,0 +1,172 @@
+//! The Huffman code of HPACK (RFC 7541, section 5.2 and appendix B).
+//!
+//! The code is canonical: codes of one length follow each other, and a longer one follows on the last shorter one, with zeros behind it.
+//! So the symbols in the order of their codes, and the number of codes of each length, are the whole table.
+
+/// The symbols in the order of their codes; behind them comes the end of the string, which is never sent.
+static SYMBOLS: &[u8; 256] =
+    b"012aceiost %-./3456789=A_bdfghlmnpru:BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz&*,;XZ!\"()?'+|#>\0$@[]~^}<`{\
+\\\xc3\xd0\x80\x82\x83\xa2\xb8\xc2\xe0\xe2\x99\xa1\xa7\xac\xb0\xb1\xb3\xd1\xd8\xd9\xe3\xe5\xe6\
+\x81\x84\x85\x86\x88\x92\x9a\x9c\xa0\xa3\xa4\xa9\xaa\xad\xb2\xb5\xb9\xba\xbb\xbd\xbe\xc4\xc6\xe4\xe8\xe9\
+\x01\x87\x89\x8a\x8b\x8c\x8d\x8f\x93\x95\x96\x97\x98\x9b\x9d\x9e\xa5\xa6\xa8\xae\xaf\xb4\xb6\xb7\xbc\xbf\xc5\xe7\xef\
+\x09\x8e\x90\x91\x94\x9f\xab\xce\xd7\xe1\xec\xed\xc7\xcf\xea\xeb\
+\xc0\xc1\xc8\xc9\xca\xcd\xd2\xd5\xda\xdb\xee\xf0\xf2\xf3\xff\
+\xcb\xcc\xd3\xd4\xd6\xdd\xde\xdf\xf1\xf4\xf5\xf6\xf7\xf8\xfa\xfb\xfc\xfd\xfe\
+\x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x0f\x10\x11\x12\x13\x14\x15\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\xdc\xf9\
+\x0a\x0d\x16";
+
+/// How many codes have so many bits.
+const COUNTS: [u16; LONGEST + 1] =
+    [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
+const LONGEST: usize = 30;
+/// Codes that are looked up at once: those of the bytes that fields are made of.
+const SHORT: usize = 8;
+
+/// The codes of one length.
+#[derive(Clone, Copy)]
+struct Codes {
+    /// What the first bits of a string are below, as a number of [`LONGEST`] bits, where its first code is one of these or shorter.
+    end: u32,
+    /// The first of them, without zeros behind it.
+    first: u32,
+    /// Where its symbol is.
+    index: u16,
+}
+
+static CODES: [Codes; LONGEST + 1] = {
+    let mut codes = [Codes { end: 0, first: 0, index: 0 }; LONGEST + 1];
+    let (mut length, mut next, mut index) = (1, 0, 0);
+    while length <= LONGEST {
+        next <<= 1;
+        codes[length] = Codes { end: (next + COUNTS[length] as u32) << (LONGEST - length), first: next, index };
+        next += COUNTS[length] as u32;
+        index += COUNTS[length];
+        length += 1;
+    }
+    codes
+};
+
+/// For the next eight bits of a string, the symbol they begin with and its length; 0 where that is more than eight.
+static SHORTS: [(u8, u8); 1 << SHORT] = {
+    let mut shorts = [(0, 0); 1 << SHORT];
+    let (mut length, mut index, mut at) = (1, 0, 0);
+    while length <= SHORT {
+        let mut left = COUNTS[length];
+        while left > 0 {
+            let mut same = 1 << (SHORT - length);
+            while same > 0 {
+                shorts[at] = (SYMBOLS[index], length as u8);
+                at += 1;
+                same -= 1;
+            }
+            index += 1;
+            left -= 1;
+        }
+        length += 1;
+    }
+    shorts
+};
+
+/// Decodes a string, behind what `decoded` holds; false where it is none.
+///
+/// It is none where it holds the end of a string, or ends within a code with anything but up to seven ones.
+#[must_use]
+pub fn decode(string: &[u8], decoded: &mut Vec<u8>) -> bool {
+    // No code is shorter than five bits.
+    decoded.reserve(string.len() * 8 / 5);
+    // What was read and not decoded: so many bits, from the highest on.
+    let (mut bits, mut count) = (0_u64, 0_u32);
+    let mut rest = string.iter();
+    loop {
+        while count <= u64::BITS - 8
+            && let Some(byte) = rest.next()
+        {
+            bits |= u64::from(*byte) << (u64::BITS - 8 - count);
+            count += 8;
+        }
+        let (mut symbol, length) = SHORTS[(bits >> (u64::BITS - SHORT as u32)) as usize];
+        let mut length = u32::from(length);
+        if length == 0 {
+            let Some((long, bits)) = long(bits) else { return false };
+            (symbol, length) = (long, bits);
+        }
+        if length > count {
+            break;
+        }
+        decoded.push(symbol);
+        bits <<= length;
+        count -= length;
+    }
+    // Ones behind it are the beginning of the end of a string.
+    count < 8 && bits.count_ones() == count
+}
+
+/// The symbol of a code of more than eight bits, and its length; none for the end of a string.
+fn long(bits: u64) -> Option<(u8, u32)> {
+    let ahead = (bits >> (u64::BITS - LONGEST as u32)) as u32;
+    let length = (SHORT + 1..=LONGEST).find(|length| ahead < CODES[*length].end)?;
+    let Codes { first, index, .. } = CODES[length];
+    let nth = (ahead >> (LONGEST - length)) - first;
+    let symbol = SYMBOLS.get(usize::from(index) + nth as usize)?;
+    Some((*symbol, length as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(string: &[u8]) -> Option<Vec<u8>> {
+        let mut decoded = Vec::new();
+        decode(string, &mut decoded).then_some(decoded)
+    }
+
+    /// RFC 7541, appendix C.4 and C.6.
+    #[test]
+    fn strings_of_the_standard_are_decoded() {
+        for (string, text) in [
+            (&b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff"[..], "www.example.com"),
+            (b"\xa8\xeb\x10\x64\x9c\xbf", "no-cache"),
+            (b"\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f", "custom-key"),
+            (b"\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf", "custom-value"),
+            (
+                b"\xd0\x7a\xbe\x94\x10\x54\xd4\x44\xa8\x20\x05\x95\x04\x0b\x81\x66\xe0\x82\xa6\x2d\x1b\xff",
+                "Mon, 21 Oct 2013 20:13:21 GMT",
+            ),
+            (b"", ""),
+        ] {
+            assert_eq!(decoded(string).as_deref(), Some(text.as_bytes()));
+        }
+    }
+
+    /// The codes of each symbol by itself, as the table says them, one behind the other and with every padding.
+    #[test]
+    fn every_code_is_decoded_wherever_it_stands() {
+        let code = |position: usize| {
+            let length =
+                (5..=LONGEST).rev().find(|length| usize::from(CODES[*length].index) <= position && COUNTS[*length] > 0);
+            let length = length.expect("a length");
+            (CODES[length].first as usize + position - usize::from(CODES[length].index), length)
+        };
+        for before in 0..8 {
+            for (position, symbol) in SYMBOLS.iter().enumerate() {
+                let (bits, length) = code(position);
+                // So many times `0`, which is five zeros.
+                let all = before * 5 + length;
+                let padding = all.next_multiple_of(8) - all;
+                let string = ((bits as u128 + 1) << padding) - 1;
+                let bytes = string.to_be_bytes();
+                let expected = [&vec![b'0'; before][..], &[*symbol]].concat();
+                assert_eq!(decoded(&bytes[16 - all.div_ceil(8)..]), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_string_is_told() {
+        // The end of a string, seven ones too many, a padding of zeros, and a code that ends in the middle.
+        for string in [&[0xff; 4][..], &[0xff], &[0x07, 0xff], &[0x00], &[0x06], &[0xfe], &[0xff, 0xc0]] {
+            assert_eq!(decoded(string), None, "{string:x?}");
+        }
+        assert_eq!(decoded(&[0x07]).as_deref(), Some(&b"0"[..]));
+    }
+}

@@ -1,0 +1,133 @@
+//! Header blocks of any kind, beside another implementation: what weir decodes is what a peer's encoder was given, and a block is a coding
+//! error, or has a field that HTTP does not know, exactly where the `h2` crate says so.
+
+use std::{cell::RefCell, rc::Rc};
+
+use http::{HeaderMap, Method, Response, StatusCode};
+use tokio::{
+    io::{AsyncWriteExt, DuplexStream, duplex},
+    task::LocalSet,
+};
+use weir::framing::hpack::{Decoder, Field, Name, Value};
+
+use crate::frames::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It was taken, or its stream was reset: the next one can be decoded.
+    Decoded { taken: bool },
+    /// The connection ended.
+    GoAway,
+}
+
+/// Whether a field is one that the other implementation takes for an error of the connection.
+fn is_unknown(field: &Field) -> bool {
+    let value = field.value.as_bytes();
+    match &field.name {
+        Name::Malformed(name) => match &name[..] {
+            b":status" => StatusCode::from_bytes(value).is_err(),
+            b":protocol" => str::from_utf8(value).is_err(),
+            _ => true,
+        },
+        Name::Method => Method::from_bytes(value).is_err(),
+        Name::Scheme | Name::Authority | Name::Path => str::from_utf8(value).is_err(),
+        Name::Field(_) => matches!(field.value, Value::Raw(_)),
+    }
+}
+
+/// A server of the other implementation.
+struct Other {
+    client: DuplexStream,
+    fields: Rc<RefCell<HeaderMap>>,
+}
+
+impl Other {
+    async fn start() -> Self {
+        let (mut client, server) = duplex(1 << 20);
+        let fields = Rc::<RefCell<HeaderMap>>::default();
+        let took = Rc::clone(&fields);
+        tokio::task::spawn_local(async move {
+            let Ok(mut connection) = h2::server::handshake(server).await else { return };
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                took.replace(request.into_parts().0.headers);
+                respond.send_response(Response::new(()), true).expect("an open stream");
+            }
+        });
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        Self { client, fields }
+    }
+
+    async fn judge(&mut self, stream: u32, block: &[u8]) -> Verdict {
+        let request = frames::frame(HEADERS, END_STREAM | END_HEADERS, stream, block);
+        self.client.write_all(&request).await.expect("an open pipe");
+        loop {
+            let frame = frames::read(&mut self.client).await.expect("a verdict");
+            match frame.kind {
+                GOAWAY => return Verdict::GoAway,
+                HEADERS if frame.stream == stream => return Verdict::Decoded { taken: true },
+                RST_STREAM if frame.stream == stream => return Verdict::Decoded { taken: false },
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Gives both the blocks of one connection, until the other ends it.
+pub async fn compare(blocks: &[Vec<u8>]) {
+    let (mut decoder, mut other) = (Decoder::default(), Other::start().await);
+    for (number, block) in blocks.iter().enumerate() {
+        let stream = 2 * u32::try_from(number).expect("few blocks") + 1;
+        let (mut unknown, mut fields) = (false, HeaderMap::new());
+        let decoded = decoder.decode(block, |field| {
+            unknown |= is_unknown(field);
+            if let (Name::Field(name), Value::Text(value)) = (&field.name, &field.value) {
+                fields.append(name.clone(), value.clone());
+            }
+        });
+        match other.judge(stream, block).await {
+            Verdict::GoAway => {
+                assert!(unknown || decoded.is_err(), "{block:x?} of {blocks:x?}");
+                return;
+            }
+            Verdict::Decoded { taken } => {
+                assert!(!unknown && decoded.is_ok(), "{decoded:?}: {block:x?} of {blocks:x?}");
+                if taken {
+                    assert_eq!(*other.fields.borrow(), fields, "{block:x?} of {blocks:x?}");
+                }
+            }
+        }
+    }
+}
+
+/// Blocks, each behind a byte that says its length.
+pub async fn judge(mut bytes: &[u8]) {
+    let mut blocks = Vec::new();
+    while let Some((length, rest)) = bytes.split_first() {
+        let (block, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        blocks.push(block.to_vec());
+        bytes = rest;
+    }
+    LocalSet::new().run_until(compare(&blocks)).await;
+}
+
+/// Runs this where tasks may be spawned.
+pub fn run(work: impl Future<Output = ()>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, work);
+}
+
+#[test]
+fn kept_blocks() {
+    for blocks in [
+        // A bad field in the table, and named again; a size of the table that changes; a string that does not end.
+        &b"\x0b\x82\x86\x84\x40\x01x\x01\x01\x82\x86\x84\x04\x82\x86\x84\xbe"[..],
+        b"\x06\x3f\xe1\x01\x82\x86\x84\x04\x20\x82\x86\x84",
+        b"\x06\x82\x86\x84\x40\x01x",
+        b"\x0c\x82\x86\x84\x41\x01a\x0f\x0d\x02\x31\x30\x82",
+        b"\x00\x00",
+    ] {
+        run(judge(blocks));
+    }
+}
