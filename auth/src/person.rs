@@ -1,6 +1,7 @@
 //! Names, addresses and countries that cannot exist wrong, and what is known about a person and a session.
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -83,6 +84,12 @@ impl Country {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The form in which names and addresses are compared: NFC (UAX #15) in lower case.
+#[must_use]
+pub fn canonical(text: &str) -> String {
+    text.nfc().collect::<String>().to_lowercase()
 }
 
 /// A person as the service and its cache know them; never the password's hash.

@@ -43,8 +43,8 @@ impl From<sqlx::Error> for Error {
         };
         let code = refusal.code().unwrap_or_default();
         match refusal.constraint() {
-            Some("users_username_key") => return Self::Taken("username"),
-            Some("users_email_key") => return Self::Taken("email"),
+            Some("users_username_canonical_key") => return Self::Taken("username"),
+            Some("users_email_canonical_key") => return Self::Taken("email"),
             _ => {}
         }
         if PASSING.iter().any(|class| code.starts_with(class)) {

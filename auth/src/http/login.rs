@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use crate::field::Fields;
 use crate::http::body::{Json, Take};
-use crate::http::caller::{Bearer, Caller, from_own_page};
+use crate::http::caller::{Caller, bearer, from_own_page};
 use crate::http::cookie::{self, Over};
 use crate::password::Password;
 use crate::problem::Problem;
-use crate::service::login::Tokens;
+use crate::service::login::{Presented, Tokens};
 use crate::service::{Auth, login, to_the_end};
 use crate::token::ACCESS_S;
 
@@ -91,27 +91,32 @@ pub async fn login(
     Ok(grant(tokens, cookies))
 }
 
-/// End this session.
+/// End this session. Takes the access token or the refresh token, whichever is left; ends nothing where neither is good.
 #[utoipa::path(post, path = "/api/v1/logout", responses(
     (status = 204, description = "logged out"),
-    (status = 401, description = "not logged in")))]
-pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, Bearer(identity): Bearer) -> Result<Response, Problem> {
-    let (session, over) = (identity.session, caller.cookies);
-    to_the_end(async move { auth.end_session(session.user_id, session.id, "logout", &caller.origin).await }).await?;
+    (status = 403, description = "cookies from a page of another site")))]
+pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
+    let (tokens, over) = (presented(&headers, &auth)?, caller.cookies);
+    to_the_end(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
     Ok(goodbye(over))
+}
+
+/// The tokens of a request: of its cookies only where they come from one of our own pages.
+fn presented(headers: &HeaderMap, auth: &Auth) -> Result<Presented, Problem> {
+    let [access, refresh] = [cookie::ACCESS, cookie::REFRESH].map(|name| cookie::read(headers, name));
+    if access.or(refresh).is_some() {
+        from_own_page(headers, &auth.settings.allowed_origins)?;
+    }
+    Ok(Presented { access: bearer(headers).or(access).map(str::to_owned), refresh: refresh.map(str::to_owned) })
 }
 
 /// End every session of mine.
 #[utoipa::path(post, path = "/api/v1/logout-all", responses(
     (status = 204, description = "logged out everywhere"),
     (status = 401, description = "not logged in")))]
-pub async fn logout_all(
-    State(auth): State<Arc<Auth>>,
-    caller: Caller,
-    Bearer(identity): Bearer,
-) -> Result<Response, Problem> {
-    let over = caller.cookies;
-    to_the_end(async move { auth.logout_all(&identity, &caller.origin).await }).await?;
+pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
+    let (tokens, over) = (presented(&headers, &auth)?, caller.cookies);
+    to_the_end(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
     Ok(goodbye(over))
 }
 

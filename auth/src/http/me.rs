@@ -12,6 +12,7 @@ use crate::field::Fields;
 use crate::http::body::{Json, Take};
 use crate::http::caller::{Bearer, Caller};
 use crate::http::users::{Account, time};
+use crate::password::Password;
 use crate::person::{Country, Email};
 use crate::problem::Problem;
 use crate::service::{Auth, account, to_the_end};
@@ -27,9 +28,13 @@ pub async fn read(Bearer(identity): Bearer) -> axum::Json<Account> {
 
 /// What is to change about me.
 #[derive(Debug, ToSchema)]
+#[schema(as = ChangeAccount)]
 pub struct Change {
     #[schema(value_type = Option<String>)]
     email: Option<Email>,
+    /// The password of now, where `email` changes.
+    #[schema(value_type = Option<String>)]
+    current_password: Option<Password>,
     #[schema(value_type = Option<String>)]
     country: Option<Country>,
 }
@@ -38,6 +43,10 @@ impl Take for Change {
     fn take(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
             email: fields.optional_text("email")?.map(Email::parse).transpose()?,
+            current_password: fields
+                .optional_text("current_password")?
+                .map(|text| Password::presented("current_password", text))
+                .transpose()?,
             country: fields.optional_text("country")?.map(Country::parse).transpose()?,
         })
     }
@@ -46,14 +55,23 @@ impl Take for Change {
 /// Change something about me.
 #[utoipa::path(patch, path = "/api/v1/me", request_body = Change, responses(
     (status = 200, description = "me, changed", body = Account),
-    (status = 401, description = "not logged in"),
+    (status = 400, description = "a field is not acceptable, or `current_password` is missing beside `email`"),
+    (status = 401, description = "not logged in, or the password is wrong"),
+    (status = 429, description = "too many failed attempts; see Retry-After"),
     (status = 409, description = "the address is taken")))]
 pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Json(Change { email, country }): Json<Change>,
+    Json(Change { email, current_password, country }): Json<Change>,
 ) -> Result<axum::Json<Account>, Problem> {
+    let email = match (email, current_password) {
+        (Some(email), Some(password)) => Some(account::NewEmail { email, password, client: caller.client }),
+        (Some(_), None) => {
+            return Err(Problem::field("current_password", "another `email` needs `current_password` beside it"));
+        }
+        (None, _) => None,
+    };
     let change = account::Change { email, country };
     let user = to_the_end(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
     Ok(axum::Json(Account::of(&user)))

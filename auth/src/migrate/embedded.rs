@@ -20,4 +20,6 @@ pub const FILES: &[(&str, &str)] = embedded![
     "20261101092500_clients",
     "20261101093000_audit_log",
     "20261101093500_users_keyset_index",
+    "20261130050000_canonical_names",
+    "20261130050500_drop_what_nothing_reads",
 ];

@@ -71,7 +71,7 @@ fn steps_of(text: &str) -> Result<usize, Error> {
 mod tests {
     use super::*;
 
-    const HEAD: i64 = 20_261_101_093_500;
+    const HEAD: i64 = 20_261_130_050_500;
 
     fn revisions() -> Revisions {
         Revisions::embedded().expect("tested files")

@@ -1,34 +1,67 @@
 //! What a person changes about themselves, and an administrator about anyone.
 
+use std::net::IpAddr;
+
 use crate::cache::Key;
+use crate::password::Password;
 use crate::person::{Country, Email, User};
 use crate::problem::Problem;
 use crate::service::Auth;
 use crate::service::identity::Identity;
 use crate::service::login::keys_of;
+use crate::service::mail::Letter;
 use crate::store;
 use crate::store::audit::{Origin, record};
-use crate::store::{sessions, users};
+use crate::store::{one_time, sessions, users};
 
 /// What is to change; what is `None` stays.
 #[derive(Debug)]
 pub struct Change {
-    /// Another address; it counts as not verified.
-    pub email: Option<Email>,
+    /// Another address.
+    pub email: Option<NewEmail>,
     /// Another country.
     pub country: Option<Country>,
 }
 
+/// Another address, which is another way into the account: it takes the password.
+#[derive(Debug)]
+pub struct NewEmail {
+    /// The address.
+    pub email: Email,
+    /// The password of now.
+    pub password: Password,
+    /// Where the wish comes from.
+    pub client: IpAddr,
+}
+
 impl Auth {
-    /// Changes a person. Visible everywhere once this returns.
+    /// Changes a person. Visible everywhere once this returns. Another address ends the tokens that were mailed to the one before,
+    /// which is told.
     ///
     /// # Errors
-    /// 409 names the field somebody else has.
+    /// 401: the password is wrong; 429 after too many of those. 409 names the field somebody else has.
     pub async fn change(&self, user: &User, change: &Change, origin: &Origin) -> Result<User, Problem> {
+        let hash = match &change.email {
+            Some(new) => Some(self.verify_password(&self.hasher.place()?, user, &new.password, new.client).await?.0),
+            None => None,
+        };
         let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
-        users::update(&mut transaction, user.id, change.email.as_ref(), change.country.as_ref()).await?;
+        if let Some(hash) = &hash {
+            if !users::hold_credentials(&mut transaction, user.id, hash).await? {
+                return Err(Problem::wrong_credentials());
+            }
+            one_time::end_resets(&mut transaction, user.id).await?;
+            record(&mut *transaction, origin, "address changed", Some(user.id), Some(user.id)).await?;
+        }
+        let email = change.email.as_ref().map(|new| &new.email);
+        users::update(&mut transaction, user.id, email, change.country.as_ref()).await?;
         record(&mut *transaction, origin, "profile changed", Some(user.id), Some(user.id)).await?;
         self.commit(transaction, &[Key::User(user.id)]).await?;
+        if email.is_some()
+            && let Err(error) = self.mail.put(&user.email, &Letter::EmailChanged).await
+        {
+            tracing::error!(%error, "a mail could not be written");
+        }
         self.user(user.id).await?.ok_or_else(Problem::internal)
     }
 
@@ -46,6 +79,7 @@ impl Auth {
         users::set_disabled(&mut transaction, user.id, disabled).await?;
         let mut changed = vec![Key::User(user.id)];
         if disabled {
+            one_time::end_resets(&mut transaction, user.id).await?;
             changed.extend(keys_of(&sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?));
         }
         let action = if disabled { "user disabled" } else { "user enabled" };

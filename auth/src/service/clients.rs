@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 use crate::service::Auth;
-use crate::store;
+use crate::service::login::Presented;
 use crate::store::audit::Origin;
 use crate::store::clients;
 use crate::token::opaque;
-use crate::token::refresh::Refresh;
 
 impl Auth {
     /// Whether a client is who it says.
@@ -61,13 +60,8 @@ impl Auth {
     /// # Errors
     /// The database's.
     pub async fn revoke(&self, token: &str, origin: &Origin) -> Result<(), Problem> {
-        let session = Refresh::open(token, &self.keys).map(|refresh| refresh.session);
-        let session = session.or_else(|| self.keys.verify(token, crate::clock::unix_s()).map(|claims| claims.sid));
-        let Some(id) = session else { return Ok(()) };
-        let live: Result<_, store::Error> = self.session(id).await;
-        if let Some(session) = live? {
-            self.end_session(session.user_id, id, "token revoked", origin).await?;
-        }
-        Ok(())
+        // Of which kind it is, is not said.
+        let either = Presented { access: Some(token.to_owned()), refresh: Some(token.to_owned()) };
+        self.end_sessions(&either, "token revoked", origin).await
     }
 }

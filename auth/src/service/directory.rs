@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::cache::flight::Flights;
 use crate::cache::{Key, Look};
 use crate::clock::unix_s;
-use crate::person::{Session, User};
+use crate::person::{Session, User, canonical};
 use crate::service::{Auth, Read};
 use crate::store::{sessions, users};
 
@@ -27,7 +27,7 @@ impl Auth {
     /// # Errors
     /// The database's.
     pub async fn user_by_name(&self, name: &str) -> Read<User> {
-        let name = name.to_lowercase();
+        let name = canonical(name);
         let find = || users::id_by_name(self.store.pool(), &name);
         let Some(id) = self.read(&self.names, Key::Name(name.clone()), |_| true, find).await? else { return Ok(None) };
         self.user(id).await

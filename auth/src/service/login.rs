@@ -8,14 +8,14 @@ use crate::argon::Verdict;
 use crate::cache::Key;
 use crate::clock::unix_s;
 use crate::password::Password;
-use crate::person::User;
+use crate::person::{Session, User};
 use crate::problem::Problem;
 use crate::service::Auth;
-use crate::service::identity::Identity;
+use crate::service::throttle::Account;
 use crate::store::audit::{Origin, record};
 use crate::store::sessions::{self, NewSession};
 use crate::store::users;
-use crate::token::opaque::hash;
+use crate::token::opaque::hash as digest;
 use crate::token::refresh::Refresh;
 
 /// An attempt to log in.
@@ -57,23 +57,27 @@ impl Auth {
     }
 
     async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
-        let attempt = self.throttle.attempt(&login.name, login.client);
-        self.throttle.look(&attempt).await?;
         let place = self.hasher.place()?;
         let found = users::by_login(self.store.pool(), &login.name).await?;
+        let account = found.as_ref().map_or_else(|| Account::Unknown(&login.name), |(user, _)| Account::Known(user.id));
+        let attempt = self.throttle.attempt(account, login.client);
+        self.throttle.look(&attempt).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
         let turn = place.turn().await?;
         // Again: those before us in the queue may have failed. From here to the charge only as many run as there are permits.
         self.throttle.look(&attempt).await?;
         let (verdict, turn) = turn.verify(&login.password, hash).await?;
         match found {
-            Some((user, old)) if verdict != Verdict::Wrong && !user.disabled => {
-                self.throttle.succeeded(&attempt).await;
+            Some((user, mut hash)) if verdict != Verdict::Wrong && !user.disabled => {
                 if verdict == Verdict::Outdated {
                     let new = turn.hash(&login.password).await?;
-                    self.rehash(&user, &old, &new).await?;
+                    if self.rehash(&user, &hash, &new).await? {
+                        hash = new;
+                    }
                 }
-                self.open_session(&user, login, origin).await
+                let tokens = self.open_session(&user, &hash, login, origin).await?;
+                self.throttle.succeeded(&attempt).await;
+                Ok(tokens)
             }
             found => {
                 self.throttle.failed(&attempt).await;
@@ -85,24 +89,30 @@ impl Auth {
         }
     }
 
-    /// Keeps a hash of today's strength, unless the password was changed meanwhile.
-    async fn rehash(&self, user: &User, old: &str, new: &str) -> Result<(), Problem> {
+    /// Keeps a hash of today's strength; false when the password was changed meanwhile.
+    async fn rehash(&self, user: &User, old: &str, new: &str) -> Result<bool, Problem> {
         let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
-        users::set_password_hash(&mut transaction, user.id, Some(old), new).await?;
-        Ok(self.commit(transaction, &[Key::User(user.id)]).await?)
+        let is_kept = users::set_password_hash(&mut transaction, user.id, Some(old), new).await?;
+        self.commit(transaction, &[Key::User(user.id)]).await?;
+        Ok(is_kept)
     }
 
-    async fn open_session(&self, user: &User, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
+    /// Opens a session for the password that was verified against `hash`. Verifying takes tens of milliseconds: by now the
+    /// password may be another one, or its owner disabled.
+    async fn open_session(&self, user: &User, hash: &str, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
         let refresh = Refresh { session: Uuid::now_v7(), generation: 0 };
         let token = refresh.mint(&self.keys);
         let new = NewSession {
             id: refresh.session,
             user_id: user.id,
-            token_hash: &hash(&token),
+            token_hash: &digest(&token),
             client: login.client,
             user_agent: login.user_agent.as_deref(),
         };
         let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
+        if !users::hold_credentials(&mut transaction, user.id, hash).await? {
+            return Err(Problem::wrong_credentials());
+        }
         let ended = sessions::insert(&mut transaction, &new).await?;
         record(&mut *transaction, origin, "login", Some(user.id), Some(user.id)).await?;
         self.commit(transaction, &keys_of(&ended)).await?;
@@ -132,17 +142,53 @@ impl Auth {
         Ok(ended.is_some())
     }
 
-    /// Ends every session of a person.
+    /// Ends the sessions these tokens belong to, whichever of them are still good.
     ///
     /// # Errors
     /// The database's.
-    pub async fn logout_all(&self, identity: &Identity, origin: &Origin) -> Result<(), Problem> {
-        let id = identity.user.id;
+    pub async fn end_sessions(&self, tokens: &Presented, reason: &str, origin: &Origin) -> Result<(), Problem> {
+        for session in self.sessions_of(tokens).await? {
+            self.end_session(session.user_id, session.id, reason, origin).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends every session of the person these tokens belong to.
+    ///
+    /// # Errors
+    /// 401: none of them is good. Or the database's.
+    pub async fn logout_all(&self, tokens: &Presented, origin: &Origin) -> Result<(), Problem> {
+        let sessions = self.sessions_of(tokens).await?;
+        let none = || Problem::unauthenticated("there is no token, or none that is good");
+        let id = sessions.first().ok_or_else(none)?.user_id;
         let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "logout all").await?;
         record(&mut *transaction, origin, "logout all", Some(id), Some(id)).await?;
         Ok(self.commit(transaction, &keys_of(&ended)).await?)
     }
+
+    /// The live sessions that tokens belong to, each once.
+    async fn sessions_of(&self, tokens: &Presented) -> Result<Vec<Session>, Problem> {
+        let mut found = Vec::with_capacity(2);
+        if let Some(claims) = tokens.access.as_ref().and_then(|token| self.keys.verify(token, unix_s())) {
+            found.extend(self.session(claims.sid).await?.filter(|session| session.user_id == claims.sub));
+        }
+        // Any generation: who shows an old one had the token, and using it would end the session too.
+        if let Some(refresh) = tokens.refresh.as_ref().and_then(|token| Refresh::open(token, &self.keys)) {
+            found.extend(self.session(refresh.session).await?);
+        }
+        found.dedup_by_key(|session| session.id);
+        Ok(found)
+    }
+}
+
+/// What a caller shows to end a session: an access token lives for ten minutes, the refresh token beside it for weeks.
+#[derive(Debug, Default)]
+pub struct Presented {
+    /// An access token.
+    pub access: Option<String>,
+    /// A refresh token.
+    pub refresh: Option<String>,
 }
 
 /// The cache's keys of sessions.

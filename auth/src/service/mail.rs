@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::fs::OpenOptions;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -36,16 +38,33 @@ impl Mail {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Puts a mail; it appears whole or not at all.
+    /// Puts a mail; it appears whole or not at all, and for nobody but the mailer.
     ///
     /// # Errors
     /// The directory's.
-    pub async fn put(&self, to: &str, token: &str) -> io::Result<()> {
+    pub async fn put(&self, to: &str, letter: &Letter) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let mail = serde_json::json!({ "to": to, "purpose": "password_reset", "token": token });
+        let mail = match letter {
+            Letter::PasswordReset { token } => serde_json::json!({ "to": to, "purpose": "password_reset", "token": token }),
+            Letter::EmailChanged => serde_json::json!({ "to": to, "purpose": "email_changed" }),
+        };
         let name = Uuid::now_v7();
         let (hidden, seen) = (directory.join(format!(".{name}")), directory.join(format!("{name}.json")));
-        tokio::fs::write(&hidden, mail.to_string()).await?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).await?;
+        file.write_all(mail.to_string().as_bytes()).await?;
+        file.flush().await?;
         tokio::fs::rename(hidden, seen).await
     }
+}
+
+/// What a mail is about.
+#[derive(Debug)]
+pub enum Letter {
+    /// A token to set a new password.
+    PasswordReset {
+        /// The token.
+        token: String,
+    },
+    /// The account has another address from now on; goes to the one it had.
+    EmailChanged,
 }

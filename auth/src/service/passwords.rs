@@ -8,10 +8,14 @@ use uuid::Uuid;
 use crate::argon::Verdict;
 use crate::cache::Key;
 use crate::password::Password;
+use crate::person::User;
 use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::hasher::{Place, Turn};
 use crate::service::identity::Identity;
 use crate::service::login::keys_of;
+use crate::service::mail::Letter;
+use crate::service::throttle::Account;
 use crate::store;
 use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
@@ -31,26 +35,41 @@ impl Auth {
     ) -> Result<(), Problem> {
         let user = &identity.user;
         new.unlike("new_password", &[&user.username, &user.email])?;
-        let attempt = self.throttle.attempt(&user.username, client);
-        self.throttle.look(&attempt).await?;
         let place = self.hasher.place()?;
-        let old = users::password_hash(self.store.pool(), user.id).await?;
-        let turn = place.turn().await?;
-        self.throttle.look(&attempt).await?;
-        let (verdict, turn) = turn.verify(current, old.as_deref()).await?;
-        if verdict == Verdict::Wrong {
-            self.throttle.failed(&attempt).await;
-            return Err(Problem::wrong_credentials());
-        }
+        let (old, turn) = self.verify_password(&place, user, current, client).await?;
         let hash = turn.hash(new).await?;
         let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
-        if !users::set_password_hash(&mut transaction, user.id, old.as_deref(), &hash).await? {
+        if !users::set_password_hash(&mut transaction, user.id, Some(&old), &hash).await? {
             return Err(Problem::wrong_credentials());
         }
+        one_time::end_resets(&mut transaction, user.id).await?;
         let ended = sessions::revoke_all(&mut transaction, user.id, Some(identity.session.id), "password changed").await?;
         record(&mut *transaction, origin, "password changed", Some(user.id), Some(user.id)).await?;
         let changed = [keys_of(&ended), vec![Key::User(user.id)]].concat();
         Ok(self.commit(transaction, &changed).await?)
+    }
+
+    /// Checks the password of somebody who is logged in; failures count like those of a login. Returns the hash it has, and the turn
+    /// to hash another.
+    pub(super) async fn verify_password<'a>(
+        &self,
+        place: &'a Place<'_>,
+        user: &User,
+        password: &Password,
+        client: IpAddr,
+    ) -> Result<(String, Turn<'a>), Problem> {
+        let attempt = self.throttle.attempt(Account::Known(user.id), client);
+        self.throttle.look(&attempt).await?;
+        let hash = users::password_hash(self.store.pool(), user.id).await?;
+        let turn = place.turn().await?;
+        self.throttle.look(&attempt).await?;
+        match (turn.verify(password, hash.as_deref()).await?, hash) {
+            ((verdict, turn), Some(hash)) if verdict != Verdict::Wrong => Ok((hash, turn)),
+            _ => {
+                self.throttle.failed(&attempt).await;
+                Err(Problem::wrong_credentials())
+            }
+        }
     }
 
     /// Mails a token to set a new password, if there is such an address. Says nothing either way, and takes no time either way:
@@ -74,8 +93,12 @@ impl Auth {
         if user.disabled || !self.mail.is_configured() {
             return Ok(());
         }
+        // A mail a minute: nobody's letter box is filled by a stranger who knows the address.
+        if one_time::is_fresh(self.store.pool(), user.id).await? {
+            return Ok(());
+        }
         let token = self.reset_token(user.id, origin).await?;
-        self.mail.put(&user.email, &token).await.map_err(|error| {
+        self.mail.put(&user.email, &Letter::PasswordReset { token }).await.map_err(|error| {
             tracing::error!(%error, "a mail could not be written");
             Problem::internal()
         })
@@ -109,6 +132,7 @@ impl Auth {
         let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
         one_time::spend_reset(&mut transaction, &token).await?.ok_or_else(spent)?;
         users::set_password_hash(&mut transaction, id, None, &hash).await?;
+        one_time::end_resets(&mut transaction, id).await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "password reset").await?;
         record(&mut *transaction, origin, "password reset", Some(id), Some(id)).await?;
         let changed = [keys_of(&ended), vec![Key::User(id)]].concat();

@@ -8,8 +8,10 @@ use crate::cache::link::Link;
 use crate::cache::throttle;
 use crate::clock::unix_ms;
 use crate::gcra::{Allowance, Debts};
+use crate::person;
 use crate::problem::Problem;
 use crate::token::opaque::hash_text;
+use uuid::Uuid;
 
 /// So many accounts and addresses are remembered by the process itself.
 const KEYS_MAX: usize = 50_000;
@@ -23,6 +25,15 @@ pub struct Throttle {
     local: Mutex<Debts>,
 }
 
+/// Whom somebody wants to log in as.
+#[derive(Debug, Clone, Copy)]
+pub enum Account<'a> {
+    /// Somebody there is: one account, by whichever name and in whichever spelling.
+    Known(Uuid),
+    /// Nobody there is, as typed.
+    Unknown(&'a str),
+}
+
 /// Whose attempt it is: the account and the address, and the account alone.
 #[derive(Debug, Clone)]
 pub struct Attempt([(String, Allowance); 2]);
@@ -34,10 +45,13 @@ impl Throttle {
         Self { link, pair, account, local: Mutex::new(Debts::new(KEYS_MAX)) }
     }
 
-    /// An attempt to log in as `account`, which need not exist, from `client`.
+    /// An attempt to log in as `account` from `client`.
     #[must_use]
-    pub fn attempt(&self, account: &str, client: IpAddr) -> Attempt {
-        let account = account.to_lowercase();
+    pub fn attempt(&self, account: Account<'_>, client: IpAddr) -> Attempt {
+        let account = match account {
+            Account::Known(id) => id.to_string(),
+            Account::Unknown(name) => person::canonical(name),
+        };
         let pair = format!("auth:failed:pair:{}", hash_text(&format!("{account}\0{}", network(client))));
         let alone = format!("auth:failed:account:{}", hash_text(&account));
         Attempt([(pair, self.pair), (alone, self.account)])
@@ -95,7 +109,7 @@ fn network(client: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::Throttle;
+    use super::{Account, Throttle};
     use crate::gcra::Allowance;
 
     fn throttle() -> Throttle {
@@ -106,24 +120,24 @@ mod tests {
     #[tokio::test]
     async fn one_address_is_stopped_and_others_are_not_yet() {
         let throttle = throttle();
-        let here = throttle.attempt("Ada", "192.0.2.1".parse().unwrap());
-        let there = throttle.attempt("ada", "192.0.2.2".parse().unwrap());
+        let here = throttle.attempt(Account::Unknown("Ada"), "192.0.2.1".parse().unwrap());
+        let there = throttle.attempt(Account::Unknown("ada"), "192.0.2.2".parse().unwrap());
         throttle.failed(&here).await;
         throttle.failed(&here).await;
         assert_eq!(throttle.look(&here).await.unwrap_err().retry_after, Some(60));
         assert!(throttle.look(&there).await.is_ok());
         throttle.failed(&there).await;
         throttle.failed(&there).await;
-        let elsewhere = throttle.attempt("ADA", "192.0.2.3".parse().unwrap());
+        let elsewhere = throttle.attempt(Account::Unknown("ADA"), "192.0.2.3".parse().unwrap());
         assert_eq!(throttle.look(&elsewhere).await.unwrap_err().status, 429);
     }
 
     #[tokio::test]
     async fn a_success_forgives_the_address() {
         let throttle = throttle();
-        let here = throttle.attempt("ada", "2001:db8::1".parse().unwrap());
+        let here = throttle.attempt(Account::Unknown("ada"), "2001:db8::1".parse().unwrap());
         throttle.failed(&here).await;
-        throttle.failed(&throttle.attempt("ada", "2001:db8::2".parse().unwrap())).await;
+        throttle.failed(&throttle.attempt(Account::Unknown("ada"), "2001:db8::2".parse().unwrap())).await;
         assert!(throttle.look(&here).await.is_err(), "one /64 is one address");
         throttle.succeeded(&here).await;
         assert!(throttle.look(&here).await.is_ok());

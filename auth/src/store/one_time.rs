@@ -5,15 +5,37 @@ use uuid::Uuid;
 
 use crate::store::Error;
 
-/// Makes a token to set a new password; the ones before are good no more.
+/// A person has at most so many good tokens: whoever asks for more ends the oldest, not the one that was just mailed.
+const GOOD: i64 = 3;
+
+/// Whether a token to set a new password was made for a person in the last minute.
+///
+/// # Errors
+/// The database's.
+pub async fn is_fresh(pool: &PgPool, user_id: Uuid) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = 'password_reset' \
+               AND used_at IS NULL AND created_at > now() - interval '1 minute')";
+    Ok(sqlx::query_scalar(sql).bind(user_id).fetch_one(pool).await?)
+}
+
+/// Ends every token of a person: what it was mailed for is settled, or is not theirs to settle any more.
+///
+/// # Errors
+/// The database's.
+pub async fn end_resets(transaction: &mut PgConnection, user_id: Uuid) -> Result<(), Error> {
+    let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND used_at IS NULL";
+    sqlx::query(sql).bind(user_id).execute(transaction).await?;
+    Ok(())
+}
+
+/// Makes a token to set a new password; the last few stay good beside it.
 ///
 /// # Errors
 /// The database's.
 pub async fn insert_reset(transaction: &mut PgConnection, user_id: Uuid, hash: &[u8]) -> Result<(), Error> {
-    sqlx::query("UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL")
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
+    let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE id IN (SELECT id FROM auth.one_time_tokens \
+               WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL ORDER BY created_at DESC, id DESC OFFSET $2)";
+    sqlx::query(sql).bind(user_id).bind(GOOD - 1).execute(&mut *transaction).await?;
     let sql = "INSERT INTO auth.one_time_tokens (id, user_id, purpose, token_hash, expires_at) \
                VALUES ($1, $2, 'password_reset', $3, now() + interval '1 hour')";
     sqlx::query(sql).bind(Uuid::now_v7()).bind(user_id).bind(hash).execute(transaction).await?;

@@ -134,7 +134,7 @@ pub async fn rotate(
     generation: i64,
     successor_hash: &[u8],
 ) -> Result<Option<Uuid>, Error> {
-    let sql = "UPDATE auth.sessions SET generation = generation + 1, previous_hash = token_hash, token_hash = $3, rotated_at = now(), \
+    let sql = "UPDATE auth.sessions SET generation = generation + 1, token_hash = $3, rotated_at = now(), \
                last_used_at = now(), expires_at = least(now() + make_interval(days => $4), created_at + make_interval(days => $5)) \
                WHERE id = $1 AND generation = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING user_id";
     let query = sqlx::query_scalar(sql).bind(id).bind(generation).bind(successor_hash).bind(IDLE_DAYS).bind(WHOLE_DAYS);

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
-use crate::person::{Country, Email, User, Username};
+use crate::person::{Country, Email, User, Username, canonical};
 use crate::store::Error;
 
 /// A person with every role and scope, read in one query.
@@ -69,8 +69,8 @@ pub async fn by_id(pool: &PgPool, id: Uuid) -> Result<Option<User>, Error> {
 /// # Errors
 /// The database's.
 pub async fn id_by_name(pool: &PgPool, username: &str) -> Result<Option<Uuid>, Error> {
-    let query = sqlx::query_scalar("SELECT id FROM auth.users WHERE lower(username) = lower($1)");
-    Ok(query.bind(username).fetch_optional(pool).await?)
+    let query = sqlx::query_scalar("SELECT id FROM auth.users WHERE username_canonical = $1");
+    Ok(query.bind(canonical(username)).fetch_optional(pool).await?)
 }
 
 /// The person who logs in with this name or address, and the hash of their password.
@@ -79,11 +79,11 @@ pub async fn id_by_name(pool: &PgPool, username: &str) -> Result<Option<Uuid>, E
 /// The database's.
 pub async fn by_login(pool: &PgPool, login: &str) -> Result<Option<(User, String)>, Error> {
     let sql = if login.contains('@') {
-        select_user!("WHERE lower(u.email) = lower($1)")
+        select_user!("WHERE u.email_canonical = $1")
     } else {
-        select_user!("WHERE lower(u.username) = lower($1)")
+        select_user!("WHERE u.username_canonical = $1")
     };
-    let row = sqlx::query(sql).bind(login).fetch_optional(pool).await?;
+    let row = sqlx::query(sql).bind(canonical(login)).fetch_optional(pool).await?;
     Ok(row.as_ref().map(with_hash).transpose()?)
 }
 
@@ -93,6 +93,16 @@ pub async fn by_login(pool: &PgPool, login: &str) -> Result<Option<(User, String
 /// The database's.
 pub async fn password_hash(pool: &PgPool, id: Uuid) -> Result<Option<String>, Error> {
     Ok(sqlx::query_scalar("SELECT password_hash FROM auth.users WHERE id = $1").bind(id).fetch_optional(pool).await?)
+}
+
+/// Whether a person still has this password's hash and is enabled. Holds both as they are until the transaction ends.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_credentials(transaction: &mut PgConnection, id: Uuid, password_hash: &str) -> Result<bool, Error> {
+    let sql = "SELECT true FROM auth.users WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE";
+    let held = sqlx::query_scalar(sql).bind(id).bind(password_hash).fetch_optional(transaction).await?;
+    Ok(held.unwrap_or(false))
 }
 
 /// A page of people, newest first, and where the next one begins.
@@ -122,10 +132,14 @@ pub async fn page(pool: &PgPool, after: Cursor, limit: u32) -> Result<(Vec<User>
 /// # Errors
 /// [`Error::Taken`], or the database's.
 pub async fn insert(transaction: &mut PgConnection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), Error> {
-    sqlx::query("INSERT INTO auth.users (id, username, email, country, password_hash) VALUES ($1, $2, $3, $4, $5)")
+    let sql = "INSERT INTO auth.users (id, username, username_canonical, email, email_canonical, country, password_hash) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    sqlx::query(sql)
         .bind(new.id)
         .bind(new.username.as_str())
+        .bind(canonical(new.username.as_str()))
         .bind(new.email.as_str())
+        .bind(canonical(new.email.as_str()))
         .bind(new.country.map(Country::as_str))
         .bind(new.password_hash)
         .execute(&mut *transaction)
@@ -150,9 +164,10 @@ pub async fn update(
     email: Option<&Email>,
     country: Option<&Country>,
 ) -> Result<(), Error> {
-    let sql = "UPDATE auth.users SET email = coalesce($2, email), country = coalesce($3, country), \
-               email_verified_at = CASE WHEN $2 IS NULL OR lower($2) = lower(email) THEN email_verified_at END WHERE id = $1";
-    let query = sqlx::query(sql).bind(id).bind(email.map(Email::as_str)).bind(country.map(Country::as_str));
+    let sql = "UPDATE auth.users SET email = coalesce($2, email), email_canonical = coalesce($3, email_canonical), \
+               country = coalesce($4, country) WHERE id = $1";
+    let email = email.map(Email::as_str);
+    let query = sqlx::query(sql).bind(id).bind(email).bind(email.map(canonical)).bind(country.map(Country::as_str));
     query.execute(transaction).await?;
     Ok(())
 }

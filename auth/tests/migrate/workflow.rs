@@ -15,7 +15,7 @@ fn the_tutorial_works_word_for_word() {
     assert!(files[0].ends_with("_create_initial_tables.up.sql") && files[1].ends_with("_create_initial_tables.down.sql"));
     fs::write(bench.path(files[0]), "CREATE TABLE public.first (id int);").expect("written");
     fs::write(bench.path(files[1]), "DROP TABLE public.first;").expect("written");
-    assert!(bench.migrate("upgrade head").fine().starts_with("upgraded 9 revisions; at 20"));
+    assert!(bench.migrate("upgrade head").fine().starts_with("upgraded 11 revisions; at 20"));
     assert_eq!(bench.database.run("SELECT count(*) FROM public.first"), "0");
 }
 
@@ -24,12 +24,12 @@ fn a_first_start_uses_what_is_built_in_and_says_so() {
     let bench = embedded();
     let ended = bench.migrate("upgrade head");
     assert!(
-        ended.err.starts_with("using 8 revisions built into this program; there is no `migrations`\n"),
+        ended.err.starts_with("using 10 revisions built into this program; there is no `migrations`\n"),
         "{}",
         ended.err
     );
-    assert_eq!(ended.fine(), "upgraded 8 revisions; at 20261101093500_users_keyset_index");
-    assert_eq!(bench.migrate("upgrade head").fine(), "nothing to do; at 20261101093500_users_keyset_index");
+    assert_eq!(ended.fine(), "upgraded 10 revisions; at 20261130050500_drop_what_nothing_reads");
+    assert_eq!(bench.migrate("upgrade head").fine(), "nothing to do; at 20261130050500_drop_what_nothing_reads");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn auth_migrate_is_the_same_command() {
     let bench = embedded();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_auth"));
     let output = command.args(["migrate", "heads"]).current_dir(bench.path("")).output().expect("the command");
-    assert_eq!(output.stdout, b"20261101093500_users_keyset_index (head)\n");
+    assert_eq!(output.stdout, b"20261130050500_drop_what_nothing_reads (head)\n");
 }
 
 #[test]

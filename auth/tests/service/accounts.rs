@@ -50,7 +50,7 @@ async fn a_change_is_visible_at_once_and_counted() {
 async fn nobody_takes_somebody_elses_address() {
     let bench = bench().await;
     let (ada, eve) = (bench.person().await, bench.person().await);
-    let body = json!({"email": format!("{}@example.org", ada.name)});
+    let body = json!({"email": format!("{}@example.org", ada.name), "current_password": PASSWORD});
     let refused = bench.call("PATCH /api/v1/me").bearer(&eve.access).json(&body).send().await;
     assert_eq!(refused.problem(), (409, "taken".into(), "email".into()));
 }
@@ -71,6 +71,91 @@ async fn a_changed_password_ends_the_other_sessions_and_the_old_one_opens_none()
     assert_eq!(bench.refresh(&there.refresh).await.status, 401);
     assert_eq!(bench.login_call(&here.name, PASSWORD).send().await.status, 401);
     assert_eq!(bench.login_call(&here.name, "another horse battery").send().await.status, 200);
+}
+
+/// The mails in a folder, in the order they were written.
+fn letters(folder: &std::path::Path) -> Vec<serde_json::Value> {
+    let paths = std::fs::read_dir(folder).expect("a folder").flatten().map(|file| file.path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some()).collect();
+    paths.sort();
+    paths.iter().map(|path| serde_json::from_slice(&std::fs::read(path).expect("a mail")).expect("JSON")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_of_address_takes_the_password_and_is_told_to_the_one_before() {
+    let mail = tempfile::tempdir().unwrap();
+    let bench = with(|settings| settings.mail_dir = Some(mail.path().to_owned())).await;
+    let ada = bench.person().await;
+    let other = format!("{}@example.net", ada.name);
+    let change = |body| bench.call("PATCH /api/v1/me").bearer(&ada.access).json(&body);
+    let refused = change(json!({"email": other})).send().await;
+    assert_eq!(refused.problem(), (400, "invalid-field".into(), "current_password".into()));
+    let wrong = change(json!({"email": other, "current_password": "wrong horse battery"}));
+    assert_eq!(wrong.send().await.problem().0, 401);
+    assert_eq!(bench.me(&ada.access).await.json()["email"], format!("{}@example.org", ada.name));
+    let changed = change(json!({"email": other, "current_password": PASSWORD})).send().await;
+    assert_eq!((changed.status, &changed.json()["email"]), (200, &json!(other)));
+    let told = json!({"to": format!("{}@example.org", ada.name), "purpose": "email_changed"});
+    assert_eq!(letters(mail.path()), [told]);
+    // Failures count like those of a login.
+    for _ in 0..4 {
+        assert_eq!(wrong.send().await.problem().0, 401);
+    }
+    assert_eq!(wrong.send().await.problem().0, 429);
+    assert_eq!(change(json!({"country": "SE"})).send().await.status, 200, "nothing else takes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_token_ends_with_a_change_of_password_or_address_and_with_a_reset() {
+    let bench = bench().await;
+    for (end, body) in [
+        ("POST /api/v1/password/change", json!({"current_password": PASSWORD, "new_password": "another horse battery"})),
+        ("PATCH /api/v1/me", json!({"email": format!("{}@example.net", name("new")), "current_password": PASSWORD})),
+        ("POST /api/v1/password/reset", json!({"token": "", "password": "another horse battery"})),
+    ] {
+        let ada = bench.person().await;
+        let id = bench.me(&ada.access).await.member("id").parse().unwrap();
+        let origin = auth::store::audit::Origin::console();
+        let [token, other] =
+            [bench.auth.reset_token(id, &origin).await.unwrap(), bench.auth.reset_token(id, &origin).await.unwrap()];
+        let mut body = body;
+        if body.get("token").is_some() {
+            body["token"] = json!(other);
+        }
+        let ended = bench.call(end).bearer(&ada.access).json(&body).send().await;
+        assert!(ended.status < 300, "{end}: {}", ended.text);
+        let late = json!({"token": token, "password": "a thief's battery"});
+        let refused = bench.call("POST /api/v1/password/reset").json(&late).send().await;
+        assert_eq!(refused.problem(), (400, "invalid-field".into(), "token".into()), "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgotten_password_is_mailed_once_a_minute_to_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mail = tempfile::tempdir().unwrap();
+    let bench = with(|settings| settings.mail_dir = Some(mail.path().to_owned())).await;
+    let (ada, ida) = (bench.person().await, bench.person().await);
+    let forgot = async |name: &str| {
+        let body = json!({"email": format!("{name}@example.org")});
+        assert_eq!(bench.call("POST /api/v1/password/forgot").json(&body).send().await.status, 202);
+    };
+    forgot(&ada.name).await;
+    until("the mail is there", async || letters(mail.path()).len() == 1).await;
+    forgot(&ada.name).await;
+    // Another one's mail, asked for later, is there: so the second one of the first would be.
+    forgot(&ida.name).await;
+    until("the other mail is there", async || letters(mail.path()).len() == 2).await;
+    let letters = letters(mail.path());
+    assert_eq!(
+        (&letters[0]["to"], &letters[1]["to"]),
+        (&json!(format!("{}@example.org", ada.name)), &json!(format!("{}@example.org", ida.name)))
+    );
+    for file in std::fs::read_dir(mail.path()).unwrap().flatten() {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let body = json!({"token": letters[0]["token"], "password": "another horse battery"});
+    assert_eq!(bench.call("POST /api/v1/password/reset").json(&body).send().await.status, 204, "the first is still good");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,6 +77,38 @@ async fn cookies_count_only_on_our_own_pages() {
     assert!(out.cookies().iter().all(|(_, value)| value.is_empty()));
 }
 
+/// The cookie of the access token is gone after ten minutes; that of the refresh token comes along for weeks.
+#[tokio::test(flavor = "multi_thread")]
+async fn logout_takes_whichever_token_is_left_and_always_clears_both() {
+    let bench = bench().await;
+    let call = || bench.call("POST /api/v1/logout").header(OWN.0, OWN.1);
+    let is_cleared = |answer: &Answer| {
+        let cookies = answer.cookies();
+        answer.status == 204 && cookies.len() == 2 && cookies.iter().all(|(_, value)| value.is_empty())
+    };
+    let ada = bench.person().await;
+    let refresh = ("auth_refresh".to_owned(), ada.refresh.clone());
+    assert!(is_cleared(&with(call(), std::slice::from_ref(&refresh)).send().await));
+    assert_eq!(bench.refresh(&ada.refresh).await.status, 401, "the session is over");
+    assert_eq!(bench.me(&ada.access).await.status, 401);
+    // Once more, with what is not good any more, and with nothing at all.
+    assert!(is_cleared(&with(call(), std::slice::from_ref(&refresh)).send().await));
+    assert!(is_cleared(&with(call(), &[("auth_access".to_owned(), "nonsense".to_owned())]).send().await));
+    assert!(is_cleared(&call().send().await));
+    // Of two different sessions both end.
+    let (one, other) = (bench.person().await, bench.person().await);
+    let both = [("auth_access".to_owned(), one.access.clone()), ("auth_refresh".to_owned(), other.refresh.clone())];
+    assert!(is_cleared(&with(call(), &both).send().await));
+    assert_eq!((bench.me(&one.access).await.status, bench.me(&other.access).await.status), (401, 401));
+    // Everywhere, too.
+    let ida = bench.person().await;
+    let elsewhere = bench.login(&ida.name).await;
+    let all = bench.call("POST /api/v1/logout-all").header(OWN.0, OWN.1);
+    assert!(is_cleared(&with(all, &[("auth_refresh".to_owned(), ida.refresh.clone())]).send().await));
+    assert_eq!(bench.me(&elsewhere.access).await.status, 401);
+    assert_eq!(bench.call("POST /api/v1/logout-all").send().await.problem().0, 401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_with_neither_token_nor_cookie_names_the_field() {
     let bench = bench().await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::bench::{PASSWORD, bench, name, with};
+use crate::bench::{PASSWORD, bench, name, until, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_an_unknown_user_are_told_the_same_in_the_same_time() {
@@ -117,4 +117,57 @@ async fn forwarded_addresses_of_strangers_do_not_count() {
     assert_eq!(refused.problem().0, 429);
     let body = json!({"username": name("ida"), "email": format!("{}@example.org", name("ida")), "password": PASSWORD});
     assert_eq!(bench.call("POST /api/v1/signup").json(&body).send().await.status, 201);
+}
+
+/// The statement of somebody else waits for what this transaction holds.
+async fn is_waited_for(transaction: &mut sqlx::PgConnection) -> bool {
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+    sqlx::query_scalar(sql).fetch_one(transaction).await.expect("a database")
+}
+
+/// A login is verified against what was read before; a change of the password, or a disabling, is under way in a transaction that ends
+/// when the login is about to open its session.
+#[tokio::test(flavor = "multi_thread")]
+async fn login_opens_no_session_once_what_it_verified_is_changed() {
+    let bench = bench().await;
+    for change in ["password_hash = password_hash || ' '", "disabled_at = now()"] {
+        let ada = bench.person().await;
+        let mut transaction = bench.auth.store.pool().begin().await.expect("a database");
+        let sql = format!("UPDATE auth.users SET {change} WHERE username = '{}'", ada.name);
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await.expect("a change");
+        let login = tokio::spawn({
+            let call = bench.login_call(&ada.name, PASSWORD);
+            async move { call.send().await }
+        });
+        let login = {
+            until("the login has ended, or waits", async || login.is_finished() || is_waited_for(&mut transaction).await)
+                .await;
+            transaction.commit().await.expect("a commit");
+            login.await.expect("no panic")
+        };
+        assert_eq!(login.problem().0, 401, "{change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_count_per_account_not_per_spelling() {
+    let bench = bench().await;
+    let name = name("administrator");
+    assert_eq!(bench.signup(&name).await.status, 201);
+    let address = format!("{name}@example.org");
+    let capital = name.replacen('a', "A", 1);
+    let spellings = [name.clone(), address.clone(), name.to_uppercase(), address.to_uppercase(), capital];
+    for spelling in &spellings {
+        bench.login_call(spelling, "wrong horse battery").send().await;
+    }
+    for spelling in &spellings {
+        assert_eq!(bench.login_call(spelling, PASSWORD).send().await.problem().0, 429, "{spelling}");
+    }
+    // Nobody has this name, whatever the database's locale says: its letters are not those of user names.
+    assert_eq!(bench.login_call(&name.replace('i', "\u{130}"), PASSWORD).send().await.problem().0, 401);
+    // Names that nobody has are counted in one spelling too.
+    for ghost in ["Ghost\u{e9}", "gHoste\u{301}", "GHOST\u{c9}", "ghost\u{e9}", "ghoste\u{301}"] {
+        bench.login_call(ghost, "wrong horse battery").send().await;
+    }
+    assert_eq!(bench.login_call("GHOSTE\u{301}", "wrong horse battery").send().await.problem().0, 429);
 }
