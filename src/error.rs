@@ -76,6 +76,8 @@ pub enum Kind {
     ClientGone,
     /// Rejected by a rule.
     HttpRequestDenied,
+    /// The request has been here before, again and again.
+    ProxyLoopDetected,
     /// The process is stopping.
     ShuttingDown,
     /// A fault of weir's own.
@@ -109,6 +111,7 @@ impl Kind {
             Self::WriteTimeout => "write_timeout",
             Self::ClientGone => "client_gone",
             Self::HttpRequestDenied => "http_request_denied",
+            Self::ProxyLoopDetected => "proxy_loop_detected",
             Self::ShuttingDown => "destination_unavailable",
             Self::ProxyInternalError => "proxy_internal_error",
         }
@@ -130,6 +133,7 @@ impl Kind {
             Self::HttpRequestDenied | Self::ShuttingDown => 503,
             Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
             Self::ProxyInternalError => 500,
+            Self::ProxyLoopDetected => 508,
             Self::DnsError
             | Self::ConnectionRefused
             | Self::DestinationIpUnroutable
@@ -155,7 +159,7 @@ impl Kind {
             | Self::WriteTimeout
             | Self::HttpRequestDenied
             | Self::ClientGone => Side::Client,
-            Self::NoRoute | Self::ShuttingDown | Self::ProxyInternalError => Side::Proxy,
+            Self::NoRoute | Self::ShuttingDown | Self::ProxyLoopDetected | Self::ProxyInternalError => Side::Proxy,
             Self::DnsError
             | Self::ConnectionRefused
             | Self::DestinationIpUnroutable

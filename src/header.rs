@@ -110,6 +110,21 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// The name by which weir says in `Via` that a message passed it.
+const PSEUDONYM: &[u8] = b"weir";
+/// The most often that a request may have passed a weir: several in a row are no loop.
+pub const PASSES: usize = 8;
+
+/// Whether a request has passed a weir too often: it goes round in a loop, of this one or of several (RFC 9110, section 7.6.3).
+#[must_use]
+pub fn has_looped(headers: &HeaderMap) -> bool {
+    let passed = |element: &&[u8]| {
+        let mut words = element.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|received_by| received_by.eq_ignore_ascii_case(PSEUDONYM))
+    };
+    headers.get_all(header::VIA).iter().flat_map(tokens).filter(passed).count() > PASSES
+}
+
 /// Whether a client takes fields behind an answer's body.
 #[must_use]
 pub fn wants_trailers(headers: &HeaderMap) -> bool {

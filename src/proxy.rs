@@ -18,7 +18,8 @@ use crate::{
     header::{
         address_value, agrees,
         crossing::{Crossing, Fields, Identity, Outbound},
-        id_of, is_grpc, last_hop, looks_counted, prepare_response, unfold, upgrade_of, wants_trailers, write_upgrade,
+        has_looped, id_of, is_grpc, last_hop, looks_counted, prepare_response, unfold, upgrade_of, wants_trailers,
+        write_upgrade,
     },
     limit::{
         Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Rule, Subject, Verdict,
@@ -472,6 +473,9 @@ fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Rec
 
 /// Refuses, before it is charged or waits, what the head alone can tell; returns the protocols the request asks to change to.
 fn checked(head: &Parts, route: &Route, visit: &mut Visit<'_>) -> Result<Option<HeaderValue>, Error> {
+    if has_looped(&head.headers) {
+        return Err(Error::new(Kind::ProxyLoopDetected, "the request has passed here too often, as `Via` says"));
+    }
     if looks_counted(&head.headers, &route.counted) {
         return Err(Error::new(Kind::HttpRequestError, "a field looks like one that is counted"));
     }

@@ -763,6 +763,22 @@ async fn r132_an_idle_http2_connection_was_kept() {
     .await;
 }
 
+/// A request whose upstream was weir's own listener was multiplied until its fields were too large.
+#[tokio::test(start_paused = true)]
+async fn r133_a_loop_had_no_end() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let looping = std::rc::Rc::clone(&edge);
+        tokio::task::spawn_local(async move {
+            while let Some(pipe) = pipes.recv().await {
+                let (from, door) = (std::net::SocketAddr::from(([10, 0, 0, 1], 1)), std::sync::Arc::clone(&looping.door));
+                looping.worker.take(Box::new(pipe), from, door);
+            }
+        });
+        assert_eq!(status(&edge.exchange(POST).await), 508);
+    })
+    .await;
+}
+
 /// A fresh value in front of the one that the server used was a fresh bucket with each request.
 #[tokio::test(start_paused = true)]
 async fn r103_a_repeated_part_of_a_key_chose_the_bucket() {

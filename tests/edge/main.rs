@@ -49,6 +49,7 @@ mod leaving;
 mod lines;
 mod lingering;
 mod loss;
+mod loops;
 mod names;
 mod patience;
 mod recorder;
