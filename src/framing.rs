@@ -20,8 +20,8 @@ pub mod request;
 /// The longest request line, in bytes.
 pub const REQUEST_LINE: usize = 8 * 1024;
 
-/// How large a request head may be, and the trailers behind a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How large the head of a message may be, and the trailers behind its body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeaderLimits {
     /// Bytes of all lines.
     pub size: usize,

@@ -779,6 +779,14 @@ async fn r133_a_loop_had_no_end() {
     .await;
 }
 
+/// A response with 101 fields was told to be no HTTP/1.1.
+#[tokio::test(start_paused = true)]
+async fn r134_a_response_with_many_fields_was_called_no_http() {
+    let many = format!("HTTP/1.1 204 No Content\r\n{}\r\n", "a: b\r\n".repeat(101)).leak();
+    let answer = replied(POST, many).await;
+    assert!(status(&answer) == 502 && answer.contains("`response_limits.count`"), "{answer}");
+}
+
 /// A fresh value in front of the one that the server used was a fresh bucket with each request.
 #[tokio::test(start_paused = true)]
 async fn r103_a_repeated_part_of_a_key_chose_the_bucket() {

@@ -27,7 +27,7 @@ pub use logs::{AccessLog, ErrorLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Coding, Headers, Limit, Request, Response, Route, RouteReject};
 pub use upstream::{
-    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol, Retries, Upstream,
+    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol, ResponseLimits, Retries, Upstream,
     UpstreamTimeouts, UpstreamTls,
 };
 pub use zone::{MissingPart, Zone, ZoneKey};

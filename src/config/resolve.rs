@@ -7,8 +7,8 @@ use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 use super::{
     Config, StateSettings,
     file::{
-        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol, Retries, Upstream,
-        UpstreamTimeouts,
+        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol, ResponseLimits, Retries,
+        Upstream, UpstreamTimeouts,
     },
     nearest,
     networks::NetworkLists,
@@ -41,7 +41,7 @@ pub mod zone;
 
 /// The most requests that may wait: each holds a connection.
 const MAX_QUEUE: usize = 10_000_000;
-/// The least and most bytes of a request head.
+/// The least and most bytes of a message's head.
 const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
 /// The most threads.
 const MAX_WORKERS: usize = 1_024;
@@ -194,6 +194,7 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
         retries: Retries::default(),
         timeouts: UpstreamTimeouts::default(),
         keepalive: Keepalive::default(),
+        response_limits: ResponseLimits::default(),
     };
     let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
     let mut problems = Problems::default();

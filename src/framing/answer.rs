@@ -1,7 +1,7 @@
 //! An endpoint's answer: its head, and where its body ends (RFC 9112, sections 4, 6 and 7).
 //!
-//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests are; a head is never larger than
-//! [`HEAD`], with no more than [`FIELDS`] lines, and neither are trailers.
+//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests are; neither a head nor trailers
+//! are larger than the upstream's `response_limits`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
@@ -9,21 +9,21 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr;
 
 use super::{
-    Flaw, chunked,
+    Flaw, HeaderLimits, chunked,
     head::{Head, Version},
     line,
 };
 use crate::error::Kind;
 
-/// The largest head of an answer.
-pub const HEAD: usize = 32 * 1024;
-/// The most lines of it.
-pub const FIELDS: usize = 100;
+/// The lines of nearly every head; the lengths of more are kept on the heap.
+const FIELDS: usize = 100;
 /// A piece of a body no longer than this is copied: it would keep the whole buffer it came in for as long as somebody takes to
 /// take it.
 const COPIED: usize = 4 * 1024;
 
-const TOO_LARGE: Flaw = flaw("its head is too large");
+const TOO_LARGE: Flaw = flaw("the response's head is larger than `response_limits.size`");
+const TOO_MANY: Flaw = flaw("the response has more fields than `response_limits.count`");
+const TRAILERS: Flaw = flaw("the response's trailers are larger than `response_limits`");
 const NO_VALUE: Flaw = flaw("a field's value has a control byte");
 const NO_STATUS: Flaw = flaw("it does not begin with HTTP/1.1 and a status");
 
@@ -43,32 +43,68 @@ const fn flaw(detail: &'static str) -> Flaw {
     Flaw { kind: Kind::HttpProtocolError, detail }
 }
 
+/// Lengths of a head's lines.
+struct Lengths {
+    first: [usize; FIELDS],
+    rest: Vec<usize>,
+    count: usize,
+}
+
+impl Lengths {
+    fn push(&mut self, length: usize) {
+        match self.first.get_mut(self.count) {
+            Some(place) => *place = length,
+            None => self.rest.push(length),
+        }
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.first.iter().chain(&self.rest).copied().take(self.count)
+    }
+}
+
 /// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To `HEAD` no body is answered.
 ///
 /// # Errors
-/// When it is no head, or one that could be read in two ways.
-pub fn head(bytes: &mut BytesMut, to_head: bool) -> Result<Option<Begun>, Flaw> {
+/// When it is no head, one that could be read in two ways, or one beyond the limits.
+pub fn head(bytes: &mut BytesMut, to_head: bool, limits: HeaderLimits) -> Result<Option<Begun>, Flaw> {
+    let within_size = |length| if length > limits.size { Err(TOO_LARGE) } else { Ok(()) };
     let Some(end) = line::end(bytes)? else {
-        return if could_begin(bytes) { within_bounds(bytes.len()).map(|()| None) } else { Err(NO_STATUS) };
+        return if could_begin(bytes) { within_size(bytes.len()).map(|()| None) } else { Err(NO_STATUS) };
     };
     let (version, status) = status_line(&bytes[..end])?;
-    let (mut position, mut fields, mut lengths) = (end + 2, 0, [0; FIELDS]);
+    let mut lengths = Lengths { first: [0; FIELDS], rest: Vec::new(), count: 0 };
+    let mut position = end + 2;
     loop {
-        let Some(length) = line::end(&bytes[position..])? else { return within_bounds(bytes.len()).map(|()| None) };
+        let Some(length) = line::end(&bytes[position..])? else { return within_size(bytes.len()).map(|()| None) };
         position += length + 2;
         if length == 0 {
             break;
         }
-        *lengths.get_mut(fields).ok_or(TOO_LARGE)? = u16::try_from(length).map_err(|_| TOO_LARGE)?;
-        fields += 1;
+        if lengths.count == limits.count {
+            return Err(TOO_MANY);
+        }
+        lengths.push(length);
     }
-    within_bounds(position)?;
+    within_size(position)?;
     let head = bytes.split_to(position).freeze();
-    read(&head, end, &lengths[..fields], (version, status), to_head).map(Some)
+    let mut begun = read(&head, end, &lengths, (version, status), to_head)?;
+    begun.body.limits = limits;
+    Ok(Some(begun))
 }
 
-fn within_bounds(length: usize) -> Result<(), Flaw> {
-    if length > HEAD { Err(TOO_LARGE) } else { Ok(()) }
+/// Holds the fields of a response in HTTP/2 against the limits, with the size that they had in HTTP/1.1.
+///
+/// # Errors
+/// When they are beyond them.
+pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
+    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    match () {
+        () if fields.len() > limits.count => Err(TOO_MANY),
+        () if size > limits.size => Err(TOO_LARGE),
+        () => Ok(()),
+    }
 }
 
 /// Whether a status line may begin so.
@@ -94,7 +130,7 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
 fn read(
     head: &Bytes,
     end: usize,
-    lengths: &[u16],
+    lengths: &Lengths,
     (version, status): (Version, StatusCode),
     to_head: bool,
 ) -> Result<Begun, Flaw> {
@@ -106,13 +142,13 @@ fn read(
     {
         parts.extensions.insert(reason);
     }
-    parts.headers.reserve(lengths.len());
+    parts.headers.reserve(lengths.count);
     let (mut framing, mut position) = (Head::answer(version), end + 2);
-    for length in lengths {
-        let (name, value) = field(&head[position..position + usize::from(*length)])?;
+    for length in lengths.iter() {
+        let (name, value) = field(&head[position..position + length])?;
         framing.field(name, value)?;
         parts.headers.append(field_name(name)?, field_value(head, value)?);
-        position += usize::from(*length) + 2;
+        position += length + 2;
     }
     let bodiless = to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
     let body = match framing.length() {
@@ -165,6 +201,7 @@ pub struct AnswerBody {
     fields: usize,
     bytes: usize,
     trailers: HeaderMap,
+    limits: HeaderLimits,
 }
 
 /// What the next byte is part of.
@@ -289,13 +326,14 @@ impl AnswerBody {
     /// Reads one line of the framing; says whether it was whole.
     fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
         let most = match self.at {
-            At::Trailers => HEAD,
+            At::Trailers => self.limits.size,
             At::ChunkEnd => 0,
             _ => chunked::SIZE_LINE,
         };
         let newline = memchr(b'\n', &bytes[..bytes.len().min(most + 2)]);
         let Some(length) = (match newline {
             Some(newline) => line::end(&bytes[..=newline])?,
+            None if bytes.len() > most + 1 && self.at == At::Trailers => return Err(TRAILERS),
             None if bytes.len() > most + 1 => return Err(flaw("a line of its body's framing is too long")),
             None => None,
         }) else {
@@ -321,8 +359,8 @@ impl AnswerBody {
 
     fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
         (self.fields, self.bytes) = (self.fields + 1, self.bytes + line.len() + 2);
-        if self.fields > FIELDS || self.bytes > HEAD {
-            return Err(flaw("its trailers do not end"));
+        if self.fields > self.limits.count || self.bytes > self.limits.size {
+            return Err(TRAILERS);
         }
         let (name, value) = field(line)?;
         let value = HeaderValue::from_bytes(value).map_err(|_| NO_VALUE)?;
@@ -335,13 +373,16 @@ impl AnswerBody {
 mod tests {
     use super::*;
 
+    const HEAD: usize = 32 * 1024;
+    const LIMITS: HeaderLimits = HeaderLimits { size: HEAD, count: FIELDS };
+
     /// Status, persistence, body and trailers of an answer that comes in pieces of `size` bytes and then closes.
     fn answered(bytes: &[u8], size: usize, to_head: bool) -> Result<(u16, bool, Vec<u8>, usize), &'static str> {
         let (mut buffer, mut begun, mut body) = (BytesMut::new(), None, Vec::new());
         for piece in bytes.chunks(size) {
             buffer.extend_from_slice(piece);
             if begun.is_none() {
-                begun = head(&mut buffer, to_head).map_err(|flaw| flaw.detail)?;
+                begun = head(&mut buffer, to_head, LIMITS).map_err(|flaw| flaw.detail)?;
             }
             let Some(begun) = &mut begun else { continue };
             loop {
@@ -448,7 +489,7 @@ mod tests {
     fn reasons_of_ones_own_are_kept() {
         let reason = |line: &str| {
             let mut bytes = BytesMut::from(format!("HTTP/1.1 {line}\r\n\r\n").as_bytes());
-            let begun = head(&mut bytes, false).expect("a head").expect("a whole one");
+            let begun = head(&mut bytes, false, LIMITS).expect("a head").expect("a whole one");
             begun.parts.extensions.get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
         };
         assert_eq!(reason("200 OK"), None);
@@ -460,7 +501,7 @@ mod tests {
     fn heads_and_trailers_have_bounds_to_the_byte() {
         let of_fields = |count: usize| format!("HTTP/1.1 204 N\r\n{}\r\n", "a: b\r\n".repeat(count));
         let whole = |text: &str| answered(text.as_bytes(), text.len(), false).map(|answer| answer.0);
-        assert_eq!((whole(&of_fields(FIELDS)), whole(&of_fields(FIELDS + 1))), (Ok(204), Err(TOO_LARGE.detail)));
+        assert_eq!((whole(&of_fields(FIELDS)), whole(&of_fields(FIELDS + 1))), (Ok(204), Err(TOO_MANY.detail)));
         let of_size = |size: usize| format!("HTTP/1.1 204 N\r\nx: {}\r\n\r\n", "y".repeat(size - 16 - 7));
         assert_eq!((of_size(HEAD).len(), whole(&of_size(HEAD))), (HEAD, Ok(204)));
         assert_eq!(whole(&of_size(HEAD + 1)), Err(TOO_LARGE.detail));
@@ -471,5 +512,30 @@ mod tests {
         assert!(trailers(&"a: b\r\n".repeat(FIELDS + 1)).is_err());
         assert!(trailers(&format!("a: {0}\r\nb: {0}\r\n", "y".repeat(HEAD / 2))).is_err());
         assert!(trailers(&"y".repeat(HEAD + 2)).is_err());
+    }
+
+    #[test]
+    fn limits_may_be_smaller_and_larger_than_usual() {
+        let of = |count: usize, length: usize, limits: HeaderLimits| {
+            let text = format!("HTTP/1.1 204 N\r\nx: {}\r\n{}\r\n", "y".repeat(length), "a: b\r\n".repeat(count - 1));
+            head(&mut BytesMut::from(text.as_bytes()), false, limits)
+                .map(|begun| begun.expect("a whole one").parts.headers.len())
+        };
+        let large = HeaderLimits { size: 1 << 20, count: 1_000 };
+        assert_eq!((of(1_000, 900_000, large), of(1_001, 1, large)), (Ok(1_000), Err(TOO_MANY)));
+        assert_eq!(of(1, 1 << 20, large), Err(TOO_LARGE));
+        let small = HeaderLimits { size: 1_024, count: 3 };
+        assert_eq!((of(3, 900, small), of(4, 1, small), of(1, 1_024, small)), (Ok(3), Err(TOO_MANY), Err(TOO_LARGE)));
+    }
+
+    #[test]
+    fn fields_of_http2_count_as_they_would_in_http1() {
+        let fields: HeaderMap = [("x-a", "12345"), ("b", "")]
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        let check = |size, count| check_size(&fields, HeaderLimits { size, count });
+        let size = "x-a: 12345\r\nb: \r\n".len();
+        assert_eq!((check(size, 2), check(size - 1, 2), check(size, 1)), (Ok(()), Err(TOO_LARGE), Err(TOO_MANY)));
     }
 }

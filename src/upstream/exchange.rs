@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::{Error, Kind},
     framing::{
-        Flaw,
+        Flaw, HeaderLimits,
         answer::{self, AnswerBody, Piece},
         request::{Framing, write_end, write_field, write_framing, write_line, write_size},
     },
@@ -45,7 +45,7 @@ const STEP: usize = READ_MOST / 64;
 const COPIED: usize = 4 * 1024;
 /// What most heads of requests fit in.
 const HEAD: usize = 1024;
-/// The most that may come before an answer's head is complete: interim answers, and that head.
+/// The most of interim answers that may come before an answer's head.
 const BEFORE_HEAD: usize = 256 * 1024;
 
 /// A connection, and the request it carries.
@@ -63,6 +63,7 @@ pub struct Connection<B> {
     answer: AnswerBody,
     /// Whether another request may follow the answer.
     persists: bool,
+    limits: HeaderLimits,
 }
 
 /// What of a request is still to be written.
@@ -100,7 +101,7 @@ impl Lost {
     #[must_use]
     pub fn unanswered(self) -> Error {
         let (kind, detail) = match self {
-            Self::Malformed(_) => (Kind::HttpProtocolError, "the endpoint's answer is not HTTP/1.1"),
+            Self::Malformed(flaw) => return Error::new(Kind::HttpProtocolError, flaw.detail),
             Self::Upload(_) => (Kind::ConnectionTerminated, "the request could not be sent to its end"),
             Self::Connection(_) => (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer"),
         };
@@ -109,9 +110,9 @@ impl Lost {
 }
 
 impl<B> Connection<B> {
-    /// A fresh connection.
+    /// A fresh connection, of whose responses no head is larger than the limits.
     #[must_use]
-    pub fn new(stream: Stream) -> Box<Self> {
+    pub fn new(stream: Stream, limits: HeaderLimits) -> Box<Self> {
         let outgoing = Outgoing {
             head: Vec::new(),
             written: 0,
@@ -124,7 +125,17 @@ impl<B> Connection<B> {
             begun: false,
         };
         let (received, answer) = (BytesMut::new(), AnswerBody::default());
-        Box::new(Self { stream, outgoing, received, roomy: false, heard: 0, to_head: false, answer, persists: true })
+        Box::new(Self {
+            stream,
+            outgoing,
+            received,
+            roomy: false,
+            heard: 0,
+            to_head: false,
+            answer,
+            persists: true,
+            limits,
+        })
     }
 
     /// Whether it may carry another request: the last one is over, and the endpoint neither closed it nor said anything since.
@@ -250,14 +261,14 @@ where
     /// The head of the next answer, if it has come.
     fn take_head(&mut self) -> Result<Option<Parts>, Flaw> {
         if !self.received.is_empty()
-            && let Some(begun) = answer::head(&mut self.received, self.to_head)?
+            && let Some(begun) = answer::head(&mut self.received, self.to_head, self.limits)?
         {
             if !is_interim(begun.parts.status) {
                 (self.answer, self.persists) = (begun.body, self.persists && begun.persists);
             }
             return Ok(Some(begun.parts));
         }
-        if self.heard > BEFORE_HEAD {
+        if self.heard > BEFORE_HEAD + self.limits.size {
             return Err(Flaw { kind: Kind::HttpProtocolError, detail: "its interim answers do not end" });
         }
         Ok(None)
@@ -462,6 +473,7 @@ mod tests {
     use crate::stream::Io;
 
     const LENGTH: usize = 1 << 20;
+    const LIMITS: HeaderLimits = HeaderLimits { size: 1_024, count: 10 };
 
     #[tokio::test]
     async fn a_long_answer_is_read_in_turns() {
@@ -469,7 +481,7 @@ mod tests {
         let answer =
             [format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes(), vec![7; LENGTH]].concat();
         far.write_all(&answer).await.expect("room in the pipe");
-        let mut connection = Connection::<Empty<Bytes>>::new(Box::new(near));
+        let mut connection = Connection::<Empty<Bytes>>::new(Box::new(near), LIMITS);
         poll_fn(|context| connection.poll_head(context)).await.expect("a head");
         let (mut turns, mut read) = (0, 0);
         while read < LENGTH {
@@ -574,7 +586,7 @@ mod tests {
     /// Lengths of the writes of a request with a body of these pieces.
     fn writes(lengths: &[usize], length_is_known: bool) -> Vec<usize> {
         let noted = Noted::default();
-        let mut connection = Connection::new(Box::new(noted.clone()));
+        let mut connection = Connection::new(Box::new(noted.clone()), LIMITS);
         for _ in 0..=lengths.len() {
             let polled = if connection.has_begun() || connection.outgoing.body.is_some() {
                 connection.poll_head(&mut Context::from_waker(Waker::noop()))
@@ -607,7 +619,7 @@ mod tests {
             [(&[5][..], true), (&[5], false), (&[9_000, 7], true), (&[9_000, 7], false), (&[], true)]
         {
             let broken = Noted { is_broken: true, ..Noted::default() };
-            let mut connection = Connection::new(Box::new(broken));
+            let mut connection = Connection::new(Box::new(broken), LIMITS);
             let lost = post(&mut connection, pieces(lengths, length_is_known));
             assert!(matches!(lost, Poll::Ready(Err(Lost::Connection(_)))) && !connection.has_begun());
             let again = connection.take_back();

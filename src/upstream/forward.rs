@@ -41,6 +41,7 @@ use super::{
 use crate::{
     alarm::Alarm,
     error::{Error, Kind},
+    framing::{Flaw, answer::check_size},
     header::{check_answer, crossing::Outbound, prepare_response},
     observe::entry::UpstreamStory,
     stream::Progress,
@@ -389,6 +390,8 @@ where
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         if incoming.is_some() {
             check_answer(head.status, &head.headers)?;
+            let beyond = |flaw: Flaw| Error::new(Kind::HttpProtocolError, flaw.detail);
+            check_size(&head.headers, self.settings().response_limits).map_err(beyond)?;
         }
         // Versions are a matter of each connection: the writer on the client's side has its own.
         head.version = Version::HTTP_11;

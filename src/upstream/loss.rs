@@ -130,7 +130,10 @@ impl Fate {
             Self::Unprocessed => (Kind::ConnectionTerminated, "the endpoint did not process the request: GOAWAY"),
             Self::Refused => (Kind::ConnectionTerminated, "the endpoint did not process the request: REFUSED_STREAM"),
             Self::Reset => (Kind::ConnectionTerminated, "the endpoint reset the stream before its response"),
-            Self::Malformed => (Kind::HttpProtocolError, "the endpoint's response is not HTTP/2"),
+            Self::Malformed => (
+                Kind::HttpProtocolError,
+                "the endpoint's response is not HTTP/2, or far larger than `response_limits.size`",
+            ),
             Self::Inexpressible => (Kind::HttpRequestError, "the request cannot be expressed in HTTP/2"),
         };
         Error::caused(kind, detail, cause)

@@ -24,7 +24,7 @@ use super::{
     settings::{Protocol, UpstreamSettings},
     shared::{Stream, Trunks},
 };
-use crate::{error::Error, stream::Switched};
+use crate::{error::Error, framing::HeaderLimits, stream::Switched};
 
 /// The connections to one address.
 pub struct Pool<B> {
@@ -36,6 +36,7 @@ pub struct Pool<B> {
     idle: RefCell<Vec<(Instant, Box<Connection<B>>)>>,
     /// HTTP/2's, where that is spoken.
     trunks: Option<Trunks<B>>,
+    limits: HeaderLimits,
 }
 
 /// A request's place at an address, counted from the choice of that address until its answer has ended.
@@ -70,7 +71,8 @@ impl<B> Pool<B> {
             max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
-            trunks: (settings.protocol == Protocol::Http2).then(|| Trunks::new(settings.keepalive_max_idle)),
+            trunks: (settings.protocol == Protocol::Http2).then(|| Trunks::new(settings)),
+            limits: settings.response_limits,
         }
     }
 
@@ -153,7 +155,7 @@ where
             let stream = trunks.open(connecting).await?;
             return Ok(Lease { reused: stream.has_served(), way: Way::Stream(stream), seat: self });
         }
-        let connection = Connection::new(connecting().await?);
+        let connection = Connection::new(connecting().await?, self.pool.limits);
         Ok(Lease { seat: self, way: Way::Own(connection), reused: false })
     }
 }

@@ -28,9 +28,12 @@ use super::{
     settings::{ActiveSettings, Protocol},
     shared,
 };
-use crate::header::{
-    check_answer,
-    crossing::{Fields, Outbound},
+use crate::{
+    framing::{HeaderLimits, answer::check_size},
+    header::{
+        check_answer,
+        crossing::{Fields, Outbound},
+    },
 };
 
 const AGENT: HeaderValue = HeaderValue::from_static("weir");
@@ -83,14 +86,16 @@ async fn ask(group: &Group, connector: Connector, address: &Arc<Address>, path: 
     let fields = [(header::HOST, host), (header::USER_AGENT, AGENT), (header::CONNECTION, CLOSE)].into_iter().collect();
     let request = Outbound { method: &Method::GET, target: path, fields: Fields::Edited(fields) };
     let status = match group.settings().protocol {
-        Protocol::Http1 => ask_http1(stream, &request).await?,
-        Protocol::Http2 => ask_http2(stream, shared::translate(&request, Empty::new(), group.settings().scheme())?).await?,
+        Protocol::Http1 => ask_http1(Connection::new(stream, group.settings().response_limits), &request).await?,
+        Protocol::Http2 => {
+            let request = shared::translate(&request, Empty::new(), group.settings().scheme())?;
+            ask_http2(stream, request, group.settings().response_limits).await?
+        }
     };
     judge(status)
 }
 
-async fn ask_http1(stream: Stream, request: &Outbound<'_>) -> Result<StatusCode, Lost> {
-    let mut connection = Connection::new(stream);
+async fn ask_http1(mut connection: Box<Connection<Empty<Bytes>>>, request: &Outbound<'_>) -> Result<StatusCode, Lost> {
     connection.begin(request, Replay::new(Empty::<Bytes>::new()));
     loop {
         let head = poll_fn(|context| connection.poll_head(context)).await?;
@@ -100,8 +105,8 @@ async fn ask_http1(stream: Stream, request: &Outbound<'_>) -> Result<StatusCode,
     }
 }
 
-async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>) -> Result<StatusCode, BoxError> {
-    let (mut sender, driver) = shared::builder(TokioExecutor::new()).handshake(TokioIo::new(stream)).await?;
+async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>, limits: HeaderLimits) -> Result<StatusCode, BoxError> {
+    let (mut sender, driver) = shared::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
     let driven = async {
         // Its end ends the wait for an answer too, with the reason.
         let _ = driver.await;
@@ -112,6 +117,7 @@ async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>) -> Result<Sta
         never = driven => match never {},
     };
     check_answer(answer.status, &answer.headers)?;
+    check_size(&answer.headers, limits)?;
     Ok(answer.status)
 }
 

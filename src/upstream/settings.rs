@@ -9,6 +9,7 @@ use std::{
 use http::uri::PathAndQuery;
 
 use super::{balance::Balance, secure::SecureSettings};
+use crate::framing::HeaderLimits;
 
 /// Where an upstream is, as written: an address, or a name that stands for all its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +71,8 @@ pub struct UpstreamSettings {
     pub first_byte_timeout: Duration,
     /// The longest silence within an answer.
     pub idle_timeout: Duration,
+    /// How large the head of a response may be.
+    pub response_limits: HeaderLimits,
     /// Idle connections kept per worker and address.
     pub keepalive_max_idle: usize,
     /// How long an idle connection is kept.

@@ -29,16 +29,17 @@ use super::{
     connect::Stream as Connected,
     goaway_watch::{Signs, Watched},
     replay::Recorded,
+    settings::UpstreamSettings,
 };
 use crate::{
     error::{Error, Kind},
+    framing::HeaderLimits,
     header::crossing::Outbound,
 };
 
-/// The largest list of fields of an answer.
-const HEADER_LIST: u32 = 32 * 1024;
 /// How much an endpoint may send ahead, on a stream and on the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
+
 /// The connections to one address.
 pub struct Trunks<B> {
     open: Open<B>,
@@ -46,6 +47,7 @@ pub struct Trunks<B> {
     opening: Rc<RefCell<Option<Opening<B>>>>,
     /// How many without a stream are kept.
     max_idle: usize,
+    limits: HeaderLimits,
     /// What was noticed on the latest one: as many streams as it allowed may begin on the next before that says how many.
     latest: RefCell<Rc<Signs>>,
 }
@@ -85,10 +87,11 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 }
 
 impl<B> Trunks<B> {
-    /// No connection yet; of those without a stream at most `max_idle` are kept.
+    /// No connection yet.
     #[must_use]
-    pub fn new(max_idle: usize) -> Self {
-        Self { open: Rc::default(), opening: Rc::default(), max_idle, latest: RefCell::default() }
+    pub fn new(settings: &UpstreamSettings) -> Self {
+        let (max_idle, limits) = (settings.keepalive_max_idle, settings.response_limits);
+        Self { open: Rc::default(), opening: Rc::default(), max_idle, limits, latest: RefCell::default() }
     }
 
     /// A place on a connection there is.
@@ -150,12 +153,12 @@ where
     fn begin(&self, connecting: impl Future<Output = Result<Connected, Error>> + 'static) -> Opening<B> {
         let (outcome, opening) = watch::channel(None);
         let under_way = Rc::clone(&self.opening);
-        let (open, max_idle) = (Rc::clone(&self.open), self.max_idle);
+        let (open, max_idle, limits) = (Rc::clone(&self.open), self.max_idle, self.limits);
         let signs = Rc::new(Signs::after(&self.latest.borrow()));
         *self.latest.borrow_mut() = Rc::clone(&signs);
         tokio::task::spawn_local(async move {
             let trunk = match connecting.await {
-                Ok(connected) => Trunk::begin(connected, signs, &open, max_idle).await.map(Rc::new),
+                Ok(connected) => Trunk::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new),
                 Err(error) => Err(error),
             };
             open.borrow_mut().extend(trunk.iter().cloned());
@@ -193,9 +196,14 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    async fn begin(connected: Connected, signs: Rc<Signs>, siblings: &Open<B>, max_idle: usize) -> Result<Self, Error> {
+    async fn begin(
+        connected: Connected,
+        signs: Rc<Signs>,
+        (siblings, max_idle): (&Open<B>, usize),
+        limits: HeaderLimits,
+    ) -> Result<Self, Error> {
         signs.hear();
-        let (sender, driver) = builder(Local)
+        let (sender, driver) = builder(Local, limits)
             .initial_max_send_streams(signs.allowed.get())
             .handshake(TokioIo::new(Watched::new(connected, &signs)))
             .await
@@ -218,10 +226,14 @@ where
 }
 
 /// How connections are opened, with an executor for their tasks.
-pub fn builder<E: Clone>(executor: E) -> http2::Builder<E> {
+///
+/// HTTP/2 counts 32 bytes more for each field (RFC 9113, section 6.5.2), and what is beyond the library's limit has no response that could
+/// say why: so it has twice the limits, and [`check_size`](crate::framing::answer::check_size) holds them.
+pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E> {
+    let list = 2 * (limits.size + 32 * limits.count);
     let mut builder = http2::Builder::new(executor);
     builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
-    builder.max_header_list_size(HEADER_LIST);
+    builder.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
     builder
 }
 

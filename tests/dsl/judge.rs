@@ -108,7 +108,7 @@ fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)
         buffer.extend_from_slice(piece);
         came += piece.len();
         if begun.is_none() {
-            begun = answer::head(&mut buffer, false).ok()?;
+            begun = answer::head(&mut buffer, false, HeaderLimits { size: 32 * 1024, count: 100 }).ok()?;
         }
         let Some(begun) = &mut begun else { continue };
         loop {

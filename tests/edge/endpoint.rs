@@ -3,18 +3,22 @@
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::framing::answer::{self, Piece};
+use weir::framing::{
+    HeaderLimits,
+    answer::{self, Piece},
+};
 
 use crate::harness::{Pipes, config, on_raw_edge};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const LIMITS: HeaderLimits = HeaderLimits { size: 32 * 1024, count: 100 };
 const OWN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown";
 
 /// The final answer in these bytes, if it is whole; they end with their connection.
 fn whole(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
     let (mut bytes, mut body) = (BytesMut::from(bytes), Vec::new());
     let mut begun = loop {
-        let begun = answer::head(&mut bytes, false).ok()??;
+        let begun = answer::head(&mut bytes, false, LIMITS).ok()??;
         if !begun.parts.status.is_informational() || begun.parts.status.as_u16() == 101 {
             break begun;
         }

@@ -168,6 +168,7 @@ pub fn config(limits: &[&str]) -> Config {
             idle_timeout: seconds(60),
             keepalive_max_idle: 64,
             keepalive_idle: Duration::from_millis(1500),
+            response_limits: HeaderLimits { size: 32 * 1024, count: 100 },
             attempts: 2,
             hold: Duration::ZERO,
             passive: None,

@@ -55,6 +55,7 @@ mod patience;
 mod recorder;
 mod retries;
 mod secure;
+mod response_limits;
 mod spellings;
 mod tables;
 mod tls;

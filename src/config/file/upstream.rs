@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
+
 /// A group of servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,9 @@ pub struct Upstream {
     /// Idle connections.
     #[serde(default)]
     pub keepalive: Keepalive,
+    /// How large the head of a response may be.
+    #[serde(default)]
+    pub response_limits: ResponseLimits,
 }
 
 /// TLS to an upstream's endpoints: their certificates are always verified.
@@ -184,6 +189,17 @@ pub struct Keepalive {
     pub idle: String,
 }
 
+/// How large the head of a response may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResponseLimits {
+    /// Bytes of the whole head, like `32KiB` (nginx: proxy_buffer_size).
+    pub size: Amount,
+    /// Number of field lines.
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: u32,
+}
+
 fn one() -> u32 {
     1
 }
@@ -225,6 +241,12 @@ impl Default for Passive {
 impl Default for UpstreamTimeouts {
     fn default() -> Self {
         Self { connect: "2s".to_owned(), first_byte: "30s".to_owned(), idle: "60s".to_owned() }
+    }
+}
+
+impl Default for ResponseLimits {
+    fn default() -> Self {
+        Self { size: Amount("32KiB".to_owned()), count: 100 }
     }
 }
 

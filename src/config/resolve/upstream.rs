@@ -6,15 +6,18 @@ use http::uri::PathAndQuery;
 
 use super::{
     super::file::{self, LongEndpoint, Upstream},
-    address,
+    HEAD_BYTES, address,
     judge::Judge,
     spot::Spot,
 };
-use crate::upstream::{
-    balance::Balance,
-    resolve::PAUSE,
-    secure::{Secure, SecureError, SecureSettings},
-    settings::{ActiveSettings, Endpoint, PassiveSettings, Protocol, UpstreamSettings},
+use crate::{
+    framing::HeaderLimits,
+    upstream::{
+        balance::Balance,
+        resolve::PAUSE,
+        secure::{Secure, SecureError, SecureSettings},
+        settings::{ActiveSettings, Endpoint, PassiveSettings, Protocol, UpstreamSettings},
+    },
 };
 
 /// The upstream of one name.
@@ -45,6 +48,10 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         idle_timeout: judge.positive(timeouts.key("idle"), &upstream.timeouts.idle),
         keepalive_max_idle: upstream.keepalive.max_idle as usize,
         keepalive_idle: judge.duration(keepalive.key("idle"), &upstream.keepalive.idle),
+        response_limits: HeaderLimits {
+            size: judge.size(spot.key("response_limits").key("size"), &upstream.response_limits.size, HEAD_BYTES),
+            count: upstream.response_limits.count as usize,
+        },
         attempts: upstream.retries.attempts,
         hold: judge.duration(spot.key("hold"), &upstream.hold),
         passive: passive(judge, spot.key("health").key("passive"), &upstream.health.passive),
