@@ -98,6 +98,8 @@ pub struct RouteConfig {
     pub reject: RejectSettings,
     /// The largest request body, in bytes; `None` for no limit.
     pub max_body: Option<u64>,
+    /// The largest body of unknown length that is collected before it is forwarded, in bytes.
+    pub buffer: usize,
     /// What its requests are edited by.
     pub request_edits: Edits,
     /// What its answers are edited by.

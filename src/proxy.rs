@@ -38,6 +38,7 @@ use crate::{
     route::{NoRoute, PathMatching, Reading, Table},
     server::{
         body::{RequestBody, Upload},
+        collect::Memory,
         drain::Drain,
         inbound::Inbound,
         tls::Secured,
@@ -71,6 +72,8 @@ pub struct Route {
     pub reject: RejectSettings,
     /// The largest body it takes.
     pub max_body: Option<u64>,
+    /// The largest body of unknown length that is collected.
+    pub buffer: usize,
     /// What its requests are edited by.
     pub request_edits: Edits,
     /// What its answers are edited by.
@@ -127,6 +130,8 @@ pub struct Proxy {
     pub releases: Rc<Releases>,
     /// The coders of answers.
     pub coders: Seats,
+    /// The memory of collected bodies.
+    pub collected: Memory,
     /// The access log.
     pub journal: Rc<Journal>,
     /// The ids of requests.
@@ -293,7 +298,7 @@ impl Proxy {
         let upgrade = checked(head, &route, visit)?;
         self.admit(&route, &subject, visit, record).await?;
 
-        let body = visit.body.take().unwrap_or_default();
+        let body = self.body(&route, visit).await?;
         let unnamed = unnamed(&target, route.upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
@@ -320,6 +325,14 @@ impl Proxy {
         let mut response = answered(response, upgrade.as_ref(), visit)?;
         route.response_edits.apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
         Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
+    }
+
+    /// The body to forward, collected where the route wants that.
+    async fn body(&self, route: &Route, visit: &mut Visit<'_>) -> Result<RequestBody, Error> {
+        let mut body = visit.body.take().unwrap_or_default();
+        let collected = body.collect(route.buffer, &self.collected).await;
+        collected.map_err(|error| blame(error, &visit.upload))?;
+        Ok(body)
     }
 
     /// Takes over what a trusted proxy says: whom the request is for, and what it is called.

@@ -3,6 +3,7 @@
 pub mod allowance;
 pub mod body;
 pub mod calm;
+pub mod collect;
 pub mod conn;
 pub mod drain;
 pub mod inbound;

@@ -107,6 +107,12 @@ pub struct Switched {
     pub early: Bytes,
 }
 
+/// A body that may be kept whole, for a request that is sent again.
+pub trait Repeat: Sized {
+    /// The same body from its beginning; nothing where it is not kept.
+    fn again(&self) -> Option<Self>;
+}
+
 /// What the side that reads a request body tells the side that waits for the answer.
 #[derive(Default)]
 pub struct Progress {

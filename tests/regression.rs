@@ -929,3 +929,22 @@ async fn r155_a_stranger_spoke_for_a_proxy() {
     })
     .await;
 }
+
+/// A body in chunks stayed so, and applications of uWSGI read it as empty; it could not be sent again.
+#[tokio::test(start_paused = true)]
+async fn r156_a_body_in_chunks_could_have_no_length() {
+    let mut buffering = config(&[]);
+    buffering.routes[0].buffer = 1024;
+    harness::on_edge_of(buffering, |edge| async move {
+        edge.exchange(
+            "PUT / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        )
+        .await;
+        let seen = edge.seen.borrow();
+        assert_eq!(
+            (seen[0].headers.get("transfer-encoding"), &seen[0].headers["content-length"]),
+            (None, &"2".parse().expect("a value"))
+        );
+    })
+    .await;
+}

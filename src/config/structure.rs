@@ -11,9 +11,10 @@ use super::{
 };
 
 /// What nginx calls something, and where weir keeps it.
-const NGINX: [(&str, &str); 20] = [
+const NGINX: [(&str, &str); 22] = [
     ("access_log_format", "access_log: { format: json }"),
     ("add_header", "response: { headers: { set: { NAME: VALUE } } } on the route"),
+    ("client_body_buffer_size", "request: { buffer: 64KiB } on the route"),
     ("client_max_body_size", "request: { max_body: 1MiB } on the route"),
     ("gzip", "response: { compress: [ gzip ] } on the route"),
     ("keepalive_timeout", "timeouts: { keepalive: 75s }"),
@@ -25,6 +26,7 @@ const NGINX: [(&str, &str); 20] = [
     ("location", "routes: [ { path: /, upstream: NAME } ]"),
     ("proxy_hide_header", "response: { headers: { remove: [ NAME ] } } on the route"),
     ("proxy_pass", "upstream: http://host:port"),
+    ("proxy_request_buffering", "request: { buffer: 64KiB } on the route"),
     ("proxy_set_header", "request: { headers: { set: { NAME: VALUE } } } on the route"),
     ("real_ip_header", "client_ip: { header: x-forwarded-for }"),
     ("server_name", "host: name on the route"),

@@ -1,10 +1,12 @@
 //! A request's body on its way to the upstream.
 //!
-//! Guarantees: it is read only as fast as it is taken; never more than the route's `max_body`; a fault of the client's is told
-//! apart from one of the upstream's; a body nobody took is drained or its connection closed, never read as the next request.
+//! Guarantees: it is read only as fast as it is taken, but for what its route has collected first; never more than the route's
+//! `max_body`; a fault of the client's is told apart from one of the upstream's; a body nobody took is drained or its connection closed,
+//! never read as the next request.
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -15,23 +17,29 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
+    collect::{Collected, Memory},
     inbound::Inbound,
     turn::{Awaiting, Line, Turn},
 };
 use crate::{
     error::{Error, Kind},
     header::keep_crossing_trailers,
-    stream::{Cut, Progress, Visit},
+    stream::{Cut, Progress, Repeat, Visit, take_steps},
 };
 
 /// How much of a body nobody took is read away to keep its connection.
 pub const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How much of a turn a piece of a collected body takes ([`take_steps`]): four of them are a turn.
+const STEPS: usize = 32;
 
-/// A request body that may be forwarded once. The default is an empty one, which is how a request is sent again.
+/// A request body that may be forwarded once, or as often as needed where all of it was collected. The default is an empty one.
 #[derive(Default)]
 pub struct RequestBody {
+    /// What was collected of it, if that was wanted.
+    collected: Option<Box<Collected>>,
+    /// What is still to come, if anything.
     incoming: Option<Inbound>,
     upload: Option<Rc<Upload>>,
     left: u64,
@@ -65,7 +73,8 @@ impl RequestBody {
         };
         let upload = Rc::new(upload);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        (Self { incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX }, upload)
+        let body = Self { collected: None, incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX };
+        (body, upload)
     }
 
     /// Lets at most `most` bytes through.
@@ -80,6 +89,31 @@ impl RequestBody {
         Ok(())
     }
 
+    /// Collects a body of which nobody has said how long it is, if it has at most so many bytes. A larger one, or one for which the
+    /// worker has no room, goes on as it comes behind what was collected.
+    ///
+    /// # Errors
+    /// When it breaks, or is larger than it may be.
+    pub async fn collect(&mut self, most: usize, memory: &Memory) -> Result<(), Error> {
+        if most == 0 || self.size_hint().exact().is_some() {
+            return Ok(());
+        }
+        let (mut block, mut trailers) = (memory.block(most), None);
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await.transpose()? {
+            match frame.into_data() {
+                Ok(piece) if block.add(&piece) => {}
+                Ok(piece) => {
+                    self.collected = Some(Box::new(Collected::new([block.freeze(), piece], None)));
+                    return Ok(());
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        self.incoming = None;
+        self.collected = Some(Box::new(Collected::new([block.freeze()], trailers)));
+        Ok(())
+    }
+
     /// Whether what is left may be read away after an early answer; if not, the connection has to close.
     #[must_use]
     pub fn is_drainable(&self) -> bool {
@@ -88,9 +122,8 @@ impl RequestBody {
 
     /// Reads the rest away, within [`DRAIN_BYTES`] and a second; what is dropped earlier closes its connection.
     pub async fn drain(mut self) {
-        let read_away = async {
-            while let Some(Ok(_)) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {}
-        };
+        let read_away =
+            async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {} };
         if tokio::time::timeout(DRAIN_TIME, read_away).await.is_err() {
             tracing::debug!("a body nobody took came too slowly: its connection is closed");
         }
@@ -172,6 +205,10 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
+        if let Some(frame) = this.collected.as_mut().and_then(|collected| collected.take()) {
+            take_steps(STEPS, context);
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *incoming).poll_frame(context);
         upload.waits(polled.is_pending());
@@ -203,10 +240,25 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        let nothing_left = self.collected.as_ref().is_none_or(|collected| collected.is_empty());
+        nothing_left && self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let rest = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let Some(collected) = &self.collected else { return rest };
+        let mut hint = SizeHint::new();
+        hint.set_lower(collected.length() + rest.lower());
+        if let Some(upper) = rest.upper().filter(|_| !collected.has_trailers()) {
+            hint.set_upper(collected.length().saturating_add(upper));
+        }
+        hint
+    }
+}
+
+impl Repeat for RequestBody {
+    fn again(&self) -> Option<Self> {
+        let whole = self.incoming.is_none();
+        whole.then(|| Self { collected: self.collected.clone(), incoming: None, upload: None, left: 0 })
     }
 }

@@ -1,7 +1,7 @@
 //! Forwarding one request: which address, which connection, and what may be tried again.
 //!
 //! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, if an HTTP/2 endpoint said that it
-//! did not process it, or if it is idempotent, has no body, and not one byte of an answer came. Lost on a reused connection it goes
+//! did not process it, or if it is idempotent, has no body or one that is kept, and not one byte of an answer came. Lost on a reused connection it goes
 //! out on a fresh one, to another address where there is one, within `attempts` and within the [`Budget`]. Lost on a fresh one it is
 //! sent once more where the upstream has a `hold`, after a pause. A connection that could not be opened is no try: the request moves on
 //! to each address that it has not tried, within the time of `attempts` connect time-outs, and the budget pays nothing. Nor is a request
@@ -44,7 +44,7 @@ use crate::{
     framing::{Flaw, answer::check_size},
     header::{check_answer, crossing::Outbound, prepare_response},
     observe::entry::UpstreamStory,
-    stream::Progress,
+    stream::{Progress, Repeat},
 };
 
 /// How often a request is sent again that an endpoint did not process. Each connection that goes away takes as few requests with it as
@@ -67,8 +67,8 @@ struct Journey<'a, B> {
     outbound: &'a Outbound<'a>,
     /// What may still be sent, if anything.
     body: Option<Replay<B>>,
-    /// Whether there never was a body.
-    bodiless: bool,
+    /// The body as it is sent again from its beginning, where there is none or all of it is kept.
+    kept: Option<B>,
     client: IpAddr,
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
@@ -105,7 +105,7 @@ enum Failure {
 
 impl<B> Upstream<B>
 where
-    B: Body<Data = Bytes> + Default + Unpin + 'static,
+    B: Body<Data = Bytes> + Default + Repeat + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
     /// An upstream without connections yet.
@@ -155,11 +155,11 @@ where
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         self.budget.earn();
         let hold = Hold::new(self.settings().hold);
-        let (bodiless, body) = (body.is_end_stream(), Some(Replay::new(body)));
+        let (kept, body) = (body.again(), Some(Replay::new(body)));
         let mut journey = Journey {
             outbound,
             body,
-            bodiless,
+            kept,
             client,
             progress,
             story,
@@ -345,7 +345,7 @@ where
                 })
             }
             Way::Stream(stream) => {
-                let recording = Recording::new(body);
+                let recording = Recording::new(body).or(journey.again());
                 let request = shared::translate(outbound, recording.recorded(), self.settings().scheme());
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
                 let answer = self.patiently(journey.progress, answer).await;
@@ -410,7 +410,12 @@ where
     }
 }
 
-impl<B: Default> Journey<'_, B> {
+impl<B: Repeat> Journey<'_, B> {
+    /// The whole body once more.
+    fn again(&self) -> Option<B> {
+        self.kept.as_ref().and_then(B::again)
+    }
+
     /// Takes back what may be sent again.
     fn lost(&mut self, loss: Loss<B>, lease: &Lease<B>) -> Failure {
         let (error, reused) = (loss.error, lease.is_reused());
@@ -421,12 +426,12 @@ impl<B: Default> Journey<'_, B> {
         }
         match loss.again {
             Again::Never => Failure::Sent(error),
-            Again::WithoutBody => {
-                self.body = self.bodiless.then(Replay::default);
+            Again::Repeated => {
+                self.body = self.again().map(Replay::new);
                 Failure::Sent(error)
             }
             Again::AfterPause => {
-                self.body = self.bodiless.then(Replay::default);
+                self.body = self.again().map(Replay::new);
                 Failure::Unanswered(error)
             }
             Again::Unsent(body) => {

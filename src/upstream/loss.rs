@@ -7,7 +7,7 @@
 //! | its connection ended before anything of it was sent | no | always |
 //! | GOAWAY, whatever its reason, and the stream is above the last one | no | always |
 //! | the endpoint reset it with REFUSED_STREAM | no | always |
-//! | the connection ended | perhaps | if it is idempotent, has no body, and the connection had served before |
+//! | the connection ended | perhaps | if it is idempotent, has no body or one that is kept, and the connection had served before |
 //! | the endpoint reset it with another reason | perhaps | never |
 //! | what came is not HTTP/2 | perhaps | never |
 //! | the request cannot be expressed in HTTP/2 | no | never |
@@ -41,8 +41,8 @@ pub struct Loss<B> {
 pub enum Again<B> {
     /// Nothing: it may have been acted on.
     Never,
-    /// The whole of it, as long as it has no body.
-    WithoutBody,
+    /// The whole of it, as long as it has no body or one that is kept.
+    Repeated,
     /// The same, but not at once: the connection was a fresh one.
     AfterPause,
     /// The whole of it: nothing was sent.
@@ -70,7 +70,7 @@ where
         } else if !silent || !method.is_idempotent() {
             Again::Never
         } else if reused {
-            Again::WithoutBody
+            Again::Repeated
         } else {
             Again::AfterPause
         };
@@ -162,7 +162,7 @@ impl<B> Loss<B> {
             (Fate::Unsent, Some(body)) => Again::Unsent(body),
             (Fate::Unprocessed, Some(body)) => Again::Unprocessed(body),
             (Fate::Refused, Some(body)) => Again::Refused(body),
-            (Fate::Closed, _) if reused && method.is_idempotent() => Again::WithoutBody,
+            (Fate::Closed, _) if reused && method.is_idempotent() => Again::Repeated,
             _ => Again::Never,
         };
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);

@@ -131,6 +131,8 @@ struct Tape<B> {
     kept: Option<Vec<Taken>>,
     /// What is kept, in bytes.
     size: usize,
+    /// The whole of it, where somebody else keeps that.
+    whole: Option<B>,
 }
 
 impl<B> Tape<B> {
@@ -167,7 +169,18 @@ impl<B> Recording<B> {
     /// Keeps what is taken of a body from now on.
     #[must_use]
     pub fn new(body: Replay<B>) -> Self {
-        Self(Rc::new(RefCell::new(Tape { body: Some(body), kept: Some(Vec::new()), size: 0 })))
+        Self(Rc::new(RefCell::new(Tape { body: Some(body), kept: Some(Vec::new()), size: 0, whole: None })))
+    }
+
+    /// Has the whole body taken back from elsewhere, however long it is.
+    #[must_use]
+    pub fn or(self, whole: Option<B>) -> Self {
+        let mut tape = self.0.borrow_mut();
+        if whole.is_some() {
+            (tape.kept, tape.whole) = (None, whole);
+        }
+        drop(tape);
+        self
     }
 
     /// The body for a stream.
@@ -178,7 +191,8 @@ impl<B> Recording<B> {
 
     /// The response has begun: the body is not sent again, and nothing of it is kept.
     pub fn end(self) {
-        self.0.borrow_mut().kept = None;
+        let mut tape = self.0.borrow_mut();
+        (tape.kept, tape.whole) = (None, None);
     }
 
     /// Takes the whole body back; nothing when more was taken of it than is kept.
@@ -186,6 +200,9 @@ impl<B> Recording<B> {
     pub fn rewind(self) -> Option<Replay<B>> {
         let mut tape = self.0.borrow_mut();
         let mut body = tape.body.take()?;
+        if let Some(whole) = tape.whole.take() {
+            return Some(Replay::new(whole));
+        }
         for piece in tape.kept.take()?.into_iter().rev() {
             body.put_back(piece);
         }
@@ -290,6 +307,17 @@ mod tests {
                 assert_eq!(recording.rewind().is_some(), fits, "{pieces} pieces of {length}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn whole_that_is_kept_elsewhere_is_taken_back_however_long_it_is() {
+        let recording = Recording::new(body(3, KEPT)).or(Some(body(3, KEPT).rest));
+        let mut recorded = recording.recorded();
+        take(&mut recorded, 3).await;
+        assert!(recorded.0.borrow().kept.is_none(), "it is kept once");
+        let again = recording.rewind().expect("the whole of it");
+        assert!(recorded.frame().await.expect("an end").is_err());
+        assert_eq!(again.collect().await.expect("a body").to_bytes().len(), 3 * KEPT);
     }
 
     #[tokio::test]

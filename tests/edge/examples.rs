@@ -194,3 +194,15 @@ async fn several_servers() {
     })
     .await;
 }
+
+/// An application server that reads bodies in chunks as empty, and closes connections without saying so.
+#[tokio::test(start_paused = true)]
+async fn legacy_app() {
+    on_edge_of(example("legacy-app"), |edge| async move {
+        let post = "POST /form HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n";
+        assert_eq!(status(&edge.exchange(post).await), 200);
+        let seen = edge.seen.borrow();
+        assert_eq!((&seen[0].headers["content-length"], &seen[0].body[..]), (&"3".parse().expect("a value"), &b"a=b"[..]));
+    })
+    .await;
+}

@@ -211,6 +211,7 @@ fn route(limits: Vec<(usize, RuleSettings)>) -> RouteConfig {
         limits,
         reject,
         max_body: Some(1 << 20),
+        buffer: 0,
         request_edits: Edits::default(),
         response_edits: Edits::default(),
         compress: Vec::new(),

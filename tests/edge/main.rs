@@ -12,6 +12,7 @@ mod pki;
 mod any_blocks;
 mod any_frames;
 mod blocks;
+mod buffer;
 mod bytes;
 mod claims;
 mod compress;

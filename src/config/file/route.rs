@@ -84,13 +84,15 @@ pub struct RouteReject {
 pub struct Request {
     /// The largest body, like `1MiB`, or `none` for no limit (nginx: client_max_body_size).
     pub max_body: Amount,
+    /// Bodies of unknown length up to this size are collected and forwarded with their length (nginx: proxy_request_buffering).
+    pub buffer: Amount,
     /// Edits of the fields that are forwarded (nginx: proxy_set_header).
     pub headers: Headers,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { max_body: Amount("1MiB".to_owned()), headers: Headers::default() }
+        Self { max_body: Amount("1MiB".to_owned()), buffer: Amount("0".to_owned()), headers: Headers::default() }
     }
 }
 

@@ -18,11 +18,14 @@ use crate::{
     compress::negotiate::Coding,
     edit::Message,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
+    server::collect::PER_WORKER,
     upstream::settings::UpstreamSettings,
 };
 
 /// The largest body that can be configured: what a pointer can count.
 const MAX_BODY: usize = usize::MAX >> 1;
+/// The largest body that is collected: a worker has room for four.
+const MAX_BUFFER: usize = PER_WORKER / 4;
 
 /// One route, called `name`.
 pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route: &Route, name: Arc<str>) -> RouteConfig {
@@ -38,6 +41,7 @@ pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route
             "none" => None,
             _ => Some(judge.size(max_body, &route.request.max_body, 0..=MAX_BODY) as u64),
         },
+        buffer: judge.size(request.key("buffer"), &route.request.buffer, 0..=MAX_BUFFER),
         request_edits: edits::edits(judge, request.key("headers"), &route.request.headers, Message::Request),
         response_edits: edits::edits(judge, response.key("headers"), &route.response.headers, Message::Response),
         compress: compress(judge, response.key("compress"), &route.response.compress),
