@@ -49,6 +49,7 @@ use crate::{
     upstream::{
         Upstream,
         body::UpstreamBody,
+        private::{Caller, Private},
         settings::{Protocol, UpstreamSettings},
     },
 };
@@ -153,6 +154,8 @@ pub struct Peer {
     pub last_host: LastHost,
     /// How it came.
     pub transport: Transport,
+    /// The connection to an endpoint that it may have authenticated.
+    pub private: Rc<Private<RequestBody>>,
 }
 
 /// What a connection runs over.
@@ -181,7 +184,8 @@ impl Peer {
     #[must_use]
     pub fn new(address: IpAddr, transport: Transport) -> Self {
         let address = address.to_canonical();
-        Self { address, value: address_value(address), last_host: LastHost::default(), transport }
+        let (value, last_host) = (address_value(address), LastHost::default());
+        Self { address, value, last_host, transport, private: Rc::default() }
     }
 }
 
@@ -194,6 +198,13 @@ struct Visit<'a> {
     body: Option<RequestBody>,
     /// The endpoint's end of a tunnel that was agreed on.
     far: Option<(Switched, Deadline)>,
+}
+
+impl Visit<'_> {
+    /// Whom an upstream sees, for a client with this address.
+    fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
+        Caller { address: client, private: self.line.wire.is_some().then_some(&self.peer.private) }
+    }
 }
 
 /// Why a request was not forwarded, or not answered.
@@ -320,7 +331,7 @@ impl Proxy {
         let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let answer = route.upstream.forward((&outbound, body), client, &visit.upload.progress, story).await;
+        let answer = route.upstream.forward((&outbound, body), visit.caller(client), &visit.upload.progress, story).await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
         let mut response = answered(response, upgrade.as_ref(), visit)?;
         route.response_edits.apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;

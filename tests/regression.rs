@@ -787,6 +787,52 @@ async fn r134_a_response_with_many_fields_was_called_no_http() {
     assert!(status(&answer) == 502 && answer.contains("`response_limits.count`"), "{answer}");
 }
 
+/// A connection that one client had authenticated (NTLM) served the next client as the first.
+#[tokio::test(start_paused = true)]
+async fn r135_an_authenticated_connection_served_somebody_else() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let play = async {
+            let mut kept = Vec::new();
+            for _ in 0..2 {
+                let mut pipe = pipes.recv().await.expect("a connection for each client");
+                assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+                pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("an open pipe");
+                kept.push(pipe);
+            }
+        };
+        let ask = async {
+            for credentials in ["authorization: NTLM TlRMTQ==\r\n", ""] {
+                let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{credentials}connection: close\r\n\r\n");
+                assert_eq!(status(&edge.exchange(&request).await), 200);
+            }
+        };
+        tokio::join!(ask, play);
+    })
+    .await;
+}
+
+/// Of an endpoint that closes behind each response and does not say so, a share of POST was 502 for ever.
+#[tokio::test(start_paused = true)]
+async fn r136_an_endpoint_that_closes_behind_responses_lost_posts() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        tokio::task::spawn_local(async move {
+            while let Some(mut pipe) = pipes.recv().await {
+                tokio::task::spawn_local(async move {
+                    assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+                    pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("an open pipe");
+                    let _lost = pipe.read(&mut [0; 1024]).await;
+                });
+            }
+        });
+        let mut lost = 0;
+        for _ in 0..100 {
+            lost += u32::from(status(&edge.exchange(POST).await) != 200);
+        }
+        assert_eq!(lost, 3);
+    })
+    .await;
+}
+
 /// A fresh value in front of the one that the server used was a fresh bucket with each request.
 #[tokio::test(start_paused = true)]
 async fn r103_a_repeated_part_of_a_key_chose_the_bucket() {

@@ -67,6 +67,15 @@ impl Fields<'_> {
         }
     }
 
+    /// Fields among which those are that cross unchanged, as they were received or as a route edited them.
+    #[must_use]
+    pub fn unchanged(&self) -> &HeaderMap {
+        match self {
+            Self::Crossing(crossing) => crossing.received,
+            Self::Edited(fields) => fields,
+        }
+    }
+
     /// All of them.
     #[must_use]
     pub fn to_map(&self) -> HeaderMap {

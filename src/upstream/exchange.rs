@@ -138,10 +138,16 @@ impl<B> Connection<B> {
         })
     }
 
-    /// Whether it may carry another request: the last one is over, and the endpoint neither closed it nor said anything since.
-    pub fn is_free(&mut self) -> bool {
+    /// Whether it may carry another request, unless the endpoint has closed it: the last one is over, and nothing stands behind its response.
+    #[must_use]
+    pub fn may_carry_another(&self) -> bool {
         let over = self.persists && self.answer.has_ended() && self.outgoing.is_over();
-        over && self.received.is_empty() && self.is_silent()
+        over && self.received.is_empty()
+    }
+
+    /// Whether it may carry another request, and the endpoint neither closed it nor said anything since the last one.
+    pub fn is_free(&mut self) -> bool {
+        self.may_carry_another() && self.is_silent()
     }
 
     fn is_silent(&mut self) -> bool {

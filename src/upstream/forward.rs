@@ -10,7 +10,6 @@
 use std::{
     cell::{Ref, RefCell},
     future::poll_fn,
-    net::IpAddr,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -33,6 +32,7 @@ use super::{
     hold::Hold,
     loss::{Again, Loss},
     pool::{Lease, Pool, Seat, Way},
+    private::{self, Caller},
     replay::{Recording, Replay},
     retry::Budget,
     settings::UpstreamSettings,
@@ -69,7 +69,9 @@ struct Journey<'a, B> {
     body: Option<Replay<B>>,
     /// The body as it is sent again from its beginning, where there is none or all of it is kept.
     kept: Option<B>,
-    client: IpAddr,
+    /// It has credentials that authenticate the connection it goes out on.
+    binds: bool,
+    caller: Caller<'a, B>,
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
     /// How often it was lost where anything of it may have been sent.
@@ -149,7 +151,7 @@ where
     pub async fn forward(
         &self,
         (outbound, body): (&Outbound<'_>, B),
-        client: IpAddr,
+        caller: Caller<'_, B>,
         progress: &Progress,
         story: &mut UpstreamStory,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
@@ -160,7 +162,8 @@ where
             outbound,
             body,
             kept,
-            client,
+            binds: private::has_credentials(&outbound.fields),
+            caller,
             progress,
             story,
             tries: 0,
@@ -182,6 +185,12 @@ where
 
     async fn attempt(&self, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Failure> {
         journey.story.tries += 1;
+        // It may have authenticated that.
+        let bound = journey.caller.take(&self.pools());
+        if let Some(lease) = bound {
+            journey.story.endpoint = Some(Arc::clone(lease.address().label()));
+            return self.send(lease, journey).await;
+        }
         self.settle().await;
         let now = Instant::now();
         let Some(seat) = self.choose(journey, now) else {
@@ -190,7 +199,8 @@ where
         };
         journey.story.endpoint = Some(Arc::clone(seat.address().label()));
         let fresh = journey.lost || !self.budget.covers_one();
-        let seat = if fresh { Err(seat) } else { seat.take(now) };
+        let is_repeatable = journey.kept.is_some() && journey.outbound.method.is_idempotent();
+        let seat = if fresh { Err(seat) } else { seat.take(now, is_repeatable) };
         let lease = match seat {
             Ok(lease) => lease,
             Err(seat) => self.open(seat, journey).await.map_err(Failure::Unsent)?,
@@ -282,7 +292,7 @@ where
         let among = |wanted: &dyn Fn(&Rc<Pool<B>>) -> bool| {
             let candidates = pools.iter().enumerate().filter(|(_, pool)| wanted(pool));
             let shares = candidates.map(|(position, pool)| (position, pool.share()));
-            self.settings().balance.choose(journey.client, shares).map(|position| pools[position].seat())
+            self.settings().balance.choose(journey.caller.address, shares).map(|position| pools[position].seat())
         };
         among(&|pool| untried(pool) && fit(pool))
             .or_else(|| among(&untried))
@@ -334,6 +344,9 @@ where
             return Err(Failure::Sent(error));
         };
         let (sent, reused, outbound) = (Instant::now(), lease.is_reused(), journey.outbound);
+        if journey.binds {
+            lease.bind(&journey.caller);
+        }
         let answer = match &mut lease.way {
             Way::Own(connection) => {
                 connection.begin(outbound, body);
@@ -351,7 +364,6 @@ where
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
                     Ok((head, incoming)) => {
-                        stream.has_response();
                         recording.end();
                         Ok((head, Some(incoming)))
                     }
@@ -363,6 +375,7 @@ where
         match answer {
             Some(Ok((head, incoming))) => {
                 self.group.answered(lease.address(), sent);
+                lease.has_response(&head.headers, &journey.caller);
                 journey.story.status = Some(head.status);
                 self.passed_on(head, incoming, lease).map_err(Failure::Sent)
             }
@@ -419,6 +432,9 @@ impl<B: Repeat> Journey<'_, B> {
     /// Takes back what may be sent again.
     fn lost(&mut self, loss: Loss<B>, lease: &Lease<B>) -> Failure {
         let (error, reused) = (loss.error, lease.is_reused());
+        if loss.was_closed {
+            lease.was_closed();
+        }
         // An address whose connection served before and is now going away is as good as any.
         if !(reused && matches!(loss.again, Again::Unprocessed(_))) {
             self.tried.push(Arc::clone(lease.address()));

@@ -35,6 +35,8 @@ pub struct Loss<B> {
     pub again: Again<B>,
     /// The endpoint is not to blame.
     pub excused: bool,
+    /// The connection was its own, and ended without a byte of a response.
+    pub was_closed: bool,
 }
 
 /// What may be sent again of a request that was lost.
@@ -77,7 +79,8 @@ where
         // A kept connection may be closed at any time, and a body that breaks is the client's. A response is no failure of the address,
         // not even one that is refused: clients may choose what is in it.
         let excused = (reused && silent) || broke || answered;
-        Self { error: cause.unanswered(), again, excused }
+        let was_closed = silent && !broke && !answered;
+        Self { error: cause.unanswered(), again, excused, was_closed }
     }
 }
 
@@ -166,6 +169,6 @@ impl<B> Loss<B> {
             _ => Again::Never,
         };
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
-        Self { error, again, excused }
+        Self { error, again, excused, was_closed: false }
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! Guarantees: a connection of HTTP/1.1 is handed out to one request at a time, most recently used first; at most `max_idle` are kept, none
 //! longer than `idle`, and none once the address is gone; a connection whose answer was not read to its end is closed, never
-//! reused.
+//! reused; one that a client authenticated goes back to that client, never to the pool.
 
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tower::BoxError;
@@ -21,6 +23,8 @@ use super::{
     connect::{self, Connector},
     exchange::Connection,
     group::Address,
+    habit::Habit,
+    private::{self, Caller, Private},
     settings::{Protocol, UpstreamSettings},
     shared::{Stream, Trunks},
 };
@@ -34,6 +38,8 @@ pub struct Pool<B> {
     max_idle: Cell<usize>,
     idle_time: std::time::Duration,
     idle: RefCell<Vec<(Instant, Box<Connection<B>>)>>,
+    /// What became of those that were kept.
+    habit: Habit,
     /// HTTP/2's, where that is spoken.
     trunks: Option<Trunks<B>>,
     limits: HeaderLimits,
@@ -50,6 +56,17 @@ pub struct Lease<B> {
     /// On what.
     pub way: Way<B>,
     reused: bool,
+    keeping: Keeping<B>,
+}
+
+/// Where a connection of HTTP/1.1 goes behind its response.
+enum Keeping<B> {
+    /// Back to the pool.
+    Pool,
+    /// To the client that may have authenticated it.
+    Private(Rc<Private<B>>, IpAddr),
+    /// Nowhere: it is closed.
+    Nowhere,
 }
 
 /// How a request gets to its endpoint.
@@ -71,6 +88,7 @@ impl<B> Pool<B> {
             max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
+            habit: Habit::default(),
             trunks: (settings.protocol == Protocol::Http2).then(|| Trunks::new(settings)),
             limits: settings.response_limits,
         }
@@ -99,7 +117,13 @@ impl<B> Pool<B> {
     pub fn sweep(&self) {
         let now = Instant::now();
         let stays = |(since, connection): &mut (Instant, Box<Connection<B>>)| {
-            now.duration_since(*since) < self.idle_time && connection.is_free()
+            let (is_young, is_free) = (now.duration_since(*since) < self.idle_time, connection.is_free());
+            match (is_free, is_young) {
+                (true, true) => {}
+                (true, false) => self.habit.was_open(),
+                (false, _) => self.habit.was_closed(),
+            }
+            is_young && is_free
         };
         self.idle.borrow_mut().retain_mut(stays);
         self.trunks.iter().for_each(|trunks| trunks.sweep(now, self.idle_time));
@@ -126,23 +150,40 @@ where
 
     /// An idle connection that is still good; if there is none, the place is still taken.
     ///
+    /// A request that cannot be sent again gets none of an address that closes them behind responses.
+    ///
     /// # Errors
     /// The place, when there is no such connection.
-    pub fn take(self, now: Instant) -> Result<Lease<B>, Self> {
+    pub fn take(self, now: Instant, is_repeatable: bool) -> Result<Lease<B>, Self> {
         if let Some(trunks) = &self.pool.trunks {
             let taken = trunks.take();
             return match taken {
-                Some(stream) => Ok(Lease { reused: stream.has_served(), way: Way::Stream(stream), seat: self }),
+                Some(stream) => Ok(self.lease(stream.has_served(), Way::Stream(stream))),
                 None => Err(self),
             };
         }
-        loop {
+        while is_repeatable || !self.pool.habit.is_to_close() {
             let idle = self.pool.idle.borrow_mut().pop();
-            let Some((since, mut connection)) = idle else { return Err(self) };
-            if now.duration_since(since) < self.pool.idle_time && connection.is_free() {
-                return Ok(Lease { seat: self, way: Way::Own(connection), reused: true });
+            let Some((since, mut connection)) = idle else { break };
+            if !connection.is_free() {
+                self.pool.habit.was_closed();
+            } else if now.duration_since(since) < self.pool.idle_time {
+                return Ok(self.lease(true, Way::Own(connection)));
+            } else {
+                self.pool.habit.was_open();
             }
         }
+        Err(self)
+    }
+
+    /// A connection that was kept for the client; nothing when it was closed meanwhile.
+    #[must_use]
+    pub fn resume(self, mut connection: Box<Connection<B>>) -> Option<Lease<B>> {
+        connection.is_free().then(|| self.lease(true, Way::Own(connection)))
+    }
+
+    fn lease(self, reused: bool, way: Way<B>) -> Lease<B> {
+        Lease { seat: self, way, reused, keeping: Keeping::Pool }
     }
 
     /// A new connection.
@@ -153,10 +194,10 @@ where
         let connecting = || connect::connect(&self.pool.connector, &self.pool.address);
         if let Some(trunks) = &self.pool.trunks {
             let stream = trunks.open(connecting).await?;
-            return Ok(Lease { reused: stream.has_served(), way: Way::Stream(stream), seat: self });
+            return Ok(self.lease(stream.has_served(), Way::Stream(stream)));
         }
         let connection = Connection::new(connecting().await?, self.pool.limits);
-        Ok(Lease { seat: self, way: Way::Own(connection), reused: false })
+        Ok(self.lease(false, Way::Own(connection)))
     }
 }
 
@@ -213,6 +254,35 @@ impl<B> Lease<B> {
         self.reused
     }
 
+    /// The client may have authenticated it: no other may use it.
+    pub fn bind(&mut self, caller: &Caller<'_, B>) {
+        match (&self.way, caller.private) {
+            (Way::Stream(stream), _) => stream.take_out_of_use(),
+            (Way::Own(_), Some(private)) => self.keeping = Keeping::Private(Rc::clone(private), caller.address),
+            (Way::Own(_), None) => self.keeping = Keeping::Nowhere,
+        }
+    }
+
+    /// A response has begun, with these fields.
+    pub fn has_response(&mut self, fields: &HeaderMap, caller: &Caller<'_, B>) {
+        if let Way::Stream(stream) = &self.way {
+            return stream.has_response();
+        }
+        if self.reused {
+            self.seat.pool.habit.was_open();
+        }
+        if private::challenges(fields) {
+            self.bind(caller);
+        }
+    }
+
+    /// The endpoint closed it before a response.
+    pub fn was_closed(&self) {
+        if self.reused {
+            self.seat.pool.habit.was_closed();
+        }
+    }
+
     /// Nothing came of a response for so long.
     pub fn timed_out(&self, silence: std::time::Duration) {
         if let Way::Stream(stream) = &self.way {
@@ -224,10 +294,19 @@ impl<B> Lease<B> {
     pub fn release(self) {
         let pool = &self.seat.pool;
         let Way::Own(mut connection) = self.way else { return };
-        let mut idle = pool.idle.borrow_mut();
-        if idle.len() < pool.max_idle.get() && connection.is_free() {
-            connection.rest();
-            idle.push((Instant::now(), connection));
+        if pool.max_idle.get() == 0 || !connection.may_carry_another() {
+            return;
+        }
+        if !connection.is_free() {
+            return pool.habit.was_closed();
+        }
+        connection.rest();
+        match self.keeping {
+            Keeping::Pool if pool.idle.borrow().len() < pool.max_idle.get() => {
+                pool.idle.borrow_mut().push((Instant::now(), connection));
+            }
+            Keeping::Private(private, client) => private.keep(client, Rc::clone(pool), connection),
+            Keeping::Pool | Keeping::Nowhere => {}
         }
     }
 }

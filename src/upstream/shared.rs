@@ -260,6 +260,11 @@ impl<B> Stream<B> {
         self.trunk.served.get()
     }
 
+    /// No other stream begins on its connection.
+    pub fn take_out_of_use(&self) {
+        self.trunk.signs.going.set(true);
+    }
+
     /// Whether the endpoint has said that no new stream may begin on its connection.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
