@@ -3,6 +3,9 @@
 #[allow(dead_code, reason = "each binary uses its part of the readers")]
 #[path = "../dsl/http.rs"]
 mod http;
+#[allow(dead_code, reason = "each binary uses its part of nginx")]
+#[path = "../peers/nginx.rs"]
+mod nginx_process;
 #[allow(dead_code, reason = "each binary uses its part of the certificates")]
 #[path = "../dsl/pki.rs"]
 mod pki;
@@ -19,6 +22,7 @@ const SCALE: u32 = 1;
 mod curl;
 mod grpc;
 mod haproxy;
+mod nginx;
 mod node;
 mod programs;
 mod uploads;
