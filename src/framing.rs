@@ -10,6 +10,8 @@ use head::Head;
 
 pub mod answer;
 pub mod chunked;
+pub mod client_frames;
+pub mod field_list;
 pub mod frames;
 pub mod head;
 pub mod hpack;

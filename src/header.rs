@@ -72,24 +72,6 @@ pub fn awaits_continue(headers: &HeaderMap) -> bool {
     headers.get_all(header::EXPECT).iter().any(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Makes the fields of an HTTP/2 request those it has in HTTP/1.1: one `Cookie` (RFC 9113, section 8.2.3).
-///
-/// # Errors
-/// [`Kind::HeadersTooLarge`] when there are more than `most` lines.
-pub fn unfold(headers: &mut HeaderMap, most: usize) -> Result<(), Error> {
-    if headers.len() > most {
-        return Err(Error::new(Kind::HeadersTooLarge, "the request has too many fields"));
-    }
-    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
-        return Ok(());
-    }
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the cookies cannot be joined", cause))?;
-    headers.insert(header::COOKIE, cookie);
-    Ok(())
-}
-
 /// The longest id of a request that is taken from a trusted proxy: what an access line shows of it.
 const REQUEST_ID: usize = 1024;
 

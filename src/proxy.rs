@@ -15,11 +15,11 @@ use crate::{
     compress::{self, Wish, body::Coded, negotiate::Coding, seats::Seats},
     edit::{Edits, Facts},
     error::{Error, Kind, Side},
+    framing::field_list::Unfit,
     header::{
         address_value, agrees,
         crossing::{Crossing, Fields, Identity, Outbound},
-        has_looped, id_of, is_grpc, last_hop, looks_counted, prepare_response, unfold, upgrade_of, wants_trailers,
-        write_upgrade,
+        has_looped, id_of, is_grpc, last_hop, looks_counted, prepare_response, upgrade_of, wants_trailers, write_upgrade,
     },
     limit::{
         Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Rule, Subject, Verdict,
@@ -54,6 +54,7 @@ use crate::{
     },
 };
 
+mod malformed;
 pub mod park;
 
 /// An answer's body: weir's own, or an upstream's.
@@ -123,8 +124,6 @@ pub struct Proxy {
     pub routes: Table<Rc<Route>>,
     /// The form of a path that routes and keys see.
     pub path_matching: PathMatching,
-    /// How many field lines a request may have.
-    pub max_fields: usize,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The timer of parked requests.
@@ -229,7 +228,7 @@ impl From<Error> for Stop {
 pub struct Closed;
 
 impl Proxy {
-    /// Answers one request: it cannot fail, only close the connection where the configuration says so.
+    /// Answers one request, which may be known to be malformed: it cannot fail, only close the connection where the configuration says so.
     ///
     /// # Errors
     /// [`Closed`], for a reject status of 444 and a client that left.
@@ -238,6 +237,7 @@ impl Proxy {
         line: &Line,
         peer: &Peer,
         request: Request<Inbound>,
+        unfit: Option<Unfit>,
     ) -> Result<Response<Followed<Answer>>, Closed> {
         line.turn.expect(Awaiting::Nothing);
         let began = self.clock.now();
@@ -248,7 +248,11 @@ impl Proxy {
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head);
 
-        let mut response = match self.handle(&mut head, &mut visit, &mut record).await {
+        let handled = match unfit {
+            None => self.handle(&mut head, &mut visit, &mut record).await,
+            Some(unfit) => Err(self.refuse(unfit, &head, &visit, &mut record).await),
+        };
+        let mut response = match handled {
             Ok(response) => response,
             Err(stop) => {
                 let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
@@ -276,9 +280,6 @@ impl Proxy {
 
     /// The way of a request that goes well, in order.
     async fn handle(&self, head: &mut Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
-        if visit.line.wire.is_none() {
-            unfold(&mut head.headers, self.max_fields)?;
-        }
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = self.answer_here(head, &target)? {

@@ -866,7 +866,9 @@ async fn r110_room_for_small_responses_was_a_flood() {
 /// Requests that a client of HTTP/2 broke off at their deadlines, 200 over any time, closed its connection.
 #[tokio::test(start_paused = true)]
 async fn r111_deadlines_added_up_to_abuse() {
-    on_raw_edge(config(&[]), |edge, _pipes| async move {
+    on_raw_edge(config(&[]), |edge, pipes| async move {
+        // No request is answered.
+        let _pipes = pipes;
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");
         for stream in (1..1_000).step_by(2) {
@@ -883,6 +885,56 @@ async fn r111_deadlines_added_up_to_abuse() {
             }
         };
         assert_eq!(pong.payload, [7; 8]);
+    })
+    .await;
+}
+
+/// A field that HTTP does not know ended the connection of an HTTP/2 client, and with it the requests of others.
+#[tokio::test(start_paused = true)]
+async fn r113_a_malformed_field_ended_the_connection() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        let ask = |stream, field: &[u8]| {
+            let block = [b"\x82\x86\x84\x01\x01a", field].concat();
+            frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, stream, &block)
+        };
+        client
+            .write_all(&[frames::hello(&[]), ask(1, b"\x00\x01x\x01\x01"), ask(3, b"")].concat())
+            .await
+            .expect("an open pipe");
+        // `:status` 400 and 200 of the static table.
+        for (stream, status) in [(1, 0x8c), (3, 0x88)] {
+            let head = frames::until(&mut client, frames::HEADERS).await.expect("a response");
+            assert_eq!((head.stream, head.payload[0]), (stream, status));
+        }
+    })
+    .await;
+}
+
+/// More than 16 KiB of fields were refused over HTTP/2, whatever was granted, and each crumb of a cookie was a field.
+#[tokio::test(start_paused = true)]
+async fn r114_limits_of_heads_were_others_over_http2() {
+    on_edge(&[], |edge| async move {
+        let (mut client, crumb) = (edge.connect(), format!("c={}", "v".repeat(170)));
+        let fields = frames::fields(&[&frames::GET[..], &[("cookie", crumb.as_str()); 150]].concat());
+        let (first, rest) = fields.split_at(16_384);
+        let head = frames::frame(frames::HEADERS, frames::END_STREAM, 1, first);
+        let rest = frames::frame(frames::CONTINUATION, frames::END_HEADERS, 1, rest);
+        client.write_all(&[frames::hello(&[]), head, rest].concat()).await.expect("an open pipe");
+        assert_eq!(frames::until(&mut client, frames::HEADERS).await.expect("a response").payload[0], 0x88);
+    })
+    .await;
+}
+
+/// The head of an HTTP/2 request had no time of its own.
+#[tokio::test(start_paused = true)]
+async fn r115_a_head_over_http2_could_take_any_time() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        let head = frames::frame(frames::HEADERS, frames::END_STREAM, 1, &frames::fields(&frames::GET));
+        client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
+        client.read_to_end(&mut Vec::new()).await.expect("an end");
+        assert!((10_000..=10_600).contains(&edge.now()), "{}", edge.now());
     })
     .await;
 }

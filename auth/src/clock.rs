@@ -1,15 +1,6 @@
-//! The only place that reads a clock. What is allowed to whom is decided on [`uptime_ms`], which nobody can put back.
+//! The only place that reads the wall clock.
 
-use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// Milliseconds since this process first asked.
-#[must_use]
-pub fn uptime_ms() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970; a clock set before that reads zero.
 #[must_use]

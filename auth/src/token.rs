@@ -1,5 +1,4 @@
-//! Access tokens: EdDSA JWTs of ten minutes, signed with the current key, verified with the next, the current and the previous one: a
-//! replica that has not been started again yet knows the key that the others sign with by now.
+//! Access tokens: EdDSA JWTs of ten minutes, signed with the current key, verified with the current and the previous one.
 
 pub mod key;
 pub mod opaque;
@@ -31,24 +30,24 @@ pub struct Claims {
     pub scope: String,
 }
 
-/// The keys of this service: one signs, all verify.
+/// The keys of this service: one signs, one or two verify.
 #[derive(Debug)]
 pub struct KeyRing {
     issuer: String,
     current: SigningKey,
-    others: Vec<SigningKey>,
+    previous: Option<SigningKey>,
 }
 
 impl KeyRing {
-    /// Tokens are issued as `issuer`, and signed with `current`.
+    /// Tokens are issued as `issuer`.
     #[must_use]
-    pub fn new(issuer: String, current: SigningKey, others: Vec<SigningKey>) -> Self {
-        Self { issuer, current, others }
+    pub fn new(issuer: String, current: SigningKey, previous: Option<SigningKey>) -> Self {
+        Self { issuer, current, previous }
     }
 
     /// The keys that verify, the signing one first.
     pub fn keys(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.current).chain(&self.others)
+        std::iter::once(&self.current).chain(&self.previous)
     }
 
     /// The claims of a new token, good from `now_s` on.
@@ -94,13 +93,13 @@ mod tests {
     use super::key::SigningKey;
     use super::{ACCESS_S, KeyRing};
 
-    fn ring(current: &SigningKey, others: &[&SigningKey]) -> KeyRing {
-        KeyRing::new("auth".to_owned(), current.clone(), others.iter().copied().cloned().collect())
+    fn ring(current: &SigningKey, previous: Option<&SigningKey>) -> KeyRing {
+        KeyRing::new("auth".to_owned(), current.clone(), previous.cloned())
     }
 
     #[test]
     fn a_token_is_good_for_ten_minutes_to_the_second() {
-        let ring = ring(&SigningKey::generate().unwrap(), &[]);
+        let ring = ring(&SigningKey::generate().unwrap(), None);
         let claims = ring.claims(Uuid::nil(), Uuid::max(), &["a:read".to_owned(), "b".to_owned()], 1000);
         let token = ring.sign(&claims).unwrap();
         assert_eq!(claims.scope, "a:read b");
@@ -111,20 +110,20 @@ mod tests {
     #[test]
     fn after_one_rotation_old_tokens_are_good_and_after_two_they_are_not() {
         let keys = [(); 3].map(|()| SigningKey::generate().unwrap());
-        let first = ring(&keys[0], &[]);
+        let first = ring(&keys[0], None);
         let token = first.sign(&first.claims(Uuid::nil(), Uuid::nil(), &[], 0)).unwrap();
-        assert!(ring(&keys[1], &[&keys[0]]).verify(&token, 1).is_some());
-        assert!(ring(&keys[2], &[&keys[1]]).verify(&token, 1).is_none());
-        assert_eq!(ring(&keys[1], &[&keys[0]]).jwks()["keys"].as_array().map(Vec::len), Some(2));
+        assert!(ring(&keys[1], Some(&keys[0])).verify(&token, 1).is_some());
+        assert!(ring(&keys[2], Some(&keys[1])).verify(&token, 1).is_none());
+        assert_eq!(ring(&keys[1], Some(&keys[0])).jwks()["keys"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]
     fn changed_foreign_and_unsigned_tokens_are_nothing() {
         let key = SigningKey::generate().unwrap();
-        let ours = ring(&key, &[]);
+        let ours = ring(&key, None);
         let token = ours.sign(&ours.claims(Uuid::nil(), Uuid::nil(), &[], 0)).unwrap();
         let (body, _) = token.rsplit_once('.').unwrap();
-        let foreign = KeyRing::new("other".to_owned(), key, Vec::new());
+        let foreign = KeyRing::new("other".to_owned(), key, None);
         assert!(ours.verify(&format!("{body}."), 1).is_none());
         assert!(ours.verify(&token.replace('.', ".x"), 1).is_none());
         assert!(foreign.verify(&token, 1).is_none());

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -371,17 +371,7 @@ impl Worker {
         let address = peer;
         let peer = Peer::new(peer.ip(), transport);
         if http2 {
-            let (worker, peer, turn) = (Rc::clone(self), Rc::new(peer), Rc::clone(wire.turn()));
-            let answer = move |line: Line, request| {
-                let (serving, peer) = (worker.serving(), Rc::clone(&peer));
-                if worker.leaving.get() {
-                    turn.drain();
-                }
-                async move { guarded(&line, serving.proxy.serve(&line, &peer, request)).await }
-            };
-            // On the heap, so that connections of HTTP/1.1 take no room for it.
-            Box::pin(streams::serve(Rc::clone(&wire), (&self.watchdog, &self.lane), door.max_requests, answer)).await;
-            return self.tell_abuse(wire.turn(), address);
+            return self.serve_streams(&wire, Rc::new(peer), address, door.max_requests).await;
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
@@ -390,20 +380,48 @@ impl Worker {
             if self.leaving.get() {
                 line_of.turn.drain();
             }
-            async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request)).await }
+            async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request, None)).await }
         };
         let granted = Granted {
             limits: self.serving().limits,
             max_requests: door.max_requests,
             closing: Bounds { lingering: &self.lingering, place, drain: &self.drain },
         };
-        let head = HeadUnderWay { worker: self, wire: &wire, peer: peer_of.address, is_told: Cell::new(false) };
+        let head = HeadUnderWay {
+            worker: self,
+            wire: &wire,
+            peer: peer_of.address,
+            proto: Version::HTTP_11,
+            is_told: Cell::new(false),
+        };
         let blame = |error: &Error| {
             head.is_told.set(true);
             head.record().fails(error);
             rescue::last_words(error)
         };
         conn::serve((Rc::clone(&wire), &self.lane), granted, service, blame).await;
+    }
+
+    /// Serves a connection of HTTP/2.
+    async fn serve_streams(self: &Rc<Self>, wire: &Rc<Wire>, peer: Rc<Peer>, address: SocketAddr, max_requests: u64) {
+        let (worker, turn) = (Rc::clone(self), Rc::clone(wire.turn()));
+        let answer = move |line: Line, request, unfit| {
+            let (serving, peer) = (worker.serving(), Rc::clone(&peer));
+            if worker.leaving.get() {
+                turn.drain();
+            }
+            async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
+        };
+        let granted = streams::Granted { limits: self.serving().limits, max_requests };
+        let head =
+            HeadUnderWay { worker: self, wire, peer: address.ip(), proto: Version::HTTP_2, is_told: Cell::new(false) };
+        // On the heap, so that connections of HTTP/1.1 take no room for it.
+        Box::pin(streams::serve(Rc::clone(wire), (&self.watchdog, &self.lane), granted, answer)).await;
+        if let Some(error) = conn::unfinished_head(wire) {
+            head.is_told.set(true);
+            head.record().fails(&error);
+        }
+        self.tell_abuse(wire.turn(), address);
     }
 
     /// Tells of a connection that was closed because of what its client did.
@@ -513,7 +531,6 @@ impl Serving {
             trust: config.client_ip.clone(),
             routes: Table::new(routes),
             path_matching: config.path_matching,
-            max_fields: config.header_limits.count,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),
             coders: before.map(|before| before.proxy.coders.clone()).unwrap_or_default(),
@@ -527,12 +544,13 @@ impl Serving {
     }
 }
 
-/// The request of an HTTP/1.1 connection whose head is not whole. Dropped with the process, it leaves its line.
+/// The request of a connection whose head is not whole. Dropped with the process, it leaves its line.
 struct HeadUnderWay<'a> {
     worker: &'a Worker,
     wire: &'a Wire,
     peer: IpAddr,
     /// It has its line already.
+    proto: Version,
     is_told: Cell<bool>,
 }
 
@@ -543,6 +561,7 @@ impl HeadUnderWay<'_> {
         let owed = self.wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
         let began = serving.proxy.clock.now().saturating_sub(owed);
         let mut record = Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
+        record.entry.proto = self.proto;
         if let Some(line) = LineSoFar::read(&self.wire.head()) {
             record.asks_so_far(&line);
         }

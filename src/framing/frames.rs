@@ -1,11 +1,9 @@
-//! What an HTTP/2 client sends, told from the very bytes as far as it must be known whether it brings anything (RFC 9113, section 4.1).
+//! Frames of HTTP/2 and their heads (RFC 9113, section 4.1).
 
-/// What a client sends first.
-const PREFACE: usize = 24;
 /// A frame's head: its length, kind, flags and stream.
-const HEAD: usize = 9;
+pub const HEAD: usize = 9;
 
-/// The kinds of frames that matter here (RFC 9113, section 6).
+/// Carries a piece of a body (RFC 9113, section 6.1).
 pub const DATA: u8 = 0;
 /// Begins a header block.
 pub const HEADERS: u8 = 1;
@@ -25,8 +23,12 @@ pub const END_STREAM: u8 = 1;
 /// The flag of SETTINGS and PING that acknowledge.
 pub const ACK: u8 = 1;
 
-/// So many bytes of fields are as much work as a frame.
-const FIELDS: usize = 64;
+/// The flag of the last frame of a header block.
+pub const END_HEADERS: u8 = 4;
+/// The flag of a frame that begins with the length of its padding.
+pub const PADDED: u8 = 8;
+/// The flag of HEADERS that have a priority.
+pub const PRIORITY: u8 = 32;
 
 /// The head of a frame (RFC 9113, section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +44,19 @@ pub struct FrameHead {
 }
 
 impl FrameHead {
-    fn read([high, middle, low, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
+    /// Reads it.
+    #[must_use]
+    pub fn read([high, middle, low, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         Self { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), length }
+    }
+
+    /// Writes it; a length has three bytes.
+    #[must_use]
+    pub fn write(self) -> [u8; HEAD] {
+        let [.., high, middle, low] = self.length.to_be_bytes();
+        let [a, b, c, d] = self.stream.to_be_bytes();
+        [high, middle, low, self.kind, self.flags, a, b, c, d]
     }
 }
 
@@ -77,121 +89,23 @@ impl FrameHeads {
     }
 }
 
-/// Follows the frames of one connection.
-#[derive(Debug)]
-pub struct Frames {
-    heads: FrameHeads,
-    /// Whether the frame under way is a sign of life.
-    lively: bool,
-}
-
-/// What a piece of a connection comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// How many of its bytes were looked at.
-    pub bytes: usize,
-    /// The work they ask for, in frames: one with many fields is as much as several.
-    pub work: u32,
-    /// How many of the frames that begin there ask for work and bring nothing: neither a request, nor a piece of one, nor the end of
-    /// one.
-    pub idle: u32,
-    /// Whether they say that somebody uses the connection: bytes of frames that bring something, or that grant room for answers.
-    pub lively: bool,
-}
-
-impl Default for Frames {
-    fn default() -> Self {
-        Self { heads: FrameHeads { skip: PREFACE, ..FrameHeads::default() }, lively: false }
-    }
-}
-
-impl Frames {
-    /// Looks at bytes until all are seen, or the frames that begin there ask for `most` work: behind the head of the last of them.
-    pub fn take(&mut self, bytes: &[u8], most: u32) -> Taken {
-        let (mut taken, mut rest) = (Taken::default(), bytes);
-        while !rest.is_empty() && taken.work < most {
-            taken.lively |= self.lively && self.heads.skip > 0;
-            if let Some(head) = self.heads.next(&mut rest) {
-                self.begin(head, &mut taken);
-            }
-        }
-        taken.bytes = bytes.len() - rest.len();
-        taken
-    }
-
-    /// A frame's head is complete; what the frame is long is skipped.
-    fn begin(&mut self, head: FrameHead, taken: &mut Taken) {
-        let FrameHead { kind, flags, length, .. } = head;
-        taken.work += 1;
-        let idle = match kind {
-            DATA => length == 0 && flags & END_STREAM == 0,
-            HEADERS | CONTINUATION | RST_STREAM => false,
-            _ => true,
-        };
-        if matches!(kind, HEADERS | CONTINUATION) {
-            taken.work += u32::try_from(length / FIELDS).unwrap_or(u32::MAX);
-        }
-        taken.idle += u32::from(idle);
-        self.lively = !idle || kind == WINDOW_UPDATE;
-        taken.lively |= self.lively;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
-    }
-
     #[test]
-    fn only_what_brings_nothing_is_counted_however_it_comes_in_pieces() {
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        let brings = [frame(1, 4, b"fields"), frame(9, 4, b""), frame(0, 0, b"x"), frame(0, 1, b""), frame(3, 0, &[0; 4])];
-        let idle = [
-            frame(0, 0, b""),
-            frame(2, 0, &[0; 5]),
-            frame(4, 0, b""),
-            frame(6, 0, &[0; 8]),
-            frame(8, 0, &[0; 4]),
-            frame(77, 9, &[0; 300]),
-        ];
-        let bytes = [preface, brings.concat(), idle.concat(), brings.concat(), idle.concat()].concat();
-        for size in 1..bytes.len() {
-            let mut frames = Frames::default();
-            let idle = bytes.chunks(size).map(|piece| frames.take(piece, u32::MAX).idle);
-            assert_eq!(idle.sum::<u32>(), 12, "in pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn who_sends_a_body_slowly_or_grants_room_is_alive_and_who_pings_is_not() {
-        let mut frames = Frames::default();
-        let mut lively = |bytes: &[u8]| frames.take(bytes, u32::MAX).lively;
-        assert!(
-            !lively(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-                && !lively(&frame(6, 0, &[0; 8]))
-                && !lively(&frame(2, 0, &[0; 5]))
-        );
-        let data = frame(0, 0, &[7; 100]);
-        assert!(lively(&data[..9]) && lively(&data[9..50]) && lively(&data[50..]));
-        assert!(!lively(&frame(6, 1, &[0; 8])) && lively(&frame(8, 0, &[0, 0, 0, 1])));
-    }
-
-    #[test]
-    fn work_is_taken_in_portions_and_many_fields_are_much() {
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        let bytes = [preface, frame(6, 0, &[0; 8]).repeat(10), frame(1, 4, &[0; 1024]), frame(0, 0, &[0; 9000])].concat();
-        for most in 1..20 {
-            let (mut frames, mut rest, mut work) = (Frames::default(), &bytes[..], 0);
-            while !rest.is_empty() {
-                let taken = frames.take(rest, most);
-                assert!(taken.bytes > 0 && taken.work < most + 17, "{taken:?}");
-                (rest, work) = (&rest[taken.bytes..], work + taken.work);
+    fn heads_are_found_however_they_come_in_pieces() {
+        let heads = [(DATA, 1, 0), (HEADERS, 4, 300), (PING, 0, 8), (77, 9, 16_384)];
+        let heads = heads.map(|(kind, flags, length)| FrameHead { kind, flags, stream: 7, length });
+        let bytes: Vec<u8> = heads.iter().flat_map(|head| [&head.write()[..], &vec![0xff; head.length]].concat()).collect();
+        for size in [1, 2, 8, 9, 10, 100, bytes.len()] {
+            let (mut follower, mut found) = (FrameHeads::default(), Vec::new());
+            for mut piece in bytes.chunks(size) {
+                while let Some(head) = follower.next(&mut piece) {
+                    found.push(head);
+                }
             }
-            assert_eq!(work, 10 + 17 + 1);
+            assert_eq!(found, heads, "in pieces of {size}");
         }
     }
 }

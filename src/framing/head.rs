@@ -46,18 +46,14 @@ impl Head {
         if !is_target(target) {
             return Err(Flaw::malformed("the target is neither a path nor an absolute address"));
         }
-        let Ok(text) = str::from_utf8(target) else { return Err(Flaw::malformed("the target is not text in UTF-8")) };
+        let Ok(text) = str::from_utf8(target) else { return Err(NO_TEXT) };
         if !target.starts_with(b"/") && text.parse::<Uri>().is_err() {
             return Err(Flaw::malformed("the target is not an absolute address"));
         }
         let version = match rest {
             b" HTTP/1.1" => Version::Http11,
             b" HTTP/1.0" => Version::Http10,
-            [b'#', ..] => return Err(Flaw::malformed("the target has a fragment")),
-            [0x7f, ..] => return Err(Flaw::malformed("the target is not text in UTF-8")),
-            [b'"' | b'<' | b'>' | b'`', ..] => {
-                return Err(Flaw::malformed("the target has a byte that is sent in percent-encoding"));
-            }
+            [byte, ..] if let Some(flaw) = stray(*byte) => return Err(flaw),
             _ => return Err(Flaw::malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")),
         };
         Ok(Self { version, ..Self::default() })
@@ -153,6 +149,30 @@ impl<'a> LineSoFar<'a> {
 
 /// The longest method that is told of a head that was refused.
 const METHOD: usize = 32;
+
+/// Refuses the `:path` of HTTP/2 where a request line with it would be refused.
+///
+/// # Errors
+/// For a fragment, bytes that no target has, and what is no text.
+pub fn check_path(path: &[u8]) -> Result<(), Flaw> {
+    match path.get(end_of_target(path)) {
+        Some(byte) => Err(stray(*byte).unwrap_or(Flaw::malformed("the target has white space or a control byte"))),
+        None if str::from_utf8(path).is_err() => Err(NO_TEXT),
+        None => Ok(()),
+    }
+}
+
+const NO_TEXT: Flaw = Flaw::malformed("the target is not text in UTF-8");
+
+/// What is wrong with a byte that ends a target, where that is more than the end of it.
+fn stray(byte: u8) -> Option<Flaw> {
+    match byte {
+        b'#' => Some(Flaw::malformed("the target has a fragment")),
+        0x7f => Some(NO_TEXT),
+        b'"' | b'<' | b'>' | b'`' => Some(Flaw::malformed("the target has a byte that is sent in percent-encoding")),
+        _ => None,
+    }
+}
 
 /// Where a target ends: at the first byte that none has. A grave accent may stand in a query only, and a quote in a path only, which is
 /// how browsers send them.

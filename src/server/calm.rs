@@ -1,12 +1,14 @@
 //! The end of a connection that is given to the HTTP/2 library: a client is read in turns of little work, and one that keeps it
 //! busy with frames that bring nothing is cut.
 //!
-//! Guarantees: in one turn a client's frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+//! Guarantees: what the library gets of a request is a stand-in for its head, which is kept here until the library yields the stream, and
+//! no longer: it may refuse it. In one turn a client's frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
 //! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, [`A_SECOND`] more each second, and [`EARNED`] more for each DATA or
 //! HEADERS frame that is sent, so that a client may respond to all it gets.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
     io,
     pin::Pin,
     rc::Rc,
@@ -21,10 +23,16 @@ use tokio::{
 
 use super::{
     allowance::{Allowance, ONE},
+    streams::STREAMS,
     wire::{Wire, WireEnd},
 };
 use crate::{
-    framing::frames::{self, FrameHead, FrameHeads, Frames, Taken},
+    framing::{
+        HeaderLimits,
+        client_frames::{ClientFrames, Fault, Taken},
+        field_list::Received,
+        frames::{self, FrameHead, FrameHeads},
+    },
     stream::Cut,
 };
 
@@ -51,11 +59,27 @@ pub struct Meter {
     heard: Cell<Instant>,
     /// How many slivers are to be sent ([`SLIVER`]).
     slivers: Cell<u32>,
+    /// Requests whose streams the library was told of, in the order of these.
+    requests: RefCell<VecDeque<(u32, Received)>>,
+    /// The library has asked for more than there is: it has dealt with every stream it was told of.
+    caught_up: Cell<bool>,
+    fault: Cell<Option<Fault>>,
 }
+
+/// The most requests that are kept for the library. No more than a turn's have not been dealt with, and of those that were, no more are
+/// open than streams may be.
+const REQUESTS: usize = 2 * STREAMS as usize;
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { left: Cell::new(A_TURN), heard: Cell::new(Instant::now()), slivers: Cell::new(0) }
+        Self {
+            left: Cell::new(A_TURN),
+            heard: Cell::new(Instant::now()),
+            slivers: Cell::new(0),
+            requests: RefCell::default(),
+            caught_up: Cell::new(false),
+            fault: Cell::default(),
+        }
     }
 }
 
@@ -69,6 +93,39 @@ impl Meter {
     #[must_use]
     pub fn heard(&self) -> Instant {
         self.heard.get()
+    }
+
+    /// The request of a stream that the library yields. Those before it were refused.
+    #[must_use]
+    pub fn take_request(&self, stream: u32) -> Option<Received> {
+        let mut requests = self.requests.borrow_mut();
+        while let Some((id, request)) = requests.pop_front_if(|(id, _)| *id <= stream) {
+            if id == stream {
+                return Some(request);
+            }
+        }
+        None
+    }
+
+    /// The library yields no more streams for now: what it has dealt with and not yielded it has refused.
+    pub fn forget_refused(&self) {
+        if self.caught_up.get() {
+            self.requests.take();
+        }
+    }
+
+    /// Reason why nothing more is read, told once.
+    #[must_use]
+    pub fn take_fault(&self) -> Option<Fault> {
+        self.fault.take()
+    }
+
+    fn keep(&self, stream: u32, request: Received) {
+        let mut requests = self.requests.borrow_mut();
+        if requests.len() == REQUESTS {
+            requests.pop_front();
+        }
+        requests.push_back((stream, request));
     }
 
     /// A window left room for so little of what there is to send.
@@ -102,9 +159,11 @@ impl Meter {
 pub struct CalmEnd {
     end: WireEnd,
     meter: Rc<Meter>,
-    frames: Frames,
-    /// What was read, and belongs to another turn.
+    frames: ClientFrames,
+    /// What was read, and was not looked at yet.
     held: BytesMut,
+    /// What is to be handed on.
+    onward: BytesMut,
     /// The frames that are sent.
     sent: FrameHeads,
     allowance: Allowance,
@@ -113,12 +172,13 @@ pub struct CalmEnd {
 impl CalmEnd {
     /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<Wire>, meter: &Rc<Meter>) -> Self {
+    pub fn new(wire: &Rc<Wire>, meter: &Rc<Meter>, limits: HeaderLimits) -> Self {
         Self {
             end: WireEnd(Rc::clone(wire)),
             meter: Rc::clone(meter),
-            frames: Frames::default(),
+            frames: ClientFrames::new(limits),
             held: BytesMut::new(),
+            onward: BytesMut::new(),
             sent: FrameHeads::default(),
             allowance: Allowance::new(FRAMES, A_SECOND, meter.heard()),
         }
@@ -146,20 +206,19 @@ impl CalmEnd {
         }
     }
 
-    /// Of what was just read, behind `before`, what does not belong to this turn is held back.
+    /// Of what was just read, behind `before`, only what is handed on as it came stays there.
     fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let read = &buffer.filled()[before..];
-        let taken = self.frames.take(read, self.meter.left.get());
+        let taken = self.frames.pass(read, self.meter.left.get());
         self.held.extend_from_slice(&read[taken.bytes..]);
         buffer.set_filled(before + taken.bytes);
         self.account(taken)
     }
 
-    /// Hands on of what was held back what belongs to this turn.
-    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-        let fits = self.held.len().min(buffer.remaining());
-        let taken = self.frames.take(&self.held[..fits], self.meter.left.get());
-        buffer.put_slice(&self.held[..taken.bytes]);
+    /// Looks at what is held, as far as it belongs to this turn.
+    fn go_on(&mut self) -> io::Result<()> {
+        let begin = |stream, request| self.meter.keep(stream, request);
+        let taken = self.frames.take(&self.held, self.meter.left.get(), &mut self.onward, begin);
         self.held.advance(taken.bytes);
         if self.held.is_empty() {
             // An idle connection keeps no buffer.
@@ -168,27 +227,61 @@ impl CalmEnd {
         self.account(taken)
     }
 
+    /// Hands on as much as there is room for.
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
+        let fits = self.onward.len().min(buffer.remaining());
+        buffer.put_slice(&self.onward[..fits]);
+        self.onward.advance(fits);
+        if self.onward.is_empty() {
+            self.onward = BytesMut::new();
+        }
+    }
+
     fn account(&mut self, taken: Taken) -> io::Result<()> {
         self.meter.left.set(self.meter.left.get().saturating_sub(taken.work));
         if taken.lively {
             self.meter.heard.set(Instant::now());
         }
+        self.end.0.note_head(self.frames.is_within_head());
+        if let Some(fault) = self.frames.fault() {
+            self.meter.fault.set(Some(fault));
+        }
         if taken.idle > 0 { self.spend(taken.idle) } else { Ok(()) }
+    }
+
+    fn poll_frames(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        loop {
+            self.hand_on(buffer);
+            if buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            // Whoever polls the connection ends it.
+            if self.frames.fault().is_some() {
+                return Poll::Pending;
+            }
+            if self.meter.left.get() == 0 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.held.is_empty() {
+                ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
+                if buffer.filled().len() == before {
+                    return Poll::Ready(Ok(()));
+                }
+                self.hold_back(buffer, before)?;
+            } else {
+                self.go_on()?;
+            }
+        }
     }
 }
 
 impl AsyncRead for CalmEnd {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.meter.left.get() == 0 {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if !self.held.is_empty() {
-            return Poll::Ready(self.hand_on(buffer));
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
-        Poll::Ready(self.hold_back(buffer, before))
+        let polled = self.poll_frames(context, buffer);
+        self.meter.caught_up.set(polled.is_pending());
+        polled
     }
 }
 
@@ -229,6 +322,9 @@ mod tests {
     use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::framing::field_list::RequestSoFar;
+
+    const LIMITS: HeaderLimits = HeaderLimits { size: 32 * 1024, count: 100 };
 
     /// What one turn reads, piece after piece.
     async fn turn(end: &mut CalmEnd, meter: &Meter) -> io::Result<Vec<u8>> {
@@ -253,7 +349,7 @@ mod tests {
     async fn frames_are_read_a_turn_at_a_time_and_every_byte_of_them() {
         let (mut client, server) = duplex(1 << 20);
         let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
-        let mut end = CalmEnd::new(&wire, &meter);
+        let mut end = CalmEnd::new(&wire, &meter, LIMITS);
         let begun = meter.heard();
         let resets = (0..100_u8).flat_map(|number| [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, number]);
         let sent: Vec<u8> = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(resets).collect();
@@ -268,6 +364,28 @@ mod tests {
         }
         assert!(read == sent && turns >= 100 / A_TURN, "{turns}");
         assert!(meter.heard() > begun && end.held.capacity() == 0);
+    }
+
+    fn request() -> Received {
+        RequestSoFar::new(LIMITS).finish(true)
+    }
+
+    #[test]
+    fn requests_of_refused_streams_are_forgotten() {
+        let meter = Meter::default();
+        for stream in (1..2_001).step_by(2) {
+            meter.keep(stream, request());
+            assert!(meter.requests.borrow().len() <= REQUESTS);
+        }
+        // Those before the one that is yielded were refused; it is taken once.
+        assert!(meter.take_request(1_801).is_some() && meter.take_request(1_801).is_none());
+        assert!(meter.take_request(1_000).is_none());
+        assert_eq!(meter.requests.borrow().front().map(|(stream, _)| *stream), Some(1_803));
+        meter.forget_refused();
+        assert!(meter.take_request(1_803).is_some(), "the library has not dealt with it");
+        meter.caught_up.set(true);
+        meter.forget_refused();
+        assert!(meter.take_request(1_805).is_none() && meter.requests.borrow().is_empty());
     }
 
     #[test]
@@ -291,7 +409,7 @@ mod tests {
     async fn what_brings_nothing_is_an_allowance() {
         let (mut client, server) = duplex(1 << 20);
         let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
-        let mut end = CalmEnd::new(&wire, &meter);
+        let mut end = CalmEnd::new(&wire, &meter, LIMITS);
         let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("room in the pipe");
         client.write_all(&ping.repeat(2_500)).await.expect("room in the pipe");

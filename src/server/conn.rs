@@ -87,7 +87,7 @@ pub async fn serve<S, F, B, E>(
         match drive(&wire, &mut queued, &mut connection).await {
             Driven::Cut => {
                 // Nobody waits for an answer who does not ask.
-                let _answer = cut(&wire).map(|error| blame(&error));
+                let _answer = unfinished_head(&wire).map(|error| blame(&error));
                 return;
             }
             Driven::Ended(ended) => break (ended, connection.into_parts()),
@@ -191,6 +191,7 @@ fn malformed(cause: hyper::Error) -> Error {
 }
 
 /// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
-fn cut(wire: &Wire) -> Option<Error> {
+#[must_use]
+pub fn unfinished_head(wire: &Wire) -> Option<Error> {
     wire.turn().ended_by().filter(|cut| *cut == Cut::Head && wire.has_begun()).map(Error::from)
 }

@@ -10,7 +10,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -37,14 +37,16 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    header::{awaits_continue, length_of},
+    framing::{
+        HeaderLimits,
+        field_list::{Received, Unfit},
+    },
+    header::awaits_continue,
     stream::Cut,
 };
 
 /// How many requests of one connection are under way at most.
 pub const STREAMS: u32 = 100;
-/// The largest list of fields, in bytes as RFC 9113, section 6.5.2 counts them.
-pub const HEADER_LIST: u32 = 16 * 1024;
 /// How many turns in a row streams that have work have for themselves, before what they sent goes out.
 const ALONE: usize = STREAMS as usize / A_TURN;
 /// How many requests a client may break off at once ...
@@ -74,6 +76,8 @@ struct Streams {
     exhausted: Cell<bool>,
     /// Turns of streams that ended, to be used again.
     free: RefCell<Vec<Rc<Turn>>>,
+    /// What the client owes on the connection.
+    owes: Cell<Awaiting>,
 }
 
 /// One stream; dropping it gives its turn back.
@@ -95,18 +99,29 @@ struct Served<S> {
     draining: bool,
 }
 
-/// Serves a connection until it ends, or has carried `most` requests.
-pub async fn serve<S, F, B, E>(wire: Rc<Wire>, (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>), most: u64, answer: S)
+/// What a connection is granted.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    /// Size of a head.
+    pub limits: HeaderLimits,
+    /// Number of requests it may carry.
+    pub max_requests: u64,
+}
+
+/// Serves a connection until it ends, or has carried all requests it may. `answer` is given each request, with what is wrong with it.
+pub async fn serve<S, F, B, E>(wire: Rc<Wire>, (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>), granted: Granted, answer: S)
 where
-    S: Fn(Line, Request<Inbound>) -> F,
+    S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
-    let (streams, meter, bell) = (Streams::of(&wire, watchdog, most), Rc::new(Meter::default()), Bell::new(lane));
+    let streams = Streams::of(&wire, watchdog, granted.max_requests);
+    let (meter, bell) = (Rc::new(Meter::default()), Bell::new(lane));
     let ended = async {
-        let Some(connection) = shake_hands(&wire, CalmEnd::new(&wire, &meter)).await else { return Ok(()) };
+        let end = CalmEnd::new(&wire, &meter, granted.limits);
+        let Some(connection) = shake_hands(&wire, end, granted.limits).await else { return Ok(()) };
         let mut connection = connection?;
         let (portions, pulse) = (Portions::default(), Pulse::new(connection.ping_pong(), &meter));
         let mut served = Served { connection, streams, portions, pulse, meter, answer, alone: 0, draining: false };
@@ -118,9 +133,11 @@ where
 }
 
 /// Exchanges the first frames, unless the client takes too long.
-async fn shake_hands(wire: &Wire, end: CalmEnd) -> Option<Result<Connection, h2::Error>> {
+async fn shake_hands(wire: &Wire, end: CalmEnd, limits: HeaderLimits) -> Option<Result<Connection, h2::Error>> {
     let mut builder = server::Builder::new();
-    builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST).max_send_buffer_size(SEND_BUFFER);
+    // Heads are not the library's, but trailers are, and clients are told.
+    let list = u32::try_from(limits.size).unwrap_or(u32::MAX);
+    builder.max_concurrent_streams(STREAMS).max_header_list_size(list).max_send_buffer_size(SEND_BUFFER);
     builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let mut handshake = pin!(builder.handshake(end));
     poll_fn(|context| match wire.turn().poll_cut(context) {
@@ -132,7 +149,7 @@ async fn shake_hands(wire: &Wire, end: CalmEnd) -> Option<Result<Connection, h2:
 
 impl<S, F, B, E> Served<S>
 where
-    S: Fn(Line, Request<Inbound>) -> F,
+    S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -182,31 +199,44 @@ where
 
     /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
     fn take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        while let Some((request, sender)) = ready!(self.connection.poll_accept(context)?) {
-            self.begin(request, sender);
+        loop {
+            while let Poll::Ready(came) = self.connection.poll_accept(context)? {
+                let Some((request, sender)) = came else { return Poll::Ready(Ok(())) };
+                self.begin(request, sender);
+            }
+            self.meter.forget_refused();
+            self.streams.owe();
+            // What came before it was dealt with.
+            let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
+            tracing::debug!(%fault, "an HTTP/2 client broke the rules");
+            self.streams.wire.turn().blame(Cut::Protocol(fault.code()));
+            self.connection.abrupt_shutdown(fault.code().into());
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// A request came: all the work it takes is added.
-    fn begin(&mut self, request: Request<RecvStream>, sender: SendResponse<Bytes>) {
+    /// A stream came: all the work its request takes is added.
+    fn begin(&mut self, stand_in: Request<RecvStream>, mut sender: SendResponse<Bytes>) {
+        let Some(Received { head, length, unfit }) = self.meter.take_request(sender.stream_id().as_u32()) else {
+            // Nothing was done for it.
+            return sender.send_reset(Reason::REFUSED_STREAM);
+        };
         let (stream, began) = (self.streams.open(), Instant::now());
-        let reply = Rc::new(Reply::new(sender, request.method(), &self.meter));
-        let (head, body) = request.into_parts();
+        let reply = Rc::new(Reply::new(sender, &head.method, &self.meter));
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
-        let body = Inbound::Stream(StreamBody::new(body, length_of(&head.headers), invites));
-        let request = Request::from_parts(head, body);
-        let answering = Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request));
+        let body = Inbound::Stream(StreamBody::new(stand_in.into_body(), length, invites));
+        let (request, malformed) = (Request::from_parts(head, body), unfit.is_some());
+        let answering = Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request, unfit));
         self.portions.add(async move {
             let carried = reply.carry(&stream.turn, answering).await;
-            stream.streams.note(&carried, began);
+            stream.streams.note(&carried, began, malformed);
         });
     }
 }
 
 impl Streams {
     fn of(wire: &Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
-        wire.turn().expect(Awaiting::Stream);
+        // The settings it begins with.
+        wire.turn().expect(Awaiting::Head);
         Rc::new(Self {
             wire: Rc::clone(wire),
             watchdog: Rc::clone(watchdog),
@@ -215,7 +245,20 @@ impl Streams {
             patience: RefCell::new(Allowance::new(BROKEN_OFF.into(), BROKEN_OFF_A_SECOND.into(), Instant::now())),
             exhausted: Cell::new(false),
             free: RefCell::default(),
+            owes: Cell::new(Awaiting::Head),
         })
+    }
+
+    /// Says what the client owes: the rest of a head before all else, for nothing else of the connection is read before it.
+    fn owe(&self) {
+        let owes = match self.open.get() {
+            _ if self.wire.head_since().is_some() => Awaiting::Head,
+            0 => Awaiting::Stream,
+            _ => Awaiting::Nothing,
+        };
+        if self.owes.replace(owes) != owes {
+            self.wire.turn().expect(owes);
+        }
     }
 
     /// Why the connection is to end at once, if it is.
@@ -232,9 +275,10 @@ impl Streams {
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
-    /// What became of a request: a client that breaks off one after the other makes us work for nothing.
-    fn note(&self, carried: &Result<(), Unsent>, began: Instant) {
+    /// What became of a request: a client that breaks off one after the other, or sends what is none, makes us work for nothing.
+    fn note(&self, carried: &Result<(), Unsent>, began: Instant, malformed: bool) {
         match carried {
+            Ok(()) if malformed => self.exhausted.set(!self.patience.borrow_mut().spend(1)),
             Ok(()) => self.patience.borrow_mut().earn(ONE),
             Err(Unsent::Unanswered(_)) => {}
             Err(Unsent::Cut | Unsent::Ended(_)) if began.elapsed() >= LASTING => {}
@@ -247,9 +291,8 @@ impl Streams {
 
     /// A stream, which has a turn of its own.
     fn open(self: &Rc<Self>) -> Stream {
-        if self.open.replace(self.open.get() + 1) == 0 {
-            self.wire.turn().expect(Awaiting::Nothing);
-        }
+        self.open.set(self.open.get() + 1);
+        self.owe();
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 {
             self.wire.turn().drain();
@@ -266,8 +309,9 @@ impl Streams {
 impl Drop for Stream {
     fn drop(&mut self) {
         let streams = &self.streams;
-        if streams.open.replace(streams.open.get() - 1) == 1 {
-            streams.wire.turn().expect(Awaiting::Stream);
+        streams.open.set(streams.open.get() - 1);
+        streams.owe();
+        if streams.open.get() == 0 {
             // An idle connection keeps little.
             streams.free.borrow_mut().truncate(1);
         }

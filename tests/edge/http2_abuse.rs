@@ -217,7 +217,7 @@ async fn malformed_requests_end_their_stream_and_reach_nobody() {
                 match frame.kind {
                     // `:status 400` of the static table.
                     HEADERS => break frame.payload[0] == 0x8c,
-                    RST_STREAM | GOAWAY => break frames::code(&frame) == PROTOCOL_ERROR,
+                    RST_STREAM | GOAWAY => break false,
                     _ => {}
                 }
             };
@@ -250,17 +250,14 @@ async fn a_bomb_of_fields_is_not_unpacked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_fields_and_crumbs_are_refused() {
+async fn too_many_fields_are_refused() {
     on_edge(&[], |edge| async move {
-        for name in ["x", "cookie"] {
-            let mut request = get("/");
-            for _ in 0..101 {
-                request.headers_mut().append(name, "1".parse().expect("a value"));
-            }
-            let response = client(&edge).await.send_request(request).await.expect("an answer");
-            assert_eq!(response.status(), 431);
+        let mut request = get("/");
+        for _ in 0..101 {
+            request.headers_mut().append("x", "1".parse().expect("a value"));
         }
-        assert_eq!(edge.seen.borrow().len(), 0);
+        let response = client(&edge).await.send_request(request).await.expect("an answer");
+        assert_eq!((response.status().as_u16(), edge.seen.borrow().len()), (431, 0));
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncWriteExt, DuplexStream},
     time::sleep,
 };
 use weir::server::listener::Door;
@@ -13,8 +13,8 @@ use weir::server::listener::Door;
 use crate::{
     frames::{self, DATA, HEADERS, RST_STREAM},
     grpc,
-    harness::{Edge, config, on_door, on_edge, on_edge_of, open_door},
-    http2::{self, to_the_end},
+    harness::{Edge, config, on_door, on_edge_of, open_door},
+    http2::to_the_end,
     http2_flow::post,
     recorder::on_recorded,
 };
@@ -76,20 +76,6 @@ async fn a_body_that_trickles_ends_its_stream_alone() {
     .await;
 }
 
-/// No answer to a ping may stand within a head.
-#[tokio::test(start_paused = true)]
-async fn a_head_without_its_end_is_ended_by_the_ping_it_cannot_answer() {
-    on_edge(&[], |edge| async move {
-        let mut client = edge.connect();
-        let head = frames::frame(HEADERS, 0, 1, &frames::fields(&frames::GET));
-        client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
-        client.read_to_end(&mut Vec::new()).await.expect("an end");
-        assert!((30_000..=31_000).contains(&edge.now()), "{}", edge.now());
-        assert!(edge.seen.borrow().is_empty());
-    })
-    .await;
-}
-
 async fn ask(edge: &Edge, count: u32) -> DuplexStream {
     let mut client = edge.connect();
     let requests = (0..count).flat_map(|number| frames::get(2 * number + 1)).collect();
@@ -116,20 +102,6 @@ async fn a_connection_that_is_old_answers_what_is_under_way() {
         assert_eq!(answers, (0..9).map(|number| (2 * number + 1, u64::from(number) * 1000)).collect::<Vec<_>>());
         assert!(told.first().is_some_and(|at| (5_000..=5_500).contains(at)), "{told:?}");
         assert!((8_000..=9_500).contains(&edge.now()), "{}", edge.now());
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn fields_of_more_than_16_kib_are_refused_and_their_neighbour_served() {
-    on_edge(&[], |edge| async move {
-        let mut client = http2::client(&edge).await;
-        for (length, status) in [(16_000, 200), (17_000, 431), (1, 200)] {
-            let mut request = http2::get("/");
-            request.headers_mut().insert("x-long", "x".repeat(length).parse().expect("a value"));
-            assert_eq!(client.send_request(request).await.expect("an answer").status(), status, "{length}");
-        }
-        assert_eq!(edge.seen.borrow().len(), 2);
     })
     .await;
 }

@@ -26,4 +26,3 @@ mod nginx;
 mod node;
 mod programs;
 mod uploads;
-mod uwsgi;

@@ -1,0 +1,52 @@
+//! What a request that is not well-formed comes to.
+//!
+//! Guarantee: it is told what is wrong with it, and counts against the limits of its route as far as it says where it goes: what is
+//! malformed is not for free.
+
+use super::{Proxy, Stop, Visit};
+use crate::{
+    error::Error,
+    framing::field_list::Unfit,
+    limit::{Subject, normal_form},
+    message::Target,
+    observe::entry::Asked,
+    record::Record,
+};
+use http::request::Parts;
+use std::{rc::Rc, sync::Arc};
+
+impl Proxy {
+    /// Reason why a malformed request is refused: a reject by its route's rules, or else its flaw.
+    pub(super) async fn refuse(&self, unfit: Unfit, head: &Parts, visit: &Visit<'_>, record: &mut Record) -> Stop {
+        let Unfit { flaw, target } = unfit;
+        if let Some(target) = target {
+            record.entry.path = Some(Asked::Other(target));
+        }
+        match self.charge(head, visit, record).await {
+            Err(stop @ Stop::Rejected(..)) => stop,
+            Ok(()) | Err(_) => Stop::Failed(Error::from(flaw)),
+        }
+    }
+
+    /// Has the rules of its route count it, if it has one.
+    async fn charge(&self, head: &Parts, visit: &Visit<'_>, record: &mut Record) -> Result<(), Stop> {
+        let target = Target::of(head, &visit.peer.last_host)?;
+        record.entry.host = Some(Rc::clone(&target.host));
+        if self.trust.believes(visit.peer.address) {
+            self.believe(head, visit.peer, record);
+        }
+        let method = normal_form::method(&head.method);
+        let (route, path) = self.route(&method, &target)?;
+        record.entry.route = Some(Arc::clone(&route.name));
+        let subject = Subject {
+            client: record.entry.client,
+            host: &target.host,
+            path: &path,
+            query: target.path_and_query.query(),
+            method: &method,
+            route: &route.name,
+            headers: &head.headers,
+        };
+        self.admit(&route, &subject, visit, record).await
+    }
+}
