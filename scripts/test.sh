@@ -25,6 +25,7 @@ need python3 python3
 need node nodejs
 need haproxy haproxy
 need curl curl
+[ -n "$(find /usr/lib/uwsgi -name python3_plugin.so 2>/dev/null)" ] || missing+=(uwsgi-core uwsgi-plugin-python3)
 [ "$slow" = 0 ] || need h2load nghttp2-client
 /usr/bin/python3 -c 'import grpc' 2>/dev/null || missing+=(python3-grpcio)
 need strace strace

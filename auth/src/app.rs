@@ -43,12 +43,12 @@ pub enum StartError {
     #[error("the database is behind: `{0}` is missing or half done\nhint: run `auth migrate upgrade head` first")]
     Behind(String),
     /// The address is in use or not ours.
-    #[error("cannot listen on `{address}`: {source}\nhint: LISTEN and METRICS_LISTEN name the addresses")]
+    #[error("cannot listen on `{address}`: {cause}\nhint: LISTEN and METRICS_LISTEN name the addresses")]
     Bind {
         /// Which.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -137,7 +137,7 @@ async fn told(mut ordered: watch::Receiver<bool>) {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+    TcpListener::bind(address).await.map_err(|cause| StartError::Bind { address, cause })
 }
 
 /// How the database stands to the revisions built in.
@@ -159,7 +159,11 @@ pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     Ok(migrate::state(&mut connection, &Revisions::embedded()?).await?)
 }
 
-async fn check_revision(settings: &Settings) -> Result<(), StartError> {
+/// Refuses a database that has not everything this program needs.
+///
+/// # Errors
+/// It cannot be reached, or is behind.
+pub async fn check_revision(settings: &Settings) -> Result<(), StartError> {
     let standing = standing(settings).await?;
     if let Some(missing) = standing.dirty.first().or(standing.pending.first()) {
         return Err(StartError::Behind(missing.clone()));

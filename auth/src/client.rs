@@ -1,6 +1,6 @@
 //! Whom a request is for, and how it came: the peer, or what a trusted peer says about it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -11,14 +11,21 @@ pub fn client<'a>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a s
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let peer = peer.to_canonical();
     let mut client = peer;
-    let mut hops = forwarded.flat_map(|line| line.split(',')).rev();
+    // An empty element is none (RFC 9110, section 5.6.1).
+    let mut hops = forwarded.flat_map(|line| line.split(',')).rev().map(str::trim).filter(|hop| !hop.is_empty());
     while is_trusted(client) {
-        match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
-            Some(Ok(address)) => client = address.to_canonical(),
-            Some(Err(_)) | None => break,
+        match hops.next().map(address) {
+            Some(Some(address)) => client = address.to_canonical(),
+            Some(None) | None => break,
         }
     }
     client
+}
+
+/// The address of a hop, which some proxies write with its port or in brackets.
+fn address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// Whether the client came over plain HTTP: only a trusted peer can say so, with `X-Forwarded-Proto: http`.
@@ -49,6 +56,16 @@ mod tests {
         assert_eq!(seen("10.0.0.2", &["198.51.100.1, 10.9.9.9"], &["10.0.0.0/8"]), "198.51.100.1");
         assert_eq!(seen("10.0.0.2", &["203.0.113.9", "198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
         assert_eq!(seen("::ffff:10.0.0.2", &["198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
+    }
+
+    #[test]
+    fn hops_with_ports_and_empty_elements_are_read() {
+        for hops in ["198.51.100.9:4711", "198.51.100.9, ", "198.51.100.9,,", " 198.51.100.9 ,10.0.0.3:80"] {
+            assert_eq!(seen("10.0.0.2", &[hops], &["10.0.0.0/8"]), "198.51.100.9", "{hops}");
+        }
+        for hops in ["[2001:db8::1]:443", "[2001:db8::1]", "2001:db8::1"] {
+            assert_eq!(seen("10.0.0.2", &[hops], &["10.0.0.0/8"]), "2001:db8::1", "{hops}");
+        }
     }
 
     #[test]

@@ -1,6 +1,15 @@
-//! The only place that reads the wall clock.
+//! The only place that reads a clock. What is allowed to whom is decided on [`uptime_ms`], which nobody can put back.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds since this process first asked.
+#[must_use]
+pub fn uptime_ms() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Milliseconds since 1970; a clock set before that reads zero.
 #[must_use]

@@ -104,6 +104,11 @@ impl Database {
         if let (Some(password), None) = (password, options.to_url_lossy().password()) {
             options = options.password(password);
         }
+        // The driver keeps the brackets of an IPv6 address, which no resolver takes; its own address would not be one without.
+        if let Some(address) = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address = address.to_owned();
+            options = options.host(&address);
+        }
         Ok(Self { options: options.disable_statement_logging() })
     }
 
@@ -130,6 +135,7 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let database = self.options.get_database().unwrap_or_else(|| self.options.get_username());
         let host = self.options.get_socket().map_or_else(|| self.options.get_host().into(), |path| path.to_string_lossy());
+        let host = if host.contains(':') { format!("[{host}]").into() } else { host };
         write!(f, "`{database}` at `{host}:{}` as `{}`", self.options.get_port(), self.options.get_username())
     }
 }
@@ -196,6 +202,20 @@ mod tests {
         let database = read(&parts).expect("an address");
         assert_eq!(database.to_string(), "`auth` at `db:6543` as `auth_app`");
         assert_eq!(password(&database).as_deref(), Some("pw"));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_given_to_the_resolver_without_its_brackets() {
+        for settings in [
+            &[("DATABASE_URL", "postgres://u@[::1]:6543/auth")][..],
+            &[("PGHOST", "::1"), ("PGPORT", "6543"), ("PGUSER", "u"), ("PGDATABASE", "auth")],
+        ] {
+            let database = read(settings).expect("an address");
+            assert_eq!(
+                (database.options().get_host(), database.to_string().as_str()),
+                ("::1", "`auth` at `[::1]:6543` as `u`")
+            );
+        }
     }
 
     #[test]

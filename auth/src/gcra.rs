@@ -25,10 +25,11 @@ impl Debts {
         Self { paid_off_ms: HashMap::new(), keys_max }
     }
 
-    /// Milliseconds until an attempt under `key` is allowed; zero is now.
+    /// Milliseconds until an attempt under `key` is allowed; zero is now. Never more than one interval.
     #[must_use]
     pub fn wait_ms(&self, key: &str, allowance: Allowance, now_ms: u64) -> u64 {
         let ahead = self.paid_off_ms.get(key).map_or(0, |at| at.saturating_sub(now_ms));
+        let ahead = ahead.min(allowance.burst * allowance.interval_ms);
         ahead.saturating_sub((allowance.burst - 1) * allowance.interval_ms)
     }
 

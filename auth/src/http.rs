@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router, middleware};
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,8 +33,36 @@ use crate::problem::Problem;
 use crate::service::Auth;
 
 #[derive(OpenApi)]
-#[openapi(info(title = "auth", description = "Sign-up, login and tokens"))]
+#[openapi(
+    info(title = "auth", description = "Sign-up, login and tokens"),
+    components(schemas(Problem)),
+    modifiers(&Schemes)
+)]
 struct Document;
+
+/// How callers say who they are.
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    }
+}
+
+/// Describes what any operation may answer besides: a problem.
+fn describe_refusals(document: &mut utoipa::openapi::OpenApi) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let refusal = ResponseBuilder::new().description("a refusal").content("application/problem+json", problem).build();
+    for path in document.paths.paths.values_mut() {
+        let operations = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), RefOr::T(refusal.clone()));
+        }
+    }
+}
 
 /// The API's description, as served.
 #[derive(Clone)]
@@ -41,7 +71,8 @@ pub struct Description(pub Arc<str>);
 /// Every path of the service, described where it is defined.
 pub fn router(auth: &Arc<Auth>) -> Router {
     let paths = OpenApiRouter::with_openapi(Document::openapi()).merge(people()).merge(programs());
-    let (router, document) = paths.split_for_parts();
+    let (router, mut document) = paths.split_for_parts();
+    describe_refusals(&mut document);
     let description = Description(document.to_json().unwrap_or_default().into());
     let edge = Arc::new(Edge::new(Arc::clone(auth)));
     router
@@ -84,7 +115,6 @@ fn programs() -> OpenApiRouter<Arc<Auth>> {
         .routes(routes!(oauth::revoke))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
-        .routes(routes!(health::api))
 }
 
 /// What the inside reads.

@@ -6,13 +6,14 @@ use std::sync::LazyLock;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::person::in_nfc;
 use crate::problem::Problem;
 
 /// In lower case, one a line; all have at least eight letters, shorter ones are refused by length.
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("../assets/common_passwords.txt").lines().collect());
 
-/// A password as it came: wiped from memory when dropped, never printed.
+/// A password in NFC, as another keyboard may not type it (RFC 8265, section 4.2): wiped from memory when dropped, never printed.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
@@ -22,6 +23,7 @@ impl Password {
     /// # Errors
     /// It is longer than any password, so hashing it would be for nothing.
     pub fn presented(field: &str, text: String) -> Result<Self, Problem> {
+        let text = in_nfc(text);
         if text.chars().count() > 128 {
             return Err(Problem::field(field, format!("`{field}` is longer than 128 characters")));
         }
@@ -33,9 +35,13 @@ impl Password {
     /// # Errors
     /// It is too short, too long or common.
     pub fn chosen(field: &str, text: String) -> Result<Self, Problem> {
+        let text = in_nfc(text);
         let length = text.chars().count();
         if !(8..=128).contains(&length) {
             return Err(Problem::field(field, format!("`{field}` has {length} characters; 8 to 128 are allowed")));
+        }
+        if text.chars().all(|c| text.starts_with(c)) {
+            return Err(Problem::field(field, format!("`{field}` is one character again and again")));
         }
         if COMMON.contains(text.to_lowercase().as_str()) {
             return Err(Problem::field(field, format!("`{field}` is among the most common passwords")));
@@ -79,7 +85,18 @@ mod tests {
     #[test]
     fn eight_to_128_characters_not_bytes() {
         assert!(chosen("ηλιοβασ1") && !chosen("sevench"));
-        assert!(chosen(&"ñ".repeat(128)) && !chosen(&"x".repeat(129)));
+        assert!(chosen(&format!("{}x", "ñ".repeat(127))) && !chosen(&"xy".repeat(65)));
+    }
+
+    #[test]
+    fn one_character_again_and_again_is_refused() {
+        assert!(!chosen("aaaaaaaa") && !chosen("        ") && !chosen(&"\u{f1}".repeat(20)));
+    }
+
+    #[test]
+    fn letters_in_parts_are_the_same_password() {
+        let of = |text: &str| Password::presented("password", text.to_owned()).expect("short enough");
+        assert_eq!(of("cafe\u{301} noir").bytes(), of("caf\u{e9} noir").bytes());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Names, addresses and countries that cannot exist wrong, and what is known about a person and a session.
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -43,12 +43,13 @@ impl Email {
     /// # Errors
     /// It cannot be an address.
     pub fn parse(text: String) -> Result<Self, Problem> {
-        let plain = text.len() <= 254 && text.chars().all(|c| !c.is_whitespace() && !c.is_control());
+        let text = in_nfc(text);
+        let plain = text.len() <= 254 && text.chars().all(is_plain);
         let parts = text.rsplit_once('@').is_some_and(|(local, domain)| {
             (1..=64).contains(&local.len())
                 && !local.contains('@')
                 && domain.contains('.')
-                && domain.split('.').all(|label| !label.is_empty())
+                && domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
         });
         if plain && parts {
             return Ok(Self(text));
@@ -61,6 +62,15 @@ impl Email {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether an address may have this character: none that is not seen, and none that stands for something around addresses
+/// (RFC 5322, section 3.2.3).
+fn is_plain(c: char) -> bool {
+    let is_unseen = c.is_whitespace()
+        || c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    !is_unseen && !"()<>[]:;,\\\"".contains(c)
 }
 
 /// ISO 3166-1 alpha-2, two capital letters.
@@ -84,6 +94,12 @@ impl Country {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The same letters in one form, however a keyboard makes them (NFC, UAX #15).
+#[must_use]
+pub fn in_nfc(text: String) -> String {
+    if is_nfc(&text) { text } else { text.nfc().collect() }
 }
 
 /// The form in which names and addresses are compared: NFC (UAX #15) in lower case.
@@ -145,9 +161,31 @@ mod tests {
         for good in ["ada@example.org", "a+b@x.y.z", "ñ@example.org"] {
             assert!(Email::parse(good.to_owned()).is_ok(), "{good}");
         }
-        for bad in ["ada", "@example.org", "ada@example", "a b@example.org", "a@b@c.d", "a@x..y", "a@.y"] {
+        for bad in [
+            "ada",
+            "@example.org",
+            "ada@example",
+            "a b@example.org",
+            "a@b@c.d",
+            "a@x..y",
+            "a@.y",
+            "<script>@x.org",
+            "a,b@x.org",
+            "\"a\"@x.org",
+            "x@-.-",
+            "x@-a.org",
+            "a\u{202e}@x.org",
+            "a\u{200b}@x.org",
+        ] {
             assert!(Email::parse(bad.to_owned()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn addresses_have_one_form() {
+        let parse = |text: &str| Email::parse(text.to_owned()).map(|email| email.as_str().to_owned());
+        assert_eq!(parse("jose\u{301}@x.org"), parse("jos\u{e9}@x.org"));
+        assert_eq!(super::canonical("JOSE\u{301}@X.org"), "jos\u{e9}@x.org");
     }
 
     #[test]

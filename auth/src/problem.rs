@@ -1,9 +1,10 @@
 //! What a caller is told when a request is not granted: a status, whose fault, which field, and when to try again (RFC 9457).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An answer that is not a success. Says nothing a stranger may not know: causes go to the log, not here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// A name for programs: `urn:problem:auth:<kind>`.
     #[serde(rename = "type")]

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -74,8 +75,6 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether cookies are sent over TLS only.
     pub cookie_secure: CookieSecure,
-    /// Origins, beside the request's own host, whose pages may use the cookies.
-    pub allowed_origins: Vec<String>,
     /// Where mails to be sent are put, one file each; without it none are made.
     pub mail_dir: Option<PathBuf>,
     /// Passwords.
@@ -106,24 +105,23 @@ impl Settings {
     pub fn read(environment: Environment<'_>) -> Result<Self, SettingError> {
         let database = Database::from_settings(environment).map_err(|wrong| SettingError(wrong.to_string()))?;
         let permits = std::thread::available_parallelism().map_or(1, usize::from);
-        let permits = parsed(environment, "HASH_PERMITS", permits)?.max(1);
+        let permits = bounded(environment, "HASH_PERMITS", permits as u64, 1..=1024)? as usize;
         Ok(Self {
-            listen: parsed(environment, "LISTEN", SocketAddr::from(([0, 0, 0, 0], 8000)))?,
-            metrics_listen: parsed(environment, "METRICS_LISTEN", SocketAddr::from(([0, 0, 0, 0], 9100)))?,
+            listen: parsed(environment, "LISTEN", SocketAddr::from(([0, 0, 0, 0], 8000)), ADDRESS)?,
+            metrics_listen: parsed(environment, "METRICS_LISTEN", SocketAddr::from(([0, 0, 0, 0], 9100)), ADDRESS)?,
             database,
-            pool: parsed(environment, "DATABASE_POOL", 10)?.max(2),
+            pool: bounded(environment, "DATABASE_POOL", 10, 2..=1024)? as u32,
             redis: secret("REDIS_URL", environment)?,
             keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
             issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
-            trusted_proxies: listed(environment, "TRUSTED_PROXIES")?,
-            cookie_secure: parsed(environment, "COOKIE_SECURE", CookieSecure::Auto)?,
-            allowed_origins: listed(environment, "ALLOWED_ORIGINS")?,
+            trusted_proxies: networks(environment, "TRUSTED_PROXIES")?,
+            cookie_secure: parsed(environment, "COOKIE_SECURE", CookieSecure::Auto, "`true`, `false` or `auto`")?,
             mail_dir: environment("MAIL_DIR").map(PathBuf::from),
             hashing: Hashing { memory_kib: 19_456, passes: 2, permits, waiting: 64 },
             pair: Allowance { burst: 5, interval_ms: 60_000 },
             account: Allowance { burst: 100, interval_ms: 6_000 },
             grace: Duration::from_secs(30),
-            start_wait: Duration::from_secs(parsed(environment, "START_WAIT_S", 30)?),
+            start_wait: Duration::from_secs(bounded(environment, "START_WAIT_S", 30, 0..=86_400)?),
         })
     }
 
@@ -133,15 +131,15 @@ impl Settings {
         self.redis.as_ref().map(ExposeSecret::expose_secret)
     }
 
-    /// The signing keys: `current.pem` and, if it is there, `previous.pem` of the directory.
+    /// The signing keys: `current.pem` and, where they are there, `next.pem` and `previous.pem` of the directory.
     ///
     /// # Errors
     /// A file is missing, or is not a key.
     pub fn key_ring(&self) -> Result<KeyRing, SettingError> {
         let current = read_key(&self.keys_dir.join("current.pem"))?;
-        let previous = self.keys_dir.join("previous.pem");
-        let previous = if previous.exists() { Some(read_key(&previous)?) } else { None };
-        Ok(KeyRing::new(self.issuer.clone(), current, previous))
+        let others = ["next.pem", "previous.pem"].map(|name| self.keys_dir.join(name));
+        let others = others.iter().filter(|path| path.exists()).map(|path| read_key(path)).collect::<Result<_, _>>()?;
+        Ok(KeyRing::new(self.issuer.clone(), current, others))
     }
 }
 
@@ -156,18 +154,36 @@ fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
     SigningKey::from_pem(pem.expose_secret()).map_err(|error| SettingError(format!("`{shown}`: {error}")))
 }
 
-fn parsed<T: FromStr>(environment: Environment<'_>, name: &str, default: T) -> Result<T, SettingError> {
-    environment(name).map_or(Ok(default), |text| parse(name, &text))
+/// What an address looks like.
+const ADDRESS: &str = "an address and a port, like `0.0.0.0:8000`";
+
+fn parsed<T: FromStr>(environment: Environment<'_>, name: &str, default: T, form: &str) -> Result<T, SettingError> {
+    environment(name).map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, &text, form)))
 }
 
-fn listed<T: FromStr>(environment: Environment<'_>, name: &str) -> Result<Vec<T>, SettingError> {
+fn bounded(
+    environment: Environment<'_>,
+    name: &str,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64, SettingError> {
+    let Some(text) = environment(name) else { return Ok(default) };
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| wrong(name, &text, &format!("a number from {} to {}", range.start(), range.end())))
+}
+
+/// Networks by commas; an address is a network of one.
+fn networks(environment: Environment<'_>, name: &str) -> Result<Vec<IpNet>, SettingError> {
     let text = environment(name).unwrap_or_default();
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| parse(name, item)).collect()
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let network = |item: &str| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
+    items
+        .map(|item| network(item).ok_or_else(|| wrong(name, item, "networks by commas, like `10.0.0.0/8,192.0.2.1`")))
+        .collect()
 }
 
-fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, SettingError> {
-    text.parse()
-        .map_err(|_| SettingError(format!("`{text}` cannot be used\nhint: `{name}` needs another value; see docs/auth.md")))
+fn wrong(name: &str, text: &str, form: &str) -> SettingError {
+    SettingError(format!("`{name}`: `{text}` cannot be used\nhint: it is {form}"))
 }
 
 #[cfg(test)]
@@ -205,9 +221,14 @@ mod tests {
     #[test]
     fn lists_are_separated_by_commas_and_a_wrong_value_is_named() {
         let database = ("DATABASE_URL", "postgres://auth_app@db/auth");
-        let settings = read(&[database, ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1/32")]).unwrap();
-        assert_eq!(settings.trusted_proxies.len(), 2);
+        let settings = read(&[database, ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1, 2001:db8::1")]).unwrap();
+        assert_eq!(settings.trusted_proxies.len(), 3);
         let error = read(&[database, ("TRUSTED_PROXIES", "proxy")]).unwrap_err();
-        assert!(error.starts_with("`proxy` cannot be used") && error.contains("TRUSTED_PROXIES"), "{error}");
+        assert!(error.starts_with("`TRUSTED_PROXIES`: `proxy` cannot be used") && error.contains("10.0.0.0/8"), "{error}");
+        for name in ["START_WAIT_S", "HASH_PERMITS", "DATABASE_POOL"] {
+            let error = read(&[database, (name, "18446744073709551615")]).unwrap_err();
+            assert!(error.contains(name) && error.contains("a number from"), "{error}");
+        }
+        assert!(read(&[database, ("LISTEN", "8000")]).unwrap_err().contains("an address and a port"));
     }
 }

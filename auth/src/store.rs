@@ -25,8 +25,9 @@ pub enum Error {
     Broken(#[source] Arc<sqlx::Error>),
 }
 
-/// SQLSTATE classes and codes that pass by themselves: connection, resources, shutdown, time-outs, serialisation.
-const PASSING: &[&str] = &["08", "53", "57", "40", "55P03", "25006"];
+/// SQLSTATE classes and codes that pass without a change of this program: connection, resources, shutdown, time-outs, serialisation;
+/// a password or a database that is being replaced.
+const PASSING: &[&str] = &["08", "53", "57", "40", "55P03", "25006", "28", "3D"];
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {

@@ -1,4 +1,5 @@
-//! Access tokens: EdDSA JWTs of ten minutes, signed with the current key, verified with the current and the previous one.
+//! Access tokens: EdDSA JWTs of ten minutes, signed with the current key, verified with the next, the current and the previous one: a
+//! replica that has not been started again yet knows the key that the others sign with by now.
 
 pub mod key;
 pub mod opaque;
@@ -30,24 +31,24 @@ pub struct Claims {
     pub scope: String,
 }
 
-/// The keys of this service: one signs, one or two verify.
+/// The keys of this service: one signs, all verify.
 #[derive(Debug)]
 pub struct KeyRing {
     issuer: String,
     current: SigningKey,
-    previous: Option<SigningKey>,
+    others: Vec<SigningKey>,
 }
 
 impl KeyRing {
-    /// Tokens are issued as `issuer`.
+    /// Tokens are issued as `issuer`, and signed with `current`.
     #[must_use]
-    pub fn new(issuer: String, current: SigningKey, previous: Option<SigningKey>) -> Self {
-        Self { issuer, current, previous }
+    pub fn new(issuer: String, current: SigningKey, others: Vec<SigningKey>) -> Self {
+        Self { issuer, current, others }
     }
 
     /// The keys that verify, the signing one first.
     pub fn keys(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.current).chain(&self.previous)
+        std::iter::once(&self.current).chain(&self.others)
     }
 
     /// The claims of a new token, good from `now_s` on.
@@ -93,13 +94,13 @@ mod tests {
     use super::key::SigningKey;
     use super::{ACCESS_S, KeyRing};
 
-    fn ring(current: &SigningKey, previous: Option<&SigningKey>) -> KeyRing {
-        KeyRing::new("auth".to_owned(), current.clone(), previous.cloned())
+    fn ring(current: &SigningKey, others: &[&SigningKey]) -> KeyRing {
+        KeyRing::new("auth".to_owned(), current.clone(), others.iter().copied().cloned().collect())
     }
 
     #[test]
     fn a_token_is_good_for_ten_minutes_to_the_second() {
-        let ring = ring(&SigningKey::generate().unwrap(), None);
+        let ring = ring(&SigningKey::generate().unwrap(), &[]);
         let claims = ring.claims(Uuid::nil(), Uuid::max(), &["a:read".to_owned(), "b".to_owned()], 1000);
         let token = ring.sign(&claims).unwrap();
         assert_eq!(claims.scope, "a:read b");
@@ -110,20 +111,20 @@ mod tests {
     #[test]
     fn after_one_rotation_old_tokens_are_good_and_after_two_they_are_not() {
         let keys = [(); 3].map(|()| SigningKey::generate().unwrap());
-        let first = ring(&keys[0], None);
+        let first = ring(&keys[0], &[]);
         let token = first.sign(&first.claims(Uuid::nil(), Uuid::nil(), &[], 0)).unwrap();
-        assert!(ring(&keys[1], Some(&keys[0])).verify(&token, 1).is_some());
-        assert!(ring(&keys[2], Some(&keys[1])).verify(&token, 1).is_none());
-        assert_eq!(ring(&keys[1], Some(&keys[0])).jwks()["keys"].as_array().map(Vec::len), Some(2));
+        assert!(ring(&keys[1], &[&keys[0]]).verify(&token, 1).is_some());
+        assert!(ring(&keys[2], &[&keys[1]]).verify(&token, 1).is_none());
+        assert_eq!(ring(&keys[1], &[&keys[0]]).jwks()["keys"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]
     fn changed_foreign_and_unsigned_tokens_are_nothing() {
         let key = SigningKey::generate().unwrap();
-        let ours = ring(&key, None);
+        let ours = ring(&key, &[]);
         let token = ours.sign(&ours.claims(Uuid::nil(), Uuid::nil(), &[], 0)).unwrap();
         let (body, _) = token.rsplit_once('.').unwrap();
-        let foreign = KeyRing::new("other".to_owned(), key, None);
+        let foreign = KeyRing::new("other".to_owned(), key, Vec::new());
         assert!(ours.verify(&format!("{body}."), 1).is_none());
         assert!(ours.verify(&token.replace('.', ".x"), 1).is_none());
         assert!(foreign.verify(&token, 1).is_none());

@@ -103,8 +103,9 @@ def s3_no_password_anywhere(s):
     again = s.run("scripts/secrets.sh", check=False)
     assert again.returncode == 1 and files == {path.name: path.read_bytes() for path in directory.iterdir()}
     secret = {name: text.strip() for name, text in files.items() if name.endswith("password")}
-    secret["auth_key.pem"] = files["auth_key.pem"].split(b"\n")[1]
-    assert len(set(secret.values())) == 5 and all(len(value) >= 32 for value in secret.values())
+    for name in ["auth_key.pem", "auth_key_next.pem", "auth_key_previous.pem"]:
+        secret[name] = files[name].split(b"\n")[1]
+    assert len(set(secret.values())) == 7 and all(len(value) >= 32 for value in secret.values())
     places = {}
     for path in pathlib.Path(s.directory).rglob("*"):
         inside = path.relative_to(s.directory).parts

@@ -149,3 +149,84 @@ async fn discard(wire: &Wire, queued: &mut Queued, total: Duration, idle: Durati
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, pin::Pin, rc::Rc, task::Context};
+
+    use tokio::{
+        io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
+        task::{LocalSet, spawn_local, yield_now},
+    };
+
+    use super::*;
+    use crate::{server::lane::Lane, stream::Io};
+
+    /// A pipe that counts what is read of it.
+    struct Counted(DuplexStream, Rc<Cell<usize>>);
+
+    impl Io for Counted {}
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let before = buffer.filled().len();
+            let polled = Pin::new(&mut self.0).poll_read(context, buffer);
+            self.1.set(self.1.get() + buffer.filled().len() - before);
+            polled
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    const CLIENTS: usize = 10;
+    const LENGTH: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn what_comes_is_thrown_away_in_turns_one_connection_after_the_other() {
+        LocalSet::new()
+            .run_until(async {
+                let (lane, read) = (Rc::<Lane>::default(), Rc::<Cell<usize>>::default());
+                let caller = Rc::clone(&lane);
+                spawn_local(async move { caller.run().await });
+                for _ in 0..CLIENTS {
+                    let (mut client, server) = duplex(LENGTH);
+                    client.write_all(&vec![7; LENGTH]).await.expect("room in the pipe");
+                    let (lane, read) = (Rc::clone(&lane), Rc::clone(&read));
+                    spawn_local(async move {
+                        let wire = Wire::new(Box::new(Counted(server, read)));
+                        discard(&wire, &mut Queued::new(&lane), TOTAL, IDLE).await;
+                    });
+                    drop(client);
+                }
+                yield_now().await;
+                // The first turn of each, and of one the second.
+                assert!((1..=(CLIENTS + 1) * TURN).contains(&read.get()), "{}", read.get());
+                let mut turns = 0;
+                while read.get() < CLIENTS * LENGTH {
+                    let before = read.get();
+                    yield_now().await;
+                    assert!(read.get() - before <= TURN, "{} bytes in one turn", read.get() - before);
+                    turns += 1;
+                    assert!(turns < 10_000, "{} of {} bytes", read.get(), CLIENTS * LENGTH);
+                }
+                assert!(turns >= CLIENTS * (LENGTH / TURN - 1) - 1, "{turns}");
+            })
+            .await;
+    }
+}

@@ -206,3 +206,29 @@ async fn legacy_app() {
     })
     .await;
 }
+
+/// What hashes a password in `auth` costs its processors: each of these paths has a zone of its own beside the one of everything.
+#[tokio::test(start_paused = true)]
+async fn stack_limits_every_path_that_hashes() {
+    let text = fs::read_to_string("config/weir.yaml").expect("a file of this repository");
+    let text = text.replace("http://auth:8000", "http://10.0.0.1:8000");
+    let stack = weir::config::parse("weir.yaml", &text, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
+    on_edge_of(stack, |edge| async move {
+        for (client, line) in [
+            "POST /api/v1/login",
+            "POST /api/v1/signup",
+            "POST /api/v1/password/change",
+            "POST /api/v1/password/reset",
+            "POST /api/v1/password/forgot",
+            "PATCH /api/v1/me",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let from = format!("192.0.2.{}", client + 1);
+            assert_eq!(at_once(&edge, 8, &from, line, &["host: a"]).await, [(200, 6), (503, 2)], "{line}");
+        }
+        assert_eq!(at_once(&edge, 8, "192.0.2.99", "GET /api/v1/me", &["host: a"]).await, [(200, 8)]);
+    })
+    .await;
+}

@@ -26,3 +26,4 @@ mod nginx;
 mod node;
 mod programs;
 mod uploads;
+mod uwsgi;

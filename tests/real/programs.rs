@@ -20,6 +20,9 @@ pub const CURL: Program = Program { command: "curl", package: "curl" };
 #[allow(dead_code, reason = "the slow binary uses it")]
 pub const H2LOAD: Program = Program { command: "h2load", package: "nghttp2-client" };
 pub const HAPROXY: Program = Program { command: "haproxy", package: "haproxy" };
+/// Its plugin for Python is a package of its own.
+#[allow(dead_code, reason = "the slow binary does not use it")]
+pub const UWSGI: Program = Program { command: "uwsgi", package: "uwsgi-core, and uwsgi-plugin-python3" };
 /// Debian's own interpreter: another one does not find Debian's modules.
 pub const GRPC: Program = Program { command: "/usr/bin/python3", package: "python3-grpcio" };
 

@@ -17,7 +17,8 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         local longest = 0
         for i, key in ipairs(KEYS) do
             local burst, interval = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
-            local ahead = math.max(0, tonumber(redis.call('GET', key) or 0) - now)
+            -- No debt is larger: one that looks so is of a clock that was put back since.
+            local ahead = math.min(math.max(0, tonumber(redis.call('GET', key) or 0) - now), burst * interval)
             longest = math.max(longest, ahead - (burst - 1) * interval)
             if ARGV[1] == '1' then
                 redis.call('SET', key, string.format('%.0f', now + ahead + interval), 'PX', ahead + interval)

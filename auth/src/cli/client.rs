@@ -23,7 +23,7 @@ impl Client {
     pub fn run(self) -> ExitCode {
         let Self::Create { id } = self;
         tell(block_on(async {
-            line(&service()?.put_client(&id).await?);
+            line(&service().await?.put_client(&id).await?);
             Ok(())
         }))
     }

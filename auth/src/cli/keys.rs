@@ -1,8 +1,8 @@
 //! `auth keys`: the signing keys, files only their owner reads.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use crate::token::key::SigningKey;
 /// Signing keys
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make `current.pem`; prints its name
+    /// Make `current.pem` and `next.pem`; prints the name of the current one
     Generate(Generate),
 }
 
@@ -23,9 +23,9 @@ pub enum Keys {
 #[derive(Debug, Args)]
 pub struct Generate {
     /// Where the keys are
-    #[arg(long, env = "AUTH_KEYS_DIR", value_name = "DIR")]
+    #[arg(long, env = "AUTH_KEYS_DIR", value_name = "DIR", default_value = "/run/secrets/auth_keys")]
     dir: PathBuf,
-    /// Keep the present key as `previous.pem`: what it signed stays good
+    /// Sign with `next.pem` from now on, and keep the present key as `previous.pem`: what it signed stays good
     #[arg(long)]
     rotate: bool,
 }
@@ -40,27 +40,44 @@ impl Keys {
 }
 
 impl Generate {
+    /// Each step is a rename or a new file: whatever step is the last, what the keys before signed is good, and the same call goes on.
     fn run(&self) -> Result<(), Failure> {
-        let (current, previous) = (self.dir.join("current.pem"), self.dir.join("previous.pem"));
+        let [current, previous, next] = ["current.pem", "previous.pem", "next.pem"].map(|name| self.dir.join(name));
         let there = current.exists();
         if there && !self.rotate {
-            let detail = format!("`{}` is there already\nhint: --rotate keeps it as the previous key", current.display());
+            let detail =
+                format!("`{}` is there already\nhint: --rotate signs with the next key and keeps it", current.display());
             return Err(Problem::malformed(detail).into());
         }
-        let key = SigningKey::generate().map_err(|_| Problem::internal())?;
-        let fresh = self.dir.join("next.pem");
-        write(&fresh, &key.to_pem()).map_err(Failure::system(format!("cannot write `{}`", fresh.display())))?;
         if there {
-            fs::rename(&current, &previous).map_err(Failure::system("cannot keep the present key"))?;
+            if !next.exists() {
+                make(&next)?;
+            }
+            fs::copy(&current, &previous).map_err(Failure::system("cannot keep the present key"))?;
         }
-        fs::rename(&fresh, &current).map_err(Failure::system("cannot put the key in its place"))?;
+        if there || next.exists() {
+            fs::rename(&next, &current).map_err(Failure::system("cannot put the next key in its place"))?;
+        } else {
+            make(&current)?;
+        }
+        make(&next)?;
+        let pem = fs::read_to_string(&current).map_err(Failure::system("cannot read the key"))?;
+        let key = SigningKey::from_pem(&pem).map_err(|error| Problem::malformed(error.to_string()))?;
         line(key.kid());
         Ok(())
     }
 }
 
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o400).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+/// Makes a key; the file is there whole or not at all, whatever an earlier run left beside it.
+fn make(path: &Path) -> Result<(), Failure> {
+    let key = SigningKey::generate().map_err(|_| Problem::internal())?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o400)).tempfile_in(folder)?;
+        file.write_all(key.to_pem().as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(Failure::system(format!("cannot write `{}`", path.display())))
 }

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::app::StartError;
+use crate::app::{StartError, check_revision};
 use crate::problem::Problem;
 use crate::secret::SettingError;
 use crate::service::Auth;
@@ -19,7 +20,7 @@ pub enum Failure {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The service said no.
-    #[error("{}", .0.detail)]
+    #[error("{}", in_a_terminal(.0))]
     Refused(Problem),
     /// A file, a socket, the runtime.
     #[error("{what}")]
@@ -32,6 +33,11 @@ pub enum Failure {
     /// Said already; only the exit code is left.
     #[error("not well")]
     NotWell,
+}
+
+/// What a problem says where nobody has a request's id; the cause of our own fault stands in the lines before.
+fn in_a_terminal(problem: &Problem) -> &str {
+    if problem.status == 500 { "it failed; the cause is above" } else { &problem.detail }
 }
 
 impl From<Problem> for Failure {
@@ -85,12 +91,19 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
     done
 }
 
-/// The service without its listener, for a command that changes something.
+/// The service without its listener, for a command that changes something. What goes wrong within is told on standard error.
 ///
 /// # Errors
-/// A setting cannot be used.
-pub fn service() -> Result<Auth, Failure> {
-    Ok(Auth::new(Settings::from_environment()?)?)
+/// A setting cannot be used, or the database cannot: it is away, refuses us, or is behind.
+pub async fn service() -> Result<Auth, Failure> {
+    let lines = tracing_subscriber::fmt().without_time().with_target(false).with_max_level(tracing::Level::WARN);
+    if lines.with_writer(std::io::stderr).try_init().is_err() {
+        tracing::debug!("a log was started before");
+    }
+    // Somebody looks on: what does not answer now is told now.
+    let settings = Settings { start_wait: Duration::ZERO, ..Settings::from_environment()? };
+    check_revision(&settings).await?;
+    Ok(Auth::new(settings)?)
 }
 
 #[cfg(test)]

@@ -7,14 +7,26 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
 use crate::cli::outcome::{Failure, block_on, tell};
+use crate::secret::SettingError;
 use crate::settings::Settings;
 
 /// Serves.
 #[must_use]
 pub fn run() -> ExitCode {
-    let filter = EnvFilter::try_from_env("LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stdout).init();
-    tell(block_on(serve()))
+    tell(start_log().and_then(|()| block_on(serve())))
+}
+
+/// One JSON object a line. A request's id stands in the line itself; what it is within would say it again.
+fn start_log() -> Result<(), Failure> {
+    let text = std::env::var("LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(&text).map_err(|error| {
+        SettingError(format!(
+            "`LOG`: `{text}` cannot be used: {error}\nhint: it is a level, like `info`, or `info,auth=debug`"
+        ))
+    })?;
+    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    lines.with_env_filter(filter).with_writer(std::io::stdout).init();
+    Ok(())
 }
 
 async fn serve() -> Result<(), Failure> {

@@ -55,6 +55,7 @@ impl User {
 
 impl Create {
     async fn run(self) -> Result<(), Failure> {
+        let service = service().await?;
         let (text, made_up) = if self.password_stdin { (from_stdin()?, false) } else { (made_up()?, true) };
         let signup = Signup {
             username: Username::parse(self.username)?,
@@ -63,7 +64,7 @@ impl Create {
             country: None,
         };
         let roles: &[&str] = if self.admin { &["admin", "user"] } else { &["user"] };
-        service()?.signup(&signup, roles, &Origin::console()).await?;
+        service.signup(&signup, roles, &Origin::console()).await?;
         if made_up {
             line(&text);
         }
@@ -72,7 +73,7 @@ impl Create {
 }
 
 async fn reset(username: &str) -> Result<(), Failure> {
-    let auth = service()?;
+    let auth = service().await?;
     let user = auth.user_by_name(username).await.map_err(Problem::from)?;
     let user = user.ok_or_else(|| Problem::not_found(format!("there is no user `{username}`")))?;
     line(&auth.reset_token(user.id, &Origin::console()).await?);

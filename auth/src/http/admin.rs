@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::cursor::Cursor;
 use crate::field::Fields;
-use crate::http::body::{Json, Search, Take};
+use crate::http::body::{Json, Search, Segment, Take};
 use crate::http::caller::{Bearer, Caller};
 use crate::http::users::Account;
 use crate::problem::Problem;
@@ -43,7 +43,7 @@ pub struct People {
 }
 
 /// Everyone.
-#[utoipa::path(get, path = "/api/v1/admin/users",
+#[utoipa::path(get, path = "/api/v1/admin/users", operation_id = "list_users", security(("bearer" = [])),
     params(("limit" = Option<u32>, Query, description = "1 to 200, 50 if left out"), ("after" = Option<String>, Query)), responses(
     (status = 200, description = "a page, newest first", body = People),
     (status = 401, description = "not logged in"),
@@ -62,6 +62,7 @@ pub async fn list(
 
 /// What is to change about someone.
 #[derive(Debug, ToSchema)]
+#[schema(as = SetDisabled)]
 pub struct Change {
     disabled: bool,
 }
@@ -74,7 +75,7 @@ impl Take for Change {
 }
 
 /// Disable or enable someone; disabling ends their sessions at once.
-#[utoipa::path(patch, path = "/api/v1/admin/users/{username}", params(("username" = String, Path)), request_body = Change, responses(
+#[utoipa::path(patch, path = "/api/v1/admin/users/{username}", operation_id = "set_disabled", security(("bearer" = [])), params(("username" = String, Path)), request_body = Change, responses(
     (status = 200, description = "as they are now", body = Account),
     (status = 401, description = "not logged in"),
     (status = 403, description = "needs the scope users:write"),
@@ -83,7 +84,7 @@ pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Path(username): Path<String>,
+    Segment(username): Segment,
     Json(Change { disabled }): Json<Change>,
 ) -> Result<axum::Json<Account>, Problem> {
     identity.may("users:write")?;

@@ -3,7 +3,7 @@
 use axum::Form;
 use axum::body::Bytes;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 
@@ -33,6 +33,10 @@ pub struct Pairs<T>(pub T);
 /// The query string.
 #[derive(Debug)]
 pub struct Search<T>(pub T);
+
+/// The query string, of which other parameters are somebody else's.
+#[derive(Debug)]
+pub struct SomeOf<T>(pub T);
 
 impl<T: Take, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
@@ -68,6 +72,30 @@ impl<T: Take, S: Send + Sync> FromRequestParts<S> for Search<T> {
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
         let Query(pairs) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
         taken(Fields::form(pairs)).map(Self)
+    }
+}
+
+impl<T: Take, S: Send + Sync> FromRequestParts<S> for SomeOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(pairs) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
+        T::take(&mut Fields::form(pairs)).map(Self)
+    }
+}
+
+/// One segment of the path. What no segment can be is nothing there.
+#[derive(Debug)]
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let nothing = || Problem::not_found("no such name");
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        if text.contains('\0') { Err(nothing()) } else { Ok(Self(text)) }
     }
 }
 

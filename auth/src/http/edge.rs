@@ -54,7 +54,7 @@ pub async fn pass(
 ) -> Response {
     let began = Instant::now();
     let request_id = request_id(request.headers());
-    let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let forwarded = request.headers().get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("not text"));
     let client = client(peer.ip(), forwarded, &edge.auth.settings.trusted_proxies);
     let origin = Origin { client: Some(client), request_id: request_id.clone() };
     let cookies = cookies(&edge.auth.settings, peer.ip(), request.headers());

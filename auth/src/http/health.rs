@@ -1,5 +1,6 @@
 //! Whether the service lives, and whether it can do its work. Without Redis it can; without the database it cannot.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,32 +26,30 @@ pub struct Health {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health/live", responses((status = 200, description = "it does")))]
+#[utoipa::path(get, path = "/health/live", operation_id = "health_live", responses((status = 200, description = "it does")))]
 pub async fn live() -> &'static str {
     "ok\n"
 }
 
 /// The service can do its work.
-#[utoipa::path(get, path = "/health/ready", responses(
+#[utoipa::path(get, path = "/health/ready", operation_id = "health_ready", responses(
     (status = 200, description = "it can", body = Health),
     (status = 503, description = "the database is away")))]
 pub async fn ready(State(auth): State<Arc<Auth>>) -> Result<axum::Json<Health>, Problem> {
-    let answered = tokio::time::timeout(PATIENCE, auth.store.ping()).await;
-    answered.map_err(|_| Problem::unavailable())??;
+    match tokio::time::timeout(PATIENCE, auth.store.ping()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, cause = error.source(), "not ready");
+            return Err(Problem::unavailable());
+        }
+        Err(_) => return Err(Problem::unavailable()),
+    }
     let redis = match auth.cache.is_up() {
         None => "unused",
         Some(true) => "up",
         Some(false) => "down",
     };
     Ok(axum::Json(Health { database: "up", redis }))
-}
-
-/// The same, under the API.
-#[utoipa::path(get, path = "/api/v1/health", responses(
-    (status = 200, description = "it can", body = Health),
-    (status = 503, description = "the database is away")))]
-pub async fn api(state: State<Arc<Auth>>) -> Result<axum::Json<Health>, Problem> {
-    ready(state).await
 }
 
 /// Every counter, for the inside.

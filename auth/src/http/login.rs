@@ -83,7 +83,7 @@ pub async fn login(
 ) -> Result<Response, Problem> {
     let cookies = body.cookie.unwrap_or(false).then_some(caller.cookies);
     if cookies.is_some() {
-        from_own_page(&headers, &auth.settings.allowed_origins)?;
+        from_own_page(&headers)?;
     }
     let user_agent = headers.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let login = login::Login { name: body.username, password: body.password, client: caller.client, user_agent };
@@ -92,30 +92,30 @@ pub async fn login(
 }
 
 /// End this session. Takes the access token or the refresh token, whichever is left; ends nothing where neither is good.
-#[utoipa::path(post, path = "/api/v1/logout", responses(
+#[utoipa::path(post, path = "/api/v1/logout", security((), ("bearer" = [])), responses(
     (status = 204, description = "logged out"),
     (status = 403, description = "cookies from a page of another site")))]
 pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
-    let (tokens, over) = (presented(&headers, &auth)?, caller.cookies);
+    let (tokens, over) = (presented(&headers)?, caller.cookies);
     to_the_end(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
     Ok(goodbye(over))
 }
 
 /// The tokens of a request: of its cookies only where they come from one of our own pages.
-fn presented(headers: &HeaderMap, auth: &Auth) -> Result<Presented, Problem> {
+fn presented(headers: &HeaderMap) -> Result<Presented, Problem> {
     let [access, refresh] = [cookie::ACCESS, cookie::REFRESH].map(|name| cookie::read(headers, name));
     if access.or(refresh).is_some() {
-        from_own_page(headers, &auth.settings.allowed_origins)?;
+        from_own_page(headers)?;
     }
     Ok(Presented { access: bearer(headers).or(access).map(str::to_owned), refresh: refresh.map(str::to_owned) })
 }
 
 /// End every session of mine.
-#[utoipa::path(post, path = "/api/v1/logout-all", responses(
+#[utoipa::path(post, path = "/api/v1/logout-all", security(("bearer" = [])), responses(
     (status = 204, description = "logged out everywhere"),
     (status = 401, description = "not logged in")))]
 pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
-    let (tokens, over) = (presented(&headers, &auth)?, caller.cookies);
+    let (tokens, over) = (presented(&headers)?, caller.cookies);
     to_the_end(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
     Ok(goodbye(over))
 }

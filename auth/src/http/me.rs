@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::field::Fields;
-use crate::http::body::{Json, Take};
+use crate::http::body::{Json, Segment, Take};
 use crate::http::caller::{Bearer, Caller};
 use crate::http::users::{Account, time};
 use crate::password::Password;
@@ -19,7 +19,7 @@ use crate::service::{Auth, account, to_the_end};
 use crate::store::sessions;
 
 /// Me.
-#[utoipa::path(get, path = "/api/v1/me", responses(
+#[utoipa::path(get, path = "/api/v1/me", operation_id = "read_me", security(("bearer" = [])), responses(
     (status = 200, description = "me", body = Account),
     (status = 401, description = "not logged in")))]
 pub async fn read(Bearer(identity): Bearer) -> axum::Json<Account> {
@@ -53,7 +53,7 @@ impl Take for Change {
 }
 
 /// Change something about me.
-#[utoipa::path(patch, path = "/api/v1/me", request_body = Change, responses(
+#[utoipa::path(patch, path = "/api/v1/me", operation_id = "change_me", security(("bearer" = [])), request_body = Change, responses(
     (status = 200, description = "me, changed", body = Account),
     (status = 400, description = "a field is not acceptable, or `current_password` is missing beside `email`"),
     (status = 401, description = "not logged in, or the password is wrong"),
@@ -98,7 +98,7 @@ pub struct Devices {
 }
 
 /// Where I am logged in.
-#[utoipa::path(get, path = "/api/v1/me/sessions", responses(
+#[utoipa::path(get, path = "/api/v1/me/sessions", operation_id = "list_my_sessions", security(("bearer" = [])), responses(
     (status = 200, description = "the last used first", body = Devices),
     (status = 401, description = "not logged in")))]
 pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -> Result<axum::Json<Devices>, Problem> {
@@ -116,7 +116,7 @@ pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -
 }
 
 /// Log one of my devices out.
-#[utoipa::path(delete, path = "/api/v1/me/sessions/{id}", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/me/sessions/{id}", operation_id = "end_my_session", security(("bearer" = [])), params(("id" = Uuid, Path)), responses(
     (status = 204, description = "it is logged out"),
     (status = 401, description = "not logged in"),
     (status = 404, description = "there is no such session of mine")))]
@@ -124,7 +124,7 @@ pub async fn end_session(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<StatusCode, Problem> {
     let nothing = || Problem::not_found("there is no such session of yours");
     let id = id.parse::<Uuid>().map_err(|_| nothing())?;

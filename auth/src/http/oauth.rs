@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
-use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use utoipa::ToSchema;
@@ -21,12 +23,43 @@ use crate::service::{Auth, to_the_end};
 pub struct Client;
 
 impl FromRequestParts<Arc<Auth>> for Client {
-    type Rejection = Problem;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Refusal> {
         let (id, secret) = basic(parts).ok_or_else(|| Problem::unauthenticated("the client does not say who it is"))?;
         auth.authenticate_client(&id, &secret).await?;
         Ok(Self)
+    }
+}
+
+/// A problem in OAuth's words as well: `error` is what its clients look at (RFC 6749, section 5.2; RFC 7662, section 2.3).
+#[derive(Debug)]
+pub struct Refusal(Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let error = match problem.status {
+            401 => "invalid_client",
+            400 | 413 | 415 => "invalid_request",
+            _ => return problem.into_response(),
+        };
+        let body = serde_json::json!({ "error": error, "error_description": problem.detail });
+        let mut response = problem.into_response();
+        let headers = response.headers_mut();
+        if headers.contains_key(WWW_AUTHENTICATE) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"auth\""));
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.remove(CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body.to_string());
+        response
     }
 }
 
@@ -50,25 +83,27 @@ impl Take for Token {
 }
 
 /// What is this token?
-#[utoipa::path(post, path = "/oauth/introspect", request_body(content = Token, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/oauth/introspect", security(("basic" = [])), request_body(content = Token, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "active or not"), (status = 401, description = "the client is not known")))]
 pub async fn introspect(
     State(auth): State<Arc<Auth>>,
     _: Client,
-    Pairs(body): Pairs<Token>,
-) -> Result<axum::Json<serde_json::Value>, Problem> {
+    body: Result<Pairs<Token>, Problem>,
+) -> Result<axum::Json<serde_json::Value>, Refusal> {
+    let Pairs(body) = body?;
     Ok(axum::Json(auth.introspect(&body.token).await?))
 }
 
 /// End the session of this token.
-#[utoipa::path(post, path = "/oauth/revoke", request_body(content = Token, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/oauth/revoke", security(("basic" = [])), request_body(content = Token, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "it is not good any more"), (status = 401, description = "the client is not known")))]
 pub async fn revoke(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     _: Client,
-    Pairs(body): Pairs<Token>,
-) -> Result<StatusCode, Problem> {
+    body: Result<Pairs<Token>, Problem>,
+) -> Result<StatusCode, Refusal> {
+    let Pairs(body) = body?;
     to_the_end(async move { auth.revoke(&body.token, &caller.origin).await }).await?;
     Ok(StatusCode::OK)
 }

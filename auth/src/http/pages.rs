@@ -40,13 +40,13 @@ impl Page {
 }
 
 /// Who am I?
-#[utoipa::path(get, path = "/", responses((status = 200, description = "a page")))]
+#[utoipa::path(get, path = "/", operation_id = "index_page", responses((status = 200, description = "a page")))]
 pub async fn index() -> Response {
     INDEX.answer()
 }
 
 /// A form to log in with.
-#[utoipa::path(get, path = "/login", responses((status = 200, description = "a page")))]
+#[utoipa::path(get, path = "/login", operation_id = "login_page", responses((status = 200, description = "a page")))]
 pub async fn login() -> Response {
     LOGIN.answer()
 }

@@ -16,6 +16,7 @@ use crate::service::{Auth, to_the_end};
 
 /// The password I have and the one I want.
 #[derive(Debug, ToSchema)]
+#[schema(as = ChangePassword)]
 pub struct Change {
     #[schema(value_type = String)]
     current_password: Password,
@@ -33,7 +34,7 @@ impl Take for Change {
 }
 
 /// Change my password; my other sessions end.
-#[utoipa::path(post, path = "/api/v1/password/change", request_body = Change, responses(
+#[utoipa::path(post, path = "/api/v1/password/change", operation_id = "change_password", security(("bearer" = [])), request_body = Change, responses(
     (status = 204, description = "changed"),
     (status = 400, description = "the new password is not acceptable"),
     (status = 401, description = "not logged in, or the present password is wrong"),
@@ -66,7 +67,7 @@ impl Take for Forgot {
 }
 
 /// Mail me a token to set a new password. Answers the same whether there is such an address or not.
-#[utoipa::path(post, path = "/api/v1/password/forgot", request_body = Forgot, responses(
+#[utoipa::path(post, path = "/api/v1/password/forgot", operation_id = "forgot_password", request_body = Forgot, responses(
     (status = 202, description = "mailed, if there is such an address")))]
 pub async fn forgot(State(auth): State<Arc<Auth>>, caller: Caller, Json(body): Json<Forgot>) -> StatusCode {
     auth.forgot(body.email.as_str().to_owned(), caller.origin);
@@ -88,7 +89,7 @@ impl Take for Reset {
 }
 
 /// Set a new password with a mailed token; every session ends.
-#[utoipa::path(post, path = "/api/v1/password/reset", request_body = Reset, responses(
+#[utoipa::path(post, path = "/api/v1/password/reset", operation_id = "reset_password", request_body = Reset, responses(
     (status = 204, description = "set"),
     (status = 400, description = "the token is not good, or the password is not acceptable")))]
 pub async fn reset(State(auth): State<Arc<Auth>>, caller: Caller, Json(body): Json<Reset>) -> Result<StatusCode, Problem> {

@@ -44,7 +44,7 @@ pub async fn refresh(
         None => {
             let none = || Problem::field("refresh_token", "`refresh_token` is missing, and there is no cookie either");
             let token = cookie::read(&headers, cookie::REFRESH).ok_or_else(none)?.to_owned();
-            from_own_page(&headers, &auth.settings.allowed_origins)?;
+            from_own_page(&headers)?;
             token
         }
     };

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::http::body::Segment;
 use crate::http::caller::Bearer;
 use crate::person::{User, Username};
 use crate::problem::Problem;
@@ -61,14 +62,14 @@ pub fn time(us: i64) -> String {
 }
 
 /// Somebody's profile.
-#[utoipa::path(get, path = "/api/v1/users/{username}", params(("username" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/users/{username}", operation_id = "read_profile", security(("bearer" = [])), params(("username" = String, Path)), responses(
     (status = 200, description = "the profile", body = Profile),
     (status = 401, description = "not logged in"),
     (status = 404, description = "there is no such user")))]
 pub async fn read(
     State(auth): State<Arc<Auth>>,
     _: Bearer,
-    Path(username): Path<String>,
+    Segment(username): Segment,
 ) -> Result<axum::Json<Profile>, Problem> {
     let nobody = || Problem::not_found("there is no such user");
     let username = Username::parse(username).map_err(|_| nobody())?;

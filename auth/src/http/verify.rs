@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::field::Fields;
-use crate::http::body::{Search, Take};
+use crate::http::body::{SomeOf, Take};
 use crate::http::caller::Bearer;
 use crate::problem::Problem;
 
@@ -21,12 +21,12 @@ impl Take for Needs {
 }
 
 /// May this request pass?
-#[utoipa::path(get, path = "/verify",
+#[utoipa::path(get, path = "/verify", security(("bearer" = [])),
     params(("role" = Option<String>, Query), ("scope" = Option<String>, Query)), responses(
     (status = 204, description = "yes", headers(("Remote-User" = String), ("Remote-Roles" = String))),
     (status = 401, description = "nobody is logged in"),
     (status = 403, description = "the role or the scope is missing")))]
-pub async fn verify(Bearer(identity): Bearer, Search(needs): Search<Needs>) -> Result<(StatusCode, HeaderMap), Problem> {
+pub async fn verify(Bearer(identity): Bearer, SomeOf(needs): SomeOf<Needs>) -> Result<(StatusCode, HeaderMap), Problem> {
     let user = identity.user.clone();
     if let Some(role) = needs.role.filter(|role| !user.roles.contains(role)) {
         return Err(Problem::forbidden(format!("this needs the role `{role}`")));

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cache::link::Link;
 use crate::cache::throttle;
-use crate::clock::unix_ms;
+use crate::clock::uptime_ms;
 use crate::gcra::{Allowance, Debts};
 use crate::person;
 use crate::problem::Problem;
@@ -62,7 +62,7 @@ impl Throttle {
     /// # Errors
     /// 429 with the time until it may.
     pub async fn look(&self, attempt: &Attempt) -> Result<(), Problem> {
-        let now_ms = unix_ms();
+        let now_ms = uptime_ms();
         let here = {
             let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
             attempt.0.iter().map(|(key, allowance)| local.wait_ms(key, *allowance, now_ms)).max().unwrap_or(0)
@@ -79,7 +79,7 @@ impl Throttle {
 
     /// It failed.
     pub async fn failed(&self, attempt: &Attempt) {
-        let now_ms = unix_ms();
+        let now_ms = uptime_ms();
         {
             let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
             attempt.0.iter().for_each(|(key, allowance)| local.charge(key, *allowance, now_ms));

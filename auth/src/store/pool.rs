@@ -56,12 +56,16 @@ impl Store {
         }
     }
 
-    /// Whether the database answers.
+    /// Whether the database can do what the service needs: it has the tables, and takes writes.
     ///
     /// # Errors
-    /// It does not.
+    /// It does not answer, has no tables, or is read-only.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        let sql = "SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM auth.sessions)";
+        let is_read_only: bool = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
+        if is_read_only {
+            return Err(Error::Unavailable(Arc::new(sqlx::Error::Protocol("the database is read-only".to_owned()))));
+        }
         Ok(())
     }
 

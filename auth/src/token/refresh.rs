@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_token_is_read_back_and_its_successor_is_always_the_same() {
-        let ring = KeyRing::new("auth".to_owned(), SigningKey::generate().unwrap(), None);
+        let ring = KeyRing::new("auth".to_owned(), SigningKey::generate().unwrap(), Vec::new());
         let first = Refresh { session: Uuid::now_v7(), generation: 0 };
         assert_eq!(Refresh::open(&first.mint(&ring), &ring), Some(first));
         assert_eq!(first.successor().mint(&ring), first.successor().mint(&ring));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn noise_and_strangers_tokens_are_nothing() {
-        let ring = |key: &SigningKey| KeyRing::new("auth".to_owned(), key.clone(), None);
+        let ring = |key: &SigningKey| KeyRing::new("auth".to_owned(), key.clone(), Vec::new());
         let (ours, theirs) = (ring(&SigningKey::generate().unwrap()), ring(&SigningKey::generate().unwrap()));
         let token = Refresh { session: Uuid::now_v7(), generation: 3 }.mint(&theirs);
         assert_eq!(Refresh::open(&token, &ours), None);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::bench::bench;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::bench::{PASSWORD, bench, name};
 
 /// Every path there must be.
 const PATHS: &[&str] = &[
@@ -10,7 +13,6 @@ const PATHS: &[&str] = &[
     "get /.well-known/jwks.json",
     "get /api/v1/admin/users",
     "patch /api/v1/admin/users/{username}",
-    "get /api/v1/health",
     "post /api/v1/login",
     "post /api/v1/logout",
     "post /api/v1/logout-all",
@@ -78,4 +80,82 @@ async fn an_answer_has_the_members_that_are_described() {
     let profile = bench.call(&format!("GET /api/v1/users/{}", ada.name)).bearer(&ada.access).send().await;
     assert_eq!(of(&profile.json()), members("Profile"));
     assert_eq!(of(&bench.call("GET /health/ready").send().await.json()), members("Health"));
+}
+
+/// Something that fits a member of a body, as the person who sends it would write it.
+fn value_of(member: &str, token: &str) -> Value {
+    match member {
+        "username" => json!(name("new")),
+        "email" => json!(format!("{}@example.org", name("new"))),
+        "password" | "new_password" => json!("another horse battery"),
+        "current_password" => json!(PASSWORD),
+        "country" => json!("SE"),
+        "disabled" | "cookie" => json!(false),
+        "token" | "refresh_token" => json!(token),
+        other => panic!("no value for `{other}`"),
+    }
+}
+
+/// Each body is made of what is described alone, with every member it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_body_that_is_described_is_accepted() {
+    let bench = bench().await;
+    let document = bench.call("GET /openapi.json").send().await.json();
+    let secret = bench.auth.put_client("described").await.unwrap();
+    let basic = format!("Basic {}", base64::Engine::encode(&STANDARD, format!("described:{secret}")));
+    let mut bodies = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let Some(content) = operation["requestBody"]["content"].as_object() else { continue };
+            bodies += 1;
+            let (kind, content) = content.iter().next().unwrap();
+            let schema = content["schema"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+            let (admin, ada) = (bench.admin().await, bench.person().await);
+            let id = bench.me(&ada.access).await.member("id").parse().unwrap();
+            let reset = bench.auth.reset_token(id, &auth::store::audit::Origin::console()).await.unwrap();
+            let token = if schema == "Reset" { &reset } else { &ada.refresh };
+            let members = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
+            let mut body: Map<String, Value> = members.keys().map(|name| (name.clone(), value_of(name, token))).collect();
+            if schema == "Login" {
+                body.insert("username".to_owned(), json!(ada.name));
+                body.insert("password".to_owned(), json!(PASSWORD));
+            }
+            let line = format!("{} {}", method.to_uppercase(), path.replace("{username}", &ada.name));
+            let call = match kind.as_str() {
+                "application/json" => bench.call(&line).json(&Value::Object(body)),
+                form => bench.call(&line).body(form, &format!("token={token}")),
+            };
+            let call = match operation["security"][0].as_object().and_then(|schemes| schemes.keys().next()) {
+                Some(scheme) if scheme == "basic" => call.header("authorization", &basic),
+                Some(_) if path.contains("admin") => call.bearer(&admin.access),
+                Some(_) => call.bearer(&ada.access),
+                None => call,
+            };
+            let answer = call.send().await;
+            assert!((200..300).contains(&answer.status), "{line} with a {schema}: {}", answer.text);
+        }
+    }
+    assert_eq!(bodies, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_operation_has_a_name_of_its_own_a_refusal_and_says_whether_it_takes_a_token() {
+    let bench = bench().await;
+    let document = bench.call("GET /openapi.json").send().await.json();
+    let schemes: Vec<&String> = document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
+    assert_eq!(schemes, ["basic", "bearer"]);
+    let mut names = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "`{name}` stands twice");
+            let refusal = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(refusal, "#/components/schemas/Problem", "{method} {path}");
+            let line = format!("{} {}", method.to_uppercase(), path.replace("{username}", "nobody").replace("{id}", "x"));
+            let call = bench.call(&line);
+            let call = if method == "get" { call } else { call.body("application/json", "{}") };
+            let takes_a_token = operation["security"].as_array().is_some_and(|one| one.iter().all(|one| one != &json!({})));
+            assert_eq!(call.send().await.status == 401, takes_a_token, "{line}");
+        }
+    }
 }

@@ -53,9 +53,15 @@ async fn who_is_not_a_client_learns_nothing() {
     for path in ["/oauth/introspect", "/oauth/revoke"] {
         let form = format!("token={}", ada.access);
         let open = bench.call(&format!("POST {path}")).body("application/x-www-form-urlencoded", &form);
-        assert_eq!(open.send().await.problem().0, 401);
-        let wrong = format!("Basic {}", STANDARD.encode("nobody:wrong"));
-        assert_eq!(open.header("authorization", &wrong).send().await.problem().0, 401);
+        let wrong = open.clone().header("authorization", &format!("Basic {}", STANDARD.encode("nobody:wrong")));
+        for call in [open, wrong] {
+            let refused = call.send().await;
+            assert_eq!((refused.status, refused.member("error").as_str()), (401, "invalid_client"));
+            assert_eq!(refused.header("www-authenticate"), Some("basic realm=\"auth\""));
+            assert_eq!(refused.header("content-type"), Some("application/json"));
+        }
+        let nothing = call(&bench, path, "x").await.body("application/x-www-form-urlencoded", "nothing=1").send().await;
+        assert_eq!((nothing.status, nothing.member("error").as_str()), (400, "invalid_request"));
     }
     let json = call(&bench, "/oauth/introspect", "x").await.header("content-type", "application/json");
     assert!([400, 401, 415, 200].contains(&json.send().await.status));

@@ -244,12 +244,52 @@ async fn a_rotated_key_keeps_what_the_one_before_signed() {
     assert!(run(folder.path(), &["keys", "generate", "--rotate"]).status.success());
     let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let keys = serving.call("GET /.well-known/jwks.json").send().await.json();
-    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(2));
+    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(3), "the next, the current and the previous one");
     assert_eq!(serving.call("GET /api/v1/me").bearer(&login.member("access_token")).send().await.status, 200);
     let refresh = json!({"refresh_token": login.member("refresh_token")});
     assert_eq!(serving.call("POST /api/v1/refresh").json(&refresh).send().await.status, 200);
     serving.signal("TERM");
     serving.end();
+}
+
+/// Two replicas are started again one after the other, each with what it signed and what the other one signed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn key_rotation_of_two_replicas_one_by_one_refuses_nobody() {
+    let folder = folder();
+    let start = || Serving::start(auth(folder.path(), &["serve"]));
+    let mut replicas = [start(), start()];
+    let name = name("ring");
+    let body = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD});
+    assert_eq!(replicas[0].call("POST /api/v1/signup").json(&body).send().await.status, 201);
+    for _ in 0..2 {
+        assert!(run(folder.path(), &["keys", "generate", "--rotate"]).status.success());
+        for restarted in 0..2 {
+            let login = json!({"username": name, "password": PASSWORD});
+            let mut tokens = Vec::new();
+            for replica in &replicas {
+                tokens.push(replica.call("POST /api/v1/login").json(&login).send().await);
+            }
+            replicas[restarted].signal("TERM");
+            replicas[restarted].end();
+            replicas[restarted] = start();
+            for replica in &replicas {
+                tokens.push(replica.call("POST /api/v1/login").json(&login).send().await);
+            }
+            for (index, token) in tokens.iter().enumerate() {
+                for replica in &replicas {
+                    let me = replica.call("GET /api/v1/me").bearer(&token.member("access_token")).send().await;
+                    assert_eq!(me.status, 200, "token {index} when replica {restarted} was started again");
+                }
+                let refresh = json!({"refresh_token": token.member("refresh_token")});
+                let refreshed = replicas[index % 2].call("POST /api/v1/refresh").json(&refresh).send().await;
+                assert_eq!(refreshed.status, 200, "token {index} when replica {restarted} was started again");
+            }
+        }
+    }
+    replicas.iter_mut().for_each(|replica| {
+        replica.signal("TERM");
+        replica.end();
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,4 +318,41 @@ async fn a_thousand_logins_at_once_need_the_memory_of_the_permits() {
     assert!(grown < 2 * 19_456 + 48 * 1024, "{grown} KiB more");
     serving.signal("TERM");
     assert_eq!(serving.end().0, Some(0));
+}
+
+/// Nobody looks into a log that is not there: what went wrong is told where the command was typed.
+#[test]
+fn commands_say_what_went_wrong_with_the_database() {
+    let folder = folder();
+    let fresh = Server::shared().database();
+    let missing = shared_database().url_as("auth_app").replacen(&shared_database().name, "no_such_database", 1);
+    for words in [
+        &["user", "create", "cause1", "cause1@example.org"][..],
+        &["user", "reset", "cause1"],
+        &["client", "create", "cause1"],
+    ] {
+        for (setting, value, code, says) in [
+            ("PGPASSWORD", "wrong", 3, "password authentication failed"),
+            ("DATABASE_URL", missing.as_str(), 3, "does not exist"),
+            ("DATABASE_URL", "postgres://u@127.0.0.1:9/auth", 3, "127.0.0.1:9"),
+            ("DATABASE_URL", &fresh.url(), 1, "the database is behind"),
+        ] {
+            let output = auth(folder.path(), words).env(setting, value).output().expect("auth runs");
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+            assert!(said.contains(says) && !said.contains("request's id"), "{words:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn address_in_use_is_told_once_and_a_wrong_log_level_too() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = auth(folder.path(), &["serve"]).env("LISTEN", &address).output().expect("auth runs");
+    let said = text(&output.stderr);
+    assert_eq!(said.matches("in use").count(), 1, "{said}");
+    let output = auth(folder.path(), &["serve"]).env("LOG", "info,auth=nonsense").output().expect("auth runs");
+    assert!(!output.status.success() && text(&output.stderr).contains("`LOG`"), "{}", text(&output.stderr));
 }
