@@ -73,7 +73,15 @@ fn traced(folder: &Path, limit: &str, rate: &str) -> (Child, SocketAddr) {
 }
 
 fn get(stream: &mut TcpStream, path: &str, status: &str) {
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n").as_bytes()).expect("weir reads");
+    ask(stream, &format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"), status);
+}
+
+fn post(stream: &mut TcpStream, path: &str, status: &str) {
+    ask(stream, &format!("POST {path} HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello"), status);
+}
+
+fn ask(stream: &mut TcpStream, request: &str, status: &str) {
+    stream.write_all(request.as_bytes()).expect("weir reads");
     let mut answer = read_head(stream).expect("an answer");
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     while status == "200" && !answer.ends_with("ok\n") {
@@ -84,15 +92,15 @@ fn get(stream: &mut TcpStream, path: &str, status: &str) {
 }
 
 /// The calls weir made for `REQUESTS` requests on one connection, each answered by `status`.
-fn calls(limit: &str, rate: &str, status: &str) -> Vec<String> {
+fn calls(limit: &str, rate: &str, (ask, status): (fn(&mut TcpStream, &str, &str), &str)) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut strace, address) = traced(folder.path(), limit, rate);
     let mut client = TcpStream::connect(address).expect("weir listens");
     client.set_nodelay(true).expect("a socket");
     get(&mut client, "/", "200");
-    (0..WARM_UP).for_each(|_| get(&mut client, "/", status));
+    (0..WARM_UP).for_each(|_| ask(&mut client, "/", status));
     get(&mut client, "/first", status);
-    (0..REQUESTS).for_each(|_| get(&mut client, "/", status));
+    (0..REQUESTS).for_each(|_| ask(&mut client, "/", status));
     get(&mut client, "/last", status);
     drop(client);
     let weir = fs::read_to_string(folder.path().join("calls")).expect("what strace wrote");
@@ -128,12 +136,21 @@ fn assert_at_most(calls: &[String], each: usize) {
 
 #[test]
 fn a_keep_alive_get_costs_at_most_seven_system_calls() {
-    assert_at_most(&calls("burst: 100000, nodelay: true", "1000000r/s", "200"), 7);
+    assert_at_most(&calls("burst: 100000, nodelay: true", "1000000r/s", (get, "200")), 7);
+}
+
+/// The body goes to the endpoint with its head, and the response to the client in one piece too.
+#[test]
+fn a_post_costs_as_many_calls_as_a_get_and_two_writes() {
+    let calls = calls("burst: 100000, nodelay: true", "1000000r/s", (post, "200"));
+    assert_at_most(&calls, 7);
+    let writes = calls.iter().filter(|name| ["write", "writev", "sendto", "sendmsg"].contains(&name.as_str())).count();
+    assert!(writes <= REQUESTS * 2 + SLACK, "{writes} writes for {REQUESTS} requests");
 }
 
 #[test]
 fn a_reject_costs_at_most_three_system_calls() {
-    assert_at_most(&calls("burst: 0", "1r/d", "503"), 3);
+    assert_at_most(&calls("burst: 0", "1r/d", (get, "503")), 3);
 }
 
 /// weir with 80 descriptors and 300 clients at once, of which it would take all: it lives, makes no more calls than there are

@@ -358,6 +358,9 @@ where
                 })
             }
             Way::Stream(stream) => {
+                if !body.is_end_stream() {
+                    stream.expect_body();
+                }
                 let recording = Recording::new(body).or(journey.again());
                 let request = shared::translate(outbound, recording.recorded(), self.settings().scheme());
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);

@@ -27,7 +27,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     connect::Stream as Connected,
-    goaway_watch::{Signs, Watched},
+    http2_io::{Signs, Watched},
     replay::Recorded,
     settings::UpstreamSettings,
 };
@@ -247,6 +247,11 @@ impl<B> Stream<B> {
     #[must_use]
     pub fn sender(&self) -> SendRequest<Recorded<B>> {
         self.trunk.sender.clone()
+    }
+
+    /// A request with a body is about to go in.
+    pub fn expect_body(&self) {
+        self.trunk.signs.expect_body();
     }
 
     /// A response has come.

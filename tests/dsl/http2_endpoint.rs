@@ -49,6 +49,22 @@ impl Endpoint {
         }
     }
 
+    /// Kinds of the frames that come together with the head of the next request, in one piece.
+    pub async fn kinds_beside_a_head(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            let count = self.pipe.read(&mut bytes).await.expect("an open pipe");
+            assert!(count > 0, "the connection ended");
+            let (mut rest, mut kinds) = (&bytes[..count], Vec::new());
+            while !rest.is_empty() {
+                kinds.push(frames::read(&mut rest).await.expect("whole frames").kind);
+            }
+            if kinds.contains(&HEADERS) {
+                return kinds;
+            }
+        }
+    }
+
     /// Reads until a request has come whole, and returns its stream and its body.
     pub async fn request(&mut self) -> Option<(u32, Vec<u8>)> {
         loop {

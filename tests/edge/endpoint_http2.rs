@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
-    frames::PING,
+    frames::{DATA, HEADERS, PING},
     grpc::to_http2,
     harness::{Edge, Pipes, on_raw_edge, status},
     http2::Local,
@@ -429,6 +429,35 @@ async fn connection_without_a_sign_of_life_during_a_time_out_is_not_used_again()
                 sleep(Duration::from_millis(1)).await;
             }
             assert_eq!((got, opened.get()), (vec![200, 504, 200], connections), "{alive}");
+        })
+        .await;
+    }
+}
+
+/// A body that is there goes out with its head, in one write.
+#[tokio::test(start_paused = true)]
+async fn body_that_is_there_comes_with_its_head() {
+    let long =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\nconnection: close\r\n\r\n{}", "x".repeat(9_000));
+    for (request, expected) in [(POST, &[HEADERS, DATA][..]), (&long, &[HEADERS, DATA]), (GET, &[HEADERS])] {
+        on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
+            let play = async {
+                let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+                let (stream, _) = endpoint.request().await.expect("a request");
+                endpoint.respond(stream).await;
+                let kinds = endpoint.kinds_beside_a_head().await;
+                assert!(kinds.starts_with(expected) && kinds.contains(&DATA) == expected.contains(&DATA), "{kinds:?}");
+                endpoint.respond(stream + 2).await;
+                while endpoint.read().await.is_some() {}
+            };
+            let ask = async {
+                assert_eq!(status(&edge.exchange(GET).await), 200);
+                assert_eq!(status(&edge.exchange(request).await), 200);
+            };
+            tokio::select! {
+                () = ask => {}
+                () = play => unreachable!("the requests end first"),
+            }
         })
         .await;
     }

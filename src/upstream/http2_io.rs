@@ -1,5 +1,6 @@
-//! What an endpoint says about its HTTP/2 connection, read from the frames: hyper tells of a GOAWAY only by failing the next request,
-//! and of settings only once there is one.
+//! The bytes of an HTTP/2 connection to an endpoint, below hyper: what the endpoint says about the connection is read from its frames,
+//! because hyper tells of a GOAWAY only by failing the next request, and of settings only once there is one; and the head of a
+//! request is held back for one turn of its task, in which hyper hands on what has come of the body.
 //!
 //! Guarantees: a connection is known to be going away from the head of its first GOAWAY on (RFC 9113, section 6.8); the number of streams is
 //! the one that its latest SETTINGS allow (section 6.5.2).
@@ -12,6 +13,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -28,6 +30,9 @@ const ACK: u8 = 1;
 const SETTING: usize = 6;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
+/// The most bytes that are held back.
+const HELD: usize = 16 * 1024;
+
 /// The most streams on a connection to an address that has never said how many it allows.
 const STREAMS: usize = 100;
 
@@ -42,6 +47,8 @@ pub struct Signs {
     pub allowed: Cell<usize>,
     /// Whether it has said so.
     settled: Cell<bool>,
+    /// A request with a body is about to be written: its head waits for one turn.
+    body_follows: Cell<bool>,
 }
 
 impl Default for Signs {
@@ -57,6 +64,7 @@ impl Signs {
             heard: Cell::new(Instant::now()),
             allowed: Cell::new(allowed),
             settled: Cell::new(false),
+            body_follows: Cell::new(false),
         }
     }
 
@@ -65,6 +73,11 @@ impl Signs {
     #[must_use]
     pub fn after(&self) -> Self {
         Self::new(self.allowed.get().max(1))
+    }
+
+    /// A request with a body is handed to hyper next.
+    pub fn expect_body(&self) {
+        self.body_follows.set(true);
     }
 
     /// Something has come.
@@ -78,13 +91,37 @@ pub struct Watched {
     stream: Stream,
     signs: Rc<Signs>,
     frames: FrameHeads,
+    /// What was taken to be written, and waits for what follows.
+    held: BytesMut,
 }
 
 impl Watched {
     /// A connection on which nothing has come.
     #[must_use]
     pub fn new(stream: Stream, signs: &Rc<Signs>) -> Self {
-        Self { stream, signs: Rc::clone(signs), frames: FrameHeads::default() }
+        Self { stream, signs: Rc::clone(signs), frames: FrameHeads::default(), held: BytesMut::new() }
+    }
+
+    /// Holds these bytes back, if they are to wait or others before them do, and there is room.
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<usize> {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let waits = self.signs.body_follows.get() || !self.held.is_empty();
+        if !waits || self.held.len() + length > HELD {
+            return None;
+        }
+        pieces.iter().for_each(|piece| self.held.extend_from_slice(piece));
+        Some(length)
+    }
+
+    fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.held))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.advance(count);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -160,8 +197,8 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -169,7 +206,24 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let this = &mut *self;
+        if let Some(taken) = this.hold(pieces) {
+            return Poll::Ready(Ok(taken));
+        }
+        // What does not fit goes out with what was held, in one write.
+        while !this.held.is_empty() {
+            let all: Vec<_> = std::iter::once(IoSlice::new(&this.held)).chain(pieces.iter().copied()).collect();
+            let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, &all))?;
+            let of_held = count.min(this.held.len());
+            this.held.advance(of_held);
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if count > of_held {
+                return Poll::Ready(Ok(count - of_held));
+            }
+        }
+        Pin::new(&mut this.stream).poll_write_vectored(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,17 +231,82 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.signs.body_follows.replace(false) && !self.held.is_empty() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.poll_held(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
     use super::*;
+
+    /// Pieces of many lengths, some held back and some not, through a pipe of this size.
+    async fn through(pipe: usize) {
+        let (near, mut far) = duplex(pipe);
+        let signs = Rc::new(Signs::default());
+        let mut watched = Watched::new(Box::new(near), &signs);
+        let lengths = [9, 47, 14, 16_000, 400, 16_384, 1, 40_000, 3];
+        let expected: Vec<u8> = lengths.iter().enumerate().flat_map(|(index, length)| vec![index as u8; *length]).collect();
+        let write = async {
+            for (index, length) in lengths.iter().enumerate() {
+                if index % 3 != 2 {
+                    signs.expect_body();
+                }
+                watched.write_all(&vec![index as u8; *length]).await.expect("an open pipe");
+                if index % 2 == 1 {
+                    watched.flush().await.expect("an open pipe");
+                }
+            }
+            watched.shutdown().await.expect("an open pipe");
+        };
+        let read = async {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.expect("an open pipe");
+            all
+        };
+        let ((), all) = tokio::join!(write, read);
+        assert!(all == expected, "{} of {} bytes", all.len(), expected.len());
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_goes_out_in_order_and_whole() {
+        for pipe in [1, 7, 1_000, 20_000, 1 << 20] {
+            through(pipe).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn head_of_a_request_waits_for_one_turn_and_no_longer() {
+        let (near, mut far) = duplex(1 << 16);
+        let signs = Rc::new(Signs::default());
+        let mut watched = Watched::new(Box::new(near), &signs);
+        signs.expect_body();
+        watched.write_all(b"head").await.expect("an open pipe");
+        let mut flushes = 0;
+        poll_fn(|context| {
+            flushes += 1;
+            Pin::new(&mut watched).poll_flush(context)
+        })
+        .await
+        .expect("an open pipe");
+        assert_eq!(flushes, 2);
+        let mut head = [0; 4];
+        far.read_exact(&mut head).await.expect("an open pipe");
+        assert_eq!(&head, b"head");
+    }
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
