@@ -7,7 +7,7 @@
 //! [`IDLE`] from piece to piece and [`TOTAL`] in all, within the bounds of [`Lingering`]; every other connection, and each one once
 //! the process stops, has [`SHORT`].
 
-use std::{cell::Cell, future::poll_fn, mem::MaybeUninit, pin::pin, task::Poll, time::Duration};
+use std::{cell::Cell, future::poll_fn, io, mem::MaybeUninit, pin::pin, task::Poll, time::Duration};
 
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
@@ -85,17 +85,16 @@ pub struct Bounds<'a> {
 impl Bounds<'_> {
     /// Sends the last bytes, closes the sending side, and throws away what comes. `owes` says that the client may be within a request.
     pub async fn close(&self, end: &mut WireEnd, queued: &mut Queued, last_bytes: &[u8], owes: bool) {
-        let farewell = async {
-            end.write_all(last_bytes).await?;
-            end.shutdown().await
+        let closing = async {
+            match timeout(IDLE, farewell(end, last_bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => return tracing::debug!(%cause, "a connection could not be closed softly"),
+                Err(_) => return tracing::debug!("a client took no last bytes in time"),
+            }
+            let seat = owes.then(|| self.lingering.enter(self.place)).flatten();
+            let (total, idle) = if seat.is_some() { (TOTAL, IDLE) } else { (SHORT, SHORT) };
+            discard(&end.0, queued, total, idle).await;
         };
-        match timeout(IDLE, farewell).await {
-            Ok(Ok(())) => {}
-            Ok(Err(cause)) => return tracing::debug!(%cause, "a connection could not be closed softly"),
-            Err(_) => return tracing::debug!("a client took no last bytes in time"),
-        }
-        let seat = owes.then(|| self.lingering.enter(self.place)).flatten();
-        let (total, idle) = if seat.is_some() { (TOTAL, IDLE) } else { (SHORT, SHORT) };
         let mut drain = self.drain.clone();
         let stopping = async {
             drain.begun().await;
@@ -103,10 +102,15 @@ impl Bounds<'_> {
         };
         tokio::select! {
             biased;
-            () = discard(&end.0, queued, total, idle) => {}
+            () = closing => {}
             () = stopping => {}
         }
     }
+}
+
+async fn farewell(end: &mut WireEnd, last_bytes: &[u8]) -> io::Result<()> {
+    end.write_all(last_bytes).await?;
+    end.shutdown().await
 }
 
 /// Throws away what comes until the client closes its side, or its time is up.
@@ -152,7 +156,7 @@ async fn discard(wire: &Wire, queued: &mut Queued, total: Duration, idle: Durati
 
 #[cfg(test)]
 mod tests {
-    use std::{io, pin::Pin, rc::Rc, task::Context};
+    use std::{pin::Pin, rc::Rc, task::Context};
 
     use tokio::{
         io::{AsyncRead, AsyncWrite, DuplexStream, duplex},

@@ -339,3 +339,21 @@ async fn lingering_leaves_no_line() {
     })
     .await;
 }
+
+/// A client that says nothing more does not hold a stop up, over TLS either.
+#[tokio::test(start_paused = true)]
+async fn lingering_over_tls_has_a_second_once_the_process_stops() {
+    let (authority, door) = tls::one();
+    on_door(config(&[]), door, |edge| async move {
+        let client = authority.client(&["http/1.1"], tls::ALL, None);
+        let mut client = tls::connect(&edge, client, "a.test").await.expect("a handshake");
+        let head = TOO_LARGE.replace("host: a", "host: a.test");
+        client.write_all(head.as_bytes()).await.expect("an open pipe");
+        sleep(Duration::from_secs(1)).await;
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        edge.worker.finished().await;
+        assert_eq!(edge.now(), 2_000);
+        assert_eq!(status(&response(&mut client).await), 413);
+    })
+    .await;
+}
