@@ -93,13 +93,15 @@ pub struct Watched {
     frames: FrameHeads,
     /// What was taken to be written, and waits for what follows.
     held: BytesMut,
+    /// It has waited.
+    has_waited: bool,
 }
 
 impl Watched {
     /// A connection on which nothing has come.
     #[must_use]
     pub fn new(stream: Stream, signs: &Rc<Signs>) -> Self {
-        Self { stream, signs: Rc::clone(signs), frames: FrameHeads::default(), held: BytesMut::new() }
+        Self { stream, signs: Rc::clone(signs), frames: FrameHeads::default(), held: BytesMut::new(), has_waited: false }
     }
 
     /// Holds these bytes back, if they are to wait or others before them do, and there is room.
@@ -231,11 +233,14 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.signs.body_follows.replace(false) && !self.held.is_empty() {
+        let waits = self.signs.body_follows.replace(false) && !self.held.is_empty();
+        // Only once, however many requests come meanwhile.
+        if waits && !std::mem::replace(&mut self.has_waited, true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         ready!(self.poll_held(context))?;
+        self.has_waited = false;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -293,19 +298,23 @@ mod tests {
         let (near, mut far) = duplex(1 << 16);
         let signs = Rc::new(Signs::default());
         let mut watched = Watched::new(Box::new(near), &signs);
-        signs.expect_body();
-        watched.write_all(b"head").await.expect("an open pipe");
-        let mut flushes = 0;
-        poll_fn(|context| {
-            flushes += 1;
-            Pin::new(&mut watched).poll_flush(context)
-        })
-        .await
-        .expect("an open pipe");
-        assert_eq!(flushes, 2);
-        let mut head = [0; 4];
-        far.read_exact(&mut head).await.expect("an open pipe");
-        assert_eq!(&head, b"head");
+        for _ in 0..3 {
+            signs.expect_body();
+            watched.write_all(b"head").await.expect("an open pipe");
+            let mut flushes = 0;
+            poll_fn(|context| {
+                flushes += 1;
+                // Another one comes in each turn.
+                signs.expect_body();
+                Pin::new(&mut watched).poll_flush(context)
+            })
+            .await
+            .expect("an open pipe");
+            assert_eq!(flushes, 2);
+            let mut head = [0; 4];
+            far.read_exact(&mut head).await.expect("an open pipe");
+            assert_eq!(&head, b"head");
+        }
     }
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {

@@ -220,3 +220,36 @@ async fn authenticated_connection_of_an_http2_endpoint_takes_no_other_request() 
     })
     .await;
 }
+
+/// A request that is lost on a connection of its client's goes out again on a fresh one, which knows nobody; one that begins to
+/// authenticate binds that one.
+#[tokio::test(start_paused = true)]
+async fn request_lost_on_an_authenticated_connection_is_sent_again_as_nobodys() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        tokio::task::spawn_local(async move {
+            let mut number = 0;
+            while let Some(mut pipe) = pipes.recv().await {
+                number += 1;
+                if number > 1 {
+                    tokio::task::spawn_local(bind_user(pipe, NTLM));
+                    continue;
+                }
+                tokio::task::spawn_local(async move {
+                    let mut buffer = vec![0; 4096];
+                    assert!(pipe.read(&mut buffer).await.expect("a request") > 0);
+                    pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhello user-1")
+                        .await
+                        .expect("an open pipe");
+                    // Taken, and the connection closed without a word.
+                    assert!(pipe.read(&mut buffer).await.expect("a request") > 0);
+                });
+            }
+        });
+        let mut first = edge.connect();
+        assert_eq!(ask(&mut first, "Authorization: NTLM TYPE3:user-1\r\n").await, "user-1");
+        assert_eq!(ask(&mut first, "").await, "no");
+        assert_eq!(ask(&mut first, "Authorization: NTLM TYPE3:user-2\r\n").await, "user-2");
+        assert_eq!(ask(&mut edge.connect(), "").await, "no");
+    })
+    .await;
+}
