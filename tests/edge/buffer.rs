@@ -290,3 +290,73 @@ async fn buffer_is_filled_after_the_wait_for_a_slot() {
     })
     .await;
 }
+
+/// Lost on a fresh connection, it is sent once more after a pause where the upstream has a `hold`.
+#[tokio::test(start_paused = true)]
+async fn buffer_lets_a_held_request_be_sent_again_whole() {
+    let put = format!("{}3\r\nabc\r\n0\r\n\r\n", CHUNKED.replace("POST", "PUT"));
+    for (most, expected) in [(10, 200), (0, 502)] {
+        let mut held = buffering(most);
+        held.upstreams[0].hold = Duration::from_secs(5);
+        let put = put.clone();
+        on_raw_edge(held, |edge, mut pipes| async move {
+            let mut client = edge.connect();
+            said(&mut client, &put).await;
+            asked(&mut pipes.recv().await.expect("a connection")).await;
+            if expected == 200 {
+                let mut second = pipes.recv().await.expect("another connection");
+                assert_eq!((edge.now(), &asked(&mut second).await.body[..]), (500, &b"abc"[..]));
+                said(&mut second, OK).await;
+            }
+            assert_eq!(status(&response(&mut client).await), expected);
+            assert!(pipes.try_recv().is_none());
+        })
+        .await;
+    }
+}
+
+/// No more than a worker has room for is collected: the next body goes on in chunks, and once there is room again bodies are collected.
+#[tokio::test(start_paused = true)]
+async fn buffer_of_a_worker_is_bounded() {
+    const BODY: usize = 16 << 20;
+    let mut large = buffering(BODY);
+    large.routes[0].max_body = None;
+    on_raw_edge(large, |edge, mut pipes| async move {
+        let upload = |edge: &Rc<Edge>| {
+            let mut client = edge.connect();
+            tokio::task::spawn_local(async move {
+                let size = format!("{CHUNKED}{BODY:x}\r\n");
+                // What nobody takes is never sent to its end.
+                let _cut = client.write_all(size.as_bytes()).await;
+                let _cut = client.write_all(&vec![b'x'; BODY]).await;
+                let _cut = client.write_all(b"\r\n0\r\n\r\n").await;
+                response(&mut client).await
+            })
+        };
+        let mut heads = Vec::new();
+        let mut waiting = Vec::new();
+        for _ in 0..5 {
+            waiting.push(upload(&edge));
+            let mut endpoint = pipes.recv().await.expect("a connection");
+            let mut head = vec![0; 512];
+            let count = endpoint.read(&mut head).await.expect("an open pipe");
+            let head = String::from_utf8_lossy(&head[..count]).into_owned();
+            heads.push(head.contains("transfer-encoding: chunked"));
+            // It takes no more of it: what was collected stays where it is.
+            waiting.push(tokio::task::spawn_local(async move {
+                std::future::pending::<()>().await;
+                drop(endpoint);
+                String::new()
+            }));
+        }
+        assert_eq!(heads, [false, false, false, false, true]);
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+        sleep(Duration::from_secs(1)).await;
+        let _uploading = upload(&edge);
+        let mut endpoint = pipes.recv().await.expect("a connection");
+        let mut head = vec![0; 512];
+        let count = endpoint.read(&mut head).await.expect("an open pipe");
+        assert!(String::from_utf8_lossy(&head[..count]).contains("content-length: 16777216"));
+    })
+    .await;
+}
