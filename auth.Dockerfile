@@ -30,6 +30,8 @@ RUN echo 'auth:x:10001:' >> /etc/group \
     && echo 'auth:x:10001:10001:auth:/srv:/bin/bash' >> /etc/passwd \
     && install -d -o 10001 -g 10001 /srv/apps
 COPY --from=binary /out/auth /out/migrate /usr/local/bin/
+# Under the name its commands are known by.
+RUN ln -s migrate /usr/local/bin/alembic
 COPY docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
 ENV PATH=/usr/local/bin:/usr/bin:/bin
 WORKDIR /srv

@@ -47,6 +47,9 @@ ALTER ROLE auth_app LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBY
 
 GRANT auth_owner TO auth_migrator;
 
+-- A migration that waits for a lock names the session that has it: since when and what for is hidden from others without this.
+GRANT pg_read_all_stats TO auth_owner;
+
 COMMIT;
 
 \unset migrator_password

@@ -40,8 +40,16 @@ pub enum StartError {
     #[error("the database's revision cannot be told: {0}")]
     Unknown(#[from] migrate::Error),
     /// The database has not everything this program needs.
-    #[error("the database is behind: `{0}` is missing or half done\nhint: run `auth migrate upgrade head` first")]
+    #[error(
+        "the database is behind: `{0}` is missing\nhint: run `auth migrate upgrade head` first; where it has `MIGRATIONS_DIR`, \
+         `auth migrate init --missing` copies what is missing there"
+    )]
     Behind(String),
+    /// A revision stopped half-way.
+    #[error(
+        "the revision `{0}` is half done\nhint: look at the database, then `auth migrate resolve {0} --applied` or `--rolled-back`"
+    )]
+    HalfDone(String),
     /// The address is in use or not ours.
     #[error("cannot listen on `{address}`: {cause}\nhint: LISTEN and METRICS_LISTEN name the addresses")]
     Bind {
@@ -149,10 +157,10 @@ pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     let mut connection = loop {
         match settings.database.connect("auth start").await {
             Ok(connection) => break connection,
-            Err(cause) if Instant::now() >= deadline => {
-                return Err(StartError::Unreachable { database: settings.database.to_string(), cause });
+            Err(refused) if Instant::now() >= deadline => {
+                return Err(StartError::Unreachable { database: settings.database.to_string(), cause: refused.cause });
             }
-            Err(cause) => tracing::warn!(cause, "waiting for the database"),
+            Err(refused) => tracing::warn!(cause = refused.cause, "waiting for the database"),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
@@ -165,7 +173,10 @@ pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
 /// It cannot be reached, or is behind.
 pub async fn check_revision(settings: &Settings) -> Result<(), StartError> {
     let standing = standing(settings).await?;
-    if let Some(missing) = standing.dirty.first().or(standing.pending.first()) {
+    if let Some(half_done) = standing.dirty.first() {
+        return Err(StartError::HalfDone(half_done.clone()));
+    }
+    if let Some(missing) = standing.pending.first() {
         return Err(StartError::Behind(missing.clone()));
     }
     if standing.ahead() {

@@ -16,6 +16,16 @@ pub struct Database {
     options: PgConnectOptions,
 }
 
+/// Reason why there is no connection, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct ConnectError {
+    /// What the attempt said.
+    pub cause: String,
+    /// The same attempt may succeed a moment later: the server is starting, say. A wrong password stays wrong.
+    pub passes: bool,
+}
+
 /// What is wrong with the settings; never shows their values.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
@@ -121,12 +131,14 @@ impl Database {
     /// Opens one connection that shows itself under `name`.
     ///
     /// # Errors
-    /// What the attempt said, in one line.
-    pub async fn connect(&self, name: &str) -> Result<PgConnection, String> {
+    /// What the attempt said.
+    pub async fn connect(&self, name: &str) -> Result<PgConnection, ConnectError> {
         let options = self.options.clone().application_name(name);
         match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
-            Ok(connected) => connected.map_err(|error| cause_of(&error)),
-            Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
+            Ok(connected) => connected.map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
+            Err(_) => {
+                Err(ConnectError { passes: true, cause: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()) })
+            }
         }
     }
 }
@@ -143,6 +155,15 @@ impl fmt::Display for Database {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Database({self})")
+    }
+}
+
+/// Whether a server that is starting, or a network that is not there yet, may be the cause.
+fn passes(error: &sqlx::Error) -> bool {
+    match error.as_database_error().and_then(|refusal| refusal.code()) {
+        // Connections, resources, and an operator who stops or starts it.
+        Some(code) => ["08", "53", "57"].iter().any(|class| code.starts_with(class)),
+        None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)),
     }
 }
 

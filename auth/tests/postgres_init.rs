@@ -83,6 +83,49 @@ fn the_migrator_may_undo_and_redo_too() {
     }
 }
 
+/// What a migration that waits for a lock of `auth_app` says.
+fn waiting_for_the_app() -> String {
+    let folder = secrets("it's ROLE's \\secret\n");
+    let mut holder = auth().session("SET application_name = 'a report'; BEGIN; SELECT FROM auth.clients");
+    let run = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+        command.args(arguments.split(' ')).env_clear().current_dir(folder.path());
+        command
+    };
+    assert!(run("init revisions").status().expect("the command").success());
+    let never = "ALTER TABLE auth.clients ADD COLUMN never text;";
+    fs::write(folder.path().join("revisions/29991231000000_never.up.sql"), never).expect("written");
+    let mut command = run("-d revisions upgrade head --lock-timeout 20ms --wait 700ms");
+    command.env("PGHOST", Server::shared().host()).env("PGUSER", "auth_migrator").env("PGDATABASE", "auth");
+    let output =
+        command.env("PGPASSWORD_FILE", folder.path().join("auth_migrator_password")).output().expect("the command");
+    holder.say("ROLLBACK");
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stderr).expect("text")
+}
+
+/// Who is in the way is named as the stack's own role sees it, and never said to be nobody.
+#[test]
+fn migrator_tells_who_holds_the_lock_it_waits_for() {
+    let said = waiting_for_the_app();
+    assert!(
+        said.contains(
+            "trying again: no lock in time at revisions/29991231000000_never.up.sql:1: the oldest transaction is pid "
+        ),
+        "{said}"
+    );
+    assert!(
+        said.contains("`a report`, user `postgres`, idle in transaction, open for ")
+            && said.contains("with locks on `auth.clients`"),
+        "{said}"
+    );
+    auth().run("REVOKE pg_read_all_stats FROM auth_owner");
+    let said = waiting_for_the_app();
+    auth().run("GRANT pg_read_all_stats TO auth_owner");
+    let hidden = "holds locks on `auth.clients`; this role may not see more of it, `GRANT pg_read_all_stats` lets it";
+    assert!(said.contains(hidden) && said.contains("pid ") && !said.contains("no other transaction"), "{said}");
+}
+
 #[test]
 fn the_roles_are_what_their_names_say() {
     let roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname LIKE 'auth%' ORDER BY 1";

@@ -247,6 +247,32 @@ def reads(s):
     return sums
 
 
+def s4_alembic_under_its_own_name(s):
+    """What Alembic's users type, in its order: a revision is run empty first, and written then."""
+    said = s.bash('cd apps; alembic revision -m "seed flow" && alembic upgrade head && alembic current && alembic heads -v').stdout
+    assert "has no statements yet" in said and "_seed_flow (head)" in said and "message:  seed flow" in said, said
+    s.bash("cd apps/migrations; for f in *_seed_flow.up.sql; do echo 'CREATE TABLE auth.seed_flow ();' > $f; done;"
+           "for f in *_seed_flow.down.sql; do echo 'DROP TABLE auth.seed_flow;' > $f; done")
+    said = s.bash("cd apps; alembic upgrade head").stdout
+    assert "upgraded 1 revision" in said and s.psql("SELECT count(*) FROM auth.seed_flow").stdout.strip() == "0", said
+    said = s.bash("cd apps; alembic downgrade -1 && alembic history -r base:head && rm migrations/*_seed_flow.*").stdout
+    assert "downgraded 1 revision" in said, said
+    return "run empty, written, run again, undone"
+
+
+def s3_another_key(s):
+    """The key is rotated the way docs/stack.md says: who is logged in stays so."""
+    token = person(s, "kim")
+    s.run("scripts/secrets.sh", "--rotate-key")
+    s.compose("up", "-d", "--no-deps", "--force-recreate", "auth", timeout=120)
+    s.healthy("auth")
+    status, _, body = s.http("GET", "/api/v1/me", token=token)
+    assert status == 200 and json.loads(body)["username"] == "kim", (status, body)
+    status, _, body = s.http("GET", "/.well-known/jwks.json")
+    assert status == 200 and len(json.loads(body)["keys"]) == 3, body
+    return "who was logged in still is"
+
+
 def s5_reads_through_redis(s):
     """Hits and misses counted, a write visible at once; redis paused or lost: reads answer and nothing is lost."""
     token = person(s, "ann")
@@ -453,8 +479,8 @@ def s10_hardening(s):
 
 CHECKS = [
     s1_up_from_a_clean_clone, s10_hardening, s1_readme_word_for_word, s1_development_file, s2_roles_and_nothing_for_public,
-    s4_migrations_before_serving, s4_eight_at_once, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id,
-    s7_limit_per_address, s7_hidden_clients_are_told_of, s3_no_password_anywhere, s3_another_password,
+    s4_migrations_before_serving, s4_eight_at_once, s4_alembic_under_its_own_name, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id,
+    s7_limit_per_address, s7_hidden_clients_are_told_of, s3_no_password_anywhere, s3_another_password, s3_another_key,
     s8_recreate_under_traffic, s8_scale_under_traffic, s8_reload_in_place, s9_stop, s9_up_in_a_terminal,
 ]
 

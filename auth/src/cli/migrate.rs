@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::migrate::Patience;
+use crate::migrate::{Error, Patience};
 
 mod answer;
 mod ask;
@@ -27,6 +27,9 @@ pub struct Migrate {
     /// Answer in JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Alembic's file of settings, which this has not
+    #[arg(short, long, global = true, value_name = "FILE", hide = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,7 +37,7 @@ pub struct Migrate {
 const AFTER_HELP: &str = "\
 The database is named by DATABASE_URL or DATABASE_URL_FILE, or by PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD_FILE.
 Each of them may be given as MIGRATIONS_DATABASE_URL and so on, for a role of its own beside the service's.
-REV is `head`, a number, a name, or the beginning of one.
+REV is `head`, a number, a name, or the beginning of one. Installed as `alembic` too.
 Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not to be had, 5 drift, 6 not at head.";
 
 #[derive(Debug, Subcommand)]
@@ -52,7 +55,11 @@ enum Command {
     /// List the revisions, newest first
     History(ask::History),
     /// Tell the newest revision
-    Heads,
+    Heads {
+        /// With files and flags
+        #[arg(short, long)]
+        verbose: bool,
+    },
     /// Show one revision and its SQL
     Show(ask::Show),
     /// Say where the database is, without running anything
@@ -99,15 +106,22 @@ impl Migrate {
     /// Does what the command line says.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        if let Some(file) = self.config {
+            let said = format!(
+                "there is no file of settings here, so not `{}` either\nhint: leave `-c` out; the database comes from the environment, `-d DIR` names the revisions",
+                file.display()
+            );
+            return Answer::print(Err(Error::Usage(said)), self.json);
+        }
         let place = files::Place::from(self.directory);
         let answer = match self.command {
-            Command::Init(init) => init.run(),
+            Command::Init(init) => init.run(&place),
             Command::Revision(revision) => revision.run(&place),
             Command::Upgrade(upgrade) => upgrade.run(&place),
             Command::Downgrade(downgrade) => downgrade.run(&place),
             Command::Current(current) => current.run(&place),
             Command::History(history) => history.run(&place),
-            Command::Heads => ask::heads(&place),
+            Command::Heads { verbose } => ask::heads(&place, verbose),
             Command::Show(show) => show.run(&place),
             Command::Stamp(stamp) => stamp.run(&place),
             Command::Check => ask::check(&place),

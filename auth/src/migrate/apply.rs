@@ -44,6 +44,19 @@ struct Job<'r> {
     begin: Instant,
 }
 
+impl Job<'_> {
+    /// What its row says when it has run.
+    fn done(&self) -> Mark {
+        if self.script.is_empty() { Mark::Nothing } else { Mark::Done(self.begin.elapsed()) }
+    }
+}
+
+/// Takes a revision back that ran nothing: whatever is in its files by now was never done.
+pub(super) async fn forget(session: &mut Session<'_>, revision: &Revision) -> Result<(), Error> {
+    let gone = ledger::delete(&mut session.connection, revision.version).await;
+    gone.map_err(Error::database("write `migrations.applied`"))
+}
+
 /// All statements and the row in one transaction; from the start again when a lock on a table does not come in time.
 async fn whole(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error> {
     loop {
@@ -62,7 +75,7 @@ async fn transaction<'r>(connection: &mut PgConnection, job: &Job<'r>) -> Result
         execute(&mut transaction, statement).await.map_err(|source| Broken::at(job.script, statement, source))?;
     }
     match job.way {
-        Way::Up => ledger::insert(&mut transaction, job.revision, Mark::Done(job.begin.elapsed())).await.map_err(at_end)?,
+        Way::Up => ledger::insert(&mut transaction, job.revision, job.done()).await.map_err(at_end)?,
         Way::Down => ledger::delete(&mut transaction, job.revision.version).await.map_err(at_end)?,
     }
     transaction.commit().await.map_err(at_end)
@@ -93,7 +106,7 @@ async fn stepwise(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error>
         }
     }
     let finished = match job.way {
-        Way::Up => ledger::update(&mut session.connection, job.revision, Mark::Done(job.begin.elapsed())).await,
+        Way::Up => ledger::update(&mut session.connection, job.revision, job.done()).await,
         Way::Down => ledger::delete(&mut session.connection, job.revision.version).await,
     };
     finished.map_err(Error::database("write `migrations.applied`"))
@@ -129,12 +142,21 @@ async fn give_way(session: &mut Session<'_>, job: &Job<'_>, broken: Broken<'_>) 
     Ok(())
 }
 
-/// The oldest transaction besides ours: whoever is in the way has one.
+/// The oldest transaction besides ours that holds a lock on a table: whoever is in the way does. Everybody may see who holds locks;
+/// since when, and what for, only the role itself and `pg_read_all_stats` may.
 async fn suspect(connection: &mut PgConnection) -> Result<String, Error> {
-    let sql = "SELECT format('the oldest transaction is pid %s, `%s`, user `%s`, %s, open for %s s', pid, application_name, \
-               usename, state, floor(extract(epoch FROM clock_timestamp() - xact_start))) FROM pg_catalog.pg_stat_activity \
-               WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL \
-               ORDER BY xact_start LIMIT 1";
+    let sql = "SELECT CASE WHEN a.xact_start IS NULL \
+               THEN format('pid %s, user `%s`, holds locks on %s; this role may not see more of it, `GRANT pg_read_all_stats` \
+               lets it', a.pid, a.usename, l.tables) \
+               ELSE format('the oldest transaction is pid %s, `%s`, user `%s`, %s, open for %s s, with locks on %s', a.pid, \
+               a.application_name, a.usename, a.state, \
+               floor(extract(epoch FROM clock_timestamp() - a.xact_start)), l.tables) END \
+               FROM pg_catalog.pg_stat_activity a JOIN (SELECT pid, \
+               string_agg(DISTINCT format('`%s`', relation::regclass), ', ') AS tables FROM pg_catalog.pg_locks \
+               WHERE locktype = 'relation' AND granted AND relation IN (SELECT oid FROM pg_catalog.pg_class \
+               WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384) \
+               AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) GROUP BY pid) l \
+               USING (pid) WHERE a.pid <> pg_backend_pid() ORDER BY a.xact_start NULLS LAST, a.pid LIMIT 1";
     let found = sqlx::query_scalar(sql).fetch_optional(connection).await.map_err(Error::database("tell its sessions"))?;
-    Ok(found.unwrap_or_else(|| "no other transaction is open now".into()))
+    Ok(found.unwrap_or_else(|| "no other transaction holds a lock on a table now".into()))
 }

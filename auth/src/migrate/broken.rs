@@ -72,8 +72,26 @@ impl<'r> Broken<'r> {
         "nothing of this revision was kept: edit the file and run it again".into()
     }
 
+    /// Whether the connection ended, which no revision is at fault for: the server stops, or a network or a process is gone.
+    fn is_lost(&self) -> bool {
+        match self.refusal() {
+            Some(refusal) => refusal.code().starts_with("57P") || refusal.code().starts_with("08"),
+            None => matches!(self.source, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed),
+        }
+    }
+
     /// For the person who wrote the revision.
     pub(super) fn explain(&self, revision: &Revision) -> Error {
+        if self.is_lost() {
+            let hint = match self.script.no_transaction() {
+                true => self.hint(revision),
+                false => {
+                    "run it again once the database is there: nothing of this revision was kept, unless it was committing"
+                        .into()
+                }
+            };
+            return Error::Lost { revision: revision.name(), place: self.place(), cause: self.message(), hint };
+        }
         let line = self.line();
         let text = self.script.sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         Error::Failed {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{directory::Revisions, embedded, error::Error};
+use super::{directory::Revisions, embedded, error::Error, revision::Revision};
 
 const README: &str = "\
 # Revisions
@@ -41,6 +41,30 @@ pub fn init(directory: &Path, files: Files) -> Result<Vec<PathBuf>, Error> {
     Ok(made)
 }
 
+/// Puts those built-in revisions into a directory that it does not have. Returns the files made.
+///
+/// # Errors
+/// The directory makes no sense, or cannot be written.
+pub fn add_missing(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let missing = missing(&Revisions::read(directory)?)?;
+    let mut made = Vec::new();
+    for (name, sql) in embedded::FILES {
+        if missing.iter().any(|revision| name.starts_with(&format!("{}.", revision.name()))) {
+            made.push(write(&directory.join(name), sql)?);
+        }
+    }
+    Ok(made)
+}
+
+/// The built-in revisions that are not among these.
+///
+/// # Errors
+/// None in a released program.
+pub fn missing(revisions: &Revisions) -> Result<Vec<Revision>, Error> {
+    let built_in = Revisions::embedded()?;
+    Ok(built_in.iter().filter(|revision| revisions.get(revision.version).is_none()).cloned().collect())
+}
+
 /// What a new directory begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Files {
@@ -64,7 +88,7 @@ pub fn revision(directory: &Path, message: &str, now: i64) -> Result<[PathBuf; 2
     })?;
     let revisions = Revisions::read(directory)?;
     let version = revisions.head().map_or(now, |head| now.max(head.version + 1));
-    let previous = revisions.head().map_or_else(|| "base".to_owned(), super::revision::Revision::name);
+    let previous = revisions.head().map_or_else(|| "base".to_owned(), Revision::name);
     let file = |ending: &str| directory.join(format!("{version}_{slug}.{ending}.sql"));
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     Ok([write(&file("up"), &up_text(&message, &previous))?, write(&file("down"), &down_text(&message, version))?])

@@ -59,8 +59,13 @@ pub enum Error {
         suspect: String,
     },
     /// An applied revision was edited.
-    #[error("changed after it was applied: {}", backticked(.0))]
-    Drift(Vec<String>),
+    #[error("changed after it was applied: {}", backticked(revisions))]
+    Drift {
+        /// Which.
+        revisions: Vec<String>,
+        /// They differ in how their lines end and in nothing else.
+        only_line_endings: bool,
+    },
     /// The database has revisions that the files do not have.
     #[error("the database is ahead: it has {}, which {source_name} does not have", backticked(revisions))]
     Ahead {
@@ -87,6 +92,18 @@ pub enum Error {
         /// The line itself.
         excerpt: String,
         /// What became of the statements before it, and what to do.
+        hint: String,
+    },
+    /// The connection ended while a revision ran.
+    #[error("the connection was lost at {place} of revision `{revision}`: {cause}")]
+    Lost {
+        /// Which revision.
+        revision: String,
+        /// File and line.
+        place: String,
+        /// What was said last.
+        cause: String,
+        /// What became of the statements before it.
         hint: String,
     },
     /// It was told to stop.
@@ -118,9 +135,9 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } | Self::Lost { .. } => 3,
             Self::Locked { .. } | Self::Blocked { .. } => 4,
-            Self::Drift(_) | Self::Ahead { .. } => 5,
+            Self::Drift { .. } | Self::Ahead { .. } => 5,
             Self::NotAtHead(_) => 6,
             _ => 1,
         }
@@ -135,13 +152,18 @@ impl Error {
             Self::Blocked { .. } => {
                 "end that transaction, or wait longer with `--wait`; nothing of this statement was kept"
             }
-            Self::Drift(_) => "restore the file and write a new revision; or `downgrade` past it; or `stamp` to accept it",
+            Self::Drift { only_line_endings: true, .. } => {
+                "only line endings differ: give the files those they had, with `*.sql text eol=lf` in .gitattributes, for one"
+            }
+            Self::Drift { .. } => {
+                "restore the file and write a new revision; or `downgrade` past it; or `stamp` to accept it"
+            }
             Self::Ahead { .. } => "use the files or the image of the newer release, or `downgrade` with them first",
             Self::Dirty(_) => "look at the database, then `migrate resolve REV --applied` or `--rolled-back`",
             Self::Irreversible(_) => "write the down file; nothing was touched",
             Self::NotAtHead(_) => "run `migrate upgrade head`",
             Self::Interrupted => "a revision in a transaction is taken back; `migrate current` tells if one is half done",
-            Self::Failed { hint, .. } => hint,
+            Self::Failed { hint, .. } | Self::Lost { hint, .. } => hint,
             _ => return None,
         })
     }

@@ -5,6 +5,13 @@ use std::{fmt, time::Duration};
 /// Something worth a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The database cannot be reached yet; trying again until the time is up.
+    Unreachable {
+        /// The address, without a password.
+        target: String,
+        /// What the attempt said.
+        cause: String,
+    },
     /// Another migration has the lock; asking again until the time is up.
     Waiting {
         /// Who has it.
@@ -59,6 +66,7 @@ impl Way {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreachable { target, cause } => write!(f, "waiting: cannot reach the database {target}: {cause}"),
             Self::Waiting { holder } => write!(f, "waiting: another migration runs: {holder}"),
             Self::Begins { way, revision } => write!(f, "running {} {revision}", way.verb()),
             Self::Ends { way, revision, took } => write!(f, "done    {} {revision} ({} ms)", way.verb(), took.as_millis()),

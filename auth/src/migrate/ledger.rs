@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    FromRow, PgConnection, Row,
+    AssertSqlSafe, FromRow, PgConnection, Row,
     migrate::{Migrate, MigrateError},
     postgres::PgRow,
 };
@@ -44,6 +44,8 @@ pub struct Applied {
     pub installed_on: String,
     /// How long it took, in milliseconds; -1 when it was stamped.
     pub took_ms: i64,
+    /// Its file had no statement when it was applied: what is written into it since has yet to run.
+    pub ran_nothing: bool,
 }
 
 impl FromRow<'_, PgRow> for Applied {
@@ -55,11 +57,26 @@ impl FromRow<'_, PgRow> for Applied {
             checksum: row.try_get("checksum")?,
             installed_on: row.try_get("installed_on")?,
             took_ms: row.try_get("took_ms")?,
+            ran_nothing: row.try_get("ran_nothing")?,
         })
     }
 }
 
 impl Applied {
+    /// The row of a revision that was applied as its files are now.
+    #[must_use]
+    pub fn as_written(revision: &Revision) -> Self {
+        Self {
+            version: revision.version,
+            description: revision.message(),
+            success: true,
+            checksum: revision.checksum(),
+            installed_on: String::new(),
+            took_ms: -1,
+            ran_nothing: false,
+        }
+    }
+
     /// Number and message, as the file was named.
     #[must_use]
     pub fn name(&self) -> String {
@@ -80,7 +97,8 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Vec<Applied>, 
     }
     let sql = "SELECT version, description, success, checksum, \
                to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS installed_on, \
-               CASE WHEN execution_time < 0 THEN -1 ELSE execution_time / 1000000 END AS took_ms \
+               CASE WHEN execution_time < 0 THEN -1 ELSE execution_time / 1000000 END AS took_ms, \
+               success AND execution_time = 0 AS ran_nothing \
                FROM migrations.applied ORDER BY version";
     sqlx::query_as(sql).fetch_all(connection).await.map_err(Error::database("read `migrations.applied`"))
 }
@@ -108,12 +126,19 @@ pub(super) async fn create(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
+/// What an `INSERT` does when the revision has its row: it takes the place of a run of nothing, and of no other.
+pub(super) const OVER_NOTHING: &str = "ON CONFLICT (version) DO UPDATE SET installed_on = now(), success = excluded.success, \
+    checksum = excluded.checksum, execution_time = excluded.execution_time WHERE applied.execution_time = 0";
+
 /// Writes that a revision was applied, or that it is being applied.
 pub(super) async fn insert(connection: &mut PgConnection, revision: &Revision, mark: Mark) -> sqlx::Result<()> {
-    let sql = "INSERT INTO migrations.applied (version, description, success, checksum, execution_time) \
-               VALUES ($1, $2, $3, $4, $5)";
-    let query = sqlx::query(sql).bind(revision.version).bind(revision.message()).bind(mark != Mark::Dirty);
-    query.bind(revision.checksum()).bind(mark.execution_time()).execute(connection).await.map(drop)
+    let sql = format!(
+        "INSERT INTO migrations.applied (version, description, success, checksum, execution_time) \
+         VALUES ($1, $2, $3, $4, $5) {OVER_NOTHING}"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(revision.version).bind(revision.message()).bind(mark != Mark::Dirty);
+    let done = query.bind(revision.checksum()).bind(mark.execution_time()).execute(connection).await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
 /// Writes the state of a revision that has its row.
@@ -143,13 +168,16 @@ pub(super) enum Mark {
     Stamped,
     /// It ran and took so long.
     Done(Duration),
+    /// There was nothing to run.
+    Nothing,
 }
 
 impl Mark {
     /// In nanoseconds, as sqlx keeps it.
     fn execution_time(self) -> i64 {
         match self {
-            Self::Done(took) => i64::try_from(took.as_nanos()).unwrap_or(i64::MAX),
+            Self::Done(took) => i64::try_from(took.as_nanos()).unwrap_or(i64::MAX).max(1),
+            Self::Nothing => 0,
             Self::Dirty | Self::Stamped => -1,
         }
     }

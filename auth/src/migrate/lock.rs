@@ -52,8 +52,9 @@ pub(super) async fn release(connection: &mut PgConnection) -> Result<(), Error> 
 
 /// Who has it, if anybody still does.
 async fn holder(connection: &mut PgConnection) -> Result<Option<String>, Error> {
-    let sql = "SELECT format('pid %s, `%s`, user `%s`, connected for %s s', a.pid, a.application_name, a.usename, \
-               floor(extract(epoch FROM clock_timestamp() - a.backend_start))) \
+    // Since when somebody else is connected only some roles may see.
+    let sql = "SELECT format('pid %s, `%s`, user `%s`', a.pid, a.application_name, a.usename) || \
+               coalesce(', connected for ' || floor(extract(epoch FROM clock_timestamp() - a.backend_start)) || ' s', '') \
                FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid) \
                WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database() \
                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \

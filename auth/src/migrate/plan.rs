@@ -5,7 +5,7 @@ use super::{
     error::Error,
     ledger::Applied,
     revision::Revision,
-    standing::Standing,
+    standing::{Standing, is_pending},
     target::{self, Down, Up},
 };
 
@@ -16,8 +16,7 @@ use super::{
 pub(super) fn upgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: &str) -> Result<Vec<&'r Revision>, Error> {
     let up = target::up(wanted, revisions)?;
     Standing::of(revisions, rows).fit(&revisions.source)?;
-    let has = |version: i64| rows.iter().any(|row| row.version == version);
-    let pending = revisions.iter().filter(|revision| !has(revision.version));
+    let pending = revisions.iter().filter(|revision| is_pending(revision, rows));
     match up {
         Up::To(version) => Ok(pending.filter(|revision| revision.version <= version).collect()),
         Up::Steps(steps) => {
@@ -45,7 +44,9 @@ pub(super) fn downgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: 
     };
     known(revisions, rows, &versions)?;
     let found: Vec<&Revision> = versions.iter().filter_map(|version| revisions.get(*version)).collect();
-    let stuck: Vec<String> = found.iter().filter(|revision| !revision.reversible()).map(|r| r.name()).collect();
+    let ran_nothing = |revision: &Revision| rows.iter().any(|row| row.version == revision.version && row.ran_nothing);
+    let stuck = found.iter().filter(|revision| !revision.reversible() && !ran_nothing(revision));
+    let stuck: Vec<String> = stuck.map(|revision| revision.name()).collect();
     if stuck.is_empty() { Ok(found) } else { Err(Error::Irreversible(stuck)) }
 }
 

@@ -117,6 +117,17 @@ impl Revision {
         self.migration().checksum.into_owned()
     }
 
+    /// Whether that is the checksum it would have if its lines ended in the other way: with CR LF in place of LF, or without.
+    #[must_use]
+    pub fn has_checksum_with_other_line_endings(&self, checksum: &[u8]) -> bool {
+        let unix = self.up.sql.replace("\r\n", "\n");
+        let windows = unix.replace('\n', "\r\n");
+        [unix, windows].into_iter().any(|sql| {
+            let up = Script { sql, ..self.up.clone() };
+            Self { up, ..self.clone() }.checksum() == checksum
+        })
+    }
+
     /// Finds what can be known to be wrong without a database.
     ///
     /// # Errors

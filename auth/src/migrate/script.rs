@@ -40,7 +40,11 @@ pub fn upgrade(revisions: &Revisions, rows: &[Applied], wanted: &str, lock_timeo
 /// As the downgrade itself before it begins.
 pub fn downgrade(revisions: &Revisions, rows: &[Applied], wanted: &str, lock_timeout_ms: u128) -> Result<String, Error> {
     let plan = plan::downgrade(revisions, rows, wanted)?;
+    let ran_nothing = |revision: &Revision| rows.iter().any(|row| row.version == revision.version && row.ran_nothing);
     let step = |revision: &&Revision| {
+        if ran_nothing(revision) {
+            return format!("DELETE FROM migrations.applied WHERE version = {};\n", revision.version);
+        }
         revision.down.as_ref().map(|down| step(revision, down, Way::Down, lock_timeout_ms)).unwrap_or_default()
     };
     Ok(around(&plan.iter().map(step).collect::<String>(), ""))
@@ -93,10 +97,12 @@ fn insert(revision: &Revision, success: bool) -> String {
         // Writing to a String cannot fail.
         let _ = write!(checksum, "{byte:02x}");
     }
+    let execution_time = if revision.up.is_empty() { 0 } else { -1 };
     let message = revision.message().replace('\'', "''");
     format!(
         "INSERT INTO migrations.applied (version, description, success, checksum, execution_time)\n    \
-         VALUES ({}, '{message}', {success}, '\\x{checksum}', -1);\n",
-        revision.version
+         VALUES ({}, '{message}', {success}, '\\x{checksum}', {execution_time})\n    {};\n",
+        revision.version,
+        ledger::OVER_NOTHING
     )
 }

@@ -1,11 +1,14 @@
 //! The one connection a migration works on: it holds the lock and runs the revisions, so that both end together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{error::Error, event::Event, lock};
 use crate::database::Database;
+
+/// The pause between two attempts to connect.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How patient to be.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +27,7 @@ pub struct Session<'t> {
 }
 
 impl<'t> Session<'t> {
-    /// Connects; other sessions see it as `migrate COMMAND on HOST`.
+    /// Connects, for as long as `patience` waits: a database may be starting. Other sessions see it as `migrate COMMAND on HOST`.
     ///
     /// # Errors
     /// The database cannot be reached.
@@ -35,9 +38,19 @@ impl<'t> Session<'t> {
         tell: &'t mut dyn FnMut(&Event),
     ) -> Result<Self, Error> {
         let name = format!("migrate {command} on {}", host_name());
-        let unreachable = |cause| Error::Unreachable { target: database.to_string(), cause };
-        let connection = database.connect(&name).await.map_err(unreachable)?;
-        Ok(Self { connection, patience, tell })
+        let (begin, mut told) = (Instant::now(), false);
+        loop {
+            let cause = match database.connect(&name).await {
+                Ok(connection) => return Ok(Self { connection, patience, tell }),
+                Err(refused) if refused.passes && begin.elapsed() + AGAIN <= patience.wait => refused.cause,
+                Err(refused) => return Err(Error::Unreachable { target: database.to_string(), cause: refused.cause }),
+            };
+            if !told {
+                told = true;
+                tell(&Event::Unreachable { target: database.to_string(), cause });
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Waits for the lock, runs, gives the lock back.

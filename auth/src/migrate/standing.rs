@@ -4,6 +4,7 @@ use super::{
     directory::{Revisions, Source},
     error::Error,
     ledger::Applied,
+    revision::Revision,
 };
 
 /// How a database stands to a set of revisions. All lists are oldest first and hold names.
@@ -17,21 +18,34 @@ pub struct Standing {
     pub unknown: Vec<String>,
     /// Applied and edited since.
     pub drifted: Vec<String>,
+    /// Every edited one would be what was applied, were its lines ended in the other way.
+    pub only_line_endings: bool,
     /// Stopped half-way.
     pub dirty: Vec<String>,
+}
+
+/// Whether a revision has yet to run. One that had no statement when it was applied has, once it has some: nothing of it was done.
+#[must_use]
+pub fn is_pending(revision: &Revision, applied: &[Applied]) -> bool {
+    match applied.iter().find(|row| row.version == revision.version) {
+        None => true,
+        Some(row) => row.ran_nothing && !revision.up.is_empty(),
+    }
 }
 
 impl Standing {
     /// Compares the two.
     #[must_use]
     pub fn of(revisions: &Revisions, applied: &[Applied]) -> Self {
-        let has = |version: i64| applied.iter().any(|row| row.version == version);
-        let mut standing = Self { current: applied.last().map(Applied::name), ..Self::default() };
-        standing.pending = revisions.iter().filter(|r| !has(r.version)).map(super::Revision::name).collect();
+        let mut standing = Self { current: applied.last().map(Applied::name), only_line_endings: true, ..Self::default() };
+        standing.pending = revisions.iter().filter(|r| is_pending(r, applied)).map(Revision::name).collect();
         for row in applied {
             match revisions.get(row.version) {
                 None => standing.unknown.push(row.name()),
-                Some(revision) if revision.checksum() != row.checksum => standing.drifted.push(revision.name()),
+                Some(revision) if revision.checksum() != row.checksum && !row.ran_nothing => {
+                    standing.drifted.push(revision.name());
+                    standing.only_line_endings &= revision.has_checksum_with_other_line_endings(&row.checksum);
+                }
                 Some(_) => {}
             }
             if !row.success {
@@ -71,7 +85,7 @@ impl Standing {
             return Err(Error::Ahead { revisions: self.unknown.clone(), source_name: source.to_string() });
         }
         if !self.drifted.is_empty() {
-            return Err(Error::Drift(self.drifted.clone()));
+            return Err(Error::Drift { revisions: self.drifted.clone(), only_line_endings: self.only_line_endings });
         }
         Ok(())
     }

@@ -39,8 +39,9 @@ fn warnings(plan: &[&Revision], rows: &[Applied]) -> Vec<String> {
     let newest = rows.last().map_or(0, |row| row.version);
     let empty = plan.iter().filter(|revision| revision.up.is_empty());
     let late = plan.iter().filter(|revision| revision.version < newest);
-    let empty =
-        empty.map(|revision| format!("`{}` has no statements: what is written into it later never runs", revision.up.file));
+    let empty = empty.map(|revision| {
+        format!("`{}` has no statements yet: what is written into it runs with the next upgrade", revision.up.file)
+    });
     let late = late.map(|revision| format!("`{}` is older than what was applied last", revision.name()));
     empty.chain(late).collect()
 }

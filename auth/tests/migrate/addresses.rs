@@ -50,7 +50,7 @@ fn two_ways_at_once_are_a_usage_error() {
 fn an_unreachable_database_is_exit_code_3_without_the_password() {
     let bench = with(&ONE);
     let nowhere = format!("postgres://u:hunter2@localhost/auth?host={}", bench.path("").display());
-    let ended = bench.command("upgrade head").env("DATABASE_URL", nowhere).output().expect("the command");
+    let ended = bench.command("upgrade head --wait 300ms").env("DATABASE_URL", nowhere).output().expect("the command");
     let said = Ended::from(ended).refused(3, "error: cannot reach the database `auth` at ");
     assert!(!said.contains("hunter2"), "{said}");
 }

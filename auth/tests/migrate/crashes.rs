@@ -1,10 +1,13 @@
 //! kill -9 and stop signals in the middle of a revision.
 
-use std::process::{Child, Command};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
 
 use crate::{
     bench::{Bench, Ended, with},
-    postgres::Held,
+    postgres::{Held, Server},
 };
 
 /// Half of the work, a gate, the other half.
@@ -61,4 +64,49 @@ fn a_stop_signal_ends_it_at_once() {
     until_freed(&bench);
     drop(gate);
     bench.migrate("upgrade head").fine();
+}
+
+/// No revision is at fault for a server that stops.
+#[test]
+fn connection_that_is_lost_within_a_revision_is_told_as_such() {
+    let (bench, gate, running) = at_the_gate(HALVES);
+    bench
+        .database
+        .run(&format!("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND objid = 7 AND {HERE}"));
+    let said = Ended::from(running.wait_with_output().expect("an end"));
+    let said = said.refused(3, "error: the connection was lost at migrations/1_r1.up.sql:2 of revision `1_r1`");
+    assert!(said.contains("hint: run it again once the database is there") && !said.contains("edit the file"), "{said}");
+    drop(gate);
+    bench.migrate("upgrade head").fine();
+}
+
+#[test]
+fn database_that_is_starting_is_waited_for_and_one_that_refuses_is_not() {
+    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let database = server.database();
+    server.down();
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |url: String, arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+        command.args(arguments.split(' ')).env_clear().env("DATABASE_URL", url).current_dir(folder.path());
+        command
+    };
+    let mut waiting = run(database.url(), "upgrade head --wait 10m")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    let mut said = BufReader::new(waiting.stderr.take().expect("piped")).lines();
+    assert!(said.any(|line| line.expect("text").starts_with("waiting: cannot reach the database")));
+    server.up();
+    // What is not read would be waited for.
+    let rest = std::thread::spawn(move || said.count());
+    assert!(waiting.wait().expect("an end").success());
+    rest.join().expect("no panic");
+    // There is no such role, and no time brings it.
+    let refused = Ended::from(run(database.url_as("nobody"), "upgrade head --wait 10m").output().expect("the command"));
+    refused.refused(3, "error: cannot reach the database");
+    let at_once = Ended::from(run(database.url_as("nobody"), "current").output().expect("the command"));
+    at_once.refused(3, "error: cannot reach the database");
+    server.down();
 }

@@ -113,18 +113,94 @@ fn a_new_revision_comes_after_all_others() {
     assert_eq!(bench.migrate("heads").fine(), "99991231235960_next (head)");
 }
 
+/// The flow of Alembic's users: `revision -m`, `upgrade head`, and only then the editor.
 #[test]
-fn an_unedited_revision_runs_with_a_warning() {
+fn revision_that_was_empty_runs_once_it_is_written() {
     let bench = bench();
-    bench.migrate("revision -m nothing").fine();
+    let made = bench.migrate("revision -m later").fine();
+    let files: Vec<&str> = made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
     let ended = bench.migrate("upgrade head");
-    assert!(
-        ended.err.contains("_nothing.up.sql` has no statements: what is written into it later never runs"),
-        "{}",
-        ended.err
-    );
+    let warning = "_later.up.sql` has no statements yet: what is written into it runs with the next upgrade";
+    assert!(ended.err.contains(warning), "{}", ended.err);
     ended.fine();
+    bench.migrate("check").fine();
+    fs::write(bench.path(files[0]), "-- thought about\n").expect("written");
+    bench.migrate("check").fine();
+    fs::write(bench.path(files[0]), "CREATE TABLE public.later ();").expect("written");
+    fs::write(bench.path(files[1]), "DROP TABLE public.later;").expect("written");
+    bench.migrate("current --check-heads").refused(6, "to apply");
+    assert!(bench.migrate("upgrade head --sql").fine().contains("CREATE TABLE public.later ()"));
+    assert!(bench.migrate("upgrade head").fine().starts_with("upgraded 1 revision; at 20"));
+    assert_eq!(bench.database.run("SELECT count(*) FROM public.later"), "0");
+    bench.migrate("check").fine();
+    // From here on it is as any other: an edit is one of what was applied.
+    fs::write(bench.path(files[0]), "CREATE TABLE public.other ();").expect("written");
+    bench.migrate("upgrade head").refused(5, "changed after it was applied");
+    fs::write(bench.path(files[0]), "CREATE TABLE public.later ();").expect("written");
     bench.migrate("downgrade base").fine();
+    assert_eq!(bench.database.run("SELECT to_regclass('public.later') IS NULL"), "t");
+}
+
+#[test]
+fn downgrade_of_a_revision_that_ran_nothing_runs_nothing() {
+    let bench = bench();
+    let made = bench.migrate("revision -m later").fine();
+    let files: Vec<&str> = made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
+    bench.migrate("upgrade head").fine();
+    fs::write(bench.path(files[0]), "CREATE TABLE public.later ();").expect("written");
+    fs::write(bench.path(files[1]), "DROP TABLE public.later;").expect("written");
+    assert!(bench.migrate("downgrade -1").fine().starts_with("downgraded 1 revision; at base"));
+    assert!(bench.migrate("upgrade head").fine().starts_with("upgraded 1 revision"));
+}
+
+#[test]
+fn other_line_endings_are_told_as_such() {
+    let bench = with(&[(1, "CREATE TABLE a ();\n-- b\n", "DROP TABLE a;\n")]);
+    bench.migrate("upgrade head").fine();
+    bench.write("1_r1.up.sql", "CREATE TABLE a ();\r\n-- b\r\n");
+    let said = bench.migrate("upgrade head").refused(5, "changed after it was applied: `1_r1`");
+    assert!(said.contains("hint: only line endings differ") && said.contains(".gitattributes"), "{said}");
+    bench.write("1_r1.up.sql", "CREATE TABLE b ();\r\n-- b\r\n");
+    let said = bench.migrate("upgrade head").refused(5, "changed after it was applied: `1_r1`");
+    assert!(!said.contains("line endings"), "{said}");
+}
+
+/// A directory of the release before lacks a revision that this program brings.
+#[test]
+fn directory_of_an_earlier_release_is_told_of_and_completed() {
+    let bench = embedded();
+    bench.migrate("init migrations").fine();
+    bench.remove("20261130050500_drop_what_nothing_reads.up.sql");
+    bench.remove("20261130050500_drop_what_nothing_reads.down.sql");
+    let ended = bench.migrate("upgrade head");
+    let warning = "warning: this program needs `20261130050500_drop_what_nothing_reads`, which `migrations` does not have; `migrate init --missing migrations` copies it";
+    assert!(ended.err.contains(warning), "{}", ended.err);
+    ended.fine();
+    let made = bench.migrate("init --missing").fine();
+    assert_eq!(made.lines().count(), 2, "{made}");
+    assert_eq!(bench.migrate("init --missing migrations").fine(), "nothing is missing");
+    let ended = bench.migrate("upgrade head");
+    assert!(!ended.err.contains("warning"), "{}", ended.err);
+    assert!(ended.fine().starts_with("upgraded 1 revision; at 20261130050500"));
+}
+
+/// What Alembic's users type beyond the tutorial.
+#[test]
+fn words_of_alembic_are_understood_or_answered_with_what_to_type() {
+    let bench = with(&[
+        (1, "CREATE TABLE a ()", "DROP TABLE a"),
+        (2, "CREATE TABLE b ()", "DROP TABLE b"),
+        (3, "SELECT 3", "SELECT 1"),
+    ]);
+    assert!(bench.migrate("heads -v").fine().starts_with("revision 3 (head)\n"));
+    assert_eq!(bench.migrate("history -r r1:r2").fine().lines().count(), 2);
+    assert_eq!(bench.migrate("history --rev-range r2:").fine().lines().count(), 2);
+    assert!(bench.migrate("upgrade r1+1").fine().ends_with("at 2_r2"));
+    let sql = bench.migrate("upgrade r1:r2 --sql").fine();
+    assert!(sql.contains("CREATE TABLE b ()") && !sql.contains("CREATE TABLE a ()"), "{sql}");
+    bench.migrate("upgrade r1:r2").refused(2, "hint: `migrate upgrade r2`");
+    assert_eq!(bench.migrate("stamp heads").fine(), "stamped 3_r3");
+    bench.migrate("-c alembic.ini upgrade head").refused(2, "hint: leave `-c` out");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     connect::in_session,
     files::Place,
 };
-use crate::migrate::{Applied, Error, Patience, Revisions, Session, Standing, view::View};
+use crate::migrate::{Applied, Error, Patience, Revisions, Session, Standing, target, view::View};
 
 /// A question waits for nobody.
 const NO_PATIENCE: Patience = Patience { wait: Duration::ZERO, lock_timeout: Duration::ZERO };
@@ -80,29 +80,40 @@ pub(super) struct History {
     /// Ask the database when each was applied
     #[arg(short, long)]
     indicate_current: bool,
+    /// From one revision to another; either may be left out
+    #[arg(short, long, value_name = "REV:REV")]
+    rev_range: Option<String>,
 }
 
 impl History {
     pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
         let revisions = place.load()?;
         if !self.indicate_current {
-            return Ok(self.answer(&View::all(&revisions, &[])));
+            return self.answer(&revisions, View::all(&revisions, &[]));
         }
         in_session("history", NO_PATIENCE, async |session: &mut Session<'_>| {
             let rows = session.applied().await?;
-            Ok(self.answer(&View::all(&revisions, &rows)))
+            self.answer(&revisions, View::all(&revisions, &rows))
         })
     }
 
-    fn answer(&self, views: &[View]) -> Answer {
+    fn answer(&self, revisions: &Revisions, mut views: Vec<View>) -> Result<Answer, Error> {
+        if let Some(range) = &self.rev_range {
+            let (from, to) = target::range(range, revisions)?;
+            views.retain(|view| view.revision.parse::<i64>().is_ok_and(|version| (from..=to).contains(&version)));
+        }
         let line = if self.verbose { View::paragraph } else { View::line };
-        Answer::new(views.iter().map(line).collect::<Vec<_>>().join("\n"), json!({ "revisions": views }))
+        Ok(Answer::new(views.iter().map(line).collect::<Vec<_>>().join("\n"), json!({ "revisions": views })))
     }
 }
 
 /// Revisions follow one another by their numbers, so there is one head, or none.
-pub(super) fn heads(place: &Place) -> Result<Answer, Error> {
+pub(super) fn heads(place: &Place, verbose: bool) -> Result<Answer, Error> {
     let revisions = place.load()?;
+    if verbose {
+        let newest: Vec<View> = View::all(&revisions, &[]).into_iter().take(1).collect();
+        return Ok(Answer::new(newest.iter().map(View::paragraph).collect::<String>(), json!({ "heads": newest })));
+    }
     let head = revisions.head().map(crate::migrate::Revision::name);
     let text = head.as_ref().map(|name| format!("{name} (head)")).unwrap_or_default();
     Ok(Answer::new(text, json!({ "heads": head.into_iter().collect::<Vec<_>>() })))

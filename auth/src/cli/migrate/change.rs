@@ -14,6 +14,7 @@ use crate::migrate::{
     event::Way,
     script,
     stamp::{self, Verdict},
+    target,
 };
 
 /// Doing nothing, in two ways.
@@ -64,6 +65,7 @@ impl Downgrade {
 }
 
 /// One way or the other.
+#[derive(Clone, Copy)]
 struct Move<'m> {
     way: Way,
     target: &'m str,
@@ -74,6 +76,9 @@ struct Move<'m> {
 fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
     let command = if asked.way == Way::Up { "upgrade" } else { "downgrade" };
     let verb = if asked.way == Way::Up { "upgraded" } else { "downgraded" };
+    if let (Way::Up, Some((from, to))) = (asked.way, asked.target.split_once(':')) {
+        return between(asked, revisions, (from, to));
+    }
     in_session(command, asked.patient.into(), async |session| {
         if asked.preview.sql {
             let rows = session.applied().await?;
@@ -98,6 +103,23 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
         let text = if ran.is_empty() { "nothing to do".into() } else { format!("{verb} {}", counted(ran.len())) };
         Ok(Answer::new(format!("{text}; at {current}"), json!({ "ran": ran, "current": current })))
     })
+}
+
+/// The script from one revision to another, for a database that is asked nothing.
+fn between(asked: &Move<'_>, revisions: &Revisions, (from, to): (&str, &str)) -> Result<Answer, Error> {
+    if !asked.preview.sql {
+        let said = format!(
+            "`{}` is two revisions: where the database is, it says itself\nhint: `migrate upgrade {to}`, or `--sql` for the script between them",
+            asked.target
+        );
+        return Err(Error::Usage(said));
+    }
+    let (from, _) = target::range(&format!("{from}:{to}"), revisions)?;
+    let rows: Vec<_> =
+        revisions.iter().filter(|revision| revision.version <= from).map(migrate::Applied::as_written).collect();
+    let asked = Move { target: if to.is_empty() { "head" } else { to }, ..*asked };
+    let sql = script_of(&asked, revisions, &rows)?;
+    Ok(Answer::new(sql.clone(), json!({ "sql": sql })))
 }
 
 fn script_of(asked: &Move<'_>, revisions: &Revisions, rows: &[migrate::Applied]) -> Result<String, Error> {

@@ -1,6 +1,6 @@
 //! Commands that need no database: a directory, a new revision; and where revisions are read from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -35,13 +35,31 @@ impl Place {
         let revisions = if self.named { Revisions::read(&self.path) } else { Revisions::load(&self.path) }?;
         let number = counted(revisions.len());
         match &revisions.source {
-            Source::Directory(path) => tell(&format!("using {number} in `{}`", path.display())),
+            Source::Directory(path) => {
+                tell(&format!("using {number} in `{}`", path.display()));
+                warn_of_missing(&revisions, path)?;
+            }
             Source::Embedded => {
                 tell(&format!("using {number} built into this program; there is no `{}`", self.path.display()));
             }
         }
         Ok(revisions)
     }
+}
+
+/// A directory that has some of the built-in revisions and not others is that of an earlier release.
+fn warn_of_missing(revisions: &Revisions, directory: &Path) -> Result<(), Error> {
+    let (missing, built_in) = (create::missing(revisions)?, Revisions::embedded()?);
+    if missing.len() < built_in.len() {
+        for revision in missing {
+            let directory = directory.display();
+            tell(&format!(
+                "warning: this program needs `{}`, which `{directory}` does not have; `migrate init --missing {directory}` copies it",
+                revision.name()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// `1 revision`, `2 revisions`.
@@ -51,17 +69,28 @@ pub(super) fn counted(number: usize) -> String {
 
 #[derive(Debug, Args)]
 pub(super) struct Init {
-    /// The new directory
-    #[arg(default_value = "migrations")]
-    new: PathBuf,
+    /// The new directory [default: migrations]
+    new: Option<PathBuf>,
     /// Without the revisions built into this program
-    #[arg(long)]
+    #[arg(long, conflicts_with = "missing")]
     empty: bool,
+    /// Add the revisions built into this program that a directory does not have
+    #[arg(long)]
+    missing: bool,
 }
 
 impl Init {
-    pub(super) fn run(&self) -> Result<Answer, Error> {
-        let made = create::init(&self.new, if self.empty { Files::None } else { Files::BuiltIn })?;
+    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+        if self.missing {
+            let made = create::add_missing(self.new.as_deref().unwrap_or(&place.path))?;
+            return Ok(if made.is_empty() {
+                Answer::new("nothing is missing", json!({ "generated": [] }))
+            } else {
+                generated(&made)
+            });
+        }
+        let new = self.new.as_deref().unwrap_or(Path::new("migrations"));
+        let made = create::init(new, if self.empty { Files::None } else { Files::BuiltIn })?;
         Ok(generated(&made))
     }
 }
