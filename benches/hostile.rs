@@ -103,6 +103,8 @@ fn abuses() -> Vec<Abuse> {
             _ => frame(DATA, 0, 1, &[]),
         }),
         abuse("malformed requests", |n| request(2 * n + 1, &[("connection", "close")])),
+        abuse("bytes that no value may have", |n| request(2 * n + 1, &[("x", "\x01")])),
+        abuse("fields of no table", |n| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &[0x80])),
         abuse("field bomb", move |n| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &bomb)),
         abuse("too many fields", move |n| request(2 * n + 1, &many)),
         Abuse { settings: vec![(4, 1)], ..abuse("windows of one byte", one_byte) },

@@ -183,8 +183,8 @@ pub enum Cut {
     /// Too many frames that bring nothing.
     #[error("too many frames that bring nothing")]
     IdleFrames,
-    /// Too many requests were begun and broken off.
-    #[error("too many requests were broken off")]
+    /// Too many requests were begun and broken off, or were malformed.
+    #[error("too many requests were broken off or malformed")]
     BrokenOff,
     /// An error of HTTP/2, by its number (RFC 9113, section 7).
     #[error("an error of HTTP/2: {}", h2::Reason::from(*.0).description())]

@@ -388,18 +388,20 @@ impl ClientFrames {
             return Err(Fault::Calm);
         }
         let request = request.finish(ends);
-        let mut stand_in = STAND_IN.to_vec();
-        if let Some(length) = request.length.filter(|_| request.unfit.is_none()) {
-            let digits = length.to_string();
-            stand_in.extend(CONTENT_LENGTH);
-            // A length has at most 20 digits.
-            stand_in.push(digits.len() as u8);
-            stand_in.extend(digits.bytes());
+        match request.length.filter(|_| request.unfit.is_none()) {
+            None => write_block(outlet.frames, stream, flags, &STAND_IN),
+            Some(length) => write_block(outlet.frames, stream, flags, &stand_in_with(length)),
         }
-        write_block(outlet.frames, stream, flags, &stand_in);
         (outlet.begin)(stream, request);
         Ok(())
     }
+}
+
+/// A stand-in for a request that says how long its body is.
+fn stand_in_with(length: u64) -> Vec<u8> {
+    let digits = length.to_string();
+    // A length has at most 20 digits.
+    [&STAND_IN[..], &CONTENT_LENGTH, &[digits.len() as u8], digits.as_bytes()].concat()
 }
 
 fn is_gathered(kind: u8) -> bool {

@@ -150,27 +150,30 @@ async fn malformed_requests_count_against_the_limit() {
     .await;
 }
 
-/// 200 at once, and 60 a second.
+/// 200 at once, and 60 a second, whatever is wrong with them.
 #[tokio::test(start_paused = true)]
 async fn malformed_requests_without_end_are_abuse() {
-    on_edge(&[], |edge| async move {
-        let mut client = Client::start(&edge).await;
-        let mut refused = 0;
-        for stream in (1..).step_by(2) {
-            client.ask(stream, &[GET_A, b"\x00\x01x\x01\x00"].concat()).await;
-            match client.told().await {
-                Some(Told::Response { status, .. }) => refused += u32::from(status == 400),
-                told => {
-                    assert!(matches!(told, Some(Told::GoAway { code: ENHANCE_YOUR_CALM, .. })), "{told:?}");
-                    break;
+    let too_many = [GET_A, &frames::fields(&[("x", "1"); 300])].concat();
+    for (block, expected) in [(&[GET_A, b"\x00\x01x\x01\x00"].concat(), 400), (&too_many, 431)] {
+        on_edge(&[], |edge| async move {
+            let mut client = Client::start(&edge).await;
+            let mut refused = 0;
+            for stream in (1..).step_by(2) {
+                client.ask(stream, block).await;
+                match client.told().await {
+                    Some(Told::Response { status, .. }) => refused += u32::from(status == expected),
+                    told => {
+                        assert!(matches!(told, Some(Told::GoAway { code: ENHANCE_YOUR_CALM, .. })), "{told:?}");
+                        break;
+                    }
                 }
             }
-        }
-        // The response to the last is lost with the connection.
-        assert_eq!(refused, 199);
-        good_client_is_served(&edge).await;
-    })
-    .await;
+            // The response to the last is lost with the connection.
+            assert_eq!(refused, 199);
+            good_client_is_served(&edge).await;
+        })
+        .await;
+    }
     // A client that sends one of two so stays: behind it may be others.
     on_edge(&[], |edge| async move {
         let mut client = Client::start(&edge).await;

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    frames,
     harness::{config, on_door, status},
     http2::{Sender, over},
     pki::Authority,
@@ -63,4 +65,20 @@ async fn a_stream_for_another_certificates_name_is_misdirected_and_its_connectio
         assert_eq!(edge.seen.borrow().len(), 3);
     })
     .await;
+}
+
+/// One that agrees on it and says nothing, or not all it has to begin with, has the time of a head.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_begin_is_cut_in_time() {
+    for begin in [&b""[..], b"PRI * HT", &frames::hello(&[(4, 1)])[..34]] {
+        let (authority, door) = one();
+        on_door(config(&[]), door, |edge| async move {
+            let mut stream = connect(&edge, authority.client(&["h2"], ALL, None), "a.test").await.expect("a handshake");
+            let agreed = edge.now();
+            stream.write_all(begin).await.expect("an open pipe");
+            let _closed = stream.read_to_end(&mut Vec::new()).await;
+            assert!((10_000..=10_600).contains(&(edge.now() - agreed)), "{}", edge.now());
+        })
+        .await;
+    }
 }

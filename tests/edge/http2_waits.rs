@@ -93,6 +93,28 @@ async fn a_connection_ends_with_its_last_request() {
     .await;
 }
 
+/// All of a connection's requests are answered, whatever was sent ahead.
+#[tokio::test(start_paused = true)]
+async fn max_requests_that_are_sent_ahead_are_all_answered() {
+    let door = Door { max_requests: 1_000, ..open_door() };
+    on_door(config(&[]), door, |edge| async move {
+        let (mut reader, mut writer) = tokio::io::split(edge.connect());
+        writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        let (mut sent, mut answered, mut told) = (0, 0, false);
+        while answered < 1_000 {
+            let more: Vec<u8> = (sent..1_000.min(answered + 90)).flat_map(|number| frames::get(2 * number + 1)).collect();
+            sent = sent.max(1_000.min(answered + 90));
+            writer.write_all(&more).await.expect("an open pipe");
+            let frame = frames::read(&mut reader).await.expect("more responses");
+            answered += u32::from(frame.kind == HEADERS);
+            told |= frame.kind == frames::GOAWAY;
+            assert_ne!(frame.kind, RST_STREAM);
+        }
+        assert!(told && edge.seen.borrow().len() == 1_000);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_old_answers_what_is_under_way() {
     let mut config = config(&["1r/s burst=20"]);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    frames::{self, CONTINUATION, END_STREAM, GET, HEADERS, RST_STREAM},
+    frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM},
     http, upstream,
     weir::Weir,
 };
@@ -75,7 +75,20 @@ fn abuse_is_told_with_its_reason_and_its_peer() {
         let stream = 2 * number + 1;
         [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     };
-    for (piece, reason) in [(pings, "too many frames"), (continuations, "an error of HTTP/2"), (resets, "")] {
+    let malformed: Piece = |number| {
+        let block = [frames::fields(&GET), frames::fields(&[("x", "\0")])].concat();
+        frames::frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &block)
+    };
+    let undecodable: Piece = |number| frames::frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, b"\x80");
+    let too_short: Piece = |_| frames::frame(frames::PING, 0, 0, &[0; 2]);
+    for (piece, reason) in [
+        (pings, "too many frames"),
+        (continuations, "an error of HTTP/2"),
+        (resets, ""),
+        (malformed, "too many requests were broken off or malformed"),
+        (undecodable, "unable to maintain the header compression context"),
+        (too_short, "frame with invalid size"),
+    ] {
         let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"));
         flood(&weir, piece);
         let line = weir.says("an HTTP/2 connection was closed for abuse");
