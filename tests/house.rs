@@ -43,7 +43,7 @@ const FLOORS: [(&str, u32); 31] = [
 ];
 
 /// The same for the auth service, below `auth/src/`.
-const AUTH_FLOORS: [(&str, u32); 23] = [
+const AUTH_FLOORS: [(&str, u32); 24] = [
     ("clock", 0),
     ("gcra", 0),
     ("secret", 0),
@@ -52,6 +52,7 @@ const AUTH_FLOORS: [(&str, u32); 23] = [
     ("metrics", 0),
     ("database", 0),
     ("token", 0),
+    ("text", 0),
     ("argon", 1),
     ("cursor", 1),
     ("field", 1),

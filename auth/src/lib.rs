@@ -20,4 +20,5 @@ pub mod secret;
 pub mod service;
 pub mod settings;
 pub mod store;
+pub mod text;
 pub mod token;

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::person::in_nfc;
 use crate::problem::Problem;
+use crate::text::in_nfc;
 
 /// In lower case, one a line; all have at least eight letters, shorter ones are refused by length.
 static COMMON: LazyLock<HashSet<&'static str>> =

@@ -1,10 +1,10 @@
 //! Names, addresses and countries that cannot exist wrong, and what is known about a person and a session.
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use uuid::Uuid;
 
 use crate::problem::Problem;
+use crate::text::in_nfc;
 
 /// 3 to 32 of `a-z A-Z 0-9 . _ -`, a letter or digit first; kept as typed, compared in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,18 +96,6 @@ impl Country {
     }
 }
 
-/// The same letters in one form, however a keyboard makes them (NFC, UAX #15).
-#[must_use]
-pub fn in_nfc(text: String) -> String {
-    if is_nfc(&text) { text } else { text.nfc().collect() }
-}
-
-/// The form in which names and addresses are compared: NFC (UAX #15) in lower case.
-#[must_use]
-pub fn canonical(text: &str) -> String {
-    text.nfc().collect::<String>().to_lowercase()
-}
-
 /// A person as the service and its cache know them; never the password's hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -185,7 +173,7 @@ mod tests {
     fn addresses_have_one_form() {
         let parse = |text: &str| Email::parse(text.to_owned()).map(|email| email.as_str().to_owned());
         assert_eq!(parse("jose\u{301}@x.org"), parse("jos\u{e9}@x.org"));
-        assert_eq!(super::canonical("JOSE\u{301}@X.org"), "jos\u{e9}@x.org");
+        assert_eq!(crate::text::canonical("JOSE\u{301}@X.org"), "jos\u{e9}@x.org");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use uuid::Uuid;
 use crate::cache::flight::Flights;
 use crate::cache::{Key, Look};
 use crate::clock::unix_s;
-use crate::person::{Session, User, canonical};
+use crate::person::{Session, User};
 use crate::service::{Auth, Read};
 use crate::store::{sessions, users};
+use crate::text::canonical;
 
 impl Auth {
     /// The person with this id.

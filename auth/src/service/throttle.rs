@@ -8,8 +8,8 @@ use crate::cache::link::Link;
 use crate::cache::throttle;
 use crate::clock::uptime_ms;
 use crate::gcra::{Allowance, Debts};
-use crate::person;
 use crate::problem::Problem;
+use crate::text::canonical;
 use crate::token::opaque::hash_text;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ impl Throttle {
     pub fn attempt(&self, account: Account<'_>, client: IpAddr) -> Attempt {
         let account = match account {
             Account::Known(id) => id.to_string(),
-            Account::Unknown(name) => person::canonical(name),
+            Account::Unknown(name) => canonical(name),
         };
         let pair = format!("auth:failed:pair:{}", hash_text(&format!("{account}\0{}", network(client))));
         let alone = format!("auth:failed:account:{}", hash_text(&account));

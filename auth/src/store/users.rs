@@ -5,8 +5,9 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
-use crate::person::{Country, Email, User, Username, canonical};
+use crate::person::{Country, Email, User, Username};
 use crate::store::Error;
+use crate::text::canonical;
 
 /// A person with every role and scope, read in one query.
 macro_rules! select_user {
