@@ -16,7 +16,7 @@ use crate::{
 type Row = (&'static str, &'static str, &'static [u8], u16, Option<u16>);
 
 /// Requests; `CLOSE` stands for the fields of a good one, and the end of the head.
-const REQUESTS: [Row; 24] = [
+const REQUESTS: [Row; 25] = [
     (
         "a bare LF as the end of a line, in a request",
         "LF",
@@ -51,6 +51,13 @@ const REQUESTS: [Row; 24] = [
         b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\nCLOSE",
         400,
         Some(501),
+    ),
+    (
+        "a request whose `Via` names weir more than eight times",
+        "loop",
+        b"GET / HTTP/1.1\r\nVia: 1.1 weir, 1.1 weir, 1.1 weir, 1.1 weir, 1.1 weir, 1.1 weir, 1.1 weir, 1.1 weir, 1.1 weir\r\nCLOSE",
+        508,
+        Some(200),
     ),
     (
         "white space behind a chunk's size",

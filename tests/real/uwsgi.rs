@@ -1,4 +1,7 @@
-//! uWSGI behind weir: its applications read a body in chunks as empty, and one that weir has collected as what it is.
+//! uWSGI behind weir: its applications read a body in chunks as empty, and one that weir has collected as what it is; and it closes
+//! its connections behind each response without saying so.
+
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -58,4 +61,32 @@ fn uwsgi_reads_bodies_that_were_collected() {
         }
     }
     assert_eq!(seen(&weir, "POST", "/buffered", 64 * 1024 + 1), "POST none 0");
+}
+
+/// Clients that ask at once, and how often each asks.
+const CLIENTS: usize = 4;
+const EACH: usize = 75;
+/// Connections that are found closed before weir knows the habit, and those that its clients have on their way at that moment.
+const LOST: usize = 3 + CLIENTS - 1;
+
+#[test]
+fn uwsgi_that_closes_behind_each_response_loses_few_posts() {
+    let (uwsgi, _folder) = uwsgi();
+    let weir = Weir::run(&format!(
+        "workers: 1\nroutes: [ {{ path: /, upstream: 'http://{}' }} ]\naccess_log: {{ to: none }}\n",
+        uwsgi.address
+    ));
+    let address = weir.address;
+    let ask = move || {
+        let mut client = Client::connect(address);
+        let post = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
+        let statuses = (0..EACH).map(|_| {
+            client.send(post).expect("an open connection");
+            client.answer("POST").expect("a response").status
+        });
+        statuses.filter(|status| *status != 200).count()
+    };
+    let asking: Vec<_> = (0..CLIENTS).map(|_| thread::spawn(ask)).collect();
+    let lost: usize = asking.into_iter().map(|one| one.join().expect("no panic")).sum();
+    assert!(lost <= LOST, "{lost} of {} were lost", CLIENTS * EACH);
 }
