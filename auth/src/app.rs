@@ -164,8 +164,15 @@ pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
+    if let Ok(Some(true)) = sqlx::query_scalar(IN_THE_CLEAR).fetch_one(&mut connection).await {
+        tracing::info!("the connection to the database is not encrypted; `sslmode=verify-full` makes it so, and verified");
+    }
     Ok(migrate::state(&mut connection, &Revisions::embedded()?).await?)
 }
+
+/// Whether this connection goes over a network without TLS.
+const IN_THE_CLEAR: &str =
+    "SELECT inet_client_addr() IS NOT NULL AND NOT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 /// Refuses a database that has not everything this program needs.
 ///

@@ -61,11 +61,7 @@ impl Auth {
     /// A key or an address cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingError> {
         let metrics = Arc::new(Metrics::default());
-        let open = |url: &str| Link::open(url, Arc::clone(&metrics));
-        let link = settings.redis_url().map(open).transpose();
-        let link = link.map_err(|_| {
-            SettingError("the address of redis cannot be read\nhint: `REDIS_URL` is redis://HOST:6379".into())
-        })?;
+        let link = settings.redis_client()?.map(|client| Link::open(client, Arc::clone(&metrics)));
         let hasher = Hasher::new(settings.hashing, Arc::clone(&metrics));
         let hasher = hasher.map_err(|_| SettingError("the parameters of password hashing cannot be used".into()))?;
         Ok(Self {

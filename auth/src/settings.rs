@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use redis::TlsCertificates;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::database::Database;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub pool: u32,
     /// Where Redis is; without it everything is read from Postgres.
     pub redis: Option<SecretString>,
+    /// Who signs the certificate of a `rediss://`, where it is not a public authority.
+    pub redis_ca: Option<PathBuf>,
     /// Where the signing keys are.
     pub keys_dir: PathBuf,
     /// The `iss` of access tokens.
@@ -112,6 +115,7 @@ impl Settings {
             database,
             pool: bounded(environment, "DATABASE_POOL", 10, 2..=1024)? as u32,
             redis: secret("REDIS_URL", environment)?,
+            redis_ca: environment("REDIS_CA").map(PathBuf::from),
             keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
             issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
             trusted_proxies: networks(environment, "TRUSTED_PROXIES")?,
@@ -125,10 +129,22 @@ impl Settings {
         })
     }
 
-    /// Whether Redis is to be used.
-    #[must_use]
-    pub fn redis_url(&self) -> Option<&str> {
-        self.redis.as_ref().map(ExposeSecret::expose_secret)
+    /// The way to Redis, if it is to be used; `rediss://` is TLS, and its certificate is verified.
+    ///
+    /// # Errors
+    /// The address, or the file of authorities, cannot be read.
+    pub fn redis_client(&self) -> Result<Option<redis::Client>, SettingError> {
+        let Some(url) = &self.redis else { return Ok(None) };
+        let wrong = |_| {
+            SettingError(
+                "the address of redis cannot be read\nhint: `REDIS_URL` is redis://HOST:6379, or rediss://HOST:6379 with TLS".into(),
+            )
+        };
+        let Some(path) = &self.redis_ca else { return redis::Client::open(url.expose_secret()).map(Some).map_err(wrong) };
+        let unread = |error| SettingError(format!("`REDIS_CA`: cannot read `{}` ({error})", path.display()));
+        let certificates = TlsCertificates { client_tls: None, root_cert: Some(fs::read(path).map_err(unread)?) };
+        let client = redis::Client::build_with_tls(url.expose_secret(), certificates);
+        client.map(Some).map_err(|error| SettingError(format!("`REDIS_CA`: `{}` cannot be used: {error}", path.display())))
     }
 
     /// The signing keys: `current.pem` and, where they are there, `next.pem` and `previous.pem` of the directory.

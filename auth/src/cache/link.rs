@@ -64,16 +64,14 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    /// A link to `url`. Connects in the background, so a start does not need Redis.
-    ///
-    /// # Errors
-    /// The address cannot be read.
-    pub fn open(url: &str, metrics: Arc<Metrics>) -> RedisResult<Self> {
+    /// A link to where `client` goes. Connects in the background, so a start does not need Redis.
+    #[must_use]
+    pub fn open(client: Client, metrics: Arc<Metrics>) -> Self {
         let (broken, tried) = (Notify::new(), Notify::new());
-        let inner = Inner { client: Client::open(url)?, state: Mutex::default(), broken, tried, metrics };
+        let inner = Inner { client, state: Mutex::default(), broken, tried, metrics };
         let link = Self(Arc::new(inner));
         tokio::spawn(mend(Arc::downgrade(&link.0)));
-        Ok(link)
+        link
     }
 
     /// Whether Redis is in use right now.

@@ -56,10 +56,9 @@ async fn database(settings: &Settings) -> Result<String, Finding> {
 }
 
 async fn redis(settings: &Settings) -> Result<String, Finding> {
-    let Some(url) = settings.redis_url() else {
+    let Some(client) = settings.redis_client().map_err(|error| Finding::Broken(error.to_string()))? else {
         return Err(Finding::Worse("not configured: everything is read from the database".to_owned()));
     };
-    let client = redis::Client::open(url).map_err(|_| Finding::Broken("REDIS_URL cannot be read".to_owned()))?;
     let ask = async {
         let mut connection = client.get_multiplexed_async_connection().await?;
         redis::cmd("PING").query_async::<String>(&mut connection).await

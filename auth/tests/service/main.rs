@@ -19,3 +19,4 @@ mod outages;
 mod process;
 mod refusals;
 mod sessions;
+mod tls;

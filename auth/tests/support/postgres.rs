@@ -94,6 +94,30 @@ impl Server {
         self.control(&["-o", &options, "start"]);
     }
 
+    /// Starts it again, listening on this port of loopback too, over TLS with the certificate and the key in `folder`.
+    pub fn up_with_tls(&self, folder: &Path, port: u16) {
+        let own = |name: &str| {
+            let (from, to) = (folder.join(name), self.folder.join(name));
+            fs::copy(from, &to).expect("a copy");
+            if is_root() {
+                let id =
+                    |what: &str| text_of(Command::new("id").args([what, "postgres"])).parse().expect("the user postgres");
+                chown(&to, Some(id("-u")), Some(id("-g"))).expect("a file of postgres");
+            }
+            fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a file");
+            to.display().to_string()
+        };
+        let (certificate, key) = (own("server.pem"), own("server.key"));
+        fs::write(self.folder.join("data/pg_hba.conf"), format!("{HBA}hostssl all all 127.0.0.1/32 scram-sha-256\n"))
+            .expect("written");
+        let options = format!(
+            "-k {} -c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_permissions=0777 -c ssl=on \
+             -c ssl_cert_file={certificate} -c ssl_key_file={key}",
+            self.folder.display()
+        );
+        self.control(&["-o", &options, "start"]);
+    }
+
     fn control(&self, what: &[&str]) {
         let mut control = unprivileged(&self.programs.join("pg_ctl"));
         control

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Starts the server, says its process's id, and kills it when stdin ends, however the test ends.
 const WATCH: &str = r#"
-redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save "" --appendonly no >"$1/log" 2>&1 &
+redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save "" --appendonly no $2 >"$1/log" 2>&1 &
 pid=$!
 echo $pid
 cat >/dev/null
@@ -44,6 +44,19 @@ impl Redis {
         redis
     }
 
+    /// Starts one that listens on this port of loopback too, over TLS with the certificate and the key in `folder`.
+    pub fn start_with_tls(folder: &std::path::Path, port: u16) -> Self {
+        let redis = Self::stopped();
+        let name = |name: &str| folder.join(name).display().to_string();
+        redis.up_with(&format!(
+            "--tls-port {port} --bind 127.0.0.1 --tls-auth-clients no --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {}",
+            name("server.pem"),
+            name("server.key"),
+            name("ca.pem")
+        ));
+        redis
+    }
+
     /// One that was not started yet.
     pub fn stopped() -> Self {
         let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
@@ -61,8 +74,17 @@ impl Redis {
 
     /// Starts it; returns when it takes connections.
     pub fn up(&self) {
+        self.up_with("");
+    }
+
+    fn up_with(&self, options: &str) {
         let mut watch = Command::new("sh");
-        watch.args(["-c", WATCH, "watch"]).arg(self.0.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        watch
+            .args(["-c", WATCH, "watch"])
+            .arg(self.0.folder.path())
+            .arg(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = watch.spawn().expect("a shell");
         let mut pid = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut pid).expect("its id");
