@@ -19,13 +19,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads the preface, and says these settings.
+    /// Says these settings, and reads the preface.
     pub async fn accept(mut pipe: DuplexStream, settings: &[(u16, u32)]) -> Self {
+        let hello = frames::hello(settings);
+        pipe.write_all(&hello[PREFACE.len()..]).await.expect("an open pipe");
         let mut preface = [0; PREFACE.len()];
         pipe.read_exact(&mut preface).await.expect("a preface");
         assert_eq!(preface, PREFACE);
-        let hello = frames::hello(settings);
-        pipe.write_all(&hello[PREFACE.len()..]).await.expect("an open pipe");
         Self { pipe, bodies: BTreeMap::new() }
     }
 

@@ -483,3 +483,27 @@ async fn opening_that_panics_is_followed_by_another() {
     })
     .await;
 }
+
+/// A request that waits until a stream is allowed was not sent, and goes out elsewhere when its connection goes away.
+#[tokio::test(start_paused = true)]
+async fn goaway_loses_no_request_that_waits_for_a_stream() {
+    for request in [GET, POST, EMPTY_POST] {
+        on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
+            // A task of its own says its settings before weir has sent the request.
+            let play = tokio::task::spawn_local(async move {
+                let pipe = pipes.recv().await.expect("a connection");
+                let mut first = Endpoint::accept(pipe, &[(MAX_CONCURRENT_STREAMS, 0)]).await;
+                let waiting = tokio::time::timeout(Duration::from_millis(10), first.read()).await;
+                assert!(waiting.is_err(), "it was sent: {waiting:?}");
+                first.go_away(0, NO_ERROR).await;
+                let mut second = Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
+                let (stream, body) = second.request().await.expect("a request");
+                assert_eq!(body.is_empty(), request != POST);
+                second.respond(stream).await;
+            });
+            assert_eq!(status(&edge.exchange(request).await), 200, "{request}");
+            play.await.expect("no panic");
+        })
+        .await;
+    }
+}
