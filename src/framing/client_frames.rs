@@ -5,8 +5,6 @@
 //! hold before anything is kept. Frames of a wrong length, and blocks that cannot be decoded, are told with the code that is due
 //! (RFC 9113, sections 4.2, 4.3 and 6); everything else is handed on as it came.
 
-use bytes::{BufMut, BytesMut};
-
 use super::{
     HeaderLimits,
     field_list::{Received, RequestSoFar, TrailersSoFar},
@@ -109,7 +107,7 @@ struct Block {
 
 /// Where what comes of a client's frames goes.
 struct Outlet<'a, F> {
-    frames: &'a mut BytesMut,
+    frames: &'a mut Vec<u8>,
     begin: F,
 }
 
@@ -197,13 +195,13 @@ impl ClientFrames {
 
     /// Looks at bytes until all are seen, or the frames that begin there ask for `most` work: behind the head of the last of them. What is
     /// to be handed on is written to `onward`; requests are given to `begin` with their streams.
-    pub fn take(&mut self, bytes: &[u8], most: u32, onward: &mut BytesMut, begin: impl FnMut(u32, Received)) -> Taken {
+    pub fn take(&mut self, bytes: &[u8], most: u32, onward: &mut Vec<u8>, begin: impl FnMut(u32, Received)) -> Taken {
         let (mut taken, mut rest, mut outlet) = (Taken::default(), bytes, Outlet { frames: onward, begin });
         while self.fault.is_none() && taken.work < most {
             match self.at {
                 At::Pass(left) => {
                     let (passed, behind) = rest.split_at(self.pass_on(left, rest, &mut taken));
-                    outlet.frames.put_slice(passed);
+                    outlet.frames.extend_from_slice(passed);
                     rest = behind;
                     if passed.len() < left {
                         break;
@@ -221,7 +219,7 @@ impl ClientFrames {
                     let head = FrameHead::read(self.head);
                     self.begin(head, &mut taken);
                     if matches!(self.at, At::Pass(_)) {
-                        outlet.frames.put_slice(&self.head);
+                        outlet.frames.extend_from_slice(&self.head);
                     }
                 }
                 At::Gather(head, left) => {
@@ -321,7 +319,7 @@ impl ClientFrames {
         self.fault = ended.err();
     }
 
-    fn settings(&mut self, head: FrameHead, payload: &[u8], onward: &mut BytesMut) -> Result<(), Fault> {
+    fn settings(&mut self, head: FrameHead, payload: &[u8], onward: &mut Vec<u8>) -> Result<(), Fault> {
         let window = |setting: &[u8; 6]| {
             let [id @ .., a, b, c, d] = *setting;
             u16::from_be_bytes(id) == INITIAL_WINDOW_SIZE && u32::from_be_bytes([a, b, c, d]) > LARGEST_WINDOW
@@ -421,13 +419,13 @@ fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> {
     Ok(&rest[..length])
 }
 
-fn write_frame(onward: &mut BytesMut, head: FrameHead, payload: &[u8]) {
-    onward.put_slice(&FrameHead { length: payload.len(), ..head }.write());
-    onward.put_slice(payload);
+fn write_frame(onward: &mut Vec<u8>, head: FrameHead, payload: &[u8]) {
+    onward.extend_from_slice(&FrameHead { length: payload.len(), ..head }.write());
+    onward.extend_from_slice(payload);
 }
 
 /// Writes a whole block in as many frames as it needs.
-fn write_block(onward: &mut BytesMut, stream: u32, flags: u8, block: &[u8]) {
+fn write_block(onward: &mut Vec<u8>, stream: u32, flags: u8, block: &[u8]) {
     let (mut kind, mut rest) = (HEADERS, block);
     loop {
         let (piece, behind) = rest.split_at(rest.len().min(LARGEST));
@@ -484,7 +482,7 @@ mod tests {
             }
             held.extend(fresh);
             while !held.is_empty() && frames.fault().is_none() {
-                let mut onward = BytesMut::new();
+                let mut onward = Vec::new();
                 let taken = frames.take(&held, most, &mut onward, |stream, request| {
                     let Received { head, unfit, .. } = request;
                     came.requests.push((
@@ -527,7 +525,7 @@ mod tests {
     #[test]
     fn who_sends_a_body_slowly_or_grants_room_is_alive_and_who_pings_is_not() {
         let mut frames = ClientFrames::new(LIMITS);
-        let mut lively = |bytes: &[u8]| frames.take(bytes, u32::MAX, &mut BytesMut::new(), |_, _| {}).lively;
+        let mut lively = |bytes: &[u8]| frames.take(bytes, u32::MAX, &mut Vec::new(), |_, _| {}).lively;
         assert!(!lively(HELLO) && !lively(&frame(6, 0, &[0; 8])) && !lively(&frame(2, 0, &[0; 5])));
         for kind in [DATA, HEADERS] {
             let brings = frame(kind, 0, &[7; 100]);
@@ -634,7 +632,7 @@ mod tests {
             let (first, rest) = block.split_at(LARGEST);
             let mut sent = [HELLO, &frame(HEADERS, 0, first)].concat();
             sent.extend(rest.chunks(LARGEST).flat_map(|piece| frame(CONTINUATION, 0, piece)));
-            frames.take(&sent, u32::MAX, &mut BytesMut::new(), |_, _| {});
+            frames.take(&sent, u32::MAX, &mut Vec::new(), |_, _| {});
             assert_eq!(frames.fault(), fault, "{length}");
             assert!(frames.block.is_none_or(|block| block.bytes.len() <= most));
         }
@@ -649,7 +647,7 @@ mod tests {
     fn part_of_a_head_is_owed_until_it_is_whole() {
         let mut frames = ClientFrames::new(LIMITS);
         let mut owed = |bytes: &[u8]| {
-            let taken = frames.take(bytes, u32::MAX, &mut BytesMut::new(), |_, _| {});
+            let taken = frames.take(bytes, u32::MAX, &mut Vec::new(), |_, _| {});
             assert_eq!((taken.bytes, frames.fault()), (bytes.len(), None));
             frames.is_within_head()
         };

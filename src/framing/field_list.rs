@@ -141,15 +141,13 @@ impl RequestSoFar {
             self.flaw = self.flaw.or(Some(flaw));
             return;
         }
-        let first = match self.fields.get(header::COOKIE) {
-            Some(first) if *name == header::COOKIE => first,
-            _ => {
-                let bytes = name.as_str().len() + value.len() + LINE;
-                if self.has_room(bytes, 1) && self.fields.try_append(name.clone(), value.clone()).is_err() {
-                    self.flaw = self.flaw.or(Some(HEAD_TOO_LARGE));
-                }
-                return;
+        let first = (*name == header::COOKIE).then(|| self.fields.get(name)).flatten();
+        let Some(first) = first else {
+            let bytes = name.as_str().len() + value.len() + LINE;
+            if self.has_room(bytes, 1) && self.fields.try_append(name.clone(), value.clone()).is_err() {
+                self.flaw = self.flaw.or(Some(HEAD_TOO_LARGE));
             }
+            return;
         };
         if self.cookie.is_empty() {
             self.cookie.extend_from_slice(first.as_bytes());

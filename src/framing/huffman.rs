@@ -72,33 +72,87 @@ static SHORTS: [(u8, u8); 1 << SHORT] = {
 /// It is none where it holds the end of a string, or ends within a code with anything but up to seven ones.
 #[must_use]
 pub fn decode(string: &[u8], decoded: &mut Vec<u8>) -> bool {
+    let before = decoded.len();
     // No code is shorter than five bits.
-    decoded.reserve(string.len() * 8 / 5);
-    // What was read and not decoded: so many bits, from the highest on.
-    let (mut bits, mut count) = (0_u64, 0_u32);
-    let mut rest = string.iter();
+    decoded.resize(before + string.len() * 8 / 5, 0);
+    let (mut rest, mut bits) = (string, Bits::default());
+    let mut symbols = decoded[before..].iter_mut();
+    while bits.fill(&mut rest) {
+        // A code is no longer than what is there.
+        while bits.count as usize >= LONGEST {
+            let Some((symbol, length)) = bits.next() else { return false };
+            bits.skip(length);
+            write(&mut symbols, symbol);
+        }
+    }
+    // What was read without being counted comes once more.
+    bits.bits &= !(u64::MAX >> bits.count);
+    let mut rest = rest.iter();
     loop {
-        while count <= u64::BITS - 8
-            && let Some(byte) = rest.next()
-        {
-            bits |= u64::from(*byte) << (u64::BITS - 8 - count);
-            count += 8;
-        }
-        let (mut symbol, length) = SHORTS[(bits >> (u64::BITS - SHORT as u32)) as usize];
-        let mut length = u32::from(length);
-        if length == 0 {
-            let Some((long, bits)) = long(bits) else { return false };
-            (symbol, length) = (long, bits);
-        }
-        if length > count {
+        bits.fill_up(&mut rest);
+        let Some((symbol, length)) = bits.next() else { return false };
+        if length > bits.count {
             break;
         }
-        decoded.push(symbol);
-        bits <<= length;
-        count -= length;
+        bits.skip(length);
+        write(&mut symbols, symbol);
     }
-    // Ones behind it are the beginning of the end of a string.
-    count < 8 && bits.count_ones() == count
+    let left = symbols.len();
+    decoded.truncate(decoded.len() - left);
+    bits.is_padding()
+}
+
+fn write(symbols: &mut std::slice::IterMut<'_, u8>, symbol: u8) {
+    if let Some(place) = symbols.next() {
+        *place = symbol;
+    }
+}
+
+/// What was read of a string and not decoded: so many bits, from the highest on.
+#[derive(Default)]
+struct Bits {
+    bits: u64,
+    count: u32,
+}
+
+impl Bits {
+    /// Reads as many bytes as there is room for where eight are left; what is behind them is read again by the next.
+    fn fill(&mut self, rest: &mut &[u8]) -> bool {
+        let Some(eight) = rest.first_chunk() else { return false };
+        self.bits |= u64::from_be_bytes(*eight) >> self.count;
+        let bytes = (u64::BITS - 1 - self.count) / 8;
+        *rest = &rest[bytes as usize..];
+        self.count += bytes * 8;
+        true
+    }
+
+    /// Reads byte by byte; behind the last one is nothing but zeros.
+    fn fill_up(&mut self, rest: &mut std::slice::Iter<'_, u8>) {
+        while self.count <= u64::BITS - 8
+            && let Some(byte) = rest.next()
+        {
+            self.bits |= u64::from(*byte) << (u64::BITS - 8 - self.count);
+            self.count += 8;
+        }
+    }
+
+    /// The next symbol and the length of its code; none for the end of a string.
+    fn next(&self) -> Option<(u8, u32)> {
+        match SHORTS[(self.bits >> (u64::BITS - SHORT as u32)) as usize] {
+            (_, 0) => long(self.bits),
+            (symbol, length) => Some((symbol, length.into())),
+        }
+    }
+
+    fn skip(&mut self, length: u32) {
+        self.bits <<= length;
+        self.count -= length;
+    }
+
+    /// Up to seven ones are left: the beginning of the end of a string.
+    fn is_padding(&self) -> bool {
+        self.count < 8 && self.bits.count_ones() == self.count
+    }
 }
 
 /// The symbol of a code of more than eight bits, and its length; none for the end of a string.
@@ -159,6 +213,42 @@ mod tests {
                 assert_eq!(decoded(&bytes[16 - all.div_ceil(8)..]), Some(expected));
             }
         }
+    }
+
+    /// A string in this code, as the table says it.
+    fn coded(text: &[u8]) -> Vec<u8> {
+        let (mut string, mut bits, mut count) = (Vec::new(), 0_u64, 0);
+        for symbol in text {
+            let position = SYMBOLS.iter().position(|other| other == symbol).expect("a symbol");
+            let has = |length: &usize| COUNTS[*length] > 0 && usize::from(CODES[*length].index) <= position;
+            let length = (1..=LONGEST).rev().find(has).expect("a length");
+            bits = bits << length | u64::from(CODES[length].first) + (position - usize::from(CODES[length].index)) as u64;
+            count += length;
+            while count >= 8 {
+                count -= 8;
+                string.push((bits >> count) as u8);
+            }
+        }
+        if count > 0 {
+            string.push((bits << (8 - count)) as u8 | 0xff >> count);
+        }
+        string
+    }
+
+    #[test]
+    fn long_strings_of_all_symbols_are_decoded() {
+        for step in [1, 3, 7, 101, 255] {
+            for length in [1, 7, 8, 9, 30, 255, 1_000] {
+                let text: Vec<u8> = (0..length).map(|place: usize| (place * step) as u8).collect();
+                assert_eq!(decoded(&coded(&text)), Some(text), "{length} in steps of {step}");
+            }
+        }
+        // What stands before a string stays, and its end is found behind many codes too.
+        let mut behind = b"before".to_vec();
+        assert!(decode(&coded(b"www.example.com/a/long/path"), &mut behind));
+        assert_eq!(behind, b"beforewww.example.com/a/long/path");
+        let broken = [coded(&[b'0'; 64]), vec![0xff; 4]].concat();
+        assert_eq!(decoded(&broken), None);
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub const BYTES: u64 = 32;
 /// of these as it likes.
 pub const SLIVER: usize = 128;
 
+/// How much room is kept for what is handed on: that for a turn of requests.
+const STAND_INS: usize = 256;
+
 /// What the one who polls a connection, and its end, tell each other.
 #[derive(Debug)]
 pub struct Meter {
@@ -163,7 +166,7 @@ pub struct CalmEnd {
     /// What was read, and was not looked at yet.
     held: BytesMut,
     /// What is to be handed on.
-    onward: BytesMut,
+    onward: Vec<u8>,
     /// The frames that are sent.
     sent: FrameHeads,
     allowance: Allowance,
@@ -178,7 +181,7 @@ impl CalmEnd {
             meter: Rc::clone(meter),
             frames: ClientFrames::new(limits),
             held: BytesMut::new(),
-            onward: BytesMut::new(),
+            onward: Vec::new(),
             sent: FrameHeads::default(),
             allowance: Allowance::new(FRAMES, A_SECOND, meter.heard()),
         }
@@ -207,11 +210,15 @@ impl CalmEnd {
     }
 
     /// Of what was just read, behind `before`, only what is handed on as it came stays there.
-    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let read = &buffer.filled()[before..];
-        let taken = self.frames.pass(read, self.meter.left.get());
-        self.held.extend_from_slice(&read[taken.bytes..]);
-        buffer.set_filled(before + taken.bytes);
+    fn look_at(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let (read, most) = (&buffer.filled()[before..], self.meter.left.get());
+        let passed = self.frames.pass(read, most);
+        let rest = &read[passed.bytes..];
+        let begin = |stream, request| self.meter.keep(stream, request);
+        let taken = self.frames.take(rest, most.saturating_sub(passed.work), &mut self.onward, begin);
+        self.held.extend_from_slice(&rest[taken.bytes..]);
+        buffer.set_filled(before + passed.bytes);
+        self.account(passed)?;
         self.account(taken)
     }
 
@@ -231,9 +238,9 @@ impl CalmEnd {
     fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
         let fits = self.onward.len().min(buffer.remaining());
         buffer.put_slice(&self.onward[..fits]);
-        self.onward.advance(fits);
-        if self.onward.is_empty() {
-            self.onward = BytesMut::new();
+        self.onward.drain(..fits);
+        if self.onward.is_empty() && self.onward.capacity() > STAND_INS {
+            self.onward = Vec::new();
         }
     }
 
@@ -269,7 +276,7 @@ impl CalmEnd {
                 if buffer.filled().len() == before {
                     return Poll::Ready(Ok(()));
                 }
-                self.hold_back(buffer, before)?;
+                self.look_at(buffer, before)?;
             } else {
                 self.go_on()?;
             }
