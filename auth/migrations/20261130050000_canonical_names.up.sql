@@ -12,8 +12,12 @@ CREATE FUNCTION auth.fill_canonical() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.username_canonical := lower(NEW.username COLLATE "C");
     -- Of other letters the service knows more than this does; of these it knows the same.
-    IF NEW.email_canonical IS NULL OR octet_length(NEW.email) = length(NEW.email) THEN
+    IF NEW.email !~ '[^[:ascii:]]' THEN
+        NEW.email_canonical := lower(NEW.email COLLATE "C");
+    ELSIF NEW.email_canonical IS NULL AND current_setting('server_encoding') = 'UTF8' THEN
         NEW.email_canonical := lower(normalize(NEW.email, NFC) COLLATE "C");
+    ELSIF NEW.email_canonical IS NULL THEN
+        NEW.email_canonical := lower(NEW.email COLLATE "C");
     END IF;
     RETURN NEW;
 END

@@ -110,6 +110,23 @@ fn canonical_forms_follow_whoever_writes() {
     assert_eq!(forms(), "anna|\u{f1}\u{e9}@x.org", "as the service makes it");
 }
 
+/// A cluster of the locale C makes such databases, unless told otherwise.
+#[test]
+fn canonical_forms_need_no_unicode_database() {
+    let bench = embedded();
+    let name = format!("{}_ascii", bench.database.name);
+    bench.database.run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"));
+    let ascii = crate::postgres::Server::shared().named(&name);
+    let mut command = bench.command("upgrade head");
+    assert!(command.env("DATABASE_URL", ascii.url()).output().expect("the command").status.success());
+    let insert = "INSERT INTO auth.users (id, username, email, email_canonical, password_hash) VALUES";
+    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000001', 'Anna', 'ANNA@x.org', NULL, 'x')"));
+    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000002', 'Eva', '\u{d1}@x.org', '\u{f1}@x.org', 'x')"));
+    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000003', 'Ida', '\u{c9}@X.org', NULL, 'x')"));
+    let forms = ascii.run("SELECT string_agg(email_canonical, ' ' ORDER BY id) FROM auth.users");
+    assert_eq!(forms, "anna@x.org \u{f1}@x.org \u{c9}@x.org");
+}
+
 #[test]
 fn the_lists_of_people_use_the_keyset_index() {
     let bench = head();
