@@ -222,7 +222,8 @@ mod tests {
             let position = SYMBOLS.iter().position(|other| other == symbol).expect("a symbol");
             let has = |length: &usize| COUNTS[*length] > 0 && usize::from(CODES[*length].index) <= position;
             let length = (1..=LONGEST).rev().find(has).expect("a length");
-            bits = bits << length | u64::from(CODES[length].first) + (position - usize::from(CODES[length].index)) as u64;
+            let nth = position - usize::from(CODES[length].index);
+            bits = (bits << length) | (u64::from(CODES[length].first) + nth as u64);
             count += length;
             while count >= 8 {
                 count -= 8;
@@ -230,7 +231,7 @@ mod tests {
             }
         }
         if count > 0 {
-            string.push((bits << (8 - count)) as u8 | 0xff >> count);
+            string.push((bits << (8 - count)) as u8 | (0xff >> count));
         }
         string
     }
