@@ -412,11 +412,11 @@ impl Worker {
             }
             async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
         };
-        let granted = streams::Granted { limits: self.serving().limits, max_requests };
+        let limits = self.serving().limits;
         let head =
             HeadUnderWay { worker: self, wire, peer: address.ip(), proto: Version::HTTP_2, is_told: Cell::new(false) };
         // On the heap, so that connections of HTTP/1.1 take no room for it.
-        Box::pin(streams::serve(Rc::clone(wire), (&self.watchdog, &self.lane), granted, answer)).await;
+        Box::pin(streams::serve(Rc::clone(wire), (&self.watchdog, &self.lane), limits, max_requests, answer)).await;
         if let Some(error) = conn::unfinished_head(wire) {
             head.is_told.set(true);
             head.record().fails(&error);

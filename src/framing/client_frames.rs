@@ -1,9 +1,11 @@
-//! The frames of an HTTP/2 client, on their way to whoever keeps its streams: header blocks are taken out, decoded, and stood in for.
+//! Frames of an HTTP/2 client on their way to the `h2` crate, which keeps its streams: header
+//! blocks are taken out and decoded, and the crate gets a stand-in for each.
 //!
-//! Guarantees: what comes out are whole requests by their streams, and a stream of frames in which each of them is the same three bytes,
-//! so that no field is an error of the connection, and no table is needed behind it. A block is gathered to its end within bounds that
-//! hold before anything is kept. Frames of a wrong length, and blocks that cannot be decoded, are told with the code that is due
-//! (RFC 9113, sections 4.2, 4.3 and 6); everything else is handed on as it came.
+//! Guarantees: what comes out are whole requests by their streams, and a stream of frames in which
+//! each of them is the same three bytes, so that no field is an error of the connection, and no
+//! table is needed behind it. A block is gathered to its end within bounds that hold before
+//! anything is kept. Frames of a wrong length, and blocks that cannot be decoded, are told with the
+//! code that is due (RFC 9113, sections 4.2, 4.3 and 6); everything else is handed on as it came.
 
 use super::{
     HeaderLimits,
@@ -15,20 +17,22 @@ use super::{
     hpack::{self, Decoder},
 };
 
-/// What a client sends first.
+/// Length of the connection preface (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
 /// The largest frame that is taken: no other is offered (RFC 9113, section 4.2).
 pub const LARGEST: usize = 16 * 1024;
-/// So many bytes of fields are as much work as a frame.
+/// Bytes of fields that are as much work as a frame.
 const FIELDS: usize = 64;
-/// How many times [`HeaderLimits::size`] a block may have, coded and decoded: up to here its request is refused, and beyond its connection
-/// ends.
+/// How many times [`HeaderLimits::size`] a block may have, coded and decoded: up to here its
+/// request is refused, and beyond its connection ends.
 const BEYOND: usize = 4;
 /// How many CONTINUATION frames a block may have beside those its size needs.
 const CONTINUATIONS: usize = 16;
-/// What a block that is handed on says: `GET`, `http` and `/` of the static table, which is all that is asked of it (RFC 7541, appendix A).
+/// Stand-in for the header block of a request: `GET`, `http` and `/` of the static table (RFC 7541,
+/// appendix A). A request without these is malformed, so there is no shorter one.
 const STAND_IN: [u8; 3] = [0x82, 0x86, 0x84];
-/// `content-length` of the static table as the name of a field that gets into none: whoever keeps the streams counts the body.
+/// Literal `content-length` without indexing, by its index in the static table. The `h2` crate
+/// compares the body with it.
 const CONTENT_LENGTH: [u8; 2] = [0x0f, 0x0d];
 
 const PRIORITY_FRAME: u8 = 2;
@@ -39,7 +43,7 @@ const LARGEST_WINDOW: u32 = u32::MAX >> 1;
 
 /// Reason why a connection cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ConnectionError {
     /// A frame where none of its kind may be.
     #[error("a frame came where none of its kind may")]
     Protocol,
@@ -51,13 +55,13 @@ pub enum Fault {
     FrameSize,
     /// A header block that cannot be decoded.
     #[error("{0}")]
-    Compression(#[from] hpack::Fault),
+    Compression(#[from] hpack::CodingError),
     /// A header block beyond all bounds.
     #[error("a header block is far larger than may be sent")]
     Calm,
 }
 
-impl Fault {
+impl ConnectionError {
     /// Its code (RFC 9113, section 7).
     #[must_use]
     pub fn code(self) -> u32 {
@@ -71,32 +75,34 @@ impl Fault {
     }
 }
 
-/// What a piece of a connection comes to.
+/// Result of a look at a piece of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// How many of its bytes were looked at.
+    /// Number of its bytes that were looked at.
     pub bytes: usize,
-    /// The work they ask for, in frames: one with many fields is as much as several.
+    /// Work they ask for, in frames: one with many fields is as much as several.
     pub work: u32,
-    /// How many of the frames that begin there ask for work and bring nothing: neither a request, nor a piece of one, nor the end of
-    /// one.
+    /// Number of frames that begin there and bring nothing: neither a request, nor a piece of one,
+    /// nor the end of one.
     pub idle: u32,
-    /// Whether they say that somebody uses the connection: bytes of frames that bring something, or that grant room for answers.
+    /// Sign that the connection is in use: bytes of frames that bring something, or that grant room
+    /// for responses.
     pub lively: bool,
 }
 
-/// What the next byte is part of.
+/// Position of the next byte.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// What is handed on as it comes, of which so much is to come.
+    /// In bytes that are handed on as they come, with the number still to come.
     Pass(usize),
-    /// The head of a frame.
+    /// In the head of a frame.
     Head,
-    /// The payload of a frame that is looked at whole, of which so much is to come.
+    /// In the payload of a frame that is looked at as a whole, with the number of bytes still to
+    /// come.
     Gather(FrameHead, usize),
 }
 
-/// A header block of which the end has not come.
+/// Header block without its end yet.
 #[derive(Debug)]
 struct Block {
     stream: u32,
@@ -105,7 +111,7 @@ struct Block {
     continuations: usize,
 }
 
-/// Where what comes of a client's frames goes.
+/// Destination of frames and requests.
 struct Outlet<'a, F> {
     frames: &'a mut Vec<u8>,
     begin: F,
@@ -118,21 +124,21 @@ pub struct ClientFrames {
     at: At,
     head: [u8; HEAD],
     filled: usize,
-    /// The payload of the frame under way, where it does not come in one piece.
+    /// Payload of the frame under way, where it comes in pieces.
     gathered: Vec<u8>,
     block: Option<Block>,
     decoder: Decoder,
     /// The last stream that was begun.
     last: u32,
-    /// Whether the frame under way is a sign of life.
+    /// The frame under way is a sign of life.
     lively: bool,
-    /// The settings the client has to begin with came.
+    /// The client's first SETTINGS frame came.
     greeted: bool,
-    fault: Option<Fault>,
+    fault: Option<ConnectionError>,
 }
 
 impl ClientFrames {
-    /// A connection on which nothing was read.
+    /// Follows a connection from its first byte.
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         Self {
@@ -152,18 +158,20 @@ impl ClientFrames {
 
     /// Reason why nothing more is taken, if that is so.
     #[must_use]
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<ConnectionError> {
         self.fault
     }
 
-    /// Whether part of a frame's head or of a header block has come, and not all of it, or not the settings to begin with.
+    /// Returns true while the client owes the rest of a frame's head, of a header block or of a
+    /// SETTINGS frame, or its first one.
     #[must_use]
     pub fn is_within_head(&self) -> bool {
         !self.greeted || self.filled > 0 || self.block.is_some() || matches!(self.at, At::Gather(..))
     }
 
-    /// Looks at bytes as long as they are handed on as they are, and ask for less than `most` work: large bodies are not copied. It says
-    /// how many these are; all others are to be given to [`ClientFrames::take`].
+    /// Looks at bytes as long as they are handed on unchanged and ask for less than `most` work,
+    /// and returns their number. So large bodies are not copied. All bytes behind these are for
+    /// [`ClientFrames::take`].
     pub fn pass(&mut self, bytes: &[u8], most: u32) -> Taken {
         let mut taken = Taken::default();
         while self.fault.is_none() && self.filled == 0 && taken.work < most {
@@ -193,8 +201,9 @@ impl ClientFrames {
         taken
     }
 
-    /// Looks at bytes until all are seen, or the frames that begin there ask for `most` work: behind the head of the last of them. What is
-    /// to be handed on is written to `onward`; requests are given to `begin` with their streams.
+    /// Looks at bytes until all are seen, or until the frames that begin there ask for `most` work.
+    /// It stops behind the head of the last frame then. Writes to `onward` what is to be handed on,
+    /// and gives `begin` each request with its stream.
     pub fn take(&mut self, bytes: &[u8], most: u32, onward: &mut Vec<u8>, begin: impl FnMut(u32, Received)) -> Taken {
         let (mut taken, mut rest, mut outlet) = (Taken::default(), bytes, Outlet { frames: onward, begin });
         while self.fault.is_none() && taken.work < most {
@@ -244,7 +253,7 @@ impl ClientFrames {
         taken
     }
 
-    /// How many of these bytes are handed on as they are, where `left` are to be.
+    /// Returns the number of these bytes that are handed on unchanged, of `left`.
     fn pass_on(&mut self, left: usize, bytes: &[u8], taken: &mut Taken) -> usize {
         let passed = left.min(bytes.len());
         taken.lively |= self.lively && passed > 0;
@@ -252,7 +261,7 @@ impl ClientFrames {
         passed
     }
 
-    /// A frame's head is complete.
+    /// Begins a frame whose head is complete.
     fn begin(&mut self, head: FrameHead, taken: &mut Taken) {
         if let Err(fault) = self.check(head) {
             self.fault = Some(fault);
@@ -274,12 +283,12 @@ impl ClientFrames {
         self.at = if is_gathered(kind) { At::Gather(head, length) } else { At::Pass(length) };
     }
 
-    /// Whether a frame may stand here and be of this length.
-    fn check(&mut self, head: FrameHead) -> Result<(), Fault> {
+    /// Checks the place and the length of a frame.
+    fn check(&mut self, head: FrameHead) -> Result<(), ConnectionError> {
         let FrameHead { kind, flags, stream, length } = head;
         let goes_on = |block: &Block| kind == CONTINUATION && stream == block.stream;
         if self.block.as_ref().map_or(kind == CONTINUATION, |block| !goes_on(block)) || kind == PUSH_PROMISE {
-            return Err(Fault::Protocol);
+            return Err(ConnectionError::Protocol);
         }
         let fits = match kind {
             SETTINGS if flags & ACK != 0 => length == 0,
@@ -291,24 +300,24 @@ impl ClientFrames {
             _ => true,
         };
         if !fits || length > LARGEST {
-            return Err(Fault::FrameSize);
+            return Err(ConnectionError::FrameSize);
         }
         let most = self.most();
         if let Some(block) = &mut self.block {
             block.continuations += 1;
             if block.bytes.len() + length > most || block.continuations > CONTINUATIONS + most / LARGEST {
-                return Err(Fault::Calm);
+                return Err(ConnectionError::Calm);
             }
         }
         Ok(())
     }
 
-    /// The most bytes of a block, coded or decoded.
+    /// Bound on the bytes of a block, coded and decoded.
     fn most(&self) -> usize {
         (self.limits.size * BEYOND).max(LARGEST)
     }
 
-    /// A frame that is looked at whole is complete.
+    /// Ends a frame that is looked at as a whole.
     fn end(&mut self, head: FrameHead, payload: &[u8], outlet: &mut Outlet<'_, impl FnMut(u32, Received)>) {
         self.at = At::Head;
         let ended = match head.kind {
@@ -319,13 +328,13 @@ impl ClientFrames {
         self.fault = ended.err();
     }
 
-    fn settings(&mut self, head: FrameHead, payload: &[u8], onward: &mut Vec<u8>) -> Result<(), Fault> {
+    fn settings(&mut self, head: FrameHead, payload: &[u8], onward: &mut Vec<u8>) -> Result<(), ConnectionError> {
         let window = |setting: &[u8; 6]| {
             let [id @ .., a, b, c, d] = *setting;
             u16::from_be_bytes(id) == INITIAL_WINDOW_SIZE && u32::from_be_bytes([a, b, c, d]) > LARGEST_WINDOW
         };
         if payload.as_chunks().0.iter().any(window) {
-            return Err(Fault::FlowControl);
+            return Err(ConnectionError::FlowControl);
         }
         self.greeted = true;
         write_frame(onward, head, payload);
@@ -337,7 +346,7 @@ impl ClientFrames {
         head: FrameHead,
         payload: &[u8],
         outlet: &mut Outlet<'_, impl FnMut(u32, Received)>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         let (fragment, ends) = (fragment(head, payload)?, head.flags & END_STREAM != 0);
         if head.flags & END_HEADERS != 0 {
             return self.block(head.stream, ends, fragment, outlet);
@@ -351,8 +360,8 @@ impl ClientFrames {
         head: FrameHead,
         payload: &[u8],
         outlet: &mut Outlet<'_, impl FnMut(u32, Received)>,
-    ) -> Result<(), Fault> {
-        let Some(mut block) = self.block.take() else { return Err(Fault::Protocol) };
+    ) -> Result<(), ConnectionError> {
+        let Some(mut block) = self.block.take() else { return Err(ConnectionError::Protocol) };
         block.bytes.extend_from_slice(payload);
         if head.flags & END_HEADERS != 0 {
             return self.block(block.stream, block.ends, &block.bytes, outlet);
@@ -361,20 +370,20 @@ impl ClientFrames {
         Ok(())
     }
 
-    /// A header block is complete: a request on a stream that is new, trailers on one that is not.
+    /// Ends a header block: of a request on a new stream, of trailers on any other.
     fn block(
         &mut self,
         stream: u32,
         ends: bool,
         block: &[u8],
         outlet: &mut Outlet<'_, impl FnMut(u32, Received)>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         let flags = END_HEADERS | if ends { END_STREAM } else { 0 };
         if stream <= self.last {
             let mut trailers = TrailersSoFar::new(self.limits);
             self.decoder.decode(block, |field| trailers.take(field))?;
             if trailers.size() > self.most() {
-                return Err(Fault::Calm);
+                return Err(ConnectionError::Calm);
             }
             write_block(outlet.frames, stream, flags, &trailers.finish());
             return Ok(());
@@ -383,7 +392,7 @@ impl ClientFrames {
         let mut request = RequestSoFar::new(self.limits);
         self.decoder.decode(block, |field| request.take(field))?;
         if request.size() > self.most() {
-            return Err(Fault::Calm);
+            return Err(ConnectionError::Calm);
         }
         let request = request.finish(ends);
         match request.length.filter(|_| request.unfit.is_none()) {
@@ -395,7 +404,7 @@ impl ClientFrames {
     }
 }
 
-/// A stand-in for a request that says how long its body is.
+/// Stand-in for a request with a `content-length`.
 fn stand_in_with(length: u64) -> Vec<u8> {
     let digits = length.to_string();
     // A length has at most 20 digits.
@@ -406,16 +415,16 @@ fn is_gathered(kind: u8) -> bool {
     matches!(kind, HEADERS | CONTINUATION | SETTINGS)
 }
 
-/// What a HEADERS frame has of a block, without its padding and its priority (RFC 9113, section 6.2).
-fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> {
+/// Field block fragment of a HEADERS frame, without padding and priority (RFC 9113, section 6.2).
+fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], ConnectionError> {
     let (mut rest, mut padding) = (payload, 0);
     if head.flags & PADDED != 0 {
-        padding = usize::from(*rest.split_off_first().ok_or(Fault::FrameSize)?);
+        padding = usize::from(*rest.split_off_first().ok_or(ConnectionError::FrameSize)?);
     }
     if head.flags & PRIORITY != 0 {
-        rest = rest.get(5..).ok_or(Fault::FrameSize)?;
+        rest = rest.get(5..).ok_or(ConnectionError::FrameSize)?;
     }
-    let length = rest.len().checked_sub(padding).ok_or(Fault::Protocol)?;
+    let length = rest.len().checked_sub(padding).ok_or(ConnectionError::Protocol)?;
     Ok(&rest[..length])
 }
 
@@ -457,14 +466,14 @@ mod tests {
         [&FrameHead { kind, flags, stream, length: payload.len() }.write()[..], payload].concat()
     }
 
-    /// What comes of these bytes, given in pieces of this size, so much work at a time.
+    /// Outcome of bytes.
     #[derive(Debug, Default, PartialEq)]
     struct Came {
         onward: Vec<u8>,
         requests: Vec<(u32, String, Option<&'static str>)>,
         idle: u32,
         work: u32,
-        fault: Option<Fault>,
+        fault: Option<ConnectionError>,
     }
 
     fn came(bytes: &[u8], size: usize, most: u32) -> Came {
@@ -616,7 +625,7 @@ mod tests {
         ] {
             assert_eq!(trailers(block).0[..refused.len()], refused, "{block:x?}");
         }
-        assert_eq!(trailers(b"\xbe").1, Some(Fault::Compression(hpack::Fault::Index)));
+        assert_eq!(trailers(b"\xbe").1, Some(ConnectionError::Compression(hpack::CodingError::Index)));
     }
 
     /// A block is as long as it may be, or its connection ends before the rest of it is kept.
@@ -626,7 +635,7 @@ mod tests {
         assert_eq!(limited.most(), LARGEST);
         limited.limits.size = 32 * 1024;
         let most = limited.most();
-        for (length, fault) in [(most, None), (most + 1, Some(Fault::Calm))] {
+        for (length, fault) in [(most, None), (most + 1, Some(ConnectionError::Calm))] {
             let mut frames = ClientFrames::new(HeaderLimits { size: 32 * 1024, count: 100 });
             let block = vec![0x82; length];
             let (first, rest) = block.split_at(LARGEST);
@@ -640,7 +649,7 @@ mod tests {
         endless.extend(frame(CONTINUATION, 0, b"").repeat(CONTINUATIONS + 1));
         assert_eq!(came(&endless, 100, 8).fault, None);
         endless.extend(frame(CONTINUATION, 0, b""));
-        assert_eq!(came(&endless, 100, 8).fault, Some(Fault::Calm));
+        assert_eq!(came(&endless, 100, 8).fault, Some(ConnectionError::Calm));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Requests and trailers of HTTP/2, made of the fields of their header blocks (RFC 9113, sections 8.1 to 8.3).
+//! Requests and trailers of HTTP/2 from the fields of their header blocks (RFC 9113, sections 8.1
+//! to 8.3).
 //!
-//! Guarantees: what passes is well-formed and within the limits, which are those of HTTP/1.1: the same fields are as many lines and as many
-//! bytes there. Crumbs of a cookie are one line. What is not well-formed is never an error of the connection, and of fields above the
-//! limits nothing is kept.
+//! Guarantees: what passes is well-formed and within the limits. These are those of HTTP/1.1: the
+//! same fields count as many lines and bytes there. Crumbs of a cookie are one line. A malformed
+//! request is never an error of the connection. Nothing is kept of fields above the limits.
 
 use bytes::Bytes;
 use http::{
@@ -14,37 +15,38 @@ use http::{
 use super::{
     Flaw, HEAD_TOO_LARGE, HeaderLimits, REQUEST_LINE, TARGET_TOO_LONG,
     head::{self, Head},
-    hpack::{Field, Name, Value},
+    hpack::{FieldName, FieldValue, HeaderField},
 };
 
-/// What a field takes beside its text, as `SETTINGS_MAX_HEADER_LIST_SIZE` counts (RFC 9113, section 6.5.2).
+/// Overhead of a field in `SETTINGS_MAX_HEADER_LIST_SIZE` (RFC 9113, section 6.5.2).
 const BESIDE: usize = 32;
-/// What a line of HTTP/1.1 takes beside a name and a value: a colon, a space and CRLF.
+/// Overhead of a field line of HTTP/1.1: a colon, a space and CRLF.
 const LINE: usize = 4;
-/// The same of a request line with a method and a target.
+/// Overhead of a request line of HTTP/1.1.
 const FIRST_LINE: usize = " ".len() + " HTTP/1.1".len() + "\r\n".len();
 
 /// A request, well-formed or not.
 #[derive(Debug)]
 pub struct Received {
-    /// Its head. Where that is not well-formed it has what is, and `-` for a method that is none.
+    /// Head of the request. A malformed one has its well-formed fields, and `-` for a method that
+    /// is not a token.
     pub head: Parts,
     /// Length of its body, where the request says it.
     pub length: Option<u64>,
-    /// What is wrong with it.
+    /// Reason to refuse it, where it is malformed or too large.
     pub unfit: Option<Unfit>,
 }
 
 /// Reason why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
-    /// What is wrong with it.
+    /// Flaw of the request.
     pub flaw: Flaw,
-    /// The target as it came, for the log, where it is none.
+    /// Malformed target as received, for the log.
     pub target: Option<Box<str>>,
 }
 
-/// The head of a request as far as its fields have come.
+/// Head of a request whose fields are still coming.
 pub struct RequestSoFar {
     limits: HeaderLimits,
     method: Option<Bytes>,
@@ -53,20 +55,20 @@ pub struct RequestSoFar {
     path: Option<Bytes>,
     fields: HeaderMap,
     framing: Head,
-    /// Crumbs joined, where there is more than one.
+    /// Joined crumbs, where there is more than one.
     cookie: Vec<u8>,
-    /// An ordinary field came: no pseudo-header may come any more.
+    /// An ordinary field came. No pseudo-header may follow.
     ordinary: bool,
-    /// What they come to in HTTP/1.1.
+    /// Size and number of the fields in HTTP/1.1.
     bytes: usize,
     lines: usize,
-    /// What they come to as HTTP/2 counts.
+    /// Size of the fields in HTTP/2.
     size: usize,
     flaw: Option<Flaw>,
 }
 
 impl RequestSoFar {
-    /// A head of which no field has come.
+    /// Head without a field yet.
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         Self {
@@ -86,45 +88,45 @@ impl RequestSoFar {
         }
     }
 
-    /// What the fields come to as HTTP/2 counts them, kept or not.
+    /// Size of all fields in HTTP/2, kept or not.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
     }
 
     /// Takes the next field.
-    pub fn take(&mut self, field: &Field) {
+    pub fn take(&mut self, field: &HeaderField) {
         self.size += size(field);
         match (&field.name, &field.value) {
-            (Name::Field(name), Value::Text(value)) => self.take_ordinary(name, value),
-            (Name::Field(_), Value::Raw(_)) => self.refuse("a field's value has a byte that none may have"),
-            (Name::Malformed(name), _) if name.starts_with(b":") => self.refuse("a pseudo-header that no request has"),
-            (Name::Malformed(_), _) => self.refuse("a field's name is not a token in lower case"),
-            (name, Value::Raw(value)) => self.take_pseudo(name, value),
+            (FieldName::Field(name), FieldValue::Text(value)) => self.take_ordinary(name, value),
+            (FieldName::Field(_), FieldValue::Raw(_)) => self.refuse("a field's value has a byte that none may have"),
+            (FieldName::Malformed(name), _) if name.starts_with(b":") => self.refuse("a pseudo-header that no request has"),
+            (FieldName::Malformed(_), _) => self.refuse("a field's name is not a token in lower case"),
+            (name, FieldValue::Raw(value)) => self.take_pseudo(name, value),
             // The values of pseudo-headers are never made texts.
-            (_, Value::Text(_)) => {}
+            (_, FieldValue::Text(_)) => {}
         }
-        self.ordinary |= matches!(field.name, Name::Field(_));
+        self.ordinary |= matches!(field.name, FieldName::Field(_));
     }
 
-    fn take_pseudo(&mut self, name: &Name, value: &Bytes) {
+    fn take_pseudo(&mut self, name: &FieldName, value: &Bytes) {
         if self.ordinary {
             return self.refuse("a pseudo-header behind a field");
         }
         let (bytes, lines) = match name {
-            Name::Authority => ("host".len() + value.len() + LINE, 1),
-            Name::Method | Name::Path => (value.len(), 0),
+            FieldName::Authority => ("host".len() + value.len() + LINE, 1),
+            FieldName::Method | FieldName::Path => (value.len(), 0),
             _ => (0, 0),
         };
-        if *name == Name::Path && FIRST_LINE + value.len() > REQUEST_LINE.min(self.limits.size) {
+        if *name == FieldName::Path && FIRST_LINE + value.len() > REQUEST_LINE.min(self.limits.size) {
             self.flaw = self.flaw.or(Some(TARGET_TOO_LONG));
         } else if !self.has_room(bytes, lines) {
             return;
         }
         let slot = match name {
-            Name::Method => &mut self.method,
-            Name::Scheme => &mut self.scheme,
-            Name::Authority => &mut self.authority,
+            FieldName::Method => &mut self.method,
+            FieldName::Scheme => &mut self.scheme,
+            FieldName::Authority => &mut self.authority,
             _ => &mut self.path,
         };
         if slot.is_some() {
@@ -158,7 +160,7 @@ impl RequestSoFar {
         }
     }
 
-    /// Whether so many more bytes and lines are within the limits.
+    /// Counts more bytes and lines; true while they are within the limits.
     fn has_room(&mut self, bytes: usize, lines: usize) -> bool {
         self.bytes += bytes;
         self.lines += lines;
@@ -173,11 +175,11 @@ impl RequestSoFar {
         self.flaw = self.flaw.or(Some(Flaw::malformed(detail)));
     }
 
-    /// The request, of which all fields came; whether nothing follows on it.
+    /// Makes the request, whose fields all came. `ends` says that no body follows.
     #[must_use]
     pub fn finish(mut self, ends: bool) -> Received {
         if let Some(cookie) = Some(&self.cookie[..]).filter(|cookie| !cookie.is_empty()) {
-            // What is joined are values of fields.
+            // The parts are field values, and so is the whole.
             match HeaderValue::from_bytes(cookie) {
                 Ok(cookie) => drop(self.fields.insert(header::COOKIE, cookie)),
                 Err(_) => self.refuse("the cookies cannot be joined"),
@@ -224,7 +226,8 @@ impl RequestSoFar {
             let authority = Authority::from_maybe_shared(authority);
             parts.authority = Some(authority.map_err(|_| Flaw::malformed("`:authority` is not a host and a port"))?);
         }
-        // It has neither a scheme nor a path, and whoever looks for its target refuses it.
+        // CONNECT has neither a scheme nor a path (RFC 9113, section 8.5). `message::Target`
+        // refuses it.
         if *method == Method::CONNECT && self.scheme.is_none() && self.path.is_none() {
             return Uri::from_parts(parts).map_err(|_| Flaw::malformed("no `:authority`"));
         }
@@ -243,19 +246,21 @@ impl RequestSoFar {
     }
 }
 
-/// An authority without a path: whoever looks for a target finds none.
+/// URI without a path, so that no route is looked for.
 const NO_TARGET: &str = "-";
 
-/// What a log has for a method that nobody knows.
+/// Method of a request whose own is missing or not a token; the log writes a missing method like
+/// that.
 fn unknown() -> Method {
     Method::from_bytes(b"-").unwrap_or_default()
 }
 
-fn size(field: &Field) -> usize {
+fn size(field: &HeaderField) -> usize {
     field.name.len() + field.value.as_bytes().len() + BESIDE
 }
 
-/// What is wrong with a field of HTTP/2 whose name and value are well-formed by themselves (RFC 9113, sections 8.2.1 and 8.2.2).
+/// Flaw of a field that no request of HTTP/2 may have, though HTTP/1.1 knows it (RFC 9113, sections
+/// 8.2.1 and 8.2.2).
 fn flaw_of(name: &HeaderName, value: &HeaderValue) -> Option<&'static str> {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     match name.as_str() {
@@ -270,7 +275,8 @@ fn flaw_of(name: &HeaderName, value: &HeaderValue) -> Option<&'static str> {
     }
 }
 
-/// Trailers as far as they have come, coded anew: without a reference to any table.
+/// Trailers whose fields are still coming. They are encoded again without a reference to a table,
+/// because the `h2` crate has none.
 pub struct TrailersSoFar {
     limits: HeaderLimits,
     block: Vec<u8>,
@@ -280,24 +286,24 @@ pub struct TrailersSoFar {
 }
 
 impl TrailersSoFar {
-    /// Trailers of which no field has come.
+    /// Trailers without a field yet.
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         Self { limits, block: Vec::new(), size: 0, lines: 0, malformed: false }
     }
 
-    /// What the fields come to as HTTP/2 counts them, kept or not.
+    /// Size of all fields in HTTP/2, kept or not.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
     }
 
     /// Takes the next field.
-    pub fn take(&mut self, field: &Field) {
+    pub fn take(&mut self, field: &HeaderField) {
         self.size += size(field);
         self.lines += 1;
         match (&field.name, &field.value) {
-            (Name::Field(name), Value::Text(value))
+            (FieldName::Field(name), FieldValue::Text(value))
                 if self.size <= self.limits.size && self.lines <= self.limits.count && flaw_of(name, value).is_none() =>
             {
                 write_literal(&mut self.block, name.as_str().as_bytes(), value.as_bytes());
@@ -306,7 +312,8 @@ impl TrailersSoFar {
         }
     }
 
-    /// The block; where they are not well-formed or too large, one that no implementation takes: its stream ends.
+    /// Returns their header block. For malformed or too large trailers it is one that the `h2`
+    /// crate resets the stream for.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         if self.malformed {
@@ -317,7 +324,7 @@ impl TrailersSoFar {
     }
 }
 
-/// Writes a field that gets into no table (RFC 7541, section 6.2.2).
+/// Writes a literal field without indexing (RFC 7541, section 6.2.2).
 fn write_literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     block.push(0);
     for text in [name, value] {
@@ -326,7 +333,7 @@ fn write_literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Writes the length of a string as it is (RFC 7541, sections 5.1 and 5.2).
+/// Writes the length of a string that is not Huffman-coded (RFC 7541, sections 5.1 and 5.2).
 fn write_length(block: &mut Vec<u8>, length: usize) {
     const MOST: usize = 0x7f;
     let Some(mut rest) = length.checked_sub(MOST) else { return block.push(length as u8) };

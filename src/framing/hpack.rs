@@ -1,8 +1,10 @@
-//! Header blocks of HTTP/2, decoded (HPACK, RFC 7541).
+//! HPACK decoder for header blocks of HTTP/2 (RFC 7541).
 //!
-//! Guarantees: what a field says is never an error of the coding, so that one that HTTP does not know is its request's matter and leaves
-//! the table, and with it the connection, as it should be; the table holds at most [`TABLE`] bytes as the standard counts them, in copies
-//! of their own; nothing else is kept from one block to the next.
+//! Guarantees: the content of a field is never a coding error. A malformed field is decoded,
+//! indexed and returned like any other, so that the table stays right and only its request is
+//! malformed. The table holds at most [`TABLE`] bytes as the RFC counts them, and each of its
+//! fields is a copy, which keeps no received buffer alive. Nothing else is kept from one block to
+//! the next.
 
 use std::{collections::VecDeque, sync::LazyLock};
 
@@ -13,14 +15,15 @@ use super::huffman;
 
 /// The largest table, which is the default of `SETTINGS_HEADER_TABLE_SIZE`: no other is offered.
 pub const TABLE: usize = 4_096;
-/// What a field takes in a table beside its text (RFC 7541, section 4.1).
+/// Overhead of a field in the table (RFC 7541, section 4.1).
 const BESIDE: usize = 32;
-/// The most bytes of an integer: none above 2^28 is of any use.
+/// Bound on the bytes of an integer: no number above 2^28 is of use.
 const INTEGER: u32 = 5;
 
-/// Reason why a block cannot be decoded: the connection cannot go on, because its table is not known any more.
+/// Reason why a block cannot be decoded: the connection cannot go on, because its table is not
+/// known any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum CodingError {
     /// It ends within a field.
     #[error("a header block ends within a field")]
     Truncated,
@@ -40,7 +43,7 @@ pub enum Fault {
 
 /// The name of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum FieldName {
     /// `:method`.
     Method,
     /// `:scheme`.
@@ -51,11 +54,11 @@ pub enum Name {
     Path,
     /// The name of an ordinary field, in lower case.
     Field(HeaderName),
-    /// Anything that no field of a request may be called.
+    /// FieldName that no field of a request may have.
     Malformed(Bytes),
 }
 
-impl Name {
+impl FieldName {
     fn of(text: &[u8]) -> Self {
         match text {
             b":method" => Self::Method,
@@ -69,7 +72,7 @@ impl Name {
         }
     }
 
-    /// Bytes of the name.
+    /// Number of bytes of the name.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -81,7 +84,7 @@ impl Name {
         }
     }
 
-    /// Whether it has no byte.
+    /// Returns true for the empty name.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -90,14 +93,14 @@ impl Name {
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// One that an ordinary field may have.
+pub enum FieldValue {
+    /// Well-formed value of an ordinary field.
     Text(HeaderValue),
-    /// One that it may not have, or the value of a field that is not an ordinary one.
+    /// Malformed value, or the value of a pseudo-header or of a field with a malformed name.
     Raw(Bytes),
 }
 
-impl Value {
+impl FieldValue {
     /// The bytes of the value.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -110,18 +113,18 @@ impl Value {
 
 /// A field of a header block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct HeaderField {
     /// Its name.
-    pub name: Name,
+    pub name: FieldName,
     /// Its value.
-    pub value: Value,
+    pub value: FieldValue,
 }
 
-impl Field {
-    fn new(name: Name, value: &[u8]) -> Self {
-        let raw = || Value::Raw(Bytes::copy_from_slice(value));
+impl HeaderField {
+    fn new(name: FieldName, value: &[u8]) -> Self {
+        let raw = || FieldValue::Raw(Bytes::copy_from_slice(value));
         let value = match &name {
-            Name::Field(_) => HeaderValue::from_bytes(value).map_or_else(|_| raw(), Value::Text),
+            FieldName::Field(_) => HeaderValue::from_bytes(value).map_or_else(|_| raw(), FieldValue::Text),
             _ => raw(),
         };
         Self { name, value }
@@ -135,8 +138,8 @@ impl Field {
 /// Decodes the header blocks of one connection, all of them, in order.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The last one first.
-    table: VecDeque<Field>,
+    /// Fields, the latest first.
+    table: VecDeque<HeaderField>,
     size: usize,
     most: usize,
 }
@@ -151,8 +154,8 @@ impl Decoder {
     /// Decodes a whole block, field by field.
     ///
     /// # Errors
-    /// [`Fault`]: no other block of the connection can be decoded then.
-    pub fn decode(&mut self, block: &[u8], mut take: impl FnMut(&Field)) -> Result<(), Fault> {
+    /// [`CodingError`]: no other block of the connection can be decoded then.
+    pub fn decode(&mut self, block: &[u8], mut take: impl FnMut(&HeaderField)) -> Result<(), CodingError> {
         let (mut rest, mut begun, mut scratch) = (block, false, Vec::new());
         while let Some(first) = rest.first() {
             match first {
@@ -168,7 +171,7 @@ impl Decoder {
                 0x20.. => {
                     let most = integer(&mut rest, 5)?;
                     if begun || most > TABLE {
-                        return Err(Fault::TableSize);
+                        return Err(CodingError::TableSize);
                     }
                     self.most = most;
                     self.make_room(0);
@@ -176,7 +179,7 @@ impl Decoder {
                 }
                 0x10.. => {
                     let mut field = self.literal(&mut rest, 4, &mut scratch)?;
-                    if let Value::Text(value) = &mut field.value {
+                    if let FieldValue::Text(value) = &mut field.value {
                         // To be sent on in the same way (RFC 7541, section 7.1.3).
                         value.set_sensitive(true);
                     }
@@ -189,25 +192,25 @@ impl Decoder {
         Ok(())
     }
 
-    fn literal(&self, rest: &mut &[u8], prefix: u32, scratch: &mut Vec<u8>) -> Result<Field, Fault> {
+    fn literal(&self, rest: &mut &[u8], prefix: u32, scratch: &mut Vec<u8>) -> Result<HeaderField, CodingError> {
         let name = match integer(rest, prefix)? {
-            0 => Name::of(string(rest, scratch)?),
+            0 => FieldName::of(string(rest, scratch)?),
             index => self.field(index)?.name.clone(),
         };
-        Ok(Field::new(name, string(rest, scratch)?))
+        Ok(HeaderField::new(name, string(rest, scratch)?))
     }
 
     /// The field at an index of both tables (RFC 7541, section 2.3.3).
-    fn field(&self, index: usize) -> Result<&Field, Fault> {
-        let index = index.checked_sub(1).ok_or(Fault::Index)?;
+    fn field(&self, index: usize) -> Result<&HeaderField, CodingError> {
+        let index = index.checked_sub(1).ok_or(CodingError::Index)?;
         match STATIC.get(index) {
             Some(field) => Ok(field),
-            None => self.table.get(index - STATIC.len()).ok_or(Fault::Index),
+            None => self.table.get(index - STATIC.len()).ok_or(CodingError::Index),
         }
     }
 
     /// A field that is larger than the table empties it, and is not kept (RFC 7541, section 4.4).
-    fn insert(&mut self, field: Field) {
+    fn insert(&mut self, field: HeaderField) {
         let size = field.size();
         self.make_room(size);
         if size <= self.most {
@@ -226,8 +229,8 @@ impl Decoder {
 }
 
 /// Reads an integer that begins in the last bits of a byte (RFC 7541, section 5.1).
-fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, Fault> {
-    let mut next = || bytes.split_off_first().copied().map(usize::from).ok_or(Fault::Truncated);
+fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, CodingError> {
+    let mut next = || bytes.split_off_first().copied().map(usize::from).ok_or(CodingError::Truncated);
     let most = (1 << prefix) - 1;
     let mut number = next()? & most;
     if number < most {
@@ -240,23 +243,23 @@ fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, Fault> {
             return Ok(number);
         }
     }
-    Err(Fault::Integer)
+    Err(CodingError::Integer)
 }
 
 /// Reads a string (RFC 7541, section 5.2).
-fn string<'b: 's, 's>(bytes: &mut &'b [u8], scratch: &'s mut Vec<u8>) -> Result<&'s [u8], Fault> {
+fn string<'b: 's, 's>(bytes: &mut &'b [u8], scratch: &'s mut Vec<u8>) -> Result<&'s [u8], CodingError> {
     let coded = bytes.first().is_some_and(|first| *first >= 0x80);
     let length = integer(bytes, 7)?;
-    let text = bytes.split_off(..length).ok_or(Fault::Truncated)?;
+    let text = bytes.split_off(..length).ok_or(CodingError::Truncated)?;
     if !coded {
         return Ok(text);
     }
     scratch.clear();
-    if huffman::decode(text, scratch) { Ok(scratch) } else { Err(Fault::Huffman) }
+    if huffman::decode(text, scratch) { Ok(scratch) } else { Err(CodingError::Huffman) }
 }
 
 /// RFC 7541, appendix A.
-static STATIC: LazyLock<[Field; 61]> = LazyLock::new(|| {
+static STATIC: LazyLock<[HeaderField; 61]> = LazyLock::new(|| {
     const TEXTS: [(&str, &str); 61] = [
         (":authority", ""),
         (":method", "GET"),
@@ -320,29 +323,30 @@ static STATIC: LazyLock<[Field; 61]> = LazyLock::new(|| {
         ("via", ""),
         ("www-authenticate", ""),
     ];
-    TEXTS.map(|(name, value)| Field::new(Name::of(name.as_bytes()), value.as_bytes()))
+    TEXTS.map(|(name, value)| HeaderField::new(FieldName::of(name.as_bytes()), value.as_bytes()))
 });
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name(name: &Name) -> String {
+    fn name(name: &FieldName) -> String {
         match name {
-            Name::Method => ":method".to_owned(),
-            Name::Scheme => ":scheme".to_owned(),
-            Name::Authority => ":authority".to_owned(),
-            Name::Path => ":path".to_owned(),
-            Name::Field(name) => name.to_string(),
-            Name::Malformed(text) => format!("?{}", text.escape_ascii()),
+            FieldName::Method => ":method".to_owned(),
+            FieldName::Scheme => ":scheme".to_owned(),
+            FieldName::Authority => ":authority".to_owned(),
+            FieldName::Path => ":path".to_owned(),
+            FieldName::Field(name) => name.to_string(),
+            FieldName::Malformed(text) => format!("?{}", text.escape_ascii()),
         }
     }
 
     /// The fields of a block, a line each; behind a value that HTTP does not know comes `?`.
-    fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, Fault> {
+    fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, CodingError> {
         let mut fields = Vec::new();
         decoder.decode(block, |field| {
-            let doubt = if matches!((&field.name, &field.value), (Name::Field(_), Value::Raw(_))) { "?" } else { "" };
+            let doubt =
+                if matches!((&field.name, &field.value), (FieldName::Field(_), FieldValue::Raw(_))) { "?" } else { "" };
             fields.push(format!("{}: {}{doubt}", name(&field.name), field.value.as_bytes().escape_ascii()));
         })?;
         Ok(fields)
@@ -370,8 +374,8 @@ mod tests {
             assert_eq!(integer(&mut &bytes[..], prefix), Ok(number));
         }
         assert_eq!(integer(&mut &[0x7f, 0x80, 0x80, 0x80, 0x01][..], 7), Ok(127 + (1 << 21)));
-        assert_eq!(integer(&mut &[0x7f, 0xff, 0xff, 0xff, 0xff, 0x00][..], 7), Err(Fault::Integer));
-        assert_eq!(integer(&mut &[0x7f, 0xff][..], 7), Err(Fault::Truncated));
+        assert_eq!(integer(&mut &[0x7f, 0xff, 0xff, 0xff, 0xff, 0x00][..], 7), Err(CodingError::Integer));
+        assert_eq!(integer(&mut &[0x7f, 0xff][..], 7), Err(CodingError::Truncated));
     }
 
     /// RFC 7541, appendix C.2.
@@ -384,7 +388,7 @@ mod tests {
         let mut sensitive = Vec::new();
         let never = hex("1008 7061 7373 776f 7264 0673 6563 7265 74 0001 6101 62");
         Decoder::default().decode(&never, |field| sensitive.push(field.clone())).expect("a block");
-        let is_sensitive = |field: &Field| matches!(&field.value, Value::Text(value) if value.is_sensitive());
+        let is_sensitive = |field: &HeaderField| matches!(&field.value, FieldValue::Text(value) if value.is_sensitive());
         assert_eq!(sensitive.iter().map(is_sensitive).collect::<Vec<_>>(), [true, false]);
     }
 
@@ -452,7 +456,8 @@ mod tests {
         run(&[
             ("4003 782d 6103 6101 62", &["x-a: a\\x01b?"], 38),
             ("be", &["x-a: a\\x01b?"], 38),
-            // Its name with another value, and a name with a capital, a space, nothing, and one of no pseudo-header.
+            // Its name with another value, and a name with a capital, a space, nothing, and one of
+            // no pseudo-header.
             ("7e 0178", &["x-a: x"], 74),
             ("4004 582d 5570 0131", &["?X-Up: 1"], 111),
             ("7e 0178", &["?X-Up: x"], 148),
@@ -464,18 +469,18 @@ mod tests {
     #[test]
     fn coding_errors_are_told_apart() {
         for (block, fault) in [
-            ("80", Fault::Index),
-            ("be", Fault::Index),
-            ("7e 0178", Fault::Index),
-            ("ff ffff ffff 0f", Fault::Integer),
-            ("3fe2 1f", Fault::TableSize),
-            ("82 20", Fault::TableSize),
-            ("0081 ff00", Fault::Huffman),
-            ("ff", Fault::Truncated),
-            ("40", Fault::Truncated),
-            ("4001", Fault::Truncated),
-            ("4001 78", Fault::Truncated),
-            ("4001 7802 31", Fault::Truncated),
+            ("80", CodingError::Index),
+            ("be", CodingError::Index),
+            ("7e 0178", CodingError::Index),
+            ("ff ffff ffff 0f", CodingError::Integer),
+            ("3fe2 1f", CodingError::TableSize),
+            ("82 20", CodingError::TableSize),
+            ("0081 ff00", CodingError::Huffman),
+            ("ff", CodingError::Truncated),
+            ("40", CodingError::Truncated),
+            ("4001", CodingError::Truncated),
+            ("4001 78", CodingError::Truncated),
+            ("4001 7802 31", CodingError::Truncated),
         ] {
             assert_eq!(decode(&mut Decoder::default(), &hex(block)), Err(fault), "{block}");
         }
@@ -498,7 +503,7 @@ mod tests {
             }
             block.extend(&value);
             decode(&mut decoder, &block).expect("a block");
-            assert!(decoder.size <= TABLE && decoder.size == decoder.table.iter().map(Field::size).sum::<usize>());
+            assert!(decoder.size <= TABLE && decoder.size == decoder.table.iter().map(HeaderField::size).sum::<usize>());
         }
         // A field that is too large for the table empties it.
         let large = [&[0x40, 1, b'n', 0x7f, 0x81, 0x1f][..], &[b'v'; 4_096]].concat();

@@ -1,9 +1,10 @@
 //! The Huffman code of HPACK (RFC 7541, section 5.2 and appendix B).
 //!
-//! The code is canonical: codes of one length follow each other, and a longer one follows on the last shorter one, with zeros behind it.
-//! So the symbols in the order of their codes, and the number of codes of each length, are the whole table.
+//! The code is canonical: codes of one length follow each other, and a longer one follows on the
+//! last shorter one, with zeros behind it. So the symbols in the order of their codes, and the
+//! number of codes of each length, are the whole table.
 
-/// The symbols in the order of their codes; behind them comes the end of the string, which is never sent.
+/// Symbols in the order of their codes. The one behind them, EOS, is never sent.
 static SYMBOLS: &[u8; 256] =
     b"012aceiost %-./3456789=A_bdfghlmnpru:BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz&*,;XZ!\"()?'+|#>\0$@[]~^}<`{\
 \\\xc3\xd0\x80\x82\x83\xa2\xb8\xc2\xe0\xe2\x99\xa1\xa7\xac\xb0\xb1\xb3\xd1\xd8\xd9\xe3\xe5\xe6\
@@ -15,21 +16,21 @@ static SYMBOLS: &[u8; 256] =
 \x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x0f\x10\x11\x12\x13\x14\x15\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\xdc\xf9\
 \x0a\x0d\x16";
 
-/// How many codes have so many bits.
+/// Number of codes of each length in bits.
 const COUNTS: [u16; LONGEST + 1] =
     [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
 const LONGEST: usize = 30;
-/// Codes that are looked up at once: those of the bytes that fields are made of.
+/// Length of codes that one lookup decodes: those of nearly all bytes in fields.
 const SHORT: usize = 8;
 
 /// The codes of one length.
 #[derive(Clone, Copy)]
 struct Codes {
-    /// What the first bits of a string are below, as a number of [`LONGEST`] bits, where its first code is one of these or shorter.
+    /// First number of [`LONGEST`] bits that begins with a longer code than these.
     end: u32,
-    /// The first of them, without zeros behind it.
+    /// First of the codes.
     first: u32,
-    /// Where its symbol is.
+    /// Index of its symbol.
     index: u16,
 }
 
@@ -46,7 +47,8 @@ static CODES: [Codes; LONGEST + 1] = {
     codes
 };
 
-/// For the next eight bits of a string, the symbol they begin with and its length; 0 where that is more than eight.
+/// Symbol at the beginning of eight bits, and the length of its code; 0 where that is more than
+/// eight.
 static SHORTS: [(u8, u8); 1 << SHORT] = {
     let mut shorts = [(0, 0); 1 << SHORT];
     let (mut length, mut index, mut at) = (1, 0, 0);
@@ -67,9 +69,8 @@ static SHORTS: [(u8, u8); 1 << SHORT] = {
     shorts
 };
 
-/// Decodes a string, behind what `decoded` holds; false where it is none.
-///
-/// It is none where it holds the end of a string, or ends within a code with anything but up to seven ones.
+/// Appends the decoded string to `decoded`. Returns false for a string with EOS in it, or with a
+/// padding other than up to seven ones (RFC 7541, section 5.2).
 #[must_use]
 pub fn decode(string: &[u8], decoded: &mut Vec<u8>) -> bool {
     let before = decoded.len();
@@ -85,7 +86,7 @@ pub fn decode(string: &[u8], decoded: &mut Vec<u8>) -> bool {
             write(&mut symbols, symbol);
         }
     }
-    // What was read without being counted comes once more.
+    // The bits behind the counted ones are read again.
     bits.bits &= !(u64::MAX >> bits.count);
     let mut rest = rest.iter();
     loop {
@@ -108,7 +109,7 @@ fn write(symbols: &mut std::slice::IterMut<'_, u8>, symbol: u8) {
     }
 }
 
-/// What was read of a string and not decoded: so many bits, from the highest on.
+/// Bits that were read and not decoded, from the highest on, and their number.
 #[derive(Default)]
 struct Bits {
     bits: u64,
@@ -116,7 +117,8 @@ struct Bits {
 }
 
 impl Bits {
-    /// Reads as many bytes as there is room for where eight are left; what is behind them is read again by the next.
+    /// Reads as many whole bytes as there is room for, where at least eight are left. The bits of
+    /// the next byte that fit in are not counted; they are the same when they are read again.
     fn fill(&mut self, rest: &mut &[u8]) -> bool {
         let Some(eight) = rest.first_chunk() else { return false };
         self.bits |= u64::from_be_bytes(*eight) >> self.count;
@@ -126,7 +128,7 @@ impl Bits {
         true
     }
 
-    /// Reads byte by byte; behind the last one is nothing but zeros.
+    /// Reads byte by byte, so that only zeros are behind the last one.
     fn fill_up(&mut self, rest: &mut std::slice::Iter<'_, u8>) {
         while self.count <= u64::BITS - 8
             && let Some(byte) = rest.next()
@@ -136,7 +138,7 @@ impl Bits {
         }
     }
 
-    /// The next symbol and the length of its code; none for the end of a string.
+    /// Returns the next symbol and the length of its code; none for EOS.
     fn next(&self) -> Option<(u8, u32)> {
         match SHORTS[(self.bits >> (u64::BITS - SHORT as u32)) as usize] {
             (_, 0) => long(self.bits),
@@ -149,13 +151,13 @@ impl Bits {
         self.count -= length;
     }
 
-    /// Up to seven ones are left: the beginning of the end of a string.
+    /// Returns true for up to seven ones: the beginning of EOS.
     fn is_padding(&self) -> bool {
         self.count < 8 && self.bits.count_ones() == self.count
     }
 }
 
-/// The symbol of a code of more than eight bits, and its length; none for the end of a string.
+/// Returns the symbol of a code of more than eight bits, and its length; none for EOS.
 fn long(bits: u64) -> Option<(u8, u32)> {
     let ahead = (bits >> (u64::BITS - LONGEST as u32)) as u32;
     let length = (SHORT + 1..=LONGEST).find(|length| ahead < CODES[*length].end)?;
@@ -192,7 +194,8 @@ mod tests {
         }
     }
 
-    /// The codes of each symbol by itself, as the table says them, one behind the other and with every padding.
+    /// The codes of each symbol by itself, as the table says them, one behind the other and with
+    /// every padding.
     #[test]
     fn every_code_is_decoded_wherever_it_stands() {
         let code = |position: usize| {
@@ -254,7 +257,8 @@ mod tests {
 
     #[test]
     fn what_is_no_string_is_told() {
-        // The end of a string, seven ones too many, a padding of zeros, and a code that ends in the middle.
+        // The end of a string, seven ones too many, a padding of zeros, and a code that ends in the
+        // middle.
         for string in [&[0xff; 4][..], &[0xff], &[0x07, 0xff], &[0x00], &[0x06], &[0xfe], &[0xff, 0xc0]] {
             assert_eq!(decoded(string), None, "{string:x?}");
         }

@@ -1,7 +1,7 @@
 //! What a request that is not well-formed comes to.
 //!
-//! Guarantee: it is told what is wrong with it, and counts against the limits of its route as far as it says where it goes: what is
-//! malformed is not for free.
+//! Guarantee: it is told what is wrong with it, and counts against the limits of its route as far
+//! as it says where it goes: what is malformed is not for free.
 
 use super::{Proxy, Stop, Visit};
 use crate::{

@@ -1,14 +1,15 @@
-//! An allowance of what a client may do for nothing: so much at once, and more as time passes and as it is earned.
+//! Allowance for what a client may do that brings nothing: a number at once, and more as time
+//! passes and as the client earns it.
 //!
-//! Guarantees: what is left never exceeds what is granted at once; integers only, in thousandths; the clock is read only when too
-//! little is left.
+//! Guarantees: what is left never exceeds what is granted at once; integers only, in thousandths;
+//! the clock is read only when too little is left.
 
 use tokio::time::Instant;
 
-/// One of what is allowed.
+/// Unit of an allowance, in thousandths.
 pub const ONE: u64 = 1_000;
 
-/// What is left of an allowance.
+/// Rest of an allowance.
 #[derive(Debug)]
 pub struct Allowance {
     left: u64,
@@ -24,12 +25,12 @@ impl Allowance {
         Self { left: at_once * ONE, most: at_once * ONE, a_second, since: now }
     }
 
-    /// Gives so many thousandths back.
+    /// Gives thousandths back.
     pub fn earn(&mut self, thousandths: u64) {
         self.left = self.left.saturating_add(thousandths).min(self.most);
     }
 
-    /// Takes so many off; false when that used up what was left.
+    /// Takes `count` off; false when that used up the rest.
     #[must_use]
     pub fn spend(&mut self, count: u64) -> bool {
         let cost = count.saturating_mul(ONE);

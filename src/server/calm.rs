@@ -1,10 +1,12 @@
-//! The end of a connection that is given to the HTTP/2 library: a client is read in turns of little work, and one that keeps it
-//! busy with frames that bring nothing is cut.
+//! The end of a connection that is given to the HTTP/2 library: a client is read in turns of little
+//! work, and one that keeps it busy with frames that bring nothing is cut.
 //!
-//! Guarantees: what the library gets of a request is a stand-in for its head, which is kept here until the library yields the stream, and
-//! no longer: it may refuse it. In one turn a client's frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-//! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, [`A_SECOND`] more each second, and [`EARNED`] more for each DATA or
-//! HEADERS frame that is sent, so that a client may respond to all it gets.
+//! Guarantees: what the library gets of a request is a stand-in for its head, which is kept here
+//! until the library yields the stream, and no longer: it may refuse it. In one turn a client's
+//! frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+//! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, [`A_SECOND`] more each
+//! second, and [`EARNED`] more for each DATA or HEADERS frame that is sent, so that a client may
+//! respond to all it gets.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,7 +31,7 @@ use super::{
 use crate::{
     framing::{
         HeaderLimits,
-        client_frames::{ClientFrames, Fault, Taken},
+        client_frames::{ClientFrames, ConnectionError, Taken},
         field_list::Received,
         frames::{self, FrameHead, FrameHeads},
     },
@@ -42,16 +44,17 @@ pub const A_TURN: u32 = 8;
 pub const FRAMES: u64 = 2_000;
 /// How many more each second.
 pub const A_SECOND: u64 = 40;
-/// How many more for each DATA or HEADERS frame that is sent: room for it on the stream and on the connection, a PING by which the client
-/// measures its link, and as much again for frames it has cut in two.
+/// How many more for each DATA or HEADERS frame that is sent: room for it on the stream and on the
+/// connection, a PING by which the client measures its link, and as much again for frames it has
+/// cut in two.
 pub const EARNED: u64 = 10;
 /// How many bytes of DATA allow one more: a client may grant room for a large frame piece by piece.
 pub const BYTES: u64 = 32;
-/// A DATA frame shorter than this that a window cut off earns by its bytes alone: by granting a byte at a time a client would make as many
-/// of these as it likes.
+/// A DATA frame shorter than this that a window cut off earns by its bytes alone: by granting a
+/// byte at a time a client would make as many of these as it likes.
 pub const SLIVER: usize = 128;
 
-/// How much room is kept for what is handed on: that for a turn of requests.
+/// Bytes of the buffer for stand-ins that are kept between turns.
 const STAND_INS: usize = 256;
 
 /// What the one who polls a connection, and its end, tell each other.
@@ -60,17 +63,18 @@ pub struct Meter {
     /// What is left of this turn.
     left: Cell<u32>,
     heard: Cell<Instant>,
-    /// How many slivers are to be sent ([`SLIVER`]).
+    /// Number of slivers that are to be sent ([`SLIVER`]).
     slivers: Cell<u32>,
-    /// Requests whose streams the library was told of, in the order of these.
+    /// Requests whose stand-ins the library got, in the order of their streams.
     requests: RefCell<VecDeque<(u32, Received)>>,
-    /// The library has asked for more than there is: it has dealt with every stream it was told of.
+    /// The library asked for more bytes than there are, so it has dealt with every stand-in.
     caught_up: Cell<bool>,
-    fault: Cell<Option<Fault>>,
+    fault: Cell<Option<ConnectionError>>,
 }
 
-/// The most requests that are kept for the library. No more than a turn's have not been dealt with, and of those that were, no more are
-/// open than streams may be.
+/// Bound on the requests that are kept for the library. It has not dealt with at most those of a
+/// turn, and keeps at most [`STREAMS`] open of the others, so the oldest beyond twice as many were
+/// refused.
 const REQUESTS: usize = 2 * STREAMS as usize;
 
 impl Default for Meter {
@@ -98,7 +102,8 @@ impl Meter {
         self.heard.get()
     }
 
-    /// The request of a stream that the library yields. Those before it were refused.
+    /// Takes the request of a stream that the library yields. The library yields streams in order,
+    /// so it has refused those before.
     #[must_use]
     pub fn take_request(&self, stream: u32) -> Option<Received> {
         let mut requests = self.requests.borrow_mut();
@@ -110,16 +115,17 @@ impl Meter {
         None
     }
 
-    /// The library yields no more streams for now: what it has dealt with and not yielded it has refused.
+    /// Forgets the requests that the library has dealt with. It yields no more streams for now, so
+    /// it has refused these.
     pub fn forget_refused(&self) {
         if self.caught_up.get() {
             self.requests.take();
         }
     }
 
-    /// Reason why nothing more is read, told once.
+    /// Takes the reason why nothing more is read, once.
     #[must_use]
-    pub fn take_fault(&self) -> Option<Fault> {
+    pub fn take_fault(&self) -> Option<ConnectionError> {
         self.fault.take()
     }
 
@@ -131,14 +137,14 @@ impl Meter {
         requests.push_back((stream, request));
     }
 
-    /// A window left room for so little of what there is to send.
+    /// Notes that a window left room for `length` bytes of what there is to send.
     pub fn cuts_off(&self, length: usize) {
         if length < SLIVER {
             self.slivers.set(self.slivers.get().saturating_add(1));
         }
     }
 
-    /// What a frame that is sent earns, in thousandths of a frame.
+    /// Allowance that a sent frame earns, in thousandths.
     fn earned(&self, frame: FrameHead) -> u64 {
         match frame.kind {
             frames::DATA => {
@@ -163,9 +169,9 @@ pub struct CalmEnd {
     end: WireEnd,
     meter: Rc<Meter>,
     frames: ClientFrames,
-    /// What was read, and was not looked at yet.
+    /// Bytes that were read and not looked at yet.
     held: BytesMut,
-    /// What is to be handed on.
+    /// Bytes to hand on.
     onward: Vec<u8>,
     /// The frames that are sent.
     sent: FrameHeads,
@@ -263,7 +269,7 @@ impl CalmEnd {
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
-            // Whoever polls the connection ends it.
+            // `streams` ends the connection.
             if self.frames.fault().is_some() {
                 return Poll::Pending;
             }

@@ -1,9 +1,12 @@
-//! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by itself.
+//! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by
+//! itself.
 //!
-//! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does not take an answer loses that
-//! stream, one that does nothing at all, only keeps us busy, or breaks off one request after the other ([`BROKEN_OFF`]), its connection;
-//! when the process is to stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does little in one turn
-//! ([`A_TURN`]): a client that asks for much waits for itself, and its neighbours do not.
+//! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does
+//! not take an answer loses that stream, one that does nothing at all, only keeps us busy, or
+//! breaks off one request after the other ([`BROKEN_OFF`]), its connection; when the process is to
+//! stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does
+//! little in one turn ([`A_TURN`]): a client that asks for much waits for itself, and its
+//! neighbours do not.
 
 use std::{
     cell::{Cell, RefCell},
@@ -47,14 +50,16 @@ use crate::{
 
 /// How many requests of one connection are under way at most.
 pub const STREAMS: u32 = 100;
-/// How many turns in a row streams that have work have for themselves, before what they sent goes out.
+/// How many turns in a row streams that have work have for themselves, before what they sent goes
+/// out.
 const ALONE: usize = STREAMS as usize / A_TURN;
 /// How many requests a client may break off at once ...
 pub const BROKEN_OFF: u32 = 200;
 /// ... how many more each second, besides one for each that it lets be answered ...
 pub const BROKEN_OFF_A_SECOND: u32 = 60;
-/// ... and how long one lasts that is not counted: no more than [`STREAMS`] are under way, so that there are no more of these in a second
-/// than could be answered in it. A client that sets deadlines breaks off many such.
+/// ... and how long one lasts that is not counted: no more than [`STREAMS`] are under way, so that
+/// there are no more of these in a second than could be answered in it. A client that sets
+/// deadlines breaks off many such.
 pub const LASTING: Duration = Duration::from_millis(100);
 /// How much a client may send ahead, on a stream and on the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
@@ -99,29 +104,26 @@ struct Served<S> {
     draining: bool,
 }
 
-/// What a connection is granted.
-#[derive(Clone, Copy, Debug)]
-pub struct Granted {
-    /// Size of a head.
-    pub limits: HeaderLimits,
-    /// Number of requests it may carry.
-    pub max_requests: u64,
-}
-
-/// Serves a connection until it ends, or has carried all requests it may. `answer` is given each request, with what is wrong with it.
-pub async fn serve<S, F, B, E>(wire: Rc<Wire>, (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>), granted: Granted, answer: S)
-where
+/// Serves a connection until it ends, or has carried `max_requests`. `answer` is given each
+/// request, with what is wrong with it.
+pub async fn serve<S, F, B, E>(
+    wire: Rc<Wire>,
+    (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>),
+    limits: HeaderLimits,
+    max_requests: u64,
+    answer: S,
+) where
     S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
-    let streams = Streams::of(&wire, watchdog, granted.max_requests);
+    let streams = Streams::of(&wire, watchdog, max_requests);
     let (meter, bell) = (Rc::new(Meter::default()), Bell::new(lane));
     let ended = async {
-        let end = CalmEnd::new(&wire, &meter, granted.limits);
-        let Some(connection) = shake_hands(&wire, end, granted.limits).await else { return Ok(()) };
+        let end = CalmEnd::new(&wire, &meter, limits);
+        let Some(connection) = shake_hands(&wire, end, limits).await else { return Ok(()) };
         let mut connection = connection?;
         let (portions, pulse) = (Portions::default(), Pulse::new(connection.ping_pong(), &meter));
         let mut served = Served { connection, streams, portions, pulse, meter, answer, alone: 0, draining: false };
@@ -155,7 +157,8 @@ where
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
-    /// What is done in one turn, which begins and ends at the bell. Ready when the connection has ended.
+    /// What is done in one turn, which begins and ends at the bell. Ready when the connection has
+    /// ended.
     fn turn(&mut self, bell: &Bell, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let orders = self.streams.wire.turn().orders(context);
         if orders.cut.is_some() {
@@ -168,7 +171,8 @@ where
             self.connection.abrupt_shutdown(reason);
         }
         self.meter.begin_turn();
-        // While there is work the streams have some turns for themselves, so that much is sent at once.
+        // While there is work the streams have some turns for themselves, so that much is sent at
+        // once.
         let reads = self.alone == 0;
         if reads && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
@@ -187,7 +191,8 @@ where
         Poll::Pending
     }
 
-    /// The same as [`Served::take`]. What the client did wrong is noted before its requests end with the connection.
+    /// The same as [`Served::take`]. What the client did wrong is noted before its requests end
+    /// with the connection.
     fn take_or_blame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.take(context).map_err(|cause| {
             if let Some(reason) = cause.reason().filter(|_| cause.is_library() && cause.is_go_away()) {
@@ -249,7 +254,8 @@ impl Streams {
         })
     }
 
-    /// Says what the client owes: the rest of a head before all else, for nothing else of the connection is read before it.
+    /// Says what the client owes: the rest of a head before all else, for nothing else of the
+    /// connection is read before it.
     fn owe(&self) {
         let owes = match self.open.get() {
             _ if self.wire.head_since().is_some() => Awaiting::Head,
@@ -275,7 +281,8 @@ impl Streams {
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
-    /// What became of a request: a client that breaks off one after the other, or sends what is none, makes us work for nothing.
+    /// What became of a request: a client that breaks off one after the other, or sends what is
+    /// none, makes us work for nothing.
     fn note(&self, carried: &Result<(), Unsent>, began: Instant, malformed: bool) {
         match carried {
             Ok(()) if malformed => self.exhausted.set(!self.patience.borrow_mut().spend(1)),

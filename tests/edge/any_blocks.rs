@@ -1,5 +1,6 @@
-//! Header blocks of any kind, beside another implementation: what weir decodes is what a peer's encoder was given, and a block is a coding
-//! error, or has a field that HTTP does not know, exactly where the `h2` crate says so.
+//! Header blocks of any kind, beside another implementation: what weir decodes is what a peer's
+//! encoder was given, and a block is a coding error, or has a field that HTTP does not know,
+//! exactly where the `h2` crate says so.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -8,7 +9,7 @@ use tokio::{
     io::{AsyncWriteExt, DuplexStream, duplex},
     task::LocalSet,
 };
-use weir::framing::hpack::{Decoder, Field, Name, Value};
+use weir::framing::hpack::{Decoder, FieldName, FieldValue, HeaderField};
 
 use crate::frames::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
 
@@ -22,17 +23,17 @@ enum Verdict {
 }
 
 /// Whether a field is one that the other implementation takes for an error of the connection.
-fn is_unknown(field: &Field) -> bool {
+fn is_unknown(field: &HeaderField) -> bool {
     let value = field.value.as_bytes();
     match &field.name {
-        Name::Malformed(name) => match &name[..] {
+        FieldName::Malformed(name) => match &name[..] {
             b":status" => StatusCode::from_bytes(value).is_err(),
             b":protocol" => str::from_utf8(value).is_err(),
             _ => true,
         },
-        Name::Method => Method::from_bytes(value).is_err(),
-        Name::Scheme | Name::Authority | Name::Path => str::from_utf8(value).is_err(),
-        Name::Field(_) => matches!(field.value, Value::Raw(_)),
+        FieldName::Method => Method::from_bytes(value).is_err(),
+        FieldName::Scheme | FieldName::Authority | FieldName::Path => str::from_utf8(value).is_err(),
+        FieldName::Field(_) => matches!(field.value, FieldValue::Raw(_)),
     }
 }
 
@@ -81,7 +82,7 @@ pub async fn compare(blocks: &[Vec<u8>]) {
         let (mut unknown, mut fields) = (false, HeaderMap::new());
         let decoded = decoder.decode(block, |field| {
             unknown |= is_unknown(field);
-            if let (Name::Field(name), Value::Text(value)) = (&field.name, &field.value) {
+            if let (FieldName::Field(name), FieldValue::Text(value)) = (&field.name, &field.value) {
                 fields.append(name.clone(), value.clone());
             }
         });

@@ -1,9 +1,10 @@
-//! Header blocks of another encoder, whole and with flaws ([`any_blocks`](crate::any_blocks) judges them).
+//! Header blocks of another encoder, whole and with flaws ([`any_blocks`](crate::any_blocks) judges
+//! them).
 
 use http::Request;
 use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use weir::framing::hpack::{Decoder, Name};
+use weir::framing::hpack::{Decoder, FieldName};
 
 use crate::{
     any_blocks::{compare, run},
@@ -62,14 +63,14 @@ proptest! {
             for (number, (block, fields)) in encoded(&requests).await.iter().zip(&requests).enumerate() {
                 let mut decoded = Vec::new();
                 decoder.decode(block, |field| decoded.push(field.clone())).expect("a block");
-                let of = |name: &Name| {
+                let of = |name: &FieldName| {
                     decoded.iter().filter(|field| field.name == *name).map(|field| field.value.as_bytes()).collect::<Vec<_>>()
                 };
                 let path = format!("/{number}");
-                assert_eq!([of(&Name::Method), of(&Name::Scheme), of(&Name::Authority), of(&Name::Path)], [vec![&b"GET"[..]], vec![b"http"], vec![b"a.test"], vec![path.as_bytes()]]);
+                assert_eq!([of(&FieldName::Method), of(&FieldName::Scheme), of(&FieldName::Authority), of(&FieldName::Path)], [vec![&b"GET"[..]], vec![b"http"], vec![b"a.test"], vec![path.as_bytes()]]);
                 for (name, _) in fields {
                     let expected: Vec<_> = fields.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_bytes()).collect();
-                    assert_eq!(of(&Name::Field(name.parse().expect("a name"))), expected, "{name}");
+                    assert_eq!(of(&FieldName::Field(name.parse().expect("a name"))), expected, "{name}");
                 }
                 assert_eq!(decoded.len(), fields.len() + 4);
             }

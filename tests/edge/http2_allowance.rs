@@ -1,5 +1,6 @@
-//! HTTP/2 clients that send many frames, or break off many requests, because that is what responses and deadlines make of them: they
-//! stay. Those that send as much for nothing are cut (`http2_abuse` has the floods).
+//! HTTP/2 clients that send many frames, or break off many requests, because that is what responses
+//! and deadlines make of them: they stay. Those that send as much for nothing are cut
+//! (`http2_abuse` has the floods).
 
 use std::{cell::Cell, time::Duration};
 
@@ -33,7 +34,8 @@ async fn next(client: &mut DuplexStream, kind: u8) -> Option<frames::Frame> {
     }
 }
 
-/// As gRPC's C core and HAProxy do: room is granted for what came, on the stream and on the connection, however little it was.
+/// As gRPC's C core and HAProxy do: room is granted for what came, on the stream and on the
+/// connection, however little it was.
 #[tokio::test(start_paused = true)]
 async fn window_updates_that_respond_to_small_responses_are_no_flood() {
     on_edge(&[], |edge| async move {
@@ -51,7 +53,8 @@ async fn window_updates_that_respond_to_small_responses_are_no_flood() {
     .await;
 }
 
-/// A stream of messages of a byte each. The client measures its link with a PING beside each, as gRPC does.
+/// A stream of messages of a byte each. The client measures its link with a PING beside each, as
+/// gRPC does.
 #[tokio::test(start_paused = true)]
 async fn window_updates_and_pings_that_respond_to_small_messages_are_no_flood() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
@@ -72,7 +75,8 @@ async fn window_updates_and_pings_that_respond_to_small_messages_are_no_flood() 
     .await;
 }
 
-/// A client that takes a large response byte by byte has each byte in a frame of its own: that earns nothing.
+/// A client that takes a large response byte by byte has each byte in a frame of its own: that
+/// earns nothing.
 #[tokio::test(start_paused = true)]
 async fn window_updates_of_one_byte_are_a_flood() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
@@ -136,8 +140,9 @@ fn stall(mut pipes: Pipes) {
 
 const WATCH: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/watch")];
 
-/// Watches, and begins `at_once` requests, breaks each off after it lasted `lasts`, and begins again after `pause`; how many were broken
-/// off until there were `most`, or the connection ended, and the code it ended with.
+/// Watches, and begins `at_once` requests, breaks each off after it lasted `lasts`, and begins
+/// again after `pause`; how many were broken off until there were `most`, or the connection ended,
+/// and the code it ended with.
 async fn broken_off(edge: &Edge, at_once: u32, lasts: Duration, pause: Duration, most: u32) -> (u32, Option<u32>) {
     let (mut reader, mut writer) = tokio::io::split(edge.connect());
     let watch = frames::frame(HEADERS, END_STREAM | frames::END_HEADERS, 1, &frames::fields(&WATCH));
@@ -173,7 +178,8 @@ async fn broken_off(edge: &Edge, at_once: u32, lasts: Duration, pause: Duration,
     (count.get(), code.get())
 }
 
-/// A method that is stalled, called with deadlines, beside a stream that is watched: 80 calls a second, for a minute.
+/// A method that is stalled, called with deadlines, beside a stream that is watched: 80 calls a
+/// second, for a minute.
 #[tokio::test(start_paused = true)]
 async fn deadlines_of_a_stalled_method_leave_its_neighbour_alone() {
     on_raw_edge(config(&[]), |edge, pipes| async move {
@@ -197,7 +203,8 @@ async fn requests_broken_off_now_and_then_are_no_abuse() {
     .await;
 }
 
-/// A hundred at once, again and again: 200 of the first, and no more than time gives back of the others.
+/// A hundred at once, again and again: 200 of the first, and no more than time gives back of the
+/// others.
 #[tokio::test(start_paused = true)]
 async fn requests_broken_off_as_fast_as_they_can_be_begun_end_the_connection() {
     on_raw_edge(config(&[]), |edge, pipes| async move {

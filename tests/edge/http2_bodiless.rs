@@ -1,5 +1,6 @@
-//! Responses that have no content, towards clients of HTTP/2: their HEADERS frame ends the stream, and 204 has no length, which clients
-//! take for an error of the protocol (RFC 9110, sections 6.4.1 and 8.6).
+//! Responses that have no content, towards clients of HTTP/2: their HEADERS frame ends the stream,
+//! and 204 has no length, which clients take for an error of the protocol (RFC 9110, sections 6.4.1
+//! and 8.6).
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};

@@ -1,5 +1,6 @@
-//! Header blocks of HTTP/2 clients: a request that is not well-formed is refused on its own stream, a block that cannot be decoded ends
-//! the connection with the code that is due, and limits and time-outs of heads are those of HTTP/1.1.
+//! Header blocks of HTTP/2 clients: a request that is not well-formed is refused on its own stream,
+//! a block that cannot be decoded ends the connection with the code that is due, and limits and
+//! time-outs of heads are those of HTTP/1.1.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::sleep,
 };
-use weir::framing::hpack::{Decoder, Name, Value};
+use weir::framing::hpack::{Decoder, FieldName, FieldValue};
 
 use crate::{
     frames::{
@@ -85,8 +86,8 @@ impl Client {
 
     fn response(&mut self, stream: u32, block: &[u8]) -> Told {
         let (mut status, mut fields) = (None, HeaderMap::new());
-        let take = |field: &weir::framing::hpack::Field| match (&field.name, &field.value) {
-            (Name::Field(name), Value::Text(value)) => drop(fields.append(name, value.clone())),
+        let take = |field: &weir::framing::hpack::HeaderField| match (&field.name, &field.value) {
+            (FieldName::Field(name), FieldValue::Text(value)) => drop(fields.append(name, value.clone())),
             (_, value) => status = StatusCode::from_bytes(value.as_bytes()).ok(),
         };
         self.decoder.decode(block, take).expect("a block");
@@ -99,7 +100,8 @@ impl Client {
     }
 }
 
-/// Answers requests for `/slow` after ten seconds, uploads never, and others right away with their fields as the body.
+/// Answers requests for `/slow` after ten seconds, uploads never, and others right away with their
+/// fields as the body.
 fn serve(mut pipes: Pipes) {
     tokio::task::spawn_local(async move {
         while let Some(mut pipe) = pipes.recv().await {
@@ -198,7 +200,8 @@ fn without_method() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
-/// Stream 1 waits for its response, stream 3 sends what this makes of a block, stream 5 asks for something.
+/// Stream 1 waits for its response, stream 3 sends what this makes of a block, stream 5 asks for
+/// something.
 async fn between_neighbours(blocks: Vec<(Vec<u8>, &'static str)>, method: &str, send: fn(&[u8]) -> Vec<u8>) {
     for (block, path) in blocks {
         on_raw_edge(config(&[]), |edge, pipes| async move {
@@ -264,7 +267,8 @@ async fn malformed_request_with_padding_is_refused_on_its_own_stream() {
     .await;
 }
 
-/// Fields that go into the table are named again by other streams: those that are wrong are wrong there too, and no others.
+/// Fields that go into the table are named again by other streams: those that are wrong are wrong
+/// there too, and no others.
 #[tokio::test(start_paused = true)]
 async fn malformed_fields_stay_in_the_table() {
     on_raw_edge(config(&[]), |edge, pipes| async move {

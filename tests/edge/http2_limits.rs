@@ -1,4 +1,5 @@
-//! Bounds of heads and trailers over HTTP/2, which are those of HTTP/1.1: how large, how many, how long, and for how many streams.
+//! Bounds of heads and trailers over HTTP/2, which are those of HTTP/1.1: how large, how many, how
+//! long, and for how many streams.
 
 use std::{rc::Rc, time::Duration};
 
@@ -275,7 +276,8 @@ async fn timeout_of_a_head_ends_with_it() {
     .await;
 }
 
-/// 10,000 streams over the hundred that may be: each is refused, for the client to try again, until that is abuse.
+/// 10,000 streams over the hundred that may be: each is refused, for the client to try again, until
+/// that is abuse.
 #[tokio::test(start_paused = true)]
 async fn streams_above_the_most_are_refused_and_their_heads_forgotten() {
     on_raw_edge(config(&[]), |edge, pipes| async move {
@@ -377,7 +379,8 @@ async fn ends_with(edge: &Rc<Edge>, pieces: impl Iterator<Item = Vec<u8>>) -> (u
     tokio::join!(send, hear)
 }
 
-/// Frames of a block without an end, and tables that are unpacked: nothing beyond four times the limit is gathered or made of them.
+/// Frames of a block without an end, and tables that are unpacked: nothing beyond four times the
+/// limit is gathered or made of them.
 #[tokio::test(start_paused = true)]
 async fn header_bombs_end_their_connection() {
     on_edge(&[], |edge| async move {
