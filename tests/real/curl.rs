@@ -22,3 +22,13 @@ fn curl_takes_a_response_without_content_that_has_a_length() {
         assert_eq!(head, format!("200 {shown}"));
     }
 }
+
+/// A login cookie of 16 KiB.
+#[test]
+fn curl_gets_through_with_a_large_cookie() {
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let cookie = format!("cookie: a={}", "v".repeat(16_384));
+    for (version, shown) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
+        assert_eq!(ask(version, ok, &["--header", &cookie]), format!("200 {shown}"));
+    }
+}

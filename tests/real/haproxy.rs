@@ -1,6 +1,14 @@
 //! HAProxy in front of weir, over one HTTP/2 connection that all of its clients share: what one of them does is no other's loss.
 
-use std::{io::Write, net::SocketAddr, thread};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::{
+        Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+};
 
 use tempfile::TempDir;
 
@@ -64,4 +72,39 @@ fn haproxy_and_its_clients_keep_their_connection() {
         clients.into_iter().map(|client| client.join().expect("no panic")).collect()
     });
     assert_eq!(answered, [2_000 * SCALE as usize; 8]);
+}
+
+/// An upstream that answers `/slow` when it is told to, and tells of each request.
+fn slow() -> (SocketAddr, Receiver<()>, Sender<()>) {
+    let ((tell, asked), (allow, allowed)) = (channel(), channel());
+    let allowed = Mutex::new(allowed);
+    let address = upstream(move |mut wire| {
+        while let Some(head) = Head::read(&mut wire)? {
+            if head.second() == "/slow" {
+                tell.send(()).map_err(io::Error::other)?;
+                allowed.lock().expect("no panic").recv().map_err(io::Error::other)?;
+            }
+            wire.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    });
+    (address, asked, allow)
+}
+
+/// HAProxy lets control bytes in a field pass.
+#[test]
+fn malformed_request_behind_haproxy_costs_its_sender_only() {
+    let (address, asked, allow) = slow();
+    let fronted = fronted(address);
+    let mut good = Client::connect(fronted.haproxy.address);
+    good.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").expect("an open connection");
+    asked.recv().expect("a request");
+    for malformed in [&b"x-a: a\x01b"[..], b"x-a: a\x7fb", b"x-a: \x01"] {
+        let mut bad = Client::connect(fronted.haproxy.address);
+        bad.send(&[b"GET / HTTP/1.1\r\nhost: a\r\n", malformed, b"\r\n\r\n"].concat()).expect("an open connection");
+        let status = bad.answer("GET").expect("a response").status;
+        assert_eq!(status, 400, "{}", String::from_utf8_lossy(malformed));
+    }
+    allow.send(()).expect("an upstream");
+    assert_eq!(good.answer("GET").expect("a response").status, 200);
 }
