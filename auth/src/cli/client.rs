@@ -5,13 +5,20 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::cli::outcome::{block_on, line, service, tell};
+use crate::problem::Problem;
 
 /// Programs that may ask about tokens
 #[derive(Debug, Subcommand)]
 pub enum Client {
-    /// Add a client, or give it another secret; prints the secret
+    /// Add a client; prints its secret
     Create {
         /// 1 to 64 letters, no colon
+        #[arg(value_parser = id)]
+        id: String,
+    },
+    /// Give a client another secret, and print it; the one before is good no more
+    Rotate {
+        /// Whose
         #[arg(value_parser = id)]
         id: String,
     },
@@ -21,9 +28,18 @@ impl Client {
     /// Does it.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let Self::Create { id } = self;
         tell(block_on(async {
-            line(&service().await?.put_client(&id).await?);
+            let service = service().await?;
+            let secret = match &self {
+                Self::Create { id } => service.create_client(id).await.map_err(|problem| match problem.status {
+                    409 => Problem::malformed(format!(
+                        "there is a client `{id}` already\nhint: `auth client rotate {id}` gives it another secret"
+                    )),
+                    _ => problem,
+                })?,
+                Self::Rotate { id } => service.rotate_client(id).await?,
+            };
+            line(&secret);
             Ok(())
         }))
     }

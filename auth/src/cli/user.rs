@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::outcome::{Failure, block_on, line, service, tell};
+use crate::cursor::Cursor;
 use crate::password::Password;
 use crate::person::{Email, Username};
 use crate::problem::Problem;
 use crate::service::signup::Signup;
 use crate::store::audit::Origin;
+use crate::store::users;
 use crate::token::opaque;
 
 /// People
@@ -20,9 +22,34 @@ pub enum User {
     Create(Create),
     /// Make a token to set a new password, good for an hour; prints it
     Reset {
-        /// Whose
-        username: String,
+        /// A user name or an address
+        user: String,
     },
+    /// List everyone, the newest first: name, address, roles
+    List,
+    /// Give someone a role, like `admin`
+    Grant(Role),
+    /// Take a role from someone
+    Revoke(Role),
+    /// Let someone log in no more; ends their sessions
+    Disable {
+        /// A user name or an address
+        user: String,
+    },
+    /// Let someone log in again
+    Enable {
+        /// A user name or an address
+        user: String,
+    },
+}
+
+/// Someone and a role
+#[derive(Debug, Args)]
+pub struct Role {
+    /// A user name or an address
+    user: String,
+    /// Which role
+    role: String,
 }
 
 /// Add someone
@@ -47,7 +74,12 @@ impl User {
         tell(block_on(async {
             match self {
                 Self::Create(create) => create.run().await,
-                Self::Reset { username } => reset(&username).await,
+                Self::Reset { user } => reset(&user).await,
+                Self::List => list().await,
+                Self::Grant(role) => role.set(true).await,
+                Self::Revoke(role) => role.set(false).await,
+                Self::Disable { user } => disable(&user, true).await,
+                Self::Enable { user } => disable(&user, false).await,
             }
         }))
     }
@@ -72,10 +104,45 @@ impl Create {
     }
 }
 
-async fn reset(username: &str) -> Result<(), Failure> {
+/// People on one page of [`list`].
+const PAGE: u32 = 200;
+
+async fn list() -> Result<(), Failure> {
     let auth = service().await?;
-    let user = auth.user_by_name(username).await.map_err(Problem::from)?;
-    let user = user.ok_or_else(|| Problem::not_found(format!("there is no user `{username}`")))?;
+    let mut after = Some(Cursor::START);
+    while let Some(from) = after {
+        let (people, next) = users::page(auth.store.pool(), from, PAGE).await.map_err(Problem::from)?;
+        for user in people {
+            let disabled = if user.disabled { "  disabled" } else { "" };
+            line(&format!("{}  {}  {}{disabled}", user.username, user.email, user.roles.join(",")));
+        }
+        after = next;
+    }
+    Ok(())
+}
+
+impl Role {
+    async fn set(&self, holds: bool) -> Result<(), Failure> {
+        let auth = service().await?;
+        let user = auth.somebody(&self.user).await?;
+        let changed = auth.set_role(&user, &self.role, holds, &Origin::console()).await?;
+        let (has, role, name) = (if holds { "has" } else { "does not have" }, &self.role, &user.username);
+        line(&format!("{name} {has} the role {role}{}", if changed { "" } else { ", as before" }));
+        Ok(())
+    }
+}
+
+async fn disable(user: &str, disabled: bool) -> Result<(), Failure> {
+    let auth = service().await?;
+    let user = auth.somebody(user).await?;
+    auth.disable(&user, disabled, None, &Origin::console()).await?;
+    line(&format!("{} is {}", user.username, if disabled { "disabled" } else { "enabled" }));
+    Ok(())
+}
+
+async fn reset(user: &str) -> Result<(), Failure> {
+    let auth = service().await?;
+    let user = auth.somebody(user).await?;
     line(&auth.reset_token(user.id, &Origin::console()).await?);
     Ok(())
 }

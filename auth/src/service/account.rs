@@ -13,6 +13,7 @@ use crate::service::mail::Letter;
 use crate::store;
 use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
+use uuid::Uuid;
 
 /// What is to change; what is `None` stays.
 #[derive(Debug)]
@@ -75,6 +76,20 @@ impl Auth {
         if disabled && user.id == by.user.id {
             return Err(Problem::forbidden("nobody disables themselves"));
         }
+        self.disable(&user, disabled, Some(by.user.id), origin).await
+    }
+
+    /// Disables or enables a person, as `actor` or an operator wants it; disabling ends their sessions and mailed tokens.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn disable(
+        &self,
+        user: &User,
+        disabled: bool,
+        actor: Option<Uuid>,
+        origin: &Origin,
+    ) -> Result<User, Problem> {
         let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
         users::set_disabled(&mut transaction, user.id, disabled).await?;
         let mut changed = vec![Key::User(user.id)];
@@ -83,8 +98,38 @@ impl Auth {
             changed.extend(keys_of(&sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?));
         }
         let action = if disabled { "user disabled" } else { "user enabled" };
-        record(&mut *transaction, origin, action, Some(by.user.id), Some(user.id)).await?;
+        record(&mut *transaction, origin, action, actor, Some(user.id)).await?;
         self.commit(transaction, &changed).await?;
-        self.user(user.id).await?.ok_or_else(nobody)
+        self.user(user.id).await?.ok_or_else(Problem::internal)
+    }
+
+    /// Gives a person a role, or takes it. It counts with their next request. False when nothing changed.
+    ///
+    /// # Errors
+    /// 404: there is no such role.
+    pub async fn set_role(&self, user: &User, role: &str, holds: bool, origin: &Origin) -> Result<bool, Problem> {
+        let roles = users::roles(self.store.pool()).await?;
+        if !roles.iter().any(|one| one == role) {
+            return Err(Problem::not_found(format!("there is no role `{role}`; there are {}", roles.join(", "))));
+        }
+        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let (changed, action) = match holds {
+            true => (users::grant(&mut transaction, user.id, role).await?, format!("role {role} granted")),
+            false => (users::revoke(&mut transaction, user.id, role).await?, format!("role {role} revoked")),
+        };
+        if changed {
+            record(&mut *transaction, origin, &action, None, Some(user.id)).await?;
+            self.commit(transaction, &[Key::User(user.id)]).await?;
+        }
+        Ok(changed)
+    }
+
+    /// The person with this name or address.
+    ///
+    /// # Errors
+    /// 404: there is nobody.
+    pub async fn somebody(&self, login: &str) -> Result<User, Problem> {
+        let found = users::by_login(self.store.pool(), login).await?;
+        found.map(|(user, _)| user).ok_or_else(|| Problem::not_found(format!("there is no user `{login}`")))
     }
 }

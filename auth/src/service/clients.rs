@@ -23,14 +23,28 @@ impl Auth {
         Err(Problem::unauthenticated("the client or its secret is wrong"))
     }
 
-    /// Adds a client, or gives it another secret, which is returned this once.
+    /// Adds a client; its secret is returned this once.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn put_client(&self, id: &str) -> Result<String, Problem> {
+    /// 409: there is one of that id.
+    pub async fn create_client(&self, id: &str) -> Result<String, Problem> {
         let secret = opaque::secret().map_err(|_| Problem::internal())?;
-        clients::put(self.store.pool(), id, &opaque::hash_text(&secret)).await?;
-        Ok(secret)
+        match clients::insert(self.store.pool(), id, &opaque::hash_text(&secret)).await? {
+            true => Ok(secret),
+            false => Err(Problem::taken("id")),
+        }
+    }
+
+    /// Gives a client another secret, which is returned this once; the one before is good no more.
+    ///
+    /// # Errors
+    /// 404: there is no such client, or it is disabled.
+    pub async fn rotate_client(&self, id: &str) -> Result<String, Problem> {
+        let secret = opaque::secret().map_err(|_| Problem::internal())?;
+        match clients::set_secret(self.store.pool(), id, &opaque::hash_text(&secret)).await? {
+            true => Ok(secret),
+            false => Err(Problem::not_found(format!("there is no client `{id}`"))),
+        }
     }
 
     /// What a token is: `{"active": false}` for everything that is not good now, whatever the reason.

@@ -13,13 +13,20 @@ pub async fn secret_hash(pool: &PgPool, id: &str) -> Result<Option<String>, Erro
     Ok(sqlx::query_scalar(sql).bind(id).fetch_optional(pool).await?)
 }
 
-/// Adds a client, or gives it another secret.
+/// Adds a client; false when there is one of that id.
 ///
 /// # Errors
 /// The database's.
-pub async fn put(pool: &PgPool, id: &str, secret_hash: &str) -> Result<(), Error> {
-    let sql = "INSERT INTO auth.clients (id, name, secret_hash) VALUES ($1, $1, $2) \
-               ON CONFLICT (id) DO UPDATE SET secret_hash = excluded.secret_hash, disabled_at = NULL";
-    sqlx::query(sql).bind(id).bind(secret_hash).execute(pool).await?;
-    Ok(())
+pub async fn insert(pool: &PgPool, id: &str, secret_hash: &str) -> Result<bool, Error> {
+    let sql = "INSERT INTO auth.clients (id, name, secret_hash) VALUES ($1, $1, $2) ON CONFLICT (id) DO NOTHING";
+    Ok(sqlx::query(sql).bind(id).bind(secret_hash).execute(pool).await?.rows_affected() == 1)
+}
+
+/// Gives a client another secret; false when there is none of that id, or it is disabled.
+///
+/// # Errors
+/// The database's.
+pub async fn set_secret(pool: &PgPool, id: &str, secret_hash: &str) -> Result<bool, Error> {
+    let sql = "UPDATE auth.clients SET secret_hash = $2 WHERE id = $1 AND disabled_at IS NULL";
+    Ok(sqlx::query(sql).bind(id).bind(secret_hash).execute(pool).await?.rows_affected() == 1)
 }

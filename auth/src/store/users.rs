@@ -188,6 +188,32 @@ pub async fn set_password_hash(
     Ok(done.rows_affected() == 1)
 }
 
+/// Gives a person a role; false when they have it. [`Error::Broken`] when there is no such role.
+///
+/// # Errors
+/// The database's.
+pub async fn grant(transaction: &mut PgConnection, id: Uuid, role: &str) -> Result<bool, Error> {
+    let sql = "INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    Ok(sqlx::query(sql).bind(id).bind(role).execute(transaction).await?.rows_affected() == 1)
+}
+
+/// Takes a role from a person; false when they do not have it.
+///
+/// # Errors
+/// The database's.
+pub async fn revoke(transaction: &mut PgConnection, id: Uuid, role: &str) -> Result<bool, Error> {
+    let sql = "DELETE FROM auth.user_roles WHERE user_id = $1 AND role = $2";
+    Ok(sqlx::query(sql).bind(id).bind(role).execute(transaction).await?.rows_affected() == 1)
+}
+
+/// The names of all roles, in order.
+///
+/// # Errors
+/// The database's.
+pub async fn roles(pool: &PgPool) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar("SELECT name FROM auth.roles ORDER BY name").fetch_all(pool).await?)
+}
+
 /// Disables or enables a person.
 ///
 /// # Errors

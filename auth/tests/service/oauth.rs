@@ -10,7 +10,7 @@ use crate::call::Call;
 /// A call of a client that is known.
 async fn call(bench: &Bench, path: &str, token: &str) -> Call {
     let id = name("client");
-    let secret = bench.auth.put_client(&id).await.expect("made");
+    let secret = bench.auth.create_client(&id).await.expect("made");
     let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     let form = format!("token={token}&token_type_hint=anything");
     bench.call(&format!("POST {path}")).header("authorization", &basic).body("application/x-www-form-urlencoded", &form)

@@ -229,6 +229,53 @@ async fn an_operator_makes_an_administrator_whose_password_is_shown_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn operator_gives_and_takes_roles_lists_and_disables_by_name_or_address() {
+    let folder = folder();
+    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let name = name("grace");
+    let address = format!("{name}@example.org");
+    let body = json!({"username": name, "email": address, "password": PASSWORD});
+    assert_eq!(serving.call("POST /api/v1/signup").json(&body).send().await.status, 201);
+    let login = json!({"username": name, "password": PASSWORD});
+    let access = serving.call("POST /api/v1/login").json(&login).send().await.member("access_token");
+    let list = async || serving.call("GET /api/v1/admin/users?limit=1").bearer(&access).send().await.status;
+    let said = |words: &[&str]| {
+        let output = run(folder.path(), words);
+        (output.status.code(), text(&output.stdout).trim().to_owned() + text(&output.stderr).trim())
+    };
+    assert_eq!(list().await, 403);
+    assert_eq!(said(&["user", "grant", &address.to_uppercase(), "admin"]), (Some(0), format!("{name} has the role admin")));
+    assert_eq!(list().await, 200);
+    assert_eq!(said(&["user", "grant", &name, "admin"]), (Some(0), format!("{name} has the role admin, as before")));
+    assert!(said(&["user", "list"]).1.lines().any(|line| line == format!("{name}  {address}  admin,user")));
+    assert_eq!(said(&["user", "revoke", &name, "admin"]), (Some(0), format!("{name} does not have the role admin")));
+    assert_eq!(list().await, 403);
+    let wrong = said(&["user", "grant", &name, "root"]);
+    assert!(wrong.0 == Some(1) && wrong.1.contains("there is no role `root`; there are admin"), "{wrong:?}");
+    assert!(said(&["user", "disable", "nobody-here"]).1.contains("there is no user `nobody-here`"));
+    assert_eq!(said(&["user", "disable", &address]), (Some(0), format!("{name} is disabled")));
+    assert_eq!(list().await, 401);
+    assert_eq!(serving.call("POST /api/v1/login").json(&login).send().await.status, 401);
+    assert_eq!(said(&["user", "enable", &name]), (Some(0), format!("{name} is enabled")));
+    assert_eq!(serving.call("POST /api/v1/login").json(&login).send().await.status, 200);
+    serving.signal("TERM");
+    serving.end();
+}
+
+#[test]
+fn client_gets_another_secret_only_when_that_is_asked_for() {
+    let folder = folder();
+    let id = name("program");
+    let first = run(folder.path(), &["client", "create", &id]);
+    assert_eq!((first.status.code(), text(&first.stdout).trim().len()), (Some(0), 43));
+    let again = run(folder.path(), &["client", "create", &id]);
+    assert!(again.status.code() == Some(1) && text(&again.stderr).contains(&format!("auth client rotate {id}")));
+    let rotated = run(folder.path(), &["client", "rotate", &id]);
+    assert!(rotated.status.success() && rotated.stdout != first.stdout);
+    assert!(text(&run(folder.path(), &["client", "rotate", "nothing"]).stderr).contains("there is no client `nothing`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_key_keeps_what_the_one_before_signed() {
     let folder = folder();
     let there = run(folder.path(), &["keys", "generate"]);
