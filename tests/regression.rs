@@ -1046,3 +1046,25 @@ async fn r156_a_body_in_chunks_could_have_no_length() {
     })
     .await;
 }
+
+/// An endpoint that took a collected body slowly had its time to the first byte from the end of the collecting: 504.
+#[tokio::test(start_paused = true)]
+async fn r173_a_collected_body_went_out_without_progress() {
+    let mut buffering = config(&[]);
+    buffering.routes[0].buffer = 1 << 20;
+    on_raw_edge(buffering, |edge, mut pipes| async move {
+        let slow = async {
+            let (mut pipe, mut taken) = (pipes.recv().await.expect("a connection"), Vec::with_capacity(20_000));
+            while !taken.ends_with(b"xend") {
+                taken.clear();
+                assert!(pipe.read_buf(&mut taken).await.expect("an open pipe") > 0, "cut at {} ms", edge.now());
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("an open pipe");
+        };
+        let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+        let request = format!("{head}f4243\r\n{}end\r\n0\r\n\r\n", "x".repeat(1_000_000));
+        assert_eq!(status(&tokio::join!(edge.exchange(&request), slow).0), 200);
+    })
+    .await;
+}

@@ -207,6 +207,8 @@ impl Body for RequestBody {
         let this = &mut *self;
         if let Some(frame) = this.collected.as_mut().and_then(|collected| collected.take()) {
             take_steps(STEPS, context);
+            // It is handed on only now: the endpoint's time for its response begins again.
+            this.upload.iter().for_each(|upload| upload.progress.moves());
             return Poll::Ready(Some(Ok(frame)));
         }
         let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
@@ -259,6 +261,6 @@ impl Body for RequestBody {
 impl Repeat for RequestBody {
     fn again(&self) -> Option<Self> {
         let whole = self.incoming.is_none();
-        whole.then(|| Self { collected: self.collected.clone(), incoming: None, upload: None, left: 0 })
+        whole.then(|| Self { collected: self.collected.clone(), incoming: None, upload: self.upload.clone(), left: 0 })
     }
 }

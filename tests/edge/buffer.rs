@@ -360,3 +360,45 @@ async fn buffer_of_a_worker_is_bounded() {
     })
     .await;
 }
+
+/// The time to the first byte begins again with each piece that an endpoint takes, whether it was collected before or not; also where the
+/// body is sent again.
+#[tokio::test(start_paused = true)]
+async fn buffer_counts_first_byte_from_the_last_piece_that_was_taken() {
+    const BODY: usize = 1_000_000;
+    let put = CHUNKED.replacen("POST", "PUT", 1);
+    for lost in [false, true] {
+        let mut large = buffering(1 << 20);
+        large.upstreams[0].hold = Duration::from_secs(5);
+        let put = put.clone();
+        on_raw_edge(large, |edge, mut pipes| async move {
+            let take_slowly = async {
+                if lost {
+                    // It reads what it can, and is gone without a word.
+                    let mut gone = pipes.recv().await.expect("a connection");
+                    assert!(gone.read(&mut [0; 512]).await.is_ok_and(|count| count > 0));
+                    drop(gone);
+                }
+                let mut endpoint = pipes.recv().await.expect("a connection");
+                let (mut taken, mut piece) = (Vec::new(), vec![0; 20_000]);
+                while !taken.ends_with(b"xend") {
+                    let count = endpoint.read(&mut piece).await.expect("an open pipe");
+                    assert!(count > 0, "cut at {} ms behind {} bytes", edge.now(), taken.len());
+                    taken.extend_from_slice(&piece[..count]);
+                    // The whole of it takes longer than `first_byte`, and no piece of it does.
+                    sleep(Duration::from_secs(1)).await;
+                }
+                said(&mut endpoint, OK).await;
+                std::future::pending::<()>().await;
+            };
+            let body = format!("{put}{:x}\r\n{}end\r\n0\r\n\r\n", BODY + 3, "x".repeat(BODY));
+            let response = tokio::select! {
+                response = edge.exchange(&body) => response,
+                () = take_slowly => String::new(),
+            };
+            assert_eq!(status(&response), 200, "{lost}: {response}");
+            assert!(edge.now() > 45_000, "{}", edge.now());
+        })
+        .await;
+    }
+}
