@@ -30,9 +30,15 @@ static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LE
 pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
     let doubt = match status.as_u16() {
         600.. => Some("the answer's status is above 599"),
+        _ if headers.keys().any(|name| !is_token(name.as_str())) => Some("a field's name is not a token"),
         _ => doubt_about_coding(headers).or_else(|| doubt_about_length(headers)),
     };
     doubt.map_or(Ok(()), |doubt| Err(Error::new(Kind::HttpProtocolError, doubt)))
+}
+
+/// Whether a name that came in HTTP/2 is one in HTTP/1.1 too: [`HeaderName`] lets a quotation mark pass there.
+fn is_token(name: &str) -> bool {
+    !name.contains('"')
 }
 
 /// What makes a `Transfer-Encoding` doubtful; anything but one `chunked` by itself does.
@@ -207,7 +213,7 @@ fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
 fn may_trail(name: &str) -> bool {
     let credential = ["authorization", "proxy-authorization", "cookie", "set-cookie"].contains(&name);
     let before = ["cache-control", "max-forwards", "expect"].contains(&name) || name.starts_with("content-");
-    !is_hop_by_hop(name) && !credential && !before && !is_sensitive(&name.replace('_', "-"))
+    is_token(name) && !is_hop_by_hop(name) && !credential && !before && !is_sensitive(&name.replace('_', "-"))
 }
 
 /// Takes out of the fields behind a body what has no place there, in either direction.

@@ -1047,6 +1047,55 @@ async fn r156_a_body_in_chunks_could_have_no_length() {
     .await;
 }
 
+/// A SETTINGS or CONTINUATION frame without a payload was looked at with the next byte where a turn ended with it: the client was cut.
+#[tokio::test(start_paused = true)]
+async fn r170_a_frame_without_a_payload_waited_for_the_next() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let pings = frames::frame(frames::PING, frames::ACK, 0, &[0; 8]).repeat(7);
+        let sent = [pings, frames::frame(frames::SETTINGS, frames::ACK, 0, &[])].concat();
+        client.write_all(&sent).await.expect("an open pipe");
+        tokio::time::sleep(std::time::Duration::from_secs(15)).await;
+        client.write_all(&frames::get(1)).await.expect("an open pipe");
+        assert!(frames::until(&mut client, frames::DATA).await.is_some());
+    })
+    .await;
+}
+
+/// A field's name of HTTP/2 could have a quotation mark, and had it in HTTP/1.1 too.
+#[tokio::test(start_paused = true)]
+async fn r171_a_quotation_mark_in_a_name_was_forwarded() {
+    on_raw_edge(config(&[]), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        let block = b"\x82\x86\x84\x01\x01a\x00\x03x\"y\x011";
+        let request = frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 1, block);
+        client.write_all(&[frames::hello(&[]), request].concat()).await.expect("an open pipe");
+        let told = frames::until(&mut client, frames::HEADERS).await.expect("a response");
+        // `:status 400` of the static table.
+        assert_eq!(told.payload[0], 0x8c);
+        assert!(pipes.try_recv().is_none());
+    })
+    .await;
+}
+
+/// Resets of one stream, over and over, were taken for the ends of as many requests.
+#[tokio::test(start_paused = true)]
+async fn r172_a_stream_could_be_reset_for_ever() {
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        let resets = frames::frame(frames::RST_STREAM, 0, 1, &8_u32.to_be_bytes()).repeat(100);
+        let mut sent = 0;
+        while sent < 100_000 && client.write_all(&resets).await.is_ok() {
+            sent += 100;
+        }
+        assert!(sent < 20_000, "{sent}");
+    })
+    .await;
+}
+
 /// An endpoint that took a collected body slowly had its time to the first byte from the end of the collecting: 504.
 #[tokio::test(start_paused = true)]
 async fn r173_a_collected_body_went_out_without_progress() {

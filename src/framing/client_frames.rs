@@ -28,6 +28,9 @@ const FIELDS: usize = 64;
 const BEYOND: usize = 4;
 /// How many CONTINUATION frames a block may have beside those its size needs.
 const CONTINUATIONS: usize = 16;
+/// Requests that may be reset, and end with trailers, by frames that do not count as idle: no more
+/// streams are open at once.
+const ENDS: u32 = 100;
 /// Stand-in for the header block of a request: `GET`, `http` and `/` of the static table (RFC 7541,
 /// appendix A). A request without these is malformed, so there is no shorter one.
 const STAND_IN: [u8; 3] = [0x82, 0x86, 0x84];
@@ -83,7 +86,7 @@ pub struct Taken {
     /// Work they ask for, in frames: one with many fields is as much as several.
     pub work: u32,
     /// Number of frames that begin there and bring nothing: neither a request, nor a piece of one,
-    /// nor the end of one.
+    /// nor the end of one. Each request has one RST_STREAM and one block of trailers.
     pub idle: u32,
     /// Sign that the connection is in use: bytes of frames that bring something, or that grant room
     /// for responses.
@@ -130,6 +133,10 @@ pub struct ClientFrames {
     decoder: Decoder,
     /// The last stream that was begun.
     last: u32,
+    /// Number of the latest requests that may still be reset ...
+    resets: u32,
+    /// ... and of those that may still end with trailers.
+    trailers: u32,
     /// The frame under way is a sign of life.
     lively: bool,
     /// The client's first SETTINGS frame came.
@@ -150,6 +157,8 @@ impl ClientFrames {
             block: None,
             decoder: Decoder::default(),
             last: 0,
+            resets: 0,
+            trailers: 0,
             lively: false,
             greeted: false,
             fault: None,
@@ -206,7 +215,8 @@ impl ClientFrames {
     /// and gives `begin` each request with its stream.
     pub fn take(&mut self, bytes: &[u8], most: u32, onward: &mut Vec<u8>, begin: impl FnMut(u32, Received)) -> Taken {
         let (mut taken, mut rest, mut outlet) = (Taken::default(), bytes, Outlet { frames: onward, begin });
-        while self.fault.is_none() && taken.work < most {
+        // A frame without a payload is whole with its head, and nothing may come behind it.
+        while self.fault.is_none() && (taken.work < most || matches!(self.at, At::Gather(_, 0))) {
             match self.at {
                 At::Pass(left) => {
                     let (passed, behind) = rest.split_at(self.pass_on(left, rest, &mut taken));
@@ -267,11 +277,13 @@ impl ClientFrames {
             self.fault = Some(fault);
             return;
         }
-        let FrameHead { kind, flags, length, .. } = head;
+        let FrameHead { kind, flags, stream, length } = head;
         taken.work += 1;
         let idle = match kind {
             DATA => length == 0 && flags & END_STREAM == 0,
-            HEADERS | CONTINUATION | RST_STREAM => false,
+            HEADERS if stream <= self.last => !spend(&mut self.trailers),
+            HEADERS | CONTINUATION => false,
+            RST_STREAM => !spend(&mut self.resets),
             _ => true,
         };
         if matches!(kind, HEADERS | CONTINUATION) {
@@ -389,6 +401,9 @@ impl ClientFrames {
             return Ok(());
         }
         self.last = stream;
+        for ends in [&mut self.resets, &mut self.trailers] {
+            *ends = (*ends + 1).min(ENDS);
+        }
         let mut request = RequestSoFar::new(self.limits);
         self.decoder.decode(block, |field| request.take(field))?;
         if request.size() > self.most() {
@@ -409,6 +424,13 @@ fn stand_in_with(length: u64) -> Vec<u8> {
     let digits = length.to_string();
     // A length has at most 20 digits.
     [&STAND_IN[..], &CONTENT_LENGTH, &[digits.len() as u8], digits.as_bytes()].concat()
+}
+
+/// Takes one off what is left, if there is one.
+fn spend(left: &mut u32) -> bool {
+    let is_left = *left > 0;
+    *left = left.saturating_sub(1);
+    is_left
 }
 
 fn is_gathered(kind: u8) -> bool {
@@ -523,11 +545,26 @@ mod tests {
         ];
         let bytes = [HELLO, &brings.concat(), &idle.concat(), &brings.concat(), &idle.concat()].concat();
         let whole = came(&bytes, bytes.len(), u32::MAX);
-        assert_eq!((whole.idle, whole.fault), (12, None));
+        // The second reset is of a request that was reset before.
+        assert_eq!((whole.idle, whole.fault), (13, None));
         for size in 1..bytes.len() {
             for most in [1, 3, u32::MAX] {
                 assert_eq!(came(&bytes, size, most), whole, "in pieces of {size}, {most} at a time");
             }
+        }
+    }
+
+    #[test]
+    fn ends_beyond_the_requests_that_came_are_idle() {
+        let request = |number: u32| on(2 * number + 1, HEADERS, END_HEADERS, GET);
+        for end in [frame(RST_STREAM, 0, &[0; 4]), frame(HEADERS, END_HEADERS | END_STREAM, b"")] {
+            for (requests, ends, idle) in [(1, 1, 0), (1, 5, 4), (ENDS, ENDS, 0), (3 * ENDS, 3 * ENDS, 2 * ENDS)] {
+                let begun: Vec<u8> = (0..requests).flat_map(request).collect();
+                let bytes = [HELLO, &begun, &end.repeat(ends as usize)].concat();
+                assert_eq!(came(&bytes, bytes.len(), u32::MAX).idle, idle, "{requests} and {ends} of {end:x?}");
+            }
+            let one_by_one: Vec<u8> = (0..1_000).flat_map(|number| [request(number), end.clone()].concat()).collect();
+            assert_eq!(came(&[HELLO, &one_by_one].concat(), 100, 8).idle, 0);
         }
     }
 
@@ -650,6 +687,24 @@ mod tests {
         assert_eq!(came(&endless, 100, 8).fault, None);
         endless.extend(frame(CONTINUATION, 0, b""));
         assert_eq!(came(&endless, 100, 8).fault, Some(ConnectionError::Calm));
+    }
+
+    /// Nothing may come behind it, and nobody would look at it then.
+    #[test]
+    fn frame_without_a_payload_is_whole_however_little_work_is_taken() {
+        let head = frame(HEADERS, END_STREAM, GET);
+        let continued = [&head[..], &frame(CONTINUATION, END_HEADERS, b"")].concat();
+        for last in [frame(SETTINGS, ACK, b""), frame(SETTINGS, 0, b""), frame(HEADERS, END_HEADERS, b""), continued] {
+            let bytes = [HELLO, &frame(SETTINGS, 0, b""), &frame(PING, 0, &[0; 8]), &last].concat();
+            for most in 1..=5 {
+                let (mut frames, mut rest, mut onward) = (ClientFrames::new(LIMITS), &bytes[..], Vec::new());
+                while !rest.is_empty() {
+                    let taken = frames.take(rest, most, &mut onward, |_, _| {});
+                    rest = &rest[taken.bytes..];
+                }
+                assert!(!frames.is_within_head(), "{last:x?}, {most} at a time");
+            }
+        }
     }
 
     #[test]

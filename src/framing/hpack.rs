@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::LazyLock};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
-use super::huffman;
+use super::{huffman, line};
 
 /// The largest table, which is the default of `SETTINGS_HEADER_TABLE_SIZE`: no other is offered.
 pub const TABLE: usize = 4_096;
@@ -65,7 +65,8 @@ impl FieldName {
             b":scheme" => Self::Scheme,
             b":authority" => Self::Authority,
             b":path" => Self::Path,
-            [b':', ..] => Self::Malformed(Bytes::copy_from_slice(text)),
+            // `HeaderName` lets a quotation mark pass, which no parser of HTTP/1.1 does.
+            _ if line::token(text) < text.len() => Self::Malformed(Bytes::copy_from_slice(text)),
             _ => {
                 HeaderName::from_lowercase(text).map_or_else(|_| Self::Malformed(Bytes::copy_from_slice(text)), Self::Field)
             }
@@ -463,6 +464,7 @@ mod tests {
             ("7e 0178", &["?X-Up: x"], 148),
             ("0003 6120 6201 31 0000 0131 0004 3a66 6f6f 0131", &["?a b: 1", "?: 1", "?:foo: 1"], 148),
             ("0403 2f70 e9", &[":path: /p\\xe9"], 148),
+            ("0003 7822 7901 31", &["?x\\\"y: 1"], 148),
         ]);
     }
 

@@ -4,9 +4,9 @@
 //! Guarantees: what the library gets of a request is a stand-in for its head, which is kept here
 //! until the library yields the stream, and no longer: it may refuse it. In one turn a client's
 //! frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-//! empty DATA and unknown frames are an allowance: [`FRAMES`] at once, [`A_SECOND`] more each
-//! second, and [`EARNED`] more for each DATA or HEADERS frame that is sent, so that a client may
-//! respond to all it gets.
+//! empty DATA, ends of requests that have ended and unknown frames are an allowance: [`FRAMES`] at
+//! once, [`A_SECOND`] more each second, and [`EARNED`] more for each DATA or HEADERS frame that is
+//! sent, so that a client may respond to all it gets.
 
 use std::{
     cell::{Cell, RefCell},
@@ -364,8 +364,8 @@ mod tests {
         let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
         let mut end = CalmEnd::new(&wire, &meter, LIMITS);
         let begun = meter.heard();
-        let resets = (0..100_u8).flat_map(|number| [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, number]);
-        let sent: Vec<u8> = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(resets).collect();
+        let data = (0..100_u8).flat_map(|number| [0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, number]);
+        let sent: Vec<u8> = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(data).collect();
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         client.write_all(&sent).await.expect("room in the pipe");
         let (mut read, mut turns) = (Vec::new(), 0);

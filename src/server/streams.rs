@@ -140,6 +140,8 @@ async fn shake_hands(wire: &Wire, end: CalmEnd, limits: HeaderLimits) -> Option<
     // Heads are not the library's, but trailers are, and clients are told.
     let list = u32::try_from(limits.size).unwrap_or(u32::MAX);
     builder.max_concurrent_streams(STREAMS).max_header_list_size(list).max_send_buffer_size(SEND_BUFFER);
+    // What is under way to streams that were answered before it came is thrown away; by default only to 50.
+    builder.max_concurrent_reset_streams(STREAMS as usize);
     builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let mut handshake = pin!(builder.handshake(end));
     poll_fn(|context| match wire.turn().poll_cut(context) {

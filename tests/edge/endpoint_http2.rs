@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
-    frames::{DATA, HEADERS, PING},
+    frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PING},
     grpc::to_http2,
     harness::{Edge, Pipes, on_raw_edge, status},
     http2::Local,
@@ -503,6 +503,33 @@ async fn goaway_loses_no_request_that_waits_for_a_stream() {
             });
             assert_eq!(status(&edge.exchange(request).await), 200, "{request}");
             play.await.expect("no panic");
+        })
+        .await;
+    }
+}
+
+/// HTTP/1.1 has no name with a quotation mark, though the library lets one pass.
+#[tokio::test(start_paused = true)]
+async fn name_that_is_no_token_crosses_from_no_endpoint() {
+    const FIELD: &[u8] = b"\x00\x03x\"y\x011";
+    for (head, trailers, expected) in [(FIELD, &b"\x00\x01z\x011"[..], 502), (b"", FIELD, 200)] {
+        on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
+            let play = async {
+                let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+                let (stream, _) = endpoint.request().await.expect("a request");
+                endpoint.send(HEADERS, END_HEADERS, stream, &[b"\x88", head].concat()).await;
+                endpoint.send(DATA, 0, stream, b"ok").await;
+                endpoint.send(HEADERS, END_HEADERS | END_STREAM, stream, trailers).await;
+                // As long as the connection is wanted.
+                while endpoint.read().await.is_some() {}
+            };
+            let get = "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n";
+            let response = tokio::select! {
+                response = edge.exchange(get) => response,
+                () = play => panic!("the connection ended"),
+            };
+            assert_eq!(status(&response), expected, "{response}");
+            assert!(!response.contains("x\"y"), "{response}");
         })
         .await;
     }

@@ -10,7 +10,7 @@ use weir::server::streams::BROKEN_OFF;
 
 use crate::{
     frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS},
-    harness::{Edge, config, on_edge, on_raw_edge},
+    harness::{Edge, config, on_edge, on_edge_of, on_raw_edge},
     http2::{client, get},
 };
 
@@ -156,6 +156,33 @@ async fn floods_of_what_brings_nothing() {
             assert_eq!(edge.now(), 0);
             good_client_is_served(&edge).await;
         }
+    })
+    .await;
+}
+
+/// Resets of a stream that has ended, or was reset before.
+#[tokio::test(start_paused = true)]
+async fn resets_of_streams_that_have_ended_are_a_flood() {
+    on_edge(&[], |edge| async move {
+        let reset = frames::frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+        flood(&edge, 20_000, |number| if number == 0 { frames::get(1) } else { reset.clone() }).await;
+        assert_eq!(edge.now(), 0);
+        good_client_is_served(&edge).await;
+    })
+    .await;
+}
+
+/// Trailers of a request that was refused before its body came: HTTP/2 has them ignored for a while.
+#[tokio::test(start_paused = true)]
+async fn trailers_of_a_stream_that_was_reset_are_a_flood() {
+    let mut small = config(&[]);
+    small.routes[0].max_body = Some(1);
+    on_edge_of(small, |edge| async move {
+        let trailers = frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x", "y")]));
+        let post = frames::frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x01a\x0f\x0d\x012");
+        flood(&edge, 20_000, |number| if number == 0 { post.clone() } else { trailers.clone() }).await;
+        assert_eq!(edge.now(), 0);
+        good_client_is_served(&edge).await;
     })
     .await;
 }

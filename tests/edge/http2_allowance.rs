@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    frames::{self, ACK, DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE},
-    harness::{Edge, Pipes, config, on_edge, on_raw_edge},
+    frames::{self, ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE},
+    harness::{Edge, Pipes, config, on_edge, on_edge_of, on_raw_edge},
 };
 
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -214,6 +214,33 @@ async fn requests_broken_off_as_fast_as_they_can_be_begun_end_the_connection() {
         assert!((180..=450).contains(&count), "{count}");
         assert_eq!(code, Some(ENHANCE_YOUR_CALM));
         assert!(edge.now() < 1_100, "{}", edge.now());
+    })
+    .await;
+}
+
+/// All requests are refused before their bodies come, which are under way then, with trailers.
+#[tokio::test(start_paused = true)]
+async fn bodies_behind_early_responses_are_no_fault() {
+    let mut small = config(&[]);
+    small.routes[0].max_body = Some(1);
+    on_edge_of(small, |edge| async move {
+        let (mut client, streams) = (edge.connect(), || (1..200).step_by(2));
+        let mut sent = frames::hello(&[]);
+        for stream in streams() {
+            sent.extend(frames::frame(HEADERS, END_HEADERS, stream, b"\x83\x86\x84\x01\x01a\x0f\x0d\x012"));
+        }
+        client.write_all(&sent).await.expect("an open pipe");
+        for stream in streams() {
+            assert_eq!(next(&mut client, DATA).await.expect("a response").stream, stream);
+        }
+        for stream in streams() {
+            let trailers = frames::frame(HEADERS, END_STREAM | END_HEADERS, stream, &frames::fields(&[("x", "y")]));
+            let body = [frames::frame(DATA, 0, stream, b"x"), frames::frame(DATA, 0, stream, b"x"), trailers];
+            client.write_all(&body.concat()).await.expect("an open connection");
+        }
+        client.write_all(&frames::get(1_001)).await.expect("an open connection");
+        while next(&mut client, DATA).await.expect("a response").stream != 1_001 {}
+        assert_eq!(edge.now(), 0);
     })
     .await;
 }

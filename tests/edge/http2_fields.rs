@@ -140,6 +140,7 @@ fn malformed() -> Vec<(Vec<u8>, &'static str)> {
         raw(b"\x00\x03x-a\x01\x7f"),
         raw(b"\x00\x04X-Up\x011"),
         raw(b"\x00\x03a b\x011"),
+        raw(b"\x00\x03a\"b\x011"),
         raw(b"\x00\x03a:b\x011"),
         raw(b"\x00\x00\x011"),
         raw(b"\x00\x04:foo\x011"),
@@ -293,6 +294,7 @@ async fn malformed_trailers_reset_their_stream() {
     for trailers in [
         &b"\x00\x03x-a\x03a\x01b"[..],
         b"\x00\x03X-A\x01b",
+        b"\x00\x03x\"a\x01b",
         b"\x00\x05:path\x01/",
         b"\x00\x02te\x01x",
         b"\x84",
@@ -436,6 +438,29 @@ async fn frames_in_pieces_of_any_size_are_the_same() {
                 "in pieces of {size}"
             );
             assert_eq!(seen[1].headers["x-good"], "yes");
+        })
+        .await;
+    }
+}
+
+/// A frame without a payload that is the last of what came, and the last of a turn, was looked at with the next byte: its client was cut
+/// for a head that it had sent.
+#[tokio::test(start_paused = true)]
+async fn frame_without_a_payload_is_taken_at_the_end_of_a_turn() {
+    for before in 0..10 {
+        on_edge(&[], |edge| async move {
+            let mut client = Client::start(&edge).await;
+            sleep(Duration::from_secs(1)).await;
+            let pings = frame(PING, ACK, 0, &[0; 8]).repeat(before);
+            let request = [frame(HEADERS, END_STREAM, 1, GET_A), frame(CONTINUATION, END_HEADERS, 1, &[])];
+            client.say(&[&pings[..], &request.concat()].concat()).await;
+            assert_eq!((client.status().await, edge.now()), ((1, 200), 1_000), "behind {before} frames");
+            sleep(Duration::from_secs(1)).await;
+            client.say(&[pings, frame(SETTINGS, ACK, 0, &[])].concat()).await;
+            // Longer than a head may take.
+            sleep(Duration::from_secs(15)).await;
+            client.ask(3, GET_A).await;
+            assert_eq!(client.status().await, (3, 200), "behind {before} frames");
         })
         .await;
     }
