@@ -321,6 +321,31 @@ async fn malformed_trailers_reset_their_stream() {
     }
 }
 
+/// As large as they may be they reach the upstream whole, and beyond that their stream is reset: no field is dropped.
+#[tokio::test(start_paused = true)]
+async fn trailers_are_whole_or_refused_at_their_limit() {
+    let mut small = config(&[]);
+    small.header_limits.size = 1_024;
+    for (length, is_refused) in [(1_024 - 33 - 1, false), (1_024 - 33, true)] {
+        on_raw_edge(small.clone(), |edge, mut pipes| async move {
+            let mut client = Client::start(&edge).await;
+            let value = "y".repeat(length);
+            let trailers = frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x", &value)]));
+            let post = [frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x01a"), frame(DATA, 0, 1, b"hi"), trailers];
+            client.say(&post.concat()).await;
+            if is_refused {
+                assert_eq!(client.told().await, Some(Told::Reset { stream: 1, code: PROTOCOL_ERROR }));
+                return;
+            }
+            let (mut pipe, mut came) = (pipes.recv().await.expect("a connection"), Vec::new());
+            while !came.ends_with(format!("0\r\nx: {value}\r\n\r\n").as_bytes()) {
+                assert!(pipe.read_buf(&mut came).await.expect("an open pipe") > 0, "{}", came.escape_ascii());
+            }
+        })
+        .await;
+    }
+}
+
 /// Trailers that are indexed reach the upstream, though nobody behind weir's decoder has a table.
 #[tokio::test(start_paused = true)]
 async fn trailers_of_the_table_are_decoded() {
