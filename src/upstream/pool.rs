@@ -40,6 +40,8 @@ pub struct Pool<B> {
     idle: RefCell<Vec<(Instant, Box<Connection<B>>)>>,
     /// What became of those that were kept.
     habit: Habit,
+    /// The endpoint has asked for credentials that authenticate a connection.
+    has_challenged: Cell<bool>,
     /// HTTP/2's, where that is spoken.
     trunks: Option<Trunks<B>>,
     limits: HeaderLimits,
@@ -89,6 +91,7 @@ impl<B> Pool<B> {
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
             habit: Habit::default(),
+            has_challenged: Cell::new(false),
             trunks: (settings.protocol == Protocol::Http2).then(|| Trunks::new(settings)),
             limits: settings.response_limits,
         }
@@ -254,10 +257,12 @@ impl<B> Lease<B> {
         self.reused
     }
 
-    /// The client may have authenticated it: no other may use it.
+    /// The client may have authenticated it: no other may use it. Streams share a connection, so anybody could close it for all by such
+    /// credentials: they count only where the endpoint has ever asked for them.
     pub fn bind(&mut self, caller: &Caller<'_, B>) {
         match (&self.way, caller.private) {
-            (Way::Stream(stream), _) => stream.take_out_of_use(),
+            (Way::Stream(stream), _) if self.seat.pool.has_challenged.get() => stream.take_out_of_use(),
+            (Way::Stream(_), _) => {}
             (Way::Own(_), Some(private)) => self.keeping = Keeping::Private(Rc::clone(private), caller.address),
             (Way::Own(_), None) => self.keeping = Keeping::Nowhere,
         }
@@ -265,13 +270,14 @@ impl<B> Lease<B> {
 
     /// A response has begun, with these fields.
     pub fn has_response(&mut self, fields: &HeaderMap, caller: &Caller<'_, B>) {
+        let challenges = private::challenges(fields);
         if let Way::Stream(stream) = &self.way {
-            return stream.has_response();
-        }
-        if self.reused {
+            stream.has_response();
+        } else if self.reused {
             self.seat.pool.habit.was_open();
         }
-        if private::challenges(fields) {
+        if challenges {
+            self.seat.pool.has_challenged.set(true);
             self.bind(caller);
         }
     }

@@ -190,7 +190,7 @@ async fn authenticated_connection_of_a_stream_is_closed_with_it() {
     .await;
 }
 
-/// A connection of HTTP/2 that carried such credentials takes no other request.
+/// A connection of HTTP/2 whose endpoint asks for such credentials takes no other request once it carried some.
 #[tokio::test(start_paused = true)]
 async fn authenticated_connection_of_an_http2_endpoint_takes_no_other_request() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
@@ -201,7 +201,10 @@ async fn authenticated_connection_of_an_http2_endpoint_takes_no_other_request() 
                     let mut bound = false;
                     while let Some(Ok((request, mut respond))) = connection.accept().await {
                         bound |= request.headers().contains_key("authorization");
-                        let response = Response::builder().status(if bound { 200 } else { 401 });
+                        let response = match bound {
+                            true => Response::builder().status(200),
+                            false => Response::builder().status(401).header("www-authenticate", "NTLM"),
+                        };
                         respond.send_response(response.body(()).expect("a response"), true).expect("a stream");
                     }
                 });
@@ -219,6 +222,38 @@ async fn authenticated_connection_of_an_http2_endpoint_takes_no_other_request() 
         }
     })
     .await;
+}
+
+/// Nobody asked for them: whoever sends them all the same takes the connection from nobody.
+#[tokio::test(start_paused = true)]
+async fn credentials_nobody_asked_for_leave_the_connection_of_an_http2_endpoint_shared() {
+    let (opened, mut openings) = tokio::sync::mpsc::unbounded_channel();
+    on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
+        tokio::task::spawn_local(async move {
+            while let Some(pipe) = pipes.recv().await {
+                opened.send(()).expect("a test that waits");
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::Builder::new().handshake::<_, Bytes>(pipe).await.expect("a handshake");
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        respond.send_response(Response::new(()), true).expect("a stream");
+                    }
+                });
+            }
+        });
+        for _ in 0..20 {
+            for credentials in ["NTLM x", "Negotiate x"] {
+                let request =
+                    format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: {credentials}\r\nconnection: close\r\n\r\n");
+                assert_eq!(status(&edge.exchange(&request).await), 200);
+            }
+        }
+    })
+    .await;
+    let mut count = 0;
+    while openings.try_recv().is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, 1);
 }
 
 /// A request that is lost on a connection of its client's goes out again on a fresh one, which knows nobody; one that begins to

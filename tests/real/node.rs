@@ -36,7 +36,11 @@ request.end();
 
 fn started(settings: &str) -> Weir {
     let upstream = answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
-    Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n{settings}"))
+    // Neither the client nor the generator of `tests/slow` opens another connection when this one has carried enough.
+    let listener = "{ address: '127.0.0.1:0', max_requests: 100000000 }";
+    Weir::run(&format!(
+        "listeners: [ {listener} ]\nroutes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n{settings}"
+    ))
 }
 
 #[test]

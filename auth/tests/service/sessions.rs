@@ -21,7 +21,16 @@ async fn a_refresh_token_is_exchanged_for_the_next_one() {
 async fn within_the_grace_everyone_gets_the_same_successor() {
     let bench = bench().await;
     let ada = bench.person().await;
-    let refresh = || async { bench.refresh(&ada.refresh).await.member("refresh_token") };
+    // A machine with nothing to spare may tell somebody to come back; the grace is long enough for that.
+    let refresh = || async {
+        loop {
+            let answer = bench.refresh(&ada.refresh).await;
+            if answer.status != 503 {
+                return answer.member("refresh_token");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
     let (one, two, three) = tokio::join!(refresh(), refresh(), refresh());
     assert!(one == two && two == three);
     assert_eq!(refresh().await, one);
