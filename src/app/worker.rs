@@ -549,8 +549,8 @@ struct HeadUnderWay<'a> {
     worker: &'a Worker,
     wire: &'a Wire,
     peer: IpAddr,
-    /// It has its line already.
     proto: Version,
+    /// It has its line already.
     is_told: Cell<bool>,
 }
 

@@ -25,6 +25,9 @@ const LINE: usize = 4;
 /// Overhead of a request line of HTTP/1.1.
 const FIRST_LINE: usize = " ".len() + " HTTP/1.1".len() + "\r\n".len();
 
+/// Bytes kept of a malformed target: more than a log line shows of one.
+const TARGET: usize = 1_100;
+
 /// A request, well-formed or not.
 #[derive(Debug)]
 pub struct Received {
@@ -42,7 +45,7 @@ pub struct Received {
 pub struct Unfit {
     /// Flaw of the request.
     pub flaw: Flaw,
-    /// Malformed target as received, for the log.
+    /// The beginning of the malformed target as received, for the log: [`TARGET`] bytes of it.
     pub target: Option<Box<str>>,
 }
 
@@ -196,7 +199,7 @@ impl RequestSoFar {
             Ok(uri) => uri,
             Err(flaw) => {
                 self.flaw = self.flaw.or(Some(flaw));
-                target = self.path.as_deref().map(|path| String::from_utf8_lossy(path).into());
+                target = self.path.as_deref().map(|path| String::from_utf8_lossy(&path[..path.len().min(TARGET)]).into());
                 NO_TARGET.parse().unwrap_or_default()
             }
         };
