@@ -1117,3 +1117,24 @@ async fn r173_a_collected_body_went_out_without_progress() {
     })
     .await;
 }
+
+/// The time for a head went on from one head to the next where what was read ended within one each time: a busy client was cut.
+#[tokio::test(start_paused = true)]
+async fn r174_the_time_of_a_head_went_on_with_the_next() {
+    on_edge(&[], |edge| async move {
+        let mut pipe = edge.connect();
+        let get = b"\x82\x86\x84\x01\x01a";
+        let requests: Vec<u8> = (0..15)
+            .flat_map(|number| {
+                frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 2 * number + 1, get)
+            })
+            .collect();
+        let (length, hello) = (requests.len() / 15, frames::hello(&[]));
+        pipe.write_all(&hello).await.expect("an open pipe");
+        for (number, piece) in [&requests[..5]].into_iter().chain(requests[5..].chunks(length)).enumerate() {
+            pipe.write_all(piece).await.unwrap_or_else(|error| panic!("cut after {number} s: {error}"));
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+}

@@ -137,6 +137,8 @@ pub struct ClientFrames {
     resets: u32,
     /// ... and of those that may still end with trailers.
     trailers: u32,
+    /// Number of heads that were begun, each with its whole block.
+    heads: u64,
     /// The frame under way is a sign of life.
     lively: bool,
     /// The client's first SETTINGS frame came.
@@ -159,6 +161,7 @@ impl ClientFrames {
             last: 0,
             resets: 0,
             trailers: 0,
+            heads: 0,
             lively: false,
             greeted: false,
             fault: None,
@@ -176,6 +179,13 @@ impl ClientFrames {
     #[must_use]
     pub fn is_within_head(&self) -> bool {
         !self.greeted || self.filled > 0 || self.block.is_some() || matches!(self.at, At::Gather(..))
+    }
+
+    /// Number of the head that is under way, or was last: another head has another one, however
+    /// its bytes come.
+    #[must_use]
+    pub fn head_number(&self) -> u64 {
+        self.heads
     }
 
     /// Looks at bytes as long as they are handed on unchanged and ask for less than `most` work,
@@ -198,6 +208,7 @@ impl ClientFrames {
                     if is_gathered(head.kind) || self.block.is_some() {
                         break;
                     }
+                    self.heads += 1;
                     self.begin(head, &mut taken);
                     if self.fault.is_some() {
                         break;
@@ -228,6 +239,10 @@ impl ClientFrames {
                 }
                 At::Head => {
                     let (of_head, behind) = rest.split_at((HEAD - self.filled).min(rest.len()));
+                    // A block goes on with its frames; what a client begins with is one.
+                    if self.greeted && self.filled == 0 && !of_head.is_empty() && self.block.is_none() {
+                        self.heads += 1;
+                    }
                     self.head[self.filled..self.filled + of_head.len()].copy_from_slice(of_head);
                     self.filled += of_head.len();
                     rest = behind;

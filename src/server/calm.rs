@@ -255,7 +255,9 @@ impl CalmEnd {
         if taken.lively {
             self.meter.heard.set(Instant::now());
         }
-        self.end.0.note_head(self.frames.is_within_head());
+        // What is held waits for its turn, and not for the client.
+        let owed = self.frames.is_within_head() && self.held.is_empty();
+        self.end.0.note_head(owed.then(|| self.frames.head_number()));
         if let Some(fault) = self.frames.fault() {
             self.meter.fault.set(Some(fault));
         }

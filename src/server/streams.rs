@@ -81,8 +81,8 @@ struct Streams {
     exhausted: Cell<bool>,
     /// Turns of streams that ended, to be used again.
     free: RefCell<Vec<Rc<Turn>>>,
-    /// What the client owes on the connection.
-    owes: Cell<Awaiting>,
+    /// What the client owes on the connection, and since when it owes the head that is under way.
+    owes: Cell<(Awaiting, Option<Instant>)>,
 }
 
 /// One stream; dropping it gives its turn back.
@@ -252,19 +252,21 @@ impl Streams {
             patience: RefCell::new(Allowance::new(BROKEN_OFF.into(), BROKEN_OFF_A_SECOND.into(), Instant::now())),
             exhausted: Cell::new(false),
             free: RefCell::default(),
-            owes: Cell::new(Awaiting::Head),
+            owes: Cell::new((Awaiting::Head, wire.head_since())),
         })
     }
 
     /// Says what the client owes: the rest of a head before all else, for nothing else of the
     /// connection is read before it.
     fn owe(&self) {
+        let since = self.wire.head_since();
         let owes = match self.open.get() {
-            _ if self.wire.head_since().is_some() => Awaiting::Head,
+            _ if since.is_some() => Awaiting::Head,
             0 => Awaiting::Stream,
             _ => Awaiting::Nothing,
         };
-        if self.owes.replace(owes) != owes {
+        // Another head has its own time.
+        if self.owes.replace((owes, since)) != (owes, since) {
             self.wire.turn().expect(owes);
         }
     }

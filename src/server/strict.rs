@@ -125,7 +125,7 @@ impl AsyncRead for StrictEnd {
         } else {
             self.wire().forget_head();
         }
-        self.wire().note_head(in_head);
+        self.wire().note_head(in_head.then(|| self.framer.heads()));
         self.note_rest();
         let Err(refused) = taken else { return Poll::Ready(Ok(())) };
         let stop = if refused.part == Part::Body { Stop::Body(refused.flaw) } else { Stop::Head(refused.flaw) };

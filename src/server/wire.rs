@@ -71,6 +71,8 @@ pub struct Wire {
     begun: Cell<bool>,
     /// Since when the client owes the head that is not complete yet.
     head_since: Cell<Option<Instant>>,
+    /// Its number among the heads of this connection.
+    head_number: Cell<Option<u64>>,
     /// Nothing is under way, in either direction.
     resting: Cell<bool>,
     flaw: Cell<Option<Flaw>>,
@@ -89,6 +91,7 @@ impl Wire {
             ahead: RefCell::new(Vec::new()),
             begun: Cell::new(false),
             head_since: Cell::new(Some(Instant::now())),
+            head_number: Cell::new(Some(0)),
             resting: Cell::new(false),
             flaw: Cell::new(None),
             head: RefCell::default(),
@@ -247,11 +250,11 @@ impl Wire {
         self.head_since.get()
     }
 
-    /// Notes whether part of a head has come, and not all of it.
-    pub fn note_head(&self, is_part: bool) {
+    /// Notes the number of the head of which a part has come, and not all of it, if there is one.
+    pub fn note_head(&self, number: Option<u64>) {
         // The clock is read only for a head that does not come whole.
-        if is_part != self.head_since.get().is_some() {
-            self.head_since.set(is_part.then(Instant::now));
+        if self.head_number.replace(number) != number {
+            self.head_since.set(number.map(|_| Instant::now()));
         }
     }
 

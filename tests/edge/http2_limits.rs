@@ -253,6 +253,51 @@ async fn timeout_of_a_head_holds_for_the_settings_a_client_begins_with() {
     }
 }
 
+/// What is read ends within a head each time, and each time it is another one: the time is one head's.
+#[tokio::test(start_paused = true)]
+async fn timeout_of_a_head_begins_anew_with_the_next() {
+    on_edge(&[], |edge| async move {
+        let mut client = Client::start(&edge).await;
+        let requests: Vec<u8> =
+            (0..30).flat_map(|number| frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, GET_A)).collect();
+        let length = requests.len() / 30;
+        let mut rest = &requests[..];
+        let mut piece = length / 2;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(piece.min(rest.len()));
+            client.say(now).await;
+            (rest, piece) = (later, length);
+            sleep(Duration::from_secs(1)).await;
+        }
+        for number in 0..30 {
+            assert_eq!(client.status().await, (2 * number + 1, 200));
+        }
+    })
+    .await;
+}
+
+/// More than belongs to a turn comes at a time, for longer than a head may take: what waits for its turn is not owed.
+#[tokio::test(start_paused = true)]
+async fn timeout_of_a_head_is_not_that_of_a_turn() {
+    on_edge(&[], |edge| async move {
+        let mut client = Client::start(&edge).await;
+        let mut stream = 1;
+        for _ in 0..30 {
+            let mut requests = Vec::new();
+            for _ in 0..30 {
+                requests.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, GET_A));
+                stream += 2;
+            }
+            client.say(&requests).await;
+            for _ in 0..30 {
+                assert_eq!(client.status().await.1, 200);
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    })
+    .await;
+}
+
 /// A head that is whole, and a connection that has none under way, have their own times.
 #[tokio::test(start_paused = true)]
 async fn timeout_of_a_head_ends_with_it() {
