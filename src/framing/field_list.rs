@@ -45,7 +45,7 @@ pub struct Received {
 pub struct Unfit {
     /// Flaw of the request.
     pub flaw: Flaw,
-    /// The beginning of the malformed target as received, for the log: [`TARGET`] bytes of it.
+    /// The beginning of the malformed target as received, for the log: as much as a line shows.
     pub target: Option<Box<str>>,
 }
 
