@@ -14,9 +14,10 @@ COPY config config
 COPY examples examples
 COPY src src
 COPY auth auth
+COPY migrate migrate
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package auth --bins \
+    cargo build --release --locked --package auth --package weir-migrate --bins \
     && mkdir /out && cp target/release/auth target/release/migrate /out/
 
 FROM scratch AS prebuilt

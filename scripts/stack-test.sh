@@ -65,7 +65,7 @@ binaries() {
     mkdir "$WORK/clone/prebuilt"
     if [ -z "$from" ]; then
         say "compiling weir and auth"
-        timeout 1500 cargo build --release --quiet --package weir --package auth || return 1
+        timeout 1500 cargo build --release --quiet --package weir --package auth --package weir-migrate || return 1
         from=${CARGO_TARGET_DIR:-target}/release
     fi
     for name in weir auth migrate; do

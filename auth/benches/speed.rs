@@ -8,7 +8,7 @@
 #[allow(dead_code, reason = "the bench uses a part")]
 #[path = "../tests/service/call.rs"]
 mod call;
-#[path = "../tests/support/postgres.rs"]
+#[path = "../../migrate/tests/support/postgres.rs"]
 mod postgres;
 #[path = "../tests/support/redis.rs"]
 mod redis;
@@ -76,8 +76,8 @@ async fn main() {
 fn migrated() -> Database {
     let database = Server::shared().database();
     database.run("CREATE ROLE auth_owner NOLOGIN; CREATE ROLE auth_app LOGIN PASSWORD 'app'");
-    let mut migrate = Command::new(env!("CARGO_BIN_EXE_migrate"));
-    let done = migrate.args(["upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_auth"));
+    let done = migrate.args(["migrate", "upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
     assert!(done.expect("migrate runs").status.success());
     database
 }

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::migrate::cli::Migrate;
+
 pub mod client;
 pub mod doctor;
 pub mod healthcheck;
 pub mod keys;
-pub mod migrate;
 pub mod outcome;
 pub mod serve;
 pub mod user;
@@ -26,7 +27,7 @@ enum Command {
     /// Serve until told to stop
     Serve,
     /// Change the database, revision by revision
-    Migrate(migrate::Migrate),
+    Migrate(Migrate),
     /// Look at everything the service stands on and say what is wrong
     Doctor,
     /// Ask the service on this machine whether it is well; for images without curl

@@ -7,12 +7,10 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod cursor;
-pub mod database;
 pub mod field;
 pub mod gcra;
 pub mod http;
 pub mod metrics;
-pub mod migrate;
 pub mod password;
 pub mod person;
 pub mod problem;
@@ -22,3 +20,5 @@ pub mod settings;
 pub mod store;
 pub mod text;
 pub mod token;
+
+pub use weir_migrate::{self as migrate, database};

@@ -1,6 +1,6 @@
 //! `postgres_init.sql` against a real PostgreSQL: twice without a change, three roles with what they need and no more.
 
-#[path = "support/postgres.rs"]
+#[path = "../../migrate/tests/support/postgres.rs"]
 mod postgres;
 
 use std::{
@@ -48,8 +48,8 @@ fn auth() -> &'static Database {
 /// `migrate` as one of the roles, with its password from a file.
 fn migrate(role: &str, arguments: &str) -> Output {
     let secrets = secrets("it's ROLE's \\secret\n");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
-    command.args(arguments.split(' ')).env_clear().current_dir(secrets.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auth"));
+    command.arg("migrate").args(arguments.split(' ')).env_clear().current_dir(secrets.path());
     command.env("PGHOST", Server::shared().host()).env("PGUSER", role).env("PGDATABASE", "auth");
     command.env("PGPASSWORD_FILE", secrets.path().join(format!("{role}_password"))).output().expect("the command")
 }
@@ -88,8 +88,8 @@ fn waiting_for_the_app() -> String {
     let folder = secrets("it's ROLE's \\secret\n");
     let mut holder = auth().session("SET application_name = 'a report'; BEGIN; SELECT FROM auth.clients");
     let run = |arguments: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
-        command.args(arguments.split(' ')).env_clear().current_dir(folder.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_auth"));
+        command.arg("migrate").args(arguments.split(' ')).env_clear().current_dir(folder.path());
         command
     };
     assert!(run("init revisions").status().expect("the command").success());

@@ -51,8 +51,8 @@ pub fn migrated(server: &'static Server) -> Database {
             CREATE ROLE auth_app LOGIN PASSWORD 'app';
         EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     );
-    let mut migrate = Command::new(env!("CARGO_BIN_EXE_migrate"));
-    let done = migrate.args(["upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_auth"));
+    let done = migrate.args(["migrate", "upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
     let done = done.expect("migrate runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     database

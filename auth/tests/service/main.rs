@@ -1,6 +1,6 @@
 //! The service against a real PostgreSQL and a real Redis, over its own socket: the API as a specification.
 
-#[path = "../support/postgres.rs"]
+#[path = "../../../migrate/tests/support/postgres.rs"]
 mod postgres;
 #[path = "../support/redis.rs"]
 mod redis;

@@ -1,0 +1,161 @@
+//! `auth migrate`, also called `migrate`: revisions of the database from the command line.
+//!
+//! stdout carries the answer, stderr what happens meanwhile. Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable,
+//! 4 lock not to be had in time, 5 files and applied revisions differ, 6 not at head.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{Error, Patience};
+
+mod answer;
+mod ask;
+mod change;
+mod connect;
+mod files;
+
+use answer::Answer;
+
+/// Change the database, revision by revision
+#[derive(Debug, Parser)]
+#[command(name = "migrate", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Migrate {
+    /// Where the revisions are [env: MIGRATIONS_DIR] [default: ./migrations, or those built in if it does not exist]
+    #[arg(short, long, global = true, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Alembic's file of settings, which this has not
+    #[arg(short, long, global = true, value_name = "FILE", hide = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+The database is named by DATABASE_URL or DATABASE_URL_FILE, or by PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD_FILE.
+Each of them may be given as MIGRATIONS_DATABASE_URL and so on, for a role of its own beside the service's.
+REV is `head`, a number, a name, or the beginning of one. Installed as `alembic` too.
+Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not to be had, 5 drift, 6 not at head.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a directory of revisions, with those built into this program
+    Init(files::Init),
+    /// Make the files of a new revision
+    Revision(files::NewRevision),
+    /// Run what is missing
+    Upgrade(change::Upgrade),
+    /// Undo
+    Downgrade(change::Downgrade),
+    /// Tell where the database is
+    Current(ask::Current),
+    /// List the revisions, newest first
+    History(ask::History),
+    /// Tell the newest revision
+    Heads {
+        /// With files and flags
+        #[arg(short, long)]
+        verbose: bool,
+    },
+    /// Show one revision and its SQL
+    Show(ask::Show),
+    /// Say where the database is, without running anything
+    Stamp(change::Stamp),
+    /// Find every difference between files and database
+    Check,
+    /// Say what became of a revision that stopped half-way
+    Resolve(change::Resolve),
+}
+
+/// How patient a changing command is.
+#[derive(Clone, Copy, Debug, Args)]
+struct Patient {
+    /// How long to wait for another migration, and to retry a revision that cannot lock a table
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
+    wait: Duration,
+    /// How long one statement may queue for a table before it makes way and tries again
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
+    lock_timeout: Duration,
+}
+
+impl From<Patient> for Patience {
+    fn from(patient: Patient) -> Self {
+        Self { wait: patient.wait, lock_timeout: patient.lock_timeout }
+    }
+}
+
+/// `60s`, `500ms`, `2m`; the unit is never left out.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err("a number and `ms`, `s` or `m`".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a number and `ms`, `s` or `m`".to_owned())?;
+    let milliseconds = number.checked_mul(unit_ms).filter(|ms| *ms <= 86_400_000);
+    milliseconds.map(Duration::from_millis).ok_or_else(|| "at most a day".into())
+}
+
+impl Migrate {
+    /// Does what the command line says.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        if let Some(file) = self.config {
+            let said = format!(
+                "there is no file of settings here, so not `{}` either\nhint: leave `-c` out; the database comes from the environment, `-d DIR` names the revisions",
+                file.display()
+            );
+            return Answer::print(Err(Error::Usage(said)), self.json);
+        }
+        let place = files::Place::from(self.directory);
+        let answer = match self.command {
+            Command::Init(init) => init.run(&place),
+            Command::Revision(revision) => revision.run(&place),
+            Command::Upgrade(upgrade) => upgrade.run(&place),
+            Command::Downgrade(downgrade) => downgrade.run(&place),
+            Command::Current(current) => current.run(&place),
+            Command::History(history) => history.run(&place),
+            Command::Heads { verbose } => ask::heads(&place, verbose),
+            Command::Show(show) => show.run(&place),
+            Command::Stamp(stamp) => stamp.run(&place),
+            Command::Check => ask::check(&place),
+            Command::Resolve(resolve) => resolve.run(&place),
+        };
+        Answer::print(answer, self.json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Migrate::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "5h", "99999999999999999999s", "18446744073709551615m", "1441m"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_step_down_is_no_option() {
+        assert!(Migrate::try_parse_from(["migrate", "downgrade", "-1", "--sql"]).is_ok());
+        assert!(Migrate::try_parse_from(["migrate", "-d", "x", "downgrade", "--json", "--dry-run", "-12"]).is_ok());
+        assert!(Migrate::try_parse_from(["migrate", "upgrade", "+1", "--wait", "1s"]).is_ok());
+    }
+}

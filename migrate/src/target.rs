@@ -1,0 +1,157 @@
+//! How far to go: `head`, `base`, a number of steps or a revision, as written on the command line.
+
+use crate::{directory::Revisions, error::Error};
+
+/// How far up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Up {
+    /// So many revisions.
+    Steps(usize),
+    /// Up to this number and with it.
+    To(i64),
+}
+
+/// How far down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// So many revisions.
+    Steps(usize),
+    /// Down to this number, which stays; 0 is the base.
+    To(i64),
+}
+
+/// Reads the argument of `upgrade`.
+///
+/// # Errors
+/// It names no revision, or a way down.
+pub fn up(wanted: &str, revisions: &Revisions) -> Result<Up, Error> {
+    if let Some(steps) = wanted.strip_prefix('+') {
+        return steps_of(steps).map(Up::Steps);
+    }
+    if wanted == "head" || wanted == "heads" {
+        return Ok(Up::To(revisions.head().map_or(0, |head| head.version)));
+    }
+    if let Some((from, steps)) = wanted.rsplit_once('+') {
+        let from = if from == "base" { 0 } else { revisions.named(from)?.version };
+        return steps_after(from, steps, wanted, revisions).map(Up::To);
+    }
+    if wanted == "base" || wanted.starts_with('-') {
+        return Err(Error::Usage(format!("`{wanted}` is the way down\nhint: `migrate downgrade {wanted}`")));
+    }
+    Ok(Up::To(revisions.named(wanted)?.version))
+}
+
+/// Reads the argument of `downgrade`.
+///
+/// # Errors
+/// It names no revision, or a way up.
+pub fn down(wanted: &str, revisions: &Revisions) -> Result<Down, Error> {
+    if let Some(steps) = wanted.strip_prefix('-') {
+        return steps_of(steps).map(Down::Steps);
+    }
+    if wanted == "base" {
+        return Ok(Down::To(0));
+    }
+    if wanted == "head" || wanted.starts_with('+') {
+        return Err(Error::Usage(format!("`{wanted}` is the way up\nhint: `migrate upgrade {wanted}`")));
+    }
+    Ok(Down::To(revisions.named(wanted)?.version))
+}
+
+/// Reads the argument of `stamp`: a number, 0 for the base.
+///
+/// # Errors
+/// It names no revision.
+pub fn stamp(wanted: &str, revisions: &Revisions) -> Result<i64, Error> {
+    match wanted {
+        "base" => Ok(0),
+        "heads" => Ok(revisions.named("head")?.version),
+        wanted => Ok(revisions.named(wanted)?.version),
+    }
+}
+
+/// Reads `A:B`, two revisions and what is between; an end that is left out is `base` or `head`.
+///
+/// # Errors
+/// One of them names no revision, or they stand the wrong way round.
+pub fn range(wanted: &str, revisions: &Revisions) -> Result<(i64, i64), Error> {
+    let usage = |why: &str| Error::Usage(format!("`{wanted}` {why}\nhint: `OLDER:NEWER`, like `base:head`"));
+    let (from, to) = wanted.split_once(':').ok_or_else(|| usage("is not two revisions"))?;
+    let end = |name: &str, otherwise: &str| stamp(if name.is_empty() { otherwise } else { name }, revisions);
+    let (from, to) = (end(from, "base")?, end(to, "head")?);
+    if from <= to { Ok((from, to)) } else { Err(usage("goes down")) }
+}
+
+/// The number of the revision so many steps behind another.
+fn steps_after(from: i64, steps: &str, wanted: &str, revisions: &Revisions) -> Result<i64, Error> {
+    let steps = steps_of(steps)?;
+    let mut later = revisions.iter().filter(|revision| revision.version > from);
+    let there_are = later.clone().count();
+    let found = later.nth(steps - 1).map(|revision| revision.version);
+    found.ok_or_else(|| Error::Name(format!("`{wanted}` is too far: {there_are} come after it")))
+}
+
+fn steps_of(text: &str) -> Result<usize, Error> {
+    let steps = text.parse().ok().filter(|steps| *steps > 0);
+    steps.ok_or_else(|| Error::Usage(format!("`{text}` is not a number of steps\nhint: `upgrade +1`, `downgrade -1`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: i64 = 20_261_130_050_500;
+
+    fn revisions() -> Revisions {
+        Revisions::embedded().expect("tested files")
+    }
+
+    #[test]
+    fn ways_up() {
+        assert_eq!(up("head", &revisions()).expect("fine"), Up::To(HEAD));
+        assert_eq!(up("+2", &revisions()).expect("fine"), Up::Steps(2));
+        assert_eq!(up("sessions+2", &revisions()).expect("fine"), Up::To(20_261_101_092_000));
+        assert_eq!(up("base+1", &revisions()).expect("fine"), Up::To(20_261_101_090_000));
+        assert!(up("sessions+99", &revisions()).expect_err("too far").to_string().contains("7 come after it"));
+        assert_eq!(up("2026110109100", &revisions()).expect("fine"), Up::To(20_261_101_091_000));
+        assert_eq!(up("audit", &revisions()).expect("fine"), Up::To(20_261_101_093_000));
+    }
+
+    #[test]
+    fn ways_down() {
+        assert_eq!(down("base", &revisions()).expect("fine"), Down::To(0));
+        assert_eq!(down("-1", &revisions()).expect("fine"), Down::Steps(1));
+        assert_eq!(down("20261101090000", &revisions()).expect("fine"), Down::To(20_261_101_090_000));
+    }
+
+    #[test]
+    fn ranges_are_from_the_older_to_the_newer() {
+        let read = |wanted: &str| range(wanted, &revisions());
+        assert_eq!(read("base:head").expect("fine"), (0, HEAD));
+        assert_eq!(read(":").expect("fine"), (0, HEAD));
+        assert_eq!(read("sessions:").expect("fine"), (20_261_101_091_000, HEAD));
+        assert_eq!(stamp("heads", &revisions()).expect("fine"), HEAD);
+        for wrong in ["sessions", "head:base", "audit:sessions"] {
+            assert_eq!(read(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_wrong_way_is_a_usage_error() {
+        for wrong in ["-1", "base", "+0", "+x"] {
+            assert_eq!(up(wrong, &revisions()).expect_err(wrong).exit_code(), 2);
+        }
+        for wrong in ["+1", "head", "-0", "-"] {
+            assert_eq!(down(wrong, &revisions()).expect_err(wrong).exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_name_must_mean_one_revision() {
+        let several = up("create", &revisions()).expect_err("two").to_string();
+        assert!(several.starts_with("`create` could be `20261101090000_create_initial_tables` or "), "{several}");
+        assert!(
+            up("nothing", &revisions()).expect_err("none").to_string().starts_with("no revision begins with `nothing`")
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The revisions of the service.
+
+use std::{fs, path::Path};
+
+use sqlx::{Connection, PgConnection, migrate::Migrator};
+use weir_migrate::{Revisions, embedded};
+
+use crate::bench::{Bench, embedded};
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../auth/migrations"))
+}
+
+#[test]
+fn what_is_built_in_is_what_the_directory_has() {
+    let entries = fs::read_dir(directory()).expect("the revisions");
+    let mut names: Vec<String> = entries.map(|e| e.expect("readable").file_name().into_string().expect("text")).collect();
+    let mut built_in: Vec<&str> = embedded::FILES.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    built_in.sort_unstable();
+    assert_eq!(names, built_in);
+    assert!(Revisions::embedded().expect("fine").iter().all(|revision| revision.reversible()));
+}
+
+#[test]
+fn base_head_base_head_gives_the_same_schema() {
+    let bench = embedded();
+    let go = |command: &str| {
+        bench.migrate(command).fine();
+        bench.database.dump()
+    };
+    let (head, base) = (go("upgrade head"), go("downgrade base"));
+    assert!(head.contains("CREATE TABLE auth.users") && !base.contains("auth."), "{base}");
+    assert_eq!(go("upgrade head"), head);
+    assert_eq!(go("downgrade base"), base);
+}
+
+/// A dump whose tables have their lines in order: a column that was dropped comes back, and comes last.
+fn in_order(dump: &str) -> Vec<String> {
+    let mut tables = Vec::new();
+    for part in dump.split("\n\n") {
+        let mut lines: Vec<&str> = part.lines().map(|line| line.trim_end_matches(',')).collect();
+        if part.trim_start().starts_with("CREATE TABLE") {
+            lines.sort_unstable();
+        }
+        tables.push(lines.join("\n"));
+    }
+    // What is told of columns follows their order.
+    tables.sort_unstable();
+    tables
+}
+
+#[test]
+fn each_revision_undoes_exactly_itself() {
+    let bench = embedded();
+    bench.migrate("stamp base").fine();
+    for _ in 0..embedded::FILES.len() / 2 {
+        let before = bench.database.dump();
+        bench.migrate("upgrade +1").fine();
+        bench.migrate("downgrade -1").fine();
+        assert_eq!(in_order(&bench.database.dump()), in_order(&before));
+        bench.migrate("upgrade +1").fine();
+    }
+    bench.migrate("check").fine();
+}
+
+fn head() -> Bench {
+    let bench = embedded();
+    bench.migrate("upgrade head").fine();
+    bench
+}
+
+const ANNA: &str = "INSERT INTO auth.users (id, username, email, password_hash) \
+                    VALUES ('01900000-0000-7000-8000-000000000001', 'Anna', 'anna@example.org', 'x')";
+
+#[test]
+fn every_change_of_a_person_counts_up_their_version() {
+    let bench = head();
+    bench.database.run(ANNA);
+    bench.database.run("UPDATE auth.users SET country = 'NO'");
+    bench.database.run("UPDATE auth.users SET country = NULL, version = version + 1");
+    assert_eq!(bench.database.run("SELECT version, updated_at > created_at FROM auth.users"), "3|t");
+}
+
+#[test]
+fn names_and_addresses_are_unique_in_lower_case() {
+    let bench = head();
+    bench.database.run(ANNA);
+    for (name, email) in [("anNa", "other@example.org"), ("Other", "ANNA@example.org")] {
+        let sql = format!(
+            "DO $$ BEGIN INSERT INTO auth.users (id, username, email, password_hash) VALUES \
+             ('01900000-0000-7000-8000-000000000002', '{name}', '{email}', 'x'); \
+             RAISE EXCEPTION 'taken twice'; EXCEPTION WHEN unique_violation THEN NULL; END $$"
+        );
+        bench.database.run(&sql);
+    }
+}
+
+#[test]
+fn canonical_forms_follow_whoever_writes() {
+    let bench = embedded();
+    bench.migrate("upgrade 20261101093500").fine();
+    bench.database.run(ANNA);
+    bench.migrate("upgrade head").fine();
+    let forms = || bench.database.run("SELECT username_canonical, email_canonical FROM auth.users");
+    assert_eq!(forms(), "anna|anna@example.org", "of those who were there before");
+    bench.database.run("UPDATE auth.users SET email = 'ANNA@Example.net'");
+    assert_eq!(forms(), "anna|anna@example.net");
+    bench.database.run("UPDATE auth.users SET email = U&'\\00D1e\\0301@x.org', email_canonical = U&'\\00F1\\00E9@x.org'");
+    assert_eq!(forms(), "anna|\u{f1}\u{e9}@x.org", "as the service makes it");
+}
+
+/// A cluster of the locale C makes such databases, unless told otherwise.
+#[test]
+fn canonical_forms_need_no_unicode_database() {
+    let bench = embedded();
+    let name = format!("{}_ascii", bench.database.name);
+    bench.database.run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"));
+    let ascii = crate::postgres::Server::shared().named(&name);
+    let mut command = bench.command("upgrade head");
+    assert!(command.env("DATABASE_URL", ascii.url()).output().expect("the command").status.success());
+    let insert = "INSERT INTO auth.users (id, username, email, email_canonical, password_hash) VALUES";
+    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000001', 'Anna', 'ANNA@x.org', NULL, 'x')"));
+    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000002', 'Eva', '\u{d1}@x.org', '\u{f1}@x.org', 'x')"));
+    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000003', 'Ida', '\u{c9}@X.org', NULL, 'x')"));
+    let forms = ascii.run("SELECT string_agg(email_canonical, ' ' ORDER BY id) FROM auth.users");
+    assert_eq!(forms, "anna@x.org \u{f1}@x.org \u{c9}@x.org");
+}
+
+#[test]
+fn the_lists_of_people_use_the_keyset_index() {
+    let bench = head();
+    let plan = bench.database.run(
+        "SET enable_seqscan = off; SET enable_sort = off; EXPLAIN SELECT id FROM auth.users \
+         WHERE (created_at, id) < (now(), '01900000-0000-7000-8000-000000000001') ORDER BY created_at DESC, id DESC LIMIT 50",
+    );
+    assert!(plan.contains("users_keyset_idx"), "{plan}");
+}
+
+#[test]
+fn sqlx_reads_our_table_as_its_own() {
+    let bench = head();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(&bench.database.url()).await.expect("a connection");
+        let mut migrator = Migrator::new(directory()).await.expect("the revisions");
+        migrator.dangerous_set_table_name("migrations.applied");
+        migrator.set_locking(false).run_direct(None, &mut connection, false).await.expect("nothing to do");
+    });
+    assert_eq!(bench.migrate("check").fine(), "at head, 10 revisions as applied");
+}
