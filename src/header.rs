@@ -411,6 +411,24 @@ mod tests {
         assert_eq!(of(200, &[("content-length", "3"), ("transfer-encoding", "chunked")]), Err(Kind::HttpProtocolError));
     }
 
+    /// RFC 9110, section 5.6.2.
+    #[test]
+    fn response_field_names_are_tokens() {
+        let token = b"!#$%&'*+-.0123456789^_`abcdefghijklmnopqrstuvwxyz|~";
+        for byte in 0..=255 {
+            for text in [vec![byte, b'x'], vec![b'x', byte]] {
+                // Neither HTTP/1.1's way to a name nor HTTP/2's lets anything else pass.
+                let of_http1 = HeaderName::from_bytes(&text).is_ok();
+                assert_eq!(of_http1, token.contains(&byte.to_ascii_lowercase()), "{}", text.escape_ascii());
+                let Ok(name) = HeaderName::from_lowercase(&text) else { continue };
+                let fields = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("1"))]);
+                let is_token = token.contains(&byte);
+                assert_eq!(check_answer(StatusCode::OK, &fields).is_ok(), is_token, "{name}");
+                assert_eq!(may_trail(name.as_str()), is_token, "{name}");
+            }
+        }
+    }
+
     #[test]
     fn an_answer_keeps_its_lines_and_loses_its_connection() {
         let mut fields = headers(&[

@@ -466,6 +466,25 @@ mod tests {
     }
 
     #[test]
+    fn the_line_of_a_chunk_has_a_bound_to_the_byte() {
+        let chunked = |line: &str| {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            same_in_pieces(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), false)
+        };
+        for (start, fill, end) in [("", "0", "5"), ("5", " ", ""), ("5;", "x", "")] {
+            let line = |length: usize| format!("{start}{}{end}", fill.repeat(length - start.len() - end.len()));
+            assert_eq!(chunked(&line(chunked::SIZE_LINE)), fine(200, true, "hello", 0), "{start}{fill}{end}");
+            let refused = Err("a line of its body's framing is too long");
+            assert_eq!(chunked(&line(chunked::SIZE_LINE + 1)), refused, "{start}{fill}{end}");
+        }
+        // A size without an end is not waited for any longer, and one that does not fit is none.
+        let endless =
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", "0".repeat(chunked::SIZE_LINE + 2));
+        assert_eq!(get(&endless), Err("a line of its body's framing is too long"));
+        assert!(chunked("0001000000000000000").is_err() && chunked("ffffffffffffffff5").is_err());
+    }
+
+    #[test]
     fn some_answers_have_no_body_whatever_they_say() {
         for status in ["204 No Content", "304 Not Modified", "103 Early Hints", "101 Switching Protocols"] {
             let answer = get(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nabc")).expect("an answer");

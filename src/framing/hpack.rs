@@ -468,6 +468,20 @@ mod tests {
         ]);
     }
 
+    /// RFC 9110, section 5.6.2; RFC 9113, section 8.2.
+    #[test]
+    fn field_names_are_tokens_in_lower_case() {
+        let token = b"!#$%&'*+-.0123456789^_`abcdefghijklmnopqrstuvwxyz|~";
+        for byte in 0..=255 {
+            let long = [b'x'; 100];
+            for (before, behind) in [(&b""[..], &b""[..]), (b"", b"x"), (b"x", b""), (b"x", b"y"), (&long, &long)] {
+                let name = [before, &[byte], behind].concat();
+                let is_field = matches!(FieldName::of(&name), FieldName::Field(field) if field.as_str().as_bytes() == name);
+                assert_eq!(is_field, token.contains(&byte), "{}", name.escape_ascii());
+            }
+        }
+    }
+
     #[test]
     fn coding_errors_are_told_apart() {
         for (block, fault) in [

@@ -1,10 +1,11 @@
 //! Header blocks of any kind, beside another implementation: what weir decodes is what a peer's
 //! encoder was given, and a block is a coding error, or has a field that HTTP does not know,
-//! exactly where the `h2` crate says so.
+//! exactly where the `h2` crate says so. The one difference is a quotation mark in a name, which is
+//! no token (RFC 9110, section 5.6.2): the `h2` crate takes it.
 
 use std::{cell::RefCell, rc::Rc};
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::{
     io::{AsyncWriteExt, DuplexStream, duplex},
     task::LocalSet,
@@ -22,6 +23,11 @@ enum Verdict {
     GoAway,
 }
 
+/// Name that only the other implementation takes: a token but for a quotation mark.
+fn quoted(name: &[u8]) -> Option<HeaderName> {
+    if name.contains(&b'"') { HeaderName::from_lowercase(name).ok() } else { None }
+}
+
 /// Whether a field is one that the other implementation takes for an error of the connection.
 fn is_unknown(field: &HeaderField) -> bool {
     let value = field.value.as_bytes();
@@ -29,11 +35,23 @@ fn is_unknown(field: &HeaderField) -> bool {
         FieldName::Malformed(name) => match &name[..] {
             b":status" => StatusCode::from_bytes(value).is_err(),
             b":protocol" => str::from_utf8(value).is_err(),
-            _ => true,
+            _ => quoted(name).is_none() || HeaderValue::from_bytes(value).is_err(),
         },
         FieldName::Method => Method::from_bytes(value).is_err(),
         FieldName::Scheme | FieldName::Authority | FieldName::Path => str::from_utf8(value).is_err(),
         FieldName::Field(_) => matches!(field.value, FieldValue::Raw(_)),
+    }
+}
+
+/// Ordinary field as the other implementation gives it to its user, where it takes it.
+fn ordinary(field: &HeaderField) -> Option<(HeaderName, HeaderValue)> {
+    match (&field.name, &field.value) {
+        (FieldName::Field(name), FieldValue::Text(value)) => {
+            assert!(!name.as_str().contains('"'), "{name} is no token");
+            Some((name.clone(), value.clone()))
+        }
+        (FieldName::Malformed(name), FieldValue::Raw(value)) => Some((quoted(name)?, HeaderValue::from_bytes(value).ok()?)),
+        _ => None,
     }
 }
 
@@ -82,8 +100,8 @@ pub async fn compare(blocks: &[Vec<u8>]) {
         let (mut unknown, mut fields) = (false, HeaderMap::new());
         let decoded = decoder.decode(block, |field| {
             unknown |= is_unknown(field);
-            if let (FieldName::Field(name), FieldValue::Text(value)) = (&field.name, &field.value) {
-                fields.append(name.clone(), value.clone());
+            if let Some((name, value)) = ordinary(field) {
+                fields.append(name, value);
             }
         });
         match other.judge(stream, block).await {

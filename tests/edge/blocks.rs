@@ -55,6 +55,17 @@ async fn encoded(requests: &[Vec<(&'static str, String)>]) -> Vec<Vec<u8>> {
     blocks
 }
 
+/// Names with each byte there is, at the beginning and behind it.
+#[test]
+fn names_of_every_byte_are_judged_as_another_decoder_does() {
+    for byte in 0..=255 {
+        for name in [vec![byte], vec![byte, b'x'], vec![b'x', byte]] {
+            let length = u8::try_from(name.len()).expect("a short name");
+            run(compare(&[[&b"\x82\x86\x84\x00"[..], &[length], &name, b"\x011"].concat()]));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn blocks_of_another_encoder_are_decoded(requests in requests()) {

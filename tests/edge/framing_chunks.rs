@@ -37,11 +37,18 @@ async fn chunk_sizes() {
         b"\x002\r\nhi\r\n0\r\n\r\n",
         b"10000000000000002\r\nhi\r\n0\r\n\r\n",
         b"0000000000000000000000000000000002\r\nhi\r\n0\r\n\r\n",
+        b"0000000000000002\r\nhi\r\n0\r\n\r\n",
+        b"2\r\nhi\r\n0000000000000000\r\n\r\n",
         b"2\nhi\r\n0\r\n\r\n",
         b"2\rhi\r\n0\r\n\r\n",
         b"2\r\rhi\r\n0\r\n\r\n",
     ])
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunk_sizes_of_15_digits() {
+    one_request(&[(&format!("{CHUNKED}000000000000002\r\nhi\r\n000000000000000\r\n\r\n"), "POST / hi")]).await;
 }
 
 #[tokio::test(start_paused = true)]
