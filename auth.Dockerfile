@@ -1,7 +1,7 @@
-# The auth service: `auth`, `migrate`, and bash for people who look inside.
+# The auth service: `auth`, which is `migrate` and `alembic` too, and bash for people who look inside.
 #
 #   BIN_FROM=builder    compiles them here (default)
-#   BIN_FROM=prebuilt   takes prebuilt/auth and prebuilt/migrate
+#   BIN_FROM=prebuilt   takes prebuilt/auth
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=debian:bookworm-slim
 ARG BIN_FROM=builder
@@ -17,11 +17,11 @@ COPY auth auth
 COPY migrate migrate
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package auth --package weir-migrate --bins \
-    && mkdir /out && cp target/release/auth target/release/migrate /out/
+    cargo build --release --locked --package auth --bin auth \
+    && mkdir /out && cp target/release/auth /out/
 
 FROM scratch AS prebuilt
-COPY prebuilt/auth prebuilt/migrate /out/
+COPY prebuilt/auth /out/
 
 FROM ${BIN_FROM} AS binary
 
@@ -30,9 +30,9 @@ FROM ${RUNTIME_IMAGE} AS runtime
 RUN echo 'auth:x:10001:' >> /etc/group \
     && echo 'auth:x:10001:10001:auth:/srv:/bin/bash' >> /etc/passwd \
     && install -d -o 10001 -g 10001 /srv/apps
-COPY --from=binary /out/auth /out/migrate /usr/local/bin/
-# Under the name its commands are known by.
-RUN ln -s migrate /usr/local/bin/alembic
+COPY --from=binary /out/auth /usr/local/bin/
+# Under these names it is `auth migrate`.
+RUN ln -s auth /usr/local/bin/migrate && ln -s auth /usr/local/bin/alembic
 COPY docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
 ENV PATH=/usr/local/bin:/usr/bin:/bin
 WORKDIR /srv

@@ -5,7 +5,7 @@
 # there or that a registry gives, or makes stand-ins from Debian's packages. Compiles here, not in containers. At the end
 # everything it made is gone but a cache of archives in ~/.cache/weir-stack.
 #
-#   STACK_BIN=DIR       use DIR/weir, DIR/auth and DIR/migrate instead of compiling
+#   STACK_BIN=DIR       use DIR/weir and DIR/auth instead of compiling
 #   STACK_TOOLS="v1"    only one of the tools (default "v1 v2")
 #   STACK_ONLY="s7 s8"  only these checks
 #   STACK_KEEP=1        leave the stack up after a failure until Enter is pressed
@@ -65,10 +65,10 @@ binaries() {
     mkdir "$WORK/clone/prebuilt"
     if [ -z "$from" ]; then
         say "compiling weir and auth"
-        timeout 1500 cargo build --release --quiet --package weir --package auth --package weir-migrate || return 1
+        timeout 1500 cargo build --release --quiet --package weir --package auth || return 1
         from=${CARGO_TARGET_DIR:-target}/release
     fi
-    for name in weir auth migrate; do
+    for name in weir auth; do
         cp "$from/$name" "$WORK/clone/prebuilt/$name" && strip "$WORK/clone/prebuilt/$name" || return 1
     done
     # The images have the C library of Debian 12.

@@ -43,7 +43,7 @@ const FLOORS: [(&str, u32); 31] = [
 ];
 
 /// The same for the auth service, below `auth/src/`.
-const AUTH_FLOORS: [(&str, u32); 22] = [
+const AUTH_FLOORS: [(&str, u32); 23] = [
     ("clock", 0),
     ("gcra", 0),
     ("secret", 0),
@@ -52,6 +52,7 @@ const AUTH_FLOORS: [(&str, u32); 22] = [
     ("metrics", 0),
     ("token", 0),
     ("text", 0),
+    ("revisions", 0),
     ("argon", 1),
     ("cursor", 1),
     ("field", 1),
@@ -71,7 +72,7 @@ const AUTH_FLOORS: [(&str, u32); 22] = [
 /// The same for the migrations, below `migrate/src/`.
 const MIGRATE_FLOORS: [(&str, u32); 24] = [
     ("database", 0),
-    ("embedded", 0),
+    ("built_in", 0),
     ("error", 0),
     ("event", 0),
     ("statements", 0),

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::http;
 use crate::migrate::{self, Revisions, Standing};
+use crate::revisions::BUILT_IN;
 use crate::secret::SettingError;
 use crate::service::Auth;
 use crate::settings::Settings;
@@ -167,7 +168,7 @@ pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     if let Ok(Some(true)) = sqlx::query_scalar(IN_THE_CLEAR).fetch_one(&mut connection).await {
         tracing::info!("the connection to the database is not encrypted; `sslmode=verify-full` makes it so, and verified");
     }
-    Ok(migrate::state(&mut connection, &Revisions::embedded()?).await?)
+    Ok(migrate::state(&mut connection, &Revisions::built_in(BUILT_IN)?).await?)
 }
 
 /// Whether this connection goes over a network without TLS.

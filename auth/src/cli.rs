@@ -1,10 +1,13 @@
 //! The command line: one file per subcommand.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::migrate::cli::Migrate;
+use crate::revisions::BUILT_IN;
 
 pub mod client;
 pub mod doctor;
@@ -43,13 +46,22 @@ enum Command {
     Client(client::Client),
 }
 
+/// Does what the command line says. Under the name `migrate` or `alembic`, which links in the image have, the program is
+/// `auth migrate`.
+#[must_use]
+pub fn run(words: &[OsString]) -> ExitCode {
+    let name = words.first().and_then(|word| Path::new(word).file_name()).and_then(|name| name.to_str());
+    match name {
+        Some("migrate" | "alembic") => Migrate::parse_from(words).run(BUILT_IN),
+        _ => Cli::parse_from(words).run(),
+    }
+}
+
 impl Cli {
-    /// Does what the command line says.
-    #[must_use]
-    pub fn run(self) -> ExitCode {
+    fn run(self) -> ExitCode {
         match self.command {
             Command::Serve => serve::run(),
-            Command::Migrate(migrate) => migrate.run(),
+            Command::Migrate(migrate) => migrate.run(BUILT_IN),
             Command::Doctor => doctor::run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::User(user) => user.run(),

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod password;
 pub mod person;
 pub mod problem;
+pub mod revisions;
 pub mod secret;
 pub mod service;
 pub mod settings;

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use auth::cli::Cli;
-use clap::Parser;
-
 fn main() -> ExitCode {
-    Cli::parse().run()
+    let words: Vec<_> = std::env::args_os().collect();
+    auth::cli::run(&words)
 }

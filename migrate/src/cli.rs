@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{Error, Patience};
+use crate::{BuiltIn, Error, Patience};
 
 mod answer;
 mod ask;
@@ -103,9 +103,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Migrate {
-    /// Does what the command line says.
+    /// Does what the command line says, in a program that carries `built_in`.
     #[must_use]
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, built_in: BuiltIn) -> ExitCode {
         if let Some(file) = self.config {
             let said = format!(
                 "there is no file of settings here, so not `{}` either\nhint: leave `-c` out; the database comes from the environment, `-d DIR` names the revisions",
@@ -113,7 +113,7 @@ impl Migrate {
             );
             return Answer::print(Err(Error::Usage(said)), self.json);
         }
-        let place = files::Place::from(self.directory);
+        let place = files::Place::new(self.directory, built_in);
         let answer = match self.command {
             Command::Init(init) => init.run(&place),
             Command::Revision(revision) => revision.run(&place),

@@ -6,7 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{directory::Revisions, embedded, error::Error, revision::Revision};
+use crate::{
+    built_in::{BuiltIn, Roles},
+    directory::Revisions,
+    error::Error,
+    revision::Revision,
+};
 
 const README: &str = "\
 # Revisions
@@ -25,7 +30,7 @@ Never edit a revision that another database has already run: write a new one.
 ///
 /// # Errors
 /// The directory has something in it already, or cannot be written.
-pub fn init(directory: &Path, files: Files) -> Result<Vec<PathBuf>, Error> {
+pub fn init(directory: &Path, built_in: BuiltIn) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::File { verb: "create", path: directory.to_owned(), source };
     fs::create_dir_all(directory).map_err(failed)?;
     if fs::read_dir(directory).map_err(failed)?.next().is_some() {
@@ -33,10 +38,8 @@ pub fn init(directory: &Path, files: Files) -> Result<Vec<PathBuf>, Error> {
         return Err(Error::Revisions(format!("`{path}` is not empty\nhint: remove it first, or choose another name")));
     }
     let mut made = vec![write(&directory.join("README.md"), README)?];
-    if files == Files::BuiltIn {
-        for (name, sql) in embedded::FILES {
-            made.push(write(&directory.join(name), sql)?);
-        }
+    for (name, sql) in built_in.files {
+        made.push(write(&directory.join(name), sql)?);
     }
     Ok(made)
 }
@@ -45,10 +48,10 @@ pub fn init(directory: &Path, files: Files) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// The directory makes no sense, or cannot be written.
-pub fn add_missing(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let missing = missing(&Revisions::read(directory)?)?;
+pub fn add_missing(directory: &Path, built_in: BuiltIn) -> Result<Vec<PathBuf>, Error> {
+    let missing = missing(&Revisions::read(directory, built_in.roles)?, built_in)?;
     let mut made = Vec::new();
-    for (name, sql) in embedded::FILES {
+    for (name, sql) in built_in.files {
         if missing.iter().any(|revision| name.starts_with(&format!("{}.", revision.name()))) {
             made.push(write(&directory.join(name), sql)?);
         }
@@ -59,19 +62,10 @@ pub fn add_missing(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 /// The built-in revisions that are not among these.
 ///
 /// # Errors
-/// None in a released program.
-pub fn missing(revisions: &Revisions) -> Result<Vec<Revision>, Error> {
-    let built_in = Revisions::embedded()?;
+/// As [`Revisions::built_in`].
+pub fn missing(revisions: &Revisions, built_in: BuiltIn) -> Result<Vec<Revision>, Error> {
+    let built_in = Revisions::built_in(built_in)?;
     Ok(built_in.iter().filter(|revision| revisions.get(revision.version).is_none()).cloned().collect())
-}
-
-/// What a new directory begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Files {
-    /// The revisions built into this program.
-    BuiltIn,
-    /// No revision.
-    None,
 }
 
 /// Makes the two files of a new revision, newer than all there are, and returns their paths. `now` is `YYYYMMDDhhmmss`.
@@ -86,7 +80,7 @@ pub fn revision(directory: &Path, message: &str, now: i64) -> Result<[PathBuf; 2
     let slug = slug(message).ok_or_else(|| {
         Error::Usage(format!("`{message}` has no letter or digit to name files with\nhint: -m \"add a column\""))
     })?;
-    let revisions = Revisions::read(directory)?;
+    let revisions = Revisions::read(directory, Roles::NONE)?;
     let version = revisions.head().map_or(now, |head| now.max(head.version + 1));
     let previous = revisions.head().map_or_else(|| "base".to_owned(), Revision::name);
     let file = |ending: &str| directory.join(format!("{version}_{slug}.{ending}.sql"));

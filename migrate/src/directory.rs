@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    embedded,
+    built_in::{BuiltIn, Roles},
     error::Error,
     revision::{Part, Revision, Script, parse_file_name},
 };
@@ -18,14 +18,14 @@ pub enum Source {
     /// A directory.
     Directory(PathBuf),
     /// This program.
-    Embedded,
+    BuiltIn,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "`{}`", path.display()),
-            Self::Embedded => write!(f, "this program"),
+            Self::BuiltIn => write!(f, "this program"),
         }
     }
 }
@@ -35,23 +35,25 @@ impl fmt::Display for Source {
 pub struct Revisions {
     /// Where they come from.
     pub source: Source,
+    /// Roles that get the table of what was applied.
+    pub roles: Roles,
     list: Vec<Revision>,
 }
 
 impl Revisions {
-    /// Reads a directory, or what is built in when there is no such directory.
+    /// Reads a directory, or takes the built-in revisions where there is no such directory.
     ///
     /// # Errors
     /// The directory cannot be read, or its files make no sense together.
-    pub fn load(directory: &Path) -> Result<Self, Error> {
-        if directory.exists() { Self::read(directory) } else { Self::embedded() }
+    pub fn load(directory: &Path, built_in: BuiltIn) -> Result<Self, Error> {
+        if directory.exists() { Self::read(directory, built_in.roles) } else { Self::built_in(built_in) }
     }
 
     /// Reads a directory.
     ///
     /// # Errors
     /// As [`Revisions::load`].
-    pub fn read(directory: &Path) -> Result<Self, Error> {
+    pub fn read(directory: &Path, roles: Roles) -> Result<Self, Error> {
         let failed = |source| Error::File { verb: "read", path: directory.to_owned(), source };
         let mut files = Vec::new();
         for entry in fs::read_dir(directory).map_err(failed)? {
@@ -64,20 +66,20 @@ impl Revisions {
             }
         }
         files.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Self::from_files(Source::Directory(directory.to_owned()), files)
+        Self::from_files(Source::Directory(directory.to_owned()), roles, files)
     }
 
-    /// The revisions built into this program.
+    /// Takes the revisions that a program carries.
     ///
     /// # Errors
-    /// None in a released program: its files are tested.
-    pub fn embedded() -> Result<Self, Error> {
+    /// Its files make no sense together, which a test of that program rules out.
+    pub fn built_in(built_in: BuiltIn) -> Result<Self, Error> {
         let script =
             |(name, sql): &(&str, &str)| ((*name).to_owned(), Script { file: (*name).to_owned(), sql: (*sql).to_owned() });
-        Self::from_files(Source::Embedded, embedded::FILES.iter().map(script).collect())
+        Self::from_files(Source::BuiltIn, built_in.roles, built_in.files.iter().map(script).collect())
     }
 
-    fn from_files(source: Source, files: Vec<(String, Script)>) -> Result<Self, Error> {
+    fn from_files(source: Source, roles: Roles, files: Vec<(String, Script)>) -> Result<Self, Error> {
         let mut pairs: BTreeMap<i64, Pair> = BTreeMap::new();
         for (name, script) in files {
             let Some((version, slug, part)) = parse_file_name(&name) else {
@@ -89,7 +91,7 @@ impl Revisions {
             pairs.entry(version).or_default().add(slug, part, script)?;
         }
         let list = pairs.into_iter().map(|(version, pair)| pair.revision(version)).collect::<Result<_, _>>()?;
-        Ok(Self { source, list })
+        Ok(Self { source, roles, list })
     }
 
     /// All of them, oldest first.

@@ -9,25 +9,10 @@ use sqlx::{
     postgres::PgRow,
 };
 
-use crate::{error::Error, revision::Revision};
+use crate::{built_in::Roles, error::Error, revision::Revision};
 
 /// The table's name.
 pub const TABLE: &str = "migrations.applied";
-
-/// Who may read it, as far as these roles exist; used by `--sql` too.
-pub(crate) const GRANTS: &str = "\
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'auth_owner') THEN
-        ALTER SCHEMA migrations OWNER TO auth_owner;
-        ALTER TABLE migrations.applied OWNER TO auth_owner;
-    END IF;
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'auth_app') THEN
-        GRANT USAGE ON SCHEMA migrations TO auth_app;
-        GRANT SELECT ON migrations.applied TO auth_app;
-    END IF;
-END
-$$";
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +89,7 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Vec<Applied>, 
 }
 
 /// Makes the table if it is not there. Only under the lock: two at once would collide in the catalogue.
-pub(crate) async fn create(connection: &mut PgConnection) -> Result<(), Error> {
+pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Result<(), Error> {
     if exists(connection).await? {
         return Ok(());
     }
@@ -122,7 +107,10 @@ pub(crate) async fn create(connection: &mut PgConnection) -> Result<(), Error> {
         connection.create_schema_if_not_exists("migrations").await.map_err(refused)?;
     }
     connection.ensure_migrations_table(TABLE).await.map_err(refused)?;
-    sqlx::raw_sql(GRANTS).execute(connection).await.map_err(Error::database("grant `migrations.applied`"))?;
+    sqlx::raw_sql(AssertSqlSafe(roles.grants()))
+        .execute(connection)
+        .await
+        .map_err(Error::database("grant `migrations.applied`"))?;
     Ok(())
 }
 

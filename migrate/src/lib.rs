@@ -1,19 +1,22 @@
-//! Migrations of the database, the way Alembic's users know them, on the table and the checksums of sqlx's migrator.
+//! Database migrations for PostgreSQL with Alembic's commands, on the table and the checksums of sqlx's migrator.
 //!
-//! What holds: at most one migration of a database runs at a time; a revision runs once; a revision in a transaction is there
-//! with its row or not at all; one without a transaction that stopped half-way is known as such; nothing begins when the files
-//! and the database disagree. sqlx's own advisory lock is never taken: see [`lock`].
+//! A program that carries revisions passes them as [`BuiltIn`] and offers [`cli::Migrate`] as its command line. A service
+//! checks with [`state`] at its start whether the database is at head.
+//!
+//! What holds: at most one migration of a database runs at a time. A revision runs once. A revision in a transaction is
+//! there with its row or not at all. One without a transaction that stopped half-way is marked as such. Nothing begins when
+//! the files and the database disagree. sqlx's own advisory lock is never taken: see [`lock`].
 
 use sqlx::PgConnection;
 
 mod apply;
 mod broken;
+pub mod built_in;
 pub mod cli;
 pub mod create;
 pub mod database;
 pub mod directory;
 mod downgrade;
-pub mod embedded;
 pub mod error;
 pub mod event;
 pub mod ledger;
@@ -29,6 +32,7 @@ pub mod target;
 mod upgrade;
 pub mod view;
 
+pub use built_in::BuiltIn;
 pub use directory::Revisions;
 pub use downgrade::downgrade;
 pub use error::Error;

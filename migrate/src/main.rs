@@ -1,10 +1,10 @@
-//! The `migrate` command: `auth migrate` under a shorter name.
+//! The `migrate` command for a directory of revisions, without any of its own.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use weir_migrate::cli::Migrate;
+use weir_migrate::{BuiltIn, cli::Migrate};
 
 fn main() -> ExitCode {
-    Migrate::parse().run()
+    Migrate::parse().run(BuiltIn::NONE)
 }

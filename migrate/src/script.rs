@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS migrations.applied (
 pub fn upgrade(revisions: &Revisions, rows: &[Applied], wanted: &str, lock_timeout_ms: u128) -> Result<String, Error> {
     let plan = plan::upgrade(revisions, rows, wanted)?;
     let steps = plan.iter().map(|revision| step(revision, &revision.up, Way::Up, lock_timeout_ms));
-    Ok(around(&steps.collect::<String>(), &format!("{TABLE}{};\n", ledger::GRANTS)))
+    Ok(around(&steps.collect::<String>(), &format!("{TABLE}{}", revisions.roles.grants())))
 }
 
 /// The script of a downgrade.

@@ -21,7 +21,7 @@ pub async fn stamp(session: &mut Session<'_>, revisions: &Revisions, wanted: &st
 }
 
 async fn write(session: &mut Session<'_>, revisions: &Revisions, version: i64) -> Result<Vec<String>, Error> {
-    ledger::create(&mut session.connection).await?;
+    ledger::create(&mut session.connection, revisions.roles).await?;
     let rows = ledger::read(&mut session.connection).await?;
     Standing::of(revisions, &rows).clean()?;
     let refused = || Error::database("write `migrations.applied`");

@@ -26,7 +26,7 @@ async fn under_lock(session: &mut Session<'_>, revisions: &Revisions, wanted: &s
     for warning in warnings(&plan, &rows) {
         (session.tell)(&Event::Warning(warning));
     }
-    ledger::create(&mut session.connection).await?;
+    ledger::create(&mut session.connection, revisions.roles).await?;
     let mut ran = Vec::new();
     for revision in plan {
         apply::run(session, revision, Way::Up).await?;

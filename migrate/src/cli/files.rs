@@ -6,11 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::answer::{Answer, tell};
-use crate::{
-    Error, Revisions,
-    create::{self, Files},
-    directory::Source,
-};
+use crate::{BuiltIn, Error, Revisions, create, directory::Source};
 
 /// Where revisions are.
 #[derive(Debug)]
@@ -18,48 +14,57 @@ pub(super) struct Place {
     path: PathBuf,
     /// Named on the command line: then it must be there.
     named: bool,
-}
-
-impl From<Option<PathBuf>> for Place {
-    fn from(directory: Option<PathBuf>) -> Self {
-        let named = directory.is_some();
-        let from_environment = || std::env::var_os("MIGRATIONS_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let path = directory.or_else(from_environment).unwrap_or_else(|| "migrations".into());
-        Self { path, named }
-    }
+    built_in: BuiltIn,
 }
 
 impl Place {
+    pub(super) fn new(directory: Option<PathBuf>, built_in: BuiltIn) -> Self {
+        let named = directory.is_some();
+        let from_environment = || std::env::var_os("MIGRATIONS_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = directory.or_else(from_environment).unwrap_or_else(|| "migrations".into());
+        Self { path, named, built_in }
+    }
+
     /// Reads them, and says from where.
     pub(super) fn load(&self) -> Result<Revisions, Error> {
-        let revisions = if self.named { Revisions::read(&self.path) } else { Revisions::load(&self.path) }?;
+        let revisions = match self.named {
+            true => Revisions::read(&self.path, self.built_in.roles),
+            false => Revisions::load(&self.path, self.built_in),
+        }?;
         let number = counted(revisions.len());
         match &revisions.source {
             Source::Directory(path) => {
                 tell(&format!("using {number} in `{}`", path.display()));
-                warn_of_missing(&revisions, path)?;
+                self.warn_of_missing(&revisions, path)?;
             }
-            Source::Embedded => {
+            Source::BuiltIn if revisions.is_empty() => {
+                let path = self.path.display();
+                return Err(Error::Revisions(format!(
+                    "there is no directory `{path}`\nhint: `migrate init {path}` makes it"
+                )));
+            }
+            Source::BuiltIn => {
                 tell(&format!("using {number} built into this program; there is no `{}`", self.path.display()));
             }
         }
         Ok(revisions)
     }
-}
 
-/// A directory that has some of the built-in revisions and not others is that of an earlier release.
-fn warn_of_missing(revisions: &Revisions, directory: &Path) -> Result<(), Error> {
-    let (missing, built_in) = (create::missing(revisions)?, Revisions::embedded()?);
-    if missing.len() < built_in.len() {
+    /// A directory that has some of the built-in revisions and not others is that of an earlier release.
+    fn warn_of_missing(&self, revisions: &Revisions, directory: &Path) -> Result<(), Error> {
+        let missing = create::missing(revisions, self.built_in)?;
+        if missing.len() == Revisions::built_in(self.built_in)?.len() {
+            return Ok(());
+        }
+        let directory = directory.display();
         for revision in missing {
-            let directory = directory.display();
             tell(&format!(
                 "warning: this program needs `{}`, which `{directory}` does not have; `migrate init --missing {directory}` copies it",
                 revision.name()
             ));
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// `1 revision`, `2 revisions`.
@@ -82,7 +87,7 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
         if self.missing {
-            let made = create::add_missing(self.new.as_deref().unwrap_or(&place.path))?;
+            let made = create::add_missing(self.new.as_deref().unwrap_or(&place.path), place.built_in)?;
             return Ok(if made.is_empty() {
                 Answer::new("nothing is missing", json!({ "generated": [] }))
             } else {
@@ -90,7 +95,7 @@ impl Init {
             });
         }
         let new = self.new.as_deref().unwrap_or(Path::new("migrations"));
-        let made = create::init(new, if self.empty { Files::None } else { Files::BuiltIn })?;
+        let made = create::init(new, if self.empty { BuiltIn::NONE } else { place.built_in })?;
         Ok(generated(&made))
     }
 }

@@ -78,7 +78,8 @@ fn a_service_learns_whether_it_may_serve() {
         runtime.block_on(async {
             let database = weir_migrate::database::Database::from_url(&bench.database.url(), None).expect("an address");
             let mut connection = database.connect("auth").await.expect("a connection");
-            let revisions = weir_migrate::Revisions::load(&bench.path("migrations")).expect("revisions");
+            let revisions =
+                weir_migrate::Revisions::load(&bench.path("migrations"), weir_migrate::BuiltIn::NONE).expect("revisions");
             weir_migrate::state(&mut connection, &revisions).await.expect("an answer")
         })
     };

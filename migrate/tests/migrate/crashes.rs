@@ -86,6 +86,7 @@ fn database_that_is_starting_is_waited_for_and_one_that_refuses_is_not() {
     let database = server.database();
     server.down();
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("migrations")).expect("a folder");
     let run = |url: String, arguments: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
         command.args(arguments.split(' ')).env_clear().env("DATABASE_URL", url).current_dir(folder.path());

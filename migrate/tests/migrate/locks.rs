@@ -2,30 +2,11 @@
 
 use std::process::Stdio;
 
-use crate::bench::{Ended, embedded, with};
+use crate::bench::{Ended, with};
 
 /// The lock's number, as a session of psql takes it.
 fn take() -> String {
     format!("SELECT pg_advisory_lock({})", weir_migrate::lock::KEY)
-}
-
-#[test]
-fn eight_at_once_twenty_times_run_each_revision_once() {
-    let bench = embedded();
-    for round in 0..20 {
-        let eight: Vec<_> = (0..8).map(|_| bench.start("upgrade head --wait 120s --json")).collect();
-        let mut ran = Vec::new();
-        for one in eight {
-            let answer = Ended::from(one.wait_with_output().expect("the command")).fine();
-            let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
-            ran.extend(answer["ran"].as_array().expect("a list").iter().map(ToString::to_string));
-        }
-        ran.sort();
-        ran.dedup();
-        let rows = bench.database.run("SELECT count(*), bool_and(success) FROM migrations.applied");
-        assert_eq!((ran.len(), rows.as_str()), (10, "10|t"), "round {round}");
-        bench.database.run("DROP SCHEMA auth CASCADE; DROP SCHEMA migrations CASCADE");
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `migrate` against a real PostgreSQL: the workflow, and every trap found in practice.
 
+#[path = "../support/bench.rs"]
 mod bench;
 #[path = "../support/postgres.rs"]
 mod postgres;
@@ -10,6 +11,8 @@ mod crashes;
 mod locks;
 mod psql_script;
 mod refusals;
-mod revisions;
 mod transactions;
 mod workflow;
+
+/// The program under test, and what stands before its arguments.
+const PROGRAM: &[&str] = &[env!("CARGO_BIN_EXE_migrate")];

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::bench::{Bench, embedded, with};
+use crate::bench::{Bench, with};
 
 fn psql(bench: &Bench, script: &str) -> Output {
     fs::write(bench.path("script.sql"), script).expect("written");
@@ -20,7 +20,17 @@ fn fine(output: &Output) {
 
 #[test]
 fn the_script_does_what_upgrade_and_downgrade_do() {
-    let (ours, theirs) = (embedded(), embedded());
+    let revisions = [
+        (1, "CREATE SCHEMA s;\nCREATE TABLE s.a (id int, t text DEFAULT 'it''s; $1');", "DROP SCHEMA s CASCADE;"),
+        (2, "-- nothing yet\n", "-- nothing yet\n"),
+        (
+            3,
+            "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON s.a (id);",
+            "-- no-transaction\nDROP INDEX CONCURRENTLY s.i;",
+        ),
+        (4, "DO $x$ BEGIN ALTER TABLE s.a ADD b int; END $x$;", "ALTER TABLE s.a DROP b;"),
+    ];
+    let (ours, theirs) = (with(&revisions), with(&revisions));
     for command in ["upgrade +3", "upgrade head", "downgrade -2", "upgrade head", "downgrade base"] {
         fine(&psql(&theirs, &theirs.migrate(&format!("{command} --sql")).fine()));
         ours.migrate(command).fine();

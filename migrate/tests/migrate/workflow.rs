@@ -2,39 +2,27 @@
 
 use std::fs;
 
-use crate::bench::{bench, embedded, with};
+use crate::bench::{bench, built_in, with};
 
+/// What Alembic's users type first, without a program around it.
 #[test]
-fn the_tutorial_works_word_for_word() {
-    let bench = embedded();
+fn tutorial_works_in_an_empty_folder() {
+    let bench = built_in();
+    bench
+        .migrate("upgrade head")
+        .refused(1, "error: there is no directory `migrations`\nhint: `migrate init migrations` makes it");
     bench.migrate("init migrations").fine();
-    let mut revision = bench.command("revision -m");
-    let made = revision.arg("create initial tables").output().expect("the command");
-    let made = String::from_utf8(made.stdout).expect("text");
-    let files: Vec<&str> = made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
-    assert!(files[0].ends_with("_create_initial_tables.up.sql") && files[1].ends_with("_create_initial_tables.down.sql"));
-    fs::write(bench.path(files[0]), "CREATE TABLE public.first (id int);").expect("written");
-    fs::write(bench.path(files[1]), "DROP TABLE public.first;").expect("written");
-    assert!(bench.migrate("upgrade head").fine().starts_with("upgraded 11 revisions; at 20"));
+    let made = bench.migrate("revision -m first").fine();
+    let up = made.lines().find_map(|line| line.strip_prefix("generated ")).expect("a file");
+    fs::write(bench.path(up), "CREATE TABLE public.first (id int);").expect("written");
+    assert!(bench.migrate("upgrade head").fine().starts_with("upgraded 1 revision; at 20"));
     assert_eq!(bench.database.run("SELECT count(*) FROM public.first"), "0");
-}
-
-#[test]
-fn a_first_start_uses_what_is_built_in_and_says_so() {
-    let bench = embedded();
-    let ended = bench.migrate("upgrade head");
-    assert!(
-        ended.err.starts_with("using 10 revisions built into this program; there is no `migrations`\n"),
-        "{}",
-        ended.err
-    );
-    assert_eq!(ended.fine(), "upgraded 10 revisions; at 20261130050500_drop_what_nothing_reads");
-    assert_eq!(bench.migrate("upgrade head").fine(), "nothing to do; at 20261130050500_drop_what_nothing_reads");
+    assert_eq!(bench.migrate("init --missing").fine(), "nothing is missing");
 }
 
 #[test]
 fn a_directory_named_on_the_command_line_must_be_there() {
-    embedded().migrate("-d nowhere upgrade head").refused(1, "error: cannot read `nowhere`: ");
+    built_in().migrate("-d nowhere upgrade head").refused(1, "error: cannot read `nowhere`: ");
 }
 
 #[test]
@@ -155,25 +143,6 @@ fn other_line_endings_are_told_as_such() {
     bench.write("1_r1.up.sql", "CREATE TABLE b ();\r\n-- b\r\n");
     let said = bench.migrate("upgrade head").refused(5, "changed after it was applied: `1_r1`");
     assert!(!said.contains("line endings"), "{said}");
-}
-
-/// A directory of the release before lacks a revision that this program brings.
-#[test]
-fn directory_of_an_earlier_release_is_told_of_and_completed() {
-    let bench = embedded();
-    bench.migrate("init migrations").fine();
-    bench.remove("20261130050500_drop_what_nothing_reads.up.sql");
-    bench.remove("20261130050500_drop_what_nothing_reads.down.sql");
-    let ended = bench.migrate("upgrade head");
-    let warning = "warning: this program needs `20261130050500_drop_what_nothing_reads`, which `migrations` does not have; `migrate init --missing migrations` copies it";
-    assert!(ended.err.contains(warning), "{}", ended.err);
-    ended.fine();
-    let made = bench.migrate("init --missing").fine();
-    assert_eq!(made.lines().count(), 2, "{made}");
-    assert_eq!(bench.migrate("init --missing migrations").fine(), "nothing is missing");
-    let ended = bench.migrate("upgrade head");
-    assert!(!ended.err.contains("warning"), "{}", ended.err);
-    assert!(ended.fine().starts_with("upgraded 1 revision; at 20261130050500"));
 }
 
 /// What Alembic's users type beyond the tutorial.

@@ -1,4 +1,6 @@
-//! The language of these tests: a folder, a database, the command.
+//! The language of these tests: a folder, a database, the command. Include with `#[path]`, next to a `PROGRAM`.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::{
     fs,
@@ -6,7 +8,10 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use crate::postgres::{Database, Server};
+use crate::{
+    PROGRAM,
+    postgres::{Database, Server},
+};
 
 /// A working folder with a fresh database.
 pub struct Bench {
@@ -38,8 +43,8 @@ pub fn with(revisions: &[(u32, &str, &str)]) -> Bench {
     bench
 }
 
-/// As `bench`, with the revisions of the service, which are built in.
-pub fn embedded() -> Bench {
+/// An empty database and no folder of revisions: there are those that are built in.
+pub fn built_in() -> Bench {
     let bench = bench();
     fs::remove_dir(bench.path("migrations")).expect("an empty folder");
     bench
@@ -62,8 +67,8 @@ impl Bench {
 
     /// The command, not yet started, with nothing in its environment but the database.
     pub fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
-        command.args(arguments.split_whitespace()).current_dir(self.folder.path());
+        let mut command = Command::new(PROGRAM[0]);
+        command.args(&PROGRAM[1..]).args(arguments.split_whitespace()).current_dir(self.folder.path());
         command.env_clear().env("DATABASE_URL", self.database.url()).stdin(Stdio::null());
         command
     }

@@ -2,29 +2,29 @@
 
 use std::{fs, path::Path};
 
+use auth::{migrate::Revisions, revisions::BUILT_IN};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
-use weir_migrate::{Revisions, embedded};
 
-use crate::bench::{Bench, embedded};
+use crate::bench::{Bench, built_in};
 
 fn directory() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../auth/migrations"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))
 }
 
 #[test]
 fn what_is_built_in_is_what_the_directory_has() {
     let entries = fs::read_dir(directory()).expect("the revisions");
     let mut names: Vec<String> = entries.map(|e| e.expect("readable").file_name().into_string().expect("text")).collect();
-    let mut built_in: Vec<&str> = embedded::FILES.iter().map(|(name, _)| *name).collect();
+    let mut carried: Vec<&str> = BUILT_IN.files.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
-    built_in.sort_unstable();
-    assert_eq!(names, built_in);
-    assert!(Revisions::embedded().expect("fine").iter().all(|revision| revision.reversible()));
+    carried.sort_unstable();
+    assert_eq!(names, carried);
+    assert!(Revisions::built_in(BUILT_IN).expect("fine").iter().all(|revision| revision.reversible()));
 }
 
 #[test]
 fn base_head_base_head_gives_the_same_schema() {
-    let bench = embedded();
+    let bench = built_in();
     let go = |command: &str| {
         bench.migrate(command).fine();
         bench.database.dump()
@@ -52,9 +52,9 @@ fn in_order(dump: &str) -> Vec<String> {
 
 #[test]
 fn each_revision_undoes_exactly_itself() {
-    let bench = embedded();
+    let bench = built_in();
     bench.migrate("stamp base").fine();
-    for _ in 0..embedded::FILES.len() / 2 {
+    for _ in 0..BUILT_IN.files.len() / 2 {
         let before = bench.database.dump();
         bench.migrate("upgrade +1").fine();
         bench.migrate("downgrade -1").fine();
@@ -65,7 +65,7 @@ fn each_revision_undoes_exactly_itself() {
 }
 
 fn head() -> Bench {
-    let bench = embedded();
+    let bench = built_in();
     bench.migrate("upgrade head").fine();
     bench
 }
@@ -98,7 +98,7 @@ fn names_and_addresses_are_unique_in_lower_case() {
 
 #[test]
 fn canonical_forms_follow_whoever_writes() {
-    let bench = embedded();
+    let bench = built_in();
     bench.migrate("upgrade 20261101093500").fine();
     bench.database.run(ANNA);
     bench.migrate("upgrade head").fine();
@@ -113,7 +113,7 @@ fn canonical_forms_follow_whoever_writes() {
 /// A cluster of the locale C makes such databases, unless told otherwise.
 #[test]
 fn canonical_forms_need_no_unicode_database() {
-    let bench = embedded();
+    let bench = built_in();
     let name = format!("{}_ascii", bench.database.name);
     bench.database.run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"));
     let ascii = crate::postgres::Server::shared().named(&name);
