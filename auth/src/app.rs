@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt as _;
+use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::database::connect;
 use crate::http;
 use crate::migrate::{self, Revisions, Standing};
 use crate::revisions::BUILT_IN;
 use crate::secret::SettingError;
 use crate::service::Auth;
-use crate::settings::Settings;
-use crate::store::{one_time, sessions};
+use crate::settings::{Pooler, Settings};
+use crate::store::pool::{self, Store};
+use crate::store::{self, one_time, sessions};
 
 /// Answers under way have so long after the order to stop.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -35,6 +38,15 @@ pub enum StartError {
         /// Which.
         database: String,
         /// What the last attempt said.
+        cause: String,
+    },
+    /// There is a pooler between, and the settings do not say so.
+    #[error(
+        "the database loses the settings of a session: {cause}\nhint: behind a pooler set `DATABASE_POOLER=transaction`, or connect to \
+         PostgreSQL itself"
+    )]
+    Pooler {
+        /// What shows it.
         cause: String,
     },
     /// The built-in revisions cannot be read, or the database does not let us see its own.
@@ -132,7 +144,7 @@ impl App {
         sweeper.abort();
         metrics.abort();
         // Closing waits for queries; what is left after a moment ends with the process.
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.auth.store.pool().close()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.auth.store.close()).await;
         tracing::info!("stopped");
         served
     }
@@ -156,8 +168,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     let deadline = Instant::now() + settings.start_wait;
     let mut connection = loop {
-        match settings.database.connect("auth start").await {
+        match connect(&pool::options(&settings.database, settings.pooler)).await {
             Ok(connection) => break connection,
+            Err(refused) if refused.cause.contains(REFUSED_BY_POOLER) => {
+                return Err(StartError::Pooler { cause: refused.cause });
+            }
             Err(refused) if Instant::now() >= deadline => {
                 return Err(StartError::Unreachable { database: settings.database.to_string(), cause: refused.cause });
             }
@@ -165,11 +180,21 @@ pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    if let Ok(Some(true)) = sqlx::query_scalar(IN_THE_CLEAR).fetch_one(&mut connection).await {
+    let unknown = |source| migrate::Error::Database { verb: "tell its settings", source };
+    let mut transaction = connection.begin().await.map_err(unknown)?;
+    let is_limited = sqlx::query_scalar("SELECT current_setting('statement_timeout') <> '0'").persistent(false);
+    if settings.pooler == Pooler::None && !is_limited.fetch_one(&mut *transaction).await.map_err(unknown)? {
+        return Err(StartError::Pooler { cause: "it drops the startup parameter `options`".to_owned() });
+    }
+    let is_in_the_clear = sqlx::query_scalar(IN_THE_CLEAR).persistent(false).fetch_optional(&mut *transaction).await;
+    if let Some(true) = is_in_the_clear.map_err(unknown)? {
         tracing::info!("the connection to the database is not encrypted; `sslmode=verify-full` makes it so, and verified");
     }
-    Ok(migrate::state(&mut connection, &Revisions::built_in(BUILT_IN)?).await?)
+    Ok(migrate::state(&mut transaction, &Revisions::built_in(BUILT_IN)?).await?)
 }
+
+/// PgBouncer's words for a startup parameter that it does not pass on.
+const REFUSED_BY_POOLER: &str = "unsupported startup parameter";
 
 /// Whether this connection goes over a network without TLS.
 const IN_THE_CLEAR: &str =
@@ -196,11 +221,16 @@ pub async fn check_revision(settings: &Settings) -> Result<(), StartError> {
 async fn sweep(auth: Arc<Auth>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        for swept in [sessions::sweep(auth.store.pool()).await, one_time::sweep(auth.store.pool()).await] {
-            match swept {
-                Ok(rows) => tracing::debug!(rows, "swept"),
-                Err(error) => tracing::warn!(%error, "not swept"),
-            }
+        match sweep_once(&auth.store).await {
+            Ok(rows) => tracing::debug!(rows, "swept"),
+            Err(error) => tracing::warn!(%error, "not swept"),
         }
     }
+}
+
+async fn sweep_once(store: &Store) -> Result<u64, store::Error> {
+    let mut transaction = store.begin().await?;
+    let rows = sessions::sweep(&mut transaction).await? + one_time::sweep(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(rows)
 }

@@ -26,7 +26,7 @@ use crate::service::mail::Mail;
 use crate::service::throttle::Throttle;
 use crate::settings::Settings;
 use crate::store;
-use crate::store::pool::Store;
+use crate::store::pool::{Connection, Store};
 use crate::token::KeyRing;
 use uuid::Uuid;
 
@@ -65,7 +65,7 @@ impl Auth {
         let hasher = Hasher::new(settings.hashing, Arc::clone(&metrics));
         let hasher = hasher.map_err(|_| SettingError("the parameters of password hashing cannot be used".into()))?;
         Ok(Self {
-            store: Store::lazy(&settings.database, settings.pool),
+            store: Store::lazy(&settings.database, settings.pooler, settings.pool),
             cache: Cache::new(link.clone(), Arc::clone(&metrics)),
             keys: settings.key_ring()?,
             throttle: Throttle::new(link, settings.pair, settings.account),
@@ -80,12 +80,12 @@ impl Auth {
     }
 
     /// Commits a write and makes it visible: tombstones over what it changes before and after.
-    async fn commit(&self, transaction: sqlx::PgTransaction<'_>, changed: &[Key]) -> Result<(), store::Error> {
+    async fn commit(&self, transaction: Connection, changed: &[Key]) -> Result<(), store::Error> {
         self.cache.announce(changed).await;
         let done = transaction.commit().await;
         // Also when the answer to the commit was lost: it may have happened.
         self.cache.bury(changed).await;
-        Ok(done?)
+        done
     }
 }
 

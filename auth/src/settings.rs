@@ -55,6 +55,27 @@ impl FromStr for CookieSecure {
     }
 }
 
+/// Pooler between the service and Postgres, by what a session keeps from one transaction to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// `none`: everything. There is no pooler, or one that gives each client a server connection of its own.
+    None,
+    /// `transaction`: nothing. Each transaction gets a server connection, as with PgBouncer's `pool_mode = transaction`.
+    Transaction,
+}
+
+impl FromStr for Pooler {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "none" => Ok(Self::None),
+            "transaction" => Ok(Self::Transaction),
+            _ => Err(()),
+        }
+    }
+}
+
 /// The service as configured.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -64,6 +85,8 @@ pub struct Settings {
     pub metrics_listen: SocketAddr,
     /// Where Postgres is.
     pub database: Database,
+    /// What stands between the service and Postgres.
+    pub pooler: Pooler,
     /// Connections to it at most.
     pub pool: u32,
     /// Where Redis is; without it everything is read from Postgres.
@@ -113,6 +136,7 @@ impl Settings {
             listen: parsed(environment, "LISTEN", SocketAddr::from(([0, 0, 0, 0], 8000)), ADDRESS)?,
             metrics_listen: parsed(environment, "METRICS_LISTEN", SocketAddr::from(([0, 0, 0, 0], 9100)), ADDRESS)?,
             database,
+            pooler: parsed(environment, "DATABASE_POOLER", Pooler::None, "`none` or `transaction`")?,
             pool: bounded(environment, "DATABASE_POOL", 10, 2..=1024)? as u32,
             redis: secret("REDIS_URL", environment)?,
             redis_ca: environment("REDIS_CA").map(PathBuf::from),

@@ -133,12 +133,20 @@ impl Database {
     /// # Errors
     /// What the attempt said.
     pub async fn connect(&self, name: &str) -> Result<PgConnection, ConnectError> {
-        let options = self.options.clone().application_name(name);
-        match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
-            Ok(connected) => connected.map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
-            Err(_) => {
-                Err(ConnectError { passes: true, cause: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()) })
-            }
+        connect(&self.options.clone().application_name(name)).await
+    }
+}
+
+/// Opens one connection with the driver's options.
+///
+/// # Errors
+/// What the attempt said.
+pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(connected) => connected.map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
+        Err(_) => {
+            let cause = format!("no response within {} s", CONNECT_TIMEOUT.as_secs());
+            Err(ConnectError { passes: true, cause })
         }
     }
 }

@@ -72,7 +72,9 @@ impl Applied {
 /// Whether the table is there. Asks the catalogue, which everybody may read.
 pub(crate) async fn exists(connection: &mut PgConnection) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'migrations' AND tablename = 'applied')";
-    sqlx::query_scalar(sql).fetch_one(connection).await.map_err(Error::database("tell its tables"))
+    // Without a name, here and below: a service behind a pooler asks this too.
+    let query = sqlx::query_scalar(sql).persistent(false);
+    query.fetch_one(connection).await.map_err(Error::database("tell its tables"))
 }
 
 /// Everything that was applied, oldest first; nothing when there is no table yet.
@@ -85,7 +87,7 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Vec<Applied>, 
                CASE WHEN execution_time < 0 THEN -1 ELSE execution_time / 1000000 END AS took_ms, \
                success AND execution_time = 0 AS ran_nothing \
                FROM migrations.applied ORDER BY version";
-    sqlx::query_as(sql).fetch_all(connection).await.map_err(Error::database("read `migrations.applied`"))
+    sqlx::query_as(sql).persistent(false).fetch_all(connection).await.map_err(Error::database("read `migrations.applied`"))
 }
 
 /// Makes the table if it is not there. Only under the lock: two at once would collide in the catalogue.

@@ -111,7 +111,8 @@ async fn list() -> Result<(), Failure> {
     let auth = service().await?;
     let mut after = Some(Cursor::START);
     while let Some(from) = after {
-        let (people, next) = users::page(auth.store.pool(), from, PAGE).await.map_err(Problem::from)?;
+        let mut connection = auth.store.connection().await.map_err(Problem::from)?;
+        let (people, next) = users::page(&mut connection, from, PAGE).await.map_err(Problem::from)?;
         for user in people {
             let disabled = if user.disabled { "  disabled" } else { "" };
             line(&format!("{}  {}  {}{disabled}", user.username, user.email, user.roles.join(",")));

@@ -55,7 +55,7 @@ pub async fn list(
 ) -> Result<axum::Json<People>, Problem> {
     identity.may("users:read")?;
     let _permit = auth.store.read_permit().await?;
-    let (users, next) = users::page(auth.store.pool(), page.after, page.limit).await?;
+    let (users, next) = users::page(&mut auth.store.connection().await?, page.after, page.limit).await?;
     let users = users.iter().map(Account::of).collect();
     Ok(axum::Json(People { users, next: next.map(|cursor| cursor.encode()) }))
 }

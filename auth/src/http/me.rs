@@ -103,7 +103,7 @@ pub struct Devices {
     (status = 401, description = "not logged in")))]
 pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -> Result<axum::Json<Devices>, Problem> {
     let _permit = auth.store.read_permit().await?;
-    let listed = sessions::of_user(auth.store.pool(), identity.user.id).await?;
+    let listed = sessions::of_user(&mut auth.store.connection().await?, identity.user.id).await?;
     let device = |one: sessions::Listed| Device {
         id: one.id,
         created_at: time(one.created_us),

@@ -10,7 +10,6 @@ use crate::service::Auth;
 use crate::service::identity::Identity;
 use crate::service::login::keys_of;
 use crate::service::mail::Letter;
-use crate::store;
 use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
 use uuid::Uuid;
@@ -46,17 +45,17 @@ impl Auth {
             Some(new) => Some(self.verify_password(&self.hasher.place()?, user, &new.password, new.client).await?.0),
             None => None,
         };
-        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         if let Some(hash) = &hash {
             if !users::hold_credentials(&mut transaction, user.id, hash).await? {
                 return Err(Problem::wrong_credentials());
             }
             one_time::end_resets(&mut transaction, user.id).await?;
-            record(&mut *transaction, origin, "address changed", Some(user.id), Some(user.id)).await?;
+            record(&mut transaction, origin, "address changed", Some(user.id), Some(user.id)).await?;
         }
         let email = change.email.as_ref().map(|new| &new.email);
         users::update(&mut transaction, user.id, email, change.country.as_ref()).await?;
-        record(&mut *transaction, origin, "profile changed", Some(user.id), Some(user.id)).await?;
+        record(&mut transaction, origin, "profile changed", Some(user.id), Some(user.id)).await?;
         self.commit(transaction, &[Key::User(user.id)]).await?;
         if email.is_some()
             && let Err(error) = self.mail.put(&user.email, &Letter::EmailChanged).await
@@ -90,7 +89,7 @@ impl Auth {
         actor: Option<Uuid>,
         origin: &Origin,
     ) -> Result<User, Problem> {
-        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         users::set_disabled(&mut transaction, user.id, disabled).await?;
         let mut changed = vec![Key::User(user.id)];
         if disabled {
@@ -98,7 +97,7 @@ impl Auth {
             changed.extend(keys_of(&sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?));
         }
         let action = if disabled { "user disabled" } else { "user enabled" };
-        record(&mut *transaction, origin, action, actor, Some(user.id)).await?;
+        record(&mut transaction, origin, action, actor, Some(user.id)).await?;
         self.commit(transaction, &changed).await?;
         self.user(user.id).await?.ok_or_else(Problem::internal)
     }
@@ -108,17 +107,17 @@ impl Auth {
     /// # Errors
     /// 404: there is no such role.
     pub async fn set_role(&self, user: &User, role: &str, holds: bool, origin: &Origin) -> Result<bool, Problem> {
-        let roles = users::roles(self.store.pool()).await?;
+        let roles = users::roles(&mut self.store.connection().await?).await?;
         if !roles.iter().any(|one| one == role) {
             return Err(Problem::not_found(format!("there is no role `{role}`; there are {}", roles.join(", "))));
         }
-        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         let (changed, action) = match holds {
             true => (users::grant(&mut transaction, user.id, role).await?, format!("role {role} granted")),
             false => (users::revoke(&mut transaction, user.id, role).await?, format!("role {role} revoked")),
         };
         if changed {
-            record(&mut *transaction, origin, &action, None, Some(user.id)).await?;
+            record(&mut transaction, origin, &action, None, Some(user.id)).await?;
             self.commit(transaction, &[Key::User(user.id)]).await?;
         }
         Ok(changed)
@@ -129,7 +128,7 @@ impl Auth {
     /// # Errors
     /// 404: there is nobody.
     pub async fn somebody(&self, login: &str) -> Result<User, Problem> {
-        let found = users::by_login(self.store.pool(), login).await?;
+        let found = users::by_login(&mut self.store.connection().await?, login).await?;
         found.map(|(user, _)| user).ok_or_else(|| Problem::not_found(format!("there is no user `{login}`")))
     }
 }

@@ -16,7 +16,7 @@ impl Auth {
     /// 401, the same for an unknown client and a wrong secret.
     pub async fn authenticate_client(&self, id: &str, secret: &str) -> Result<(), Problem> {
         let _permit = self.store.read_permit().await?;
-        let kept = clients::secret_hash(self.store.pool(), id).await?.unwrap_or_default();
+        let kept = clients::secret_hash(&mut self.store.connection().await?, id).await?.unwrap_or_default();
         if opaque::same(kept.as_bytes(), opaque::hash_text(secret).as_bytes()) {
             return Ok(());
         }
@@ -29,10 +29,12 @@ impl Auth {
     /// 409: there is one of that id.
     pub async fn create_client(&self, id: &str) -> Result<String, Problem> {
         let secret = opaque::secret().map_err(|_| Problem::internal())?;
-        match clients::insert(self.store.pool(), id, &opaque::hash_text(&secret)).await? {
-            true => Ok(secret),
-            false => Err(Problem::taken("id")),
+        let mut transaction = self.store.begin().await?;
+        if !clients::insert(&mut transaction, id, &opaque::hash_text(&secret)).await? {
+            return Err(Problem::taken("id"));
         }
+        transaction.commit().await?;
+        Ok(secret)
     }
 
     /// Gives a client another secret, which is returned this once; the one before is good no more.
@@ -41,10 +43,12 @@ impl Auth {
     /// 404: there is no such client, or it is disabled.
     pub async fn rotate_client(&self, id: &str) -> Result<String, Problem> {
         let secret = opaque::secret().map_err(|_| Problem::internal())?;
-        match clients::set_secret(self.store.pool(), id, &opaque::hash_text(&secret)).await? {
-            true => Ok(secret),
-            false => Err(Problem::not_found(format!("there is no client `{id}`"))),
+        let mut transaction = self.store.begin().await?;
+        if !clients::set_secret(&mut transaction, id, &opaque::hash_text(&secret)).await? {
+            return Err(Problem::not_found(format!("there is no client `{id}`")));
         }
+        transaction.commit().await?;
+        Ok(secret)
     }
 
     /// What a token is: `{"active": false}` for everything that is not good now, whatever the reason.

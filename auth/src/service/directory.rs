@@ -20,7 +20,8 @@ impl Auth {
     /// # Errors
     /// The database's.
     pub async fn user(&self, id: Uuid) -> Read<User> {
-        self.read(&self.users, Key::User(id), |_| true, || users::by_id(self.store.pool(), id)).await
+        let find = || async move { users::by_id(&mut self.store.connection().await?, id).await };
+        self.read(&self.users, Key::User(id), |_| true, find).await
     }
 
     /// The person with this name, in any case. Names never change hands, so the way from name to id needs no tombstone.
@@ -29,7 +30,7 @@ impl Auth {
     /// The database's.
     pub async fn user_by_name(&self, name: &str) -> Read<User> {
         let name = canonical(name);
-        let find = || users::id_by_name(self.store.pool(), &name);
+        let find = || async { users::id_by_name(&mut self.store.connection().await?, &name).await };
         let Some(id) = self.read(&self.names, Key::Name(name.clone()), |_| true, find).await? else { return Ok(None) };
         self.user(id).await
     }
@@ -42,7 +43,8 @@ impl Auth {
         // A refresh moves the end of a session without touching the cache: one that looks over is read again.
         let now_s = i64::try_from(unix_s()).unwrap_or(i64::MAX);
         let live = |session: &Session| session.expires_s > now_s;
-        self.read(&self.sessions, Key::Session(id), live, || sessions::live(self.store.pool(), id)).await
+        let find = || async move { sessions::live(&mut self.store.connection().await?, id).await };
+        self.read(&self.sessions, Key::Session(id), live, find).await
     }
 
     async fn read<T, F>(

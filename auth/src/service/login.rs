@@ -58,7 +58,7 @@ impl Auth {
 
     async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
         let place = self.hasher.place()?;
-        let found = users::by_login(self.store.pool(), &login.name).await?;
+        let found = users::by_login(&mut self.store.connection().await?, &login.name).await?;
         let account = found.as_ref().map_or_else(|| Account::Unknown(&login.name), |(user, _)| Account::Known(user.id));
         let attempt = self.throttle.attempt(account, login.client);
         self.throttle.look(&attempt).await?;
@@ -83,7 +83,9 @@ impl Auth {
                 self.throttle.failed(&attempt).await;
                 drop(turn);
                 let subject = found.map(|(user, _)| user.id);
-                record(self.store.pool(), origin, "login refused", None, subject).await?;
+                let mut transaction = self.store.begin().await?;
+                record(&mut transaction, origin, "login refused", None, subject).await?;
+                transaction.commit().await?;
                 Err(Problem::wrong_credentials())
             }
         }
@@ -91,7 +93,7 @@ impl Auth {
 
     /// Keeps a hash of today's strength; false when the password was changed meanwhile.
     async fn rehash(&self, user: &User, old: &str, new: &str) -> Result<bool, Problem> {
-        let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         let is_kept = users::set_password_hash(&mut transaction, user.id, Some(old), new).await?;
         self.commit(transaction, &[Key::User(user.id)]).await?;
         Ok(is_kept)
@@ -109,12 +111,12 @@ impl Auth {
             client: login.client,
             user_agent: login.user_agent.as_deref(),
         };
-        let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         if !users::hold_credentials(&mut transaction, user.id, hash).await? {
             return Err(Problem::wrong_credentials());
         }
         let ended = sessions::insert(&mut transaction, &new).await?;
-        record(&mut *transaction, origin, "login", Some(user.id), Some(user.id)).await?;
+        record(&mut transaction, origin, "login", Some(user.id), Some(user.id)).await?;
         self.commit(transaction, &keys_of(&ended)).await?;
         Ok(Tokens { access: self.access(user, refresh.session)?, refresh: token })
     }
@@ -133,10 +135,10 @@ impl Auth {
     /// # Errors
     /// The database's.
     pub async fn end_session(&self, user_id: Uuid, id: Uuid, reason: &str, origin: &Origin) -> Result<bool, Problem> {
-        let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke(&mut transaction, user_id, id, reason).await?;
         if ended.is_some() {
-            record(&mut *transaction, origin, reason, Some(user_id), Some(user_id)).await?;
+            record(&mut transaction, origin, reason, Some(user_id), Some(user_id)).await?;
         }
         self.commit(transaction, &[Key::Session(id)]).await?;
         Ok(ended.is_some())
@@ -161,9 +163,9 @@ impl Auth {
         let sessions = self.sessions_of(tokens).await?;
         let none = || Problem::unauthenticated("there is no token, or none that is good");
         let id = sessions.first().ok_or_else(none)?.user_id;
-        let mut transaction = self.store.pool().begin().await.map_err(crate::store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "logout all").await?;
-        record(&mut *transaction, origin, "logout all", Some(id), Some(id)).await?;
+        record(&mut transaction, origin, "logout all", Some(id), Some(id)).await?;
         Ok(self.commit(transaction, &keys_of(&ended)).await?)
     }
 

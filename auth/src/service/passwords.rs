@@ -16,7 +16,6 @@ use crate::service::identity::Identity;
 use crate::service::login::keys_of;
 use crate::service::mail::Letter;
 use crate::service::throttle::Account;
-use crate::store;
 use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
 use crate::token::opaque;
@@ -38,13 +37,13 @@ impl Auth {
         let place = self.hasher.place()?;
         let (old, turn) = self.verify_password(&place, user, current, client).await?;
         let hash = turn.hash(new).await?;
-        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         if !users::set_password_hash(&mut transaction, user.id, Some(&old), &hash).await? {
             return Err(Problem::wrong_credentials());
         }
         one_time::end_resets(&mut transaction, user.id).await?;
         let ended = sessions::revoke_all(&mut transaction, user.id, Some(identity.session.id), "password changed").await?;
-        record(&mut *transaction, origin, "password changed", Some(user.id), Some(user.id)).await?;
+        record(&mut transaction, origin, "password changed", Some(user.id), Some(user.id)).await?;
         let changed = [keys_of(&ended), vec![Key::User(user.id)]].concat();
         Ok(self.commit(transaction, &changed).await?)
     }
@@ -60,7 +59,7 @@ impl Auth {
     ) -> Result<(String, Turn<'a>), Problem> {
         let attempt = self.throttle.attempt(Account::Known(user.id), client);
         self.throttle.look(&attempt).await?;
-        let hash = users::password_hash(self.store.pool(), user.id).await?;
+        let hash = users::password_hash(&mut self.store.connection().await?, user.id).await?;
         let turn = place.turn().await?;
         self.throttle.look(&attempt).await?;
         match (turn.verify(password, hash.as_deref()).await?, hash) {
@@ -89,12 +88,12 @@ impl Auth {
     }
 
     async fn mail_reset(&self, email: &str, origin: &Origin) -> Result<(), Problem> {
-        let Some((user, _)) = users::by_login(self.store.pool(), email).await? else { return Ok(()) };
+        let Some((user, _)) = users::by_login(&mut self.store.connection().await?, email).await? else { return Ok(()) };
         if user.disabled || !self.mail.is_configured() {
             return Ok(());
         }
         // A mail a minute: nobody's letter box is filled by a stranger who knows the address.
-        if one_time::is_fresh(self.store.pool(), user.id).await? {
+        if one_time::is_fresh(&mut self.store.connection().await?, user.id).await? {
             return Ok(());
         }
         let token = self.reset_token(user.id, origin).await?;
@@ -110,10 +109,10 @@ impl Auth {
     /// The database's.
     pub async fn reset_token(&self, user_id: Uuid, origin: &Origin) -> Result<String, Problem> {
         let token = opaque::secret().map_err(|_| Problem::internal())?;
-        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         one_time::insert_reset(&mut transaction, user_id, &opaque::hash(&token)).await?;
-        record(&mut *transaction, origin, "password forgotten", None, Some(user_id)).await?;
-        transaction.commit().await.map_err(store::Error::from)?;
+        record(&mut transaction, origin, "password forgotten", None, Some(user_id)).await?;
+        transaction.commit().await?;
         Ok(token)
     }
 
@@ -125,16 +124,16 @@ impl Auth {
         let spent = || Problem::field("token", "`token` is not good, or not any more");
         let token = opaque::hash(token);
         let place = self.hasher.place()?;
-        let id = one_time::peek_reset(self.store.pool(), &token).await?.ok_or_else(spent)?;
+        let id = one_time::peek_reset(&mut self.store.connection().await?, &token).await?.ok_or_else(spent)?;
         let user = self.user(id).await?.filter(|user| !user.disabled).ok_or_else(spent)?;
         new.unlike("password", &[&user.username, &user.email])?;
         let hash = place.turn().await?.hash(new).await?;
-        let mut transaction = self.store.pool().begin().await.map_err(store::Error::from)?;
+        let mut transaction = self.store.begin().await?;
         one_time::spend_reset(&mut transaction, &token).await?.ok_or_else(spent)?;
         users::set_password_hash(&mut transaction, id, None, &hash).await?;
         one_time::end_resets(&mut transaction, id).await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "password reset").await?;
-        record(&mut *transaction, origin, "password reset", Some(id), Some(id)).await?;
+        record(&mut transaction, origin, "password reset", Some(id), Some(id)).await?;
         let changed = [keys_of(&ended), vec![Key::User(id)]].concat();
         Ok(self.commit(transaction, &changed).await?)
     }

@@ -29,7 +29,7 @@ impl Auth {
     async fn exchange(&self, presented: Refresh, origin: &Origin) -> Result<Option<(Uuid, String)>, store::Error> {
         let Refresh { session, generation } = presented;
         let successor = presented.successor().mint(&self.keys);
-        let mut transaction = self.store.pool().begin().await?;
+        let mut transaction = self.store.begin().await?;
         if let Some(user_id) = sessions::rotate(&mut transaction, session, generation, &hash(&successor)).await? {
             transaction.commit().await?;
             return Ok(Some((user_id, successor)));
@@ -43,7 +43,7 @@ impl Auth {
             }
             Standing::Reused { user_id } => {
                 sessions::revoke(&mut transaction, user_id, session, "refresh token reused").await?;
-                record(&mut *transaction, origin, "refresh token reused", None, Some(user_id)).await?;
+                record(&mut transaction, origin, "refresh token reused", None, Some(user_id)).await?;
                 self.commit(transaction, &[Key::Session(session)]).await?;
                 self.metrics.reused.inc();
                 tracing::warn!(%session, "a refresh token was used twice; its session is over");
@@ -59,10 +59,11 @@ impl Auth {
     pub async fn session_of(&self, token: &str) -> Result<Option<crate::person::Session>, store::Error> {
         let Some(refresh) = Refresh::open(token, &self.keys) else { return Ok(None) };
         let _permit = self.store.read_permit().await?;
-        let current = sessions::generation(self.store.pool(), refresh.session).await?;
+        let mut connection = self.store.connection().await?;
+        let current = sessions::generation(&mut connection, refresh.session).await?;
         if current != Some(refresh.generation) {
             return Ok(None);
         }
-        sessions::live(self.store.pool(), refresh.session).await
+        sessions::live(&mut connection, refresh.session).await
     }
 }

@@ -34,7 +34,7 @@ impl Auth {
         let place = self.hasher.place()?;
         // Cheaper than a hash; the unique index decides all the same.
         for (login, field) in [(username, "username"), (email, "email")] {
-            if users::by_login(self.store.pool(), login).await?.is_some() {
+            if users::by_login(&mut self.store.connection().await?, login).await?.is_some() {
                 return Err(Problem::taken(field));
             }
         }
@@ -48,14 +48,14 @@ impl Auth {
             password_hash: &password_hash,
         };
         self.insert(&new, roles, origin).await?;
-        users::by_id(self.store.pool(), new.id).await?.ok_or_else(Problem::internal)
+        users::by_id(&mut self.store.connection().await?, new.id).await?.ok_or_else(Problem::internal)
     }
 
     async fn insert(&self, new: &NewUser<'_>, roles: &[&str], origin: &Origin) -> Result<(), store::Error> {
-        let mut transaction = self.store.pool().begin().await?;
+        let mut transaction = self.store.begin().await?;
         users::insert(&mut transaction, new, roles).await?;
-        record(&mut *transaction, origin, "signup", Some(new.id), Some(new.id)).await?;
+        record(&mut transaction, origin, "signup", Some(new.id), Some(new.id)).await?;
         // Nothing is cached about somebody who was not there: that is never filled in.
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }

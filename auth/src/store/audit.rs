@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::store::Error;
+use crate::store::pool::Connection;
 
 /// Where a request came from, for the log.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Origin {
 /// # Errors
 /// The database's.
 pub async fn record(
-    executor: impl PgExecutor<'_>,
+    connection: &mut Connection,
     origin: &Origin,
     action: &str,
     actor: Option<Uuid>,
@@ -37,7 +37,7 @@ pub async fn record(
 ) -> Result<(), Error> {
     let sql =
         "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES ($1, $2, $3, $4::text::inet, $5)";
-    let query = sqlx::query(sql).bind(action).bind(actor).bind(subject);
-    query.bind(origin.client.map(|ip| ip.to_string())).bind(&origin.request_id).execute(executor).await?;
+    let query = connection.query(sql).bind(action).bind(actor).bind(subject);
+    query.bind(origin.client.map(|ip| ip.to_string())).bind(&origin.request_id).execute(connection.raw()).await?;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! `auth.one_time_tokens`: what a mailed link carries. Good once, for an hour.
 
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::store::Error;
+use crate::store::pool::Connection;
 
 /// A person has at most so many good tokens: whoever asks for more ends the oldest, not the one that was just mailed.
 const GOOD: i64 = 3;
@@ -12,19 +12,19 @@ const GOOD: i64 = 3;
 ///
 /// # Errors
 /// The database's.
-pub async fn is_fresh(pool: &PgPool, user_id: Uuid) -> Result<bool, Error> {
+pub async fn is_fresh(connection: &mut Connection, user_id: Uuid) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = 'password_reset' \
                AND used_at IS NULL AND created_at > now() - interval '1 minute')";
-    Ok(sqlx::query_scalar(sql).bind(user_id).fetch_one(pool).await?)
+    Ok(connection.scalar(sql).bind(user_id).fetch_one(connection.raw()).await?)
 }
 
 /// Ends every token of a person: what it was mailed for is settled, or is not theirs to settle any more.
 ///
 /// # Errors
 /// The database's.
-pub async fn end_resets(transaction: &mut PgConnection, user_id: Uuid) -> Result<(), Error> {
+pub async fn end_resets(connection: &mut Connection, user_id: Uuid) -> Result<(), Error> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND used_at IS NULL";
-    sqlx::query(sql).bind(user_id).execute(transaction).await?;
+    connection.query(sql).bind(user_id).execute(connection.raw()).await?;
     Ok(())
 }
 
@@ -32,13 +32,13 @@ pub async fn end_resets(transaction: &mut PgConnection, user_id: Uuid) -> Result
 ///
 /// # Errors
 /// The database's.
-pub async fn insert_reset(transaction: &mut PgConnection, user_id: Uuid, hash: &[u8]) -> Result<(), Error> {
+pub async fn insert_reset(connection: &mut Connection, user_id: Uuid, hash: &[u8]) -> Result<(), Error> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE id IN (SELECT id FROM auth.one_time_tokens \
                WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL ORDER BY created_at DESC, id DESC OFFSET $2)";
-    sqlx::query(sql).bind(user_id).bind(GOOD - 1).execute(&mut *transaction).await?;
+    connection.query(sql).bind(user_id).bind(GOOD - 1).execute(connection.raw()).await?;
     let sql = "INSERT INTO auth.one_time_tokens (id, user_id, purpose, token_hash, expires_at) \
                VALUES ($1, $2, 'password_reset', $3, now() + interval '1 hour')";
-    sqlx::query(sql).bind(Uuid::now_v7()).bind(user_id).bind(hash).execute(transaction).await?;
+    connection.query(sql).bind(Uuid::now_v7()).bind(user_id).bind(hash).execute(connection.raw()).await?;
     Ok(())
 }
 
@@ -46,28 +46,28 @@ pub async fn insert_reset(transaction: &mut PgConnection, user_id: Uuid, hash: &
 ///
 /// # Errors
 /// The database's.
-pub async fn peek_reset(pool: &PgPool, hash: &[u8]) -> Result<Option<Uuid>, Error> {
+pub async fn peek_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, Error> {
     let sql = "SELECT user_id FROM auth.one_time_tokens \
                WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now()";
-    Ok(sqlx::query_scalar(sql).bind(hash).fetch_optional(pool).await?)
+    Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
 }
 
 /// Spends a token: of two who try, one gets the person's id.
 ///
 /// # Errors
 /// The database's.
-pub async fn spend_reset(transaction: &mut PgConnection, hash: &[u8]) -> Result<Option<Uuid>, Error> {
+pub async fn spend_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, Error> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() \
                WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now() RETURNING user_id";
-    Ok(sqlx::query_scalar(sql).bind(hash).fetch_optional(transaction).await?)
+    Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
 }
 
 /// Removes what nobody can use any more, a bounded number at a time.
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(pool: &PgPool) -> Result<u64, Error> {
+pub async fn sweep(connection: &mut Connection) -> Result<u64, Error> {
     let sql = "DELETE FROM auth.one_time_tokens WHERE id IN (SELECT id FROM auth.one_time_tokens \
                WHERE expires_at < now() - interval '7 days' ORDER BY expires_at LIMIT 1000)";
-    Ok(sqlx::query(sql).execute(pool).await?.rows_affected())
+    Ok(connection.query(sql).execute(connection.raw()).await?.rows_affected())
 }

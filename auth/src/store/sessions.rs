@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::person::Session;
 use crate::store::Error;
+use crate::store::pool::Connection;
 
 /// A session ends this long after its last refresh.
 const IDLE_DAYS: i32 = 30;
@@ -72,32 +73,33 @@ pub enum Standing {
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(transaction: &mut PgConnection, new: &NewSession<'_>) -> Result<Vec<Uuid>, Error> {
-    sqlx::query(
-        "INSERT INTO auth.sessions (id, user_id, token_hash, ip, user_agent, expires_at) \
+pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result<Vec<Uuid>, Error> {
+    connection
+        .query(
+            "INSERT INTO auth.sessions (id, user_id, token_hash, ip, user_agent, expires_at) \
          VALUES ($1, $2, $3, $4::text::inet, left($5, 512), now() + make_interval(days => $6))",
-    )
-    .bind(new.id)
-    .bind(new.user_id)
-    .bind(new.token_hash)
-    .bind(new.client.to_string())
-    .bind(new.user_agent)
-    .bind(IDLE_DAYS)
-    .execute(&mut *transaction)
-    .await?;
+        )
+        .bind(new.id)
+        .bind(new.user_id)
+        .bind(new.token_hash)
+        .bind(new.client.to_string())
+        .bind(new.user_agent)
+        .bind(IDLE_DAYS)
+        .execute(connection.raw())
+        .await?;
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = 'room' WHERE id IN (SELECT id FROM auth.sessions \
                WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id DESC OFFSET $2) RETURNING id";
-    Ok(sqlx::query_scalar(sql).bind(new.user_id).bind(PER_USER).fetch_all(transaction).await?)
+    Ok(connection.scalar(sql).bind(new.user_id).bind(PER_USER).fetch_all(connection.raw()).await?)
 }
 
 /// A session that is neither over nor revoked.
 ///
 /// # Errors
 /// The database's.
-pub async fn live(pool: &PgPool, id: Uuid) -> Result<Option<Session>, Error> {
+pub async fn live(connection: &mut Connection, id: Uuid) -> Result<Option<Session>, Error> {
     let sql = "SELECT user_id, extract(epoch FROM expires_at)::bigint AS expires_s FROM auth.sessions \
                WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
-    let Some(row) = sqlx::query(sql).bind(id).fetch_optional(pool).await? else { return Ok(None) };
+    let Some(row) = connection.query(sql).bind(id).fetch_optional(connection.raw()).await? else { return Ok(None) };
     Ok(Some(Session { id, user_id: row.try_get("user_id")?, expires_s: row.try_get("expires_s")? }))
 }
 
@@ -105,12 +107,12 @@ pub async fn live(pool: &PgPool, id: Uuid) -> Result<Option<Session>, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn of_user(pool: &PgPool, user_id: Uuid) -> Result<Vec<Listed>, Error> {
+pub async fn of_user(connection: &mut Connection, user_id: Uuid) -> Result<Vec<Listed>, Error> {
     let sql = "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint AS created_us, \
                (extract(epoch FROM last_used_at) * 1000000)::bigint AS used_us, host(ip) AS client, user_agent \
                FROM auth.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
                ORDER BY last_used_at DESC, id DESC LIMIT $2";
-    let rows = sqlx::query(sql).bind(user_id).bind(PER_USER).fetch_all(pool).await?;
+    let rows = connection.query(sql).bind(user_id).bind(PER_USER).fetch_all(connection.raw()).await?;
     Ok(rows.iter().map(listed).collect::<Result<_, _>>()?)
 }
 
@@ -129,7 +131,7 @@ fn listed(row: &PgRow) -> Result<Listed, sqlx::Error> {
 /// # Errors
 /// The database's.
 pub async fn rotate(
-    transaction: &mut PgConnection,
+    connection: &mut Connection,
     id: Uuid,
     generation: i64,
     successor_hash: &[u8],
@@ -137,24 +139,19 @@ pub async fn rotate(
     let sql = "UPDATE auth.sessions SET generation = generation + 1, token_hash = $3, rotated_at = now(), \
                last_used_at = now(), expires_at = least(now() + make_interval(days => $4), created_at + make_interval(days => $5)) \
                WHERE id = $1 AND generation = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING user_id";
-    let query = sqlx::query_scalar(sql).bind(id).bind(generation).bind(successor_hash).bind(IDLE_DAYS).bind(WHOLE_DAYS);
-    Ok(query.fetch_optional(transaction).await?)
+    let query = connection.scalar(sql).bind(id).bind(generation).bind(successor_hash).bind(IDLE_DAYS).bind(WHOLE_DAYS);
+    Ok(query.fetch_optional(connection.raw()).await?)
 }
 
 /// Why [`rotate`] found nothing to replace.
 ///
 /// # Errors
 /// The database's.
-pub async fn standing(
-    transaction: &mut PgConnection,
-    id: Uuid,
-    generation: i64,
-    grace: Duration,
-) -> Result<Standing, Error> {
+pub async fn standing(connection: &mut Connection, id: Uuid, generation: i64, grace: Duration) -> Result<Standing, Error> {
     let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - make_interval(secs => $3) AS just_used \
                FROM auth.sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
-    let query = sqlx::query(sql).bind(id).bind(generation).bind(grace.as_secs_f64());
-    let Some(row) = query.fetch_optional(transaction).await? else { return Ok(Standing::Over) };
+    let query = connection.query(sql).bind(id).bind(generation).bind(grace.as_secs_f64());
+    let Some(row) = query.fetch_optional(connection.raw()).await? else { return Ok(Standing::Over) };
     let user_id = row.try_get("user_id")?;
     if row.try_get::<Option<bool>, _>("just_used")?.unwrap_or(false) {
         return Ok(Standing::JustUsed { user_id, token_hash: row.try_get("token_hash")? });
@@ -166,10 +163,10 @@ pub async fn standing(
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(transaction: &mut PgConnection, user_id: Uuid, id: Uuid, reason: &str) -> Result<Option<Uuid>, Error> {
+pub async fn revoke(connection: &mut Connection, user_id: Uuid, id: Uuid, reason: &str) -> Result<Option<Uuid>, Error> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING id";
-    Ok(sqlx::query_scalar(sql).bind(user_id).bind(id).bind(reason).fetch_optional(transaction).await?)
+    Ok(connection.scalar(sql).bind(user_id).bind(id).bind(reason).fetch_optional(connection.raw()).await?)
 }
 
 /// Ends all sessions of a person but one. Returns which ended.
@@ -177,31 +174,31 @@ pub async fn revoke(transaction: &mut PgConnection, user_id: Uuid, id: Uuid, rea
 /// # Errors
 /// The database's.
 pub async fn revoke_all(
-    transaction: &mut PgConnection,
+    connection: &mut Connection,
     user_id: Uuid,
     except: Option<Uuid>,
     reason: &str,
 ) -> Result<Vec<Uuid>, Error> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL RETURNING id";
-    Ok(sqlx::query_scalar(sql).bind(user_id).bind(except).bind(reason).fetch_all(transaction).await?)
+    Ok(connection.scalar(sql).bind(user_id).bind(except).bind(reason).fetch_all(connection.raw()).await?)
 }
 
 /// Removes what has been over for a while, a bounded number at a time.
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(pool: &PgPool) -> Result<u64, Error> {
+pub async fn sweep(connection: &mut Connection) -> Result<u64, Error> {
     let sql = "DELETE FROM auth.sessions WHERE id IN (SELECT id FROM auth.sessions \
                WHERE expires_at < now() - interval '7 days' ORDER BY expires_at LIMIT 1000)";
-    Ok(sqlx::query(sql).execute(pool).await?.rows_affected())
+    Ok(connection.query(sql).execute(connection.raw()).await?.rows_affected())
 }
 
 /// How often a session's refresh token was exchanged.
 ///
 /// # Errors
 /// The database's.
-pub async fn generation(pool: &PgPool, id: Uuid) -> Result<Option<i64>, Error> {
+pub async fn generation(connection: &mut Connection, id: Uuid) -> Result<Option<i64>, Error> {
     let sql = "SELECT generation FROM auth.sessions WHERE id = $1";
-    Ok(sqlx::query_scalar(sql).bind(id).fetch_optional(pool).await?)
+    Ok(connection.scalar(sql).bind(id).fetch_optional(connection.raw()).await?)
 }

@@ -1,12 +1,13 @@
 //! `auth.users` with the roles and scopes that belong to them.
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::person::{Country, Email, User, Username};
 use crate::store::Error;
+use crate::store::pool::Connection;
 use crate::text::canonical;
 
 /// A person with every role and scope, read in one query.
@@ -60,8 +61,8 @@ fn with_hash(row: &PgRow) -> Result<(User, String), sqlx::Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn by_id(pool: &PgPool, id: Uuid) -> Result<Option<User>, Error> {
-    let row = sqlx::query(select_user!("WHERE u.id = $1")).bind(id).fetch_optional(pool).await?;
+pub async fn by_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>, Error> {
+    let row = connection.query(select_user!("WHERE u.id = $1")).bind(id).fetch_optional(connection.raw()).await?;
     Ok(row.as_ref().map(user).transpose()?)
 }
 
@@ -69,22 +70,22 @@ pub async fn by_id(pool: &PgPool, id: Uuid) -> Result<Option<User>, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn id_by_name(pool: &PgPool, username: &str) -> Result<Option<Uuid>, Error> {
-    let query = sqlx::query_scalar("SELECT id FROM auth.users WHERE username_canonical = $1");
-    Ok(query.bind(canonical(username)).fetch_optional(pool).await?)
+pub async fn id_by_name(connection: &mut Connection, username: &str) -> Result<Option<Uuid>, Error> {
+    let query = connection.scalar("SELECT id FROM auth.users WHERE username_canonical = $1");
+    Ok(query.bind(canonical(username)).fetch_optional(connection.raw()).await?)
 }
 
 /// The person who logs in with this name or address, and the hash of their password.
 ///
 /// # Errors
 /// The database's.
-pub async fn by_login(pool: &PgPool, login: &str) -> Result<Option<(User, String)>, Error> {
+pub async fn by_login(connection: &mut Connection, login: &str) -> Result<Option<(User, String)>, Error> {
     let sql = if login.contains('@') {
         select_user!("WHERE u.email_canonical = $1")
     } else {
         select_user!("WHERE u.username_canonical = $1")
     };
-    let row = sqlx::query(sql).bind(canonical(login)).fetch_optional(pool).await?;
+    let row = connection.query(sql).bind(canonical(login)).fetch_optional(connection.raw()).await?;
     Ok(row.as_ref().map(with_hash).transpose()?)
 }
 
@@ -92,17 +93,21 @@ pub async fn by_login(pool: &PgPool, login: &str) -> Result<Option<(User, String
 ///
 /// # Errors
 /// The database's.
-pub async fn password_hash(pool: &PgPool, id: Uuid) -> Result<Option<String>, Error> {
-    Ok(sqlx::query_scalar("SELECT password_hash FROM auth.users WHERE id = $1").bind(id).fetch_optional(pool).await?)
+pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Option<String>, Error> {
+    Ok(connection
+        .scalar("SELECT password_hash FROM auth.users WHERE id = $1")
+        .bind(id)
+        .fetch_optional(connection.raw())
+        .await?)
 }
 
 /// Whether a person still has this password's hash and is enabled. Holds both as they are until the transaction ends.
 ///
 /// # Errors
 /// The database's.
-pub async fn hold_credentials(transaction: &mut PgConnection, id: Uuid, password_hash: &str) -> Result<bool, Error> {
+pub async fn hold_credentials(connection: &mut Connection, id: Uuid, password_hash: &str) -> Result<bool, Error> {
     let sql = "SELECT true FROM auth.users WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE";
-    let held = sqlx::query_scalar(sql).bind(id).bind(password_hash).fetch_optional(transaction).await?;
+    let held = connection.scalar(sql).bind(id).bind(password_hash).fetch_optional(connection.raw()).await?;
     Ok(held.unwrap_or(false))
 }
 
@@ -110,15 +115,15 @@ pub async fn hold_credentials(transaction: &mut PgConnection, id: Uuid, password
 ///
 /// # Errors
 /// The database's.
-pub async fn page(pool: &PgPool, after: Cursor, limit: u32) -> Result<(Vec<User>, Option<Cursor>), Error> {
+pub async fn page(connection: &mut Connection, after: Cursor, limit: u32) -> Result<(Vec<User>, Option<Cursor>), Error> {
     let sql = select_user!(
         "WHERE (u.created_at, u.id) < (timestamptz 'epoch' + $1 * interval '1 microsecond', $2) \
          ORDER BY u.created_at DESC, u.id DESC LIMIT $3"
     );
     // Nobody signs up after the year 9999; later times overflow the database's.
     let created_us = after.created_us.min(253_402_300_799_000_000);
-    let query = sqlx::query(sql).bind(created_us).bind(after.id).bind(i64::from(limit) + 1);
-    let rows = query.fetch_all(pool).await?;
+    let query = connection.query(sql).bind(created_us).bind(after.id).bind(i64::from(limit) + 1);
+    let rows = query.fetch_all(connection.raw()).await?;
     let mut users = rows.iter().map(user).collect::<Result<Vec<_>, _>>()?;
     let more = users.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     if more {
@@ -132,10 +137,11 @@ pub async fn page(pool: &PgPool, after: Cursor, limit: u32) -> Result<(Vec<User>
 ///
 /// # Errors
 /// [`Error::Taken`], or the database's.
-pub async fn insert(transaction: &mut PgConnection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), Error> {
+pub async fn insert(connection: &mut Connection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), Error> {
     let sql = "INSERT INTO auth.users (id, username, username_canonical, email, email_canonical, country, password_hash) \
                VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    sqlx::query(sql)
+    connection
+        .query(sql)
         .bind(new.id)
         .bind(new.username.as_str())
         .bind(canonical(new.username.as_str()))
@@ -143,13 +149,14 @@ pub async fn insert(transaction: &mut PgConnection, new: &NewUser<'_>, roles: &[
         .bind(canonical(new.email.as_str()))
         .bind(new.country.map(Country::as_str))
         .bind(new.password_hash)
-        .execute(&mut *transaction)
+        .execute(connection.raw())
         .await?;
     for role in roles {
-        sqlx::query("INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2)")
+        connection
+            .query("INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2)")
             .bind(new.id)
             .bind(role)
-            .execute(&mut *transaction)
+            .execute(connection.raw())
             .await?;
     }
     Ok(())
@@ -160,7 +167,7 @@ pub async fn insert(transaction: &mut PgConnection, new: &NewUser<'_>, roles: &[
 /// # Errors
 /// [`Error::Taken`], or the database's.
 pub async fn update(
-    transaction: &mut PgConnection,
+    connection: &mut Connection,
     id: Uuid,
     email: Option<&Email>,
     country: Option<&Country>,
@@ -168,8 +175,8 @@ pub async fn update(
     let sql = "UPDATE auth.users SET email = coalesce($2, email), email_canonical = coalesce($3, email_canonical), \
                country = coalesce($4, country) WHERE id = $1";
     let email = email.map(Email::as_str);
-    let query = sqlx::query(sql).bind(id).bind(email).bind(email.map(canonical)).bind(country.map(Country::as_str));
-    query.execute(transaction).await?;
+    let query = connection.query(sql).bind(id).bind(email).bind(email.map(canonical)).bind(country.map(Country::as_str));
+    query.execute(connection.raw()).await?;
     Ok(())
 }
 
@@ -177,14 +184,9 @@ pub async fn update(
 ///
 /// # Errors
 /// The database's.
-pub async fn set_password_hash(
-    transaction: &mut PgConnection,
-    id: Uuid,
-    old: Option<&str>,
-    new: &str,
-) -> Result<bool, Error> {
+pub async fn set_password_hash(connection: &mut Connection, id: Uuid, old: Option<&str>, new: &str) -> Result<bool, Error> {
     let sql = "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = coalesce($2, password_hash)";
-    let done = sqlx::query(sql).bind(id).bind(old).bind(new).execute(transaction).await?;
+    let done = connection.query(sql).bind(id).bind(old).bind(new).execute(connection.raw()).await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -192,34 +194,34 @@ pub async fn set_password_hash(
 ///
 /// # Errors
 /// The database's.
-pub async fn grant(transaction: &mut PgConnection, id: Uuid, role: &str) -> Result<bool, Error> {
+pub async fn grant(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, Error> {
     let sql = "INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    Ok(sqlx::query(sql).bind(id).bind(role).execute(transaction).await?.rows_affected() == 1)
+    Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected() == 1)
 }
 
 /// Takes a role from a person; false when they do not have it.
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(transaction: &mut PgConnection, id: Uuid, role: &str) -> Result<bool, Error> {
+pub async fn revoke(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, Error> {
     let sql = "DELETE FROM auth.user_roles WHERE user_id = $1 AND role = $2";
-    Ok(sqlx::query(sql).bind(id).bind(role).execute(transaction).await?.rows_affected() == 1)
+    Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected() == 1)
 }
 
 /// The names of all roles, in order.
 ///
 /// # Errors
 /// The database's.
-pub async fn roles(pool: &PgPool) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar("SELECT name FROM auth.roles ORDER BY name").fetch_all(pool).await?)
+pub async fn roles(connection: &mut Connection) -> Result<Vec<String>, Error> {
+    Ok(connection.scalar("SELECT name FROM auth.roles ORDER BY name").fetch_all(connection.raw()).await?)
 }
 
 /// Disables or enables a person.
 ///
 /// # Errors
 /// The database's.
-pub async fn set_disabled(transaction: &mut PgConnection, id: Uuid, disabled: bool) -> Result<(), Error> {
+pub async fn set_disabled(connection: &mut Connection, id: Uuid, disabled: bool) -> Result<(), Error> {
     let sql = "UPDATE auth.users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1";
-    sqlx::query(sql).bind(id).bind(disabled).execute(transaction).await?;
+    connection.query(sql).bind(id).bind(disabled).execute(connection.raw()).await?;
     Ok(())
 }

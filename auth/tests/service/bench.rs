@@ -49,7 +49,7 @@ pub fn migrated(server: &'static Server) -> Database {
         "DO $$ BEGIN
             CREATE ROLE auth_owner NOLOGIN;
             CREATE ROLE auth_app LOGIN PASSWORD 'app';
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
     );
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_auth"));
     let done = migrate.args(["migrate", "upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();

@@ -132,15 +132,15 @@ async fn login_opens_no_session_once_what_it_verified_is_changed() {
     let bench = bench().await;
     for change in ["password_hash = password_hash || ' '", "disabled_at = now()"] {
         let ada = bench.person().await;
-        let mut transaction = bench.auth.store.pool().begin().await.expect("a database");
+        let mut transaction = bench.auth.store.begin().await.expect("a database");
         let sql = format!("UPDATE auth.users SET {change} WHERE username = '{}'", ada.name);
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await.expect("a change");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(transaction.raw()).await.expect("a change");
         let login = tokio::spawn({
             let call = bench.login_call(&ada.name, PASSWORD);
             async move { call.send().await }
         });
         let login = {
-            until("the login has ended, or waits", async || login.is_finished() || is_waited_for(&mut transaction).await)
+            until("the login has ended, or waits", async || login.is_finished() || is_waited_for(transaction.raw()).await)
                 .await;
             transaction.commit().await.expect("a commit");
             login.await.expect("no panic")

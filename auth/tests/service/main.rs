@@ -1,5 +1,7 @@
 //! The service against a real PostgreSQL and a real Redis, over its own socket: the API as a specification.
 
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
 #[path = "../../../migrate/tests/support/postgres.rs"]
 mod postgres;
 #[path = "../support/redis.rs"]
@@ -16,6 +18,7 @@ mod described;
 mod logins;
 mod oauth;
 mod outages;
+mod pooler;
 mod process;
 mod refusals;
 mod sessions;

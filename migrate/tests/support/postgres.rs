@@ -243,12 +243,13 @@ fn programs() -> PathBuf {
     installed.max_by_key(number).expect("no PostgreSQL below /usr/lib/postgresql: install the Debian package `postgresql`")
 }
 
-fn is_root() -> bool {
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
     text_of(Command::new("id").arg("-u")) == "0"
 }
 
-/// PostgreSQL refuses to run as root.
-fn unprivileged(program: &Path) -> Command {
+/// A program as the user of PostgreSQL, which refuses to run as root.
+pub fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
