@@ -357,13 +357,13 @@ fn every_module_is_on_the_map() {
 #[test]
 fn every_field_of_an_access_line_is_documented() {
     let entry = fs::read_to_string(root().join("src/observe/entry.rs")).expect("the access line");
-    let docs = fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md");
+    let docs = fs::read_to_string(root().join("docs/reference/logs.md")).expect("docs/reference/logs.md");
     let lines = entry.split("#[derive(Serialize)]").skip(1).map(|part| part.split('}').next().unwrap_or_default());
     let fields = lines.flat_map(str::lines).filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
     let fields: Vec<_> = fields.filter(|name| !name.contains(['#', ' ', '('])).collect();
     assert!(fields.len() > 25, "{fields:?}");
     for field in fields {
-        assert!(docs.contains(&format!("`{field}`")), "docs/operations.md does not name `{field}`");
+        assert!(docs.contains(&format!("`{field}`")), "docs/reference/logs.md does not name `{field}`");
     }
 }
 
@@ -386,12 +386,66 @@ fn every_setting_and_every_metric_of_auth_is_documented() {
 #[test]
 fn every_exit_code_is_documented() {
     let cli = fs::read_to_string(root().join("src/cli.rs")).expect("src/cli.rs");
-    let docs = fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md");
+    let docs = fs::read_to_string(root().join("docs/reference/commands.md")).expect("docs/reference/commands.md");
     let outcomes = cli.split("pub enum Outcome {").nth(1).and_then(|rest| rest.split('}').next()).expect("the outcomes");
     let codes: Vec<_> = outcomes.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")).collect();
     assert!(codes.len() >= 6);
     for (name, code) in codes {
-        assert!(docs.contains(&format!("| {code} |")), "docs/operations.md does not name exit code {code} ({name})");
+        assert!(
+            docs.contains(&format!("| {code} |")),
+            "docs/reference/commands.md does not name exit code {code} ({name})"
+        );
+    }
+}
+
+/// The Markdown pages an operator or a contributor reads, as paths below the root.
+fn pages() -> Vec<String> {
+    let below = files_below(&root().join("docs"), ".md");
+    let docs = below.iter().map(|path| path.strip_prefix(root()).expect("below the root").display().to_string());
+    let at_the_root = fs::read_dir(root()).expect("the root").filter_map(Result::ok);
+    let at_the_root = at_the_root.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    docs.chain(at_the_root.filter(|name| name.ends_with(".md"))).collect()
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Targets of a page's relative links, code blocks left out.
+fn links_in(page: &str) -> Vec<String> {
+    let outside_code = page.split("```").step_by(2).collect::<String>();
+    let targets = outside_code.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
+
+/// Anchors of a page's headings, as GitHub makes them.
+fn anchors_in(page: &str) -> BTreeSet<String> {
+    let kept = |c: &char| c.is_alphanumeric() || ['-', '_', ' '].contains(c);
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    headings.map(|text| text.chars().filter(kept).collect::<String>().to_lowercase().replace(' ', "-")).collect()
+}
+
+#[test]
+fn links_of_every_page_lead_somewhere() {
+    for name in pages() {
+        for link in links_in(&page(&name)) {
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let folder = root().join(&name).parent().expect("a folder").to_owned();
+            let target = if file.is_empty() { root().join(&name) } else { folder.join(file) };
+            assert!(target.exists(), "{name} links to `{link}`: no such file");
+            let text = if anchor.is_empty() { None } else { fs::read_to_string(&target).ok() };
+            let exists = text.is_none_or(|text| anchors_in(&text).contains(anchor));
+            assert!(exists, "{name} links to `{link}`: no such heading");
+        }
+    }
+}
+
+#[test]
+fn index_of_docs_links_every_page() {
+    let index = page("docs/README.md");
+    let linked: Vec<_> = links_in(&index).iter().map(|link| format!("docs/{link}")).collect();
+    for name in pages().iter().filter(|name| name.starts_with("docs/") && *name != "docs/README.md") {
+        assert!(linked.contains(name), "docs/README.md does not link {name}");
     }
 }
 
