@@ -12,6 +12,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY benches benches
 COPY config config
 COPY examples examples
+COPY limit limit
 COPY src src
 COPY auth auth
 COPY migrate migrate

@@ -13,6 +13,7 @@ COPY auth auth
 COPY benches benches
 COPY config config
 COPY examples examples
+COPY limit limit
 COPY migrate migrate
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

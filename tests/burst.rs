@@ -7,7 +7,7 @@ mod nginx;
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use weir::burst::{Breach, Counts, Limit, Order, Plan, Report, Target, View, fire};
+use weir::tools::burst::{Breach, Counts, Limit, Order, Plan, Report, Target, View, fire};
 
 /// Reads `10r/s burst 20 nodelay` and `10r/s burst 20 delay 8`.
 fn limit(text: &str) -> Limit {

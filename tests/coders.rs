@@ -18,9 +18,9 @@ use weir::{
     compress::{
         body::{Coded, FRAME, TURN},
         negotiate::Coding,
-        seats::Seats,
+        permits::Seats,
     },
-    error::{Error, Kind},
+    http::error::{Error, Kind},
 };
 
 /// What an upstream does next.

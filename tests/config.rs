@@ -19,9 +19,11 @@ use weir::{
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
-    edit::{Edits, Facts},
     limit::{Millis, Mode, RuleSettings},
-    route::{HostPattern, PathPattern},
+    proxy::{
+        header_edits::{Edits, Facts},
+        route::{HostPattern, PathPattern},
+    },
 };
 
 fn yaml_files(folders: &[&str]) -> Vec<PathBuf> {
@@ -200,7 +202,7 @@ fn networks_come_from_a_file_beside_the_configuration() {
 
 /// The lines of all sources and pages, comments and unit tests left out.
 fn told_lines() -> Vec<(String, String)> {
-    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("docs")]);
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("limit"), PathBuf::from("docs")]);
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).expect("a folder of this repository").map(|entry| entry.expect("an entry").path())
         {

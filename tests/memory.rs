@@ -6,11 +6,13 @@ mod dsl;
 
 use std::{fs, sync::Mutex};
 
-use weir::compress::{
-    coder::{CODER_BYTES, Coder, Order},
-    negotiate::Coding,
+use weir::{
+    compress::{
+        encoder::{CODER_BYTES, Coder, Order},
+        negotiate::Coding,
+    },
+    limit::{Decision, Millis, Rule, RuleSettings, zone::Intent},
 };
-use weir::limit::{Decision, Millis, Rule, RuleSettings, zone::Intent};
 
 const CAPACITY: u64 = 1_000_000;
 const OFFENDER: u64 = 1;

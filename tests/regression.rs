@@ -177,7 +177,7 @@ async fn r016_a_client_that_was_cut_was_told_as_one_that_left() {
 #[test]
 fn r017_a_sum_of_rejects_blamed_the_first_client() {
     use std::{net::IpAddr, time::Duration};
-    use weir::observe::sample::{Reject, Sampler, Sampling};
+    use weir::log::sample::{Reject, Sampler, Sampling};
     let (sampler, zone) = (Sampler::default(), "z".into());
     let sampling = Sampling { first: 1, every: Duration::from_secs(10) };
     for last in [1, 2, 2] {
@@ -192,7 +192,7 @@ fn r017_a_sum_of_rejects_blamed_the_first_client() {
 #[test]
 fn r018_a_byte_order_mark_hid_a_certificate() {
     let path = std::path::Path::new("tests/certificates/bom.pem");
-    assert_eq!(weir::pem::certificates(path).expect("a certificate").len(), 1);
+    assert_eq!(weir::runtime::pem::certificates(path).expect("a certificate").len(), 1);
 }
 
 /// A reject that closes the connection without a response was logged as a client that had left.
@@ -220,7 +220,7 @@ fn r015_a_pattern_was_taken_for_a_path() {
 async fn r020_another_spelling_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
     let everything = limited.routes[0].clone();
-    limited.routes[0].pattern.path = weir::route::PathPattern::Prefix("/login".to_owned());
+    limited.routes[0].pattern.path = weir::proxy::route::PathPattern::Prefix("/login".to_owned());
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
     harness::on_edge_of(limited, |edge| async move {
         let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -337,7 +337,7 @@ async fn r040_leaving_and_asking_again_broke_the_limit() {
 fn r041_debts_of_one_key_were_those_of_another() {
     use weir::{
         limit::{Gate, Key, Millis, Rule, RuleSettings, Subject, Zone, ZoneSettings},
-        state::State,
+        process::state::State,
     };
     let settings = |part: &str| {
         let (key, rate) = (Key::of(vec![part.parse().expect("a part")]), "1r/m".parse().expect("a rate"));
@@ -415,7 +415,7 @@ async fn r042_a_client_that_left_behind_an_upload_stayed_in_the_line() {
     let (server, _) = listener.accept().await.expect("a connection");
     client.write_all(&[7; 100_000]).await.expect("room in the socket");
     drop(client);
-    weir::server::wire::Wire::new(Box::new(server)).departed().await;
+    weir::downstream::client_conn::Wire::new(Box::new(server)).departed().await;
 }
 
 /// A number from the environment had to be quoted inside of brackets, and was refused because it was quoted.
@@ -434,7 +434,7 @@ fn r051_a_torn_line_spoiled_the_next() {
         io,
         sync::{Arc, Mutex},
     };
-    use weir::observe::writer;
+    use weir::log::writer;
     /// Takes three bytes, then fails once, then takes everything.
     struct Disk(Arc<Mutex<Vec<u8>>>, u32);
     impl io::Write for Disk {
@@ -512,8 +512,8 @@ fn r062_a_withdrawn_authority_stayed_trusted() {
     let (one, other) = (pki::Authority::new(), pki::Authority::new());
     let file = one.path("ca.pem");
     let mut upstreams = config(&[]).upstreams;
-    upstreams[0].secure = Some(weir::upstream::secure::SecureSettings { ca: Some(file.clone()), server_name: None });
-    let groups = |before: &[_]| weir::app::reload::groups(before, &upstreams).expect("authorities");
+    upstreams[0].secure = Some(weir::upstream::tls::SecureSettings { ca: Some(file.clone()), server_name: None });
+    let groups = |before: &[_]| weir::process::reload::groups(before, &upstreams).expect("authorities");
     let before = groups(&[]);
     assert!(std::sync::Arc::ptr_eq(&before[0], &groups(&before)[0]));
     std::fs::copy(other.path("ca.pem"), file).expect("a file");
@@ -563,7 +563,7 @@ fn r065_a_request_that_was_cut_left_no_line() {
 /// Each of several listeners took all the connections that there are descriptors for.
 #[test]
 fn r066_every_listener_took_all_descriptors() {
-    use weir::app::descriptors::connections;
+    use weir::process::fd_limit::connections;
     assert!(4 * connections(Some(300), &[None; 4]) <= connections(Some(300), &[None]));
 }
 
@@ -575,7 +575,7 @@ fn r067_a_leftover_opened_the_state_to_others() {
     let (file, left) = (folder.path().join("zones.bin"), folder.path().join("zones.bin.new"));
     std::fs::write(&left, "half a state").expect("a file");
     std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o666)).expect("a file");
-    weir::state::State { taken_ms: 0, zones: Vec::new() }.save(&file).expect("a file");
+    weir::process::state::State { taken_ms: 0, zones: Vec::new() }.save(&file).expect("a file");
     assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
 }
 
@@ -583,7 +583,7 @@ fn r067_a_leftover_opened_the_state_to_others() {
 #[tokio::test(start_paused = true)]
 async fn r068_deadlines_drifted() {
     use std::time::Duration;
-    let alarm = std::rc::Rc::new(weir::alarm::Alarm::default());
+    let alarm = std::rc::Rc::new(weir::runtime::coarse_timer::Alarm::default());
     let start = tokio::time::Instant::now();
     let late = async {
         loop {
@@ -603,7 +603,7 @@ async fn r068_deadlines_drifted() {
 /// A listener of IPv6 took the port of IPv4 as well, and the two could not stand side by side.
 #[test]
 fn r069_ipv6_took_the_port_of_ipv4() {
-    use weir::server::listener::bind;
+    use weir::downstream::listener::bind;
     let Ok(ipv6) = bind("[::]:0".parse().expect("an address"), 1) else { return };
     let port = ipv6[0].local_addr().expect("an address").port();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
@@ -671,7 +671,7 @@ async fn r084_a_padded_chunk_size_cut_the_response() {
 async fn r100_a_reading_of_url_parsers_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
     let everything = limited.routes[0].clone();
-    limited.routes[0].pattern.path = weir::route::PathPattern::Prefix("/api/login".to_owned());
+    limited.routes[0].pattern.path = weir::proxy::route::PathPattern::Prefix("/api/login".to_owned());
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
     harness::on_edge_of(limited, |edge| async move {
         for path in ["//x/api/login", "/api//../login", "/api/x%2fy/../login", "/api\\login", "/x%5c..%5capi%5clogin"] {
@@ -687,7 +687,7 @@ async fn r100_a_reading_of_url_parsers_passed_the_limit() {
 async fn r101_the_limit_of_a_route_above_was_passed() {
     let mut limited = config(&["1r/m"]);
     let mut free = limited.routes[0].clone();
-    free.pattern.path = weir::route::PathPattern::Prefix("/static".to_owned());
+    free.pattern.path = weir::proxy::route::PathPattern::Prefix("/static".to_owned());
     free.limits.clear();
     limited.routes.push(free);
     harness::on_edge_of(limited, |edge| async move {
@@ -944,7 +944,7 @@ async fn r115_a_head_over_http2_could_take_any_time() {
 async fn r112_heads_read_ahead_were_requests() {
     harness::on_door(
         config(&[]),
-        weir::server::listener::Door { max_requests: 50, ..harness::open_door() },
+        weir::downstream::listener::Door { max_requests: 50, ..harness::open_door() },
         |edge| async move {
             let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(50);
             assert_eq!(edge.exchange(&requests).await.matches("HTTP/1.1 200 OK\r\n").count(), 50);

@@ -11,7 +11,10 @@ use std::{
 
 use dsl::{address, subject};
 use http::HeaderMap;
-use weir::limit::{Decision, Gate, Millis, Next, Part, Rule, RuleSettings, Zone, zone::Intent, zone::Standing};
+use weir::limit::{
+    Decision, Gate, Millis, Next, Part, Rule, RuleSettings, Zone,
+    zone::{Intent, Standing},
+};
 
 const THREADS: usize = 64;
 const NOW: Millis = Millis(5_000);

@@ -14,15 +14,15 @@ use http::Method;
 
 use super::{Outcome, fail};
 use crate::{
-    app::descriptors,
-    burst::{
+    limit::Rate,
+    process::fd_limit,
+    tools::burst::{
         Expectation, FireError, Limit, Order, Plan, Report, Schedule, Tally, Target, View, data,
         draw::{Style, draw},
         fire,
         schedule::parse_time,
         svg::svg,
     },
-    limit::Rate,
 };
 
 /// Runs shorter than this have no progress bar.
@@ -171,7 +171,7 @@ impl BurstArgs {
             clients: self.clients,
             connections: self
                 .connections
-                .or_else(|| descriptors::raised().map(|files| files.saturating_sub(SPARE_FILES).max(1))),
+                .or_else(|| fd_limit::raised().map(|files| files.saturating_sub(SPARE_FILES).max(1))),
             timeout: self.timeout,
         })
     }
@@ -232,7 +232,7 @@ impl BurstArgs {
 }
 
 /// Fires, with a progress bar if that takes long and somebody watches.
-async fn watched(plan: &Plan) -> Result<Vec<crate::burst::Shot>, FireError> {
+async fn watched(plan: &Plan) -> Result<Vec<crate::tools::burst::Shot>, FireError> {
     let tally = Rc::new(Tally::default());
     let (firing, begun) = (fire(plan, &tally), Instant::now());
     if !io::stderr().is_terminal() {

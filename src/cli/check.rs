@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Outcome, Which, complain, say};
 use crate::{
     config::{self, Config, Loaded, Problems, problem::Severity},
-    server::settings::ListenerSettings,
+    downstream::settings::ListenerSettings,
 };
 
 /// What one key of a zone takes in a process that runs, in bytes (docs/limits.md, Memory).

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{Outcome, complain, fail, run::serve, say};
 use crate::{
-    app::App,
     config::{self, resolve::address},
     demo,
+    process::App,
 };
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");

@@ -12,8 +12,8 @@ use std::{
 
 use super::{Outcome, Which, complain, fail};
 use crate::{
-    app::control::{self, ControlError},
     config::{self, Config},
+    process::control::{self, ControlError},
 };
 
 /// How long connecting, asking and answering may take each.

@@ -56,8 +56,10 @@ impl Proxy {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::limit::{Millis, Mode, RuleSettings};
+    use crate::{
+        cli::proxy::*,
+        limit::{Millis, Mode, RuleSettings},
+    };
 
     #[test]
     fn the_arguments_are_the_short_configuration() {

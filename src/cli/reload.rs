@@ -10,8 +10,8 @@ use std::{
 
 use super::{Outcome, Which, complain, fail, say};
 use crate::{
-    app::control::{self, ControlError},
     config,
+    process::control::{self, ControlError},
 };
 
 /// How long the proxy may take.

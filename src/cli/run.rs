@@ -9,8 +9,8 @@ use tokio::{
 
 use super::{Outcome, Which, complain, diagnostics, fail};
 use crate::{
-    app::{App, Ended, Load, Order, Orders, Source, StartError, handover::Predecessor},
     config::{self, Config, Loaded, Problems},
+    process::{App, Ended, Load, Order, Orders, Source, StartError, handover::Predecessor},
 };
 
 /// Serve in the foreground.

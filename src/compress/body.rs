@@ -14,11 +14,11 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    coder::{Coder, LEAST_ROOM, Order, Step},
+    encoder::{Coder, LEAST_ROOM, Order, Step},
+    permits::Seat,
     restate,
-    seats::Seat,
 };
-use crate::error::{Error, Kind};
+use crate::http::error::{Error, Kind};
 
 /// The largest frame of a coded body, in bytes.
 pub const FRAME: usize = 16 * 1024;

@@ -52,7 +52,7 @@ pub fn is_compressible(content_type: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::compress::media::*;
 
     #[test]
     fn text_is_and_what_is_compressed_or_a_stream_is_not() {

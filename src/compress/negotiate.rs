@@ -113,7 +113,7 @@ fn weight(parameter: &[u8]) -> Option<Weight> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use crate::compress::negotiate::*;
 
     const ALL: [Coding; 3] = Coding::ALL;
 

@@ -6,7 +6,7 @@ use std::{io::Read, path::Path};
 
 use super::{
     problem::{Problems, Span},
-    tree::{Node, Scalar, Value},
+    yaml_tree::{Node, Scalar, Value},
 };
 
 /// The largest file a value is filled from, in bytes.
@@ -147,7 +147,7 @@ fn read(path: &str, outside: &dyn Outside) -> Result<String, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::interpolate::*;
 
     struct Fake;
 

@@ -6,16 +6,15 @@ use http::Method;
 use ipnet::IpNet;
 
 use super::{
-    Config, RouteConfig,
-    file::{File, Listener},
-    networks,
+    Config, RouteConfig, networks,
     problem::Problems,
-    resolve::spot::Spot,
-    tree::Node,
+    resolve::location::Spot,
+    schema::{File, Listener},
+    yaml_tree::Node,
 };
 use crate::{
     limit::{Millis, Missing, Mode, Part, RuleSettings, ZoneSettings},
-    route::{HostPattern, PathPattern, Pattern, Table},
+    proxy::route::{HostPattern, PathPattern, Pattern, Table},
 };
 
 /// Fields in which proxies name the client. Any client can send them as well.

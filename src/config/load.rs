@@ -4,15 +4,15 @@ use std::{io::Read, path::Path};
 
 use super::{
     Config,
-    file::File,
     interpolate::{self, Outside, Process},
     lint::lint,
     problem::{Problems, Source, Span},
     resolve::resolve,
+    schema::File,
     set,
     shape::Shape,
-    structure,
-    tree::{self, Node, Value},
+    validate,
+    yaml_tree::{self, Node, Value},
 };
 
 /// The largest configuration file, in bytes.
@@ -102,7 +102,7 @@ type Judged = (Config, File, Vec<(Vec<String>, String)>);
 
 /// `None` when anything is wrong; then that is reported.
 fn judge(text: &str, base: &Path, sets: &[String], outside: &dyn Outside, problems: &mut Problems) -> Option<Judged> {
-    let mut tree = match tree::read(0, text, 0, problems) {
+    let mut tree = match yaml_tree::read(0, text, 0, problems) {
         Some(tree) => tree,
         None if problems.has_errors() => return None,
         None if sets.is_empty() => {
@@ -117,7 +117,7 @@ fn judge(text: &str, base: &Path, sets: &[String], outside: &dyn Outside, proble
     }
     interpolate::fill(&mut tree, outside, problems);
     let written = tree.clone();
-    if !structure::check(&mut tree, &Shape::of::<File>(), problems) {
+    if !validate::check(&mut tree, &Shape::of::<File>(), problems) {
         return None;
     }
     let file = match File::decode(&tree) {

@@ -40,7 +40,7 @@ fn edits(from: &str, to: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::nearest::*;
 
     #[test]
     fn a_slip_is_recognised_and_a_stranger_is_not() {

@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Config, file};
+use super::{Config, schema};
 
 /// The most networks of one file: each is compared with the address of every request.
 pub const MAX_NETWORKS: usize = 4_096;
@@ -109,7 +109,7 @@ impl Entry {
 impl NetworkLists {
     /// The lists of a file, paths relative to `base`.
     #[must_use]
-    pub fn of(file: &file::File, base: &Path) -> Self {
+    pub fn of(file: &schema::File, base: &Path) -> Self {
         let read = |texts: &[String]| texts.iter().filter_map(|text| Entry::read(text, base)).collect();
         Self {
             proxies: read(&file.client_ip.trusted_proxies),
@@ -228,7 +228,7 @@ pub fn lines(text: &str, path: &Path) -> Result<Vec<Line>, NetworksError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::networks::*;
 
     #[test]
     fn lines_are_networks_but_for_comments_and_blanks() {

@@ -75,7 +75,7 @@ fn split(text: &str, shape: impl Fn() -> QuantityError) -> Result<(u64, &str), Q
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::quantity::*;
 
     #[test]
     fn every_spelling_is_the_exact_number() {

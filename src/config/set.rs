@@ -2,7 +2,7 @@
 
 use super::{
     problem::{Problems, Span},
-    tree::{self, Entry, Node, Value},
+    yaml_tree::{self, Entry, Node, Value},
 };
 
 /// Applies one argument, which is source number `source`.
@@ -13,7 +13,7 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
         return problems.error(whole, format!("`{argument}` sets nothing"), hint);
     };
     let before = problems.len();
-    let Some(value) = tree::read(source, text, path.len() + 1, problems) else {
+    let Some(value) = yaml_tree::read(source, text, path.len() + 1, problems) else {
         if problems.len() > before {
             return;
         }
@@ -44,7 +44,7 @@ fn put(root: &mut Node, path: &str, source: usize, value: Node) -> Result<(), Re
 
 /// The node a step leads to; a key that is not there yet is added.
 fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node, Refusal> {
-    if node.scalar().is_some_and(tree::Scalar::is_null) {
+    if node.scalar().is_some_and(yaml_tree::Scalar::is_null) {
         node.value = Value::Map(Vec::new());
     }
     match &mut node.value {

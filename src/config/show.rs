@@ -2,7 +2,7 @@
 
 use schemars::schema_for;
 
-use super::{file::File, load::Loaded};
+use super::{load::Loaded, schema::File};
 
 /// The configuration as used, as YAML that loads to the same again. A value that came from the environment or from a file may be a
 /// secret, and is shown as it is written.

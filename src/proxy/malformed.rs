@@ -5,12 +5,9 @@
 
 use super::{Proxy, Stop, Visit};
 use crate::{
-    error::Error,
-    framing::field_list::Unfit,
+    http::{error::Error, framing::field_list::Unfit, target::Target},
     limit::{Subject, normal_form},
-    message::Target,
-    observe::entry::Asked,
-    record::Record,
+    log::{entry::Asked, record::Record},
 };
 use http::request::Parts;
 use std::{rc::Rc, sync::Arc};

@@ -11,10 +11,9 @@ use std::{
 };
 
 use crate::{
-    clock::Clock,
+    downstream::{client_state::Line, drain::Drain},
     limit::{Millis, Next, Parked},
-    release::Releases,
-    server::{drain::Drain, turn::Line},
+    runtime::{clock::Clock, release_timer::Releases},
 };
 
 /// What a release is timed by.

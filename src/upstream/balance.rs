@@ -121,7 +121,7 @@ fn write_ip(hash: &mut SipHasher13, address: IpAddr) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::upstream::balance::*;
 
     fn shares(weights: &[u32]) -> Vec<Share> {
         let share = |(index, weight): (usize, &u32)| {

@@ -13,12 +13,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::BoxError;
 
-use super::{exchange::Lost, pool::Lease};
+use super::{http1::Lost, pool::Lease};
 use crate::{
-    alarm::Deadline,
-    error::{Error, Kind},
-    header::keep_crossing_trailers,
-    stream::Switched,
+    http::{
+        error::{Error, Kind},
+        fields::keep_crossing_trailers,
+    },
+    runtime::{coarse_timer::Deadline, io::Switched},
 };
 
 /// An answer's body and the connection it comes on.

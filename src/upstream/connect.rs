@@ -10,10 +10,10 @@ use tower::{
     util::BoxCloneService,
 };
 
-use super::{group::Address, secure::NoHttp2};
+use super::{endpoints::Address, tls::NoHttp2};
 use crate::{
-    error::{Error, Kind},
-    stream::{Io, stay_in_touch},
+    http::error::{Error, Kind},
+    runtime::io::{Io, stay_in_touch},
 };
 
 /// An open connection, of whatever kind.

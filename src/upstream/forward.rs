@@ -27,24 +27,29 @@ use tokio::{
 use super::{
     body::UpstreamBody,
     connect::Connector,
-    exchange::{Connection, Lost, is_interim},
-    group::{Address, Group, Known},
+    endpoints::{Address, Group, Known},
+    failure::{Again, Loss},
     hold::Hold,
-    loss::{Again, Loss},
+    http1::{Connection, Lost, is_interim},
+    http2,
     pool::{Lease, Pool, Seat, Way},
-    private::{self, Caller},
+    private_conn::{self, Caller},
     replay::{Recording, Replay},
     retry::Budget,
     settings::UpstreamSettings,
-    shared,
 };
 use crate::{
-    alarm::Alarm,
-    error::{Error, Kind},
-    framing::{Flaw, answer::check_size},
-    header::{check_answer, crossing::Outbound, prepare_response},
-    observe::entry::UpstreamStory,
-    stream::{Progress, Repeat},
+    http::{
+        error::{Error, Kind},
+        fields::{check_answer, prepare_response},
+        forwarded::Outbound,
+        framing::{Flaw, response::check_size},
+    },
+    log::entry::UpstreamStory,
+    runtime::{
+        coarse_timer::Alarm,
+        io::{Progress, Repeat},
+    },
 };
 
 /// How often a request is sent again that an endpoint did not process. Each connection that goes away takes as few requests with it as
@@ -162,7 +167,7 @@ where
             outbound,
             body,
             kept,
-            binds: private::has_credentials(&outbound.fields),
+            binds: private_conn::has_credentials(&outbound.fields),
             caller,
             progress,
             story,
@@ -362,7 +367,7 @@ where
                     stream.expect_body();
                 }
                 let recording = Recording::new(body).or(journey.again());
-                let request = shared::translate(outbound, recording.recorded(), self.settings().scheme());
+                let request = http2::translate(outbound, recording.recorded(), self.settings().scheme());
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
@@ -527,8 +532,7 @@ async fn within_silence<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::alarm::TICK;
+    use crate::{runtime::coarse_timer::TICK, upstream::forward::*};
 
     #[tokio::test(start_paused = true)]
     async fn first_byte_counts_from_the_last_piece_and_not_while_the_client_owes_one() {

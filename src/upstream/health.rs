@@ -120,7 +120,7 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::upstream::health::*;
 
     const SETTINGS: PassiveSettings =
         PassiveSettings { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(10) };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::group::Known;
-use crate::error::Error;
+use super::endpoints::Known;
+use crate::http::error::Error;
 
 /// How long a request has waited, and how long it may.
 #[derive(Debug)]

@@ -256,7 +256,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    use super::*;
+    use crate::upstream::http2_io::*;
 
     /// Pieces of many lengths, some held back and some not, through a pipe of this size.
     async fn through(pipe: usize) {

@@ -21,14 +21,17 @@ use tower::BoxError;
 use super::{
     balance::Share,
     connect::{self, Connector},
-    exchange::Connection,
-    group::Address,
-    habit::Habit,
-    private::{self, Caller, Private},
+    endpoints::Address,
+    http1::Connection,
+    http2::{Stream, Trunks},
+    private_conn::{self, Caller, Private},
     settings::{Protocol, UpstreamSettings},
-    shared::{Stream, Trunks},
+    silent_close::Habit,
 };
-use crate::{error::Error, framing::HeaderLimits, stream::Switched};
+use crate::{
+    http::{error::Error, framing::HeaderLimits},
+    runtime::io::Switched,
+};
 
 /// The connections to one address.
 pub struct Pool<B> {
@@ -270,7 +273,7 @@ impl<B> Lease<B> {
 
     /// A response has begun, with these fields.
     pub fn has_response(&mut self, fields: &HeaderMap, caller: &Caller<'_, B>) {
-        let challenges = private::challenges(fields);
+        let challenges = private_conn::challenges(fields);
         if let Way::Stream(stream) = &self.way {
             stream.has_response();
         } else if self.reused {

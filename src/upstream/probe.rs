@@ -22,18 +22,16 @@ use tower::BoxError;
 use super::{
     balance::address_hash,
     connect::{self, Connector, Stream},
-    exchange::{Connection, Lost, is_interim},
-    group::{Address, Group},
+    endpoints::{Address, Group},
+    http1::{Connection, Lost, is_interim},
+    http2,
     replay::Replay,
     settings::{ActiveSettings, Protocol},
-    shared,
 };
-use crate::{
-    framing::{HeaderLimits, answer::check_size},
-    header::{
-        check_answer,
-        crossing::{Fields, Outbound},
-    },
+use crate::http::{
+    fields::check_answer,
+    forwarded::{Fields, Outbound},
+    framing::{HeaderLimits, response::check_size},
 };
 
 const AGENT: HeaderValue = HeaderValue::from_static("weir");
@@ -88,7 +86,7 @@ async fn ask(group: &Group, connector: Connector, address: &Arc<Address>, path: 
     let status = match group.settings().protocol {
         Protocol::Http1 => ask_http1(Connection::new(stream, group.settings().response_limits), &request).await?,
         Protocol::Http2 => {
-            let request = shared::translate(&request, Empty::new(), group.settings().scheme())?;
+            let request = http2::translate(&request, Empty::new(), group.settings().scheme())?;
             ask_http2(stream, request, group.settings().response_limits).await?
         }
     };
@@ -106,7 +104,7 @@ async fn ask_http1(mut connection: Box<Connection<Empty<Bytes>>>, request: &Outb
 }
 
 async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>, limits: HeaderLimits) -> Result<StatusCode, BoxError> {
-    let (mut sender, driver) = shared::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
+    let (mut sender, driver) = http2::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
     let driven = async {
         // Its end ends the wait for an answer too, with the reason.
         let _ = driver.await;

@@ -243,7 +243,7 @@ mod tests {
 
     use http_body_util::{BodyExt, Empty, Full};
 
-    use super::*;
+    use crate::upstream::replay::*;
 
     /// A body of these frames.
     struct Pieces(VecDeque<Frame<Bytes>>);

@@ -60,7 +60,7 @@ impl Budget {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use crate::upstream::retry::*;
 
     fn retries(budget: &Budget, now: Instant) -> usize {
         std::iter::from_fn(|| budget.spend(now).then_some(())).count()

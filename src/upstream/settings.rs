@@ -8,8 +8,8 @@ use std::{
 
 use http::uri::PathAndQuery;
 
-use super::{balance::Balance, secure::SecureSettings};
-use crate::framing::HeaderLimits;
+use super::{balance::Balance, tls::SecureSettings};
+use crate::http::framing::HeaderLimits;
 
 /// Where an upstream is, as written: an address, or a name that stands for all its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -8,20 +8,25 @@ use std::{
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use weir::{
-    client::{Forwarding, Trust},
     compress::{
         media::is_compressible,
         negotiate::{Coding, choose},
     },
     config::{self, interpolate::Outside},
-    framing::{
-        Framer, HeaderLimits,
-        answer::{self, Piece},
+    downstream::proxy_protocol::{self, Source},
+    http::{
+        framing::{
+            Framer, HeaderLimits,
+            response::{self, Piece},
+        },
+        target::{LastHost, Target},
     },
-    limit::{Rate, normal_form},
-    message::{LastHost, Target},
-    route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, Table},
-    server::proxy_protocol::{self, Source},
+    limit::{
+        Rate,
+        client_ip::{Forwarding, Trust},
+        normal_form,
+    },
+    proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, Table},
 };
 
 const LIMITS: HeaderLimits = HeaderLimits { size: 4096, count: 64 };
@@ -111,7 +116,7 @@ fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)
         buffer.extend_from_slice(piece);
         came += piece.len();
         if begun.is_none() {
-            begun = answer::head(&mut buffer, false, HeaderLimits { size: 32 * 1024, count: 100 }).ok()?;
+            begun = response::head(&mut buffer, false, HeaderLimits { size: 32 * 1024, count: 100 }).ok()?;
         }
         let Some(begun) = &mut begun else { continue };
         loop {

@@ -1,9 +1,9 @@
 //! What must hold of the fields that cross, whatever they were.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
-use weir::header::{
-    claim::is_claim,
-    crossing::{Crossing, Identity},
+use weir::http::{
+    forwarded::{Crossing, Identity},
+    forwarding_names::is_claim,
 };
 
 /// Fields about one connection.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery
 use siphasher::sip::SipHasher13;
 use weir::{
     limit::{Key, Millis, Part, Seed, Subject, Unkeyed, ZoneSettings},
-    state::State,
+    process::state::State,
 };
 
 const SEED: Seed = Seed([7, 11]);

@@ -10,7 +10,7 @@ use tokio::{
     io::{AsyncWriteExt, DuplexStream, duplex},
     task::LocalSet,
 };
-use weir::framing::hpack::{Decoder, FieldName, FieldValue, HeaderField};
+use weir::http::framing::hpack::{Decoder, FieldName, FieldValue, HeaderField};
 
 use crate::frames::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
 

@@ -4,7 +4,7 @@
 use http::Request;
 use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use weir::framing::hpack::{Decoder, FieldName};
+use weir::http::framing::hpack::{Decoder, FieldName};
 
 use crate::{
     any_blocks::{compare, run},

@@ -1,6 +1,6 @@
 //! Every byte at every place of a request's head: it is forwarded as it came, or refused with a response and a line that say so.
 
-use weir::server::settings::HeaderLimits;
+use weir::downstream::settings::HeaderLimits;
 
 use crate::{
     harness::{Edge, config, on_edge_of, status},

@@ -14,7 +14,7 @@ use tokio::{
 use weir::{
     compress::negotiate::Coding,
     config::Config,
-    edit::{Edits, Template},
+    proxy::header_edits::{Edits, Template},
 };
 
 use crate::{

@@ -4,7 +4,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::framing::{Framer, HeaderLimits};
+use weir::http::framing::{Framer, HeaderLimits};
 
 use crate::recorder::on_recorded;
 

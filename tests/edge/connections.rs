@@ -8,7 +8,7 @@ use tokio::{
 };
 use weir::{
     config::Config,
-    server::{listener::Door, occupancy::Occupancy},
+    downstream::{connection_limits::Occupancy, listener::Door},
 };
 
 use crate::harness::{config, on_door, on_edge, open_door, status};

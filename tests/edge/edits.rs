@@ -9,7 +9,7 @@ use tokio::{
 use weir::{
     compress::negotiate::Coding,
     config::Config,
-    edit::{self, Edits, Message, Template},
+    proxy::header_edits::{self, Edits, Message, Template},
 };
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub fn edits(message: Message, set: &[(&str, &str)], remove: &[&str]) -> Edits {
-    let name = |text: &str| edit::name(text, message).expect("a name");
+    let name = |text: &str| header_edits::name(text, message).expect("a name");
     let value = |text: &str| Template::parse(text).expect("a value");
     let set = set.iter().map(|(name_, text)| (name(name_), value(text))).collect();
     Edits::new(remove.iter().map(|text| name(text)).collect(), set)

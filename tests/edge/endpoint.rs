@@ -3,9 +3,9 @@
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::framing::{
+use weir::http::framing::{
     HeaderLimits,
-    answer::{self, Piece},
+    response::{self, Piece},
 };
 
 use crate::harness::{Pipes, config, on_raw_edge};
@@ -18,7 +18,7 @@ const OWN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown";
 fn whole(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
     let (mut bytes, mut body) = (BytesMut::from(bytes), Vec::new());
     let mut begun = loop {
-        let begun = answer::head(&mut bytes, false, LIMITS).ok()??;
+        let begun = response::head(&mut bytes, false, LIMITS).ok()??;
         if !begun.parts.status.is_informational() || begun.parts.status.as_u16() == 101 {
             break begun;
         }

@@ -12,7 +12,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use weir::{config::Config, edit::Message, upstream::settings::Protocol};
+use weir::{config::Config, proxy::header_edits::Message, upstream::settings::Protocol};
 
 use crate::{
     edits::edits,

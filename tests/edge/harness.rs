@@ -25,27 +25,33 @@ use tokio::{
 };
 use tower::ServiceExt;
 use weir::{
-    app::worker::{Shared, Worker},
-    client::Trust,
-    clock::Clock,
     config::{Config, NetworkLists, RouteConfig, StateSettings},
-    edit::Edits,
-    limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings},
-    observe::gateway::Gateway,
-    observe::settings::{AccessLogSettings, LogFormat, LogTarget},
-    observe::writer,
-    release::Timing,
-    rescue::{RejectBody, RejectSettings},
-    route::{HostPattern, PathMatching, PathPattern, Pattern},
-    server::{drain::DrainOrder, listener::Door, occupancy::Occupancy, settings::ClientTimeouts, settings::HeaderLimits},
-    stream::Io,
+    downstream::{
+        connection_limits::Occupancy,
+        drain::DrainOrder,
+        listener::Door,
+        settings::{ClientTimeouts, HeaderLimits},
+    },
+    limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings, client_ip::Trust},
+    log::{
+        gateway::Gateway,
+        settings::{AccessLogSettings, LogFormat, LogTarget},
+        writer,
+    },
+    process::worker::{Shared, Worker},
+    proxy::{
+        header_edits::Edits,
+        reply::{RejectBody, RejectSettings},
+        route::{HostPattern, PathMatching, PathPattern, Pattern},
+    },
+    runtime::{clock::Clock, io::Io, release_timer::Timing},
     upstream::{
+        background::Tending,
         balance::Balance,
         connect::{Connector, Stream},
-        group::{Address, Group},
-        resolve::Resolver,
+        dns::Resolver,
+        endpoints::{Address, Group},
         settings::{Endpoint, Protocol, UpstreamSettings},
-        tend::Tending,
     },
 };
 

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use weir::server::drain::Idle;
+use weir::downstream::drain::Idle;
 
 use crate::{
     frames::{self, GOAWAY, HEADERS, RST_STREAM},

@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use weir::server::streams::BROKEN_OFF;
+use weir::downstream::http2::connection::BROKEN_OFF;
 
 use crate::{
     frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS},

@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::sleep,
 };
-use weir::framing::hpack::{Decoder, FieldName, FieldValue};
+use weir::http::framing::hpack::{Decoder, FieldName, FieldValue};
 
 use crate::{
     frames::{
@@ -86,7 +86,7 @@ impl Client {
 
     fn response(&mut self, stream: u32, block: &[u8]) -> Told {
         let (mut status, mut fields) = (None, HeaderMap::new());
-        let take = |field: &weir::framing::hpack::HeaderField| match (&field.name, &field.value) {
+        let take = |field: &weir::http::framing::hpack::HeaderField| match (&field.name, &field.value) {
             (FieldName::Field(name), FieldValue::Text(value)) => drop(fields.append(name, value.clone())),
             (_, value) => status = StatusCode::from_bytes(value.as_bytes()).ok(),
         };

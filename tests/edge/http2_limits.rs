@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,
 };
-use weir::{config::Config, framing::HeaderLimits};
+use weir::{config::Config, http::framing::HeaderLimits};
 
 use crate::{
     frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame},

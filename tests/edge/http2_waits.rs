@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncWriteExt, DuplexStream},
     time::sleep,
 };
-use weir::server::listener::Door;
+use weir::downstream::listener::Door;
 
 use crate::{
     frames::{self, DATA, HEADERS, RST_STREAM},

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use weir::server::drain::Idle;
+use weir::downstream::drain::Idle;
 
 use crate::harness::{config, on_edge, on_raw_edge, status};
 

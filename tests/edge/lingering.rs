@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     time::{Instant, sleep},
 };
-use weir::server::{drain::Idle, listener::Door, occupancy::Occupancy};
+use weir::downstream::{connection_limits::Occupancy, drain::Idle, listener::Door};
 
 use crate::{
     harness::{Edge, config, on_door, on_edge, on_raw_edge, open_door, status},

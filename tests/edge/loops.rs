@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use weir::{config::Config, stream::Io, upstream::settings::Protocol};
+use weir::{config::Config, runtime::io::Io, upstream::settings::Protocol};
 
 use crate::{
     harness::{Edge, Pipes, config, on_raw_edge, status},

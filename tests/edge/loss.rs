@@ -1,4 +1,4 @@
-//! The table of `upstream/loss.rs`, row by row: why a stream was lost, and which requests are sent again.
+//! The table of `src/upstream/failure.rs`, row by row: why a stream was lost, and which requests are sent again.
 
 use std::{cell::Cell, rc::Rc};
 

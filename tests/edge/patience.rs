@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::{Instant, sleep},
 };
-use weir::server::drain::Idle;
+use weir::downstream::drain::Idle;
 
 use crate::{
     harness::{Edge, Pipes, config, on_edge, on_raw_edge},

@@ -9,7 +9,7 @@ use tokio::{
     time::sleep,
 };
 
-use weir::server::settings::HeaderLimits;
+use weir::downstream::settings::HeaderLimits;
 
 use crate::{
     grpc::to_http2,

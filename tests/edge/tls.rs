@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use weir::server::{
+use weir::downstream::{
     drain::Idle,
     listener::Door,
     tls::{

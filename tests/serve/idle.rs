@@ -22,7 +22,7 @@ const FILES: usize = 12_000;
 
 /// Lets this process, and those it starts, have as many files as it is granted.
 fn raise_files() {
-    let granted = ::weir::app::descriptors::raised();
+    let granted = ::weir::process::fd_limit::raised();
     assert!(
         granted.is_none_or(|files| files >= FILES),
         "{IDLE} connections need {FILES} files and the hard limit is {granted:?}: raise it, `ulimit -Hn {FILES}`"

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::weir::burst::{Class, End, Limit, Shot, View, judge};
+use weir::tools::burst::{Class, End, Limit, Shot, View, judge};
 
 use crate::{http::Client, upstream::noting, weir::Weir};
 

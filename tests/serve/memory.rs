@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use rustix::process::Signal;
 use weir::{
     limit::{Key, Part, Seed, Snapshot, ZoneSettings},
-    state::State,
+    process::state::State,
 };
 
 use crate::{

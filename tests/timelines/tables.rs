@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ::weir::burst::Shot;
+use ::weir::tools::burst::Shot;
 
 use crate::{
     http::Client,

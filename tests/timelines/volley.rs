@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::weir::burst::{End, Schedule, Shot};
+use ::weir::tools::burst::{End, Schedule, Shot};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::{Client, PATIENCE};

@@ -110,7 +110,7 @@ fn is_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::resolve::address::*;
 
     #[test]
     fn listeners_are_addresses_with_a_port() {

@@ -2,14 +2,11 @@
 
 use http::{HeaderName, header};
 
-use super::{
-    super::{file::Headers, nearest},
-    judge::Judge,
-    spot::Spot,
-};
+use super::{collector::Judge, location::Spot};
 use crate::{
-    edit::{self, Edits, Message, NameError, PLACEHOLDERS, Template, TemplateError},
-    message,
+    config::{nearest, schema::Headers},
+    http::target,
+    proxy::header_edits::{self, Edits, Message, NameError, PLACEHOLDERS, Template, TemplateError},
 };
 
 /// The edits of one kind of messages.
@@ -21,7 +18,7 @@ pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: 
         // The key is to blame, and what stands behind it is not looked at.
         let place = spot.name(text).span;
         let value = judge.take(spot.key(text), template(text, value));
-        let name = match edit::name(text, message) {
+        let name = match header_edits::name(text, message) {
             Ok(name) if remove.contains(&name) => {
                 Err(format!("`{text}` is set and removed, hint: setting is enough: it replaces"))
             }
@@ -44,7 +41,7 @@ pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: 
 fn removed(judge: &mut Judge<'_>, spot: Spot<'_>, texts: &[String], message: Message) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        let name = edit::name(text, message).map_err(|error| format!("`{text}` {error}"));
+        let name = header_edits::name(text, message).map_err(|error| format!("`{text}` {error}"));
         let name = name.and_then(|name| match (message, &name) {
             (Message::Request, &header::HOST) => {
                 Err("a request without `host` is none, hint: set it to what the upstream is to hear".to_owned())
@@ -58,7 +55,7 @@ fn removed(judge: &mut Judge<'_>, spot: Spot<'_>, texts: &[String], message: Mes
 }
 
 fn template(name: &str, text: &str) -> Result<Template, String> {
-    if name.eq_ignore_ascii_case("host") && !message::is_authority(&text.replace("{host}", "a")) {
+    if name.eq_ignore_ascii_case("host") && !target::is_authority(&text.replace("{host}", "a")) {
         return Err(format!("`{text}` is no host, hint: write `example.com`, with a port or without, or `{{host}}`"));
     }
     Template::parse(text).map_err(|error| match &error {

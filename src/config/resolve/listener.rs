@@ -2,15 +2,10 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive};
 
-use super::{
-    super::file::{Certificate, File, Listener, LongListener, MinVersion, Tls},
-    address,
-    judge::Judge,
-    spot::Spot,
-};
+use super::{address, collector::Judge, location::Spot};
 use crate::{
-    clock::Clock,
-    server::{
+    config::schema::{Certificate, File, Listener, LongListener, MinVersion, Tls},
+    downstream::{
         settings::ListenerSettings,
         tls::{
             self,
@@ -18,6 +13,7 @@ use crate::{
             settings::{CertificateFiles, OldestVersion, TlsSettings},
         },
     },
+    runtime::clock::Clock,
 };
 
 /// How many connections or requests there may be.

@@ -2,12 +2,11 @@
 
 use std::str::FromStr;
 
-use super::{
-    super::file::{AccessLog, ErrorLog, LogFormat as Format},
-    judge::Judge,
-    spot::Spot,
+use super::{collector::Judge, location::Spot};
+use crate::{
+    config::schema::{AccessLog, ErrorLog, LogFormat as Format},
+    log::settings::{AccessLogSettings, LogFormat, LogTarget},
 };
-use crate::observe::settings::{AccessLogSettings, LogFormat, LogTarget};
 
 /// How many rejects of a key get a line of their own where nothing is written. nginx's format has no line for sums.
 fn default_first(format: Format) -> u32 {

@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use super::{super::file::Route, judge::Judge, spot::Spot};
+use super::{collector::Judge, location::Spot};
 use crate::{
+    config::schema::Route,
     limit::normal_form,
-    route::{HostPattern, PathMatching, PathPattern, Pattern},
+    proxy::route::{HostPattern, PathMatching, PathPattern, Pattern},
 };
 
 /// The methods people use (RFC 9110, RFC 5789); others are taken too, in upper case.

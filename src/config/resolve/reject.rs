@@ -1,7 +1,9 @@
 //! Rejects: what a route says of its own over what is said for all.
 
-use super::super::file::{Reject, RejectBody as Body, RejectHeader, RouteReject};
-use crate::rescue::{RejectBody, RejectSettings};
+use crate::{
+    config::schema::{Reject, RejectBody as Body, RejectHeader, RouteReject},
+    proxy::reply::{RejectBody, RejectSettings},
+};
 
 /// How a route rejects.
 #[must_use]

@@ -2,23 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{
-    super::{
-        RouteConfig,
-        file::{Coding as Written, Limit, Route},
-        nearest,
-    },
-    Names, address, edits,
-    judge::Judge,
-    pattern::pattern,
-    reject,
-    spot::Spot,
-};
+use super::{Names, address, collector::Judge, edits, location::Spot, pattern::pattern, reject};
 use crate::{
     compress::negotiate::Coding,
-    edit::Message,
+    config::{
+        RouteConfig, nearest,
+        schema::{Coding as Written, Limit, Route},
+    },
+    downstream::collected_body::PER_WORKER,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
-    server::collect::PER_WORKER,
+    proxy::header_edits::Message,
     upstream::settings::UpstreamSettings,
 };
 

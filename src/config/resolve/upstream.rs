@@ -4,19 +4,15 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 
-use super::{
-    super::file::{self, LongEndpoint, Upstream},
-    HEAD_BYTES, address,
-    judge::Judge,
-    spot::Spot,
-};
+use super::{HEAD_BYTES, address, collector::Judge, location::Spot};
 use crate::{
-    framing::HeaderLimits,
+    config::schema::{self, LongEndpoint, Upstream},
+    http::framing::HeaderLimits,
     upstream::{
         balance::Balance,
-        resolve::PAUSE,
-        secure::{Secure, SecureError, SecureSettings},
+        dns::PAUSE,
         settings::{ActiveSettings, Endpoint, PassiveSettings, Protocol, UpstreamSettings},
+        tls::{Secure, SecureError, SecureSettings},
     },
 };
 
@@ -28,8 +24,8 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
     }
     let (timeouts, keepalive) = (spot.key("timeouts"), spot.key("keepalive"));
     let protocol = match upstream.protocol {
-        file::Protocol::Http1 => Protocol::Http1,
-        file::Protocol::Http2 => Protocol::Http2,
+        schema::Protocol::Http1 => Protocol::Http1,
+        schema::Protocol::Http2 => Protocol::Http2,
     };
     let places = self::endpoints(judge, endpoints, &upstream.endpoints);
     UpstreamSettings {
@@ -38,9 +34,9 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         protocol,
         endpoints: places,
         balance: match upstream.balance {
-            file::Balance::RoundRobin => Balance::RoundRobin,
-            file::Balance::LeastRequests => Balance::LeastRequests,
-            file::Balance::HashClientIp => Balance::HashClientIp,
+            schema::Balance::RoundRobin => Balance::RoundRobin,
+            schema::Balance::LeastRequests => Balance::LeastRequests,
+            schema::Balance::HashClientIp => Balance::HashClientIp,
         },
         dns_refresh: refresh(judge, spot.key("dns").key("refresh"), &upstream.dns.refresh),
         connect_timeout: judge.positive(timeouts.key("connect"), &upstream.timeouts.connect),
@@ -59,12 +55,12 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
     }
 }
 
-fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[file::Endpoint]) -> Vec<Endpoint> {
+fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[schema::Endpoint]) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(written.len());
     for (index, endpoint) in written.iter().enumerate() {
         let (spot, text, weight) = match endpoint {
-            file::Endpoint::Short(text) => (spot.item(index), text, 1),
-            file::Endpoint::Long(LongEndpoint { address, weight }) => (spot.item(index).key("address"), address, *weight),
+            schema::Endpoint::Short(text) => (spot.item(index), text, 1),
+            schema::Endpoint::Long(LongEndpoint { address, weight }) => (spot.item(index).key("address"), address, *weight),
         };
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { continue };
         if endpoints.iter().any(|other| other.to_string() == endpoint.to_string()) {
@@ -80,7 +76,7 @@ fn secure(
     judge: &mut Judge<'_>,
     spot: Spot<'_>,
     endpoints: &[Endpoint],
-    written: Option<&file::UpstreamTls>,
+    written: Option<&schema::UpstreamTls>,
 ) -> Option<SecureSettings> {
     let count = endpoints.iter().filter(|endpoint| endpoint.tls).count();
     if count == 0 {
@@ -104,13 +100,13 @@ fn secure(
     Some(settings)
 }
 
-fn passive(judge: &mut Judge<'_>, spot: Spot<'_>, written: &file::Passive) -> Option<PassiveSettings> {
+fn passive(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Passive) -> Option<PassiveSettings> {
     let window = judge.positive(spot.key("window"), &written.window);
     let eject = judge.positive(spot.key("eject"), &written.eject);
     (written.failures > 0).then_some(PassiveSettings { failures: written.failures, window, eject })
 }
 
-fn active(judge: &mut Judge<'_>, spot: Spot<'_>, written: &file::Active) -> ActiveSettings {
+fn active(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Active) -> ActiveSettings {
     let text = &written.path;
     let path = text.parse::<PathAndQuery>().ok().filter(|path| path.as_str() == text && text.starts_with('/'));
     let path = path.ok_or_else(|| format!("`{text}` cannot be asked for, hint: write a path, like `/health`"));

@@ -1,11 +1,10 @@
 //! Zones: from their words to what the limiter counts with.
 
-use super::{
-    super::file::{Amount, MissingPart, Zone, ZoneKey},
-    judge::Judge,
-    spot::Spot,
+use super::{collector::Judge, location::Spot};
+use crate::{
+    config::schema::{Amount, MissingPart, Zone, ZoneKey},
+    limit::{Key, Missing, Part, Rate, ZoneSettings},
 };
-use crate::limit::{Key, Missing, Part, Rate, ZoneSettings};
 
 /// The most keys a zone may keep: about 5 GB.
 const MAX_CAPACITY: usize = 100_000_000;

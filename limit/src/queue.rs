@@ -1,0 +1,145 @@
+//! The cap on parked requests over all zones and workers, and the part of it that is always a zone's own.
+//!
+//! Half of the room is split evenly over the zones: a crowd parked in one zone leaves the others room. The other half goes to who
+//! comes first.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::zone::Zone;
+
+/// Counts parked requests up to a limit.
+#[derive(Debug)]
+pub struct Queue {
+    /// Room each zone has for itself.
+    own: AtomicUsize,
+    /// Room for all zones together, beside that.
+    common: AtomicUsize,
+    in_common: AtomicUsize,
+    parked: AtomicUsize,
+}
+
+/// Room for one parked request, free again when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping a seat frees it"]
+pub struct Seat {
+    queue: Arc<Queue>,
+    /// The zone of whose own room it is; none where it is of the common room.
+    own: Option<Arc<Zone>>,
+}
+
+impl Queue {
+    /// A queue with room for `max` requests in `zones` zones.
+    #[must_use]
+    pub fn with_room(max: usize, zones: usize) -> Arc<Self> {
+        let queue = Self { own: 0.into(), common: 0.into(), in_common: 0.into(), parked: 0.into() };
+        queue.set_room(max, zones);
+        Arc::new(queue)
+    }
+
+    /// Takes a seat for a request that is parked by a rule of `zone`, if there is one.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, zone: &Arc<Zone>) -> Option<Seat> {
+        let own = if take(zone.seats(), &self.own) {
+            Some(Arc::clone(zone))
+        } else if take(&self.in_common, &self.common) {
+            None
+        } else {
+            return None;
+        };
+        self.parked.fetch_add(1, Ordering::AcqRel);
+        Some(Seat { queue: Arc::clone(self), own })
+    }
+
+    /// Changes the room; who is parked stays parked.
+    pub fn set_room(&self, max: usize, zones: usize) {
+        let own = (max / 2).checked_div(zones).unwrap_or(0);
+        self.own.store(own, Ordering::Relaxed);
+        self.common.store(max - own * zones, Ordering::Relaxed);
+    }
+
+    /// How many requests are parked now.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Acquire)
+    }
+}
+
+/// Counts one more, up to `most`.
+fn take(count: &AtomicUsize, most: &AtomicUsize) -> bool {
+    let most = most.load(Ordering::Relaxed);
+    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1)).is_ok()
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let count = self.own.as_ref().map_or(&self.queue.in_common, |zone| zone.seats());
+        count.fetch_sub(1, Ordering::AcqRel);
+        self.queue.parked.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Key, Part, ZoneSettings};
+
+    fn zone() -> Arc<Zone> {
+        let (key, rate) = (Key::of(vec![Part::ClientIp]), "1r/s".parse().expect("a rate"));
+        Arc::new(Zone::new(ZoneSettings { name: "z".into(), key, rate, capacity: 1, exempt: Vec::new() }))
+    }
+
+    #[test]
+    fn full_queue_takes_nobody_until_somebody_leaves() {
+        let (queue, zone) = (Queue::with_room(1, 1), zone());
+        let first = queue.enter(&zone);
+        assert!(first.is_some());
+        assert!(queue.enter(&zone).is_none());
+        drop(first);
+        assert_eq!(queue.parked(), 0);
+        assert!(queue.enter(&zone).is_some());
+    }
+
+    #[test]
+    fn smaller_room_sends_nobody_away() {
+        let (queue, zone) = (Queue::with_room(2, 1), zone());
+        let (_one, _two) = (queue.enter(&zone), queue.enter(&zone));
+        queue.set_room(1, 1);
+        assert_eq!(queue.parked(), 2);
+        assert!(queue.enter(&zone).is_none());
+    }
+
+    #[test]
+    fn crowd_in_one_zone_leaves_every_other_zone_its_own_room() {
+        let (queue, crowded, calm) = (Queue::with_room(12, 3), zone(), zone());
+        let crowd: Vec<_> = (0..20).map_while(|_| queue.enter(&crowded)).collect();
+        assert_eq!(crowd.len(), 2 + 6, "its own share of a half, and all of the other half");
+        let others: Vec<_> = (0..20).map_while(|_| queue.enter(&calm)).collect();
+        assert_eq!(others.len(), 2);
+        drop(crowd);
+        assert_eq!(queue.parked(), 2);
+        assert_eq!((0..20).map_while(|_| queue.enter(&calm)).collect::<Vec<_>>().len(), 6);
+    }
+
+    #[test]
+    fn zone_made_anew_has_no_more_room_than_the_one_before() {
+        let (queue, before) = (Queue::with_room(10, 1), zone());
+        let seats: Vec<_> = (0..20).map_while(|_| queue.enter(&before)).collect();
+        let settings = before.settings().clone();
+        let after = Arc::new(Zone::new(settings).in_place_of(&before));
+        assert_eq!((seats.len(), queue.enter(&after).is_none()), (10, true));
+        drop(seats);
+        assert_eq!((0..20).map_while(|_| queue.enter(&after)).collect::<Vec<_>>().len(), 10);
+    }
+
+    #[test]
+    fn every_seat_is_somebodys_whatever_the_split() {
+        for (max, zones) in [(0, 1), (1, 1), (7, 3), (10, 0), (3, 8)] {
+            let (queue, zones) = (Queue::with_room(max, zones), (0..zones.max(1)).map(|_| zone()).collect::<Vec<_>>());
+            let seats: Vec<_> = (0..40).filter_map(|turn| queue.enter(&zones[turn % zones.len()])).collect();
+            assert_eq!(seats.len(), max, "{} zones", zones.len());
+        }
+    }
+}

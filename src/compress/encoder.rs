@@ -1,0 +1,170 @@
+//! One coder at work: the three codecs behind one face.
+//!
+//! Guarantee: between two steps it holds no more than [`CODER_BYTES`], and never writes more than it is given room for. Within a
+//! step brotli takes a few MiB more; a worker is within one step at a time.
+
+use brotli::enc::{
+    StandardAlloc,
+    encode::{
+        BrotliEncoderOperation as Operation, BrotliEncoderParameter as Parameter, BrotliEncoderStateStruct as BrotliState,
+    },
+};
+use flate2::{Compress, Compression, FlushCompress, Status};
+use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective as Directive};
+
+use super::negotiate::Coding;
+use crate::http::error::{Error, Kind};
+
+/// The most memory one coder holds, in bytes: the largest of the three, rounded up (`tests/coders.rs` measures it).
+pub const CODER_BYTES: usize = 2 * 1024 * 1024;
+/// The least room for a step: a mark of flushing may not be cut again and again.
+pub const LEAST_ROOM: usize = 64;
+
+/// zstd's level, and the logarithms of its window and its tables: RFC 9659 allows a window of 2^23.
+const ZSTD: [CParameter; 4] =
+    [CParameter::CompressionLevel(3), CParameter::WindowLog(18), CParameter::HashLog(16), CParameter::ChainLog(15)];
+/// Brotli's quality and the logarithm of its window.
+const BROTLI: (u32, u32) = (4, 17);
+/// gzip's level and the logarithm of its window.
+const GZIP: (u32, u8) = (5, 15);
+
+/// What is asked of a coder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Take more.
+    Continue,
+    /// Give out all that was taken, so that it can be decoded; nothing else may be asked until that is done.
+    Flush,
+    /// The same, and end.
+    Finish,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// How many bytes were taken.
+    pub read: usize,
+    /// How many were written.
+    pub written: usize,
+    /// Whether a flush or a finish is complete.
+    pub done: bool,
+}
+
+/// A coder for one body.
+pub struct Coder(Codec);
+
+enum Codec {
+    Zstd(CCtx<'static>),
+    Brotli(Box<BrotliState<StandardAlloc>>),
+    Gzip(Compress),
+}
+
+impl Coder {
+    /// A coder for a body, of this very length if that is known: a short one needs less memory.
+    ///
+    /// # Errors
+    /// [`Kind::ProxyInternalError`], when there is no memory.
+    pub fn new(coding: Coding, length: Option<u64>) -> Result<Self, Error> {
+        Ok(Self(match coding {
+            Coding::Zstd => Codec::Zstd(zstd(length)?),
+            Coding::Brotli => Codec::Brotli(Box::new(brotli(length))),
+            Coding::Gzip => Codec::Gzip(Compress::new_gzip(Compression::new(GZIP.0), GZIP.1)),
+        }))
+    }
+
+    /// Codes some of `input` into `room`, of which there are at least [`LEAST_ROOM`] bytes.
+    ///
+    /// # Errors
+    /// [`Kind::ProxyInternalError`]: the codec failed.
+    pub fn step(&mut self, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+        match &mut self.0 {
+            Codec::Zstd(context) => zstd_step(context, order, input, room),
+            Codec::Brotli(state) => brotli_step(state, order, input, room),
+            Codec::Gzip(compress) => gzip_step(compress, order, input, room),
+        }
+    }
+}
+
+fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::caused(Kind::ProxyInternalError, "the answer cannot be coded", cause)
+}
+
+fn zstd(length: Option<u64>) -> Result<CCtx<'static>, Error> {
+    let named = |code| failed(zstd_safe::get_error_name(code));
+    let mut context = CCtx::try_create().ok_or_else(|| failed("no memory"))?;
+    for parameter in ZSTD {
+        context.set_parameter(parameter).map_err(named)?;
+    }
+    context.set_pledged_src_size(length).map_err(named)?;
+    Ok(context)
+}
+
+fn zstd_step(context: &mut CCtx<'_>, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+    let directive = match order {
+        Order::Continue => Directive::ZSTD_e_continue,
+        Order::Flush => Directive::ZSTD_e_flush,
+        Order::Finish => Directive::ZSTD_e_end,
+    };
+    let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(room));
+    let left = context.compress_stream2(&mut to, &mut from, directive);
+    let left = left.map_err(|code| failed(zstd_safe::get_error_name(code)))?;
+    Ok(Step { read: from.pos(), written: to.pos(), done: left == 0 })
+}
+
+fn brotli(length: Option<u64>) -> BrotliState<StandardAlloc> {
+    let (quality, window) = BROTLI;
+    let needed = length.map_or(window, |length| length.next_power_of_two().ilog2());
+    let mut state = BrotliState::new(StandardAlloc::default());
+    state.set_parameter(Parameter::BROTLI_PARAM_QUALITY, quality);
+    state.set_parameter(Parameter::BROTLI_PARAM_LGWIN, needed.clamp(10, window));
+    // From a mebibyte on it would take a table of four.
+    state.set_parameter(Parameter::BROTLI_PARAM_SIZE_HINT, 1 << 19);
+    state
+}
+
+fn brotli_step(state: &mut BrotliState<StandardAlloc>, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+    let operation = match order {
+        Order::Continue => Operation::BROTLI_OPERATION_PROCESS,
+        Order::Flush => Operation::BROTLI_OPERATION_FLUSH,
+        Order::Finish => Operation::BROTLI_OPERATION_FINISH,
+    };
+    let (mut left, mut read) = (input.len(), 0);
+    let (mut space, mut written) = (room.len(), 0);
+    let fine = state.compress_stream(
+        operation,
+        &mut left,
+        input,
+        &mut read,
+        &mut space,
+        room,
+        &mut written,
+        &mut None,
+        &mut |_, _, _, _| (),
+    );
+    if !fine {
+        return Err(failed("brotli refused what it was asked"));
+    }
+    let done = match order {
+        Order::Finish => state.is_finished(),
+        Order::Continue | Order::Flush => left == 0 && !state.has_more_output(),
+    };
+    Ok(Step { read, written, done })
+}
+
+fn gzip_step(compress: &mut Compress, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+    let flush = match order {
+        Order::Continue => FlushCompress::None,
+        Order::Flush => FlushCompress::Sync,
+        Order::Finish => FlushCompress::Finish,
+    };
+    let (read, written) = (compress.total_in(), compress.total_out());
+    let status = compress.compress(input, room, flush).map_err(failed)?;
+    // Both are at most as long as the slices.
+    let (read, written) = ((compress.total_in() - read) as usize, (compress.total_out() - written) as usize);
+    let done = match order {
+        Order::Finish => status == Status::StreamEnd,
+        // It is complete when there was room for more (zlib.h, deflate).
+        Order::Continue | Order::Flush => read == input.len() && written < room.len(),
+    };
+    Ok(Step { read, written, done })
+}

@@ -1,0 +1,282 @@
+//! Answers in a coding the client takes: zstd, brotli or gzip (RFC 9110, sections 8.4 and 12.5.3).
+//!
+//! Guarantees: an answer is coded only where nobody can be hurt by it: never a part of one, never what is coded already or must
+//! not be transformed, never a stream of events. A coded answer says so, varies by `Accept-Encoding`, has a weak `ETag`, and
+//! nothing that was true of other bytes. What a coder takes is bounded ([`encoder::CODER_BYTES`]), and so is how many there are
+//! ([`permits::MAX_CODERS`]): beyond that answers go out as they came.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{
+        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+        VARY,
+    },
+    response::Parts,
+};
+use http_body::Body;
+
+use self::{
+    body::Coded,
+    negotiate::{Coding, choose},
+    permits::Seats,
+};
+use crate::http::fields::length_of;
+
+pub mod body;
+pub mod encoder;
+pub mod media;
+pub mod negotiate;
+pub mod permits;
+
+/// An answer that is known to be shorter is not worth a coder, in bytes.
+pub const WORTHWHILE: u64 = 1024;
+
+/// What is true of the very bytes, and not of others. RFC 9530 has the digests; those of a representation count its coding in.
+static DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// What a request has to say about the coding of its answer.
+#[derive(Debug)]
+pub struct Wish {
+    coding: Option<Coding>,
+    /// The answer has a head only.
+    head: bool,
+    /// The answers it has: `If-None-Match`.
+    held: Vec<HeaderValue>,
+}
+
+impl Wish {
+    /// What a request wishes of `offered`; nothing where nothing is offered.
+    #[must_use]
+    pub fn of(offered: &[Coding], method: &Method, headers: &HeaderMap) -> Option<Self> {
+        if offered.is_empty() {
+            return None;
+        }
+        let coding = choose(offered, headers).filter(|_| !is_to_stay(headers));
+        let held = headers.get_all(IF_NONE_MATCH).iter().cloned().collect();
+        Some(Self { coding, head: *method == Method::HEAD, held })
+    }
+}
+
+/// Codes an answer, if it may be and was wished to be.
+pub fn code<B: Body>(response: Response<B>, wish: Option<&Wish>, seats: &Seats) -> Response<Coded<B>> {
+    let Some(wish) = wish else { return response.map(Coded::plain) };
+    let (mut head, body) = response.into_parts();
+    let length = length_of(&head.headers).or_else(|| body.size_hint().exact());
+    if !may_vary(&head, length.filter(|_| !wish.head || head.headers.contains_key(CONTENT_LENGTH))) {
+        return Response::from_parts(head, Coded::plain(body));
+    }
+    add_vary(&mut head.headers);
+    if head.status == StatusCode::NOT_MODIFIED {
+        match_held(&mut head.headers, &wish.held);
+    }
+    let whole = ![StatusCode::NOT_MODIFIED, StatusCode::PARTIAL_CONTENT].contains(&head.status);
+    let Some(coding) = wish.coding.filter(|_| whole) else { return Response::from_parts(head, Coded::plain(body)) };
+    if wish.head {
+        describe(&mut head.headers, coding);
+        return Response::from_parts(head, Coded::plain(body));
+    }
+    let seat = if body.is_end_stream() { None } else { seats.take(coding, body.size_hint().exact()) };
+    let Some((coder, seat)) = seat else { return Response::from_parts(head, Coded::plain(body)) };
+    describe(&mut head.headers, coding);
+    Response::from_parts(head, Coded::by(coder, seat, body))
+}
+
+/// Whether other clients may get this answer in another coding.
+fn may_vary(head: &Parts, length: Option<u64>) -> bool {
+    let (status, headers) = (head.status, &head.headers);
+    if headers.contains_key(CONTENT_ENCODING) || is_to_stay(headers) {
+        return false;
+    }
+    let media = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    match status {
+        // It may leave out what the answer it stands for would have said.
+        StatusCode::NOT_MODIFIED => media.is_none_or(media::is_compressible),
+        StatusCode::PARTIAL_CONTENT => media.is_some_and(media::is_compressible),
+        _ => {
+            has_content(status)
+                && !headers.contains_key(CONTENT_RANGE)
+                && media.is_some_and(media::is_compressible)
+                && length.is_none_or(|length| length >= WORTHWHILE)
+        }
+    }
+}
+
+/// Whether an answer of this status is a whole representation: of what was asked for, or of what went wrong.
+fn has_content(status: StatusCode) -> bool {
+    let empty = status == StatusCode::NO_CONTENT || status == StatusCode::RESET_CONTENT;
+    (status.is_success() && !empty) || status.is_client_error() || status.is_server_error()
+}
+
+/// Whether a message says `no-transform` (RFC 9111, sections 5.2.1.6 and 5.2.2.6).
+fn is_to_stay(headers: &HeaderMap) -> bool {
+    let said = |line: &HeaderValue| elements(line).any(|directive| directive.eq_ignore_ascii_case(b"no-transform"));
+    headers.get_all(CACHE_CONTROL).iter().any(said)
+}
+
+fn elements(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Says that the answer depends on `Accept-Encoding`, in one line with what it depends on otherwise.
+fn add_vary(headers: &mut HeaderMap) {
+    let lines = headers.get_all(VARY);
+    let said = |name: &[u8]| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding");
+    if lines.iter().flat_map(elements).any(said) {
+        return;
+    }
+    let mut names: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
+    names.push(b"accept-encoding");
+    // Joined values are a value.
+    if let Ok(vary) = HeaderValue::from_bytes(&names.join(&b", "[..])) {
+        headers.insert(VARY, vary);
+    }
+}
+
+/// Makes a head that of the coded answer.
+fn describe(headers: &mut HeaderMap, coding: Coding) {
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    headers.remove(CONTENT_LENGTH);
+    // Ranges of a coded answer cannot be asked for: it is coded anew each time.
+    headers.remove(ACCEPT_RANGES);
+    restate(headers);
+}
+
+/// Takes out of fields, before a body or behind it, what was true of its bytes before they were coded.
+fn restate(fields: &mut HeaderMap) {
+    for digest in &DIGESTS {
+        fields.remove(digest);
+    }
+    let Some(tag) = fields.get(ETAG) else { return };
+    match weak(tag) {
+        Some(weak) => drop(fields.insert(ETAG, weak)),
+        None if tag.as_bytes().starts_with(b"W/") => {}
+        None => drop(fields.remove(ETAG)),
+    }
+}
+
+/// The weak form of a strong tag: the coded bytes mean the same and are others.
+fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
+    let strong = tag.as_bytes().starts_with(b"\"");
+    strong.then(|| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()).flatten()
+}
+
+/// A client that has the coded answer knows it by the weak tag: it has to hear of that one (RFC 9111, section 4.3.4).
+fn match_held(headers: &mut HeaderMap, held: &[HeaderValue]) {
+    let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
+    if held.iter().any(|tags| memchr::memmem::find(tags.as_bytes(), weak.as_bytes()).is_some()) {
+        headers.insert(ETAG, weak);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+
+    use crate::compress::*;
+
+    const FULL: &[(&str, &str)] = &[("content-type", "text/html"), ("content-length", "5000")];
+
+    fn fields(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    /// The head of an answer to a client of gzip.
+    fn answer(method: &Method, asked: &[(&str, &str)], status: u16, answered: &[(&str, &str)]) -> HeaderMap {
+        let mut request = fields(asked);
+        request.insert("accept-encoding", HeaderValue::from_static("gzip"));
+        let wish = Wish::of(&[Coding::Gzip], method, &request);
+        let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; 5000])));
+        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+        *response.headers_mut() = fields(answered);
+        code(response, wish.as_ref(), &Seats::default()).into_parts().0.headers
+    }
+
+    fn is_coded(status: u16, more: &[(&str, &str)]) -> (bool, bool) {
+        let headers = answer(&Method::GET, &[], status, &[FULL, more].concat());
+        (headers.contains_key(CONTENT_ENCODING), headers.contains_key(VARY))
+    }
+
+    #[test]
+    fn what_is_whole_is_coded_whatever_came_of_the_request() {
+        for status in [200, 201, 203, 400, 403, 404, 422, 500, 503] {
+            assert_eq!(is_coded(status, &[]), (true, true), "{status}");
+        }
+        for status in [204, 205, 300, 301, 302, 307, 308] {
+            assert_eq!(is_coded(status, &[]), (false, false), "{status}");
+        }
+        assert_eq!([is_coded(206, &[]), is_coded(304, &[])], [(false, true); 2]);
+    }
+
+    #[test]
+    fn what_says_that_it_is_not_to_be_coded_is_left_alone() {
+        for field in
+            [("content-encoding", "br"), ("content-range", "bytes 0-4999/9000"), ("cache-control", "public, No-Transform")]
+        {
+            let said = [FULL, &[field]].concat();
+            assert_eq!(answer(&Method::GET, &[], 200, &said), fields(&said));
+        }
+        let asked = [("cache-control", "no-transform")];
+        let headers = answer(&Method::GET, &asked, 200, FULL);
+        assert!(!headers.contains_key(CONTENT_ENCODING) && headers.contains_key(VARY));
+        for (kind, length) in [("image/png", "5000"), ("text/event-stream", "5000"), ("text/html", "1023")] {
+            let headers = answer(&Method::GET, &[], 200, &[("content-type", kind), ("content-length", length)]);
+            assert_eq!((headers.get(CONTENT_ENCODING), headers.get(VARY)), (None, None), "{kind} {length}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_bytes_as_they_were() {
+        let said = [
+            ("etag", "\"a,b\""),
+            ("accept-ranges", "bytes"),
+            ("content-md5", "x"),
+            ("content-digest", "sha-256=:x:"),
+            ("repr-digest", "sha-256=:x:"),
+            ("digest", "x"),
+        ];
+        let headers = answer(&Method::GET, &[], 200, &[FULL, &said].concat());
+        let left = fields(&[
+            ("content-type", "text/html"),
+            ("content-encoding", "gzip"),
+            ("vary", "accept-encoding"),
+            ("etag", "W/\"a,b\""),
+        ]);
+        assert_eq!(headers, left);
+        assert_eq!(answer(&Method::HEAD, &[], 200, &[FULL, &said].concat()), left);
+        assert_eq!(answer(&Method::GET, &[], 200, &[FULL, &[("etag", "W/\"a\"")]].concat())["etag"], "W/\"a\"");
+        assert!(!answer(&Method::GET, &[], 200, &[FULL, &[("etag", "a")]].concat()).contains_key("etag"));
+    }
+
+    #[test]
+    fn a_client_hears_of_the_tag_it_has() {
+        let tagged = [("etag", "\"a\"")];
+        for (held, told) in [("\"a\"", "\"a\""), ("\"b\", W/\"a\"", "W/\"a\""), ("W/\"b\"", "\"a\""), ("*", "\"a\"")] {
+            assert_eq!(answer(&Method::GET, &[("if-none-match", held)], 304, &tagged)["etag"], told, "{held}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_varies_by_is_one_line_without_repetition() {
+        for (lines, expected) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&["origin"], &["origin, accept-encoding"]),
+            (&["origin", "accept"], &["origin, accept, accept-encoding"]),
+            (&["Accept-Encoding, origin"], &["Accept-Encoding, origin"]),
+            (&["*"], &["*"]),
+        ] {
+            let mut headers = fields(&lines.iter().map(|line| ("vary", *line)).collect::<Vec<_>>());
+            add_vary(&mut headers);
+            assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How many answers are coded at once.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::{encoder::Coder, negotiate::Coding};
+
+/// The most answers a worker codes at once; the others go out as they came.
+pub const MAX_CODERS: usize = 256;
+
+/// The coders of a worker.
+#[derive(Clone, Debug, Default)]
+pub struct Seats {
+    taken: Rc<Cell<usize>>,
+}
+
+/// The right to one coder, given back when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Seat(Rc<Cell<usize>>);
+
+impl Seats {
+    /// A coder for a body, of this length if that is known; none when all are at work.
+    pub fn take(&self, coding: Coding, length: Option<u64>) -> Option<(Coder, Seat)> {
+        if self.taken.get() >= MAX_CODERS {
+            tracing::debug!(most = MAX_CODERS, "all coders are at work: an answer goes out as it came");
+            return None;
+        }
+        let coder = Coder::new(coding, length);
+        let coder = coder.inspect_err(|error| tracing::warn!(coding = coding.name(), %error, "a coder cannot be had"));
+        let coder = coder.ok()?;
+        self.taken.set(self.taken.get() + 1);
+        Some((coder, Seat(Rc::clone(&self.taken))))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::compress::permits::*;
+
+    #[test]
+    fn there_are_no_more_than_there_may_be_and_each_comes_back() {
+        let seats = Seats::default();
+        let mut taken: Vec<_> = (0..MAX_CODERS).map(|_| seats.take(Coding::Gzip, Some(2000)).expect("a coder")).collect();
+        assert!(seats.take(Coding::Gzip, None).is_none());
+        taken.pop();
+        assert!(seats.take(Coding::Gzip, None).is_some());
+        drop(taken);
+        assert_eq!(seats.taken.get(), 0);
+    }
+}

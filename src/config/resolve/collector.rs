@@ -1,0 +1,200 @@
+//! From text to a value of its own type, or a problem at the very text and a stand-in, so that judging goes on.
+
+use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
+
+use ipnet::IpNet;
+
+use super::location::Spot;
+use crate::{
+    config::{
+        networks::{self, Entry},
+        problem::{Problems, Source, Span},
+        quantity::{parse_count, parse_size},
+        schema::Amount,
+    },
+    limit::rate::parse_period,
+};
+
+/// The longest time that can be configured.
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+/// Collects what is wrong.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    /// What was found so far.
+    pub problems: &'a mut Problems,
+    /// The folder that relative paths of networks start from.
+    pub base: &'a Path,
+}
+
+/// Separates a message from its hint in the text of an error.
+const HINT: &str = ", hint: ";
+
+impl Judge<'_> {
+    /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is never part of it.
+    pub fn refuse(&mut self, spot: Spot<'_>, error: impl Display) {
+        let scalar = spot.scalar();
+        if scalar.is_some_and(|scalar| scalar.broken) {
+            return;
+        }
+        if let Some(filled) = scalar.and_then(|scalar| scalar.filled.as_ref()) {
+            let message = format!("what `{filled}` stands for does not fit here");
+            return self.problems.error(spot.span, message, "it is not shown here, because it may be a secret");
+        }
+        let error = error.to_string();
+        let (message, hint) = parts(&error, scalar.map_or("", |scalar| &scalar.text));
+        self.problems.error(spot.span, message, hint);
+    }
+
+    /// Reports an error text of the same form about the text at a place that shows nothing that came from outside.
+    pub fn refuse_at(&mut self, span: Span, text: &str, error: &str) {
+        let (message, hint) = parts(error, text);
+        self.problems.error(span, message, hint);
+    }
+
+    /// The value, or what it should have been reported.
+    pub fn take<T, E: Display>(&mut self, spot: Spot<'_>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.refuse(spot, error)).ok()
+    }
+
+    /// A length of time.
+    pub fn duration(&mut self, spot: Spot<'_>, text: &str) -> Duration {
+        let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
+        if duration > YEAR {
+            self.refuse(spot, format!("`{text}` is longer than a year, hint: at most `366d`"));
+        }
+        duration.min(YEAR)
+    }
+
+    /// A length of time that is not zero.
+    pub fn positive(&mut self, spot: Spot<'_>, text: &str) -> Duration {
+        let duration = self.duration(spot, text);
+        if duration.is_zero() {
+            self.refuse(spot, format!("`{text}` is no time at all, hint: nothing would ever be in time"));
+        }
+        duration
+    }
+
+    /// A count within a range.
+    pub fn count(&mut self, spot: Spot<'_>, amount: &Amount, range: RangeInclusive<usize>) -> usize {
+        let count = self.take(spot, parse_count(&amount.0));
+        self.within(spot, count, &amount.0, range)
+    }
+
+    /// A size in bytes within a range.
+    pub fn size(&mut self, spot: Spot<'_>, amount: &Amount, range: RangeInclusive<usize>) -> usize {
+        let size = self.take(spot, parse_size(&amount.0));
+        self.within(spot, size, &amount.0, range)
+    }
+
+    fn within(&mut self, spot: Spot<'_>, value: Option<u64>, text: &str, range: RangeInclusive<usize>) -> usize {
+        let Some(value) = value else { return *range.start() };
+        match usize::try_from(value) {
+            Ok(value) if range.contains(&value) => value,
+            _ => {
+                self.refuse(
+                    spot,
+                    format!("`{text}` is out of range, hint: at least {} and at most {}", range.start(), range.end()),
+                );
+                *range.start()
+            }
+        }
+    }
+
+    /// A list of networks; bits behind a prefix mean nothing and are worth a word.
+    pub fn networks(&mut self, spot: Spot<'_>, texts: &[String]) -> Vec<IpNet> {
+        let read = |(index, text): (usize, &String)| self.network(spot.item(index), text);
+        texts.iter().enumerate().flat_map(read).collect()
+    }
+
+    fn network(&mut self, spot: Spot<'_>, text: &str) -> Vec<IpNet> {
+        if let Some(Entry::File(path)) = Entry::read(text, self.base) {
+            return self.networks_of(spot, &path);
+        }
+        let shape = || {
+            format!("`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`, or `@file:PATH`")
+        };
+        let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else { return Vec::new() };
+        let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
+        vec![self.truncated(spot.span, network, shown)]
+    }
+
+    /// The networks of a file; what is wrong with a line is told at that line.
+    fn networks_of(&mut self, spot: Spot<'_>, path: &Path) -> Vec<IpNet> {
+        let read = networks::read(path).and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
+        let (text, lines) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let hint = "a file of at most 1 MiB, a network a line, found from where the configuration is";
+                self.refuse(spot, format!("{error}{HINT}{hint}"));
+                return Vec::new();
+            }
+        };
+        if lines.is_empty() {
+            self.problems.warn(
+                spot.span,
+                "this file names no network",
+                "one a line, like `10.8.0.0/16`; `#` begins a comment",
+            );
+        }
+        // What came from outside is no part of a message, a path neither.
+        let filled = spot.scalar().and_then(|scalar| scalar.filled.clone());
+        let name = filled.unwrap_or_else(|| path.display().to_string());
+        let source = self.problems.add_source(Source { name, text });
+        let mut found = Vec::with_capacity(lines.len());
+        for line in lines {
+            let span = Span { source, start: line.span.start, end: line.span.end };
+            match line.network {
+                Some(network) => found.push(self.truncated(span, network, true)),
+                None => {
+                    let hint = "an address and a prefix, like `10.8.0.0/16`; `#` begins a comment";
+                    self.problems.error(span, "this line is not a network", hint);
+                }
+            }
+        }
+        found
+    }
+
+    /// The network without the bits behind its prefix, which mean nothing and are worth a word.
+    fn truncated(&mut self, span: Span, network: IpNet, is_shown: bool) -> IpNet {
+        if network.trunc() != network {
+            let hint = format!("the network is `{}`", network.trunc());
+            self.problems.warn(span, "bits behind the prefix mean nothing", if is_shown { &hint } else { "" });
+        }
+        network.trunc()
+    }
+}
+
+/// The message and the hint of an error text `message, hint: advice` about `value`, which may itself contain the words between
+/// the two: a message quotes a value before the hint begins.
+fn parts<'a>(error: &'a str, value: &str) -> (&'a str, &'a str) {
+    let end_of_quote = match value.contains(HINT) {
+        true => error.find(value).map(|start| start + value.len()),
+        false => Some(0),
+    };
+    let at = match end_of_quote {
+        Some(end) => error[end..].find(HINT).map(|found| end + found),
+        // A part of the value is quoted; hints quote none that contains it.
+        None => error.rfind(HINT),
+    };
+    at.map_or((error, ""), |at| (&error[..at], &error[at + HINT.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::resolve::collector::*;
+
+    #[test]
+    fn hint_is_told_apart_from_a_value_that_looks_like_one() {
+        for (error, value, message, hint) in [
+            ("`x` is bad, hint: write y", "x", "`x` is bad", "write y"),
+            ("`x` is bad", "x", "`x` is bad", ""),
+            ("`a, hint: b` is bad, hint: write y", "a, hint: b", "`a, hint: b` is bad", "write y"),
+            ("`a, hint: b` is bad", "a, hint: b", "`a, hint: b` is bad", ""),
+            ("`, hint: b` is bad, hint: write y", "a, hint: b", "`, hint: b` is bad", "write y"),
+            ("`a, hint: b, hint: c` is bad, hint: y", "a, hint: b, hint: c", "`a, hint: b, hint: c` is bad", "y"),
+        ] {
+            assert_eq!(parts(error, value), (message, hint), "{error}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! From the file as written to the configuration as used: every text parsed, every name a reference.
+//!
+//! Guarantee: all problems are found in one go, each at the very text; nothing is left to be found wrong while serving.
+
+use std::{net::SocketAddr, path::Path, thread::available_parallelism};
+
+use self::{collector::Judge, location::Spot};
+use super::{
+    Config, StateSettings, nearest,
+    networks::NetworkLists,
+    problem::Problems,
+    schema::{
+        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol, ResponseLimits, Retries,
+        Upstream, UpstreamTimeouts,
+    },
+    yaml_tree::{Node, Value},
+};
+use crate::{
+    downstream::settings::{ClientTimeouts, HeaderLimits},
+    limit::{
+        ZoneSettings,
+        client_ip::{Forwarding, Trust},
+    },
+    upstream::{
+        settings::{Endpoint, UpstreamSettings},
+        tls::SecureSettings,
+    },
+};
+
+pub mod address;
+pub mod collector;
+pub mod edits;
+pub mod listener;
+pub mod location;
+pub mod log;
+pub mod pattern;
+pub mod reject;
+pub mod route;
+pub mod upstream;
+pub mod zone;
+
+/// The most requests that may wait: each holds a connection.
+const MAX_QUEUE: usize = 10_000_000;
+/// The least and most bytes of a message's head.
+const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
+/// The most threads.
+const MAX_WORKERS: usize = 1_024;
+
+/// What can be referred to.
+#[derive(Debug)]
+pub struct Names<'a> {
+    /// The file as decoded.
+    pub file: &'a File,
+    /// The tree before anything wrong was taken out of it.
+    written: &'a Node,
+    zones: Vec<ZoneSettings>,
+    upstreams: Vec<UpstreamSettings>,
+}
+
+impl Names<'_> {
+    /// Whether somebody wrote that name, even if what it names is wrong.
+    fn is_written(&self, section: &str, name: &str) -> bool {
+        self.written.get(section).is_some_and(|entry| entry.node.get(name).is_some())
+    }
+}
+
+/// Resolves a whole file; `None` when anything in it is wrong, so that no value that stands in for a wrong one is ever used.
+///
+/// `base` is the folder that relative paths of networks start from.
+pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
+    let (judge, root) = (&mut Judge { problems, base }, Spot::root(tree));
+    at_least_one(judge, root, written);
+    if file.version != 1 {
+        let message = format!("`{}` is no version of this format, hint: write `version: 1`", file.version);
+        judge.refuse(root.key("version"), message);
+    }
+    let zones = file.zones.iter();
+    let zones = zones.map(|(name, zone)| zone::zone(judge, root.key("zones").key(name), name, zone)).collect();
+    let upstreams = file.upstreams.iter();
+    let upstreams =
+        upstreams.map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one)).collect();
+    let mut names = Names { file, written, zones, upstreams };
+    let routes = file.routes.iter().zip(pattern::names(&file.routes)).enumerate();
+    let routes = routes
+        .map(|(index, (route, name))| route::route(judge, &mut names, root.key("routes").item(index), route, name))
+        .collect();
+    let config = Config {
+        listeners: listener::listeners(judge, root.key("listeners"), file),
+        client_ip: trust(judge, root.key("client_ip"), &file.client_ip),
+        networks: NetworkLists::of(file, base),
+        zones: names.zones,
+        upstreams: names.upstreams,
+        routes,
+        path_matching: file.path_matching,
+        queue_max: judge.count(root.key("queue").key("max"), &file.queue.max, 0..=MAX_QUEUE),
+        timeouts: timeouts(judge, root.key("timeouts"), file),
+        header_limits: header_limits(judge, root.key("header_limits"), file),
+        access_log: log::access(judge, root, &file.access_log, &file.error_log),
+        log_level: log::level(judge, root.key("log").key("level"), &file.log.level),
+        admin: admin(judge, root.key("admin").key("address"), file),
+        state: state(judge, root.key("state"), file),
+        workers: workers(judge, root.key("workers"), &file.workers),
+        drain: judge.duration(root.key("drain"), &file.drain),
+    };
+    (!problems.has_errors()).then_some(config)
+}
+
+fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
+    for (section, message) in [
+        ("listeners", "no listener: nothing would be served, hint: listeners: [ \"0.0.0.0:8080\" ]"),
+        (
+            "routes",
+            "no route: every request would be refused, hint: routes: [ { path: /, upstream: \"http://host:port\" } ]",
+        ),
+    ] {
+        // A misspelt key is told of once, not also as missing.
+        let misspelt = || written.keys().any(|key| nearest::nearest(key, &[section]).is_some());
+        match written.get(section).map(|entry| &entry.node.value) {
+            None if misspelt() => {}
+            None => judge.refuse(root, message),
+            Some(Value::List(items)) if items.is_empty() => judge.refuse(root.key(section), message),
+            Some(_) => {}
+        }
+    }
+}
+
+fn trust(judge: &mut Judge<'_>, spot: Spot<'_>, client_ip: &ClientIp) -> Trust {
+    Trust {
+        proxies: judge.networks(spot.key("trusted_proxies"), &client_ip.trusted_proxies),
+        header: match client_ip.header {
+            ForwardingHeader::XForwardedFor => Forwarding::XForwardedFor,
+            ForwardingHeader::Forwarded => Forwarding::Forwarded,
+        },
+    }
+}
+
+fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeouts {
+    ClientTimeouts {
+        header: judge.positive(spot.key("header"), &file.timeouts.header),
+        body: judge.positive(spot.key("body"), &file.timeouts.body),
+        keepalive: judge.duration(spot.key("keepalive"), &file.timeouts.keepalive),
+        write: judge.positive(spot.key("write"), &file.timeouts.write),
+        connection: judge.positive(spot.key("connection"), &file.timeouts.connection),
+    }
+}
+
+fn admin(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Option<SocketAddr> {
+    let text = file.admin.address.as_deref()?;
+    let address = judge.take(spot, address::listener(text))?;
+    if !address.ip().is_loopback() {
+        let message =
+            format!("`{text}` can be reached from elsewhere and takes orders, hint: 127.0.0.1:{}", address.port());
+        judge.refuse(spot, message);
+    }
+    Some(address)
+}
+
+fn state(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> StateSettings {
+    let path = file.state.file.as_deref();
+    if path.is_some_and(|path| path.is_empty() || path.ends_with('/')) {
+        judge.refuse(spot.key("file"), "this is no file, hint: /var/lib/weir/zones.bin");
+    }
+    StateSettings { file: path.map(Into::into), interval: judge.positive(spot.key("interval"), &file.state.interval) }
+}
+
+fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLimits {
+    HeaderLimits {
+        size: judge.size(spot.key("size"), &file.header_limits.size, HEAD_BYTES),
+        count: file.header_limits.count as usize,
+    }
+}
+
+fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
+    match amount.0.as_str() {
+        "auto" => available_parallelism().map_or(1, usize::from),
+        text if text.bytes().all(|byte| byte.is_ascii_digit()) => judge.count(spot, amount, 1..=MAX_WORKERS),
+        text => {
+            judge.refuse(spot, format!("`{text}` is no number of workers, hint: write a whole number, or `auto`"));
+            1
+        }
+    }
+}
+
+/// The upstream of an endpoint that a route writes in place of a name.
+fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
+    let defaults = Upstream {
+        hold: "0s".to_owned(),
+        endpoints: Vec::new(),
+        tls: None,
+        protocol: Protocol::default(),
+        balance: Balance::default(),
+        dns: Dns::default(),
+        health: Health::default(),
+        retries: Retries::default(),
+        timeouts: UpstreamTimeouts::default(),
+        keepalive: Keepalive::default(),
+        response_limits: ResponseLimits::default(),
+    };
+    let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
+    let mut problems = Problems::default();
+    let judge = &mut Judge { problems: &mut problems, base: Path::new("") };
+    let secure = endpoint.tls.then(SecureSettings::default);
+    UpstreamSettings {
+        secure,
+        endpoints: vec![endpoint],
+        ..upstream::upstream(judge, Spot::root(&nowhere), name, &defaults)
+    }
+}

@@ -1,0 +1,169 @@
+//! The configuration as written: the shape of the YAML file, its defaults, and the only place that knows YAML's library.
+//!
+//! Guarantee: an unknown key is an error, and every default is stated here, in the parts, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value as Yaml;
+
+use super::yaml_tree::{Node, Scalar, Value};
+use crate::proxy::route::PathMatching;
+
+pub mod amount;
+pub mod client_limits;
+pub mod listener;
+pub mod logs;
+pub mod reject;
+pub mod route;
+pub mod upstream;
+pub mod zone;
+
+pub use amount::Amount;
+pub use client_limits::{HeaderLimits, Queue, State, Timeouts};
+pub use listener::{Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls};
+pub use logs::{AccessLog, ErrorLog, Log, LogFormat, SampleRejects};
+pub use reject::{Reject, RejectBody, RejectHeader};
+pub use route::{Coding, Headers, Limit, Request, Response, Route, RouteReject};
+pub use upstream::{
+    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol, ResponseLimits, Retries, Upstream,
+    UpstreamTimeouts, UpstreamTls,
+};
+pub use zone::{MissingPart, Zone, ZoneKey};
+
+/// A weir configuration file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// The version of this format: 1.
+    pub version: u64,
+    /// Where to listen; at least one.
+    #[schemars(length(min = 1))]
+    pub listeners: Vec<Listener>,
+    /// Who is believed about the client's address.
+    pub client_ip: ClientIp,
+    /// What is counted, by name (nginx: limit_req_zone).
+    pub zones: BTreeMap<String, Zone>,
+    /// Where requests go, by name (nginx: upstream).
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Which requests go where; at least one.
+    #[schemars(length(min = 1))]
+    pub routes: Vec<Route>,
+    /// Whether routes and keys see the normal form of a path, or its bytes as received.
+    pub path_matching: PathMatching,
+    /// What a rejected client is told.
+    pub reject: Reject,
+    /// The requests that wait for their turn.
+    pub queue: Queue,
+    /// How long clients may take.
+    pub timeouts: Timeouts,
+    /// How large a request head may be.
+    pub header_limits: HeaderLimits,
+    /// One line for each request.
+    pub access_log: AccessLog,
+    /// One line for each reject that a limit makes, in the form of nginx's error log.
+    pub error_log: ErrorLog,
+    /// Diagnostics on standard error.
+    pub log: Log,
+    /// The operator's listener.
+    pub admin: Admin,
+    /// What the zones remember across a restart.
+    pub state: State,
+    /// Worker threads: a number, or `auto` for the cores this process may use.
+    pub workers: Amount,
+    /// How long a stop may take, like `8s`.
+    pub drain: String,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            version: 1,
+            listeners: Vec::new(),
+            client_ip: ClientIp::default(),
+            zones: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            routes: Vec::new(),
+            path_matching: PathMatching::default(),
+            reject: Reject::default(),
+            queue: Queue::default(),
+            timeouts: Timeouts::default(),
+            header_limits: HeaderLimits::default(),
+            access_log: AccessLog::default(),
+            error_log: ErrorLog::default(),
+            log: Log::default(),
+            admin: Admin::default(),
+            state: State::default(),
+            workers: Amount("auto".to_owned()),
+            drain: "8s".to_owned(),
+        }
+    }
+}
+
+impl File {
+    /// Decodes a tree that [`structure`](super::validate) found to have this shape.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn decode(tree: &Node) -> Result<Self, serde_yaml::Error> {
+        let mut file: Self = serde_yaml::from_value(yaml(tree))?;
+        for limit in file.routes.iter_mut().flat_map(|route| &mut route.limits) {
+            limit.delay = limit.delay.or((!limit.nodelay).then_some(0));
+        }
+        for zone in file.zones.values_mut() {
+            zone.missing.get_or_insert(match zone.key {
+                ZoneKey::Part(_) => MissingPart::Exempt,
+                ZoneKey::Parts(_) => MissingPart::Empty,
+            });
+        }
+        Ok(file)
+    }
+
+    /// The file as YAML, with every default. `as_written` are paths of values that were filled in from outside, and what is written
+    /// there: that is shown in their place.
+    #[must_use]
+    pub fn encode(&self, as_written: &[(Vec<String>, String)]) -> String {
+        let mut value = serde_yaml::to_value(self).unwrap_or_default();
+        escape(&mut value);
+        for (path, written) in as_written {
+            if let Some(place) = path.iter().try_fold(&mut value, |value, key| step(value, key)) {
+                *place = Yaml::String(written.clone());
+            }
+        }
+        serde_yaml::to_string(&value).unwrap_or_default()
+    }
+}
+
+fn yaml(node: &Node) -> Yaml {
+    match &node.value {
+        Value::Scalar(scalar) => scalar_yaml(scalar),
+        Value::List(items) => Yaml::Sequence(items.iter().map(yaml).collect()),
+        Value::Map(entries) => {
+            Yaml::Mapping(entries.iter().map(|entry| (Yaml::from(entry.key.as_str()), yaml(&entry.node))).collect())
+        }
+    }
+}
+
+fn scalar_yaml(scalar: &Scalar) -> Yaml {
+    let number = || scalar.whole().map(Yaml::from);
+    scalar.flag().map(Yaml::from).or_else(number).unwrap_or_else(|| Yaml::from(scalar.text.as_str()))
+}
+
+/// A `$` in the text must read back as a `$`.
+fn escape(value: &mut Yaml) {
+    match value {
+        Yaml::String(text) => *text = text.replace('$', "$$"),
+        Yaml::Sequence(items) => items.iter_mut().for_each(escape),
+        Yaml::Mapping(entries) => entries.values_mut().for_each(escape),
+        _ => {}
+    }
+}
+
+fn step<'a>(value: &'a mut Yaml, step: &str) -> Option<&'a mut Yaml> {
+    match value {
+        Yaml::Sequence(items) => items.get_mut(step.parse::<usize>().ok()?),
+        Yaml::Mapping(entries) => entries.get_mut(step),
+        _ => None,
+    }
+}

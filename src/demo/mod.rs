@@ -1,0 +1,80 @@
+//! The sample upstream of `weir demo`: a page that fires bursts, and a plain answer for everything else.
+//!
+//! It is a server of its own on a port of its own, and knows nothing of limits: everything the page shows is weir's doing.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, task::LocalSet};
+
+const PAGE: &str = include_str!("page.html");
+
+/// Where the page is.
+pub const PAGE_PATH: &str = "/demo";
+
+static FORWARDED: AtomicU64 = AtomicU64::new(0);
+
+/// Starts the sample upstream on a thread of its own and says where it listens.
+///
+/// # Errors
+/// When no port or thread can be had.
+pub fn start() -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        if let Err(error) = LocalSet::new().block_on(&runtime, accept(listener)) {
+            tracing::error!(%error, "the sample upstream ended");
+        }
+    };
+    thread::Builder::new().name("sample".to_owned()).spawn(serve)?;
+    Ok(address)
+}
+
+async fn accept(listener: std::net::TcpListener) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the sample upstream ended");
+            }
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let wants_page =
+        request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
+    let path = request.uri().path();
+    if path == PAGE_PATH {
+        return Ok(of_type("text/html; charset=utf-8", PAGE.to_owned()));
+    }
+    if path == "/" && wants_page {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::FOUND;
+        response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(PAGE_PATH));
+        return Ok(response);
+    }
+    let number = FORWARDED.fetch_add(1, Ordering::Relaxed) + 1;
+    Ok(of_type("text/plain; charset=utf-8", format!("request {number} reached the sample upstream\n")))
+}
+
+fn of_type(media: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}

@@ -1,0 +1,401 @@
+//! A client's connection as hyper sees it, plus what hyper does not tell: whether the client is still there, what it speaks, and
+//! since when it has kept us waiting.
+//!
+//! Guarantees: bytes are handed on in the order they came; what is read ahead to notice a leaving client is at most
+//! [`READ_AHEAD`] bytes; a client that sends much at once is read in turns, and no neighbour waits for the end of it.
+
+use std::{
+    cell::{Cell, Ref, RefCell},
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep},
+};
+
+use super::{
+    client_state::{Awaiting, Turn},
+    tunnel::Tunnel,
+};
+use crate::{
+    http::framing::Flaw,
+    runtime::io::{Io, take_steps},
+};
+
+/// How much is read ahead while a request is parked.
+pub const READ_AHEAD: usize = 16 * 1024;
+
+/// How often the socket of a parked client with more than that under way is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much of what is read counts as a step of the task that reads ([`take_steps`]): a thousand frames may be in one read.
+const STEP: usize = 64;
+/// How much is kept of a head that does not come in one piece, for the log: a method, and what a line shows of a target.
+const HEAD_BEGINNING: usize = 1_100;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1, or something that is none.
+    Http1,
+    /// HTTP/2, known beforehand.
+    Http2,
+    /// Nothing yet, and the process stops.
+    Nothing,
+}
+
+/// What ends the rest of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// The first bytes of a request.
+    Request,
+    /// The client has left, or the process stops.
+    End,
+    /// The order to end at once.
+    Cut,
+}
+
+/// One client's connection.
+pub struct Wire {
+    io: RefCell<Box<dyn Io>>,
+    ahead: RefCell<Vec<u8>>,
+    begun: Cell<bool>,
+    /// Since when the client owes the head that is not complete yet.
+    head_since: Cell<Option<Instant>>,
+    /// Its number among the heads of this connection.
+    head_number: Cell<Option<u64>>,
+    /// Nothing is under way, in either direction.
+    resting: Cell<bool>,
+    flaw: Cell<Option<Flaw>>,
+    /// The beginning of a head that did not come in one piece, or was refused.
+    head: RefCell<Vec<u8>>,
+    turn: Rc<Turn>,
+    tunnel: RefCell<Option<Tunnel>>,
+}
+
+impl Wire {
+    /// Wraps a fresh connection: it owes us a request head.
+    #[must_use]
+    pub fn new(io: Box<dyn Io>) -> Rc<Self> {
+        Rc::new(Self {
+            io: RefCell::new(io),
+            ahead: RefCell::new(Vec::new()),
+            begun: Cell::new(false),
+            head_since: Cell::new(Some(Instant::now())),
+            head_number: Cell::new(Some(0)),
+            resting: Cell::new(false),
+            flaw: Cell::new(None),
+            head: RefCell::default(),
+            turn: Turn::new(Awaiting::Head),
+            tunnel: RefCell::default(),
+        })
+    }
+
+    /// What the connection is once the answer under way is written.
+    pub fn become_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// The tunnel it was to become, if any.
+    pub fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    /// Whose turn it is.
+    #[must_use]
+    pub fn turn(&self) -> &Rc<Turn> {
+        &self.turn
+    }
+
+    /// Completes when the client has left: it closed, reset, or only closed its sending side.
+    ///
+    /// Of a client that has more than [`READ_AHEAD`] bytes under way no more is read: its socket is looked at instead. What is not
+    /// noticed is an end behind more than the socket's receive buffer holds.
+    pub async fn departed(&self) {
+        while poll_fn(|context| self.poll_full(context)).await && !self.io.borrow().is_read_closed() {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Reads ahead until that is full, or the client has left: then it is false.
+    fn poll_full(&self, context: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if self.turn.is_closed() {
+                return Poll::Ready(false);
+            }
+            if self.ahead.borrow().len() >= READ_AHEAD {
+                return Poll::Ready(true);
+            }
+            ready!(self.poll_read_ahead(context));
+        }
+    }
+
+    /// Reads a little ahead, or notes the end.
+    fn poll_read_ahead(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = [0; 2048];
+        let mut buffer = ReadBuf::new(&mut chunk);
+        match ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer)) {
+            Ok(()) if !buffer.filled().is_empty() => self.ahead.borrow_mut().extend_from_slice(buffer.filled()),
+            Ok(()) | Err(_) => self.turn.close(),
+        }
+        Poll::Ready(())
+    }
+
+    /// What the client speaks: its first bytes decide, and are kept.
+    pub async fn speaks(&self) -> Spoken {
+        let came_late = self.turn.is_draining();
+        poll_fn(|context| self.poll_preface(context, came_late)).await
+    }
+
+    fn poll_preface(&self, context: &mut Context<'_>, came_late: bool) -> Poll<Spoken> {
+        loop {
+            let orders = self.turn.orders(context);
+            let known = self.ahead.borrow().len().min(PREFACE.len());
+            self.begun.set(known > 0);
+            if self.ahead.borrow()[..known] != PREFACE[..known] || self.turn.is_closed() || orders.cut.is_some() {
+                return Poll::Ready(Spoken::Http1);
+            }
+            if known == PREFACE.len() {
+                return Poll::Ready(Spoken::Http2);
+            }
+            if self.poll_read_ahead(context).is_pending() {
+                // One that came before the order had its time; one that came with it is still heard.
+                let let_go = orders.drain && known == 0 && !came_late;
+                return if let_go { Poll::Ready(Spoken::Nothing) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Whether nothing is under way, in either direction: every answer was written, and nothing of another request has come.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.resting.get()
+    }
+
+    /// Something is under way, or is not any more.
+    pub fn set_resting(&self, resting: bool) {
+        self.resting.set(resting);
+    }
+
+    /// Waits for the next request of a connection that rests.
+    pub async fn awakes(&self) -> Waking {
+        poll_fn(|context| self.poll_awake(context)).await
+    }
+
+    fn poll_awake(&self, context: &mut Context<'_>) -> Poll<Waking> {
+        loop {
+            let orders = self.turn.orders(context);
+            if orders.cut.is_some() {
+                return Poll::Ready(Waking::Cut);
+            }
+            if !self.ahead.borrow().is_empty() {
+                self.turn.received();
+                return Poll::Ready(Waking::Request);
+            }
+            if self.turn.is_closed() {
+                return Poll::Ready(Waking::End);
+            }
+            if self.poll_read_ahead(context).is_pending() {
+                return if orders.drain { Poll::Ready(Waking::End) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Nothing more is read: what comes next is no request.
+    pub fn refuse(&self, flaw: Flaw) {
+        self.flaw.set(Some(flaw));
+    }
+
+    /// Why nothing more is read, if that is so.
+    #[must_use]
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.flaw.get()
+    }
+
+    /// Keeps the beginning of the head under way, of which these bytes came: from `begins` on, or what follows on what came before.
+    pub fn keep_head(&self, bytes: &[u8], begins: Option<usize>) {
+        let mut head = self.head.borrow_mut();
+        if begins.is_some() {
+            head.clear();
+        }
+        let fresh = &bytes[begins.unwrap_or(0).min(bytes.len())..];
+        let room = HEAD_BEGINNING.saturating_sub(head.len()).min(fresh.len());
+        head.extend_from_slice(&fresh[..room]);
+    }
+
+    /// The head is whole, and told by its request.
+    pub fn forget_head(&self) {
+        if !self.head.borrow().is_empty() {
+            self.head.take();
+        }
+    }
+
+    /// The beginning of the head under way, or of the one that was refused.
+    pub fn head(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.head.borrow(), Vec::as_slice)
+    }
+
+    /// Since when the client owes the head that is not complete yet: the accept, or the first byte of a later one.
+    #[must_use]
+    pub fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
+    }
+
+    /// Notes the number of the head of which a part has come, and not all of it, if there is one.
+    pub fn note_head(&self, number: Option<u64>) {
+        // The clock is read only for a head that does not come whole.
+        if self.head_number.replace(number) != number {
+            self.head_since.set(number.map(|_| Instant::now()));
+        }
+    }
+
+    /// Whether the client has ever sent a byte.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut ahead = self.ahead.borrow_mut();
+        if !ahead.is_empty() {
+            let taken = ahead.len().min(buffer.remaining());
+            buffer.put_slice(&ahead[..taken]);
+            ahead.drain(..taken);
+            if ahead.is_empty() {
+                // An idle connection keeps no buffer.
+                *ahead = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if self.turn.is_closed() {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, buffer))?;
+        if buffer.filled().len() == before {
+            self.turn.close();
+        } else {
+            self.begun.set(true);
+            self.turn.received();
+            take_steps((buffer.filled().len() - before) / STEP, context);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what nobody is to understand any more, below any encryption.
+    pub fn poll_read_raw(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io.borrow_mut().poll_read_raw(context, buffer)
+    }
+
+    /// Whether the client has sent something that was not handed on.
+    #[must_use]
+    pub fn has_ahead(&self) -> bool {
+        !self.ahead.borrow().is_empty()
+    }
+
+    /// Notes whether the client takes what we write.
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.turn.stall(outcome.is_pending());
+        outcome
+    }
+}
+
+/// The end of a [`Wire`] that is given to hyper.
+pub struct WireEnd(pub Rc<Wire>);
+
+impl AsyncRead for WireEnd {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for WireEnd {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut **self.0.io.borrow_mut()).poll_write(context, bytes);
+        self.0.wrote(outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut **self.0.io.borrow_mut()).poll_write_vectored(context, pieces);
+        self.0.wrote(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.io.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self.0.io.borrow_mut()).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self.0.io.borrow_mut()).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use crate::downstream::client_conn::*;
+
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_first_and_the_end_is_kept() {
+        let (mut client, server) = duplex(64);
+        let wire = Wire::new(Box::new(server));
+        client.write_all(b"early").await.expect("room in the pipe");
+        drop(client);
+        wire.departed().await;
+        let mut read = String::new();
+        WireEnd(Rc::clone(&wire)).read_to_string(&mut read).await.expect("an open wire");
+        assert_eq!(read, "early");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stays_is_not_taken_for_gone_and_what_is_read_ahead_is_bounded() {
+        let (mut client, server) = duplex(1 << 20);
+        let wire = Wire::new(Box::new(server));
+        client.write_all(&vec![7; READ_AHEAD * 4]).await.expect("room in the pipe");
+        let left = tokio::time::timeout(Duration::from_secs(60), wire.departed()).await;
+        assert!(left.is_err());
+        assert!(wire.ahead.borrow().len() < READ_AHEAD + 2048);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_much_is_read_in_turns() {
+        let (mut client, server) = duplex(1 << 20);
+        let mut end = WireEnd(Wire::new(Box::new(server)));
+        client.write_all(&vec![7; 1 << 20]).await.expect("room in the pipe");
+        let (mut turns, mut read) = (0, 0);
+        while read < 1 << 20 {
+            tokio::task::yield_now().await;
+            turns += 1;
+            let before = read;
+            poll_fn(|context| {
+                let mut chunk = [0; 4096];
+                let mut buffer = ReadBuf::new(&mut chunk);
+                while Pin::new(&mut end).poll_read(context, &mut buffer).is_ready() {
+                    read += buffer.filled().len();
+                    buffer.clear();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(read - before <= 128 * STEP, "{} bytes in one turn", read - before);
+        }
+        assert!((128..=160).contains(&turns), "{turns}");
+    }
+}

@@ -1,0 +1,215 @@
+//! Request bodies of unknown length that are collected before they are forwarded (`request.buffer` of a route), so that they go out with
+//! their length, and may be sent again.
+//!
+//! Guarantees: no body takes more memory than its route grants, and all those of a worker no more than [`PER_WORKER`], until their last
+//! byte was handed over; what does not fit is not collected any further and goes on as it came.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+/// The most memory that the collected bodies of a worker take.
+pub const PER_WORKER: usize = 64 * 1024 * 1024;
+/// The most of a collected body that is handed over at once, so that a long one goes out in turns.
+pub const PIECE: usize = 64 * 1024;
+/// The least memory that a body takes once a byte of it came.
+const LEAST: usize = 4 * 1024;
+
+/// The memory of one worker's collected bodies.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Shared with what was handed over, which another library may hold.
+    used: Arc<AtomicUsize>,
+}
+
+/// A body while it is collected.
+#[derive(Debug)]
+pub struct Block {
+    bytes: Vec<u8>,
+    most: usize,
+    share: Share,
+}
+
+/// What one body takes of the memory; dropping it gives it back.
+#[derive(Debug)]
+struct Share {
+    used: Arc<AtomicUsize>,
+    size: usize,
+}
+
+/// What was collected of a body, and not handed on yet.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// The bytes that were collected, and the piece behind them that did not fit.
+    pieces: VecDeque<Bytes>,
+    /// The fields behind them, where they are the end of the body.
+    trailers: Option<HeaderMap>,
+}
+
+impl Collected {
+    /// A body of these pieces and the fields behind it.
+    #[must_use]
+    pub fn new(pieces: impl IntoIterator<Item = Bytes>, trailers: Option<HeaderMap>) -> Self {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { pieces, trailers: trailers.filter(|trailers| !trailers.is_empty()) }
+    }
+
+    /// Takes the next piece, or the fields behind the last.
+    pub fn take(&mut self) -> Option<Frame<Bytes>> {
+        let Some(first) = self.pieces.front_mut() else { return self.trailers.take().map(Frame::trailers) };
+        let piece = first.split_to(first.len().min(PIECE));
+        if first.is_empty() {
+            self.pieces.pop_front();
+        }
+        Some(Frame::data(piece))
+    }
+
+    /// Number of bytes that are left.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// Whether fields stand behind them, for which only a body in chunks has room.
+    #[must_use]
+    pub fn has_trailers(&self) -> bool {
+        self.trailers.is_some()
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.trailers.is_none()
+    }
+}
+
+impl Memory {
+    /// Room for a body of at most so many bytes, of which nothing is taken yet.
+    #[must_use]
+    pub fn block(&self, most: usize) -> Block {
+        Block { bytes: Vec::new(), most, share: Share { used: Arc::clone(&self.used), size: 0 } }
+    }
+}
+
+impl Block {
+    /// Adds a piece; false, with nothing added, where it does not fit.
+    #[must_use]
+    pub fn add(&mut self, piece: &[u8]) -> bool {
+        let length = self.bytes.len() + piece.len();
+        if length > self.most {
+            return false;
+        }
+        if length > self.share.size {
+            // Twice as much each time, so that small pieces are copied no more than once on the average.
+            let size = (self.share.size * 2).max(length).max(LEAST).min(self.most);
+            if !self.share.grow(size) {
+                return false;
+            }
+            self.bytes.reserve_exact(size - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(piece);
+        true
+    }
+
+    /// What was collected; its memory is given back when the last part of it is dropped.
+    #[must_use]
+    pub fn freeze(self) -> Bytes {
+        if self.bytes.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Share {
+    fn grow(&mut self, size: usize) -> bool {
+        let more = size - self.size;
+        let fits = self.used.load(Relaxed) + more <= PER_WORKER;
+        if fits {
+            // One worker adds, and any thread takes away: it is never more than was looked at.
+            self.used.fetch_add(more, Relaxed);
+            self.size = size;
+        }
+        fits
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.size, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::downstream::collected_body::*;
+
+    fn used(memory: &Memory) -> usize {
+        memory.used.load(Relaxed)
+    }
+
+    #[test]
+    fn block_takes_what_its_route_grants_and_not_a_byte_more() {
+        for pieces in [1, 3, 1_000, 10_000] {
+            let memory = Memory::default();
+            let mut block = memory.block(10_000);
+            for _ in 0..10_000 / pieces {
+                assert!(block.add(&vec![7; pieces]));
+            }
+            assert!(!block.add(&[7; 2]));
+            assert!(used(&memory) <= 10_000 && block.bytes.capacity() <= 10_000, "{pieces}");
+            assert_eq!(block.freeze().len(), 10_000 / pieces * pieces);
+            assert_eq!(used(&memory), 0);
+        }
+    }
+
+    #[test]
+    fn memory_of_a_worker_is_bounded_and_given_back_with_the_last_part() {
+        let memory = Memory::default();
+        let whole = vec![7; PER_WORKER / 4];
+        let mut blocks: Vec<_> = (0..5).map(|_| memory.block(PER_WORKER)).collect();
+        let taken: Vec<_> = blocks.iter_mut().map(|block| block.add(&whole)).collect();
+        assert_eq!((taken, used(&memory)), (vec![true, true, true, true, false], PER_WORKER));
+        let mut first = blocks.remove(0).freeze();
+        let part = first.split_to(10);
+        drop(first);
+        assert!(!blocks[3].add(&[7]));
+        drop(part);
+        assert!(blocks[3].add(&[7]));
+        assert_eq!(used(&memory), PER_WORKER / 4 * 3 + LEAST);
+        drop(blocks);
+        assert_eq!(used(&memory), 0);
+    }
+
+    #[test]
+    fn collected_is_handed_over_in_pieces_and_its_trailers_last() {
+        let trailers: HeaderMap = [(http::header::ETAG, http::HeaderValue::from_static("7"))].into_iter().collect();
+        let pieces = [Bytes::from(vec![7; 2 * PIECE + 1]), Bytes::new(), Bytes::from_static(b"next")];
+        let mut collected = Collected::new(pieces, Some(trailers));
+        let (length, again) = (collected.length(), collected.clone());
+        let frames: Vec<_> = std::iter::from_fn(|| collected.take()).collect();
+        let lengths: Vec<_> = frames.iter().map(|frame| frame.data_ref().map(Bytes::len)).collect();
+        assert_eq!(lengths, [Some(PIECE), Some(PIECE), Some(1), Some(4), None]);
+        assert!(collected.is_empty() && !again.is_empty() && again.has_trailers());
+        assert_eq!((length, again.length(), collected.length()), (2 * PIECE as u64 + 5, length, 0));
+    }
+
+    #[test]
+    fn empty_body_takes_nothing() {
+        let memory = Memory::default();
+        let mut block = memory.block(10);
+        assert!(block.add(&[]) && used(&memory) == 0);
+        assert!(block.freeze().is_empty());
+    }
+}

@@ -1,0 +1,202 @@
+//! How many connections a listener has open, over all workers, and how many of these are one client's.
+//!
+//! Guarantees: never more than either limit; a connection that ends frees its place, however it ends; what is remembered of clients
+//! is bounded by the connections that are open.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// How many bits of an IPv6 address make one client.
+const IPV6_CLIENT: u128 = !0 << 64;
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub struct Occupancy {
+    most: AtomicUsize,
+    most_per_client: AtomicUsize,
+    open: AtomicUsize,
+    clients: Mutex<HashMap<IpAddr, Client>>,
+}
+
+/// What is remembered of a client while it has a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    open: usize,
+    lingering: usize,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// The listener has all it takes.
+    #[error("the listener has `max_connections` open")]
+    Listener,
+    /// The client has all it gets.
+    #[error("the client has `max_connections_per_client` open")]
+    Client,
+}
+
+/// Connections of one client that may linger: it has read what it was sent on no more than so many at once.
+pub const LINGERING_PER_CLIENT: usize = 8;
+
+/// One connection's place; dropping it frees it.
+#[derive(Debug)]
+#[must_use]
+pub struct Place {
+    occupancy: Arc<Occupancy>,
+    client: Option<IpAddr>,
+}
+
+impl Occupancy {
+    /// Room for so many connections, and for so many of one client.
+    #[must_use]
+    pub fn new(most: usize, most_per_client: usize) -> Self {
+        let (most, most_per_client) = (AtomicUsize::new(most), AtomicUsize::new(most_per_client));
+        Self { most, most_per_client, open: AtomicUsize::new(0), clients: Mutex::default() }
+    }
+
+    /// Grants other numbers from now on; connections that are open stay so.
+    pub fn grant(&self, most: usize, most_per_client: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        self.most_per_client.store(most_per_client, Ordering::Relaxed);
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn enter(self: &Arc<Self>) -> Result<Place, Full> {
+        let more = |open: usize| (open < self.most.load(Ordering::Relaxed)).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Full::Listener)?;
+        Ok(Place { occupancy: Arc::clone(self), client: None })
+    }
+}
+
+impl Place {
+    /// Counts it for a client; for IPv6 that is its network of 64 bits.
+    ///
+    /// # Errors
+    /// When the client has all it gets.
+    pub fn belong_to(&mut self, client: IpAddr) -> Result<(), Full> {
+        let client = unit(client);
+        let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = clients.entry(client).or_default();
+        if entry.open >= self.occupancy.most_per_client.load(Ordering::Relaxed) {
+            return Err(Full::Client);
+        }
+        entry.open += 1;
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// Number of connections that the listener takes.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.occupancy.most.load(Ordering::Relaxed)
+    }
+
+    /// Counts the connection among those of its client that linger, of which there are at most [`LINGERING_PER_CLIENT`]. A trusted proxy
+    /// carries the connections of many clients and has no such limit.
+    #[must_use]
+    pub fn linger(&self) -> Option<ClientSeat<'_>> {
+        let Some(client) = self.client else { return Some(ClientSeat { place: self }) };
+        let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = clients.get_mut(&client).filter(|entry| entry.lingering < LINGERING_PER_CLIENT)?;
+        entry.lingering += 1;
+        Some(ClientSeat { place: self })
+    }
+}
+
+/// A connection's share of what its client may have linger; dropping it gives it back.
+#[derive(Debug)]
+#[must_use]
+pub struct ClientSeat<'a> {
+    place: &'a Place,
+}
+
+impl Drop for ClientSeat<'_> {
+    fn drop(&mut self) {
+        let Some(client) = self.place.client else { return };
+        let mut clients = self.place.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = clients.get_mut(&client) {
+            entry.lingering -= 1;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.occupancy.open.fetch_sub(1, Ordering::Relaxed);
+        let Some(client) = self.client else { return };
+        let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = clients.entry(client) {
+            count.get_mut().open -= 1;
+            if count.get().open == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn unit(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_CLIENT).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::downstream::connection_limits::*;
+
+    fn enter(occupancy: &Arc<Occupancy>, client: &str) -> Result<Place, Full> {
+        let mut place = occupancy.enter()?;
+        place.belong_to(client.parse().expect("an address"))?;
+        Ok(place)
+    }
+
+    #[test]
+    fn places_are_counted_and_freed() {
+        let occupancy = Arc::new(Occupancy::new(3, 2));
+        let (first, second) = (enter(&occupancy, "192.0.2.1"), enter(&occupancy, "::ffff:192.0.2.1"));
+        assert_eq!(enter(&occupancy, "192.0.2.1").map(drop), Err(Full::Client));
+        let third = enter(&occupancy, "192.0.2.2");
+        assert_eq!(enter(&occupancy, "192.0.2.3").map(drop), Err(Full::Listener));
+        drop((first, third));
+        assert_eq!(enter(&occupancy, "192.0.2.1").map(drop), Ok(()));
+        drop(second);
+        assert_eq!((occupancy.open.load(Ordering::Relaxed), occupancy.clients.lock().expect("no panic").len()), (0, 0));
+    }
+
+    #[test]
+    fn one_ipv6_network_of_64_bits_is_one_client() {
+        let occupancy = Arc::new(Occupancy::new(10, 1));
+        let _first = enter(&occupancy, "2001:db8::1").expect("a place");
+        assert_eq!(enter(&occupancy, "2001:db8::ffff:1").map(drop), Err(Full::Client));
+        assert_eq!(enter(&occupancy, "2001:db8:0:1::1").map(drop), Ok(()));
+    }
+
+    #[test]
+    fn seats_to_linger_are_counted_and_freed() {
+        let occupancy = Arc::new(Occupancy::new(100, 100));
+        let places: Vec<_> = (0..20).map(|_| enter(&occupancy, "192.0.2.1").expect("a place")).collect();
+        let mut seats: Vec<_> = places.iter().filter_map(Place::linger).collect();
+        assert_eq!(seats.len(), LINGERING_PER_CLIENT);
+        let other = enter(&occupancy, "192.0.2.2").expect("a place");
+        assert!(other.linger().is_some());
+        seats.truncate(3);
+        assert_eq!(places.iter().filter_map(Place::linger).collect::<Vec<_>>().len(), LINGERING_PER_CLIENT - 3);
+        // The connections of a trusted proxy are many clients'.
+        let proxy = occupancy.enter().expect("a place");
+        assert_eq!((0..20).filter_map(|_| proxy.linger()).collect::<Vec<_>>().len(), 20);
+        drop(seats);
+        drop((places, other, proxy));
+        assert!(occupancy.clients.lock().expect("no panic").is_empty());
+    }
+}

@@ -1,0 +1,196 @@
+//! One client's HTTP/1.1 connection, from its first byte to its last.
+//!
+//! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
+//! that ends with bytes unread is closed softly, so that the last answer reaches its client; one that waits for its next request
+//! keeps no buffers for it; one with much to carry does so in turns, between which everybody else has theirs.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{HttpService, service_fn},
+};
+use hyper_util::rt::TokioIo;
+
+use super::{framed_io::StrictEnd, lingering_close::Bounds};
+use crate::{
+    downstream::{
+        client_conn::{Waking, Wire, WireEnd},
+        fair_queue::{Lane, Queued},
+        settings::HeaderLimits,
+    },
+    http::error::{Error, Kind},
+    runtime::io::Cut,
+};
+
+/// The most that is buffered of one connection.
+const BUFFER: usize = 128 * 1024;
+
+/// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let through.
+const MARGIN: usize = 4;
+
+/// What a connection is granted.
+pub struct Granted<'a> {
+    /// Size of a head.
+    pub limits: HeaderLimits,
+    /// Number of requests it may carry.
+    pub max_requests: u64,
+    /// Bounds of its end.
+    pub closing: Bounds<'a>,
+}
+
+/// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a request that was never complete, as soon
+/// as that is known, and answers it.
+pub async fn serve<S, F, B, E>(
+    (wire, lane): (Rc<Wire>, &Rc<Lane>),
+    granted: Granted<'_>,
+    service: S,
+    blame: impl FnOnce(&Error) -> Vec<u8>,
+) where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Granted { limits, max_requests, closing } = granted;
+    let mut builder = http1::Builder::new();
+    let head = limits.size + MARGIN;
+    builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
+    let begun = Cell::new(0_u64);
+    // Those that were begun are counted: heads may be read ahead of them.
+    let counted = |request| {
+        begun.set(begun.get() + 1);
+        let last = begun.get() >= max_requests;
+        if last {
+            wire.turn().drain();
+        }
+        let answer = service(request);
+        async move { answer.await.map(|answer| if last { as_last(answer) } else { answer }) }
+    };
+    let (mut end, mut queued) = (StrictEnd::new(&wire, limits), Queued::new(lane));
+    let mut own = WireEnd(Rc::clone(&wire));
+    let (ended, parts) = loop {
+        // On the heap, so that a connection that rests takes no room for it.
+        let serving = builder.serve_connection(TokioIo::new(end), service_fn(&counted));
+        let mut connection = Box::new(serving);
+        match drive(&wire, &mut queued, &mut connection).await {
+            Driven::Cut => {
+                // Nobody waits for an answer who does not ask.
+                let _answer = unfinished_head(&wire).map(|error| blame(&error));
+                return;
+            }
+            Driven::Ended(ended) => break (ended, connection.into_parts()),
+            Driven::Rests => end = connection.into_parts().io.into_inner(),
+        }
+        match wire.awakes().await {
+            Waking::Request => {}
+            Waking::Cut => return,
+            Waking::End => return closing.close(&mut own, &mut queued, &[], false).await,
+        }
+    };
+    // Nothing of hyper's is kept from here on: a connection may linger for long.
+    let (end, early) = (parts.io.into_inner(), !parts.read_buf.is_empty());
+    drop(parts.read_buf);
+    let (holds_back, owes) = (end.holds_back(), early || end.is_owed());
+    drop(end);
+    match ended {
+        _ if let Some(flaw) = wire.flaw() => {
+            let answer = blame(&Error::from(flaw));
+            closing.close(&mut own, &mut queued, &answer, true).await;
+        }
+        Ok(()) => {
+            // Nobody may speak the new protocol before it is agreed on.
+            if let Some(tunnel) = wire.take_tunnel().filter(|_| !early && !holds_back) {
+                tunnel.run(&wire).await;
+            }
+            closing.close(&mut own, &mut queued, &[], owes).await;
+        }
+        Err(cause) if cause.is_parse() => {
+            // hyper has answered it.
+            let _answer = blame(&malformed(cause));
+            closing.close(&mut own, &mut queued, &[], true).await;
+        }
+        Err(cause) => tracing::debug!(%cause, "a connection ended"),
+    }
+}
+
+/// The last answer of a connection, which says so: hyper may take another request before it sees an order. A change of protocols ends it
+/// anyway.
+fn as_last<B>(mut answer: Response<B>) -> Response<B> {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// How hyper's part in a connection ended.
+enum Driven {
+    /// The client took too long.
+    Cut,
+    /// With the connection.
+    Ended(hyper::Result<()>),
+    /// Nothing is under way, and nothing comes.
+    Rests,
+}
+
+/// Lets hyper serve a connection, and passes on what is ordered about it.
+async fn drive<S, B>(wire: &Wire, queued: &mut Queued, connection: &mut http1::Connection<TokioIo<StrictEnd>, S>) -> Driven
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut draining, mut fresh) = (false, true);
+    poll_fn(|context| {
+        let orders = wire.turn().orders(context);
+        if orders.cut.is_some() {
+            return Poll::Ready(Driven::Cut);
+        }
+        if orders.rest {
+            wire.turn().rested();
+            if wire.is_resting() && !orders.drain {
+                return Poll::Ready(Driven::Rests);
+            }
+        }
+        // The request of a connection that came with the order is answered: hyper must know of it before it is told to end.
+        if std::mem::take(&mut fresh)
+            && orders.drain
+            && let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context)
+        {
+            return Poll::Ready(Driven::Ended(ended));
+        }
+        // Told before it writes, so that the last answer says that it is the last.
+        if orders.drain && !draining {
+            draining = true;
+            Pin::new(&mut *connection).graceful_shutdown();
+        }
+        queued.turn(context, |context| Pin::new(&mut *connection).poll(context).map(Driven::Ended))
+    })
+    .await
+}
+
+fn malformed(cause: hyper::Error) -> Error {
+    let (kind, detail) = if cause.is_parse_too_large() {
+        (Kind::HeadersTooLarge, "the request's head is too large")
+    } else {
+        (Kind::HttpRequestError, "the request's head is malformed")
+    };
+    Error::caused(kind, detail, cause)
+}
+
+/// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
+#[must_use]
+pub fn unfinished_head(wire: &Wire) -> Option<Error> {
+    wire.turn().ended_by().filter(|cut| *cut == Cut::Head && wire.has_begun()).map(Error::from)
+}

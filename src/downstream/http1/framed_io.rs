@@ -1,0 +1,168 @@
+//! The end of a connection that is given to hyper's HTTP/1.1: nothing reaches it that could be framed in two ways.
+//!
+//! Guarantees: hyper never sees the end of a head that is refused; while a request is being answered neither what is refused
+//! behind it nor the client's end of sending is told, so that the answer is finished first.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    downstream::{
+        client_conn::{Wire, WireEnd},
+        client_state::Awaiting,
+    },
+    http::framing::{Flaw, Framer, HeaderLimits, Part},
+};
+
+/// A [`WireEnd`] that follows the framing.
+pub struct StrictEnd {
+    end: WireEnd,
+    framer: Framer,
+    stop: Option<Stop>,
+    /// Answers that were written to their last byte.
+    written: u64,
+    /// Something is kept from hyper until the answer under way is written.
+    withheld: bool,
+}
+
+/// Why nothing more is handed on.
+#[derive(Clone, Copy)]
+enum Stop {
+    /// A request that is refused.
+    Head(Flaw),
+    /// A body that is refused: whoever reads it is told at once.
+    Body(Flaw),
+}
+
+impl StrictEnd {
+    /// The end of a connection on which nothing was read.
+    #[must_use]
+    pub fn new(wire: &Rc<Wire>, limits: HeaderLimits) -> Self {
+        let (end, framer) = (WireEnd(Rc::clone(wire)), Framer::new(limits));
+        Self { end, framer, stop: None, written: 0, withheld: false }
+    }
+
+    /// Whether the client sent something behind the request under way that was not handed on.
+    pub fn holds_back(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Whether the client may be within a request: one that is not complete, was refused, or was not handed on.
+    pub fn is_owed(&self) -> bool {
+        self.stop.is_some() || self.framer.part() != Part::Between || self.wire().has_ahead()
+    }
+
+    /// Notes whether nothing is under way, in either direction: hyper has nothing of this connection then.
+    fn note_rest(&self) {
+        let between = self.framer.part() == Part::Between && self.stop.is_none();
+        self.wire().set_resting(between && !self.is_answering());
+    }
+
+    fn wire(&self) -> &Wire {
+        &self.end.0
+    }
+
+    fn is_answering(&self) -> bool {
+        self.framer.heads() > self.written
+    }
+
+    fn withhold<T>(&mut self) -> Poll<T> {
+        self.withheld = true;
+        Poll::Pending
+    }
+
+    fn halt(&mut self, stop: Stop) -> Poll<io::Result<()>> {
+        let flaw = match stop {
+            Stop::Head(_) if self.is_answering() => return self.withhold(),
+            Stop::Head(flaw) => {
+                self.wire().refuse(flaw);
+                flaw
+            }
+            Stop::Body(flaw) => flaw,
+        };
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
+    }
+
+    /// What was buffered is written: with it every answer that was over by then.
+    fn flushed(&mut self) {
+        let answers = self.wire().turn().answers();
+        if self.written == answers {
+            return;
+        }
+        self.written = answers;
+        if self.framer.part() == Part::Head && self.stop.is_none() {
+            self.wire().turn().expect(Awaiting::Head);
+        }
+        if std::mem::take(&mut self.withheld) {
+            self.wire().turn().wake();
+        }
+        self.note_rest();
+    }
+}
+
+impl AsyncRead for StrictEnd {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(stop) = self.stop {
+            return self.halt(stop);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
+        let fresh = &buffer.filled()[before..];
+        if fresh.is_empty() && self.is_answering() && self.framer.part() != Part::Body {
+            return self.withhold();
+        }
+        let taken = self.framer.take(fresh);
+        let in_head = match &taken {
+            Ok(()) => self.framer.part() == Part::Head,
+            Err(refused) => refused.part != Part::Body,
+        };
+        if in_head {
+            self.wire().keep_head(fresh, self.framer.begins());
+        } else {
+            self.wire().forget_head();
+        }
+        self.wire().note_head(in_head.then(|| self.framer.heads()));
+        self.note_rest();
+        let Err(refused) = taken else { return Poll::Ready(Ok(())) };
+        let stop = if refused.part == Part::Body { Stop::Body(refused.flaw) } else { Stop::Head(refused.flaw) };
+        self.stop = Some(stop);
+        buffer.set_filled(before + refused.fine);
+        if refused.fine == 0 { self.halt(stop) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncWrite for StrictEnd {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.end).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.end).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.end.is_write_vectored()
+    }
+
+    /// hyper asks for this once everything it has buffered is written.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.end).poll_flush(context))?;
+        self.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    /// The connection is closed by whoever serves it, when there is nothing more to say.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}

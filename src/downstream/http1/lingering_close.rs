@@ -1,0 +1,240 @@
+//! The end of a connection of HTTP/1.1 whose client may still be sending (RFC 9112, section 9.6).
+//!
+//! Closing with bytes unread makes the kernel send a reset, and a reset makes the client's kernel drop the response that it has not
+//! read yet. So weir closes its own sending side, and throws away what still comes until the client closes too.
+//!
+//! Guarantees: nothing that is thrown away is read as a request, decrypted, counted or logged; a client that owes something has
+//! [`IDLE`] from piece to piece and [`TOTAL`] in all, within the bounds of [`Lingering`]; every other connection, and each one once
+//! the process stops, has [`SHORT`].
+
+use std::{cell::Cell, future::poll_fn, io, mem::MaybeUninit, pin::pin, task::Poll, time::Duration};
+
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    downstream::{
+        client_conn::{Wire, WireEnd},
+        connection_limits::{ClientSeat, Place},
+        drain::Drain,
+        fair_queue::Queued,
+    },
+    runtime::io::take_steps,
+};
+
+/// The longest time that a connection lingers, and the longest silence within, as nginx has them.
+pub const TOTAL: Duration = Duration::from_secs(30);
+/// See [`TOTAL`].
+pub const IDLE: Duration = Duration::from_secs(5);
+/// The time of a connection on which nothing is owed, and of one that finds no seat.
+pub const SHORT: Duration = Duration::from_secs(1);
+
+/// The most connections of a worker that linger ...
+pub const PER_WORKER: usize = 256;
+/// ... and the most of them as a share of the listener's `max_connections`: one in so many.
+pub const SHARE: usize = 8;
+
+/// Bytes that are thrown away in one turn ...
+const TURN: usize = 64 * 1024;
+/// ... and in one read.
+const PIECE: usize = 16 * 1024;
+/// All steps of a task's turn ([`take_steps`]).
+const STEPS: usize = 128;
+
+/// How many connections of one worker linger.
+#[derive(Debug, Default)]
+pub struct Lingering {
+    open: Cell<usize>,
+}
+
+/// A place among the connections that linger; dropping it frees it.
+struct Seat<'a> {
+    lingering: &'a Lingering,
+    _of_client: ClientSeat<'a>,
+}
+
+impl Lingering {
+    /// A seat for the connection that has this place, if its worker, its listener and its client have one left.
+    fn enter<'a>(&'a self, place: &'a Place) -> Option<Seat<'a>> {
+        let open = self.open.get();
+        if open >= PER_WORKER.min(place.max_connections() / SHARE) {
+            return None;
+        }
+        let of_client = place.linger()?;
+        self.open.set(open + 1);
+        Some(Seat { lingering: self, _of_client: of_client })
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.lingering.open.set(self.lingering.open.get() - 1);
+    }
+}
+
+/// What decides how long a connection may linger.
+pub struct Bounds<'a> {
+    /// The connections of its worker that do.
+    pub lingering: &'a Lingering,
+    /// Its place among all connections of its listener.
+    pub place: &'a Place,
+    /// The order to stop.
+    pub drain: &'a Drain,
+}
+
+impl Bounds<'_> {
+    /// Sends the last bytes, closes the sending side, and throws away what comes. `owes` says that the client may be within a request.
+    pub async fn close(&self, end: &mut WireEnd, queued: &mut Queued, last_bytes: &[u8], owes: bool) {
+        let closing = async {
+            match timeout(IDLE, farewell(end, last_bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => return tracing::debug!(%cause, "a connection could not be closed softly"),
+                Err(_) => return tracing::debug!("a client took no last bytes in time"),
+            }
+            let seat = owes.then(|| self.lingering.enter(self.place)).flatten();
+            let (total, idle) = if seat.is_some() { (TOTAL, IDLE) } else { (SHORT, SHORT) };
+            discard(&end.0, queued, total, idle).await;
+        };
+        let mut drain = self.drain.clone();
+        let stopping = async {
+            drain.begun().await;
+            sleep(SHORT).await;
+        };
+        tokio::select! {
+            biased;
+            () = closing => {}
+            () = stopping => {}
+        }
+    }
+}
+
+async fn farewell(end: &mut WireEnd, last_bytes: &[u8]) -> io::Result<()> {
+    end.write_all(last_bytes).await?;
+    end.shutdown().await
+}
+
+/// Throws away what comes until the client closes its side, or its time is up.
+async fn discard(wire: &Wire, queued: &mut Queued, total: Duration, idle: Duration) {
+    let mut heard = Instant::now();
+    let deadline = heard + total;
+    let mut timer = pin!(sleep_until(deadline.min(heard + idle)));
+    poll_fn(|context| {
+        let turn = queued.turn(context, |context| {
+            let mut left = TURN;
+            while left > 0 {
+                let mut piece = [MaybeUninit::uninit(); PIECE];
+                let mut buffer = ReadBuf::uninit(&mut piece);
+                match wire.poll_read_raw(context, &mut buffer) {
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
+            if left < TURN {
+                heard = Instant::now();
+            }
+            if left == 0 {
+                // There may be more: whoever else is ready goes first.
+                take_steps(STEPS, context);
+            }
+            Poll::Pending
+        });
+        if turn.is_ready() {
+            return turn;
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            let end = deadline.min(heard + idle);
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(end);
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::Pin, rc::Rc, task::Context};
+
+    use tokio::{
+        io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
+        task::{LocalSet, spawn_local, yield_now},
+    };
+
+    use crate::{
+        downstream::{fair_queue::Lane, http1::lingering_close::*},
+        runtime::io::Io,
+    };
+
+    /// A pipe that counts what is read of it.
+    struct Counted(DuplexStream, Rc<Cell<usize>>);
+
+    impl Io for Counted {}
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let before = buffer.filled().len();
+            let polled = Pin::new(&mut self.0).poll_read(context, buffer);
+            self.1.set(self.1.get() + buffer.filled().len() - before);
+            polled
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    const CLIENTS: usize = 10;
+    const LENGTH: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn what_comes_is_thrown_away_in_turns_one_connection_after_the_other() {
+        LocalSet::new()
+            .run_until(async {
+                let (lane, read) = (Rc::<Lane>::default(), Rc::<Cell<usize>>::default());
+                let caller = Rc::clone(&lane);
+                spawn_local(async move { caller.run().await });
+                for _ in 0..CLIENTS {
+                    let (mut client, server) = duplex(LENGTH);
+                    client.write_all(&vec![7; LENGTH]).await.expect("room in the pipe");
+                    let (lane, read) = (Rc::clone(&lane), Rc::clone(&read));
+                    spawn_local(async move {
+                        let wire = Wire::new(Box::new(Counted(server, read)));
+                        discard(&wire, &mut Queued::new(&lane), TOTAL, IDLE).await;
+                    });
+                    drop(client);
+                }
+                yield_now().await;
+                // The first turn of each, and of one the second.
+                assert!((1..=(CLIENTS + 1) * TURN).contains(&read.get()), "{}", read.get());
+                let mut turns = 0;
+                while read.get() < CLIENTS * LENGTH {
+                    let before = read.get();
+                    yield_now().await;
+                    assert!(read.get() - before <= TURN, "{} bytes in one turn", read.get() - before);
+                    turns += 1;
+                    assert!(turns < 10_000, "{} of {} bytes", read.get(), CLIENTS * LENGTH);
+                }
+                assert!(turns >= CLIENTS * (LENGTH / TURN - 1) - 1, "{turns}");
+            })
+            .await;
+    }
+}

@@ -1,0 +1,340 @@
+//! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by
+//! itself.
+//!
+//! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does
+//! not take an answer loses that stream, one that does nothing at all, only keeps us busy, or
+//! breaks off one request after the other ([`BROKEN_OFF`]), its connection; when the process is to
+//! stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does
+//! little in one turn ([`A_TURN`]): a client that asks for much waits for itself, and its
+//! neighbours do not.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    server::{self, SendResponse},
+};
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::Instant;
+use tower::BoxError;
+
+use super::{
+    allowance::{Allowance, ONE},
+    metered_io::{CalmEnd, Meter},
+    ping::Pulse,
+    response::{Reply, Unsent},
+    scheduler::{A_TURN, Portions},
+};
+use crate::{
+    downstream::{
+        client_conn::Wire,
+        client_state::{Awaiting, Line, Turn},
+        fair_queue::{Bell, Lane},
+        request_body::{Inbound, StreamBody},
+        watchdog::Watchdog,
+    },
+    http::{
+        fields::awaits_continue,
+        framing::{
+            HeaderLimits,
+            field_list::{Received, Unfit},
+        },
+    },
+    runtime::io::Cut,
+};
+
+/// How many requests of one connection are under way at most.
+pub const STREAMS: u32 = 100;
+/// How many turns in a row streams that have work have for themselves, before what they sent goes
+/// out.
+const ALONE: usize = STREAMS as usize / A_TURN;
+/// How many requests a client may break off at once ...
+pub const BROKEN_OFF: u32 = 200;
+/// ... how many more each second, besides one for each that it lets be answered ...
+pub const BROKEN_OFF_A_SECOND: u32 = 60;
+/// ... and how long one lasts that is not counted: no more than [`STREAMS`] are under way, so that
+/// there are no more of these in a second than could be answered in it. A client that sets
+/// deadlines breaks off many such.
+pub const LASTING: Duration = Duration::from_millis(100);
+/// How much a client may send ahead, on a stream and on the connection.
+const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
+/// How much of an answer is kept for a stream that has no room for it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+type Connection = server::Connection<CalmEnd, Bytes>;
+
+/// The streams of one connection.
+struct Streams {
+    wire: Rc<Wire>,
+    watchdog: Rc<Watchdog>,
+    open: Cell<u32>,
+    /// How many more may come.
+    left: Cell<u64>,
+    /// How many more may be broken off.
+    patience: RefCell<Allowance>,
+    /// More were.
+    exhausted: Cell<bool>,
+    /// Turns of streams that ended, to be used again.
+    free: RefCell<Vec<Rc<Turn>>>,
+    /// What the client owes on the connection, and since when it owes the head that is under way.
+    owes: Cell<(Awaiting, Option<Instant>)>,
+}
+
+/// One stream; dropping it gives its turn back.
+struct Stream {
+    streams: Rc<Streams>,
+    turn: Rc<Turn>,
+}
+
+/// A connection that is served.
+struct Served<S> {
+    connection: Connection,
+    streams: Rc<Streams>,
+    portions: Portions,
+    pulse: Pulse,
+    meter: Rc<Meter>,
+    answer: S,
+    /// How many turns in a row the streams have had for themselves.
+    alone: usize,
+    draining: bool,
+}
+
+/// Serves a connection until it ends, or has carried `max_requests`. `answer` is given each
+/// request, with what is wrong with it.
+pub async fn serve<S, F, B, E>(
+    wire: Rc<Wire>,
+    (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>),
+    limits: HeaderLimits,
+    max_requests: u64,
+    answer: S,
+) where
+    S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
+    F: Future<Output = Result<Response<B>, E>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError> + 'static,
+{
+    let streams = Streams::of(&wire, watchdog, max_requests);
+    let (meter, bell) = (Rc::new(Meter::default()), Bell::new(lane));
+    let ended = async {
+        let end = CalmEnd::new(&wire, &meter, limits);
+        let Some(connection) = shake_hands(&wire, end, limits).await else { return Ok(()) };
+        let mut connection = connection?;
+        let (portions, pulse) = (Portions::default(), Pulse::new(connection.ping_pong(), &meter));
+        let mut served = Served { connection, streams, portions, pulse, meter, answer, alone: 0, draining: false };
+        poll_fn(|context| bell.turn(context, |context| served.turn(&bell, context))).await
+    };
+    if let Err(cause) = ended.await {
+        tracing::debug!(%cause, "an HTTP/2 connection ended");
+    }
+}
+
+/// Exchanges the first frames, unless the client takes too long.
+async fn shake_hands(wire: &Wire, end: CalmEnd, limits: HeaderLimits) -> Option<Result<Connection, h2::Error>> {
+    let mut builder = server::Builder::new();
+    // Heads are not the library's, but trailers are, and clients are told.
+    let list = u32::try_from(limits.size).unwrap_or(u32::MAX);
+    builder.max_concurrent_streams(STREAMS).max_header_list_size(list).max_send_buffer_size(SEND_BUFFER);
+    // What is under way to streams that were answered before it came is thrown away; by default only to 50.
+    builder.max_concurrent_reset_streams(STREAMS as usize);
+    builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    let mut handshake = pin!(builder.handshake(end));
+    poll_fn(|context| match wire.turn().poll_cut(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => handshake.as_mut().poll(context).map(Some),
+    })
+    .await
+}
+
+impl<S, F, B, E> Served<S>
+where
+    S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
+    F: Future<Output = Result<Response<B>, E>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError> + 'static,
+{
+    /// What is done in one turn, which begins and ends at the bell. Ready when the connection has
+    /// ended.
+    fn turn(&mut self, bell: &Bell, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let orders = self.streams.wire.turn().orders(context);
+        if orders.cut.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        if orders.drain && !std::mem::replace(&mut self.draining, true) {
+            self.connection.graceful_shutdown();
+        }
+        if let Some(reason) = self.streams.objection(self.pulse.poll(context)) {
+            self.connection.abrupt_shutdown(reason);
+        }
+        self.meter.begin_turn();
+        // While there is work the streams have some turns for themselves, so that much is sent at
+        // once.
+        let reads = self.alone == 0;
+        if reads && self.take_or_blame(context)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.portions.go_on(context);
+        self.alone = if self.portions.is_behind() { (self.alone + 1) % ALONE } else { 0 };
+        // Nothing is left to do, and so what rang is what they sent. It has to go out.
+        let sent = self.alone == 0 && (bell.take_ring() || !reads);
+        if sent && self.take_or_blame(context)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let ordered = self.streams.wire.turn().is_draining() && !self.draining;
+        if ordered || self.portions.is_behind() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// The same as [`Served::take`]. What the client did wrong is noted before its requests end
+    /// with the connection.
+    fn take_or_blame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.take(context).map_err(|cause| {
+            if let Some(reason) = cause.reason().filter(|_| cause.is_library() && cause.is_go_away()) {
+                self.streams.wire.turn().blame(Cut::Protocol(reason.into()));
+            }
+            cause
+        })
+    }
+
+    /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
+    fn take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            while let Poll::Ready(came) = self.connection.poll_accept(context)? {
+                let Some((request, sender)) = came else { return Poll::Ready(Ok(())) };
+                self.begin(request, sender);
+            }
+            self.meter.forget_refused();
+            self.streams.owe();
+            // What came before it was dealt with.
+            let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
+            tracing::debug!(%fault, "an HTTP/2 client broke the rules");
+            self.streams.wire.turn().blame(Cut::Protocol(fault.code()));
+            self.connection.abrupt_shutdown(fault.code().into());
+        }
+    }
+
+    /// A stream came: all the work its request takes is added.
+    fn begin(&mut self, stand_in: Request<RecvStream>, mut sender: SendResponse<Bytes>) {
+        let Some(Received { head, length, unfit }) = self.meter.take_request(sender.stream_id().as_u32()) else {
+            // Nothing was done for it.
+            return sender.send_reset(Reason::REFUSED_STREAM);
+        };
+        let (stream, began) = (self.streams.open(), Instant::now());
+        let reply = Rc::new(Reply::new(sender, &head.method, &self.meter));
+        let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
+        let body = Inbound::Stream(StreamBody::new(stand_in.into_body(), length, invites));
+        let (request, malformed) = (Request::from_parts(head, body), unfit.is_some());
+        let answering = Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request, unfit));
+        self.portions.add(async move {
+            let carried = reply.carry(&stream.turn, answering).await;
+            stream.streams.note(&carried, began, malformed);
+        });
+    }
+}
+
+impl Streams {
+    fn of(wire: &Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
+        // The settings it begins with.
+        wire.turn().expect(Awaiting::Head);
+        Rc::new(Self {
+            wire: Rc::clone(wire),
+            watchdog: Rc::clone(watchdog),
+            open: Cell::new(0),
+            left: Cell::new(most),
+            patience: RefCell::new(Allowance::new(BROKEN_OFF.into(), BROKEN_OFF_A_SECOND.into(), Instant::now())),
+            exhausted: Cell::new(false),
+            free: RefCell::default(),
+            owes: Cell::new((Awaiting::Head, wire.head_since())),
+        })
+    }
+
+    /// Says what the client owes: the rest of a head before all else, for nothing else of the
+    /// connection is read before it.
+    fn owe(&self) {
+        let since = self.wire.head_since();
+        let owes = match self.open.get() {
+            _ if since.is_some() => Awaiting::Head,
+            0 => Awaiting::Stream,
+            _ => Awaiting::Nothing,
+        };
+        // Another head has its own time.
+        if self.owes.replace((owes, since)) != (owes, since) {
+            self.wire.turn().expect(owes);
+        }
+    }
+
+    /// Why the connection is to end at once, if it is.
+    fn objection(&self, gone: Poll<()>) -> Option<Reason> {
+        if gone.is_ready() {
+            self.wire.turn().blame(Cut::Silent);
+            return Some(Reason::NO_ERROR);
+        }
+        // Once is enough.
+        if !self.exhausted.take() {
+            return None;
+        }
+        self.wire.turn().blame(Cut::BrokenOff);
+        Some(Reason::ENHANCE_YOUR_CALM)
+    }
+
+    /// What became of a request: a client that breaks off one after the other, or sends what is
+    /// none, makes us work for nothing.
+    fn note(&self, carried: &Result<(), Unsent>, began: Instant, malformed: bool) {
+        match carried {
+            Ok(()) if malformed => self.exhausted.set(!self.patience.borrow_mut().spend(1)),
+            Ok(()) => self.patience.borrow_mut().earn(ONE),
+            Err(Unsent::Unanswered(_)) => {}
+            Err(Unsent::Cut | Unsent::Ended(_)) if began.elapsed() >= LASTING => {}
+            Err(Unsent::Cut | Unsent::Ended(_)) => self.exhausted.set(!self.patience.borrow_mut().spend(1)),
+        }
+        if let Err(cause) = carried {
+            tracing::debug!(%cause, "a stream ended before its answer");
+        }
+    }
+
+    /// A stream, which has a turn of its own.
+    fn open(self: &Rc<Self>) -> Stream {
+        self.open.set(self.open.get() + 1);
+        self.owe();
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.wire.turn().drain();
+        }
+        let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let turn = Turn::of_stream(self.wire.turn());
+            self.watchdog.watch_stream(&turn);
+            turn
+        });
+        Stream { streams: Rc::clone(self), turn }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        streams.open.set(streams.open.get() - 1);
+        streams.owe();
+        if streams.open.get() == 0 {
+            // An idle connection keeps little.
+            streams.free.borrow_mut().truncate(1);
+        }
+        // A turn that was ordered to end stays ended.
+        if !self.turn.is_cut() {
+            self.turn.stall(false);
+            self.turn.expect(Awaiting::Nothing);
+            streams.free.borrow_mut().push(Rc::clone(&self.turn));
+        }
+    }
+}

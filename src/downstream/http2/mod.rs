@@ -1,0 +1,8 @@
+//! HTTP/2 connections of clients.
+
+pub mod allowance;
+pub mod connection;
+pub mod metered_io;
+pub mod ping;
+pub mod response;
+pub mod scheduler;

@@ -1,0 +1,269 @@
+//! One request of an HTTP/2 connection: its answer goes out as its client takes it.
+//!
+//! Guarantees (RFC 9113, section 8.1): interim answers come before the final one and never instead of it; a piece of a body is only
+//! taken from where it comes once there is room for the last, so that nothing piles up; an answer that breaks is a reset stream,
+//! never a complete one; a client that resets the stream ends the work for it.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream, server::SendResponse};
+use http::{HeaderValue, Method, Response, StatusCode, header, response::Parts};
+use http_body::Body;
+use tower::BoxError;
+
+use super::metered_io::Meter;
+use crate::{downstream::client_state::Turn, runtime::io::Interim};
+
+/// What a stream is reset with where its client breaks the rules of HTTP/2 (RFC 9113, section 7).
+const ERRORS: [Reason; 4] =
+    [Reason::PROTOCOL_ERROR, Reason::FLOW_CONTROL_ERROR, Reason::STREAM_CLOSED, Reason::FRAME_SIZE_ERROR];
+/// How much room is asked for at once.
+const ROOM: usize = 64 * 1024;
+
+/// How the client of a stream is answered.
+pub struct Reply {
+    sender: RefCell<SendResponse<Bytes>>,
+    /// It asked for a head only.
+    to_head: bool,
+    /// The final answer has begun.
+    answered: Cell<bool>,
+    meter: Rc<Meter>,
+}
+
+/// Why an answer did not go out to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsent {
+    /// Its client took too long.
+    #[error("the client took too long")]
+    Cut,
+    /// Its client does not want it, or its connection ended.
+    #[error("the stream ended")]
+    Ended(#[source] h2::Error),
+    /// There is none.
+    #[error("there is no answer")]
+    Unanswered(#[source] BoxError),
+}
+
+impl Unsent {
+    /// Whether the stream was reset because of an error of HTTP/2, which may be the client's.
+    fn is_clients_error(&self) -> bool {
+        let Self::Ended(cause) = self else { return false };
+        cause.reason().is_some_and(|reason| ERRORS.contains(&reason))
+    }
+}
+
+impl From<h2::Error> for Unsent {
+    fn from(cause: h2::Error) -> Self {
+        Self::Ended(cause)
+    }
+}
+
+impl Interim for Reply {
+    fn tell(&self, interim: Response<()>) {
+        if self.answered.get() {
+            return;
+        }
+        if let Err(cause) = self.sender.borrow_mut().send_informational(interim) {
+            tracing::debug!(%cause, "an interim answer came too late");
+        }
+    }
+}
+
+impl Reply {
+    /// Answers on a stream that was just opened.
+    #[must_use]
+    pub fn new(sender: SendResponse<Bytes>, method: &Method, meter: &Rc<Meter>) -> Self {
+        let (to_head, answered) = (method == Method::HEAD, Cell::new(false));
+        Self { sender: RefCell::new(sender), to_head, answered, meter: Rc::clone(meter) }
+    }
+
+    /// Tells the client to send its body (RFC 9110, section 15.2.1).
+    pub fn invite(&self) {
+        let mut interim = Response::new(());
+        *interim.status_mut() = StatusCode::CONTINUE;
+        self.tell(interim);
+    }
+
+    /// Waits for the answer, and sends it to its end.
+    ///
+    /// # Errors
+    /// When it does not get there. The stream is reset then.
+    pub async fn carry<F, B, E>(&self, turn: &Turn, answer: Pin<Box<F>>) -> Result<(), Unsent>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError>,
+    {
+        let sent = self.send(turn, answer).await;
+        match &sent {
+            Err(Unsent::Unanswered(_)) => self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR),
+            Err(Unsent::Cut) => self.sender.borrow_mut().send_reset(Reason::CANCEL),
+            Ok(()) | Err(Unsent::Ended(_)) => {}
+        }
+        sent
+    }
+
+    async fn send<F, B, E>(&self, turn: &Turn, answer: Pin<Box<F>>) -> Result<(), Unsent>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError>,
+    {
+        let answer = self.unless_ended(turn, answer).await?;
+        let (head, body) = answer.map_err(|cause| Unsent::Unanswered(cause.into()))?.into_parts();
+        // What an answer to HEAD would have had is not sent, whoever made it, and 204 and 304 have no content (RFC 9110, sections 9.3.2
+        // and 6.4.1).
+        let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let ended = self.to_head || bodiless || body.is_end_stream();
+        self.answered.set(true);
+        let head = if bodiless { Response::from_parts(head, ()) } else { as_sent(head, &body) };
+        let stream = self.sender.borrow_mut().send_response(head, ended)?;
+        if ended { Ok(()) } else { Outgoing { stream, turn, meter: &self.meter }.send(body).await }
+    }
+
+    /// The answer, if its client waits for it. What it took is let go with it, however long the client takes for the rest.
+    async fn unless_ended<F: Future>(&self, turn: &Turn, mut answer: Pin<Box<F>>) -> Result<F::Output, Unsent> {
+        let mut begun = false;
+        poll_fn(|context| {
+            if turn.poll_cut(context).is_ready() {
+                return Poll::Ready(Err(Unsent::Cut));
+            }
+            // Looked at first: for one that was reset as soon as it was opened nothing is done.
+            let reset = self.sender.borrow_mut().poll_reset(context);
+            let Poll::Ready(reset) = reset else {
+                begun = true;
+                return answer.as_mut().poll(context).map(Ok);
+            };
+            // Its body knows whether its client did, or an error of its client's: it is told of that before it ends.
+            let why = ended(reset);
+            if begun && why.is_clients_error() {
+                let _told = answer.as_mut().poll(context);
+            }
+            Poll::Ready(Err(why))
+        })
+        .await
+    }
+}
+
+fn ended(reset: Result<Reason, h2::Error>) -> Unsent {
+    Unsent::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
+}
+
+/// The head of an answer, with the length of what follows where that is known (RFC 9110, section 8.6).
+fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
+    let mut response = Response::from_parts(head, ());
+    let fields = response.headers_mut();
+    if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
+        fields.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    response
+}
+
+/// An answer whose head was sent.
+struct Outgoing<'a> {
+    stream: SendStream<Bytes>,
+    turn: &'a Turn,
+    meter: &'a Meter,
+}
+
+impl Outgoing<'_> {
+    async fn send<B>(mut self, mut body: B) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let sent = self.send_all(&mut body).await;
+        if sent.as_ref().is_err_and(Unsent::is_clients_error) {
+            // The request's body, which is read with the response's, knows whose error it was.
+            poll_fn(|context| {
+                let _told = Pin::new(&mut body).poll_frame(context);
+                Poll::Ready(())
+            })
+            .await;
+        }
+        sent
+    }
+
+    async fn send_all<B>(&mut self, body: &mut B) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            let frame = poll_fn(|context| match self.poll_ended(context) {
+                Poll::Ready(why) => Poll::Ready(Err(why)),
+                Poll::Pending => Pin::new(&mut *body).poll_frame(context).map(Ok),
+            });
+            let frame = match frame.await? {
+                Some(frame) => frame.map_err(|cause| Unsent::Unanswered(cause.into()))?,
+                None => return Ok(self.stream.send_data(Bytes::new(), true)?),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let last = body.is_end_stream();
+                    self.send_piece(data, last).await?;
+                    if last {
+                        return Ok(());
+                    }
+                }
+                Err(frame) => return Ok(self.stream.send_trailers(frame.into_trailers().unwrap_or_default())?),
+            }
+        }
+    }
+
+    async fn send_piece(&mut self, mut data: Bytes, last: bool) -> Result<(), Unsent> {
+        if data.is_empty() && last {
+            self.stream.send_data(data, true)?;
+            return Ok(());
+        }
+        while !data.is_empty() {
+            self.stream.reserve_capacity(data.len().min(ROOM));
+            let room = poll_fn(|context| self.poll_room(context)).await?;
+            let piece = data.split_to(room.min(data.len()));
+            if !data.is_empty() {
+                self.meter.cuts_off(piece.len());
+            }
+            self.stream.send_data(piece, last && data.is_empty())?;
+        }
+        Ok(())
+    }
+
+    /// How much the client takes of what was asked for, once it takes any.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Unsent>> {
+        loop {
+            if let room @ 1.. = self.stream.capacity() {
+                self.turn.stall(false);
+                return Poll::Ready(Ok(room));
+            }
+            if let Poll::Ready(why) = self.poll_ended(context) {
+                return Poll::Ready(Err(why));
+            }
+            match self.stream.poll_capacity(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(cause))) => return Poll::Ready(Err(cause.into())),
+                Poll::Ready(None) => return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into())),
+                Poll::Pending => {
+                    self.turn.stall(true);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Why nothing more is to be sent, if that is so.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Unsent> {
+        if self.turn.poll_cut(context).is_ready() {
+            return Poll::Ready(Unsent::Cut);
+        }
+        self.stream.poll_reset(context).map(ended)
+    }
+}

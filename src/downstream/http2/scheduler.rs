@@ -1,0 +1,196 @@
+//! Work for many streams, done in portions.
+//!
+//! Guarantees: in one turn at most [`A_TURN`] streams are begun, in the order they came, and at most as many others gone on with, in
+//! the order they became ready; no wake is lost, whichever thread it comes from; one that panics is dropped, and no other.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::task::coop::unconstrained;
+
+/// How many streams are begun in one turn, and how many are gone on with.
+pub const A_TURN: usize = 3;
+
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The work for the streams of one connection.
+#[derive(Default)]
+pub struct Portions {
+    came: VecDeque<Work>,
+    places: Vec<Place>,
+    free: Vec<usize>,
+    ready: Arc<Ready>,
+}
+
+/// Where the work for a stream is while it is under way; its waker serves the next one too, which is woken once too often at worst.
+struct Place {
+    work: Option<Work>,
+    waker: Waker,
+    knock: Arc<Knock>,
+}
+
+/// Which places are ready to go on.
+#[derive(Default)]
+struct Ready {
+    places: Mutex<VecDeque<usize>>,
+    task: AtomicWaker,
+}
+
+struct Knock {
+    place: usize,
+    /// It is among the ready.
+    heard: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Ready {
+    fn places(&self) -> MutexGuard<'_, VecDeque<usize>> {
+        // No panic happens with the lock held.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Knock {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.heard.swap(true, SeqCst) {
+            self.ready.places().push_back(self.place);
+            self.ready.task.wake();
+        }
+    }
+}
+
+impl Portions {
+    /// Adds the work for a stream that came.
+    pub fn add(&mut self, work: impl Future<Output = ()> + 'static) {
+        self.came.push_back(Box::pin(work));
+    }
+
+    /// Whether there is something to do at once.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.came.is_empty() || !self.ready.places().is_empty()
+    }
+
+    /// Does a turn's portion. The task of `context` is woken for what becomes ready later, but not for what is left over.
+    pub fn go_on(&mut self, context: &mut Context<'_>) {
+        for _ in 0..A_TURN {
+            let Some(place) = self.ready.places().pop_front() else { break };
+            self.poll(place);
+        }
+        for _ in 0..A_TURN {
+            let Some(work) = self.came.pop_front() else { break };
+            let place = self.free.pop().unwrap_or_else(|| self.another_place());
+            self.places[place].work = Some(work);
+            self.poll(place);
+        }
+        // Last, for a wake takes it away.
+        self.ready.task.register(context.waker());
+    }
+
+    fn another_place(&mut self) -> usize {
+        let place = self.places.len();
+        let knock = Arc::new(Knock { place, heard: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
+        self.places.push(Place { work: None, waker: Waker::from(Arc::clone(&knock)), knock });
+        place
+    }
+
+    fn poll(&mut self, index: usize) {
+        let place = &mut self.places[index];
+        place.knock.heard.store(false, SeqCst);
+        let Some(work) = &mut place.work else { return };
+        // What the connection read in this turn is not their expense, and what one breaks is not its neighbours'.
+        let mut work = pin!(unconstrained(work.as_mut()));
+        let mut context = Context::from_waker(&place.waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
+        if !matches!(polled, Ok(Poll::Pending)) {
+            place.work = None;
+            self.free.push(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::poll_fn, rc::Rc};
+
+    use crate::downstream::http2::scheduler::*;
+
+    #[test]
+    fn a_portion_at_a_time_in_the_order_they_came_and_became_ready() {
+        let (mut portions, polled) = (Portions::default(), Rc::<RefCell<Vec<usize>>>::default());
+        for stream in 0..10 {
+            let polled = Rc::clone(&polled);
+            let mut times = 0;
+            portions.add(poll_fn(move |context| {
+                polled.borrow_mut().push(stream);
+                times += 1;
+                if times == 3 {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }));
+        }
+        let (mut context, mut turns) = (Context::from_waker(Waker::noop()), 0);
+        while portions.is_behind() {
+            turns += 1;
+            portions.go_on(&mut context);
+            assert!(polled.borrow().len() <= 2 * A_TURN * turns, "{polled:?}");
+        }
+        let polled = polled.take();
+        for time in 0..3 {
+            let nth = |stream| polled.iter().enumerate().filter(|(_, polled)| **polled == stream).nth(time);
+            assert!((0..10).map(|stream| nth(stream).map(|(at, _)| at)).is_sorted(), "{polled:?}");
+        }
+        assert_eq!((polled.len(), portions.free.len()), (30, portions.places.len()));
+    }
+
+    #[test]
+    fn one_that_panics_takes_no_other_with_it() {
+        let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
+        let ended = Rc::<RefCell<bool>>::default();
+        let ends = Rc::clone(&ended);
+        portions.add(async { panic!("a broken invariant") });
+        portions.add(async move { *ends.borrow_mut() = true });
+        portions.go_on(&mut context);
+        assert!(*ended.borrow() && !portions.is_behind() && portions.free.len() == portions.places.len());
+    }
+
+    #[test]
+    fn a_place_is_used_again_and_an_old_waker_does_no_harm() {
+        let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
+        let (kept, polls) = (Rc::<RefCell<Option<Waker>>>::default(), Rc::<RefCell<u32>>::default());
+        let keeps = Rc::clone(&kept);
+        portions.add(poll_fn(move |context| {
+            keeps.replace(Some(context.waker().clone()));
+            Poll::Ready(())
+        }));
+        portions.go_on(&mut context);
+        let counts = Rc::clone(&polls);
+        portions.add(poll_fn(move |_| {
+            *counts.borrow_mut() += 1;
+            Poll::Pending
+        }));
+        portions.go_on(&mut context);
+        assert!(!portions.is_behind());
+        kept.take().expect("a waker").wake();
+        assert!(portions.is_behind());
+        portions.go_on(&mut context);
+        assert_eq!((*polls.borrow(), portions.places.len(), portions.is_behind()), (2, 1, false));
+    }
+}

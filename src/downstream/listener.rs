@@ -1,0 +1,265 @@
+//! Listening sockets: one for each worker on the same address, shared out by the kernel.
+//!
+//! Guarantees: an address somebody else listens on is an error, also when that somebody would share it; with no descriptor left
+//! clients are told at once, and nothing spins; what the kernel has accepted before a stop is still served.
+
+use std::{
+    fs::File,
+    future::poll_fn,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+
+use super::{connection_limits::Occupancy, settings::ListenerSettings, tls::Tls};
+use crate::{log::throttle::Sparing, runtime::io::stay_in_touch};
+
+/// Requirements of a listener on its connections. There is no default: a requirement that is not known cannot be met.
+#[derive(Debug)]
+pub struct Door {
+    /// TLS, if it is spoken here.
+    pub tls: Option<Tls>,
+    /// Every request is sent to this port over `https`.
+    pub redirect: Option<u16>,
+    /// Connections come from a proxy that says whose they are.
+    pub proxy_protocol: bool,
+    /// The connections that are open.
+    pub occupancy: Arc<Occupancy>,
+    /// After how many requests a connection is closed.
+    pub max_requests: u64,
+}
+
+impl Door {
+    /// What these settings ask for.
+    #[must_use]
+    pub fn new(settings: &ListenerSettings, tls: Option<Tls>, occupancy: Arc<Occupancy>) -> Self {
+        let (proxy_protocol, max_requests) = (settings.proxy_protocol, settings.max_requests as u64);
+        Self { tls, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
+    }
+
+    /// Whether it is what these settings ask for.
+    #[must_use]
+    pub fn serves(&self, settings: &ListenerSettings) -> bool {
+        self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref()
+            && self.redirect == settings.redirect
+            && self.proxy_protocol == settings.proxy_protocol
+            && self.max_requests == settings.max_requests as u64
+    }
+}
+
+/// Connections the kernel may keep until they are accepted.
+const BACKLOG: i32 = 4096;
+/// How long what was sent may be unacknowledged.
+const ACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// How many connections are accepted in one turn: those that are open have theirs before the next.
+const A_TURN: u32 = 8;
+/// The shortest and the longest pause after an accept that failed.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// Opens `count` sockets on `address`; port 0 is chosen once for all of them.
+///
+/// # Errors
+/// When the address is taken or may not be listened on.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
+    if address.port() != 0 {
+        // Sockets that share a port hide a second weir from each other; one that does not share finds it. It does not listen: who
+        // connected meanwhile would be reset as it closes.
+        exclusive(address)?;
+    }
+    let mut listeners: Vec<StdListener> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let chosen = match listeners.first() {
+            Some(first) => first.local_addr()?,
+            None => address,
+        };
+        listeners.push(shared(chosen)?);
+    }
+    Ok(listeners)
+}
+
+/// One more socket on an address that is listened on already.
+///
+/// # Errors
+/// When the kernel says no.
+pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = reusable(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Makes what is accepted from now on such that nothing waits for more before it is sent, and that a client that is gone without a
+/// word is found out: one that is silent by [`stay_in_touch`], one that acknowledges nothing by its user time-out (RFC 5482), `write`
+/// or 30 s, whichever is longer. Accepted connections inherit it, which spares system calls for each.
+///
+/// # Errors
+/// When the kernel says no.
+pub fn tune(listener: &StdListener, write: Duration) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(write.max(ACKNOWLEDGED)))?;
+    stay_in_touch(&socket)
+}
+
+fn exclusive(address: SocketAddr) -> io::Result<Socket> {
+    let socket = reusable(address)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// An IPv6 socket takes no IPv4 connections (RFC 3493, section 5.3), whatever the kernel is set to: those of the same port are another
+/// listener's.
+fn reusable(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Accepts connections until `stop`, and then those that were waiting already.
+pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut take: impl FnMut(TcpStream, SocketAddr)) {
+    let (mut pause, mut spare, said, begun) = (PAUSES.0, Spare::default(), Sparing::default(), Instant::now());
+    spare.restore();
+    let (mut stop, mut count) = (pin!(stop), 0_u32);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = PAUSES.0;
+                take(stream, peer);
+                count = count.wrapping_add(1);
+                if count.is_multiple_of(A_TURN) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if let Some(left_out) = said.look(begun.elapsed()) {
+                    tracing::warn!(%error, left_out, "connections are refused, for none can be accepted");
+                }
+                if !spare.refuse_one(&listener, &error).await {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                    spare.restore();
+                }
+            }
+        }
+    }
+    take_waiting(listener, take).unwrap_or_else(|error| tell_of_lost(&error));
+}
+
+fn tell_of_lost(error: &io::Error) {
+    tracing::warn!(%error, "connections that waited as the process stopped are lost");
+}
+
+/// Takes what the kernel has accepted. It is asked itself: what came since the runtime last looked is not known there.
+fn take_waiting(listener: TcpListener, mut take: impl FnMut(TcpStream, SocketAddr)) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                take(TcpStream::from_std(stream)?, peer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A descriptor kept for when there is no other: with it a client that waits can be accepted, and told by the close.
+#[derive(Default)]
+struct Spare(Option<File>);
+
+impl Spare {
+    fn restore(&mut self) {
+        self.0 = self.0.take().or_else(|| File::open("/dev/null").ok());
+    }
+
+    /// Refuses one connection, if this is about descriptors and one was spare; without any that waits, the next accept waits.
+    async fn refuse_one(&mut self, listener: &TcpListener, error: &io::Error) -> bool {
+        let out_of_descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        if !out_of_descriptors.contains(&error.raw_os_error()) || self.0.take().is_none() {
+            return false;
+        }
+        drop(waiting(listener).await);
+        self.restore();
+        true
+    }
+}
+
+/// A connection that waits to be accepted, if there is one.
+async fn waiting(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    poll_fn(|context| match listener.poll_accept(context) {
+        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::downstream::listener::*;
+
+    #[tokio::test]
+    async fn what_waits_as_the_process_stops_is_taken_though_nobody_has_looked_since() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
+        let address = listener.local_addr().expect("an address");
+        let listener = TcpListener::from_std(listener).expect("a listener");
+        // Without the runtime: it has not heard of them.
+        let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).expect("a listener"));
+        let mut taken = Vec::new();
+        accept(listener, std::future::ready(()), |stream, peer| taken.push((stream, peer))).await;
+        let peers: Vec<_> = taken.iter().map(|(_, peer)| *peer).collect();
+        assert_eq!(peers, clients.map(|client| client.local_addr().expect("an address")));
+    }
+
+    #[test]
+    fn what_is_accepted_is_asked_whether_it_is_still_there() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
+        listener.set_nonblocking(false).expect("a socket");
+        for (write, acknowledged) in [(5, 30), (300, 300)] {
+            tune(&listener, Duration::from_secs(write)).expect("a socket");
+            let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
+            let (accepted, _) = listener.accept().expect("a connection");
+            let socket = SockRef::from(&accepted);
+            assert!(socket.tcp_nodelay().expect("a socket") && socket.keepalive().expect("a socket"));
+            assert_eq!(socket.tcp_user_timeout().expect("a socket"), Some(Duration::from_secs(acknowledged)));
+            assert_eq!(socket.tcp_keepalive_time().expect("a socket"), Duration::from_secs(15));
+            assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), Duration::from_secs(5));
+            assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), 3);
+        }
+    }
+
+    #[test]
+    fn all_workers_share_one_port_and_nobody_else_may() {
+        let listeners = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 2).expect("a free port");
+        let address = listeners[0].local_addr().expect("an address");
+        assert_eq!(listeners[1].local_addr().expect("an address"), address);
+        assert_eq!(bind(address, 1).map(|_| ()).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+    }
+}

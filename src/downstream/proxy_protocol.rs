@@ -1,0 +1,271 @@
+//! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who is at the other end of a proxy's connection.
+//!
+//! Guarantee: a header is taken whole or not at all, and not a byte behind it is lost.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::runtime::io::Io;
+
+/// What version 1 begins with.
+const TEXT: &[u8] = b"PROXY ";
+/// The longest header of version 1.
+const TEXT_MOST: usize = 107;
+/// What version 2 begins with.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// What stands before the addresses in version 2.
+const FIXED: usize = 16;
+/// The most that may follow it: addresses and whatever else is told.
+const BINARY_MOST: usize = 4 * 1024;
+
+/// Who a connection is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The proxy itself, as when it looks whether we live.
+    Proxy,
+    /// Somebody behind it.
+    Behind(SocketAddr),
+}
+
+/// Why there is no such header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// It is something else.
+    #[error("the connection does not begin with a PROXY header")]
+    Missing,
+    /// It is one, but none of those described.
+    #[error("the PROXY header is malformed")]
+    Malformed,
+    /// It has more to tell than anybody needs.
+    #[error("the PROXY header is too long")]
+    TooLong,
+    /// It is about something other than TCP.
+    #[error("the PROXY header is about no TCP connection")]
+    NotTcp,
+}
+
+/// Reads a header at the start of `bytes`, and says how long it is; nothing while more must come.
+///
+/// # Errors
+/// When there is none.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
+    let begins_with = |start: &[u8]| start.starts_with(bytes) || bytes.starts_with(start);
+    if begins_with(TEXT) {
+        return text(bytes);
+    }
+    if begins_with(SIGNATURE) {
+        return binary(bytes);
+    }
+    Err(HeaderError::Missing)
+}
+
+fn text(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
+    let Some(end) = bytes.iter().take(TEXT_MOST).position(|byte| *byte == b'\n') else {
+        return if bytes.len() < TEXT_MOST { Ok(None) } else { Err(HeaderError::TooLong) };
+    };
+    let line = bytes[TEXT.len()..end].strip_suffix(b"\r").and_then(|line| str::from_utf8(line).ok());
+    let source = line.and_then(source).ok_or(HeaderError::Malformed)?;
+    Ok(Some((source, end + 1)))
+}
+
+/// What stands behind `PROXY `: a protocol, both addresses and both ports.
+fn source(line: &str) -> Option<Source> {
+    if line.split(' ').next() == Some("UNKNOWN") {
+        return Some(Source::Proxy);
+    }
+    let words: Vec<&str> = line.split(' ').collect();
+    let [protocol, source, target, port, target_port] = words[..] else { return None };
+    let (source, target): (IpAddr, IpAddr) = (source.parse().ok()?, target.parse().ok()?);
+    let fits = match protocol {
+        "TCP4" => source.is_ipv4() && target.is_ipv4(),
+        "TCP6" => source.is_ipv6() && target.is_ipv6(),
+        _ => false,
+    };
+    number(target_port)?;
+    fits.then_some(Source::Behind(SocketAddr::new(source, number(port)?)))
+}
+
+fn number(port: &str) -> Option<u16> {
+    port.parse().ok().filter(|number: &u16| number.to_string() == port)
+}
+
+fn binary(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
+    let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>() else { return Ok(None) };
+    let [.., command, protocol, high, low] = *fixed;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > BINARY_MOST {
+        return Err(HeaderError::TooLong);
+    }
+    let Some(told) = rest.get(..length) else { return Ok(None) };
+    let source = match (command, protocol) {
+        (0x20, _) => Source::Proxy,
+        (0x21, 0x11) => Source::Behind(behind::<4, 12, Ipv4Addr>(told)?),
+        (0x21, 0x21) => Source::Behind(behind::<16, 36, Ipv6Addr>(told)?),
+        (0x21, 0x00 | 0x31) => Source::Proxy,
+        (0x21, 0x12 | 0x22 | 0x32) => return Err(HeaderError::NotTcp),
+        _ => return Err(HeaderError::Malformed),
+    };
+    Ok(Some((source, FIXED + length)))
+}
+
+/// Two addresses and two ports at the start of what is told: the first of each is the source's.
+fn behind<const ADDRESS: usize, const ALL: usize, A>(told: &[u8]) -> Result<SocketAddr, HeaderError>
+where
+    A: From<[u8; ADDRESS]> + Into<IpAddr>,
+{
+    let all = told.first_chunk::<ALL>().ok_or(HeaderError::Malformed)?;
+    let address = all.first_chunk::<ADDRESS>().ok_or(HeaderError::Malformed)?;
+    let port = u16::from_be_bytes([all[ADDRESS * 2], all[ADDRESS * 2 + 1]]);
+    Ok(SocketAddr::new(A::from(*address).into(), port))
+}
+
+/// Reads the header off a connection.
+///
+/// # Errors
+/// When there is none, or the connection ends before it is complete.
+pub async fn read(mut io: Box<dyn Io>) -> io::Result<(Source, Box<dyn Io>)> {
+    let mut ahead = Vec::with_capacity(256);
+    loop {
+        if let Some((source, length)) = parse(&ahead).map_err(io::Error::other)? {
+            ahead.drain(..length);
+            let io: Box<dyn Io> = if ahead.is_empty() { io } else { Box::new(Resumed { ahead, taken: 0, io }) };
+            return Ok((source, io));
+        }
+        if io.read_buf(&mut ahead).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// A connection of which something was read already.
+struct Resumed {
+    ahead: Vec<u8>,
+    taken: usize,
+    io: Box<dyn Io>,
+}
+
+impl Io for Resumed {
+    fn is_read_closed(&self) -> bool {
+        self.io.is_read_closed()
+    }
+
+    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_read_raw(context, buffer)
+    }
+}
+
+impl AsyncRead for Resumed {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.taken == this.ahead.len() {
+            return Pin::new(&mut this.io).poll_read(context, buffer);
+        }
+        let count = buffer.remaining().min(this.ahead.len() - this.taken);
+        buffer.put_slice(&this.ahead[this.taken..this.taken + count]);
+        this.taken += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Resumed {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::downstream::proxy_protocol::*;
+
+    /// Reads a header with something behind it, whole and at every length short of it.
+    fn read(header: &[u8]) -> Result<Source, HeaderError> {
+        let whole = parse(&[header, b"GET /"].concat())?;
+        let (source, length) = whole.expect("a whole header");
+        assert_eq!(length, header.len());
+        assert!((0..length).all(|short| parse(&header[..short]) == Ok(None)), "{header:?}");
+        Ok(source)
+    }
+
+    fn behind(address: &str) -> Result<Source, HeaderError> {
+        Ok(Source::Behind(address.parse().expect("an address")))
+    }
+
+    fn binary(command: u8, protocol: u8, told: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(told.len()).expect("a short header").to_be_bytes();
+        [SIGNATURE, &[command, protocol], &length, told].concat()
+    }
+
+    #[test]
+    fn version_1() {
+        assert_eq!(read(b"PROXY TCP4 192.0.2.1 198.51.100.1 4711 80\r\n"), behind("192.0.2.1:4711"));
+        assert_eq!(read(b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n"), behind("[2001:db8::1]:4711"));
+        assert_eq!(read(b"PROXY UNKNOWN\r\n"), Ok(Source::Proxy));
+        assert_eq!(read(b"PROXY UNKNOWN anything at all\r\n"), Ok(Source::Proxy));
+        for wrong in [
+            "TCP4 192.0.2.1 198.51.100.1 4711 80\n",
+            "TCP4 192.0.2.1 198.51.100.1 4711\r\n",
+            "TCP4 192.0.2.1  198.51.100.1 4711 80\r\n",
+            "TCP4 192.0.2.1 198.51.100.1 04711 80\r\n",
+            "TCP4 192.0.2.1 198.51.100.1 +4711 80\r\n",
+            "TCP4 192.0.2.1 198.51.100.1 4711 65536\r\n",
+            "TCP4 ::1 ::1 4711 80\r\n",
+            "TCP6 192.0.2.1 198.51.100.1 4711 80\r\n",
+            "TCP4 192.0.2.1 198.51.100.1 4711 80 \r\n",
+            "UDP4 192.0.2.1 198.51.100.1 4711 80\r\n",
+            "tcp4 192.0.2.1 198.51.100.1 4711 80\r\n",
+            "\r\n",
+        ] {
+            assert_eq!(parse(format!("PROXY {wrong}").as_bytes()), Err(HeaderError::Malformed), "{wrong:?}");
+        }
+        assert_eq!(parse(&[TEXT, &[b'x'; 200]].concat()), Err(HeaderError::TooLong));
+        assert_eq!(parse(b"GET / HTTP/1.1\r\n"), Err(HeaderError::Missing));
+    }
+
+    #[test]
+    fn version_2() {
+        let four = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x67, 0, 80];
+        assert_eq!(read(&binary(0x21, 0x11, &four)), behind("192.0.2.1:4711"));
+        assert_eq!(read(&binary(0x21, 0x11, &[&four[..], b"\x04\0\x01x"].concat())), behind("192.0.2.1:4711"));
+        let mut six = [0; 36];
+        (six[15], six[31], six[32], six[33]) = (1, 2, 0x12, 0x67);
+        assert_eq!(read(&binary(0x21, 0x21, &six)), behind("[::1]:4711"));
+        assert_eq!(read(&binary(0x20, 0x00, b"")), Ok(Source::Proxy));
+        assert_eq!(read(&binary(0x21, 0x31, &[0; 216])), Ok(Source::Proxy));
+        assert_eq!(read(&binary(0x21, 0x12, &four)), Err(HeaderError::NotTcp));
+        for wrong in [
+            binary(0x11, 0x11, &four),
+            binary(0x22, 0x11, &four),
+            binary(0x21, 0x13, &four),
+            binary(0x21, 0x11, &four[1..]),
+        ] {
+            assert_eq!(parse(&wrong), Err(HeaderError::Malformed));
+        }
+        assert_eq!(parse(&binary(0x21, 0x11, &[0; 5000])), Err(HeaderError::TooLong));
+    }
+}

@@ -1,0 +1,110 @@
+//! A request's body as it arrives, whichever protocol its client speaks.
+//!
+//! Guarantees: a body that its client broke off is an error, never an end; one that breaks tells whether its client is gone or wrong;
+//! a client that waits for `100 Continue` gets it as soon as its body is wanted, and not before.
+
+use std::{
+    error::Error as _,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::http2::response::Reply;
+use crate::http::error::{Error, Kind};
+
+/// The body of a request.
+pub enum Inbound {
+    /// As hyper reads it from a connection.
+    Connection(Incoming),
+    /// As a stream of a connection carries it.
+    Stream(StreamBody),
+}
+
+/// A body that comes on a stream.
+pub struct StreamBody {
+    stream: RecvStream,
+    /// How much is to come, where the request says it.
+    left: Option<u64>,
+    data_ended: bool,
+    /// Who is to be told that the body is wanted.
+    invites: Option<Rc<Reply>>,
+}
+
+impl StreamBody {
+    /// What comes on a stream: so many bytes, where the request says it. `invites` waits to be told to send it.
+    #[must_use]
+    pub fn new(stream: RecvStream, length: Option<u64>, invites: Option<Rc<Reply>>) -> Self {
+        Self { stream, left: length, data_ended: false, invites }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(reply) = self.invites.take() {
+            reply.invite();
+        }
+        if !self.data_ended {
+            if let Some(data) = ready!(self.stream.poll_data(context)) {
+                let data = data?;
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                // It was taken: its client may send as much again.
+                self.stream.flow_control().release_capacity(data.len())?;
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            self.data_ended = true;
+        }
+        let trailers = ready!(self.stream.poll_trailers(context))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut *self {
+            Self::Connection(incoming) => Pin::new(incoming).poll_frame(context).map_err(|cause| {
+                let gone = cause.is_incomplete_message() || cause.source().is_some_and(is_end);
+                broke(gone, cause)
+            }),
+            Self::Stream(body) => body.poll_frame(context).map_err(|cause| {
+                let gone = cause.is_io() || cause.is_remote();
+                broke(gone, cause)
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Connection(incoming) => incoming.is_end_stream(),
+            Self::Stream(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Connection(incoming) => incoming.size_hint(),
+            Self::Stream(StreamBody { left: Some(left), .. }) => SizeHint::with_exact(*left),
+            Self::Stream(_) if self.is_end_stream() => SizeHint::with_exact(0),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+fn broke(gone: bool, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let kind = if gone { Kind::ClientGone } else { Kind::HttpRequestError };
+    Error::caused(kind, "the request's body broke", cause)
+}
+
+/// Whether a body broke because its client sends no more.
+fn is_end(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    cause.downcast_ref::<io::Error>().is_some_and(|cause| gone.contains(&cause.kind()))
+}

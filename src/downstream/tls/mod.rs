@@ -1,0 +1,229 @@
+//! TLS on a listener: handshakes, and certificates that change while it runs.
+//!
+//! Guarantees: TLS 1.2 and 1.3 only, no early data (a replayed request would be a second one); files that changed take effect
+//! within [`LOOK`] for new connections, and when what they hold cannot be used the old ones stay.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
+    version::{TLS12, TLS13},
+};
+use tokio_rustls::TlsAcceptor;
+
+use self::{
+    certificates::{Certificates, Pair, PairError},
+    settings::{OldestVersion, TlsSettings},
+};
+use crate::runtime::{
+    io::Io,
+    pem::{self, PemError},
+};
+
+pub mod certificates;
+pub mod settings;
+pub mod validity;
+
+/// How often the files are looked at.
+pub const LOOK: Duration = Duration::from_secs(5);
+/// How long a handshake may take.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How many sessions of TLS 1.2 clients without tickets a listener remembers.
+const SESSIONS: usize = 4096;
+/// HTTP/2 over TLS, as ALPN calls it (RFC 9113, section 3.2).
+const HTTP2: &[u8] = b"h2";
+
+/// Why TLS cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate or its key.
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    /// The file of those that sign clients' certificates.
+    #[error(transparent)]
+    ClientCa(#[from] PemError),
+    /// A certificate in it cannot sign others.
+    #[error("`{0}` cannot be trusted to sign clients' certificates: {1}")]
+    Anchor(String, #[source] rustls::Error),
+    /// It cannot be used to verify clients.
+    #[error("clients cannot be verified: {0}")]
+    Verifier(#[from] VerifierBuilderError),
+    /// The TLS library refuses.
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// TLS as one listener speaks it; all workers share it.
+#[derive(Debug)]
+pub struct Tls {
+    settings: TlsSettings,
+    current: RwLock<Arc<Current>>,
+    seen: Mutex<Seen>,
+}
+
+/// The content of the files at two moments, as [`pem::fingerprint`] tells it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// As it was read into what is in use.
+    used: u64,
+    /// As it was last found to be of no use, so that this is told once.
+    unusable: Option<u64>,
+}
+
+/// What the files of a listener hold now, ready to be used.
+#[derive(Debug)]
+pub struct Renewed {
+    used: u64,
+    current: Arc<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+/// What a handshake came to.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    name: Option<String>,
+    certificates: Arc<Certificates>,
+    /// Whether HTTP/2 was agreed on.
+    pub http2: bool,
+}
+
+impl Tls {
+    /// Reads what the settings name.
+    ///
+    /// # Errors
+    /// When something cannot be read, or does not fit together.
+    pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
+        let seen = Mutex::new(Seen { used: fingerprint(&settings), unusable: None });
+        let current = RwLock::new(Arc::new(Current::read(&settings)?));
+        Ok(Self { settings, current, seen })
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &TlsSettings {
+        &self.settings
+    }
+
+    /// Shakes hands on a fresh connection.
+    ///
+    /// # Errors
+    /// When the client does not; it was told why, where the protocol has a word for it.
+    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<(Box<dyn Io>, Secured)> {
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let stream = Box::pin(TlsAcceptor::from(Arc::clone(&current.config)).accept(io)).await?;
+        let (_, session) = stream.get_ref();
+        let secured = Secured {
+            name: session.server_name().map(str::to_ascii_lowercase),
+            certificates: Arc::clone(&current.certificates),
+            http2: session.alpn_protocol() == Some(HTTP2),
+        };
+        Ok((Box::new(stream), secured))
+    }
+
+    /// Reads the files, if they hold something else than what is in use. Nothing changes before [`renew`](Self::renew).
+    ///
+    /// # Errors
+    /// When what they hold now cannot be used.
+    pub fn reread(&self) -> Result<Option<Renewed>, TlsError> {
+        self.read_unless_used(fingerprint(&self.settings))
+    }
+
+    fn read_unless_used(&self, now: u64) -> Result<Option<Renewed>, TlsError> {
+        if self.seen().used == now {
+            return Ok(None);
+        }
+        Ok(Some(Renewed { used: now, current: Arc::new(Current::read(&self.settings)?) }))
+    }
+
+    /// Uses for new connections what was read. No session of before is resumed.
+    pub fn renew(&self, Renewed { used, current }: Renewed) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        *self.seen() = Seen { used, unusable: None };
+    }
+
+    /// Looks whether the files changed, and uses them if they can be used. Says either once.
+    pub fn refresh(&self) {
+        let now = fingerprint(&self.settings);
+        let first = self.settings.certificates[0].cert.display();
+        match self.read_unless_used(now) {
+            Ok(None) => self.seen().unusable = None,
+            Ok(Some(renewed)) => {
+                self.renew(renewed);
+                tracing::info!(%first, "the certificates of a listener changed: new connections get the new ones");
+            }
+            Err(error) => {
+                if self.seen().unusable.replace(now) == Some(now) {
+                    return;
+                }
+                let error = error.to_string();
+                let cause = error.split(", hint: ").next().unwrap_or_default();
+                tracing::error!(%first, cause, "changed certificates cannot be used: the old ones stay");
+            }
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Current {
+    fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let pairs: Result<Vec<Pair>, PairError> = settings.certificates.iter().map(Pair::read).collect();
+        let certificates = Arc::new(Certificates::new(pairs?));
+        let versions = match settings.oldest {
+            OldestVersion::Tls12 => &[&TLS13, &TLS12][..],
+            OldestVersion::Tls13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_protocol_versions(versions)?;
+        let builder = match &settings.client_ca {
+            Some(path) => builder.with_client_cert_verifier(client_verifier(path)?),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
+        config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(Self { config: Arc::new(config), certificates })
+    }
+}
+
+impl Secured {
+    /// Whether a request for this host came on a connection that was opened for another certificate's (RFC 9110, section 15.5.20).
+    #[must_use]
+    pub fn misdirects(&self, host: &str) -> bool {
+        let other = |name: &String| name != host && self.certificates.choose(name) != self.certificates.choose(host);
+        self.name.as_ref().is_some_and(other)
+    }
+}
+
+/// Verifies clients against the certificates of a file.
+///
+/// # Errors
+/// When there are none, or one of them cannot sign.
+pub fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in pem::certificates(path)? {
+        roots.add(certificate).map_err(|cause| TlsError::Anchor(path.display().to_string(), cause))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+}
+
+fn fingerprint(settings: &TlsSettings) -> u64 {
+    let pairs = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    pem::fingerprint(pairs.chain(&settings.client_ca).map(PathBuf::as_path))
+}

@@ -1,0 +1,268 @@
+//! A request's body on its way to the upstream.
+//!
+//! Guarantees: it is read only as fast as it is taken, but for what its route has collected first; never more than the route's
+//! `max_body`; a fault of the client's is told apart from one of the upstream's; a body nobody took is drained or its connection closed,
+//! never read as the next request.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+
+use super::{
+    client_state::{Awaiting, Line, Turn},
+    collected_body::{Collected, Memory},
+    request_body::Inbound,
+};
+use crate::{
+    http::{
+        error::{Error, Kind},
+        fields::keep_crossing_trailers,
+    },
+    runtime::io::{Cut, Progress, Repeat, Visit, take_steps},
+};
+
+/// How much of a body nobody took is read away to keep its connection.
+pub const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How much of a turn a piece of a collected body takes ([`take_steps`]): four of them are a turn.
+const STEPS: usize = 32;
+
+/// A request body that may be forwarded once, or as often as needed where all of it was collected. The default is an empty one.
+#[derive(Default)]
+pub struct RequestBody {
+    /// What was collected of it, if that was wanted.
+    collected: Option<Box<Collected>>,
+    /// What is still to come, if anything.
+    incoming: Option<Inbound>,
+    upload: Option<Rc<Upload>>,
+    left: u64,
+}
+
+/// What is known about an upload while someone else reads it.
+pub struct Upload {
+    turn: Rc<Turn>,
+    /// How far it has come.
+    pub progress: Progress,
+    /// Why it broke, if it did.
+    pub fault: Cell<Option<Kind>>,
+    answered: Cell<bool>,
+    /// Which one of its connection it is.
+    number: u64,
+}
+
+impl RequestBody {
+    /// Wraps what is received on a line.
+    #[must_use]
+    pub fn new(incoming: Inbound, line: &Line) -> (Self, Rc<Upload>) {
+        let turn = &line.turn;
+        turn.begin_upload();
+        let interim = line.reply.clone().map(|reply| reply as _);
+        let upload = Upload {
+            turn: Rc::clone(turn),
+            progress: Progress { interim, ..Progress::default() },
+            fault: Cell::default(),
+            answered: Cell::default(),
+            number: turn.upload().number,
+        };
+        let upload = Rc::new(upload);
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        let body = Self { collected: None, incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX };
+        (body, upload)
+    }
+
+    /// Lets at most `most` bytes through.
+    ///
+    /// # Errors
+    /// [`Kind::BodyTooLarge`] when the request says already that there is more.
+    pub fn limit(&mut self, most: Option<u64>) -> Result<(), Error> {
+        self.left = most.unwrap_or(u64::MAX);
+        if self.size_hint().lower() > self.left {
+            return Err(Error::new(Kind::BodyTooLarge, "the body is larger than the route's `max_body`"));
+        }
+        Ok(())
+    }
+
+    /// Collects a body of which nobody has said how long it is, if it has at most so many bytes. A larger one, or one for which the
+    /// worker has no room, goes on as it comes behind what was collected.
+    ///
+    /// # Errors
+    /// When it breaks, or is larger than it may be.
+    pub async fn collect(&mut self, most: usize, memory: &Memory) -> Result<(), Error> {
+        if most == 0 || self.size_hint().exact().is_some() {
+            return Ok(());
+        }
+        let (mut block, mut trailers) = (memory.block(most), None);
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await.transpose()? {
+            match frame.into_data() {
+                Ok(piece) if block.add(&piece) => {}
+                Ok(piece) => {
+                    self.collected = Some(Box::new(Collected::new([block.freeze(), piece], None)));
+                    return Ok(());
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        self.incoming = None;
+        self.collected = Some(Box::new(Collected::new([block.freeze()], trailers)));
+        Ok(())
+    }
+
+    /// Whether what is left may be read away after an early answer; if not, the connection has to close.
+    #[must_use]
+    pub fn is_drainable(&self) -> bool {
+        self.size_hint().upper().is_some_and(|left| left <= DRAIN_BYTES)
+    }
+
+    /// Reads the rest away, within [`DRAIN_BYTES`] and a second; what is dropped earlier closes its connection.
+    pub async fn drain(mut self) {
+        let read_away =
+            async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {} };
+        if tokio::time::timeout(DRAIN_TIME, read_away).await.is_err() {
+            tracing::debug!("a body nobody took came too slowly: its connection is closed");
+        }
+    }
+}
+
+impl Upload {
+    fn broke(&self, kind: Kind, detail: &'static str) -> Error {
+        self.fault.set(Some(kind));
+        Error::new(kind, detail)
+    }
+
+    fn handed_on(&self, bytes: usize) {
+        self.turn.uploaded(bytes as u64);
+        self.progress.moves();
+    }
+
+    fn waits(&self, waits: bool) {
+        let changed = self.progress.awaiting_client.replace(waits) != waits;
+        if changed && !waits {
+            self.progress.moves();
+        }
+        if changed && self.is_current() {
+            // Once it is answered the client owes the rest, whatever it sent of it.
+            let owes = waits || self.answered.get();
+            self.turn.expect(if owes { Awaiting::Body } else { Awaiting::Nothing });
+        }
+    }
+
+    /// All of it came; whoever was answered before that owes the next request.
+    fn is_whole(&self) {
+        if self.answered.get() && self.is_current() {
+            self.turn.expect(Awaiting::Request);
+        }
+    }
+
+    /// Whether no other request has begun on the connection since.
+    fn is_current(&self) -> bool {
+        self.turn.upload().number == self.number
+    }
+}
+
+impl Drop for RequestBody {
+    /// Nobody waits for the rest any more.
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload
+            && upload.progress.awaiting_client.replace(false)
+            && upload.is_current()
+        {
+            let owes = if upload.answered.get() { Awaiting::Request } else { Awaiting::Nothing };
+            upload.turn.expect(owes);
+        }
+    }
+}
+
+impl Visit for Upload {
+    fn received(&self) -> u64 {
+        self.turn.upload().bytes
+    }
+
+    fn ended(&self) {
+        self.turn.answered();
+        self.answered.set(true);
+        // An answer that came early is over before its request.
+        if self.progress.awaiting_client.get() {
+            self.turn.expect(Awaiting::Body);
+        }
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        let is_malformed = self.fault.get() == Some(Kind::HttpRequestError);
+        self.turn.ended_by().or(is_malformed.then_some(Cut::Malformed))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        if let Some(frame) = this.collected.as_mut().and_then(|collected| collected.take()) {
+            take_steps(STEPS, context);
+            // It is handed on only now: the endpoint's time for its response begins again.
+            this.upload.iter().for_each(|upload| upload.progress.moves());
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        upload.waits(polled.is_pending());
+        let mut frame = match std::task::ready!(polled) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                upload.fault.set(Some(error.kind()));
+                return Poll::Ready(Some(Err(error)));
+            }
+            None => {
+                upload.is_whole();
+                return Poll::Ready(None);
+            }
+        };
+        if incoming.is_end_stream() {
+            upload.is_whole();
+        }
+        if let Some(trailers) = frame.trailers_mut() {
+            keep_crossing_trailers(trailers);
+        }
+        let bytes = frame.data_ref().map_or(0, Buf::remaining);
+        upload.handed_on(bytes);
+        let Some(left) = this.left.checked_sub(bytes as u64) else {
+            let error = upload.broke(Kind::BodyTooLarge, "the body is larger than the route's `max_body`");
+            return Poll::Ready(Some(Err(error)));
+        };
+        this.left = left;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let nothing_left = self.collected.as_ref().is_none_or(|collected| collected.is_empty());
+        nothing_left && self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let Some(collected) = &self.collected else { return rest };
+        let mut hint = SizeHint::new();
+        hint.set_lower(collected.length() + rest.lower());
+        if let Some(upper) = rest.upper().filter(|_| !collected.has_trailers()) {
+            hint.set_upper(collected.length().saturating_add(upper));
+        }
+        hint
+    }
+}
+
+impl Repeat for RequestBody {
+    fn again(&self) -> Option<Self> {
+        let whole = self.incoming.is_none();
+        whole.then(|| Self { collected: self.collected.clone(), incoming: None, upload: self.upload.clone(), left: 0 })
+    }
+}

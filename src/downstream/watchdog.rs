@@ -1,0 +1,260 @@
+//! One coarse timer per worker that ends the connections and streams whose clients take too long.
+//!
+//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is armed per request.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+use tokio::time::MissedTickBehavior;
+
+use super::{
+    client_state::{Awaiting, Turn},
+    settings::ClientTimeouts,
+};
+use crate::runtime::io::Cut;
+
+/// How often connections are looked at.
+pub const TICK: Duration = Duration::from_millis(500);
+
+/// The connections and streams of a worker.
+pub struct Watchdog {
+    timeouts: Cell<ClientTimeouts>,
+    watched: RefCell<Vec<Watched>>,
+    draining: Cell<bool>,
+}
+
+struct Watched {
+    turn: Weak<Turn>,
+    seen: (Awaiting, u64),
+    ticks: u32,
+    upload: u64,
+    upload_ticks: u32,
+    /// Looks since it began, where that has an end.
+    age: Option<u32>,
+    /// How much of an upload may have come that is not counted yet.
+    unseen: u64,
+}
+
+/// The rate a body must come at on average, in bytes a second, counted over the time the client kept us waiting for it ...
+const LEAST_RATE: u64 = 250;
+/// ... once that is longer than this.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// The largest frame of HTTP/2 that is taken (RFC 9113, section 4.2).
+const FRAME: u64 = 16 * 1024;
+/// How long a client that closed its side may wait for the next piece of its answer: most of those that close have left.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// After so many looks without a request a connection lets go what it keeps for one.
+const REST_TICKS: u32 = 2;
+/// How long a connection may be without a stream ...
+const NO_STREAM: Duration = Duration::from_secs(60);
+/// ... and how long it may take to close once it was told to open no more.
+const CLOSING: Duration = Duration::from_secs(1);
+
+impl Watchdog {
+    /// A watchdog with nothing to watch.
+    #[must_use]
+    pub fn new(timeouts: ClientTimeouts) -> Self {
+        Self { timeouts: Cell::new(timeouts), watched: RefCell::default(), draining: Cell::new(false) }
+    }
+
+    /// Grants other times from now on, also to the connections there are.
+    pub fn grant(&self, timeouts: ClientTimeouts) {
+        self.timeouts.set(timeouts);
+    }
+
+    /// What is granted.
+    #[must_use]
+    pub fn granted(&self) -> ClientTimeouts {
+        self.timeouts.get()
+    }
+
+    /// Watches a connection from now on: it ends when it is too old.
+    pub fn watch_connection(&self, turn: &Rc<Turn>) {
+        self.watch(turn, Some(0), 0);
+    }
+
+    /// Watches a stream from now on: of its body only whole frames are seen.
+    pub fn watch_stream(&self, turn: &Rc<Turn>) {
+        self.watch(turn, None, FRAME);
+    }
+
+    fn watch(&self, turn: &Rc<Turn>, age: Option<u32>, unseen: u64) {
+        if self.draining.get() {
+            turn.drain();
+        }
+        let (turn, seen) = (Rc::downgrade(turn), turn.pending());
+        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age, unseen });
+    }
+
+    /// Tells every connection, and those to come, that the answer under way is the last.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for turn in self.watched.borrow().iter().filter_map(|watched| watched.turn.upgrade()) {
+            turn.drain();
+        }
+    }
+
+    /// The same for those that have a request under way; the others may begin one more.
+    pub fn drain_busy(&self) {
+        let watched = self.watched.borrow();
+        let idle = |turn: &Rc<Turn>| matches!(turn.pending().0, Awaiting::Request | Awaiting::Head);
+        for turn in watched.iter().filter_map(|watched| watched.turn.upgrade()).filter(|turn| !idle(turn)) {
+            turn.drain();
+        }
+    }
+
+    /// Looks at all connections, every [`TICK`], for as long as it is polled.
+    pub async fn run(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        let timeouts = self.timeouts.get();
+        self.watched.borrow_mut().retain_mut(|watched| {
+            let Some(turn) = watched.turn.upgrade() else { return false };
+            if watched.is_old(&timeouts) {
+                turn.drain();
+            }
+            if let Some(why) = watched.is_late(&turn, &timeouts) {
+                watched.ticks = 0;
+                // Without streams it is told to open no more first, so that none is lost under way.
+                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() { turn.drain() } else { turn.cut(why) }
+            } else if watched.trickles(&turn) {
+                turn.cut(Cut::SlowBody);
+            } else if watched.seen.0 == Awaiting::Request && watched.ticks == REST_TICKS {
+                turn.rest();
+            }
+            true
+        });
+    }
+}
+
+impl Watched {
+    fn is_old(&mut self, timeouts: &ClientTimeouts) -> bool {
+        let Some(age) = &mut self.age else { return false };
+        *age += 1;
+        // The first look may come right after it began.
+        TICK * (*age - 1) >= timeouts.connection
+    }
+
+    /// Whether a body comes too slowly on the whole, however short each pause is.
+    fn trickles(&mut self, turn: &Turn) -> bool {
+        let upload = turn.upload();
+        if upload.number != self.upload {
+            (self.upload, self.upload_ticks) = (upload.number, 0);
+        }
+        if turn.pending().0 != Awaiting::Body {
+            return false;
+        }
+        self.upload_ticks += 1;
+        let waited = TICK * self.upload_ticks;
+        waited > RATE_GRACE && upload.bytes + self.unseen < LEAST_RATE * waited.as_secs()
+    }
+
+    /// What the client took too long for.
+    fn is_late(&mut self, turn: &Turn, timeouts: &ClientTimeouts) -> Option<Cut> {
+        let now = turn.pending();
+        if now != self.seen {
+            (self.seen, self.ticks) = (now, 0);
+        }
+        self.ticks += 1;
+        let (timeout, why) = match now.0 {
+            Awaiting::Nothing | Awaiting::Tunnel => return None,
+            Awaiting::Request => (timeouts.keepalive, Cut::Idle),
+            Awaiting::Stream if turn.is_draining() => (CLOSING, Cut::Idle),
+            Awaiting::Stream => (timeouts.keepalive.min(NO_STREAM), Cut::Idle),
+            Awaiting::Head => (timeouts.header, Cut::Head),
+            Awaiting::Body => (timeouts.body, Cut::Body),
+            Awaiting::Room => (timeouts.write, Cut::Write),
+            Awaiting::Farewell => (FAREWELL, Cut::HalfClosed),
+        };
+        // The first look may come right after the wait began, so one more tick must pass.
+        (TICK * self.ticks.saturating_sub(1) >= timeout).then_some(why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::Instant;
+
+    use crate::downstream::watchdog::*;
+
+    const TIMEOUTS: ClientTimeouts = ClientTimeouts {
+        header: Duration::from_secs(10),
+        body: Duration::from_secs(30),
+        keepalive: Duration::from_secs(75),
+        write: Duration::from_secs(30),
+        connection: Duration::from_secs(3600),
+    };
+
+    async fn cut_after(awaiting: Awaiting, uploaded: u64) -> (Duration, Option<Cut>) {
+        let turn = Turn::new(awaiting);
+        turn.uploaded(uploaded);
+        let watchdog = Watchdog::new(TIMEOUTS);
+        watchdog.watch(&turn, None, 0);
+        let start = Instant::now();
+        let after = tokio::select! {
+            () = poll_fn(|context| turn.poll_cut(context)) => start.elapsed(),
+            () = watchdog.run() => Duration::ZERO,
+            () = tokio::time::sleep(Duration::from_secs(600)) => Duration::MAX,
+        };
+        (after, turn.ended_by())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_its_own_limit_and_our_own_turn_has_none() {
+        let seconds = Duration::from_secs;
+        assert_eq!(cut_after(Awaiting::Head, 0).await, (seconds(10), Some(Cut::Head)));
+        assert_eq!(cut_after(Awaiting::Body, 1 << 20).await, (seconds(30), Some(Cut::Body)));
+        assert_eq!(cut_after(Awaiting::Room, 0).await, (seconds(30), Some(Cut::Write)));
+        assert_eq!(cut_after(Awaiting::Farewell, 0).await, (FAREWELL, Some(Cut::HalfClosed)));
+        assert_eq!(cut_after(Awaiting::Request, 0).await, (seconds(75), Some(Cut::Idle)));
+        assert_eq!(cut_after(Awaiting::Stream, 0).await, (NO_STREAM + CLOSING + TICK, Some(Cut::Idle)));
+        assert_eq!(cut_after(Awaiting::Nothing, 0).await, (Duration::MAX, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
+        assert_eq!(cut_after(Awaiting::Body, 0).await, (RATE_GRACE, Some(Cut::SlowBody)));
+        assert_eq!(cut_after(Awaiting::Body, 250 * 20).await, (Duration::from_secs(20) + TICK, Some(Cut::SlowBody)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_told_to_close_no_earlier_than_its_time() {
+        let watchdog = Watchdog::new(ClientTimeouts { connection: Duration::from_secs(6), ..TIMEOUTS });
+        let ages = async {
+            for pause in [0, 1, 250, 499] {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                let (turn, start) = (Turn::new(Awaiting::Nothing), Instant::now());
+                watchdog.watch_connection(&turn);
+                while !turn.is_draining() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert!((6_000..=6_501).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+            }
+        };
+        tokio::select! {
+            () = ages => {}
+            () = watchdog.run() => unreachable!("a watchdog never ends"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ended_is_forgotten() {
+        let watchdog = Watchdog::new(TIMEOUTS);
+        watchdog.watch(&Turn::new(Awaiting::Head), None, 0);
+        watchdog.look();
+        assert!(watchdog.watched.borrow().is_empty());
+    }
+}

@@ -1,0 +1,111 @@
+//! Frames of HTTP/2 and their heads (RFC 9113, section 4.1).
+
+/// A frame's head: its length, kind, flags and stream.
+pub const HEAD: usize = 9;
+
+/// Carries a piece of a body (RFC 9113, section 6.1).
+pub const DATA: u8 = 0;
+/// Begins a header block.
+pub const HEADERS: u8 = 1;
+/// Ends a stream at once.
+pub const RST_STREAM: u8 = 3;
+/// Says what its sender allows.
+pub const SETTINGS: u8 = 4;
+/// Asks whether the other end is there.
+pub const PING: u8 = 6;
+/// Grants room for DATA.
+pub const WINDOW_UPDATE: u8 = 8;
+/// Goes on with a header block.
+pub const CONTINUATION: u8 = 9;
+
+/// The flag of the last frame of a stream.
+pub const END_STREAM: u8 = 1;
+/// The flag of SETTINGS and PING that acknowledge.
+pub const ACK: u8 = 1;
+
+/// The flag of the last frame of a header block.
+pub const END_HEADERS: u8 = 4;
+/// The flag of a frame that begins with the length of its padding.
+pub const PADDED: u8 = 8;
+/// The flag of HEADERS that have a priority.
+pub const PRIORITY: u8 = 32;
+
+/// The head of a frame (RFC 9113, section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// The kind.
+    pub kind: u8,
+    /// The flags.
+    pub flags: u8,
+    /// The stream, without the reserved bit.
+    pub stream: u32,
+    /// Bytes of the payload.
+    pub length: usize,
+}
+
+impl FrameHead {
+    /// Reads it.
+    #[must_use]
+    pub fn read([high, middle, low, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        Self { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), length }
+    }
+
+    /// Writes it; a length has three bytes.
+    #[must_use]
+    pub fn write(self) -> [u8; HEAD] {
+        let [.., high, middle, low] = self.length.to_be_bytes();
+        let [a, b, c, d] = self.stream.to_be_bytes();
+        [high, middle, low, self.kind, self.flags, a, b, c, d]
+    }
+}
+
+/// Follows frames, however they come in pieces, from head to head.
+#[derive(Debug, Default)]
+pub struct FrameHeads {
+    /// Bytes to come before the next head.
+    skip: usize,
+    head: [u8; HEAD],
+    filled: usize,
+}
+
+impl FrameHeads {
+    /// Takes bytes up to the end of the next head, or all of them where it is not whole.
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<FrameHead> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        let rest = &bytes[skipped..];
+        let (of_head, rest) = rest.split_at((HEAD - self.filled).min(rest.len()));
+        self.head[self.filled..self.filled + of_head.len()].copy_from_slice(of_head);
+        self.filled += of_head.len();
+        *bytes = rest;
+        if self.filled < HEAD {
+            return None;
+        }
+        self.filled = 0;
+        let head = FrameHead::read(self.head);
+        self.skip = head.length;
+        Some(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::framing::frames::*;
+
+    #[test]
+    fn heads_are_found_however_they_come_in_pieces() {
+        let heads = [(DATA, 1, 0), (HEADERS, 4, 300), (PING, 0, 8), (77, 9, 16_384)];
+        let heads = heads.map(|(kind, flags, length)| FrameHead { kind, flags, stream: 7, length });
+        let bytes: Vec<u8> = heads.iter().flat_map(|head| [&head.write()[..], &vec![0xff; head.length]].concat()).collect();
+        for size in [1, 2, 8, 9, 10, 100, bytes.len()] {
+            let (mut follower, mut found) = (FrameHeads::default(), Vec::new());
+            for mut piece in bytes.chunks(size) {
+                while let Some(head) = follower.next(&mut piece) {
+                    found.push(head);
+                }
+            }
+            assert_eq!(found, heads, "in pieces of {size}");
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! An endpoint's answer: its head, and where its body ends (RFC 9112, sections 4, 6 and 7).
+//!
+//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests are; neither a head nor trailers
+//! are larger than the upstream's `response_limits`.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use hyper::ext::ReasonPhrase;
+use memchr::memchr;
+
+use super::{
+    Flaw, HeaderLimits, chunked,
+    head::{Head, Version},
+    line,
+};
+use crate::http::error::Kind;
+
+/// The lines of nearly every head; the lengths of more are kept on the heap.
+const FIELDS: usize = 100;
+/// A piece of a body no longer than this is copied: it would keep the whole buffer it came in for as long as somebody takes to
+/// take it.
+const COPIED: usize = 4 * 1024;
+
+const TOO_LARGE: Flaw = flaw("the response's head is larger than `response_limits.size`");
+const TOO_MANY: Flaw = flaw("the response has more fields than `response_limits.count`");
+const TRAILERS: Flaw = flaw("the response's trailers are larger than `response_limits`");
+const NO_VALUE: Flaw = flaw("a field's value has a control byte");
+const NO_STATUS: Flaw = flaw("it does not begin with HTTP/1.1 and a status");
+
+/// What an answer begins with.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its status and fields.
+    pub parts: Parts,
+    /// Its body.
+    pub body: AnswerBody,
+    /// Whether another request may follow on the connection.
+    pub persists: bool,
+}
+
+/// What is wrong with an answer; whom to blame, and how it is answered, is for others to say.
+const fn flaw(detail: &'static str) -> Flaw {
+    Flaw { kind: Kind::HttpProtocolError, detail }
+}
+
+/// Lengths of a head's lines.
+struct Lengths {
+    first: [usize; FIELDS],
+    rest: Vec<usize>,
+    count: usize,
+}
+
+impl Lengths {
+    fn push(&mut self, length: usize) {
+        match self.first.get_mut(self.count) {
+            Some(place) => *place = length,
+            None => self.rest.push(length),
+        }
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.first.iter().chain(&self.rest).copied().take(self.count)
+    }
+}
+
+/// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To `HEAD` no body is answered.
+///
+/// # Errors
+/// When it is no head, one that could be read in two ways, or one beyond the limits.
+pub fn head(bytes: &mut BytesMut, to_head: bool, limits: HeaderLimits) -> Result<Option<Begun>, Flaw> {
+    let within_size = |length| if length > limits.size { Err(TOO_LARGE) } else { Ok(()) };
+    let Some(end) = line::end(bytes)? else {
+        return if could_begin(bytes) { within_size(bytes.len()).map(|()| None) } else { Err(NO_STATUS) };
+    };
+    let (version, status) = status_line(&bytes[..end])?;
+    let mut lengths = Lengths { first: [0; FIELDS], rest: Vec::new(), count: 0 };
+    let mut position = end + 2;
+    loop {
+        let Some(length) = line::end(&bytes[position..])? else { return within_size(bytes.len()).map(|()| None) };
+        position += length + 2;
+        if length == 0 {
+            break;
+        }
+        if lengths.count == limits.count {
+            return Err(TOO_MANY);
+        }
+        lengths.push(length);
+    }
+    within_size(position)?;
+    let head = bytes.split_to(position).freeze();
+    let mut begun = read(&head, end, &lengths, (version, status), to_head)?;
+    begun.body.limits = limits;
+    Ok(Some(begun))
+}
+
+/// Holds the fields of a response in HTTP/2 against the limits, with the size that they had in HTTP/1.1.
+///
+/// # Errors
+/// When they are beyond them.
+pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
+    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    match () {
+        () if fields.len() > limits.count => Err(TOO_MANY),
+        () if size > limits.size => Err(TOO_LARGE),
+        () => Ok(()),
+    }
+}
+
+/// Whether a status line may begin so.
+fn could_begin(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"HTTP/1.";
+    let known = bytes.len().min(BEGIN.len());
+    bytes[..known] == BEGIN[..known]
+}
+
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
+    let (version, rest) = match line {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', rest @ ..] => (Version::Http11, rest),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b' ', rest @ ..] => (Version::Http10, rest),
+        _ => return Err(NO_STATUS),
+    };
+    match (rest.get(..3).map(StatusCode::from_bytes), rest.get(3)) {
+        (Some(Ok(status)), None | Some(b' ')) if status.as_u16() < 600 => Ok((version, status)),
+        _ => Err(flaw("its status is not one of 100 to 599")),
+    }
+}
+
+/// Reads a whole head: its first line ends at `end`, and its fields have these lengths.
+fn read(
+    head: &Bytes,
+    end: usize,
+    lengths: &Lengths,
+    (version, status): (Version, StatusCode),
+    to_head: bool,
+) -> Result<Begun, Flaw> {
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = status;
+    let reason = head.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();
+    if reason != status.canonical_reason().unwrap_or_default().as_bytes()
+        && let Ok(reason) = ReasonPhrase::try_from(reason)
+    {
+        parts.extensions.insert(reason);
+    }
+    parts.headers.reserve(lengths.count);
+    let (mut framing, mut position) = (Head::answer(version), end + 2);
+    for length in lengths.iter() {
+        let (name, value) = field(&head[position..position + length])?;
+        framing.field(name, value)?;
+        parts.headers.append(field_name(name)?, field_value(head, value)?);
+        position += length + 2;
+    }
+    let bodiless = to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
+    let body = match framing.length() {
+        _ if bodiless => AnswerBody::exactly(0),
+        _ if framing.is_chunked() => AnswerBody { at: At::Size, ..AnswerBody::default() },
+        Some(length) => AnswerBody::exactly(length),
+        None => AnswerBody { at: At::Close, ..AnswerBody::default() },
+    };
+    // What a response without a body announces may come all the same, and would be the next request's response. HEAD and 304 may
+    // say a length that they do not have.
+    let announces =
+        framing.is_chunked() || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
+    let persists = persists(version, &parts.headers) && body.at != At::Close && !(bodiless && announces);
+    Ok(Begun { parts, body, persists })
+}
+
+/// A field line's name, which is not looked at, and value.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
+    let colon = memchr(b':', line).ok_or(flaw("a field without a colon"))?;
+    Ok((&line[..colon], line::trim(&line[colon + 1..])))
+}
+
+fn field_name(name: &[u8]) -> Result<HeaderName, Flaw> {
+    HeaderName::from_bytes(name).map_err(|_| flaw("a field's name is not a token right before a colon"))
+}
+
+fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
+    HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| NO_VALUE)
+}
+
+/// Whether a connection stays open behind an answer (RFC 9112, section 9.3).
+fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let mut persists = version == Version::Http11;
+    for line in headers.get_all(header::CONNECTION) {
+        for option in line.as_bytes().split(|byte| *byte == b',').map(line::trim) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            persists |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    persists
+}
+
+/// The body of an answer: how much of it is still to come.
+#[derive(Debug, Default)]
+pub struct AnswerBody {
+    at: At,
+    /// Lines and bytes of the trailers so far.
+    fields: usize,
+    bytes: usize,
+    trailers: HeaderMap,
+    limits: HeaderLimits,
+}
+
+/// What the next byte is part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    /// Nothing of this answer.
+    #[default]
+    End,
+    /// A body of which so much is to come.
+    Length(u64),
+    /// A body that ends with its connection.
+    Close,
+    /// The line before a chunk.
+    Size,
+    /// A chunk of which so much is to come.
+    Chunk(u64),
+    /// The end of a chunk's line.
+    ChunkEnd,
+    /// The fields behind the last chunk.
+    Trailers,
+}
+
+/// What comes next of a body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of it.
+    Data(Bytes),
+    /// The fields behind it; they are its end.
+    Trailers(HeaderMap),
+    /// Its end.
+    End,
+    /// Nothing yet: more must be received.
+    More,
+}
+
+impl AnswerBody {
+    fn exactly(length: u64) -> Self {
+        let at = if length == 0 { At::End } else { At::Length(length) };
+        Self { at, ..Self::default() }
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.at == At::End
+    }
+
+    /// How many bytes are to come, where that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match self.at {
+            At::End => Some(0),
+            At::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of it are to come before it says more about itself.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        match self.at {
+            At::Length(left) | At::Chunk(left) => left,
+            At::Close => u64::MAX,
+            At::End | At::Size | At::ChunkEnd | At::Trailers => 0,
+        }
+    }
+
+    /// The connection is closed: whether that is an end of the body.
+    #[must_use]
+    pub fn close(&mut self) -> bool {
+        if self.at == At::Close {
+            self.at = At::End;
+        }
+        self.has_ended()
+    }
+
+    /// Takes the next piece off the front of what was received.
+    ///
+    /// # Errors
+    /// When it is not framed as it should be.
+    pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Piece, Flaw> {
+        loop {
+            match self.at {
+                At::End => return Ok(Piece::End),
+                At::Length(_) | At::Chunk(_) | At::Close => {
+                    let piece = if bytes.is_empty() { Piece::More } else { Piece::Data(self.data(bytes)) };
+                    return Ok(piece);
+                }
+                At::Size | At::ChunkEnd | At::Trailers => {
+                    if !self.line(bytes)? {
+                        return Ok(Piece::More);
+                    }
+                }
+            }
+            if self.at == At::End && !self.trailers.is_empty() {
+                return Ok(Piece::Trailers(std::mem::take(&mut self.trailers)));
+            }
+        }
+    }
+
+    fn data(&mut self, bytes: &mut BytesMut) -> Bytes {
+        let run = usize::try_from(self.run()).unwrap_or(usize::MAX);
+        let length = run.min(bytes.len());
+        let data = if length > COPIED {
+            bytes.split_to(length).freeze()
+        } else {
+            let copy = Bytes::copy_from_slice(&bytes[..length]);
+            bytes.advance(length);
+            copy
+        };
+        let taken = data.len() as u64;
+        self.at = match self.at {
+            At::Length(left) if left == taken => At::End,
+            At::Length(left) => At::Length(left - taken),
+            At::Chunk(left) if left == taken => At::ChunkEnd,
+            At::Chunk(left) => At::Chunk(left - taken),
+            at => at,
+        };
+        data
+    }
+
+    /// Reads one line of the framing; says whether it was whole.
+    fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
+        let most = match self.at {
+            At::Trailers => self.limits.size,
+            At::ChunkEnd => 0,
+            _ => chunked::SIZE_LINE,
+        };
+        let newline = memchr(b'\n', &bytes[..bytes.len().min(most + 2)]);
+        let Some(length) = (match newline {
+            Some(newline) => line::end(&bytes[..=newline])?,
+            None if bytes.len() > most + 1 && self.at == At::Trailers => return Err(TRAILERS),
+            None if bytes.len() > most + 1 => return Err(flaw("a line of its body's framing is too long")),
+            None => None,
+        }) else {
+            return Ok(false);
+        };
+        let line = &bytes[..length];
+        self.at = match self.at {
+            At::Size => match chunked::padded_size(line)? {
+                0 => At::Trailers,
+                size => At::Chunk(size),
+            },
+            At::ChunkEnd if line.is_empty() => At::Size,
+            At::ChunkEnd => return Err(flaw("a chunk is longer than its size")),
+            _ if line.is_empty() => At::End,
+            at => {
+                self.trailer(line)?;
+                at
+            }
+        };
+        bytes.advance(length + 2);
+        Ok(true)
+    }
+
+    fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
+        (self.fields, self.bytes) = (self.fields + 1, self.bytes + line.len() + 2);
+        if self.fields > self.limits.count || self.bytes > self.limits.size {
+            return Err(TRAILERS);
+        }
+        let (name, value) = field(line)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| NO_VALUE)?;
+        self.trailers.append(field_name(name)?, value);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::framing::response::*;
+
+    const HEAD: usize = 32 * 1024;
+    const LIMITS: HeaderLimits = HeaderLimits { size: HEAD, count: FIELDS };
+
+    /// Status, persistence, body and trailers of an answer that comes in pieces of `size` bytes and then closes.
+    fn answered(bytes: &[u8], size: usize, to_head: bool) -> Result<(u16, bool, Vec<u8>, usize), &'static str> {
+        let (mut buffer, mut begun, mut body) = (BytesMut::new(), None, Vec::new());
+        for piece in bytes.chunks(size) {
+            buffer.extend_from_slice(piece);
+            if begun.is_none() {
+                begun = head(&mut buffer, to_head, LIMITS).map_err(|flaw| flaw.detail)?;
+            }
+            let Some(begun) = &mut begun else { continue };
+            loop {
+                match begun.body.take(&mut buffer).map_err(|flaw| flaw.detail)? {
+                    Piece::Data(data) => body.extend_from_slice(&data),
+                    Piece::Trailers(trailers) => {
+                        return Ok((begun.parts.status.as_u16(), begun.persists, body, trailers.len()));
+                    }
+                    Piece::End => return Ok((begun.parts.status.as_u16(), begun.persists, body, 0)),
+                    Piece::More => break,
+                }
+            }
+        }
+        let mut begun = begun.ok_or("no head")?;
+        if begun.body.close() { Ok((begun.parts.status.as_u16(), begun.persists, body, 0)) } else { Err("no end") }
+    }
+
+    fn same_in_pieces(bytes: &str, to_head: bool) -> Result<(u16, bool, String, usize), &'static str> {
+        let whole = answered(bytes.as_bytes(), bytes.len(), to_head);
+        for size in 1..bytes.len().min(40) {
+            assert_eq!(answered(bytes.as_bytes(), size, to_head), whole, "in pieces of {size}: {bytes:?}");
+        }
+        whole.map(|(status, persists, body, trailers)| {
+            (status, persists, String::from_utf8(body).expect("text of the test"), trailers)
+        })
+    }
+
+    fn get(bytes: &str) -> Result<(u16, bool, String, usize), &'static str> {
+        same_in_pieces(bytes, false)
+    }
+
+    fn fine(status: u16, persists: bool, body: &str, trailers: usize) -> Result<(u16, bool, String, usize), &'static str> {
+        Ok((status, persists, body.to_owned(), trailers))
+    }
+
+    #[test]
+    fn a_body_has_its_length_its_chunks_or_its_connection() {
+        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"), fine(200, true, "abc", 0));
+        assert_eq!(get("HTTP/1.1 404\r\ncontent-length:0\r\n\r\nx"), fine(404, true, "", 0));
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\n";
+        assert_eq!(get(&format!("{chunked}\r\n")), fine(200, true, "abc0123456789", 0));
+        assert_eq!(get(&format!("{chunked}x: y\r\nz:\r\n\r\n")), fine(200, true, "abc0123456789", 2));
+        assert_eq!(get(chunked), Err("no end"));
+        assert_eq!(get("HTTP/1.1 200 OK\r\n\r\nabc"), fine(200, false, "abc", 0));
+        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab"), Err("no end"));
+    }
+
+    #[test]
+    fn a_connection_is_not_kept_behind_a_body_that_must_not_be_there() {
+        let chunked = "transfer-encoding: chunked";
+        for (status, field, kept) in [
+            ("204 No Content", chunked, false),
+            ("304 Not Modified", chunked, false),
+            ("204 No Content", "content-length: 5", false),
+            ("204 No Content", "content-length: 0", true),
+            ("304 Not Modified", "content-length: 5", true),
+        ] {
+            assert_eq!(
+                get(&format!("HTTP/1.1 {status}\r\n{field}\r\n\r\n")).map(|answer| answer.1),
+                Ok(kept),
+                "{status} {field}"
+            );
+        }
+        let head = |field| same_in_pieces(&format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n"), true).map(|answer| answer.1);
+        assert_eq!((head("content-length: 5"), head(chunked)), (Ok(true), Ok(false)));
+    }
+
+    #[test]
+    fn the_size_of_a_chunk_may_be_padded() {
+        let chunked = |lines: &str| get(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{lines}"));
+        for lines in [
+            "5   \r\nhello\r\n0   \r\n\r\n",
+            "5 ;a=b\r\nhello\r\n0\t; c\r\n\r\n",
+            "0000000000000000000005\r\nhello\r\n000000000000000000\r\n\r\n",
+        ] {
+            assert_eq!(chunked(lines), fine(200, true, "hello", 0), "{lines}");
+        }
+        for lines in [" 5\r\nhello\r\n", "5 5\r\nhello\r\n", "\r\n", " \r\n", ";a\r\n", "5 a=b\r\nhello\r\n"] {
+            assert!(chunked(lines).is_err(), "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_chunk_has_a_bound_to_the_byte() {
+        let chunked = |line: &str| {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            same_in_pieces(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), false)
+        };
+        for (start, fill, end) in [("", "0", "5"), ("5", " ", ""), ("5;", "x", "")] {
+            let line = |length: usize| format!("{start}{}{end}", fill.repeat(length - start.len() - end.len()));
+            assert_eq!(chunked(&line(chunked::SIZE_LINE)), fine(200, true, "hello", 0), "{start}{fill}{end}");
+            let refused = Err("a line of its body's framing is too long");
+            assert_eq!(chunked(&line(chunked::SIZE_LINE + 1)), refused, "{start}{fill}{end}");
+        }
+        // A size without an end is not waited for any longer, and one that does not fit is none.
+        let endless =
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", "0".repeat(chunked::SIZE_LINE + 2));
+        assert_eq!(get(&endless), Err("a line of its body's framing is too long"));
+        assert!(chunked("0001000000000000000").is_err() && chunked("ffffffffffffffff5").is_err());
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        for status in ["204 No Content", "304 Not Modified", "103 Early Hints", "101 Switching Protocols"] {
+            let answer = get(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nabc")).expect("an answer");
+            assert_eq!(answer.2, "");
+        }
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc";
+        assert_eq!(same_in_pieces(chunked, true), fine(200, false, "", 0));
+    }
+
+    #[test]
+    fn a_connection_persists_unless_it_says_otherwise_or_is_old() {
+        let persists = |version: &str, fields: &str| {
+            get(&format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n")).expect("an answer").1
+        };
+        assert!(persists("1.1", "") && persists("1.0", "connection: Keep-Alive\r\n"));
+        assert!(!persists("1.0", "") && !persists("1.1", "connection: x, CLOSE\r\n"));
+        assert!(!persists("1.1", "connection: keep-alive\r\nconnection: close\r\n"));
+    }
+
+    #[test]
+    fn reasons_of_ones_own_are_kept() {
+        let reason = |line: &str| {
+            let mut bytes = BytesMut::from(format!("HTTP/1.1 {line}\r\n\r\n").as_bytes());
+            let begun = head(&mut bytes, false, LIMITS).expect("a head").expect("a whole one");
+            begun.parts.extensions.get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
+        };
+        assert_eq!(reason("200 OK"), None);
+        assert_eq!(reason("200 Fine, thanks"), Some(b"Fine, thanks".to_vec()));
+        assert_eq!((reason("200"), reason("200 ")), (Some(Vec::new()), Some(Vec::new())));
+    }
+
+    #[test]
+    fn heads_and_trailers_have_bounds_to_the_byte() {
+        let of_fields = |count: usize| format!("HTTP/1.1 204 N\r\n{}\r\n", "a: b\r\n".repeat(count));
+        let whole = |text: &str| answered(text.as_bytes(), text.len(), false).map(|answer| answer.0);
+        assert_eq!((whole(&of_fields(FIELDS)), whole(&of_fields(FIELDS + 1))), (Ok(204), Err(TOO_MANY.detail)));
+        let of_size = |size: usize| format!("HTTP/1.1 204 N\r\nx: {}\r\n\r\n", "y".repeat(size - 16 - 7));
+        assert_eq!((of_size(HEAD).len(), whole(&of_size(HEAD))), (HEAD, Ok(204)));
+        assert_eq!(whole(&of_size(HEAD + 1)), Err(TOO_LARGE.detail));
+        let begun = format!("HTTP/1.1 200 {}", "y".repeat(HEAD));
+        assert_eq!(whole(&begun), Err(TOO_LARGE.detail));
+        let trailers = |rest: &str| whole(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{rest}"));
+        assert_eq!(trailers(&format!("{}\r\n", "a: b\r\n".repeat(FIELDS))), Ok(200));
+        assert!(trailers(&"a: b\r\n".repeat(FIELDS + 1)).is_err());
+        assert!(trailers(&format!("a: {0}\r\nb: {0}\r\n", "y".repeat(HEAD / 2))).is_err());
+        assert!(trailers(&"y".repeat(HEAD + 2)).is_err());
+    }
+
+    #[test]
+    fn limits_may_be_smaller_and_larger_than_usual() {
+        let of = |count: usize, length: usize, limits: HeaderLimits| {
+            let text = format!("HTTP/1.1 204 N\r\nx: {}\r\n{}\r\n", "y".repeat(length), "a: b\r\n".repeat(count - 1));
+            head(&mut BytesMut::from(text.as_bytes()), false, limits)
+                .map(|begun| begun.expect("a whole one").parts.headers.len())
+        };
+        let large = HeaderLimits { size: 1 << 20, count: 1_000 };
+        assert_eq!((of(1_000, 900_000, large), of(1_001, 1, large)), (Ok(1_000), Err(TOO_MANY)));
+        assert_eq!(of(1, 1 << 20, large), Err(TOO_LARGE));
+        let small = HeaderLimits { size: 1_024, count: 3 };
+        assert_eq!((of(3, 900, small), of(4, 1, small), of(1, 1_024, small)), (Ok(3), Err(TOO_MANY), Err(TOO_LARGE)));
+    }
+
+    #[test]
+    fn fields_of_http2_count_as_they_would_in_http1() {
+        let fields: HeaderMap = [("x-a", "12345"), ("b", "")]
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        let check = |size, count| check_size(&fields, HeaderLimits { size, count });
+        let size = "x-a: 12345\r\nb: \r\n".len();
+        assert_eq!((check(size, 2), check(size - 1, 2), check(size, 1)), (Ok(()), Err(TOO_LARGE), Err(TOO_MANY)));
+    }
+}

@@ -1,0 +1,9 @@
+//! Parts of HTTP messages: targets, fields, framing, errors.
+
+pub mod error;
+pub mod fields;
+pub mod forwarded;
+pub mod forwarding_names;
+pub mod framing;
+pub mod request_id;
+pub mod target;

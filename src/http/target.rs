@@ -1,0 +1,212 @@
+//! The outside of a request: its target and its host, taken apart without changing a byte of what is forwarded.
+//!
+//! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section 3.2.2) and one path that
+//! begins with `/`; everything else is an error the sender is told of.
+
+use std::{cell::RefCell, rc::Rc};
+
+use http::{
+    HeaderValue, Method, Version, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
+
+use crate::{
+    http::error::{Error, Kind},
+    limit::normal_form,
+};
+
+/// The longest request target taken, in bytes.
+pub const MAX_TARGET: usize = 8 * 1024;
+
+/// Where a request wants to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host with its port as received: what is forwarded as `Host`.
+    pub authority: HeaderValue,
+    /// The host alone in its normal form: what routes, keys and logs see. Empty where HTTP/1.0 names none.
+    pub host: Rc<str>,
+    /// Path and query as received.
+    pub path_and_query: PathAndQuery,
+}
+
+/// The last host a connection asked for: nearly always the next request asks for the same.
+#[derive(Clone, Debug, Default)]
+pub struct LastHost(RefCell<Option<(HeaderValue, Rc<str>)>>);
+
+impl LastHost {
+    /// An authority as it is forwarded, and its host alone; nothing when it is not a host and a port.
+    ///
+    /// What is kept is a copy: a received value would keep the whole buffer it came in.
+    fn resolve(&self, authority: &[u8]) -> Option<(HeaderValue, Rc<str>)> {
+        if let Some(known) = self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority) {
+            return Some(known.clone());
+        }
+        let host = normal_form::host(host_of(authority)?)?;
+        let resolved = (HeaderValue::from_bytes(authority).ok()?, host.into());
+        *self.0.borrow_mut() = Some(resolved);
+        self.0.borrow().clone()
+    }
+}
+
+impl Target {
+    /// Takes a request's target and `Host` apart.
+    ///
+    /// # Errors
+    /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous, [`Kind::TargetTooLong`].
+    pub fn of(head: &Parts, last: &LastHost) -> Result<Self, Error> {
+        let Parts { method, uri, version, headers, .. } = head;
+        let malformed = |detail| Err(Error::new(Kind::HttpRequestError, detail));
+        if *method == Method::CONNECT {
+            return malformed("CONNECT is not served");
+        }
+        let Some(path_and_query) = uri.path_and_query() else { return malformed("the target has no path") };
+        let path_and_query = with_path(path_and_query, uri.authority().is_some() && *version != Version::HTTP_2)?;
+        if path_and_query.as_str().len() > MAX_TARGET {
+            return Err(Error::new(Kind::TargetTooLong, "the target is longer than 8 KiB"));
+        }
+        let asterisk = path_and_query.as_str() == "*";
+        if asterisk && *method != Method::OPTIONS {
+            return malformed("`*` is a target of OPTIONS only");
+        }
+        if !asterisk && !path_and_query.as_str().starts_with('/') {
+            return malformed("the target does not begin with `/`");
+        }
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return malformed("more than one Host");
+        }
+        let needed = *version == Version::HTTP_11 || (*version == Version::HTTP_2 && uri.authority().is_none());
+        if host.is_none() && needed {
+            return malformed("no Host");
+        }
+        // HTTP/2 has an authority of its own, and a second one may not differ (RFC 9113, section 8.3.1).
+        let differs = |authority: &Authority| host.is_some_and(|host| host != authority.as_str());
+        if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
+            return malformed("Host and `:authority` differ");
+        }
+        // HTTP/1.0, and HTTP/2 with its authority, do without the field.
+        let unnamed = || Some((HeaderValue::from_static(""), Rc::default()));
+        let Some(mut named) = host.map_or_else(unnamed, |host| last.resolve(host.as_bytes())) else {
+            return malformed("Host is not a host and a port");
+        };
+        // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
+        if let Some(target) = uri.authority() {
+            match last.resolve(target.as_str().as_bytes()) {
+                Some(target) => named = target,
+                None => return malformed("the target's authority is not a host and a port"),
+            }
+        }
+        let (authority, host) = named;
+        Ok(Self { authority, host, path_and_query })
+    }
+}
+
+/// A path and a query, of which an absolute target may leave out the path: then it is `/` (RFC 9112, section 3.2.1).
+fn with_path(path_and_query: &PathAndQuery, absolute: bool) -> Result<PathAndQuery, Error> {
+    if !absolute || !path_and_query.as_str().starts_with('?') {
+        return Ok(path_and_query.clone());
+    }
+    PathAndQuery::try_from(format!("/{}", path_and_query.as_str()))
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the target has no path that can be read", cause))
+}
+
+/// Whether a text can be forwarded as `Host`.
+#[must_use]
+pub fn is_authority(text: &str) -> bool {
+    host_of(text.as_bytes()).is_some_and(|host| normal_form::host(host).is_some())
+}
+
+/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space, and no percent sign,
+/// which would be another spelling of the same host.
+fn host_of(authority: &[u8]) -> Option<&str> {
+    let authority = str::from_utf8(authority).ok()?;
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (&authority[..address.len() + 2], port)
+        }
+        None => {
+            let colon = authority.find(':').unwrap_or(authority.len());
+            let (host, port) = authority.split_at(colon);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
+            if host.is_empty() || !host.bytes().all(allowed) {
+                return None;
+            }
+            (host, port)
+        }
+    };
+    let digits = port.strip_prefix(':').or(port.is_empty().then_some(""))?;
+    let port_fits =
+        digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok());
+    port_fits.then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use crate::http::target::*;
+
+    fn target(method: &Method, uri: &str, hosts: &[&str]) -> Result<(String, String), String> {
+        let request = hosts.iter().fold(Request::builder(), |request, host| request.header(header::HOST, *host));
+        let (head, ()) = request.method(method).uri(uri).body(()).expect("a request").into_parts();
+        Target::of(&head, &LastHost::default())
+            .map(|target| (target.host.to_string(), target.path_and_query.to_string()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn host_is_in_its_normal_form_and_the_path_untouched() {
+        let ok = |host: &str, path: &str| Ok((host.to_owned(), path.to_owned()));
+        assert_eq!(target(&Method::GET, "/a//%2e?x=%20", &["A.Test:8080"]), ok("a.test", "/a//%2e?x=%20"));
+        assert_eq!(target(&Method::GET, "/", &["A.test."]), ok("a.test", "/"));
+        assert_eq!(target(&Method::GET, "/", &["a.test.:80"]), ok("a.test", "/"));
+        assert_eq!(target(&Method::GET, "http://A.test./x/../p", &["b"]), ok("a.test", "/x/../p"));
+        assert_eq!(target(&Method::GET, "/", &["[::1]:80"]), ok("[::1]", "/"));
+        assert_eq!(target(&Method::GET, "/", &["[0:0::1]"]), ok("[::1]", "/"));
+        assert_eq!(target(&Method::GET, "http://b.test/p", &["a.test"]), ok("b.test", "/p"));
+        assert_eq!(target(&Method::OPTIONS, "*", &["a.test"]), ok("a.test", "*"));
+        for (uri, path) in [("http://b.test", "/"), ("http://b.test?", "/?"), ("http://b.test?x=1&y", "/?x=1&y")] {
+            assert_eq!(target(&Method::GET, uri, &["a.test"]), ok("b.test", path), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_connection_may_ask_for_another_host_every_time() {
+        let last = LastHost::default();
+        for host in ["a.test", "A.test:80", "a.test", "b.test"] {
+            let request = Request::builder().uri("/").header(header::HOST, host).body(()).expect("a request");
+            let target = Target::of(&request.into_parts().0, &last).expect("a target");
+            let bare = host.to_lowercase().replace(":80", "");
+            assert_eq!((target.authority.as_bytes(), &*target.host), (host.as_bytes(), &*bare));
+        }
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        for hosts in [
+            &[][..],
+            &["a", "a"],
+            &["a,b"],
+            &["a b"],
+            &["u@a"],
+            &["a/b"],
+            &["a:x"],
+            &["a:99999"],
+            &["[::1"],
+            &["a:1:2"],
+            &["."],
+            &["a.."],
+            &["a..b"],
+        ] {
+            assert!(target(&Method::GET, "/", hosts).is_err(), "{hosts:?}");
+        }
+        assert!(target(&Method::CONNECT, "a.test:443", &["a.test"]).is_err());
+        assert!(target(&Method::GET, "*", &["a.test"]).is_err());
+        let long = format!("/{}", "x".repeat(MAX_TARGET));
+        assert_eq!(target(&Method::GET, &long, &["a"]), Err("the target is longer than 8 KiB".to_owned()));
+    }
+}

@@ -1,0 +1,238 @@
+//! One worker's side of the logs: lines are formed here and handed over in batches.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::{
+    entry::{self, Entry},
+    sample::{Reject, Sampling, Summary, Told},
+    settings::{AccessLogSettings, LogFormat},
+    writer::{Lines, Queue},
+};
+use crate::{
+    limit::{Decision, Reason},
+    runtime::clock::Clock,
+};
+
+/// A batch is handed over when it is this large, and at the latest after [`LINGER`].
+const BATCH: usize = 32 * 1024;
+/// How long a line may wait for company.
+const LINGER: Duration = Duration::from_millis(50);
+/// The longest sleep of a journal that has nothing to do.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// The logs of one worker.
+pub struct Journal {
+    clock: Clock,
+    format: Cell<LogFormat>,
+    sampling: Cell<Sampling>,
+    lines: RefCell<Option<Lines>>,
+    /// Which logs are written at all.
+    writes: Cell<Writes>,
+    access: RefCell<Vec<u8>>,
+    errors: RefCell<Vec<u8>>,
+    news: Notify,
+    cutting: Cell<bool>,
+}
+
+#[derive(Clone, Copy)]
+struct Writes {
+    access: bool,
+    errors: bool,
+}
+
+impl Writes {
+    fn of(lines: Option<&Lines>) -> Self {
+        let has = |queue: fn(&Lines) -> &Option<Queue>| lines.is_some_and(|lines| queue(lines).is_some());
+        Self { access: has(|lines| &lines.access), errors: has(|lines| &lines.errors) }
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    ts: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    rejects: u64,
+}
+
+impl Journal {
+    /// A journal that hands its lines to `lines`, or forms none.
+    #[must_use]
+    pub fn new(clock: Clock, settings: &AccessLogSettings, lines: Option<Lines>) -> Rc<Self> {
+        Rc::new(Self {
+            clock,
+            format: Cell::new(settings.format),
+            sampling: Cell::new(sampling(settings)),
+            writes: Cell::new(Writes::of(lines.as_ref())),
+            lines: RefCell::new(lines),
+            access: RefCell::default(),
+            errors: RefCell::default(),
+            news: Notify::new(),
+            cutting: Cell::new(false),
+        })
+    }
+
+    /// From now on writes like this and to there; what was written before goes where it was meant to.
+    pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
+        self.finish();
+        self.format.set(settings.format);
+        self.sampling.set(sampling(settings));
+        self.writes.set(Writes::of(lines.as_ref()));
+        self.lines.replace(lines);
+        self.news.notify_one();
+    }
+
+    /// From now on a request that is dropped was cut by the end of the process, not left by its client.
+    pub fn cut(&self) {
+        self.cutting.set(true);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_cutting(&self) -> bool {
+        self.cutting.get()
+    }
+
+    /// The clock that requests are timed with.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Whether lines are written at all.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        let writes = self.writes.get();
+        writes.access || writes.errors
+    }
+
+    /// Whether the format has `Referer`, `User-Agent` and the user.
+    #[must_use]
+    pub fn wants_browser(&self) -> bool {
+        self.writes.get().access && self.format.get() == LogFormat::Combined
+    }
+
+    /// Writes an entry down, unless it is one reject of many.
+    pub fn write(&self, entry: &Entry) {
+        let writes = self.writes.get();
+        if writes.errors && is_over_the_limit(entry) {
+            self.append(&self.errors, |batch| entry.write_limiting(batch));
+        }
+        if writes.access && self.wants(entry) {
+            self.append(&self.access, |batch| match self.format.get() {
+                LogFormat::Json => entry.write_json(batch),
+                LogFormat::Combined => entry.write_combined(batch),
+            });
+        }
+    }
+
+    /// Hands batches over and sums rejects up, for as long as it is polled.
+    pub async fn run(&self) {
+        loop {
+            let due = self.lines.borrow().as_ref().map_or(Duration::MAX, |lines| lines.sampler.due());
+            let summary = tokio::time::sleep_until(self.clock.at(due.min(self.clock.now() + FAR)));
+            tokio::select! {
+                () = self.news.notified() => {
+                    tokio::time::sleep(LINGER).await;
+                    self.hand_over();
+                }
+                () = summary => self.sum_up(|lines| lines.sampler.sum_up_due(self.sampling.get().every, self.clock.now())),
+            }
+        }
+    }
+
+    /// Hands over whatever there is: sums first.
+    pub fn finish(&self) {
+        self.sum_up(|lines| lines.sampler.sum_up());
+        self.hand_over();
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        let sampling = self.sampling.get();
+        let Some(limit) = entry.limit.as_ref().filter(|limit| limit.verdict.decision == Decision::Reject) else {
+            return true;
+        };
+        let lines = self.lines.borrow();
+        let Some(lines) = lines.as_ref().filter(|_| sampling.first < u32::MAX) else { return true };
+        let reason = limit.verdict.reason;
+        if reason == Some(Reason::Draining) {
+            // The end of a request that was accepted, once in a process's life.
+            return true;
+        }
+        let has_key = !reason.is_some_and(Reason::is_for_good);
+        let fingerprint = has_key.then_some(limit.key);
+        let reject = Reject { zone: &limit.zone, fingerprint, reason, client: entry.client };
+        let (told, begins) = lines.sampler.take(reject, sampling, self.clock.now());
+        if begins {
+            // Whoever waits has to look anew until when.
+            self.news.notify_one();
+        }
+        told == Told::Line
+    }
+
+    fn append(&self, batch: &RefCell<Vec<u8>>, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut lines = batch.borrow_mut();
+        if lines.is_empty() {
+            self.news.notify_one();
+        }
+        write(&mut lines);
+        let full = lines.len() >= BATCH;
+        drop(lines);
+        if full {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&self) {
+        let (access, errors, lines) = (self.access.take(), self.errors.take(), self.lines.borrow());
+        let push = |queue: Option<&Queue>, batch: Vec<u8>| {
+            if let Some(queue) = queue.filter(|_| !batch.is_empty()) {
+                queue.push(batch);
+            }
+        };
+        push(lines.as_ref().and_then(|lines| lines.access.as_ref()), access);
+        push(lines.as_ref().and_then(|lines| lines.errors.as_ref()), errors);
+    }
+
+    fn sum_up(&self, sums: impl FnOnce(&Lines) -> Vec<Summary>) {
+        let summaries = self.lines.borrow().as_ref().map(sums).unwrap_or_default();
+        for Summary { rejects, zone, reason, client } in summaries {
+            let reason = reason.map(Reason::as_str);
+            if self.format.get() == LogFormat::Combined {
+                // The format has no line for them.
+                let (zone, client) = (zone.as_deref(), client.map(tracing::field::display));
+                tracing::info!(zone, reason, client, rejects, "rejects without an access line of their own");
+                continue;
+            }
+            let zone = zone.map(|zone| zone.to_string());
+            let line = SummaryLine { ts: entry::timestamp(Clock::wall()), event: "rejects", zone, reason, client, rejects };
+            self.append(&self.access, |batch| match serde_json::to_writer(&mut *batch, &line) {
+                Ok(()) => batch.push(b'\n'),
+                Err(error) => tracing::error!(%error, "a summary cannot be written as JSON"),
+            });
+        }
+    }
+}
+
+fn sampling(settings: &AccessLogSettings) -> Sampling {
+    Sampling { first: settings.rejects_first, every: settings.rejects_every }
+}
+
+/// Whether a client came faster than a zone lets it. A missing or repeated key, a full queue and a stop are not its rate.
+fn is_over_the_limit(entry: &Entry) -> bool {
+    let reason = entry.limit.as_ref().and_then(|limit| limit.verdict.reason);
+    matches!(reason, Some(Reason::Burst | Reason::MaxWait))
+}

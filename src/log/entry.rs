@@ -1,0 +1,506 @@
+//! One line of the access log: JSON, or nginx's `combined` byte for byte; and of the error log, as nginx writes it for a reject.
+//!
+//! Guarantee: a line is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes, and nothing a client sends can
+//! begin a line of its own.
+
+use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Serialize, Serializer};
+
+use crate::limit::{KeyFault, Verdict};
+
+/// The longest text of a client's that is logged, in bytes.
+pub const FIELD: usize = 1024;
+
+/// What is known about a request at its end.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When it began.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// Its id.
+    pub id: HeaderValue,
+    /// Whom it was for.
+    pub client: IpAddr,
+    /// The other end of the socket.
+    pub peer: IpAddr,
+    /// Its method; none when the head could not be read.
+    pub method: Option<Method>,
+    /// The requested host.
+    pub host: Option<Rc<str>>,
+    /// What was asked for.
+    pub path: Option<Asked>,
+    /// Its protocol version.
+    pub proto: Version,
+    /// The status it was answered with.
+    pub status: StatusCode,
+    /// Bytes of its body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were written.
+    pub bytes_out: u64,
+    /// The route that took it.
+    pub route: Option<Arc<str>>,
+    /// What the limits said.
+    pub limit: Option<LimitStory>,
+    /// What the dry-run limits would have said.
+    pub dry_run: Option<LimitStory>,
+    /// What happened upstream.
+    pub upstream: Option<UpstreamStory>,
+    /// What went wrong.
+    pub error: Option<ErrorStory>,
+    /// What only `combined` has.
+    pub browser: Browser,
+}
+
+/// What a request says of who sent it, in `combined` only.
+#[derive(Clone, Debug, Default)]
+pub struct Browser {
+    /// `Referer`.
+    pub referer: Option<HeaderValue>,
+    /// `User-Agent`.
+    pub agent: Option<HeaderValue>,
+    /// The user of `Authorization: Basic` (RFC 7617), not verified.
+    pub user: Option<Vec<u8>>,
+}
+
+impl Browser {
+    /// What the fields say.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self {
+            referer: headers.get(header::REFERER).cloned(),
+            agent: headers.get(header::USER_AGENT).cloned(),
+            user: headers.get(header::AUTHORIZATION).and_then(|value| basic_user(value.as_bytes())),
+        }
+    }
+}
+
+/// The user of Basic credentials: the password is not kept.
+fn basic_user(credentials: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, rest) = credentials.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let decoded = decode_base64(rest.trim_ascii())?;
+    let end = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[..end].to_vec()).filter(|user| !user.is_empty())
+}
+
+/// Base 64 (RFC 4648, section 4), with its padding or without.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let digits = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let (mut decoded, mut bits, mut kept) = (Vec::with_capacity(digits * 3 / 4), 0_u32, 0_u32);
+    for digit in &text[..digits] {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        kept += 6;
+        if kept >= 8 {
+            kept -= 8;
+            decoded.push(u8::try_from(bits >> kept & 0xff).ok()?);
+        }
+    }
+    Some(decoded)
+}
+
+/// The target of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A path with its query.
+    Path(PathAndQuery),
+    /// What no route is looked for: the authority of CONNECT, or as much as came of a head that was refused.
+    Other(Box<str>),
+}
+
+impl Asked {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Path(path) => path.as_str(),
+            Self::Other(text) => text,
+        }
+    }
+}
+
+/// What a limit said.
+#[derive(Clone, Debug)]
+pub struct LimitStory {
+    /// The zone that decided.
+    pub zone: Arc<str>,
+    /// What it decided, with the numbers.
+    pub verdict: Verdict,
+    /// The fingerprint it was counted under.
+    pub key: u64,
+    /// The fault of its key for which it was rejected.
+    pub fault: Option<KeyFault>,
+    /// It is parked: should it end so, its wait is as long as it took, not what it was told.
+    pub is_parked: bool,
+}
+
+/// What happened upstream.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamStory {
+    /// The upstream.
+    pub name: Option<Arc<str>>,
+    /// The endpoint that was tried last.
+    pub endpoint: Option<Arc<str>>,
+    /// Its status.
+    pub status: Option<StatusCode>,
+    /// How long a connection took, if one had to be opened.
+    pub connect: Option<Duration>,
+    /// How long it took from sending the request to the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// What went wrong, in the words of [`crate::http::error`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorStory {
+    /// Whose fault.
+    pub side: &'static str,
+    /// What.
+    pub kind: &'static str,
+    /// What exactly.
+    pub detail: String,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    id: &'a str,
+    client: IpAddr,
+    peer: IpAddr,
+    method: &'a str,
+    #[serde(serialize_with = "cut")]
+    host: &'a str,
+    #[serde(serialize_with = "cut")]
+    path: &'a str,
+    proto: &'a str,
+    status: u16,
+    bytes_in: u64,
+    bytes_out: u64,
+    dur_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_dry_run: Option<LimitLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<UpstreamLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct LimitLine<'a> {
+    zone: &'a str,
+    decision: &'static str,
+    excess: f64,
+    wait_ms: u64,
+    retry_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeated: Option<String>,
+}
+
+#[derive(Serialize)]
+struct UpstreamLine<'a> {
+    name: Option<&'a str>,
+    endpoint: Option<&'a str>,
+    status: Option<u16>,
+    connect_ms: Option<f64>,
+    first_byte_ms: Option<f64>,
+    tries: u32,
+}
+
+#[derive(Serialize)]
+struct ErrorLine<'a> {
+    side: &'static str,
+    kind: &'static str,
+    #[serde(serialize_with = "cut")]
+    detail: &'a str,
+}
+
+impl Entry {
+    /// Appends the entry as one JSON line.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let line = Line {
+            ts: timestamp(self.at),
+            id: self.id.to_str().unwrap_or(""),
+            client: self.client,
+            peer: self.peer,
+            method: self.method.as_ref().map_or("-", Method::as_str),
+            host: self.host.as_deref().unwrap_or_default(),
+            path: self.path.as_ref().map_or("-", Asked::as_str),
+            proto: proto(self.proto),
+            status: self.status.as_u16(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            dur_ms: millis(self.took),
+            route: self.route.as_deref(),
+            limit: self.limit.as_ref().map(LimitLine::of),
+            limit_dry_run: self.dry_run.as_ref().map(LimitLine::of),
+            upstream: self.upstream.as_ref().map(UpstreamLine::of),
+            error: self.error.as_ref().map(|error| ErrorLine { side: error.side, kind: error.kind, detail: &error.detail }),
+        };
+        let start = out.len();
+        match serde_json::to_writer(&mut *out, &line) {
+            Ok(()) => out.push(b'\n'),
+            Err(error) => {
+                out.truncate(start);
+                tracing::error!(%error, "an access line cannot be written as JSON");
+            }
+        }
+    }
+
+    /// Appends the entry as nginx's `combined` line: its time is when the request ended, as nginx's `$time_local` is.
+    pub fn write_combined(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.client.to_string().as_bytes());
+        out.extend_from_slice(b" - ");
+        escape(out, self.browser.user.as_deref().unwrap_or(b"-"));
+        out.extend_from_slice(b" [");
+        out.extend_from_slice(self.local_end("%d/%b/%Y:%H:%M:%S %z").as_bytes());
+        out.extend_from_slice(b"] \"");
+        if let (Some(method), Some(path)) = (&self.method, &self.path) {
+            self.write_request_line(out, method, path);
+        }
+        write_text(out, format_args!("\" {} {} \"", self.status.as_u16(), self.bytes_out));
+        escape(out, self.browser.referer.as_ref().map_or(b"-", |value| value.as_bytes()));
+        out.extend_from_slice(b"\" \"");
+        escape(out, self.browser.agent.as_ref().map_or(b"-", |value| value.as_bytes()));
+        out.extend_from_slice(b"\"\n");
+    }
+
+    /// Appends the entry of a reject as the line of nginx's error log for it, which tools that ban addresses know.
+    pub fn write_limiting(&self, out: &mut Vec<u8>) {
+        let Some(limit) = &self.limit else { return };
+        let (excess, pid) = (limit.verdict.excess_milli, std::process::id());
+        let (whole, thousandths) = (excess / 1_000, excess % 1_000);
+        out.extend_from_slice(self.local_end("%Y/%m/%d %H:%M:%S").as_bytes());
+        write_text(out, format_args!(" [error] {pid}#0: *1 limiting requests, excess: {whole}.{thousandths:03} by zone "));
+        // Names of zones are letters, digits, `_` and `-`.
+        write_text(out, format_args!("\"{}\", client: {}, server: _, request: \"", limit.zone, self.client));
+        if let (Some(method), Some(path)) = (&self.method, &self.path) {
+            self.write_request_line(out, method, path);
+        }
+        out.extend_from_slice(b"\", host: \"");
+        escape(out, self.host.as_deref().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\"\n");
+    }
+
+    fn write_request_line(&self, out: &mut Vec<u8>, method: &Method, path: &Asked) {
+        escape(out, method.as_str().as_bytes());
+        out.push(b' ');
+        escape(out, path.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(proto(self.proto).as_bytes());
+    }
+
+    /// The local time of its end.
+    fn local_end(&self, format: &str) -> String {
+        let end = Timestamp::try_from(self.at + self.took).unwrap_or(Timestamp::UNIX_EPOCH);
+        end.to_zoned(TimeZone::system()).strftime(format).to_string()
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    if out.write_fmt(text).is_err() {
+        tracing::error!("a log line could not be written to memory");
+    }
+}
+
+impl<'a> LimitLine<'a> {
+    fn of(story: &'a LimitStory) -> Self {
+        let named = |is: fn(&KeyFault) -> bool| {
+            story.fault.as_ref().filter(|fault| is(fault)).map(|fault| fault.part().to_string())
+        };
+        Self {
+            zone: &story.zone,
+            decision: story.verdict.decision.as_str(),
+            excess: to_float(story.verdict.excess_milli) / 1_000.0,
+            wait_ms: story.verdict.wait.0,
+            retry_ms: story.verdict.retry.0,
+            reason: story.verdict.reason.map(crate::limit::Reason::as_str),
+            missing: named(|fault| matches!(fault, KeyFault::Missing(_))),
+            repeated: named(|fault| matches!(fault, KeyFault::Repeated(_))),
+        }
+    }
+}
+
+impl<'a> UpstreamLine<'a> {
+    fn of(story: &'a UpstreamStory) -> Self {
+        Self {
+            name: story.name.as_deref(),
+            endpoint: story.endpoint.as_deref(),
+            status: story.status.map(|status| status.as_u16()),
+            connect_ms: story.connect.map(millis),
+            first_byte_ms: story.first_byte.map(millis),
+            tries: story.tries,
+        }
+    }
+}
+
+/// A wall-clock time as logs show it: RFC 3339, UTC, whole milliseconds.
+#[must_use]
+pub fn timestamp(at: SystemTime) -> String {
+    Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// Milliseconds with whole microseconds behind the point.
+fn millis(duration: Duration) -> f64 {
+    to_float(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)) / 1_000.0
+}
+
+/// Exact for everything a log shows: below 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn to_float(number: u64) -> f64 {
+    number as f64
+}
+
+fn proto(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn cut<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut end = text.len().min(FIELD);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    serializer.serialize_str(&text[..end])
+}
+
+/// nginx's default escape: quotes, backslashes and everything that is not printable ASCII become `\xXX`.
+fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in &bytes[..bytes.len().min(FIELD)] {
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => out.extend_from_slice(format!("\\x{byte:02X}").as_bytes()),
+            plain => out.push(*plain),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        limit::{Decision, Millis, Reason},
+        log::entry::*,
+    };
+
+    fn entry() -> Entry {
+        Entry {
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            took: Duration::from_micros(1_500),
+            id: HeaderValue::from_static("0123"),
+            client: IpAddr::from([192, 0, 2, 1]),
+            peer: IpAddr::from([10, 0, 0, 9]),
+            method: Some(Method::GET),
+            host: Some("a.test".into()),
+            path: Some(Asked::Path(PathAndQuery::from_static("/x?y=1"))),
+            proto: Version::HTTP_11,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            bytes_in: 0,
+            bytes_out: 12,
+            route: Some("/".into()),
+            limit: None,
+            dry_run: None,
+            upstream: None,
+            error: None,
+            browser: Browser {
+                agent: Some(HeaderValue::from_bytes(b"a \"b\"\\ \xff").expect("a value")),
+                ..Browser::default()
+            },
+        }
+    }
+
+    #[test]
+    fn json_has_the_fields_in_order_with_the_numbers_of_the_limit() {
+        let verdict = Verdict { excess_milli: 21_000, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
+        assert_eq!(verdict.decision, Decision::Reject);
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, fault: None, is_parked: false });
+        let mut line = Vec::new();
+        Entry { limit, ..entry() }.write_json(&mut line);
+        let expected = concat!(
+            r#"{"ts":"2023-11-14T22:13:20.123Z","id":"0123","client":"192.0.2.1","peer":"10.0.0.9","method":"GET","#,
+            r#""host":"a.test","path":"/x?y=1","proto":"HTTP/1.1","status":503,"bytes_in":0,"bytes_out":12,"dur_ms":1.5,"#,
+            r#""route":"/","limit":{"zone":"per_ip","decision":"reject","excess":21.0,"wait_ms":0,"retry_ms":100,"#,
+            r#""reason":"burst"}}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8_lossy(&line), expected);
+    }
+
+    #[test]
+    fn combined_is_escaped_as_nginx_does() {
+        let mut line = Vec::new();
+        entry().write_combined(&mut line);
+        let line = String::from_utf8(line).expect("ASCII");
+        assert!(line.starts_with("192.0.2.1 - - ["), "{line}");
+        assert!(line.ends_with("] \"GET /x?y=1 HTTP/1.1\" 503 12 \"-\" \"a \\x22b\\x22\\x5C \\xFF\"\n"), "{line}");
+    }
+
+    #[test]
+    fn combined_has_the_user_and_the_time_of_the_end() {
+        let mut headers = HeaderMap::new();
+        let value = |credentials| HeaderValue::from_static(credentials);
+        let mut user = |credentials| {
+            headers.insert(header::AUTHORIZATION, value(credentials));
+            Browser::of(&headers).user.map(|user| String::from_utf8(user).expect("text"))
+        };
+        assert_eq!(user("Basic dXNlci0xOnB3").as_deref(), Some("user-1"));
+        assert_eq!(user("basic  QWxhZGRpbjpvcGVuIHNlc2FtZQ==").as_deref(), Some("Aladdin"));
+        for none in ["Basic", "Basic Og==", "Basic dXNlcg==", "Basic %%%", "Bearer dXNlci0xOnB3"] {
+            assert_eq!(user(none), None, "{none}");
+        }
+        let slow = Entry { took: Duration::from_secs(60), ..entry() };
+        let time = |entry: &Entry| {
+            let mut line = Vec::new();
+            entry.write_combined(&mut line);
+            String::from_utf8(line).expect("ASCII").split(['[', ']']).nth(1).expect("a time")[..20].to_owned()
+        };
+        let end = Entry { at: slow.at + slow.took, took: Duration::ZERO, ..entry() };
+        assert_eq!(time(&slow), time(&end));
+        assert_ne!(time(&slow), time(&entry()));
+    }
+
+    #[test]
+    fn limiting_is_nginxs_line_and_nothing_of_a_client_can_end_it() {
+        let verdict = Verdict { excess_milli: 20_990, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
+        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, fault: None, is_parked: false });
+        let host = Some("a\", client: 192.0.2.9".into());
+        let mut line = Vec::new();
+        Entry { limit, host, ..entry() }.write_limiting(&mut line);
+        let line = String::from_utf8(line).expect("ASCII");
+        let rest = format!(
+            " [error] {}#0: *1 limiting requests, excess: 20.990 by zone \"per_ip\", client: 192.0.2.1, server: _, \
+             request: \"GET /x?y=1 HTTP/1.1\", host: \"a\\x22, client: 192.0.2.9\"\n",
+            std::process::id()
+        );
+        assert_eq!(line[19..], rest);
+    }
+
+    #[test]
+    fn a_long_field_is_cut() {
+        let mut line = Vec::new();
+        Entry { host: Some("é".repeat(FIELD).into()), ..entry() }.write_json(&mut line);
+        assert!(line.len() < 2 * FIELD);
+    }
+}

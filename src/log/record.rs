@@ -1,0 +1,260 @@
+//! The story of one request, told when its answer's body ends or breaks.
+//!
+//! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also when its client leaves and
+//! everything about it is dropped in the middle (then the line says 499), the process ends before its response (503), or weir itself fails
+//! (500).
+
+use std::{
+    error::Error as StdError,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderValue, Method, Response, StatusCode, Version, request::Parts};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{
+    http::{
+        error::{Error, Kind},
+        framing::{self, head::LineSoFar},
+    },
+    limit::{KeyFault, Millis},
+    log::{
+        access::Journal,
+        entry::{Asked, Browser, Entry, ErrorStory},
+    },
+    runtime::{
+        clock::Clock,
+        io::{Cut, Visit},
+    },
+};
+
+/// A request under way.
+pub struct Record {
+    journal: Rc<Journal>,
+    began: Duration,
+    /// What is known so far.
+    pub entry: Box<Entry>,
+    visit: Option<Rc<dyn Visit>>,
+    answered: bool,
+}
+
+impl Record {
+    /// A request from `peer` begins: until something better is known, its client left.
+    #[must_use]
+    pub fn begin(journal: &Rc<Journal>, peer: IpAddr, id: HeaderValue, began: Duration) -> Self {
+        let peer = peer.to_canonical();
+        let entry = Entry {
+            at: SystemTime::UNIX_EPOCH,
+            took: Duration::ZERO,
+            id,
+            client: peer,
+            peer,
+            method: None,
+            host: None,
+            path: None,
+            proto: Version::HTTP_11,
+            status: Kind::ClientGone.status(),
+            bytes_in: 0,
+            bytes_out: 0,
+            route: None,
+            limit: None,
+            dry_run: None,
+            upstream: None,
+            error: None,
+            browser: Browser::default(),
+        };
+        Self { journal: Rc::clone(journal), began, entry: Box::new(entry), visit: None, answered: false }
+    }
+
+    /// Notes what is asked for.
+    pub fn asks(&mut self, head: &Parts) {
+        let Parts { method, uri, version, headers, .. } = head;
+        self.entry.method = Some(method.clone());
+        self.entry.path = Some(match uri.path_and_query() {
+            Some(path) => Asked::Path(path.clone()),
+            // CONNECT names an authority.
+            None => Asked::Other(uri.to_string().into()),
+        });
+        self.entry.proto = *version;
+        if self.journal.wants_browser() {
+            self.entry.browser = Browser::of(headers);
+        }
+    }
+
+    /// Notes what could be told of a request that nobody could read.
+    pub fn asks_so_far(&mut self, line: &LineSoFar<'_>) {
+        self.entry.method = line.method.parse().ok();
+        self.entry.path = Some(Asked::Other((*line.target).into()));
+        if line.version == framing::head::Version::Http10 {
+            self.entry.proto = Version::HTTP_10;
+        }
+    }
+
+    /// Tells `visit` when it is over, and asks it how much was received.
+    pub fn accompany(&mut self, visit: Rc<dyn Visit>) {
+        self.visit = Some(visit);
+    }
+
+    /// The part of a zone's key for which a rule rejected it.
+    #[must_use]
+    pub fn key_fault(&self) -> Option<&KeyFault> {
+        self.entry.limit.as_ref()?.fault.as_ref()
+    }
+
+    /// Notes what went wrong.
+    pub fn fails(&mut self, error: &Error) {
+        self.entry.error = Some(story_of(error));
+        self.entry.status = error.kind().status();
+    }
+
+    /// Follows an answer to the end of its body.
+    pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<Followed<B>> {
+        self.entry.status = response.status();
+        self.answered = true;
+        response.map(|inner| {
+            let ended = inner.is_end_stream();
+            Followed { inner, record: Some(self), ended }
+        })
+    }
+
+    /// Its connection is closed without a response, with this status in the log only.
+    pub fn closes(&mut self, status: StatusCode) {
+        self.entry.status = status;
+        self.answered = true;
+    }
+
+    /// Its answer is a change of protocols: whoever carries what follows keeps the record until that ends.
+    pub fn switches(&mut self) {
+        self.entry.status = StatusCode::SWITCHING_PROTOCOLS;
+        self.answered = true;
+    }
+
+    /// What ended it before its response was complete: weir cut its client off, the process ended, or the client left, told by `gone`.
+    fn end(&self, gone: &'static str, stopped: &'static str) -> Error {
+        match self.visit.as_ref().and_then(|visit| visit.cut()) {
+            Some(cut) => cut.into(),
+            None if self.journal.is_cutting() => Error::new(Kind::ShuttingDown, stopped),
+            None => Error::new(Kind::ClientGone, gone),
+        }
+    }
+
+    /// Notes what ended an answer that had begun.
+    pub fn breaks(&mut self, error: &Error) {
+        self.entry.error = Some(story_of(error));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fails(&Error::new(Kind::ProxyInternalError, "weir failed within this request"));
+        } else if !self.answered && self.entry.error.is_none() {
+            self.fails(&self.end("the client left before its response", "the process ended before the response"));
+        }
+        self.entry.took = self.journal.clock().now().saturating_sub(self.began);
+        if let Some(limit) = self.entry.limit.as_mut().filter(|limit| limit.is_parked) {
+            limit.verdict.wait = limit.verdict.wait.min(Millis::cut(self.entry.took));
+        }
+        if self.journal.writes() {
+            self.entry.at = Clock::wall() - self.entry.took;
+        }
+        if let Some(visit) = &self.visit {
+            self.entry.bytes_in = visit.received();
+            visit.ended();
+        }
+        self.journal.write(&self.entry);
+    }
+}
+
+impl From<Cut> for Error {
+    fn from(cut: Cut) -> Self {
+        let kind = match cut {
+            Cut::Head | Cut::Body | Cut::SlowBody => Kind::RequestTimeout,
+            Cut::Write => Kind::WriteTimeout,
+            Cut::Idle | Cut::HalfClosed | Cut::Silent => Kind::ClientGone,
+            Cut::Malformed | Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => Kind::HttpRequestError,
+        };
+        Self::caused(kind, "the client was cut off", cut)
+    }
+}
+
+fn story_of(error: &Error) -> ErrorStory {
+    let mut detail = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // rustls ends one of its texts with an address of its manual.
+        let told = text.split_once(": https://docs.rs/").map_or(text.as_str(), |(told, _)| told);
+        detail = format!("{detail}: {told}");
+        cause = error.source();
+    }
+    ErrorStory { side: error.side().as_str(), kind: error.kind().as_str(), detail }
+}
+
+/// An answer's body, counted.
+pub struct Followed<B> {
+    inner: B,
+    record: Option<Record>,
+    ended: bool,
+}
+
+impl<B> Followed<B> {
+    /// A body whose record is kept elsewhere.
+    pub fn untold(inner: B) -> Self {
+        Self { inner, record: None, ended: true }
+    }
+}
+
+impl<B> Body for Followed<B>
+where
+    B: Body<Data = Bytes, Error = Box<dyn StdError + Send + Sync>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let this = &mut *self;
+        let Some(record) = &mut this.record else { return Poll::Ready(frame) };
+        match &frame {
+            Some(Ok(frame)) => {
+                record.entry.bytes_out += frame.data_ref().map_or(0, Buf::remaining) as u64;
+                this.ended = this.inner.is_end_stream();
+            }
+            Some(Err(error)) => {
+                this.ended = true;
+                if let Some(error) = error.downcast_ref::<Error>() {
+                    record.breaks(error);
+                }
+            }
+            None => this.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> Drop for Followed<B> {
+    fn drop(&mut self) {
+        let bodiless = |entry: &Entry| {
+            entry.method == Some(Method::HEAD) || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        };
+        let is_cut = |record: &&mut Record| !self.ended && !bodiless(&record.entry);
+        // What made the response one of weir's own says more than that it was not taken.
+        if let Some(record) = self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none()) {
+            record.breaks(&record.end("the client left within its response", "the process ended within the response"));
+        }
+    }
+}

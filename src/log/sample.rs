@@ -1,0 +1,320 @@
+//! Rejects of one key: the first few get a line each, the others are summed up. All workers count together.
+//!
+//! Guarantee: however fast a key is rejected, it costs at most `first` lines at first and then one each period; the memory is
+//! bounded, and what finds no room in it is summed up under no key, never lost. A sum names a client only when every reject in it was
+//! that client's.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::limit::Reason;
+
+/// Parts that are locked by themselves, so that workers seldom wait for each other.
+const SHARDS: usize = 16;
+/// The most keys that are told apart in a part.
+const KEYS_OF_A_SHARD: usize = 1024;
+/// No time at all: nothing is to be summed up.
+const NEVER: u64 = u64::MAX;
+
+/// Counts rejects by key.
+#[derive(Debug)]
+pub struct Sampler {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    /// When the next sums are due, in milliseconds of the process's clock.
+    due: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    runs: HashMap<Key, Run>,
+    crowd: u64,
+}
+
+/// The rejects that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    /// The address of the zone's name: a zone of its own in every configuration.
+    zone: usize,
+    fingerprint: u64,
+    reason: Option<Reason>,
+    /// The client, where it has no fingerprint.
+    client: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Run {
+    logged: u32,
+    unlogged: u64,
+    zone: Arc<str>,
+    reason: Option<Reason>,
+    /// The client of all that are not logged yet; nothing once there were two.
+    client: Option<IpAddr>,
+}
+
+/// A reject, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Reject<'a> {
+    /// The zone that rejected.
+    pub zone: &'a Arc<str>,
+    /// The fingerprint it was counted under; nothing where a part of the key was missing.
+    pub fingerprint: Option<u64>,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// Whose it was.
+    pub client: IpAddr,
+}
+
+/// How many rejects of a key get a line of their own, and how often the others are summed up.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// The first so many.
+    pub first: u32,
+    /// The period.
+    pub every: Duration,
+}
+
+/// What becomes of a reject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It gets a line of its own.
+    Line,
+    /// It is summed up.
+    Sum,
+}
+
+/// The rejects of a period that got no line of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many.
+    pub rejects: u64,
+    /// Of which zone; nothing for those of keys that found no room.
+    pub zone: Option<Arc<str>>,
+    /// Why; nothing for those of keys that found no room.
+    pub reason: Option<Reason>,
+    /// Whose, if all of them were one client's.
+    pub client: Option<IpAddr>,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self { shards: Default::default(), hasher: RandomState::new(), due: AtomicU64::new(NEVER) }
+    }
+}
+
+impl Sampler {
+    /// What becomes of a reject at `now`, and whether sums are due some time although none were before.
+    pub fn take(&self, reject: Reject<'_>, sampling: Sampling, now: Duration) -> (Told, bool) {
+        let key = Key {
+            zone: Arc::as_ptr(reject.zone).cast::<u8>().addr(),
+            fingerprint: reject.fingerprint.unwrap_or_default(),
+            reason: reject.reason,
+            client: reject.fingerprint.is_none().then_some(reject.client),
+        };
+        let told = self.shard(&key).take(key, reject, sampling.first);
+        let due = millis(now + sampling.every);
+        let is_first = self.due.compare_exchange(NEVER, due, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        (told, is_first)
+    }
+
+    fn shard(&self, key: &Key) -> std::sync::MutexGuard<'_, Shard> {
+        let number = self.hasher.hash_one(key) % SHARDS as u64;
+        self.shards[usize::try_from(number).unwrap_or_default()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the next sums are due; far away when there is nothing to sum up.
+    #[must_use]
+    pub fn due(&self) -> Duration {
+        Duration::from_millis(self.due.load(Ordering::Acquire))
+    }
+
+    /// The sums of the period, if it ends by `now`; only one of those who ask at once gets them. A key that was silent for a whole
+    /// period starts anew.
+    pub fn sum_up_due(&self, every: Duration, now: Duration) -> Vec<Summary> {
+        let due = self.due.load(Ordering::Acquire);
+        let next = millis(now + every);
+        if millis(now) < due || self.due.compare_exchange(due, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return Vec::new();
+        }
+        let (summaries, is_empty) = self.drain();
+        if is_empty {
+            // Whoever comes in between begins the next period.
+            let _later = self.due.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        summaries
+    }
+
+    /// All sums there are, at the end.
+    pub fn sum_up(&self) -> Vec<Summary> {
+        self.drain().0
+    }
+
+    fn drain(&self) -> (Vec<Summary>, bool) {
+        let (mut summaries, mut crowd, mut is_empty) = (Vec::new(), 0, true);
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            crowd += std::mem::take(&mut shard.crowd);
+            shard.runs.retain(|_, run| {
+                let rejects = std::mem::take(&mut run.unlogged);
+                if rejects > 0 {
+                    let zone = Some(Arc::clone(&run.zone));
+                    summaries.push(Summary { rejects, zone, reason: run.reason, client: run.client });
+                }
+                rejects > 0
+            });
+            is_empty &= shard.runs.is_empty();
+        }
+        if crowd > 0 {
+            summaries.push(Summary { rejects: crowd, zone: None, reason: None, client: None });
+        }
+        (summaries, is_empty)
+    }
+}
+
+impl Shard {
+    fn take(&mut self, key: Key, reject: Reject<'_>, first: u32) -> Told {
+        if self.runs.len() >= KEYS_OF_A_SHARD && !self.runs.contains_key(&key) {
+            self.crowd += 1;
+            return Told::Sum;
+        }
+        let fresh = || Run { logged: 0, unlogged: 0, zone: Arc::clone(reject.zone), reason: reject.reason, client: None };
+        let run = self.runs.entry(key).or_insert_with(fresh);
+        if run.logged < first {
+            run.logged += 1;
+            return Told::Line;
+        }
+        run.client = match run.unlogged {
+            0 => Some(reject.client),
+            _ => run.client.filter(|client| *client == reject.client),
+        };
+        run.unlogged += 1;
+        Told::Sum
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::log::sample::*;
+
+    const SAMPLING: Sampling = Sampling { first: 2, every: Duration::from_secs(10) };
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    struct Test {
+        sampler: Sampler,
+        zones: [Arc<str>; 2],
+    }
+
+    impl Test {
+        fn new() -> Self {
+            Self { sampler: Sampler::default(), zones: ["a".into(), "b".into()] }
+        }
+
+        fn reject(&self, fingerprint: impl Into<Option<u64>>, last: u8, at: u64) -> Told {
+            self.reject_of(0, fingerprint, last, at)
+        }
+
+        fn reject_of(&self, zone: usize, fingerprint: impl Into<Option<u64>>, last: u8, at: u64) -> Told {
+            let zone = &self.zones[zone];
+            let reject =
+                Reject { zone, fingerprint: fingerprint.into(), reason: Some(Reason::Burst), client: client(last) };
+            self.sampler.take(reject, SAMPLING, Duration::from_secs(at)).0
+        }
+
+        fn sums(&self, at: u64) -> Vec<(u64, Option<IpAddr>)> {
+            let sums = self.sampler.sum_up_due(SAMPLING.every, Duration::from_secs(at));
+            let mut sums: Vec<_> = sums.into_iter().map(|sum| (sum.rejects, sum.client)).collect();
+            sums.sort_unstable();
+            sums
+        }
+    }
+
+    #[test]
+    fn first_few_are_told_and_the_others_summed_up() {
+        let test = Test::new();
+        assert_eq!(test.sampler.due(), Duration::from_millis(NEVER));
+        let told: Vec<_> = (0..5).map(|_| test.reject(1, 1, 3)).collect();
+        assert_eq!(told, [Told::Line, Told::Line, Told::Sum, Told::Sum, Told::Sum]);
+        assert_eq!(test.sampler.due(), Duration::from_secs(13));
+        assert_eq!(test.sums(12), []);
+        assert_eq!(test.sums(13), [(3, Some(client(1)))]);
+        assert_eq!(test.reject(1, 1, 14), Told::Sum);
+        assert_eq!(test.sums(23), [(1, Some(client(1)))]);
+        assert_eq!(test.sums(33), []);
+        assert_eq!(test.sampler.due(), Duration::from_millis(NEVER));
+        assert_eq!(test.reject(1, 1, 34), Told::Line);
+    }
+
+    #[test]
+    fn sum_has_one_reason_and_a_reason_has_lines_of_its_own() {
+        let test = Test::new();
+        let reject = |reason| {
+            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), reason: Some(reason), client: client(1) };
+            test.sampler.take(reject, SAMPLING, Duration::ZERO).0
+        };
+        let told = [Reason::Burst, Reason::QueueFull].map(|reason| [reason; 3].map(reject));
+        assert_eq!(told, [[Told::Line, Told::Line, Told::Sum]; 2]);
+        let sums = test.sampler.sum_up();
+        let mut reasons: Vec<_> = sums.iter().map(|sum| (sum.reason.map(Reason::as_str), sum.rejects)).collect();
+        reasons.sort_unstable();
+        assert_eq!(reasons, [(Some("burst"), 1), (Some("queue_full"), 1)]);
+    }
+
+    #[test]
+    fn sum_names_a_client_only_when_all_of_it_is_that_ones() {
+        let test = Test::new();
+        // The first client is told by lines; what is summed up is the second's.
+        let _ = [1, 1, 2, 2].map(|last| test.reject(1, last, 0));
+        assert_eq!(test.sums(10), [(2, Some(client(2)))]);
+        let _ = [2, 3, 2].map(|last| test.reject(1, last, 11));
+        assert_eq!(test.sums(20), [(3, None)]);
+        test.reject(1, 3, 21);
+        assert_eq!(test.sums(30), [(1, Some(client(3)))]);
+    }
+
+    #[test]
+    fn missing_keys_are_told_apart_by_zone_and_client() {
+        let test = Test::new();
+        for (zone, last) in [(0, 1), (0, 2), (1, 1)] {
+            let told = [(); 3].map(|()| test.reject_of(zone, None, last, 0));
+            assert_eq!(told, [Told::Line, Told::Line, Told::Sum]);
+        }
+        assert_eq!(test.sums(10), [(1, Some(client(1))), (1, Some(client(1))), (1, Some(client(2)))]);
+    }
+
+    #[test]
+    fn only_the_first_of_a_period_begins_it() {
+        let test = Test::new();
+        let take = |at| {
+            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), reason: None, client: client(1) };
+            test.sampler.take(reject, Sampling { first: 0, ..SAMPLING }, Duration::from_secs(at)).1
+        };
+        assert_eq!([take(1), take(2)], [true, false]);
+        assert_eq!(test.sums(11), [(2, Some(client(1)))]);
+        assert_eq!(test.sums(11), [], "a second worker that asks at once gets nothing");
+        assert_eq!([take(12), test.sums(21).len() == 1, test.sums(31).is_empty(), take(40)], [false, true, true, true]);
+    }
+
+    #[test]
+    fn crowd_of_keys_is_summed_up_together_and_none_is_lost() {
+        let test = Test::new();
+        let told = (0..100_000).filter(|key| test.reject(*key, 1, 0) == Told::Line).count();
+        assert!(told <= SHARDS * KEYS_OF_A_SHARD, "{told}");
+        assert!(told > SHARDS * KEYS_OF_A_SHARD * 9 / 10, "{told}");
+        assert_eq!(test.sums(10), [(100_000 - told as u64, None)]);
+    }
+}

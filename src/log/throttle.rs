@@ -1,0 +1,37 @@
+//! Diagnostics anybody can cause at will: one line now and then, with the number of those left out.
+
+use std::{cell::Cell, time::Duration};
+
+/// How long there is silence after a line.
+pub const SILENCE: Duration = Duration::from_secs(10);
+
+/// Decides which of many equal lines is written.
+#[derive(Debug, Default)]
+pub struct Sparing {
+    next: Cell<Duration>,
+    left_out: Cell<u64>,
+}
+
+impl Sparing {
+    /// Whether a line may be written at `now`; if so, how many were left out since the last.
+    pub fn look(&self, now: Duration) -> Option<u64> {
+        if now < self.next.get() {
+            self.left_out.set(self.left_out.get() + 1);
+            return None;
+        }
+        self.next.set(now + SILENCE);
+        Some(self.left_out.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::log::throttle::*;
+
+    #[test]
+    fn one_line_each_silence_tells_of_the_others() {
+        let (sparing, at) = (Sparing::default(), Duration::from_secs);
+        let looks = [0, 1, 9, 10, 30].map(|second| sparing.look(at(second)));
+        assert_eq!(looks, [Some(0), None, None, Some(2), Some(0)]);
+    }
+}

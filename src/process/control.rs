@@ -1,0 +1,161 @@
+//! The control socket of a process: with its configuration file alone, a command on the same machine finds the process that serves it and
+//! asks it. The file may be wrong by then, and the listeners may be full or speak something else.
+//!
+//! It is an abstract unix socket, named by a digest of the file's absolute path: nothing of it is left on a disk, and a process that is
+//! gone has none. It speaks what the operator's listener speaks.
+//!
+//! Guarantee: either side believes processes of its own user only (`SO_PEERCRED`); anybody on the machine may use the name.
+
+use std::{
+    ffi::OsStr,
+    hash::Hasher,
+    io::{self, Read, Write},
+    os::{
+        fd::OwnedFd,
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixListener, UnixStream},
+        },
+    },
+    path::Path,
+    time::Duration,
+};
+
+use rustix::process::geteuid;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The most of a response that is read.
+const RESPONSE: u64 = 1 << 20;
+
+/// Reason why the process that serves a file cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such process.
+    #[error("no process serves this file")]
+    NoProcess,
+    /// There is one, of another user or of another container.
+    #[error("the process that serves this file is another user's, hint: run the command as the user weir runs as")]
+    Foreign,
+    /// It does not respond.
+    #[error("the process that serves this file does not respond: {0}")]
+    Silent(#[from] io::Error),
+}
+
+/// The name for a configuration file. It is made of the path as it is written, not of what links point to: a file that is replaced by
+/// way of links is still the same.
+fn name(file: &Path) -> io::Result<SocketAddr> {
+    let mut digest = SipHasher13::new();
+    digest.write(std::path::absolute(file)?.as_os_str().as_bytes());
+    SocketAddr::from_abstract_name(format!("weir-{:032x}", digest.finish128().as_u128()))
+}
+
+/// Opens the control socket of a process that serves `file`.
+///
+/// # Errors
+/// When another process has opened it.
+pub fn bind(file: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind_addr(&name(file)?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Whether the other end is a process of this user that can be seen from here: one in another container has number 0.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
+    let peer = end.peer_cred()?;
+    Ok(peer.uid() == geteuid().as_raw() && peer.pid() != Some(0))
+}
+
+/// Asks the process that serves `file`; returns the status and the text of its response. Connecting, asking and each part of the response
+/// may take `limit`.
+///
+/// # Errors
+/// When there is no such process, it is another user's, or it does not respond.
+pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String), ControlError> {
+    let stream = connect(&name(file)?, limit).map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => ControlError::NoProcess,
+        _ => ControlError::Silent(error),
+    })?;
+    let mut stream = ours(stream)?.ok_or(ControlError::Foreign)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    write!(stream, "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    Ok(response(stream)?)
+}
+
+/// Connects to the name within `limit`: the queue of a process that accepts nothing may be full.
+fn connect(name: &SocketAddr, limit: Duration) -> io::Result<UnixStream> {
+    let path = [b"\0", name.as_abstract_name().unwrap_or_default()].concat();
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The time a connect may wait in the queue is that of a write (unix(7)).
+    socket.set_write_timeout(Some(limit))?;
+    socket.connect(&SockAddr::unix(OsStr::from_bytes(&path))?)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// The same connection, if [`is_ours`]; only a runtime's streams tell whose they are.
+fn ours(stream: UnixStream) -> io::Result<Option<UnixStream>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let is_ours = is_ours(&stream)?;
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(is_ours.then_some(stream))
+}
+
+/// Reads a response to its end: its status and its text.
+///
+/// # Errors
+/// When it ends early or is not one.
+pub fn response(stream: impl Read) -> io::Result<(u16, String)> {
+    let mut response = String::new();
+    stream.take(RESPONSE).read_to_string(&mut response)?;
+    let strange = || io::Error::other("the response is not weir's");
+    let (head, body) = response.split_once("\r\n\r\n").ok_or_else(strange)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(strange)?;
+    Ok((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::process::control::*;
+
+    #[test]
+    fn control_name_is_of_the_absolute_path() {
+        let folder = std::env::current_dir().expect("a folder");
+        let names = ["weir.yaml", "./weir.yaml"].map(|file| name(Path::new(file)).expect("a name"));
+        let absolute = name(&folder.join("weir.yaml")).expect("a name");
+        assert!(names.iter().all(|name| name.as_abstract_name() == absolute.as_abstract_name()));
+        let other = name(&folder.join("weir.yml")).expect("a name");
+        assert_ne!(other.as_abstract_name(), absolute.as_abstract_name());
+    }
+
+    #[test]
+    fn ask_waits_no_longer_than_its_limit_for_a_process_that_accepts_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, limit) = (folder.path().join("weir.yaml"), Duration::from_millis(50));
+        let listener = bind(&file).expect("a socket");
+        rustix::net::listen(&listener, 0).expect("a shorter queue");
+        let waiting: Vec<_> = (0..8).map_while(|_| connect(&name(&file).expect("a name"), limit).ok()).collect();
+        assert!(waiting.len() < 8, "the queue is full");
+        assert!(matches!(ask(&file, "GET /", limit), Err(ControlError::Silent(_))));
+    }
+
+    #[test]
+    fn control_socket_is_of_one_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("weir.yaml");
+        let limit = Duration::from_secs(1);
+        assert!(matches!(ask(&file, "GET /", limit), Err(ControlError::NoProcess)));
+        let listener = bind(&file).expect("a socket");
+        assert_eq!(bind(&file).map(|_| ()).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+        drop(listener);
+        assert!(bind(&file).is_ok());
+    }
+}

@@ -1,0 +1,329 @@
+//! Handing everything over to a new binary: it takes the listening sockets and the zones' debts, and this process ends when its
+//! last request is answered. The two talk over a pair of sockets, one end of which is the new process's standard input, by which it knows:
+//!
+//! ```text
+//! old                                new
+//! "listen ADDRESS" + socket, ...     takes what its configuration names
+//! "control" + socket                 takes the control socket
+//! "all"                              has opened everything it needs
+//!                                    "ready"
+//! stops accepting
+//! "state" + file                     remembers, serves
+//! ```
+//!
+//! Guarantees: no socket is ever closed in between, so a connection that comes then waits and is served; a new process that does
+//! not get as far as "ready" changes nothing.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
+    mem::MaybeUninit,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            net::UnixListener,
+        },
+    },
+    path::PathBuf,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
+        sockopt::{Timeout, set_socket_timeout, socket_type},
+    },
+};
+
+use tokio::task::JoinHandle;
+
+use super::worker::Listening;
+use crate::process::state::{State, StateError};
+
+/// How long either side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest message: an address and a word before it.
+const MESSAGE: usize = 128;
+
+/// Why nothing was handed over; this process serves on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// The new process cannot be started, or cannot be talked to.
+    #[error("the new process cannot be started: {0}")]
+    Start(#[source] io::Error),
+    /// It said something else, or ended.
+    #[error("the new process did not get ready: {0}")]
+    NotReady(#[source] io::Error),
+    /// The state did not come.
+    #[error("the old process did not hand its state over: {0}")]
+    State(#[from] StateError),
+}
+
+/// A new process that is ready to take over.
+#[derive(Debug)]
+pub struct Successor {
+    channel: Channel,
+    child: Child,
+}
+
+/// What a process was handed when it was started.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: Channel,
+    sockets: Vec<(SocketAddr, TcpListener)>,
+    control: Option<UnixListener>,
+}
+
+/// What is handed to a new process before it is ready.
+#[derive(Debug)]
+pub struct Handed {
+    /// The listening sockets.
+    pub sockets: Vec<Listening>,
+    /// The control socket.
+    pub control: Option<UnixListener>,
+}
+
+/// A new process that is being started, on a thread of its own.
+#[derive(Debug)]
+pub struct Starting {
+    /// What comes of it.
+    outcome: JoinHandle<Result<Successor, HandoverError>>,
+    /// This side of the channel once more.
+    channel: OwnedFd,
+}
+
+/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it is ready. Must be called on a
+/// runtime.
+///
+/// # Errors
+/// When it cannot be talked to.
+pub fn start(handed: Handed) -> Result<Starting, HandoverError> {
+    let pair = || -> io::Result<_> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((ours.try_clone()?, ours, theirs))
+    };
+    let (channel, ours, theirs) = pair().map_err(HandoverError::Start)?;
+    let outcome = tokio::task::spawn_blocking(move || launch(ours, theirs, &handed));
+    Ok(Starting { outcome, channel })
+}
+
+fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &Handed) -> Result<Successor, HandoverError> {
+    let start = || -> io::Result<Successor> {
+        let mut command = Command::new(program()?);
+        command.args(env::args_os().skip(1)).stdin(theirs);
+        Ok(Successor { channel: Channel::new(ours)?, child: command.spawn()? })
+    };
+    let mut successor = start().map_err(HandoverError::Start)?;
+    match successor.offer(handed) {
+        Ok(()) => Ok(successor),
+        Err(error) => {
+            successor.end();
+            Err(HandoverError::NotReady(error))
+        }
+    }
+}
+
+impl Starting {
+    /// What comes of it: a process that is ready within 30 s, or the reason why there is none; one that was not ready is ended then.
+    pub async fn outcome(&mut self) -> Result<Successor, HandoverError> {
+        (&mut self.outcome).await.unwrap_or_else(|error| Err(HandoverError::Start(io::Error::other(error))))
+    }
+
+    /// Gives it up: the new process is ended, at the latest when `limit` has passed.
+    pub async fn give_up(mut self, limit: Duration) {
+        // It fails where the new process has closed its side: then the wait for it is over already.
+        let _ = shutdown(&self.channel, Shutdown::Both);
+        match tokio::time::timeout(limit, self.outcome()).await {
+            Ok(Ok(mut ready)) => ready.end(),
+            Ok(Err(_)) => {}
+            Err(_) => tracing::error!("the new process cannot be ended; it may still wait"),
+        }
+    }
+}
+
+impl Successor {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn offer(&self, Handed { sockets, control }: &Handed) -> io::Result<()> {
+        for Listening { address, socket } in sockets {
+            self.channel.send(&format!("listen {address}"), Some(socket))?;
+        }
+        if let Some(control) = control {
+            self.channel.send("control", Some(control))?;
+        }
+        self.channel.send("all", None::<&File>)?;
+        match self.channel.receive()? {
+            (word, None) if word == "ready" => Ok(()),
+            (word, _) if word.is_empty() => Err(io::Error::other("it ended, see what it said")),
+            (word, _) => Err(io::Error::other(format!("it said `{word}`"))),
+        }
+    }
+
+    /// Hands the zones' debts over: from now on it serves.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn remember(&self, state: &State) -> io::Result<()> {
+        let mut file = File::from(memfd_create("weir-state", MemfdFlags::CLOEXEC)?);
+        file.write_all(&state.encode())?;
+        file.rewind()?;
+        self.channel.send("state", Some(&file))
+    }
+
+    fn end(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            tracing::error!(%error, "a new process that did not get ready cannot be ended");
+        }
+    }
+}
+
+impl Predecessor {
+    /// What this process was handed, if it was started to take over.
+    ///
+    /// # Errors
+    /// When the old process cannot be talked to.
+    pub fn find() -> Result<Option<Self>, HandoverError> {
+        // Nothing else gives a process such a standard input, and nothing is left of it in the environment.
+        if !socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET) {
+            return Ok(None);
+        }
+        let find = || -> io::Result<Self> {
+            let channel = Channel::new(io::stdin().as_fd().try_clone_to_owned()?)?;
+            rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+            let (mut sockets, mut control) = (Vec::new(), None);
+            loop {
+                let (words, attached) = channel.receive()?;
+                match (words.split_once(' '), attached) {
+                    (Some(("listen", address)), Some(socket)) => {
+                        sockets.push((address.parse().map_err(io::Error::other)?, socket.into()));
+                    }
+                    (None, Some(socket)) if words == "control" => control = Some(socket.into()),
+                    (None, None) if words == "all" => return Ok(Self { channel, sockets, control }),
+                    _ => return Err(io::Error::other(format!("the old process said `{words}`"))),
+                }
+            }
+        };
+        find().map(Some).map_err(HandoverError::Start)
+    }
+
+    /// The sockets of an address, as many as there were workers.
+    pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        let (taken, left) = std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| *known == address);
+        self.sockets = left;
+        let taken: Vec<(SocketAddr, TcpListener)> = taken;
+        taken.into_iter().map(|(_, socket)| socket).collect()
+    }
+
+    /// The control socket.
+    pub fn take_control(&mut self) -> Option<UnixListener> {
+        self.control.take()
+    }
+
+    /// Says that everything is ready, and waits for what the zones are owed.
+    ///
+    /// # Errors
+    /// When the old process is gone: then nobody else serves.
+    pub fn state(self) -> Result<State, HandoverError> {
+        let receive = || -> Result<State, StateError> {
+            self.channel.send("ready", None::<&File>)?;
+            let (word, attached) = self.channel.receive()?;
+            let Some(file) = attached.filter(|_| word == "state") else {
+                return Err(io::Error::other(format!("the old process said `{word}`")).into());
+            };
+            let mut bytes = Vec::new();
+            File::from(file).read_to_end(&mut bytes)?;
+            State::decode(&bytes)
+        };
+        receive().map_err(HandoverError::State)
+    }
+}
+
+/// The file this program was started from, also when it was replaced since.
+fn program() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    let bytes = path.as_os_str().as_bytes();
+    Ok(bytes.strip_suffix(b" (deleted)").map_or(path.clone(), |bytes| OsString::from_vec(bytes.to_vec()).into()))
+}
+
+/// Whole messages, each with at most one descriptor.
+#[derive(Debug)]
+struct Channel(OwnedFd);
+
+impl Channel {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    fn send(&self, words: &str, attached: Option<&impl AsFd>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let attached = attached.map(|attached| [attached.as_fd()]);
+        if let Some(attached) = &attached
+            && !control.push(SendAncillaryMessage::ScmRights(attached))
+        {
+            return Err(io::Error::other("no room for a descriptor"));
+        }
+        sendmsg(&self.0, &[IoSlice::new(words.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next message; an empty one when the other side is gone.
+    fn receive(&self) -> io::Result<(String, Option<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = [0; MESSAGE];
+        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let attached = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok((String::from_utf8_lossy(&bytes[..received.bytes]).into_owned(), attached))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::process::handover::*;
+
+    fn pair() -> (Channel, Channel) {
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+        (Channel::new(one).expect("a channel"), Channel::new(other).expect("a channel"))
+    }
+
+    #[test]
+    fn a_socket_crosses_and_still_listens() {
+        let (one, other) = pair();
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("an address");
+        one.send("listen 127.0.0.1:0", Some(&socket)).expect("a channel");
+        drop(socket);
+        let (words, attached) = other.receive().expect("a message");
+        assert_eq!(words, "listen 127.0.0.1:0");
+        let socket = TcpListener::from(attached.expect("a socket"));
+        let client = std::net::TcpStream::connect(address).expect("somebody listens");
+        let (_, peer) = socket.accept().expect("a connection");
+        assert_eq!(peer, client.local_addr().expect("an address"));
+    }
+
+    #[test]
+    fn who_is_gone_says_nothing() {
+        let (one, other) = pair();
+        drop(one);
+        let (words, attached) = other.receive().expect("an end");
+        assert!(words.is_empty() && attached.is_none());
+    }
+}

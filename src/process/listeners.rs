@@ -1,0 +1,89 @@
+//! What each listener asks of connections, by the address it was configured with.
+//!
+//! Guarantee: a listener whose settings stay keeps its door, and with it the sessions its clients may resume; its connections are
+//! counted on, whatever its settings. Fitting changes nothing: caps and certificates of doors in use wait for [`Fitted::apply`].
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use super::{StartError, fd_limit};
+use crate::downstream::{
+    connection_limits::Occupancy,
+    listener::Door,
+    settings::ListenerSettings,
+    tls::{Renewed, Tls},
+};
+
+/// The doors of a configuration; connections to an address without one are closed.
+pub type Doors = HashMap<SocketAddr, Arc<Door>>;
+
+/// The doors of another configuration, and what is to change of those in use.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The doors.
+    pub doors: Arc<Doors>,
+    grants: Vec<Grant>,
+    renewals: Vec<(Arc<Door>, Renewed)>,
+}
+
+/// The caps of a listener.
+#[derive(Debug)]
+struct Grant {
+    occupancy: Arc<Occupancy>,
+    most: usize,
+    per_client: usize,
+}
+
+/// The doors these listeners ask for; those of `before` that stay as they were are kept.
+///
+/// # Errors
+/// When a certificate cannot be used.
+pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, StartError> {
+    let written: Vec<_> = listeners.iter().map(|settings| settings.max_connections).collect();
+    let auto = fd_limit::connections(fd_limit::raised(), &written);
+    let (mut doors, mut grants, mut renewals) = (Doors::new(), Vec::<Grant>::new(), Vec::new());
+    for settings in listeners {
+        let (most, per_client) = (settings.max_connections.unwrap_or(auto), settings.max_connections_per_client);
+        // One that listened on both families may be two by now: only the first of these goes on with its count.
+        let counted = |door: &&Arc<Door>| grants.iter().any(|grant| Arc::ptr_eq(&grant.occupancy, &door.occupancy));
+        let kept = settings.addresses().find_map(|address| before.get(&address)).filter(|door| !counted(door));
+        let occupancy = kept.map(|door| Arc::clone(&door.occupancy));
+        let occupancy = occupancy.unwrap_or_else(|| Arc::new(Occupancy::new(most, per_client)));
+        let door = match kept.filter(|door| door.serves(settings)) {
+            Some(same) => {
+                let renewed = same.tls.as_ref().map_or(Ok(None), Tls::reread);
+                let renewed =
+                    renewed.map_err(|source| StartError::Tls { address: settings.address, source: source.into() })?;
+                renewals.extend(renewed.map(|renewed| (Arc::clone(same), renewed)));
+                Arc::clone(same)
+            }
+            None => {
+                let tls = settings.tls.clone().map(Tls::load).transpose();
+                let tls = tls.map_err(|source| StartError::Tls { address: settings.address, source: source.into() })?;
+                Arc::new(Door::new(settings, tls, Arc::clone(&occupancy)))
+            }
+        };
+        grants.push(Grant { occupancy, most, per_client });
+        doors.extend(settings.addresses().map(|address| (address, Arc::clone(&door))));
+    }
+    Ok(Fitted { doors: Arc::new(doors), grants, renewals })
+}
+
+impl Fitted {
+    /// Grants the caps, and uses the certificates that were read again.
+    pub fn apply(self) -> Arc<Doors> {
+        for Grant { occupancy, most, per_client } in self.grants {
+            occupancy.grant(most, per_client);
+        }
+        for (door, renewed) in self.renewals {
+            if let Some(tls) = &door.tls {
+                tls.renew(renewed);
+            }
+        }
+        self.doors
+    }
+}
+
+/// Looks whether files of certificates changed.
+pub fn look(doors: &Doors) {
+    doors.values().filter_map(|door| door.tls.as_ref()).for_each(Tls::refresh);
+}

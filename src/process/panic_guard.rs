@@ -1,0 +1,73 @@
+//! What becomes of a request whose handling panics: a broken invariant costs that request, and nobody else.
+//!
+//! Guarantee: what the request held (a slot, a seat, a place) is given back by unwinding before its client is answered.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+};
+
+use http::{HeaderValue, Response, header};
+use http_body_util::Either;
+
+use crate::{
+    downstream::client_state::Line,
+    http::error::{Error, Kind},
+    log::record::Followed,
+    proxy::{Answer, Closed, reply},
+    runtime::clock::Clock,
+};
+
+/// A request's outcome.
+pub type Outcome = Result<Response<Followed<Answer>>, Closed>;
+
+/// What handling a request on this line comes to: 500 when it panics, behind which a connection of its own ends.
+///
+/// # Errors
+/// [`Closed`], as the work says.
+pub async fn guarded(line: &Line, work: impl Future<Output = Outcome>) -> Outcome {
+    let mut work = pin!(work);
+    let outcome = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Some),
+        // Standard error has the place. What has panicked is unwound, and not polled again.
+        Err(_) => Poll::Ready(None),
+    });
+    outcome.await.unwrap_or_else(|| Ok(sorry(line)))
+}
+
+fn sorry(line: &Line) -> Response<Followed<Answer>> {
+    let error = Error::new(Kind::ProxyInternalError, "weir failed within this request");
+    let mut answer = reply::failure(&error, None).map(|body| Followed::untold(Either::Left(body)));
+    Clock::date_answer(answer.headers_mut());
+    if line.wire.is_some() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        downstream::client_state::{Awaiting, Turn},
+        limit::{Key, Part, Queue, Zone, ZoneSettings},
+        process::panic_guard::*,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_a_500_and_gives_back_what_was_held() {
+        let (queue, line) = (Queue::with_room(1, 1), Line::stream(&Turn::new(Awaiting::Nothing), None));
+        let (key, rate) = (Key::of(vec![Part::Global]), "1r/s".parse().expect("a rate"));
+        let zone = ZoneSettings { name: "z".into(), key, rate, capacity: 1, exempt: Vec::new() };
+        let zone = std::sync::Arc::new(Zone::new(zone));
+        let work = async {
+            let _seat = queue.enter(&zone).expect("room for one");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            panic!("an invariant of the test is broken");
+        };
+        let answer = guarded(&line, work).await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), queue.parked()), (500, 0));
+        assert!(!answer.headers().contains_key(header::CONNECTION));
+    }
+}

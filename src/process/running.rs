@@ -1,0 +1,514 @@
+//! A proxy at work: one loop that takes orders, lets the workers change over and brings everything to an end.
+//!
+//! Guarantees: no file is read, no name resolved and no process started on the loop itself, so that it answers and obeys while a disk
+//! hangs; one change or hand-over is under way at a time, and what is ordered meanwhile is done once, behind it; a stop ends when
+//! `drain` has passed, whatever else is still waited for.
+
+use std::{io, os::unix::net::UnixListener, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{
+    Ended, Load, Order, Orders, Source, control,
+    handover::{self, Handed, HandoverError, Starting, Successor},
+    reload::{self, Log, Plan, ReloadError},
+    sockets,
+    state_writer::{self, Keep},
+    worker::{Listening, Shared},
+    workers::Crew,
+};
+use crate::{
+    config::{Config, networks::NetworkWatch},
+    downstream::{
+        drain::{Drain, DrainOrder, Idle},
+        tls,
+    },
+    limit::Millis,
+    log::writer::Writer,
+    process::admin::{self, Doors, Entrance, Pending, Reloaded},
+    runtime::sys,
+    upstream::{background::Tending, dns},
+};
+
+/// How long a process that has handed over waits for its last clients beyond `drain`: as long as a request may be parked.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// The least that the last state, and a new process that is given up, may take at the end, when the time to drain is over.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// What a proxy begins with.
+pub struct Begun {
+    /// What its workers serve.
+    pub shared: Shared,
+    /// Gives them the order to drain.
+    pub order: DrainOrder,
+    /// The workers.
+    pub crew: Crew,
+    /// Their sockets once more, and the operator's.
+    pub held: Vec<Listening>,
+    /// The control socket.
+    pub control: Option<UnixListener>,
+    /// The access log's thread.
+    pub writer: Option<Writer>,
+    /// Where the configuration came from.
+    pub source: Option<Source>,
+}
+
+/// A proxy at work.
+pub struct Running {
+    shared: Shared,
+    order: DrainOrder,
+    crew: Crew,
+    /// The sockets, to hand over: what a worker no longer listens on must not be here either.
+    held: Vec<Listening>,
+    /// The control socket, likewise.
+    control: Option<UnixListener>,
+    writers: Vec<Writer>,
+    source: Option<Source>,
+    keep: Keep,
+    tending: Tending,
+    wanted: Wanted,
+    work: Work,
+    /// The debts of the last change on their way to zones made anew.
+    succession: Option<JoinHandle<()>>,
+    /// Sees changes of the files of networks; away while it looks.
+    networks: NetworkWatch,
+    look: Option<JoinHandle<Found>>,
+}
+
+/// Files that hold something else than what is served.
+#[derive(Clone, Copy, Default)]
+struct Changed {
+    /// Authorities of an upstream.
+    authorities: bool,
+    /// Networks.
+    networks: bool,
+}
+
+/// What a look at the files has found.
+struct Found {
+    changed: Changed,
+    networks: NetworkWatch,
+}
+
+/// What was ordered and has not begun.
+#[derive(Default)]
+struct Wanted {
+    reload: bool,
+    reopen: bool,
+    changed: Changed,
+    hand_over: bool,
+    /// Who waits for the outcome of the reload.
+    asked: Vec<oneshot::Sender<Reloaded>>,
+}
+
+/// What is under way beside the loop.
+enum Work {
+    Nothing,
+    Change(Change),
+    HandOver(Starting),
+}
+
+/// A plan that is being made.
+struct Change {
+    plan: JoinHandle<Planned>,
+    /// What standard error says when it is taken over.
+    done: Vec<&'static str>,
+    asked: Vec<oneshot::Sender<Reloaded>>,
+}
+
+type Planned = Result<Box<Plan>, ReloadError>;
+
+/// How the time of serving ended.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Stop,
+    HandedOver,
+}
+
+/// What a piece of work came to.
+enum Outcome {
+    Planned(Planned),
+    Followed(Result<Successor, HandoverError>),
+}
+
+impl Work {
+    async fn outcome(&mut self) -> Outcome {
+        match self {
+            Self::Nothing => std::future::pending().await,
+            Self::Change(change) => {
+                let panicked = |error: tokio::task::JoinError| Err(ReloadError::Panicked(error.to_string()));
+                Outcome::Planned((&mut change.plan).await.unwrap_or_else(panicked))
+            }
+            Self::HandOver(starting) => Outcome::Followed(starting.outcome().await),
+        }
+    }
+}
+
+impl Running {
+    /// A proxy whose workers have begun.
+    pub fn new(Begun { shared, order, crew, held, control, writer, source }: Begun) -> Self {
+        let tending = Tending::new(shared.connector.clone(), dns::system());
+        Self {
+            shared,
+            order,
+            crew,
+            held,
+            control,
+            writers: writer.into_iter().collect(),
+            source,
+            keep: Keep::default(),
+            tending,
+            wanted: Wanted::default(),
+            work: Work::Nothing,
+            succession: None,
+            networks: NetworkWatch::default(),
+            look: None,
+        }
+    }
+
+    /// Serves until `orders` say stop, and drains. What is returned is still to be joined and finished.
+    pub async fn until_ended(mut self, orders: Orders, admin: Option<Listening>) -> (Ended, Crew, Vec<Writer>) {
+        let Orders { give, mut take } = orders;
+        let doors = self.open_doors(admin, &give);
+        drop(give);
+        self.tending.tend(&self.shared.upstreams);
+        let told = self.until_told(&mut take).await;
+        let (time, idle) = if told == Told::HandedOver { (FAREWELL, Idle::Await) } else { (Duration::ZERO, Idle::Close) };
+        self.held.clear();
+        self.control = None;
+        if told == Told::HandedOver {
+            // Their sockets are another process's now.
+            doors.iter().for_each(JoinHandle::abort);
+        }
+        let deadline = Instant::now() + self.shared.config.drain + time;
+        self.order.by(deadline, idle);
+        let ended = self.until_drained(&mut take).await;
+        let end = deadline.max(Instant::now() + LAST_WORK);
+        let work = std::mem::replace(&mut self.work, Work::Nothing);
+        if let Work::HandOver(starting) = work {
+            starting.give_up(end.saturating_duration_since(Instant::now())).await;
+        }
+        if told != Told::HandedOver {
+            self.keep.finish(&self.shared, end).await;
+        }
+        let Self { crew, writers, .. } = self;
+        (ended, crew, writers)
+    }
+
+    /// Lets the operator in: at `admin.address`, and at the control socket.
+    fn open_doors(&self, admin: Option<Listening>, give: &mpsc::Sender<Order>) -> Vec<JoinHandle<()>> {
+        let port = admin.map(|admin| TcpListener::from_std(admin.socket).map(Entrance::Port));
+        let socket = || -> Option<io::Result<Entrance>> {
+            let again = self.control.as_ref()?.try_clone();
+            let listener = again.and_then(tokio::net::UnixListener::from_std);
+            Some(listener.map(|listener| Entrance::Socket(listener, control::is_ours)))
+        };
+        let entrances = [port, socket()].into_iter().flatten();
+        let open = |entrance: io::Result<Entrance>| match entrance {
+            Ok(entrance) => {
+                let doors = doors(give.clone(), self.shared.drain.clone());
+                Some(tokio::task::spawn_local(admin::serve(entrance, doors)))
+            }
+            Err(error) => {
+                tracing::error!(%error, "orders cannot be taken");
+                None
+            }
+        };
+        entrances.filter_map(open).collect()
+    }
+
+    /// Serves until there is a reason to end.
+    async fn until_told(&mut self, orders: &mut mpsc::Receiver<Order>) -> Told {
+        let (mut kept, mut looked) = (Instant::now(), Instant::now());
+        loop {
+            self.begin_work();
+            tokio::select! {
+                () = self.crew.lost_one() => {
+                    tracing::error!("a worker has failed: this process ends with the requests of the others");
+                    return Told::Stop;
+                }
+                outcome = self.work.outcome() => {
+                    if let Some(told) = self.finish_work(outcome).await {
+                        return told;
+                    }
+                }
+                found = seen(&mut self.look) => {
+                    self.look = None;
+                    self.networks = found.networks;
+                    self.wanted.changed.authorities |= found.changed.authorities;
+                    self.wanted.changed.networks |= found.changed.networks;
+                }
+                () = tokio::time::sleep_until(kept + self.shared.config.state.interval) => {
+                    kept = Instant::now();
+                    self.keep.begin(&self.shared);
+                }
+                () = tokio::time::sleep_until(looked + tls::LOOK), if self.look.is_none() => {
+                    looked = Instant::now();
+                    self.look = Some(look(&self.shared, std::mem::take(&mut self.networks)));
+                }
+                order = orders.recv() => match order {
+                    None | Some(Order::Stop) => return Told::Stop,
+                    Some(order) => self.wanted.note(order),
+                },
+            }
+        }
+    }
+
+    /// Does what the work that is done was for; ends the time of serving when that was a hand-over.
+    async fn finish_work(&mut self, outcome: Outcome) -> Option<Told> {
+        match (outcome, std::mem::replace(&mut self.work, Work::Nothing)) {
+            (Outcome::Planned(plan), Work::Change(change)) => self.change_over(plan, change).await,
+            (Outcome::Followed(Ok(successor)), _) => return Some(self.follow(&successor).await),
+            (Outcome::Followed(Err(error)), _) => tracing::error!("{error}; this process serves on"),
+            (Outcome::Planned(_), _) => {}
+        }
+        None
+    }
+
+    /// Ends when every worker has, or when told to stop once more; then they are cut.
+    async fn until_drained(&mut self, orders: &mut mpsc::Receiver<Order>) -> Ended {
+        loop {
+            let order = tokio::select! {
+                () = self.crew.finished() => return Ended::Drained,
+                Some(order) = orders.recv() => order,
+            };
+            match order {
+                Order::Stop => {
+                    self.shared.abandon.cancel();
+                    // They end at once; what they owe is known then.
+                    let _ = tokio::time::timeout(LAST_WORK, self.crew.finished()).await;
+                    return Ended::Abandoned;
+                }
+                Order::Reload(asked) => {
+                    let _ = asked.map(|asked| asked.send(reloaded(&Err(ReloadError::Stopping))));
+                }
+                Order::ReopenLog | Order::HandOver => {}
+            }
+        }
+    }
+
+    /// Begins what was ordered, unless something is under way.
+    fn begin_work(&mut self) {
+        if !matches!(self.work, Work::Nothing) {
+            return;
+        }
+        if std::mem::take(&mut self.wanted.hand_over) {
+            self.work = self.begin_to_hand_over();
+        } else if std::mem::take(&mut self.wanted.reload) {
+            let asked = std::mem::take(&mut self.wanted.asked);
+            let Some(load) = self.source.as_ref().map(|source| Arc::clone(&source.load)) else {
+                return tell(&[], &Err(ReloadError::NoFile), asked);
+            };
+            let plan = self.plan(move |shared| loaded(shared, &load), Log::Reopened);
+            self.work = Work::Change(Change { plan, done: vec!["the configuration was loaded again"], asked });
+        } else {
+            self.begin_to_renew();
+        }
+    }
+
+    /// Begins to open the log again and to take over what files hold now, with the configuration that is served.
+    fn begin_to_renew(&mut self) {
+        let Changed { authorities, networks } = std::mem::take(&mut self.wanted.changed);
+        let reopen = std::mem::take(&mut self.wanted.reopen);
+        let told = [
+            (reopen, "the log was opened again"),
+            (authorities, "the authorities of an upstream changed; new connections trust the new ones"),
+            (networks, "files of networks changed and were read again"),
+        ];
+        let done: Vec<_> = told.into_iter().filter_map(|(was, told)| was.then_some(told)).collect();
+        if !done.is_empty() {
+            let log = if reopen { Log::Reopened } else { Log::Kept };
+            let plan = self.plan(|shared| Ok(read_again(&shared.config)), log);
+            self.work = Work::Change(Change { plan, done, asked: Vec::new() });
+        }
+    }
+
+    /// Makes a plan where it may wait for a disk.
+    fn plan<F>(&self, config: F, log: Log) -> JoinHandle<Planned>
+    where
+        F: FnOnce(&Shared) -> Result<Config, ReloadError> + Send + 'static,
+    {
+        let (before, workers) = (self.shared.clone(), self.crew.size());
+        tokio::task::spawn_blocking(move || reload::prepare(&before, config(&before)?, workers, log).map(Box::new))
+    }
+
+    fn begin_to_hand_over(&self) -> Work {
+        let again = || -> io::Result<Handed> {
+            let sockets = self.held.iter().map(Listening::again).collect::<io::Result<_>>()?;
+            Ok(Handed { sockets, control: self.control.as_ref().map(UnixListener::try_clone).transpose()? })
+        };
+        match again().map_err(HandoverError::Start).and_then(handover::start) {
+            Ok(starting) => Work::HandOver(starting),
+            Err(error) => {
+                tracing::error!("{error}; this process serves on");
+                Work::Nothing
+            }
+        }
+    }
+
+    /// Takes a plan over, if there is one and every worker can.
+    async fn change_over(&mut self, plan: Planned, Change { done, asked, .. }: Change) {
+        let mut outcome = match plan {
+            Ok(plan) => self.take_over(plan).await,
+            Err(error) => Err(error),
+        };
+        if self.crew.is_lost() {
+            outcome = Err(ReloadError::Lost);
+        }
+        tell(&done, &outcome, asked);
+    }
+
+    async fn take_over(&mut self, mut plan: Box<Plan>) -> Result<(), ReloadError> {
+        let opened = std::mem::take(&mut plan.opened);
+        let built = self.crew.prepare(&plan.shared, opened, &plan.closed).await?;
+        let successions = std::mem::take(&mut plan.successions);
+        self.commit(*plan);
+        self.crew.commit(built).await;
+        // Nobody charges the zones before any more. As many keys as there are make this long, and nothing waits for it.
+        let (clock, before) = (self.shared.clock, self.succession.take());
+        self.succession = Some(tokio::spawn(async move {
+            // One change after the other: the next takes over what this one adds.
+            if let Some(before) = before {
+                let _ended = before.await;
+            }
+            let finish = move || successions.into_iter().for_each(|one| one.finish(Millis::cut(clock.now())));
+            if let Err(error) = tokio::task::spawn_blocking(finish).await {
+                tracing::error!(%error, "charges to zones before a change are lost");
+            }
+        }));
+        tokio::spawn(sys::give_back_memory_after_a_change());
+        Ok(())
+    }
+
+    /// What all workers share becomes what the plan says. Cannot fail.
+    fn commit(&mut self, plan: Plan) {
+        let Plan { shared, closed, held, writer, fitted, emptied, .. } = plan;
+        fitted.apply();
+        for zone in emptied {
+            tracing::warn!(%zone, "the key of this zone changed; it starts empty");
+        }
+        shared.queue.set_room(shared.config.queue_max, shared.config.zones.len());
+        if let Some(source) = &self.source {
+            (source.set_log_level)(&shared.config.log_level);
+        }
+        self.held.retain(|listening| !closed.contains(&listening.address));
+        if let Err(error) = sockets::tune(&self.held, shared.config.timeouts.write) {
+            tracing::error!("{error}; its connections keep the time-out of before");
+        }
+        self.held.extend(held);
+        self.shared = shared;
+        self.tending.tend(&self.shared.upstreams);
+        self.writers.retain(|writer| !writer.has_finished());
+        self.writers.extend(writer);
+    }
+
+    /// Stops accepting and lets a new process that is ready take over.
+    async fn follow(&mut self, successor: &Successor) -> Told {
+        self.order.by(Instant::now() + self.shared.config.drain + FAREWELL, Idle::Await);
+        match successor.remember(&state_writer::take(&self.shared)) {
+            Ok(()) => {
+                tracing::info!(pid = successor.pid(), "handed over: this process ends with its last request");
+                Told::HandedOver
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new process is gone, and this one has stopped listening: it ends");
+                Told::Stop
+            }
+        }
+    }
+}
+
+impl Wanted {
+    fn note(&mut self, order: Order) {
+        match order {
+            Order::Reload(asked) => {
+                self.reload = true;
+                self.asked.extend(asked);
+            }
+            Order::ReopenLog => self.reopen = true,
+            Order::HandOver => self.hand_over = true,
+            Order::Stop => {}
+        }
+    }
+}
+
+fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
+    let loaded = load().map_err(ReloadError::Invalid)?;
+    for warning in loaded.warnings.iter() {
+        tracing::warn!(problem = %warning.message, "the configuration loaded again");
+    }
+    for key in reload::left_alone(&before.config, &loaded.config) {
+        tracing::warn!(key, "changes only with a restart");
+    }
+    Ok(loaded.config)
+}
+
+/// The same configuration with the networks its files hold; those of before, should one be wrong by now.
+fn read_again(config: &Config) -> Config {
+    config.with_networks_read_again().ok().flatten().unwrap_or_else(|| config.clone())
+}
+
+/// Looks whether certificates changed, which are used then, and whether authorities of an upstream or networks did.
+fn look(shared: &Shared, mut networks: NetworkWatch) -> JoinHandle<Found> {
+    let (doors, upstreams, config) = (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
+    tokio::task::spawn_blocking(move || {
+        super::listeners::look(&doors);
+        // All of them: each says what is wrong with its own.
+        let authorities = upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
+        let changed = Changed { authorities, networks: networks.look(&config).is_some() };
+        Found { changed, networks }
+    })
+}
+
+/// The outcome of a look; nothing while there is none.
+async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
+    match look {
+        Some(look) => {
+            look.await.unwrap_or_else(|_| Found { changed: Changed::default(), networks: NetworkWatch::default() })
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Says what came of an order, to whoever asked too.
+fn tell(done: &[&str], outcome: &Result<(), ReloadError>, asked: Vec<oneshot::Sender<Reloaded>>) {
+    match outcome {
+        Ok(()) => done.iter().for_each(|done| tracing::info!("{done}")),
+        Err(error) => tracing::error!("{error}"),
+    }
+    for asked in asked {
+        // Who asked may have gone: the log knows.
+        let _ = asked.send(reloaded(outcome));
+    }
+}
+
+fn reloaded(outcome: &Result<(), ReloadError>) -> Reloaded {
+    match outcome {
+        Ok(()) => Reloaded::Done,
+        Err(error @ ReloadError::Invalid(_)) => Reloaded::Invalid(error.to_string()),
+        Err(error) => Reloaded::Failed(error.to_string()),
+    }
+}
+
+/// What the operator's doors lead to.
+fn doors(orders: mpsc::Sender<Order>, drain: Drain) -> Doors {
+    let reload = move || {
+        let orders = orders.clone();
+        Box::pin(async move { ask(&orders).await }) as Pending<Reloaded>
+    };
+    Doors { is_ready: Box::new(move || drain.deadline().is_none()), reload: Box::new(reload) }
+}
+
+async fn ask(orders: &mpsc::Sender<Order>) -> Reloaded {
+    let (asked, outcome) = oneshot::channel();
+    let stopping = || reloaded(&Err(ReloadError::Stopping));
+    if orders.send(Order::Reload(Some(asked))).await.is_err() {
+        return stopping();
+    }
+    outcome.await.unwrap_or_else(|_| stopping())
+}

@@ -1,0 +1,86 @@
+//! The listening sockets of a process: one for each worker on every address.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use rustix::io::Errno;
+
+use super::{StartError, worker::Listening};
+use crate::downstream::{listener, settings::ListenerSettings};
+
+/// No socket yet, for each of so many workers.
+#[must_use]
+pub fn none_for(workers: usize) -> Vec<Vec<Listening>> {
+    (0..workers).map(|_| Vec::new()).collect()
+}
+
+/// Gives each worker a socket on `address`: those that were handed over first. None of these may be left out, for the kernel
+/// shares connections out among all of them.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn listen(workers: &mut [Vec<Listening>], address: SocketAddr, handed: Vec<TcpListener>) -> Result<(), StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    let mut sockets = handed;
+    match sockets.first() {
+        None => sockets = listener::bind(address, workers.len()).map_err(failed)?,
+        Some(first) => {
+            let actual = first.local_addr().map_err(failed)?;
+            for _ in sockets.len()..workers.len() {
+                sockets.push(listener::shared(actual).map_err(failed)?);
+            }
+        }
+    }
+    let places = workers.len().max(1);
+    for (number, socket) in sockets.into_iter().enumerate() {
+        workers[number % places].push(Listening { address, socket });
+    }
+    Ok(())
+}
+
+/// The same for a configuration; IPv6 that nobody wrote and the machine does not have is left out.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn listen_for(
+    listeners: &[ListenerSettings],
+    workers: &mut [Vec<Listening>],
+    address: SocketAddr,
+    handed: Vec<TcpListener>,
+) -> Result<(), StartError> {
+    let is_written = listeners.iter().any(|listener| listener.address == address);
+    match listen(workers, address, handed) {
+        Err(StartError::Bind { source, .. }) if !is_written && is_without_ipv6(&source) => {
+            tracing::info!(%address, "this machine has no IPv6; listening on IPv4 only");
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let known = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(|errno| Some(errno.raw_os_error()));
+    known.contains(&error.raw_os_error())
+}
+
+/// The same sockets once more.
+///
+/// # Errors
+/// When there is no descriptor left for one.
+pub fn again(sockets: &[Vec<Listening>]) -> io::Result<Vec<Listening>> {
+    sockets.iter().flatten().map(Listening::again).collect()
+}
+
+/// Makes what is accepted on these sockets what a configuration asks for, which grants clients so long to take what is sent.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn tune<'a>(sockets: impl IntoIterator<Item = &'a Listening>, write: Duration) -> Result<(), StartError> {
+    let tune = |Listening { address, socket }: &Listening| {
+        listener::tune(socket, write).map_err(|source| StartError::Bind { address: *address, source })
+    };
+    sockets.into_iter().try_for_each(tune)
+}

@@ -1,0 +1,108 @@
+//! Keeping what the zones remember in a file, beside everything else: nothing waits for a disk.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::worker::Shared;
+use crate::{
+    config::{Config, StateSettings},
+    limit::{Millis, Zone},
+    process::state::State,
+    runtime::clock::Clock,
+};
+
+/// Writes states, one at a time.
+#[derive(Debug, Default)]
+pub struct Keep {
+    writing: Option<JoinHandle<()>>,
+    failing: Arc<AtomicBool>,
+}
+
+/// The zones of a configuration, with what its state file says they are owed.
+#[must_use]
+pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
+    let Some(path) = &config.state.file else { return config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect() };
+    let state = match State::load(path) {
+        Ok(state) => state,
+        Err(error) => {
+            tracing::error!(%error, file = %path.display(), "nothing is remembered: every client starts without a debt");
+            None
+        }
+    };
+    revive(state.unwrap_or_else(|| State { taken_ms: 0, zones: Vec::new() }), config, clock)
+}
+
+/// The zones of a configuration with the debts of a state.
+#[must_use]
+pub fn revive(state: State, config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
+    state.revive(&config.zones, Millis::cut(clock.now()), Clock::wall())
+}
+
+/// What the zones are owed now.
+#[must_use]
+pub fn take(shared: &Shared) -> State {
+    State::take(&shared.zones, Millis::cut(shared.clock.now()), Clock::wall())
+}
+
+/// Says now whether the state can be written, not when that is due; removes what writes that were cut short have left, unless
+/// another process may still write.
+pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
+    let Some(path) = &settings.file else { return };
+    if !has_predecessor {
+        State::tidy(path);
+    }
+    if let Err(error) = State::try_out(path) {
+        tracing::error!(%error, file = %path.display(), "cannot write the state file; debts end with the process");
+    }
+}
+
+impl Keep {
+    /// Begins to write the state of `shared`, unless one is being written still.
+    pub fn begin(&mut self, shared: &Shared) {
+        let Some(path) = shared.config.state.file.clone() else { return };
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        let (shared, failing) = (shared.clone(), Arc::clone(&self.failing));
+        self.writing = Some(tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)));
+    }
+
+    /// Writes the last state, after the one that is being written; not beyond `end`, should the disk take longer.
+    pub async fn finish(&mut self, shared: &Shared, end: Instant) {
+        let Some(path) = shared.config.state.file.clone() else { return };
+        let (shared, failing, before) = (shared.clone(), Arc::clone(&self.failing), self.writing.take());
+        let last = async move {
+            if let Some(before) = before
+                && let Err(error) = before.await
+            {
+                tracing::error!(%error, "the state was not written");
+            }
+            tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)).await
+        };
+        match tokio::time::timeout_at(end, last).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last state was not written"),
+            Err(_) => tracing::error!("the last state is not written in time; the file is as old as `state.interval`"),
+        }
+    }
+}
+
+/// Says once that writing fails, and once that it works again.
+fn write(state: &State, path: &Path, failing: &AtomicBool) {
+    let outcome = state.save(path);
+    let failed_before = failing.swap(outcome.is_err(), Ordering::Relaxed);
+    match outcome {
+        Err(error) if !failed_before => {
+            tracing::error!(%error, file = %path.display(), "the state cannot be written: debts may end with the process");
+        }
+        Ok(()) if failed_before => tracing::info!(file = %path.display(), "the state is written again"),
+        Ok(()) | Err(_) => {}
+    }
+}

@@ -1,0 +1,820 @@
+//! One core: its runtime, its sockets, its connections, its pools. Workers share zones and nothing else.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{IpAddr, SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{Request, Version};
+use hyper::body::Incoming;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::LocalOptions,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::MissedTickBehavior,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{listeners::Doors, panic_guard::guarded};
+use crate::{
+    config::Config,
+    downstream::{
+        client_conn::{Spoken, Wire},
+        client_state::{Line, Turn},
+        connection_limits::Place,
+        drain::{Drain, Idle},
+        fair_queue::Lane,
+        http1::{
+            self,
+            connection::Granted,
+            lingering_close::{Bounds, Lingering},
+        },
+        http2,
+        listener::{self, Door},
+        proxy_protocol::{self, Source},
+        request_body::Inbound,
+        settings::HeaderLimits,
+        tls::{self, Tls},
+        upload::RequestBody,
+        watchdog::{TICK, Watchdog},
+    },
+    http::{error::Error, framing::head::LineSoFar, request_id::RequestIds},
+    limit::{Gate, Queue, Rule, Zone},
+    log::{
+        access::Journal,
+        gateway::{Gateway, Watch},
+        record::Record,
+        throttle::Sparing,
+        writer::Lines,
+    },
+    proxy::{Peer, Proxy, Route, Transport, counted_by, reply, route::Table},
+    runtime::{
+        clock::Clock,
+        coarse_timer::Alarm,
+        io::Io,
+        release_timer::{Releases, Timing},
+        sys,
+    },
+    upstream::{Upstream, connect::Connector, endpoints::Group},
+};
+
+/// What all workers have in common: a change of the configuration is another one of these with the same clock, queue, drain ...
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The zones, as [`Config::zones`] lists them.
+    pub zones: Vec<Arc<Zone>>,
+    /// The upstreams, as [`Config::upstreams`] lists them.
+    pub upstreams: Vec<Arc<Group>>,
+    /// What the listeners ask of connections.
+    pub doors: Arc<Doors>,
+    /// The cap on parked requests.
+    pub queue: Arc<Queue>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The access log.
+    pub lines: Option<Lines>,
+    /// How releases are timed.
+    pub timing: Timing,
+    /// How connections to upstreams are opened.
+    pub connector: Connector,
+    /// Whom hidden clients appear as.
+    pub gateway: Option<Gateway>,
+    /// The order to stop.
+    pub drain: Drain,
+    /// The order to stop at once.
+    pub abandon: CancellationToken,
+}
+
+/// A worker's inside: everything that answers a connection.
+pub struct Worker {
+    serving: RefCell<Rc<Serving>>,
+    watchdog: Rc<Watchdog>,
+    lane: Rc<Lane>,
+    lingering: Lingering,
+    alarm: Rc<Alarm>,
+    releases: Rc<Releases>,
+    journal: Rc<Journal>,
+    drain: Drain,
+    connections: TaskTracker,
+    /// Ends every listener.
+    shut: CancellationToken,
+    /// Whether the next answer of every connection is its last.
+    leaving: Cell<bool>,
+    handshakes_failed: Sparing,
+    /// Connections that were closed because of what their clients did.
+    unruly: Sparing,
+    refused: Sparing,
+}
+
+/// After how many turns the kernel is asked for news at the latest, however busy the worker is: a client that has just asked waits no
+/// longer for those that ask without end.
+const EVENTS: u32 = 8;
+
+/// How long a client that comes as the process stops may take to begin.
+const LATE: Duration = Duration::from_millis(300);
+
+/// How long before the end of a drain the connections that were awaited are closed.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// What one configuration came to. A request keeps the one it began with to its end.
+struct Serving {
+    proxy: Proxy,
+    upstreams: Vec<Rc<Upstream<RequestBody>>>,
+    doors: Arc<Doors>,
+    limits: HeaderLimits,
+}
+
+/// A socket to accept on, and the address it was configured with.
+#[derive(Debug)]
+pub struct Listening {
+    /// As the configuration says it: port 0 is still 0.
+    pub address: SocketAddr,
+    /// The socket.
+    pub socket: StdListener,
+}
+
+impl Listening {
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// When there is no descriptor left for it.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { address: self.address, socket: self.socket.try_clone()? })
+    }
+}
+
+/// Another configuration for a worker that runs: it builds what that needs, says so, waits for the word, and takes it over.
+pub struct Change {
+    /// What it serves from then on.
+    pub shared: Shared,
+    /// Where it listens in addition.
+    pub opened: Vec<Listening>,
+    /// Where it listens no longer.
+    pub closed: Vec<SocketAddr>,
+    /// Where it says that all is built, or why it is not.
+    pub built: mpsc::Sender<Result<(), BuildError>>,
+    /// The word to take it over; when there is none any more, it is forgotten.
+    pub go: oneshot::Receiver<()>,
+    /// Where it says that it has taken it over.
+    pub done: mpsc::Sender<()>,
+}
+
+/// Why a worker could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A rule that cannot be counted.
+    #[error("route `{route}`: {source}")]
+    Rule {
+        /// The route.
+        route: Arc<str>,
+        /// Why.
+        source: crate::limit::rule::RuleError,
+    },
+    /// No timer for parked requests.
+    #[error("no timer can be had: {0}")]
+    Timer(#[source] io::Error),
+    /// Its runtime cannot accept on a socket.
+    #[error("`{address}` cannot be accepted on: {source}")]
+    Listener {
+        /// The address, as configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// More rules than a gate takes.
+    #[error("route `{route}` has {rules} limits, hint: at most {max} are looked at", max = crate::limit::MAX_RULES)]
+    TooManyRules {
+        /// The route.
+        route: Arc<str>,
+        /// How many.
+        rules: usize,
+    },
+}
+
+impl Worker {
+    /// Builds what a configuration describes.
+    ///
+    /// # Errors
+    /// When a rule cannot be counted; a checked configuration has none of these.
+    pub fn build(shared: &Shared) -> Result<Rc<Self>, BuildError> {
+        let config = &shared.config;
+        let alarm = Rc::new(Alarm::default());
+        let releases = Rc::new(Releases::new(shared.timing).map_err(BuildError::Timer)?);
+        let journal = Journal::new(shared.clock, &config.access_log, shared.lines.clone());
+        let serving = Serving::of(shared, &alarm, &releases, &journal, None)?;
+        Ok(Rc::new(Self {
+            serving: RefCell::new(Rc::new(serving)),
+            watchdog: Rc::new(Watchdog::new(config.timeouts)),
+            lane: Rc::default(),
+            lingering: Lingering::default(),
+            alarm,
+            releases,
+            journal,
+            drain: shared.drain.clone(),
+            connections: TaskTracker::new(),
+            shut: CancellationToken::new(),
+            leaving: Cell::new(false),
+            handshakes_failed: Sparing::default(),
+            unruly: Sparing::default(),
+            refused: Sparing::default(),
+        }))
+    }
+
+    /// Builds what another configuration needs; nothing changes.
+    ///
+    /// # Errors
+    /// When a rule cannot be counted.
+    fn prepare(&self, shared: &Shared) -> Result<Serving, BuildError> {
+        Serving::of(shared, &self.alarm, &self.releases, &self.journal, Some(&self.serving()))
+    }
+
+    /// Serves what was prepared for `shared` from now on: the next request of every connection meets it. What is under way, parked
+    /// requests too, ends as it began; an upstream that stays as it was keeps its connections.
+    fn commit(&self, next: Serving, shared: &Shared) {
+        self.journal.adopt(&shared.config.access_log, shared.lines.clone());
+        self.watchdog.grant(shared.config.timeouts);
+        self.serving.replace(Rc::new(next));
+        tokio::task::spawn_local(sys::give_back_memory_after_a_change());
+    }
+
+    fn serving(&self) -> Rc<Serving> {
+        Rc::clone(&self.serving.borrow())
+    }
+
+    /// Serves one connection; must be called where `spawn_local` may be.
+    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<Door>) {
+        let mut place = match door.occupancy.enter() {
+            Ok(place) => place,
+            Err(full) => return self.refuse(peer, &full),
+        };
+        if !self.serving().proxy.trust.believes(peer.ip())
+            && let Err(full) = place.belong_to(peer.ip())
+        {
+            return self.refuse(peer, &full);
+        }
+        let worker = Rc::clone(self);
+        self.connections.spawn_local(async move { worker.open(io, peer, (&door, place)).await });
+    }
+
+    /// A connection is closed before anything was said on it.
+    fn refuse(&self, peer: SocketAddr, reason: &dyn std::fmt::Display) {
+        if let Some(left_out) = self.refused.look(self.serving().proxy.clock.now()) {
+            tracing::warn!(%reason, %peer, left_out, "a connection is refused");
+        }
+    }
+
+    /// Learns whose connection it is and shakes hands, where that is asked for, and serves.
+    async fn open(self: &Rc<Self>, mut io: Box<dyn Io>, mut peer: SocketAddr, (door, mut place): (&Door, Place)) {
+        if door.proxy_protocol {
+            match self.unless_stopping(self.introduce(io, peer, &mut place)).await {
+                Some(Ok(introduced)) => (io, peer) = introduced,
+                Some(Err(error)) => return self.refuse(peer, &error),
+                None => return,
+            }
+        }
+        let Some(tls) = &door.tls else {
+            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }, (door, &place)).await;
+        };
+        if let Some((io, transport)) = self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten() {
+            self.serve(io, peer, transport, (door, &place)).await;
+        }
+    }
+
+    /// What `work` with a client that cannot have asked yet comes to. When the process stops meanwhile, it is not waited for long.
+    async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let stopping = async {
+            match self.drain.clone().begun().await {
+                (_, Idle::Close) => tokio::time::sleep(LATE).await,
+                (deadline, Idle::Await) => tokio::time::sleep_until(deadline - LAST_CALL).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = stopping => None,
+        }
+    }
+
+    /// Reads the PROXY header of a trusted proxy.
+    async fn introduce(
+        &self,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        place: &mut Place,
+    ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
+        if !self.serving().proxy.trust.believes(peer.ip()) {
+            return Err(io::Error::other("a PROXY header is only taken from `client_ip.trusted_proxies`"));
+        }
+        let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
+        let read = self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
+        match read.unwrap_or_else(late)? {
+            (Source::Proxy, io) => Ok((io, peer)),
+            (Source::Behind(client), io) => {
+                place.belong_to(client.ip()).map_err(io::Error::other)?;
+                Ok((io, client))
+            }
+        }
+    }
+
+    /// What a client speaks. One that was still in the kernel's queue when the process was told to stop is heard, but not for long.
+    async fn hear(&self, wire: &Wire) -> Spoken {
+        if !wire.turn().is_draining() {
+            return wire.speaks().await;
+        }
+        match self.alarm.within(LATE, wire.speaks()).await {
+            Some(spoken) => spoken,
+            None if wire.has_begun() => Spoken::Http1,
+            None => Spoken::Nothing,
+        }
+    }
+
+    async fn shake_hands(&self, tls: &Tls, io: Box<dyn Io>, peer: SocketAddr) -> Option<(Box<dyn Io>, Transport)> {
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late())) {
+            Ok((io, secured)) => Some((io, Transport::Tls(secured))),
+            Err(error) => {
+                if let Some(left_out) = self.handshakes_failed.look(self.serving().proxy.clock.now()) {
+                    tracing::info!(%error, %peer, left_out, "a TLS handshake failed");
+                }
+                None
+            }
+        }
+    }
+
+    /// Serves a connection that came through this door and has this place.
+    async fn serve(
+        self: &Rc<Self>,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        transport: Transport,
+        (door, place): (&Door, &Place),
+    ) {
+        let wire = Wire::new(io);
+        self.watchdog.watch_connection(wire.turn());
+        if self.drain.closes_idle() {
+            wire.turn().drain();
+        }
+        let http2 = match &transport {
+            Transport::Tls(secured) => secured.http2,
+            Transport::Plain { .. } => match self.hear(&wire).await {
+                Spoken::Http1 => false,
+                Spoken::Http2 => true,
+                Spoken::Nothing => return,
+            },
+        };
+        let address = peer;
+        let peer = Peer::new(peer.ip(), transport);
+        if http2 {
+            return self.serve_streams(&wire, Rc::new(peer), address, door.max_requests).await;
+        }
+        let line = Line::connection(&wire);
+        let (line_of, peer_of) = (&line, &peer);
+        let service = |request: Request<Incoming>| {
+            let (serving, request) = (self.serving(), request.map(Inbound::Connection));
+            if self.leaving.get() {
+                line_of.turn.drain();
+            }
+            async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request, None)).await }
+        };
+        let granted = Granted {
+            limits: self.serving().limits,
+            max_requests: door.max_requests,
+            closing: Bounds { lingering: &self.lingering, place, drain: &self.drain },
+        };
+        let head = HeadUnderWay {
+            worker: self,
+            wire: &wire,
+            peer: peer_of.address,
+            proto: Version::HTTP_11,
+            is_told: Cell::new(false),
+        };
+        let blame = |error: &Error| {
+            head.is_told.set(true);
+            head.record().fails(error);
+            reply::last_words(error)
+        };
+        http1::connection::serve((Rc::clone(&wire), &self.lane), granted, service, blame).await;
+    }
+
+    /// Serves a connection of HTTP/2.
+    async fn serve_streams(self: &Rc<Self>, wire: &Rc<Wire>, peer: Rc<Peer>, address: SocketAddr, max_requests: u64) {
+        let (worker, turn) = (Rc::clone(self), Rc::clone(wire.turn()));
+        let answer = move |line: Line, request, unfit| {
+            let (serving, peer) = (worker.serving(), Rc::clone(&peer));
+            if worker.leaving.get() {
+                turn.drain();
+            }
+            async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
+        };
+        let limits = self.serving().limits;
+        let head =
+            HeadUnderWay { worker: self, wire, peer: address.ip(), proto: Version::HTTP_2, is_told: Cell::new(false) };
+        // On the heap, so that connections of HTTP/1.1 take no room for it.
+        Box::pin(http2::connection::serve(Rc::clone(wire), (&self.watchdog, &self.lane), limits, max_requests, answer))
+            .await;
+        if let Some(error) = http1::connection::unfinished_head(wire) {
+            head.is_told.set(true);
+            head.record().fails(&error);
+        }
+        self.tell_abuse(wire.turn(), address);
+    }
+
+    /// Tells of a connection that was closed because of what its client did.
+    fn tell_abuse(&self, turn: &Turn, peer: SocketAddr) {
+        if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
+            && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
+        {
+            tracing::info!(%reason, %peer, left_out, "an HTTP/2 connection was closed for abuse");
+        }
+    }
+
+    /// Does what must be done now and then, for as long as it is polled; must be called where `spawn_local` may be.
+    pub async fn keep_house(&self) {
+        // A task of its own: with every step of the line all that is joined would be looked at.
+        let lane = Rc::clone(&self.lane);
+        tokio::task::spawn_local(async move { lane.run().await });
+        tokio::join!(
+            self.watchdog.run(),
+            self.alarm.run(),
+            self.journal.run(),
+            self.sweep(),
+            self.pass_on(),
+            self.release()
+        );
+    }
+
+    async fn release(&self) {
+        if let Err(error) = self.releases.run().await {
+            tracing::error!(%error, "parked requests are no longer released on time");
+        }
+    }
+
+    /// Passes the order to stop on to the connections, and then to the listeners: who finds that nobody listens any more knows that
+    /// the answers under way are the last.
+    async fn pass_on(&self) {
+        let (deadline, idle) = self.drain.clone().begun().await;
+        match idle {
+            Idle::Close => self.watchdog.drain(),
+            Idle::Await => {
+                self.leaving.set(true);
+                self.watchdog.drain_busy();
+            }
+        }
+        self.shut.cancel();
+        if idle == Idle::Await {
+            tokio::time::sleep_until(deadline - LAST_CALL).await;
+            self.watchdog.drain();
+        }
+    }
+
+    async fn sweep(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for upstream in &self.serving().upstreams {
+                upstream.sweep();
+            }
+        }
+    }
+
+    /// Waits until the order to stop was given and either every connection has ended or the time is up.
+    pub async fn finished(&self) {
+        let mut drain = self.drain.clone();
+        let (deadline, _) = drain.begun().await;
+        self.connections.close();
+        if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "the time to drain is over: connections are cut");
+        }
+    }
+}
+
+impl Serving {
+    fn of(
+        shared: &Shared,
+        alarm: &Rc<Alarm>,
+        releases: &Rc<Releases>,
+        journal: &Rc<Journal>,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let config = &shared.config;
+        let upstream = |group: &Arc<Group>| {
+            let same =
+                before.and_then(|before| before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group)));
+            same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
+        };
+        let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for route in &config.routes {
+            let gate = gate(route, &shared.zones)?;
+            let built = Route {
+                name: Arc::clone(&route.name),
+                counted: counted_by(&gate),
+                gate,
+                upstream: Rc::clone(&upstreams[route.upstream]),
+                reject: route.reject,
+                max_body: route.max_body,
+                buffer: route.buffer,
+                request_edits: route.request_edits.clone(),
+                response_edits: route.response_edits.clone(),
+                compress: route.compress.clone(),
+            };
+            routes.push((route.pattern.clone(), Rc::new(built)));
+        }
+        let proxy = Proxy {
+            clock: shared.clock,
+            trust: config.client_ip.clone(),
+            routes: Table::new(routes),
+            path_matching: config.path_matching,
+            queue: Arc::clone(&shared.queue),
+            releases: Rc::clone(releases),
+            coders: before.map(|before| before.proxy.coders.clone()).unwrap_or_default(),
+            collected: before.map(|before| before.proxy.collected.clone()).unwrap_or_default(),
+            journal: Rc::clone(journal),
+            ids: RequestIds::new(),
+            gateway: Watch::on(shared.gateway.clone()),
+            drain: shared.drain.clone(),
+        };
+        Ok(Self { proxy, upstreams, doors: Arc::clone(&shared.doors), limits: config.header_limits })
+    }
+}
+
+/// The request of a connection whose head is not whole. Dropped with the process, it leaves its line.
+struct HeadUnderWay<'a> {
+    worker: &'a Worker,
+    wire: &'a Wire,
+    peer: IpAddr,
+    proto: Version,
+    /// It has its line already.
+    is_told: Cell<bool>,
+}
+
+impl HeadUnderWay<'_> {
+    /// What can be told of it.
+    fn record(&self) -> Record {
+        let serving = self.worker.serving();
+        let owed = self.wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
+        let began = serving.proxy.clock.now().saturating_sub(owed);
+        let mut record = Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
+        record.entry.proto = self.proto;
+        if let Some(line) = LineSoFar::read(&self.wire.head()) {
+            record.asks_so_far(&line);
+        }
+        record
+    }
+}
+
+impl Drop for HeadUnderWay<'_> {
+    fn drop(&mut self) {
+        let is_begun = self.wire.has_begun() && self.wire.head_since().is_some();
+        if is_begun && !self.is_told.get() && self.worker.journal.is_cutting() {
+            drop(self.record());
+        }
+    }
+}
+
+/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and of what it began with keeps nothing
+/// that is not in use. It drops `starting` once it accepts on every socket.
+///
+/// The end, in order:
+///
+/// 1. It stops accepting, and takes what the kernel has accepted (`Worker::pass_on`).
+/// 2. Requests under way get their responses, and idle connections close.
+/// 3. Parked requests whose slot comes too late are rejected ([`Drain::last_release`]).
+/// 4. When the time is up, or at once when told again, what is left is cut: the runtime is dropped with every connection's task.
+/// 5. Each request that was cut writes its line as it is dropped.
+/// 6. All lines are handed over.
+///
+/// # Errors
+/// When its runtime or its sockets fail at the start.
+pub fn run(
+    shared: Shared,
+    sockets: Vec<Listening>,
+    mut changes: mpsc::Receiver<Change>,
+    starting: std::sync::mpsc::Sender<()>,
+) -> io::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
+    let served: io::Result<_> = runtime.block_on(async {
+        let worker = Worker::build(&shared).map_err(io::Error::other)?;
+        let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
+        drop(shared);
+        let mut ears = Ears { worker: Rc::clone(&worker), open: Vec::new() };
+        for listening in sockets {
+            let listener = registered(listening).map_err(io::Error::other)?;
+            ears.open(listener);
+        }
+        // Tasks of their own: what is awaited right here is polled with every turn of the loop.
+        let house = Rc::clone(&worker);
+        let house = tokio::task::spawn_local(async move { house.keep_house().await });
+        let changing = tokio::task::spawn_local(async move {
+            while let Some(change) = changes.recv().await {
+                ears.change(change).await;
+            }
+        });
+        // Behind the tasks that accept.
+        tokio::task::spawn_local(async move { drop(starting) });
+        let told = async move {
+            tokio::select! {
+                () = abandon.cancelled() => {}
+                () = leaving.finished() => {}
+            }
+        };
+        let end = tokio::task::spawn_local(told_or_failed(told, house));
+        let outcome = match end.await.map_err(io::Error::other)? {
+            // Its end before that of this worker is a panic, unless nobody is left to order changes.
+            Ok(()) if changing.is_finished() => changing.await.map_err(io::Error::other),
+            outcome => outcome,
+        };
+        Ok((Rc::clone(&worker.journal), outcome))
+    });
+    let (journal, outcome) = served?;
+    journal.cut();
+    drop(runtime);
+    journal.finish();
+    outcome
+}
+
+/// Ends when a worker is told to, or its housekeeping ends: that happens by a panic only, and without it no time-out ends anything.
+async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -> io::Result<()> {
+    tokio::select! {
+        () = told => Ok(()),
+        ended = house => match ended {
+            Ok(()) => Err(io::Error::other("a worker's timers have ended")),
+            Err(cause) => Err(io::Error::other(cause)),
+        },
+    }
+}
+
+/// Where a worker listens.
+struct Ears {
+    worker: Rc<Worker>,
+    open: Vec<(SocketAddr, CancellationToken)>,
+}
+
+/// A socket that this worker's runtime can accept on.
+struct Registered {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+fn registered(Listening { address, socket }: Listening) -> Result<Registered, BuildError> {
+    let listener = TcpListener::from_std(socket).map_err(|source| BuildError::Listener { address, source })?;
+    Ok(Registered { address, listener })
+}
+
+impl Ears {
+    /// Accepts on one more socket.
+    fn open(&mut self, Registered { address, listener }: Registered) {
+        let (worker, shut) = (Rc::clone(&self.worker), self.worker.shut.child_token());
+        let stop = shut.clone().cancelled_owned();
+        let mut known = worker.door(address);
+        let take = move |stream: TcpStream, peer| {
+            // A listener that was taken out still has the connections that waited for it: they meet the door they came to.
+            known = worker.door(address).or(known.take());
+            match &known {
+                Some(door) => worker.take(Box::new(stream), peer, Arc::clone(door)),
+                None => worker.refuse(peer, &"the listener has no settings"),
+            }
+        };
+        // Among the connections, for it may still bring some when the others have ended.
+        self.worker.connections.spawn_local(listener::accept(listener, stop, take));
+        self.open.push((address, shut));
+    }
+
+    /// Builds, says so, and takes over when it is told to. A failure in between says nothing, and is found missing.
+    async fn change(&mut self, Change { shared, opened, closed, built, go, done }: Change) {
+        let prepare = || -> Result<_, BuildError> {
+            let listeners = opened.into_iter().map(registered).collect::<Result<Vec<_>, _>>()?;
+            Ok((self.worker.prepare(&shared)?, listeners))
+        };
+        let (prepared, outcome) = match prepare() {
+            Ok(prepared) => (Some(prepared), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // Who asked may have gone: then there is no word either.
+        let _ = built.send(outcome).await;
+        drop(built);
+        if let Some((next, listeners)) = prepared
+            && go.await.is_ok()
+        {
+            self.commit(next, listeners, &shared, &closed);
+            let _ = done.send(()).await;
+        }
+    }
+
+    fn commit(&mut self, next: Serving, listeners: Vec<Registered>, shared: &Shared, closed: &[SocketAddr]) {
+        self.worker.commit(next, shared);
+        for listener in listeners {
+            self.open(listener);
+        }
+        self.open.retain(|(address, shut)| {
+            let stays = !closed.contains(address);
+            if !stays {
+                shut.cancel();
+            }
+            stays
+        });
+    }
+}
+
+impl Worker {
+    /// The door of the listener that was configured with `address`, while there is one.
+    fn door(&self, address: SocketAddr) -> Option<Arc<Door>> {
+        self.serving().doors.get(&address).cloned()
+    }
+}
+
+fn gate(route: &crate::config::RouteConfig, zones: &[Arc<Zone>]) -> Result<Gate, BuildError> {
+    let mut rules = Vec::with_capacity(route.limits.len());
+    for (zone, settings) in &route.limits {
+        let rule = Rule::new(Arc::clone(&zones[*zone]), *settings);
+        rules.push(rule.map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?);
+    }
+    Gate::new(rules).map_err(|rules| BuildError::TooManyRules { route: Arc::clone(&route.name), rules })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::{io::AsyncReadExt, task::LocalSet};
+
+    use crate::{
+        downstream::{drain::DrainOrder, listener::bind},
+        process::{listeners, share, worker::*},
+    };
+
+    #[tokio::test]
+    async fn panic_of_the_housekeeping_ends_a_worker() {
+        let all = async {
+            let house = tokio::task::spawn_local(async { panic!("a timer") });
+            let ended = told_or_failed(std::future::pending(), house).await;
+            assert!(ended.expect_err("a failure").to_string().contains("a timer"));
+            let house = tokio::task::spawn_local(std::future::pending());
+            assert!(told_or_failed(async {}, house).await.is_ok());
+        };
+        LocalSet::new().run_until(all).await;
+    }
+
+    /// Everything said to a client that sends `GET /` and was still in the kernel's queue as its listener was taken out.
+    async fn said_as_the_listener_goes(listener: &str) -> Vec<u8> {
+        let text = format!(
+            "listeners: [ {listener} ]\nclient_ip: {{ trusted_proxies: [ 127.0.0.0/8 ] }}\n\
+             routes: [ {{ path: /, upstream: 'http://127.0.0.1:9' }} ]\naccess_log: {{ to: none }}\n"
+        );
+        let config = crate::config::parse("test", &text, &[]).expect("a configuration").config;
+        let doors = listeners::fit(&Doors::new(), &config.listeners).expect("settings that can be used").apply();
+        let address = config.listeners[0].address;
+        let socket = bind(address, 1).expect("a free port").remove(0);
+        let (_order, drain) = DrainOrder::new();
+        let shared = share(config, doors, None, drain).expect("upstreams without TLS");
+        LocalSet::new()
+            .run_until(async {
+                let worker = Worker::build(&shared).expect("a worker");
+                let mut ears = Ears { worker, open: Vec::new() };
+                let mut client =
+                    std::net::TcpStream::connect(socket.local_addr().expect("an address")).expect("a listener");
+                client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("a connection");
+                ears.open(registered(Listening { address, socket }).expect("a listener"));
+                let without = Shared { doors: Arc::new(Doors::new()), ..shared.clone() };
+                let next = ears.worker.prepare(&without).expect("a worker");
+                ears.commit(next, Vec::new(), &without, &[address]);
+                client.set_nonblocking(true).expect("a socket");
+                let (mut said, mut client) = (Vec::new(), TcpStream::from_std(client).expect("a socket"));
+                // Closed with its request unread, it is reset.
+                let _ = client.read_to_end(&mut said).await;
+                said
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn door_of_a_removed_listener_still_asks_for_a_proxy_header() {
+        let said = said_as_the_listener_goes("{ address: '127.0.0.1:0', proxy_protocol: true }").await;
+        assert_eq!(String::from_utf8_lossy(&said), "");
+    }
+
+    /// Without its certificates a client would be served in the clear, and without having shown its own.
+    #[tokio::test]
+    async fn door_of_a_removed_listener_still_speaks_tls_only() {
+        let cert = "certificates: [ { cert: tests/certificates/a.pem, key: tests/certificates/a.key } ]";
+        for tls in [cert.to_owned(), format!("{cert}, client_ca: tests/certificates/a.pem")] {
+            let said = said_as_the_listener_goes(&format!("{{ address: '127.0.0.1:0', tls: {{ {tls} }} }}")).await;
+            assert!(!said.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&said));
+        }
+    }
+
+    #[tokio::test]
+    async fn door_of_a_removed_listener_still_redirects() {
+        let said = said_as_the_listener_goes("{ address: '127.0.0.1:0', redirect: https }").await;
+        assert!(said.starts_with(b"HTTP/1.1 308"), "{}", String::from_utf8_lossy(&said));
+    }
+}

@@ -1,0 +1,344 @@
+//! What a route sets and removes of a message's header fields.
+//!
+//! Guarantees: no edit touches how a message is framed or what belongs to one connection, nor, of a request, the mark that it
+//! passed here; a value is a field value whatever its placeholders stand for. Removing comes first, setting replaces every line
+//! of a name.
+
+use std::{fmt, io::Write, net::IpAddr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::http::{
+    error::{Error, Kind},
+    fields::is_framing,
+};
+
+/// The placeholders of values, as they are written.
+pub const PLACEHOLDERS: [&str; 5] = ["{client_ip}", "{host}", "{request_id}", "{route}", "{scheme}"];
+
+/// Which messages are edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Requests as they are forwarded.
+    Request,
+    /// Answers of an upstream.
+    Response,
+}
+
+/// The edits of one kind of messages on one route.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, Template)>,
+}
+
+/// What placeholders stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `{client_ip}`: whom the request is for.
+    pub client: IpAddr,
+    /// `{host}`: what it asked for, lower case, without a port.
+    pub host: &'a str,
+    /// `{request_id}`: the `id` of its log line.
+    pub request_id: &'a HeaderValue,
+    /// `{route}`: the name of its route.
+    pub route: &'a str,
+    /// `{scheme}`: `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// A value with placeholders. What it says is not shown: it may be a secret.
+#[derive(Clone)]
+pub struct Template(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    Constant(HeaderValue),
+    RequestId,
+    Pieces(Vec<Piece>),
+}
+
+#[derive(Clone)]
+enum Piece {
+    Text(String),
+    ClientIp,
+    Host,
+    RequestId,
+    Route,
+    Scheme,
+}
+
+/// Why a name cannot be edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It is no name.
+    #[error("is not the name of a field, hint: letters, digits and `-`, like `x-frame-options`")]
+    Malformed,
+    /// It frames the message, or belongs to one connection.
+    #[error("is about the connection or the framing, hint: weir writes it itself on each side")]
+    Framing,
+    /// It says how the body is coded.
+    #[error("says how the body is coded, hint: an edit changes no body; `response.compress` does")]
+    Coding,
+    /// It asks for an interim answer.
+    #[error("is answered by weir itself, hint: clients are told to continue when their body is wanted")]
+    Expect,
+    /// It says that the request passed here.
+    #[error("has to say that the request passed here, hint: it is how loops are found (RFC 9110, section 7.6.3)")]
+    Via,
+}
+
+/// Why a text is no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// There is nothing.
+    #[error("there is no value, hint: to take the field out write `remove: [ NAME ]`")]
+    Empty,
+    /// A space at an end is not part of a value.
+    #[error("`{0}` begins or ends with a space, hint: that is not part of a value: write it without")]
+    Space(String),
+    /// Something that cannot stand in a field.
+    #[error("`{}` cannot stand in a field, hint: letters, digits, signs and spaces of ASCII can", .0.escape_debug())]
+    Character(char),
+    /// A brace without its other one.
+    #[error("a `{0}` stands alone, hint: `{0}{0}` is the sign itself")]
+    Brace(char),
+    /// No placeholder has this name.
+    #[error("`{0}` stands for nothing")]
+    Unknown(String),
+}
+
+/// The name of a field that may be edited in these messages.
+///
+/// # Errors
+/// Why it may not.
+pub fn name(text: &str, message: Message) -> Result<HeaderName, NameError> {
+    let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| NameError::Malformed)?;
+    match (message, &name) {
+        (_, name) if is_framing(name) => Err(NameError::Framing),
+        (_, &header::CONTENT_ENCODING) => Err(NameError::Coding),
+        (_, &header::EXPECT) => Err(NameError::Expect),
+        (Message::Request, &header::VIA) => Err(NameError::Via),
+        _ => Ok(name),
+    }
+}
+
+impl Edits {
+    /// Edits that remove and set these; a name is in one of the two.
+    #[must_use]
+    pub fn new(remove: Vec<HeaderName>, set: Vec<(HeaderName, Template)>) -> Self {
+        Self { remove, set }
+    }
+
+    /// Whether they change nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty()
+    }
+
+    /// Edits a message.
+    ///
+    /// # Errors
+    /// [`Kind::ProxyInternalError`] when what a placeholder stands for is no field value; none of weir's facts is.
+    pub fn apply(&self, headers: &mut HeaderMap, facts: &Facts<'_>) -> Result<(), Error> {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, template) in &self.set {
+            headers.insert(name.clone(), template.render(facts)?);
+        }
+        Ok(())
+    }
+}
+
+impl Template {
+    /// Reads a value: `{{` and `}}` are braces.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        if text.trim_ascii() != text {
+            return Err(TemplateError::Space(text.to_owned()));
+        }
+        if let Some(wrong) = text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t')) {
+            return Err(TemplateError::Character(wrong));
+        }
+        let mut pieces = pieces(text)?;
+        Ok(Self(match pieces.as_mut_slice() {
+            [] => return Err(TemplateError::Empty),
+            [Piece::Text(text)] => {
+                let wrong = |_| TemplateError::Space(text.clone());
+                Kept::Constant(HeaderValue::from_str(text).map_err(wrong)?)
+            }
+            [Piece::RequestId] => Kept::RequestId,
+            _ => Kept::Pieces(pieces),
+        }))
+    }
+
+    /// The value for one request.
+    fn render(&self, facts: &Facts<'_>) -> Result<HeaderValue, Error> {
+        match &self.0 {
+            Kept::Constant(value) => Ok(value.clone()),
+            Kept::RequestId => Ok(facts.request_id.clone()),
+            Kept::Pieces(pieces) => {
+                let mut value = Vec::with_capacity(64);
+                pieces.iter().for_each(|piece| piece.write(&mut value, facts));
+                let wrong = |cause| Error::caused(Kind::ProxyInternalError, "an edit is no field value", cause);
+                HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(wrong)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Template(..)")
+    }
+}
+
+impl Piece {
+    fn of(placeholder: &str) -> Option<Self> {
+        Some(match placeholder {
+            "client_ip" => Self::ClientIp,
+            "host" => Self::Host,
+            "request_id" => Self::RequestId,
+            "route" => Self::Route,
+            "scheme" => Self::Scheme,
+            _ => return None,
+        })
+    }
+
+    fn write(&self, value: &mut Vec<u8>, facts: &Facts<'_>) {
+        match self {
+            Self::Text(text) => value.extend_from_slice(text.as_bytes()),
+            // Writing to memory cannot fail.
+            Self::ClientIp => drop(write!(value, "{}", facts.client.to_canonical())),
+            Self::Host => value.extend_from_slice(facts.host.as_bytes()),
+            Self::RequestId => value.extend_from_slice(facts.request_id.as_bytes()),
+            Self::Route => value.extend_from_slice(facts.route.as_bytes()),
+            Self::Scheme => value.extend_from_slice(facts.scheme.as_bytes()),
+        }
+    }
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece>, TemplateError> {
+    let (mut pieces, mut plain, mut rest) = (Vec::new(), String::new(), text);
+    while let Some(at) = rest.find(['{', '}']) {
+        plain.push_str(&rest[..at]);
+        let (brace, behind) = rest[at..].split_at(1);
+        if let Some(behind) = behind.strip_prefix(brace) {
+            plain.push_str(brace);
+            rest = behind;
+            continue;
+        }
+        let named = if brace == "{" { behind.split_once('}') } else { None };
+        let Some((placeholder, behind)) = named else {
+            return Err(TemplateError::Brace(if brace == "{" { '{' } else { '}' }));
+        };
+        let piece = Piece::of(placeholder).ok_or_else(|| TemplateError::Unknown(format!("{{{placeholder}}}")))?;
+        if !plain.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut plain)));
+        }
+        pieces.push(piece);
+        rest = behind;
+    }
+    plain.push_str(rest);
+    if !plain.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::proxy::header_edits::*;
+
+    fn rendered(text: &str) -> Result<String, TemplateError> {
+        let facts = Facts {
+            client: IpAddr::from([192, 0, 2, 1]),
+            host: "a.test",
+            request_id: &HeaderValue::from_static("77"),
+            route: "a.test/x",
+            scheme: "https",
+        };
+        let value = Template::parse(text)?.render(&facts).expect("a field value");
+        Ok(value.to_str().expect("ASCII").to_owned())
+    }
+
+    #[test]
+    fn placeholders_stand_for_what_is_known_of_the_request() {
+        for (text, value) in [
+            ("DENY", "DENY"),
+            ("{request_id}", "77"),
+            ("{scheme}://{host}/ for {client_ip} by {route}", "https://a.test/ for 192.0.2.1 by a.test/x"),
+            ("{{\"id\": \"{request_id}\"}}", "{\"id\": \"77\"}"),
+            ("{{{host}}}", "{a.test}"),
+        ] {
+            assert_eq!(rendered(text).as_deref(), Ok(value), "{text}");
+        }
+        for placeholder in PLACEHOLDERS {
+            assert!(rendered(placeholder).is_ok(), "{placeholder}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_told() {
+        for (text, error) in [
+            ("", TemplateError::Empty),
+            (" a", TemplateError::Space(" a".into())),
+            ("a\r\nb", TemplateError::Character('\r')),
+            ("gr\u{fc}n", TemplateError::Character('\u{fc}')),
+            ("{host", TemplateError::Brace('{')),
+            ("a}", TemplateError::Brace('}')),
+            ("{Host}", TemplateError::Unknown("{Host}".into())),
+            ("{}", TemplateError::Unknown("{}".into())),
+        ] {
+            assert_eq!(rendered(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_edit_touches_framing_the_connection_or_the_mark_of_a_proxy() {
+        let of = |text: &str, message| name(text, message).map(|name| name.to_string());
+        for text in ["Content-Length", "transfer-encoding", "te", "Trailer", "connection", "keep-alive", "upgrade"] {
+            for message in [Message::Request, Message::Response] {
+                assert_eq!(of(text, message), Err(NameError::Framing), "{text}");
+            }
+        }
+        assert_eq!(of("content-encoding", Message::Response), Err(NameError::Coding));
+        assert_eq!(of("via", Message::Request), Err(NameError::Via));
+        assert_eq!(of("via", Message::Response), Ok("via".to_owned()));
+        assert_eq!(of("X Y", Message::Request), Err(NameError::Malformed));
+        assert_eq!(of("X-Forwarded-Proto", Message::Request), Ok("x-forwarded-proto".to_owned()));
+    }
+
+    #[test]
+    fn what_is_set_replaces_every_line_and_what_is_removed_is_gone() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("server", "a"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
+            headers.append(name, value.parse().expect("a value"));
+        }
+        let constant = |value| Template::parse(value).expect("a value");
+        let set = vec![(HeaderName::from_static("x-a"), constant("9")), (HeaderName::from_static("x-c"), constant("8"))];
+        let edits = Edits::new(vec![header::SERVER, header::AGE], set);
+        let nobody = HeaderValue::from_static("");
+        let facts = Facts { client: IpAddr::from([0; 4]), host: "", request_id: &nobody, route: "", scheme: "http" };
+        edits.apply(&mut headers, &facts).expect("constant values");
+        let expected = [("x-a", "9"), ("x-b", "3"), ("x-c", "8")];
+        let expected: HeaderMap = expected
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        assert_eq!(headers, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_read_can_be_written(text in "([ -~]|\\{host\\}|\\{scheme\\}|\\{\\{|\\}\\}|\\PC){0,20}") {
+            let _ = rendered(&text);
+        }
+    }
+}

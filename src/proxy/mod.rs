@@ -1,0 +1,649 @@
+//! The life of one request: who asks, which route, may it pass, forward it, tell its story.
+
+use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http_body::Body;
+use http_body_util::{Either, Full};
+
+use self::{
+    header_edits::{Edits, Facts},
+    park::{Left, Parking, park},
+    reply::RejectSettings,
+    route::{NoRoute, PathMatching, Reading, Table},
+};
+use crate::{
+    compress::{self, Wish, body::Coded, negotiate::Coding, permits::Seats},
+    downstream::{
+        client_state::{Awaiting, Line},
+        collected_body::Memory,
+        drain::Drain,
+        request_body::Inbound,
+        tls::Secured,
+        tunnel::Tunnel,
+        upload::{RequestBody, Upload},
+    },
+    http::{
+        error::{Error, Kind, Side},
+        fields::{
+            address_value, agrees, has_looped, id_of, is_grpc, last_hop, looks_counted, prepare_response, upgrade_of,
+            wants_trailers, write_upgrade,
+        },
+        forwarded::{Crossing, Fields, Identity, Outbound},
+        framing::field_list::Unfit,
+        request_id::RequestIds,
+        target::{LastHost, Target},
+    },
+    limit::{
+        Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Rule, Subject, Verdict,
+        client_ip::Trust,
+        normal_form::{self, PathError},
+    },
+    log::{
+        access::Journal,
+        entry::{LimitStory, UpstreamStory},
+        gateway::Watch,
+        record::{Followed, Record},
+    },
+    runtime::{clock::Clock, coarse_timer::Deadline, io::Switched, release_timer::Releases},
+    upstream::{
+        Upstream,
+        body::UpstreamBody,
+        private_conn::{Caller, Private},
+        settings::{Protocol, UpstreamSettings},
+    },
+};
+
+pub mod header_edits;
+mod malformed;
+pub mod park;
+pub mod reply;
+pub mod route;
+
+/// An answer's body: weir's own, or an upstream's.
+pub type Answer = Either<Full<Bytes>, Coded<UpstreamBody<RequestBody>>>;
+
+/// Where one route's requests go, and on which conditions.
+pub struct Route {
+    /// Its name in logs and keys.
+    pub name: Arc<str>,
+    /// Its rules.
+    pub gate: Gate,
+    /// The fields these count by.
+    pub counted: Vec<HeaderName>,
+    /// Where it forwards to.
+    pub upstream: Rc<Upstream<RequestBody>>,
+    /// How it rejects.
+    pub reject: RejectSettings,
+    /// The largest body it takes.
+    pub max_body: Option<u64>,
+    /// The largest body of unknown length that is collected.
+    pub buffer: usize,
+    /// What its requests are edited by.
+    pub request_edits: Edits,
+    /// What its answers are edited by.
+    pub response_edits: Edits,
+    /// The codings of its answers.
+    pub compress: Vec<Coding>,
+}
+
+fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
+    gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
+}
+
+/// The fields by which the enforced rules of a gate count.
+#[must_use]
+pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
+    let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
+    let fields = parts.filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
+    fields.collect()
+}
+
+/// Says that each enforced rule of `other` also counts a request that takes `chosen`: by the same zone, in the same bucket, and with no
+/// larger burst. A key that holds the path counts it in the same bucket where the paths are the same, which `same_path` tells.
+fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
+    enforced(&other.gate).all(|rule| {
+        let counted = |own: &Rule| Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst;
+        let same_part = |part: &Part| match part {
+            Part::Route => Rc::ptr_eq(chosen, other),
+            Part::Path => same_path(),
+            _ => true,
+        };
+        enforced(&chosen.gate).any(counted) && rule.zone().settings().key.parts.iter().all(same_part)
+    })
+}
+
+fn refused(error: PathError) -> Error {
+    Error::new(Kind::HttpRequestError, error.detail())
+}
+
+/// Everything a worker needs to answer requests.
+pub struct Proxy {
+    /// The process's clock.
+    pub clock: Clock,
+    /// Who is believed about the client's address.
+    pub trust: Trust,
+    /// The routes.
+    pub routes: Table<Rc<Route>>,
+    /// The form of a path that routes and keys see.
+    pub path_matching: PathMatching,
+    /// The cap on parked requests.
+    pub queue: Arc<Queue>,
+    /// The timer of parked requests.
+    pub releases: Rc<Releases>,
+    /// The coders of answers.
+    pub coders: Seats,
+    /// The memory of collected bodies.
+    pub collected: Memory,
+    /// The access log.
+    pub journal: Rc<Journal>,
+    /// The ids of requests.
+    pub ids: RequestIds,
+    /// Whether clients are hidden behind a gateway.
+    pub gateway: Watch,
+    /// The order to stop.
+    pub drain: Drain,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address; IPv4 in IPv6 is IPv4.
+    pub address: IpAddr,
+    /// The same as a field value.
+    pub value: HeaderValue,
+    /// What it asked for last.
+    pub last_host: LastHost,
+    /// How it came.
+    pub transport: Transport,
+    /// The connection to an endpoint that it may have authenticated.
+    pub private: Rc<Private<RequestBody>>,
+}
+
+/// What a connection runs over.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Nothing but the socket.
+    Plain {
+        /// Where every request is sent to, as a port of `https`.
+        redirect: Option<u16>,
+    },
+    /// TLS.
+    Tls(Secured),
+}
+
+impl Transport {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "http",
+            Self::Tls(_) => "https",
+        }
+    }
+}
+
+impl Peer {
+    /// A peer with this address.
+    #[must_use]
+    pub fn new(address: IpAddr, transport: Transport) -> Self {
+        let address = address.to_canonical();
+        let (value, last_host) = (address_value(address), LastHost::default());
+        Self { address, value, last_host, transport, private: Rc::default() }
+    }
+}
+
+/// One request on its connection.
+struct Visit<'a> {
+    line: &'a Line,
+    peer: &'a Peer,
+    began: Duration,
+    upload: Rc<Upload>,
+    body: Option<RequestBody>,
+    /// The endpoint's end of a tunnel that was agreed on.
+    far: Option<(Switched, Deadline)>,
+}
+
+impl Visit<'_> {
+    /// Whom an upstream sees, for a client with this address.
+    fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
+        Caller { address: client, private: self.line.wire.is_some().then_some(&self.peer.private) }
+    }
+}
+
+/// Why a request was not forwarded, or not answered.
+enum Stop {
+    /// Something went wrong.
+    Failed(Error),
+    /// No route takes its method, but those of this list.
+    MethodNotAllowed(HeaderValue),
+    /// A rule rejected it.
+    Rejected(Rc<Route>, Verdict),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without an answer")]
+pub struct Closed;
+
+impl Proxy {
+    /// Answers one request, which may be known to be malformed: it cannot fail, only close the connection where the configuration says so.
+    ///
+    /// # Errors
+    /// [`Closed`], for a reject status of 444 and a client that left.
+    pub async fn serve(
+        &self,
+        line: &Line,
+        peer: &Peer,
+        request: Request<Inbound>,
+        unfit: Option<Unfit>,
+    ) -> Result<Response<Followed<Answer>>, Closed> {
+        line.turn.expect(Awaiting::Nothing);
+        let began = self.clock.now();
+        let (mut head, incoming) = request.into_parts();
+        let (body, upload) = RequestBody::new(incoming, line);
+        let mut visit = Visit { line, peer, began, upload, body: Some(body), far: None };
+        let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
+        record.accompany(Rc::clone(&visit.upload) as _);
+        record.asks(&head);
+
+        let handled = match unfit {
+            None => self.handle(&mut head, &mut visit, &mut record).await,
+            Some(unfit) => Err(self.refuse(unfit, &head, &visit, &mut record).await),
+        };
+        let mut response = match handled {
+            Ok(response) => response,
+            Err(stop) => {
+                let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
+                let grpc = line.wire.is_none() && is_grpc(&head.headers);
+                if grpc { reply::grpc(answer, record.key_fault()) } else { answer }.map(Either::Left)
+            }
+        };
+        if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
+            record.switches();
+            wire.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });
+            return Ok(response.map(Followed::untold));
+        }
+        // What ends a connection ends a stream by itself.
+        if line.wire.is_none() {
+            response.headers_mut().remove(header::CONNECTION);
+        } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
+            leave(body, head.headers.contains_key(header::EXPECT), &mut response);
+        }
+        if head.version == Version::HTTP_10 {
+            answer_http_1_0(&mut response);
+        }
+        Clock::date_answer(response.headers_mut());
+        Ok(record.follow(response))
+    }
+
+    /// The way of a request that goes well, in order.
+    async fn handle(&self, head: &mut Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
+        let target = Target::of(head, &visit.peer.last_host)?;
+        record.entry.host = Some(Rc::clone(&target.host));
+        if let Some(answer) = self.answer_here(head, &target)? {
+            return Ok(answer.map(Either::Left));
+        }
+        if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
+            return Ok(answer.map(Either::Left));
+        }
+        let trusted = self.trust.believes(visit.peer.address);
+        if trusted {
+            self.believe(head, visit.peer, record);
+        }
+        let client = record.entry.client;
+        self.gateway.see(client);
+        let method = normal_form::method(&head.method);
+        let (route, path) = self.route(&method, &target)?;
+        record.entry.route = Some(Arc::clone(&route.name));
+
+        let subject = Subject {
+            client,
+            host: &target.host,
+            path: &path,
+            query: target.path_and_query.query(),
+            method: &method,
+            route: &route.name,
+            headers: &head.headers,
+        };
+        let upgrade = checked(head, &route, visit)?;
+        self.admit(&route, &subject, visit, record).await?;
+
+        let body = self.body(&route, visit).await?;
+        let unnamed = unnamed(&target, route.upstream.settings())?;
+        let identity = Identity {
+            peer: &visit.peer.value,
+            client: (client != visit.peer.address).then_some(client),
+            trusted,
+            authority: &target.authority,
+            unnamed: &unnamed,
+            version: head.version,
+            scheme: visit.peer.transport.scheme(),
+            request_id: &record.entry.id,
+        };
+        let mut crossing = Crossing::of(&head.headers, &identity)?;
+        upgrade.iter().for_each(|protocols| crossing.tell_upgrade(protocols));
+        if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(&head.headers) {
+            crossing.tell(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let fields = edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
+        let wish = Wish::of(&route.compress, &head.method, &head.headers);
+        let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
+        let name = Some(Arc::clone(&route.upstream.settings().name));
+        let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
+        let answer = route.upstream.forward((&outbound, body), visit.caller(client), &visit.upload.progress, story).await;
+        let response = answer.map_err(|error| blame(error, &visit.upload))?;
+        let mut response = answered(response, upgrade.as_ref(), visit)?;
+        route.response_edits.apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
+        Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
+    }
+
+    /// The body to forward, collected where the route wants that.
+    async fn body(&self, route: &Route, visit: &mut Visit<'_>) -> Result<RequestBody, Error> {
+        let mut body = visit.body.take().unwrap_or_default();
+        let collected = body.collect(route.buffer, &self.collected).await;
+        collected.map_err(|error| blame(error, &visit.upload))?;
+        Ok(body)
+    }
+
+    /// Takes over what a trusted proxy says: whom the request is for, and what it is called.
+    fn believe(&self, head: &Parts, peer: &Peer, record: &mut Record) {
+        record.entry.client = self.trust.client(peer.address, &head.headers);
+        if let Some(id) = id_of(&head.headers) {
+            // A copy: a received value would keep the whole buffer it came in.
+            record.entry.id = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| id.clone());
+        }
+    }
+
+    /// The route of a request, and its path as keys see it.
+    fn route<'a>(&self, method: &Method, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
+        let (host, path) = (&*target.host, self.path(target)?);
+        let found = self.routes.entry(host, &path, method);
+        let (pattern, route) = found.map_err(|nearest| match nearest {
+            NoRoute::NotFound => Stop::Failed(Error::new(Kind::NoRoute, "no route takes this host and path")),
+            NoRoute::MethodNotAllowed => Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter())),
+        })?;
+        // Only a path that came in another spelling can be read in two ways.
+        if let Cow::Owned(normal) = &path {
+            let mut readings = normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
+            let strays = |reading: Cow<'_, str>| {
+                let same_path = || normal_form::path(&reading).is_ok_and(|form| form == *normal);
+                match self.routes.read(pattern, host, &reading, method) {
+                    Reading::Above(other) => !guards_as(route, other, same_path),
+                    Reading::Beside => true,
+                    Reading::Nowhere => false,
+                }
+            };
+            if readings.any(strays) {
+                return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
+            }
+        }
+        Ok((Rc::clone(route), path))
+    }
+
+    /// The path of a request as routes and keys see it.
+    fn path<'a>(&self, target: &'a Target) -> Result<Cow<'a, str>, Error> {
+        let received = target.path_and_query.path();
+        match self.path_matching {
+            PathMatching::Raw => Ok(Cow::Borrowed(received)),
+            PathMatching::Normal => normal_form::path(received).map_err(refused),
+        }
+    }
+
+    /// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections 7.6.2 and 9.3.7).
+    fn answer_here(&self, head: &mut Parts, target: &Target) -> Result<Option<Response<Full<Bytes>>>, Stop> {
+        let counted = head.method == Method::OPTIONS || head.method == Method::TRACE;
+        let last = counted && last_hop(&mut head.headers);
+        if target.path_and_query.as_str() == "*" {
+            return Ok(Some(reply::empty(StatusCode::OK)));
+        }
+        if !last {
+            return Ok(None);
+        }
+        let methods = self.routes.methods(&target.host, &self.path(target)?);
+        let methods = method_list(methods.iter().filter(|method| *method != Method::TRACE));
+        if head.method == Method::TRACE {
+            return Err(Stop::MethodNotAllowed(methods));
+        }
+        let mut answer = reply::empty(StatusCode::OK);
+        answer.headers_mut().insert(header::ALLOW, methods);
+        Ok(Some(answer))
+    }
+
+    /// Asks the route's gate, and holds the request where it says so.
+    async fn admit(
+        &self,
+        route: &Rc<Route>,
+        subject: &Subject<'_>,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<(), Stop> {
+        let mut judgement = route.gate.decide(subject, Millis::cut(visit.began));
+        let mut verdict = judgement.verdict;
+        tell(route, &judgement, subject, record);
+        if let Some(parked) = judgement.parked.take() {
+            match self.hold(parked, visit).await {
+                Ok(waited) => verdict.wait = waited,
+                Err(Some(reason)) => verdict = verdict.rejected(reason, verdict.wait),
+                Err(None) => return Err(Error::new(Kind::ClientGone, "the client left while it was parked").into()),
+            }
+            if let Some(limit) = &mut record.entry.limit {
+                limit.verdict = verdict;
+                limit.is_parked = false;
+            }
+        }
+        match verdict.decision {
+            Decision::Reject => Err(Stop::Rejected(Rc::clone(route), verdict)),
+            Decision::Pass | Decision::Delay | Decision::Exempt => Ok(()),
+        }
+    }
+
+    /// Parks a request until its turn; returns the wait that was. It fails with the reason of a reject, or with none when its
+    /// client left.
+    async fn hold(&self, parked: Parked, visit: &Visit<'_>) -> Result<Millis, Option<Reason>> {
+        let arrival = Millis::cut(visit.began);
+        let Some(_seat) = self.queue.enter(parked.zone()) else {
+            parked.leave(arrival);
+            return Err(Some(Reason::QueueFull));
+        };
+        let late = Millis::not_before(visit.began).since(arrival);
+        let parking = Parking { clock: self.clock, releases: &self.releases, late };
+        let turn = park(parked, &parking, visit.line, &self.drain).await.map_err(|left| match left {
+            Left::ClientGone => None,
+            Left::Draining => Some(Reason::Draining),
+        })?;
+        Ok(turn.since(arrival))
+    }
+}
+
+/// Methods as `Allow` lists them (RFC 9110, section 10.2.1).
+fn method_list<'a>(methods: impl Iterator<Item = &'a Method>) -> HeaderValue {
+    let methods: Vec<&str> = methods.map(Method::as_str).collect();
+    // Methods are tokens; an empty list says that none is allowed.
+    HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The fields of a request as its route edits them.
+fn edited<'a>(crossing: Crossing<'a>, edits: &Edits, facts: &Facts<'_>) -> Result<Fields<'a>, Error> {
+    if edits.is_empty() {
+        return Ok(Fields::Crossing(crossing));
+    }
+    let mut fields = crossing.to_map();
+    edits.apply(&mut fields, facts)?;
+    Ok(Fields::Edited(fields))
+}
+
+/// The host that an upstream is asked for where the request, of HTTP/1.0, names none: its own. A request of HTTP/2 cannot do without, and
+/// of those of HTTP/1.1 servers refuse one that is empty.
+fn unnamed(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
+    let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
+        return Ok(HeaderValue::from_static(""));
+    };
+    let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
+    HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string()))
+        .map_err(|cause| Error::caused(Kind::ProxyInternalError, "the endpoint's host is no field value", cause))
+}
+
+/// What edits may say.
+fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Record) -> Facts<'a> {
+    Facts {
+        client: record.entry.client,
+        host,
+        request_id: &record.entry.id,
+        route: &route.name,
+        scheme: visit.peer.transport.scheme(),
+    }
+}
+
+/// Refuses, before it is charged or waits, what the head alone can tell; returns the protocols the request asks to change to.
+fn checked(head: &Parts, route: &Route, visit: &mut Visit<'_>) -> Result<Option<HeaderValue>, Error> {
+    if has_looped(&head.headers) {
+        return Err(Error::new(Kind::ProxyLoopDetected, "the request has passed here too often, as `Via` says"));
+    }
+    if looks_counted(&head.headers, &route.counted) {
+        return Err(Error::new(Kind::HttpRequestError, "a field looks like one that is counted"));
+    }
+    let body = visit.body.get_or_insert_default();
+    body.limit(route.max_body)?;
+    Ok(upgrade(head, body))
+}
+
+/// The protocols a request asks to change to. Beside a body, an offer is ignored, which a server may do (RFC 9110, section 7.8): otherwise
+/// servers would disagree about where the body ends and the new protocol begins.
+fn upgrade(head: &Parts, body: &RequestBody) -> Option<HeaderValue> {
+    let offers = head.version == Version::HTTP_11 && head.headers.contains_key(header::UPGRADE);
+    if offers && body.is_end_stream() { upgrade_of(&head.headers) } else { None }
+}
+
+/// The protocol an endpoint switches to, if it is one that was asked for.
+fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
+    let wanted = wanted.filter(|wanted| agrees(response.headers(), wanted));
+    let protocol = wanted.and_then(|_| response.headers().get(header::UPGRADE).cloned());
+    protocol.ok_or_else(|| Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"))
+}
+
+/// An endpoint's answer as it goes to a client.
+fn answered(
+    mut response: Response<UpstreamBody<RequestBody>>,
+    upgrade: Option<&HeaderValue>,
+    visit: &mut Visit<'_>,
+) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
+    // Whoever is told to upgrade must be told to what (RFC 9110, section 15.5.22).
+    let required = response.status() == StatusCode::UPGRADE_REQUIRED && visit.line.wire.is_some();
+    let required = response.headers().get(header::UPGRADE).filter(|_| required).cloned();
+    prepare_response(response.headers_mut());
+    if response.status() == StatusCode::NO_CONTENT {
+        // It has no content to be the length of (RFC 9110, section 8.6).
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if let Some(protocols) = required {
+        write_upgrade(response.headers_mut(), &protocols);
+    }
+    if response.body().is_early() && visit.line.wire.is_some() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(protocol) = protocol {
+        write_upgrade(response.headers_mut(), &protocol);
+        visit.far = response.body_mut().switch();
+    }
+    Ok(response)
+}
+
+/// What is to be asked elsewhere: over TLS, or on a connection of its own.
+fn elsewhere(target: &Target, transport: &Transport) -> Result<Option<Response<Full<Bytes>>>, Error> {
+    match transport {
+        Transport::Plain { redirect: None } => Ok(None),
+        Transport::Plain { redirect: Some(_) } if target.host.is_empty() => {
+            Err(Error::new(Kind::HttpRequestError, "no Host to redirect to"))
+        }
+        Transport::Plain { redirect: Some(port) } => reply::redirect(&target.host, *port, &target.path_and_query).map(Some),
+        Transport::Tls(secured) if secured.misdirects(&target.host) => {
+            Err(Error::new(Kind::MisdirectedRequest, "the host has another certificate than the connection was opened for"))
+        }
+        Transport::Tls(_) => Ok(None),
+    }
+}
+
+/// Notes what the limits said.
+fn tell(route: &Route, judgement: &Judgement, subject: &Subject<'_>, record: &mut Record) {
+    let (verdict, dry_run, key) = (judgement.verdict, judgement.dry_run, judgement.key);
+    record.entry.limit = story(route, verdict, key, subject);
+    record.entry.dry_run = dry_run.and_then(|verdict| story(route, verdict, key, subject));
+}
+
+fn story(route: &Route, mut verdict: Verdict, key: u64, subject: &Subject<'_>) -> Option<LimitStory> {
+    let zone = route.gate.rules().get(verdict.rule?)?.zone().settings();
+    let mut fault = None;
+    if verdict.reason.is_some_and(Reason::is_for_good) {
+        fault = zone.key.fault(subject);
+        // No time that passes mends it.
+        verdict.retry = Millis::ZERO;
+    }
+    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, fault, is_parked: verdict.decision == Decision::Delay })
+}
+
+/// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
+fn blame(error: Error, upload: &Upload) -> Error {
+    match upload.fault.get() {
+        Some(kind) => Error::caused(kind, "the request's body broke or is too large", error),
+        None => error,
+    }
+}
+
+/// The answer to a request that was stopped.
+fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Result<Response<Full<Bytes>>, Closed> {
+    match stop {
+        Stop::Failed(error) => {
+            record.fails(&error);
+            if error.kind() == Kind::ClientGone {
+                return Err(Closed);
+            }
+            let mut response = reply::failure(&error, accept);
+            if error.side() == Side::Client {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+        Stop::MethodNotAllowed(methods) => {
+            let error = Error::new(Kind::MethodNotAllowed, "no route takes this method here");
+            record.fails(&error);
+            let mut response = reply::failure(&error, accept);
+            response.headers_mut().insert(header::ALLOW, methods);
+            Ok(response)
+        }
+        Stop::Rejected(route, verdict) => {
+            let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
+            reply::reject(&route.reject, &verdict, (rule, record.key_fault()), accept).ok_or_else(|| {
+                record.closes(StatusCode::from_u16(route.reject.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
+                Closed
+            })
+        }
+    }
+}
+
+/// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close` of ours unless the answer has the
+/// version that it will give it anyway.
+fn answer_http_1_0(response: &mut Response<Answer>) {
+    if response.body().size_hint().exact().is_none() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if response.headers().contains_key(header::CONNECTION) {
+        *response.version_mut() = Version::HTTP_10;
+    }
+}
+
+/// Deals with a body nobody took: what is short is read away, and otherwise the connection ends with this answer.
+fn leave(body: RequestBody, expects: bool, response: &mut Response<Answer>) {
+    if body.is_drainable() && !expects {
+        tokio::task::spawn_local(body.drain());
+    } else {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}

@@ -1,0 +1,414 @@
+//! From an error or a reject to an answer: the only place that writes answers of weir's own.
+//!
+//! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole seconds rounded up, at least one;
+//! the milliseconds in the body), or what is wrong with the key of its requests; every answer names its cause in RFC 9209's words; none of them may be cached.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
+use http_body_util::Full;
+
+use crate::{
+    http::error::{Error, Kind},
+    limit::{KeyFault, Part, Rule, Verdict},
+    runtime::clock::Clock,
+};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The status that closes the connection instead of answering.
+pub const CLOSE: u16 = 444;
+
+/// What a rejected client is told besides the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectBody {
+    /// JSON, HTML or text, as `Accept` prefers.
+    Auto,
+    /// `application/problem+json` (RFC 9457).
+    Problem,
+    /// A small page.
+    Html,
+    /// One line of text.
+    Text,
+    /// Nothing.
+    None,
+}
+
+/// How a route answers what it rejects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectSettings {
+    /// 400 to 599; 444 closes the connection without an answer.
+    pub status: u16,
+    /// Send `Retry-After`.
+    pub retry_after: bool,
+    /// Send `Proxy-Status` (RFC 9209).
+    pub proxy_status: bool,
+    /// Send `RateLimit-Policy` and `RateLimit`.
+    pub ratelimit: bool,
+    /// The body.
+    pub body: RejectBody,
+}
+
+/// An answer that is only a status.
+#[must_use]
+pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// The same request to a host's `https` port (RFC 9110, section 15.4.9: the method and the body stay).
+///
+/// # Errors
+/// [`Kind::HttpRequestError`] when host and path make no field value.
+pub fn redirect(host: &str, port: u16, path: &PathAndQuery) -> Result<Response<Full<Bytes>>, Error> {
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{path}"))
+        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the target is no field value", cause))?;
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// The answer to a request that failed.
+#[must_use]
+pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+    let mut headers = HeaderMap::with_capacity(8);
+    insert(&mut headers, PROXY_STATUS, &cause_of(error));
+    if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    let story = Story { status: error.kind().status(), detail: error.detail(), zone: None, retry_ms: None };
+    story.answer(headers, RejectBody::Auto, accept)
+}
+
+/// The answer to a request that nobody could read, as the bytes that end its connection.
+#[must_use]
+pub fn last_words(error: &Error) -> Vec<u8> {
+    let status = error.kind().status();
+    let story = Story { status, detail: error.detail(), zone: None, retry_ms: None };
+    let (media, body) = story.told(RejectBody::Auto, None);
+    let date = Clock::date();
+    let date = date.as_ref().and_then(|date| date.to_str().ok());
+    let head = [
+        format!("HTTP/1.1 {} {}", status.as_u16(), story.title()),
+        format!("proxy-status: {}", cause_of(error)),
+        format!("content-type: {media}"),
+        format!("content-length: {}", body.len()),
+        format!("date: {}", date.unwrap_or_default()),
+        "cache-control: no-store\r\nconnection: close\r\n\r\n".to_owned(),
+    ];
+    [head.join("\r\n"), body].concat().into_bytes()
+}
+
+fn cause_of(error: &Error) -> String {
+    format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
+}
+
+/// The response to a request that a rule rejected, with the part of its key that is missing or repeated if that is why; nothing when
+/// the connection is to be closed instead.
+#[must_use]
+pub fn reject(
+    settings: &RejectSettings,
+    verdict: &Verdict,
+    (rule, fault): (Option<&Rule>, Option<&KeyFault>),
+    accept: Option<&HeaderValue>,
+) -> Option<Response<Full<Bytes>>> {
+    if settings.status == CLOSE {
+        return None;
+    }
+    let zone = rule.map(|rule| &*rule.zone().settings().name);
+    let seconds = verdict.retry.seconds_up().max(1);
+    let mut headers = HeaderMap::with_capacity(8);
+    let fault = fault.map(described);
+    if settings.retry_after && fault.is_none() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if settings.proxy_status {
+        let (zone, colon) = (zone.unwrap_or("none"), if fault.is_some() { ": " } else { "" });
+        let fault = fault.as_deref().unwrap_or_default();
+        insert(
+            &mut headers,
+            PROXY_STATUS,
+            &format!("weir; error=http_request_denied; details=\"zone {zone}{colon}{fault}\""),
+        );
+    }
+    if let Some(rule) = rule.filter(|_| settings.ratelimit) {
+        let (name, places) = (&rule.zone().settings().name, u64::from(rule.settings().burst) + 1);
+        insert(&mut headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)));
+        if fault.is_none() {
+            insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
+        }
+    }
+    let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let retry_ms = fault.is_none().then_some(verdict.retry.0);
+    let detail = fault.as_deref().unwrap_or("too many requests: come again later");
+    Some(Story { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
+}
+
+/// A fault of a key in words that a header field, JSON and HTML may all have: what they may not is in percent-encoding, which only
+/// the name of a query parameter can need.
+fn described(fault: &KeyFault) -> String {
+    let (what, name) = match fault.part() {
+        Part::Header(name) => ("the field ", name.as_str()),
+        Part::Cookie(name) => ("the cookie ", name.as_str()),
+        Part::Query(name) => ("the query parameter ", name.as_str()),
+        Part::ClientIp | Part::Host | Part::Path | Part::Method | Part::Route | Part::Global => ("a part of the key", ""),
+    };
+    let mut described = what.to_owned();
+    for letter in name.chars() {
+        if matches!(letter, '"' | '\\' | '<' | '>' | '&') {
+            described.push_str(&format!("%{:02X}", u32::from(letter)));
+        } else {
+            described.push(letter);
+        }
+    }
+    described
+        + match fault {
+            KeyFault::Missing(_) => " is missing",
+            KeyFault::Repeated(_) => " is there more than once",
+        }
+}
+
+/// How long the whole burst takes to be free again, in seconds, rounded up.
+fn window_seconds(rule: &Rule, places: u64) -> u64 {
+    let rate = rule.zone().settings().rate;
+    (rate.interval_ticks().saturating_mul(places)).div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
+}
+
+/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says only that there is an answer. A reject for
+/// a fault of its key is INVALID_ARGUMENT, which nobody tries again.
+#[must_use]
+pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Response<Full<Bytes>> {
+    // The status codes gRPC's own mapping gives to those of HTTP.
+    let (code, message) = match answer.status().as_u16() {
+        _ if fault.is_some() => ("3", ""),
+        400 => ("13", "the request is malformed"),
+        401 => ("16", "not authenticated"),
+        403 => ("7", "not permitted"),
+        404 => ("12", "no route takes this method"),
+        429 | 502..=504 => ("14", "unavailable: come again later"),
+        _ => ("2", "refused"),
+    };
+    *answer.status_mut() = StatusCode::OK;
+    *answer.body_mut() = Full::default();
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
+    match fault {
+        // A percent sign begins an octet in that field.
+        Some(fault) => insert(headers, GRPC_MESSAGE, &described(fault).replace('%', "%25")),
+        None => {
+            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+        }
+    }
+    answer
+}
+
+/// What the body of an answer tells.
+struct Story<'a> {
+    status: StatusCode,
+    detail: &'a str,
+    zone: Option<&'a str>,
+    retry_ms: Option<u64>,
+}
+
+impl Story<'_> {
+    /// The body and its media type.
+    fn told(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
+        let body = if body == RejectBody::Auto { preferred(accept) } else { body };
+        match body {
+            RejectBody::Html => ("text/html; charset=utf-8", self.html()),
+            RejectBody::Text => ("text/plain; charset=utf-8", self.text()),
+            RejectBody::None => ("", String::new()),
+            RejectBody::Auto | RejectBody::Problem => ("application/problem+json", self.problem()),
+        }
+    }
+
+    fn answer(&self, mut headers: HeaderMap, body: RejectBody, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+        let (media, text) = self.told(body, accept);
+        if !media.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    /// Written by hand because floods are answered with it; only the zone's name can hold what JSON escapes.
+    fn problem(&self) -> String {
+        let mut problem = String::with_capacity(192);
+        let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
+        let head = format_args!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}""#);
+        let mut told = problem.write_fmt(head);
+        if let Some(zone) = self.zone {
+            let zone = serde_json::Value::from(zone);
+            told = told.and_then(|()| write!(problem, r#","zone":{zone}"#));
+        }
+        if let Some(retry_ms) = self.retry_ms {
+            told = told.and_then(|()| write!(problem, r#","retry_after_ms":{retry_ms}"#));
+        }
+        if told.is_err() {
+            tracing::error!("a problem could not be written to memory");
+        }
+        problem.push('}');
+        problem
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} {}: {}", self.status.as_u16(), self.title(), self.detail);
+        if let Some(retry_ms) = self.retry_ms {
+            text.push_str(&format!(" (in {retry_ms} ms)"));
+        }
+        text.push('\n');
+        text
+    }
+
+    fn html(&self) -> String {
+        let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
+        let mut page =
+            format!("<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} {title}</h1>");
+        let again = self.retry_ms.map(|retry_ms| format!(" Free again in {retry_ms} ms.")).unwrap_or_default();
+        if write!(page, "<p>{detail}.{again}</p>").is_err() {
+            tracing::error!("a page could not be written to memory");
+        }
+        page
+    }
+}
+
+/// The form `Accept` prefers: its first type of the greatest weight that weir can write (RFC 9110, section 12.5.1).
+fn preferred(accept: Option<&HeaderValue>) -> RejectBody {
+    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return RejectBody::Problem };
+    let mut best = (0, RejectBody::Problem);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let form = match parts.next().unwrap_or("") {
+            "text/html" | "application/xhtml+xml" => RejectBody::Html,
+            "text/plain" | "text/*" => RejectBody::Text,
+            "application/json" | "application/problem+json" | "application/*" | "*/*" => RejectBody::Problem,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths);
+        if weight > best.0 {
+            best = (weight, form);
+        }
+    }
+    best.1
+}
+
+/// A weight of `Accept` in thousandths; what is not a weight counts as none.
+fn thousandths(weight: &str) -> u32 {
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = format!("{whole}{fraction:0<3}");
+    digits.parse().ok().filter(|weight| *weight <= 1_000).unwrap_or(0)
+}
+
+/// Sets a field to a text of our own, which is always a field value; if it were not, the field is left out.
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    match HeaderValue::from_str(text) {
+        Ok(value) => {
+            headers.insert(name, value);
+        }
+        Err(error) => tracing::error!(%error, %name, "a field of an answer cannot be written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt;
+
+    use crate::{
+        limit::{Key, Millis, Part, Reason, RuleSettings, Zone, ZoneSettings},
+        proxy::reply::*,
+    };
+
+    fn rule() -> Rule {
+        let settings = ZoneSettings {
+            name: "per_ip".into(),
+            key: Key::of(vec![Part::ClientIp]),
+            rate: "10r/s".parse().expect("a rate"),
+            capacity: 1,
+            exempt: Vec::new(),
+        };
+        Rule::new(Arc::new(Zone::new(settings)), RuleSettings::burst(20)).expect("a rule")
+    }
+
+    const ALL: RejectSettings =
+        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: true, body: RejectBody::Auto };
+
+    async fn rejected(accept: &str) -> (HeaderMap, String) {
+        let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
+        let accept = HeaderValue::from_str(accept).expect("a value");
+        let response = reject(&ALL, &verdict, (Some(&rule()), None), Some(&accept)).expect("an answer");
+        assert_eq!(response.status(), 503);
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        (head.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn a_rejected_client_learns_when_to_come_again() {
+        let (headers, body) = rejected("*/*").await;
+        assert_eq!(headers["retry-after"], "2");
+        assert_eq!(headers["proxy-status"], "weir; error=http_request_denied; details=\"zone per_ip\"");
+        assert_eq!(headers["ratelimit-policy"], "\"per_ip\";q=21;w=3");
+        assert_eq!(headers["ratelimit"], "\"per_ip\";r=0;t=2");
+        assert_eq!(headers["cache-control"], "no-store");
+        let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((&problem["zone"], &problem["retry_after_ms"]), (&"per_ip".into(), &1_001.into()));
+    }
+
+    #[tokio::test]
+    async fn the_body_is_what_accept_prefers() {
+        for (accept, media) in [
+            ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+            ("text/html;q=0.5, application/json", "application/problem+json"),
+            ("text/plain", "text/plain; charset=utf-8"),
+            ("image/png", "application/problem+json"),
+            ("text/html;q=0, text/plain;q=0.001", "text/plain; charset=utf-8"),
+        ] {
+            assert_eq!(rejected(accept).await.0["content-type"], media, "{accept}");
+        }
+        assert_eq!(
+            rejected("text/plain").await.1,
+            "503 Service Unavailable: too many requests: come again later (in 1001 ms)\n"
+        );
+    }
+
+    #[test]
+    fn fault_of_any_part_fits_into_a_field_json_and_html() {
+        let of = |part: &str| described(&KeyFault::Missing(part.parse().expect("a part")));
+        assert_eq!(of("header:X-Api-Key"), "the field x-api-key is missing");
+        assert_eq!(of("cookie:a&b"), "the cookie a%26b is missing");
+        assert_eq!(of("query:<b>\"\\"), "the query parameter %3Cb%3E%22%5C is missing");
+        let repeated = described(&KeyFault::Repeated("cookie:sid".parse().expect("a part")));
+        assert_eq!(repeated, "the cookie sid is there more than once");
+    }
+
+    #[test]
+    fn status_444_is_no_answer() {
+        let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
+        assert!(reject(&RejectSettings { status: 444, ..ALL }, &verdict, (None, None), None).is_none());
+    }
+
+    #[test]
+    fn a_failure_names_its_kind() {
+        let response = failure(&Error::new(Kind::ConnectionRefused, "the endpoint refused the connection"), None);
+        assert_eq!(response.status(), 502);
+        let expected = "weir; error=connection_refused; details=\"the endpoint refused the connection\"";
+        assert_eq!(response.headers()["proxy-status"], expected);
+    }
+}

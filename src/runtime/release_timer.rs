@@ -1,0 +1,171 @@
+//! The releases of parked requests: one precise timer per worker.
+//!
+//! Guarantee: nothing is woken before its time. A kernel timer (timerfd) wakes the worker within microseconds of it; where there
+//! is none, or the runtime's time is paused, the runtime's own timer serves, which counts in whole milliseconds.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    future::poll_fn,
+    io,
+    os::fd::OwnedFd,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// How releases are timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timing {
+    /// By a kernel timer.
+    #[default]
+    Precise,
+    /// By the runtime's timer, which follows paused time.
+    Runtime,
+}
+
+/// The parked requests of one worker, by the time of their release.
+#[derive(Debug, Default)]
+pub struct Releases {
+    timer: Option<AsyncFd<OwnedFd>>,
+    due: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    count: Cell<u64>,
+}
+
+impl Releases {
+    /// Releases timed in this way; must be called on the worker's runtime.
+    ///
+    /// # Errors
+    /// When the kernel grants no timer.
+    #[allow(deprecated, reason = "what replaces it is unsafe, for descriptors that are not owned; this one is")]
+    pub fn new(timing: Timing) -> io::Result<Self> {
+        let timer = match timing {
+            Timing::Precise => {
+                let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+                let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+                Some(AsyncFd::with_interest(fd, Interest::READABLE)?)
+            }
+            Timing::Runtime => None,
+        };
+        Ok(Self { timer, ..Self::default() })
+    }
+
+    /// Completes at `at`.
+    pub async fn until(&self, at: tokio::time::Instant) {
+        if self.timer.is_none() {
+            return tokio::time::sleep_until(at).await;
+        }
+        let mut waiting = Waiting { releases: self, at: at.into_std(), number: None };
+        poll_fn(|context| waiting.poll(context)).await;
+    }
+
+    /// Wakes what is due, for as long as it is polled.
+    pub async fn run(&self) -> io::Result<()> {
+        let Some(timer) = &self.timer else { return std::future::pending().await };
+        loop {
+            let mut ready = timer.readable().await?;
+            let mut expirations = [0; 8];
+            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?)) {
+                Ok(read) => read.map(drop)?,
+                Err(_would_block) => continue,
+            }
+            self.wake_due(Instant::now());
+        }
+    }
+
+    fn wake_due(&self, now: Instant) {
+        let mut due = self.due.borrow_mut();
+        while let Some(first) = due.first_entry().filter(|entry| entry.key().0 <= now) {
+            first.remove().wake();
+        }
+        if let Some(((next, _), _)) = due.first_key_value() {
+            self.arm(*next - now);
+        }
+    }
+
+    fn arm(&self, after: Duration) {
+        let Some(timer) = &self.timer else { return };
+        let (secs, nanos) = (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), i64::from(after.subsec_nanos()));
+        // A timer set to zero would be switched off.
+        let value = Timespec { tv_sec: secs, tv_nsec: if after.is_zero() { 1 } else { nanos } };
+        let setting = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        if let Err(error) = timerfd_settime(timer, TimerfdTimerFlags::empty(), &setting) {
+            tracing::error!(%error, "the timer of parked requests cannot be set");
+        }
+    }
+}
+
+/// One parked request; dropping it forgets it.
+struct Waiting<'a> {
+    releases: &'a Releases,
+    at: Instant,
+    number: Option<u64>,
+}
+
+impl Waiting<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        if now >= self.at {
+            return Poll::Ready(());
+        }
+        let number = *self.number.get_or_insert_with(|| {
+            self.releases.count.set(self.releases.count.get() + 1);
+            self.releases.count.get()
+        });
+        let mut due = self.releases.due.borrow_mut();
+        let earliest = due.first_key_value().is_none_or(|((first, _), _)| self.at < *first);
+        due.insert((self.at, number), context.waker().clone());
+        drop(due);
+        if earliest {
+            self.releases.arm(self.at - now);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.releases.due.borrow_mut().remove(&(self.at, number));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use crate::runtime::release_timer::*;
+
+    #[tokio::test]
+    async fn nothing_is_early_whatever_the_order_and_what_is_dropped_is_forgotten() {
+        let releases = Releases::new(Timing::Precise).expect("a timer");
+        let start = Instant::now();
+        let wait = async |millis: u64| {
+            let at = start + Duration::from_millis(millis);
+            releases.until(at).await;
+            assert!(Instant::now() >= at, "{millis}");
+        };
+        let all = async {
+            drop(Box::pin(wait(1)));
+            tokio::join!(wait(7), wait(2), wait(2), wait(4));
+        };
+        tokio::select! {
+            () = all => {}
+            ended = releases.run() => panic!("releases end: {ended:?}"),
+        }
+        assert!(releases.due.borrow().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_runtime_times_to_the_millisecond_when_paused() {
+        let releases = Releases::new(Timing::Runtime).expect("no timer needed");
+        let start = Instant::now();
+        releases.until(start + Duration::from_millis(7)).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(7));
+    }
+}

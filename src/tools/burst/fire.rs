@@ -1,0 +1,342 @@
+//! Fires a schedule: every request at its instant, never more than the schedule says, over by a known time.
+//!
+//! By default each request has a connection of its own, opened up to [`AHEAD`] before its instant, so that only one `write` lies
+//! between the schedule and the wire. With fewer connections than requests they are reused, and a request that finds none free
+//! is sent late; the instant it really left is what is written down. Each client fires the whole schedule.
+
+use std::{
+    cell::Cell,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::{JoinSet, LocalSet, yield_now};
+
+use super::{
+    lane::{Answer, Connection, Lane},
+    schedule::{MAX_REQUESTS, Schedule},
+    target::{Order, Target},
+    trace::{Cause, End, Shot},
+};
+
+/// How long before its instant a request's connection is opened: less than any server's patience with a silent one.
+pub const AHEAD: Duration = Duration::from_secs(1);
+
+/// The most clients: addresses taken from 127.0.0.0/8.
+pub const MAX_CLIENTS: u32 = 10_000;
+
+/// Connections open at once unless told otherwise: what the usual limit of 1024 open files leaves room for.
+pub const USUAL_CONNECTIONS: usize = 800;
+
+/// The timer is good to a millisecond; the rest of the time to an instant is spent looking at the clock.
+const LOOK: Duration = Duration::from_micros(1_500);
+
+/// What is to be fired.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// At whom.
+    pub target: Target,
+    /// What.
+    pub order: Order,
+    /// When, by each client.
+    pub schedule: Schedule,
+    /// By how many clients, each from a loopback address of its own when there are several.
+    pub clients: u32,
+    /// Over how many connections at once, all clients together; none means [`USUAL_CONNECTIONS`].
+    pub connections: Option<usize>,
+    /// How long to wait for an answer, and for a connection.
+    pub timeout: Duration,
+}
+
+/// How far it is, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests sent.
+    pub sent: Cell<usize>,
+    /// Requests answered or given up.
+    pub ended: Cell<usize>,
+}
+
+/// Why nothing was fired.
+#[derive(Debug, thiserror::Error)]
+pub enum FireError {
+    /// The name has no address.
+    #[error("cannot find the address of `{host}`: {cause}, hint: check the spelling")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        cause: io::Error,
+    },
+    /// Nobody listens, or there are too many connections.
+    #[error("cannot connect to `{server}`: {cause}, hint: {}", connect_hint(cause))]
+    Connect {
+        /// The address.
+        server: SocketAddr,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// Several clients need several addresses of our own.
+    #[error(
+        "`{0}` is not on this machine, hint: more than one client works with 127.0.0.1 only, each from its own 127.0.0.x"
+    )]
+    NotLoopback(SocketAddr),
+    /// Out of bounds.
+    #[error("`{0}` clients cannot fire, hint: use 1 to {MAX_CLIENTS} clients and at most {MAX_REQUESTS} requests in all")]
+    Clients(u32),
+    /// Out of bounds.
+    #[error("`0` connections carry nothing, hint: use at least one for each client")]
+    NoConnections,
+}
+
+fn connect_hint(cause: &io::Error) -> &'static str {
+    const TOO_MANY_OPEN_FILES: i32 = 24;
+    match cause.raw_os_error() {
+        Some(TOO_MANY_OPEN_FILES) => "lower `--connections` or raise `ulimit -n`",
+        _ => "is the server running, and is this its address?",
+    }
+}
+
+/// Fires the plan and returns what happened, ordered by schedule and client.
+///
+/// # Errors
+/// When nothing could be fired: no address, no connection, or a plan out of bounds.
+pub async fn fire(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<Shot>, FireError> {
+    let server = resolve(&plan.target).await?;
+    let volley = Rc::new(Volley::new(plan, server)?);
+    LocalSet::new().run_until(volley.fire(Rc::clone(tally))).await
+}
+
+async fn resolve(target: &Target) -> Result<SocketAddr, FireError> {
+    let failed = |cause| FireError::Resolve { host: target.host.clone(), cause };
+    let mut addresses = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(failed)?;
+    // A server on `localhost` is more often on 127.0.0.1 than on ::1.
+    let first = addresses.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    Ok(if first.is_ipv4() { first } else { addresses.find(SocketAddr::is_ipv4).unwrap_or(first) })
+}
+
+/// The n-th loopback address, from 127.0.0.1.
+fn loopback(client: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + client))
+}
+
+/// A plan about to be fired.
+struct Volley {
+    server: SocketAddr,
+    order: Rc<Order>,
+    lanes: Vec<Rc<Lane>>,
+    offsets: Vec<Duration>,
+    timeout: Duration,
+    /// Connections serve more than once.
+    reuse: bool,
+    /// Places per lane.
+    room: usize,
+}
+
+impl Volley {
+    fn new(plan: &Plan, server: SocketAddr) -> Result<Self, FireError> {
+        let requests = plan.schedule.offsets_us().len();
+        let clients = plan.clients as usize;
+        if clients == 0 || plan.clients > MAX_CLIENTS || requests.saturating_mul(clients) > MAX_REQUESTS {
+            return Err(FireError::Clients(plan.clients));
+        }
+        if clients > 1 && !matches!(server.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
+            return Err(FireError::NotLoopback(server));
+        }
+        let connections = plan.connections.unwrap_or(USUAL_CONNECTIONS);
+        if connections == 0 {
+            return Err(FireError::NoConnections);
+        }
+        let room = (connections / clients).clamp(1, requests);
+        let lane = |client| Rc::new(Lane::new(server, (clients > 1).then(|| loopback(client)), room));
+        Ok(Self {
+            server,
+            order: Rc::new(plan.order.clone()),
+            lanes: (0..plan.clients).map(lane).collect(),
+            offsets: plan.schedule.offsets_us().iter().map(|offset| Duration::from_micros(*offset)).collect(),
+            timeout: plan.timeout,
+            reuse: room < requests,
+            room,
+        })
+    }
+
+    async fn fire(self: Rc<Self>, tally: Rc<Tally>) -> Result<Vec<Shot>, FireError> {
+        let soon = self.offsets.partition_point(|offset| *offset <= AHEAD).min(self.room);
+        self.prepare(soon).await?;
+        let start = Instant::now() + LOOK;
+        let preparing = tokio::task::spawn_local(Rc::clone(&self).prepare_later(soon, start));
+        let mut under_way = JoinSet::new();
+        for offset in &self.offsets {
+            reach(start + *offset).await;
+            for client in 0..self.lanes.len() {
+                let shot = Flight { volley: Rc::clone(&self), tally: Rc::clone(&tally), client, offset: *offset, start };
+                shot.launch(&mut under_way);
+            }
+        }
+        let mut trace = Vec::with_capacity(self.offsets.len() * self.lanes.len());
+        while let Some(ended) = under_way.join_next().await {
+            // A task that panicked is a bug that has already spoken for itself on stderr.
+            trace.extend(ended.ok());
+        }
+        preparing.abort();
+        trace.sort_by_key(|shot: &Shot| (shot.due_us, shot.client, shot.sent_us));
+        Ok(trace)
+    }
+
+    /// Opens the first connections of every lane.
+    async fn prepare(&self, each: usize) -> Result<(), FireError> {
+        for lane in &self.lanes {
+            for _ in 0..each {
+                let opened = tokio::time::timeout(self.timeout, lane.prepare()).await;
+                let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                opened.map_err(|cause| FireError::Connect { server: self.server, cause })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the others shortly before they are wanted. One that fails here fails, or is tried again, when it is wanted.
+    async fn prepare_later(self: Rc<Self>, done: usize, start: Instant) {
+        if self.reuse {
+            return;
+        }
+        for offset in &self.offsets[done..] {
+            tokio::time::sleep_until((start + *offset - AHEAD).into()).await;
+            for lane in &self.lanes {
+                let _tried_again_by_take = lane.prepare().await;
+            }
+        }
+    }
+}
+
+/// Waits for an instant: by the timer while it is far, then looking at the clock and letting others work in between.
+async fn reach(instant: Instant) {
+    let far = instant.checked_sub(LOOK).filter(|near| *near > Instant::now());
+    if let Some(near) = far {
+        tokio::time::sleep_until(near.into()).await;
+    }
+    while Instant::now() < instant {
+        yield_now().await;
+    }
+}
+
+/// One request under way.
+struct Flight {
+    volley: Rc<Volley>,
+    tally: Rc<Tally>,
+    client: usize,
+    offset: Duration,
+    start: Instant,
+}
+
+impl Flight {
+    /// Sends at once if a connection is ready, as soon as there is one if not.
+    fn launch(self, under_way: &mut JoinSet<Shot>) {
+        match self.lane().ready() {
+            Some(connection) => {
+                let sent = Instant::now();
+                let written = connection.write_now(&self.volley.order.bytes);
+                under_way.spawn_local(self.fly(connection, sent, written));
+            }
+            None => {
+                under_way.spawn_local(self.launch_late());
+            }
+        }
+    }
+
+    async fn launch_late(self) -> Shot {
+        let connection = tokio::time::timeout(self.volley.timeout, self.lane().take()).await;
+        let sent = Instant::now();
+        match connection {
+            Ok(Ok(connection)) => {
+                let written = connection.write_now(&self.volley.order.bytes);
+                self.fly(connection, sent, written).await
+            }
+            Ok(Err(error)) => self.failed(sent, Cause::Io(error.to_string())),
+            Err(_) => self.failed(sent, Cause::Timeout),
+        }
+    }
+
+    async fn fly(self, connection: Connection, sent: Instant, written: io::Result<usize>) -> Shot {
+        self.tally.sent.set(self.tally.sent.get() + 1);
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => return self.failed(sent, error.into()),
+        };
+        let order = Rc::clone(&self.volley.order);
+        let answer = connection.finish(&order.bytes[written..], order.answers_are_bare);
+        match tokio::time::timeout(self.volley.timeout, answer).await {
+            Ok(Answer { at, end, connection }) => {
+                if let (true, Some(connection)) = (self.volley.reuse, connection) {
+                    self.lane().put(connection);
+                }
+                self.ended(sent, at, end)
+            }
+            Err(_) => self.failed(sent, Cause::Timeout),
+        }
+    }
+
+    fn lane(&self) -> &Lane {
+        &self.volley.lanes[self.client]
+    }
+
+    fn failed(&self, sent: Instant, cause: Cause) -> Shot {
+        self.ended(sent, Instant::now(), End::Failed(cause))
+    }
+
+    fn ended(&self, sent: Instant, at: Instant, end: End) -> Shot {
+        self.tally.ended.set(self.tally.ended.get() + 1);
+        let since = |instant: Instant| instant.saturating_duration_since(self.start).as_nanos();
+        let micros = |nanos: u128| u64::try_from(nanos).unwrap_or(u64::MAX);
+        Shot {
+            client: u32::try_from(self.client).unwrap_or(u32::MAX),
+            due_us: micros(self.offset.as_micros()),
+            sent_us: micros(since(sent) / 1_000),
+            end_us: micros(since(at).div_ceil(1_000)),
+            end,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tools::burst::fire::*;
+
+    fn volley(server: &str, clients: u32, connections: Option<usize>) -> Result<(usize, bool), String> {
+        let target: Target = server.parse().expect("a target");
+        let order = Order::new(&target, &http::Method::GET, &[]).expect("an order");
+        let schedule = "30".parse().expect("a schedule");
+        let plan = Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(1) };
+        let volley = Volley::new(&plan, server.parse().expect("an address"));
+        volley.map(|volley| (volley.room, volley.reuse)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn connections_are_shared_out_and_reused_only_when_they_are_few() {
+        assert_eq!(volley("127.0.0.1:1", 1, None), Ok((30, false)));
+        assert_eq!(volley("127.0.0.1:1", 1, Some(10)), Ok((10, true)));
+        assert_eq!(volley("127.0.0.1:1", 100, None), Ok((8, true)));
+        assert_eq!(volley("127.0.0.1:1", 1_000, Some(10)), Ok((1, true)));
+    }
+
+    #[test]
+    fn a_plan_out_of_bounds_is_refused_with_what_is_allowed() {
+        for (server, clients, connections, says) in [
+            ("192.0.2.1:80", 2, None, "`192.0.2.1:80` is not on this machine"),
+            ("127.0.0.1:80", 0, None, "`0` clients cannot fire"),
+            ("127.0.0.1:80", 4_000, None, "`4000` clients cannot fire, hint: use 1 to 10000 clients and at most 100000"),
+            ("127.0.0.1:80", 1, Some(0), "`0` connections"),
+        ] {
+            let error = volley(server, clients, connections).expect_err(says);
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn clients_have_addresses_of_their_own() {
+        assert_eq!(loopback(0).to_string(), "127.0.0.1");
+        assert_eq!(loopback(255).to_string(), "127.0.1.0");
+    }
+}

@@ -1,0 +1,267 @@
+//! A lane: one client's connections to the server, and the reading of one answer on one of them.
+//!
+//! Guarantee: never more than `room` connections are open at once; an answer's head is at most [`MAX_HEAD`] bytes.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+};
+
+use super::trace::{Cause, End};
+
+/// The largest head of an answer that is read.
+pub const MAX_HEAD: usize = 64 * 1024;
+
+/// The largest body read to keep its connection; behind a larger one the connection is closed.
+const MAX_BODY: u64 = 16 * 1024 * 1024;
+
+/// One client's connections.
+#[derive(Debug)]
+pub struct Lane {
+    server: SocketAddr,
+    /// The address to send from; any when there is none.
+    source: Option<IpAddr>,
+    room: Arc<Semaphore>,
+    idle: RefCell<Vec<Connection>>,
+    returned: Notify,
+}
+
+/// An open connection and its place in the lane.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+/// An answer: when its first byte was read, how it ended, and the connection if it can serve again.
+#[derive(Debug)]
+pub struct Answer {
+    /// When.
+    pub at: Instant,
+    /// How.
+    pub end: End,
+    /// The connection.
+    pub connection: Option<Connection>,
+}
+
+impl Lane {
+    /// A lane without connections.
+    #[must_use]
+    pub fn new(server: SocketAddr, source: Option<IpAddr>, room: usize) -> Self {
+        let room = Arc::new(Semaphore::new(room));
+        Self { server, source, room, idle: RefCell::default(), returned: Notify::new() }
+    }
+
+    /// Opens a connection as soon as there is room and leaves it for a later request.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn prepare(&self) -> io::Result<()> {
+        let place = self.place().await?;
+        let connection = self.open(place).await?;
+        self.put(connection);
+        Ok(())
+    }
+
+    /// Leaves a connection for a later request.
+    pub fn put(&self, connection: Connection) {
+        self.idle.borrow_mut().push(connection);
+        self.returned.notify_one();
+    }
+
+    /// A prepared connection that is still open.
+    #[must_use]
+    pub fn ready(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(connection) = idle.pop() {
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// A connection, waited for: a prepared one, a returned one, or a new one if there is room.
+    ///
+    /// # Errors
+    /// When a new one cannot be opened.
+    pub async fn take(&self) -> io::Result<Connection> {
+        loop {
+            if let Some(connection) = self.ready() {
+                return Ok(connection);
+            }
+            tokio::select! {
+                place = self.place() => return self.open(place?).await,
+                () = self.returned.notified() => {}
+            }
+        }
+    }
+
+    async fn place(&self) -> io::Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)
+    }
+
+    async fn open(&self, place: OwnedSemaphorePermit) -> io::Result<Connection> {
+        let socket = if self.server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(source) = self.source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        socket.set_nodelay(true)?;
+        Ok(Connection { stream: socket.connect(self.server).await?, _place: place })
+    }
+}
+
+impl Connection {
+    /// Open, and nothing has come that nobody asked for.
+    fn is_quiet(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Hands the kernel what it takes at once; says how much.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Writes what is left of the request and reads the answer.
+    pub async fn finish(mut self, left: &[u8], answers_are_bare: bool) -> Answer {
+        let head = match self.stream.write_all(left).await {
+            Ok(()) => self.head().await,
+            Err(error) => Err(error.into()),
+        };
+        match head {
+            Err(cause) => Answer { at: Instant::now(), end: End::Failed(cause), connection: None },
+            Ok(head) => {
+                let rest = if answers_are_bare { Some(0) } else { head.body_left() };
+                let connection = self.drain(rest.filter(|_| !head.closes)).await;
+                Answer { at: head.at, end: End::Answer(head.status), connection }
+            }
+        }
+    }
+
+    /// Reads heads until one that is not interim (RFC 9110, section 15.2).
+    async fn head(&mut self) -> Result<Head, Cause> {
+        let mut read = Vec::with_capacity(1_024);
+        let mut at = Instant::now();
+        loop {
+            match Head::parse(&read, at)? {
+                Some(head) if head.status >= 200 || head.status == 101 => return Ok(head),
+                Some(head) => drop(read.drain(..head.length)),
+                None if read.len() >= MAX_HEAD => return Err(Cause::Malformed),
+                None => {
+                    let begins = read.is_empty();
+                    if self.stream.read_buf(&mut read).await? == 0 {
+                        return Err(Cause::Closed);
+                    }
+                    at = if begins { Instant::now() } else { at };
+                }
+            }
+        }
+    }
+
+    /// Reads the rest of a body of known length; the connection can then serve again.
+    async fn drain(mut self, left: Option<u64>) -> Option<Self> {
+        let left = left.filter(|left| *left <= MAX_BODY)?;
+        let copied = tokio::io::copy(&mut (&mut self.stream).take(left), &mut tokio::io::sink()).await;
+        (copied.ok()? == left).then_some(self)
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+/// What matters of an answer's head.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    at: Instant,
+    status: u16,
+    length: usize,
+    /// The announced length of the body.
+    body: Option<u64>,
+    /// How much of the body was read with the head.
+    body_read: usize,
+    closes: bool,
+}
+
+impl Head {
+    /// The head at the beginning of `read`, once it is complete.
+    fn parse(read: &[u8], at: Instant) -> Result<Option<Self>, Cause> {
+        let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+        let text = std::str::from_utf8(&read[..end]).map_err(|_| Cause::Malformed)?;
+        let mut lines = text.split("\r\n");
+        let status = lines.next().and_then(status).ok_or(Cause::Malformed)?;
+        let mut head = Self { at, status, length: end + 4, body: None, body_read: read.len() - end - 4, closes: false };
+        if matches!(status, 204 | 304) {
+            head.body = Some(0);
+        }
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" if head.body.is_none() => head.body = value.trim().parse().ok(),
+                "transfer-encoding" => head.closes = true,
+                "connection" => head.closes |= value.trim().eq_ignore_ascii_case("close"),
+                _ => {}
+            }
+        }
+        Ok(Some(head))
+    }
+
+    fn body_left(&self) -> Option<u64> {
+        self.body?.checked_sub(self.body_read as u64)
+    }
+}
+
+fn status(line: &str) -> Option<u16> {
+    let rest = line.strip_prefix("HTTP/1.")?;
+    let code = rest.split(' ').nth(1)?;
+    code.parse().ok().filter(|code| code_is_http(*code))
+}
+
+fn code_is_http(code: u16) -> bool {
+    (100..1_000).contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tools::burst::lane::*;
+
+    fn parse(text: &str) -> Result<Option<(u16, Option<u64>, bool)>, Cause> {
+        let head = Head::parse(text.as_bytes(), Instant::now())?;
+        Ok(head.map(|head| (head.status, head.body_left(), head.closes)))
+    }
+
+    #[test]
+    fn a_head_tells_status_and_what_is_left_of_the_body() {
+        assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Ok(Some((200, Some(3), false))));
+        assert_eq!(parse("HTTP/1.1 503 \r\nConnection: close\r\n\r\n"), Ok(Some((503, None, true))));
+        assert_eq!(parse("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n"), Ok(Some((304, Some(0), false))));
+        assert_eq!(parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Ok(Some((200, None, true))));
+        assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Le"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_http_is_said_to_be_malformed() {
+        assert_eq!(parse("SSH-2.0-x\r\n\r\n"), Err(Cause::Malformed));
+        assert_eq!(parse("HTTP/1.1 20 OK\r\n\r\n"), Err(Cause::Malformed));
+        assert_eq!(parse("HTTP/1.1 abc\r\n\r\n"), Err(Cause::Malformed));
+    }
+}

@@ -1,0 +1,194 @@
+//! When to send: `40 every 20ms, pause 2s, 8 every 20ms` as a list of instants.
+//!
+//! Guarantee: a schedule is finite, at least one and at most [`MAX_REQUESTS`] requests within [`MAX_LENGTH`]. A group starts one
+//! of its predecessor's steps after the last request of it; a pause takes the place of that step.
+
+use std::{str::FromStr, time::Duration};
+
+use crate::limit::rate::{PeriodError, parse_period};
+
+/// The most requests one schedule may hold.
+pub const MAX_REQUESTS: usize = 100_000;
+
+/// The longest a schedule may last.
+pub const MAX_LENGTH: Duration = Duration::from_secs(600);
+
+/// Instants to send at, in microseconds since the beginning, ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    text: String,
+    offsets_us: Vec<u64>,
+}
+
+/// Why a text is not a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// A part is none of the known shapes.
+    #[error("`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or `pause 2s`")]
+    Part(String),
+    /// The number of requests is not a number.
+    #[error("`{0}` is not a number of requests, hint: write digits, like `40 every 20ms`")]
+    Count(String),
+    /// A time cannot be read.
+    #[error("{0}")]
+    Period(#[from] PeriodError),
+    /// There is nothing to send.
+    #[error("`{0}` sends nothing, hint: name at least one request, like `30 at once`")]
+    Nothing(String),
+    /// More requests than a schedule holds.
+    #[error("`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one after the other")]
+    TooMany(String),
+    /// Longer than a schedule lasts.
+    #[error("`{0}` lasts longer than 10 minutes, hint: shorten the pauses or the steps")]
+    TooLong(String),
+}
+
+impl Schedule {
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The instants, in microseconds since the beginning, ascending.
+    #[must_use]
+    pub fn offsets_us(&self) -> &[u64] {
+        &self.offsets_us
+    }
+
+    /// From the beginning to the last request.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        Duration::from_micros(self.offsets_us.last().copied().unwrap_or(0))
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = ScheduleError;
+
+    fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        let mut pen = Pen::default();
+        for part in text.split(',') {
+            pen.write(&part.split_whitespace().collect::<Vec<_>>(), part.trim())?;
+            if pen.offsets_us.len() > MAX_REQUESTS {
+                return Err(ScheduleError::TooMany(text.to_owned()));
+            }
+        }
+        match pen.offsets_us.last() {
+            None => Err(ScheduleError::Nothing(text.to_owned())),
+            Some(last) if u128::from(*last) > MAX_LENGTH.as_micros() => Err(ScheduleError::TooLong(text.to_owned())),
+            Some(_) => Ok(Self { text: text.trim().to_owned(), offsets_us: pen.offsets_us }),
+        }
+    }
+}
+
+/// Where the next request would go.
+#[derive(Default)]
+struct Pen {
+    offsets_us: Vec<u64>,
+    next_us: u64,
+    /// How much of `next_us` is the step of the last group, which a pause replaces.
+    step_us: u64,
+}
+
+impl Pen {
+    fn write(&mut self, words: &[&str], part: &str) -> Result<(), ScheduleError> {
+        match words {
+            ["pause", period] => {
+                let pause_us = micros(period)?;
+                self.next_us = (self.next_us - self.step_us).saturating_add(pause_us);
+                self.step_us = 0;
+                Ok(())
+            }
+            [count] | [count, "at", "once"] => self.group(count, 0),
+            [count, "every", period] => self.group(count, micros(period)?),
+            _ => Err(ScheduleError::Part(part.to_owned())),
+        }
+    }
+
+    fn group(&mut self, count: &str, step_us: u64) -> Result<(), ScheduleError> {
+        let count: usize = count.parse().map_err(|_| ScheduleError::Count(count.to_owned()))?;
+        // One more than allowed is enough to be told apart, and bounds the memory.
+        for _ in 0..count.min(MAX_REQUESTS + 1) {
+            self.offsets_us.push(self.next_us);
+            self.next_us = self.next_us.saturating_add(step_us);
+        }
+        if count > 0 {
+            self.step_us = step_us;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a length of time: as configuration writes it, or a whole number of `us`.
+///
+/// # Errors
+/// When the text has no unit or is not a length of time.
+pub fn parse_time(text: &str) -> Result<Duration, PeriodError> {
+    match text.strip_suffix("us").map(str::parse) {
+        Some(Ok(micros)) => Ok(Duration::from_micros(micros)),
+        _ => parse_period(text),
+    }
+}
+
+fn micros(text: &str) -> Result<u64, ScheduleError> {
+    Ok(u64::try_from(parse_time(text)?.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tools::burst::schedule::*;
+
+    fn offsets_ms(text: &str) -> Vec<u64> {
+        let schedule: Schedule = text.parse().expect(text);
+        schedule.offsets_us().iter().map(|offset| offset / 1_000).collect()
+    }
+
+    #[test]
+    fn every_shape_is_a_list_of_instants() {
+        assert_eq!(offsets_ms("3"), [0, 0, 0]);
+        assert_eq!(offsets_ms("3 at once"), [0, 0, 0]);
+        assert_eq!(offsets_ms("3 every 20ms"), [0, 20, 40]);
+        assert_eq!(offsets_ms("  2   every 1s "), [0, 1_000]);
+        assert_eq!(offsets_ms("pause 50ms, 2"), [50, 50]);
+        let fine: Schedule = "3 every 250us".parse().expect("a schedule");
+        assert_eq!(fine.offsets_us(), [0, 250, 500]);
+    }
+
+    #[test]
+    fn a_pause_takes_the_place_of_the_step_before_it() {
+        assert_eq!(offsets_ms("3 every 20ms, 2 every 10ms"), [0, 20, 40, 60, 70]);
+        assert_eq!(offsets_ms("3 every 20ms, pause 2s, 2 every 20ms"), [0, 20, 40, 2_040, 2_060]);
+        assert_eq!(offsets_ms("2, pause 1s, pause 1s, 1"), [0, 0, 2_000]);
+        assert_eq!(offsets_ms("2 every 20ms, 0 every 1s, 1"), [0, 20, 40]);
+    }
+
+    #[test]
+    fn what_is_written_is_kept_and_its_length_known() {
+        let schedule: Schedule = " 40 every 20ms, pause 2s, 8 every 20ms".parse().expect("a schedule");
+        assert_eq!(schedule.text(), "40 every 20ms, pause 2s, 8 every 20ms");
+        assert_eq!(schedule.offsets_us().len(), 48);
+        assert_eq!(schedule.length(), Duration::from_millis(2_920));
+    }
+
+    #[test]
+    fn a_wrong_schedule_says_what_and_what_to_write() {
+        for (text, says) in [
+            ("", "`` is not a part"),
+            ("30 in a row", "`30 in a row` is not a part of a schedule, hint: write `30`"),
+            ("many", "`many` is not a number of requests"),
+            ("-1 at once", "`-1` is not a number"),
+            ("5 every 20", "`20` has no unit, hint: did you mean `20s` or `20ms`?"),
+            ("5 every often", "`often` is not a length of time"),
+            ("0", "`0` sends nothing"),
+            ("pause 2s", "`pause 2s` sends nothing"),
+            ("100001", "more than 100000 requests"),
+            ("99999999999999", "more than 100000 requests"),
+            ("2 every 601s", "longer than 10 minutes"),
+            ("pause 900000000d, 1", "longer than 10 minutes"),
+        ] {
+            let error = text.parse::<Schedule>().expect_err(text).to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

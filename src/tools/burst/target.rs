@@ -1,0 +1,149 @@
+//! What to send and where: an `http://` address and the bytes of one request.
+
+use std::str::FromStr;
+
+use http::{HeaderName, HeaderValue, Method, Uri};
+
+/// A server and a path on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Host and port as they were written: the `Host` field.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
+}
+
+/// Why a text is no target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Not an address at all.
+    #[error("`{0}` is not an address to send to, hint: write it like `http://127.0.0.1:8080/`")]
+    Shape(String),
+    /// Another protocol.
+    #[error("`{0}` is not plain HTTP, hint: the burst bench speaks `http://` only, aim it at a plain listener")]
+    Scheme(String),
+    /// Not a header field.
+    #[error("`{0}` is not a header field, hint: write it like `Accept: text/html`")]
+    Header(String),
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let shape = || TargetError::Shape(text.to_owned());
+        let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let uri: Uri = whole.parse().map_err(|_| shape())?;
+        if uri.scheme_str() != Some("http") {
+            return Err(TargetError::Scheme(text.to_owned()));
+        }
+        let authority = uri.authority().ok_or_else(shape)?;
+        // A login would not be sent, and a port out of range would be taken for none.
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() || authority.as_str().contains('@') {
+            return Err(shape());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        Ok(Self { host, port: authority.port_u16().unwrap_or(80), authority: authority.to_string(), path })
+    }
+}
+
+/// One request, as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether its answers have no body whatever they announce: the method is HEAD.
+    pub answers_are_bare: bool,
+}
+
+impl Order {
+    /// A request without a body; of `headers` each is `Name: value`.
+    ///
+    /// # Errors
+    /// When one of the headers is none.
+    pub fn new(target: &Target, method: &Method, headers: &[String]) -> Result<Self, TargetError> {
+        let mut text = format!("{method} {} HTTP/1.1\r\n", target.path);
+        let own = headers.iter().map(|line| field(line)).collect::<Result<Vec<_>, _>>()?;
+        if !own.iter().any(|(name, _)| *name == http::header::HOST) {
+            text.push_str(&format!("host: {}\r\n", target.authority));
+        }
+        if !own.iter().any(|(name, _)| *name == http::header::USER_AGENT) {
+            text.push_str(concat!("user-agent: weir-bench/", env!("CARGO_PKG_VERSION"), "\r\n"));
+        }
+        if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            text.push_str("content-length: 0\r\n");
+        }
+        let mut bytes = text.into_bytes();
+        for (name, value) in own {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Ok(Self { bytes, answers_are_bare: *method == Method::HEAD })
+    }
+}
+
+fn field(line: &str) -> Result<(HeaderName, HeaderValue), TargetError> {
+    let wrong = || TargetError::Header(line.to_owned());
+    let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+    Ok((name.trim().parse().map_err(|_| wrong())?, value.trim().parse().map_err(|_| wrong())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tools::burst::target::*;
+
+    fn target(text: &str) -> Target {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_target_is_host_port_and_path() {
+        let of = |text| {
+            let Target { host, port, authority, path } = target(text);
+            (host, port, authority, path)
+        };
+        let expect =
+            |host: &str, port, authority: &str, path: &str| (host.to_owned(), port, authority.to_owned(), path.to_owned());
+        assert_eq!(of("http://a.test"), expect("a.test", 80, "a.test", "/"));
+        assert_eq!(of("127.0.0.1:8080/x?y=1"), expect("127.0.0.1", 8080, "127.0.0.1:8080", "/x?y=1"));
+        assert_eq!(of("http://[::1]:99/"), expect("::1", 99, "[::1]:99", "/"));
+    }
+
+    #[test]
+    fn a_wrong_target_says_what_and_what_to_write() {
+        for (text, says) in [
+            ("https://a.test", "`https://a.test` is not plain HTTP"),
+            ("http://", "`http://` is not an address"),
+            ("a b", "`a b` is not an address"),
+            ("http://me@a.test/", "is not an address"),
+            ("http://a.test:99999/", "is not an address"),
+        ] {
+            let error = text.parse::<Target>().expect_err(text).to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_one_request_without_a_body() {
+        let of = |method: Method, headers: &[&str]| {
+            let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
+            let order = Order::new(&target("http://a.test/x"), &method, &headers).expect("an order");
+            String::from_utf8(order.bytes).expect("text").replace(env!("CARGO_PKG_VERSION"), "V")
+        };
+        assert_eq!(of(Method::GET, &[]), "GET /x HTTP/1.1\r\nhost: a.test\r\nuser-agent: weir-bench/V\r\n\r\n");
+        assert_eq!(
+            of(Method::POST, &["Host: b", "User-Agent:me", "X-A: 1"]),
+            "POST /x HTTP/1.1\r\ncontent-length: 0\r\nhost: b\r\nuser-agent: me\r\nx-a: 1\r\n\r\n"
+        );
+        let wrong = Order::new(&target("a"), &Method::GET, &["X-A".to_owned()]);
+        assert_eq!(wrong, Err(TargetError::Header("X-A".to_owned())));
+    }
+}

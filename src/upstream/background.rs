@@ -1,0 +1,49 @@
+//! What is done for upstreams beside the requests, once for the whole process.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{
+    connect::Connector,
+    dns::{self, Resolver},
+    endpoints::Group,
+    probe,
+};
+
+/// The tasks of the upstreams that are served; dropping it ends them.
+pub struct Tending {
+    connector: Connector,
+    resolver: Resolver,
+    tasks: Vec<(Arc<Group>, JoinSet<()>)>,
+}
+
+impl Tending {
+    /// Nothing is tended yet.
+    #[must_use]
+    pub fn new(connector: Connector, resolver: Resolver) -> Self {
+        Self { connector, resolver, tasks: Vec::new() }
+    }
+
+    /// Tends these groups from now on, and no others. Must be called on the runtime that is to do it.
+    pub fn tend(&mut self, groups: &[Arc<Group>]) {
+        self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
+        for group in groups {
+            if !self.tasks.iter().any(|(tended, _)| Arc::ptr_eq(group, tended)) {
+                self.tasks.push((Arc::clone(group), self.start(group)));
+            }
+        }
+    }
+
+    /// Starts what a group needs; addresses alone need nothing.
+    fn start(&self, group: &Arc<Group>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for name in group.names() {
+            tasks.spawn(dns::keep(Arc::clone(group), Arc::clone(name), self.resolver.clone()));
+        }
+        if let Some(active) = &group.settings().active {
+            tasks.spawn(probe::run(Arc::clone(group), active.clone(), group.connector(&self.connector)));
+        }
+        tasks
+    }
+}

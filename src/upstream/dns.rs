@@ -1,0 +1,54 @@
+//! Names to addresses, now and then and when a connection fails; never on a request's way.
+//!
+//! Guarantees: a name stands for all its addresses; a resolver that fails changes nothing and is told of once; a name is asked for
+//! at most every [`PAUSE`], by one task for the whole process.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tower::{BoxError, ServiceExt, util::BoxCloneService};
+
+use super::{
+    endpoints::{Group, Name},
+    settings::Endpoint,
+};
+
+/// Something that knows the addresses of an endpoint.
+pub type Resolver = BoxCloneService<Arc<Endpoint>, Vec<SocketAddr>, BoxError>;
+
+/// The shortest time between two questions for the same name.
+pub const PAUSE: Duration = Duration::from_millis(250);
+
+/// Asks the operating system.
+#[must_use]
+pub fn system() -> Resolver {
+    tower::service_fn(|endpoint: Arc<Endpoint>| async move {
+        let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
+        Ok(found.collect())
+    })
+    .boxed_clone()
+}
+
+/// Keeps the addresses of one name up to date, for as long as it is polled.
+pub async fn keep(group: Arc<Group>, name: Arc<Name>, resolver: Resolver) {
+    let mut failing = false;
+    loop {
+        match resolver.clone().oneshot(Arc::clone(&name.endpoint)).await {
+            Ok(addresses) if !addresses.is_empty() => {
+                failing = false;
+                group.resolved(&name.endpoint, addresses);
+            }
+            outcome => {
+                if !failing {
+                    failing = true;
+                    let (upstream, endpoint) = (&*group.settings().name, &*name.endpoint);
+                    let error = outcome.err().map_or_else(|| "no address".to_owned(), |error| error.to_string());
+                    tracing::warn!(%error, upstream, %endpoint, "a name does not resolve: its last addresses are kept");
+                }
+                group.unresolved(&name.endpoint);
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+        // Whether it was its time or somebody asked for it, it is resolved.
+        let _ = tokio::time::timeout(group.settings().dns_refresh.saturating_sub(PAUSE), name.wanted()).await;
+    }
+}

@@ -1,0 +1,174 @@
+//! A request that was lost on its connection: whom to blame, and what of it may be sent again.
+//!
+//! A stream of HTTP/2 that is lost before its response says how far the request came (RFC 9113, sections 5.4, 6.8 and 8.7):
+//!
+//! | the stream was lost because | processed? | is sent again |
+//! |---|---|---|
+//! | its connection ended before anything of it was sent | no | always |
+//! | GOAWAY, whatever its reason, and the stream is above the last one | no | always |
+//! | the endpoint reset it with REFUSED_STREAM | no | always |
+//! | the connection ended | perhaps | if it is idempotent, has no body or one that is kept, and the connection had served before |
+//! | the endpoint reset it with another reason | perhaps | never |
+//! | what came is not HTTP/2 | perhaps | never |
+//! | the request cannot be expressed in HTTP/2 | no | never |
+//!
+//! After the head of a response nothing is sent again.
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body::Body;
+use hyper::client::conn::TrySendError;
+use tower::BoxError;
+
+use super::{
+    http1::{Connection, Lost},
+    http2::Stream,
+    replay::{Recorded, Recording, Replay},
+};
+use crate::http::error::{Error, Kind};
+
+/// A request that was lost on its connection.
+pub struct Loss<B> {
+    /// What to tell.
+    pub error: Error,
+    /// What may be sent again.
+    pub again: Again<B>,
+    /// The endpoint is not to blame.
+    pub excused: bool,
+    /// The connection was its own, and ended without a byte of a response.
+    pub was_closed: bool,
+}
+
+/// What may be sent again of a request that was lost.
+pub enum Again<B> {
+    /// Nothing: it may have been acted on.
+    Never,
+    /// The whole of it, as long as it has no body or one that is kept.
+    Repeated,
+    /// The same, but not at once: the connection was a fresh one.
+    AfterPause,
+    /// The whole of it: nothing was sent.
+    Unsent(Replay<B>),
+    /// The whole of it: the endpoint said that it was not processed, and takes nothing more on that connection.
+    Unprocessed(Replay<B>),
+    /// The whole of it: the endpoint said that it was not processed, and may refuse the next one too.
+    Refused(Replay<B>),
+}
+
+impl<B> Loss<B>
+where
+    B: Body<Data = Bytes> + Unpin + Default,
+    B::Error: Into<BoxError>,
+{
+    /// Lost on a connection of its own.
+    pub fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, method: &Method) -> Self {
+        let silent = !connection.has_heard();
+        let broke = matches!(cause, Lost::Upload(_));
+        let answered = matches!(cause, Lost::Malformed(_));
+        let again = if broke {
+            Again::Never
+        } else if !connection.has_begun() {
+            Again::Unsent(connection.take_back())
+        } else if !silent || !method.is_idempotent() {
+            Again::Never
+        } else if reused {
+            Again::Repeated
+        } else {
+            Again::AfterPause
+        };
+        // A kept connection may be closed at any time, and a body that breaks is the client's. A response is no failure of the address,
+        // not even one that is refused: clients may choose what is in it.
+        let excused = (reused && silent) || broke || answered;
+        let was_closed = silent && !broke && !answered;
+        Self { error: cause.unanswered(), again, excused, was_closed }
+    }
+}
+
+/// How far a request came on a stream that was lost before its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nothing of it was sent.
+    Unsent,
+    /// GOAWAY: it is above the last stream.
+    Unprocessed,
+    /// REFUSED_STREAM.
+    Refused,
+    /// The connection ended.
+    Closed,
+    /// The endpoint reset it.
+    Reset,
+    /// What came is not HTTP/2.
+    Malformed,
+    /// It cannot be said in HTTP/2.
+    Inexpressible,
+}
+
+impl Fate {
+    fn of(cause: &hyper::Error, was_given_back: bool) -> Self {
+        // hyper drops a request that waited for a stream of a connection that is going away: nothing of it was sent.
+        if was_given_back || cause.is_user() {
+            return Self::Unsent;
+        }
+        let source = std::error::Error::source(cause);
+        let Some(h2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) else { return Self::Closed };
+        match h2.reason() {
+            _ if h2.is_io() => Self::Closed,
+            None => Self::Inexpressible,
+            Some(_) if !h2.is_remote() => Self::Malformed,
+            Some(_) if h2.is_go_away() => Self::Unprocessed,
+            Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
+            Some(_) => Self::Reset,
+        }
+    }
+
+    fn error(self, cause: hyper::Error, is_kept: bool) -> Error {
+        let (kind, detail) = match self {
+            Self::Unsent | Self::Unprocessed | Self::Refused if !is_kept => (
+                Kind::ConnectionTerminated,
+                "the endpoint did not process the request, whose body is too long to be sent again",
+            ),
+            Self::Unsent | Self::Closed => {
+                (Kind::ConnectionTerminated, "the endpoint closed the connection before its response")
+            }
+            Self::Unprocessed => (Kind::ConnectionTerminated, "the endpoint did not process the request: GOAWAY"),
+            Self::Refused => (Kind::ConnectionTerminated, "the endpoint did not process the request: REFUSED_STREAM"),
+            Self::Reset => (Kind::ConnectionTerminated, "the endpoint reset the stream before its response"),
+            Self::Malformed => (
+                Kind::HttpProtocolError,
+                "the endpoint's response is not HTTP/2, or far larger than `response_limits.size`",
+            ),
+            Self::Inexpressible => (Kind::HttpRequestError, "the request cannot be expressed in HTTP/2"),
+        };
+        Error::caused(kind, detail, cause)
+    }
+}
+
+impl<B> Loss<B> {
+    /// Lost on a stream of a connection that others use too.
+    pub fn of_stream(
+        mut lost: TrySendError<Request<Recorded<B>>>,
+        recording: Recording<B>,
+        (stream, reused): (&Stream<B>, bool),
+        method: &Method,
+    ) -> Self {
+        let was_given_back = lost.take_message().is_some();
+        let cause = lost.into_error();
+        let fate = Fate::of(&cause, was_given_back);
+        let whole = match fate {
+            Fate::Unsent | Fate::Unprocessed | Fate::Refused => recording.rewind(),
+            _ => None,
+        };
+        let error = fate.error(cause, whole.is_some());
+        let again = match (fate, whole) {
+            // A connection that had served before was closed as idle, or is going away.
+            (Fate::Unsent, Some(body)) if reused || stream.is_going_away() => Again::Unprocessed(body),
+            (Fate::Unsent, Some(body)) => Again::Unsent(body),
+            (Fate::Unprocessed, Some(body)) => Again::Unprocessed(body),
+            (Fate::Refused, Some(body)) => Again::Refused(body),
+            (Fate::Closed, _) if reused && method.is_idempotent() => Again::Repeated,
+            _ => Again::Never,
+        };
+        let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
+        Self { error, again, excused, was_closed: false }
+    }
+}

@@ -1,0 +1,640 @@
+//! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at once where they take long.
+//!
+//! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is taken for another request's;
+//! what was read and not taken is never much more than [`READ_MOST`]. The rest of a request is sent as its answer is taken. A long answer
+//! is read in turns, and no neighbour waits for the end of it.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, response::Parts};
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    task::coop::unconstrained,
+};
+use tower::BoxError;
+
+use super::{
+    connect::Stream,
+    replay::{Replay, Taken},
+};
+use crate::{
+    http::{
+        error::{Error, Kind},
+        fields::keep_crossing_trailers,
+        forwarded::Outbound,
+        framing::{
+            Flaw, HeaderLimits,
+            request::{Framing, write_end, write_field, write_framing, write_line, write_size},
+            response::{self, AnswerBody, Piece},
+        },
+    },
+    runtime::io::{Switched, take_steps},
+};
+
+/// How much is read at once, where little is awaited ...
+pub const READ: usize = 8 * 1024;
+/// ... and where much is.
+pub const READ_MOST: usize = 64 * 1024;
+/// How much of what is read counts as a step of the task that reads ([`take_steps`]): twice the most is a turn.
+const STEP: usize = READ_MOST / 64;
+/// A piece of a body no longer than this is copied behind what is written before it.
+const COPIED: usize = 4 * 1024;
+/// What most heads of requests fit in.
+const HEAD: usize = 1024;
+/// The most of interim answers that may come before an answer's head.
+const BEFORE_HEAD: usize = 256 * 1024;
+
+/// A connection, and the request it carries.
+pub struct Connection<B> {
+    stream: Stream,
+    outgoing: Outgoing<B>,
+    /// What came and was not taken yet.
+    received: BytesMut,
+    /// Whether that has had room for more than is usual.
+    roomy: bool,
+    /// How much came since the request began.
+    heard: usize,
+    /// Whether the request asks for a head only.
+    to_head: bool,
+    answer: AnswerBody,
+    /// Whether another request may follow the answer.
+    persists: bool,
+    limits: HeaderLimits,
+}
+
+/// What of a request is still to be written.
+struct Outgoing<B> {
+    head: Vec<u8>,
+    written: usize,
+    piece: Bytes,
+    /// What stands behind the piece.
+    end: &'static [u8],
+    body: Option<Replay<B>>,
+    /// The piece of the body that goes out with the head, until anything of them was written.
+    early: Option<Taken>,
+    framing: Framing,
+    flushed: bool,
+    /// Whether anything of the request was written.
+    begun: bool,
+}
+
+/// Why an answer did not come, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The request's body broke.
+    #[error("the request's body broke")]
+    Upload(#[source] BoxError),
+    /// The connection ended.
+    #[error("the connection ended")]
+    Connection(#[source] io::Error),
+    /// The answer is not one.
+    #[error("{0}")]
+    Malformed(Flaw),
+}
+
+impl Lost {
+    /// The error of a request that was not answered.
+    #[must_use]
+    pub fn unanswered(self) -> Error {
+        let (kind, detail) = match self {
+            Self::Malformed(flaw) => return Error::new(Kind::HttpProtocolError, flaw.detail),
+            Self::Upload(_) => (Kind::ConnectionTerminated, "the request could not be sent to its end"),
+            Self::Connection(_) => (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer"),
+        };
+        Error::caused(kind, detail, self)
+    }
+}
+
+impl<B> Connection<B> {
+    /// A fresh connection, of whose responses no head is larger than the limits.
+    #[must_use]
+    pub fn new(stream: Stream, limits: HeaderLimits) -> Box<Self> {
+        let outgoing = Outgoing {
+            head: Vec::new(),
+            written: 0,
+            piece: Bytes::new(),
+            end: &[],
+            body: None,
+            early: None,
+            framing: Framing::Nothing,
+            flushed: true,
+            begun: false,
+        };
+        let (received, answer) = (BytesMut::new(), AnswerBody::default());
+        Box::new(Self {
+            stream,
+            outgoing,
+            received,
+            roomy: false,
+            heard: 0,
+            to_head: false,
+            answer,
+            persists: true,
+            limits,
+        })
+    }
+
+    /// Whether it may carry another request, unless the endpoint has closed it: the last one is over, and nothing stands behind its response.
+    #[must_use]
+    pub fn may_carry_another(&self) -> bool {
+        let over = self.persists && self.answer.has_ended() && self.outgoing.is_over();
+        over && self.received.is_empty()
+    }
+
+    /// Whether it may carry another request, and the endpoint neither closed it nor said anything since the last one.
+    pub fn is_free(&mut self) -> bool {
+        self.may_carry_another() && self.is_silent()
+    }
+
+    fn is_silent(&mut self) -> bool {
+        let mut byte = [0];
+        let look = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte)));
+        // Whatever the task has done in this turn: without a budget every connection would look silent, or none.
+        pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Its requests are over for a while: large buffers are let go.
+    pub fn rest(&mut self) {
+        if std::mem::take(&mut self.roomy) {
+            self.received = BytesMut::new();
+        }
+        if self.outgoing.head.capacity() > READ {
+            self.outgoing.head = Vec::new();
+        }
+    }
+
+    /// Whether anything of the request was written.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.outgoing.begun
+    }
+
+    /// Whether anything came since the request began.
+    #[must_use]
+    pub fn has_heard(&self) -> bool {
+        self.heard > 0
+    }
+
+    /// Takes back the body of a request that was not begun.
+    pub fn take_back(&mut self) -> Replay<B>
+    where
+        B: Default,
+    {
+        let mut body = self.outgoing.body.take().unwrap_or_default();
+        if let Some(piece) = self.outgoing.early.take() {
+            body.put_back(piece);
+        }
+        body
+    }
+
+    /// Whether all of the request was sent.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.outgoing.is_over()
+    }
+
+    /// Whether the answer has come to its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.answer.has_ended()
+    }
+
+    /// How much of the answer is to come.
+    #[must_use]
+    pub fn size_hint(&self) -> SizeHint {
+        self.answer.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// The connection after a change of protocols, with what came on it already.
+    #[must_use]
+    pub fn switch(self) -> Switched {
+        Switched { io: self.stream, early: self.received.freeze() }
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let awaited = usize::try_from(self.answer.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
+        self.roomy |= awaited > READ;
+        self.received.reserve(awaited);
+        let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
+        self.heard += count;
+        take_steps(count / STEP, context);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl<B> Connection<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// Takes a request on; [`Self::poll_head`] sends it. Legal only on a connection that is free.
+    pub fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
+        self.to_head = *request.method == Method::HEAD;
+        self.heard = 0;
+        self.outgoing.begin(request, body);
+    }
+
+    /// Sends the request, and waits for the head of an answer: interim ones come first, then the final one.
+    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Lost>> {
+        let sent = self.outgoing.poll(&mut self.stream, context);
+        let broken = match sent {
+            // An endpoint that takes no more may have answered before.
+            Poll::Ready(Err(Lost::Connection(cause))) if self.outgoing.begun => Some(self.give_up_sending(cause)),
+            Poll::Ready(Err(lost)) => return Poll::Ready(Err(lost)),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        };
+        loop {
+            if let Some(parts) = self.take_head().map_err(Lost::Malformed)? {
+                return Poll::Ready(Ok(parts));
+            }
+            if ready!(self.poll_receive(context)).map_err(Lost::Connection)? == 0 {
+                let end = || io::ErrorKind::UnexpectedEof.into();
+                return Poll::Ready(Err(Lost::Connection(broken.unwrap_or_else(end))));
+            }
+        }
+    }
+
+    fn give_up_sending(&mut self, cause: io::Error) -> io::Error {
+        self.outgoing.give_up();
+        self.persists = false;
+        cause
+    }
+
+    /// The head of the next answer, if it has come.
+    fn take_head(&mut self) -> Result<Option<Parts>, Flaw> {
+        if !self.received.is_empty()
+            && let Some(begun) = response::head(&mut self.received, self.to_head, self.limits)?
+        {
+            if !is_interim(begun.parts.status) {
+                (self.answer, self.persists) = (begun.body, self.persists && begun.persists);
+            }
+            return Ok(Some(begun.parts));
+        }
+        if self.heard > BEFORE_HEAD + self.limits.size {
+            return Err(Flaw { kind: Kind::HttpProtocolError, detail: "its interim answers do not end" });
+        }
+        Ok(None)
+    }
+
+    /// The next piece of the answer's body, while the rest of the request's is sent.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        if !self.outgoing.is_over() {
+            match self.outgoing.poll(&mut self.stream, context) {
+                // The endpoint waits for what will never come.
+                Poll::Ready(Err(lost @ Lost::Upload(_))) => return Poll::Ready(Some(Err(lost))),
+                Poll::Ready(Err(cause)) => {
+                    tracing::debug!(%cause, "the rest of a request that was answered could not be sent");
+                    self.outgoing.give_up();
+                    self.persists = false;
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            match self.answer.take(&mut self.received).map_err(Lost::Malformed)? {
+                Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Piece::Trailers(trailers) => {
+                    return Poll::Ready(crossing(trailers).map(|fields| Ok(Frame::trailers(fields))));
+                }
+                Piece::End => return Poll::Ready(None),
+                Piece::More => {}
+            }
+            if ready!(self.poll_receive(context)).map_err(Lost::Connection)? == 0 {
+                let end = || Err(Lost::Connection(io::ErrorKind::UnexpectedEof.into()));
+                return Poll::Ready(if self.answer.close() { None } else { Some(end()) });
+            }
+        }
+    }
+}
+
+/// Whether another answer follows (RFC 9110, section 15.2). A change of protocols is the last.
+#[must_use]
+pub fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn crossing(mut trailers: HeaderMap) -> Option<HeaderMap> {
+    keep_crossing_trailers(&mut trailers);
+    (!trailers.is_empty()).then_some(trailers)
+}
+
+impl<B> Outgoing<B> {
+    fn is_over(&self) -> bool {
+        self.body.is_none() && self.head.is_empty() && self.piece.is_empty() && self.end.is_empty() && self.flushed
+    }
+
+    /// What was not written is not written any more.
+    fn give_up(&mut self) {
+        (self.head, self.written, self.piece, self.end) = (Vec::new(), 0, Bytes::new(), &[]);
+        (self.body, self.early, self.flushed) = (None, None, true);
+    }
+
+    fn poll_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let head = &self.head[self.written..];
+            let count = if !self.piece.is_empty() {
+                let slices = [IoSlice::new(head), IoSlice::new(&self.piece), IoSlice::new(self.end)];
+                ready!(Pin::new(&mut *stream).poll_write_vectored(context, &slices))?
+            } else if !head.is_empty() || !self.end.is_empty() {
+                let rest = if head.is_empty() { self.end } else { head };
+                ready!(Pin::new(&mut *stream).poll_write(context, rest))?
+            } else {
+                break;
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(count);
+        }
+        if !self.flushed {
+            ready!(Pin::new(stream).poll_flush(context))?;
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, count: usize) {
+        (self.begun, self.flushed, self.early) = (true, false, None);
+        let of_head = count.min(self.head.len() - self.written);
+        self.written += of_head;
+        if self.written == self.head.len() {
+            self.head.clear();
+            self.written = 0;
+        }
+        let of_piece = (count - of_head).min(self.piece.len());
+        self.piece.advance(of_piece);
+        self.end = &self.end[count - of_head - of_piece..];
+    }
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
+        self.framing = Framing::of(request.method, &body);
+        self.head.reserve(HEAD);
+        write_line(&mut self.head, request.method, request.target);
+        request.fields.each(|name, value| write_field(&mut self.head, name, value));
+        write_framing(&mut self.head, self.framing);
+        self.body = Some(body).filter(|body| !body.is_end_stream());
+        (self.begun, self.flushed, self.early) = (false, false, None);
+    }
+
+    /// Ready once everything is written. What has come of the body goes out with the head, in one segment.
+    fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        loop {
+            let holds_head = !self.begun && self.body.is_some() && self.early.is_none();
+            if !holds_head {
+                ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+            }
+            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+                if holds_head && !self.awaits_no_body() {
+                    ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+                }
+                return Poll::Pending;
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if holds_head {
+                        self.early = Taken::of(&frame);
+                    }
+                    self.take(frame)?;
+                }
+                Some(Err(cause)) => return Poll::Ready(Err(Lost::Upload(cause.into()))),
+                None => self.end_body(&HeaderMap::new())?,
+            }
+        }
+    }
+
+    /// A body that is said to be empty and has not ended: with its head it would be whole, and it may not be what it said.
+    fn awaits_no_body(&self) -> bool {
+        self.framing == Framing::Length(0)
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Lost> {
+        match frame.into_data() {
+            Ok(data) => self.hand_on(data)?,
+            Err(frame) => return self.end_body(&frame.into_trailers().unwrap_or_default()),
+        }
+        match &self.body {
+            Some(body) if body.is_end_stream() => self.end_body(&HeaderMap::new()),
+            _ => Ok(()),
+        }
+    }
+
+    fn hand_on(&mut self, data: Bytes) -> Result<(), Lost> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match &mut self.framing {
+            Framing::Chunked => {
+                write_size(&mut self.head, data.len());
+                self.end = b"\r\n";
+            }
+            Framing::Length(left) if *left >= data.len() as u64 => *left -= data.len() as u64,
+            Framing::Length(_) | Framing::Nothing => return Err(Lost::Upload("the body is longer than it said".into())),
+        }
+        if data.len() > COPIED {
+            self.piece = data;
+        } else {
+            self.head.extend_from_slice(&data);
+            self.head.extend_from_slice(std::mem::take(&mut self.end));
+        }
+        Ok(())
+    }
+
+    fn end_body(&mut self, trailers: &HeaderMap) -> Result<(), Lost> {
+        self.body = None;
+        match self.framing {
+            Framing::Length(1..) => return Err(Lost::Upload("the body is shorter than it said".into())),
+            Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
+            Framing::Chunked => {
+                // The last piece goes out first.
+                self.end = b"\r\n0\r\n\r\n";
+            }
+            Framing::Length(_) | Framing::Nothing => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::{Arc, Mutex},
+    };
+
+    use http_body_util::{BodyExt, Empty};
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use crate::{runtime::io::Io, upstream::http1::*};
+
+    const LENGTH: usize = 1 << 20;
+    const LIMITS: HeaderLimits = HeaderLimits { size: 1_024, count: 10 };
+
+    #[tokio::test]
+    async fn a_long_answer_is_read_in_turns() {
+        let (near, mut far) = duplex(2 * LENGTH);
+        let answer =
+            [format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes(), vec![7; LENGTH]].concat();
+        far.write_all(&answer).await.expect("room in the pipe");
+        let mut connection = Connection::<Empty<Bytes>>::new(Box::new(near), LIMITS);
+        poll_fn(|context| connection.poll_head(context)).await.expect("a head");
+        let (mut turns, mut read) = (0, 0);
+        while read < LENGTH {
+            tokio::task::yield_now().await;
+            turns += 1;
+            let before = read;
+            poll_fn(|context| {
+                while read < LENGTH
+                    && let Poll::Ready(Some(piece)) = connection.poll_frame(context)
+                {
+                    read += piece.expect("a body").into_data().expect("data").len();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(read - before <= 3 * READ_MOST, "{} bytes in one turn", read - before);
+        }
+        assert!((LENGTH / READ_MOST / 3..=LENGTH / READ_MOST).contains(&turns), "{turns}");
+    }
+
+    /// Notes each write, and takes none where it is broken.
+    #[derive(Clone, Default)]
+    struct Noted {
+        writes: Arc<Mutex<Vec<Vec<u8>>>>,
+        is_broken: bool,
+    }
+
+    impl AsyncRead for Noted {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Noted {
+        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            pieces: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            if self.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let bytes = pieces.iter().flat_map(|piece| piece.to_vec()).collect::<Vec<_>>();
+            let count = bytes.len();
+            self.writes.lock().expect("no panic").push(bytes);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Io for Noted {}
+
+    /// A body of pieces, whose length is known or not, and which waits where a piece is empty.
+    #[derive(Default)]
+    struct Pieces(VecDeque<Bytes>, bool);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            let next = self.0.pop_front();
+            if next.as_ref().is_some_and(Bytes::is_empty) {
+                Poll::Pending
+            } else {
+                Poll::Ready(next.map(Frame::data).map(Ok))
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            let length = self.0.iter().map(|piece| piece.len() as u64).sum();
+            if self.1 { SizeHint::with_exact(length) } else { SizeHint::default() }
+        }
+    }
+
+    fn post(connection: &mut Connection<Pieces>, body: Pieces) -> Poll<Result<Parts, Lost>> {
+        let target = http::uri::PathAndQuery::from_static("/");
+        let fields = crate::http::forwarded::Fields::Edited(HeaderMap::new());
+        connection.begin(&Outbound { method: &Method::POST, target: &target, fields }, Replay::new(body));
+        connection.poll_head(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn pieces(lengths: &[usize], length_is_known: bool) -> Pieces {
+        Pieces(lengths.iter().map(|length| vec![b'x'; *length].into()).collect(), length_is_known)
+    }
+
+    /// Lengths of the writes of a request with a body of these pieces.
+    fn writes(lengths: &[usize], length_is_known: bool) -> Vec<usize> {
+        let noted = Noted::default();
+        let mut connection = Connection::new(Box::new(noted.clone()), LIMITS);
+        for _ in 0..=lengths.len() {
+            let polled = if connection.has_begun() || connection.outgoing.body.is_some() {
+                connection.poll_head(&mut Context::from_waker(Waker::noop()))
+            } else {
+                post(&mut connection, pieces(lengths, length_is_known))
+            };
+            assert!(polled.is_pending());
+        }
+        let writes = noted.writes.lock().expect("no panic");
+        writes.iter().map(Vec::len).collect()
+    }
+
+    const WITH_LENGTH: usize = "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n".len();
+    const IN_CHUNKS: usize = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".len();
+
+    #[test]
+    fn body_that_is_there_goes_out_with_its_head_in_one_write() {
+        assert_eq!(writes(&[5], true), [WITH_LENGTH + 5]);
+        assert_eq!(writes(&[9_000], true), [WITH_LENGTH + 3 + 9_000]);
+        assert_eq!(writes(&[5], false), [IN_CHUNKS + "5\r\n12345\r\n0\r\n\r\n".len()]);
+        assert_eq!(writes(&[], true), [WITH_LENGTH]);
+        // The head of a body that has not come does not wait for it.
+        assert_eq!(writes(&[0, 5], true), [WITH_LENGTH, 5]);
+        assert_eq!(writes(&[5, 0, 4], true), [WITH_LENGTH + 5, 4]);
+    }
+
+    #[tokio::test]
+    async fn body_that_was_not_written_is_taken_back_whole() {
+        for (lengths, length_is_known) in
+            [(&[5][..], true), (&[5], false), (&[9_000, 7], true), (&[9_000, 7], false), (&[], true)]
+        {
+            let broken = Noted { is_broken: true, ..Noted::default() };
+            let mut connection = Connection::new(Box::new(broken), LIMITS);
+            let lost = post(&mut connection, pieces(lengths, length_is_known));
+            assert!(matches!(lost, Poll::Ready(Err(Lost::Connection(_)))) && !connection.has_begun());
+            let again = connection.take_back();
+            let hint = again.size_hint().exact();
+            let length: usize = lengths.iter().sum();
+            assert!(!length_is_known || hint == Some(length as u64), "{hint:?}");
+            assert_eq!(again.collect().await.expect("a body").to_bytes().len(), length, "{lengths:?}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The upstream side: where a route's requests go and how they get there.
+
+pub mod background;
+pub mod balance;
+pub mod body;
+pub mod connect;
+pub mod dns;
+pub mod endpoints;
+pub mod failure;
+pub mod forward;
+pub mod health;
+pub mod hold;
+pub mod http1;
+pub mod http2;
+pub mod http2_io;
+pub mod pool;
+pub mod private_conn;
+pub mod probe;
+pub mod replay;
+pub mod retry;
+pub mod settings;
+pub mod silent_close;
+pub mod tls;
+
+pub use forward::Upstream;
