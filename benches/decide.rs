@@ -1,4 +1,5 @@
-//! What one decision costs: hit, miss, reject, full zone, one hot key from two threads, a million keys at random.
+//! What one decision costs: hit, miss, reject, full zone, one hot key from two threads, a million
+//! keys at random.
 //!
 //! `cargo bench --bench decide`
 
@@ -16,7 +17,9 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
-use weir::limit::{Decision, Gate, Key, Millis, Part, Rule, RuleSettings, Subject, Zone, ZoneSettings};
+use weir::limit::{
+    Decision, Gate, Key, Millis, Part, Rule, RuleSettings, Subject, Zone, ZoneSettings,
+};
 
 const MILLION: u32 = 1_000_000;
 
@@ -24,14 +27,24 @@ const MILLION: u32 = 1_000_000;
 fn gate(rate: &str, burst: u32, capacity: usize) -> Gate {
     let rate = rate.parse().expect("a rate");
     let key = Key::of(vec![Part::ClientIp]);
-    let zone = Zone::new(ZoneSettings { name: "per_ip".into(), key, rate, capacity, exempt: Vec::new() });
-    let rule = Rule::new(Arc::new(zone), RuleSettings::burst(burst).nodelay()).expect("a countable rule");
+    let zone =
+        Zone::new(ZoneSettings { name: "per_ip".into(), key, rate, capacity, exempt: Vec::new() });
+    let rule =
+        Rule::new(Arc::new(zone), RuleSettings::burst(burst).nodelay()).expect("a countable rule");
     Gate::new(vec![rule]).expect("one rule")
 }
 
 fn decide(gate: &Gate, client: u32, now: u64, headers: &HeaderMap) -> Decision {
     let client = IpAddr::V4(Ipv4Addr::from_bits(black_box(client)));
-    let subject = Subject { client, host: "a.test", path: "/", query: None, method: &Method::GET, route: "all", headers };
+    let subject = Subject {
+        client,
+        host: "a.test",
+        path: "/",
+        query: None,
+        method: &Method::GET,
+        route: "all",
+        headers,
+    };
     gate.decide(&subject, Millis(now)).verdict.decision
 }
 
@@ -70,10 +83,16 @@ fn many_keys(criterion: &mut Criterion) {
             decide(&roomy, scattered(step), step, &headers)
         });
     });
-    criterion.bench_function("miss, room left", |bench| bench.iter_custom(|rounds| misses(rounds, &headers)));
-    for (name, per_ms) in [("full zone, every key new, all owing", u64::MAX), ("full zone, every key new, all idle", 1)] {
+    criterion.bench_function("miss, room left", |bench| {
+        bench.iter_custom(|rounds| misses(rounds, &headers));
+    });
+    for (name, per_ms) in [
+        ("full zone, every key new, all owing", u64::MAX),
+        ("full zone, every key new, all idle", 1),
+    ] {
         let gate = gate("10r/s", 20, MILLION as usize);
-        (0..MILLION).for_each(|client| assert_eq!(decide(&gate, client, 0, &headers), Decision::Pass));
+        (0..MILLION)
+            .for_each(|client| assert_eq!(decide(&gate, client, 0, &headers), Decision::Pass));
         let client = Cell::new(MILLION);
         criterion.bench_function(name, |bench| {
             bench.iter(|| {
@@ -119,7 +138,10 @@ fn two_threads(criterion: &mut Criterion) {
     let refused = gate("1r/d", 0, 1_000);
     let headers = HeaderMap::new();
     decide(&refused, 1, 0, &headers);
-    for (name, gate) in [("one hot key from two threads, hit", &hot), ("one hot key from two threads, reject", &refused)] {
+    for (name, gate) in [
+        ("one hot key from two threads, hit", &hot),
+        ("one hot key from two threads, reject", &refused),
+    ] {
         let none = HeaderMap::new();
         let other = || {
             decide(gate, 1, 1, &none);

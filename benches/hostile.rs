@@ -1,9 +1,12 @@
-//! What a client of HTTP/1.1 notices of another one that abuses HTTP/2, or uploads what is refused, and what that costs in memory.
+//! What a client of HTTP/1.1 notices of another one that abuses HTTP/2, or uploads what is refused,
+//! and what that costs in memory.
 //!
-//! `cargo bench --bench hostile` measures the `weir` of the bench profile; `-- --rounds 9 --only "rapid reset"` as it says. weir has
-//! core 0 and one worker; two abusers who reconnect whenever their connection ends, the good client and the origin share core 1, the
-//! last two ahead of the abusers. The good client asks again as soon as it is answered, so that what a hypervisor takes now and then
-//! is far less than one request in a hundred. A round is: calm, beside, beside, calm. `docs/benchmarks.md` has results.
+//! `cargo bench --bench hostile` measures the `weir` of the bench profile;
+//! `-- --rounds 9 --only "rapid reset"` as it says. weir has core 0 and one worker; two abusers who
+//! reconnect whenever their connection ends, the good client and the origin share core 1, the last
+//! two ahead of the abusers. The good client asks again as soon as it is answered, so that what a
+//! hypervisor takes now and then is far less than one request in a hundred. A round is: calm,
+//! beside, beside, calm. `docs/benchmarks.md` has results.
 
 #![allow(clippy::print_stdout, reason = "the table is the point")]
 
@@ -32,8 +35,8 @@ mod http;
 mod weir;
 
 use frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, fields,
-    frame, get,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, PRIORITY, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, fields, frame, get,
 };
 use weir::Weir;
 
@@ -41,7 +44,8 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const ABUSERS: usize = 2;
 /// How long one measurement takes.
 const TIME: Duration = Duration::from_millis(500);
-/// How long the machine is left alone before each: a hypervisor takes back what was used without a pause.
+/// How long the machine is left alone before each: a hypervisor takes back what was used without a
+/// pause.
 const PAUSE: Duration = Duration::from_millis(1000);
 /// How many pieces an abuser sends at once.
 const AT_ONCE: u32 = 16;
@@ -84,13 +88,25 @@ fn abuses() -> Vec<Abuse> {
     let stalled = Abuse {
         settings: vec![(4, 0)],
         reads: false,
-        ..abuse("window stall", |n| if n < 100 { get(2 * n + 1) } else { frame(PING, 1, 0, &[0; 8]) })
+        ..abuse(
+            "window stall",
+            |n| if n < 100 { get(2 * n + 1) } else { frame(PING, 1, 0, &[0; 8]) },
+        )
     };
-    let one_byte =
-        |n: u32| if n < 100 { get(2 * n + 1) } else { frame(WINDOW_UPDATE, 0, 2 * (n % 100) + 1, &1_u32.to_be_bytes()) };
+    let one_byte = |n: u32| {
+        if n < 100 {
+            get(2 * n + 1)
+        } else {
+            frame(WINDOW_UPDATE, 0, 2 * (n % 100) + 1, &1_u32.to_be_bytes())
+        }
+    };
     vec![
-        abuse("rapid reset", |n| [get(2 * n + 1), frame(RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes())].concat()),
-        abuse("made you reset", |n| [get(2 * n + 1), frame(WINDOW_UPDATE, 0, 2 * n + 1, &[0; 4])].concat()),
+        abuse("rapid reset", |n| {
+            [get(2 * n + 1), frame(RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes())].concat()
+        }),
+        abuse("made you reset", |n| {
+            [get(2 * n + 1), frame(WINDOW_UPDATE, 0, 2 * n + 1, &[0; 4])].concat()
+        }),
         abuse("continuation flood", |n| match n {
             0 => frame(HEADERS, END_STREAM, 1, &fields(&GET)),
             _ => frame(CONTINUATION, 0, 1, &fields(&[("x", "y")])),
@@ -104,12 +120,17 @@ fn abuses() -> Vec<Abuse> {
         }),
         abuse("malformed requests", |n| request(2 * n + 1, &[("connection", "close")])),
         abuse("bytes that no value may have", |n| request(2 * n + 1, &[("x", "\x01")])),
-        abuse("fields of no table", |n| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &[0x80])),
+        abuse("fields of no table", |n| {
+            frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &[0x80])
+        }),
         abuse("field bomb", move |n| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &bomb)),
         abuse("too many fields", move |n| request(2 * n + 1, &many)),
         Abuse { settings: vec![(4, 1)], ..abuse("windows of one byte", one_byte) },
         stalled,
-        Abuse { upload: Some((UPLOAD, UPLOAD_PIECES)), ..abuse("rejected uploads", |_| vec![0; UPLOAD_PIECE]) },
+        Abuse {
+            upload: Some((UPLOAD, UPLOAD_PIECES)),
+            ..abuse("rejected uploads", |_| vec![0; UPLOAD_PIECE])
+        },
     ]
 }
 
@@ -117,12 +138,16 @@ fn abuses() -> Vec<Abuse> {
 fn hurry() {
     let thread = std::fs::read_link("/proc/thread-self").expect("Linux");
     let id = thread.file_name().and_then(|name| name.to_str()).expect("a number");
-    let done = Command::new("chrt").args(["-R", "-f", "-p", "20", id]).stdout(Stdio::null()).status();
+    let done =
+        Command::new("chrt").args(["-R", "-f", "-p", "20", id]).stdout(Stdio::null()).status();
     assert!(done.expect("`chrt`, of util-linux").success(), "`chrt` needs to be root");
 }
 
 fn pin(process: u32, core: &str) {
-    let done = Command::new("taskset").args(["-apc", core, &process.to_string()]).stdout(Stdio::null()).status();
+    let done = Command::new("taskset")
+        .args(["-apc", core, &process.to_string()])
+        .stdout(Stdio::null())
+        .status();
     assert!(done.expect("`taskset`, of util-linux").success(), "two cores are needed");
 }
 
@@ -131,7 +156,8 @@ fn origin() -> SocketAddr {
     let (sender, address) = mpsc::channel();
     thread::spawn(move || {
         hurry();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -142,7 +168,8 @@ fn origin() -> SocketAddr {
                     let (mut read, mut chunk) = (Vec::new(), [0; 4096]);
                     while let Ok(count @ 1..) = stream.read(&mut chunk).await {
                         read.extend_from_slice(&chunk[..count]);
-                        while let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                        while let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n")
+                        {
                             read.drain(..end + 4);
                             if stream.write_all(ANSWER).await.is_err() {
                                 return;
@@ -156,7 +183,8 @@ fn origin() -> SocketAddr {
     address.recv().expect("an origin")
 }
 
-/// How long each request of a client took that asks again as soon as it is answered, in order of that, in milliseconds.
+/// How long each request of a client took that asks again as soon as it is answered, in order of
+/// that, in milliseconds.
 fn good(weir: SocketAddr) -> Vec<f64> {
     let mut stream = TcpStream::connect(weir).expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -185,7 +213,9 @@ fn abuse_until(over: &AtomicBool, weir: SocketAddr, abuse: &Abuse) -> usize {
         stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket");
         let reader = abuse.reads.then(|| {
             let mut answers = stream.try_clone().expect("a descriptor");
-            thread::spawn(move || while answers.read(&mut [0; 65536]).is_ok_and(|count| count > 0) {})
+            thread::spawn(
+                move || while answers.read(&mut [0; 65536]).is_ok_and(|count| count > 0) {},
+            )
         });
         let (mut bytes, pieces) = match abuse.upload {
             Some((head, pieces)) => (head.to_vec(), pieces),
@@ -247,14 +277,18 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let after = |name: &str| arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
-    let rounds: usize = after("--rounds").map_or(5, |rounds| rounds.parse().expect("a number of rounds"));
+    let after = |name: &str| {
+        arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1))
+    };
+    let rounds: usize =
+        after("--rounds").map_or(5, |rounds| rounds.parse().expect("a number of rounds"));
     let wanted = |abuse: &Abuse| after("--only").is_none_or(|only| only == abuse.name);
 
     pin(std::process::id(), "1");
     let origin = origin();
-    let config =
-        format!("workers: 1\nroutes: [ {{ path: /, upstream: \"http://{origin}\" }} ]\naccess_log: {{ to: none }}\n");
+    let config = format!(
+        "workers: 1\nroutes: [ {{ path: /, upstream: \"http://{origin}\" }} ]\naccess_log: {{ to: none }}\n"
+    );
     let weir = Weir::run(&config);
     pin(u32::try_from(weir.pid().as_raw_nonzero().get()).expect("a process"), "0");
     println!(
@@ -264,7 +298,8 @@ fn main() {
     hurried(weir.address);
     for abuse in abuses().iter().filter(|abuse| wanted(abuse)) {
         let before = weir.memory("VmRSS");
-        let (mut calm, mut hostile, mut ratios, mut connections, mut requests) = (Vec::new(), Vec::new(), Vec::new(), 0, 0);
+        let (mut calm, mut hostile, mut ratios, mut connections, mut requests) =
+            (Vec::new(), Vec::new(), Vec::new(), 0, 0);
         for _ in 0..rounds {
             let first = alone(weir.address);
             let both = [(); 2].map(|()| beside(weir.address, abuse));
@@ -283,6 +318,9 @@ fn main() {
         };
         let (calm, hostile, ratio) = (of_both(&calm), of_both(&hostile), median(ratios));
         let grown = weir.memory("VmRSS").saturating_sub(before) >> 20;
-        println!("| {} | {calm} | {hostile} | {ratio:.1} | {requests} | {connections} | +{grown} MiB |", abuse.name);
+        println!(
+            "| {} | {calm} | {hostile} | {ratio:.1} | {requests} | {connections} | +{grown} MiB |",
+            abuse.name
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! An axum service behind weir's queueing limiter: ten requests a second for each address, up to twenty more wait their turn.
+//! An axum service behind weir's queueing limiter: ten requests a second for each address, up to
+//! twenty more wait their turn.
 //!
-//! `cargo run --example axum`, then `seq 30 | xargs -P30 -I{} curl -so /dev/null -w '%{http_code} %{time_total}\n' localhost:3000`
+//! `cargo run --example axum`, then
+//! `seq 30 | xargs -P30 -I{} curl -so /dev/null -w '%{http_code} %{time_total}\n' localhost:3000`
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,7 +16,8 @@ use axum::{
 };
 use weir::limit::{Gate, Key, LimitLayer, Part, Rule, RuleSettings, Zone, ZoneSettings};
 
-/// The address at the other end of the socket; behind a proxy of yours, read the field that proxy writes instead.
+/// The address at the other end of the socket; behind a proxy of yours, read the field that proxy
+/// writes instead.
 fn peer(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }
@@ -27,8 +30,11 @@ fn app() -> Result<Router, Box<dyn std::error::Error>> {
         capacity: 100_000,
         exempt: Vec::new(),
     }));
-    let gate = Gate::new(vec![Rule::new(per_ip, RuleSettings::burst(20))?]).map_err(|rules| format!("{rules} rules"))?;
-    Ok(Router::new().route("/", get(|| async { "hello\n" })).layer(LimitLayer::new(Arc::new(gate), peer)))
+    let gate = Gate::new(vec![Rule::new(per_ip, RuleSettings::burst(20))?])
+        .map_err(|rules| format!("{rules} rules"))?;
+    Ok(Router::new()
+        .route("/", get(|| async { "hello\n" }))
+        .layer(LimitLayer::new(Arc::new(gate), peer)))
 }
 
 #[tokio::main(flavor = "current_thread")]

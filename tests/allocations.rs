@@ -25,7 +25,8 @@ fn reject_allocates_nothing() {
     ] {
         let door = gate(rules);
         let is_reject = |judgement: &Judgement| judgement.verdict.decision == Decision::Reject;
-        let _waiting: Vec<_> = std::iter::repeat_with(|| door.one()).take_while(|one| !is_reject(one)).collect();
+        let _waiting: Vec<_> =
+            std::iter::repeat_with(|| door.one()).take_while(|one| !is_reject(one)).collect();
         let region = Region::new(ALLOCATOR);
         let rejects = (0..1_000).filter(|_| is_reject(&door.one())).count();
         let allocations = region.change().allocations;

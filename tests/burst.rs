@@ -1,4 +1,5 @@
-//! `weir bench burst` over real sockets: servers whose limit is known, a real nginx, and servers that are wrong by one request.
+//! `weir bench burst` over real sockets: servers whose limit is known, a real nginx, and servers
+//! that are wrong by one request.
 
 #[path = "burst/engine.rs"]
 mod engine;
@@ -26,11 +27,18 @@ async fn burst(server: SocketAddr, schedule: &str, by: Option<&str>) -> Report {
     burst_by(server, schedule, by, 1, None).await
 }
 
-async fn burst_by(server: SocketAddr, send: &str, by: Option<&str>, clients: u32, connections: Option<usize>) -> Report {
+async fn burst_by(
+    server: SocketAddr,
+    send: &str,
+    by: Option<&str>,
+    clients: u32,
+    connections: Option<usize>,
+) -> Report {
     let target: Target = server.to_string().parse().expect("a target");
     let order = Order::new(&target, &http::Method::GET, &[]).expect("an order");
     let schedule = send.parse().expect("a schedule");
-    let plan = Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(20) };
+    let plan =
+        Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(20) };
     let trace = fire(&plan, &Rc::default()).await.expect("a server that listens");
     let view = View { reject_status: 503, limit: by.map(limit), tolerance_us: 25_000 };
     Report::new(&server.to_string(), send, clients, view, trace)
@@ -62,29 +70,52 @@ async fn table_b_one_passes_twenty_wait_nine_are_rejected() {
 
 #[tokio::test]
 async fn table_b_nodelay() {
-    holds(&burst(engine::serve("10r/s burst 20 nodelay"), "30", Some("10r/s burst 20 nodelay")).await, 21, 0, 9);
+    holds(
+        &burst(engine::serve("10r/s burst 20 nodelay"), "30", Some("10r/s burst 20 nodelay")).await,
+        21,
+        0,
+        9,
+    );
 }
 
 #[tokio::test]
 async fn table_b_delay_8() {
-    holds(&burst(engine::serve("10r/s burst 20 delay 8"), "30", Some("10r/s burst 20 delay 8")).await, 9, 12, 9);
+    holds(
+        &burst(engine::serve("10r/s burst 20 delay 8"), "30", Some("10r/s burst 20 delay 8")).await,
+        9,
+        12,
+        9,
+    );
 }
 
 #[tokio::test]
 async fn table_c() {
-    holds(&burst(engine::serve("5r/s burst 12 delay 8"), "15", Some("5r/s burst 12 delay 8")).await, 9, 4, 2);
+    holds(
+        &burst(engine::serve("5r/s burst 12 delay 8"), "15", Some("5r/s burst 12 delay 8")).await,
+        9,
+        4,
+        2,
+    );
 }
 
 #[tokio::test]
 async fn table_d() {
-    holds(&burst(engine::serve("30r/m burst 2 delay 1"), "4", Some("30r/m burst 2 delay 1")).await, 2, 1, 1);
+    holds(
+        &burst(engine::serve("30r/m burst 2 delay 1"), "4", Some("30r/m burst 2 delay 1")).await,
+        2,
+        1,
+        1,
+    );
 }
 
 #[tokio::test]
 async fn a_train_a_pause_and_another_train_keep_the_envelope() {
-    // No request comes within 40 ms of the instant a place becomes free: a busy machine changes nothing.
+    // No request comes within 40 ms of the instant a place becomes free: a busy machine changes
+    // nothing.
     let server = engine::serve("5r/s burst 2 delay 1");
-    let report = burst(server, "12 every 10ms, pause 430ms, 3 every 10ms", Some("5r/s burst 2 delay 1")).await;
+    let report =
+        burst(server, "12 every 10ms, pause 430ms, 3 every 10ms", Some("5r/s burst 2 delay 1"))
+            .await;
     holds(&report, 3, 2, 10);
 }
 
@@ -132,7 +163,9 @@ mod command {
     fn weir(server: &str, arguments: &str) -> Output {
         let url = format!("http://{server}/");
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(["bench", "burst", &url]).args(arguments.split('|').filter(|argument| !argument.is_empty()));
+        command
+            .args(["bench", "burst", &url])
+            .args(arguments.split('|').filter(|argument| !argument.is_empty()));
         command.output().expect("the weir command")
     }
 
@@ -145,10 +178,14 @@ mod command {
     #[test]
     fn a_server_that_keeps_its_limit_is_0() {
         let server = engine::serve("20r/s burst 3").to_string();
-        let output = weir(&server, &format!("{JUDGED}|--expect|pass=1 wait=3 reject=4|--expect-status|503"));
+        let output =
+            weir(&server, &format!("{JUDGED}|--expect|pass=1 wait=3 reject=4|--expect-status|503"));
         assert_eq!(code_and_errors(&output), (Some(0), String::new()));
         let text = String::from_utf8(output.stdout).expect("text");
-        assert!(text.is_ascii() && text.contains("seen       pass 1  wait 3  reject 4\n"), "{text}");
+        assert!(
+            text.is_ascii() && text.contains("seen       pass 1  wait 3  reject 4\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -157,8 +194,11 @@ mod command {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        let output =
-            command.args(["bench", "burst", &url, "--send", "1"]).stdout(writer).output().expect("the weir command");
+        let output = command
+            .args(["bench", "burst", &url, "--send", "1"])
+            .stdout(writer)
+            .output()
+            .expect("the weir command");
         assert_eq!(code_and_errors(&output), (Some(0), String::new()));
     }
 
@@ -178,7 +218,8 @@ mod command {
     #[test]
     fn a_broken_expectation_is_10_and_shows_both_numbers() {
         let server = engine::serve("1r/m burst 1 nodelay").to_string();
-        let (code, errors) = code_and_errors(&weir(&server, "--send|4|--expect|reject=3|--expect-status|429"));
+        let (code, errors) =
+            code_and_errors(&weir(&server, "--send|4|--expect|reject=3|--expect-status|429"));
         assert_eq!(code, Some(10));
         assert_eq!(
             errors,
@@ -189,17 +230,25 @@ mod command {
     #[test]
     fn nobody_there_is_1_and_names_the_address() {
         // Bound and not listening: nobody else can get the port.
-        let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        held.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into()).expect("a port");
-        let gone = held.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
+        held.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into())
+            .expect("a port");
+        let gone =
+            held.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
         let (code, errors) = code_and_errors(&weir(&gone.to_string(), ""));
         assert_eq!(code, Some(1));
-        assert!(errors.starts_with(&format!("error: cannot connect to `{gone}`: Connection refused")), "{errors}");
+        assert!(
+            errors.starts_with(&format!("error: cannot connect to `{gone}`: Connection refused")),
+            "{errors}"
+        );
     }
 
     #[test]
     fn nonsense_is_2() {
-        for arguments in ["--send|soon", "--burst|3", "--expect|all", "--clients|0", "--header|x", "--rate|10"] {
+        for arguments in
+            ["--send|soon", "--burst|3", "--expect|all", "--clients|0", "--header|x", "--rate|10"]
+        {
             let (code, errors) = code_and_errors(&weir("127.0.0.1:1", arguments));
             assert_eq!(code, Some(2), "{arguments}: {errors}");
         }

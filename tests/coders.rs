@@ -1,4 +1,5 @@
-//! Bodies through coders: they decode to what they were, however they are cut, and flow, break and end as they did.
+//! Bodies through coders: they decode to what they were, however they are cut, and flow, break and
+//! end as they did.
 
 #[path = "dsl/decode.rs"]
 mod decode;
@@ -38,15 +39,19 @@ impl Body for Script {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.0.pop_front() {
             None => Poll::Ready(None),
             Some(Act::Pause) => Poll::Pending,
             Some(Act::Send(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
             Some(Act::Trail(fields)) => Poll::Ready(Some(Ok(Frame::trailers(fields)))),
-            Some(Act::Break) => {
-                Poll::Ready(Some(Err(Error::new(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short"))))
-            }
+            Some(Act::Break) => Poll::Ready(Some(Err(Error::new(
+                Kind::HttpResponseIncomplete,
+                "the endpoint's answer was cut short",
+            )))),
         }
     }
 }
@@ -88,7 +93,8 @@ fn play(coding: Coding, script: &[Act]) -> Got {
 
 /// Words, noise, or one byte again and again.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
-    let words = proptest::collection::vec("[a-e]{1,9} ", 0..500).prop_map(|words| words.concat().into_bytes());
+    let words = proptest::collection::vec("[a-e]{1,9} ", 0..500)
+        .prop_map(|words| words.concat().into_bytes());
     let same = (any::<u8>(), 0_usize..200_000).prop_map(|(byte, count)| vec![byte; count]);
     prop_oneof![words, same, proptest::collection::vec(any::<u8>(), 0..40_000)]
 }
@@ -98,7 +104,9 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn sent(script: &[Act]) -> Vec<u8> {
-    let sent = script.iter().filter_map(|act| if let Act::Send(bytes) = act { Some(&bytes[..]) } else { None });
+    let sent = script
+        .iter()
+        .filter_map(|act| if let Act::Send(bytes) = act { Some(&bytes[..]) } else { None });
     sent.collect::<Vec<_>>().concat()
 }
 
@@ -134,15 +142,25 @@ fn all_that_was_sent_before_a_pause_can_be_decoded_in_it() {
     for coding in Coding::ALL {
         let mut script = Vec::new();
         for number in 0..20 {
-            script.extend([Act::Send(format!("piece {number}\n").into_bytes()), Act::Pause, Act::Pause, Act::Pause]);
+            script.extend([
+                Act::Send(format!("piece {number}\n").into_bytes()),
+                Act::Pause,
+                Act::Pause,
+                Act::Pause,
+            ]);
         }
         let got = play(coding, &script);
-        // The first time the upstream gets a turn, the second time there is a flush, the third time there is nothing.
+        // The first time the upstream gets a turn, the second time there is a flush, the third time
+        // there is nothing.
         let mut sent = String::new();
         for (number, pause) in got.pauses.iter().skip(1).step_by(2).enumerate() {
             sent += &format!("piece {number}\n");
             let (decoded, end) = decode_so_far(coding.name(), &got.bytes[..*pause]);
-            assert_eq!((String::from_utf8_lossy(&decoded), end.is_err()), (sent.as_str().into(), true), "{coding:?}");
+            assert_eq!(
+                (String::from_utf8_lossy(&decoded), end.is_err()),
+                (sent.as_str().into(), true),
+                "{coding:?}"
+            );
         }
         assert_eq!(got.pauses.len(), 40);
     }
@@ -151,7 +169,8 @@ fn all_that_was_sent_before_a_pause_can_be_decoded_in_it() {
 #[test]
 fn pieces_that_come_one_after_the_other_are_not_flushed() {
     for coding in Coding::ALL {
-        let script: Vec<Act> = (0..100).flat_map(|_| [Act::Send(b"again and again, ".to_vec()), Act::Pause]).collect();
+        let script: Vec<Act> =
+            (0..100).flat_map(|_| [Act::Send(b"again and again, ".to_vec()), Act::Pause]).collect();
         let got = play(coding, &script);
         assert_eq!((got.frames, got.pauses.len()), (1, 100), "{coding:?}");
         assert!(got.bytes.len() < 100, "{coding:?}: {} bytes", got.bytes.len());
@@ -184,5 +203,7 @@ fn an_end_that_is_known_comes_with_the_last_frame() {
     let (coder, seat) = Seats::default().take(Coding::Gzip, Some(2000)).expect("a coder");
     let mut body = Coded::by(coder, seat, Script([Act::Send(vec![b'x'; 2000])].into()));
     let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
-    assert!(matches!(polled, Poll::Ready(Some(Ok(frame))) if frame.is_data()) && body.is_end_stream());
+    assert!(
+        matches!(polled, Poll::Ready(Some(Ok(frame))) if frame.is_data()) && body.is_end_stream()
+    );
 }

@@ -1,8 +1,9 @@
 //! The configuration file: what loads, what is refused and how that is told.
 //!
-//! `tests/config_wrong/*.yaml` each have the drawing of their problems beside them as `*.stderr`. After a wanted change run
-//! `UPDATE=1 cargo test --test config` once, read the difference, and commit it; nothing is accepted without that. Lines
-//! `#--set path=value` in such a file are settings over it. Files called `lint_*` load, with warnings.
+//! `tests/config_wrong/*.yaml` each have the drawing of their problems beside them as `*.stderr`.
+//! After a wanted change run `UPDATE=1 cargo test --test config` once, read the difference, and
+//! commit it; nothing is accepted without that. Lines `#--set path=value` in such a file are
+//! settings over it. Files called `lint_*` load, with warnings.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +28,9 @@ use weir::{
 };
 
 fn yaml_files(folders: &[&str]) -> Vec<PathBuf> {
-    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder of this repository"));
+    let entries = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).expect("a folder of this repository"));
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
@@ -50,7 +53,11 @@ fn every_wrong_file_is_told_as_before() {
     assert!(files.len() >= 40, "only {} wrong files", files.len());
     for path in files {
         let text = fs::read_to_string(&path).expect("a file of this repository");
-        let sets: Vec<String> = text.lines().filter_map(|line| line.strip_prefix("#--set ")).map(str::to_owned).collect();
+        let sets: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("#--set "))
+            .map(str::to_owned)
+            .collect();
         let lint = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lint_"));
         let problems = match load(&path, &sets) {
             Ok(loaded) if lint => loaded.warnings,
@@ -68,9 +75,11 @@ fn every_wrong_file_is_told_as_before() {
     assert!(changed.is_empty(), "told otherwise than before:\n{}", changed.join("\n"));
 }
 
-/// A hundred warnings, found before anything a file says: bits behind the prefixes of a zone that is judged first.
+/// A hundred warnings, found before anything a file says: bits behind the prefixes of a zone that
+/// is judged first.
 fn crowd() -> String {
-    let networks: Vec<String> = (0..MAX_PROBLEMS).map(|number| format!("10.{number}.0.1/16")).collect();
+    let networks: Vec<String> =
+        (0..MAX_PROBLEMS).map(|number| format!("10.{number}.0.1/16")).collect();
     format!("zones.a-crowd={{ key: client_ip, rate: 1r/s, exempt: [ {} ] }}", networks.join(", "))
 }
 
@@ -91,7 +100,10 @@ fn errors_are_told_and_counted_behind_a_hundred_warnings() {
         let told = errors(&behind);
         // Where a file has no place for a zone, the setting is wrong too.
         let of_zones = |error: &String| error.starts_with("`zones`") || error.ends_with("is empty");
-        let lost: Vec<_> = errors(&alone).into_iter().filter(|error| !told.contains(error) && !of_zones(error)).collect();
+        let lost: Vec<_> = errors(&alone)
+            .into_iter()
+            .filter(|error| !told.contains(error) && !of_zones(error))
+            .collect();
         assert!(lost.is_empty(), "{}: {lost:#?}", path.display());
         assert!(behind.errors() >= 1 && behind.len() == behind.errors() + behind.warnings());
         let path = path.display().to_string();
@@ -102,7 +114,8 @@ fn errors_are_told_and_counted_behind_a_hundred_warnings() {
 
 #[test]
 fn warnings_without_an_error_are_counted_and_the_file_loads() {
-    let loaded = parse("test.yaml", MINIMAL, &[crowd()]).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded =
+        parse("test.yaml", MINIMAL, &[crowd()]).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((loaded.warnings.errors(), loaded.warnings.warnings()), (0, MAX_PROBLEMS + 1));
     assert!(loaded.warnings.to_string().ends_with("1 more are not shown"));
 }
@@ -122,8 +135,14 @@ impl interpolate::Outside for Outside {
 
 #[test]
 fn numbers_and_flags_may_come_from_outside_within_brackets() {
-    let outside =
-        Outside(&[("BURST", "20"), ("ND", "true"), ("STATUS", "429"), ("BITS", "24"), ("WORD", "often"), ("YES", "true")]);
+    let outside = Outside(&[
+        ("BURST", "20"),
+        ("ND", "true"),
+        ("STATUS", "429"),
+        ("BITS", "24"),
+        ("WORD", "often"),
+        ("YES", "true"),
+    ]);
     let file = |limit: &str| {
         format!(
             "listeners: [ ':1' ]\nzones: {{ z: {{ key: client_ip, rate: 10r/s, ipv4_prefix: \"${{BITS}}\" }} }}\n\
@@ -132,14 +151,22 @@ fn numbers_and_flags_may_come_from_outside_within_brackets() {
         )
     };
     let read = |limit: &str| config::load::parse_with("test.yaml", &file(limit), &[], &outside);
-    let rule = |limit: &str| read(limit).unwrap_or_else(|problems| panic!("{problems}")).config.routes[0].limits[0].1;
-    assert_eq!(rule("burst: \"${BURST}\""), RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(20) });
+    let rule = |limit: &str| {
+        read(limit).unwrap_or_else(|problems| panic!("{problems}")).config.routes[0].limits[0].1
+    };
+    assert_eq!(
+        rule("burst: \"${BURST}\""),
+        RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(20) }
+    );
     assert_eq!(rule("burst: '${BURST}', nodelay: '${ND}'").delay, 20);
     assert_eq!(rule("burst: \"${NONE:-9}\"").burst, 9);
     assert_eq!(rule("burst: \"1${NONE:-9}\"").burst, 19);
     assert_eq!(rule("burst: \"${file:/run/secrets/burst}\"").burst, 7);
     let loaded = read("burst: \"${BURST}\"").unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!((loaded.config.zones[0].key.ipv4_prefix, loaded.config.routes[0].reject.status), (24, 429));
+    assert_eq!(
+        (loaded.config.zones[0].key.ipv4_prefix, loaded.config.routes[0].reject.status),
+        (24, 429)
+    );
     assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/true".to_owned()));
     for (limit, told) in [
         ("burst: \"${WORD}\"", "hint: it must be digits, without a unit or a point"),
@@ -156,11 +183,17 @@ fn a_value_of_the_environment_is_shown_as_it_is_written() {
     let outside = Outside(&[("TOKEN", "s3cr3t"), ("BURST", "20")]);
     let text = "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 10r/s } }\nroutes:\n- path: /\n  upstream: 'http://a:1'\n  \
         limits: [ { zone: z, burst: \"${BURST}\" } ]\n  request: { headers: { set: { authorization: \"Bearer ${TOKEN}\" } } }\n";
-    let loaded = config::load::parse_with("test.yaml", text, &[], &outside).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded = config::load::parse_with("test.yaml", text, &[], &outside)
+        .unwrap_or_else(|problems| panic!("{problems}"));
     let shown = show(&loaded);
-    assert!(shown.contains("Bearer ${TOKEN}") && shown.contains("${BURST}") && !shown.contains("s3cr3t"), "{shown}");
-    let again =
-        config::load::parse_with("test.yaml", &shown, &[], &outside).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(
+        shown.contains("Bearer ${TOKEN}")
+            && shown.contains("${BURST}")
+            && !shown.contains("s3cr3t"),
+        "{shown}"
+    );
+    let again = config::load::parse_with("test.yaml", &shown, &[], &outside)
+        .unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(show(&again), shown);
     assert_eq!(again.config.routes[0].limits, loaded.config.routes[0].limits);
 }
@@ -169,8 +202,10 @@ fn a_value_of_the_environment_is_shown_as_it_is_written() {
 fn networks_come_from_a_file_beside_the_configuration() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, networks) = (folder.path().join("weir.yaml"), folder.path().join("cidrs.txt"));
-    let zone = "zones: { z: { key: client_ip, rate: 1r/s, exempt: [ 192.0.2.1, \"@file:cidrs.txt\" ] } }";
-    let route = "routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: 5 } ] } ]";
+    let zone =
+        "zones: { z: { key: client_ip, rate: 1r/s, exempt: [ 192.0.2.1, \"@file:cidrs.txt\" ] } }";
+    let route =
+        "routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: 5 } ] } ]";
     fs::write(
         &path,
         format!("listeners: [ ':1' ]\nclient_ip: {{ trusted_proxies: [ \"@file:cidrs.txt\" ] }}\n{zone}\n{route}\n"),
@@ -178,12 +213,18 @@ fn networks_come_from_a_file_beside_the_configuration() {
     .expect("a file");
     fs::write(&networks, "# ours\n10.0.0.0/8  # the office\n\n2001:db8::/32\n").expect("a file");
     let loaded = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    let texts = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let texts =
+        |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(texts(&loaded.config.client_ip.proxies), ["10.0.0.0/8", "2001:db8::/32"]);
-    assert_eq!(texts(&loaded.config.zones[0].exempt), ["192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32"]);
+    assert_eq!(
+        texts(&loaded.config.zones[0].exempt),
+        ["192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32"]
+    );
     assert!(show(&loaded).contains("'@file:cidrs.txt'"), "{}", show(&loaded));
 
-    let again = |config: &config::Config| config.with_networks_read_again().map_err(|error| error.to_string());
+    let again = |config: &config::Config| {
+        config.with_networks_read_again().map_err(|error| error.to_string())
+    };
     assert!(again(&loaded.config).expect("a good file").is_none());
     fs::write(&networks, "10.0.0.0/8\n203.0.113.0/24\n").expect("a file");
     let changed = again(&loaded.config).expect("a good file").expect("other networks");
@@ -196,15 +237,24 @@ fn networks_come_from_a_file_beside_the_configuration() {
     fs::remove_file(&networks).expect("a file");
     assert!(again(&changed).expect_err("no file").contains("cannot be read"));
     // Nobody writes into it: who opened it would wait for ever.
-    assert!(std::process::Command::new("mkfifo").arg(&networks).status().expect("mkfifo of coreutils").success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&networks)
+            .status()
+            .expect("mkfifo of coreutils")
+            .success()
+    );
     assert!(again(&changed).expect_err("a pipe").ends_with("is not a regular file"));
 }
 
 /// The lines of all sources and pages, comments and unit tests left out.
 fn told_lines() -> Vec<(String, String)> {
-    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("limit"), PathBuf::from("docs")]);
+    let (mut found, mut folders) =
+        (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("limit"), PathBuf::from("docs")]);
     while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).expect("a folder of this repository").map(|entry| entry.expect("an entry").path())
+        for path in fs::read_dir(folder)
+            .expect("a folder of this repository")
+            .map(|entry| entry.expect("an entry").path())
         {
             if path.is_dir() {
                 folders.push(path);
@@ -224,7 +274,9 @@ fn commands_named_in_texts_exist() {
     let mut seen = BTreeSet::new();
     for (path, line) in told_lines() {
         for command in line.split("`weir ").skip(1).filter_map(|rest| rest.split('`').next()) {
-            let words = command.split(' ').take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+            let words = command
+                .split(' ')
+                .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
             let mut arguments: Vec<&str> = words.collect();
             if seen.insert(arguments.join(" ")) {
                 arguments.push("--help");
@@ -237,19 +289,33 @@ fn commands_named_in_texts_exist() {
 
 #[test]
 fn keys_named_in_hints_exist() {
-    let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema is JSON");
+    let schema: serde_json::Value =
+        serde_json::from_str(&config::schema()).expect("a schema is JSON");
     let mut known = BTreeSet::new();
     keys(&schema, &schema, "", &mut known);
-    let known: BTreeSet<&str> = known.iter().flat_map(|path| path.split(['.', '['])).chain(["NAME"]).collect();
+    let known: BTreeSet<&str> =
+        known.iter().flat_map(|path| path.split(['.', '['])).chain(["NAME"]).collect();
     let mut seen = BTreeSet::new();
     let advises = |line: &str| line.contains("hint") || line.trim_start().starts_with("(\"");
-    for (path, line) in told_lines().into_iter().filter(|(path, line)| path.starts_with("src/config") && advises(line)) {
+    for (path, line) in told_lines()
+        .into_iter()
+        .filter(|(path, line)| path.starts_with("src/config") && advises(line))
+    {
         let line = line.replace("hint: ", "");
         for (at, _) in line.match_indices(": ") {
-            let word = line[..at].rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default();
+            let word = line[..at]
+                .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .next()
+                .unwrap_or_default();
             let before = &line[..at - word.len()];
-            let is_key = before.ends_with(['`', '{']) || before.ends_with("{ ") || line[at + 2..].starts_with(['[', '{']);
-            if is_key && !word.is_empty() && !line[at..].starts_with(": {}") && !line[at..].starts_with(": {o") {
+            let is_key = before.ends_with(['`', '{'])
+                || before.ends_with("{ ")
+                || line[at + 2..].starts_with(['[', '{']);
+            if is_key
+                && !word.is_empty()
+                && !line[at..].starts_with(": {}")
+                && !line[at..].starts_with(": {o")
+            {
                 assert!(known.contains(word), "{path}: there is no key `{word}`: {line}");
                 seen.insert(word.to_owned());
             }
@@ -284,43 +350,66 @@ fn defaults_are_the_documented_ones() {
     let seconds = |duration: std::time::Duration| duration.as_secs();
     assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(
-        (config.zones[0].capacity, config.zones[0].key.ipv4_prefix, config.zones[0].key.ipv6_prefix),
+        (
+            config.zones[0].capacity,
+            config.zones[0].key.ipv4_prefix,
+            config.zones[0].key.ipv6_prefix
+        ),
         (1_000_000, 32, 64)
     );
     let upstream = &config.upstreams[0];
     assert_eq!((&*upstream.name, upstream.attempts, upstream.keepalive_max_idle), ("a:1", 2, 64));
-    let (connect, first_byte, idle) = (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout);
+    let (connect, first_byte, idle) =
+        (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout);
     assert_eq!(
         (seconds(connect), seconds(first_byte), seconds(idle), upstream.keepalive_idle.as_millis()),
         (2, 30, 60, 1_500)
     );
-    let rule = RuleSettings { burst: 0, delay: 0, max_wait: Some(Millis(30_000)), mode: Mode::Enforce };
+    let rule =
+        RuleSettings { burst: 0, delay: 0, max_wait: Some(Millis(30_000)), mode: Mode::Enforce };
     assert_eq!(config.routes[0].limits, [(0, rule)]);
     let reject = config.routes[0].reject;
-    assert_eq!((reject.status, reject.retry_after, reject.proxy_status, reject.ratelimit), (503, true, true, false));
+    assert_eq!(
+        (reject.status, reject.retry_after, reject.proxy_status, reject.ratelimit),
+        (503, true, true, false)
+    );
     assert_eq!((config.routes[0].max_body, config.queue_max), (Some(1 << 20), 10_000));
     let timeouts = config.timeouts;
-    let timeouts = [timeouts.header, timeouts.body, timeouts.keepalive, timeouts.write, timeouts.connection];
+    let timeouts =
+        [timeouts.header, timeouts.body, timeouts.keepalive, timeouts.write, timeouts.connection];
     assert_eq!(timeouts.map(seconds), [10, 30, 75, 30, 3_600]);
     let listener = &config.listeners[0];
-    assert_eq!((listener.max_connections, listener.max_connections_per_client, listener.max_requests), (None, 256, 10_000));
+    assert_eq!(
+        (listener.max_connections, listener.max_connections_per_client, listener.max_requests),
+        (None, 256, 10_000)
+    );
     assert_eq!((config.header_limits.size, config.header_limits.count), (32_768, 100));
-    assert_eq!((config.access_log.rejects_first, seconds(config.access_log.rejects_every)), (5, 10));
+    assert_eq!(
+        (config.access_log.rejects_first, seconds(config.access_log.rejects_every)),
+        (5, 10)
+    );
     assert_eq!((config.log_level.as_str(), seconds(config.drain)), ("info", 8));
     assert!(config.workers >= 1);
 }
 
 #[test]
 fn words_become_what_they_name() {
-    let config = load(Path::new("config/examples/several-limits.yaml"), &[]).expect("it loads").config;
+    let config =
+        load(Path::new("config/examples/several-limits.yaml"), &[]).expect("it loads").config;
     let names: Vec<&str> = config.zones.iter().map(|zone| &*zone.name).collect();
     assert_eq!(names, ["login", "per_client", "site"]);
     let login = &config.routes[0];
     assert_eq!((&*login.name, login.reject.status, login.upstream), ("/login", 429, 0));
     assert_eq!(login.pattern.methods, [http::Method::POST]);
     let wait = Some(Millis(30_000));
-    assert_eq!(login.limits[0], (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(3).delay(2) }));
-    assert_eq!(login.limits[1], (2, RuleSettings { max_wait: wait, ..RuleSettings::burst(400).nodelay() }));
+    assert_eq!(
+        login.limits[0],
+        (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(3).delay(2) })
+    );
+    assert_eq!(
+        login.limits[1],
+        (2, RuleSettings { max_wait: wait, ..RuleSettings::burst(400).nodelay() })
+    );
     let api = load(Path::new("config/examples/api-keys.yaml"), &[]).expect("it loads").config;
     assert_eq!(&*api.routes[0].name, "api.example.com/v1/search");
     assert_eq!(api.routes[0].pattern.host, HostPattern::Exact("api.example.com".to_owned()));
@@ -332,7 +421,8 @@ fn words_become_what_they_name() {
 fn the_same_inline_upstream_is_one_upstream() {
     let text = "listeners: [ ':1' ]\nupstreams: { a: { endpoints: [ 'a:80' ] } }\nroutes:\n";
     let routes = ["http://a", "http://a:80", "a", "http://b:1"].into_iter().enumerate();
-    let routes: String = routes.map(|(index, to)| format!("- {{ path: /{index}, upstream: '{to}' }}\n")).collect();
+    let routes: String =
+        routes.map(|(index, to)| format!("- {{ path: /{index}, upstream: '{to}' }}\n")).collect();
     let config = fine(&format!("{text}{routes}")).config;
     let upstreams: Vec<usize> = config.routes.iter().map(|route| route.upstream).collect();
     assert_eq!(upstreams, [1, 1, 0, 2]);
@@ -340,12 +430,21 @@ fn the_same_inline_upstream_is_one_upstream() {
 
 #[test]
 fn settings_over_the_file_are_used() {
-    let sets = ["zones.per_ip.rate=5r/s", "routes.0.limits.0.burst=3", "queue.max=7", "listeners=[':1', ':2']"];
+    let sets = [
+        "zones.per_ip.rate=5r/s",
+        "routes.0.limits.0.burst=3",
+        "queue.max=7",
+        "listeners=[':1', ':2']",
+    ];
     let sets = sets.map(str::to_owned);
-    let loaded = load(Path::new("config/examples/minimal.yaml"), &sets).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded = load(Path::new("config/examples/minimal.yaml"), &sets)
+        .unwrap_or_else(|problems| panic!("{problems}"));
     let config = loaded.config;
     assert_eq!(config.zones[0].rate, "5r/s".parse().expect("a rate"));
-    assert_eq!((config.routes[0].limits[0].1.burst, config.queue_max, config.listeners.len()), (3, 7, 2));
+    assert_eq!(
+        (config.routes[0].limits[0].1.burst, config.queue_max, config.listeners.len()),
+        (3, 7, 2)
+    );
 }
 
 #[test]
@@ -354,7 +453,9 @@ fn a_secret_is_used_and_never_shown() {
     let secret = folder.path().join("secret");
     fs::write(&secret, "/hush-4711\n").expect("a file");
     let reference = format!("${{file:{}}}", secret.display());
-    let loaded = fine(&format!("listeners: [ ':1' ]\nroutes: [ {{ path: \"{reference}\", upstream: 'http://a:1' }} ]"));
+    let loaded = fine(&format!(
+        "listeners: [ ':1' ]\nroutes: [ {{ path: \"{reference}\", upstream: 'http://a:1' }} ]"
+    ));
     assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/hush-4711".to_owned()));
     let shown = show(&loaded);
     assert!(shown.contains(&reference) && !shown.contains("hush"), "{shown}");
@@ -377,15 +478,31 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
     let (pages, other) = (&config.routes[0], &config.routes[1]);
     assert_eq!((pages.compress.as_slice(), other.compress.as_slice()), (&Coding::ALL[..], &[][..]));
     let edited = |edits: &Edits| {
-        let mut fields: HeaderMap = [(header::SERVER, HeaderValue::from_static("inner"))].into_iter().collect();
+        let mut fields: HeaderMap =
+            [(header::SERVER, HeaderValue::from_static("inner"))].into_iter().collect();
         let id = HeaderValue::from_static("77");
-        let facts = Facts { client: [192, 0, 2, 1].into(), host: "a.test", request_id: &id, route: "/", scheme: "https" };
+        let facts = Facts {
+            client: [192, 0, 2, 1].into(),
+            host: "a.test",
+            request_id: &id,
+            route: "/",
+            scheme: "https",
+        };
         edits.apply(&mut fields, &facts).expect("field values");
-        fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect::<BTreeSet<_>>()
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect::<BTreeSet<_>>()
     };
     let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<BTreeSet<_>>();
-    assert_eq!(edited(&pages.request_edits), set(&["server: inner", "x-request-id: 77", "x-entry: https://a.test"]));
-    assert_eq!(edited(&pages.response_edits), set(&["x-content-type-options: nosniff", "x-frame-options: DENY"]));
+    assert_eq!(
+        edited(&pages.request_edits),
+        set(&["server: inner", "x-request-id: 77", "x-entry: https://a.test"])
+    );
+    assert_eq!(
+        edited(&pages.response_edits),
+        set(&["x-content-type-options: nosniff", "x-frame-options: DENY"])
+    );
     assert_eq!(edited(&other.response_edits), set(&["server: inner"]));
 }
 
@@ -394,7 +511,8 @@ fn a_secret_in_an_edit_is_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = folder.path().join("secret");
     let edit = |written: &str| {
-        let set = format!("request: {{ headers: {{ set: {{ authorization: \"Bearer {written}\" }} }} }}");
+        let set =
+            format!("request: {{ headers: {{ set: {{ authorization: \"Bearer {written}\" }} }} }}");
         format!("listeners: [ ':1' ]\nroutes: [ {{ path: /, upstream: 'http://a:1', {set} }} ]")
     };
     let text = edit(&format!("${{file:{}}}", secret.display()));
@@ -409,9 +527,13 @@ fn a_secret_in_an_edit_is_never_shown() {
 fn a_file_that_cannot_be_read_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = |path: &Path| load(path, &[]).expect_err("it cannot be read").to_string();
-    assert!(told(&folder.path().join("none.yaml")).contains("none.yaml` cannot be read: entity not found"));
     assert!(
-        told(&folder.path().join("none.yaml")).contains("without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`")
+        told(&folder.path().join("none.yaml"))
+            .contains("none.yaml` cannot be read: entity not found")
+    );
+    assert!(
+        told(&folder.path().join("none.yaml"))
+            .contains("without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`")
     );
     assert!(told(folder.path()).contains("cannot be read"));
     let latin = folder.path().join("latin.yaml");
@@ -447,7 +569,13 @@ fn weir(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn check_says_what_will_be_served() {
-    let (code, out, err) = weir(&["check", "-c", "config/examples/minimal.yaml", "--set", "zones.per_ip.capacity=10k"]);
+    let (code, out, err) = weir(&[
+        "check",
+        "-c",
+        "config/examples/minimal.yaml",
+        "--set",
+        "zones.per_ip.capacity=10k",
+    ]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
         route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, up to 10000 keys and 625 KiB\n";
@@ -457,14 +585,18 @@ fn check_says_what_will_be_served() {
 #[test]
 fn check_exits_with_3_and_draws_every_problem() {
     let (code, out, err) = weir(&["check", "-c", "tests/config_wrong/wrong_kind_map.yaml"]);
-    let drawn = fs::read_to_string("tests/config_wrong/wrong_kind_map.stderr").expect("a file of this repository");
+    let drawn = fs::read_to_string("tests/config_wrong/wrong_kind_map.stderr")
+        .expect("a file of this repository");
     assert_eq!((code, out.as_str()), (Some(3), ""));
     assert_eq!(err, format!("{drawn}\n2 errors, 0 warnings\n"));
     let (code, out, err) = weir(&["check", "--json", "-c", "tests/config_wrong/drain.yaml"]);
     assert_eq!((code, err.as_str()), (Some(3), ""));
     let report: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
     let problem = &report["problems"][0];
-    assert_eq!((&problem["line"], &problem["column"], &problem["severity"]), (&3.into(), &8.into(), &"error".into()));
+    assert_eq!(
+        (&problem["line"], &problem["column"], &problem["severity"]),
+        (&3.into(), &8.into(), &"error".into())
+    );
     assert_eq!(report["valid"], false);
 }
 
@@ -479,8 +611,15 @@ fn config_shows_what_check_accepts() {
 }
 
 /// Every path of keys in a schema; a list is passed through, a name of one's own is `NAME`.
-fn keys(schema: &serde_json::Value, root: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
-    if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+fn keys(
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    path: &str,
+    found: &mut BTreeSet<String>,
+) {
+    if let Some(name) =
+        schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"))
+    {
         keys(&root["$defs"][name], root, path, found);
     }
     for choice in ["anyOf", "oneOf"].iter().filter_map(|word| schema[word].as_array()).flatten() {
@@ -494,7 +633,12 @@ fn keys(schema: &serde_json::Value, root: &serde_json::Value, path: &str, found:
     }
 }
 
-fn keys_of_list(schema: &serde_json::Value, root: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+fn keys_of_list(
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    path: &str,
+    found: &mut BTreeSet<String>,
+) {
     if schema["items"].is_object() {
         keys(&schema["items"], root, &format!("{path}[]"), found);
     }
@@ -505,7 +649,8 @@ fn keys_of_list(schema: &serde_json::Value, root: &serde_json::Value, path: &str
 
 #[test]
 fn every_key_is_documented_and_nothing_else() {
-    let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema is JSON");
+    let schema: serde_json::Value =
+        serde_json::from_str(&config::schema()).expect("a schema is JSON");
     let mut known = BTreeSet::new();
     keys(&schema, &schema, "", &mut known);
     assert!(known.contains("routes[].limits[].burst"), "{known:?}");

@@ -1,8 +1,10 @@
-//! What noise cannot touch: the system calls of the real binary per keep-alive request, counted by strace.
+//! What noise cannot touch: the system calls of the real binary per keep-alive request, counted by
+//! strace.
 //!
-//! strace writes every call down. Requests for `/first` and `/last` go before and after those that count and are found in what
-//! was read, so neither the start nor the end is part of it. Wake-ups of weir's coarse timers are not counted: how many there are
-//! depends on how fast the machine is, not on the requests. They are the waits that had a time-out and ended by it.
+//! strace writes every call down. Requests for `/first` and `/last` go before and after those that
+//! count and are found in what was read, so neither the start nor the end is part of it. Wake-ups
+//! of weir's coarse timers are not counted: how many there are depends on how fast the machine is,
+//! not on the requests. They are the waits that had a time-out and ended by it.
 
 use std::{
     fs,
@@ -15,7 +17,8 @@ use std::{
 
 const REQUESTS: usize = 2_000;
 const WARM_UP: usize = 100;
-/// Per run, not per request: a table that grows, memory given back, a task that was woken by another thread.
+/// Per run, not per request: a table that grows, memory given back, a task that was woken by
+/// another thread.
 const SLACK: usize = REQUESTS / 50;
 
 /// An upstream that answers everything with the same bytes and keeps its connections.
@@ -62,13 +65,20 @@ fn traced(folder: &Path, limit: &str, rate: &str) -> (Child, SocketAddr) {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-s", "16", "-o"]).arg(folder.join("calls"));
     strace.arg(env!("CARGO_BIN_EXE_weir")).arg("run").arg("-c").arg(&file).stderr(Stdio::piped());
-    let mut child = strace.spawn().expect("strace is installed: it is in Debian's package `strace`");
+    let mut child =
+        strace.spawn().expect("strace is installed: it is in Debian's package `strace`");
     let said = BufReader::new(child.stderr.take().expect("its standard error"));
     let mut lines = said.lines().map(|line| line.expect("text"));
-    let listening = lines.find(|line| line.contains("listening")).expect("weir starts; strace may trace");
+    let listening =
+        lines.find(|line| line.contains("listening")).expect("weir starts; strace may trace");
     thread::spawn(move || lines.for_each(drop));
-    let port: String =
-        listening.split("127.0.0.1:").nth(1).expect("the address").chars().take_while(char::is_ascii_digit).collect();
+    let port: String = listening
+        .split("127.0.0.1:")
+        .nth(1)
+        .expect("the address")
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     (child, SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port"))))
 }
 
@@ -77,7 +87,11 @@ fn get(stream: &mut TcpStream, path: &str, status: &str) {
 }
 
 fn post(stream: &mut TcpStream, path: &str, status: &str) {
-    ask(stream, &format!("POST {path} HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello"), status);
+    ask(
+        stream,
+        &format!("POST {path} HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello"),
+        status,
+    );
 }
 
 fn ask(stream: &mut TcpStream, request: &str, status: &str) {
@@ -92,7 +106,11 @@ fn ask(stream: &mut TcpStream, request: &str, status: &str) {
 }
 
 /// The calls weir made for `REQUESTS` requests on one connection, each answered by `status`.
-fn calls(limit: &str, rate: &str, (ask, status): (fn(&mut TcpStream, &str, &str), &str)) -> Vec<String> {
+fn calls(
+    limit: &str,
+    rate: &str,
+    (ask, status): (fn(&mut TcpStream, &str, &str), &str),
+) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut strace, address) = traced(folder.path(), limit, rate);
     let mut client = TcpStream::connect(address).expect("weir listens");
@@ -113,14 +131,19 @@ fn calls(limit: &str, rate: &str, (ask, status): (fn(&mut TcpStream, &str, &str)
 
 /// The names of the calls between the marks, without wake-ups of timers.
 fn between_marks(text: &str) -> Vec<String> {
-    let lines =
-        text.lines().skip_while(|line| !line.contains("\"GET /first")).take_while(|line| !line.contains("\"GET /last"));
+    let lines = text
+        .lines()
+        .skip_while(|line| !line.contains("\"GET /first"))
+        .take_while(|line| !line.contains("\"GET /last"));
     let begun = lines.filter_map(|line| line.split_once(' ')).map(|(_, call)| call.trim_start());
-    let counted = begun.filter(|call| !call.starts_with("<...") && !call.starts_with(['-', '+']) && !is_timer(call));
+    let counted = begun.filter(|call| {
+        !call.starts_with("<...") && !call.starts_with(['-', '+']) && !is_timer(call)
+    });
     counted.map(|call| call.split('(').next().unwrap_or(call).to_owned()).collect()
 }
 
-/// A wait that had a time-out and ended by it; one that only looks (`, 0) = 0`) is part of the work.
+/// A wait that had a time-out and ended by it; one that only looks (`, 0) = 0`) is part of the
+/// work.
 fn is_timer(call: &str) -> bool {
     call.starts_with("epoll_wait(") && call.ends_with(" = 0") && !call.contains(", 0) ")
 }
@@ -128,10 +151,19 @@ fn is_timer(call: &str) -> bool {
 fn assert_at_most(calls: &[String], each: usize) {
     let mut names = calls.to_vec();
     names.sort();
-    let by_name = names.chunk_by(|one, other| one == other).map(|same| (same[0].as_str(), same.len()));
+    let by_name =
+        names.chunk_by(|one, other| one == other).map(|same| (same[0].as_str(), same.len()));
     let by_name: Vec<_> = by_name.collect();
-    assert!(calls.len() <= REQUESTS * each + SLACK, "{} calls for {REQUESTS} requests: {by_name:?}", calls.len());
-    assert!(calls.len() >= REQUESTS * 3 - SLACK, "{} calls: not all were seen: {by_name:?}", calls.len());
+    assert!(
+        calls.len() <= REQUESTS * each + SLACK,
+        "{} calls for {REQUESTS} requests: {by_name:?}",
+        calls.len()
+    );
+    assert!(
+        calls.len() >= REQUESTS * 3 - SLACK,
+        "{} calls: not all were seen: {by_name:?}",
+        calls.len()
+    );
 }
 
 #[test]
@@ -144,7 +176,10 @@ fn a_keep_alive_get_costs_at_most_seven_system_calls() {
 fn a_post_costs_as_many_calls_as_a_get_and_two_writes() {
     let calls = calls("burst: 100000, nodelay: true", "1000000r/s", (post, "200"));
     assert_at_most(&calls, 7);
-    let writes = calls.iter().filter(|name| ["write", "writev", "sendto", "sendmsg"].contains(&name.as_str())).count();
+    let writes = calls
+        .iter()
+        .filter(|name| ["write", "writev", "sendto", "sendmsg"].contains(&name.as_str()))
+        .count();
     assert!(writes <= REQUESTS * 2 + SLACK, "{writes} writes for {REQUESTS} requests");
 }
 
@@ -153,20 +188,23 @@ fn a_reject_costs_at_most_three_system_calls() {
     assert_at_most(&calls("burst: 0", "1r/d", (get, "503")), 3);
 }
 
-/// weir with 80 descriptors and 300 clients at once, of which it would take all: it lives, makes no more calls than there are
-/// connections, and serves again once they are gone.
+/// weir with 80 descriptors and 300 clients at once, of which it would take all: it lives, makes no
+/// more calls than there are connections, and serves again once they are gone.
 #[test]
 fn no_descriptor_left_costs_a_few_calls_a_connection_and_nothing_after() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut strace, address) = traced(folder.path(), "burst: 100000, nodelay: true", "1000000r/s");
     let trace = || fs::read_to_string(folder.path().join("calls")).expect("what strace wrote");
     let weir = trace().split_whitespace().next().expect("its first call").to_owned();
-    let limited =
-        Command::new("prlimit").args(["--pid", &weir, "--nofile=80"]).status().expect("`prlimit` of util-linux runs");
+    let limited = Command::new("prlimit")
+        .args(["--pid", &weir, "--nofile=80"])
+        .status()
+        .expect("`prlimit` of util-linux runs");
     assert!(limited.success());
     let mut first = TcpStream::connect(address).expect("weir listens");
     get(&mut first, "/", "200");
-    let mut clients: Vec<_> = (0..300).map(|_| TcpStream::connect(address).expect("weir listens")).collect();
+    let mut clients: Vec<_> =
+        (0..300).map(|_| TcpStream::connect(address).expect("weir listens")).collect();
     // The last one to connect is told by the close; whoever was accepted is answered.
     let closed = clients.last_mut().map(|client| client.read(&mut [0; 1]).map_or(0, |count| count));
     assert_eq!(closed, Some(0));

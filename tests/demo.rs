@@ -1,4 +1,5 @@
-//! `weir demo` as it is started and used: the page, its two limits, and one client however many addresses it fires at.
+//! `weir demo` as it is started and used: the page, its two limits, and one client however many
+//! addresses it fires at.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -22,7 +23,11 @@ impl Demo {
         let mut greeting = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         output.read_line(&mut greeting).expect("a greeting");
-        let address = greeting.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("an address");
+        let address = greeting
+            .split("http://")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next())
+            .expect("an address");
         Self { child, address: address.parse().expect("an address") }
     }
 
@@ -43,7 +48,9 @@ fn ask(address: SocketAddr, requests: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (index, (path, accept)) in requests.iter().enumerate() {
         let close = if index + 1 == requests.len() { "connection: close\r\n" } else { "" };
-        text.push_str(&format!("GET {path} HTTP/1.1\r\nhost: demo\r\naccept: {accept}\r\n{close}\r\n"));
+        text.push_str(&format!(
+            "GET {path} HTTP/1.1\r\nhost: demo\r\naccept: {accept}\r\n{close}\r\n"
+        ));
     }
     let mut stream = TcpStream::connect(address).expect("the demo listens");
     stream.write_all(text.as_bytes()).expect("a request is taken");
@@ -53,7 +60,8 @@ fn ask(address: SocketAddr, requests: &[(&str, &str)]) -> String {
 }
 
 fn statuses(answers: &str) -> Vec<&str> {
-    let codes = answers.match_indices("HTTP/1.1 ").map(|(at, version)| &answers[at + version.len()..][..3]);
+    let codes =
+        answers.match_indices("HTTP/1.1 ").map(|(at, version)| &answers[at + version.len()..][..3]);
     codes.filter(|code| code.parse::<u16>().is_ok()).collect()
 }
 
@@ -71,12 +79,16 @@ fn a_browser_is_led_to_the_page_and_a_script_is_not() {
     let browser = demo.ask(&[("/", "text/html,application/xhtml+xml,*/*;q=0.8")]);
     assert_eq!((statuses(&browser), browser.contains("location: /demo\r\n")), (vec!["302"], true));
     let script = demo.ask(&[("/", "*/*")]);
-    assert_eq!((statuses(&script), script.contains("reached the sample upstream")), (vec!["200"], true));
+    assert_eq!(
+        (statuses(&script), script.contains("reached the sample upstream")),
+        (vec!["200"], true)
+    );
 }
 
 #[test]
 fn strict_lets_one_through_and_tells_the_next_when_to_come_back() {
-    let answers = Demo::start().ask(&[("/strict/1", "*/*"), ("/strict/2", "application/problem+json")]);
+    let answers =
+        Demo::start().ask(&[("/strict/1", "*/*"), ("/strict/2", "application/problem+json")]);
     assert_eq!(statuses(&answers), ["200", "503"]);
     assert!(answers.contains("retry-after: 1\r\n"), "{answers}");
     assert!(answers.contains("\"retry_after_ms\":"), "{answers}");
@@ -88,7 +100,8 @@ fn whatever_address_the_page_fires_at_it_is_one_client() {
     let demo = Demo::start();
     let beside = (2..=7).map(|last| SocketAddr::from(([127, 0, 0, last], demo.address.port())));
     // The port may be in use on one of them by a client of another test, hardly on all.
-    let open: Vec<SocketAddr> = beside.filter(|address| TcpStream::connect(address).is_ok()).collect();
+    let open: Vec<SocketAddr> =
+        beside.filter(|address| TcpStream::connect(address).is_ok()).collect();
     assert!(!open.is_empty());
     assert_eq!(statuses(&demo.ask(&[("/strict", "*/*")])), ["200"]);
     for address in open {
@@ -126,7 +139,9 @@ fn the_page_explains_the_limits_that_are_configured() {
 #[test]
 fn listen_takes_the_addresses_that_listeners_take() {
     use clap::Parser as _;
-    let parses = |address: &str| weir::cli::Cli::try_parse_from(["weir", "demo", "--listen", address]).is_ok();
+    let parses = |address: &str| {
+        weir::cli::Cli::try_parse_from(["weir", "demo", "--listen", address]).is_ok()
+    };
     assert_eq!(
         [":8080", "127.0.0.1:0", "[::1]:8080", "8080", "example.com:80"].map(parses),
         [true, true, true, false, false]

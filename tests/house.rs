@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Every module directly under `src/` and the floor it stands on; `limit` is a package of its own, whose name `src/lib.rs`
-/// gives it. A file imports from strictly lower floors, or from its own module.
+/// Every module directly under `src/` and the floor it stands on; `limit` is a package of its own,
+/// whose name `src/lib.rs` gives it. A file imports from strictly lower floors, or from its own
+/// module.
 const FLOORS: [(&str, u32); 15] = [
     ("demo", 0),
     ("limit", 0),
@@ -106,14 +107,17 @@ fn sources() -> Vec<(String, String)> {
 
 /// Those of all members, with their folder.
 fn all_sources() -> impl Iterator<Item = (String, String)> {
-    let below = |src: &'static str| sources_below(src).into_iter().map(move |(name, text)| (format!("{src}/{name}"), text));
+    let below = |src: &'static str| {
+        sources_below(src).into_iter().map(move |(name, text)| (format!("{src}/{name}"), text))
+    };
     ["src", "limit/src", "auth/src", "migrate/src"].into_iter().flat_map(below)
 }
 
 fn sources_below(src: &str) -> Vec<(String, String)> {
     let src = root().join(src);
     let read = |path: PathBuf| {
-        let name = path.strip_prefix(&src).expect("a file below src").to_string_lossy().into_owned();
+        let name =
+            path.strip_prefix(&src).expect("a file below src").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a source file");
         let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
         (name, product)
@@ -127,7 +131,11 @@ fn module_of(name: &str) -> &str {
 
 fn floor(floors: &[(&str, u32)], module: &str) -> u32 {
     let found = floors.iter().find(|(name, _)| *name == module);
-    found.unwrap_or_else(|| panic!("`{module}` has no floor: give it one in tests/house.rs and ARCHITECTURE.md")).1
+    found
+        .unwrap_or_else(|| {
+            panic!("`{module}` has no floor: give it one in tests/house.rs and ARCHITECTURE.md")
+        })
+        .1
 }
 
 /// The modules a text names behind `crate::`, in `use` trees and in paths.
@@ -143,7 +151,8 @@ fn imports(text: &str) -> BTreeSet<String> {
 }
 
 fn first_word(text: &str) -> Option<String> {
-    let word: String = text.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word: String =
+        text.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -182,8 +191,10 @@ fn not_downward(src: &str, floors: &[(&str, u32)]) -> Vec<String> {
 
 #[test]
 fn imports_go_strictly_downward() {
-    let members = [("src", &FLOORS[..]), ("auth/src", &AUTH_FLOORS), ("migrate/src", &MIGRATE_FLOORS)];
-    let wrong: Vec<_> = members.iter().flat_map(|(src, floors)| not_downward(src, floors)).collect();
+    let members =
+        [("src", &FLOORS[..]), ("auth/src", &AUTH_FLOORS), ("migrate/src", &MIGRATE_FLOORS)];
+    let wrong: Vec<_> =
+        members.iter().flat_map(|(src, floors)| not_downward(src, floors)).collect();
     assert!(wrong.is_empty(), "upward or sideways: {wrong:#?}");
 }
 
@@ -195,16 +206,28 @@ fn the_import_reader_reads_trees() {
 
 #[test]
 fn every_file_says_first_what_it_is() {
-    let silent: Vec<_> = all_sources().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
+    let silent: Vec<_> =
+        all_sources().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
     assert!(silent.is_empty(), "{silent:?}");
 }
 
 #[test]
 fn nothing_is_left_over_or_unsafe() {
-    let banned = [".unwrap()", "unsafe ", "TODO", "FIXME", "todo!(", "unimplemented!(", "dbg!(", ".unwrap_unchecked("];
+    let banned = [
+        ".unwrap()",
+        "unsafe ",
+        "TODO",
+        "FIXME",
+        "todo!(",
+        "unimplemented!(",
+        "dbg!(",
+        ".unwrap_unchecked(",
+    ];
     let mut found = Vec::new();
     for (name, text) in all_sources() {
-        let is_allowed = |word: &str| name == "src/runtime/sys.rs" && word == "unsafe " && text.matches(word).count() == 1;
+        let is_allowed = |word: &str| {
+            name == "src/runtime/sys.rs" && word == "unsafe " && text.matches(word).count() == 1
+        };
         let here = banned.iter().filter(|word| text.contains(**word) && !is_allowed(word));
         found.extend(here.map(|word| format!("{name}: {word}")));
     }
@@ -213,7 +236,8 @@ fn nothing_is_left_over_or_unsafe() {
 
 #[test]
 fn names_say_what_is_inside() {
-    let banned = ["mod", "utils", "util", "common", "helpers", "helper", "types", "manager", "misc"];
+    let banned =
+        ["mod", "utils", "util", "common", "helpers", "helper", "types", "manager", "misc"];
     for (name, _) in all_sources() {
         for part in name.trim_end_matches("/mod.rs").trim_end_matches(".rs").split('/') {
             assert!(!banned.contains(&part) && !part.ends_with("_main"), "{name}");
@@ -227,7 +251,10 @@ fn the_words_of_the_lexicon_are_used() {
     for (name, text) in sources() {
         let lower = text.to_lowercase();
         for word in banned {
-            assert!(!lower.contains(word), "{name} says `{word}`: docs/lexicon.md has the word to use");
+            assert!(
+                !lower.contains(word),
+                "{name} says `{word}`: docs/lexicon.md has the word to use"
+            );
         }
     }
 }
@@ -245,8 +272,11 @@ fn the_decision_engine_knows_no_runtime_and_reads_no_clock() {
 
 #[test]
 fn yaml_is_read_in_one_place() {
-    let places: Vec<_> =
-        sources().into_iter().filter(|(_, text)| text.contains("serde_yaml")).map(|(name, _)| name).collect();
+    let places: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.contains("serde_yaml"))
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(places, ["config/schema/mod.rs"]);
 }
 
@@ -255,7 +285,8 @@ fn answers_are_made_in_one_place() {
     let maker = |text: &str| text.contains("Response::new(") || text.contains("Response::builder(");
     let files = sources().into_iter().chain(sources_below("limit/src"));
     let places: Vec<_> = files.filter(|(_, text)| maker(text)).map(|(name, _)| name).collect();
-    // `downstream/http2/response.rs` says `100 Continue`, which hyper says on a connection of HTTP/1.1.
+    // `downstream/http2/response.rs` says `100 Continue`, which hyper says on a connection of
+    // HTTP/1.1.
     assert_eq!(
         places,
         [
@@ -279,21 +310,30 @@ fn main_is_thin() {
 fn the_front_door_compiles_no_database_driver() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
     for crate_name in ["sqlx", "redis", "argon2", "diesel", "rusqlite", "postgres"] {
-        assert!(!manifest.lines().any(|line| line.starts_with(&format!("{crate_name} "))), "{crate_name}");
+        assert!(
+            !manifest.lines().any(|line| line.starts_with(&format!("{crate_name} "))),
+            "{crate_name}"
+        );
     }
 }
 
-/// Cargo refuses a manifest whose targets are not there, and images are built from what `.dockerignore` lets in.
+/// Cargo refuses a manifest whose targets are not there, and images are built from what
+/// `.dockerignore` lets in.
 #[test]
 fn what_the_manifests_declare_gets_into_the_images() {
     let rules = fs::read_to_string(root().join(".dockerignore")).expect(".dockerignore");
-    let lets_in = |path: &str| rules.lines().filter_map(|rule| rule.strip_prefix('!')).any(|rule| path.starts_with(rule));
+    let lets_in = |path: &str| {
+        rules.lines().filter_map(|rule| rule.strip_prefix('!')).any(|rule| path.starts_with(rule))
+    };
     for folder in ["", "limit/", "auth/", "migrate/"] {
-        let manifest = fs::read_to_string(root().join(format!("{folder}Cargo.toml"))).expect("a manifest");
+        let manifest =
+            fs::read_to_string(root().join(format!("{folder}Cargo.toml"))).expect("a manifest");
         let benches = manifest.split("[[bench]]").skip(1).filter_map(|rest| rest.split('"').nth(1));
         let paths: Vec<_> = benches.map(|name| format!("{folder}benches/{name}.rs")).collect();
-        for path in
-            paths.iter().map(String::as_str).chain([&*format!("{folder}Cargo.toml"), &*format!("{folder}src/lib.rs")])
+        for path in paths
+            .iter()
+            .map(String::as_str)
+            .chain([&*format!("{folder}Cargo.toml"), &*format!("{folder}src/lib.rs")])
         {
             assert!(lets_in(path) && root().join(path).exists(), "{path}");
         }
@@ -339,9 +379,13 @@ fn every_module_is_on_the_map() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let others = AUTH_FLOORS.iter().chain(&MIGRATE_FLOORS);
     for (module, floor) in others.filter(|(module, _)| !["main", "lib"].contains(module)) {
-        let on_its_floor =
-            map.lines().any(|line| line.starts_with(&format!("| {floor} |")) && line.contains(&format!("`{module}`")));
-        assert!(on_its_floor, "ARCHITECTURE.md does not name `{module}` of auth or migrate on floor {floor}");
+        let on_its_floor = map.lines().any(|line| {
+            line.starts_with(&format!("| {floor} |")) && line.contains(&format!("`{module}`"))
+        });
+        assert!(
+            on_its_floor,
+            "ARCHITECTURE.md does not name `{module}` of auth or migrate on floor {floor}"
+        );
     }
     for (module, floor) in FLOORS.iter().filter(|(module, _)| *module != "lib") {
         let place = match *module {
@@ -349,7 +393,9 @@ fn every_module_is_on_the_map() {
             "limit" => "`limit/src/`".to_owned(),
             module => format!("`src/{module}/`"),
         };
-        let on_its_floor = map.lines().any(|line| line.starts_with(&format!("| {floor} |")) && line.contains(&place));
+        let on_its_floor = map
+            .lines()
+            .any(|line| line.starts_with(&format!("| {floor} |")) && line.contains(&place));
         assert!(on_its_floor, "ARCHITECTURE.md does not name {place} on floor {floor}");
     }
 }
@@ -357,13 +403,23 @@ fn every_module_is_on_the_map() {
 #[test]
 fn every_field_of_an_access_line_is_documented() {
     let entry = fs::read_to_string(root().join("src/log/entry.rs")).expect("the access line");
-    let docs = fs::read_to_string(root().join("docs/reference/logs.md")).expect("docs/reference/logs.md");
-    let lines = entry.split("#[derive(Serialize)]").skip(1).map(|part| part.split('}').next().unwrap_or_default());
-    let fields = lines.flat_map(str::lines).filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
+    let docs =
+        fs::read_to_string(root().join("docs/reference/logs.md")).expect("docs/reference/logs.md");
+    let lines = entry
+        .split("#[derive(Serialize)]")
+        .skip(1)
+        .map(|part| part.split('}').next().unwrap_or_default());
+    let fields = lines
+        .flat_map(str::lines)
+        .filter_map(|line| line.trim().split_once(": "))
+        .map(|(name, _)| name);
     let fields: Vec<_> = fields.filter(|name| !name.contains(['#', ' ', '('])).collect();
     assert!(fields.len() > 25, "{fields:?}");
     for field in fields {
-        assert!(docs.contains(&format!("`{field}`")), "docs/reference/logs.md does not name `{field}`");
+        assert!(
+            docs.contains(&format!("`{field}`")),
+            "docs/reference/logs.md does not name `{field}`"
+        );
     }
 }
 
@@ -371,11 +427,17 @@ fn every_field_of_an_access_line_is_documented() {
 fn every_setting_and_every_metric_of_auth_is_documented() {
     let docs = fs::read_to_string(root().join("docs/auth.md")).expect("docs/auth.md");
     let sources = sources_below("auth/src");
-    let text = |wanted: &str| sources.iter().find(|(name, _)| name == wanted).expect("a file of auth").1.as_str();
-    let is_variable = |word: &&str| word.len() > 3 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let text = |wanted: &str| {
+        sources.iter().find(|(name, _)| name == wanted).expect("a file of auth").1.as_str()
+    };
+    let is_variable =
+        |word: &&str| word.len() > 3 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let quoted = text("settings.rs").split('"').skip(1).step_by(2);
     let settings: Vec<_> = quoted.filter(is_variable).map(str::to_owned).collect();
-    let registered = text("metrics.rs").split("registry.register(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let registered = text("metrics.rs")
+        .split("registry.register(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
     let metrics: Vec<_> = registered.map(|name| format!("auth_{name}")).collect();
     assert!(settings.len() > 10 && metrics.len() > 5, "{settings:?} {metrics:?}");
     for word in settings.iter().chain(&metrics) {
@@ -386,9 +448,17 @@ fn every_setting_and_every_metric_of_auth_is_documented() {
 #[test]
 fn every_exit_code_is_documented() {
     let cli = fs::read_to_string(root().join("src/cli/mod.rs")).expect("src/cli/mod.rs");
-    let docs = fs::read_to_string(root().join("docs/reference/commands.md")).expect("docs/reference/commands.md");
-    let outcomes = cli.split("pub enum Outcome {").nth(1).and_then(|rest| rest.split('}').next()).expect("the outcomes");
-    let codes: Vec<_> = outcomes.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")).collect();
+    let docs = fs::read_to_string(root().join("docs/reference/commands.md"))
+        .expect("docs/reference/commands.md");
+    let outcomes = cli
+        .split("pub enum Outcome {")
+        .nth(1)
+        .and_then(|rest| rest.split('}').next())
+        .expect("the outcomes");
+    let codes: Vec<_> = outcomes
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "))
+        .collect();
     assert!(codes.len() >= 6);
     for (name, code) in codes {
         assert!(
@@ -401,7 +471,9 @@ fn every_exit_code_is_documented() {
 /// The Markdown pages an operator or a contributor reads, as paths below the root.
 fn pages() -> Vec<String> {
     let below = files_below(&root().join("docs"), ".md");
-    let docs = below.iter().map(|path| path.strip_prefix(root()).expect("below the root").display().to_string());
+    let docs = below
+        .iter()
+        .map(|path| path.strip_prefix(root()).expect("below the root").display().to_string());
     let at_the_root = fs::read_dir(root()).expect("the root").filter_map(Result::ok);
     let at_the_root = at_the_root.map(|entry| entry.file_name().to_string_lossy().into_owned());
     docs.chain(at_the_root.filter(|name| name.ends_with(".md"))).collect()
@@ -421,8 +493,13 @@ fn links_in(page: &str) -> Vec<String> {
 /// Anchors of a page's headings, as GitHub makes them.
 fn anchors_in(page: &str) -> BTreeSet<String> {
     let kept = |c: &char| c.is_alphanumeric() || ['-', '_', ' '].contains(c);
-    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
-    headings.map(|text| text.chars().filter(kept).collect::<String>().to_lowercase().replace(' ', "-")).collect()
+    let headings = page
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim());
+    headings
+        .map(|text| text.chars().filter(kept).collect::<String>().to_lowercase().replace(' ', "-"))
+        .collect()
 }
 
 #[test]
@@ -444,7 +521,8 @@ fn links_of_every_page_lead_somewhere() {
 fn index_of_docs_links_every_page() {
     let index = page("docs/README.md");
     let linked: Vec<_> = links_in(&index).iter().map(|link| format!("docs/{link}")).collect();
-    for name in pages().iter().filter(|name| name.starts_with("docs/") && *name != "docs/README.md") {
+    for name in pages().iter().filter(|name| name.starts_with("docs/") && *name != "docs/README.md")
+    {
         assert!(linked.contains(name), "docs/README.md does not link {name}");
     }
 }

@@ -1,4 +1,5 @@
-//! `LimitLayer` under paused time: what is held, for how long to the millisecond, and what it leaves behind.
+//! `LimitLayer` under paused time: what is held, for how long to the millisecond, and what it
+//! leaves behind.
 
 #[path = "dsl/limit.rs"]
 mod dsl;
@@ -27,7 +28,9 @@ use weir::limit::{LimitLayer, layer::Limit};
 type Client = fn(&Request<()>) -> Option<IpAddr>;
 
 fn layer(rules: &str) -> LimitLayer<Client> {
-    LimitLayer::new(dsl::gate(rules).gate, |request| request.headers().get("x-client")?.to_str().ok()?.parse().ok())
+    LimitLayer::new(dsl::gate(rules).gate, |request| {
+        request.headers().get("x-client")?.to_str().ok()?.parse().ok()
+    })
 }
 
 fn from(client: &str) -> Request<()> {
@@ -44,7 +47,11 @@ struct Upstream {
 
 impl Clone for Upstream {
     fn clone(&self) -> Self {
-        Self { reached: Arc::clone(&self.reached), reserved: Arc::clone(&self.reserved), ready: false }
+        Self {
+            reached: Arc::clone(&self.reached),
+            reserved: Arc::clone(&self.reserved),
+            ready: false,
+        }
     }
 }
 
@@ -150,9 +157,13 @@ async fn leaving_and_asking_again_is_never_forwarded_faster_than_the_rate() {
     let upstream = Upstream::default();
     let service = layer("10r/s burst=20").layer(upstream.clone());
     all(vec![send(&service, "192.0.2.1")]).await;
-    let mut sent: std::collections::VecDeque<_> = (0..20).map(|_| send(&service, "192.0.2.1")).collect();
+    let mut sent: std::collections::VecDeque<_> =
+        (0..20).map(|_| send(&service, "192.0.2.1")).collect();
     for slot in 1..=100 {
-        tokio::time::sleep_until(Instant::now() + Duration::from_millis(if slot == 1 { 99 } else { 100 })).await;
+        tokio::time::sleep_until(
+            Instant::now() + Duration::from_millis(if slot == 1 { 99 } else { 100 }),
+        )
+        .await;
         sent.pop_front().expect("twenty are held").abort();
         yield_now().await;
         sent.push_back(send(&service, "192.0.2.1"));
@@ -167,7 +178,10 @@ async fn leaving_and_asking_again_is_never_forwarded_faster_than_the_rate() {
 async fn what_was_released_is_not_given_back() {
     let service = layer("10r/s burst=1").layer(Upstream::default());
     all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await;
-    assert_eq!(all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await, [(200, 100), (503, 0)]);
+    assert_eq!(
+        all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await,
+        [(200, 100), (503, 0)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +189,8 @@ async fn a_request_between_two_milliseconds_is_never_early() {
     let service = layer("10r/s burst=1").layer(Upstream::default());
     advance(Duration::from_micros(300)).await;
     let answers = all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await;
-    // 101, not 100: a paused clock steps on by whole milliseconds from where it stands. 99 would be early.
+    // 101, not 100: a paused clock steps on by whole milliseconds from where it stands. 99 would be
+    // early.
     assert_eq!(answers, [(200, 0), (200, 101)]);
 }
 
@@ -185,14 +200,27 @@ async fn a_full_queue_rejects_and_charges_nothing() {
     let service = layer.layer(Upstream::default());
     let sent: Vec<_> = (0..5).map(|_| send(&service, "192.0.2.1")).collect();
     assert_eq!(all(sent).await, [(200, 0), (200, 100), (200, 200), (503, 0), (503, 0)]);
-    assert_eq!(all(vec![send(&service, "192.0.2.1")]).await, [(200, 100)], "the refused two owe nothing");
+    assert_eq!(
+        all(vec![send(&service, "192.0.2.1")]).await,
+        [(200, 100)],
+        "the refused two owe nothing"
+    );
     assert_eq!(layer.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reject_says_when_to_come_back() {
-    let mut service = layer("1r/m").status(http::StatusCode::TOO_MANY_REQUESTS).layer(Upstream::default());
-    let mut ask = async || service.ready().await.expect("infallible").call(from("192.0.2.1")).await.expect("infallible");
+    let mut service =
+        layer("1r/m").status(http::StatusCode::TOO_MANY_REQUESTS).layer(Upstream::default());
+    let mut ask = async || {
+        service
+            .ready()
+            .await
+            .expect("infallible")
+            .call(from("192.0.2.1"))
+            .await
+            .expect("infallible")
+    };
     assert_eq!(ask().await.status(), 200);
     advance(Duration::from_millis(1_500)).await;
     let answer = ask().await;
@@ -220,13 +248,18 @@ async fn held_and_rejected_requests_reserve_nothing_of_the_inner_service() {
 #[tokio::test(start_paused = true)]
 async fn requests_of_unknown_clients_share_one_bucket() {
     let service = layer("1r/s").layer(Upstream::default());
-    assert_eq!(all(vec![send(&service, "nobody"), send(&service, "noone")]).await, [(200, 0), (503, 0)]);
+    assert_eq!(
+        all(vec![send(&service, "nobody"), send(&service, "noone")]).await,
+        [(200, 0), (503, 0)]
+    );
     assert_eq!(all(vec![send(&service, "192.0.2.1")]).await, [(200, 0)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_axum_router_stands_behind_it() {
-    let peer = |request: &Request<Body>| request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let peer = |request: &Request<Body>| {
+        request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    };
     let layer = LimitLayer::new(dsl::gate("10r/s burst=2").gate, peer);
     let router = Router::new().route("/", get(|| async { "hello" })).layer(layer);
     let begin = Instant::now();
@@ -251,7 +284,15 @@ async fn keys_of_path_and_host_have_one_bucket_for_all_spellings() {
         let mut statuses = Vec::new();
         for uri in [first, second] {
             let request = Request::builder().uri(uri).body(()).expect("a request");
-            statuses.push(service.clone().oneshot(request).await.expect("the service is infallible").status().as_u16());
+            statuses.push(
+                service
+                    .clone()
+                    .oneshot(request)
+                    .await
+                    .expect("the service is infallible")
+                    .status()
+                    .as_u16(),
+            );
         }
         assert_eq!(statuses, [200, 503], "{first} {second}");
     }

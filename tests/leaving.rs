@@ -1,8 +1,9 @@
-//! Clients that leave while they are parked: the line behind them moves up, and no strategy of leaving and asking again gets more
-//! through than the limit allows.
+//! Clients that leave while they are parked: the line behind them moves up, and no strategy of
+//! leaving and asking again gets more through than the limit allows.
 //!
-//! `==` against a model, invariants that any observer could check, and worked examples. Virtual time: requests look at their lines
-//! only when they were told to or were woken, as the proxy and the layer do.
+//! `==` against a model, invariants that any observer could check, and worked examples. Virtual
+//! time: requests look at their lines only when they were told to or were woken, as the proxy and
+//! the layer do.
 
 #[path = "dsl/limit.rs"]
 mod dsl;
@@ -24,7 +25,8 @@ use dsl::subject;
 use http::HeaderMap;
 use line_model::{Admitted, Asked, LineModel, RateModel, RuleModel};
 use weir::limit::{
-    Decision, Gate, Key, Millis, Next, Parked, Part, Rate, Rule, RuleSettings, Snapshot, Succession, Zone, ZoneSettings,
+    Decision, Gate, Key, Millis, Next, Parked, Part, Rate, Rule, RuleSettings, Snapshot,
+    Succession, Zone, ZoneSettings,
 };
 
 /// A waker that remembers.
@@ -74,7 +76,8 @@ fn gate(zones: &[Arc<Zone>], rules: &[RuleModel]) -> Gate {
 
 impl Engine {
     fn new(Setup { rates, shared, routes }: &Setup) -> Self {
-        let zones: Vec<_> = rates.iter().zip(shared).map(|(rate, shared)| zone(*rate, *shared)).collect();
+        let zones: Vec<_> =
+            rates.iter().zip(shared).map(|(rate, shared)| zone(*rate, *shared)).collect();
         let gates = routes.iter().map(|rules| gate(&zones, rules)).collect();
         Self { zones, gates, waiting: BTreeMap::new(), released: BTreeMap::new(), wakes: 0 }
     }
@@ -83,8 +86,12 @@ impl Engine {
     fn reload(&mut self, zone: usize, rate: RateModel, routes: &[Vec<RuleModel>], now: u64) {
         let rate = Rate::new(rate.0, Duration::from_millis(rate.1)).expect("a countable rate");
         let before = &self.zones[zone];
-        let after = Arc::new(Zone::with_seed(ZoneSettings { rate, ..before.settings().clone() }, before.seed()));
-        let succession = Succession::begin(before, &after, Millis(now)).expect("a zone of the same key");
+        let after = Arc::new(Zone::with_seed(
+            ZoneSettings { rate, ..before.settings().clone() },
+            before.seed(),
+        ));
+        let succession =
+            Succession::begin(before, &after, Millis(now)).expect("a zone of the same key");
         succession.finish(Millis(now));
         self.zones.push(after);
         self.gates = routes.iter().map(|rules| gate(&self.zones, rules)).collect();
@@ -92,7 +99,9 @@ impl Engine {
 
     /// Asks for the request with this number, should it be admitted.
     fn ask(&mut self, number: usize, client: usize, route: usize, now: u64) -> Asked {
-        let address = IpAddr::V4(Ipv4Addr::from_bits(0xC000_0200 + u32::try_from(client).expect("few clients")));
+        let address = IpAddr::V4(Ipv4Addr::from_bits(
+            0xC000_0200 + u32::try_from(client).expect("few clients"),
+        ));
         let judged = self.gates[route].decide(&subject(address, &HeaderMap::new()), Millis(now));
         match judged.verdict.decision {
             Decision::Pass | Decision::Exempt => {
@@ -103,7 +112,8 @@ impl Engine {
             Decision::Delay => {
                 let parked = judged.parked.expect("a delayed request is parked");
                 let told = parked.told().0;
-                self.waiting.insert(number, Waiting { parked, woken: Arc::default(), looks_at: now });
+                self.waiting
+                    .insert(number, Waiting { parked, woken: Arc::default(), looks_at: now });
                 self.look(now);
                 Asked::Parked(told)
             }
@@ -168,7 +178,8 @@ impl Dice {
     }
 }
 
-/// Zones, each with a rate and whether it counts all clients in one bucket, and routes, each with its rules.
+/// Zones, each with a rate and whether it counts all clients in one bucket, and routes, each with
+/// its rules.
 #[derive(Clone, Debug)]
 struct Setup {
     rates: Vec<RateModel>,
@@ -228,18 +239,27 @@ impl Both {
 
     fn ask(&mut self, client: usize, now: u64) -> Asked {
         let number = self.model.requests.len();
-        let route = usize::try_from(self.dice.roll(self.setup.routes.len() as u64)).expect("few routes");
+        let route =
+            usize::try_from(self.dice.roll(self.setup.routes.len() as u64)).expect("few routes");
         let expected = self.model.ask(client, &self.setup.routes[route], now);
-        assert_eq!(self.engine.ask(number, client, route, now), expected, "client {client} at {now} ms");
+        assert_eq!(
+            self.engine.ask(number, client, route, now),
+            expected,
+            "client {client} at {now} ms"
+        );
         match expected {
             Asked::Passed | Asked::Refused(_) => {}
             Asked::Parked(told) => {
-                let at_random =
-                    |dice: &mut Dice| (dice.roll(2) == 0).then(|| (now + dice.roll(told - now + 3), dice.roll(2) == 0));
+                let at_random = |dice: &mut Dice| {
+                    (dice.roll(2) == 0)
+                        .then(|| (now + dice.roll(told - now + 3), dice.roll(2) == 0))
+                };
                 let plan = match self.strategy {
                     Strategy::Random => at_random(&mut self.dice),
                     Strategy::Impatient(patience) => Some((now + patience, true)),
-                    Strategy::JustBefore(margin) => Some((told.saturating_sub(margin).max(now), true)),
+                    Strategy::JustBefore(margin) => {
+                        Some((told.saturating_sub(margin).max(now), true))
+                    }
                     Strategy::Middle => None,
                 };
                 if let Some((at, again)) = plan {
@@ -251,7 +271,8 @@ impl Both {
     }
 
     fn leave(&mut self, number: usize, again: bool, now: u64) {
-        let is_parked = self.model.requests[number].released().is_none() && !self.model.requests[number].left;
+        let is_parked =
+            self.model.requests[number].released().is_none() && !self.model.requests[number].left;
         self.model.leave(number, now);
         self.engine.leave(number, now);
         self.compare(now);
@@ -279,9 +300,13 @@ impl Both {
     /// Everything up to this millisecond, in order.
     fn run_to(&mut self, end: u64) {
         loop {
-            let leave = self.leaves.first_key_value().map(|((at, number), again)| (*at, *number, *again));
-            let times = [self.model.next_due(), self.engine.next_look(), leave.map(|leave| leave.0)];
-            let Some(now) = times.into_iter().flatten().min().filter(|now| *now <= end) else { return };
+            let leave =
+                self.leaves.first_key_value().map(|((at, number), again)| (*at, *number, *again));
+            let times =
+                [self.model.next_due(), self.engine.next_look(), leave.map(|leave| leave.0)];
+            let Some(now) = times.into_iter().flatten().min().filter(|now| *now <= end) else {
+                return;
+            };
             self.model.advance(now);
             self.engine.look(now);
             self.compare(now);
@@ -295,7 +320,11 @@ impl Both {
     fn compare(&self, now: u64) {
         for (number, request) in self.model.requests.iter().enumerate() {
             let seen = self.engine.released.get(&number).copied();
-            assert_eq!(seen, request.released().filter(|at| *at <= now), "request {number}: {request:?} at {now} ms");
+            assert_eq!(
+                seen,
+                request.released().filter(|at| *at <= now),
+                "request {number}: {request:?} at {now} ms"
+            );
         }
     }
 
@@ -315,8 +344,14 @@ const CLIENTS: usize = 3;
 /// Requests after which nobody asks again.
 const MOST: usize = 400;
 
-/// Rules of forwarded requests over a zone and key, each with the request and its index among the request's rules.
-fn uses<'a>(model: &'a LineModel, setup: &Setup, zone: usize, key: usize) -> Vec<(&'a Admitted, usize)> {
+/// Rules of forwarded requests over a zone and key, each with the request and its index among the
+/// request's rules.
+fn uses<'a>(
+    model: &'a LineModel,
+    setup: &Setup,
+    zone: usize,
+    key: usize,
+) -> Vec<(&'a Admitted, usize)> {
     let is_counted = |request: &&Admitted| setup.shared[zone] || request.client == key;
     let rules = |request: &'a Admitted| (0..request.rules.len()).map(move |index| (request, index));
     let all = model.requests.iter().filter(is_counted).flat_map(rules);
@@ -325,15 +360,22 @@ fn uses<'a>(model: &'a LineModel, setup: &Setup, zone: usize, key: usize) -> Vec
 
 /// Invariant (1): places of forwarded requests of a key are at least an interval apart.
 fn places_are_apart(model: &LineModel, setup: &Setup) {
-    for (zone, key) in (0..setup.rates.len()).flat_map(|zone| (0..CLIENTS).map(move |key| (zone, key))) {
-        let mut places: Vec<u64> = uses(model, setup, zone, key).iter().map(|(used, index)| used.places[*index]).collect();
+    for (zone, key) in
+        (0..setup.rates.len()).flat_map(|zone| (0..CLIENTS).map(move |key| (zone, key)))
+    {
+        let mut places: Vec<u64> =
+            uses(model, setup, zone, key).iter().map(|(used, index)| used.places[*index]).collect();
         places.sort_unstable();
-        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= setup.rates[zone].1), "zone {zone}: {places:?}");
+        assert!(
+            places.windows(2).all(|pair| pair[1] - pair[0] >= setup.rates[zone].1),
+            "zone {zone}: {places:?}"
+        );
     }
 }
 
-/// Invariant (2): in any window of `d` ms a zone lets at most `delay + 1 + ((d + 1) * q - 1) / T` through, with the largest delay of
-/// its rules. No more than that for `d + W` is forwarded, `W` the longest wait that another rule of the same requests adds.
+/// Invariant (2): in any window of `d` ms a zone lets at most `delay + 1 + ((d + 1) * q - 1) / T`
+/// through, with the largest delay of its rules. No more than that for `d + W` is forwarded, `W`
+/// the longest wait that another rule of the same requests adds.
 fn envelope_holds(model: &LineModel, setup: &Setup) {
     for (zone, (ticks_per_ms, interval)) in setup.rates.iter().enumerate() {
         let delay = setup.rules_of(zone).map(|rule| rule.delay).max().unwrap_or(0);
@@ -347,7 +389,8 @@ fn envelope_holds(model: &LineModel, setup: &Setup) {
         let added = others.map(longest_wait).max().unwrap_or(0);
         for key in 0..CLIENTS {
             let uses = uses(model, setup, zone, key);
-            let through: Vec<u64> = uses.iter().filter_map(|(used, index)| used.through[*index]).collect();
+            let through: Vec<u64> =
+                uses.iter().filter_map(|(used, index)| used.through[*index]).collect();
             let forwarded: Vec<u64> = uses.iter().filter_map(|(used, _)| used.released()).collect();
             for (mut times, added) in [(through, 0), (forwarded, added)] {
                 times.sort_unstable();
@@ -372,11 +415,14 @@ fn rolled_rule(dice: &mut Dice, zone: usize) -> RuleModel {
 }
 
 /// Rates of all kinds: whole intervals, thirds, several places in a millisecond.
-const RATES: [RateModel; 7] = [(1, 100), (1, 1_000), (1, 200), (3, 1_000), (7, 60), (5, 2), (1, 30)];
+const RATES: [RateModel; 7] =
+    [(1, 100), (1, 1_000), (1, 200), (3, 1_000), (7, 60), (5, 2), (1, 30)];
 
 fn rolled_setup(dice: &mut Dice, zones: usize, routes: usize) -> Setup {
     let route = |dice: &mut Dice| {
-        let used = (0..zones).filter(|zone| zones == 1 || *zone == 0 || dice.0 >> zone & 1 == 0).collect::<Vec<_>>();
+        let used = (0..zones)
+            .filter(|zone| zones == 1 || *zone == 0 || dice.0 >> zone & 1 == 0)
+            .collect::<Vec<_>>();
         used.into_iter().map(|zone| rolled_rule(dice, zone)).collect()
     };
     Setup {
@@ -386,7 +432,8 @@ fn rolled_setup(dice: &mut Dice, zones: usize, routes: usize) -> Setup {
     }
 }
 
-/// After a reload no place of the zone made anew begins before the last one that the zone before handed out, and was used, is over.
+/// After a reload no place of the zone made anew begins before the last one that the zone before
+/// handed out, and was used, is over.
 fn reloads_hand_no_place_out_twice(both: &Both) {
     for (before, after) in &both.reloads {
         for key in 0..CLIENTS {
@@ -395,8 +442,16 @@ fn reloads_hand_no_place_out_twice(both: &Both) {
                 (u128::from(place) + u128::from(more * interval), u128::from(ticks_per_ms))
             };
             let used = |zone| uses(&both.model, &both.setup, zone, key);
-            let places = |zone| used(zone).into_iter().map(|(request, index)| request.places[index]).collect::<Vec<_>>();
-            let Some(last) = places(*before).into_iter().max().map(|place| ends(*before, place, 1)) else { continue };
+            let places = |zone| {
+                used(zone)
+                    .into_iter()
+                    .map(|(request, index)| request.places[index])
+                    .collect::<Vec<_>>()
+            };
+            let Some(last) = places(*before).into_iter().max().map(|place| ends(*before, place, 1))
+            else {
+                continue;
+            };
             let apart = places(*after)
                 .into_iter()
                 .map(|place| ends(*after, place, 0))
@@ -406,12 +461,14 @@ fn reloads_hand_no_place_out_twice(both: &Both) {
     }
 }
 
-/// Runs a trace for each seed; everything is compared at every moment, and the invariants at the end.
+/// Runs a trace for each seed; everything is compared at every moment, and the invariants at the
+/// end.
 fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize, reloads: &[usize]) {
     for seed in seeds {
         let mut dice = Dice(seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1);
         let setup = rolled_setup(&mut dice, zones, routes);
-        let longest = setup.rates.iter().map(|(ticks, interval)| interval / ticks).max().unwrap_or(1).max(1);
+        let longest =
+            setup.rates.iter().map(|(ticks, interval)| interval / ticks).max().unwrap_or(1).max(1);
         let strategy = match dice.roll(4) {
             0 => Strategy::Random,
             1 => Strategy::Impatient(1 + dice.roll(longest * 5)),
@@ -422,7 +479,8 @@ fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize, reloads: &[u
         let mut now = 0;
         let gap = 1 + longest / 2;
         for number in 0..120 {
-            now += if dice.roll(3) == 0 { dice.roll(gap * 4) } else { dice.roll(2) * dice.roll(gap) };
+            now +=
+                if dice.roll(3) == 0 { dice.roll(gap * 4) } else { dice.roll(2) * dice.roll(gap) };
             if reloads.contains(&number) {
                 both.reload(now);
             }
@@ -435,7 +493,11 @@ fn traces(seeds: std::ops::Range<u64>, zones: usize, routes: usize, reloads: &[u
             envelope_holds(&both.model, &setup);
         }
         reloads_hand_no_place_out_twice(&both);
-        let late = both.model.requests.iter().find(|request| request.released().is_some_and(|at| at > request.told));
+        let late = both
+            .model
+            .requests
+            .iter()
+            .find(|request| request.released().is_some_and(|at| at > request.told));
         assert!(late.is_none(), "later than told: {late:?}");
     }
 }
@@ -490,7 +552,12 @@ impl Script {
     }
 
     /// These ask one after the other, and are told these instants.
-    fn ask<const N: usize>(&mut self, client: usize, names: [&'static str; N], told: [u64; N]) -> &mut Self {
+    fn ask<const N: usize>(
+        &mut self,
+        client: usize,
+        names: [&'static str; N],
+        told: [u64; N],
+    ) -> &mut Self {
         let asked = names.map(|name| {
             self.names.push(name);
             match self.engine.ask(self.names.len() - 1, client, 0, self.now) {
@@ -511,7 +578,8 @@ impl Script {
 
     fn leave<const N: usize>(&mut self, names: [&'static str; N]) -> &mut Self {
         for name in names {
-            let number = self.names.iter().position(|known| *known == name).expect("a name of the example");
+            let number =
+                self.names.iter().position(|known| *known == name).expect("a name of the example");
             self.engine.leave(number, self.now);
         }
         self
@@ -520,7 +588,8 @@ impl Script {
     /// In the end these were forwarded at these instants, and nobody else.
     fn goes(&mut self, expected: &[(&'static str, u64)]) {
         self.at(u64::MAX);
-        let seen: Vec<_> = self.engine.released.iter().map(|(number, at)| (self.names[*number], *at)).collect();
+        let seen: Vec<_> =
+            self.engine.released.iter().map(|(number, at)| (self.names[*number], *at)).collect();
         assert_eq!(seen, expected);
     }
 }
@@ -567,7 +636,8 @@ fn example_5_two_rules() {
     let site = RuleModel { zone: 0, burst: 10, delay: 0, max_wait: None };
     let client = RuleModel { zone: 1, burst: 5, delay: 0, max_wait: None };
     let rates = vec![(1, 100), (1, 1_000)];
-    let mut script = Script::new(&Setup { rates, shared: vec![true, false], routes: vec![vec![site, client]] });
+    let mut script =
+        Script::new(&Setup { rates, shared: vec![true, false], routes: vec![vec![site, client]] });
     script.ask(0, ["X1", "X2", "X3"], [0, 1_000, 2_000]).ask(1, ["Y1"], [300]);
     script.at(50).leave(["X2"]).at(250).leave(["X3"]);
     script.at(300).ask(0, ["X4"], [1_000]).ask(1, ["Y2"], [1_000]);
@@ -576,9 +646,12 @@ fn example_5_two_rules() {
 
 /// Another rate, or the same: the debts of the zone before, and none of its lines.
 fn reloaded(before: &Zone, rate: &str, now: u64) -> Arc<Zone> {
-    let settings = ZoneSettings { rate: rate.parse().expect("a rate"), ..before.settings().clone() };
+    let settings =
+        ZoneSettings { rate: rate.parse().expect("a rate"), ..before.settings().clone() };
     let zone = Zone::with_seed(settings, before.seed());
-    Snapshot::take(before, Millis(now)).restore(&zone, Millis(now)).expect("a zone of the same name and seed");
+    Snapshot::take(before, Millis(now))
+        .restore(&zone, Millis(now))
+        .expect("a zone of the same name and seed");
     Arc::new(zone)
 }
 
@@ -618,9 +691,12 @@ fn storm(setup: &Setup, clients: usize, strategy: Strategy, end: u64) -> Both {
 #[test]
 fn storm_of_impatient_clients_never_gets_more_through_than_the_rate() {
     let setup = Setup::one((1, 100), first(20, 0));
-    for strategy in
-        [Strategy::Impatient(1_000), Strategy::Impatient(100), Strategy::JustBefore(1), Strategy::JustBefore(30)]
-    {
+    for strategy in [
+        Strategy::Impatient(1_000),
+        Strategy::Impatient(100),
+        Strategy::JustBefore(1),
+        Strategy::JustBefore(30),
+    ] {
         let both = storm(&setup, 80, strategy, 3_000);
         envelope_holds(&both.model, &setup);
         places_are_apart(&both.model, &setup);
@@ -630,8 +706,9 @@ fn storm_of_impatient_clients_never_gets_more_through_than_the_rate() {
     }
 }
 
-/// Invariant (3): one rule, one delay. Nobody is refused while the tail, what somebody holds or used, is within burst and
-/// `max_wait`. Invariant (4): with nobody parked, who comes when the last place allows it passes.
+/// Invariant (3): one rule, one delay. Nobody is refused while the tail, what somebody holds or
+/// used, is within burst and `max_wait`. Invariant (4): with nobody parked, who comes when the last
+/// place allows it passes.
 #[test]
 fn place_that_is_free_is_never_refused() {
     for seed in 50_000..52_000 {
@@ -645,30 +722,38 @@ fn place_that_is_free_is_never_refused() {
             now += dice.roll(3) * dice.roll(interval / ticks_per_ms + 2);
             both.run_to(now);
             let client = usize::try_from(dice.roll(CLIENTS as u64)).expect("few");
-            let mine = |request: &&Admitted| (setup.shared[0] || request.client == client) && !request.left;
+            let mine = |request: &&Admitted| {
+                (setup.shared[0] || request.client == client) && !request.left
+            };
             let held: Vec<&Admitted> = both.model.requests.iter().filter(mine).collect();
             let tail = held.iter().map(|request| request.places[0] + interval).max().unwrap_or(0);
             let ahead = tail.saturating_sub(now * ticks_per_ms);
             let wait = ahead.saturating_sub(rule.delay * interval) / ticks_per_ms;
-            let is_free = ahead <= rule.burst * interval && rule.max_wait.is_none_or(|most| wait <= most);
+            let is_free =
+                ahead <= rule.burst * interval && rule.max_wait.is_none_or(|most| wait <= most);
             let nobody_parked = held.iter().all(|request| request.released().is_some());
-            let passes = nobody_parked && tail.saturating_sub(rule.delay * interval) <= now * ticks_per_ms;
+            let passes =
+                nobody_parked && tail.saturating_sub(rule.delay * interval) <= now * ticks_per_ms;
             let asked = both.ask(client, now);
-            assert!(!is_free || !matches!(asked, Asked::Refused(_)), "seed {seed}: refused at {now} ms, {ahead} ahead");
+            assert!(
+                !is_free || !matches!(asked, Asked::Refused(_)),
+                "seed {seed}: refused at {now} ms, {ahead} ahead"
+            );
             assert!(!passes || asked == Asked::Passed, "seed {seed}: {asked:?} at {now} ms");
         }
     }
 }
 
-/// Invariant (6): at no time is more than one request behind what would be forwarded if nothing were ever given back; and with an
-/// overload that gives up, many times as much is forwarded.
+/// Invariant (6): at no time is more than one request behind what would be forwarded if nothing
+/// were ever given back; and with an overload that gives up, many times as much is forwarded.
 #[test]
 fn giving_back_is_never_more_than_one_request_behind_and_many_ahead() {
     let mut ahead = (0, 0);
     for seed in 60_000..60_400 {
         let mut dice = Dice(seed | 1);
         let rule = first(20, 0);
-        let [mut with, mut without] = [true, false].map(|back| LineModel::new(&[(1, 100)], &[true], 1, back));
+        let [mut with, mut without] =
+            [true, false].map(|back| LineModel::new(&[(1, 100)], &[true], 1, back));
         let (mut now, mut leaves) = (0, Vec::new());
         for _ in 0..400 {
             now += dice.roll(160);
@@ -700,7 +785,8 @@ fn giving_back_is_never_more_than_one_request_behind_and_many_ahead() {
 #[test]
 fn leave_wakes_no_more_than_one_request_of_each_delay() {
     for delays in [vec![0], vec![0, 3], vec![0, 3, 7]] {
-        let routes: Vec<Vec<RuleModel>> = delays.iter().map(|delay| vec![first(2_000, *delay)]).collect();
+        let routes: Vec<Vec<RuleModel>> =
+            delays.iter().map(|delay| vec![first(2_000, *delay)]).collect();
         let setup = Setup { rates: vec![(1, 100)], shared: vec![true], routes };
         let mut engine = Engine::new(&setup);
         for number in 0..1_000 {
@@ -709,7 +795,11 @@ fn leave_wakes_no_more_than_one_request_of_each_delay() {
         for leaver in [10, 500, 999, 11] {
             let before = engine.wakes;
             engine.leave(leaver, 1);
-            assert!(engine.wakes - before <= delays.len(), "{} woken, delays {delays:?}", engine.wakes - before);
+            assert!(
+                engine.wakes - before <= delays.len(),
+                "{} woken, delays {delays:?}",
+                engine.wakes - before
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The decision engine by its worked tables: every verdict, wait, excess and retry is asserted with `==`.
+//! The decision engine by its worked tables: every verdict, wait, excess and retry is asserted with
+//! `==`.
 
 #[path = "dsl/limit.rs"]
 mod dsl;
@@ -57,7 +58,10 @@ fn table_c_five_a_second_burst_twelve_delay_eight() {
 
 #[test]
 fn table_d_thirty_a_minute_burst_two_delay_one() {
-    assert_eq!(gate("30r/m burst=2 delay=1").at(0).times(4), [Pass, Pass, Delay(2_000), Reject(2_000)]);
+    assert_eq!(
+        gate("30r/m burst=2 delay=1").at(0).times(4),
+        [Pass, Pass, Delay(2_000), Reject(2_000)]
+    );
 }
 
 #[test]
@@ -75,8 +79,16 @@ fn table_e_two_limits_on_one_route() {
 fn a_reject_by_one_rule_spends_nothing_in_the_others() {
     for rules in ["1r/s; 10r/s burst=10 key=global", "10r/s burst=10 key=global; 1r/s"] {
         let mut door = gate(rules);
-        assert_eq!(door.at(0).times(100), [vec![Pass], vec![Reject(1_000); 99]].concat(), "{rules}");
-        assert_eq!(door.from("192.0.2.2").look(), Delay(100), "only one request was charged to the site: {rules}");
+        assert_eq!(
+            door.at(0).times(100),
+            [vec![Pass], vec![Reject(1_000); 99]].concat(),
+            "{rules}"
+        );
+        assert_eq!(
+            door.from("192.0.2.2").look(),
+            Delay(100),
+            "only one request was charged to the site: {rules}"
+        );
     }
 }
 
@@ -133,13 +145,20 @@ fn what_leaves_one_zone_late_frees_nothing_that_others_used_in_another() {
     assert_eq!(parked.verdict.wait, Millis(59_000));
     assert_eq!(door.from("192.0.2.2").at(5_000).times(1), [Pass]);
     door.leaves(parked);
-    assert_eq!(door.from("192.0.2.3").times(1), [Reject(100)], "the site's only place was used by the second client");
+    assert_eq!(
+        door.from("192.0.2.3").times(1),
+        [Reject(100)],
+        "the site's only place was used by the second client"
+    );
 }
 
 #[test]
 fn a_longer_wait_than_max_wait_is_rejected_on_arrival() {
     let mut door = gate("10r/s burst=20 max_wait=300");
-    assert_eq!(door.at(0).times(6), [Pass, Delay(100), Delay(200), Delay(300), Reject(100), Reject(100)]);
+    assert_eq!(
+        door.at(0).times(6),
+        [Pass, Delay(100), Delay(200), Delay(300), Reject(100), Reject(100)]
+    );
     assert_eq!(door.one().verdict.reason, Some(Reason::MaxWait));
     assert_eq!(door.at(1).look(), Reject(99));
     assert_eq!(door.at(100).look(), Delay(300));
@@ -171,7 +190,10 @@ fn a_dry_run_is_judged_and_never_enforced() {
     let (first, second, third) = (door.at(0).one(), door.one(), door.one());
     assert_eq!((first.verdict.into(), first.dry_run), (Pass, None));
     assert_eq!(second.verdict.wait, Millis(100));
-    assert_eq!(second.dry_run.map(|verdict| (verdict.rule, verdict.into())), Some((Some(0), Reject(1_000))));
+    assert_eq!(
+        second.dry_run.map(|verdict| (verdict.rule, verdict.into())),
+        Some((Some(0), Reject(1_000)))
+    );
     assert_eq!(third.verdict.rule, Some(1));
     assert_eq!(gate("1r/s dry_run").times(3), [Exempt, Exempt, Exempt]);
 }
@@ -221,14 +243,23 @@ fn a_long_key_is_counted_like_any_other() {
 
 #[test]
 fn a_minute_is_sixty_seconds_to_the_millisecond() {
-    assert_eq!(gate("1r/m").each([0, 59_999, 60_000, 119_999, 120_000]), [Pass, Reject(1), Pass, Reject(1), Pass]);
-    assert_eq!(gate("2r/m").each([0, 29_999, 30_000, 59_999, 60_000]), [Pass, Reject(1), Pass, Reject(1), Pass]);
+    assert_eq!(
+        gate("1r/m").each([0, 59_999, 60_000, 119_999, 120_000]),
+        [Pass, Reject(1), Pass, Reject(1), Pass]
+    );
+    assert_eq!(
+        gate("2r/m").each([0, 29_999, 30_000, 59_999, 60_000]),
+        [Pass, Reject(1), Pass, Reject(1), Pass]
+    );
 }
 
 #[test]
 fn three_thirds_of_a_second_are_a_second() {
     assert_eq!(gate("3r/s burst=3").at(0).times(4), [Pass, Delay(333), Delay(666), Delay(1_000)]);
-    assert_eq!(gate("3r/s").each([0, 333, 334, 667, 668]), [Pass, Reject(1), Pass, Reject(1), Pass]);
+    assert_eq!(
+        gate("3r/s").each([0, 333, 334, 667, 668]),
+        [Pass, Reject(1), Pass, Reject(1), Pass]
+    );
 }
 
 #[test]
@@ -245,9 +276,12 @@ fn who_hammers_recovers_when_who_waits_does() {
 
 #[test]
 fn who_obeys_retry_after_is_not_refused_twice() {
-    for rules in
-        ["7r/s burst=3 nodelay", "1r/m", "3r/s burst=2 delay=1; 10r/m burst=1 key=host", "3r/s burst=9 max_wait=500"]
-    {
+    for rules in [
+        "7r/s burst=3 nodelay",
+        "1r/m",
+        "3r/s burst=2 delay=1; 10r/m burst=1 key=host",
+        "3r/s burst=9 max_wait=500",
+    ] {
         let mut door = gate(rules);
         let mut now = 0;
         for _ in 0..1_000 {

@@ -1,4 +1,5 @@
-//! The rule against a model of a leaky bucket in 128-bit fractions, and the bounds any observer could check.
+//! The rule against a model of a leaky bucket in 128-bit fractions, and the bounds any observer
+//! could check.
 
 #[path = "dsl/bucket.rs"]
 mod bucket;
@@ -19,7 +20,8 @@ fn zone((requests, per_ms): (u64, u64)) -> Option<Arc<Zone>> {
 }
 
 fn rule(rate: (u64, u64), burst: u32, delay: u32) -> Rule {
-    Rule::new(zone(rate).expect("a countable rate"), RuleSettings::burst(burst).delay(delay)).expect("a countable rule")
+    Rule::new(zone(rate).expect("a countable rate"), RuleSettings::burst(burst).delay(delay))
+        .expect("a countable rule")
 }
 
 fn decide(rule: &Rule, now: u64) -> Seen {

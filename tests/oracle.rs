@@ -1,6 +1,8 @@
-//! nginx's own arithmetic beside ours, over millions of random arrivals: the same verdict and the same wait, every time.
+//! nginx's own arithmetic beside ours, over millions of random arrivals: the same verdict and the
+//! same wait, every time.
 //!
-//! `SEED=7 cargo test --test oracle` runs other arrivals; a difference names the seed that repeats it.
+//! `SEED=7 cargo test --test oracle` runs other arrivals; a difference names the seed that repeats
+//! it.
 
 #[path = "dsl/limit.rs"]
 mod dsl;
@@ -21,13 +23,20 @@ struct Nginx {
 impl Nginx {
     fn new(requests_per_second: u32, burst: u32, delay: u32) -> Self {
         let milli = |count: u32| i64::from(count) * 1_000;
-        Self { rate: milli(requests_per_second), burst: milli(burst), delay: milli(delay), kept: None }
+        Self {
+            rate: milli(requests_per_second),
+            burst: milli(burst),
+            delay: milli(delay),
+            kept: None,
+        }
     }
 
-    /// Pass, delay by so many ms, or reject (its number is always 0: nginx does not know when a place is free).
+    /// Pass, delay by so many ms, or reject (its number is always 0: nginx does not know when a
+    /// place is free).
     fn decide(&mut self, now: i64) -> Seen {
         let (elapsed, excess) = self.kept.map_or((0, 0), |(last, excess)| {
-            // A clock that stepped back by more than a minute counts as one millisecond, by less as none.
+            // A clock that stepped back by more than a minute counts as one millisecond, by less as
+            // none.
             let elapsed = match now - last {
                 stepped if stepped < -60_000 => 1,
                 passed => passed.max(0),
@@ -117,7 +126,12 @@ fn gap(pattern: u32, rate: u32, dice: &mut Dice) -> i64 {
 }
 
 /// Runs both over stretches of arrivals and counts them; the first difference ends the test.
-fn compare(seed: u64, (rate, burst, delay): (u32, u32, u32), dice: &mut Dice, arrivals: u64) -> u64 {
+fn compare(
+    seed: u64,
+    (rate, burst, delay): (u32, u32, u32),
+    dice: &mut Dice,
+    arrivals: u64,
+) -> u64 {
     let (mut nginx, ours) = (Nginx::new(rate, burst, delay), Ours::new(rate, burst, delay));
     let (mut now, mut admitted) = (i64::from(dice.below(1_000)), 0);
     let mut pattern = 0;
@@ -127,7 +141,10 @@ fn compare(seed: u64, (rate, burst, delay): (u32, u32, u32), dice: &mut Dice, ar
         }
         now += gap(pattern, rate, dice);
         let (theirs, mine) = (nginx.decide(now), ours.decide(now));
-        assert_eq!(mine, theirs, "SEED={seed}: {rate}r/s burst={burst} delay={delay}, arrival {arrival} at {now} ms");
+        assert_eq!(
+            mine, theirs,
+            "SEED={seed}: {rate}r/s burst={burst} delay={delay}, arrival {arrival} at {now} ms"
+        );
         admitted += u64::from(mine != Reject(0));
     }
     admitted
@@ -151,7 +168,10 @@ fn busy_chain(rate: u32, burst: u32) {
         micros += 1_000_000 / u64::from(rate) - u64::from(dice.below(1_000_000 / rate / 4));
         now = now.max(i64::try_from(micros / 1_000).expect("within the test"));
         let (theirs, mine) = (nginx.decide(now), ours.decide(now));
-        assert_eq!(mine, theirs, "SEED={seed}: {rate}r/s burst={burst}, admission {admitted} at {now} ms");
+        assert_eq!(
+            mine, theirs,
+            "SEED={seed}: {rate}r/s burst={burst}, admission {admitted} at {now} ms"
+        );
         admitted += u32::from(mine != Reject(0));
     }
 }
@@ -178,7 +198,8 @@ fn busy_chains_at_odd_rates_never_drift() {
     }
 }
 
-/// Keeps one key busy and counts the admissions until an interval cut to nanoseconds gives its first wrong verdict; ours gives none.
+/// Keeps one key busy and counts the admissions until an interval cut to nanoseconds gives its
+/// first wrong verdict; ours gives none.
 fn admissions_until_nanoseconds_err(rate: u32, arrivals_per_ms: u32) -> Option<u64> {
     let (mut nginx, ours) = (Nginx::new(rate, 5, 0), Ours::new(rate, 5, 0));
     let mut cut = CutToNanos { interval: 1_000_000_000 / u64::from(rate), burst: 5, arrival: 0 };
@@ -194,7 +215,8 @@ fn admissions_until_nanoseconds_err(rate: u32, arrivals_per_ms: u32) -> Option<u
     flipped_after
 }
 
-/// Why time is counted in ticks of 1/requests ms: neither 1/700 s nor 1/3001 s is a whole number of nanoseconds.
+/// Why time is counted in ticks of 1/requests ms: neither 1/700 s nor 1/3001 s is a whole number of
+/// nanoseconds.
 #[test]
 fn an_interval_cut_to_nanoseconds_would_flip_verdicts() {
     assert_eq!(admissions_until_nanoseconds_err(700, 1), Some(333_343));
@@ -205,6 +227,9 @@ fn an_interval_cut_to_nanoseconds_would_flip_verdicts() {
 fn slow_rates_are_exact_where_nginx_rounds() {
     let mut nginx = Nginx { rate: 1_000 / 60, burst: 0, delay: 0, kept: None };
     let mut ours = dsl::gate("1r/m");
-    assert_eq!([0, 60_000, 62_499, 62_500].map(|now| nginx.decide(now)), [Pass, Reject(0), Reject(0), Pass]);
+    assert_eq!(
+        [0, 60_000, 62_499, 62_500].map(|now| nginx.decide(now)),
+        [Pass, Reject(0), Reject(0), Pass]
+    );
     assert_eq!(ours.each([0, 59_999, 60_000]), [Pass, Reject(1), Pass]);
 }

@@ -47,10 +47,12 @@ async fn r003_a_bare_lf_was_the_end_of_a_line() {
 /// Two equal lengths were taken for one.
 #[tokio::test(start_paused = true)]
 async fn r004_a_length_could_be_said_twice() {
-    refused(&[b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi"]).await;
+    refused(&[b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi"])
+        .await;
 }
 
-/// A percent sign in Host made a second spelling of a host, for which neither routes nor keys were asked.
+/// A percent sign in Host made a second spelling of a host, for which neither routes nor keys were
+/// asked.
 #[tokio::test(start_paused = true)]
 async fn r005_a_host_had_a_second_spelling() {
     refused(&[b"GET / HTTP/1.1\r\nhost: %61\r\n\r\n"]).await;
@@ -64,7 +66,10 @@ async fn r006_a_large_head_that_was_allowed_was_refused() {
     on_raw_edge(config, |edge, pipes| async move {
         drop(pipes);
         let mut client = edge.connect();
-        let head = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(400_000));
+        let head = format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {}\r\n\r\n",
+            "y".repeat(400_000)
+        );
         client.write_all(head.as_bytes()).await.expect("it is taken");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("an answer");
@@ -78,7 +83,10 @@ async fn r006_a_large_head_that_was_allowed_was_refused() {
 async fn r007_a_client_that_left_was_told_to_be_malformed() {
     on_recorded(&[], |edge, _| async move {
         let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe").await.expect("a pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe")
+            .await
+            .expect("a pipe");
         client.shutdown().await.expect("a pipe");
         let line = edge.line().await;
         assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()));
@@ -86,18 +94,24 @@ async fn r007_a_client_that_left_was_told_to_be_malformed() {
     .await;
 }
 
-/// An answer of unknown length to HTTP/1.0 promised to keep a connection that only its end could frame.
+/// An answer of unknown length to HTTP/1.0 promised to keep a connection that only its end could
+/// frame.
 #[tokio::test(start_paused = true)]
 async fn r008_keep_alive_was_promised_to_http_1_0() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
-    let answer = replied("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n", chunked).await;
+    let answer =
+        replied("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n", chunked).await;
     assert!(answer.contains("connection: close\r\n") && !answer.contains("keep-alive"), "{answer}");
 }
 
 /// The version of an upstream's answer was passed on as ours.
 #[tokio::test(start_paused = true)]
 async fn r009_the_version_was_the_upstreams() {
-    let answer = replied("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "HTTP/1.0 204 No Content\r\n\r\n").await;
+    let answer = replied(
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        "HTTP/1.0 204 No Content\r\n\r\n",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }
 
@@ -115,7 +129,8 @@ async fn r010_a_head_that_began_early_had_the_time_of_an_idle_connection() {
 #[tokio::test(start_paused = true)]
 async fn r011_a_byte_hid_the_client() {
     let mut trusting = config(&[]);
-    trusting.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    trusting.client_ip.proxies =
+        vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
     on_raw_edge(trusting, |edge, pipes| async move {
         drop(pipes);
         let mut client = edge.connect();
@@ -126,7 +141,8 @@ async fn r011_a_byte_hid_the_client() {
     .await;
 }
 
-/// A parked client that closed its sending side was answered with a status that is for the log only.
+/// A parked client that closed its sending side was answered with a status that is for the log
+/// only.
 #[tokio::test(start_paused = true)]
 async fn r012_a_client_that_left_was_answered() {
     on_recorded(&["1r/s burst=1"], |edge, recorder| async move {
@@ -141,13 +157,19 @@ async fn r012_a_client_that_left_was_answered() {
     .await;
 }
 
-/// A target that was no text passed the framer, and was refused by who read it next (found by the fuzz target `framing`).
+/// A target that was no text passed the framer, and was refused by who read it next (found by the
+/// fuzz target `framing`).
 #[tokio::test(start_paused = true)]
 async fn r013_a_target_that_is_no_text_was_framed() {
-    refused(&[b"GET /ne\x8bt HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /a\x7f HTTP/1.1\r\nhost: a\r\n\r\n"]).await;
+    refused(&[
+        b"GET /ne\x8bt HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /a\x7f HTTP/1.1\r\nhost: a\r\n\r\n",
+    ])
+    .await;
 }
 
-/// A hundred warnings filled the list of problems: the errors behind them were not counted, and the file was taken for fine.
+/// A hundred warnings filled the list of problems: the errors behind them were not counted, and the
+/// file was taken for fine.
 #[test]
 fn r014_a_hundred_warnings_hid_an_error() {
     let networks = vec!["10.1.0.1/16"; 100].join(", ");
@@ -156,7 +178,8 @@ fn r014_a_hundred_warnings_hid_an_error() {
          upstreams: {{ a_admin: {{ endpoints: [ 'a:1' ] }}, public: {{ endpoints: [ 'b:1' ] }} }}\n\
          routes: [ {{ path: /, upstream: publik, limits: [ {{ zone: z }} ] }} ]"
     );
-    let problems = weir::config::parse("test.yaml", &text, &[]).expect_err("there is no upstream `publik`");
+    let problems =
+        weir::config::parse("test.yaml", &text, &[]).expect_err("there is no upstream `publik`");
     assert!(problems.to_string().contains("there is no upstream `publik`"));
 }
 
@@ -165,10 +188,16 @@ fn r014_a_hundred_warnings_hid_an_error() {
 async fn r016_a_client_that_was_cut_was_told_as_one_that_left() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\nx").await.expect("a pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\nx")
+            .await
+            .expect("a pipe");
         client.read_to_end(&mut Vec::new()).await.expect("an end");
         let line = edge.line().await;
-        assert_eq!((&line["status"], &line["error"]["kind"]), (&408.into(), &"request_timeout".into()));
+        assert_eq!(
+            (&line["status"], &line["error"]["kind"]),
+            (&408.into(), &"request_timeout".into())
+        );
     })
     .await;
 }
@@ -182,7 +211,11 @@ fn r017_a_sum_of_rejects_blamed_the_first_client() {
     let sampling = Sampling { first: 1, every: Duration::from_secs(10) };
     for last in [1, 2, 2] {
         let client = IpAddr::from([192, 0, 2, last]);
-        let _ = sampler.take(Reject { zone: &zone, fingerprint: Some(1), reason: None, client }, sampling, Duration::ZERO);
+        let _ = sampler.take(
+            Reject { zone: &zone, fingerprint: Some(1), reason: None, client },
+            sampling,
+            Duration::ZERO,
+        );
     }
     let sums = sampler.sum_up_due(sampling.every, sampling.every);
     assert_eq!((sums[0].rejects, sums[0].client), (2, Some(IpAddr::from([192, 0, 2, 2]))));
@@ -203,15 +236,20 @@ async fn r019_444_was_logged_as_499() {
     harness::on_edge_of(closing, |edge| async move {
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        assert_eq!((edge.line().await["status"].clone(), edge.line().await["status"].clone()), (200.into(), 444.into()));
+        assert_eq!(
+            (edge.line().await["status"].clone(), edge.line().await["status"].clone()),
+            (200.into(), 444.into())
+        );
     })
     .await;
 }
 
-/// A path that is written as a pattern was taken for a plain one: it matched nothing, and its limit never applied.
+/// A path that is written as a pattern was taken for a plain one: it matched nothing, and its limit
+/// never applied.
 #[test]
 fn r015_a_pattern_was_taken_for_a_path() {
-    let text = "listeners: [ ':1' ]\nroutes: [ { path: '/(login|reset)', upstream: 'http://a:1' } ]";
+    let text =
+        "listeners: [ ':1' ]\nroutes: [ { path: '/(login|reset)', upstream: 'http://a:1' } ]";
     assert!(weir::config::parse("test.yaml", text, &[]).is_err());
 }
 
@@ -223,7 +261,8 @@ async fn r020_another_spelling_passed_the_limit() {
     limited.routes[0].pattern.path = weir::proxy::route::PathPattern::Prefix("/login".to_owned());
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
     harness::on_edge_of(limited, |edge| async move {
-        let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let ask =
+            |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         assert_eq!(status(&edge.exchange(&ask("/login")).await), 200);
         for path in ["/%6cogin", "//login", "/./login", "/x/../login", "/login;x=1"] {
             assert_eq!(status(&edge.exchange(&ask(path)).await), 503, "{path}");
@@ -247,7 +286,8 @@ async fn r021_a_part_left_out_made_exempt() {
 #[tokio::test(start_paused = true)]
 async fn r022_a_comma_hid_the_client() {
     let mut trusting = config(&[]);
-    trusting.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    trusting.client_ip.proxies =
+        vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
     harness::on_edge_of(trusting, |edge| async move {
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 198.51.100.6,\r\nconnection: close\r\n\r\n").await;
         assert_eq!(edge.line().await["client"], "198.51.100.6");
@@ -264,8 +304,12 @@ async fn r023_a_missing_part_had_a_time() {
         ..weir::limit::Key::of(vec!["header:x-api-key".parse().expect("a part")])
     };
     harness::on_edge_of(limited, |edge| async move {
-        let response = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
-        assert!(response.contains("the field x-api-key is missing") && !response.contains("retry"), "{response}");
+        let response =
+            edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert!(
+            response.contains("the field x-api-key is missing") && !response.contains("retry"),
+            "{response}"
+        );
     })
     .await;
 }
@@ -276,7 +320,8 @@ async fn r024_405_had_no_allow() {
     let mut getting = config(&[]);
     getting.routes[0].pattern.methods = vec![::http::Method::GET];
     harness::on_edge_of(getting, |edge| async move {
-        let ask = |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let ask =
+            |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         assert!(edge.exchange(&ask("PUT")).await.contains("\r\nallow: GET, HEAD\r\n"));
         assert_eq!(status(&edge.exchange(&ask("HEAD")).await), 200);
     })
@@ -287,7 +332,8 @@ async fn r024_405_had_no_allow() {
 #[tokio::test(start_paused = true)]
 async fn r025_a_body_too_large_was_charged() {
     harness::on_edge_of(config(&["1r/m"]), |edge| async move {
-        let large = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9000000\r\n\r\n";
+        let large =
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9000000\r\n\r\n";
         assert_eq!(status(&edge.exchange(large).await), 413);
         assert_eq!(edge.get().await.0, 200);
     })
@@ -305,8 +351,8 @@ async fn r026_a_refused_request_had_no_path() {
     .await;
 }
 
-/// A place taken off the tail when somebody left the middle: who parked, left just before the slot and asked again got any number
-/// through at one instant.
+/// A place taken off the tail when somebody left the middle: who parked, left just before the slot
+/// and asked again got any number through at one instant.
 #[tokio::test(start_paused = true)]
 async fn r040_leaving_and_asking_again_broke_the_limit() {
     on_edge(&["10r/s burst=20"], |edge| async move {
@@ -322,7 +368,10 @@ async fn r040_leaving_and_asking_again_broke_the_limit() {
             while parked.len() < 20 {
                 parked.push_back(ask(&edge).await);
             }
-            tokio::time::sleep(std::time::Duration::from_millis((slot * 100 - 1).saturating_sub(edge.now()))).await;
+            tokio::time::sleep(std::time::Duration::from_millis(
+                (slot * 100 - 1).saturating_sub(edge.now()),
+            ))
+            .await;
             drop(parked.pop_front());
         }
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
@@ -332,7 +381,8 @@ async fn r040_leaving_and_asking_again_broke_the_limit() {
     .await;
 }
 
-/// After a restart with another key, a value that was never seen owed what the same text had spent under the key before.
+/// After a restart with another key, a value that was never seen owed what the same text had spent
+/// under the key before.
 #[test]
 fn r041_debts_of_one_key_were_those_of_another() {
     use weir::{
@@ -340,22 +390,43 @@ fn r041_debts_of_one_key_were_those_of_another() {
         process::state::State,
     };
     let settings = |part: &str| {
-        let (key, rate) = (Key::of(vec![part.parse().expect("a part")]), "1r/m".parse().expect("a rate"));
+        let (key, rate) =
+            (Key::of(vec![part.parse().expect("a part")]), "1r/m".parse().expect("a rate"));
         ZoneSettings { name: "z".into(), key, rate, capacity: 10, exempt: Vec::new() }
     };
     let decide = |zone: &std::sync::Arc<Zone>, name: &'static str| {
         let rule = Rule::new(std::sync::Arc::clone(zone), RuleSettings::burst(0)).expect("a rule");
-        let headers = ::http::HeaderMap::from_iter([(name.parse().expect("a name"), "k1".parse().expect("a value"))]);
+        let headers = ::http::HeaderMap::from_iter([(
+            name.parse().expect("a name"),
+            "k1".parse().expect("a value"),
+        )]);
         let client = std::net::IpAddr::from([192, 0, 2, 1]);
         let method = &::http::Method::GET;
-        let subject = Subject { client, host: "a", path: "/", query: None, method, route: "/", headers: &headers };
-        Gate::new(vec![rule]).expect("one rule").decide(&subject, Millis::ZERO).verdict.decision.as_str()
+        let subject = Subject {
+            client,
+            host: "a",
+            path: "/",
+            query: None,
+            method,
+            route: "/",
+            headers: &headers,
+        };
+        Gate::new(vec![rule])
+            .expect("one rule")
+            .decide(&subject, Millis::ZERO)
+            .verdict
+            .decision
+            .as_str()
     };
     let zone = std::sync::Arc::new(Zone::new(settings("header:x-user")));
     assert_eq!([decide(&zone, "x-user"), decide(&zone, "x-user")], ["pass", "reject"]);
     let wall = std::time::SystemTime::now();
     let restarted = |part| {
-        State::take(&[std::sync::Arc::clone(&zone)], Millis::ZERO, wall).revive(&[settings(part)], Millis::ZERO, wall)
+        State::take(&[std::sync::Arc::clone(&zone)], Millis::ZERO, wall).revive(
+            &[settings(part)],
+            Millis::ZERO,
+            wall,
+        )
     };
     assert_eq!(decide(&restarted("header:x-api-key")[0], "x-api-key"), "pass");
     assert_eq!(decide(&restarted("header:x-user")[0], "x-user"), "reject");
@@ -366,10 +437,15 @@ fn r041_debts_of_one_key_were_those_of_another() {
 async fn r027_a_method_in_lower_case_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
     limited.routes[0].pattern.methods = vec![::http::Method::POST];
-    limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..config(&[]).routes[0].clone() });
+    limited
+        .routes
+        .push(weir::config::RouteConfig { limits: Vec::new(), ..config(&[]).routes[0].clone() });
     harness::on_edge_of(limited, |edge| async move {
-        let ask =
-            |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let ask = |method: &str| {
+            format!(
+                "{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+        };
         assert_eq!(status(&edge.exchange(&ask("POST")).await), 200);
         assert_eq!(status(&edge.exchange(&ask("post")).await), 503);
     })
@@ -398,7 +474,9 @@ async fn r029_a_value_in_another_spelling_was_another_key() {
         let mut limited = config(&["1r/m"]);
         limited.zones[0].key = weir::limit::Key::of(vec![part.parse().expect("a part")]);
         harness::on_edge_of(limited, |edge| async move {
-            let ask = |field: &str| format!("GET / HTTP/1.1\r\nhost: a\r\n{field}\r\nconnection: close\r\n\r\n");
+            let ask = |field: &str| {
+                format!("GET / HTTP/1.1\r\nhost: a\r\n{field}\r\nconnection: close\r\n\r\n")
+            };
             assert_eq!(status(&edge.exchange(&ask(first)).await), 200);
             assert_eq!(status(&edge.exchange(&ask(second)).await), 503, "{part}");
         })
@@ -406,24 +484,28 @@ async fn r029_a_value_in_another_spelling_was_another_key() {
     }
 }
 
-/// A client that left behind a large upload was not noticed while its request was parked: it was forwarded at its slot.
+/// A client that left behind a large upload was not noticed while its request was parked: it was
+/// forwarded at its slot.
 #[tokio::test]
 async fn r042_a_client_that_left_behind_an_upload_stayed_in_the_line() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let mut client =
-        tokio::net::TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().expect("an address"))
+        .await
+        .expect("a connection");
     let (server, _) = listener.accept().await.expect("a connection");
     client.write_all(&[7; 100_000]).await.expect("room in the socket");
     drop(client);
     weir::downstream::client_conn::Wire::new(Box::new(server)).departed().await;
 }
 
-/// A number from the environment had to be quoted inside of brackets, and was refused because it was quoted.
+/// A number from the environment had to be quoted inside of brackets, and was refused because it
+/// was quoted.
 #[test]
 fn r050_a_quoted_number_of_the_environment_was_refused() {
     let text = "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 1r/s } }\n\
                 routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: \"${UNSET_4711:-20}\" } ] } ]";
-    let loaded = weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded =
+        weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(loaded.config.routes[0].limits[0].1.burst, 20);
 }
 
@@ -455,7 +537,8 @@ fn r051_a_torn_line_spoiled_the_next() {
     }
     let written = Arc::default();
     let (lines, thread) =
-        writer::start_on(Some(writer::Output::own(Disk(Arc::clone(&written), 0))), None).expect("a thread");
+        writer::start_on(Some(writer::Output::own(Disk(Arc::clone(&written), 0))), None)
+            .expect("a thread");
     let queue = lines.access.clone().expect("an access log");
     queue.push(b"first\n".to_vec());
     queue.push(b"second\n".to_vec());
@@ -468,7 +551,8 @@ fn r051_a_torn_line_spoiled_the_next() {
 #[test]
 fn r052_a_secret_of_the_environment_was_shown() {
     let text = "listeners: [ ':1' ]\nroutes: [ { path: /, upstream: 'http://a:1', request: { headers: { set: { x-a: \"${PATH}\" } } } } ]";
-    let loaded = weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded =
+        weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(weir::config::show(&loaded).contains("${PATH}"));
 }
 
@@ -478,7 +562,13 @@ fn r043_a_crowd_in_one_zone_shut_out_the_others() {
     use weir::limit::{Key, Part, Queue, Zone, ZoneSettings};
     let zone = |name: &str| {
         let (key, rate) = (Key::of(vec![Part::ClientIp]), "1r/s".parse().expect("a rate"));
-        std::sync::Arc::new(Zone::new(ZoneSettings { name: name.into(), key, rate, capacity: 1, exempt: Vec::new() }))
+        std::sync::Arc::new(Zone::new(ZoneSettings {
+            name: name.into(),
+            key,
+            rate,
+            capacity: 1,
+            exempt: Vec::new(),
+        }))
     };
     let (crowded, calm, queue) = (zone("a"), zone("b"), Queue::with_room(8, 2));
     let crowd: Vec<_> = std::iter::from_fn(|| queue.enter(&crowded)).collect();
@@ -486,7 +576,8 @@ fn r043_a_crowd_in_one_zone_shut_out_the_others() {
 }
 
 /// An upstream nobody is at: what is not refused before is answered 502.
-const NOWHERE: &str = "routes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\naccess_log: { to: none }\n";
+const NOWHERE: &str =
+    "routes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\naccess_log: { to: none }\n";
 
 fn told(weir: &process::Weir, config: &str) {
     weir.rewrite(config);
@@ -512,8 +603,10 @@ fn r062_a_withdrawn_authority_stayed_trusted() {
     let (one, other) = (pki::Authority::new(), pki::Authority::new());
     let file = one.path("ca.pem");
     let mut upstreams = config(&[]).upstreams;
-    upstreams[0].secure = Some(weir::upstream::tls::SecureSettings { ca: Some(file.clone()), server_name: None });
-    let groups = |before: &[_]| weir::process::reload::groups(before, &upstreams).expect("authorities");
+    upstreams[0].secure =
+        Some(weir::upstream::tls::SecureSettings { ca: Some(file.clone()), server_name: None });
+    let groups =
+        |before: &[_]| weir::process::reload::groups(before, &upstreams).expect("authorities");
     let before = groups(&[]);
     assert!(std::sync::Arc::ptr_eq(&before[0], &groups(&before)[0]));
     std::fs::copy(other.path("ca.pem"), file).expect("a file");
@@ -546,7 +639,8 @@ fn r064_a_file_that_hangs_held_a_stop() {
 fn r065_a_request_that_was_cut_left_no_line() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let folder = tempfile::tempdir().expect("a folder");
-    let (log, upstream) = (folder.path().join("access.log"), silent.local_addr().expect("an address"));
+    let (log, upstream) =
+        (folder.path().join("access.log"), silent.local_addr().expect("an address"));
     let mut weir = process::Weir::run(&format!(
         "routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: {} }}\ndrain: 100ms\n",
         log.display()
@@ -613,7 +707,8 @@ fn r069_ipv6_took_the_port_of_ipv4() {
 #[tokio::test(start_paused = true)]
 async fn r081_a_body_doubled_the_time_to_the_first_byte() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
-        let request = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+        let request =
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
         let (answer, _pipe) = tokio::join!(edge.exchange(request), pipes.recv());
         assert_eq!(status(&answer), 504);
         assert!((30_000..30_500).contains(&edge.now()), "{}", edge.now());
@@ -621,7 +716,8 @@ async fn r081_a_body_doubled_the_time_to_the_first_byte() {
     .await;
 }
 
-/// Requests to an HTTP/2 endpoint that takes no connections waited one behind the other, a connect time-out each.
+/// Requests to an HTTP/2 endpoint that takes no connections waited one behind the other, a connect
+/// time-out each.
 #[tokio::test(start_paused = true)]
 async fn r082_openings_stood_in_a_line() {
     let mut config = config(&[]);
@@ -634,7 +730,8 @@ async fn r082_openings_stood_in_a_line() {
     .await;
 }
 
-/// Each request that met a dead address spent the retry budget: with one address of three alive a quarter were 502 for as long as it lasted.
+/// Each request that met a dead address spent the retry budget: with one address of three alive a
+/// quarter were 502 for as long as it lasted.
 #[tokio::test(start_paused = true)]
 async fn r080_an_address_that_was_alive_was_not_asked() {
     harness::on_edge_of(harness::config_to(&["1", "2", "3"]), |edge| async move {
@@ -650,8 +747,7 @@ async fn r080_an_address_that_was_alive_was_not_asked() {
 #[tokio::test(start_paused = true)]
 async fn r083_a_response_had_a_field_too_few_or_too_many() {
     const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    let required =
-        "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n\r\n";
+    let required = "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n\r\n";
     let answer = replied(GET, required).await;
     assert!(answer.contains("upgrade: websocket\r\n"), "{answer}");
     let answer = replied(GET, "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n").await;
@@ -662,19 +758,34 @@ async fn r083_a_response_had_a_field_too_few_or_too_many() {
 #[tokio::test(start_paused = true)]
 async fn r084_a_padded_chunk_size_cut_the_response() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-a\r\ntrailer: x-b\r\n\r\n5   \r\nhello\r\n0 ;a=b\r\nx-a: 1\r\nx-b: 2\r\n\r\n";
-    let answer = replied("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n", chunked).await;
-    assert!(answer.contains("hello") && answer.contains("x-a: 1\r\n") && answer.contains("x-b: 2\r\n"), "{answer}");
+    let answer = replied(
+        "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n",
+        chunked,
+    )
+    .await;
+    assert!(
+        answer.contains("hello") && answer.contains("x-a: 1\r\n") && answer.contains("x-b: 2\r\n"),
+        "{answer}"
+    );
 }
 
-/// What a URL parser, or a server that takes a backslash for a slash, reads as the limited path was another path, without the limit.
+/// What a URL parser, or a server that takes a backslash for a slash, reads as the limited path was
+/// another path, without the limit.
 #[tokio::test(start_paused = true)]
 async fn r100_a_reading_of_url_parsers_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
     let everything = limited.routes[0].clone();
-    limited.routes[0].pattern.path = weir::proxy::route::PathPattern::Prefix("/api/login".to_owned());
+    limited.routes[0].pattern.path =
+        weir::proxy::route::PathPattern::Prefix("/api/login".to_owned());
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
     harness::on_edge_of(limited, |edge| async move {
-        for path in ["//x/api/login", "/api//../login", "/api/x%2fy/../login", "/api\\login", "/x%5c..%5capi%5clogin"] {
+        for path in [
+            "//x/api/login",
+            "/api//../login",
+            "/api/x%2fy/../login",
+            "/api\\login",
+            "/x%5c..%5capi%5clogin",
+        ] {
             let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
             assert_eq!(status(&edge.exchange(&ask).await), 400, "{path}");
         }
@@ -682,7 +793,8 @@ async fn r100_a_reading_of_url_parsers_passed_the_limit() {
     .await;
 }
 
-/// A path as received ran what a limited route above the chosen one guards, and only the chosen one, without a limit, was asked.
+/// A path as received ran what a limited route above the chosen one guards, and only the chosen
+/// one, without a limit, was asked.
 #[tokio::test(start_paused = true)]
 async fn r101_the_limit_of_a_route_above_was_passed() {
     let mut limited = config(&["1r/m"]);
@@ -716,10 +828,13 @@ const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-l
 async fn r130_goaway_lost_a_request() {
     on_raw_edge(to_http2(), |edge, mut pipes| async move {
         let play = async {
-            let mut first = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let mut first =
+                http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[])
+                    .await;
             first.request().await.expect("a request");
             first.go_away(0, 0).await;
-            let mut second = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("another"), &[]).await;
+            let mut second =
+                http2_endpoint::Endpoint::accept(pipes.recv().await.expect("another"), &[]).await;
             let (stream, body) = second.request().await.expect("a request");
             assert_eq!(body, b"hi");
             second.respond(stream).await;
@@ -729,14 +844,18 @@ async fn r130_goaway_lost_a_request() {
     .await;
 }
 
-/// A quiet HTTP/2 endpoint was asked every 20 s whether it was there, and gRPC servers ended the connection for it.
+/// A quiet HTTP/2 endpoint was asked every 20 s whether it was there, and gRPC servers ended the
+/// connection for it.
 #[tokio::test(start_paused = true)]
 async fn r131_a_quiet_endpoint_was_pinged() {
     on_raw_edge(to_http2(), |edge, mut pipes| async move {
         let play = async {
-            let mut endpoint = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let mut endpoint =
+                http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[])
+                    .await;
             let (stream, _) = endpoint.request().await.expect("a request");
-            let pinged = tokio::time::timeout(std::time::Duration::from_secs(25), endpoint.read()).await;
+            let pinged =
+                tokio::time::timeout(std::time::Duration::from_secs(25), endpoint.read()).await;
             assert!(pinged.is_err(), "{pinged:?}");
             endpoint.respond(stream).await;
         };
@@ -752,7 +871,9 @@ async fn r132_an_idle_http2_connection_was_kept() {
     config.upstreams[0].keepalive_max_idle = 0;
     on_raw_edge(config, |edge, mut pipes| async move {
         let play = async {
-            let mut endpoint = http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let mut endpoint =
+                http2_endpoint::Endpoint::accept(pipes.recv().await.expect("a connection"), &[])
+                    .await;
             let (stream, _) = endpoint.request().await.expect("a request");
             endpoint.respond(stream).await;
             while endpoint.read().await.is_some() {}
@@ -770,7 +891,10 @@ async fn r133_a_loop_had_no_end() {
         let looping = std::rc::Rc::clone(&edge);
         tokio::task::spawn_local(async move {
             while let Some(pipe) = pipes.recv().await {
-                let (from, door) = (std::net::SocketAddr::from(([10, 0, 0, 1], 1)), std::sync::Arc::clone(&looping.door));
+                let (from, door) = (
+                    std::net::SocketAddr::from(([10, 0, 0, 1], 1)),
+                    std::sync::Arc::clone(&looping.door),
+                );
                 looping.worker.take(Box::new(pipe), from, door);
             }
         });
@@ -796,13 +920,16 @@ async fn r135_an_authenticated_connection_served_somebody_else() {
             for _ in 0..2 {
                 let mut pipe = pipes.recv().await.expect("a connection for each client");
                 assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
-                pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("an open pipe");
+                pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .await
+                    .expect("an open pipe");
                 kept.push(pipe);
             }
         };
         let ask = async {
             for credentials in ["authorization: NTLM TlRMTQ==\r\n", ""] {
-                let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{credentials}connection: close\r\n\r\n");
+                let request =
+                    format!("GET / HTTP/1.1\r\nhost: a\r\n{credentials}connection: close\r\n\r\n");
                 assert_eq!(status(&edge.exchange(&request).await), 200);
             }
         };
@@ -811,7 +938,8 @@ async fn r135_an_authenticated_connection_served_somebody_else() {
     .await;
 }
 
-/// Of an endpoint that closes behind each response and does not say so, a share of POST was 502 for ever.
+/// Of an endpoint that closes behind each response and does not say so, a share of POST was 502 for
+/// ever.
 #[tokio::test(start_paused = true)]
 async fn r136_an_endpoint_that_closes_behind_responses_lost_posts() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
@@ -819,7 +947,9 @@ async fn r136_an_endpoint_that_closes_behind_responses_lost_posts() {
             while let Some(mut pipe) = pipes.recv().await {
                 tokio::task::spawn_local(async move {
                     assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
-                    pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("an open pipe");
+                    pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                        .await
+                        .expect("an open pipe");
                     let _lost = pipe.read(&mut [0; 1024]).await;
                 });
             }
@@ -854,8 +984,12 @@ async fn r110_room_for_small_responses_was_a_flood() {
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");
         for stream in (1..6_000).step_by(2) {
-            let room = |stream| frames::frame(frames::WINDOW_UPDATE, 0, stream, &2_u32.to_be_bytes());
-            client.write_all(&[frames::get(stream), room(stream), room(0)].concat()).await.expect("an open pipe");
+            let room =
+                |stream| frames::frame(frames::WINDOW_UPDATE, 0, stream, &2_u32.to_be_bytes());
+            client
+                .write_all(&[frames::get(stream), room(stream), room(0)].concat())
+                .await
+                .expect("an open pipe");
             let data = frames::until(&mut client, frames::DATA).await.expect("a response");
             assert_eq!(data.stream, stream);
         }
@@ -863,7 +997,8 @@ async fn r110_room_for_small_responses_was_a_flood() {
     .await;
 }
 
-/// Requests that a client of HTTP/2 broke off at their deadlines, 200 over any time, closed its connection.
+/// Requests that a client of HTTP/2 broke off at their deadlines, 200 over any time, closed its
+/// connection.
 #[tokio::test(start_paused = true)]
 async fn r111_deadlines_added_up_to_abuse() {
     on_raw_edge(config(&[]), |edge, pipes| async move {
@@ -889,7 +1024,8 @@ async fn r111_deadlines_added_up_to_abuse() {
     .await;
 }
 
-/// A field that HTTP does not know ended the connection of an HTTP/2 client, and with it the requests of others.
+/// A field that HTTP does not know ended the connection of an HTTP/2 client, and with it the
+/// requests of others.
 #[tokio::test(start_paused = true)]
 async fn r113_a_malformed_field_ended_the_connection() {
     on_edge(&[], |edge| async move {
@@ -911,17 +1047,22 @@ async fn r113_a_malformed_field_ended_the_connection() {
     .await;
 }
 
-/// More than 16 KiB of fields were refused over HTTP/2, whatever was granted, and each crumb of a cookie was a field.
+/// More than 16 KiB of fields were refused over HTTP/2, whatever was granted, and each crumb of a
+/// cookie was a field.
 #[tokio::test(start_paused = true)]
 async fn r114_limits_of_heads_were_others_over_http2() {
     on_edge(&[], |edge| async move {
         let (mut client, crumb) = (edge.connect(), format!("c={}", "v".repeat(170)));
-        let fields = frames::fields(&[&frames::GET[..], &[("cookie", crumb.as_str()); 150]].concat());
+        let fields =
+            frames::fields(&[&frames::GET[..], &[("cookie", crumb.as_str()); 150]].concat());
         let (first, rest) = fields.split_at(16_384);
         let head = frames::frame(frames::HEADERS, frames::END_STREAM, 1, first);
         let rest = frames::frame(frames::CONTINUATION, frames::END_HEADERS, 1, rest);
         client.write_all(&[frames::hello(&[]), head, rest].concat()).await.expect("an open pipe");
-        assert_eq!(frames::until(&mut client, frames::HEADERS).await.expect("a response").payload[0], 0x88);
+        assert_eq!(
+            frames::until(&mut client, frames::HEADERS).await.expect("a response").payload[0],
+            0x88
+        );
     })
     .await;
 }
@@ -931,7 +1072,8 @@ async fn r114_limits_of_heads_were_others_over_http2() {
 async fn r115_a_head_over_http2_could_take_any_time() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
-        let head = frames::frame(frames::HEADERS, frames::END_STREAM, 1, &frames::fields(&frames::GET));
+        let head =
+            frames::frame(frames::HEADERS, frames::END_STREAM, 1, &frames::fields(&frames::GET));
         client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
         client.read_to_end(&mut Vec::new()).await.expect("an end");
         assert!((10_000..=10_600).contains(&edge.now()), "{}", edge.now());
@@ -953,13 +1095,16 @@ async fn r112_heads_read_ahead_were_requests() {
     .await;
 }
 
-/// The connection of an upload that was refused was closed behind 64 KiB of it: a client that sends all of it first met a reset, and lost
-/// the response.
+/// The connection of an upload that was refused was closed behind 64 KiB of it: a client that sends
+/// all of it first met a reset, and lost the response.
 #[tokio::test(start_paused = true)]
 async fn r150_the_response_to_an_upload_that_is_too_large_was_lost() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n").await.expect("an open pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n")
+            .await
+            .expect("an open pipe");
         client.write_all(&vec![b'x'; 4 << 20]).await.expect("an open pipe");
         let mut response = String::new();
         client.read_to_string(&mut response).await.expect("an end");
@@ -968,14 +1113,21 @@ async fn r150_the_response_to_an_upload_that_is_too_large_was_lost() {
     .await;
 }
 
-/// A field's name that no parser behind the framer holds got a bare 431: no cause, no method and path in its line.
+/// A field's name that no parser behind the framer holds got a bare 431: no cause, no method and
+/// path in its line.
 #[tokio::test(start_paused = true)]
 async fn r151_a_name_that_is_too_long_got_a_bare_response() {
     let mut large = config(&[]);
     large.header_limits.size = 1 << 20;
     harness::on_edge_of(large, |edge| async move {
-        let response = edge.exchange(&format!("GET /p HTTP/1.1\r\nhost: a\r\n{}: y\r\n\r\n", "x".repeat(65_536))).await;
-        assert!(response.starts_with("HTTP/1.1 431 ") && response.contains("proxy-status: weir; error="), "{response}");
+        let response = edge
+            .exchange(&format!("GET /p HTTP/1.1\r\nhost: a\r\n{}: y\r\n\r\n", "x".repeat(65_536)))
+            .await;
+        assert!(
+            response.starts_with("HTTP/1.1 431 ")
+                && response.contains("proxy-status: weir; error="),
+            "{response}"
+        );
         assert_eq!(edge.line().await["path"], "/p");
     })
     .await;
@@ -1002,7 +1154,8 @@ async fn r153_an_absolute_target_without_a_path_lost_its_request() {
     .await;
 }
 
-/// A request of HTTP/1.0 that names no host went out with an empty one, and not at all to an upstream of HTTP/2.
+/// A request of HTTP/1.0 that names no host went out with an empty one, and not at all to an
+/// upstream of HTTP/2.
 #[tokio::test(start_paused = true)]
 async fn r154_a_request_without_a_host_had_an_empty_one() {
     on_recorded(&[], |edge, recorder| async move {
@@ -1012,7 +1165,8 @@ async fn r154_a_request_without_a_host_had_an_empty_one() {
     .await;
 }
 
-/// Strangers could say to which port, below which prefix and as which user they came; `Via` said 1.1 whatever came.
+/// Strangers could say to which port, below which prefix and as which user they came; `Via` said
+/// 1.1 whatever came.
 #[tokio::test(start_paused = true)]
 async fn r155_a_stranger_spoke_for_a_proxy() {
     on_recorded(&[], |edge, recorder| async move {
@@ -1028,7 +1182,8 @@ async fn r155_a_stranger_spoke_for_a_proxy() {
     .await;
 }
 
-/// A body in chunks stayed so, and applications of uWSGI read it as empty; it could not be sent again.
+/// A body in chunks stayed so, and applications of uWSGI read it as empty; it could not be sent
+/// again.
 #[tokio::test(start_paused = true)]
 async fn r156_a_body_in_chunks_could_have_no_length() {
     let mut buffering = config(&[]);
@@ -1047,7 +1202,8 @@ async fn r156_a_body_in_chunks_could_have_no_length() {
     .await;
 }
 
-/// A SETTINGS or CONTINUATION frame without a payload was looked at with the next byte where a turn ended with it: the client was cut.
+/// A SETTINGS or CONTINUATION frame without a payload was looked at with the next byte where a turn
+/// ended with it: the client was cut.
 #[tokio::test(start_paused = true)]
 async fn r170_a_frame_without_a_payload_waited_for_the_next() {
     on_edge(&[], |edge| async move {
@@ -1070,7 +1226,8 @@ async fn r171_a_quotation_mark_in_a_name_was_forwarded() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         let block = b"\x82\x86\x84\x01\x01a\x00\x03x\"y\x011";
-        let request = frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 1, block);
+        let request =
+            frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 1, block);
         client.write_all(&[frames::hello(&[]), request].concat()).await.expect("an open pipe");
         let told = frames::until(&mut client, frames::HEADERS).await.expect("a response");
         // `:status 400` of the static table.
@@ -1085,7 +1242,10 @@ async fn r171_a_quotation_mark_in_a_name_was_forwarded() {
 async fn r172_a_stream_could_be_reset_for_ever() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
-        client.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         let resets = frames::frame(frames::RST_STREAM, 0, 1, &8_u32.to_be_bytes()).repeat(100);
         let mut sent = 0;
         while sent < 100_000 && client.write_all(&resets).await.is_ok() {
@@ -1096,29 +1256,39 @@ async fn r172_a_stream_could_be_reset_for_ever() {
     .await;
 }
 
-/// An endpoint that took a collected body slowly had its time to the first byte from the end of the collecting: 504.
+/// An endpoint that took a collected body slowly had its time to the first byte from the end of the
+/// collecting: 504.
 #[tokio::test(start_paused = true)]
 async fn r173_a_collected_body_went_out_without_progress() {
     let mut buffering = config(&[]);
     buffering.routes[0].buffer = 1 << 20;
     on_raw_edge(buffering, |edge, mut pipes| async move {
         let slow = async {
-            let (mut pipe, mut taken) = (pipes.recv().await.expect("a connection"), Vec::with_capacity(20_000));
+            let (mut pipe, mut taken) =
+                (pipes.recv().await.expect("a connection"), Vec::with_capacity(20_000));
             while !taken.ends_with(b"xend") {
                 taken.clear();
-                assert!(pipe.read_buf(&mut taken).await.expect("an open pipe") > 0, "cut at {} ms", edge.now());
+                assert!(
+                    pipe.read_buf(&mut taken).await.expect("an open pipe") > 0,
+                    "cut at {} ms",
+                    edge.now()
+                );
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
-            pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("an open pipe");
+            pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .expect("an open pipe");
         };
-        let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+        let head =
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
         let request = format!("{head}f4243\r\n{}end\r\n0\r\n\r\n", "x".repeat(1_000_000));
         assert_eq!(status(&tokio::join!(edge.exchange(&request), slow).0), 200);
     })
     .await;
 }
 
-/// The time for a head went on from one head to the next where what was read ended within one each time: a busy client was cut.
+/// The time for a head went on from one head to the next where what was read ended within one each
+/// time: a busy client was cut.
 #[tokio::test(start_paused = true)]
 async fn r174_the_time_of_a_head_went_on_with_the_next() {
     on_edge(&[], |edge| async move {
@@ -1126,13 +1296,22 @@ async fn r174_the_time_of_a_head_went_on_with_the_next() {
         let get = b"\x82\x86\x84\x01\x01a";
         let requests: Vec<u8> = (0..15)
             .flat_map(|number| {
-                frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 2 * number + 1, get)
+                frames::frame(
+                    frames::HEADERS,
+                    frames::END_STREAM | frames::END_HEADERS,
+                    2 * number + 1,
+                    get,
+                )
             })
             .collect();
         let (length, hello) = (requests.len() / 15, frames::hello(&[]));
         pipe.write_all(&hello).await.expect("an open pipe");
-        for (number, piece) in [&requests[..5]].into_iter().chain(requests[5..].chunks(length)).enumerate() {
-            pipe.write_all(piece).await.unwrap_or_else(|error| panic!("cut after {number} s: {error}"));
+        for (number, piece) in
+            [&requests[..5]].into_iter().chain(requests[5..].chunks(length)).enumerate()
+        {
+            pipe.write_all(piece)
+                .await
+                .unwrap_or_else(|error| panic!("cut after {number} s: {error}"));
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     })

@@ -5,7 +5,10 @@ mod dsl;
 
 use std::{sync::Arc, time::Duration};
 
-use weir::limit::{Millis, Rule, RuleSettings, Seed, Snapshot, Succession, Zone, snapshot::SnapshotError, zone::Intent};
+use weir::limit::{
+    Millis, Rule, RuleSettings, Seed, Snapshot, Succession, Zone, snapshot::SnapshotError,
+    zone::Intent,
+};
 
 fn zone(rate: &str) -> Arc<Zone> {
     let mut settings = dsl::settings(rate);
@@ -15,7 +18,9 @@ fn zone(rate: &str) -> Arc<Zone> {
 
 fn charge(zone: &Arc<Zone>, fingerprint: u64, now: u64, requests: usize) {
     let rule = Rule::new(Arc::clone(zone), RuleSettings::burst(100)).expect("a countable rule");
-    (0..requests).for_each(|_| assert_eq!(rule.decide(fingerprint, Millis(now), Intent::Charge).reason, None));
+    (0..requests).for_each(|_| {
+        assert_eq!(rule.decide(fingerprint, Millis(now), Intent::Charge).reason, None);
+    });
 }
 
 #[test]
@@ -27,7 +32,10 @@ fn debts_move_to_another_now_and_only_debts() {
     assert_eq!(snapshot.debts, [(1, 200_000_000)]);
     let new = zone("10r/s");
     snapshot.restore(&new, Millis(70)).expect("the same zone");
-    assert_eq!((new.keys(), new.debt_ticks(1, Millis(70)), new.debt_ticks(2, Millis(70))), (1, 200, 0));
+    assert_eq!(
+        (new.keys(), new.debt_ticks(1, Millis(70)), new.debt_ticks(2, Millis(70))),
+        (1, 200, 0)
+    );
 }
 
 #[test]
@@ -39,7 +47,11 @@ fn the_same_rate_loses_nothing_however_odd_it_is() {
         let new = zone(rate);
         snapshot.restore(&new, Millis(1_000_000)).expect("the same zone");
         for key in 1..=50 {
-            assert_eq!(new.debt_ticks(key, Millis(1_000_000)), old.debt_ticks(key, Millis(8)), "{rate}");
+            assert_eq!(
+                new.debt_ticks(key, Millis(1_000_000)),
+                old.debt_ticks(key, Millis(8)),
+                "{rate}"
+            );
         }
     }
 }
@@ -83,8 +95,9 @@ fn another_zone_or_seed_is_refused_with_its_name() {
     assert_eq!(snapshot.restore(&heir, Millis(0)), Ok(()));
 }
 
-/// Requests are charged to the zone before until every worker has changed over: those charges go over too, whether the key owed
-/// anything when the debts went over, owed something and paid it off, or was not known.
+/// Requests are charged to the zone before until every worker has changed over: those charges go
+/// over too, whether the key owed anything when the debts went over, owed something and paid it
+/// off, or was not known.
 #[test]
 fn succession_takes_what_is_charged_to_the_zone_before_meanwhile() {
     let (before, after) = (zone("10r/s"), zone("5r/s"));

@@ -1,4 +1,5 @@
-//! Sixty-four threads at one frozen instant: no zone ever admits more than its burst and one, and no charge is lost.
+//! Sixty-four threads at one frozen instant: no zone ever admits more than its burst and one, and
+//! no charge is lost.
 
 #[path = "dsl/limit.rs"]
 mod dsl;
@@ -49,20 +50,25 @@ fn together(work: impl Fn(usize) -> usize + Sync) -> usize {
 /// How many of `requests` one thread gets through a gate.
 fn admitted(gate: &Gate, client: &str, requests: usize) -> usize {
     let (client, headers) = (address(client), HeaderMap::new());
-    let admitted = |_: &usize| gate.decide(&subject(client, &headers), NOW).verdict.decision != Decision::Reject;
+    let admitted = |_: &usize| {
+        gate.decide(&subject(client, &headers), NOW).verdict.decision != Decision::Reject
+    };
     (0..requests).filter(admitted).count()
 }
 
 /// What the one key of a zone owes, in requests.
 fn owed(zone: &Zone, client: &str) -> u64 {
-    let Standing::Counted(fingerprint) = zone.standing(&subject(address(client), &HeaderMap::new())) else {
+    let Standing::Counted(fingerprint) =
+        zone.standing(&subject(address(client), &HeaderMap::new()))
+    else {
         panic!("the client is counted")
     };
     zone.debt_ticks(fingerprint, NOW) / zone.settings().rate.interval_ticks()
 }
 
-/// Who loses the race for the second zone gives back its place in the first, unless somebody took the place behind it meanwhile:
-/// then that place is lost, for taking one off the tail would hand the other's out twice.
+/// Who loses the race for the second zone gives back its place in the first, unless somebody took
+/// the place behind it meanwhile: then that place is lost, for taking one off the tail would hand
+/// the other's out twice.
 #[test]
 fn two_zones_never_exceed_their_bursts_and_a_lost_race_costs_no_more_than_its_place() {
     for _ in 0..100 {
@@ -74,7 +80,10 @@ fn two_zones_never_exceed_their_bursts_and_a_lost_race_costs_no_more_than_its_pl
         assert!((1..=5).contains(&admitted), "{admitted} of a burst of 4 and one");
         for (zone, places) in [(&narrow, 5), (&wide, 8)] {
             let owed = owed(zone, "192.0.2.1");
-            assert!((admitted as u64..=places).contains(&owed), "{owed} owed for {admitted} admitted");
+            assert!(
+                (admitted as u64..=places).contains(&owed),
+                "{owed} owed for {admitted} admitted"
+            );
         }
     }
 }
@@ -87,7 +96,8 @@ fn a_site_limit_shared_by_many_clients_holds() {
         let admitted = together(|thread| admitted(&gate, &format!("192.0.2.{thread}"), 3));
         assert_eq!(admitted, 21);
         assert_eq!(owed(&site, "192.0.2.1"), 21);
-        let spent: u64 = (0..THREADS).map(|client| owed(&clients, &format!("192.0.2.{client}"))).sum();
+        let spent: u64 =
+            (0..THREADS).map(|client| owed(&clients, &format!("192.0.2.{client}"))).sum();
         assert_eq!(spent, 21, "a client pays for what the site let through, and for nothing else");
     }
 }
@@ -121,13 +131,14 @@ fn a_crowded_table_keeps_its_bound_and_its_offender() {
     assert_eq!(zone.evictions().forced, THREADS as u64 * 2_000 + 1 - 256);
 }
 
-/// Sixty-four threads park, leave and ask again on one key: no place is held by two, and once all have left the line is gone and
-/// the tail is back where the first left it.
+/// Sixty-four threads park, leave and ask again on one key: no place is held by two, and once all
+/// have left the line is gone and the tail is back where the first left it.
 #[test]
 fn leaving_from_many_threads_hands_no_place_out_twice() {
     for _ in 0..50 {
         let zone = zone("client_ip", 100);
-        let rule = Rule::new(Arc::clone(&zone), RuleSettings::burst(200)).expect("a countable rule");
+        let rule =
+            Rule::new(Arc::clone(&zone), RuleSettings::burst(200)).expect("a countable rule");
         let gate = Gate::new(vec![rule]).expect("one rule");
         let told = Mutex::new(Vec::new());
         together(|thread| {
@@ -144,11 +155,15 @@ fn leaving_from_many_threads_hands_no_place_out_twice() {
             0
         });
         let mut parked = told.into_inner().expect("no panic");
-        // The places of those who stayed are the first of the line, one interval apart; the first request passed.
+        // The places of those who stayed are the first of the line, one interval apart; the first
+        // request passed.
         let held = parked.len() as u64;
         assert_eq!(owed(&zone, "192.0.2.1"), held + 1);
         let released = |at: u64| {
-            parked.iter().filter(|parked| matches!(parked.look(Millis(at), Waker::noop()), Next::Go(_))).count() as u64
+            parked
+                .iter()
+                .filter(|parked| matches!(parked.look(Millis(at), Waker::noop()), Next::Go(_)))
+                .count() as u64
         };
         let counts: Vec<u64> = (0..=held).map(|place| released(NOW.0 + place * 1_000)).collect();
         assert_eq!(counts, (0..=held).collect::<Vec<_>>());

@@ -1,7 +1,8 @@
 //! Whom a request is for: the socket's peer, or what a trusted proxy says.
 //!
-//! Guarantee: a field is only believed when the peer is in `trusted_proxies`, and is then walked from the right to the first
-//! address that is not trusted. What a client writes into the field itself is never reached.
+//! Guarantee: a field is only believed when the peer is in `trusted_proxies`, and is then walked
+//! from the right to the first address that is not trusted. What a client writes into the field
+//! itself is never reached.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -52,7 +53,11 @@ impl Trust {
         };
         for line in headers.get_all(name).iter().rev() {
             // An empty element of a list is none (RFC 9110, section 5.6.1.2).
-            for hop in line.as_bytes().rsplit(|byte| *byte == b',').filter(|hop| !hop.trim_ascii().is_empty()) {
+            for hop in line
+                .as_bytes()
+                .rsplit(|byte| *byte == b',')
+                .filter(|hop| !hop.trim_ascii().is_empty())
+            {
                 // What is no text is no address.
                 let hop = str::from_utf8(hop).unwrap_or("");
                 let address = match self.header {
@@ -75,14 +80,17 @@ impl Trust {
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    let parsed =
+        bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     parsed.map(|address: IpAddr| address.to_canonical())
 }
 
 /// The `for` parameter of one element of a `Forwarded` field.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-    let mut nodes = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| value.trim());
+    let mut nodes = pairs
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
+        .map(|(_, value)| value.trim());
     let node = nodes.next()?;
     address(node.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(node))
 }
@@ -104,7 +112,10 @@ mod tests {
     #[test]
     fn nobody_is_believed_unless_told() {
         assert_eq!(client("", Forwarding::XForwardedFor, "192.0.2.1", &["10.0.0.1"]), "192.0.2.1");
-        assert_eq!(client("10.0.0.0/8", Forwarding::XForwardedFor, "192.0.2.1", &["1.2.3.4"]), "192.0.2.1");
+        assert_eq!(
+            client("10.0.0.0/8", Forwarding::XForwardedFor, "192.0.2.1", &["1.2.3.4"]),
+            "192.0.2.1"
+        );
     }
 
     #[test]
@@ -137,7 +148,11 @@ mod tests {
         let forwarded = |line| client("10.0.0.0/8", Forwarding::Forwarded, "10.0.0.9", &[line]);
         assert_eq!(forwarded("for=198.51.100.6, "), "198.51.100.6");
         assert_eq!(forwarded("for=198.51.100.6,,for=10.1.1.1,"), "198.51.100.6");
-        assert_eq!(forwarded("for=198.51.100.6, proto=https"), "10.0.0.9", "an element without an address is no empty one");
+        assert_eq!(
+            forwarded("for=198.51.100.6, proto=https"),
+            "10.0.0.9",
+            "an element without an address is no empty one"
+        );
     }
 
     #[test]
@@ -166,7 +181,10 @@ mod tests {
     #[test]
     fn v4_in_v6_is_v4_for_trust_and_for_the_client() {
         let x = Forwarding::XForwardedFor;
-        assert_eq!(client("10.0.0.0/8", x, "::ffff:10.0.0.9", &["::ffff:192.0.2.7, ::ffff:10.0.0.8"]), "192.0.2.7");
+        assert_eq!(
+            client("10.0.0.0/8", x, "::ffff:10.0.0.9", &["::ffff:192.0.2.7, ::ffff:10.0.0.8"]),
+            "192.0.2.7"
+        );
         assert_eq!(client("::/0", x, "192.0.2.1", &["1.1.1.1"]), "192.0.2.1");
     }
 
@@ -176,7 +194,10 @@ mod tests {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", &lines), "10.0.0.1");
         let far = format!("6.6.6.6, {}", vec!["10.0.0.1"; MOST_HOPS].join(", "));
-        assert_eq!(client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", &[&far]), "10.0.0.1");
+        assert_eq!(
+            client("10.0.0.0/8", Forwarding::XForwardedFor, "10.0.0.9", &[&far]),
+            "10.0.0.1"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A gate: all the rules of a route. Look at all, then account all.
 //!
-//! Guarantees: a reject by one rule spends nothing in any other; the wait is the longest any rule asks for; `burst + 1` of a
-//! rule is never exceeded, however many threads decide at once (`tests/threads.rs`); no lock is held between two rules.
+//! Guarantees: a reject by one rule spends nothing in any other; the wait is the longest any rule
+//! asks for; `burst + 1` of a rule is never exceeded, however many threads decide at once
+//! (`tests/threads.rs`); no lock is held between two rules.
 
 use std::sync::Arc;
 
@@ -70,8 +71,9 @@ impl Gate {
         let mut charged = self.run(&standings, now, Some(&mut charges));
         match charged.verdict.decision {
             Decision::Delay => charged.parked = self.park(charges, now, &charged.verdict),
-            // Another thread took the last place of a rule since the look: what the rules before it took goes back. An ordinary
-            // reject was charged nothing, and allocates and shares nothing either.
+            // Another thread took the last place of a rule since the look: what the rules before it
+            // took goes back. An ordinary reject was charged nothing, and allocates and shares
+            // nothing either.
             Decision::Reject if charges.by_rule.iter().any(Option::is_some) => {
                 if let Some(loser) = self.park(charges, now, &charged.verdict) {
                     loser.leave(now);
@@ -108,13 +110,20 @@ impl Gate {
         standings
     }
 
-    /// Asks every rule in order and stops at the first enforced reject. Without `charges` nothing is stored.
-    fn run(&self, standings: &[Standing; MAX_RULES], now: Millis, mut charges: Option<&mut Charges>) -> Judgement {
+    /// Asks every rule in order and stops at the first enforced reject. Without `charges` nothing
+    /// is stored.
+    fn run(
+        &self,
+        standings: &[Standing; MAX_RULES],
+        now: Millis,
+        mut charges: Option<&mut Charges>,
+    ) -> Judgement {
         let mut judgement = Judgement::EMPTY;
         for (index, (rule, standing)) in self.rules.iter().zip(standings).enumerate() {
             let mut verdict = match (*standing, charges.as_deref_mut()) {
                 (Standing::Counted(fingerprint), Some(charges)) => {
-                    let (verdict, charge) = rule.charge(fingerprint, now, index, &mut charges.holder);
+                    let (verdict, charge) =
+                        rule.charge(fingerprint, now, index, &mut charges.holder);
                     charges.by_rule[index] = charge;
                     verdict
                 }
@@ -127,14 +136,16 @@ impl Gate {
                 judgement.key = fingerprint;
             }
             if judgement.verdict.decision == Decision::Reject {
-                judgement.verdict.retry = judgement.verdict.retry.max(self.retry_after(index, standings, now));
+                judgement.verdict.retry =
+                    judgement.verdict.retry.max(self.retry_after(index, standings, now));
                 break;
             }
         }
         judgement
     }
 
-    /// When every rule behind `first` would agree: a client that comes back when it is told to is not refused by the next rule.
+    /// When every rule behind `first` would agree: a client that comes back when it is told to is
+    /// not refused by the next rule.
     fn retry_after(&self, first: usize, standings: &[Standing; MAX_RULES], now: Millis) -> Millis {
         let behind = self.rules.iter().zip(standings).skip(first + 1);
         let enforced = behind.filter(|(rule, _)| rule.settings().mode == Mode::Enforce);
@@ -155,8 +166,8 @@ fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
 impl Judgement {
     const EMPTY: Self = Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None };
 
-    /// Takes one rule's verdict in: a reject ends it, the longest wait leads, any rule that counted leads over none.
-    /// Says whether this rule leads now.
+    /// Takes one rule's verdict in: a reject ends it, the longest wait leads, any rule that counted
+    /// leads over none. Says whether this rule leads now.
     fn add(&mut self, verdict: Verdict, mode: Mode) -> bool {
         let noteworthy = matches!(verdict.decision, Decision::Delay | Decision::Reject);
         if mode == Mode::DryRun {

@@ -1,7 +1,8 @@
 //! What a zone counts by: parts of a request, folded into one keyed 64-bit fingerprint.
 //!
-//! Guarantee: no bytes of a key are kept, a key of any length costs the same memory, and without the process's random seed
-//! nobody can choose two keys that share a bucket (SipHash-1-3, Aumasson and Bernstein 2012).
+//! Guarantee: no bytes of a key are kept, a key of any length costs the same memory, and without
+//! the process's random seed nobody can choose two keys that share a bucket (SipHash-1-3, Aumasson
+//! and Bernstein 2012).
 
 use std::{
     fmt,
@@ -45,8 +46,8 @@ pub enum Part {
     Cookie(String),
     /// The query parameter of that name, both decoded as forms are (`%XX`, and `+` for a space).
     Query(String),
-    /// The requested host, also where HTTP/2 or an absolute target says it: what `header:host` means. Never absent: a request of
-    /// HTTP/1.0 without one has the empty host.
+    /// The requested host, also where HTTP/2 or an absolute target says it: what `header:host`
+    /// means. Never absent: a request of HTTP/1.0 without one has the empty host.
     Host,
     /// The path.
     Path,
@@ -73,10 +74,14 @@ pub enum PartError {
     #[error("`{0}` is not the name of a header field")]
     HeaderName(String),
     /// Not a cookie's name (RFC 6265, section 4.1.1).
-    #[error("`{0}` is not the name of a cookie, hint: it is letters, digits and some of !#$%&'*+-.^_`|~")]
+    #[error(
+        "`{0}` is not the name of a cookie, hint: it is letters, digits and some of !#$%&'*+-.^_`|~"
+    )]
     CookieName(String),
     /// No parameter of a query can be called that.
-    #[error("`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a space")]
+    #[error(
+        "`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a space"
+    )]
     QueryName(String),
 }
 
@@ -102,7 +107,12 @@ impl FromStr for Part {
                 name => return Err(PartError::CookieName(name)),
             },
             Some(("query", name)) => match named(name)? {
-                name if name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#".contains(&byte)) => Self::Query(name),
+                name if name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() && !b"&=#".contains(&byte)) =>
+                {
+                    Self::Query(name)
+                }
                 name => return Err(PartError::QueryName(name)),
             },
             _ => match text {
@@ -218,14 +228,15 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of these parts with the usual prefixes (/32, /64) and nginx's meaning of an absent part.
+    /// A key of these parts with the usual prefixes (/32, /64) and nginx's meaning of an absent
+    /// part.
     #[must_use]
     pub fn of(parts: Vec<Part>) -> Self {
         Self { parts, ipv4_prefix: 32, ipv6_prefix: 64, missing: Missing::Empty }
     }
 
-    /// A number for what it counts by: debts under one key mean nothing under another, although their fingerprints may be equal.
-    /// Stable over processes and versions.
+    /// A number for what it counts by: debts under one key mean nothing under another, although
+    /// their fingerprints may be equal. Stable over processes and versions.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = SipHasher13::new();
@@ -246,12 +257,13 @@ impl Key {
 
     /// The fingerprint of a request under this key.
     ///
-    /// A part that is there several times with different values has none: the upstream may use another value than the one that
-    /// would be counted, and a client could choose a fresh bucket with each request.
+    /// A part that is there several times with different values has none: the upstream may use
+    /// another value than the one that would be counted, and a client could choose a fresh bucket
+    /// with each request.
     ///
     /// # Errors
-    /// [`Unkeyed::Repeated`] for such a part. What [`Missing`] says when a part is absent, or all of them where one counts as
-    /// empty, and such requests share no bucket.
+    /// [`Unkeyed::Repeated`] for such a part. What [`Missing`] says when a part is absent, or all
+    /// of them where one counts as empty, and such requests share no bucket.
     pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Unkeyed> {
         let mut hasher = SipHasher13::new_with_keys(seed.0[0], seed.0[1]);
         let mut absent = 0;
@@ -275,10 +287,14 @@ impl Key {
     /// The part for which [`Self::fingerprint`] rejects a request, if it does.
     #[must_use]
     pub fn fault(&self, subject: &Subject<'_>) -> Option<KeyFault> {
-        self.parts.iter().find_map(|part| match self.write(part, subject, &mut SipHasher13::new()) {
-            Found::Several => Some(KeyFault::Repeated(part.clone())),
-            Found::Nothing if self.missing == Missing::Reject => Some(KeyFault::Missing(part.clone())),
-            Found::Value | Found::Nothing => None,
+        self.parts.iter().find_map(|part| {
+            match self.write(part, subject, &mut SipHasher13::new()) {
+                Found::Several => Some(KeyFault::Repeated(part.clone())),
+                Found::Nothing if self.missing == Missing::Reject => {
+                    Some(KeyFault::Missing(part.clone()))
+                }
+                Found::Value | Found::Nothing => None,
+            }
         })
     }
 
@@ -289,9 +305,13 @@ impl Key {
                 self.write_address(subject.client, hasher);
                 return Found::Value;
             }
-            Part::Header(name) => one(subject.headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+            Part::Header(name) => {
+                one(subject.headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
+            }
             Part::Cookie(name) => one(cookies(subject.headers, name)),
-            Part::Query(name) => one(subject.query.into_iter().flat_map(|query| parameters(query, name))),
+            Part::Query(name) => {
+                one(subject.query.into_iter().flat_map(|query| parameters(query, name)))
+            }
             Part::Host => {
                 hasher.write_usize(subject.host.len());
                 hasher.write(subject.host.as_bytes());
@@ -307,7 +327,9 @@ impl Key {
             (_, Err(found)) => return found,
             (_, Ok([])) => return Found::Nothing,
             (Part::Header(header::AUTHORIZATION), Ok(value)) => write_credentials(value, hasher),
-            (Part::Cookie(_) | Part::Query(_), Ok(value)) if is_spelled(value) => write_bytes(of_form(value), hasher),
+            (Part::Cookie(_) | Part::Query(_), Ok(value)) if is_spelled(value) => {
+                write_bytes(of_form(value), hasher);
+            }
             (_, Ok(value)) => {
                 hasher.write_usize(value.len());
                 hasher.write(value);
@@ -316,15 +338,18 @@ impl Key {
         Found::Value
     }
 
-    /// Feeds the address, its family first: no IPv6 address and what follows it looks like an IPv4 one and what follows that.
+    /// Feeds the address, its family first: no IPv6 address and what follows it looks like an IPv4
+    /// one and what follows that.
     fn write_address(&self, client: IpAddr, hasher: &mut SipHasher13) {
         match client.to_canonical() {
             IpAddr::V4(v4) => {
-                let kept = u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
+                let kept =
+                    u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
                 hasher.write_u64(4 << 32 | u64::from(u32::from(v4) & kept));
             }
             IpAddr::V6(v6) => {
-                let kept = u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix.min(128))).unwrap_or(0);
+                let kept =
+                    u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix.min(128))).unwrap_or(0);
                 hasher.write_u64(6 << 32);
                 hasher.write(&Ipv6Addr::from(u128::from(v6) & kept).octets());
             }
@@ -338,10 +363,13 @@ fn one<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], Found
     if values.all(|other| other == first) { Ok(first) } else { Err(Found::Several) }
 }
 
-/// The cookies of that name as servers read them (RFC 6265, sections 4.1.1 and 5.2): without the white space around the name and
-/// the value, and without the quotes around the value.
+/// The cookies of that name as servers read them (RFC 6265, sections 4.1.1 and 5.2): without the
+/// white space around the name and the value, and without the quotes around the value.
 fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let pairs = headers
+        .get_all(header::COOKIE)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(|pair| {
         let rest = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
         let value = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
@@ -354,7 +382,8 @@ fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = &'a [u8]> 
     query.split('&').filter_map(|pair| {
         let (named, value) = pair.split_once('=')?;
         let (one, other) = (named.as_bytes(), name.as_bytes());
-        let same = one == other || (is_spelled(one) || is_spelled(other)) && of_form(one).eq(of_form(other));
+        let same = one == other
+            || (is_spelled(one) || is_spelled(other)) && of_form(one).eq(of_form(other));
         same.then_some(value.as_bytes())
     })
 }
@@ -369,7 +398,8 @@ fn of_form(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     decoded(text, |byte| if byte == b'+' { b' ' } else { byte })
 }
 
-/// Feeds credentials: the scheme in lower case, which is no other one (RFC 9110, section 11.1), and one space behind it.
+/// Feeds credentials: the scheme in lower case, which is no other one (RFC 9110, section 11.1), and
+/// one space behind it.
 fn write_credentials(value: &[u8], hasher: &mut SipHasher13) {
     let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
@@ -392,11 +422,20 @@ mod tests {
 
     fn subject<'a>(client: &str, query: Option<&'a str>, headers: &'a HeaderMap) -> Subject<'a> {
         let client = client.parse().expect("an address of the test");
-        Subject { client, host: "a.test", path: "/", query, method: &Method::GET, route: "r", headers }
+        Subject {
+            client,
+            host: "a.test",
+            path: "/",
+            query,
+            method: &Method::GET,
+            route: "r",
+            headers,
+        }
     }
 
     fn of_client(key: &Key, client: &str) -> u64 {
-        key.fingerprint(SEED, &subject(client, None, &HeaderMap::new())).expect("an address is always there")
+        key.fingerprint(SEED, &subject(client, None, &HeaderMap::new()))
+            .expect("an address is always there")
     }
 
     #[test]
@@ -425,7 +464,10 @@ mod tests {
         assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Unkeyed::Exempt));
         key.missing = Missing::Reject;
         assert_eq!(key.fingerprint(SEED, &subject("10.0.0.1", None, &none)), Err(Unkeyed::Missing));
-        assert_eq!(key.fault(&subject("10.0.0.1", None, &none)), Some(KeyFault::Missing(key.parts[1].clone())));
+        assert_eq!(
+            key.fault(&subject("10.0.0.1", None, &none)),
+            Some(KeyFault::Missing(key.parts[1].clone()))
+        );
         key.missing = Missing::Share;
         let shared = key.fingerprint(SEED, &subject("10.0.0.1", None, &none));
         assert!(shared.is_ok());
@@ -442,9 +484,20 @@ mod tests {
         };
         let found = ["sid", "late", "si"].map(|name| first(&headers, name));
         assert_eq!(found, [Some("yes".into()), Some("1".into()), None]);
-        headers.insert("cookie", http::HeaderValue::from_static("a =1;\tb=\t2 ;c=\"3\"; d=\"; e; f="));
+        headers
+            .insert("cookie", http::HeaderValue::from_static("a =1;\tb=\t2 ;c=\"3\"; d=\"; e; f="));
         let found = ["a", "b", "c", "d", "e", "f"].map(|name| first(&headers, name));
-        assert_eq!(found, [Some("1".into()), Some("2".into()), Some("3".into()), Some("\"".into()), None, Some("".into())]);
+        assert_eq!(
+            found,
+            [
+                Some("1".into()),
+                Some("2".into()),
+                Some("3".into()),
+                Some("\"".into()),
+                None,
+                Some("".into())
+            ]
+        );
         let first = |query, name| parameters(query, name).next();
         assert_eq!(first("aid=1&id=2", "id"), Some(&b"2"[..]));
         assert_eq!(first("id", "id"), None);
@@ -456,8 +509,9 @@ mod tests {
     #[test]
     fn part_repeated_with_other_values_has_no_fingerprint() {
         let of = |part: &str, query: Option<&str>, fields: &[(&'static str, &'static str)]| {
-            let fields =
-                fields.iter().map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+            let fields = fields.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            });
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 headers.append(name, value);
@@ -470,7 +524,11 @@ mod tests {
         assert_eq!(of("header:x-key", None, &[("x-key", "a"), ("x-key", "b")]), repeated);
         assert_eq!(of("header:x-key", None, &[("x-key", ""), ("x-key", "b")]), repeated);
         assert_eq!(
-            of("header:authorization", None, &[("authorization", "Bearer a"), ("authorization", "Bearer b")]),
+            of(
+                "header:authorization",
+                None,
+                &[("authorization", "Bearer a"), ("authorization", "Bearer b")]
+            ),
             repeated
         );
         assert_eq!(of("cookie:sid", None, &[("cookie", "sid=a; sid=b")]), repeated);
@@ -480,14 +538,19 @@ mod tests {
         let once = of("header:x-key", None, &[("x-key", "a")]);
         assert_eq!(of("header:x-key", None, &[("x-key", "a"), ("x-key", "a")]), once);
         assert_eq!(of("query:id", Some("id=1&id=1"), &[]), of("query:id", Some("id=1"), &[]));
-        assert_eq!(of("cookie:sid", None, &[("cookie", "sid=a; sid=a")]), of("cookie:sid", None, &[("cookie", "sid=a")]));
+        assert_eq!(
+            of("cookie:sid", None, &[("cookie", "sid=a; sid=a")]),
+            of("cookie:sid", None, &[("cookie", "sid=a")])
+        );
     }
 
     #[test]
     fn query_in_another_spelling_is_the_same_key() {
         let key = Key::of(vec!["query:id".parse().expect("a part")]);
         let none = HeaderMap::new();
-        let of = |query| key.fingerprint(SEED, &subject("10.0.0.1", Some(query), &none)).expect("a parameter");
+        let of = |query| {
+            key.fingerprint(SEED, &subject("10.0.0.1", Some(query), &none)).expect("a parameter")
+        };
         for spelled in ["id=%61+b", "%69%64=a%20b", "id=%61%20%62"] {
             assert_eq!(of(spelled), of("id=a+b"), "{spelled}");
         }
@@ -499,12 +562,19 @@ mod tests {
     #[test]
     fn cookie_or_credentials_in_another_spelling_are_the_same_key() {
         let of = |part: &str, field: &'static str, value: &'static str| {
-            let headers = HeaderMap::from_iter([(field.parse().expect("a name"), http::HeaderValue::from_static(value))]);
+            let headers = HeaderMap::from_iter([(
+                field.parse().expect("a name"),
+                http::HeaderValue::from_static(value),
+            )]);
             let key = Key::of(vec![part.parse().expect("a part")]);
             key.fingerprint(SEED, &subject("10.0.0.1", None, &headers)).expect("it is there")
         };
         for spelled in ["sid=%73%3Aabc", "sid=s%3aabc", "sid=\"s:abc\""] {
-            assert_eq!(of("cookie:sid", "cookie", spelled), of("cookie:sid", "cookie", "sid=s:abc"), "{spelled}");
+            assert_eq!(
+                of("cookie:sid", "cookie", spelled),
+                of("cookie:sid", "cookie", "sid=s:abc"),
+                "{spelled}"
+            );
         }
         for spelled in ["bearer a.b", "BEARER  a.b", "Bearer\ta.b"] {
             let same = of("header:authorization", "authorization", "Bearer a.b");
@@ -521,7 +591,11 @@ mod tests {
     fn host_counts_also_where_none_is_named_and_head_is_a_get() {
         let none = HeaderMap::new();
         let unnamed = Subject { host: "", ..subject("10.0.0.1", None, &none) };
-        for key in [vec![Part::Host], vec![Part::ClientIp, Part::Host], vec!["header:host".parse().expect("a part")]] {
+        for key in [
+            vec![Part::Host],
+            vec![Part::ClientIp, Part::Host],
+            vec!["header:host".parse().expect("a part")],
+        ] {
             let key = Key { missing: Missing::Exempt, ..Key::of(key) };
             assert!(key.fingerprint(SEED, &unnamed).is_ok());
         }
@@ -533,7 +607,8 @@ mod tests {
 
     #[test]
     fn parts_never_run_into_each_other() {
-        let key = Key::of(vec!["query:a".parse().expect("a part"), "query:b".parse().expect("a part")]);
+        let key =
+            Key::of(vec!["query:a".parse().expect("a part"), "query:b".parse().expect("a part")]);
         let none = HeaderMap::new();
         let of = |query| key.fingerprint(SEED, &subject("10.0.0.1", Some(query), &none));
         assert_ne!(of("a=xy&b=z"), of("a=x&b=yz"));
@@ -541,14 +616,27 @@ mod tests {
 
     #[test]
     fn a_wrong_part_names_what_is_known() {
-        assert!("ip".parse::<Part>().expect_err("unknown").to_string().contains("client_ip, header:NAME"));
-        assert!("header:".parse::<Part>().expect_err("no name").to_string().contains("names nothing"));
+        assert!(
+            "ip".parse::<Part>()
+                .expect_err("unknown")
+                .to_string()
+                .contains("client_ip, header:NAME")
+        );
+        assert!(
+            "header:".parse::<Part>().expect_err("no name").to_string().contains("names nothing")
+        );
         assert_eq!("header:a b".parse::<Part>(), Err(PartError::HeaderName("a b".to_owned())));
         for name in ["a b", "a=b", "a;b", "\u{e9}"] {
-            assert_eq!(format!("cookie:{name}").parse::<Part>(), Err(PartError::CookieName(name.to_owned())));
+            assert_eq!(
+                format!("cookie:{name}").parse::<Part>(),
+                Err(PartError::CookieName(name.to_owned()))
+            );
         }
         for name in ["a b", "a=b", "a&b", "a#b", "\u{e9}"] {
-            assert_eq!(format!("query:{name}").parse::<Part>(), Err(PartError::QueryName(name.to_owned())));
+            assert_eq!(
+                format!("query:{name}").parse::<Part>(),
+                Err(PartError::QueryName(name.to_owned()))
+            );
         }
         assert!("query:a%20b[]".parse::<Part>().is_ok());
     }

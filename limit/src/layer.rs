@@ -1,8 +1,10 @@
-//! The queueing limiter as a [`tower::Layer`], for any service that speaks `http`: axum, tonic, one's own.
+//! The queueing limiter as a [`tower::Layer`], for any service that speaks `http`: axum, tonic,
+//! one's own.
 //!
-//! Guarantees: a delayed request is held before the inner service sees it and is never released early; one that is dropped while
-//! it is held gives its place back; at most `queue` requests are held; a held or rejected request keeps no readiness of the inner
-//! service reserved. The one file of the limiter that knows tokio (its clock and timer) and tower.
+//! Guarantees: a delayed request is held before the inner service sees it and is never released
+//! early; one that is dropped while it is held gives its place back; at most `queue` requests are
+//! held; a held or rejected request keeps no readiness of the inner service reserved. The one file
+//! of the limiter that knows tokio (its clock and timer) and tower.
 
 use std::{
     borrow::Cow,
@@ -50,7 +52,8 @@ struct Desk {
 }
 
 impl<C> LimitLayer<C> {
-    /// Limits by `gate`. `client` tells whom a request is for; all requests it has no answer for share one bucket.
+    /// Limits by `gate`. `client` tells whom a request is for; all requests it has no answer for
+    /// share one bucket.
     ///
     /// The layer knows no routes: a key's `route` counts as absent.
     pub fn new(gate: Arc<Gate>, client: C) -> Self {
@@ -125,7 +128,8 @@ where
 }
 
 impl<S: Clone, C> Limit<S, C> {
-    /// Lets go of what the inner service reserved for a request it is not going to see now: only a clone is not ready yet.
+    /// Lets go of what the inner service reserved for a request it is not going to see now: only a
+    /// clone is not ready yet.
     fn unready(&mut self) {
         self.inner = self.inner.clone();
     }
@@ -194,7 +198,8 @@ struct Hold {
 }
 
 impl Hold {
-    /// Ready when its turn has come. A leave in its line wakes `context` before the time it was told.
+    /// Ready when its turn has come. A leave in its line wakes `context` before the time it was
+    /// told.
     fn poll_turn(&mut self, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
         while let Some(parked) = &self.parked {
             let next = parked.look(Millis::cut(self.desk.origin.elapsed()), context.waker());

@@ -1,23 +1,27 @@
 //! Waiting lines: who is parked, per zone and key, in order of arrival, and the places they hold.
 //!
-//! A place is one interval `T` of the key's rate, named by its `begin` in ticks. The table's TAT hands places out at the tail.
-//! A parked request is *through* in a rule at `max(arrival, begin - delay * T)`, cut to whole milliseconds, and is released when it
-//! is through in every rule. Until then it stands in the key's line.
+//! A place is one interval `T` of the key's rate, named by its `begin` in ticks. The table's TAT
+//! hands places out at the tail. A parked request is *through* in a rule at
+//! `max(arrival, begin - delay * T)`, cut to whole milliseconds, and is released when it is through
+//! in every rule. Until then it stands in the key's line.
 //!
-//! Guarantees, for requests that leave at any moment: places of forwarded requests of a key are at least `T` apart, nobody is
-//! later than told on arrival, the order of arrival is kept (`tests/leaving.rs`, worked examples in docs/limits.md).
+//! Guarantees, for requests that leave at any moment: places of forwarded requests of a key are at
+//! least `T` apart, nobody is later than told on arrival, the order of arrival is kept
+//! (`tests/leaving.rs`, worked examples in docs/limits.md).
 //!
-//! A line keeps its places apart from its people: the i-th person holds the i-th place. So a leave removes one person and the
-//! *last* place, and everybody behind has moved up by rank, without being touched:
+//! A line keeps its places apart from its people: the i-th person holds the i-th place. So a leave
+//! removes one person and the *last* place, and everybody behind has moved up by rank, without
+//! being touched:
 //!
 //! ```text
 //! people  r2   r3   r4   r5          r3 leaves        people  r2   r4   r5
 //! places  100  200  300  400   ->   400 goes back ->  places  100  200  300      TAT 500 -> 400
 //! ```
 //!
-//! The place that is left over is the tail again, if nothing was handed out behind it: TAT is lowered from `begin + T` to `begin`
-//! by compare-and-swap. If that fails, a request passed behind the line meanwhile, and the place is lost: lowering TAT by `T`
-//! all the same would hand that request's place out twice.
+//! The place that is left over is the tail again, if nothing was handed out behind it: TAT is
+//! lowered from `begin + T` to `begin` by compare-and-swap. If that fails, a request passed behind
+//! the line meanwhile, and the place is lost: lowering TAT by `T` all the same would hand that
+//! request's place out twice.
 //!
 //! A line exists only while somebody stands in it. No clock is read here.
 
@@ -34,7 +38,8 @@ use foldhash::fast::FixedState;
 
 use super::{millis::Millis, verdict::MAX_RULES};
 
-/// Locks over a zone's lines: keys that share one wait for each other for the length of one operation.
+/// Locks over a zone's lines: keys that share one wait for each other for the length of one
+/// operation.
 const SHARDS: usize = 16;
 /// Lines a shard has room for once a crowd is gone.
 const KEPT_LINES: usize = 64;
@@ -141,7 +146,8 @@ pub(super) struct WaitLine {
     /// People by the number they drew on arrival.
     people: BTreeMap<u64, Person>,
     next_number: u64,
-    /// Somebody was moved up: from here on the first must look at the line when its place comes, not when it was told.
+    /// Somebody was moved up: from here on the first must look at the line when its place comes,
+    /// not when it was told.
     moved: bool,
     /// Rules of different `delay` stand here, so the first need not be through first.
     mixed: bool,
@@ -156,7 +162,8 @@ struct Delays {
 }
 
 impl Delays {
-    /// Whether this one was not seen before. Of more than there is room for, all count as the first.
+    /// Whether this one was not seen before. Of more than there is room for, all count as the
+    /// first.
     fn is_first(&mut self, delay: u64) -> bool {
         for seen in &mut self.seen {
             match seen {
@@ -197,7 +204,11 @@ impl Lines {
     }
 
     /// Works on a key's line under its lock, then wakes whom that concerns.
-    pub fn with<R>(&self, fingerprint: u64, work: impl FnOnce(&mut WaitLine, &mut Wakes) -> R) -> R {
+    pub fn with<R>(
+        &self,
+        fingerprint: u64,
+        work: impl FnOnce(&mut WaitLine, &mut Wakes) -> R,
+    ) -> R {
         let mut wakes = Wakes::default();
         let shard = usize::try_from(fingerprint % SHARDS as u64).unwrap_or(0);
         let mut lines = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,19 +231,30 @@ impl Lines {
 }
 
 impl WaitLine {
-    /// TAT is never below this while the line exists, also where its key was evicted from the table.
+    /// TAT is never below this while the line exists, also where its key was evicted from the
+    /// table.
     pub fn tail(&self, scale: Scale) -> u64 {
         self.places.back().map_or(0, |place| place.saturating_add(scale.interval))
     }
 
     /// Takes a request in at the tail; returns its number.
-    pub fn enter(&mut self, place: u64, holder: &Arc<Holder>, rule: usize, unheld_ticks: u64) -> u64 {
+    pub fn enter(
+        &mut self,
+        place: u64,
+        holder: &Arc<Holder>,
+        rule: usize,
+        unheld_ticks: u64,
+    ) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.mixed |= self.people.values().next_back().is_some_and(|last| last.unheld_ticks != unheld_ticks);
+        self.mixed |=
+            self.people.values().next_back().is_some_and(|last| last.unheld_ticks != unheld_ticks);
         self.too_late = None;
         self.places.push_back(place);
-        self.people.insert(number, Person { holder: Arc::clone(holder), rule, unheld_ticks, looks_at: NONE });
+        self.people.insert(
+            number,
+            Person { holder: Arc::clone(holder), rule, unheld_ticks, looks_at: NONE },
+        );
         number
     }
 
@@ -242,12 +264,15 @@ impl WaitLine {
         self.wake_early(scale, wakes);
     }
 
-    /// Lets everybody through who is due at `now`, at the millisecond its place names and not before `moved_at`.
+    /// Lets everybody through who is due at `now`, at the millisecond its place names and not
+    /// before `moved_at`.
     fn let_through(&mut self, now: Millis, moved_at: Millis, scale: Scale, wakes: &mut Wakes) {
         if self.mixed {
             return self.let_through_mixed(now, moved_at, scale, wakes);
         }
-        while let (Some(first), Some(place)) = (self.people.first_entry(), self.places.front().copied()) {
+        while let (Some(first), Some(place)) =
+            (self.people.first_entry(), self.places.front().copied())
+        {
             let due = first.get().due(place, scale);
             if due > now.0 {
                 break;
@@ -257,8 +282,15 @@ impl WaitLine {
         }
     }
 
-    /// With several delays a later request may be through before an earlier one, each with the place of its rank.
-    fn let_through_mixed(&mut self, now: Millis, moved_at: Millis, scale: Scale, wakes: &mut Wakes) {
+    /// With several delays a later request may be through before an earlier one, each with the
+    /// place of its rank.
+    fn let_through_mixed(
+        &mut self,
+        now: Millis,
+        moved_at: Millis,
+        scale: Scale,
+        wakes: &mut Wakes,
+    ) {
         let is_due = |(person, place): (&Person, &u64)| person.due(*place, scale) <= now.0;
         if !self.people.values().zip(&self.places).any(is_due) {
             return;
@@ -280,8 +312,9 @@ impl WaitLine {
 
     /// In a line that moved up, wakes those whose place now comes before they would look.
     ///
-    /// Only the first needs to look in time: it wakes the next when it is through. In a mixed line that is the first of each delay,
-    /// for of two with the same delay the earlier one is due first.
+    /// Only the first needs to look in time: it wakes the next when it is through. In a mixed line
+    /// that is the first of each delay, for of two with the same delay the earlier one is due
+    /// first.
     fn wake_early(&mut self, scale: Scale, wakes: &mut Wakes) {
         if !self.moved {
             return;
@@ -310,7 +343,8 @@ impl WaitLine {
         }
     }
 
-    /// When somebody who stands here must look again, at `latest` at the latest. Who is not first is woken should that change.
+    /// When somebody who stands here must look again, at `latest` at the latest. Who is not first
+    /// is woken should that change.
     pub fn next_look(&mut self, number: u64, latest: Millis, scale: Scale) -> Option<Millis> {
         let place = if self.moved && self.is_first(number) { self.place(number) } else { None };
         let person = self.people.get_mut(&number)?;
@@ -321,8 +355,15 @@ impl WaitLine {
 
     /// Takes out somebody who leaves at `now`; returns the place that is left over at the tail.
     ///
-    /// Who is through here and held by another rule has a place as well. It is nobody's any more only while it is not past.
-    pub fn leave(&mut self, leaver: Leaver, now: Millis, scale: Scale, wakes: &mut Wakes) -> Option<u64> {
+    /// Who is through here and held by another rule has a place as well. It is nobody's any more
+    /// only while it is not past.
+    pub fn leave(
+        &mut self,
+        leaver: Leaver,
+        now: Millis,
+        scale: Scale,
+        wakes: &mut Wakes,
+    ) -> Option<u64> {
         // Within one millisecond those who are due go first.
         self.advance(now, scale, wakes);
         let freed = match leaver {
@@ -352,18 +393,22 @@ impl WaitLine {
         }
     }
 
-    /// Whether somebody who stands here is through by `deadline`, from the place it had when that was asked first: who is too
-    /// late leaves, which must not make the next one look in time.
+    /// Whether somebody who stands here is through by `deadline`, from the place it had when that
+    /// was asked first: who is too late leaves, which must not make the next one look in time.
     pub fn is_in_time(&mut self, number: u64, deadline: Millis, scale: Scale) -> bool {
         if self.mixed {
-            let due = self.place(number).zip(self.people.get(&number)).map(|(place, person)| person.due(place, scale));
+            let due = self
+                .place(number)
+                .zip(self.people.get(&number))
+                .map(|(place, person)| person.due(place, scale));
             return due.is_none_or(|due| due <= deadline.0);
         }
         let first_late = match self.too_late {
             Some((known, first_late)) if known == deadline.0 => first_late,
             _ => {
                 let mut standing = self.people.iter().zip(&self.places);
-                let late = standing.find(|((_, person), place)| person.due(**place, scale) > deadline.0);
+                let late =
+                    standing.find(|((_, person), place)| person.due(**place, scale) > deadline.0);
                 let first_late = late.map_or(NONE, |((number, _), _)| *number);
                 self.too_late = Some((deadline.0, first_late));
                 first_late

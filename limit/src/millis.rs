@@ -16,7 +16,8 @@ impl Millis {
         Self(u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The first whole millisecond that is not before the reading: what a release is timed from, so that nothing is early.
+    /// The first whole millisecond that is not before the reading: what a release is timed from, so
+    /// that nothing is early.
     #[must_use]
     pub fn not_before(since_start: Duration) -> Self {
         let cut = Self::cut(since_start);

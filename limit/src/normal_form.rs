@@ -1,10 +1,13 @@
-//! The normal form of a path, a host and a method: routes and keys are decided on it, and the bytes that came are forwarded.
+//! The normal form of a path, a host and a method: routes and keys are decided on it, and the bytes
+//! that came are forwarded.
 //!
-//! Guarantees: two spellings of a path that a server may serve alike (RFC 3986, section 6.2.2) have one normal form; the normal
-//! form of a normal form is itself; what is in its normal form already is neither copied nor allocated.
+//! Guarantees: two spellings of a path that a server may serve alike (RFC 3986, section 6.2.2) have
+//! one normal form; the normal form of a normal form is itself; what is in its normal form already
+//! is neither copied nor allocated.
 //!
-//! A path in its normal form is ASCII: a byte that is no printable ASCII, and `%`, `?` and `#`, are written as `%XX`. So `/caf%c3%a9`,
-//! `/caf%C3%A9` and the same in raw UTF-8 are one path, and `/100%` is `/100%25`.
+//! A path in its normal form is ASCII: a byte that is no printable ASCII, and `%`, `?` and `#`, are
+//! written as `%XX`. So `/caf%c3%a9`, `/caf%C3%A9` and the same in raw UTF-8 are one path, and
+//! `/100%` is `/100%25`.
 
 use std::{borrow::Cow, net::Ipv6Addr};
 
@@ -18,7 +21,8 @@ pub enum PathError {
     AboveRoot,
     /// `%00`, which ends a text for some servers.
     Nul,
-    /// A `\` as it is. No path has one (RFC 3986, section 3.3), and URL parsers of browsers and Node take it for a slash.
+    /// A `\` as it is. No path has one (RFC 3986, section 3.3), and URL parsers of browsers and
+    /// Node take it for a slash.
     Backslash,
     /// It is long, and has so many readings that a look at each would cost too much.
     TooManyReadings,
@@ -56,12 +60,13 @@ const AUTHORITY: Differences = 1 << 5;
 const ENCODED: Differences = 1 << 6;
 const EVERY: Differences = (1 << 7) - 1;
 
-/// The most bytes that are read to look at all readings of a path. It allows three differences in the longest target, and all in 512
-/// bytes.
+/// The most bytes that are read to look at all readings of a path. It allows three differences in
+/// the longest target, and all in 512 bytes.
 const MAX_READ: usize = 64 * 1024;
 
-/// The normal form of a path: its percent-octets decoded once (also `%2F`; an invalid `%` stays), each segment cut at its `;`, `//`
-/// merged, `.` and `..` resolved. What does not begin with `/` is returned as it is. A borrowed form has no [`other_readings`].
+/// The normal form of a path: its percent-octets decoded once (also `%2F`; an invalid `%` stays),
+/// each segment cut at its `;`, `//` merged, `.` and `..` resolved. What does not begin with `/` is
+/// returned as it is. A borrowed form has no [`other_readings`].
 ///
 /// # Errors
 /// When the path climbs above the root, has a NUL, or a backslash.
@@ -77,8 +82,9 @@ pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(if form == raw && !form.contains("%5C") { Cow::Borrowed(raw) } else { Cow::Owned(form) })
 }
 
-/// Readings of a path, which has a normal form, by servers that differ from it: the path as received, then each combination of
-/// the steps that can matter to it, as its reader has it and in the normal form of what that reader may pass on.
+/// Readings of a path, which has a normal form, by servers that differ from it: the path as
+/// received, then each combination of the steps that can matter to it, as its reader has it and in
+/// the normal form of what that reader may pass on.
 ///
 /// # Errors
 /// When there are too many of a long path.
@@ -89,7 +95,8 @@ pub fn other_readings(raw: &str) -> Result<impl Iterator<Item = Cow<'_, str>>, P
     }
     // What stays encoded includes `%2F`.
     let is_new = |differences: Differences| differences & (OCTETS | ENCODED) != OCTETS | ENCODED;
-    let combinations = (1..=EVERY).filter(move |differences| differences & !possible == 0 && is_new(*differences));
+    let combinations =
+        (1..=EVERY).filter(move |differences| differences & !possible == 0 && is_new(*differences));
     let both = combinations.filter_map(|differences| reading(raw, differences)).flat_map(|first| {
         let second = form(&first, 0, false).ok().filter(|second| *second != first);
         std::iter::once(first).chain(second)
@@ -130,8 +137,9 @@ fn reading(raw: &str, differences: Differences) -> Option<String> {
     Some(if differences & ENCODED == 0 { form } else { form.replace("%01", "%") })
 }
 
-/// The path with the differences that can be told before its octets are decoded. `%2F` as a byte of a segment becomes the NUL that no
-/// path has, and [`encoded`] writes that as `%2F` again. The `%` of what stays encoded becomes `\x01`, which is no byte of a target.
+/// The path with the differences that can be told before its octets are decoded. `%2F` as a byte of
+/// a segment becomes the NUL that no path has, and [`encoded`] writes that as `%2F` again. The `%`
+/// of what stays encoded becomes `\x01`, which is no byte of a target.
 fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
     let mut path = Cow::Borrowed(raw);
     if differences & AUTHORITY != 0 {
@@ -150,8 +158,9 @@ fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
     path
 }
 
-/// The normal form of a host without its port: lower case, an IPv6 address in its one spelling, and one dot at the end dropped, which
-/// says only that the name is complete (RFC 3986, section 3.2.2). None for a name with an empty label: it is no name.
+/// The normal form of a host without its port: lower case, an IPv6 address in its one spelling, and
+/// one dot at the end dropped, which says only that the name is complete (RFC 3986, section 3.2.2).
+/// None for a name with an empty label: it is no name.
 #[must_use]
 pub fn host(raw: &str) -> Option<String> {
     if let Some(rest) = raw.strip_prefix('[') {
@@ -159,17 +168,20 @@ pub fn host(raw: &str) -> Option<String> {
         return address.map(|address| format!("[{address}]"));
     }
     let name = raw.strip_suffix('.').unwrap_or(raw);
-    let complete = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && !name.contains("..");
+    let complete =
+        !name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && !name.contains("..");
     complete.then(|| name.to_ascii_lowercase())
 }
 
-/// The normal form of a method: upper case. Methods are told by case (RFC 9110, section 9.1), but some servers take `post` for POST.
+/// The normal form of a method: upper case. Methods are told by case (RFC 9110, section 9.1), but
+/// some servers take `post` for POST.
 #[must_use]
 pub fn method(raw: &Method) -> Cow<'_, Method> {
     if !raw.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Cow::Borrowed(raw);
     }
-    Method::from_bytes(raw.as_str().to_ascii_uppercase().as_bytes()).map_or(Cow::Borrowed(raw), Cow::Owned)
+    Method::from_bytes(raw.as_str().to_ascii_uppercase().as_bytes())
+        .map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 /// The bytes a normal form has as they are.
@@ -177,7 +189,8 @@ static PLAIN: [bool; 256] = {
     let (mut table, mut byte) = ([false; 256], 0);
     while byte < 128 {
         let letter = byte as u8;
-        table[byte] = letter.is_ascii_graphic() && !matches!(letter, b'%' | b';' | b'?' | b'#' | b'\\');
+        table[byte] =
+            letter.is_ascii_graphic() && !matches!(letter, b'%' | b';' | b'?' | b'#' | b'\\');
         byte += 1;
     }
     table
@@ -193,8 +206,8 @@ fn is_normal(path: &[u8]) -> bool {
     })
 }
 
-/// The form of a path with these differences. One that is not `strict` stays at the root where it would climb above it, as URL parsers
-/// do (RFC 3986, section 5.2.4).
+/// The form of a path with these differences. One that is not `strict` stays at the root where it
+/// would climb above it, as URL parsers do (RFC 3986, section 5.2.4).
 fn form(path: &str, differences: Differences, strict: bool) -> Result<String, PathError> {
     let takes = |step: Differences| differences & step == 0;
     let mut form = Vec::with_capacity(path.len() + 1);
@@ -218,7 +231,8 @@ fn form(path: &str, differences: Differences, strict: bool) -> Result<String, Pa
     Ok(encoded(&form))
 }
 
-/// Resolves the last segment, which begins at `begin`, right behind a slash. Returns false for one that is no dot segment.
+/// Resolves the last segment, which begins at `begin`, right behind a slash. Returns false for one
+/// that is no dot segment.
 fn resolve(form: &mut Vec<u8>, begin: usize, strict: bool) -> Result<bool, PathError> {
     match &form[begin..] {
         b"." => form.truncate(begin),
@@ -233,7 +247,10 @@ fn resolve(form: &mut Vec<u8>, begin: usize, strict: bool) -> Result<bool, PathE
 }
 
 /// The bytes of a text with its percent-octets decoded once, and the others as `plain` makes them.
-pub(super) fn decoded(text: &[u8], plain: impl Fn(u8) -> u8 + Clone) -> impl Iterator<Item = u8> + Clone {
+pub(super) fn decoded(
+    text: &[u8],
+    plain: impl Fn(u8) -> u8 + Clone,
+) -> impl Iterator<Item = u8> + Clone {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -314,7 +331,9 @@ mod tests {
 
     #[test]
     fn a_path_above_the_root_or_with_a_nul_or_backslash_has_no_form() {
-        for raw in ["/..", "/../a", "/a/../..", "/a/../../b", "//..", "/%2e%2e", "/..;/a", "/.;x/..;y"] {
+        for raw in
+            ["/..", "/../a", "/a/../..", "/a/../../b", "//..", "/%2e%2e", "/..;/a", "/.;x/..;y"]
+        {
             assert_eq!(path(raw), Err(PathError::AboveRoot), "{raw}");
         }
         for raw in ["/%00", "/a%00b", "/a;%00", "/a/%00/.."] {
@@ -327,7 +346,9 @@ mod tests {
 
     #[test]
     fn a_normal_path_is_not_copied() {
-        for raw in ["/", "/api/v1/users", "/a.b/c..d/~x@y:z!$&'()*+,=", "/.well-known/x", "/caf%C3%A9"] {
+        for raw in
+            ["/", "/api/v1/users", "/a.b/c..d/~x@y:z!$&'()*+,=", "/.well-known/x", "/caf%C3%A9"]
+        {
             assert!(matches!(path(raw), Ok(Cow::Borrowed(same)) if same == raw), "{raw}");
         }
     }
@@ -353,7 +374,10 @@ mod tests {
             ("/x/%2e%2e/%61%2fb", &["/%61%2fb", "/a%2Fb", "/a/b"]),
         ] {
             let found: Vec<_> = other_readings(raw).expect("few").map(Cow::into_owned).collect();
-            assert!(readings.iter().all(|reading| found.iter().any(|it| it == reading)), "{raw}: {found:?}");
+            assert!(
+                readings.iter().all(|reading| found.iter().any(|it| it == reading)),
+                "{raw}: {found:?}"
+            );
         }
         assert_eq!(other_readings("/%61%c3").expect("one").collect::<Vec<_>>(), ["/%61%c3"]);
     }
@@ -363,7 +387,10 @@ mod tests {
         let long = "x".repeat(8 * 1024 - 20);
         assert!(other_readings(&format!("/%61/..//b{long}")).is_ok());
         assert!(other_readings(&format!("//a%2f../b;x/%5c{long}")).is_err());
-        assert_eq!(other_readings("//a%2f../b;x/%5c").expect("a short path").next().as_deref(), Some("//a%2f../b;x/%5c"));
+        assert_eq!(
+            other_readings("//a%2f../b;x/%5c").expect("a short path").next().as_deref(),
+            Some("//a%2f../b;x/%5c")
+        );
     }
 
     #[test]
@@ -388,7 +415,8 @@ mod tests {
 
     #[test]
     fn methods_are_in_upper_case() {
-        for raw in [Method::GET, Method::PATCH, Method::from_bytes(b"M-SEARCH").expect("a method")] {
+        for raw in [Method::GET, Method::PATCH, Method::from_bytes(b"M-SEARCH").expect("a method")]
+        {
             assert!(matches!(method(&raw), Cow::Borrowed(_)));
         }
         assert_eq!(*method(&Method::from_bytes(b"pOst").expect("a method")), Method::POST);

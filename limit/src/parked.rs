@@ -1,7 +1,7 @@
 //! A delayed request and the places it holds, one in each rule of its route.
 //!
-//! Whoever holds it asks [`Parked::look`] when to look again, until it is released; a leave by others may bring that forward and
-//! then wakes. No clock is read and no timer armed here.
+//! Whoever holds it asks [`Parked::look`] when to look again, until it is released; a leave by
+//! others may bring that forward and then wakes. No clock is read and no timer armed here.
 
 use std::{sync::Arc, task::Waker};
 
@@ -12,9 +12,11 @@ use super::{
     zone::Zone,
 };
 
-/// A delayed request: a place in the line of each rule that holds it, and the places it took in the others.
+/// A delayed request: a place in the line of each rule that holds it, and the places it took in the
+/// others.
 ///
-/// [`Parked::leave`] gives the places up. Dropped without it, before its release, its places count as used.
+/// [`Parked::leave`] gives the places up. Dropped without it, before its release, its places count
+/// as used.
 #[derive(Debug)]
 #[must_use = "a delayed request must be held until its release, or leave"]
 pub struct Parked {
@@ -73,10 +75,12 @@ impl Parked {
         &self.zone
     }
 
-    /// Looks at its lines at `now`. `waker` is woken when it should look again before the time that is returned.
+    /// Looks at its lines at `now`. `waker` is woken when it should look again before the time that
+    /// is returned.
     pub fn look(&self, now: Millis, waker: &Waker) -> Next {
         self.holder.set_waker(waker);
-        // By `latest` it is through wherever it stands. Once it is through in one of its lines, that may be earlier.
+        // By `latest` it is through wherever it stands. Once it is through in one of its lines,
+        // that may be earlier.
         while let Some(latest) = self.latest() {
             let looks = self.standing().filter_map(|(held, number)| {
                 held.in_line(|line, scale, wakes| {
@@ -102,16 +106,20 @@ impl Parked {
     #[must_use]
     pub fn is_in_time(&self, deadline: Millis) -> bool {
         self.told <= deadline
-            || self.standing().all(|(held, number)| held.in_line(|line, scale, _| line.is_in_time(number, deadline, scale)))
+            || self.standing().all(|(held, number)| {
+                held.in_line(|line, scale, _| line.is_in_time(number, deadline, scale))
+            })
     }
 
-    /// Leaves at `now`, before its release: everybody behind it moves up. Once it is released nothing changes any more.
+    /// Leaves at `now`, before its release: everybody behind it moves up. Once it is released
+    /// nothing changes any more.
     pub fn leave(mut self, now: Millis) {
         // Within one millisecond those who are due go first, and this one may be among them.
         for (held, _) in self.standing() {
             held.in_line(|line, scale, wakes| line.advance(now, scale, wakes));
         }
-        let was_held = self.charges.iter().any(|held| matches!(held.charge.leaver, Leaver::Standing(_)));
+        let was_held =
+            self.charges.iter().any(|held| matches!(held.charge.leaver, Leaver::Standing(_)));
         let is_released = was_held && self.standing().next().is_none();
         let charges = std::mem::take(&mut self.charges);
         if is_released {

@@ -1,7 +1,8 @@
-//! The cap on parked requests over all zones and workers, and the part of it that is always a zone's own.
+//! The cap on parked requests over all zones and workers, and the part of it that is always a
+//! zone's own.
 //!
-//! Half of the room is split evenly over the zones: a crowd parked in one zone leaves the others room. The other half goes to who
-//! comes first.
+//! Half of the room is split evenly over the zones: a crowd parked in one zone leaves the others
+//! room. The other half goes to who comes first.
 
 use std::sync::{
     Arc,
@@ -70,7 +71,11 @@ impl Queue {
 /// Counts one more, up to `most`.
 fn take(count: &AtomicUsize, most: &AtomicUsize) -> bool {
     let most = most.load(Ordering::Relaxed);
-    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1)).is_ok()
+    count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+            (taken < most).then_some(taken + 1)
+        })
+        .is_ok()
 }
 
 impl Drop for Seat {
@@ -88,7 +93,13 @@ mod tests {
 
     fn zone() -> Arc<Zone> {
         let (key, rate) = (Key::of(vec![Part::ClientIp]), "1r/s".parse().expect("a rate"));
-        Arc::new(Zone::new(ZoneSettings { name: "z".into(), key, rate, capacity: 1, exempt: Vec::new() }))
+        Arc::new(Zone::new(ZoneSettings {
+            name: "z".into(),
+            key,
+            rate,
+            capacity: 1,
+            exempt: Vec::new(),
+        }))
     }
 
     #[test]
@@ -137,8 +148,12 @@ mod tests {
     #[test]
     fn every_seat_is_somebodys_whatever_the_split() {
         for (max, zones) in [(0, 1), (1, 1), (7, 3), (10, 0), (3, 8)] {
-            let (queue, zones) = (Queue::with_room(max, zones), (0..zones.max(1)).map(|_| zone()).collect::<Vec<_>>());
-            let seats: Vec<_> = (0..40).filter_map(|turn| queue.enter(&zones[turn % zones.len()])).collect();
+            let (queue, zones) = (
+                Queue::with_room(max, zones),
+                (0..zones.max(1)).map(|_| zone()).collect::<Vec<_>>(),
+            );
+            let seats: Vec<_> =
+                (0..40).filter_map(|turn| queue.enter(&zones[turn % zones.len()])).collect();
             assert_eq!(seats.len(), max, "{} zones", zones.len());
         }
     }

@@ -1,8 +1,9 @@
 //! A rate is an exact fraction: so many requests in so many milliseconds.
 //!
-//! Guarantee: no rate is ever rounded. `3r/s` is three requests in 1000 ms, not one in 333 ms, and `1r/m` is one in
-//! 60 000 ms. Time on a zone is counted in *ticks* of `1/requests` milliseconds, so that both "now" (whole milliseconds) and
-//! the interval between two requests are whole numbers and nothing drifts however long a client stays busy.
+//! Guarantee: no rate is ever rounded. `3r/s` is three requests in 1000 ms, not one in 333 ms, and
+//! `1r/m` is one in 60 000 ms. Time on a zone is counted in *ticks* of `1/requests` milliseconds,
+//! so that both "now" (whole milliseconds) and the interval between two requests are whole numbers
+//! and nothing drifts however long a client stays busy.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -68,10 +69,14 @@ pub enum RateError {
     #[error("{0}")]
     Period(#[from] PeriodError),
     /// No requests, or no time.
-    #[error("a rate of zero never lets anything pass, hint: to close a route answer with `reject` or leave it out")]
+    #[error(
+        "a rate of zero never lets anything pass, hint: to close a route answer with `reject` or leave it out"
+    )]
     Zero,
     /// The fraction cannot be counted exactly.
-    #[error("the rate is too fine to count exactly, hint: use at most 1000000 requests per millisecond")]
+    #[error(
+        "the rate is too fine to count exactly, hint: use at most 1000000 requests per millisecond"
+    )]
     TooFine,
 }
 
@@ -81,7 +86,8 @@ impl FromStr for Rate {
     /// Reads `<n>r/s|m|h|d` or `<n>r/<duration>`; `n` may have decimals.
     fn from_str(text: &str) -> Result<Self, RateError> {
         let Some((count, period)) = text.split_once("r/") else {
-            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let digits =
+                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
             let text = text.to_owned();
             return Err(if digits { RateError::NoUnit(text) } else { RateError::Shape(text) });
         };
@@ -122,7 +128,8 @@ pub enum PeriodError {
     TooLong(String),
 }
 
-/// Reads a length of time as configuration writes it: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+/// Reads a length of time as configuration writes it: a whole number and one of `ms`, `s`, `m`,
+/// `h`, `d`.
 ///
 /// # Errors
 /// When the text has no unit or is not a length of time.
@@ -152,7 +159,8 @@ pub fn parse_period(text: &str) -> Result<Duration, PeriodError> {
 fn decimal(text: &str) -> Option<(u128, u128)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() + fraction.len() > 18 || !digits(whole) || !digits(fraction) {
+    if whole.is_empty() || whole.len() + fraction.len() > 18 || !digits(whole) || !digits(fraction)
+    {
         return None;
     }
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);

@@ -1,7 +1,8 @@
 //! A rule: a zone applied on a route, with a burst and a delay.
 //!
-//! With `T` the interval of the zone's rate and `debt` what the key owes: a debt above `burst * T` is rejected, one above
-//! `delay * T` waits for the difference, cut to whole milliseconds, and everything else passes.
+//! With `T` the interval of the zone's rate and `debt` what the key owes: a debt above `burst * T`
+//! is rejected, one above `delay * T` waits for the difference, cut to whole milliseconds, and
+//! everything else passes.
 
 use std::{cell::Cell, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -62,7 +63,9 @@ impl RuleSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// The last place of the burst would be centuries away.
-    #[error("a burst of {burst} at {rate} cannot be counted, hint: the whole burst must fit in 100 years")]
+    #[error(
+        "a burst of {burst} at {rate} cannot be counted, hint: the whole burst must fit in 100 years"
+    )]
     TooLong {
         /// The burst asked for.
         burst: u32,
@@ -109,7 +112,8 @@ struct Asked {
 impl Asked {
     /// Nothing holds it here: it is through with its place, if it has one.
     fn passed(self, fingerprint: u64) -> (Verdict, Option<Charge>) {
-        let charge = Charge { fingerprint, leaver: Leaver::Through(self.place), wait: Millis::ZERO };
+        let charge =
+            Charge { fingerprint, leaver: Leaver::Through(self.place), wait: Millis::ZERO };
         (self.verdict, self.stored.then_some(charge))
     }
 }
@@ -125,15 +129,20 @@ impl Rule {
         let countable = rate.ticks_per_ms() * CENTURY_MS;
         let too_long = || RuleError::TooLong { burst: settings.burst, rate };
         let places = NonZeroU32::MIN.checked_add(settings.burst).ok_or_else(too_long)?;
-        let all_ticks = interval.checked_mul(u64::from(places.get())).filter(|ticks| *ticks <= countable);
+        let all_ticks =
+            interval.checked_mul(u64::from(places.get())).filter(|ticks| *ticks <= countable);
         let burst_ticks = all_ticks.ok_or_else(too_long)? - interval;
         let unheld_ticks = interval * u64::from(settings.delay.min(settings.burst));
         let passes_below = unheld_ticks.saturating_add(rate.ticks_per_ms());
-        // Waits are cut to the millisecond, so the longest that is not longer than `max_wait` ends one tick before the next.
+        // Waits are cut to the millisecond, so the longest that is not longer than `max_wait` ends
+        // one tick before the next.
         let longest_debt = settings.max_wait.map_or(u64::MAX, |wait| {
-            unheld_ticks.saturating_add(wait.plus(Millis(1)).0.saturating_mul(rate.ticks_per_ms()) - 1)
+            unheld_ticks
+                .saturating_add(wait.plus(Millis(1)).0.saturating_mul(rate.ticks_per_ms()) - 1)
         });
-        let quota = Quota::with_period(Duration::from_nanos(interval)).ok_or_else(too_long)?.allow_burst(places);
+        let quota = Quota::with_period(Duration::from_nanos(interval))
+            .ok_or_else(too_long)?
+            .allow_burst(places);
         let limiter = RateLimiter::new(quota, Store(Arc::clone(&zone)), Still);
         Ok(Self { zone, settings, limiter, unheld_ticks, passes_below, burst_ticks, longest_debt })
     }
@@ -152,7 +161,8 @@ impl Rule {
 
     /// Decides about one request of the key with this fingerprint. A reject never leaves a trace.
     ///
-    /// A delayed request is charged and stands in no line: for harnesses in which nobody leaves. [`super::Gate::decide`] parks.
+    /// A delayed request is charged and stands in no line: for harnesses in which nobody leaves.
+    /// [`super::Gate::decide`] parks.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
         let access = match intent {
@@ -162,10 +172,11 @@ impl Rule {
         self.ask(fingerprint, now, access).verdict
     }
 
-    /// Decides about one request and charges it. A delayed one enters the key's line, as the rule `index` of its holder.
+    /// Decides about one request and charges it. A delayed one enters the key's line, as the rule
+    /// `index` of its holder.
     ///
-    /// What passes takes no lock but the table's. What is delayed is looked at again under its line's lock, so that places and
-    /// people of a line are in the same order.
+    /// What passes takes no lock but the table's. What is delayed is looked at again under its
+    /// line's lock, so that places and people of a line are in the same order.
     pub(super) fn charge(
         &self,
         fingerprint: u64,
@@ -174,9 +185,11 @@ impl Rule {
         holder: &mut Option<Arc<Holder>>,
     ) -> (Verdict, Option<Charge>) {
         if self.settings.mode == Mode::DryRun {
-            // Judged and counted, never held: its place is taken on arrival, behind whoever stands in the line.
+            // Judged and counted, never held: its place is taken on arrival, behind whoever stands
+            // in the line.
             let scale = self.zone.scale();
-            let charge = |tail| self.ask(fingerprint, now, Access::Charge { tail }).passed(fingerprint);
+            let charge =
+                |tail| self.ask(fingerprint, now, Access::Charge { tail }).passed(fingerprint);
             if self.zone.lines().is_empty() {
                 return charge(0);
             }
@@ -201,15 +214,22 @@ impl Rule {
 
     fn ask(&self, fingerprint: u64, now: Millis, access: Access) -> Asked {
         let (debt, stored) = (Cell::new(0), Cell::new(false));
-        let probe = Probe { fingerprint, now, access, longest_debt: self.longest_debt, debt, stored };
+        let probe =
+            Probe { fingerprint, now, access, longest_debt: self.longest_debt, debt, stored };
         let admitted = self.limiter.check_key(&probe).is_ok();
         let debt = probe.debt.get();
         let verdict = if admitted { self.admit(debt) } else { self.reject(debt) };
-        Asked { verdict, place: self.zone.ticks(now).saturating_add(debt), stored: probe.stored.get() }
+        Asked {
+            verdict,
+            place: self.zone.ticks(now).saturating_add(debt),
+            stored: probe.stored.get(),
+        }
     }
 
     fn admit(&self, debt: u64) -> Verdict {
-        let wait = Millis(debt.saturating_sub(self.unheld_ticks) / self.zone.settings().rate.ticks_per_ms());
+        let wait = Millis(
+            debt.saturating_sub(self.unheld_ticks) / self.zone.settings().rate.ticks_per_ms(),
+        );
         let decision = if wait == Millis::ZERO { Decision::Pass } else { Decision::Delay };
         Verdict { decision, excess_milli: self.excess_milli(debt), wait, ..Verdict::EXEMPT }
     }
@@ -224,7 +244,8 @@ impl Rule {
 
     /// Requests that stand before this one, in thousandths.
     fn excess_milli(&self, debt: u64) -> u64 {
-        let milli = u128::from(debt) * 1_000 / u128::from(self.zone.settings().rate.interval_ticks());
+        let milli =
+            u128::from(debt) * 1_000 / u128::from(self.zone.settings().rate.interval_ticks());
         u64::try_from(milli).unwrap_or(u64::MAX)
     }
 }

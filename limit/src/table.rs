@@ -1,9 +1,11 @@
 //! The bounded memory of a zone: fingerprint -> theoretical arrival time, in ticks.
 //!
-//! Guarantees: never more than `capacity` keys; a decision that refuses stores nothing; a full table evicts the least debt among a
-//! few random keys, never one that was charged since it was chosen, and never refuses for lack of room. Memory comes with keys: the
-//! map is cut into shards so many that growing one moves at most 16,384 entries, and no operation touches more than one stripe, so
-//! there is no pause that grows with the table. A time at or before now carries no information and is the first to be reused.
+//! Guarantees: never more than `capacity` keys; a decision that refuses stores nothing; a full
+//! table evicts the least debt among a few random keys, never one that was charged since it was
+//! chosen, and never refuses for lack of room. Memory comes with keys: the map is cut into shards
+//! so many that growing one moves at most 16,384 entries, and no operation touches more than one
+//! stripe, so there is no pause that grows with the table. A time at or before now carries no
+//! information and is the first to be reused.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -13,7 +15,8 @@ use std::sync::{
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
-/// Keys of a full stripe, and in the mean of a full shard of the map: such a shard has 16,384 buckets and never doubles again.
+/// Keys of a full stripe, and in the mean of a full shard of the map: such a shard has 16,384
+/// buckets and never doubles again.
 const KEYS_PER_STRIPE: usize = 8_192;
 /// Stripes of the largest table.
 const MAX_STRIPES: usize = 16_384;
@@ -41,16 +44,16 @@ pub struct Table {
     forced: AtomicU64,
 }
 
-/// The keys one stripe has in the map, in no order: what lets a full table pick candidates at random.
-/// Every key enters and leaves the map under its stripe's lock, so the two always agree.
+/// The keys one stripe has in the map, in no order: what lets a full table pick candidates at
+/// random. Every key enters and leaves the map under its stripe's lock, so the two always agree.
 #[derive(Debug)]
 struct Stripe {
     known: Vec<Known>,
     dice: u64,
 }
 
-/// A key of a stripe, and its time when it was last looked at here: candidates stand side by side in memory, and only the one
-/// that seems to owe least is looked up in the map.
+/// A key of a stripe, and its time when it was last looked at here: candidates stand side by side
+/// in memory, and only the one that seems to owe least is looked up in the map.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     fingerprint: u64,
@@ -67,7 +70,11 @@ impl Table {
             stripes => stripes.next_power_of_two().min(MAX_STRIPES),
         };
         Self {
-            times: DashMap::with_capacity_and_hasher_and_shard_amount(0, FixedState::default(), stripes.max(16)),
+            times: DashMap::with_capacity_and_hasher_and_shard_amount(
+                0,
+                FixedState::default(),
+                stripes.max(16),
+            ),
             stripes: (0..stripes).map(|_| Mutex::new(Stripe::new())).collect(),
             keys_per_stripe: capacity / stripes,
             idle: AtomicU64::new(0),
@@ -81,7 +88,8 @@ impl Table {
         judge(time)
     }
 
-    /// Lets `judge` replace the time kept for a key, atomically: it may run again when another thread was faster.
+    /// Lets `judge` replace the time kept for a key, atomically: it may run again when another
+    /// thread was faster.
     ///
     /// # Errors
     /// What `judge` answers; nothing is stored then.
@@ -124,16 +132,20 @@ impl Table {
         }
     }
 
-    /// Lowers a key's time from `from` to `to`. Nothing happens to a key that is not kept, or whose time is another.
+    /// Lowers a key's time from `from` to `to`. Nothing happens to a key that is not kept, or whose
+    /// time is another.
     pub fn lower(&self, fingerprint: u64, from: u64, to: u64) -> bool {
         let time = self.times.get(&fingerprint);
-        time.is_some_and(|time| time.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
+        time.is_some_and(|time| {
+            time.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        })
     }
 
     /// Makes a key owe so many ticks more at `now`.
     pub fn add(&self, fingerprint: u64, now: u64, ticks: u64) {
         if ticks > 0 {
-            let later = |known: Option<u64>| Ok(((), known.unwrap_or(0).max(now).saturating_add(ticks)));
+            let later =
+                |known: Option<u64>| Ok(((), known.unwrap_or(0).max(now).saturating_add(ticks)));
             let added: Result<(), std::convert::Infallible> = self.replace(fingerprint, now, later);
             let Ok(()) = added;
         }
@@ -150,12 +162,14 @@ impl Table {
         }
     }
 
-    /// Visits every key that owes something after `now`, one stripe at a time: no stripe is locked while another is read.
+    /// Visits every key that owes something after `now`, one stripe at a time: no stripe is locked
+    /// while another is read.
     pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
         for stripe in &self.stripes {
             let known = lock(stripe).known.clone();
             for Known { fingerprint, .. } in known {
-                let debt = self.look(fingerprint, |time| time.and_then(|time| time.checked_sub(now)));
+                let debt =
+                    self.look(fingerprint, |time| time.and_then(|time| time.checked_sub(now)));
                 if let Some(debt) = debt.filter(|debt| *debt > 0) {
                     visit(fingerprint, debt);
                 }
@@ -172,7 +186,10 @@ impl Table {
     /// How many keys were forgotten so far.
     #[must_use]
     pub fn evictions(&self) -> Evictions {
-        Evictions { idle: self.idle.load(Ordering::Relaxed), forced: self.forced.load(Ordering::Relaxed) }
+        Evictions {
+            idle: self.idle.load(Ordering::Relaxed),
+            forced: self.forced.load(Ordering::Relaxed),
+        }
     }
 
     fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, Stripe> {
@@ -187,7 +204,8 @@ impl Table {
         }
         for attempt in 1..=TRIES {
             let (index, time) = self.least_debt(stripe, now);
-            // A charge since it was chosen must not be forgotten with its key: then another is chosen.
+            // A charge since it was chosen must not be forgotten with its key: then another is
+            // chosen.
             if self.evict(stripe.known[index].fingerprint, time) || attempt == TRIES {
                 let evicted = stripe.known.swap_remove(index);
                 self.times.remove(&evicted.fingerprint);
@@ -200,7 +218,9 @@ impl Table {
 
     /// Takes a key out of the map if its time is still this one.
     fn evict(&self, fingerprint: u64, time: u64) -> bool {
-        self.times.remove_if(&fingerprint, |_, known| known.load(Ordering::Acquire) == time).is_some()
+        self.times
+            .remove_if(&fingerprint, |_, known| known.load(Ordering::Acquire) == time)
+            .is_some()
     }
 
     /// Which key of a stripe owes least among a few at random, and its time.
@@ -226,7 +246,8 @@ impl Stripe {
         Self { known: Vec::new(), dice: 0x9e37_79b9_7f4a_7c15 }
     }
 
-    /// An index of a known key (xorshift64, Marsaglia 2003; only which key is forgotten hangs on it).
+    /// An index of a known key (xorshift64, Marsaglia 2003; only which key is forgotten hangs on
+    /// it).
     fn random_index(&mut self) -> usize {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
@@ -242,7 +263,8 @@ impl Stripe {
     }
 }
 
-/// A panic elsewhere leaves a stripe whole: every step below keeps it consistent, so its lock is taken all the same.
+/// A panic elsewhere leaves a stripe whole: every step below keeps it consistent, so its lock is
+/// taken all the same.
 fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -303,7 +325,11 @@ mod tests {
             store(&table, fingerprint, 0, 1_000);
         }
         store(&table, 9, 0, 500);
-        assert_eq!((time(&table, 8), table.evictions().forced), (None, 1), "the only one that owes little is forgotten");
+        assert_eq!(
+            (time(&table, 8), table.evictions().forced),
+            (None, 1),
+            "the only one that owes little is forgotten"
+        );
     }
 
     #[test]
@@ -327,7 +353,11 @@ mod tests {
 
     #[test]
     fn new_table_of_any_capacity_takes_no_room_for_keys() {
-        assert_eq!([1, 1_000, 1_000_000, 100_000_000].map(|keys| Table::with_capacity(keys).times.capacity()), [0; 4]);
+        assert_eq!(
+            [1, 1_000, 1_000_000, 100_000_000]
+                .map(|keys| Table::with_capacity(keys).times.capacity()),
+            [0; 4]
+        );
     }
 
     #[test]

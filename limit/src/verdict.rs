@@ -82,7 +82,8 @@ pub struct Verdict {
     pub excess_milli: u64,
     /// How long to hold it: zero unless the decision is to delay.
     pub wait: Millis,
-    /// When a rejected request would pass, from now, rounded up; zero unless the decision is to reject.
+    /// When a rejected request would pass, from now, rounded up; zero unless the decision is to
+    /// reject.
     pub retry: Millis,
 }
 

@@ -1,8 +1,10 @@
-//! A zone: what is counted, at which rate, and the memory of it. Shared by every worker and every rule that names it.
+//! A zone: what is counted, at which rate, and the memory of it. Shared by every worker and every
+//! rule that names it.
 //!
-//! The arithmetic is governor's (GCRA, ITU-T I.371); the memory is ours, handed to governor as its `StateStore`. governor is
-//! given time measured from the decision's own "now": its clock stands still at zero, and the value it sees for a key is that
-//! key's debt. So a decision is a pure function of (state, now, request) and no clock is read here.
+//! The arithmetic is governor's (GCRA, ITU-T I.371); the memory is ours, handed to governor as its
+//! `StateStore`. governor is given time measured from the decision's own "now": its clock stands
+//! still at zero, and the value it sees for a key is that key's debt. So a decision is a pure
+//! function of (state, now, request) and no clock is read here.
 
 use std::{
     cell::Cell,
@@ -70,10 +72,17 @@ impl Zone {
     /// An empty zone with a known seed: for snapshots and for tests that must repeat.
     #[must_use]
     pub fn with_seed(settings: ZoneSettings, seed: Seed) -> Self {
-        Self { table: Table::with_capacity(settings.capacity), settings, seed, lines: Lines::new(), seats: Arc::default() }
+        Self {
+            table: Table::with_capacity(settings.capacity),
+            settings,
+            seed,
+            lines: Lines::new(),
+            seats: Arc::default(),
+        }
     }
 
-    /// The same in the place of `before`: who is parked there takes of this zone's own part of the queue's room too.
+    /// The same in the place of `before`: who is parked there takes of this zone's own part of the
+    /// queue's room too.
     #[must_use]
     pub fn in_place_of(self, before: &Self) -> Self {
         Self { seats: Arc::clone(&before.seats), ..self }
@@ -106,8 +115,8 @@ impl Zone {
         }
     }
 
-    /// Takes somebody out of a key's line at `now`. What is left over at the tail is handed out again, unless a request passed
-    /// behind the line meanwhile: then it is lost.
+    /// Takes somebody out of a key's line at `now`. What is left over at the tail is handed out
+    /// again, unless a request passed behind the line meanwhile: then it is lost.
     pub(super) fn leave(&self, fingerprint: u64, leaver: Leaver, now: Millis) {
         let scale = self.scale();
         self.lines.with(fingerprint, |line, wakes| {
@@ -173,8 +182,9 @@ pub enum Intent {
 pub(super) enum Access {
     /// Stores nothing.
     Look,
-    /// Stores what passes, with a debt below this many ticks. A longer debt needs the key's line, and so does a key that was
-    /// evicted while requests of its kind are parked: then nothing is stored.
+    /// Stores what passes, with a debt below this many ticks. A longer debt needs the key's line,
+    /// and so does a key that was evicted while requests of its kind are parked: then nothing is
+    /// stored.
     Pass { below: u64 },
     /// Stores whatever is admitted. The line it is charged behind ends at `tail`.
     Charge { tail: u64 },
@@ -219,7 +229,8 @@ impl StateStore for Store {
             probe.debt.set(debt);
             // A debt no burst allows is how governor is told of a wait that is too long.
             let shown = if debt > probe.longest_debt { u64::MAX } else { debt };
-            judge(Some(Nanos::new(shown))).map(|(outcome, next)| (outcome, now.saturating_add(next.as_u64())))
+            judge(Some(Nanos::new(shown)))
+                .map(|(outcome, next)| (outcome, now.saturating_add(next.as_u64())))
         };
         let unless_held = |time: Option<u64>, below: u64| {
             let (outcome, next) = measure(time).map_err(Err)?;
@@ -233,13 +244,15 @@ impl StateStore for Store {
                 probe.stored.set(outcome.is_ok());
                 outcome
             }
-            Access::Pass { below } => match zone.table.replace(probe.fingerprint, now, |time| unless_held(time, below)) {
-                Ok(outcome) => {
-                    probe.stored.set(true);
-                    Ok(outcome)
+            Access::Pass { below } => {
+                match zone.table.replace(probe.fingerprint, now, |time| unless_held(time, below)) {
+                    Ok(outcome) => {
+                        probe.stored.set(true);
+                        Ok(outcome)
+                    }
+                    Err(unstored) => unstored,
                 }
-                Err(unstored) => unstored,
-            },
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `weir bench`: measure any HTTP server from outside. Exit code 10 means an expectation or the envelope was broken.
+//! `weir bench`: measure any HTTP server from outside. Exit code 10 means an expectation or the
+//! envelope was broken.
 
 use std::{
     convert::Infallible,
@@ -45,10 +46,11 @@ pub struct BenchArgs {
 enum Kind {
     /// Fire a described burst, draw it on one time axis and judge the server's limit
     ///
-    /// `pass` is answered without waiting, `wait` after waiting, `reject` with the reject status. With --rate the limit says
-    /// which answers had to wait, and its envelope is judged: none too many, none before its slot, none rejected while a place
-    /// was free. Without --rate an answer slower than 20 ms has waited. A server that cuts its clock to the millisecond may seem
-    /// up to 1 ms early; that is allowed, and no more.
+    /// `pass` is answered without waiting, `wait` after waiting, `reject` with the reject status.
+    /// With --rate the limit says which answers had to wait, and its envelope is judged: none too
+    /// many, none before its slot, none rejected while a place was free. Without --rate an answer
+    /// slower than 20 ms has waited. A server that cuts its clock to the millisecond may seem up to
+    /// 1 ms early; that is allowed, and no more.
     ///
     /// Exit codes: 0 fine, 1 failed, 2 usage, 10 an expectation or the envelope was broken.
     Burst(Box<BurstArgs>),
@@ -74,7 +76,8 @@ struct BurstArgs {
     /// Of the burst none is held back
     #[arg(long, requires = "rate", conflicts_with = "delay")]
     nodelay: bool,
-    /// Clients, each from a loopback address of its own (127.0.0.1, 127.0.0.2, ...); each fires the whole schedule
+    /// Clients, each from a loopback address of its own (127.0.0.1, 127.0.0.2, ...); each fires the
+    /// whole schedule
     #[arg(long, value_name = "N", default_value_t = 1)]
     clients: u32,
     /// Counts that must be seen, like "pass=1 wait=20 reject=9"
@@ -83,7 +86,8 @@ struct BurstArgs {
     /// The status every refusal (400 and above) must have; there must be one
     #[arg(long, value_name = "STATUS")]
     expect_status: Option<u16>,
-    /// The status that means reject; 444 means closed without an answer [default: that of --expect-status, or 503]
+    /// The status that means reject; 444 means closed without an answer [default: that of
+    /// --expect-status, or 503]
     #[arg(long, value_name = "STATUS")]
     reject_status: Option<u16>,
     /// The method; no body is sent
@@ -98,7 +102,8 @@ struct BurstArgs {
     /// How long to wait for an answer
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
-    /// How long a request may be under way to the server: what leaves its place among others in doubt
+    /// How long a request may be under way to the server: what leaves its place among others in
+    /// doubt
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse_time)]
     tolerance: Duration,
     /// What to print
@@ -146,7 +151,10 @@ impl BenchError {
     fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Usage(_) | Self::Fire(FireError::Clients(_) | FireError::NoConnections | FireError::NotLoopback(_))
+            Self::Usage(_)
+                | Self::Fire(
+                    FireError::Clients(_) | FireError::NoConnections | FireError::NotLoopback(_)
+                )
         )
     }
 }
@@ -154,7 +162,10 @@ impl BenchError {
 impl BurstArgs {
     fn run(&self) -> Result<Outcome, BenchError> {
         let (plan, view) = (self.plan()?, self.view()?);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BenchError::Runtime)?;
         let trace = runtime.block_on(watched(&plan))?;
         let url = format!("http://{}{}", self.url.authority, self.url.path);
         let report = Report::new(&url, self.send.text(), self.clients, view, trace);
@@ -169,9 +180,9 @@ impl BurstArgs {
             order: order.map_err(|error| BenchError::Usage(error.to_string()))?,
             schedule: self.send.clone(),
             clients: self.clients,
-            connections: self
-                .connections
-                .or_else(|| fd_limit::raised().map(|files| files.saturating_sub(SPARE_FILES).max(1))),
+            connections: self.connections.or_else(|| {
+                fd_limit::raised().map(|files| files.saturating_sub(SPARE_FILES).max(1))
+            }),
             timeout: self.timeout,
         })
     }
@@ -204,21 +215,29 @@ impl BurstArgs {
         };
         match io::stdout().write_all(printed.as_bytes()) {
             // A reader that has seen enough is no failure.
-            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(failed("standard output".to_owned())(cause)),
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+                Err(failed("standard output".to_owned())(cause))
+            }
             _ => Ok(()),
         }
     }
 
     /// Names what was broken on stderr.
     fn verdict(&self, report: &Report) -> Outcome {
-        let counts = self.expect.as_ref().map(|expected| expected.broken_by(&report.counts())).unwrap_or_default();
+        let counts = self
+            .expect
+            .as_ref()
+            .map(|expected| expected.broken_by(&report.counts()))
+            .unwrap_or_default();
         let status = self.expect_status.and_then(|status| report.unexpected_status(status));
         let broken: Vec<String> = counts.into_iter().chain(status).chain(report.broken()).collect();
         for sentence in &broken {
             say(&format!("broken: {sentence}"));
         }
         if !report.broken().is_empty() && report.began_in_debt() {
-            say("hint: the first request already had to wait; begin when the server has forgotten its clients");
+            say(
+                "hint: the first request already had to wait; begin when the server has forgotten its clients",
+            );
         }
         for (cause, count) in report.failures() {
             say(&format!("failed: {count} of {} requests: {cause}", report.trace.len()));
@@ -260,7 +279,10 @@ async fn progress(plan: &Plan, tally: &Tally) -> Infallible {
             let done = ended * 30 / total.max(1);
             let bar = format!("{}{}", "#".repeat(done), "-".repeat(30_usize.saturating_sub(done)));
             let seconds = begun.elapsed().as_secs();
-            let _cosmetic = write!(io::stderr(), "\r[{bar}] {sent} sent, {ended} of {total} answered, {seconds} s\x1b[K");
+            let _cosmetic = write!(
+                io::stderr(),
+                "\r[{bar}] {sent} sent, {ended} of {total} answered, {seconds} s\x1b[K"
+            );
         }
     }
 }
@@ -271,7 +293,10 @@ fn say(line: &str) {
 }
 
 fn style() -> Style {
-    match (io::stdout().is_terminal(), std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())) {
+    match (
+        io::stdout().is_terminal(),
+        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    ) {
         (false, _) => Style::Plain,
         (true, false) => Style::Unicode,
         (true, true) => Style::Colour,
@@ -280,6 +305,7 @@ fn style() -> Style {
 
 fn width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let told = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let told =
+        || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
     asked.or_else(told).filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
 }

@@ -35,7 +35,8 @@ impl Check {
             say(&format!("{:#}\n", report(problems, loaded)))
         } else {
             complain(problems);
-            loaded.map_or(Outcome::Fine, |loaded| say(&summary(&path.display().to_string(), loaded)))
+            loaded
+                .map_or(Outcome::Fine, |loaded| say(&summary(&path.display().to_string(), loaded)))
         };
         if loaded.is_some() { said } else { Outcome::Invalid }
     }
@@ -50,8 +51,13 @@ fn summary(name: &str, loaded: &Loaded) -> String {
     text += &format!("listeners  {}\n", listeners.join(", "));
     for (index, route) in config.routes.iter().enumerate() {
         let upstream = &config.upstreams[route.upstream].name;
-        let zones: Vec<&str> = route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
-        let limits = if zones.is_empty() { "no limit".to_owned() } else { format!("limited by {}", zones.join(", ")) };
+        let zones: Vec<&str> =
+            route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
+        let limits = if zones.is_empty() {
+            "no limit".to_owned()
+        } else {
+            format!("limited by {}", zones.join(", "))
+        };
         text += &format!("route      {} -> {upstream}, {limits}\n", loaded.route_as_written(index));
     }
     for zone in &config.zones {
@@ -77,7 +83,9 @@ fn listener(settings: &ListenerSettings) -> String {
     let address = address.join(" and ");
     match settings {
         ListenerSettings { tls: Some(_), .. } => format!("{address} (tls)"),
-        ListenerSettings { redirect: Some(port), .. } => format!("{address} (redirects to https, port {port})"),
+        ListenerSettings { redirect: Some(port), .. } => {
+            format!("{address} (redirects to https, port {port})")
+        }
         _ => address,
     }
 }
@@ -102,7 +110,8 @@ fn report(problems: &Problems, loaded: Option<&Loaded>) -> serde_json::Value {
             json!({ "severity": severity, "file": file, "line": line, "column": column, "message": message, "hint": hint })
         })
         .collect();
-    let zones = loaded.map(|loaded| loaded.config.zones.iter().map(|zone| (&*zone.name, zone.capacity)));
+    let zones =
+        loaded.map(|loaded| loaded.config.zones.iter().map(|zone| (&*zone.name, zone.capacity)));
     let bytes = loaded.map(|loaded| memory(&loaded.config));
     let (errors, warnings) = (problems.errors(), problems.warnings());
     let zones: Vec<_> = zones

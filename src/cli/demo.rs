@@ -11,7 +11,8 @@ use crate::{
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
-/// How many addresses beside the first the page fires from: a browser keeps at most six connections to one.
+/// How many addresses beside the first the page fires from: a browser keeps at most six connections
+/// to one.
 const MORE_ADDRESSES: u8 = 6;
 
 /// Serve a sample upstream behind two limits, with a page that fires bursts.
@@ -56,13 +57,16 @@ fn first_address(app: &App) -> Option<SocketAddr> {
     app.addresses().ok()?.first().copied()
 }
 
-/// Listens on 127.0.0.2 and up too, with the port of 127.0.0.1, where this machine has them and they are free.
+/// Listens on 127.0.0.2 and up too, with the port of 127.0.0.1, where this machine has them and
+/// they are free.
 fn listen_beside(app: &mut App, first: SocketAddr) {
     if first.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
         return;
     }
     for last in 2..2 + MORE_ADDRESSES {
-        if let Err(error) = app.listen_beside_first(SocketAddr::from(([127, 0, 0, last], first.port()))) {
+        if let Err(error) =
+            app.listen_beside_first(SocketAddr::from(([127, 0, 0, last], first.port())))
+        {
             tracing::debug!(%error, "the page fires from fewer addresses");
         }
     }

@@ -1,7 +1,8 @@
 //! Diagnostics on standard error: lines for people on a terminal, JSON elsewhere.
 //!
-//! A thread of their own writes them: a pipe that is not read holds up neither a worker nor a stop. Lines that found no room are
-//! counted, and the count is the first line once writing works again (tests/serve/stuck.rs).
+//! A thread of their own writes them: a pipe that is not read holds up neither a worker nor a stop.
+//! Lines that found no room are counted, and the count is the first line once writing works again
+//! (tests/serve/stuck.rs).
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -18,13 +19,17 @@ pub type SetLevel = Box<dyn Fn(&str)>;
 /// Lines that wait while standard error takes none; beyond that they are dropped.
 const ROOM: usize = 1_024;
 
-/// Starts diagnostics. What is returned changes their level, and writes the rest when it is dropped, for about a second.
+/// Starts diagnostics. What is returned changes their level, and writes the rest when it is
+/// dropped, for about a second.
 pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
     let is_terminal = io::stderr().is_terminal();
     let counter = Arc::<OnceLock<ErrorCounter>>::default();
     let output = Output { counter: Arc::clone(&counter), reported: 0, is_terminal };
-    let (writer, rest) =
-        NonBlockingBuilder::default().buffered_lines_limit(ROOM).lossy(true).thread_name("diagnostics").finish(output);
+    let (writer, rest) = NonBlockingBuilder::default()
+        .buffered_lines_limit(ROOM)
+        .lossy(true)
+        .thread_name("diagnostics")
+        .finish(output);
     counter.get_or_init(|| writer.error_counter());
     let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filtered, handle) = reload::Layer::new(filter(level));

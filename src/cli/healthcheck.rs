@@ -1,8 +1,9 @@
 //! `weir healthcheck`: is the proxy of this configuration serving? For images without a shell.
 //!
-//! Asks the process at its control socket, whatever the file says by now. Where there is none, the file says whom to ask: the operator's
-//! listener, or the first listener in the open `OPTIONS *`, a request about the server itself (RFC 9110, section 9.3.7) that goes the whole
-//! way from accept to response. None of them spends a limit or reaches an upstream.
+//! Asks the process at its control socket, whatever the file says by now. Where there is none, the
+//! file says whom to ask: the operator's listener, or the first listener in the open `OPTIONS *`, a
+//! request about the server itself (RFC 9110, section 9.3.7) that goes the whole way from accept to
+//! response. None of them spends a limit or reaches an upstream.
 
 use std::{
     io::{self, Read, Write},
@@ -32,7 +33,10 @@ impl Healthcheck {
     pub fn run(self) -> Outcome {
         let failed = |why: &str| {
             let file = self.which.path();
-            fail(&io::Error::other(format!("`{}` is not served: {why}", file.display())), Outcome::Failed)
+            fail(
+                &io::Error::other(format!("`{}` is not served: {why}", file.display())),
+                Outcome::Failed,
+            )
         };
         match control::ask(&self.which.path(), "GET /health/ready", PATIENCE) {
             Ok((200, _)) => Outcome::Fine,
@@ -58,14 +62,19 @@ impl Healthcheck {
         };
         match ask(listener, question) {
             Ok(()) => Outcome::Fine,
-            Err(cause) => fail(&io::Error::other(format!("`{listener}` does not serve: {cause}")), Outcome::Failed),
+            Err(cause) => fail(
+                &io::Error::other(format!("`{listener}` does not serve: {cause}")),
+                Outcome::Failed,
+            ),
         }
     }
 }
 
 /// Who knows, and how that is asked.
 fn whom_to_ask(config: &Config) -> Option<(SocketAddr, &'static str)> {
-    let open = || config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol);
+    let open = || {
+        config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol)
+    };
     match config.admin {
         Some(admin) => Some((admin, "GET /health/ready")),
         None => open().map(|listener| (reachable(listener.address), "OPTIONS *")),

@@ -154,10 +154,16 @@ pub fn complain(problems: &Problems) {
     if problems.is_empty() {
         return;
     }
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let style = if colour { Style::Colour } else { Style::Plain };
     let (errors, warnings) = (problems.errors(), problems.warnings());
-    let text = format!("{}\n\n{}, {}\n", problems.render(style), some(errors, "error"), some(warnings, "warning"));
+    let text = format!(
+        "{}\n\n{}, {}\n",
+        problems.render(style),
+        some(errors, "error"),
+        some(warnings, "warning")
+    );
     // Standard error is where failures are told; there is nowhere to tell of its own.
     let _ = write_all(io::stderr().lock(), &text);
 }

@@ -42,14 +42,22 @@ impl Proxy {
         let mut limits = String::new();
         if let Some(rate) = &self.rate {
             // Writing to a string cannot fail.
-            let _ = writeln!(file, "zones: {{ per_client: {{ key: client_ip, rate: {} }} }}", quoted(rate));
+            let _ = writeln!(
+                file,
+                "zones: {{ per_client: {{ key: client_ip, rate: {} }} }}",
+                quoted(rate)
+            );
             let _ = write!(limits, "{{ zone: per_client, burst: {}", self.burst);
             if let Some(delay) = self.delay {
                 let _ = write!(limits, ", delay: {delay}");
             }
             limits.push_str(if self.nodelay { ", nodelay: true }" } else { " }" });
         }
-        let _ = writeln!(file, "routes: [ {{ path: /, upstream: {}, limits: [ {limits} ] }} ]", quoted(&self.to));
+        let _ = writeln!(
+            file,
+            "routes: [ {{ path: /, upstream: {}, limits: [ {limits} ] }} ]",
+            quoted(&self.to)
+        );
         file
     }
 }
@@ -73,7 +81,10 @@ mod tests {
         };
         let config = config::parse("test", &proxy.as_file(), &[]).expect("a configuration").config;
         let max_wait = Some(Millis(30_000));
-        assert_eq!(config.routes[0].limits[0].1, RuleSettings { burst: 20, delay: 8, max_wait, mode: Mode::Enforce });
+        assert_eq!(
+            config.routes[0].limits[0].1,
+            RuleSettings { burst: 20, delay: 8, max_wait, mode: Mode::Enforce }
+        );
         assert_eq!(config.listeners[0].address.port(), 8080);
         assert_eq!(config.upstreams[0].endpoints[0].to_string(), "auth:8000");
     }

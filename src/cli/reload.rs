@@ -47,13 +47,18 @@ impl Reload {
         };
         let Some(admin) = loaded.config.admin else {
             let file = self.which.path();
-            let message =
-                format!("no process of this user serves `{}`: {reason}, hint: send the process HUP", file.display());
+            let message = format!(
+                "no process of this user serves `{}`: {reason}, hint: send the process HUP",
+                file.display()
+            );
             return fail(&io::Error::other(message), Outcome::Unreachable);
         };
         match ask(admin) {
             Ok(outcome) => told(outcome),
-            Err(cause) => fail(&io::Error::other(format!("no proxy answers on `{admin}`: {cause}")), Outcome::Unreachable),
+            Err(cause) => fail(
+                &io::Error::other(format!("no proxy answers on `{admin}`: {cause}")),
+                Outcome::Unreachable,
+            ),
         }
     }
 }
@@ -71,6 +76,9 @@ fn told((status, text): (u16, String)) -> Outcome {
 fn ask(admin: SocketAddr) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "POST /reload HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "POST /reload HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
     control::response(stream)
 }

@@ -24,7 +24,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Serves; exits 3 when the configuration cannot be used and 4 when an address cannot be listened on.
+    /// Serves; exits 3 when the configuration cannot be used and 4 when an address cannot be
+    /// listened on.
     #[must_use]
     pub fn run(self) -> Outcome {
         let path = self.which.path();
@@ -58,7 +59,8 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<Again>) -> O
     }
 }
 
-/// Serves a configuration until a signal says stop; `ready` is called with the open sockets before the first answer.
+/// Serves a configuration until a signal says stop; `ready` is called with the open sockets before
+/// the first answer.
 pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App)) -> Outcome {
     // Held to the end: what is left is written then.
     let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
@@ -92,8 +94,9 @@ pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App))
 /// How often a watched file is read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Orders a reload when a file says something else than before, and says the same a second later: whoever writes it has finished.
-/// What it says counts, not its times or its inode, so that a file that is mounted by itself can be watched too.
+/// Orders a reload when a file says something else than before, and says the same a second later:
+/// whoever writes it has finished. What it says counts, not its times or its inode, so that a file
+/// that is mounted by itself can be watched too.
 fn watch(path: PathBuf, orders: mpsc::Sender<Order>) -> io::Result<()> {
     let mut served = fs::read(&path).ok();
     let mut before = served.clone();
@@ -138,7 +141,9 @@ fn signals() -> io::Result<Orders> {
                     _ = user2.recv() => Order::HandOver,
                 };
                 if matches!(order, Order::Stop) {
-                    tracing::info!("told to stop: what is under way is finished, once more stops now");
+                    tracing::info!(
+                        "told to stop: what is under way is finished, once more stops now"
+                    );
                 }
                 if sender.send(order).await.is_err() {
                     return;

@@ -1,8 +1,9 @@
 //! An answer's body on its way through a coder.
 //!
-//! Guarantees: a frame is at most [`FRAME`] bytes, and no more than [`TURN`] bytes are coded before others get a turn; what was
-//! taken is given out as soon as the upstream pauses, so that slow streams flow; a body that breaks breaks, and never ends as if it
-//! were whole; trailers follow it. A body without a coder passes untouched.
+//! Guarantees: a frame is at most [`FRAME`] bytes, and no more than [`TURN`] bytes are coded before
+//! others get a turn; what was taken is given out as soon as the upstream pauses, so that slow
+//! streams flow; a body that breaks breaks, and never ends as if it were whole; trailers follow it.
+//! A body without a coder passes untouched.
 
 use std::{
     pin::Pin,
@@ -114,7 +115,11 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Coded<B> {
 }
 
 impl Work {
-    fn poll<B: Body<Data = Bytes, Error = Error> + Unpin>(&mut self, inner: &mut B, context: &mut Context<'_>) -> Polled {
+    fn poll<B: Body<Data = Bytes, Error = Error> + Unpin>(
+        &mut self,
+        inner: &mut B,
+        context: &mut Context<'_>,
+    ) -> Polled {
         let mut turn = TURN;
         loop {
             match self.stage {
@@ -128,10 +133,13 @@ impl Work {
                         Poll::Ready(Some(Ok(frame))) => self.take(frame),
                         Poll::Ready(Some(Err(error))) => {
                             (self.cut, self.waited) = (Some(error), false);
-                            self.stage = if self.unflushed { Stage::Flushing } else { Stage::Reading };
+                            self.stage =
+                                if self.unflushed { Stage::Flushing } else { Stage::Reading };
                         }
                         Poll::Ready(None) => self.stage = Stage::Finishing,
-                        Poll::Pending if self.unflushed && self.waited => self.stage = Stage::Flushing,
+                        Poll::Pending if self.unflushed && self.waited => {
+                            self.stage = Stage::Flushing;
+                        }
                         Poll::Pending => return self.wait(context),
                     }
                 }
@@ -139,7 +147,11 @@ impl Work {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Stage::Ended => return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+                Stage::Ended => {
+                    return Poll::Ready(
+                        self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
+                    );
+                }
                 Stage::Reading | Stage::Flushing | Stage::Finishing => match self.step(&mut turn) {
                     Ok(None) => {}
                     Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
@@ -163,8 +175,8 @@ impl Work {
         }
     }
 
-    /// Nothing came. Mostly the next piece is at hand and only its reader has to run: a flush for each would cost much of what
-    /// is gained. So everybody else gets one turn before.
+    /// Nothing came. Mostly the next piece is at hand and only its reader has to run: a flush for
+    /// each would cost much of what is gained. So everybody else gets one turn before.
     fn wait(&mut self, context: &Context<'_>) -> Polled {
         if self.unflushed {
             self.waited = true;

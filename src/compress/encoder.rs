@@ -1,12 +1,14 @@
 //! One coder at work: the three codecs behind one face.
 //!
-//! Guarantee: between two steps it holds no more than [`CODER_BYTES`], and never writes more than it is given room for. Within a
-//! step brotli takes a few MiB more; a worker is within one step at a time.
+//! Guarantee: between two steps it holds no more than [`CODER_BYTES`], and never writes more than
+//! it is given room for. Within a step brotli takes a few MiB more; a worker is within one step at
+//! a time.
 
 use brotli::enc::{
     StandardAlloc,
     encode::{
-        BrotliEncoderOperation as Operation, BrotliEncoderParameter as Parameter, BrotliEncoderStateStruct as BrotliState,
+        BrotliEncoderOperation as Operation, BrotliEncoderParameter as Parameter,
+        BrotliEncoderStateStruct as BrotliState,
     },
 };
 use flate2::{Compress, Compression, FlushCompress, Status};
@@ -15,14 +17,19 @@ use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirecti
 use super::negotiate::Coding;
 use crate::http::error::{Error, Kind};
 
-/// The most memory one coder holds, in bytes: the largest of the three, rounded up (`tests/coders.rs` measures it).
+/// The most memory one coder holds, in bytes: the largest of the three, rounded up
+/// (`tests/coders.rs` measures it).
 pub const CODER_BYTES: usize = 2 * 1024 * 1024;
 /// The least room for a step: a mark of flushing may not be cut again and again.
 pub const LEAST_ROOM: usize = 64;
 
 /// zstd's level, and the logarithms of its window and its tables: RFC 9659 allows a window of 2^23.
-const ZSTD: [CParameter; 4] =
-    [CParameter::CompressionLevel(3), CParameter::WindowLog(18), CParameter::HashLog(16), CParameter::ChainLog(15)];
+const ZSTD: [CParameter; 4] = [
+    CParameter::CompressionLevel(3),
+    CParameter::WindowLog(18),
+    CParameter::HashLog(16),
+    CParameter::ChainLog(15),
+];
 /// Brotli's quality and the logarithm of its window.
 const BROTLI: (u32, u32) = (4, 17);
 /// gzip's level and the logarithm of its window.
@@ -33,7 +40,8 @@ const GZIP: (u32, u8) = (5, 15);
 pub enum Order {
     /// Take more.
     Continue,
-    /// Give out all that was taken, so that it can be decoded; nothing else may be asked until that is done.
+    /// Give out all that was taken, so that it can be decoded; nothing else may be asked until that
+    /// is done.
     Flush,
     /// The same, and end.
     Finish,
@@ -99,7 +107,12 @@ fn zstd(length: Option<u64>) -> Result<CCtx<'static>, Error> {
     Ok(context)
 }
 
-fn zstd_step(context: &mut CCtx<'_>, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+fn zstd_step(
+    context: &mut CCtx<'_>,
+    order: Order,
+    input: &[u8],
+    room: &mut [u8],
+) -> Result<Step, Error> {
     let directive = match order {
         Order::Continue => Directive::ZSTD_e_continue,
         Order::Flush => Directive::ZSTD_e_flush,
@@ -122,7 +135,12 @@ fn brotli(length: Option<u64>) -> BrotliState<StandardAlloc> {
     state
 }
 
-fn brotli_step(state: &mut BrotliState<StandardAlloc>, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+fn brotli_step(
+    state: &mut BrotliState<StandardAlloc>,
+    order: Order,
+    input: &[u8],
+    room: &mut [u8],
+) -> Result<Step, Error> {
     let operation = match order {
         Order::Continue => Operation::BROTLI_OPERATION_PROCESS,
         Order::Flush => Operation::BROTLI_OPERATION_FLUSH,
@@ -151,7 +169,12 @@ fn brotli_step(state: &mut BrotliState<StandardAlloc>, order: Order, input: &[u8
     Ok(Step { read, written, done })
 }
 
-fn gzip_step(compress: &mut Compress, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+fn gzip_step(
+    compress: &mut Compress,
+    order: Order,
+    input: &[u8],
+    room: &mut [u8],
+) -> Result<Step, Error> {
     let flush = match order {
         Order::Continue => FlushCompress::None,
         Order::Flush => FlushCompress::Sync,
@@ -160,7 +183,8 @@ fn gzip_step(compress: &mut Compress, order: Order, input: &[u8], room: &mut [u8
     let (read, written) = (compress.total_in(), compress.total_out());
     let status = compress.compress(input, room, flush).map_err(failed)?;
     // Both are at most as long as the slices.
-    let (read, written) = ((compress.total_in() - read) as usize, (compress.total_out() - written) as usize);
+    let (read, written) =
+        ((compress.total_in() - read) as usize, (compress.total_out() - written) as usize);
     let done = match order {
         Order::Finish => status == Status::StreamEnd,
         // It is complete when there was room for more (zlib.h, deflate).

@@ -1,15 +1,16 @@
 //! Answers in a coding the client takes: zstd, brotli or gzip (RFC 9110, sections 8.4 and 12.5.3).
 //!
-//! Guarantees: an answer is coded only where nobody can be hurt by it: never a part of one, never what is coded already or must
-//! not be transformed, never a stream of events. A coded answer says so, varies by `Accept-Encoding`, has a weak `ETag`, and
-//! nothing that was true of other bytes. What a coder takes is bounded ([`encoder::CODER_BYTES`]), and so is how many there are
+//! Guarantees: an answer is coded only where nobody can be hurt by it: never a part of one, never
+//! what is coded already or must not be transformed, never a stream of events. A coded answer says
+//! so, varies by `Accept-Encoding`, has a weak `ETag`, and nothing that was true of other bytes.
+//! What a coder takes is bounded ([`encoder::CODER_BYTES`]), and so is how many there are
 //! ([`permits::MAX_CODERS`]): beyond that answers go out as they came.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
-        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-        VARY,
+        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
     },
     response::Parts,
 };
@@ -31,7 +32,8 @@ pub mod permits;
 /// An answer that is known to be shorter is not worth a coder, in bytes.
 pub const WORTHWHILE: u64 = 1024;
 
-/// What is true of the very bytes, and not of others. RFC 9530 has the digests; those of a representation count its coding in.
+/// What is true of the very bytes, and not of others. RFC 9530 has the digests; those of a
+/// representation count its coding in.
 static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
@@ -63,11 +65,16 @@ impl Wish {
 }
 
 /// Codes an answer, if it may be and was wished to be.
-pub fn code<B: Body>(response: Response<B>, wish: Option<&Wish>, seats: &Seats) -> Response<Coded<B>> {
+pub fn code<B: Body>(
+    response: Response<B>,
+    wish: Option<&Wish>,
+    seats: &Seats,
+) -> Response<Coded<B>> {
     let Some(wish) = wish else { return response.map(Coded::plain) };
     let (mut head, body) = response.into_parts();
     let length = length_of(&head.headers).or_else(|| body.size_hint().exact());
-    if !may_vary(&head, length.filter(|_| !wish.head || head.headers.contains_key(CONTENT_LENGTH))) {
+    if !may_vary(&head, length.filter(|_| !wish.head || head.headers.contains_key(CONTENT_LENGTH)))
+    {
         return Response::from_parts(head, Coded::plain(body));
     }
     add_vary(&mut head.headers);
@@ -75,12 +82,15 @@ pub fn code<B: Body>(response: Response<B>, wish: Option<&Wish>, seats: &Seats) 
         match_held(&mut head.headers, &wish.held);
     }
     let whole = ![StatusCode::NOT_MODIFIED, StatusCode::PARTIAL_CONTENT].contains(&head.status);
-    let Some(coding) = wish.coding.filter(|_| whole) else { return Response::from_parts(head, Coded::plain(body)) };
+    let Some(coding) = wish.coding.filter(|_| whole) else {
+        return Response::from_parts(head, Coded::plain(body));
+    };
     if wish.head {
         describe(&mut head.headers, coding);
         return Response::from_parts(head, Coded::plain(body));
     }
-    let seat = if body.is_end_stream() { None } else { seats.take(coding, body.size_hint().exact()) };
+    let seat =
+        if body.is_end_stream() { None } else { seats.take(coding, body.size_hint().exact()) };
     let Some((coder, seat)) = seat else { return Response::from_parts(head, Coded::plain(body)) };
     describe(&mut head.headers, coding);
     Response::from_parts(head, Coded::by(coder, seat, body))
@@ -106,7 +116,8 @@ fn may_vary(head: &Parts, length: Option<u64>) -> bool {
     }
 }
 
-/// Whether an answer of this status is a whole representation: of what was asked for, or of what went wrong.
+/// Whether an answer of this status is a whole representation: of what was asked for, or of what
+/// went wrong.
 fn has_content(status: StatusCode) -> bool {
     let empty = status == StatusCode::NO_CONTENT || status == StatusCode::RESET_CONTENT;
     (status.is_success() && !empty) || status.is_client_error() || status.is_server_error()
@@ -114,7 +125,9 @@ fn has_content(status: StatusCode) -> bool {
 
 /// Whether a message says `no-transform` (RFC 9111, sections 5.2.1.6 and 5.2.2.6).
 fn is_to_stay(headers: &HeaderMap) -> bool {
-    let said = |line: &HeaderValue| elements(line).any(|directive| directive.eq_ignore_ascii_case(b"no-transform"));
+    let said = |line: &HeaderValue| {
+        elements(line).any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
+    };
     headers.get_all(CACHE_CONTROL).iter().any(said)
 }
 
@@ -122,14 +135,16 @@ fn elements(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Says that the answer depends on `Accept-Encoding`, in one line with what it depends on otherwise.
+/// Says that the answer depends on `Accept-Encoding`, in one line with what it depends on
+/// otherwise.
 fn add_vary(headers: &mut HeaderMap) {
     let lines = headers.get_all(VARY);
     let said = |name: &[u8]| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding");
     if lines.iter().flat_map(elements).any(said) {
         return;
     }
-    let mut names: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
+    let mut names: Vec<&[u8]> =
+        lines.iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
     names.push(b"accept-encoding");
     // Joined values are a value.
     if let Ok(vary) = HeaderValue::from_bytes(&names.join(&b", "[..])) {
@@ -146,7 +161,8 @@ fn describe(headers: &mut HeaderMap, coding: Coding) {
     restate(headers);
 }
 
-/// Takes out of fields, before a body or behind it, what was true of its bytes before they were coded.
+/// Takes out of fields, before a body or behind it, what was true of its bytes before they were
+/// coded.
 fn restate(fields: &mut HeaderMap) {
     for digest in &DIGESTS {
         fields.remove(digest);
@@ -165,7 +181,8 @@ fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
     strong.then(|| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()).flatten()
 }
 
-/// A client that has the coded answer knows it by the weak tag: it has to hear of that one (RFC 9111, section 4.3.4).
+/// A client that has the coded answer knows it by the weak tag: it has to hear of that one (RFC
+/// 9111, section 4.3.4).
 fn match_held(headers: &mut HeaderMap, held: &[HeaderValue]) {
     let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
     if held.iter().any(|tags| memchr::memmem::find(tags.as_bytes(), weak.as_bytes()).is_some()) {
@@ -185,13 +202,21 @@ mod tests {
     fn fields(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
+            headers.append(
+                name.parse::<HeaderName>().expect("a name"),
+                value.parse().expect("a value"),
+            );
         }
         headers
     }
 
     /// The head of an answer to a client of gzip.
-    fn answer(method: &Method, asked: &[(&str, &str)], status: u16, answered: &[(&str, &str)]) -> HeaderMap {
+    fn answer(
+        method: &Method,
+        asked: &[(&str, &str)],
+        status: u16,
+        answered: &[(&str, &str)],
+    ) -> HeaderMap {
         let mut request = fields(asked);
         request.insert("accept-encoding", HeaderValue::from_static("gzip"));
         let wish = Wish::of(&[Coding::Gzip], method, &request);
@@ -219,18 +244,31 @@ mod tests {
 
     #[test]
     fn what_says_that_it_is_not_to_be_coded_is_left_alone() {
-        for field in
-            [("content-encoding", "br"), ("content-range", "bytes 0-4999/9000"), ("cache-control", "public, No-Transform")]
-        {
+        for field in [
+            ("content-encoding", "br"),
+            ("content-range", "bytes 0-4999/9000"),
+            ("cache-control", "public, No-Transform"),
+        ] {
             let said = [FULL, &[field]].concat();
             assert_eq!(answer(&Method::GET, &[], 200, &said), fields(&said));
         }
         let asked = [("cache-control", "no-transform")];
         let headers = answer(&Method::GET, &asked, 200, FULL);
         assert!(!headers.contains_key(CONTENT_ENCODING) && headers.contains_key(VARY));
-        for (kind, length) in [("image/png", "5000"), ("text/event-stream", "5000"), ("text/html", "1023")] {
-            let headers = answer(&Method::GET, &[], 200, &[("content-type", kind), ("content-length", length)]);
-            assert_eq!((headers.get(CONTENT_ENCODING), headers.get(VARY)), (None, None), "{kind} {length}");
+        for (kind, length) in
+            [("image/png", "5000"), ("text/event-stream", "5000"), ("text/html", "1023")]
+        {
+            let headers = answer(
+                &Method::GET,
+                &[],
+                200,
+                &[("content-type", kind), ("content-length", length)],
+            );
+            assert_eq!(
+                (headers.get(CONTENT_ENCODING), headers.get(VARY)),
+                (None, None),
+                "{kind} {length}"
+            );
         }
     }
 
@@ -253,15 +291,30 @@ mod tests {
         ]);
         assert_eq!(headers, left);
         assert_eq!(answer(&Method::HEAD, &[], 200, &[FULL, &said].concat()), left);
-        assert_eq!(answer(&Method::GET, &[], 200, &[FULL, &[("etag", "W/\"a\"")]].concat())["etag"], "W/\"a\"");
-        assert!(!answer(&Method::GET, &[], 200, &[FULL, &[("etag", "a")]].concat()).contains_key("etag"));
+        assert_eq!(
+            answer(&Method::GET, &[], 200, &[FULL, &[("etag", "W/\"a\"")]].concat())["etag"],
+            "W/\"a\""
+        );
+        assert!(
+            !answer(&Method::GET, &[], 200, &[FULL, &[("etag", "a")]].concat())
+                .contains_key("etag")
+        );
     }
 
     #[test]
     fn a_client_hears_of_the_tag_it_has() {
         let tagged = [("etag", "\"a\"")];
-        for (held, told) in [("\"a\"", "\"a\""), ("\"b\", W/\"a\"", "W/\"a\""), ("W/\"b\"", "\"a\""), ("*", "\"a\"")] {
-            assert_eq!(answer(&Method::GET, &[("if-none-match", held)], 304, &tagged)["etag"], told, "{held}");
+        for (held, told) in [
+            ("\"a\"", "\"a\""),
+            ("\"b\", W/\"a\"", "W/\"a\""),
+            ("W/\"b\"", "\"a\""),
+            ("*", "\"a\""),
+        ] {
+            assert_eq!(
+                answer(&Method::GET, &[("if-none-match", held)], 304, &tagged)["etag"],
+                told,
+                "{held}"
+            );
         }
     }
 

@@ -45,7 +45,8 @@ impl Coding {
     }
 }
 
-/// The coding of `offered` that the client weighs most, of equals the first; none where it has a greater wish for none.
+/// The coding of `offered` that the client weighs most, of equals the first; none where it has a
+/// greater wish for none.
 ///
 /// A client that says nothing at all gets none: what does not ask often cannot decode.
 #[must_use]
@@ -66,7 +67,9 @@ impl Accepted {
     fn read(headers: &HeaderMap) -> Self {
         let mut accepted = Self::default();
         let lines = headers.get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
-        for (name, weight) in lines.flat_map(|line| line.split(|byte| *byte == b',')).filter_map(element) {
+        for (name, weight) in
+            lines.flat_map(|line| line.split(|byte| *byte == b',')).filter_map(element)
+        {
             if let Some(known) = accepted.of(name) {
                 *known = Some(known.map_or(weight, |before| before.min(weight)));
             }
@@ -156,9 +159,16 @@ mod tests {
 
     #[test]
     fn what_is_no_weight_says_nothing() {
-        for line in
-            ["gzip;q=", "gzip;q=2", "gzip;q=1.001", "gzip;q=0.0001", "gzip;q=.5", "gzip;x=1", "gzip;q=1;a=b", "gzip q=1"]
-        {
+        for line in [
+            "gzip;q=",
+            "gzip;q=2",
+            "gzip;q=1.001",
+            "gzip;q=0.0001",
+            "gzip;q=.5",
+            "gzip;x=1",
+            "gzip;q=1;a=b",
+            "gzip q=1",
+        ] {
             assert_eq!(chosen(&ALL, &[line]), None, "{line}");
         }
     }

@@ -22,11 +22,16 @@ impl Seats {
     /// A coder for a body, of this length if that is known; none when all are at work.
     pub fn take(&self, coding: Coding, length: Option<u64>) -> Option<(Coder, Seat)> {
         if self.taken.get() >= MAX_CODERS {
-            tracing::debug!(most = MAX_CODERS, "all coders are at work: an answer goes out as it came");
+            tracing::debug!(
+                most = MAX_CODERS,
+                "all coders are at work: an answer goes out as it came"
+            );
             return None;
         }
         let coder = Coder::new(coding, length);
-        let coder = coder.inspect_err(|error| tracing::warn!(coding = coding.name(), %error, "a coder cannot be had"));
+        let coder = coder.inspect_err(
+            |error| tracing::warn!(coding = coding.name(), %error, "a coder cannot be had"),
+        );
         let coder = coder.ok()?;
         self.taken.set(self.taken.get() + 1);
         Some((coder, Seat(Rc::clone(&self.taken))))
@@ -46,7 +51,9 @@ mod tests {
     #[test]
     fn there_are_no_more_than_there_may_be_and_each_comes_back() {
         let seats = Seats::default();
-        let mut taken: Vec<_> = (0..MAX_CODERS).map(|_| seats.take(Coding::Gzip, Some(2000)).expect("a coder")).collect();
+        let mut taken: Vec<_> = (0..MAX_CODERS)
+            .map(|_| seats.take(Coding::Gzip, Some(2000)).expect("a coder"))
+            .collect();
         assert!(seats.take(Coding::Gzip, None).is_none());
         taken.pop();
         assert!(seats.take(Coding::Gzip, None).is_some());

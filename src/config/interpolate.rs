@@ -45,10 +45,14 @@ impl Outside for Process {
 /// Fills every value of a tree; what cannot be filled is reported and stands broken.
 pub fn fill(node: &mut Node, outside: &dyn Outside, problems: &mut Problems) {
     match &mut node.value {
-        Value::Scalar(scalar) if scalar.text.contains('$') => fill_scalar(scalar, node.span, outside, problems),
+        Value::Scalar(scalar) if scalar.text.contains('$') => {
+            fill_scalar(scalar, node.span, outside, problems);
+        }
         Value::Scalar(_) => {}
         Value::List(items) => items.iter_mut().for_each(|item| fill(item, outside, problems)),
-        Value::Map(entries) => entries.iter_mut().for_each(|entry| fill(&mut entry.node, outside, problems)),
+        Value::Map(entries) => {
+            entries.iter_mut().for_each(|entry| fill(&mut entry.node, outside, problems));
+        }
     }
 }
 
@@ -86,7 +90,12 @@ fn filled(text: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal
         whole.push_str(before);
         rest = match after.strip_prefix('{') {
             Some(inside) => {
-                let unclosed = || ("`${` is never closed".to_owned(), "write `${NAME}`, or `$$` for a dollar sign");
+                let unclosed = || {
+                    (
+                        "`${` is never closed".to_owned(),
+                        "write `${NAME}`, or `$$` for a dollar sign",
+                    )
+                };
                 let (name, behind) = inside.split_once('}').ok_or_else(unclosed)?;
                 let (value, from) = look_up(name, outside)?;
                 whole.push_str(&value);

@@ -49,58 +49,83 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     lone_ipv6(config, file, root, problems);
 }
 
-/// nginx and weir take IPv6 only at `[::]`; who comes from a server that takes both there loses the clients of IPv4.
+/// nginx and weir take IPv6 only at `[::]`; who comes from a server that takes both there loses the
+/// clients of IPv4.
 fn lone_ipv6(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
-    let every = |address: SocketAddr, ipv6| address.ip().is_unspecified() && address.is_ipv6() == ipv6;
+    let every =
+        |address: SocketAddr, ipv6| address.ip().is_unspecified() && address.is_ipv6() == ipv6;
     for (index, listener) in config.listeners.iter().enumerate() {
         let port = listener.address.port();
-        let beside = config.listeners.iter().any(|other| every(other.address, false) && other.address.port() == port);
+        let beside = config
+            .listeners
+            .iter()
+            .any(|other| every(other.address, false) && other.address.port() == port);
         if !every(listener.address, true) || (beside && port != 0) {
             continue;
         }
         let spot = root.key("listeners").item(index);
-        let spot = if matches!(file.listeners[index], Listener::Short(_)) { spot } else { spot.key("address") };
-        let message = format!("`{}` takes IPv6 only: no client of IPv4 can connect", listener.address);
+        let spot = if matches!(file.listeners[index], Listener::Short(_)) {
+            spot
+        } else {
+            spot.key("address")
+        };
+        let message =
+            format!("`{}` takes IPv6 only: no client of IPv4 can connect", listener.address);
         problems.warn(spot.span, message, format!("write `:{port}` for both"));
     }
 }
 
 /// The routes in the order they are tried.
 fn order(config: &Config) -> Vec<usize> {
-    let entries = config.routes.iter().enumerate().map(|(index, route)| (route.pattern.clone(), index)).collect();
+    let entries = config
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(index, route)| (route.pattern.clone(), index))
+        .collect();
     Table::new(entries).iter().copied().collect()
 }
 
 fn unreachable_routes(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
     for (place, index) in order.iter().enumerate() {
         let pattern = &config.routes[*index].pattern;
-        let Some(first) = order[..place].iter().find(|earlier| config.routes[**earlier].pattern.covers(pattern)) else {
+        let Some(first) =
+            order[..place].iter().find(|earlier| config.routes[**earlier].pattern.covers(pattern))
+        else {
             continue;
         };
         let spot = root.key("routes").item(*index);
-        let spot = [spot.key("path"), spot.key("path_exact")].into_iter().find(|spot| spot.scalar().is_some());
+        let spot = [spot.key("path"), spot.key("path_exact")]
+            .into_iter()
+            .find(|spot| spot.scalar().is_some());
         let message = "no request ever takes this route";
         let hint = format!("entry {first} of `routes`, counted from 0, takes them all before it");
         problems.warn(spot.unwrap_or(root).span, message, hint);
     }
 }
 
-/// The host counts for more than the path: a limit on a longer path does not hold where a route with a more specific host takes
-/// that path too.
+/// The host counts for more than the path: a limit on a longer path does not hold where a route
+/// with a more specific host takes that path too.
 fn shadowed_limits(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
-    for (index, limited) in config.routes.iter().enumerate().filter(|(_, route)| !route.limits.is_empty()) {
+    for (index, limited) in
+        config.routes.iter().enumerate().filter(|(_, route)| !route.limits.is_empty())
+    {
         let taker = |host: &HostPattern| {
             let takes = |other: &&usize| {
                 let pattern = &config.routes[**other].pattern;
-                pattern.covers(&Pattern { host: host.clone(), methods: pattern.methods.clone(), ..limited.pattern.clone() })
-                    && share_a_method(pattern, &limited.pattern)
+                pattern.covers(&Pattern {
+                    host: host.clone(),
+                    methods: pattern.methods.clone(),
+                    ..limited.pattern.clone()
+                }) && share_a_method(pattern, &limited.pattern)
             };
             order.iter().find(takes).copied()
         };
         let shadow = config.routes.iter().find_map(|other| {
             let host = &other.pattern.host;
-            let taker =
-                taker(host).filter(|taker| *taker != index && is_shadowed(limited, host, &config.routes[*taker]))?;
+            let taker = taker(host).filter(|taker| {
+                *taker != index && is_shadowed(limited, host, &config.routes[*taker])
+            })?;
             Some((taker, host))
         });
         if let Some((taker, host)) = shadow {
@@ -122,12 +147,18 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Spot<'_>, problems: 
     for (place, index) in order.iter().enumerate() {
         let limited = &config.routes[*index];
         let leaves_a_limit_out = |taker: &RouteConfig| {
-            limited.limits.iter().any(|(zone, _)| !taker.limits.iter().any(|(other, _)| other == zone))
+            limited
+                .limits
+                .iter()
+                .any(|(zone, _)| !taker.limits.iter().any(|(other, _)| other == zone))
         };
         let shadow = order[..place].iter().find_map(|earlier| {
             let taker = &config.routes[*earlier];
             let takes = |method: &&Method| {
-                taker.pattern.covers(&Pattern { methods: vec![(**method).clone()], ..limited.pattern.clone() })
+                taker.pattern.covers(&Pattern {
+                    methods: vec![(**method).clone()],
+                    ..limited.pattern.clone()
+                })
             };
             let method = limited.pattern.methods.iter().find(takes)?;
             // One that takes all of them is told of as such.
@@ -144,10 +175,12 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Spot<'_>, problems: 
     }
 }
 
-/// A route whose limits all count by what a client can choose: who makes up another value with each request is not limited.
+/// A route whose limits all count by what a client can choose: who makes up another value with each
+/// request is not limited.
 fn chosen_buckets(config: &Config, root: Spot<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
-        let is_made_up = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
+        let is_made_up =
+            |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
         let is_chosen = |part: &Part| match part {
             part if is_made_up(part) => true,
             Part::Path => matches!(route.pattern.path, PathPattern::Prefix(_)),
@@ -168,18 +201,24 @@ fn chosen_buckets(config: &Config, root: Spot<'_>, problems: &mut Problems) {
     }
 }
 
-/// Whether `taker` takes requests to `host` from a route with a longer path, and leaves out one of its limits.
+/// Whether `taker` takes requests to `host` from a route with a longer path, and leaves out one of
+/// its limits.
 fn is_shadowed(limited: &RouteConfig, host: &HostPattern, taker: &RouteConfig) -> bool {
-    let of_host =
-        |host: &HostPattern| Pattern { host: host.clone(), path: PathPattern::Prefix("/".to_owned()), methods: Vec::new() };
-    let zone_is_missing = |(zone, _): &(usize, RuleSettings)| !taker.limits.iter().any(|(other, _)| other == zone);
+    let of_host = |host: &HostPattern| Pattern {
+        host: host.clone(),
+        path: PathPattern::Prefix("/".to_owned()),
+        methods: Vec::new(),
+    };
+    let zone_is_missing =
+        |(zone, _): &(usize, RuleSettings)| !taker.limits.iter().any(|(other, _)| other == zone);
     of_host(&limited.pattern.host).covers(&of_host(host))
         && length(&taker.pattern.path) < length(&limited.pattern.path)
         && limited.limits.iter().any(zone_is_missing)
 }
 
 fn share_a_method(one: &Pattern, other: &Pattern) -> bool {
-    let takes = |one: &Pattern, other: &Pattern| other.methods.iter().any(|method| one.takes(method));
+    let takes =
+        |one: &Pattern, other: &Pattern| other.methods.iter().any(|method| one.takes(method));
     one.methods.is_empty() || other.methods.is_empty() || takes(one, other) || takes(other, one)
 }
 
@@ -201,9 +240,13 @@ fn named(host: &HostPattern) -> String {
 fn zone(zone: &ZoneSettings, spot: Spot<'_>, problems: &mut Problems) {
     let (key, parts) = (&zone.key, &zone.key.parts);
     let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
-    if matches!(key.missing, Missing::Exempt | Missing::Empty) && parts.iter().all(optional) && !spot.has("missing") {
+    if matches!(key.missing, Missing::Exempt | Missing::Empty)
+        && parts.iter().all(optional)
+        && !spot.has("missing")
+    {
         let message = "a client that leaves this out is not limited";
-        let hint = "write `missing: share` or `missing: reject`, or `missing: exempt` if that is meant";
+        let hint =
+            "write `missing: share` or `missing: reject`, or `missing: exempt` if that is meant";
         problems.warn(spot.key("key").span, message, hint);
     }
     for (index, part) in parts.iter().enumerate() {
@@ -211,12 +254,20 @@ fn zone(zone: &ZoneSettings, spot: Spot<'_>, problems: &mut Problems) {
             let at = spot.key("key");
             let at = if at.scalar().is_some() { at } else { at.item(index) };
             let hint = "count by `client_ip`, and name the proxies in `client_ip.trusted_proxies`";
-            problems.warn(at.span, format!("any client can write what it likes there: `{part}`"), hint);
+            problems.warn(
+                at.span,
+                format!("any client can write what it likes there: `{part}`"),
+                hint,
+            );
         }
     }
     for every in everybody(&zone.exempt) {
         let hint = "name the networks that are not to be counted";
-        problems.warn(spot.key("exempt").span, format!("this zone counts no client: `{every}` is every one"), hint);
+        problems.warn(
+            spot.key("exempt").span,
+            format!("this zone counts no client: `{every}` is every one"),
+            hint,
+        );
     }
     let counts_addresses = parts.contains(&Part::ClientIp);
     for (field, bits) in [("ipv4_prefix", key.ipv4_prefix), ("ipv6_prefix", key.ipv6_prefix)] {
@@ -236,13 +287,21 @@ fn unused(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems)
     for (index, name) in file.zones.keys().enumerate() {
         if !config.routes.iter().any(|route| route.limits.iter().any(|(zone, _)| *zone == index)) {
             let hint = "apply it: limits: [ { zone: NAME, burst: N } ] on a route, or take it out";
-            problems.warn(root.key("zones").name(name).span, format!("the zone `{name}` is not used"), hint);
+            problems.warn(
+                root.key("zones").name(name).span,
+                format!("the zone `{name}` is not used"),
+                hint,
+            );
         }
     }
     for (index, name) in file.upstreams.keys().enumerate() {
         if !config.routes.iter().any(|route| route.upstream == index) {
             let span = root.key("upstreams").name(name).span;
-            problems.warn(span, format!("the upstream `{name}` is not used"), "name it on a route, or take it out");
+            problems.warn(
+                span,
+                format!("the upstream `{name}` is not used"),
+                "name it on a route, or take it out",
+            );
         }
     }
 }
@@ -255,38 +314,62 @@ fn limits(config: &Config, root: Spot<'_>, problems: &mut Problems) {
             let spot = spot.item(number);
             unreachable_burst(config, *zone, *rule, spot, problems);
             if page && rule.burst == 0 && rule.mode == Mode::Enforce {
-                let hint = "a page and its assets arrive together: give it a burst, like `burst: 20`";
-                problems.warn(spot.key("burst").span, "no burst on a route that takes every path", hint);
+                let hint =
+                    "a page and its assets arrive together: give it a burst, like `burst: 20`";
+                problems.warn(
+                    spot.key("burst").span,
+                    "no burst on a route that takes every path",
+                    hint,
+                );
             }
             if rule.max_wait.is_some_and(|wait| wait > LONG_WAIT) {
                 let message = "waits longer than most clients do";
-                problems.warn(spot.key("max_wait").span, message, "keep `max_wait` at 30s or below");
+                problems.warn(
+                    spot.key("max_wait").span,
+                    message,
+                    "keep `max_wait` at 30s or below",
+                );
             }
         }
     }
 }
 
-/// The last places of a burst that no request can have, because the wait for them is too long or too many would wait.
-fn unreachable_burst(config: &Config, zone: usize, rule: RuleSettings, spot: Spot<'_>, problems: &mut Problems) {
+/// The last places of a burst that no request can have, because the wait for them is too long or
+/// too many would wait.
+fn unreachable_burst(
+    config: &Config,
+    zone: usize,
+    rule: RuleSettings,
+    spot: Spot<'_>,
+    problems: &mut Problems,
+) {
     let (burst, held) = (u64::from(rule.burst), u64::from(rule.burst.saturating_sub(rule.delay)));
     let rate = config.zones[zone].rate;
     let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
     let within_wait = rule.max_wait.map_or(u128::MAX, |wait| u128::from(wait.0) * ticks / interval);
     // Half of the room is split among the zones: what is another's own is never this one's.
-    let others = (config.queue_max / 2 / config.zones.len().max(1)) * config.zones.len().saturating_sub(1);
+    let others =
+        (config.queue_max / 2 / config.zones.len().max(1)) * config.zones.len().saturating_sub(1);
     let seats = (config.queue_max - others) as u128;
     let mut tell = |reached: u128, why: String| {
         let message = format!("a burst of `{burst}` is never reached: {why}");
         let reached = u128::from(u64::from(rule.delay)) + reached;
-        let hint =
-            format!("`burst: {reached}` does the same; to let more through at once write `nodelay: true` or `delay: N`");
+        let hint = format!(
+            "`burst: {reached}` does the same; to let more through at once write `nodelay: true` or `delay: N`"
+        );
         problems.warn(spot.key("burst").span, message, hint);
     };
     if within_wait < u128::from(held) {
         let wait = rule.max_wait.unwrap_or(Millis::ZERO).0;
-        tell(within_wait, format!("what would wait longer than `max_wait`, {wait} ms, is rejected"));
+        tell(
+            within_wait,
+            format!("what would wait longer than `max_wait`, {wait} ms, is rejected"),
+        );
     } else if seats < u128::from(held) && rule.mode == Mode::Enforce {
-        tell(seats, format!("what finds {seats} waiting, its zone's room of `queue.max`, is rejected"));
+        tell(
+            seats,
+            format!("what finds {seats} waiting, its zone's room of `queue.max`, is rejected"),
+        );
     }
 }
 
@@ -294,9 +377,15 @@ fn trust(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) 
     let spot = root.key("client_ip").key("trusted_proxies");
     for every in everybody(&config.client_ip.proxies) {
         let texts = &file.client_ip.trusted_proxies;
-        let written = texts.iter().position(|text| networks::network(text).is_some_and(|network| network.trunc() == every));
+        let written = texts.iter().position(|text| {
+            networks::network(text).is_some_and(|network| network.trunc() == every)
+        });
         let spot = written.map_or(spot, |index| spot.item(index));
         let hint = "name the networks your own proxies are in";
-        problems.warn(spot.span, "every address is a trusted proxy: any client can choose its address", hint);
+        problems.warn(
+            spot.span,
+            "every address is a trusted proxy: any client can choose its address",
+            hint,
+        );
     }
 }

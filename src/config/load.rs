@@ -1,4 +1,5 @@
-//! From a file to a configuration: read, apply `--set`, fill, check the shape, decode, resolve, lint.
+//! From a file to a configuration: read, apply `--set`, fill, check the shape, decode, resolve,
+//! lint.
 
 use std::{io::Read, path::Path};
 
@@ -32,17 +33,20 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// A route as messages call it: its host and path as written, where they were filled in from outside.
+    /// A route as messages call it: its host and path as written, where they were filled in from
+    /// outside.
     #[must_use]
     pub fn route_as_written(&self, index: usize) -> String {
         let Some(route) = self.file.routes.get(index) else { return String::new() };
         let place = index.to_string();
         let written = |key: &str, value: Option<&String>| {
-            let found = self.as_written.iter().find(|(path, _)| path.iter().eq(["routes", &place, key]));
+            let found =
+                self.as_written.iter().find(|(path, _)| path.iter().eq(["routes", &place, key]));
             found.map(|(_, written)| written).or(value).cloned().unwrap_or_default()
         };
         let path = written("path", route.path.as_ref());
-        let path = if path.is_empty() { written("path_exact", route.path_exact.as_ref()) } else { path };
+        let path =
+            if path.is_empty() { written("path_exact", route.path_exact.as_ref()) } else { path };
         written("host", route.host.as_ref()) + &path
     }
 }
@@ -54,10 +58,15 @@ impl Loaded {
 pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         let hint = "name another file with `-c FILE`; without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`";
-        return Err(Problems::with_file(&name, format!("`{name}` cannot be read: {}", error.kind()), hint));
+        return Err(Problems::with_file(
+            &name,
+            format!("`{name}` cannot be read: {}", error.kind()),
+            hint,
+        ));
     }
     if bytes.len() as u64 > MAX_BYTES {
         let message = format!("`{name}` is larger than {MAX_BYTES} bytes");
@@ -66,7 +75,8 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     match String::from_utf8(bytes) {
         Ok(text) => parse(&name, &text, sets),
         Err(error) => {
-            let message = format!("`{name}` is not UTF-8: byte {}", error.utf8_error().valid_up_to());
+            let message =
+                format!("`{name}` is not UTF-8: byte {}", error.utf8_error().valid_up_to());
             Err(Problems::with_file(&name, message, "save it as UTF-8"))
         }
     }
@@ -84,7 +94,12 @@ pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Loaded, Problems
 ///
 /// # Errors
 /// Every problem there is, each with its place.
-pub fn parse_with(name: &str, text: &str, sets: &[String], outside: &dyn Outside) -> Result<Loaded, Problems> {
+pub fn parse_with(
+    name: &str,
+    text: &str,
+    sets: &[String],
+    outside: &dyn Outside,
+) -> Result<Loaded, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let file = Source { name: name.to_owned(), text: text.to_owned() };
     let sources = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set.clone() });
@@ -93,7 +108,9 @@ pub fn parse_with(name: &str, text: &str, sets: &[String], outside: &dyn Outside
     let result = judge(text, base, sets, outside, &mut problems);
     problems.sort();
     match result {
-        Some((config, file, as_written)) => Ok(Loaded { config, file, warnings: problems, as_written }),
+        Some((config, file, as_written)) => {
+            Ok(Loaded { config, file, warnings: problems, as_written })
+        }
         None => Err(problems),
     }
 }
@@ -101,7 +118,13 @@ pub fn parse_with(name: &str, text: &str, sets: &[String], outside: &dyn Outside
 type Judged = (Config, File, Vec<(Vec<String>, String)>);
 
 /// `None` when anything is wrong; then that is reported.
-fn judge(text: &str, base: &Path, sets: &[String], outside: &dyn Outside, problems: &mut Problems) -> Option<Judged> {
+fn judge(
+    text: &str,
+    base: &Path,
+    sets: &[String],
+    outside: &dyn Outside,
+    problems: &mut Problems,
+) -> Option<Judged> {
     let mut tree = match yaml_tree::read(0, text, 0, problems) {
         Some(tree) => tree,
         None if problems.has_errors() => return None,
@@ -136,7 +159,9 @@ fn judge(text: &str, base: &Path, sets: &[String], outside: &dyn Outside, proble
 
 fn gather_filled(node: &Node, path: &mut Vec<String>, filled: &mut Vec<(Vec<String>, String)>) {
     match &node.value {
-        Value::Scalar(scalar) => filled.extend(scalar.filled.iter().map(|written| (path.clone(), written.clone()))),
+        Value::Scalar(scalar) => {
+            filled.extend(scalar.filled.iter().map(|written| (path.clone(), written.clone())));
+        }
         Value::List(items) => items.iter().enumerate().for_each(|(index, item)| {
             path.push(index.to_string());
             gather_filled(item, path, filled);

@@ -1,7 +1,8 @@
 //! The configuration as used: every name resolved, every value parsed, every default filled in.
 //!
-//! From text to there: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] -> [`validate`] (against the [`shape`] of
-//! [`schema`](mod@schema)) -> [`resolve`] -> [`lint`], every [`problem`] collected on the way.
+//! From text to there: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] ->
+//! [`validate`] (against the [`shape`] of [`schema`](mod@schema)) -> [`resolve`] -> [`lint`], every
+//! [`problem`] collected on the way.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

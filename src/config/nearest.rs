@@ -15,13 +15,19 @@ pub fn hint(word: &str, known: &[&str]) -> String {
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     let slips = |candidate: &str| candidate.chars().count().max(3) / 3;
-    let measured = known.iter().map(|candidate| (edits(&word, &candidate.to_lowercase()), *candidate));
-    measured.filter(|(edits, candidate)| *edits <= slips(candidate)).min_by_key(|(edits, _)| *edits).map(|(_, meant)| meant)
+    let measured =
+        known.iter().map(|candidate| (edits(&word, &candidate.to_lowercase()), *candidate));
+    measured
+        .filter(|(edits, candidate)| *edits <= slips(candidate))
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, meant)| meant)
 }
 
-/// Letters to insert, drop or change to get from one word to the other (Levenshtein 1965); swapped neighbours count as one.
+/// Letters to insert, drop or change to get from one word to the other (Levenshtein 1965); swapped
+/// neighbours count as one.
 fn edits(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(64).collect(), to.chars().collect());
+    let (from, to): (Vec<char>, Vec<char>) =
+        (from.chars().take(64).collect(), to.chars().collect());
     let mut rows = vec![(0..=to.len()).collect::<Vec<_>>()];
     for (i, letter) in from.iter().enumerate() {
         let mut row = vec![i + 1];

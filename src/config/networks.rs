@@ -1,7 +1,7 @@
 //! Lists of networks: each entry is a network, or `@file:PATH`, whose lines are networks.
 //!
-//! Guarantee: files are read again without anything else of the configuration. New content that is wrong changes nothing: the
-//! networks read before stay in use.
+//! Guarantee: files are read again without anything else of the configuration. New content that is
+//! wrong changes nothing: the networks read before stay in use.
 
 use std::{
     fs::File,
@@ -110,7 +110,8 @@ impl NetworkLists {
     /// The lists of a file, paths relative to `base`.
     #[must_use]
     pub fn of(file: &schema::File, base: &Path) -> Self {
-        let read = |texts: &[String]| texts.iter().filter_map(|text| Entry::read(text, base)).collect();
+        let read =
+            |texts: &[String]| texts.iter().filter_map(|text| Entry::read(text, base)).collect();
         Self {
             proxies: read(&file.client_ip.trusted_proxies),
             exempt: file.zones.values().map(|zone| read(&zone.exempt)).collect(),
@@ -118,12 +119,17 @@ impl NetworkLists {
     }
 
     fn have_files(&self) -> bool {
-        self.exempt.iter().flatten().chain(&self.proxies).any(|entry| matches!(entry, Entry::File(_)))
+        self.exempt
+            .iter()
+            .flatten()
+            .chain(&self.proxies)
+            .any(|entry| matches!(entry, Entry::File(_)))
     }
 }
 
 impl Config {
-    /// The same configuration with the networks its files hold now; `None` while they hold the same.
+    /// The same configuration with the networks its files hold now; `None` while they hold the
+    /// same.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -148,7 +154,8 @@ pub struct NetworkWatch {
 }
 
 impl NetworkWatch {
-    /// The configuration to serve in place of `config`, if its files of networks hold something else now.
+    /// The configuration to serve in place of `config`, if its files of networks hold something
+    /// else now.
     pub fn look(&mut self, config: &Config) -> Option<Config> {
         match config.with_networks_read_again() {
             Ok(changed) => {
@@ -173,13 +180,17 @@ fn all(entries: &[Entry]) -> Result<Vec<IpNet>, NetworksError> {
     Ok(networks)
 }
 
-/// Reads a network as it is written, bits behind its prefix included. One of IPv4 addresses mapped into IPv6 (RFC 4291, section
-/// 2.5.5.2) is that of the IPv4 addresses, as which clients are looked up.
+/// Reads a network as it is written, bits behind its prefix included. One of IPv4 addresses mapped
+/// into IPv6 (RFC 4291, section 2.5.5.2) is that of the IPv4 addresses, as which clients are looked
+/// up.
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
-    let network: IpNet = text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())?;
+    let network: IpNet =
+        text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())?;
     let mapped = match (network, network.prefix_len().checked_sub(MAPPED)) {
-        (IpNet::V6(net), Some(prefix)) => net.addr().to_ipv4_mapped().and_then(|addr| Ipv4Net::new(addr, prefix).ok()),
+        (IpNet::V6(net), Some(prefix)) => {
+            net.addr().to_ipv4_mapped().and_then(|addr| Ipv4Net::new(addr, prefix).ok())
+        }
         _ => None,
     };
     Some(mapped.map_or(network, IpNet::V4))
@@ -234,15 +245,25 @@ mod tests {
     fn lines_are_networks_but_for_comments_and_blanks() {
         let text = "\u{feff}# ours\n10.0.0.0/8\r\n\n  2001:db8::/32  # them\n192.0.2.7\nnone\n";
         let lines = lines(text, Path::new("x")).expect("few lines");
-        let read: Vec<_> = lines.iter().map(|line| (&text[line.span.clone()], line.network.is_some())).collect();
-        assert_eq!(read, [("10.0.0.0/8", true), ("2001:db8::/32", true), ("192.0.2.7", true), ("none", false)]);
+        let read: Vec<_> =
+            lines.iter().map(|line| (&text[line.span.clone()], line.network.is_some())).collect();
+        assert_eq!(
+            read,
+            [("10.0.0.0/8", true), ("2001:db8::/32", true), ("192.0.2.7", true), ("none", false)]
+        );
     }
 
     #[test]
     fn more_lines_than_are_compared_with_are_refused() {
         let text = "10.0.0.1\n".repeat(MAX_NETWORKS);
-        assert_eq!(lines(&text, Path::new("x")).expect("as many as there may be").len(), MAX_NETWORKS);
-        assert!(matches!(lines(&(text + "10.0.0.2"), Path::new("x")), Err(NetworksError::TooMany(_))));
+        assert_eq!(
+            lines(&text, Path::new("x")).expect("as many as there may be").len(),
+            MAX_NETWORKS
+        );
+        assert!(matches!(
+            lines(&(text + "10.0.0.2"), Path::new("x")),
+            Err(NetworksError::TooMany(_))
+        ));
     }
 
     #[test]
@@ -265,7 +286,10 @@ mod tests {
         let file = |text| Entry::read(text, Path::new("/etc/weir"));
         assert_eq!(file("@file:a.txt"), Some(Entry::File("/etc/weir/a.txt".into())));
         assert_eq!(file("@file:/run/a.txt"), Some(Entry::File("/run/a.txt".into())));
-        assert_eq!(file("10.1.0.1/16"), Some(Entry::Network("10.1.0.0/16".parse().expect("a network"))));
+        assert_eq!(
+            file("10.1.0.1/16"),
+            Some(Entry::Network("10.1.0.0/16".parse().expect("a network")))
+        );
         assert_eq!(file("file:a.txt"), None);
     }
 }

@@ -1,7 +1,8 @@
 //! What is wrong with a configuration: every problem with its place, drawn under the very text.
 //!
-//! Guarantee: a problem always has a place, drawing never shows a value that was filled in from outside the text, and no number of
-//! warnings hides an error: errors are counted apart from the list that is kept, and displace warnings in it.
+//! Guarantee: a problem always has a place, drawing never shows a value that was filled in from
+//! outside the text, and no number of warnings hides an error: errors are counted apart from the
+//! list that is kept, and displace warnings in it.
 
 use std::{fmt, ops::Range};
 
@@ -103,7 +104,10 @@ impl Problems {
         *if is_error { &mut self.errors } else { &mut self.warnings } += 1;
         if self.list.len() < MAX_PROBLEMS {
             self.list.push(problem);
-        } else if is_error && let Some(warning) = self.list.iter_mut().rfind(|kept| kept.severity == Severity::Warning) {
+        } else if is_error
+            && let Some(warning) =
+                self.list.iter_mut().rfind(|kept| kept.severity == Severity::Warning)
+        {
             *warning = problem;
         }
     }
@@ -151,10 +155,12 @@ impl Problems {
 
     /// Puts them in the order of their places.
     pub(super) fn sort(&mut self) {
-        self.list.sort_by_key(|problem| (problem.span.source, problem.span.start, problem.span.end));
+        self.list
+            .sort_by_key(|problem| (problem.span.source, problem.span.start, problem.span.end));
     }
 
-    /// The name of the text a problem is in, and the line and column (in characters) it begins at, counted from 1.
+    /// The name of the text a problem is in, and the line and column (in characters) it begins at,
+    /// counted from 1.
     #[must_use]
     pub fn place(&self, problem: &Problem) -> (&str, usize, usize) {
         let Some(source) = self.sources.get(problem.span.source) else { return ("", 1, 1) };
@@ -171,7 +177,8 @@ impl Problems {
             Style::Plain => Renderer::plain(),
             Style::Colour => Renderer::styled(),
         };
-        let mut drawn: Vec<String> = self.iter().map(|problem| renderer.render(&[self.draw(problem)])).collect();
+        let mut drawn: Vec<String> =
+            self.iter().map(|problem| renderer.render(&[self.draw(problem)])).collect();
         let omitted = self.len() - self.list.len();
         if omitted > 0 {
             drawn.push(format!("{omitted} more are not shown"));
@@ -209,13 +216,23 @@ impl std::error::Error for Problems {}
 
 impl Problem {
     fn new(severity: Severity, span: Span, message: String, hint: String) -> Self {
-        Self { severity, span, message, hint: Some(hint).filter(|hint| !hint.is_empty()), also: None }
+        Self {
+            severity,
+            span,
+            message,
+            hint: Some(hint).filter(|hint| !hint.is_empty()),
+            also: None,
+        }
     }
 }
 
 impl Source {
-    /// The lines from the first to the last place of a problem; the rest of the text is not looked at again.
-    fn snippet<'a>(&'a self, problem: &'a Problem) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    /// The lines from the first to the last place of a problem; the rest of the text is not looked
+    /// at again.
+    fn snippet<'a>(
+        &'a self,
+        problem: &'a Problem,
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
         let here = self.first_line(problem.span);
         let also = problem.also.filter(|(span, _)| span.source == problem.span.source);
         let also = also.map(|(span, why)| (self.first_line(span), why));
@@ -227,10 +244,13 @@ impl Source {
         let last = self.text[last..].find('\n').map_or(self.text.len(), |length| last + length + 1);
         let line = self.text[..first].bytes().filter(|byte| *byte == b'\n').count() + 1;
         let shift = |range: Range<usize>| range.start - first..range.end - first;
-        let snippet = Snippet::source(&self.text[first..last]).path(self.name.as_str()).line_start(line);
+        let snippet =
+            Snippet::source(&self.text[first..last]).path(self.name.as_str()).line_start(line);
         let snippet = snippet.annotation(AnnotationKind::Primary.span(shift(here)));
         match also {
-            Some((span, why)) => snippet.annotation(AnnotationKind::Context.span(shift(span)).label(why)),
+            Some((span, why)) => {
+                snippet.annotation(AnnotationKind::Context.span(shift(span)).label(why))
+            }
             None => snippet,
         }
     }

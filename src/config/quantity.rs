@@ -1,13 +1,18 @@
-//! Counts such as `10k` and sizes such as `32KiB`. Nothing is rounded; what does not fit in 64 bits is an error.
+//! Counts such as `10k` and sizes such as `32KiB`. Nothing is rounded; what does not fit in 64 bits
+//! is an error.
 
 /// Why a text is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// Not a whole number with a known letter behind it.
-    #[error("`{0}` is not a count, hint: write a whole number, or one with k, M or G behind it, like `10k`")]
+    #[error(
+        "`{0}` is not a count, hint: write a whole number, or one with k, M or G behind it, like `10k`"
+    )]
     Count(String),
     /// Not a whole number with a known unit behind it.
-    #[error("`{0}` is not a size, hint: write bytes, or a whole number with KiB, MiB or GiB behind it, like `32KiB`")]
+    #[error(
+        "`{0}` is not a size, hint: write bytes, or a whole number with KiB, MiB or GiB behind it, like `32KiB`"
+    )]
     Size(String),
     /// A unit of thousands where one of 1024 is probably meant, or the reverse.
     #[error("`{text}` has no clear unit, hint: did you mean `{number}{unit}`?")]

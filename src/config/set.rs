@@ -17,7 +17,11 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
         if problems.len() > before {
             return;
         }
-        return problems.error(whole, format!("`{argument}` has no value"), "write it behind the `=`");
+        return problems.error(
+            whole,
+            format!("`{argument}` has no value"),
+            "write it behind the `=`",
+        );
     };
     if let Err((span, message, hint)) = put(root, path, source, value) {
         problems.error(span, message, hint);
@@ -33,7 +37,11 @@ fn put(root: &mut Node, path: &str, source: usize, value: Node) -> Result<(), Re
     for step in path.split('.') {
         let span = Span { source, start, end: start + step.len() };
         if step.is_empty() {
-            return Err((span, format!("`{path}` has an empty step"), "put one dot between two names".to_owned()));
+            return Err((
+                span,
+                format!("`{path}` has an empty step"),
+                "put one dot between two names".to_owned(),
+            ));
         }
         start = span.end + 1;
         node = child(node, step, span)?;
@@ -48,7 +56,11 @@ fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node,
         node.value = Value::Map(Vec::new());
     }
     match &mut node.value {
-        Value::Scalar(_) => Err((span, format!("`{step}` is not there: its parent is a single value"), String::new())),
+        Value::Scalar(_) => Err((
+            span,
+            format!("`{step}` is not there: its parent is a single value"),
+            String::new(),
+        )),
         Value::List(items) => item(items, step, span),
         Value::Map(entries) => {
             let index = entries.iter().position(|entry| entry.key == step).unwrap_or_else(|| {

@@ -1,5 +1,5 @@
-//! The shape a value must have, read off the JSON schema that describes `File`: one description for the editor, for the
-//! checks and for the decoder.
+//! The shape a value must have, read off the JSON schema that describes `File`: one description for
+//! the editor, for the checks and for the decoder.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value as Json;
@@ -40,13 +40,16 @@ impl Shape {
     /// The shape of a type.
     #[must_use]
     pub fn of<T: JsonSchema>() -> Self {
-        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        let settings =
+            SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
         Self::read(settings.into_generator().into_root_schema_for::<T>().as_value())
     }
 
     fn read(schema: &Json) -> Self {
         if let Some(choices) = ["anyOf", "oneOf"].iter().find_map(|word| schema[word].as_array()) {
-            return Self::either(choices.iter().filter(|choice| choice["type"] != "null").map(Self::read).collect());
+            return Self::either(
+                choices.iter().filter(|choice| choice["type"] != "null").map(Self::read).collect(),
+            );
         }
         if let Some(word) = schema["const"].as_str() {
             return Self::Word(vec![word.to_owned()]);
@@ -81,13 +84,18 @@ impl Shape {
     fn kind(kind: &str, schema: &Json) -> Self {
         match kind {
             "object" => match &schema["properties"] {
-                Json::Object(fields) => Self::Map(fields.iter().map(|(name, of)| Field::read(name, of, schema)).collect()),
+                Json::Object(fields) => Self::Map(
+                    fields.iter().map(|(name, of)| Field::read(name, of, schema)).collect(),
+                ),
                 _ => Self::Names(Box::new(Self::read(&schema["additionalProperties"]))),
             },
             "array" => Self::List(Box::new(Self::read(&schema["items"]))),
             "integer" => {
                 let largest = if schema["format"] == "uint32" { u32::MAX.into() } else { u64::MAX };
-                Self::Whole(schema["minimum"].as_u64().unwrap_or(0), schema["maximum"].as_u64().unwrap_or(largest))
+                Self::Whole(
+                    schema["minimum"].as_u64().unwrap_or(0),
+                    schema["maximum"].as_u64().unwrap_or(largest),
+                )
             }
             "boolean" => Self::Flag,
             _ => Self::Text,
@@ -105,7 +113,9 @@ impl Shape {
             Self::Whole(0, most) if *most >= u32::MAX.into() => "a whole number".to_owned(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Self::Flag => "true or false".to_owned(),
-            Self::Either(choices) => choices.iter().map(Self::name).collect::<Vec<_>>().join(" or "),
+            Self::Either(choices) => {
+                choices.iter().map(Self::name).collect::<Vec<_>>().join(" or ")
+            }
         }
     }
 
@@ -121,7 +131,9 @@ impl Shape {
 
 impl Field {
     fn read(name: &str, of: &Json, parent: &Json) -> Self {
-        let required = parent["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name));
+        let required = parent["required"]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|required| required == name));
         Self { name: name.to_owned(), required, shape: Shape::read(of) }
     }
 }

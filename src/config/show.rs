@@ -4,8 +4,8 @@ use schemars::schema_for;
 
 use super::{load::Loaded, schema::File};
 
-/// The configuration as used, as YAML that loads to the same again. A value that came from the environment or from a file may be a
-/// secret, and is shown as it is written.
+/// The configuration as used, as YAML that loads to the same again. A value that came from the
+/// environment or from a file may be a secret, and is shown as it is written.
 #[must_use]
 pub fn show(loaded: &Loaded) -> String {
     loaded.file.encode(&loaded.as_written)

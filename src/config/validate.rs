@@ -1,7 +1,9 @@
-//! Whether a tree has the shape of a configuration: unknown keys, wrong kinds of values, what is missing.
+//! Whether a tree has the shape of a configuration: unknown keys, wrong kinds of values, what is
+//! missing.
 //!
-//! Guarantee: afterwards the tree decodes. What was wrong is reported and taken out, or replaced by a stand-in marked as
-//! broken where a value is required, so that everything else can still be judged.
+//! Guarantee: afterwards the tree decodes. What was wrong is reported and taken out, or replaced by
+//! a stand-in marked as broken where a value is required, so that everything else can still be
+//! judged.
 
 use super::{
     nearest,
@@ -36,7 +38,8 @@ const NGINX: [(&str, &str); 22] = [
     ("worker_processes", "workers: auto"),
 ];
 
-/// What to write for a key that must be there; behind its list's name where it means something else elsewhere.
+/// What to write for a key that must be there; behind its list's name where it means something else
+/// elsewhere.
 const EXAMPLES: [(&str, &str); 10] = [
     ("certificates.key", "certs/privkey.pem"),
     ("cert", "certs/fullchain.pem"),
@@ -73,7 +76,9 @@ impl Checker<'_> {
     fn node(&mut self, node: &mut Node, shape: &Shape, place: Place<'_>) -> bool {
         for choice in shape.choices() {
             match (&mut node.value, choice) {
-                (Value::Map(entries), Shape::Map(fields)) => return self.fields(entries, fields, place),
+                (Value::Map(entries), Shape::Map(fields)) => {
+                    return self.fields(entries, fields, place);
+                }
                 (Value::Map(entries), Shape::Names(of)) => return self.names(entries, of),
                 (Value::List(items), Shape::List(of)) => return self.items(items, of, place.name),
                 (Value::Scalar(scalar), choice) if fits(scalar, choice) => {
@@ -98,7 +103,9 @@ impl Checker<'_> {
         // A misspelt key is told of once, not also as missing.
         let misspelt = |field: &Field| {
             let unknown = entries.iter().filter(|entry| !names.contains(&entry.key.as_str()));
-            unknown.into_iter().any(|entry| nearest::nearest(&entry.key, &names) == Some(&field.name))
+            unknown
+                .into_iter()
+                .any(|entry| nearest::nearest(&entry.key, &names) == Some(&field.name))
         };
         let told: Vec<bool> = absent.iter().map(|field| misspelt(field)).collect();
         entries.retain_mut(|entry| {
@@ -106,7 +113,11 @@ impl Checker<'_> {
                 self.unknown_key(entry, &names);
                 return false;
             };
-            let fits = self.node(&mut entry.node, &field.shape, Place { name: &entry.key, span: entry.key_span });
+            let fits = self.node(
+                &mut entry.node,
+                &field.shape,
+                Place { name: &entry.key, span: entry.key_span },
+            );
             if fits {
                 return true;
             }
@@ -128,7 +139,8 @@ impl Checker<'_> {
 
     fn names(&mut self, entries: &mut Vec<Entry>, of: &Shape) -> bool {
         entries.retain_mut(|entry| {
-            let fits = self.node(&mut entry.node, of, Place { name: &entry.key, span: entry.key_span });
+            let fits =
+                self.node(&mut entry.node, of, Place { name: &entry.key, span: entry.key_span });
             self.name(entry);
             fits
         });
@@ -168,7 +180,10 @@ impl Checker<'_> {
             Some(list) => (span, format!("an entry of `{list}`")),
             None => (place.span, format!("`{}`", place.name)),
         };
-        let fits = |(name, _): &&(&str, &str)| match (name.split_once('.'), place.name.strip_prefix("each entry of ")) {
+        let fits = |(name, _): &&(&str, &str)| match (
+            name.split_once('.'),
+            place.name.strip_prefix("each entry of "),
+        ) {
             (Some((list, name)), Some(of)) => list == of && name == field.name,
             _ => *name == field.name,
         };
@@ -205,11 +220,14 @@ fn advice(node: &Node, shape: &Shape) -> String {
     let scalar = node.scalar().filter(|scalar| scalar.filled.is_none());
     let written = scalar.map_or("", |scalar| &scalar.text);
     let unquoted = scalar.map(|scalar| Scalar { plain: true, ..scalar.clone() });
-    if unquoted.is_some_and(|unquoted| shape.choices().iter().any(|choice| fits(&unquoted, choice))) {
+    if unquoted.is_some_and(|unquoted| shape.choices().iter().any(|choice| fits(&unquoted, choice)))
+    {
         return format!("leave the quotes out: `{written}`");
     }
     match shape {
-        Shape::Word(words) => nearest::hint(written, &words.iter().map(String::as_str).collect::<Vec<_>>()),
+        Shape::Word(words) => {
+            nearest::hint(written, &words.iter().map(String::as_str).collect::<Vec<_>>())
+        }
         Shape::List(_) => "write a list: [ one, another ], or one `- ` line for each".to_owned(),
         Shape::Map(fields) => {
             let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
@@ -217,7 +235,9 @@ fn advice(node: &Node, shape: &Shape) -> String {
         }
         Shape::Names(_) => "write a name, and below it what it names".to_owned(),
         Shape::Flag => nearest::hint(written, &["true", "false"]),
-        Shape::Whole(least, most) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => {
+        Shape::Whole(least, most)
+            if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
             format!("the nearest is `{}`", written.parse().unwrap_or(*most).clamp(*least, *most))
         }
         Shape::Whole(..) if node.scalar().is_some_and(|scalar| scalar.filled.is_some()) => {
@@ -232,10 +252,14 @@ fn advice(node: &Node, shape: &Shape) -> String {
 /// Whether a scalar has a shape. A number is text too; a flag and nothing are not.
 fn fits(scalar: &Scalar, shape: &Shape) -> bool {
     match shape {
-        Shape::Whole(least, most) => scalar.whole().is_some_and(|number| (*least..=*most).contains(&number)),
+        Shape::Whole(least, most) => {
+            scalar.whole().is_some_and(|number| (*least..=*most).contains(&number))
+        }
         Shape::Flag => scalar.flag().is_some(),
         Shape::Word(words) => words.contains(&scalar.text),
-        Shape::Text => scalar.broken || !(scalar.is_null() || scalar.plain && scalar.flag().is_some()),
+        Shape::Text => {
+            scalar.broken || !(scalar.is_null() || scalar.plain && scalar.flag().is_some())
+        }
         _ => false,
     }
 }

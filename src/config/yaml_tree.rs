@@ -1,6 +1,7 @@
 //! YAML text as a tree in which every key and value knows its place.
 //!
-//! Guarantee: no key stands twice in a map, nothing refers to anything else (no anchors, aliases or tags), nesting is bounded.
+//! Guarantee: no key stands twice in a map, nothing refers to anything else (no anchors, aliases or
+//! tags), nesting is bounded.
 
 use std::collections::HashMap;
 
@@ -96,7 +97,9 @@ impl Scalar {
     /// Nothing: an empty value, `~` or `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        self.plain && self.filled.is_none() && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+        self.plain
+            && self.filled.is_none()
+            && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
     /// Whether it may be more than text.
@@ -128,7 +131,8 @@ impl Scalar {
     }
 }
 
-/// Reads `text`, which is source number `source` from its byte `offset` on. `None` when it is not YAML at all.
+/// Reads `text`, which is source number `source` from its byte `offset` on. `None` when it is not
+/// YAML at all.
 pub fn read(source: usize, text: &str, offset: usize, problems: &mut Problems) -> Option<Node> {
     let positions = text.char_indices().map(|(position, _)| position).chain([text.len()]).collect();
     let parser = Parser::new_from_str(text);
@@ -175,11 +179,15 @@ impl<'a> Reader<'a> {
         while let Some((event, marks)) = self.next()? {
             match event {
                 Event::DocumentStart(_) if node.is_some() => {
-                    let (message, hint) = ("a second document begins here", "keep one document per file");
+                    let (message, hint) =
+                        ("a second document begins here", "keep one document per file");
                     self.problems.error(self.span(marks), message, hint);
                     return Ok(node);
                 }
-                Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+                Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd => {}
                 event => node = self.node(event, marks, 0)?,
             }
         }
@@ -209,7 +217,9 @@ impl<'a> Reader<'a> {
         };
         // A map without brackets begins with its first key.
         let first_key = match &value {
-            Value::Map(entries) => entries.first().map(|entry| entry.key_span).filter(|key| key.start == span.start),
+            Value::Map(entries) => {
+                entries.first().map(|entry| entry.key_span).filter(|key| key.start == span.start)
+            }
             _ => None,
         };
         Ok(Some(Node { span: first_key.unwrap_or(span), value }))
@@ -243,7 +253,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A key and its value, unless the key is none or was there before.
-    fn entry(&mut self, key: Node, mut node: Node, first_given: &mut HashMap<String, Span>) -> Option<Entry> {
+    fn entry(
+        &mut self,
+        key: Node,
+        mut node: Node,
+        first_given: &mut HashMap<String, Span>,
+    ) -> Option<Entry> {
         let Value::Scalar(Scalar { text: name, .. }) = key.value else {
             self.problems.error(key.span, "a key is a single word", "write `word: value`");
             return None;
@@ -268,24 +283,33 @@ impl<'a> Reader<'a> {
     /// Anchors and aliases make one text mean many; tags change what a text means.
     fn refuse_references(&mut self, event: &Event<'_>, span: Span) {
         let (anchor, tag) = match event {
-            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
-                (*anchor, tag.is_some())
-            }
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(anchor, tag)
+            | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
             Event::Alias(anchor) => (*anchor, false),
             _ => return,
         };
         if anchor > 0 {
-            self.problems.error(span, "anchors and aliases are not read", "write the value out where it is used");
+            self.problems.error(
+                span,
+                "anchors and aliases are not read",
+                "write the value out where it is used",
+            );
         }
         if tag {
-            self.problems.error(span, "tags are not read", "leave the `!` out, or quote the value if it is text");
+            self.problems.error(
+                span,
+                "tags are not read",
+                "leave the `!` out, or quote the value if it is text",
+            );
         }
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
         let mark = *error.marker();
         let mut span = self.span(Marks::empty(mark));
-        span.end = span.start + self.text[span.start - self.offset..].chars().next().map_or(0, char::len_utf8);
+        span.end = span.start
+            + self.text[span.start - self.offset..].chars().next().map_or(0, char::len_utf8);
         let (before, after) = self.text.split_at(span.start - self.offset);
         // The parser stops at the tab, behind it, or at the word the tab stands before.
         let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
@@ -300,7 +324,9 @@ impl<'a> Reader<'a> {
     }
 
     fn span(&self, marks: Marks) -> Span {
-        let byte = |index: usize| self.offset + self.positions.get(index).copied().unwrap_or(self.text.len());
+        let byte = |index: usize| {
+            self.offset + self.positions.get(index).copied().unwrap_or(self.text.len())
+        };
         let (start, end) = (byte(marks.start.index()), byte(marks.end.index()));
         Span { source: self.source, start, end: end.max(start) }
     }

@@ -1,6 +1,8 @@
-//! The sample upstream of `weir demo`: a page that fires bursts, and a plain answer for everything else.
+//! The sample upstream of `weir demo`: a page that fires bursts, and a plain answer for everything
+//! else.
 //!
-//! It is a server of its own on a port of its own, and knows nothing of limits: everything the page shows is weir's doing.
+//! It is a server of its own on a port of its own, and knows nothing of limits: everything the page
+//! shows is weir's doing.
 
 use std::{
     convert::Infallible,
@@ -47,7 +49,8 @@ async fn accept(listener: std::net::TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the sample upstream ended");
@@ -57,8 +60,10 @@ async fn accept(listener: std::net::TcpListener) -> io::Result<()> {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let wants_page =
-        request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
+    let wants_page = request
+        .headers()
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
     let path = request.uri().path();
     if path == PAGE_PATH {
         return Ok(of_type("text/html; charset=utf-8", PAGE.to_owned()));
@@ -70,7 +75,10 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         return Ok(response);
     }
     let number = FORWARDED.fetch_add(1, Ordering::Relaxed) + 1;
-    Ok(of_type("text/plain; charset=utf-8", format!("request {number} reached the sample upstream\n")))
+    Ok(of_type(
+        "text/plain; charset=utf-8",
+        format!("request {number} reached the sample upstream\n"),
+    ))
 }
 
 fn of_type(media: &'static str, text: String) -> Response<Full<Bytes>> {

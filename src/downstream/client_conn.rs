@@ -1,8 +1,9 @@
-//! A client's connection as hyper sees it, plus what hyper does not tell: whether the client is still there, what it speaks, and
-//! since when it has kept us waiting.
+//! A client's connection as hyper sees it, plus what hyper does not tell: whether the client is
+//! still there, what it speaks, and since when it has kept us waiting.
 //!
-//! Guarantees: bytes are handed on in the order they came; what is read ahead to notice a leaving client is at most
-//! [`READ_AHEAD`] bytes; a client that sends much at once is read in turns, and no neighbour waits for the end of it.
+//! Guarantees: bytes are handed on in the order they came; what is read ahead to notice a leaving
+//! client is at most [`READ_AHEAD`] bytes; a client that sends much at once is read in turns, and
+//! no neighbour waits for the end of it.
 
 use std::{
     cell::{Cell, Ref, RefCell},
@@ -37,9 +38,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much of what is read counts as a step of the task that reads ([`take_steps`]): a thousand frames may be in one read.
+/// How much of what is read counts as a step of the task that reads ([`take_steps`]): a thousand
+/// frames may be in one read.
 const STEP: usize = 64;
-/// How much is kept of a head that does not come in one piece, for the log: a method, and what a line shows of a target.
+/// How much is kept of a head that does not come in one piece, for the log: a method, and what a
+/// line shows of a target.
 const HEAD_BEGINNING: usize = 1_100;
 
 /// What a client speaks.
@@ -118,10 +121,12 @@ impl Wire {
 
     /// Completes when the client has left: it closed, reset, or only closed its sending side.
     ///
-    /// Of a client that has more than [`READ_AHEAD`] bytes under way no more is read: its socket is looked at instead. What is not
-    /// noticed is an end behind more than the socket's receive buffer holds.
+    /// Of a client that has more than [`READ_AHEAD`] bytes under way no more is read: its socket is
+    /// looked at instead. What is not noticed is an end behind more than the socket's receive
+    /// buffer holds.
     pub async fn departed(&self) {
-        while poll_fn(|context| self.poll_full(context)).await && !self.io.borrow().is_read_closed() {
+        while poll_fn(|context| self.poll_full(context)).await && !self.io.borrow().is_read_closed()
+        {
             sleep(LOOK).await;
         }
     }
@@ -144,7 +149,9 @@ impl Wire {
         let mut chunk = [0; 2048];
         let mut buffer = ReadBuf::new(&mut chunk);
         match ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() => self.ahead.borrow_mut().extend_from_slice(buffer.filled()),
+            Ok(()) if !buffer.filled().is_empty() => {
+                self.ahead.borrow_mut().extend_from_slice(buffer.filled());
+            }
             Ok(()) | Err(_) => self.turn.close(),
         }
         Poll::Ready(())
@@ -161,21 +168,26 @@ impl Wire {
             let orders = self.turn.orders(context);
             let known = self.ahead.borrow().len().min(PREFACE.len());
             self.begun.set(known > 0);
-            if self.ahead.borrow()[..known] != PREFACE[..known] || self.turn.is_closed() || orders.cut.is_some() {
+            if self.ahead.borrow()[..known] != PREFACE[..known]
+                || self.turn.is_closed()
+                || orders.cut.is_some()
+            {
                 return Poll::Ready(Spoken::Http1);
             }
             if known == PREFACE.len() {
                 return Poll::Ready(Spoken::Http2);
             }
             if self.poll_read_ahead(context).is_pending() {
-                // One that came before the order had its time; one that came with it is still heard.
+                // One that came before the order had its time; one that came with it is still
+                // heard.
                 let let_go = orders.drain && known == 0 && !came_late;
                 return if let_go { Poll::Ready(Spoken::Nothing) } else { Poll::Pending };
             }
         }
     }
 
-    /// Whether nothing is under way, in either direction: every answer was written, and nothing of another request has come.
+    /// Whether nothing is under way, in either direction: every answer was written, and nothing of
+    /// another request has come.
     #[must_use]
     pub fn is_resting(&self) -> bool {
         self.resting.get()
@@ -221,7 +233,8 @@ impl Wire {
         self.flaw.get()
     }
 
-    /// Keeps the beginning of the head under way, of which these bytes came: from `begins` on, or what follows on what came before.
+    /// Keeps the beginning of the head under way, of which these bytes came: from `begins` on, or
+    /// what follows on what came before.
     pub fn keep_head(&self, bytes: &[u8], begins: Option<usize>) {
         let mut head = self.head.borrow_mut();
         if begins.is_some() {
@@ -244,7 +257,8 @@ impl Wire {
         Ref::map(self.head.borrow(), Vec::as_slice)
     }
 
-    /// Since when the client owes the head that is not complete yet: the accept, or the first byte of a later one.
+    /// Since when the client owes the head that is not complete yet: the accept, or the first byte
+    /// of a later one.
     #[must_use]
     pub fn head_since(&self) -> Option<Instant> {
         self.head_since.get()
@@ -264,7 +278,11 @@ impl Wire {
         self.begun.get()
     }
 
-    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut ahead = self.ahead.borrow_mut();
         if !ahead.is_empty() {
             let taken = ahead.len().min(buffer.remaining());
@@ -292,7 +310,11 @@ impl Wire {
     }
 
     /// Reads what nobody is to understand any more, below any encryption.
-    pub fn poll_read_raw(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read_raw(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.io.borrow_mut().poll_read_raw(context, buffer)
     }
 
@@ -313,13 +335,21 @@ impl Wire {
 pub struct WireEnd(pub Rc<Wire>);
 
 impl AsyncRead for WireEnd {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.0.poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for WireEnd {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut **self.0.io.borrow_mut()).poll_write(context, bytes);
         self.0.wrote(outcome)
     }

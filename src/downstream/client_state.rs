@@ -1,6 +1,8 @@
-//! Whose turn it is on a connection, or on one stream of it: what the client owes, and what was ordered about it.
+//! Whose turn it is on a connection, or on one stream of it: what the client owes, and what was
+//! ordered about it.
 //!
-//! Guarantee: nothing here reads a clock. What changes is counted, and the watchdog counts its own ticks.
+//! Guarantee: nothing here reads a clock. What changes is counted, and the watchdog counts its own
+//! ticks.
 
 use std::{
     cell::{Cell, RefCell},
@@ -104,7 +106,8 @@ impl Turn {
         self.touch();
     }
 
-    /// What the client keeps us waiting for, and a number that changes whenever it did something about it.
+    /// What the client keeps us waiting for, and a number that changes whenever it did something
+    /// about it.
     #[must_use]
     pub fn pending(&self) -> (Awaiting, u64) {
         let awaiting = match self.awaiting.get() {
@@ -119,12 +122,14 @@ impl Turn {
         self.activity.set(self.activity.get().wrapping_add(1));
     }
 
-    /// The client sent something: the first byte of a request starts its head's time, a body's next piece its next wait.
+    /// The client sent something: the first byte of a request starts its head's time, a body's next
+    /// piece its next wait.
     pub fn received(&self) {
         match self.awaiting.get() {
             Awaiting::Request => self.expect(Awaiting::Head),
             Awaiting::Body => self.expect(Awaiting::Nothing),
-            // A head has one deadline, however many pieces it comes in, and what comes between streams is none yet.
+            // A head has one deadline, however many pieces it comes in, and what comes between
+            // streams is none yet.
             Awaiting::Head
             | Awaiting::Stream
             | Awaiting::Nothing
@@ -166,7 +171,8 @@ impl Turn {
         self.upload.get()
     }
 
-    /// An answer is over, though not all of it may be written yet: the client owes the next request.
+    /// An answer is over, though not all of it may be written yet: the client owes the next
+    /// request.
     pub fn answered(&self) {
         self.answers.set(self.answers.get() + 1);
         self.expect(Awaiting::Request);
@@ -288,7 +294,8 @@ impl Line {
         Self { turn: Rc::clone(turn), wire: None, reply: reply.cloned() }
     }
 
-    /// Completes when the client has left. A stream that is reset never gets there: everything about its request is dropped.
+    /// Completes when the client has left. A stream that is reset never gets there: everything
+    /// about its request is dropped.
     pub async fn departed(&self) {
         match &self.wire {
             Some(wire) => wire.departed().await,

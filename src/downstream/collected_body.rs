@@ -1,8 +1,9 @@
-//! Request bodies of unknown length that are collected before they are forwarded (`request.buffer` of a route), so that they go out with
-//! their length, and may be sent again.
+//! Request bodies of unknown length that are collected before they are forwarded (`request.buffer`
+//! of a route), so that they go out with their length, and may be sent again.
 //!
-//! Guarantees: no body takes more memory than its route grants, and all those of a worker no more than [`PER_WORKER`], until their last
-//! byte was handed over; what does not fit is not collected any further and goes on as it came.
+//! Guarantees: no body takes more memory than its route grants, and all those of a worker no more
+//! than [`PER_WORKER`], until their last byte was handed over; what does not fit is not collected
+//! any further and goes on as it came.
 
 use std::{
     collections::VecDeque,
@@ -64,7 +65,9 @@ impl Collected {
 
     /// Takes the next piece, or the fields behind the last.
     pub fn take(&mut self) -> Option<Frame<Bytes>> {
-        let Some(first) = self.pieces.front_mut() else { return self.trailers.take().map(Frame::trailers) };
+        let Some(first) = self.pieces.front_mut() else {
+            return self.trailers.take().map(Frame::trailers);
+        };
         let piece = first.split_to(first.len().min(PIECE));
         if first.is_empty() {
             self.pieces.pop_front();
@@ -108,7 +111,8 @@ impl Block {
             return false;
         }
         if length > self.share.size {
-            // Twice as much each time, so that small pieces are copied no more than once on the average.
+            // Twice as much each time, so that small pieces are copied no more than once on the
+            // average.
             let size = (self.share.size * 2).max(length).max(LEAST).min(self.most);
             if !self.share.grow(size) {
                 return false;
@@ -194,8 +198,10 @@ mod tests {
 
     #[test]
     fn collected_is_handed_over_in_pieces_and_its_trailers_last() {
-        let trailers: HeaderMap = [(http::header::ETAG, http::HeaderValue::from_static("7"))].into_iter().collect();
-        let pieces = [Bytes::from(vec![7; 2 * PIECE + 1]), Bytes::new(), Bytes::from_static(b"next")];
+        let trailers: HeaderMap =
+            [(http::header::ETAG, http::HeaderValue::from_static("7"))].into_iter().collect();
+        let pieces =
+            [Bytes::from(vec![7; 2 * PIECE + 1]), Bytes::new(), Bytes::from_static(b"next")];
         let mut collected = Collected::new(pieces, Some(trailers));
         let (length, again) = (collected.length(), collected.clone());
         let frames: Vec<_> = std::iter::from_fn(|| collected.take()).collect();

@@ -1,7 +1,8 @@
-//! How many connections a listener has open, over all workers, and how many of these are one client's.
+//! How many connections a listener has open, over all workers, and how many of these are one
+//! client's.
 //!
-//! Guarantees: never more than either limit; a connection that ends frees its place, however it ends; what is remembered of clients
-//! is bounded by the connections that are open.
+//! Guarantees: never more than either limit; a connection that ends frees its place, however it
+//! ends; what is remembered of clients is bounded by the connections that are open.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -42,7 +43,8 @@ pub enum Full {
     Client,
 }
 
-/// Connections of one client that may linger: it has read what it was sent on no more than so many at once.
+/// Connections of one client that may linger: it has read what it was sent on no more than so many
+/// at once.
 pub const LINGERING_PER_CLIENT: usize = 8;
 
 /// One connection's place; dropping it frees it.
@@ -73,7 +75,9 @@ impl Occupancy {
     /// When all are taken.
     pub fn enter(self: &Arc<Self>) -> Result<Place, Full> {
         let more = |open: usize| (open < self.most.load(Ordering::Relaxed)).then_some(open + 1);
-        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Full::Listener)?;
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .map_err(|_| Full::Listener)?;
         Ok(Place { occupancy: Arc::clone(self), client: None })
     }
 }
@@ -101,13 +105,15 @@ impl Place {
         self.occupancy.most.load(Ordering::Relaxed)
     }
 
-    /// Counts the connection among those of its client that linger, of which there are at most [`LINGERING_PER_CLIENT`]. A trusted proxy
-    /// carries the connections of many clients and has no such limit.
+    /// Counts the connection among those of its client that linger, of which there are at most
+    /// [`LINGERING_PER_CLIENT`]. A trusted proxy carries the connections of many clients and has no
+    /// such limit.
     #[must_use]
     pub fn linger(&self) -> Option<ClientSeat<'_>> {
         let Some(client) = self.client else { return Some(ClientSeat { place: self }) };
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = clients.get_mut(&client).filter(|entry| entry.lingering < LINGERING_PER_CLIENT)?;
+        let entry =
+            clients.get_mut(&client).filter(|entry| entry.lingering < LINGERING_PER_CLIENT)?;
         entry.lingering += 1;
         Some(ClientSeat { place: self })
     }
@@ -123,7 +129,8 @@ pub struct ClientSeat<'a> {
 impl Drop for ClientSeat<'_> {
     fn drop(&mut self) {
         let Some(client) = self.place.client else { return };
-        let mut clients = self.place.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients =
+            self.place.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = clients.get_mut(&client) {
             entry.lingering -= 1;
         }
@@ -164,14 +171,21 @@ mod tests {
     #[test]
     fn places_are_counted_and_freed() {
         let occupancy = Arc::new(Occupancy::new(3, 2));
-        let (first, second) = (enter(&occupancy, "192.0.2.1"), enter(&occupancy, "::ffff:192.0.2.1"));
+        let (first, second) =
+            (enter(&occupancy, "192.0.2.1"), enter(&occupancy, "::ffff:192.0.2.1"));
         assert_eq!(enter(&occupancy, "192.0.2.1").map(drop), Err(Full::Client));
         let third = enter(&occupancy, "192.0.2.2");
         assert_eq!(enter(&occupancy, "192.0.2.3").map(drop), Err(Full::Listener));
         drop((first, third));
         assert_eq!(enter(&occupancy, "192.0.2.1").map(drop), Ok(()));
         drop(second);
-        assert_eq!((occupancy.open.load(Ordering::Relaxed), occupancy.clients.lock().expect("no panic").len()), (0, 0));
+        assert_eq!(
+            (
+                occupancy.open.load(Ordering::Relaxed),
+                occupancy.clients.lock().expect("no panic").len()
+            ),
+            (0, 0)
+        );
     }
 
     #[test]
@@ -185,13 +199,17 @@ mod tests {
     #[test]
     fn seats_to_linger_are_counted_and_freed() {
         let occupancy = Arc::new(Occupancy::new(100, 100));
-        let places: Vec<_> = (0..20).map(|_| enter(&occupancy, "192.0.2.1").expect("a place")).collect();
+        let places: Vec<_> =
+            (0..20).map(|_| enter(&occupancy, "192.0.2.1").expect("a place")).collect();
         let mut seats: Vec<_> = places.iter().filter_map(Place::linger).collect();
         assert_eq!(seats.len(), LINGERING_PER_CLIENT);
         let other = enter(&occupancy, "192.0.2.2").expect("a place");
         assert!(other.linger().is_some());
         seats.truncate(3);
-        assert_eq!(places.iter().filter_map(Place::linger).collect::<Vec<_>>().len(), LINGERING_PER_CLIENT - 3);
+        assert_eq!(
+            places.iter().filter_map(Place::linger).collect::<Vec<_>>().len(),
+            LINGERING_PER_CLIENT - 3
+        );
         // The connections of a trusted proxy are many clients'.
         let proxy = occupancy.enter().expect("a place");
         assert_eq!((0..20).filter_map(|_| proxy.linger()).collect::<Vec<_>>().len(), 20);

@@ -1,7 +1,8 @@
 //! The order to stop, as everything that must hear it sees it.
 //!
-//! The end of a stop is ahead of its deadline for parked requests: one that is released just before the deadline would be forwarded and
-//! then cut without a response. So the last part of the time to drain, a quarter of it and at most `RESERVE`, is for responses only.
+//! The end of a stop is ahead of its deadline for parked requests: one that is released just before
+//! the deadline would be forwarded and then cut without a response. So the last part of the time to
+//! drain, a quarter of it and at most `RESERVE`, is for responses only.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const RESERVE: Duration = Duration::from_secs(1);
 pub enum Idle {
     /// They are closed at once: the process is wanted gone.
     Close,
-    /// They may ask once more, so that no request meets a closing connection: somebody else serves already.
+    /// They may ask once more, so that no request meets a closing connection: somebody else serves
+    /// already.
     Await,
 }
 
@@ -61,7 +63,8 @@ impl Drain {
         (deadline, idle)
     }
 
-    /// Completes with the last instant at which a parked request is released once the order is given.
+    /// Completes with the last instant at which a parked request is released once the order is
+    /// given.
     pub async fn last_release(&mut self) -> Instant {
         self.ending().await.last_release
     }
@@ -80,8 +83,8 @@ impl Drain {
         self.order.borrow().map(|order| order.deadline)
     }
 
-    /// Whether the order was given, and connections without a request are to be closed. Every task sees it at the same moment,
-    /// whoever is told first.
+    /// Whether the order was given, and connections without a request are to be closed. Every task
+    /// sees it at the same moment, whoever is told first.
     #[must_use]
     pub fn closes_idle(&self) -> bool {
         self.order.borrow().is_some_and(|order| order.idle == Idle::Close)

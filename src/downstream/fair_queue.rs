@@ -1,7 +1,9 @@
-//! Who takes a turn after the other: a connection that keeps itself busy waits in line, and the others do not.
+//! Who takes a turn after the other: a connection that keeps itself busy waits in line, and the
+//! others do not.
 //!
-//! Guarantees: between two looks at the kernel's news at most one task of the line has a turn, and everybody else who is ready goes
-//! first; no ring of a [`Bell`] is lost, whichever thread it comes from.
+//! Guarantees: between two looks at the kernel's news at most one task of the line has a turn, and
+//! everybody else who is ready goes first; no ring of a [`Bell`] is lost, whichever thread it comes
+//! from.
 
 use std::{
     cell::{Cell, RefCell},
@@ -43,7 +45,8 @@ impl Lane {
     pub async fn run(&self) {
         loop {
             poll_fn(|context| self.poll_call(context)).await;
-            // tokio keeps who yields aside until others had their turn, and asks the kernel before it goes on.
+            // tokio keeps who yields aside until others had their turn, and asks the kernel before
+            // it goes on.
             tokio::task::yield_now().await;
         }
     }
@@ -59,7 +62,8 @@ impl Lane {
     }
 }
 
-/// A task that gets in line only when it has used up its turn: one that never does pays nothing for it.
+/// A task that gets in line only when it has used up its turn: one that never does pays nothing for
+/// it.
 pub struct Queued {
     lane: Rc<Lane>,
     place: Option<Place>,
@@ -73,7 +77,11 @@ impl Queued {
     }
 
     /// The task of `context` has its turn, unless it is in line for it.
-    pub fn turn<T>(&mut self, context: &mut Context<'_>, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub fn turn<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
         if self.place.as_ref().is_some_and(|place| !place.get()) {
             return Poll::Pending;
         }
@@ -84,8 +92,8 @@ impl Queued {
     }
 }
 
-/// The bell of one task: what rings while the task has its turn is noted, and the task gets in line for its next. What rings while it
-/// waits there changes nothing.
+/// The bell of one task: what rings while the task has its turn is noted, and the task gets in line
+/// for its next. What rings while it waits there changes nothing.
 pub struct Bell {
     lane: Rc<Lane>,
     inner: Arc<Inner>,
@@ -122,7 +130,11 @@ impl Bell {
     }
 
     /// The task of `context` has its turn: `work` is given a context that rings here.
-    pub fn turn<T>(&self, context: &mut Context<'_>, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub fn turn<T>(
+        &self,
+        context: &mut Context<'_>,
+        work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
         self.inner.task.register(context.waker());
         self.inner.busy.store(true, SeqCst);
         self.inner.rang.store(false, SeqCst);
@@ -159,8 +171,13 @@ mod tests {
 
     type Kept = Rc<RefCell<Option<Waker>>>;
 
-    /// A task that counts its turns and rings within them as long as `more` says so, and where it keeps its bell.
-    fn busy(lane: &Rc<Lane>, turns: &Rc<Cell<u32>>, more: fn(u32) -> bool) -> (impl Future<Output = ()> + use<>, Kept) {
+    /// A task that counts its turns and rings within them as long as `more` says so, and where it
+    /// keeps its bell.
+    fn busy(
+        lane: &Rc<Lane>,
+        turns: &Rc<Cell<u32>>,
+        more: fn(u32) -> bool,
+    ) -> (impl Future<Output = ()> + use<>, Kept) {
         let (bell, turns, kept) = (Bell::new(lane), Rc::clone(turns), Kept::default());
         let keeps = Rc::clone(&kept);
         let task = poll_fn(move |context| {
@@ -184,7 +201,8 @@ mod tests {
                 let (lane, turns) = (Rc::<Lane>::default(), Rc::<Cell<u32>>::default());
                 let caller = Rc::clone(&lane);
                 spawn_local(async move { caller.run().await });
-                let tasks: Vec<_> = (0..10).map(|_| busy(&lane, &turns, |turn| turn < 40)).collect();
+                let tasks: Vec<_> =
+                    (0..10).map(|_| busy(&lane, &turns, |turn| turn < 40)).collect();
                 let kept = tasks.into_iter().map(|(task, kept)| {
                     spawn_local(task);
                     kept
@@ -195,7 +213,8 @@ mod tests {
                 assert!((10..=11).contains(&before), "the first turn of each: {before}");
                 while before < 40 {
                     // Those in line are not called the sooner.
-                    kept.iter().for_each(|kept| kept.borrow().as_ref().expect("a bell").wake_by_ref());
+                    kept.iter()
+                        .for_each(|kept| kept.borrow().as_ref().expect("a bell").wake_by_ref());
                     yield_now().await;
                     assert!(turns.get() <= before + 1, "{before} {}", turns.get());
                     before = turns.get();
@@ -216,7 +235,8 @@ mod tests {
         let local = LocalSet::new();
         local
             .run_until(async {
-                let (lane, large, small) = (Rc::<Lane>::default(), Rc::<Cell<u32>>::default(), Rc::<Cell<u32>>::default());
+                let (lane, large, small) =
+                    (Rc::<Lane>::default(), Rc::<Cell<u32>>::default(), Rc::<Cell<u32>>::default());
                 let caller = Rc::clone(&lane);
                 spawn_local(async move { caller.run().await });
                 let task = |turns: &Rc<Cell<u32>>, steps: usize| {

@@ -1,7 +1,8 @@
 //! Listening sockets: one for each worker on the same address, shared out by the kernel.
 //!
-//! Guarantees: an address somebody else listens on is an error, also when that somebody would share it; with no descriptor left
-//! clients are told at once, and nothing spins; what the kernel has accepted before a stop is still served.
+//! Guarantees: an address somebody else listens on is an error, also when that somebody would share
+//! it; with no descriptor left clients are told at once, and nothing spins; what the kernel has
+//! accepted before a stop is still served.
 
 use std::{
     fs::File,
@@ -24,7 +25,8 @@ use tokio::{
 use super::{connection_limits::Occupancy, settings::ListenerSettings, tls::Tls};
 use crate::{log::throttle::Sparing, runtime::io::stay_in_touch};
 
-/// Requirements of a listener on its connections. There is no default: a requirement that is not known cannot be met.
+/// Requirements of a listener on its connections. There is no default: a requirement that is not
+/// known cannot be met.
 #[derive(Debug)]
 pub struct Door {
     /// TLS, if it is spoken here.
@@ -43,7 +45,8 @@ impl Door {
     /// What these settings ask for.
     #[must_use]
     pub fn new(settings: &ListenerSettings, tls: Option<Tls>, occupancy: Arc<Occupancy>) -> Self {
-        let (proxy_protocol, max_requests) = (settings.proxy_protocol, settings.max_requests as u64);
+        let (proxy_protocol, max_requests) =
+            (settings.proxy_protocol, settings.max_requests as u64);
         Self { tls, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
     }
 
@@ -72,8 +75,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// When the address is taken or may not be listened on.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     if address.port() != 0 {
-        // Sockets that share a port hide a second weir from each other; one that does not share finds it. It does not listen: who
-        // connected meanwhile would be reset as it closes.
+        // Sockets that share a port hide a second weir from each other; one that does not share
+        // finds it. It does not listen: who connected meanwhile would be reset as it closes.
         exclusive(address)?;
     }
     let mut listeners: Vec<StdListener> = Vec::with_capacity(count);
@@ -100,9 +103,10 @@ pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Makes what is accepted from now on such that nothing waits for more before it is sent, and that a client that is gone without a
-/// word is found out: one that is silent by [`stay_in_touch`], one that acknowledges nothing by its user time-out (RFC 5482), `write`
-/// or 30 s, whichever is longer. Accepted connections inherit it, which spares system calls for each.
+/// Makes what is accepted from now on such that nothing waits for more before it is sent, and that
+/// a client that is gone without a word is found out: one that is silent by [`stay_in_touch`], one
+/// that acknowledges nothing by its user time-out (RFC 5482), `write` or 30 s, whichever is longer.
+/// Accepted connections inherit it, which spares system calls for each.
 ///
 /// # Errors
 /// When the kernel says no.
@@ -119,8 +123,8 @@ fn exclusive(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// An IPv6 socket takes no IPv4 connections (RFC 3493, section 5.3), whatever the kernel is set to: those of the same port are another
-/// listener's.
+/// An IPv6 socket takes no IPv4 connections (RFC 3493, section 5.3), whatever the kernel is set to:
+/// those of the same port are another listener's.
 fn reusable(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -131,8 +135,13 @@ fn reusable(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Accepts connections until `stop`, and then those that were waiting already.
-pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut take: impl FnMut(TcpStream, SocketAddr)) {
-    let (mut pause, mut spare, said, begun) = (PAUSES.0, Spare::default(), Sparing::default(), Instant::now());
+pub async fn accept(
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    mut take: impl FnMut(TcpStream, SocketAddr),
+) {
+    let (mut pause, mut spare, said, begun) =
+        (PAUSES.0, Spare::default(), Sparing::default(), Instant::now());
     spare.restore();
     let (mut stop, mut count) = (pin!(stop), 0_u32);
     loop {
@@ -170,8 +179,12 @@ fn tell_of_lost(error: &io::Error) {
     tracing::warn!(%error, "connections that waited as the process stopped are lost");
 }
 
-/// Takes what the kernel has accepted. It is asked itself: what came since the runtime last looked is not known there.
-fn take_waiting(listener: TcpListener, mut take: impl FnMut(TcpStream, SocketAddr)) -> io::Result<()> {
+/// Takes what the kernel has accepted. It is asked itself: what came since the runtime last looked
+/// is not known there.
+fn take_waiting(
+    listener: TcpListener,
+    mut take: impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
     let listener = listener.into_std()?;
     loop {
         match listener.accept() {
@@ -186,7 +199,8 @@ fn take_waiting(listener: TcpListener, mut take: impl FnMut(TcpStream, SocketAdd
     }
 }
 
-/// A descriptor kept for when there is no other: with it a client that waits can be accepted, and told by the close.
+/// A descriptor kept for when there is no other: with it a client that waits can be accepted, and
+/// told by the close.
 #[derive(Default)]
 struct Spare(Option<File>);
 
@@ -195,9 +209,11 @@ impl Spare {
         self.0 = self.0.take().or_else(|| File::open("/dev/null").ok());
     }
 
-    /// Refuses one connection, if this is about descriptors and one was spare; without any that waits, the next accept waits.
+    /// Refuses one connection, if this is about descriptors and one was spare; without any that
+    /// waits, the next accept waits.
     async fn refuse_one(&mut self, listener: &TcpListener, error: &io::Error) -> bool {
-        let out_of_descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        let out_of_descriptors =
+            [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         if !out_of_descriptors.contains(&error.raw_os_error()) || self.0.take().is_none() {
             return false;
         }
@@ -227,7 +243,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_as_the_process_stops_is_taken_though_nobody_has_looked_since() {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
+        let listener =
+            bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("an address");
         let listener = TcpListener::from_std(listener).expect("a listener");
         // Without the runtime: it has not heard of them.
@@ -240,15 +257,22 @@ mod tests {
 
     #[test]
     fn what_is_accepted_is_asked_whether_it_is_still_there() {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
+        let listener =
+            bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         listener.set_nonblocking(false).expect("a socket");
         for (write, acknowledged) in [(5, 30), (300, 300)] {
             tune(&listener, Duration::from_secs(write)).expect("a socket");
-            let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
+            let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
+                .expect("a listener");
             let (accepted, _) = listener.accept().expect("a connection");
             let socket = SockRef::from(&accepted);
-            assert!(socket.tcp_nodelay().expect("a socket") && socket.keepalive().expect("a socket"));
-            assert_eq!(socket.tcp_user_timeout().expect("a socket"), Some(Duration::from_secs(acknowledged)));
+            assert!(
+                socket.tcp_nodelay().expect("a socket") && socket.keepalive().expect("a socket")
+            );
+            assert_eq!(
+                socket.tcp_user_timeout().expect("a socket"),
+                Some(Duration::from_secs(acknowledged))
+            );
             assert_eq!(socket.tcp_keepalive_time().expect("a socket"), Duration::from_secs(15));
             assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), Duration::from_secs(5));
             assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), 3);
@@ -260,6 +284,9 @@ mod tests {
         let listeners = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 2).expect("a free port");
         let address = listeners[0].local_addr().expect("an address");
         assert_eq!(listeners[1].local_addr().expect("an address"), address);
-        assert_eq!(bind(address, 1).map(|_| ()).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+        assert_eq!(
+            bind(address, 1).map(|_| ()).map_err(|error| error.kind()),
+            Err(io::ErrorKind::AddrInUse)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who is at the other end of a proxy's connection.
+//! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who is at the other end
+//! of a proxy's connection.
 //!
 //! Guarantee: a header is taken whole or not at all, and not a byte behind it is lost.
 
@@ -69,7 +70,8 @@ fn text(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
     let Some(end) = bytes.iter().take(TEXT_MOST).position(|byte| *byte == b'\n') else {
         return if bytes.len() < TEXT_MOST { Ok(None) } else { Err(HeaderError::TooLong) };
     };
-    let line = bytes[TEXT.len()..end].strip_suffix(b"\r").and_then(|line| str::from_utf8(line).ok());
+    let line =
+        bytes[TEXT.len()..end].strip_suffix(b"\r").and_then(|line| str::from_utf8(line).ok());
     let source = line.and_then(source).ok_or(HeaderError::Malformed)?;
     Ok(Some((source, end + 1)))
 }
@@ -134,7 +136,8 @@ pub async fn read(mut io: Box<dyn Io>) -> io::Result<(Source, Box<dyn Io>)> {
     loop {
         if let Some((source, length)) = parse(&ahead).map_err(io::Error::other)? {
             ahead.drain(..length);
-            let io: Box<dyn Io> = if ahead.is_empty() { io } else { Box::new(Resumed { ahead, taken: 0, io }) };
+            let io: Box<dyn Io> =
+                if ahead.is_empty() { io } else { Box::new(Resumed { ahead, taken: 0, io }) };
             return Ok((source, io));
         }
         if io.read_buf(&mut ahead).await? == 0 {
@@ -155,13 +158,21 @@ impl Io for Resumed {
         self.io.is_read_closed()
     }
 
-    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_raw(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.io.poll_read_raw(context, buffer)
     }
 }
 
 impl AsyncRead for Resumed {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.taken == this.ahead.len() {
             return Pin::new(&mut this.io).poll_read(context, buffer);
@@ -174,7 +185,11 @@ impl AsyncRead for Resumed {
 }
 
 impl AsyncWrite for Resumed {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
@@ -223,7 +238,10 @@ mod tests {
 
     #[test]
     fn version_1() {
-        assert_eq!(read(b"PROXY TCP4 192.0.2.1 198.51.100.1 4711 80\r\n"), behind("192.0.2.1:4711"));
+        assert_eq!(
+            read(b"PROXY TCP4 192.0.2.1 198.51.100.1 4711 80\r\n"),
+            behind("192.0.2.1:4711")
+        );
         assert_eq!(read(b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n"), behind("[2001:db8::1]:4711"));
         assert_eq!(read(b"PROXY UNKNOWN\r\n"), Ok(Source::Proxy));
         assert_eq!(read(b"PROXY UNKNOWN anything at all\r\n"), Ok(Source::Proxy));
@@ -241,7 +259,11 @@ mod tests {
             "tcp4 192.0.2.1 198.51.100.1 4711 80\r\n",
             "\r\n",
         ] {
-            assert_eq!(parse(format!("PROXY {wrong}").as_bytes()), Err(HeaderError::Malformed), "{wrong:?}");
+            assert_eq!(
+                parse(format!("PROXY {wrong}").as_bytes()),
+                Err(HeaderError::Malformed),
+                "{wrong:?}"
+            );
         }
         assert_eq!(parse(&[TEXT, &[b'x'; 200]].concat()), Err(HeaderError::TooLong));
         assert_eq!(parse(b"GET / HTTP/1.1\r\n"), Err(HeaderError::Missing));
@@ -251,7 +273,10 @@ mod tests {
     fn version_2() {
         let four = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x67, 0, 80];
         assert_eq!(read(&binary(0x21, 0x11, &four)), behind("192.0.2.1:4711"));
-        assert_eq!(read(&binary(0x21, 0x11, &[&four[..], b"\x04\0\x01x"].concat())), behind("192.0.2.1:4711"));
+        assert_eq!(
+            read(&binary(0x21, 0x11, &[&four[..], b"\x04\0\x01x"].concat())),
+            behind("192.0.2.1:4711")
+        );
         let mut six = [0; 36];
         (six[15], six[31], six[32], six[33]) = (1, 2, 0x12, 0x67);
         assert_eq!(read(&binary(0x21, 0x21, &six)), behind("[::1]:4711"));

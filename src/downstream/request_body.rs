@@ -1,7 +1,8 @@
 //! A request's body as it arrives, whichever protocol its client speaks.
 //!
-//! Guarantees: a body that its client broke off is an error, never an end; one that breaks tells whether its client is gone or wrong;
-//! a client that waits for `100 Continue` gets it as soon as its body is wanted, and not before.
+//! Guarantees: a body that its client broke off is an error, never an end; one that breaks tells
+//! whether its client is gone or wrong; a client that waits for `100 Continue` gets it as soon as
+//! its body is wanted, and not before.
 
 use std::{
     error::Error as _,
@@ -38,13 +39,17 @@ pub struct StreamBody {
 }
 
 impl StreamBody {
-    /// What comes on a stream: so many bytes, where the request says it. `invites` waits to be told to send it.
+    /// What comes on a stream: so many bytes, where the request says it. `invites` waits to be told
+    /// to send it.
     #[must_use]
     pub fn new(stream: RecvStream, length: Option<u64>, invites: Option<Rc<Reply>>) -> Self {
         Self { stream, left: length, data_ended: false, invites }
     }
 
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if let Some(reply) = self.invites.take() {
             reply.invite();
         }
@@ -67,7 +72,10 @@ impl Body for Inbound {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut *self {
             Self::Connection(incoming) => Pin::new(incoming).poll_frame(context).map_err(|cause| {
                 let gone = cause.is_incomplete_message() || cause.source().is_some_and(is_end);

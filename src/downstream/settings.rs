@@ -13,7 +13,8 @@ pub use crate::http::framing::HeaderLimits;
 pub struct ListenerSettings {
     /// Where.
     pub address: SocketAddr,
-    /// On the same port of every IPv6 address too, where the machine has IPv6: the address was written as a port alone.
+    /// On the same port of every IPv6 address too, where the machine has IPv6: the address was
+    /// written as a port alone.
     pub also_ipv6: bool,
     /// TLS, if it is spoken here.
     pub tls: Option<TlsSettings>,

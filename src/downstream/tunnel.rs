@@ -1,7 +1,9 @@
-//! A connection after a 101: bytes both ways until both sides end, or neither has anything to say (RFC 9110, section 7.8).
+//! A connection after a 101: bytes both ways until both sides end, or neither has anything to say
+//! (RFC 9110, section 7.8).
 //!
-//! Guarantees: each direction holds at most [`BUFFER`] bytes; a side that closes its sending half still gets what the other sends;
-//! the access line leaves when the tunnel ends, and a drain ends it in time for that.
+//! Guarantees: each direction holds at most [`BUFFER`] bytes; a side that closes its sending half
+//! still gets what the other sends; the access line leaves when the tunnel ends, and a drain ends
+//! it in time for that.
 
 use std::{
     future::poll_fn,
@@ -55,7 +57,10 @@ impl Tunnel {
                 return Poll::Ready(Ok(()));
             }
             let before = (up.bytes, down.bytes);
-            let both = (up.poll(context, &mut near, &mut far_io)?, down.poll(context, &mut far_io, &mut near)?);
+            let both = (
+                up.poll(context, &mut near, &mut far_io)?,
+                down.poll(context, &mut far_io, &mut near)?,
+            );
             if before != (up.bytes, down.bytes) {
                 silence.reset();
                 wire.turn().uploaded(up.bytes - before.0);
@@ -105,7 +110,12 @@ impl Flow {
     }
 
     /// Ready when everything was handed on, the end too.
-    fn poll<R, W>(&mut self, context: &mut Context<'_>, from: &mut R, to: &mut W) -> io::Result<Poll<()>>
+    fn poll<R, W>(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+    ) -> io::Result<Poll<()>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -116,14 +126,21 @@ impl Flow {
         }
     }
 
-    fn advance<R, W>(&mut self, context: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    fn advance<R, W>(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+    ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
         loop {
             while !self.pending.is_empty() {
-                let count = ready!(Pin::new(&mut *to).poll_write(context, &self.buffer[self.pending.clone()]))?;
+                let count = ready!(
+                    Pin::new(&mut *to).poll_write(context, &self.buffer[self.pending.clone()])
+                )?;
                 if count == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }

@@ -1,8 +1,9 @@
 //! A request's body on its way to the upstream.
 //!
-//! Guarantees: it is read only as fast as it is taken, but for what its route has collected first; never more than the route's
-//! `max_body`; a fault of the client's is told apart from one of the upstream's; a body nobody took is drained or its connection closed,
-//! never read as the next request.
+//! Guarantees: it is read only as fast as it is taken, but for what its route has collected first;
+//! never more than the route's `max_body`; a fault of the client's is told apart from one of the
+//! upstream's; a body nobody took is drained or its connection closed, never read as the next
+//! request.
 
 use std::{
     cell::Cell,
@@ -36,7 +37,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// How much of a turn a piece of a collected body takes ([`take_steps`]): four of them are a turn.
 const STEPS: usize = 32;
 
-/// A request body that may be forwarded once, or as often as needed where all of it was collected. The default is an empty one.
+/// A request body that may be forwarded once, or as often as needed where all of it was collected.
+/// The default is an empty one.
 #[derive(Default)]
 pub struct RequestBody {
     /// What was collected of it, if that was wanted.
@@ -75,7 +77,8 @@ impl RequestBody {
         };
         let upload = Rc::new(upload);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let body = Self { collected: None, incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX };
+        let body =
+            Self { collected: None, incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX };
         (body, upload)
     }
 
@@ -86,13 +89,17 @@ impl RequestBody {
     pub fn limit(&mut self, most: Option<u64>) -> Result<(), Error> {
         self.left = most.unwrap_or(u64::MAX);
         if self.size_hint().lower() > self.left {
-            return Err(Error::new(Kind::BodyTooLarge, "the body is larger than the route's `max_body`"));
+            return Err(Error::new(
+                Kind::BodyTooLarge,
+                "the body is larger than the route's `max_body`",
+            ));
         }
         Ok(())
     }
 
-    /// Collects a body of which nobody has said how long it is, if it has at most so many bytes. A larger one, or one for which the
-    /// worker has no room, goes on as it comes behind what was collected.
+    /// Collects a body of which nobody has said how long it is, if it has at most so many bytes. A
+    /// larger one, or one for which the worker has no room, goes on as it comes behind what was
+    /// collected.
     ///
     /// # Errors
     /// When it breaks, or is larger than it may be.
@@ -101,7 +108,9 @@ impl RequestBody {
             return Ok(());
         }
         let (mut block, mut trailers) = (memory.block(most), None);
-        while let Some(frame) = poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await.transpose()? {
+        while let Some(frame) =
+            poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await.transpose()?
+        {
             match frame.into_data() {
                 Ok(piece) if block.add(&piece) => {}
                 Ok(piece) => {
@@ -116,16 +125,21 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Whether what is left may be read away after an early answer; if not, the connection has to close.
+    /// Whether what is left may be read away after an early answer; if not, the connection has to
+    /// close.
     #[must_use]
     pub fn is_drainable(&self) -> bool {
         self.size_hint().upper().is_some_and(|left| left <= DRAIN_BYTES)
     }
 
-    /// Reads the rest away, within [`DRAIN_BYTES`] and a second; what is dropped earlier closes its connection.
+    /// Reads the rest away, within [`DRAIN_BYTES`] and a second; what is dropped earlier closes its
+    /// connection.
     pub async fn drain(mut self) {
-        let read_away =
-            async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {} };
+        let read_away = async {
+            while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
+            {
+            }
+        };
         if tokio::time::timeout(DRAIN_TIME, read_away).await.is_err() {
             tracing::debug!("a body nobody took came too slowly: its connection is closed");
         }
@@ -205,7 +219,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if let Some(frame) = this.collected.as_mut().and_then(|collected| collected.take()) {
             take_steps(STEPS, context);
@@ -213,7 +230,9 @@ impl Body for RequestBody {
             this.upload.iter().for_each(|upload| upload.progress.moves());
             return Poll::Ready(Some(Ok(frame)));
         }
-        let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else { return Poll::Ready(None) };
+        let (Some(incoming), Some(upload)) = (&mut this.incoming, &this.upload) else {
+            return Poll::Ready(None);
+        };
         let polled = Pin::new(&mut *incoming).poll_frame(context);
         upload.waits(polled.is_pending());
         let mut frame = match std::task::ready!(polled) {
@@ -236,7 +255,8 @@ impl Body for RequestBody {
         let bytes = frame.data_ref().map_or(0, Buf::remaining);
         upload.handed_on(bytes);
         let Some(left) = this.left.checked_sub(bytes as u64) else {
-            let error = upload.broke(Kind::BodyTooLarge, "the body is larger than the route's `max_body`");
+            let error =
+                upload.broke(Kind::BodyTooLarge, "the body is larger than the route's `max_body`");
             return Poll::Ready(Some(Err(error)));
         };
         this.left = left;
@@ -263,6 +283,11 @@ impl Body for RequestBody {
 impl Repeat for RequestBody {
     fn again(&self) -> Option<Self> {
         let whole = self.incoming.is_none();
-        whole.then(|| Self { collected: self.collected.clone(), incoming: None, upload: self.upload.clone(), left: 0 })
+        whole.then(|| Self {
+            collected: self.collected.clone(),
+            incoming: None,
+            upload: self.upload.clone(),
+            left: 0,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! One coarse timer per worker that ends the connections and streams whose clients take too long.
 //!
-//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is armed per request.
+//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is
+//! armed per request.
 
 use std::{
     cell::{Cell, RefCell},
@@ -38,14 +39,16 @@ struct Watched {
     unseen: u64,
 }
 
-/// The rate a body must come at on average, in bytes a second, counted over the time the client kept us waiting for it ...
+/// The rate a body must come at on average, in bytes a second, counted over the time the client
+/// kept us waiting for it ...
 const LEAST_RATE: u64 = 250;
 /// ... once that is longer than this.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// The largest frame of HTTP/2 that is taken (RFC 9113, section 4.2).
 const FRAME: u64 = 16 * 1024;
-/// How long a client that closed its side may wait for the next piece of its answer: most of those that close have left.
+/// How long a client that closed its side may wait for the next piece of its answer: most of those
+/// that close have left.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// After so many looks without a request a connection lets go what it keeps for one.
 const REST_TICKS: u32 = 2;
@@ -58,7 +61,11 @@ impl Watchdog {
     /// A watchdog with nothing to watch.
     #[must_use]
     pub fn new(timeouts: ClientTimeouts) -> Self {
-        Self { timeouts: Cell::new(timeouts), watched: RefCell::default(), draining: Cell::new(false) }
+        Self {
+            timeouts: Cell::new(timeouts),
+            watched: RefCell::default(),
+            draining: Cell::new(false),
+        }
     }
 
     /// Grants other times from now on, also to the connections there are.
@@ -87,7 +94,15 @@ impl Watchdog {
             turn.drain();
         }
         let (turn, seen) = (Rc::downgrade(turn), turn.pending());
-        self.watched.borrow_mut().push(Watched { turn, seen, ticks: 0, upload: 0, upload_ticks: 0, age, unseen });
+        self.watched.borrow_mut().push(Watched {
+            turn,
+            seen,
+            ticks: 0,
+            upload: 0,
+            upload_ticks: 0,
+            age,
+            unseen,
+        });
     }
 
     /// Tells every connection, and those to come, that the answer under way is the last.
@@ -102,7 +117,9 @@ impl Watchdog {
     pub fn drain_busy(&self) {
         let watched = self.watched.borrow();
         let idle = |turn: &Rc<Turn>| matches!(turn.pending().0, Awaiting::Request | Awaiting::Head);
-        for turn in watched.iter().filter_map(|watched| watched.turn.upgrade()).filter(|turn| !idle(turn)) {
+        for turn in
+            watched.iter().filter_map(|watched| watched.turn.upgrade()).filter(|turn| !idle(turn))
+        {
             turn.drain();
         }
     }
@@ -127,7 +144,11 @@ impl Watchdog {
             if let Some(why) = watched.is_late(&turn, &timeouts) {
                 watched.ticks = 0;
                 // Without streams it is told to open no more first, so that none is lost under way.
-                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() { turn.drain() } else { turn.cut(why) }
+                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() {
+                    turn.drain();
+                } else {
+                    turn.cut(why);
+                }
             } else if watched.trickles(&turn) {
                 turn.cut(Cut::SlowBody);
             } else if watched.seen.0 == Awaiting::Request && watched.ticks == REST_TICKS {
@@ -220,19 +241,26 @@ mod tests {
         assert_eq!(cut_after(Awaiting::Room, 0).await, (seconds(30), Some(Cut::Write)));
         assert_eq!(cut_after(Awaiting::Farewell, 0).await, (FAREWELL, Some(Cut::HalfClosed)));
         assert_eq!(cut_after(Awaiting::Request, 0).await, (seconds(75), Some(Cut::Idle)));
-        assert_eq!(cut_after(Awaiting::Stream, 0).await, (NO_STREAM + CLOSING + TICK, Some(Cut::Idle)));
+        assert_eq!(
+            cut_after(Awaiting::Stream, 0).await,
+            (NO_STREAM + CLOSING + TICK, Some(Cut::Idle))
+        );
         assert_eq!(cut_after(Awaiting::Nothing, 0).await, (Duration::MAX, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
         assert_eq!(cut_after(Awaiting::Body, 0).await, (RATE_GRACE, Some(Cut::SlowBody)));
-        assert_eq!(cut_after(Awaiting::Body, 250 * 20).await, (Duration::from_secs(20) + TICK, Some(Cut::SlowBody)));
+        assert_eq!(
+            cut_after(Awaiting::Body, 250 * 20).await,
+            (Duration::from_secs(20) + TICK, Some(Cut::SlowBody))
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn connection_is_told_to_close_no_earlier_than_its_time() {
-        let watchdog = Watchdog::new(ClientTimeouts { connection: Duration::from_secs(6), ..TIMEOUTS });
+        let watchdog =
+            Watchdog::new(ClientTimeouts { connection: Duration::from_secs(6), ..TIMEOUTS });
         let ages = async {
             for pause in [0, 1, 250, 499] {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -241,7 +269,11 @@ mod tests {
                 while !turn.is_draining() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                assert!((6_000..=6_501).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+                assert!(
+                    (6_000..=6_501).contains(&start.elapsed().as_millis()),
+                    "{:?}",
+                    start.elapsed()
+                );
             }
         };
         tokio::select! {

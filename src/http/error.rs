@@ -1,6 +1,7 @@
 //! What went wrong with a request: whose fault, in RFC 9209's word, and the cause.
 //!
-//! Guarantee: one table maps a kind to its status, and the kind's word is the same in the log, in `Proxy-Status` and in metrics.
+//! Guarantee: one table maps a kind to its status, and the kind's word is the same in the log, in
+//! `Proxy-Status` and in metrics.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -159,7 +160,10 @@ impl Kind {
             | Self::WriteTimeout
             | Self::HttpRequestDenied
             | Self::ClientGone => Side::Client,
-            Self::NoRoute | Self::ShuttingDown | Self::ProxyLoopDetected | Self::ProxyInternalError => Side::Proxy,
+            Self::NoRoute
+            | Self::ShuttingDown
+            | Self::ProxyLoopDetected
+            | Self::ProxyInternalError => Side::Proxy,
             Self::DnsError
             | Self::ConnectionRefused
             | Self::DestinationIpUnroutable
@@ -192,7 +196,11 @@ impl Error {
 
     /// An error that was caused by another.
     #[must_use]
-    pub fn caused(kind: Kind, detail: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub fn caused(
+        kind: Kind,
+        detail: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         Self { kind, detail, source: Some(source.into().into()) }
     }
 

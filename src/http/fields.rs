@@ -1,7 +1,7 @@
 //! What of a message's fields may cross the proxy, in either direction.
 //!
-//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC 9110, section 7.6.1); all other
-//! fields keep their order and lines.
+//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC
+//! 9110, section 7.6.1); all other fields keep their order and lines.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -17,7 +17,8 @@ pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The field that joins the log lines of one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What `Connection` may not take away, beside all claims of proxies: it would let a client hide who it is, or how its message is framed.
+/// What `Connection` may not take away, beside all claims of proxies: it would let a client hide
+/// who it is, or how its message is framed.
 static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 
 /// Refuses an answer whose framing, or whose status, could be read in two ways.
@@ -27,13 +28,16 @@ static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LE
 pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
     let doubt = match status.as_u16() {
         600.. => Some("the answer's status is above 599"),
-        _ if headers.keys().any(|name| !is_token(name.as_str())) => Some("a field's name is not a token"),
+        _ if headers.keys().any(|name| !is_token(name.as_str())) => {
+            Some("a field's name is not a token")
+        }
         _ => doubt_about_coding(headers).or_else(|| doubt_about_length(headers)),
     };
     doubt.map_or(Ok(()), |doubt| Err(Error::new(Kind::HttpProtocolError, doubt)))
 }
 
-/// Whether a name that came in HTTP/2 is one in HTTP/1.1 too: [`HeaderName`] lets a quotation mark pass there.
+/// Whether a name that came in HTTP/2 is one in HTTP/1.1 too: [`HeaderName`] lets a quotation mark
+/// pass there.
 fn is_token(name: &str) -> bool {
     !name.contains('"')
 }
@@ -48,7 +52,9 @@ fn doubt_about_coding(headers: &HeaderMap) -> Option<&'static str> {
     if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Some("Transfer-Encoding is not `chunked`");
     }
-    headers.contains_key(header::CONTENT_LENGTH).then_some("both Content-Length and Transfer-Encoding")
+    headers
+        .contains_key(header::CONTENT_LENGTH)
+        .then_some("both Content-Length and Transfer-Encoding")
 }
 
 /// What makes a `Content-Length` doubtful: more than one, or something other than a number.
@@ -65,14 +71,18 @@ fn doubt_about_length(headers: &HeaderMap) -> Option<&'static str> {
 /// How long a body is, where that is said beyond doubt.
 #[must_use]
 pub fn length_of(headers: &HeaderMap) -> Option<u64> {
-    let length = headers.get(header::CONTENT_LENGTH).filter(|_| doubt_about_length(headers).is_none())?;
+    let length =
+        headers.get(header::CONTENT_LENGTH).filter(|_| doubt_about_length(headers).is_none())?;
     length.to_str().ok()?.parse().ok()
 }
 
 /// Whether a client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1).
 #[must_use]
 pub fn awaits_continue(headers: &HeaderMap) -> bool {
-    headers.get_all(header::EXPECT).iter().any(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers
+        .get_all(header::EXPECT)
+        .iter()
+        .any(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The longest id of a request that is taken from a trusted proxy: what an access line shows of it.
@@ -83,7 +93,8 @@ const REQUEST_ID: usize = 1024;
 pub fn id_of(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut ids = headers.get_all(X_REQUEST_ID).iter();
     let id = ids.next().filter(|_| ids.next().is_none())?;
-    let is_text = (1..=REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    let is_text =
+        (1..=REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     (is_text && !named_by_connection(headers).contains(&X_REQUEST_ID)).then_some(id)
 }
 
@@ -100,11 +111,13 @@ const PSEUDONYM: &[u8] = b"weir";
 /// The most often that a request may have passed a weir: several in a row are no loop.
 pub const PASSES: usize = 8;
 
-/// Whether a request has passed a weir too often: it goes round in a loop, of this one or of several (RFC 9110, section 7.6.3).
+/// Whether a request has passed a weir too often: it goes round in a loop, of this one or of
+/// several (RFC 9110, section 7.6.3).
 #[must_use]
 pub fn has_looped(headers: &HeaderMap) -> bool {
     let passed = |element: &&[u8]| {
-        let mut words = element.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let mut words =
+            element.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|received_by| received_by.eq_ignore_ascii_case(PSEUDONYM))
     };
     headers.get_all(header::VIA).iter().flat_map(tokens).filter(passed).count() > PASSES
@@ -113,17 +126,23 @@ pub fn has_looped(headers: &HeaderMap) -> bool {
 /// Whether a client takes fields behind an answer's body.
 #[must_use]
 pub fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().any(|line| tokens(line).any(|token| token.eq_ignore_ascii_case(b"trailers")))
+    headers
+        .get_all(header::TE)
+        .iter()
+        .any(|line| tokens(line).any(|token| token.eq_ignore_ascii_case(b"trailers")))
 }
 
-/// The protocols a request asks to change to, where weir goes along: never HTTP/2 in the open (RFC 9113, section 3.1).
+/// The protocols a request asks to change to, where weir goes along: never HTTP/2 in the open (RFC
+/// 9113, section 3.1).
 #[must_use]
 pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers.get(header::UPGRADE)?;
-    let named = |line: &HeaderValue| tokens(line).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+    let named =
+        |line: &HeaderValue| tokens(line).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     let asked = headers.get_all(header::CONNECTION).iter().any(named);
     let single = headers.get_all(header::UPGRADE).iter().nth(1).is_none();
-    let http2 = tokens(wanted).any(|token| token.eq_ignore_ascii_case(b"h2c") || token.eq_ignore_ascii_case(b"h2"));
+    let http2 = tokens(wanted)
+        .any(|token| token.eq_ignore_ascii_case(b"h2c") || token.eq_ignore_ascii_case(b"h2"));
     (asked && single && !http2 && !wanted.is_empty()).then(|| wanted.clone())
 }
 
@@ -146,12 +165,14 @@ fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 
 /// Makes an upstream's fields fit to be answered.
 pub fn prepare_response(headers: &mut HeaderMap) {
-    let hop_by_hop = |headers: &HeaderMap| headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned();
+    let hop_by_hop =
+        |headers: &HeaderMap| headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned();
     let Some(first) = hop_by_hop(headers) else { return };
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    let trailers: Vec<_> = headers.get_all(header::TRAILER).iter().filter_map(trailer_that_may_cross).collect();
+    let trailers: Vec<_> =
+        headers.get_all(header::TRAILER).iter().filter_map(trailer_that_may_cross).collect();
     let mut next = Some(first);
     while let Some(name) = next {
         headers.remove(name);
@@ -176,8 +197,8 @@ pub fn last_hop(headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// Fields that speak about one connection only. A match on text compiles to a look at the length first: this is asked of every
-/// field of every message.
+/// Fields that speak about one connection only. A match on text compiles to a look at the length
+/// first: this is asked of every field of every message.
 pub(super) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -198,19 +219,26 @@ pub fn is_framing(name: &HeaderName) -> bool {
     *name == header::CONTENT_LENGTH || is_hop_by_hop(name.as_str())
 }
 
-/// The trailer fields that are announced and may cross. Towards clients of HTTP/1.1 no others are sent.
+/// The trailer fields that are announced and may cross. Towards clients of HTTP/1.1 no others are
+/// sent.
 pub(super) fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
     let names = announced.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
     let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name)).collect();
     HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
-/// Whether a field may stand behind a body: nothing may that frames or routes the message, says who it is from, or has to be known
-/// before the body is read (RFC 9110, section 6.5.1).
+/// Whether a field may stand behind a body: nothing may that frames or routes the message, says who
+/// it is from, or has to be known before the body is read (RFC 9110, section 6.5.1).
 fn may_trail(name: &str) -> bool {
-    let credential = ["authorization", "proxy-authorization", "cookie", "set-cookie"].contains(&name);
-    let before = ["cache-control", "max-forwards", "expect"].contains(&name) || name.starts_with("content-");
-    is_token(name) && !is_hop_by_hop(name) && !credential && !before && !is_sensitive(&name.replace('_', "-"))
+    let credential =
+        ["authorization", "proxy-authorization", "cookie", "set-cookie"].contains(&name);
+    let before =
+        ["cache-control", "max-forwards", "expect"].contains(&name) || name.starts_with("content-");
+    is_token(name)
+        && !is_hop_by_hop(name)
+        && !credential
+        && !before
+        && !is_sensitive(&name.replace('_', "-"))
 }
 
 /// Takes out of the fields behind a body what has no place there, in either direction.
@@ -234,16 +262,20 @@ pub(super) fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     let tokens = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| !is_option(token));
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
-    let is_kept = |name: &HeaderName| KEPT_FROM_CONNECTION.contains(name) || is_claim(name.as_str());
+    let is_kept =
+        |name: &HeaderName| KEPT_FROM_CONNECTION.contains(name) || is_claim(name.as_str());
     names.filter(|name| headers.contains_key(name) && !is_kept(name)).collect()
 }
 
 /// The usual members of `Connection`, which name no field, or one that never crosses anyway.
 fn is_option(token: &[u8]) -> bool {
-    [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
+    [&b"keep-alive"[..], b"close", b"upgrade"]
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
 }
 
-/// Whether some gateways would read a name as one of framing or forwarding, because they take `_` for `-`.
+/// Whether some gateways would read a name as one of framing or forwarding, because they take `_`
+/// for `-`.
 pub(super) fn is_lookalike(name: &str) -> bool {
     name.contains('_') && is_sensitive(&name.replace('_', "-"))
 }
@@ -253,21 +285,26 @@ fn is_sensitive(name: &str) -> bool {
     names.contains(&name) || is_claim(name) || name.starts_with("remote-")
 }
 
-/// Whether one of these fields looks like one that is counted, as servers see it that make `_` of `-` (RFC 3875, section 4.1.18): then a
-/// client chooses which of the two is counted.
+/// Whether one of these fields looks like one that is counted, as servers see it that make `_` of
+/// `-` (RFC 3875, section 4.1.18): then a client chooses which of the two is counted.
 #[must_use]
 pub fn looks_counted(headers: &HeaderMap, counted: &[HeaderName]) -> bool {
-    let same = |one: &u8, other: &u8| one == other || matches!((one, other), (b'-', b'_') | (b'_', b'-'));
-    let alike =
-        |one: &str, other: &str| one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| same(&a, &b));
-    counted.iter().any(|name| headers.keys().any(|other| alike(name.as_str(), other.as_str()) && name != other))
+    let same =
+        |one: &u8, other: &u8| one == other || matches!((one, other), (b'-', b'_') | (b'_', b'-'));
+    let alike = |one: &str, other: &str| {
+        one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| same(&a, &b))
+    };
+    counted.iter().any(|name| {
+        headers.keys().any(|other| alike(name.as_str(), other.as_str()) && name != other)
+    })
 }
 
 /// An address as a field value.
 #[must_use]
 pub fn address_value(address: IpAddr) -> HeaderValue {
     // The text of an address is always a field value.
-    HeaderValue::from_str(&address.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+    HeaderValue::from_str(&address.to_canonical().to_string())
+        .unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 #[cfg(test)]
@@ -341,17 +378,29 @@ mod tests {
     #[test]
     fn of_all_that_connection_lists_only_what_is_there_is_kept() {
         let many = (0..9_000).map(|number| format!("x{number}")).collect::<Vec<_>>().join(",");
-        let named = named_by_connection(&headers(&[("connection", &many), ("x7", "1"), ("x8", "2"), ("host", "a")]));
+        let named = named_by_connection(&headers(&[
+            ("connection", &many),
+            ("x7", "1"),
+            ("x8", "2"),
+            ("host", "a"),
+        ]));
         assert_eq!(named.len(), 2);
     }
 
     #[test]
     fn what_a_client_says_about_itself_is_replaced_and_what_a_proxy_says_is_added_to() {
-        let lines =
-            [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1"), ("x-request-id", "theirs"), ("via", "1.0 a")];
+        let lines = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x-request-id", "theirs"),
+            ("via", "1.0 a"),
+        ];
         let client = forwarded(&lines, false);
         assert_eq!(client["x-forwarded-for"], "10.0.0.9");
-        assert_eq!((client.get("forwarded"), &client["x-request-id"]), (None, &HeaderValue::from_static("id")));
+        assert_eq!(
+            (client.get("forwarded"), &client["x-request-id"]),
+            (None, &HeaderValue::from_static("id"))
+        );
         assert_eq!(client["via"], "1.0 a, 1.1 weir");
         let proxy = forwarded(&lines, true);
         assert_eq!(proxy["x-forwarded-for"], "1.1.1.1, 10.0.0.9");
@@ -390,7 +439,10 @@ mod tests {
 
     #[test]
     fn trailers_are_announced_but_for_those_that_have_no_place_there() {
-        let crossed = forwarded(&[("trailer", "X-Sum, Content-Length, x-forwarded-for, Remote_User, cookie")], false);
+        let crossed = forwarded(
+            &[("trailer", "X-Sum, Content-Length, x-forwarded-for, Remote_User, cookie")],
+            false,
+        );
         assert_eq!(crossed["trailer"], "x-sum");
         assert!(!forwarded(&[("trailer", "transfer-encoding")], false).contains_key("trailer"));
     }
@@ -398,14 +450,21 @@ mod tests {
     #[test]
     fn an_answer_of_doubtful_length_is_refused() {
         let of = |status: u16, lines: &[(&str, &str)]| {
-            check_answer(StatusCode::from_u16(status).expect("a status"), &headers(lines)).map_err(|error| error.kind())
+            check_answer(StatusCode::from_u16(status).expect("a status"), &headers(lines))
+                .map_err(|error| error.kind())
         };
         assert_eq!(of(200, &[("content-length", "0")]), Ok(()));
         assert_eq!(of(599, &[("transfer-encoding", "Chunked")]), Ok(()));
         assert_eq!(of(600, &[]), Err(Kind::HttpProtocolError));
-        assert_eq!(of(200, &[("content-length", "3"), ("content-length", "3")]), Err(Kind::HttpProtocolError));
+        assert_eq!(
+            of(200, &[("content-length", "3"), ("content-length", "3")]),
+            Err(Kind::HttpProtocolError)
+        );
         assert_eq!(of(304, &[("content-length", "")]), Err(Kind::HttpProtocolError));
-        assert_eq!(of(200, &[("content-length", "3"), ("transfer-encoding", "chunked")]), Err(Kind::HttpProtocolError));
+        assert_eq!(
+            of(200, &[("content-length", "3"), ("transfer-encoding", "chunked")]),
+            Err(Kind::HttpProtocolError)
+        );
     }
 
     /// RFC 9110, section 5.6.2.
@@ -416,7 +475,12 @@ mod tests {
             for text in [vec![byte, b'x'], vec![b'x', byte]] {
                 // Neither HTTP/1.1's way to a name nor HTTP/2's lets anything else pass.
                 let of_http1 = HeaderName::from_bytes(&text).is_ok();
-                assert_eq!(of_http1, token.contains(&byte.to_ascii_lowercase()), "{}", text.escape_ascii());
+                assert_eq!(
+                    of_http1,
+                    token.contains(&byte.to_ascii_lowercase()),
+                    "{}",
+                    text.escape_ascii()
+                );
                 let Ok(name) = HeaderName::from_lowercase(&text) else { continue };
                 let fields = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("1"))]);
                 let is_token = token.contains(&byte);

@@ -1,8 +1,8 @@
 //! A request's fields as they cross: those of the client that may, and those weir tells itself.
 //!
-//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC 9110, section 7.6.1); there is
-//! exactly one `Host`; what says who the client is comes from weir or from a trusted proxy, never from the client; all other
-//! fields keep their order and lines.
+//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC
+//! 9110, section 7.6.1); there is exactly one `Host`; what says who the client is comes from weir
+//! or from a trusted proxy, never from the client; all other fields keep their order and lines.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::Pat
 
 use super::{
     fields::{
-        X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID, address_value, is_hop_by_hop,
-        is_lookalike, named_by_connection, trailer_that_may_cross,
+        X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
+        address_value, is_hop_by_hop, is_lookalike, named_by_connection, trailer_that_may_cross,
     },
     forwarding_names::is_claim,
 };
@@ -70,7 +70,8 @@ impl Fields<'_> {
         }
     }
 
-    /// Fields among which those are that cross unchanged, as they were received or as a route edited them.
+    /// Fields among which those are that cross unchanged, as they were received or as a route
+    /// edited them.
     #[must_use]
     pub fn unchanged(&self) -> &HeaderMap {
         match self {
@@ -89,7 +90,8 @@ impl Fields<'_> {
     }
 }
 
-/// The received fields that cross, and those that weir tells in addition or in place of others. Nothing is copied.
+/// The received fields that cross, and those that weir tells in addition or in place of others.
+/// Nothing is copied.
 #[derive(Debug)]
 pub struct Crossing<'a> {
     received: &'a HeaderMap,
@@ -109,7 +111,8 @@ impl<'a> Crossing<'a> {
         let mut crossing = Self { received, trusted, hidden, told: Vec::with_capacity(TOLD) };
         let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
         let named = !identity.authority.is_empty();
-        crossing.tell(header::HOST, if named { identity.authority } else { identity.unnamed }.clone());
+        crossing
+            .tell(header::HOST, if named { identity.authority } else { identity.unnamed }.clone());
         crossing.tell(X_REAL_IP, client);
         if trusted {
             crossing.tell(X_FORWARDED_FOR, list_with(received, X_FORWARDED_FOR, identity.peer)?);
@@ -121,7 +124,8 @@ impl<'a> Crossing<'a> {
             crossing.tell_unless_said(X_FORWARDED_HOST, identity.authority.clone());
         }
         crossing.tell(X_REQUEST_ID, identity.request_id.clone());
-        crossing.tell(header::VIA, list_with(received, header::VIA, &passed_here(identity.version))?);
+        crossing
+            .tell(header::VIA, list_with(received, header::VIA, &passed_here(identity.version))?);
         Ok(crossing)
     }
 
@@ -149,7 +153,9 @@ impl<'a> Crossing<'a> {
         for (name, value) in self.received {
             if *name == header::TRAILER {
                 trailer_that_may_cross(value).iter().for_each(|cleaned| put(name, cleaned));
-            } else if crosses(name.as_str(), self.trusted) && (self.hidden.is_empty() || !self.hidden.contains(name)) {
+            } else if crosses(name.as_str(), self.trusted)
+                && (self.hidden.is_empty() || !self.hidden.contains(name))
+            {
                 put(name, value);
             }
         }
@@ -166,17 +172,19 @@ impl<'a> Crossing<'a> {
     }
 }
 
-/// Whether a field a client sent crosses as it is. A match on text compiles to a look at the length first: this is asked of every
-/// field of every request.
+/// Whether a field a client sent crosses as it is. A match on text compiles to a look at the length
+/// first: this is asked of every field of every request.
 fn crosses(name: &str, trusted: bool) -> bool {
     match name {
-        "host" | "via" | "x-forwarded-for" | "x-real-ip" | "x-request-id" | "content-length" | "expect" | "proxy" => false,
+        "host" | "via" | "x-forwarded-for" | "x-real-ip" | "x-request-id" | "content-length"
+        | "expect" | "proxy" => false,
         _ if is_claim(name) => trusted && !is_lookalike(name),
         _ => !is_hop_by_hop(name) && !name.starts_with("remote-") && !is_lookalike(name),
     }
 }
 
-/// What a request says of having passed here: the version it came in, and who took it (RFC 9110, section 7.6.3).
+/// What a request says of having passed here: the version it came in, and who took it (RFC 9110,
+/// section 7.6.3).
 fn passed_here(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_10 => "1.0 weir",
@@ -186,7 +194,11 @@ fn passed_here(version: Version) -> HeaderValue {
 }
 
 /// One element more at the end of a list field, whatever its lines were.
-fn list_with(headers: &HeaderMap, name: HeaderName, element: &HeaderValue) -> Result<HeaderValue, Error> {
+fn list_with(
+    headers: &HeaderMap,
+    name: HeaderName,
+    element: &HeaderValue,
+) -> Result<HeaderValue, Error> {
     if !headers.contains_key(&name) {
         return Ok(element.clone());
     }
@@ -196,6 +208,7 @@ fn list_with(headers: &HeaderMap, name: HeaderName, element: &HeaderValue) -> Re
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(element.as_bytes());
-    HeaderValue::from_bytes(&list)
-        .map_err(|cause| Error::caused(Kind::HttpRequestError, "a list field cannot be extended", cause))
+    HeaderValue::from_bytes(&list).map_err(|cause| {
+        Error::caused(Kind::HttpRequestError, "a list field cannot be extended", cause)
+    })
 }

@@ -1,12 +1,15 @@
 //! Fields in which a proxy tells a server who its client is and what that asked for.
 //!
-//! Servers cannot tell who wrote them (Spring calls it imperative that the edge drops them), so from a stranger none of them crosses, and
-//! from a trusted proxy all do. The lists are what the field reads: Traefik, Envoy, ingress-nginx, Apache and HAProxy write them; Rack,
-//! Django, Spring, Symfony, ASP.NET Core, PHP frameworks, oauth2-proxy, Grafana and the large content networks' guides read them.
+//! Servers cannot tell who wrote them (Spring calls it imperative that the edge drops them), so
+//! from a stranger none of them crosses, and from a trusted proxy all do. The lists are what the
+//! field reads: Traefik, Envoy, ingress-nginx, Apache and HAProxy write them; Rack, Django, Spring,
+//! Symfony, ASP.NET Core, PHP frameworks, oauth2-proxy, Grafana and the large content networks'
+//! guides read them.
 
 /// Beginnings of names behind `x-`.
 const FAMILIES_OF_X: [&str; 9] = [
-    // X-Forwarded-For, -Proto, -Host, -Port, -Prefix, -Server, -Ssl, -Scheme, -User, -Email, -Groups, -Client-Cert, -Tls-Client-Cert ...
+    // X-Forwarded-For, -Proto, -Host, -Port, -Prefix, -Server, -Ssl, -Scheme, -User, -Email,
+    // -Groups, -Client-Cert, -Tls-Client-Cert ...
     "forwarded",
     "auth-request-",
     "amzn-mtls-",
@@ -18,18 +21,23 @@ const FAMILIES_OF_X: [&str; 9] = [
     "webauth-",
 ];
 /// Beginnings of other names.
-const FAMILIES: [&str; 4] = ["forwarded", "cf-access-authenticated-user-", "client-cert", "ssl-client-"];
+const FAMILIES: [&str; 4] =
+    ["forwarded", "cf-access-authenticated-user-", "client-cert", "ssl-client-"];
 
-/// Whether a field, by its name in lower case, claims something of a client that only a proxy may say.
+/// Whether a field, by its name in lower case, claims something of a client that only a proxy may
+/// say.
 #[must_use]
 pub fn is_claim(name: &str) -> bool {
     match name.strip_prefix("x-") {
-        Some(rest) => is_claim_of_x(rest) || FAMILIES_OF_X.iter().any(|family| rest.starts_with(family)),
+        Some(rest) => {
+            is_claim_of_x(rest) || FAMILIES_OF_X.iter().any(|family| rest.starts_with(family))
+        }
         None => is_other_claim(name) || FAMILIES.iter().any(|family| name.starts_with(family)),
     }
 }
 
-/// A match on text compiles to a look at the length first: this is asked of every field of every request.
+/// A match on text compiles to a look at the length first: this is asked of every field of every
+/// request.
 fn is_claim_of_x(rest: &str) -> bool {
     let address = matches!(
         rest,
@@ -62,7 +70,10 @@ fn is_claim_of_x(rest: &str) -> bool {
     );
     address
         || target
-        || matches!(rest, "scheme" | "url-scheme" | "arr-ssl" | "arr-clientcert" | "remote-user" | "client-cert")
+        || matches!(
+            rest,
+            "scheme" | "url-scheme" | "arr-ssl" | "arr-clientcert" | "remote-user" | "client-cert"
+        )
 }
 
 fn is_other_claim(name: &str) -> bool {

@@ -1,7 +1,8 @@
-//! The outside of a request: its target and its host, taken apart without changing a byte of what is forwarded.
+//! The outside of a request: its target and its host, taken apart without changing a byte of what
+//! is forwarded.
 //!
-//! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section 3.2.2) and one path that
-//! begins with `/`; everything else is an error the sender is told of.
+//! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section
+//! 3.2.2) and one path that begins with `/`; everything else is an error the sender is told of.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -24,7 +25,8 @@ pub const MAX_TARGET: usize = 8 * 1024;
 pub struct Target {
     /// The host with its port as received: what is forwarded as `Host`.
     pub authority: HeaderValue,
-    /// The host alone in its normal form: what routes, keys and logs see. Empty where HTTP/1.0 names none.
+    /// The host alone in its normal form: what routes, keys and logs see. Empty where HTTP/1.0
+    /// names none.
     pub host: Rc<str>,
     /// Path and query as received.
     pub path_and_query: PathAndQuery,
@@ -35,11 +37,14 @@ pub struct Target {
 pub struct LastHost(RefCell<Option<(HeaderValue, Rc<str>)>>);
 
 impl LastHost {
-    /// An authority as it is forwarded, and its host alone; nothing when it is not a host and a port.
+    /// An authority as it is forwarded, and its host alone; nothing when it is not a host and a
+    /// port.
     ///
     /// What is kept is a copy: a received value would keep the whole buffer it came in.
     fn resolve(&self, authority: &[u8]) -> Option<(HeaderValue, Rc<str>)> {
-        if let Some(known) = self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority) {
+        if let Some(known) =
+            self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority)
+        {
             return Some(known.clone());
         }
         let host = normal_form::host(host_of(authority)?)?;
@@ -53,15 +58,19 @@ impl Target {
     /// Takes a request's target and `Host` apart.
     ///
     /// # Errors
-    /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous, [`Kind::TargetTooLong`].
+    /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous,
+    /// [`Kind::TargetTooLong`].
     pub fn of(head: &Parts, last: &LastHost) -> Result<Self, Error> {
         let Parts { method, uri, version, headers, .. } = head;
         let malformed = |detail| Err(Error::new(Kind::HttpRequestError, detail));
         if *method == Method::CONNECT {
             return malformed("CONNECT is not served");
         }
-        let Some(path_and_query) = uri.path_and_query() else { return malformed("the target has no path") };
-        let path_and_query = with_path(path_and_query, uri.authority().is_some() && *version != Version::HTTP_2)?;
+        let Some(path_and_query) = uri.path_and_query() else {
+            return malformed("the target has no path");
+        };
+        let path_and_query =
+            with_path(path_and_query, uri.authority().is_some() && *version != Version::HTTP_2)?;
         if path_and_query.as_str().len() > MAX_TARGET {
             return Err(Error::new(Kind::TargetTooLong, "the target is longer than 8 KiB"));
         }
@@ -77,18 +86,21 @@ impl Target {
         if hosts.next().is_some() {
             return malformed("more than one Host");
         }
-        let needed = *version == Version::HTTP_11 || (*version == Version::HTTP_2 && uri.authority().is_none());
+        let needed = *version == Version::HTTP_11
+            || (*version == Version::HTTP_2 && uri.authority().is_none());
         if host.is_none() && needed {
             return malformed("no Host");
         }
-        // HTTP/2 has an authority of its own, and a second one may not differ (RFC 9113, section 8.3.1).
+        // HTTP/2 has an authority of its own, and a second one may not differ (RFC 9113, section
+        // 8.3.1).
         let differs = |authority: &Authority| host.is_some_and(|host| host != authority.as_str());
         if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
             return malformed("Host and `:authority` differ");
         }
         // HTTP/1.0, and HTTP/2 with its authority, do without the field.
         let unnamed = || Some((HeaderValue::from_static(""), Rc::default()));
-        let Some(mut named) = host.map_or_else(unnamed, |host| last.resolve(host.as_bytes())) else {
+        let Some(mut named) = host.map_or_else(unnamed, |host| last.resolve(host.as_bytes()))
+        else {
             return malformed("Host is not a host and a port");
         };
         // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
@@ -103,13 +115,15 @@ impl Target {
     }
 }
 
-/// A path and a query, of which an absolute target may leave out the path: then it is `/` (RFC 9112, section 3.2.1).
+/// A path and a query, of which an absolute target may leave out the path: then it is `/` (RFC
+/// 9112, section 3.2.1).
 fn with_path(path_and_query: &PathAndQuery, absolute: bool) -> Result<PathAndQuery, Error> {
     if !absolute || !path_and_query.as_str().starts_with('?') {
         return Ok(path_and_query.clone());
     }
-    PathAndQuery::try_from(format!("/{}", path_and_query.as_str()))
-        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the target has no path that can be read", cause))
+    PathAndQuery::try_from(format!("/{}", path_and_query.as_str())).map_err(|cause| {
+        Error::caused(Kind::HttpRequestError, "the target has no path that can be read", cause)
+    })
 }
 
 /// Whether a text can be forwarded as `Host`.
@@ -118,8 +132,8 @@ pub fn is_authority(text: &str) -> bool {
     host_of(text.as_bytes()).is_some_and(|host| normal_form::host(host).is_some())
 }
 
-/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no space, and no percent sign,
-/// which would be another spelling of the same host.
+/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no
+/// space, and no percent sign, which would be another spelling of the same host.
 fn host_of(authority: &[u8]) -> Option<&str> {
     let authority = str::from_utf8(authority).ok()?;
     let (host, port) = match authority.strip_prefix('[') {
@@ -131,7 +145,8 @@ fn host_of(authority: &[u8]) -> Option<&str> {
         None => {
             let colon = authority.find(':').unwrap_or(authority.len());
             let (host, port) = authority.split_at(colon);
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
+            let allowed =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
             if host.is_empty() || !host.bytes().all(allowed) {
                 return None;
             }
@@ -139,8 +154,8 @@ fn host_of(authority: &[u8]) -> Option<&str> {
         }
     };
     let digits = port.strip_prefix(':').or(port.is_empty().then_some(""))?;
-    let port_fits =
-        digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok());
+    let port_fits = digits.is_empty()
+        || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok());
     port_fits.then_some(host)
 }
 
@@ -151,7 +166,9 @@ mod tests {
     use crate::http::target::*;
 
     fn target(method: &Method, uri: &str, hosts: &[&str]) -> Result<(String, String), String> {
-        let request = hosts.iter().fold(Request::builder(), |request, host| request.header(header::HOST, *host));
+        let request = hosts
+            .iter()
+            .fold(Request::builder(), |request, host| request.header(header::HOST, *host));
         let (head, ()) = request.method(method).uri(uri).body(()).expect("a request").into_parts();
         Target::of(&head, &LastHost::default())
             .map(|target| (target.host.to_string(), target.path_and_query.to_string()))
@@ -161,7 +178,10 @@ mod tests {
     #[test]
     fn host_is_in_its_normal_form_and_the_path_untouched() {
         let ok = |host: &str, path: &str| Ok((host.to_owned(), path.to_owned()));
-        assert_eq!(target(&Method::GET, "/a//%2e?x=%20", &["A.Test:8080"]), ok("a.test", "/a//%2e?x=%20"));
+        assert_eq!(
+            target(&Method::GET, "/a//%2e?x=%20", &["A.Test:8080"]),
+            ok("a.test", "/a//%2e?x=%20")
+        );
         assert_eq!(target(&Method::GET, "/", &["A.test."]), ok("a.test", "/"));
         assert_eq!(target(&Method::GET, "/", &["a.test.:80"]), ok("a.test", "/"));
         assert_eq!(target(&Method::GET, "http://A.test./x/../p", &["b"]), ok("a.test", "/x/../p"));
@@ -169,7 +189,9 @@ mod tests {
         assert_eq!(target(&Method::GET, "/", &["[0:0::1]"]), ok("[::1]", "/"));
         assert_eq!(target(&Method::GET, "http://b.test/p", &["a.test"]), ok("b.test", "/p"));
         assert_eq!(target(&Method::OPTIONS, "*", &["a.test"]), ok("a.test", "*"));
-        for (uri, path) in [("http://b.test", "/"), ("http://b.test?", "/?"), ("http://b.test?x=1&y", "/?x=1&y")] {
+        for (uri, path) in
+            [("http://b.test", "/"), ("http://b.test?", "/?"), ("http://b.test?x=1&y", "/?x=1&y")]
+        {
             assert_eq!(target(&Method::GET, uri, &["a.test"]), ok("b.test", path), "{uri}");
         }
     }
@@ -178,7 +200,8 @@ mod tests {
     fn a_connection_may_ask_for_another_host_every_time() {
         let last = LastHost::default();
         for host in ["a.test", "A.test:80", "a.test", "b.test"] {
-            let request = Request::builder().uri("/").header(header::HOST, host).body(()).expect("a request");
+            let request =
+                Request::builder().uri("/").header(header::HOST, host).body(()).expect("a request");
             let target = Target::of(&request.into_parts().0, &last).expect("a target");
             let bare = host.to_lowercase().replace(":80", "");
             assert_eq!((target.authority.as_bytes(), &*target.host), (host.as_bytes(), &*bare));
@@ -207,6 +230,9 @@ mod tests {
         assert!(target(&Method::CONNECT, "a.test:443", &["a.test"]).is_err());
         assert!(target(&Method::GET, "*", &["a.test"]).is_err());
         let long = format!("/{}", "x".repeat(MAX_TARGET));
-        assert_eq!(target(&Method::GET, &long, &["a"]), Err("the target is longer than 8 KiB".to_owned()));
+        assert_eq!(
+            target(&Method::GET, &long, &["a"]),
+            Err("the target is longer than 8 KiB".to_owned())
+        );
     }
 }

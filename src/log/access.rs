@@ -50,7 +50,8 @@ struct Writes {
 
 impl Writes {
     fn of(lines: Option<&Lines>) -> Self {
-        let has = |queue: fn(&Lines) -> &Option<Queue>| lines.is_some_and(|lines| queue(lines).is_some());
+        let has =
+            |queue: fn(&Lines) -> &Option<Queue>| lines.is_some_and(|lines| queue(lines).is_some());
         Self { access: has(|lines| &lines.access), errors: has(|lines| &lines.errors) }
     }
 }
@@ -85,7 +86,8 @@ impl Journal {
         })
     }
 
-    /// From now on writes like this and to there; what was written before goes where it was meant to.
+    /// From now on writes like this and to there; what was written before goes where it was meant
+    /// to.
     pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
         self.finish();
         self.format.set(settings.format);
@@ -95,7 +97,8 @@ impl Journal {
         self.news.notify_one();
     }
 
-    /// From now on a request that is dropped was cut by the end of the process, not left by its client.
+    /// From now on a request that is dropped was cut by the end of the process, not left by its
+    /// client.
     pub fn cut(&self) {
         self.cutting.set(true);
     }
@@ -142,7 +145,8 @@ impl Journal {
     /// Hands batches over and sums rejects up, for as long as it is polled.
     pub async fn run(&self) {
         loop {
-            let due = self.lines.borrow().as_ref().map_or(Duration::MAX, |lines| lines.sampler.due());
+            let due =
+                self.lines.borrow().as_ref().map_or(Duration::MAX, |lines| lines.sampler.due());
             let summary = tokio::time::sleep_until(self.clock.at(due.min(self.clock.now() + FAR)));
             tokio::select! {
                 () = self.news.notified() => {
@@ -162,7 +166,9 @@ impl Journal {
 
     fn wants(&self, entry: &Entry) -> bool {
         let sampling = self.sampling.get();
-        let Some(limit) = entry.limit.as_ref().filter(|limit| limit.verdict.decision == Decision::Reject) else {
+        let Some(limit) =
+            entry.limit.as_ref().filter(|limit| limit.verdict.decision == Decision::Reject)
+        else {
             return true;
         };
         let lines = self.lines.borrow();
@@ -214,11 +220,24 @@ impl Journal {
             if self.format.get() == LogFormat::Combined {
                 // The format has no line for them.
                 let (zone, client) = (zone.as_deref(), client.map(tracing::field::display));
-                tracing::info!(zone, reason, client, rejects, "rejects without an access line of their own");
+                tracing::info!(
+                    zone,
+                    reason,
+                    client,
+                    rejects,
+                    "rejects without an access line of their own"
+                );
                 continue;
             }
             let zone = zone.map(|zone| zone.to_string());
-            let line = SummaryLine { ts: entry::timestamp(Clock::wall()), event: "rejects", zone, reason, client, rejects };
+            let line = SummaryLine {
+                ts: entry::timestamp(Clock::wall()),
+                event: "rejects",
+                zone,
+                reason,
+                client,
+                rejects,
+            };
             self.append(&self.access, |batch| match serde_json::to_writer(&mut *batch, &line) {
                 Ok(()) => batch.push(b'\n'),
                 Err(error) => tracing::error!(%error, "a summary cannot be written as JSON"),
@@ -231,7 +250,8 @@ fn sampling(settings: &AccessLogSettings) -> Sampling {
     Sampling { first: settings.rejects_first, every: settings.rejects_every }
 }
 
-/// Whether a client came faster than a zone lets it. A missing or repeated key, a full queue and a stop are not its rate.
+/// Whether a client came faster than a zone lets it. A missing or repeated key, a full queue and a
+/// stop are not its rate.
 fn is_over_the_limit(entry: &Entry) -> bool {
     let reason = entry.limit.as_ref().and_then(|limit| limit.verdict.reason);
     matches!(reason, Some(Reason::Burst | Reason::MaxWait))

@@ -1,7 +1,8 @@
-//! One line of the access log: JSON, or nginx's `combined` byte for byte; and of the error log, as nginx writes it for a reject.
+//! One line of the access log: JSON, or nginx's `combined` byte for byte; and of the error log, as
+//! nginx writes it for a reject.
 //!
-//! Guarantee: a line is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes, and nothing a client sends can
-//! begin a line of its own.
+//! Guarantee: a line is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes, and
+//! nothing a client sends can begin a line of its own.
 
 use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
@@ -117,7 +118,8 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 pub enum Asked {
     /// A path with its query.
     Path(PathAndQuery),
-    /// What no route is looked for: the authority of CONNECT, or as much as came of a head that was refused.
+    /// What no route is looked for: the authority of CONNECT, or as much as came of a head that was
+    /// refused.
     Other(Box<str>),
 }
 
@@ -254,7 +256,11 @@ impl Entry {
             limit: self.limit.as_ref().map(LimitLine::of),
             limit_dry_run: self.dry_run.as_ref().map(LimitLine::of),
             upstream: self.upstream.as_ref().map(UpstreamLine::of),
-            error: self.error.as_ref().map(|error| ErrorLine { side: error.side, kind: error.kind, detail: &error.detail }),
+            error: self.error.as_ref().map(|error| ErrorLine {
+                side: error.side,
+                kind: error.kind,
+                detail: &error.detail,
+            }),
         };
         let start = out.len();
         match serde_json::to_writer(&mut *out, &line) {
@@ -266,7 +272,8 @@ impl Entry {
         }
     }
 
-    /// Appends the entry as nginx's `combined` line: its time is when the request ended, as nginx's `$time_local` is.
+    /// Appends the entry as nginx's `combined` line: its time is when the request ended, as nginx's
+    /// `$time_local` is.
     pub fn write_combined(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.client.to_string().as_bytes());
         out.extend_from_slice(b" - ");
@@ -284,15 +291,24 @@ impl Entry {
         out.extend_from_slice(b"\"\n");
     }
 
-    /// Appends the entry of a reject as the line of nginx's error log for it, which tools that ban addresses know.
+    /// Appends the entry of a reject as the line of nginx's error log for it, which tools that ban
+    /// addresses know.
     pub fn write_limiting(&self, out: &mut Vec<u8>) {
         let Some(limit) = &self.limit else { return };
         let (excess, pid) = (limit.verdict.excess_milli, std::process::id());
         let (whole, thousandths) = (excess / 1_000, excess % 1_000);
         out.extend_from_slice(self.local_end("%Y/%m/%d %H:%M:%S").as_bytes());
-        write_text(out, format_args!(" [error] {pid}#0: *1 limiting requests, excess: {whole}.{thousandths:03} by zone "));
+        write_text(
+            out,
+            format_args!(
+                " [error] {pid}#0: *1 limiting requests, excess: {whole}.{thousandths:03} by zone "
+            ),
+        );
         // Names of zones are letters, digits, `_` and `-`.
-        write_text(out, format_args!("\"{}\", client: {}, server: _, request: \"", limit.zone, self.client));
+        write_text(
+            out,
+            format_args!("\"{}\", client: {}, server: _, request: \"", limit.zone, self.client),
+        );
         if let (Some(method), Some(path)) = (&self.method, &self.path) {
             self.write_request_line(out, method, path);
         }
@@ -356,7 +372,10 @@ impl<'a> UpstreamLine<'a> {
 /// A wall-clock time as logs show it: RFC 3339, UTC, whole milliseconds.
 #[must_use]
 pub fn timestamp(at: SystemTime) -> String {
-    Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    Timestamp::try_from(at)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+        .to_string()
 }
 
 /// Milliseconds with whole microseconds behind the point.
@@ -388,11 +407,14 @@ fn cut<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text[..end])
 }
 
-/// nginx's default escape: quotes, backslashes and everything that is not printable ASCII become `\xXX`.
+/// nginx's default escape: quotes, backslashes and everything that is not printable ASCII become
+/// `\xXX`.
 fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in &bytes[..bytes.len().min(FIELD)] {
         match byte {
-            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => out.extend_from_slice(format!("\\x{byte:02X}").as_bytes()),
+            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {
+                out.extend_from_slice(format!("\\x{byte:02X}").as_bytes());
+            }
             plain => out.push(*plain),
         }
     }
@@ -433,9 +455,16 @@ mod tests {
 
     #[test]
     fn json_has_the_fields_in_order_with_the_numbers_of_the_limit() {
-        let verdict = Verdict { excess_milli: 21_000, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
+        let verdict = Verdict { excess_milli: 21_000, ..Verdict::EXEMPT }
+            .rejected(Reason::Burst, Millis(100));
         assert_eq!(verdict.decision, Decision::Reject);
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, fault: None, is_parked: false });
+        let limit = Some(LimitStory {
+            zone: "per_ip".into(),
+            verdict,
+            key: 1,
+            fault: None,
+            is_parked: false,
+        });
         let mut line = Vec::new();
         Entry { limit, ..entry() }.write_json(&mut line);
         let expected = concat!(
@@ -454,7 +483,10 @@ mod tests {
         entry().write_combined(&mut line);
         let line = String::from_utf8(line).expect("ASCII");
         assert!(line.starts_with("192.0.2.1 - - ["), "{line}");
-        assert!(line.ends_with("] \"GET /x?y=1 HTTP/1.1\" 503 12 \"-\" \"a \\x22b\\x22\\x5C \\xFF\"\n"), "{line}");
+        assert!(
+            line.ends_with("] \"GET /x?y=1 HTTP/1.1\" 503 12 \"-\" \"a \\x22b\\x22\\x5C \\xFF\"\n"),
+            "{line}"
+        );
     }
 
     #[test]
@@ -474,7 +506,8 @@ mod tests {
         let time = |entry: &Entry| {
             let mut line = Vec::new();
             entry.write_combined(&mut line);
-            String::from_utf8(line).expect("ASCII").split(['[', ']']).nth(1).expect("a time")[..20].to_owned()
+            String::from_utf8(line).expect("ASCII").split(['[', ']']).nth(1).expect("a time")[..20]
+                .to_owned()
         };
         let end = Entry { at: slow.at + slow.took, took: Duration::ZERO, ..entry() };
         assert_eq!(time(&slow), time(&end));
@@ -483,8 +516,15 @@ mod tests {
 
     #[test]
     fn limiting_is_nginxs_line_and_nothing_of_a_client_can_end_it() {
-        let verdict = Verdict { excess_milli: 20_990, ..Verdict::EXEMPT }.rejected(Reason::Burst, Millis(100));
-        let limit = Some(LimitStory { zone: "per_ip".into(), verdict, key: 1, fault: None, is_parked: false });
+        let verdict = Verdict { excess_milli: 20_990, ..Verdict::EXEMPT }
+            .rejected(Reason::Burst, Millis(100));
+        let limit = Some(LimitStory {
+            zone: "per_ip".into(),
+            verdict,
+            key: 1,
+            fault: None,
+            is_parked: false,
+        });
         let host = Some("a\", client: 192.0.2.9".into());
         let mut line = Vec::new();
         Entry { limit, host, ..entry() }.write_limiting(&mut line);

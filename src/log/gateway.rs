@@ -1,7 +1,8 @@
-//! Whether most clients appear as the default gateway: behind a port a container publishes, that is whoever came by IPv6 or from the
-//! container's own host, and all of them share one limit.
+//! Whether most clients appear as the default gateway: behind a port a container publishes, that is
+//! whoever came by IPv6 or from the container's own host, and all of them share one limit.
 //!
-//! Guarantee: it is told once a process, and costs a request a comparison and two sums, no clock and no lock.
+//! Guarantee: it is told once a process, and costs a request a comparison and two sums, no clock
+//! and no lock.
 
 use std::{
     cell::Cell,
@@ -30,7 +31,8 @@ impl Gateway {
         Self { address, told: Arc::default() }
     }
 
-    /// The one of this network namespace; nothing where there is none, or where the kernel does not tell.
+    /// The one of this network namespace; nothing where there is none, or where the kernel does not
+    /// tell.
     #[must_use]
     pub fn of_this_network() -> Option<Self> {
         let routes = fs::read_to_string("/proc/net/route").ok()?; // no such file: not Linux, and no warning
@@ -56,7 +58,9 @@ impl Watch {
     /// Counts a request for `client`, and warns when most of a hundred were the gateway's.
     pub fn see(&self, client: IpAddr) {
         let Some(gateway) = &self.gateway else { return };
-        if self.most_are_hidden(client == gateway.address) && !gateway.told.swap(true, Ordering::Relaxed) {
+        if self.most_are_hidden(client == gateway.address)
+            && !gateway.told.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 gateway = %gateway.address,
                 "most requests come from this network's gateway: their own addresses are hidden, and what counts by client_ip \
@@ -76,11 +80,14 @@ impl Watch {
     }
 }
 
-/// The gateway of the cheapest default route in the text of `/proc/net/route`. Addresses stand there in the machine's byte order.
+/// The gateway of the cheapest default route in the text of `/proc/net/route`. Addresses stand
+/// there in the machine's byte order.
 fn default_gateway(routes: &str) -> Option<Ipv4Addr> {
     let default = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, "00000000", gateway, _, _, _, metric, "00000000", ..] = fields[..] else { return None };
+        let [_, "00000000", gateway, _, _, _, metric, "00000000", ..] = fields[..] else {
+            return None;
+        };
         let gateway = u32::from_str_radix(gateway, 16).ok().filter(|address| *address != 0)?;
         Some((metric.parse::<u32>().ok()?, Ipv4Addr::from(gateway.to_ne_bytes())))
     };
@@ -91,7 +98,8 @@ fn default_gateway(routes: &str) -> Option<Ipv4Addr> {
 mod tests {
     use crate::log::gateway::*;
 
-    const HEAD: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    const HEAD: &str =
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     /// A line as the kernel writes it on this machine.
     fn line(to: [u8; 4], gateway: [u8; 4], metric: u32, mask: [u8; 4]) -> String {
@@ -103,12 +111,18 @@ mod tests {
     fn the_default_route_names_the_gateway_and_the_cheapest_of_two_wins() {
         let near = line([172, 18, 0, 0], [0; 4], 0, [255, 255, 0, 0]);
         let default = |last, metric| line([0; 4], [172, 18, 0, last], metric, [0; 4]);
-        let found = |lines: &str| default_gateway(&format!("{HEAD}{lines}")).map(|address| address.octets()[3]);
+        let found = |lines: &str| {
+            default_gateway(&format!("{HEAD}{lines}")).map(|address| address.octets()[3])
+        };
         assert_eq!(found(&(near.clone() + &default(1, 0))), Some(1));
         assert_eq!(found(&(default(1, 200) + &default(2, 100))), Some(2));
         assert_eq!(found(&near), None, "an internal network has none");
         assert_eq!(found(&line([0; 4], [0; 4], 0, [0; 4])), None, "a route to a device");
-        assert_eq!(found(&line([0; 4], [10, 0, 0, 9], 0, [128, 0, 0, 0])), None, "half of the addresses");
+        assert_eq!(
+            found(&line([0; 4], [10, 0, 0, 9], 0, [128, 0, 0, 0])),
+            None,
+            "half of the addresses"
+        );
         assert_eq!((default_gateway(""), default_gateway("x 00000000 z")), (None, None));
     }
 
@@ -116,7 +130,9 @@ mod tests {
     fn more_than_half_of_a_hundred_is_most() {
         let windows = |hidden: [u32; 3]| {
             let watch = Watch::default();
-            hidden.map(|hidden| (0..WINDOW).filter(|number| watch.most_are_hidden(*number < hidden)).count())
+            hidden.map(|hidden| {
+                (0..WINDOW).filter(|number| watch.most_are_hidden(*number < hidden)).count()
+            })
         };
         assert_eq!(windows([50, 50, 50]), [0, 0, 0]);
         assert_eq!(windows([50, 51, 100]), [0, 1, 1]);

@@ -1,4 +1,5 @@
-//! What is told to the outside: the access log, its sampling and its writer, and that clients seem hidden.
+//! What is told to the outside: the access log, its sampling and its writer, and that clients seem
+//! hidden.
 
 pub mod access;
 pub mod entry;

@@ -1,8 +1,8 @@
 //! The story of one request, told when its answer's body ends or breaks.
 //!
-//! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also when its client leaves and
-//! everything about it is dropped in the middle (then the line says 499), the process ends before its response (503), or weir itself fails
-//! (500).
+//! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also
+//! when its client leaves and everything about it is dropped in the middle (then the line says
+//! 499), the process ends before its response (503), or weir itself fails (500).
 
 use std::{
     error::Error as StdError,
@@ -68,7 +68,13 @@ impl Record {
             error: None,
             browser: Browser::default(),
         };
-        Self { journal: Rc::clone(journal), began, entry: Box::new(entry), visit: None, answered: false }
+        Self {
+            journal: Rc::clone(journal),
+            began,
+            entry: Box::new(entry),
+            visit: None,
+            answered: false,
+        }
     }
 
     /// Notes what is asked for.
@@ -128,13 +134,15 @@ impl Record {
         self.answered = true;
     }
 
-    /// Its answer is a change of protocols: whoever carries what follows keeps the record until that ends.
+    /// Its answer is a change of protocols: whoever carries what follows keeps the record until
+    /// that ends.
     pub fn switches(&mut self) {
         self.entry.status = StatusCode::SWITCHING_PROTOCOLS;
         self.answered = true;
     }
 
-    /// What ended it before its response was complete: weir cut its client off, the process ended, or the client left, told by `gone`.
+    /// What ended it before its response was complete: weir cut its client off, the process ended,
+    /// or the client left, told by `gone`.
     fn end(&self, gone: &'static str, stopped: &'static str) -> Error {
         match self.visit.as_ref().and_then(|visit| visit.cut()) {
             Some(cut) => cut.into(),
@@ -154,7 +162,10 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.fails(&Error::new(Kind::ProxyInternalError, "weir failed within this request"));
         } else if !self.answered && self.entry.error.is_none() {
-            self.fails(&self.end("the client left before its response", "the process ended before the response"));
+            self.fails(&self.end(
+                "the client left before its response",
+                "the process ended before the response",
+            ));
         }
         self.entry.took = self.journal.clock().now().saturating_sub(self.began);
         if let Some(limit) = self.entry.limit.as_mut().filter(|limit| limit.is_parked) {
@@ -177,7 +188,9 @@ impl From<Cut> for Error {
             Cut::Head | Cut::Body | Cut::SlowBody => Kind::RequestTimeout,
             Cut::Write => Kind::WriteTimeout,
             Cut::Idle | Cut::HalfClosed | Cut::Silent => Kind::ClientGone,
-            Cut::Malformed | Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => Kind::HttpRequestError,
+            Cut::Malformed | Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => {
+                Kind::HttpRequestError
+            }
         };
         Self::caused(kind, "the client was cut off", cut)
     }
@@ -217,7 +230,10 @@ where
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         let this = &mut *self;
         let Some(record) = &mut this.record else { return Poll::Ready(frame) };
@@ -249,12 +265,18 @@ where
 impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
         let bodiless = |entry: &Entry| {
-            entry.method == Some(Method::HEAD) || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            entry.method == Some(Method::HEAD)
+                || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         };
         let is_cut = |record: &&mut Record| !self.ended && !bodiless(&record.entry);
         // What made the response one of weir's own says more than that it was not taken.
-        if let Some(record) = self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none()) {
-            record.breaks(&record.end("the client left within its response", "the process ended within the response"));
+        if let Some(record) =
+            self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none())
+        {
+            record.breaks(&record.end(
+                "the client left within its response",
+                "the process ended within the response",
+            ));
         }
     }
 }

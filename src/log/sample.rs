@@ -1,8 +1,9 @@
-//! Rejects of one key: the first few get a line each, the others are summed up. All workers count together.
+//! Rejects of one key: the first few get a line each, the others are summed up. All workers count
+//! together.
 //!
-//! Guarantee: however fast a key is rejected, it costs at most `first` lines at first and then one each period; the memory is
-//! bounded, and what finds no room in it is summed up under no key, never lost. A sum names a client only when every reject in it was
-//! that client's.
+//! Guarantee: however fast a key is rejected, it costs at most `first` lines at first and then one
+//! each period; the memory is bounded, and what finds no room in it is summed up under no key,
+//! never lost. A sum names a client only when every reject in it was that client's.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -111,7 +112,8 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// What becomes of a reject at `now`, and whether sums are due some time although none were before.
+    /// What becomes of a reject at `now`, and whether sums are due some time although none were
+    /// before.
     pub fn take(&self, reject: Reject<'_>, sampling: Sampling, now: Duration) -> (Told, bool) {
         let key = Key {
             zone: Arc::as_ptr(reject.zone).cast::<u8>().addr(),
@@ -121,13 +123,16 @@ impl Sampler {
         };
         let told = self.shard(&key).take(key, reject, sampling.first);
         let due = millis(now + sampling.every);
-        let is_first = self.due.compare_exchange(NEVER, due, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let is_first =
+            self.due.compare_exchange(NEVER, due, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         (told, is_first)
     }
 
     fn shard(&self, key: &Key) -> std::sync::MutexGuard<'_, Shard> {
         let number = self.hasher.hash_one(key) % SHARDS as u64;
-        self.shards[usize::try_from(number).unwrap_or_default()].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[usize::try_from(number).unwrap_or_default()]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the next sums are due; far away when there is nothing to sum up.
@@ -136,18 +141,21 @@ impl Sampler {
         Duration::from_millis(self.due.load(Ordering::Acquire))
     }
 
-    /// The sums of the period, if it ends by `now`; only one of those who ask at once gets them. A key that was silent for a whole
-    /// period starts anew.
+    /// The sums of the period, if it ends by `now`; only one of those who ask at once gets them. A
+    /// key that was silent for a whole period starts anew.
     pub fn sum_up_due(&self, every: Duration, now: Duration) -> Vec<Summary> {
         let due = self.due.load(Ordering::Acquire);
         let next = millis(now + every);
-        if millis(now) < due || self.due.compare_exchange(due, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if millis(now) < due
+            || self.due.compare_exchange(due, next, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
             return Vec::new();
         }
         let (summaries, is_empty) = self.drain();
         if is_empty {
             // Whoever comes in between begins the next period.
-            let _later = self.due.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Relaxed);
+            let _later =
+                self.due.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Relaxed);
         }
         summaries
     }
@@ -166,7 +174,12 @@ impl Sampler {
                 let rejects = std::mem::take(&mut run.unlogged);
                 if rejects > 0 {
                     let zone = Some(Arc::clone(&run.zone));
-                    summaries.push(Summary { rejects, zone, reason: run.reason, client: run.client });
+                    summaries.push(Summary {
+                        rejects,
+                        zone,
+                        reason: run.reason,
+                        client: run.client,
+                    });
                 }
                 rejects > 0
             });
@@ -185,7 +198,13 @@ impl Shard {
             self.crowd += 1;
             return Told::Sum;
         }
-        let fresh = || Run { logged: 0, unlogged: 0, zone: Arc::clone(reject.zone), reason: reject.reason, client: None };
+        let fresh = || Run {
+            logged: 0,
+            unlogged: 0,
+            zone: Arc::clone(reject.zone),
+            reason: reject.reason,
+            client: None,
+        };
         let run = self.runs.entry(key).or_insert_with(fresh);
         if run.logged < first {
             run.logged += 1;
@@ -228,10 +247,20 @@ mod tests {
             self.reject_of(0, fingerprint, last, at)
         }
 
-        fn reject_of(&self, zone: usize, fingerprint: impl Into<Option<u64>>, last: u8, at: u64) -> Told {
+        fn reject_of(
+            &self,
+            zone: usize,
+            fingerprint: impl Into<Option<u64>>,
+            last: u8,
+            at: u64,
+        ) -> Told {
             let zone = &self.zones[zone];
-            let reject =
-                Reject { zone, fingerprint: fingerprint.into(), reason: Some(Reason::Burst), client: client(last) };
+            let reject = Reject {
+                zone,
+                fingerprint: fingerprint.into(),
+                reason: Some(Reason::Burst),
+                client: client(last),
+            };
             self.sampler.take(reject, SAMPLING, Duration::from_secs(at)).0
         }
 
@@ -263,13 +292,19 @@ mod tests {
     fn sum_has_one_reason_and_a_reason_has_lines_of_its_own() {
         let test = Test::new();
         let reject = |reason| {
-            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), reason: Some(reason), client: client(1) };
+            let reject = Reject {
+                zone: &test.zones[0],
+                fingerprint: Some(1),
+                reason: Some(reason),
+                client: client(1),
+            };
             test.sampler.take(reject, SAMPLING, Duration::ZERO).0
         };
         let told = [Reason::Burst, Reason::QueueFull].map(|reason| [reason; 3].map(reject));
         assert_eq!(told, [[Told::Line, Told::Line, Told::Sum]; 2]);
         let sums = test.sampler.sum_up();
-        let mut reasons: Vec<_> = sums.iter().map(|sum| (sum.reason.map(Reason::as_str), sum.rejects)).collect();
+        let mut reasons: Vec<_> =
+            sums.iter().map(|sum| (sum.reason.map(Reason::as_str), sum.rejects)).collect();
         reasons.sort_unstable();
         assert_eq!(reasons, [(Some("burst"), 1), (Some("queue_full"), 1)]);
     }
@@ -293,20 +328,31 @@ mod tests {
             let told = [(); 3].map(|()| test.reject_of(zone, None, last, 0));
             assert_eq!(told, [Told::Line, Told::Line, Told::Sum]);
         }
-        assert_eq!(test.sums(10), [(1, Some(client(1))), (1, Some(client(1))), (1, Some(client(2)))]);
+        assert_eq!(
+            test.sums(10),
+            [(1, Some(client(1))), (1, Some(client(1))), (1, Some(client(2)))]
+        );
     }
 
     #[test]
     fn only_the_first_of_a_period_begins_it() {
         let test = Test::new();
         let take = |at| {
-            let reject = Reject { zone: &test.zones[0], fingerprint: Some(1), reason: None, client: client(1) };
+            let reject = Reject {
+                zone: &test.zones[0],
+                fingerprint: Some(1),
+                reason: None,
+                client: client(1),
+            };
             test.sampler.take(reject, Sampling { first: 0, ..SAMPLING }, Duration::from_secs(at)).1
         };
         assert_eq!([take(1), take(2)], [true, false]);
         assert_eq!(test.sums(11), [(2, Some(client(1)))]);
         assert_eq!(test.sums(11), [], "a second worker that asks at once gets nothing");
-        assert_eq!([take(12), test.sums(21).len() == 1, test.sums(31).is_empty(), take(40)], [false, true, true, true]);
+        assert_eq!(
+            [take(12), test.sums(21).len() == 1, test.sums(31).is_empty(), take(40)],
+            [false, true, true, true]
+        );
     }
 
     #[test]

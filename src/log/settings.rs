@@ -32,7 +32,8 @@ pub struct AccessLogSettings {
     pub to: LogTarget,
     /// What they look like.
     pub format: LogFormat,
-    /// How many rejects of one key get a line of their own before they are summed up; `u32::MAX` for all.
+    /// How many rejects of one key get a line of their own before they are summed up; `u32::MAX`
+    /// for all.
     pub rejects_first: u32,
     /// How often the others are summed up.
     pub rejects_every: Duration,

@@ -1,8 +1,9 @@
 //! The threads that write log lines: the data path hands them over and never waits.
 //!
-//! Guarantees: when a log takes no lines (a full disk, a pipe nobody reads) they are dropped and counted, and the count is reported once
-//! writing works again. A line that was written in part is ended before the next one begins. One log that is not taken holds no other
-//! up. A log that shares its pipe with the diagnostics does not run into their lines (tests/serve/log.rs).
+//! Guarantees: when a log takes no lines (a full disk, a pipe nobody reads) they are dropped and
+//! counted, and the count is reported once writing works again. A line that was written in part is
+//! ended before the next one begins. One log that is not taken holds no other up. A log that shares
+//! its pipe with the diagnostics does not run into their lines (tests/serve/log.rs).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -104,12 +105,17 @@ fn named(to: &LogTarget) -> String {
     }
 }
 
-/// What a process was given by its parent is open already; opening it again by its path may be another user's right.
+/// What a process was given by its parent is open already; opening it again by its path may be
+/// another user's right.
 fn hint(to: &LogTarget) -> &'static str {
     let LogTarget::File(path) = to else { return "" };
     match path.to_str() {
-        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => ", hint: write `stdout`, which is open already",
-        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => ", hint: write `stderr`, which is open already",
+        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
+            ", hint: write `stdout`, which is open already"
+        }
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => {
+            ", hint: write `stderr`, which is open already"
+        }
         _ => "",
     }
 }
@@ -159,7 +165,8 @@ fn open(target: &LogTarget) -> io::Result<Option<Output>> {
 }
 
 fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
-    let identity = |file: BorrowedFd<'_>| rustix::fs::fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let identity =
+        |file: BorrowedFd<'_>| rustix::fs::fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino));
     identity(one.as_fd()).is_some_and(|one| Some(one) == identity(other.as_fd()))
 }
 
@@ -170,15 +177,18 @@ fn open_file(path: &Path) -> io::Result<File> {
     // When it is too late nobody listens any more.
     let open = move || drop(tell.send(open_now(&path)));
     thread::Builder::new().name("open-log".to_owned()).spawn(open)?;
-    told.recv_timeout(OPENING)
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it cannot be opened within 5 s")))
+    told.recv_timeout(OPENING).unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "it cannot be opened within 5 s"))
+    })
 }
 
-/// A pipe without a reader would be waited for; opened both ways it is not (pipe(7)), and lines wait in it.
+/// A pipe without a reader would be waited for; opened both ways it is not (pipe(7)), and lines
+/// wait in it.
 fn open_now(path: &Path) -> io::Result<File> {
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = OpenOptions::new();
-    if is_pipe { options.read(true).write(true) } else { options.create(true).append(true) }.open(path)
+    if is_pipe { options.read(true).write(true) } else { options.create(true).append(true) }
+        .open(path)
 }
 
 /// Starts a thread for each output that is there.
@@ -187,7 +197,8 @@ fn open_now(path: &Path) -> io::Result<File> {
 /// When a thread cannot be started.
 pub fn start_on(access: Option<Output>, errors: Option<Output>) -> io::Result<(Lines, Writer)> {
     let mut writer = Writer { threads: Vec::new() };
-    let mut queue = |output: Option<_>, name| output.map(|output| writer.add(output, name)).transpose();
+    let mut queue =
+        |output: Option<_>, name| output.map(|output| writer.add(output, name)).transpose();
     let (access, errors) = (queue(access, "the access log")?, queue(errors, "the error log")?);
     Ok((Lines { access, errors, sampler: Arc::default() }, writer))
 }
@@ -196,8 +207,17 @@ impl Writer {
     fn add(&mut self, output: Output, name: &'static str) -> io::Result<Queue> {
         let (batches, coming) = channel();
         let backlog = Arc::<Backlog>::default();
-        let mut log = Log { output, name, is_torn: false, is_failing: false, reported: 0, backlog: Arc::clone(&backlog) };
-        self.threads.push(thread::Builder::new().name("log".to_owned()).spawn(move || log.write_all(&coming))?);
+        let mut log = Log {
+            output,
+            name,
+            is_torn: false,
+            is_failing: false,
+            reported: 0,
+            backlog: Arc::clone(&backlog),
+        };
+        self.threads.push(
+            thread::Builder::new().name("log".to_owned()).spawn(move || log.write_all(&coming))?,
+        );
         Ok(Queue { batches, backlog })
     }
 
@@ -207,7 +227,8 @@ impl Writer {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits, once every [`Lines`] is gone, until the last line of each is written; not for ever when nobody takes it.
+    /// Waits, once every [`Lines`] is gone, until the last line of each is written; not for ever
+    /// when nobody takes it.
     pub fn finish_all(writers: &[Self]) {
         let step = Duration::from_millis(5);
         for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
@@ -241,7 +262,11 @@ impl Log {
             self.backlog.bytes.fetch_sub(batch.len(), Ordering::Relaxed);
             let dropped = self.backlog.dropped.load(Ordering::Relaxed);
             if !self.is_failing && dropped > self.reported {
-                tracing::warn!(lines = dropped - self.reported, "lines of {} were dropped", self.name);
+                tracing::warn!(
+                    lines = dropped - self.reported,
+                    "lines of {} were dropped",
+                    self.name
+                );
                 self.reported = dropped;
             }
         }
@@ -254,10 +279,12 @@ impl Log {
         self.is_failing = true;
     }
 
-    /// Writes a batch, behind the end of a line that is torn. Lines that were not written whole count as dropped.
+    /// Writes a batch, behind the end of a line that is torn. Lines that were not written whole
+    /// count as dropped.
     fn write(&mut self, batch: &[u8]) -> io::Result<()> {
         let mut left = batch;
-        // A pipe takes long batches in pieces (pipe(7), PIPE_BUF): no diagnostic may come between them.
+        // A pipe takes long batches in pieces (pipe(7), PIPE_BUF): no diagnostic may come between
+        // them.
         let _turn = self.output.is_with_diagnostics.then(|| io::stderr().lock());
         let written = self.end_torn_line().and_then(|()| self.write_rest(&mut left));
         if written.is_err() {
@@ -401,8 +428,14 @@ mod tests {
     fn pipe_that_does_not_block_loses_nothing() {
         let output = Output::own(Nonblocking(Vec::new(), false));
         let backlog = Arc::<Backlog>::default();
-        let mut log =
-            Log { output, name: "the log", is_torn: false, is_failing: false, reported: 0, backlog: Arc::clone(&backlog) };
+        let mut log = Log {
+            output,
+            name: "the log",
+            is_torn: false,
+            is_failing: false,
+            reported: 0,
+            backlog: Arc::clone(&backlog),
+        };
         log.write(b"first\nsecond\n").expect("a pipe that is emptied");
         assert_eq!((log.is_torn, backlog.dropped.load(Ordering::Relaxed)), (false, 0));
     }

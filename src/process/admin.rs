@@ -1,5 +1,5 @@
-//! The operator's door: a listener of its own, on this machine only, that says how the proxy is and takes orders. It is a port of
-//! loopback, or a unix socket for processes of this user.
+//! The operator's door: a listener of its own, on this machine only, that says how the proxy is and
+//! takes orders. It is a port of loopback, or a unix socket for processes of this user.
 //!
 //! | request | answer |
 //! |---|---|
@@ -7,8 +7,9 @@
 //! | `GET /health/ready` | 200 while it takes connections, 503 once it stops |
 //! | `POST /reload` | 200 when the configuration was loaded again, 422 with its problems, 503 when that is not possible |
 //!
-//! Guarantees: no web page can give an order, also not one that has its name resolved to this machine: an order must not say from
-//! where it comes (`Origin`, `Sec-Fetch-Site`) and must name its host by address or as `localhost`; a slow or silent visitor is cut off.
+//! Guarantees: no web page can give an order, also not one that has its name resolved to this
+//! machine: an order must not say from where it comes (`Origin`, `Sec-Fetch-Site`) and must name
+//! its host by address or as `localhost`; a slow or silent visitor is cut off.
 
 use std::{convert::Infallible, io, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
@@ -27,7 +28,8 @@ use crate::{log::throttle::Sparing, runtime::io::Io};
 
 /// The most visitors at a time.
 const VISITORS: usize = 16;
-/// The most of them that wait for a reload: health is answered also while a disk keeps every reload waiting.
+/// The most of them that wait for a reload: health is answered also while a disk keeps every reload
+/// waiting.
 const RELOADS: usize = 8;
 /// How long a request's head and an idle connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,12 +73,17 @@ pub enum Entrance {
 }
 
 impl Entrance {
-    /// The next visitor. Those who are refused are told of now and then: anybody on the machine may try.
+    /// The next visitor. Those who are refused are told of now and then: anybody on the machine may
+    /// try.
     async fn accept(&self, refused: &Sparing, since: Instant) -> io::Result<Box<dyn Io>> {
         let told = |error: Option<io::Error>| {
             if let Some(left_out) = refused.look(since.elapsed()) {
                 let error = error.map(tracing::field::display);
-                tracing::warn!(error, left_out, "a process of another user is refused at the control socket");
+                tracing::warn!(
+                    error,
+                    left_out,
+                    "a process of another user is refused at the control socket"
+                );
             }
         };
         match self {
@@ -124,12 +131,19 @@ pub async fn serve(entrance: Entrance, doors: Doors) {
     }
 }
 
-async fn answer(hall: &Hall, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    hall: &Hall,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (method, path) = (request.method(), request.uri().path());
     Ok(match (method, path) {
         (&Method::GET | &Method::HEAD, "/health/live") => say(StatusCode::OK, "live\n"),
-        (&Method::GET | &Method::HEAD, "/health/ready") if (hall.doors.is_ready)() => say(StatusCode::OK, "ready\n"),
-        (&Method::GET | &Method::HEAD, "/health/ready") => say(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        (&Method::GET | &Method::HEAD, "/health/ready") if (hall.doors.is_ready)() => {
+            say(StatusCode::OK, "ready\n")
+        }
+        (&Method::GET | &Method::HEAD, "/health/ready") => {
+            say(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+        }
         (&Method::POST, "/reload") if comes_from_a_page(&request) => {
             let text = "refused: the order comes from a web page, or its `Host` is a name other than `localhost`\n";
             say(StatusCode::FORBIDDEN, text)
@@ -149,22 +163,31 @@ impl Hall {
     async fn reload(&self) -> Reloaded {
         match self.reloads.try_acquire() {
             Ok(_place) => (self.doors.reload)().await,
-            Err(_) => Reloaded::Failed(format!("{RELOADS} others wait for a reload already; try again when they are done")),
+            Err(_) => Reloaded::Failed(format!(
+                "{RELOADS} others wait for a reload already; try again when they are done"
+            )),
         }
     }
 }
 
-/// Browsers say where a request comes from; a name in `Host` may be one that a page had resolved to this machine.
+/// Browsers say where a request comes from; a name in `Host` may be one that a page had resolved to
+/// this machine.
 fn comes_from_a_page(request: &Request<Incoming>) -> bool {
     let fields = request.headers();
     let host = fields.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    fields.contains_key(header::ORIGIN) || fields.contains_key("sec-fetch-site") || !is_this_machine(host)
+    fields.contains_key(header::ORIGIN)
+        || fields.contains_key("sec-fetch-site")
+        || !is_this_machine(host)
 }
 
-/// Whether a `Host` is an address, or the name that no resolver is asked for (RFC 6761, section 6.3).
+/// Whether a `Host` is an address, or the name that no resolver is asked for (RFC 6761, section
+/// 6.3).
 fn is_this_machine(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
-    let by_address = host.parse::<std::net::SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
+    let name = host
+        .rsplit_once(':')
+        .map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
+    let by_address =
+        host.parse::<std::net::SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
     by_address || name.eq_ignore_ascii_case("localhost")
 }
 
@@ -191,12 +214,20 @@ mod tests {
 
     #[test]
     fn host_is_an_address_or_localhost() {
-        for host in ["127.0.0.1:9900", "127.0.0.1", "[::1]:9900", "::1", "localhost", "LocalHost:9900"] {
+        for host in
+            ["127.0.0.1:9900", "127.0.0.1", "[::1]:9900", "::1", "localhost", "LocalHost:9900"]
+        {
             assert!(is_this_machine(host), "{host}");
         }
-        for host in
-            ["", "rebound.test", "rebound.test:9900", "localhost.test", "localhost:x", "a.localhost", "localhost:1:2"]
-        {
+        for host in [
+            "",
+            "rebound.test",
+            "rebound.test:9900",
+            "localhost.test",
+            "localhost:x",
+            "a.localhost",
+            "localhost:1:2",
+        ] {
             assert!(!is_this_machine(host), "{host}");
         }
     }
@@ -208,12 +239,14 @@ mod tests {
         let said = async |may_visit: fn(&UnixStream) -> io::Result<bool>| {
             // The one before is gone, its name is not.
             let _ = std::fs::remove_file(&path);
-            let entrance = Entrance::Socket(UnixListener::bind(&path).expect("a socket"), may_visit);
+            let entrance =
+                Entrance::Socket(UnixListener::bind(&path).expect("a socket"), may_visit);
             let reload = || Box::pin(async { Reloaded::Done }) as Pending<Reloaded>;
             let doors = Doors { is_ready: Box::new(|| true), reload: Box::new(reload) };
             let door = tokio::task::spawn_local(serve(entrance, doors));
             let mut visitor = UnixStream::connect(&path).await.expect("a socket");
-            let question = b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            let question =
+                b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
             visitor.write_all(question).await.expect("a socket");
             let mut said = Vec::new();
             // Closed with the question unread, it is reset.
@@ -242,7 +275,9 @@ mod tests {
         let doors = Doors { is_ready: Box::new(|| true), reload: Box::new(reload) };
         let ask = async |question: &str| {
             let mut visitor = UnixStream::connect(&path).await.expect("a socket");
-            let head = format!("{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let head = format!(
+                "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
             visitor.write_all(head.as_bytes()).await.expect("a socket");
             visitor
         };

@@ -1,10 +1,13 @@
-//! The control socket of a process: with its configuration file alone, a command on the same machine finds the process that serves it and
-//! asks it. The file may be wrong by then, and the listeners may be full or speak something else.
+//! The control socket of a process: with its configuration file alone, a command on the same
+//! machine finds the process that serves it and asks it. The file may be wrong by then, and the
+//! listeners may be full or speak something else.
 //!
-//! It is an abstract unix socket, named by a digest of the file's absolute path: nothing of it is left on a disk, and a process that is
-//! gone has none. It speaks what the operator's listener speaks.
+//! It is an abstract unix socket, named by a digest of the file's absolute path: nothing of it is
+//! left on a disk, and a process that is gone has none. It speaks what the operator's listener
+//! speaks.
 //!
-//! Guarantee: either side believes processes of its own user only (`SO_PEERCRED`); anybody on the machine may use the name.
+//! Guarantee: either side believes processes of its own user only (`SO_PEERCRED`); anybody on the
+//! machine may use the name.
 
 use std::{
     ffi::OsStr,
@@ -36,15 +39,17 @@ pub enum ControlError {
     #[error("no process serves this file")]
     NoProcess,
     /// There is one, of another user or of another container.
-    #[error("the process that serves this file is another user's, hint: run the command as the user weir runs as")]
+    #[error(
+        "the process that serves this file is another user's, hint: run the command as the user weir runs as"
+    )]
     Foreign,
     /// It does not respond.
     #[error("the process that serves this file does not respond: {0}")]
     Silent(#[from] io::Error),
 }
 
-/// The name for a configuration file. It is made of the path as it is written, not of what links point to: a file that is replaced by
-/// way of links is still the same.
+/// The name for a configuration file. It is made of the path as it is written, not of what links
+/// point to: a file that is replaced by way of links is still the same.
 fn name(file: &Path) -> io::Result<SocketAddr> {
     let mut digest = SipHasher13::new();
     digest.write(std::path::absolute(file)?.as_os_str().as_bytes());
@@ -61,7 +66,8 @@ pub fn bind(file: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Whether the other end is a process of this user that can be seen from here: one in another container has number 0.
+/// Whether the other end is a process of this user that can be seen from here: one in another
+/// container has number 0.
 ///
 /// # Errors
 /// When the kernel does not tell.
@@ -70,8 +76,8 @@ pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
     Ok(peer.uid() == geteuid().as_raw() && peer.pid() != Some(0))
 }
 
-/// Asks the process that serves `file`; returns the status and the text of its response. Connecting, asking and each part of the response
-/// may take `limit`.
+/// Asks the process that serves `file`; returns the status and the text of its response.
+/// Connecting, asking and each part of the response may take `limit`.
 ///
 /// # Errors
 /// When there is no such process, it is another user's, or it does not respond.
@@ -83,7 +89,10 @@ pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String)
     let mut stream = ours(stream)?.ok_or(ControlError::Foreign)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    write!(stream, "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
     Ok(response(stream)?)
 }
 
@@ -118,7 +127,8 @@ pub fn response(stream: impl Read) -> io::Result<(u16, String)> {
     stream.take(RESPONSE).read_to_string(&mut response)?;
     let strange = || io::Error::other("the response is not weir's");
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(strange)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(strange)?;
+    let status =
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(strange)?;
     Ok((status, body.to_owned()))
 }
 
@@ -142,7 +152,8 @@ mod tests {
         let (file, limit) = (folder.path().join("weir.yaml"), Duration::from_millis(50));
         let listener = bind(&file).expect("a socket");
         rustix::net::listen(&listener, 0).expect("a shorter queue");
-        let waiting: Vec<_> = (0..8).map_while(|_| connect(&name(&file).expect("a name"), limit).ok()).collect();
+        let waiting: Vec<_> =
+            (0..8).map_while(|_| connect(&name(&file).expect("a name"), limit).ok()).collect();
         assert!(waiting.len() < 8, "the queue is full");
         assert!(matches!(ask(&file, "GET /", limit), Err(ControlError::Silent(_))));
     }
@@ -154,7 +165,10 @@ mod tests {
         let limit = Duration::from_secs(1);
         assert!(matches!(ask(&file, "GET /", limit), Err(ControlError::NoProcess)));
         let listener = bind(&file).expect("a socket");
-        assert_eq!(bind(&file).map(|_| ()).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+        assert_eq!(
+            bind(&file).map(|_| ()).map_err(|error| error.kind()),
+            Err(io::ErrorKind::AddrInUse)
+        );
         drop(listener);
         assert!(bind(&file).is_ok());
     }

@@ -9,7 +9,8 @@ const LEAST: usize = 16;
 /// Descriptors that no connection gets: listeners, logs, timers.
 const OURS: usize = 100;
 
-/// How many files this process may open, after asking for all it can get; nothing when there is no limit.
+/// How many files this process may open, after asking for all it can get; nothing when there is no
+/// limit.
 #[must_use]
 pub fn raised() -> Option<usize> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -18,8 +19,9 @@ pub fn raised() -> Option<usize> {
     getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
 }
 
-/// Connections that each listener without a number of its own takes, with so many descriptors. A request may need a second one, so
-/// half of them are for clients; what the other listeners may take is theirs, and the rest is divided.
+/// Connections that each listener without a number of its own takes, with so many descriptors. A
+/// request may need a second one, so half of them are for clients; what the other listeners may
+/// take is theirs, and the rest is divided.
 #[must_use]
 pub fn connections(descriptors: Option<usize>, written: &[Option<usize>]) -> usize {
     let Some(files) = descriptors else { return MOST };
@@ -35,7 +37,8 @@ mod tests {
 
     #[test]
     fn half_of_the_descriptors_are_for_clients() {
-        let of = [None, Some(1 << 20), Some(20_200), Some(1_024), Some(80)].map(|files| connections(files, &[None]));
+        let of = [None, Some(1 << 20), Some(20_200), Some(1_024), Some(80)]
+            .map(|files| connections(files, &[None]));
         assert_eq!(of, [10_000, 10_000, 10_000, 412, 16]);
     }
 

@@ -1,5 +1,6 @@
-//! Handing everything over to a new binary: it takes the listening sockets and the zones' debts, and this process ends when its
-//! last request is answered. The two talk over a pair of sockets, one end of which is the new process's standard input, by which it knows:
+//! Handing everything over to a new binary: it takes the listening sockets and the zones' debts,
+//! and this process ends when its last request is answered. The two talk over a pair of sockets,
+//! one end of which is the new process's standard input, by which it knows:
 //!
 //! ```text
 //! old                                new
@@ -11,8 +12,8 @@
 //! "state" + file                     remembers, serves
 //! ```
 //!
-//! Guarantees: no socket is ever closed in between, so a connection that comes then waits and is served; a new process that does
-//! not get as far as "ready" changes nothing.
+//! Guarantees: no socket is ever closed in between, so a connection that comes then waits and is
+//! served; a new process that does not get as far as "ready" changes nothing.
 
 use std::{
     env,
@@ -36,8 +37,9 @@ use std::{
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg,
+        shutdown, socketpair,
         sockopt::{Timeout, set_socket_timeout, socket_type},
     },
 };
@@ -99,14 +101,15 @@ pub struct Starting {
     channel: OwnedFd,
 }
 
-/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it is ready. Must be called on a
-/// runtime.
+/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it
+/// is ready. Must be called on a runtime.
 ///
 /// # Errors
 /// When it cannot be talked to.
 pub fn start(handed: Handed) -> Result<Starting, HandoverError> {
     let pair = || -> io::Result<_> {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((ours.try_clone()?, ours, theirs))
     };
     let (channel, ours, theirs) = pair().map_err(HandoverError::Start)?;
@@ -131,9 +134,12 @@ fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &Handed) -> Result<Successor, 
 }
 
 impl Starting {
-    /// What comes of it: a process that is ready within 30 s, or the reason why there is none; one that was not ready is ended then.
+    /// What comes of it: a process that is ready within 30 s, or the reason why there is none; one
+    /// that was not ready is ended then.
     pub async fn outcome(&mut self) -> Result<Successor, HandoverError> {
-        (&mut self.outcome).await.unwrap_or_else(|error| Err(HandoverError::Start(io::Error::other(error))))
+        (&mut self.outcome)
+            .await
+            .unwrap_or_else(|error| Err(HandoverError::Start(io::Error::other(error))))
     }
 
     /// Gives it up: the new process is ended, at the latest when `limit` has passed.
@@ -194,7 +200,8 @@ impl Predecessor {
     /// # Errors
     /// When the old process cannot be talked to.
     pub fn find() -> Result<Option<Self>, HandoverError> {
-        // Nothing else gives a process such a standard input, and nothing is left of it in the environment.
+        // Nothing else gives a process such a standard input, and nothing is left of it in the
+        // environment.
         if !socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET) {
             return Ok(None);
         }
@@ -209,7 +216,9 @@ impl Predecessor {
                         sockets.push((address.parse().map_err(io::Error::other)?, socket.into()));
                     }
                     (None, Some(socket)) if words == "control" => control = Some(socket.into()),
-                    (None, None) if words == "all" => return Ok(Self { channel, sockets, control }),
+                    (None, None) if words == "all" => {
+                        return Ok(Self { channel, sockets, control });
+                    }
                     _ => return Err(io::Error::other(format!("the old process said `{words}`"))),
                 }
             }
@@ -219,7 +228,8 @@ impl Predecessor {
 
     /// The sockets of an address, as many as there were workers.
     pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
-        let (taken, left) = std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| *known == address);
+        let (taken, left) =
+            std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| *known == address);
         self.sockets = left;
         let taken: Vec<(SocketAddr, TcpListener)> = taken;
         taken.into_iter().map(|(_, socket)| socket).collect()
@@ -253,7 +263,9 @@ impl Predecessor {
 fn program() -> io::Result<PathBuf> {
     let path = env::current_exe()?;
     let bytes = path.as_os_str().as_bytes();
-    Ok(bytes.strip_suffix(b" (deleted)").map_or(path.clone(), |bytes| OsString::from_vec(bytes.to_vec()).into()))
+    Ok(bytes
+        .strip_suffix(b" (deleted)")
+        .map_or(path.clone(), |bytes| OsString::from_vec(bytes.to_vec()).into()))
 }
 
 /// Whole messages, each with at most one descriptor.
@@ -285,7 +297,12 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; MESSAGE];
-        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let received = recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
         let attached = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
@@ -300,7 +317,8 @@ mod tests {
 
     fn pair() -> (Channel, Channel) {
         let (one, other) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .expect("a pair");
         (Channel::new(one).expect("a channel"), Channel::new(other).expect("a channel"))
     }
 

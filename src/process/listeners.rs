@@ -1,7 +1,8 @@
 //! What each listener asks of connections, by the address it was configured with.
 //!
-//! Guarantee: a listener whose settings stay keeps its door, and with it the sessions its clients may resume; its connections are
-//! counted on, whatever its settings. Fitting changes nothing: caps and certificates of doors in use wait for [`Fitted::apply`].
+//! Guarantee: a listener whose settings stay keeps its door, and with it the sessions its clients
+//! may resume; its connections are counted on, whatever its settings. Fitting changes nothing: caps
+//! and certificates of doors in use wait for [`Fitted::apply`].
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -42,23 +43,35 @@ pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, Sta
     let auto = fd_limit::connections(fd_limit::raised(), &written);
     let (mut doors, mut grants, mut renewals) = (Doors::new(), Vec::<Grant>::new(), Vec::new());
     for settings in listeners {
-        let (most, per_client) = (settings.max_connections.unwrap_or(auto), settings.max_connections_per_client);
-        // One that listened on both families may be two by now: only the first of these goes on with its count.
-        let counted = |door: &&Arc<Door>| grants.iter().any(|grant| Arc::ptr_eq(&grant.occupancy, &door.occupancy));
-        let kept = settings.addresses().find_map(|address| before.get(&address)).filter(|door| !counted(door));
+        let (most, per_client) =
+            (settings.max_connections.unwrap_or(auto), settings.max_connections_per_client);
+        // One that listened on both families may be two by now: only the first of these goes on
+        // with its count.
+        let counted = |door: &&Arc<Door>| {
+            grants.iter().any(|grant| Arc::ptr_eq(&grant.occupancy, &door.occupancy))
+        };
+        let kept = settings
+            .addresses()
+            .find_map(|address| before.get(&address))
+            .filter(|door| !counted(door));
         let occupancy = kept.map(|door| Arc::clone(&door.occupancy));
         let occupancy = occupancy.unwrap_or_else(|| Arc::new(Occupancy::new(most, per_client)));
         let door = match kept.filter(|door| door.serves(settings)) {
             Some(same) => {
                 let renewed = same.tls.as_ref().map_or(Ok(None), Tls::reread);
-                let renewed =
-                    renewed.map_err(|source| StartError::Tls { address: settings.address, source: source.into() })?;
+                let renewed = renewed.map_err(|source| StartError::Tls {
+                    address: settings.address,
+                    source: source.into(),
+                })?;
                 renewals.extend(renewed.map(|renewed| (Arc::clone(same), renewed)));
                 Arc::clone(same)
             }
             None => {
                 let tls = settings.tls.clone().map(Tls::load).transpose();
-                let tls = tls.map_err(|source| StartError::Tls { address: settings.address, source: source.into() })?;
+                let tls = tls.map_err(|source| StartError::Tls {
+                    address: settings.address,
+                    source: source.into(),
+                })?;
                 Arc::new(Door::new(settings, tls, Arc::clone(&occupancy)))
             }
         };

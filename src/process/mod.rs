@@ -1,4 +1,5 @@
-//! From a configuration to a running proxy: bind everything, start the workers, wait for the order to stop, drain.
+//! From a configuration to a running proxy: bind everything, start the workers, wait for the order
+//! to stop, drain.
 
 use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path, sync::Arc};
 
@@ -85,8 +86,12 @@ pub enum StartError {
 
 fn taken_hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::AddrInUse => ", hint: another program listens there; stop it or choose another port",
-        io::ErrorKind::PermissionDenied => ", hint: ports below 1024 need a privilege; choose a higher one",
+        io::ErrorKind::AddrInUse => {
+            ", hint: another program listens there; stop it or choose another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            ", hint: ports below 1024 need a privilege; choose a higher one"
+        }
         io::ErrorKind::AddrNotAvailable => ", hint: this machine has no such address",
         _ => "",
     }
@@ -155,7 +160,8 @@ pub enum Ended {
 }
 
 impl App {
-    /// Opens everything a configuration asks for, but what a predecessor hands over; nothing is served yet.
+    /// Opens everything a configuration asks for, but what a predecessor hands over; nothing is
+    /// served yet.
     ///
     /// # Errors
     /// When an address, a certificate or the access log cannot be had.
@@ -163,12 +169,18 @@ impl App {
         let doors = listeners::fit(&listeners::Doors::new(), &config.listeners)?.apply();
         let mut sockets = sockets::none_for(config.workers);
         for address in addresses(&config.listeners) {
-            let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
+            let handed = predecessor
+                .as_mut()
+                .map(|predecessor| predecessor.take(address))
+                .unwrap_or_default();
             sockets::listen_for(&config.listeners, &mut sockets, address, handed)?;
         }
         let mut door = sockets::none_for(1);
         if let Some(address) = config.admin {
-            let handed = predecessor.as_mut().map(|predecessor| predecessor.take(address)).unwrap_or_default();
+            let handed = predecessor
+                .as_mut()
+                .map(|predecessor| predecessor.take(address))
+                .unwrap_or_default();
             sockets::listen(&mut door, address, handed)?;
         }
         let admin = door.pop().and_then(|mut door| door.pop());
@@ -179,7 +191,8 @@ impl App {
         Ok(Self { shared, order, sockets, admin, control: None, writer, predecessor })
     }
 
-    /// Opens the control socket of the configuration `file`, or takes that of a predecessor. Without one commands ask `admin.address`.
+    /// Opens the control socket of the configuration `file`, or takes that of a predecessor.
+    /// Without one commands ask `admin.address`.
     pub fn open_control(&mut self, file: &Path) {
         let handed = self.predecessor.as_mut().and_then(Predecessor::take_control);
         match handed.map_or_else(|| control::bind(file), Ok) {
@@ -190,12 +203,18 @@ impl App {
         }
     }
 
-    /// Listens on one more address, with the settings and the connection caps of the first listener.
+    /// Listens on one more address, with the settings and the connection caps of the first
+    /// listener.
     ///
     /// # Errors
     /// When the address cannot be listened on; the others still are.
     pub fn listen_beside_first(&mut self, address: SocketAddr) -> Result<(), StartError> {
-        let first = self.shared.config.listeners.first().and_then(|first| self.shared.doors.get(&first.address));
+        let first = self
+            .shared
+            .config
+            .listeners
+            .first()
+            .and_then(|first| self.shared.doors.get(&first.address));
         let Some(first) = first.map(Arc::clone) else {
             let source = io::Error::other("there is no listener beside it");
             return Err(StartError::Bind { address, source });
@@ -210,7 +229,12 @@ impl App {
     /// # Errors
     /// When the kernel does not tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.first().into_iter().flatten().map(|listening| listening.socket.local_addr()).collect()
+        self.sockets
+            .first()
+            .into_iter()
+            .flatten()
+            .map(|listening| listening.socket.local_addr())
+            .collect()
     }
 
     /// Serves until `orders` say stop. Where there is no `source`, there is nothing to load again.
@@ -229,9 +253,13 @@ impl App {
         sockets::tune(&held, shared.config.timeouts.write)?;
         let crew = Crew::start(&shared, sockets)?;
         tracing::info!(?addresses, "listening");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
         let running = Running::new(Begun { shared, order, crew, held, control, writer, source });
-        let (ended, crew, writers) = LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
+        let (ended, crew, writers) =
+            LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
         // Nothing waits for a thread that is still within a file, a name or a new process.
         runtime.shutdown_background();
         crew.join()?;
@@ -292,14 +320,18 @@ mod tests {
     #[test]
     fn worker_that_panics_within_a_change_ends_the_process() {
         let (ended, outcome) = told_to_load(Arc::new(|| {
-            let text = "listeners: [ ':1' ]\nroutes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\n";
+            let text =
+                "listeners: [ ':1' ]\nroutes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\n";
             let mut loaded = crate::config::parse("test", text, &[])?;
             loaded.config.listeners.clear();
             // An upstream that is not there: no file says such a thing.
             loaded.config.routes[0].upstream = 99;
             Ok(loaded)
         }));
-        assert!(matches!(&outcome, Reloaded::Failed(why) if why.contains("a worker has failed")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Reloaded::Failed(why) if why.contains("a worker has failed")),
+            "{outcome:?}"
+        );
         assert!(matches!(ended, Err(StartError::Thread(_))), "{ended:?}");
     }
 }

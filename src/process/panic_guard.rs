@@ -1,6 +1,8 @@
-//! What becomes of a request whose handling panics: a broken invariant costs that request, and nobody else.
+//! What becomes of a request whose handling panics: a broken invariant costs that request, and
+//! nobody else.
 //!
-//! Guarantee: what the request held (a slot, a seat, a place) is given back by unwinding before its client is answered.
+//! Guarantee: what the request held (a slot, a seat, a place) is given back by unwinding before its
+//! client is answered.
 
 use std::{
     future::{Future, poll_fn},
@@ -23,17 +25,19 @@ use crate::{
 /// A request's outcome.
 pub type Outcome = Result<Response<Followed<Answer>>, Closed>;
 
-/// What handling a request on this line comes to: 500 when it panics, behind which a connection of its own ends.
+/// What handling a request on this line comes to: 500 when it panics, behind which a connection of
+/// its own ends.
 ///
 /// # Errors
 /// [`Closed`], as the work says.
 pub async fn guarded(line: &Line, work: impl Future<Output = Outcome>) -> Outcome {
     let mut work = pin!(work);
-    let outcome = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-        Ok(polled) => polled.map(Some),
-        // Standard error has the place. What has panicked is unwound, and not polled again.
-        Err(_) => Poll::Ready(None),
-    });
+    let outcome =
+        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Some),
+            // Standard error has the place. What has panicked is unwound, and not polled again.
+            Err(_) => Poll::Ready(None),
+        });
     outcome.await.unwrap_or_else(|| Ok(sorry(line)))
 }
 
@@ -57,7 +61,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_a_500_and_gives_back_what_was_held() {
-        let (queue, line) = (Queue::with_room(1, 1), Line::stream(&Turn::new(Awaiting::Nothing), None));
+        let (queue, line) =
+            (Queue::with_room(1, 1), Line::stream(&Turn::new(Awaiting::Nothing), None));
         let (key, rate) = (Key::of(vec![Part::Global]), "1r/s".parse().expect("a rate"));
         let zone = ZoneSettings { name: "z".into(), key, rate, capacity: 1, exempt: Vec::new() };
         let zone = std::sync::Arc::new(Zone::new(zone));

@@ -1,9 +1,10 @@
 //! From the configuration that is served to another one: what stays, what is new, what goes.
 //!
-//! Guarantees: [`prepare`] does everything that can fail and changes nothing that is served; what it returns can only be dropped or
-//! taken over. A zone whose settings stay keeps its very counts, one
-//! whose rate, burst or capacity changed keeps its debts as time, one that is counted by another key starts empty. An upstream
-//! whose settings stay keeps its addresses and its connections.
+//! Guarantees: [`prepare`] does everything that can fail and changes nothing that is served; what
+//! it returns can only be dropped or taken over. A zone whose settings stay keeps its very counts,
+//! one whose rate, burst or capacity changed keeps its debts as time, one that is counted by
+//! another key starts empty. An upstream whose settings stay keeps its addresses and its
+//! connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -21,7 +22,8 @@ use crate::{
     upstream::{endpoints::Group, settings::UpstreamSettings},
 };
 
-/// Another configuration, with everything it needs opened, read and built: taking it over cannot fail.
+/// Another configuration, with everything it needs opened, read and built: taking it over cannot
+/// fail.
 pub struct Plan {
     /// What the workers serve from then on.
     pub shared: Shared,
@@ -50,11 +52,17 @@ pub enum Log {
     Kept,
 }
 
-/// Prepares another configuration for so many workers. Files are read and opened: it may take as long as a disk takes.
+/// Prepares another configuration for so many workers. Files are read and opened: it may take as
+/// long as a disk takes.
 ///
 /// # Errors
 /// When something cannot be opened, read or listened on; nothing has changed then.
-pub fn prepare(before: &Shared, config: Config, workers: usize, log: Log) -> Result<Plan, ReloadError> {
+pub fn prepare(
+    before: &Shared,
+    config: Config,
+    workers: usize,
+    log: Log,
+) -> Result<Plan, ReloadError> {
     let (new, closed) = moves(&addresses(&before.config.listeners), &addresses(&config.listeners));
     let fitted = listeners::fit(&before.doors, &config.listeners)?;
     let mut opened = sockets::none_for(workers);
@@ -74,7 +82,8 @@ pub fn prepare(before: &Shared, config: Config, workers: usize, log: Log) -> Res
     // The last of all, so that the debts are as young as can be.
     let Zones { zones, successions, emptied } = carry(&before.zones, &config.zones, before.clock);
     let doors = Arc::clone(&fitted.doors);
-    let shared = Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
+    let shared =
+        Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
     Ok(Plan { shared, opened, closed, held, writer, fitted, successions, emptied })
 }
 
@@ -123,7 +132,9 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
         let known = before.iter().find(|zone| zone.settings().name == settings.name);
         let zone = match known {
             Some(zone) if zone.settings() == settings => Arc::clone(zone),
-            Some(zone) if zone.settings().key == settings.key => carried.succeed(zone, settings.clone(), clock),
+            Some(zone) if zone.settings().key == settings.key => {
+                carried.succeed(zone, settings.clone(), clock)
+            }
             known => {
                 carried.emptied.extend(known.map(|_| Arc::clone(&settings.name)));
                 let zone = Zone::new(settings.clone());
@@ -150,13 +161,20 @@ impl Zones {
     }
 }
 
-/// The upstreams of another configuration: those that stay as they were, whose file of authorities too, and new ones.
+/// The upstreams of another configuration: those that stay as they were, whose file of authorities
+/// too, and new ones.
 ///
 /// # Errors
 /// When TLS to an upstream cannot be spoken.
-pub fn groups(before: &[Arc<Group>], settings: &[UpstreamSettings]) -> Result<Vec<Arc<Group>>, StartError> {
+pub fn groups(
+    before: &[Arc<Group>],
+    settings: &[UpstreamSettings],
+) -> Result<Vec<Arc<Group>>, StartError> {
     let kept = |settings: &UpstreamSettings| {
-        before.iter().find(|group| group.settings() == settings && !group.has_other_authorities()).cloned()
+        before
+            .iter()
+            .find(|group| group.settings() == settings && !group.has_other_authorities())
+            .cloned()
     };
     let group = |settings: &UpstreamSettings| {
         let failed = |source| StartError::Upstream { upstream: Arc::clone(&settings.name), source };
@@ -177,7 +195,10 @@ pub fn moves(before: &[SocketAddr], after: &[SocketAddr]) -> (Vec<SocketAddr>, V
 /// What a running process does not change, by key, if it differs.
 #[must_use]
 pub fn left_alone(before: &Config, after: &Config) -> Vec<&'static str> {
-    let differs = [("workers", before.workers != after.workers), ("admin.address", before.admin != after.admin)];
+    let differs = [
+        ("workers", before.workers != after.workers),
+        ("admin.address", before.admin != after.admin),
+    ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
@@ -190,7 +211,13 @@ mod tests {
 
     fn settings(rate: &str, part: Part) -> ZoneSettings {
         let rate = rate.parse().expect("a rate");
-        ZoneSettings { name: "z".into(), key: Key::of(vec![part]), rate, capacity: 100, exempt: Vec::new() }
+        ZoneSettings {
+            name: "z".into(),
+            key: Key::of(vec![part]),
+            rate,
+            capacity: 100,
+            exempt: Vec::new(),
+        }
     }
 
     fn owing(zone: &Arc<Zone>) -> u64 {
@@ -230,6 +257,9 @@ mod tests {
     #[test]
     fn addresses_come_and_go() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        assert_eq!(moves(&[address(1), address(2)], &[address(2), address(3)]), (vec![address(3)], vec![address(1)]));
+        assert_eq!(
+            moves(&[address(1), address(2)], &[address(2), address(3)]),
+            (vec![address(3)], vec![address(1)])
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! A proxy at work: one loop that takes orders, lets the workers change over and brings everything to an end.
+//! A proxy at work: one loop that takes orders, lets the workers change over and brings everything
+//! to an end.
 //!
-//! Guarantees: no file is read, no name resolved and no process started on the loop itself, so that it answers and obeys while a disk
-//! hangs; one change or hand-over is under way at a time, and what is ordered meanwhile is done once, behind it; a stop ends when
-//! `drain` has passed, whatever else is still waited for.
+//! Guarantees: no file is read, no name resolved and no process started on the loop itself, so that
+//! it answers and obeys while a disk hangs; one change or hand-over is under way at a time, and
+//! what is ordered meanwhile is done once, behind it; a stop ends when `drain` has passed, whatever
+//! else is still waited for.
 
 use std::{io, os::unix::net::UnixListener, sync::Arc, time::Duration};
 
@@ -35,9 +37,11 @@ use crate::{
     upstream::{background::Tending, dns},
 };
 
-/// How long a process that has handed over waits for its last clients beyond `drain`: as long as a request may be parked.
+/// How long a process that has handed over waits for its last clients beyond `drain`: as long as a
+/// request may be parked.
 const FAREWELL: Duration = Duration::from_secs(30);
-/// The least that the last state, and a new process that is given up, may take at the end, when the time to drain is over.
+/// The least that the last state, and a new process that is given up, may take at the end, when the
+/// time to drain is over.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// What a proxy begins with.
@@ -141,7 +145,8 @@ impl Work {
         match self {
             Self::Nothing => std::future::pending().await,
             Self::Change(change) => {
-                let panicked = |error: tokio::task::JoinError| Err(ReloadError::Panicked(error.to_string()));
+                let panicked =
+                    |error: tokio::task::JoinError| Err(ReloadError::Panicked(error.to_string()));
                 Outcome::Planned((&mut change.plan).await.unwrap_or_else(panicked))
             }
             Self::HandOver(starting) => Outcome::Followed(starting.outcome().await),
@@ -171,14 +176,23 @@ impl Running {
         }
     }
 
-    /// Serves until `orders` say stop, and drains. What is returned is still to be joined and finished.
-    pub async fn until_ended(mut self, orders: Orders, admin: Option<Listening>) -> (Ended, Crew, Vec<Writer>) {
+    /// Serves until `orders` say stop, and drains. What is returned is still to be joined and
+    /// finished.
+    pub async fn until_ended(
+        mut self,
+        orders: Orders,
+        admin: Option<Listening>,
+    ) -> (Ended, Crew, Vec<Writer>) {
         let Orders { give, mut take } = orders;
         let doors = self.open_doors(admin, &give);
         drop(give);
         self.tending.tend(&self.shared.upstreams);
         let told = self.until_told(&mut take).await;
-        let (time, idle) = if told == Told::HandedOver { (FAREWELL, Idle::Await) } else { (Duration::ZERO, Idle::Close) };
+        let (time, idle) = if told == Told::HandedOver {
+            (FAREWELL, Idle::Await)
+        } else {
+            (Duration::ZERO, Idle::Close)
+        };
         self.held.clear();
         self.control = None;
         if told == Told::HandedOver {
@@ -201,7 +215,11 @@ impl Running {
     }
 
     /// Lets the operator in: at `admin.address`, and at the control socket.
-    fn open_doors(&self, admin: Option<Listening>, give: &mpsc::Sender<Order>) -> Vec<JoinHandle<()>> {
+    fn open_doors(
+        &self,
+        admin: Option<Listening>,
+        give: &mpsc::Sender<Order>,
+    ) -> Vec<JoinHandle<()>> {
         let port = admin.map(|admin| TcpListener::from_std(admin.socket).map(Entrance::Port));
         let socket = || -> Option<io::Result<Entrance>> {
             let again = self.control.as_ref()?.try_clone();
@@ -264,7 +282,9 @@ impl Running {
         match (outcome, std::mem::replace(&mut self.work, Work::Nothing)) {
             (Outcome::Planned(plan), Work::Change(change)) => self.change_over(plan, change).await,
             (Outcome::Followed(Ok(successor)), _) => return Some(self.follow(&successor).await),
-            (Outcome::Followed(Err(error)), _) => tracing::error!("{error}; this process serves on"),
+            (Outcome::Followed(Err(error)), _) => {
+                tracing::error!("{error}; this process serves on");
+            }
             (Outcome::Planned(_), _) => {}
         }
         None
@@ -305,19 +325,27 @@ impl Running {
                 return tell(&[], &Err(ReloadError::NoFile), asked);
             };
             let plan = self.plan(move |shared| loaded(shared, &load), Log::Reopened);
-            self.work = Work::Change(Change { plan, done: vec!["the configuration was loaded again"], asked });
+            self.work = Work::Change(Change {
+                plan,
+                done: vec!["the configuration was loaded again"],
+                asked,
+            });
         } else {
             self.begin_to_renew();
         }
     }
 
-    /// Begins to open the log again and to take over what files hold now, with the configuration that is served.
+    /// Begins to open the log again and to take over what files hold now, with the configuration
+    /// that is served.
     fn begin_to_renew(&mut self) {
         let Changed { authorities, networks } = std::mem::take(&mut self.wanted.changed);
         let reopen = std::mem::take(&mut self.wanted.reopen);
         let told = [
             (reopen, "the log was opened again"),
-            (authorities, "the authorities of an upstream changed; new connections trust the new ones"),
+            (
+                authorities,
+                "the authorities of an upstream changed; new connections trust the new ones",
+            ),
             (networks, "files of networks changed and were read again"),
         ];
         let done: Vec<_> = told.into_iter().filter_map(|(was, told)| was.then_some(told)).collect();
@@ -334,13 +362,18 @@ impl Running {
         F: FnOnce(&Shared) -> Result<Config, ReloadError> + Send + 'static,
     {
         let (before, workers) = (self.shared.clone(), self.crew.size());
-        tokio::task::spawn_blocking(move || reload::prepare(&before, config(&before)?, workers, log).map(Box::new))
+        tokio::task::spawn_blocking(move || {
+            reload::prepare(&before, config(&before)?, workers, log).map(Box::new)
+        })
     }
 
     fn begin_to_hand_over(&self) -> Work {
         let again = || -> io::Result<Handed> {
             let sockets = self.held.iter().map(Listening::again).collect::<io::Result<_>>()?;
-            Ok(Handed { sockets, control: self.control.as_ref().map(UnixListener::try_clone).transpose()? })
+            Ok(Handed {
+                sockets,
+                control: self.control.as_ref().map(UnixListener::try_clone).transpose()?,
+            })
         };
         match again().map_err(HandoverError::Start).and_then(handover::start) {
             Ok(starting) => Work::HandOver(starting),
@@ -369,14 +402,17 @@ impl Running {
         let successions = std::mem::take(&mut plan.successions);
         self.commit(*plan);
         self.crew.commit(built).await;
-        // Nobody charges the zones before any more. As many keys as there are make this long, and nothing waits for it.
+        // Nobody charges the zones before any more. As many keys as there are make this long, and
+        // nothing waits for it.
         let (clock, before) = (self.shared.clock, self.succession.take());
         self.succession = Some(tokio::spawn(async move {
             // One change after the other: the next takes over what this one adds.
             if let Some(before) = before {
                 let _ended = before.await;
             }
-            let finish = move || successions.into_iter().for_each(|one| one.finish(Millis::cut(clock.now())));
+            let finish = move || {
+                successions.into_iter().for_each(|one| one.finish(Millis::cut(clock.now())));
+            };
             if let Err(error) = tokio::task::spawn_blocking(finish).await {
                 tracing::error!(%error, "charges to zones before a change are lost");
             }
@@ -412,7 +448,10 @@ impl Running {
         self.order.by(Instant::now() + self.shared.config.drain + FAREWELL, Idle::Await);
         match successor.remember(&state_writer::take(&self.shared)) {
             Ok(()) => {
-                tracing::info!(pid = successor.pid(), "handed over: this process ends with its last request");
+                tracing::info!(
+                    pid = successor.pid(),
+                    "handed over: this process ends with its last request"
+                );
                 Told::HandedOver
             }
             Err(error) => {
@@ -448,18 +487,22 @@ fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
     Ok(loaded.config)
 }
 
-/// The same configuration with the networks its files hold; those of before, should one be wrong by now.
+/// The same configuration with the networks its files hold; those of before, should one be wrong by
+/// now.
 fn read_again(config: &Config) -> Config {
     config.with_networks_read_again().ok().flatten().unwrap_or_else(|| config.clone())
 }
 
-/// Looks whether certificates changed, which are used then, and whether authorities of an upstream or networks did.
+/// Looks whether certificates changed, which are used then, and whether authorities of an upstream
+/// or networks did.
 fn look(shared: &Shared, mut networks: NetworkWatch) -> JoinHandle<Found> {
-    let (doors, upstreams, config) = (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
+    let (doors, upstreams, config) =
+        (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
     tokio::task::spawn_blocking(move || {
         super::listeners::look(&doors);
         // All of them: each says what is wrong with its own.
-        let authorities = upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
+        let authorities =
+            upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
         let changed = Changed { authorities, networks: networks.look(&config).is_some() };
         Found { changed, networks }
     })
@@ -468,9 +511,10 @@ fn look(shared: &Shared, mut networks: NetworkWatch) -> JoinHandle<Found> {
 /// The outcome of a look; nothing while there is none.
 async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
     match look {
-        Some(look) => {
-            look.await.unwrap_or_else(|_| Found { changed: Changed::default(), networks: NetworkWatch::default() })
-        }
+        Some(look) => look.await.unwrap_or_else(|_| Found {
+            changed: Changed::default(),
+            networks: NetworkWatch::default(),
+        }),
         None => std::future::pending().await,
     }
 }

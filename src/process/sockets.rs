@@ -17,12 +17,16 @@ pub fn none_for(workers: usize) -> Vec<Vec<Listening>> {
     (0..workers).map(|_| Vec::new()).collect()
 }
 
-/// Gives each worker a socket on `address`: those that were handed over first. None of these may be left out, for the kernel
-/// shares connections out among all of them.
+/// Gives each worker a socket on `address`: those that were handed over first. None of these may be
+/// left out, for the kernel shares connections out among all of them.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub fn listen(workers: &mut [Vec<Listening>], address: SocketAddr, handed: Vec<TcpListener>) -> Result<(), StartError> {
+pub fn listen(
+    workers: &mut [Vec<Listening>],
+    address: SocketAddr,
+    handed: Vec<TcpListener>,
+) -> Result<(), StartError> {
     let failed = |source| StartError::Bind { address, source };
     let mut sockets = handed;
     match sockets.first() {
@@ -74,13 +78,18 @@ pub fn again(sockets: &[Vec<Listening>]) -> io::Result<Vec<Listening>> {
     sockets.iter().flatten().map(Listening::again).collect()
 }
 
-/// Makes what is accepted on these sockets what a configuration asks for, which grants clients so long to take what is sent.
+/// Makes what is accepted on these sockets what a configuration asks for, which grants clients so
+/// long to take what is sent.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn tune<'a>(sockets: impl IntoIterator<Item = &'a Listening>, write: Duration) -> Result<(), StartError> {
+pub fn tune<'a>(
+    sockets: impl IntoIterator<Item = &'a Listening>,
+    write: Duration,
+) -> Result<(), StartError> {
     let tune = |Listening { address, socket }: &Listening| {
-        listener::tune(socket, write).map_err(|source| StartError::Bind { address: *address, source })
+        listener::tune(socket, write)
+            .map_err(|source| StartError::Bind { address: *address, source })
     };
     sockets.into_iter().try_for_each(tune)
 }

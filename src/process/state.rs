@@ -1,8 +1,9 @@
 //! What the zones remember, as a file: for a restart, and for a new binary that takes over.
 //!
-//! Guarantees: a file is whole or not there (written beside under a name of its own, synced, moved into its place, and the folder synced)
-//! and readable by its owner only, for it holds the seeds; bytes that are damaged, cut or of another version are an error, never a wrong debt; debts go on being
-//! worked off while nobody runs. All numbers are little-endian.
+//! Guarantees: a file is whole or not there (written beside under a name of its own, synced, moved
+//! into its place, and the folder synced) and readable by its owner only, for it holds the seeds;
+//! bytes that are damaged, cut or of another version are an error, never a wrong debt; debts go on
+//! being worked off while nobody runs. All numbers are little-endian.
 
 use std::{
     ffi::OsStr,
@@ -57,14 +58,20 @@ impl State {
         Self { taken_ms: since_1970(wall), zones }
     }
 
-    /// Zones with these settings that remember what they owed, less what was worked off until `wall`. The zones' clock stands
-    /// at `now`. A wall clock that went back works off nothing.
+    /// Zones with these settings that remember what they owed, less what was worked off until
+    /// `wall`. The zones' clock stands at `now`. A wall clock that went back works off nothing.
     #[must_use]
-    pub fn revive(mut self, settings: &[ZoneSettings], now: Millis, wall: SystemTime) -> Vec<Arc<Zone>> {
+    pub fn revive(
+        mut self,
+        settings: &[ZoneSettings],
+        now: Millis,
+        wall: SystemTime,
+    ) -> Vec<Arc<Zone>> {
         let away = Duration::from_millis(since_1970(wall).saturating_sub(self.taken_ms));
         let mut revived = |settings: &ZoneSettings| {
             let known = self.zones.iter().position(|snapshot| snapshot.zone == settings.name);
-            let Some(snapshot) = known.map(|index| self.zones.swap_remove(index).after(away)) else {
+            let Some(snapshot) = known.map(|index| self.zones.swap_remove(index).after(away))
+            else {
                 return Zone::new(settings.clone());
             };
             if snapshot.key != settings.key.digest() {
@@ -92,7 +99,12 @@ impl State {
             bytes.extend(seed.0.iter().flat_map(|half| half.to_le_bytes()));
             bytes.extend(key.to_le_bytes());
             bytes.extend((debts.len() as u64).to_le_bytes());
-            bytes.extend(debts.iter().flat_map(|(key, debt)| [key, debt]).flat_map(|half| half.to_le_bytes()));
+            bytes.extend(
+                debts
+                    .iter()
+                    .flat_map(|(key, debt)| [key, debt])
+                    .flat_map(|half| half.to_le_bytes()),
+            );
         }
         let sum = checksum(&bytes);
         bytes.extend(sum.to_le_bytes());
@@ -126,7 +138,9 @@ impl State {
     pub fn load(path: &Path) -> Result<Option<Self>, StateError> {
         match fs::metadata(path) {
             // A pipe would be waited for.
-            Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("not a regular file").into()),
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(io::Error::other("not a regular file").into());
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -155,12 +169,15 @@ impl State {
         Beside::create(path).map(drop)
     }
 
-    /// Removes what is left beside a file of writes that were cut short. Whoever writes there now is told that it failed, and tries again.
+    /// Removes what is left beside a file of writes that were cut short. Whoever writes there now
+    /// is told that it failed, and tries again.
     pub fn tidy(path: &Path) {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else { return };
         let is_left = |found: &str| {
             let middle = found.strip_prefix(name).and_then(|rest| rest.strip_suffix(NEW));
-            middle.is_some_and(|middle| middle.bytes().all(|byte| byte == b'.' || byte.is_ascii_hexdigit()))
+            middle.is_some_and(|middle| {
+                middle.bytes().all(|byte| byte == b'.' || byte.is_ascii_hexdigit())
+            })
         };
         let found = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
         for entry in found.filter(|entry| entry.file_name().to_str().is_some_and(is_left)) {
@@ -181,7 +198,8 @@ struct Beside {
 }
 
 impl Beside {
-    /// A new file that only its owner can read, with a name that no other process has: an old and a new process may write at once.
+    /// A new file that only its owner can read, with a name that no other process has: an old and a
+    /// new process may write at once.
     fn create(of: &Path) -> io::Result<Self> {
         let number = RandomState::new().build_hasher().finish();
         let mut path = of.as_os_str().to_owned();
@@ -194,7 +212,14 @@ impl Beside {
         fs::rename(&self.path, path)?;
         match File::open(folder_of(path))?.sync_all() {
             // Some file systems have nothing to sync of a folder.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                ) =>
+            {
+                Ok(())
+            }
             outcome => outcome,
         }
     }
@@ -228,7 +253,8 @@ impl<'a> Left<'a> {
         let key = self.u64()?;
         let count = usize::try_from(self.u64()?).ok()?;
         let debts = self.bytes(count.checked_mul(16)?)?;
-        let debts = debts.chunks_exact(16).map(|debt| Some((Left(debt).u64()?, Left(&debt[8..]).u64()?)));
+        let debts =
+            debts.chunks_exact(16).map(|debt| Some((Left(debt).u64()?, Left(&debt[8..]).u64()?)));
         Some(Snapshot { zone, seed, key, debts: debts.collect::<Option<_>>()? })
     }
 
@@ -275,7 +301,13 @@ mod tests {
 
     fn settings(name: &str) -> ZoneSettings {
         let rate = "1r/s".parse().expect("a rate");
-        ZoneSettings { name: name.into(), key: Key::of(vec![Part::ClientIp]), rate, capacity: 100, exempt: Vec::new() }
+        ZoneSettings {
+            name: name.into(),
+            key: Key::of(vec![Part::ClientIp]),
+            rate,
+            capacity: 100,
+            exempt: Vec::new(),
+        }
     }
 
     /// A state of two zones, the first of which is owed three seconds.
@@ -307,7 +339,11 @@ mod tests {
     fn debts_are_worked_off_while_nobody_runs() {
         let wall = SystemTime::now();
         let owing = |away| {
-            let zones = state(wall).revive(&[settings("b"), settings("a"), settings("new")], Millis(40), wall + away);
+            let zones = state(wall).revive(
+                &[settings("b"), settings("a"), settings("new")],
+                Millis(40),
+                wall + away,
+            );
             let rule = Rule::new(Arc::clone(&zones[1]), RuleSettings::burst(9)).expect("a rule");
             rule.decide(7, Millis(40), Intent::Look).wait.0
         };
@@ -319,20 +355,36 @@ mod tests {
     #[test]
     fn zone_counted_by_another_key_starts_empty() {
         let wall = SystemTime::now();
-        let other = |part: &str| ZoneSettings { key: Key::of(vec![part.parse().expect("a part")]), ..settings("a") };
+        let other = |part: &str| ZoneSettings {
+            key: Key::of(vec![part.parse().expect("a part")]),
+            ..settings("a")
+        };
         let owing = |settings: ZoneSettings| {
             let zones = state(wall).revive(&[settings], Millis(40), wall);
             zones[0].debt_ticks(7, Millis(40))
         };
-        assert_eq!([owing(settings("a")), owing(other("header:x-api-key")), owing(other("host"))], [3_000, 0, 0]);
-        assert_eq!(owing(ZoneSettings { key: Key { ipv4_prefix: 24, ..settings("a").key }, ..settings("a") }), 0);
-        assert_eq!(owing(ZoneSettings { rate: "3r/s".parse().expect("a rate"), ..settings("a") }), 9_000);
+        assert_eq!(
+            [owing(settings("a")), owing(other("header:x-api-key")), owing(other("host"))],
+            [3_000, 0, 0]
+        );
+        assert_eq!(
+            owing(ZoneSettings {
+                key: Key { ipv4_prefix: 24, ..settings("a").key },
+                ..settings("a")
+            }),
+            0
+        );
+        assert_eq!(
+            owing(ZoneSettings { rate: "3r/s".parse().expect("a rate"), ..settings("a") }),
+            9_000
+        );
     }
 
     #[test]
     fn a_clock_that_went_back_works_off_nothing() {
         let wall = SystemTime::now();
-        let zones = state(wall).revive(&[settings("a")], Millis::ZERO, wall - Duration::from_secs(3600));
+        let zones =
+            state(wall).revive(&[settings("a")], Millis::ZERO, wall - Duration::from_secs(3600));
         let rule = Rule::new(Arc::clone(&zones[0]), RuleSettings::burst(9)).expect("a rule");
         assert_eq!(rule.decide(7, Millis::ZERO, Intent::Look).wait.0, 3_000);
     }
@@ -355,8 +407,10 @@ mod tests {
     fn file_is_its_owners_whatever_an_earlier_write_has_left() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("zones.bin");
-        let beside = ["zones.bin.new", "zones.bin.00ff00ff00ff00ff.new"].map(|name| folder.path().join(name));
-        let others = ["zones.bin.bak", "zones.bin.old.new", "other.bin.new"].map(|name| folder.path().join(name));
+        let beside = ["zones.bin.new", "zones.bin.00ff00ff00ff00ff.new"]
+            .map(|name| folder.path().join(name));
+        let others = ["zones.bin.bak", "zones.bin.old.new", "other.bin.new"]
+            .map(|name| folder.path().join(name));
         for left in beside.iter().chain(&others) {
             fs::write(left, "half a state").expect("a file");
             fs::set_permissions(left, fs::Permissions::from_mode(0o666)).expect("a file");
@@ -375,7 +429,8 @@ mod tests {
     fn two_writes_at_once_share_no_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("zones.bin");
-        let (one, other) = (Beside::create(&path).expect("a file"), Beside::create(&path).expect("a file"));
+        let (one, other) =
+            (Beside::create(&path).expect("a file"), Beside::create(&path).expect("a file"));
         assert_ne!(one.path, other.path);
         drop((one, other));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);

@@ -28,7 +28,9 @@ pub struct Keep {
 /// The zones of a configuration, with what its state file says they are owed.
 #[must_use]
 pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
-    let Some(path) = &config.state.file else { return config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect() };
+    let Some(path) = &config.state.file else {
+        return config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect();
+    };
     let state = match State::load(path) {
         Ok(state) => state,
         Err(error) => {
@@ -51,8 +53,8 @@ pub fn take(shared: &Shared) -> State {
     State::take(&shared.zones, Millis::cut(shared.clock.now()), Clock::wall())
 }
 
-/// Says now whether the state can be written, not when that is due; removes what writes that were cut short have left, unless
-/// another process may still write.
+/// Says now whether the state can be written, not when that is due; removes what writes that were
+/// cut short have left, unless another process may still write.
 pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
     let Some(path) = &settings.file else { return };
     if !has_predecessor {
@@ -71,13 +73,16 @@ impl Keep {
             return;
         }
         let (shared, failing) = (shared.clone(), Arc::clone(&self.failing));
-        self.writing = Some(tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)));
+        self.writing =
+            Some(tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)));
     }
 
-    /// Writes the last state, after the one that is being written; not beyond `end`, should the disk take longer.
+    /// Writes the last state, after the one that is being written; not beyond `end`, should the
+    /// disk take longer.
     pub async fn finish(&mut self, shared: &Shared, end: Instant) {
         let Some(path) = shared.config.state.file.clone() else { return };
-        let (shared, failing, before) = (shared.clone(), Arc::clone(&self.failing), self.writing.take());
+        let (shared, failing, before) =
+            (shared.clone(), Arc::clone(&self.failing), self.writing.take());
         let last = async move {
             if let Some(before) = before
                 && let Err(error) = before.await
@@ -89,7 +94,9 @@ impl Keep {
         match tokio::time::timeout_at(end, last).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the last state was not written"),
-            Err(_) => tracing::error!("the last state is not written in time; the file is as old as `state.interval`"),
+            Err(_) => tracing::error!(
+                "the last state is not written in time; the file is as old as `state.interval`"
+            ),
         }
     }
 }
@@ -102,7 +109,9 @@ fn write(state: &State, path: &Path, failing: &AtomicBool) {
         Err(error) if !failed_before => {
             tracing::error!(%error, file = %path.display(), "the state cannot be written: debts may end with the process");
         }
-        Ok(()) if failed_before => tracing::info!(file = %path.display(), "the state is written again"),
+        Ok(()) if failed_before => {
+            tracing::info!(file = %path.display(), "the state is written again");
+        }
         Ok(()) | Err(_) => {}
     }
 }

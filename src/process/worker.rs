@@ -1,4 +1,5 @@
-//! One core: its runtime, its sockets, its connections, its pools. Workers share zones and nothing else.
+//! One core: its runtime, its sockets, its connections, its pools. Workers share zones and nothing
+//! else.
 
 use std::{
     cell::{Cell, RefCell},
@@ -63,7 +64,8 @@ use crate::{
     upstream::{Upstream, connect::Connector, endpoints::Group},
 };
 
-/// What all workers have in common: a change of the configuration is another one of these with the same clock, queue, drain ...
+/// What all workers have in common: a change of the configuration is another one of these with the
+/// same clock, queue, drain ...
 #[derive(Clone)]
 pub struct Shared {
     /// The configuration.
@@ -113,8 +115,8 @@ pub struct Worker {
     refused: Sparing,
 }
 
-/// After how many turns the kernel is asked for news at the latest, however busy the worker is: a client that has just asked waits no
-/// longer for those that ask without end.
+/// After how many turns the kernel is asked for news at the latest, however busy the worker is: a
+/// client that has just asked waits no longer for those that ask without end.
 const EVENTS: u32 = 8;
 
 /// How long a client that comes as the process stops may take to begin.
@@ -150,7 +152,8 @@ impl Listening {
     }
 }
 
-/// Another configuration for a worker that runs: it builds what that needs, says so, waits for the word, and takes it over.
+/// Another configuration for a worker that runs: it builds what that needs, says so, waits for the
+/// word, and takes it over.
 pub struct Change {
     /// What it serves from then on.
     pub shared: Shared,
@@ -235,8 +238,9 @@ impl Worker {
         Serving::of(shared, &self.alarm, &self.releases, &self.journal, Some(&self.serving()))
     }
 
-    /// Serves what was prepared for `shared` from now on: the next request of every connection meets it. What is under way, parked
-    /// requests too, ends as it began; an upstream that stays as it was keeps its connections.
+    /// Serves what was prepared for `shared` from now on: the next request of every connection
+    /// meets it. What is under way, parked requests too, ends as it began; an upstream that stays
+    /// as it was keeps its connections.
     fn commit(&self, next: Serving, shared: &Shared) {
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
@@ -271,7 +275,12 @@ impl Worker {
     }
 
     /// Learns whose connection it is and shakes hands, where that is asked for, and serves.
-    async fn open(self: &Rc<Self>, mut io: Box<dyn Io>, mut peer: SocketAddr, (door, mut place): (&Door, Place)) {
+    async fn open(
+        self: &Rc<Self>,
+        mut io: Box<dyn Io>,
+        mut peer: SocketAddr,
+        (door, mut place): (&Door, Place),
+    ) {
         if door.proxy_protocol {
             match self.unless_stopping(self.introduce(io, peer, &mut place)).await {
                 Some(Ok(introduced)) => (io, peer) = introduced,
@@ -280,14 +289,19 @@ impl Worker {
             }
         }
         let Some(tls) = &door.tls else {
-            return self.serve(io, peer, Transport::Plain { redirect: door.redirect }, (door, &place)).await;
+            return self
+                .serve(io, peer, Transport::Plain { redirect: door.redirect }, (door, &place))
+                .await;
         };
-        if let Some((io, transport)) = self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten() {
+        if let Some((io, transport)) =
+            self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten()
+        {
             self.serve(io, peer, transport, (door, &place)).await;
         }
     }
 
-    /// What `work` with a client that cannot have asked yet comes to. When the process stops meanwhile, it is not waited for long.
+    /// What `work` with a client that cannot have asked yet comes to. When the process stops
+    /// meanwhile, it is not waited for long.
     async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let stopping = async {
             match self.drain.clone().begun().await {
@@ -310,10 +324,13 @@ impl Worker {
         place: &mut Place,
     ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
         if !self.serving().proxy.trust.believes(peer.ip()) {
-            return Err(io::Error::other("a PROXY header is only taken from `client_ip.trusted_proxies`"));
+            return Err(io::Error::other(
+                "a PROXY header is only taken from `client_ip.trusted_proxies`",
+            ));
         }
         let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
-        let read = self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
+        let read =
+            self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
         match read.unwrap_or_else(late)? {
             (Source::Proxy, io) => Ok((io, peer)),
             (Source::Behind(client), io) => {
@@ -323,7 +340,8 @@ impl Worker {
         }
     }
 
-    /// What a client speaks. One that was still in the kernel's queue when the process was told to stop is heard, but not for long.
+    /// What a client speaks. One that was still in the kernel's queue when the process was told to
+    /// stop is heard, but not for long.
     async fn hear(&self, wire: &Wire) -> Spoken {
         if !wire.turn().is_draining() {
             return wire.speaks().await;
@@ -335,12 +353,20 @@ impl Worker {
         }
     }
 
-    async fn shake_hands(&self, tls: &Tls, io: Box<dyn Io>, peer: SocketAddr) -> Option<(Box<dyn Io>, Transport)> {
+    async fn shake_hands(
+        &self,
+        tls: &Tls,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+    ) -> Option<(Box<dyn Io>, Transport)> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late())) {
+        match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late()))
+        {
             Ok((io, secured)) => Some((io, Transport::Tls(secured))),
             Err(error) => {
-                if let Some(left_out) = self.handshakes_failed.look(self.serving().proxy.clock.now()) {
+                if let Some(left_out) =
+                    self.handshakes_failed.look(self.serving().proxy.clock.now())
+                {
                     tracing::info!(%error, %peer, left_out, "a TLS handshake failed");
                 }
                 None
@@ -404,7 +430,13 @@ impl Worker {
     }
 
     /// Serves a connection of HTTP/2.
-    async fn serve_streams(self: &Rc<Self>, wire: &Rc<Wire>, peer: Rc<Peer>, address: SocketAddr, max_requests: u64) {
+    async fn serve_streams(
+        self: &Rc<Self>,
+        wire: &Rc<Wire>,
+        peer: Rc<Peer>,
+        address: SocketAddr,
+        max_requests: u64,
+    ) {
         let (worker, turn) = (Rc::clone(self), Rc::clone(wire.turn()));
         let answer = move |line: Line, request, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
@@ -414,11 +446,22 @@ impl Worker {
             async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
         };
         let limits = self.serving().limits;
-        let head =
-            HeadUnderWay { worker: self, wire, peer: address.ip(), proto: Version::HTTP_2, is_told: Cell::new(false) };
+        let head = HeadUnderWay {
+            worker: self,
+            wire,
+            peer: address.ip(),
+            proto: Version::HTTP_2,
+            is_told: Cell::new(false),
+        };
         // On the heap, so that connections of HTTP/1.1 take no room for it.
-        Box::pin(http2::connection::serve(Rc::clone(wire), (&self.watchdog, &self.lane), limits, max_requests, answer))
-            .await;
+        Box::pin(http2::connection::serve(
+            Rc::clone(wire),
+            (&self.watchdog, &self.lane),
+            limits,
+            max_requests,
+            answer,
+        ))
+        .await;
         if let Some(error) = http1::connection::unfinished_head(wire) {
             head.is_told.set(true);
             head.record().fails(&error);
@@ -435,7 +478,8 @@ impl Worker {
         }
     }
 
-    /// Does what must be done now and then, for as long as it is polled; must be called where `spawn_local` may be.
+    /// Does what must be done now and then, for as long as it is polled; must be called where
+    /// `spawn_local` may be.
     pub async fn keep_house(&self) {
         // A task of its own: with every step of the line all that is joined would be looked at.
         let lane = Rc::clone(&self.lane);
@@ -456,8 +500,8 @@ impl Worker {
         }
     }
 
-    /// Passes the order to stop on to the connections, and then to the listeners: who finds that nobody listens any more knows that
-    /// the answers under way are the last.
+    /// Passes the order to stop on to the connections, and then to the listeners: who finds that
+    /// nobody listens any more knows that the answers under way are the last.
     async fn pass_on(&self) {
         let (deadline, idle) = self.drain.clone().begun().await;
         match idle {
@@ -485,13 +529,17 @@ impl Worker {
         }
     }
 
-    /// Waits until the order to stop was given and either every connection has ended or the time is up.
+    /// Waits until the order to stop was given and either every connection has ended or the time is
+    /// up.
     pub async fn finished(&self) {
         let mut drain = self.drain.clone();
         let (deadline, _) = drain.begun().await;
         self.connections.close();
         if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "the time to drain is over: connections are cut");
+            tracing::warn!(
+                connections = self.connections.len(),
+                "the time to drain is over: connections are cut"
+            );
         }
     }
 }
@@ -506,8 +554,9 @@ impl Serving {
     ) -> Result<Self, BuildError> {
         let config = &shared.config;
         let upstream = |group: &Arc<Group>| {
-            let same =
-                before.and_then(|before| before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group)));
+            let same = before.and_then(|before| {
+                before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group))
+            });
             same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
         };
         let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
@@ -542,11 +591,17 @@ impl Serving {
             gateway: Watch::on(shared.gateway.clone()),
             drain: shared.drain.clone(),
         };
-        Ok(Self { proxy, upstreams, doors: Arc::clone(&shared.doors), limits: config.header_limits })
+        Ok(Self {
+            proxy,
+            upstreams,
+            doors: Arc::clone(&shared.doors),
+            limits: config.header_limits,
+        })
     }
 }
 
-/// The request of a connection whose head is not whole. Dropped with the process, it leaves its line.
+/// The request of a connection whose head is not whole. Dropped with the process, it leaves its
+/// line.
 struct HeadUnderWay<'a> {
     worker: &'a Worker,
     wire: &'a Wire,
@@ -562,7 +617,8 @@ impl HeadUnderWay<'_> {
         let serving = self.worker.serving();
         let owed = self.wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
         let began = serving.proxy.clock.now().saturating_sub(owed);
-        let mut record = Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
+        let mut record =
+            Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
         record.entry.proto = self.proto;
         if let Some(line) = LineSoFar::read(&self.wire.head()) {
             record.asks_so_far(&line);
@@ -580,15 +636,17 @@ impl Drop for HeadUnderWay<'_> {
     }
 }
 
-/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and of what it began with keeps nothing
-/// that is not in use. It drops `starting` once it accepts on every socket.
+/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and
+/// of what it began with keeps nothing that is not in use. It drops `starting` once it accepts on
+/// every socket.
 ///
 /// The end, in order:
 ///
 /// 1. It stops accepting, and takes what the kernel has accepted (`Worker::pass_on`).
 /// 2. Requests under way get their responses, and idle connections close.
 /// 3. Parked requests whose slot comes too late are rejected ([`Drain::last_release`]).
-/// 4. When the time is up, or at once when told again, what is left is cut: the runtime is dropped with every connection's task.
+/// 4. When the time is up, or at once when told again, what is left is cut: the runtime is dropped
+///    with every connection's task.
 /// 5. Each request that was cut writes its line as it is dropped.
 /// 6. All lines are handed over.
 ///
@@ -601,7 +659,8 @@ pub fn run(
     starting: std::sync::mpsc::Sender<()>,
 ) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
+    let runtime =
+        runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
     let served: io::Result<_> = runtime.block_on(async {
         let worker = Worker::build(&shared).map_err(io::Error::other)?;
         let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
@@ -629,7 +688,8 @@ pub fn run(
         };
         let end = tokio::task::spawn_local(told_or_failed(told, house));
         let outcome = match end.await.map_err(io::Error::other)? {
-            // Its end before that of this worker is a panic, unless nobody is left to order changes.
+            // Its end before that of this worker is a panic, unless nobody is left to order
+            // changes.
             Ok(()) if changing.is_finished() => changing.await.map_err(io::Error::other),
             outcome => outcome,
         };
@@ -642,7 +702,8 @@ pub fn run(
     outcome
 }
 
-/// Ends when a worker is told to, or its housekeeping ends: that happens by a panic only, and without it no time-out ends anything.
+/// Ends when a worker is told to, or its housekeeping ends: that happens by a panic only, and
+/// without it no time-out ends anything.
 async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -> io::Result<()> {
     tokio::select! {
         () = told => Ok(()),
@@ -666,7 +727,8 @@ struct Registered {
 }
 
 fn registered(Listening { address, socket }: Listening) -> Result<Registered, BuildError> {
-    let listener = TcpListener::from_std(socket).map_err(|source| BuildError::Listener { address, source })?;
+    let listener =
+        TcpListener::from_std(socket).map_err(|source| BuildError::Listener { address, source })?;
     Ok(Registered { address, listener })
 }
 
@@ -677,7 +739,8 @@ impl Ears {
         let stop = shut.clone().cancelled_owned();
         let mut known = worker.door(address);
         let take = move |stream: TcpStream, peer| {
-            // A listener that was taken out still has the connections that waited for it: they meet the door they came to.
+            // A listener that was taken out still has the connections that waited for it: they meet
+            // the door they came to.
             known = worker.door(address).or(known.take());
             match &known {
                 Some(door) => worker.take(Box::new(stream), peer, Arc::clone(door)),
@@ -689,7 +752,8 @@ impl Ears {
         self.open.push((address, shut));
     }
 
-    /// Builds, says so, and takes over when it is told to. A failure in between says nothing, and is found missing.
+    /// Builds, says so, and takes over when it is told to. A failure in between says nothing, and
+    /// is found missing.
     async fn change(&mut self, Change { shared, opened, closed, built, go, done }: Change) {
         let prepare = || -> Result<_, BuildError> {
             let listeners = opened.into_iter().map(registered).collect::<Result<Vec<_>, _>>()?;
@@ -710,7 +774,13 @@ impl Ears {
         }
     }
 
-    fn commit(&mut self, next: Serving, listeners: Vec<Registered>, shared: &Shared, closed: &[SocketAddr]) {
+    fn commit(
+        &mut self,
+        next: Serving,
+        listeners: Vec<Registered>,
+        shared: &Shared,
+        closed: &[SocketAddr],
+    ) {
         self.worker.commit(next, shared);
         for listener in listeners {
             self.open(listener);
@@ -736,9 +806,12 @@ fn gate(route: &crate::config::RouteConfig, zones: &[Arc<Zone>]) -> Result<Gate,
     let mut rules = Vec::with_capacity(route.limits.len());
     for (zone, settings) in &route.limits {
         let rule = Rule::new(Arc::clone(&zones[*zone]), *settings);
-        rules.push(rule.map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?);
+        rules.push(
+            rule.map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?,
+        );
     }
-    Gate::new(rules).map_err(|rules| BuildError::TooManyRules { route: Arc::clone(&route.name), rules })
+    Gate::new(rules)
+        .map_err(|rules| BuildError::TooManyRules { route: Arc::clone(&route.name), rules })
 }
 
 #[cfg(test)]
@@ -764,14 +837,17 @@ mod tests {
         LocalSet::new().run_until(all).await;
     }
 
-    /// Everything said to a client that sends `GET /` and was still in the kernel's queue as its listener was taken out.
+    /// Everything said to a client that sends `GET /` and was still in the kernel's queue as its
+    /// listener was taken out.
     async fn said_as_the_listener_goes(listener: &str) -> Vec<u8> {
         let text = format!(
             "listeners: [ {listener} ]\nclient_ip: {{ trusted_proxies: [ 127.0.0.0/8 ] }}\n\
              routes: [ {{ path: /, upstream: 'http://127.0.0.1:9' }} ]\naccess_log: {{ to: none }}\n"
         );
         let config = crate::config::parse("test", &text, &[]).expect("a configuration").config;
-        let doors = listeners::fit(&Doors::new(), &config.listeners).expect("settings that can be used").apply();
+        let doors = listeners::fit(&Doors::new(), &config.listeners)
+            .expect("settings that can be used")
+            .apply();
         let address = config.listeners[0].address;
         let socket = bind(address, 1).expect("a free port").remove(0);
         let (_order, drain) = DrainOrder::new();
@@ -781,14 +857,18 @@ mod tests {
                 let worker = Worker::build(&shared).expect("a worker");
                 let mut ears = Ears { worker, open: Vec::new() };
                 let mut client =
-                    std::net::TcpStream::connect(socket.local_addr().expect("an address")).expect("a listener");
-                client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("a connection");
+                    std::net::TcpStream::connect(socket.local_addr().expect("an address"))
+                        .expect("a listener");
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+                    .expect("a connection");
                 ears.open(registered(Listening { address, socket }).expect("a listener"));
                 let without = Shared { doors: Arc::new(Doors::new()), ..shared.clone() };
                 let next = ears.worker.prepare(&without).expect("a worker");
                 ears.commit(next, Vec::new(), &without, &[address]);
                 client.set_nonblocking(true).expect("a socket");
-                let (mut said, mut client) = (Vec::new(), TcpStream::from_std(client).expect("a socket"));
+                let (mut said, mut client) =
+                    (Vec::new(), TcpStream::from_std(client).expect("a socket"));
                 // Closed with its request unread, it is reset.
                 let _ = client.read_to_end(&mut said).await;
                 said
@@ -798,16 +878,22 @@ mod tests {
 
     #[tokio::test]
     async fn door_of_a_removed_listener_still_asks_for_a_proxy_header() {
-        let said = said_as_the_listener_goes("{ address: '127.0.0.1:0', proxy_protocol: true }").await;
+        let said =
+            said_as_the_listener_goes("{ address: '127.0.0.1:0', proxy_protocol: true }").await;
         assert_eq!(String::from_utf8_lossy(&said), "");
     }
 
-    /// Without its certificates a client would be served in the clear, and without having shown its own.
+    /// Without its certificates a client would be served in the clear, and without having shown its
+    /// own.
     #[tokio::test]
     async fn door_of_a_removed_listener_still_speaks_tls_only() {
-        let cert = "certificates: [ { cert: tests/certificates/a.pem, key: tests/certificates/a.key } ]";
+        let cert =
+            "certificates: [ { cert: tests/certificates/a.pem, key: tests/certificates/a.key } ]";
         for tls in [cert.to_owned(), format!("{cert}, client_ca: tests/certificates/a.pem")] {
-            let said = said_as_the_listener_goes(&format!("{{ address: '127.0.0.1:0', tls: {{ {tls} }} }}")).await;
+            let said = said_as_the_listener_goes(&format!(
+                "{{ address: '127.0.0.1:0', tls: {{ {tls} }} }}"
+            ))
+            .await;
             assert!(!said.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&said));
         }
     }

@@ -19,7 +19,8 @@ pub struct Crew {
     lost: bool,
 }
 
-/// A change that every worker has built and none has taken over yet. Dropping it lets them forget it.
+/// A change that every worker has built and none has taken over yet. Dropping it lets them forget
+/// it.
 #[must_use]
 #[derive(Debug)]
 pub struct Built {
@@ -47,7 +48,8 @@ impl Crew {
         let (starting, started) = std::sync::mpsc::channel();
         let mut crew = Self { threads: Vec::new(), changes: Vec::new(), ended, lost: false };
         for (number, sockets) in sockets.into_iter().enumerate() {
-            let (shared, at_work, (change, changes)) = (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
+            let (shared, at_work, (change, changes)) =
+                (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
             let starting = starting.clone();
             let work = move || {
                 let outcome = worker::run(shared, sockets, changes, starting);
@@ -59,7 +61,8 @@ impl Crew {
             crew.changes.push(change);
         }
         drop(starting);
-        // Nothing is sent; it fails when the last of them has started, or has failed to and is found missing.
+        // Nothing is sent; it fails when the last of them has started, or has failed to and is
+        // found missing.
         let _all_started = started.recv();
         Ok(crew)
     }
@@ -70,8 +73,8 @@ impl Crew {
         self.changes.len()
     }
 
-    /// Completes when a worker has ended, or did not say what came of a change. One that does so unasked has failed, and nobody takes
-    /// the connections to its sockets.
+    /// Completes when a worker has ended, or did not say what came of a change. One that does so
+    /// unasked has failed, and nobody takes the connections to its sockets.
     pub async fn lost_one(&mut self) {
         if !self.lost {
             let _or_all = self.ended.recv().await;
@@ -89,7 +92,8 @@ impl Crew {
         while self.ended.recv().await.is_some() {}
     }
 
-    /// Lets every worker build what it needs to serve `shared`; `opened` and `closed` is where they listen in addition, and no longer.
+    /// Lets every worker build what it needs to serve `shared`; `opened` and `closed` is where they
+    /// listen in addition, and no longer.
     ///
     /// # Errors
     /// What a worker says against it, or that one says nothing.
@@ -105,7 +109,14 @@ impl Crew {
         for (changes, opened) in self.changes.iter().zip(opened) {
             let (word, wait) = oneshot::channel();
             let (shared, closed) = (shared.clone(), closed.to_vec());
-            let change = Change { shared, opened, closed, built: built.clone(), go: wait, done: done.clone() };
+            let change = Change {
+                shared,
+                opened,
+                closed,
+                built: built.clone(),
+                go: wait,
+                done: done.clone(),
+            };
             // One that takes no change any more is found missing below.
             let _ = changes.send(change).await;
             go.push(word);
@@ -144,7 +155,8 @@ impl Crew {
     pub fn join(self) -> Result<(), StartError> {
         drop(self.changes);
         for thread in self.threads {
-            let outcome = thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            let outcome =
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             outcome.map_err(StartError::Thread)?;
         }
         Ok(())

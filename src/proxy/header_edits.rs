@@ -1,8 +1,8 @@
 //! What a route sets and removes of a message's header fields.
 //!
-//! Guarantees: no edit touches how a message is framed or what belongs to one connection, nor, of a request, the mark that it
-//! passed here; a value is a field value whatever its placeholders stand for. Removing comes first, setting replaces every line
-//! of a name.
+//! Guarantees: no edit touches how a message is framed or what belongs to one connection, nor, of a
+//! request, the mark that it passed here; a value is a field value whatever its placeholders stand
+//! for. Removing comes first, setting replaces every line of a name.
 
 use std::{fmt, io::Write, net::IpAddr};
 
@@ -15,7 +15,8 @@ use crate::http::{
 };
 
 /// The placeholders of values, as they are written.
-pub const PLACEHOLDERS: [&str; 5] = ["{client_ip}", "{host}", "{request_id}", "{route}", "{scheme}"];
+pub const PLACEHOLDERS: [&str; 5] =
+    ["{client_ip}", "{host}", "{request_id}", "{route}", "{scheme}"];
 
 /// Which messages are edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +83,14 @@ pub enum NameError {
     #[error("says how the body is coded, hint: an edit changes no body; `response.compress` does")]
     Coding,
     /// It asks for an interim answer.
-    #[error("is answered by weir itself, hint: clients are told to continue when their body is wanted")]
+    #[error(
+        "is answered by weir itself, hint: clients are told to continue when their body is wanted"
+    )]
     Expect,
     /// It says that the request passed here.
-    #[error("has to say that the request passed here, hint: it is how loops are found (RFC 9110, section 7.6.3)")]
+    #[error(
+        "has to say that the request passed here, hint: it is how loops are found (RFC 9110, section 7.6.3)"
+    )]
     Via,
 }
 
@@ -96,7 +101,9 @@ pub enum TemplateError {
     #[error("there is no value, hint: to take the field out write `remove: [ NAME ]`")]
     Empty,
     /// A space at an end is not part of a value.
-    #[error("`{0}` begins or ends with a space, hint: that is not part of a value: write it without")]
+    #[error(
+        "`{0}` begins or ends with a space, hint: that is not part of a value: write it without"
+    )]
     Space(String),
     /// Something that cannot stand in a field.
     #[error("`{}` cannot stand in a field, hint: letters, digits, signs and spaces of ASCII can", .0.escape_debug())]
@@ -140,7 +147,8 @@ impl Edits {
     /// Edits a message.
     ///
     /// # Errors
-    /// [`Kind::ProxyInternalError`] when what a placeholder stands for is no field value; none of weir's facts is.
+    /// [`Kind::ProxyInternalError`] when what a placeholder stands for is no field value; none of
+    /// weir's facts is.
     pub fn apply(&self, headers: &mut HeaderMap, facts: &Facts<'_>) -> Result<(), Error> {
         for name in &self.remove {
             headers.remove(name);
@@ -161,7 +169,9 @@ impl Template {
         if text.trim_ascii() != text {
             return Err(TemplateError::Space(text.to_owned()));
         }
-        if let Some(wrong) = text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t')) {
+        if let Some(wrong) =
+            text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t'))
+        {
             return Err(TemplateError::Character(wrong));
         }
         let mut pieces = pieces(text)?;
@@ -184,7 +194,9 @@ impl Template {
             Kept::Pieces(pieces) => {
                 let mut value = Vec::with_capacity(64);
                 pieces.iter().for_each(|piece| piece.write(&mut value, facts));
-                let wrong = |cause| Error::caused(Kind::ProxyInternalError, "an edit is no field value", cause);
+                let wrong = |cause| {
+                    Error::caused(Kind::ProxyInternalError, "an edit is no field value", cause)
+                };
                 HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(wrong)
             }
         }
@@ -236,7 +248,8 @@ fn pieces(text: &str) -> Result<Vec<Piece>, TemplateError> {
         let Some((placeholder, behind)) = named else {
             return Err(TemplateError::Brace(if brace == "{" { '{' } else { '}' }));
         };
-        let piece = Piece::of(placeholder).ok_or_else(|| TemplateError::Unknown(format!("{{{placeholder}}}")))?;
+        let piece = Piece::of(placeholder)
+            .ok_or_else(|| TemplateError::Unknown(format!("{{{placeholder}}}")))?;
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
         }
@@ -273,7 +286,10 @@ mod tests {
         for (text, value) in [
             ("DENY", "DENY"),
             ("{request_id}", "77"),
-            ("{scheme}://{host}/ for {client_ip} by {route}", "https://a.test/ for 192.0.2.1 by a.test/x"),
+            (
+                "{scheme}://{host}/ for {client_ip} by {route}",
+                "https://a.test/ for 192.0.2.1 by a.test/x",
+            ),
             ("{{\"id\": \"{request_id}\"}}", "{\"id\": \"77\"}"),
             ("{{{host}}}", "{a.test}"),
         ] {
@@ -303,7 +319,15 @@ mod tests {
     #[test]
     fn no_edit_touches_framing_the_connection_or_the_mark_of_a_proxy() {
         let of = |text: &str, message| name(text, message).map(|name| name.to_string());
-        for text in ["Content-Length", "transfer-encoding", "te", "Trailer", "connection", "keep-alive", "upgrade"] {
+        for text in [
+            "Content-Length",
+            "transfer-encoding",
+            "te",
+            "Trailer",
+            "connection",
+            "keep-alive",
+            "upgrade",
+        ] {
             for message in [Message::Request, Message::Response] {
                 assert_eq!(of(text, message), Err(NameError::Framing), "{text}");
             }
@@ -322,10 +346,19 @@ mod tests {
             headers.append(name, value.parse().expect("a value"));
         }
         let constant = |value| Template::parse(value).expect("a value");
-        let set = vec![(HeaderName::from_static("x-a"), constant("9")), (HeaderName::from_static("x-c"), constant("8"))];
+        let set = vec![
+            (HeaderName::from_static("x-a"), constant("9")),
+            (HeaderName::from_static("x-c"), constant("8")),
+        ];
         let edits = Edits::new(vec![header::SERVER, header::AGE], set);
         let nobody = HeaderValue::from_static("");
-        let facts = Facts { client: IpAddr::from([0; 4]), host: "", request_id: &nobody, route: "", scheme: "http" };
+        let facts = Facts {
+            client: IpAddr::from([0; 4]),
+            host: "",
+            request_id: &nobody,
+            route: "",
+            scheme: "http",
+        };
         edits.apply(&mut headers, &facts).expect("constant values");
         let expected = [("x-a", "9"), ("x-b", "3"), ("x-c", "8")];
         let expected: HeaderMap = expected

@@ -14,7 +14,13 @@ use std::{rc::Rc, sync::Arc};
 
 impl Proxy {
     /// Reason why a malformed request is refused: a reject by its route's rules, or else its flaw.
-    pub(super) async fn refuse(&self, unfit: Unfit, head: &Parts, visit: &Visit<'_>, record: &mut Record) -> Stop {
+    pub(super) async fn refuse(
+        &self,
+        unfit: Unfit,
+        head: &Parts,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Stop {
         let Unfit { flaw, target } = unfit;
         if let Some(target) = target {
             record.entry.path = Some(Asked::Other(target));
@@ -26,7 +32,12 @@ impl Proxy {
     }
 
     /// Has the rules of its route count it, if it has one.
-    async fn charge(&self, head: &Parts, visit: &Visit<'_>, record: &mut Record) -> Result<(), Stop> {
+    async fn charge(
+        &self,
+        head: &Parts,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<(), Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if self.trust.believes(visit.peer.address) {

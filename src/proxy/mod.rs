@@ -3,7 +3,10 @@
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    request::Parts,
+};
 use http_body::Body;
 use http_body_util::{Either, Full};
 
@@ -27,8 +30,8 @@ use crate::{
     http::{
         error::{Error, Kind, Side},
         fields::{
-            address_value, agrees, has_looped, id_of, is_grpc, last_hop, looks_counted, prepare_response, upgrade_of,
-            wants_trailers, write_upgrade,
+            address_value, agrees, has_looped, id_of, is_grpc, last_hop, looks_counted,
+            prepare_response, upgrade_of, wants_trailers, write_upgrade,
         },
         forwarded::{Crossing, Fields, Identity, Outbound},
         framing::field_list::Unfit,
@@ -36,7 +39,8 @@ use crate::{
         target::{LastHost, Target},
     },
     limit::{
-        Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Rule, Subject, Verdict,
+        Decision, Gate, Judgement, Millis, Mode, Parked, Part, Queue, Reason, Rule, Subject,
+        Verdict,
         client_ip::Trust,
         normal_form::{self, PathError},
     },
@@ -96,21 +100,26 @@ fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
 #[must_use]
 pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
     let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
-    let fields = parts.filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
+    let fields = parts
+        .filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
     fields.collect()
 }
 
-/// Says that each enforced rule of `other` also counts a request that takes `chosen`: by the same zone, in the same bucket, and with no
-/// larger burst. A key that holds the path counts it in the same bucket where the paths are the same, which `same_path` tells.
+/// Says that each enforced rule of `other` also counts a request that takes `chosen`: by the same
+/// zone, in the same bucket, and with no larger burst. A key that holds the path counts it in the
+/// same bucket where the paths are the same, which `same_path` tells.
 fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
     enforced(&other.gate).all(|rule| {
-        let counted = |own: &Rule| Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst;
+        let counted = |own: &Rule| {
+            Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst
+        };
         let same_part = |part: &Part| match part {
             Part::Route => Rc::ptr_eq(chosen, other),
             Part::Path => same_path(),
             _ => true,
         };
-        enforced(&chosen.gate).any(counted) && rule.zone().settings().key.parts.iter().all(same_part)
+        enforced(&chosen.gate).any(counted)
+            && rule.zone().settings().key.parts.iter().all(same_part)
     })
 }
 
@@ -232,7 +241,8 @@ impl From<Error> for Stop {
 pub struct Closed;
 
 impl Proxy {
-    /// Answers one request, which may be known to be malformed: it cannot fail, only close the connection where the configuration says so.
+    /// Answers one request, which may be known to be malformed: it cannot fail, only close the
+    /// connection where the configuration says so.
     ///
     /// # Errors
     /// [`Closed`], for a reject status of 444 and a client that left.
@@ -261,7 +271,8 @@ impl Proxy {
             Err(stop) => {
                 let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
                 let grpc = line.wire.is_none() && is_grpc(&head.headers);
-                if grpc { reply::grpc(answer, record.key_fault()) } else { answer }.map(Either::Left)
+                if grpc { reply::grpc(answer, record.key_fault()) } else { answer }
+                    .map(Either::Left)
             }
         };
         if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
@@ -283,7 +294,12 @@ impl Proxy {
     }
 
     /// The way of a request that goes well, in order.
-    async fn handle(&self, head: &mut Parts, visit: &mut Visit<'_>, record: &mut Record) -> Result<Response<Answer>, Stop> {
+    async fn handle(
+        &self,
+        head: &mut Parts,
+        visit: &mut Visit<'_>,
+        record: &mut Record,
+    ) -> Result<Response<Answer>, Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = self.answer_here(head, &target)? {
@@ -326,20 +342,23 @@ impl Proxy {
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
-        let mut crossing = Crossing::of(&head.headers, &identity)?;
-        upgrade.iter().for_each(|protocols| crossing.tell_upgrade(protocols));
-        if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(&head.headers) {
-            crossing.tell(header::TE, HeaderValue::from_static("trailers"));
-        }
-        let fields = edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
+        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), &route)?;
+        let fields =
+            edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
         let wish = Wish::of(&route.compress, &head.method, &head.headers);
         let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
         let name = Some(Arc::clone(&route.upstream.settings().name));
-        let story = record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let answer = route.upstream.forward((&outbound, body), visit.caller(client), &visit.upload.progress, story).await;
+        let story =
+            record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
+        let answer = route
+            .upstream
+            .forward((&outbound, body), visit.caller(client), &visit.upload.progress, story)
+            .await;
         let response = answer.map_err(|error| blame(error, &visit.upload))?;
         let mut response = answered(response, upgrade.as_ref(), visit)?;
-        route.response_edits.apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
+        route
+            .response_edits
+            .apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
         Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
     }
 
@@ -361,16 +380,25 @@ impl Proxy {
     }
 
     /// The route of a request, and its path as keys see it.
-    fn route<'a>(&self, method: &Method, target: &'a Target) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
+    fn route<'a>(
+        &self,
+        method: &Method,
+        target: &'a Target,
+    ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let (host, path) = (&*target.host, self.path(target)?);
         let found = self.routes.entry(host, &path, method);
         let (pattern, route) = found.map_err(|nearest| match nearest {
-            NoRoute::NotFound => Stop::Failed(Error::new(Kind::NoRoute, "no route takes this host and path")),
-            NoRoute::MethodNotAllowed => Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter())),
+            NoRoute::NotFound => {
+                Stop::Failed(Error::new(Kind::NoRoute, "no route takes this host and path"))
+            }
+            NoRoute::MethodNotAllowed => {
+                Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter()))
+            }
         })?;
         // Only a path that came in another spelling can be read in two ways.
         if let Cow::Owned(normal) = &path {
-            let mut readings = normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
+            let mut readings =
+                normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
             let strays = |reading: Cow<'_, str>| {
                 let same_path = || normal_form::path(&reading).is_ok_and(|form| form == *normal);
                 match self.routes.read(pattern, host, &reading, method) {
@@ -395,8 +423,13 @@ impl Proxy {
         }
     }
 
-    /// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections 7.6.2 and 9.3.7).
-    fn answer_here(&self, head: &mut Parts, target: &Target) -> Result<Option<Response<Full<Bytes>>>, Stop> {
+    /// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections
+    /// 7.6.2 and 9.3.7).
+    fn answer_here(
+        &self,
+        head: &mut Parts,
+        target: &Target,
+    ) -> Result<Option<Response<Full<Bytes>>>, Stop> {
         let counted = head.method == Method::OPTIONS || head.method == Method::TRACE;
         let last = counted && last_hop(&mut head.headers);
         if target.path_and_query.as_str() == "*" {
@@ -430,7 +463,13 @@ impl Proxy {
             match self.hold(parked, visit).await {
                 Ok(waited) => verdict.wait = waited,
                 Err(Some(reason)) => verdict = verdict.rejected(reason, verdict.wait),
-                Err(None) => return Err(Error::new(Kind::ClientGone, "the client left while it was parked").into()),
+                Err(None) => {
+                    return Err(Error::new(
+                        Kind::ClientGone,
+                        "the client left while it was parked",
+                    )
+                    .into());
+                }
             }
             if let Some(limit) = &mut record.entry.limit {
                 limit.verdict = verdict;
@@ -443,8 +482,8 @@ impl Proxy {
         }
     }
 
-    /// Parks a request until its turn; returns the wait that was. It fails with the reason of a reject, or with none when its
-    /// client left.
+    /// Parks a request until its turn; returns the wait that was. It fails with the reason of a
+    /// reject, or with none when its client left.
     async fn hold(&self, parked: Parked, visit: &Visit<'_>) -> Result<Millis, Option<Reason>> {
         let arrival = Millis::cut(visit.began);
         let Some(_seat) = self.queue.enter(parked.zone()) else {
@@ -453,10 +492,11 @@ impl Proxy {
         };
         let late = Millis::not_before(visit.began).since(arrival);
         let parking = Parking { clock: self.clock, releases: &self.releases, late };
-        let turn = park(parked, &parking, visit.line, &self.drain).await.map_err(|left| match left {
-            Left::ClientGone => None,
-            Left::Draining => Some(Reason::Draining),
-        })?;
+        let turn =
+            park(parked, &parking, visit.line, &self.drain).await.map_err(|left| match left {
+                Left::ClientGone => None,
+                Left::Draining => Some(Reason::Draining),
+            })?;
         Ok(turn.since(arrival))
     }
 }
@@ -468,8 +508,29 @@ fn method_list<'a>(methods: impl Iterator<Item = &'a Method>) -> HeaderValue {
     HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The fields of a request as its route edits them.
-fn edited<'a>(crossing: Crossing<'a>, edits: &Edits, facts: &Facts<'_>) -> Result<Fields<'a>, Error> {
+/// Header fields of the request that cross to the upstream, before the route edits them.
+fn crossing<'a>(
+    received: &'a HeaderMap,
+    identity: &Identity<'_>,
+    upgrade: Option<&HeaderValue>,
+    route: &Route,
+) -> Result<Crossing<'a>, Error> {
+    let mut crossing = Crossing::of(received, identity)?;
+    if let Some(protocols) = upgrade {
+        crossing.tell_upgrade(protocols);
+    }
+    if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(received) {
+        crossing.tell(header::TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(crossing)
+}
+
+/// Fields of the request after the route's edits.
+fn edited<'a>(
+    crossing: Crossing<'a>,
+    edits: &Edits,
+    facts: &Facts<'_>,
+) -> Result<Fields<'a>, Error> {
     if edits.is_empty() {
         return Ok(Fields::Crossing(crossing));
     }
@@ -478,15 +539,16 @@ fn edited<'a>(crossing: Crossing<'a>, edits: &Edits, facts: &Facts<'_>) -> Resul
     Ok(Fields::Edited(fields))
 }
 
-/// The host that an upstream is asked for where the request, of HTTP/1.0, names none: its own. A request of HTTP/2 cannot do without, and
-/// of those of HTTP/1.1 servers refuse one that is empty.
+/// The host that an upstream is asked for where the request, of HTTP/1.0, names none: its own. A
+/// request of HTTP/2 cannot do without, and of those of HTTP/1.1 servers refuse one that is empty.
 fn unnamed(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
     let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
         return Ok(HeaderValue::from_static(""));
     };
     let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
-    HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string()))
-        .map_err(|cause| Error::caused(Kind::ProxyInternalError, "the endpoint's host is no field value", cause))
+    HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string())).map_err(|cause| {
+        Error::caused(Kind::ProxyInternalError, "the endpoint's host is no field value", cause)
+    })
 }
 
 /// What edits may say.
@@ -500,10 +562,18 @@ fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Rec
     }
 }
 
-/// Refuses, before it is charged or waits, what the head alone can tell; returns the protocols the request asks to change to.
-fn checked(head: &Parts, route: &Route, visit: &mut Visit<'_>) -> Result<Option<HeaderValue>, Error> {
+/// Refuses, before it is charged or waits, what the head alone can tell; returns the protocols the
+/// request asks to change to.
+fn checked(
+    head: &Parts,
+    route: &Route,
+    visit: &mut Visit<'_>,
+) -> Result<Option<HeaderValue>, Error> {
     if has_looped(&head.headers) {
-        return Err(Error::new(Kind::ProxyLoopDetected, "the request has passed here too often, as `Via` says"));
+        return Err(Error::new(
+            Kind::ProxyLoopDetected,
+            "the request has passed here too often, as `Via` says",
+        ));
     }
     if looks_counted(&head.headers, &route.counted) {
         return Err(Error::new(Kind::HttpRequestError, "a field looks like one that is counted"));
@@ -513,8 +583,9 @@ fn checked(head: &Parts, route: &Route, visit: &mut Visit<'_>) -> Result<Option<
     Ok(upgrade(head, body))
 }
 
-/// The protocols a request asks to change to. Beside a body, an offer is ignored, which a server may do (RFC 9110, section 7.8): otherwise
-/// servers would disagree about where the body ends and the new protocol begins.
+/// The protocols a request asks to change to. Beside a body, an offer is ignored, which a server
+/// may do (RFC 9110, section 7.8): otherwise servers would disagree about where the body ends and
+/// the new protocol begins.
 fn upgrade(head: &Parts, body: &RequestBody) -> Option<HeaderValue> {
     let offers = head.version == Version::HTTP_11 && head.headers.contains_key(header::UPGRADE);
     if offers && body.is_end_stream() { upgrade_of(&head.headers) } else { None }
@@ -524,7 +595,9 @@ fn upgrade(head: &Parts, body: &RequestBody) -> Option<HeaderValue> {
 fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
     let wanted = wanted.filter(|wanted| agrees(response.headers(), wanted));
     let protocol = wanted.and_then(|_| response.headers().get(header::UPGRADE).cloned());
-    protocol.ok_or_else(|| Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked"))
+    protocol.ok_or_else(|| {
+        Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked")
+    })
 }
 
 /// An endpoint's answer as it goes to a client.
@@ -557,16 +630,22 @@ fn answered(
 }
 
 /// What is to be asked elsewhere: over TLS, or on a connection of its own.
-fn elsewhere(target: &Target, transport: &Transport) -> Result<Option<Response<Full<Bytes>>>, Error> {
+fn elsewhere(
+    target: &Target,
+    transport: &Transport,
+) -> Result<Option<Response<Full<Bytes>>>, Error> {
     match transport {
         Transport::Plain { redirect: None } => Ok(None),
         Transport::Plain { redirect: Some(_) } if target.host.is_empty() => {
             Err(Error::new(Kind::HttpRequestError, "no Host to redirect to"))
         }
-        Transport::Plain { redirect: Some(port) } => reply::redirect(&target.host, *port, &target.path_and_query).map(Some),
-        Transport::Tls(secured) if secured.misdirects(&target.host) => {
-            Err(Error::new(Kind::MisdirectedRequest, "the host has another certificate than the connection was opened for"))
+        Transport::Plain { redirect: Some(port) } => {
+            reply::redirect(&target.host, *port, &target.path_and_query).map(Some)
         }
+        Transport::Tls(secured) if secured.misdirects(&target.host) => Err(Error::new(
+            Kind::MisdirectedRequest,
+            "the host has another certificate than the connection was opened for",
+        )),
         Transport::Tls(_) => Ok(None),
     }
 }
@@ -578,7 +657,12 @@ fn tell(route: &Route, judgement: &Judgement, subject: &Subject<'_>, record: &mu
     record.entry.dry_run = dry_run.and_then(|verdict| story(route, verdict, key, subject));
 }
 
-fn story(route: &Route, mut verdict: Verdict, key: u64, subject: &Subject<'_>) -> Option<LimitStory> {
+fn story(
+    route: &Route,
+    mut verdict: Verdict,
+    key: u64,
+    subject: &Subject<'_>,
+) -> Option<LimitStory> {
     let zone = route.gate.rules().get(verdict.rule?)?.zone().settings();
     let mut fault = None;
     if verdict.reason.is_some_and(Reason::is_for_good) {
@@ -586,7 +670,13 @@ fn story(route: &Route, mut verdict: Verdict, key: u64, subject: &Subject<'_>) -
         // No time that passes mends it.
         verdict.retry = Millis::ZERO;
     }
-    Some(LimitStory { zone: Arc::clone(&zone.name), verdict, key, fault, is_parked: verdict.decision == Decision::Delay })
+    Some(LimitStory {
+        zone: Arc::clone(&zone.name),
+        verdict,
+        key,
+        fault,
+        is_parked: verdict.decision == Decision::Delay,
+    })
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
@@ -598,7 +688,11 @@ fn blame(error: Error, upload: &Upload) -> Error {
 }
 
 /// The answer to a request that was stopped.
-fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Result<Response<Full<Bytes>>, Closed> {
+fn rescue(
+    stop: Stop,
+    accept: Option<&HeaderValue>,
+    record: &mut Record,
+) -> Result<Response<Full<Bytes>>, Closed> {
     match stop {
         Stop::Failed(error) => {
             record.fails(&error);
@@ -607,7 +701,9 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
             }
             let mut response = reply::failure(&error, accept);
             if error.side() == Side::Client {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
         }
@@ -620,16 +716,21 @@ fn rescue(stop: Stop, accept: Option<&HeaderValue>, record: &mut Record) -> Resu
         }
         Stop::Rejected(route, verdict) => {
             let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
-            reply::reject(&route.reject, &verdict, (rule, record.key_fault()), accept).ok_or_else(|| {
-                record.closes(StatusCode::from_u16(route.reject.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
-                Closed
-            })
+            reply::reject(&route.reject, &verdict, (rule, record.key_fault()), accept).ok_or_else(
+                || {
+                    record.closes(
+                        StatusCode::from_u16(route.reject.status)
+                            .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+                    );
+                    Closed
+                },
+            )
         }
     }
 }
 
-/// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close` of ours unless the answer has the
-/// version that it will give it anyway.
+/// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close`
+/// of ours unless the answer has the version that it will give it anyway.
 fn answer_http_1_0(response: &mut Response<Answer>) {
     if response.body().size_hint().exact().is_none() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -639,7 +740,8 @@ fn answer_http_1_0(response: &mut Response<Answer>) {
     }
 }
 
-/// Deals with a body nobody took: what is short is read away, and otherwise the connection ends with this answer.
+/// Deals with a body nobody took: what is short is read away, and otherwise the connection ends
+/// with this answer.
 fn leave(body: RequestBody, expects: bool, response: &mut Response<Answer>) {
     if body.is_drainable() && !expects {
         tokio::task::spawn_local(body.drain());

@@ -1,8 +1,9 @@
-//! A delayed request: a timer and nothing else. It has not touched the upstream and its body is not read.
+//! A delayed request: a timer and nothing else. It has not touched the upstream and its body is not
+//! read.
 //!
-//! Guarantees: it is released when its turn comes, never before, and never later than told on arrival; when its client leaves it
-//! ends immediately and the line behind it moves up; when the process is to stop before its turn, it is rejected immediately
-//! (tests/edge/leaving.rs).
+//! Guarantees: it is released when its turn comes, never before, and never later than told on
+//! arrival; when its client leaves it ends immediately and the line behind it moves up; when the
+//! process is to stop before its turn, it is rejected immediately (tests/edge/leaving.rs).
 
 use std::{
     future::poll_fn,
@@ -22,7 +23,8 @@ pub struct Parking<'a> {
     pub clock: Clock,
     /// The worker's releases.
     pub releases: &'a Releases,
-    /// What the arrival was after the millisecond it was decided at: added to each release, so that none is early.
+    /// What the arrival was after the millisecond it was decided at: added to each release, so that
+    /// none is early.
     pub late: Millis,
 }
 
@@ -53,7 +55,12 @@ impl Drop for Slot<'_> {
 ///
 /// # Errors
 /// Why it left before; those behind it have moved up then, as they have when this is dropped.
-pub async fn park(parked: Parked, parking: &Parking<'_>, line: &Line, drain: &Drain) -> Result<Millis, Left> {
+pub async fn park(
+    parked: Parked,
+    parking: &Parking<'_>,
+    line: &Line,
+    drain: &Drain,
+) -> Result<Millis, Left> {
     let mut slot = Slot { parked: Some(parked), parking };
     let Some(parked) = &slot.parked else { return Err(Left::ClientGone) };
     let released = tokio::select! {
@@ -69,7 +76,8 @@ pub async fn park(parked: Parked, parking: &Parking<'_>, line: &Line, drain: &Dr
 }
 
 impl Parking<'_> {
-    /// Completes when the turn of a request has come. A leave in its line wakes it: then it looks whether it moved up.
+    /// Completes when the turn of a request has come. A leave in its line wakes it: then it looks
+    /// whether it moved up.
     async fn release(&self, parked: &Parked) -> Millis {
         loop {
             let next = poll_fn(|context| Poll::Ready(self.look(parked, context))).await;
@@ -93,7 +101,8 @@ impl Parking<'_> {
         parked.look(Millis::cut(self.clock.now()), context.waker())
     }
 
-    /// Completes when the process is to stop before the turn of a request, or so soon behind it that its response would be cut.
+    /// Completes when the process is to stop before the turn of a request, or so soon behind it
+    /// that its response would be cut.
     async fn too_late(&self, parked: &Parked, mut drain: Drain) {
         let end = Millis::cut(self.clock.since_start(drain.last_release().await));
         if parked.is_in_time(Millis(end.0.saturating_sub(self.late.0))) {

@@ -1,7 +1,8 @@
 //! From an error or a reject to an answer: the only place that writes answers of weir's own.
 //!
-//! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole seconds rounded up, at least one;
-//! the milliseconds in the body), or what is wrong with the key of its requests; every answer names its cause in RFC 9209's words; none of them may be cached.
+//! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole
+//! seconds rounded up, at least one; the milliseconds in the body), or what is wrong with the key
+//! of its requests; every answer names its cause in RFC 9209's words; none of them may be cached.
 
 use std::fmt::Write;
 
@@ -62,14 +63,21 @@ pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The same request to a host's `https` port (RFC 9110, section 15.4.9: the method and the body stay).
+/// The same request to a host's `https` port (RFC 9110, section 15.4.9: the method and the body
+/// stay).
 ///
 /// # Errors
 /// [`Kind::HttpRequestError`] when host and path make no field value.
-pub fn redirect(host: &str, port: u16, path: &PathAndQuery) -> Result<Response<Full<Bytes>>, Error> {
+pub fn redirect(
+    host: &str,
+    port: u16,
+    path: &PathAndQuery,
+) -> Result<Response<Full<Bytes>>, Error> {
     let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let location = HeaderValue::from_str(&format!("https://{host}{port}{path}"))
-        .map_err(|cause| Error::caused(Kind::HttpRequestError, "the target is no field value", cause))?;
+    let location =
+        HeaderValue::from_str(&format!("https://{host}{port}{path}")).map_err(|cause| {
+            Error::caused(Kind::HttpRequestError, "the target is no field value", cause)
+        })?;
     let mut response = empty(StatusCode::PERMANENT_REDIRECT);
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
@@ -83,7 +91,8 @@ pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Byt
     if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    let story = Story { status: error.kind().status(), detail: error.detail(), zone: None, retry_ms: None };
+    let story =
+        Story { status: error.kind().status(), detail: error.detail(), zone: None, retry_ms: None };
     story.answer(headers, RejectBody::Auto, accept)
 }
 
@@ -110,8 +119,8 @@ fn cause_of(error: &Error) -> String {
     format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
 }
 
-/// The response to a request that a rule rejected, with the part of its key that is missing or repeated if that is why; nothing when
-/// the connection is to be closed instead.
+/// The response to a request that a rule rejected, with the part of its key that is missing or
+/// repeated if that is why; nothing when the connection is to be closed instead.
 #[must_use]
 pub fn reject(
     settings: &RejectSettings,
@@ -140,7 +149,11 @@ pub fn reject(
     }
     if let Some(rule) = rule.filter(|_| settings.ratelimit) {
         let (name, places) = (&rule.zone().settings().name, u64::from(rule.settings().burst) + 1);
-        insert(&mut headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)));
+        insert(
+            &mut headers,
+            RATELIMIT_POLICY,
+            &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)),
+        );
         if fault.is_none() {
             insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
         }
@@ -151,14 +164,16 @@ pub fn reject(
     Some(Story { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
 }
 
-/// A fault of a key in words that a header field, JSON and HTML may all have: what they may not is in percent-encoding, which only
-/// the name of a query parameter can need.
+/// A fault of a key in words that a header field, JSON and HTML may all have: what they may not is
+/// in percent-encoding, which only the name of a query parameter can need.
 fn described(fault: &KeyFault) -> String {
     let (what, name) = match fault.part() {
         Part::Header(name) => ("the field ", name.as_str()),
         Part::Cookie(name) => ("the cookie ", name.as_str()),
         Part::Query(name) => ("the query parameter ", name.as_str()),
-        Part::ClientIp | Part::Host | Part::Path | Part::Method | Part::Route | Part::Global => ("a part of the key", ""),
+        Part::ClientIp | Part::Host | Part::Path | Part::Method | Part::Route | Part::Global => {
+            ("a part of the key", "")
+        }
     };
     let mut described = what.to_owned();
     for letter in name.chars() {
@@ -178,11 +193,13 @@ fn described(fault: &KeyFault) -> String {
 /// How long the whole burst takes to be free again, in seconds, rounded up.
 fn window_seconds(rule: &Rule, places: u64) -> u64 {
     let rate = rule.zone().settings().rate;
-    (rate.interval_ticks().saturating_mul(places)).div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
+    (rate.interval_ticks().saturating_mul(places))
+        .div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
 }
 
-/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says only that there is an answer. A reject for
-/// a fault of its key is INVALID_ARGUMENT, which nobody tries again.
+/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says
+/// only that there is an answer. A reject for a fault of its key is INVALID_ARGUMENT, which nobody
+/// tries again.
 #[must_use]
 pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Response<Full<Bytes>> {
     // The status codes gRPC's own mapping gives to those of HTTP.
@@ -230,7 +247,12 @@ impl Story<'_> {
         }
     }
 
-    fn answer(&self, mut headers: HeaderMap, body: RejectBody, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+    fn answer(
+        &self,
+        mut headers: HeaderMap,
+        body: RejectBody,
+        accept: Option<&HeaderValue>,
+    ) -> Response<Full<Bytes>> {
         let (media, text) = self.told(body, accept);
         if !media.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
@@ -246,11 +268,14 @@ impl Story<'_> {
         self.status.canonical_reason().unwrap_or("Error")
     }
 
-    /// Written by hand because floods are answered with it; only the zone's name can hold what JSON escapes.
+    /// Written by hand because floods are answered with it; only the zone's name can hold what JSON
+    /// escapes.
     fn problem(&self) -> String {
         let mut problem = String::with_capacity(192);
         let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
-        let head = format_args!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}""#);
+        let head = format_args!(
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}""#
+        );
         let mut told = problem.write_fmt(head);
         if let Some(zone) = self.zone {
             let zone = serde_json::Value::from(zone);
@@ -277,9 +302,13 @@ impl Story<'_> {
 
     fn html(&self) -> String {
         let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
-        let mut page =
-            format!("<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} {title}</h1>");
-        let again = self.retry_ms.map(|retry_ms| format!(" Free again in {retry_ms} ms.")).unwrap_or_default();
+        let mut page = format!(
+            "<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} {title}</h1>"
+        );
+        let again = self
+            .retry_ms
+            .map(|retry_ms| format!(" Free again in {retry_ms} ms."))
+            .unwrap_or_default();
         if write!(page, "<p>{detail}.{again}</p>").is_err() {
             tracing::error!("a page could not be written to memory");
         }
@@ -287,16 +316,21 @@ impl Story<'_> {
     }
 }
 
-/// The form `Accept` prefers: its first type of the greatest weight that weir can write (RFC 9110, section 12.5.1).
+/// The form `Accept` prefers: its first type of the greatest weight that weir can write (RFC 9110,
+/// section 12.5.1).
 fn preferred(accept: Option<&HeaderValue>) -> RejectBody {
-    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return RejectBody::Problem };
+    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else {
+        return RejectBody::Problem;
+    };
     let mut best = (0, RejectBody::Problem);
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
         let form = match parts.next().unwrap_or("") {
             "text/html" | "application/xhtml+xml" => RejectBody::Html,
             "text/plain" | "text/*" => RejectBody::Text,
-            "application/json" | "application/problem+json" | "application/*" | "*/*" => RejectBody::Problem,
+            "application/json" | "application/problem+json" | "application/*" | "*/*" => {
+                RejectBody::Problem
+            }
             _ => continue,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths);
@@ -314,7 +348,8 @@ fn thousandths(weight: &str) -> u32 {
     digits.parse().ok().filter(|weight| *weight <= 1_000).unwrap_or(0)
 }
 
-/// Sets a field to a text of our own, which is always a field value; if it were not, the field is left out.
+/// Sets a field to a text of our own, which is always a field value; if it were not, the field is
+/// left out.
 fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     match HeaderValue::from_str(text) {
         Ok(value) => {
@@ -346,13 +381,19 @@ mod tests {
         Rule::new(Arc::new(Zone::new(settings)), RuleSettings::burst(20)).expect("a rule")
     }
 
-    const ALL: RejectSettings =
-        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: true, body: RejectBody::Auto };
+    const ALL: RejectSettings = RejectSettings {
+        status: 503,
+        retry_after: true,
+        proxy_status: true,
+        ratelimit: true,
+        body: RejectBody::Auto,
+    };
 
     async fn rejected(accept: &str) -> (HeaderMap, String) {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
         let accept = HeaderValue::from_str(accept).expect("a value");
-        let response = reject(&ALL, &verdict, (Some(&rule()), None), Some(&accept)).expect("an answer");
+        let response =
+            reject(&ALL, &verdict, (Some(&rule()), None), Some(&accept)).expect("an answer");
         assert_eq!(response.status(), 503);
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
@@ -363,12 +404,18 @@ mod tests {
     async fn a_rejected_client_learns_when_to_come_again() {
         let (headers, body) = rejected("*/*").await;
         assert_eq!(headers["retry-after"], "2");
-        assert_eq!(headers["proxy-status"], "weir; error=http_request_denied; details=\"zone per_ip\"");
+        assert_eq!(
+            headers["proxy-status"],
+            "weir; error=http_request_denied; details=\"zone per_ip\""
+        );
         assert_eq!(headers["ratelimit-policy"], "\"per_ip\";q=21;w=3");
         assert_eq!(headers["ratelimit"], "\"per_ip\";r=0;t=2");
         assert_eq!(headers["cache-control"], "no-store");
         let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!((&problem["zone"], &problem["retry_after_ms"]), (&"per_ip".into(), &1_001.into()));
+        assert_eq!(
+            (&problem["zone"], &problem["retry_after_ms"]),
+            (&"per_ip".into(), &1_001.into())
+        );
     }
 
     #[tokio::test]
@@ -401,14 +448,20 @@ mod tests {
     #[test]
     fn status_444_is_no_answer() {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
-        assert!(reject(&RejectSettings { status: 444, ..ALL }, &verdict, (None, None), None).is_none());
+        assert!(
+            reject(&RejectSettings { status: 444, ..ALL }, &verdict, (None, None), None).is_none()
+        );
     }
 
     #[test]
     fn a_failure_names_its_kind() {
-        let response = failure(&Error::new(Kind::ConnectionRefused, "the endpoint refused the connection"), None);
+        let response = failure(
+            &Error::new(Kind::ConnectionRefused, "the endpoint refused the connection"),
+            None,
+        );
         assert_eq!(response.status(), 502);
-        let expected = "weir; error=connection_refused; details=\"the endpoint refused the connection\"";
+        let expected =
+            "weir; error=connection_refused; details=\"the endpoint refused the connection\"";
         assert_eq!(response.headers()["proxy-status"], expected);
     }
 }

@@ -1,8 +1,10 @@
-//! Which route a request takes: the most specific host, then the longest path, among those whose methods agree.
+//! Which route a request takes: the most specific host, then the longest path, among those whose
+//! methods agree.
 //!
-//! Guarantee: matching compares bytes. A caller gives the normal form of path and host (`limit/src/normal_form.rs`), or, where the
-//! configuration says `path_matching: raw`, the path as received. A prefix only matches on segment boundaries: `/api` takes `/api`
-//! and `/api/x`, never `/apiary`.
+//! Guarantee: matching compares bytes. A caller gives the normal form of path and host
+//! (`limit/src/normal_form.rs`), or, where the configuration says `path_matching: raw`, the path as
+//! received. A prefix only matches on segment boundaries: `/api` takes `/api` and `/api/x`, never
+//! `/apiary`.
 
 use http::Method;
 use schemars::JsonSchema;
@@ -20,7 +22,8 @@ pub enum PathMatching {
 }
 
 /// The methods of RFC 9110 and RFC 5789 that a route without a list is said to take.
-const USUAL: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+const USUAL: [Method; 6] =
+    [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
 /// The hosts a route serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +79,9 @@ impl PathPattern {
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),
+            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')
+            }),
         }
     }
 
@@ -110,19 +113,22 @@ impl Pattern {
     pub fn covers(&self, other: &Self) -> bool {
         let host = match (&self.host, &other.host) {
             (HostPattern::Any, _) => true,
-            (HostPattern::Below(wide), HostPattern::Below(narrow)) => narrow.ends_with(wide.as_str()),
+            (HostPattern::Below(wide), HostPattern::Below(narrow)) => {
+                narrow.ends_with(wide.as_str())
+            }
             (wide, HostPattern::Exact(narrow)) => wide.matches(narrow),
             _ => false,
         };
         let path = match (&self.path, &other.path) {
-            (wide @ PathPattern::Prefix(_), PathPattern::Prefix(narrow) | PathPattern::Exact(narrow)) => {
-                wide.matches(narrow)
-            }
+            (
+                wide @ PathPattern::Prefix(_),
+                PathPattern::Prefix(narrow) | PathPattern::Exact(narrow),
+            ) => wide.matches(narrow),
             (PathPattern::Exact(one), PathPattern::Exact(other)) => one == other,
             (PathPattern::Exact(_), PathPattern::Prefix(_)) => false,
         };
-        let methods =
-            self.methods.is_empty() || (!other.methods.is_empty() && other.methods.iter().all(|method| self.takes(method)));
+        let methods = self.methods.is_empty()
+            || (!other.methods.is_empty() && other.methods.iter().all(|method| self.takes(method)));
         host && path && methods
     }
 }
@@ -157,7 +163,9 @@ impl<T> Table<T> {
     /// Orders the routes; of two with equal weight the one given first stays first.
     #[must_use]
     pub fn new(mut entries: Vec<(Pattern, T)>) -> Self {
-        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse((pattern.host.weight(), pattern.path.weight())));
+        entries.sort_by_key(|(pattern, _)| {
+            std::cmp::Reverse((pattern.host.weight(), pattern.path.weight()))
+        });
         Self { entries }
     }
 
@@ -187,7 +195,13 @@ impl<T> Table<T> {
     }
 
     /// The route of a request that `chosen` takes, if its path was read as `reading`.
-    pub fn read(&self, chosen: &Pattern, host: &str, reading: &str, method: &Method) -> Reading<'_, T> {
+    pub fn read(
+        &self,
+        chosen: &Pattern,
+        host: &str,
+        reading: &str,
+        method: &Method,
+    ) -> Reading<'_, T> {
         match self.entry(host, reading, method) {
             Ok((other, route)) if other.path.is_above(&chosen.path) => Reading::Above(route),
             Ok(_) => Reading::Beside,
@@ -195,11 +209,14 @@ impl<T> Table<T> {
         }
     }
 
-    /// The methods some route takes there, in the order of the routes: the usual ones where one takes every method.
+    /// The methods some route takes there, in the order of the routes: the usual ones where one
+    /// takes every method.
     #[must_use]
     pub fn methods(&self, host: &str, path: &str) -> Vec<Method> {
         let mut methods = Vec::new();
-        for (pattern, _) in self.entries.iter().filter(|(it, _)| it.host.matches(host) && it.path.matches(path)) {
+        for (pattern, _) in
+            self.entries.iter().filter(|(it, _)| it.host.matches(host) && it.path.matches(path))
+        {
             for method in if pattern.methods.is_empty() { &USUAL[..] } else { &pattern.methods } {
                 let head = (*method == Method::GET).then_some(Method::HEAD);
                 for method in [method.clone()].into_iter().chain(head) {
@@ -290,9 +307,16 @@ mod tests {
         assert_eq!(read("/private", "/private/x/.."), Reading::Above(&"private"));
         assert_eq!(read("/", "/private/.."), Reading::Beside);
         assert_eq!(read("/private", "/private/open/.."), Reading::Beside);
-        let table = Table::new(vec![(pattern("", "/a", &[]), ()), (pattern("", "/post", &[Method::POST]), ())]);
+        let table = Table::new(vec![
+            (pattern("", "/a", &[]), ()),
+            (pattern("", "/post", &[Method::POST]), ()),
+        ]);
         let chosen = &table.entry("a", "/a", &Method::GET).expect("a route").0;
-        assert_eq!(table.read(chosen, "a", "/post", &Method::GET), Reading::Nowhere, "no route takes that method there");
+        assert_eq!(
+            table.read(chosen, "a", "/post", &Method::GET),
+            Reading::Nowhere,
+            "no route takes that method there"
+        );
     }
 
     #[test]
@@ -303,8 +327,14 @@ mod tests {
             (pattern("a", "=/x", &[Method::HEAD, Method::PUT]), ()),
             (pattern("a", "/", &[Method::DELETE]), ()),
         ]);
-        let of =
-            |host, path| table.methods(host, path).iter().map(|method| method.to_string()).collect::<Vec<_>>().join(" ");
+        let of = |host, path| {
+            table
+                .methods(host, path)
+                .iter()
+                .map(|method| method.to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         assert_eq!(of("a", "/x"), "HEAD PUT POST GET DELETE OPTIONS PATCH");
         assert_eq!(of("b", "/x"), "GET HEAD POST PUT DELETE OPTIONS PATCH");
     }

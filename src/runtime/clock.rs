@@ -1,7 +1,7 @@
 //! The one place that reads a clock for the data path.
 //!
-//! Guarantee: time since the start never goes back and does not follow the wall clock; under a paused tokio runtime it is the
-//! paused time, so that tests compare milliseconds with `==`.
+//! Guarantee: time since the start never goes back and does not follow the wall clock; under a
+//! paused tokio runtime it is the paused time, so that tests compare milliseconds with `==`.
 
 use std::{
     cell::RefCell,
@@ -17,7 +17,8 @@ thread_local! {
     static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// The process's time: every worker shares one origin, so that all agree on what a millisecond of a zone is.
+/// The process's time: every worker shares one origin, so that all agree on what a millisecond of a
+/// zone is.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
@@ -54,8 +55,8 @@ impl Clock {
         SystemTime::now()
     }
 
-    /// The wall clock as a `Date` says it (RFC 9110, section 5.6.7), worked out once a second. Nothing, should it be set to a time no
-    /// calendar has.
+    /// The wall clock as a `Date` says it (RFC 9110, section 5.6.7), worked out once a second.
+    /// Nothing, should it be set to a time no calendar has.
     #[must_use]
     pub fn date() -> Option<HeaderValue> {
         let second = Self::wall().duration_since(UNIX_EPOCH).ok()?.as_secs();
@@ -69,8 +70,8 @@ impl Clock {
         })
     }
 
-    /// Dates an answer that has no date (RFC 9110, section 6.6.1). hyper would too, but its dates stand still while a wall clock that
-    /// was put back catches up with them.
+    /// Dates an answer that has no date (RFC 9110, section 6.6.1). hyper would too, but its dates
+    /// stand still while a wall clock that was put back catches up with them.
     pub fn date_answer(fields: &mut HeaderMap) {
         if !fields.contains_key(header::DATE)
             && let Some(date) = Self::date()

@@ -1,11 +1,14 @@
-//! Deadlines from one coarse timer per worker: arming and disarming one costs a few instructions, not a timer and no look at a clock.
+//! Deadlines from one coarse timer per worker: arming and disarming one costs a few instructions,
+//! not a timer and no look at a clock.
 //!
-//! Guarantee: a deadline rings no earlier than asked and at most two [`TICK`]s later, and what the worker was late for a tick; with
-//! nothing armed nothing ticks. Time in which the process did not run (stopped, or its machine asleep) is no reason to give anybody up
-//! who has responded meanwhile: of a longer pause [`LONGEST`] counts.
+//! Guarantee: a deadline rings no earlier than asked and at most two [`TICK`]s later, and what the
+//! worker was late for a tick; with nothing armed nothing ticks. Time in which the process did not
+//! run (stopped, or its machine asleep) is no reason to give anybody up who has responded
+//! meanwhile: of a longer pause [`LONGEST`] counts.
 //!
-//! Each tick counts the time since the last one, so that many ticks that are a little late do not add up. A deadline that was armed since
-//! the last tick counts from this one: later than it was armed, by less than a tick.
+//! Each tick counts the time since the last one, so that many ticks that are a little late do not
+//! add up. A deadline that was armed since the last tick counts from this one: later than it was
+//! armed, by less than a tick.
 
 use std::{
     cell::{Cell, RefCell},
@@ -66,7 +69,11 @@ impl Alarm {
     }
 
     /// What `work` comes to, or nothing when it takes longer than `limit`.
-    pub async fn within<T>(self: &Rc<Self>, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn within<T>(
+        self: &Rc<Self>,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut work = pin!(work);
         let mut deadline = self.deadline(limit);
         poll_fn(|context| match work.as_mut().poll(context) {
@@ -200,7 +207,10 @@ mod tests {
             for pause in [0, 30, 99, 100, 170] {
                 sleep(Duration::from_millis(pause)).await;
                 let start = Instant::now();
-                assert_eq!(alarm.within(Duration::from_millis(250), std::future::pending::<()>()).await, None);
+                assert_eq!(
+                    alarm.within(Duration::from_millis(250), std::future::pending::<()>()).await,
+                    None
+                );
                 let took = start.elapsed();
                 assert!((250..=450).contains(&took.as_millis()), "{took:?}");
             }

@@ -22,24 +22,32 @@ use tokio_rustls::{client, server};
 
 /// Any two-way byte stream: a socket, or a pipe in memory.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {
-    /// Whether the other end is known to send nothing more, although what it sent before was not read yet.
+    /// Whether the other end is known to send nothing more, although what it sent before was not
+    /// read yet.
     ///
-    /// A socket knows it once the kernel has seen the end, which it does not as long as more stands before it than the receive buffer
-    /// holds. A pipe never knows.
+    /// A socket knows it once the kernel has seen the end, which it does not as long as more stands
+    /// before it than the receive buffer holds. A pipe never knows.
     fn is_read_closed(&self) -> bool {
         false
     }
 
-    /// Reads what comes as it is on the wire, below any encryption: for bytes that nobody is to understand.
-    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads what comes as it is on the wire, below any encryption: for bytes that nobody is to
+    /// understand.
+    fn poll_read_raw(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(self).poll_read(context, buffer)
     }
 }
 
 impl Io for TcpStream {
     fn is_read_closed(&self) -> bool {
-        // Nothing is consumed, and nobody is woken for it: what the kernel has told so far is looked at.
-        let ready = pin!(self.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
+        // Nothing is consumed, and nobody is woken for it: what the kernel has told so far is
+        // looked at.
+        let ready =
+            pin!(self.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 }
@@ -52,7 +60,11 @@ impl<T: Io> Io for server::TlsStream<T> {
         self.get_ref().0.is_read_closed()
     }
 
-    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_raw(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.get_mut().0.poll_read_raw(context, buffer)
     }
 }
@@ -62,7 +74,11 @@ impl<T: Io> Io for client::TlsStream<T> {
         self.get_ref().0.is_read_closed()
     }
 
-    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_raw(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.get_mut().0.poll_read_raw(context, buffer)
     }
 }
@@ -72,25 +88,34 @@ impl<T: Io + ?Sized> Io for Box<T> {
         (**self).is_read_closed()
     }
 
-    fn poll_read_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_raw(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         (**self).poll_read_raw(context, buffer)
     }
 }
 
-/// After how much silence the kernel asks whether the other end is there, how long after each other, and how often before it gives up.
+/// After how much silence the kernel asks whether the other end is there, how long after each
+/// other, and how often before it gives up.
 pub const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
-/// Has the kernel ask a silent other end whether it is still there, [`ALIVE`]: one that is gone without a word is found within 30 s.
+/// Has the kernel ask a silent other end whether it is still there, [`ALIVE`]: one that is gone
+/// without a word is found within 30 s.
 ///
 /// # Errors
 /// When the kernel says no.
 pub fn stay_in_touch(socket: &SockRef<'_>) -> io::Result<()> {
     let (silence, pause, times) = ALIVE;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(pause).with_retries(times))
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(silence).with_interval(pause).with_retries(times),
+    )
 }
 
-/// Takes so many steps of the task's turn, or all that are left: its next read or write then waits for the next turn. tokio lets a task
-/// take 128 before the others, and the news of the kernel, have theirs; a read by itself is one step, however much it brings.
+/// Takes so many steps of the task's turn, or all that are left: its next read or write then waits
+/// for the next turn. tokio lets a task take 128 before the others, and the news of the kernel,
+/// have theirs; a read by itself is one step, however much it brings.
 pub fn take_steps(steps: usize, context: &mut Context<'_>) {
     for _ in 0..steps {
         if pin!(coop::consume_budget()).poll(context).is_pending() {

@@ -1,7 +1,7 @@
 //! PEM files: certificates and the private key to one (RFC 7468).
 //!
-//! Guarantee: what is wrong with a file is told with its path, what was looked for and what is there instead; no message shows its
-//! content. A byte order mark before the text changes nothing.
+//! Guarantee: what is wrong with a file is told with its path, what was looked for and what is
+//! there instead; no message shows its content. A byte order mark before the text changes nothing.
 
 use std::{
     fs::File,
@@ -105,7 +105,10 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
         // PKCS #8 (RFC 5958) has a section of its own for it, older forms a header (RFC 1421).
-        Err(_) if has(&text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(&text, "Proc-Type: 4,ENCRYPTED") => {
+        Err(_)
+            if has(&text, "-----BEGIN ENCRYPTED PRIVATE KEY-----")
+                || has(&text, "Proc-Type: 4,ENCRYPTED") =>
+        {
             Err(PemError::Encrypted(path.to_owned()))
         }
         Err(pem::Error::NoItemsFound) => Err(nothing(path, &text, PRIVATE_KEY)),
@@ -120,7 +123,9 @@ fn text(path: &Path, wanted: Wanted) -> Result<Vec<u8>, PemError> {
     let other = |form, remedy| Err(PemError::Form { path: path.to_owned(), form, remedy });
     match content.as_slice() {
         [0xEF, 0xBB, 0xBF, ..] => drop(content.drain(..3)),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return other("text in UTF-16", "save it as plain text, in ASCII or UTF-8"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+            return other("text in UTF-16", "save it as plain text, in ASCII or UTF-8");
+        }
         [SEQUENCE, ..] if !has(&content, "-----BEGIN ") => {
             return other("binary (DER or PKCS #12)", wanted.convert);
         }
@@ -132,16 +137,27 @@ fn text(path: &Path, wanted: Wanted) -> Result<Vec<u8>, PemError> {
 fn nothing(path: &Path, text: &[u8], Wanted { what, section, .. }: Wanted) -> PemError {
     const BEGIN: &str = "-----BEGIN ";
     let begun = String::from_utf8_lossy(text);
-    let label = begun.find(BEGIN).map(|at| &begun[at + BEGIN.len()..]).and_then(|rest| rest.split("-----").next());
-    let is_label = |label: &&str| label.len() <= 64 && label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
-    PemError::Nothing { path: path.to_owned(), what, section, found: label.filter(is_label).map(str::to_owned) }
+    let label = begun
+        .find(BEGIN)
+        .map(|at| &begun[at + BEGIN.len()..])
+        .and_then(|rest| rest.split("-----").next());
+    let is_label = |label: &&str| {
+        label.len() <= 64 && label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ')
+    };
+    PemError::Nothing {
+        path: path.to_owned(),
+        what,
+        section,
+        found: label.filter(is_label).map(str::to_owned),
+    }
 }
 
 fn has(text: &[u8], piece: &str) -> bool {
     memchr::memmem::find(text, piece.as_bytes()).is_some()
 }
 
-/// One number for the content of several files, or for the reasons they cannot be read: equal while nothing of it changes.
+/// One number for the content of several files, or for the reasons they cannot be read: equal while
+/// nothing of it changes.
 #[must_use]
 pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -1,7 +1,8 @@
 //! The releases of parked requests: one precise timer per worker.
 //!
-//! Guarantee: nothing is woken before its time. A kernel timer (timerfd) wakes the worker within microseconds of it; where there
-//! is none, or the runtime's time is paused, the runtime's own timer serves, which counts in whole milliseconds.
+//! Guarantee: nothing is woken before its time. A kernel timer (timerfd) wakes the worker within
+//! microseconds of it; where there is none, or the runtime's time is paused, the runtime's own
+//! timer serves, which counts in whole milliseconds.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +15,8 @@ use std::{
 };
 
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -41,7 +43,10 @@ impl Releases {
     ///
     /// # Errors
     /// When the kernel grants no timer.
-    #[allow(deprecated, reason = "what replaces it is unsafe, for descriptors that are not owned; this one is")]
+    #[allow(
+        deprecated,
+        reason = "what replaces it is unsafe, for descriptors that are not owned; this one is"
+    )]
     pub fn new(timing: Timing) -> io::Result<Self> {
         let timer = match timing {
             Timing::Precise => {
@@ -89,10 +94,12 @@ impl Releases {
 
     fn arm(&self, after: Duration) {
         let Some(timer) = &self.timer else { return };
-        let (secs, nanos) = (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), i64::from(after.subsec_nanos()));
+        let (secs, nanos) =
+            (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), i64::from(after.subsec_nanos()));
         // A timer set to zero would be switched off.
         let value = Timespec { tv_sec: secs, tv_nsec: if after.is_zero() { 1 } else { nanos } };
-        let setting = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        let setting =
+            Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         if let Err(error) = timerfd_settime(timer, TimerfdTimerFlags::empty(), &setting) {
             tracing::error!(%error, "the timer of parked requests cannot be set");
         }

@@ -25,7 +25,8 @@ impl Tending {
         Self { connector, resolver, tasks: Vec::new() }
     }
 
-    /// Tends these groups from now on, and no others. Must be called on the runtime that is to do it.
+    /// Tends these groups from now on, and no others. Must be called on the runtime that is to do
+    /// it.
     pub fn tend(&mut self, groups: &[Arc<Group>]) {
         self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
         for group in groups {
@@ -42,7 +43,11 @@ impl Tending {
             tasks.spawn(dns::keep(Arc::clone(group), Arc::clone(name), self.resolver.clone()));
         }
         if let Some(active) = &group.settings().active {
-            tasks.spawn(probe::run(Arc::clone(group), active.clone(), group.connector(&self.connector)));
+            tasks.spawn(probe::run(
+                Arc::clone(group),
+                active.clone(),
+                group.connector(&self.connector),
+            ));
         }
         tasks
     }

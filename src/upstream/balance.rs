@@ -1,7 +1,7 @@
 //! Which address takes the next request.
 //!
-//! Guarantees: every way of sharing follows the weights; equals take turns; the hash of a client changes its address only when
-//! that address comes or goes.
+//! Guarantees: every way of sharing follows the weights; equals take turns; the hash of a client
+//! changes its address only when that address comes or goes.
 
 use std::{
     cell::Cell,
@@ -38,17 +38,24 @@ impl Share {
     /// The share of an address nothing was sent to yet.
     #[must_use]
     pub fn new(address: SocketAddr, weight: u32) -> Self {
-        Self { id: address_hash(address), weight: weight.max(1), credit: Cell::new(0), under_way: Cell::new(0) }
+        Self {
+            id: address_hash(address),
+            weight: weight.max(1),
+            credit: Cell::new(0),
+            under_way: Cell::new(0),
+        }
     }
 
     /// Whether it has fewer requests under way for its weight.
     fn load_cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let load = |one: &Self, other: &Self| u64::from(one.under_way.get()) * u64::from(other.weight);
+        let load =
+            |one: &Self, other: &Self| u64::from(one.under_way.get()) * u64::from(other.weight);
         load(self, other).cmp(&load(other, self))
     }
 
-    /// Weighted rendezvous hashing by logarithms (Schindelhauer and Schomaker 2005): the address with the greatest score is the
-    /// client's, and no score depends on which other addresses there are.
+    /// Weighted rendezvous hashing by logarithms (Schindelhauer and Schomaker 2005): the address
+    /// with the greatest score is the client's, and no score depends on which other addresses there
+    /// are.
     fn score(&self, client: u64) -> f64 {
         let mut hash = SipHasher13::new();
         hash.write_u64(client);
@@ -61,11 +68,18 @@ impl Share {
 
 impl Balance {
     /// The position of the candidate that takes the next request of `client`; none of none.
-    pub fn choose<'a>(self, client: IpAddr, candidates: impl Iterator<Item = (usize, &'a Share)> + Clone) -> Option<usize> {
+    pub fn choose<'a>(
+        self,
+        client: IpAddr,
+        candidates: impl Iterator<Item = (usize, &'a Share)> + Clone,
+    ) -> Option<usize> {
         match self {
             Self::RoundRobin => take_turn(candidates),
             Self::LeastRequests => {
-                let least = candidates.clone().map(|(_, share)| share).min_by(|one, other| one.load_cmp(other))?;
+                let least = candidates
+                    .clone()
+                    .map(|(_, share)| share)
+                    .min_by(|one, other| one.load_cmp(other))?;
                 take_turn(candidates.filter(|(_, share)| share.load_cmp(least).is_eq()))
             }
             Self::HashClientIp => {
@@ -77,7 +91,8 @@ impl Balance {
     }
 }
 
-/// The smooth weighted turn of nginx: everybody earns its weight, and whoever has most pays for all.
+/// The smooth weighted turn of nginx: everybody earns its weight, and whoever has most pays for
+/// all.
 fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option<usize> {
     let mut total = 0;
     let mut richest: Option<(usize, &Share)> = None;
@@ -93,7 +108,8 @@ fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option
     Some(position)
 }
 
-/// One client is one address; in IPv6 it is the 64 bits one home has, whose other half changes by the hour.
+/// One client is one address; in IPv6 it is the 64 bits one home has, whose other half changes by
+/// the hour.
 fn client_hash(client: IpAddr) -> u64 {
     let mut hash = SipHasher13::new();
     match client.to_canonical() {
@@ -149,7 +165,11 @@ mod tests {
         shares[2].under_way.set(1);
         assert_eq!(chosen(Balance::LeastRequests, &shares, [0; 4]), 0);
         shares[0].under_way.set(1);
-        assert_eq!(chosen(Balance::LeastRequests, &shares, [0; 4]), 2, "one of weight 2 is half as busy");
+        assert_eq!(
+            chosen(Balance::LeastRequests, &shares, [0; 4]),
+            2,
+            "one of weight 2 is half as busy"
+        );
         shares.iter().for_each(|share| share.under_way.set(0));
         let mut counts = [0; 3];
         (0..400).for_each(|_| counts[chosen(Balance::LeastRequests, &shares, [0; 4])] += 1);
@@ -165,12 +185,16 @@ mod tests {
             let before = chosen(Balance::HashClientIp, &shares, client);
             counts[before] += 1;
             let left = shares.iter().enumerate().filter(|(position, _)| *position != 1);
-            let after = Balance::HashClientIp.choose(IpAddr::from(client), left).expect("a candidate");
+            let after =
+                Balance::HashClientIp.choose(IpAddr::from(client), left).expect("a candidate");
             assert!(before == 1 || after == before, "{client:?} moved from {before} to {after}");
         }
         let sixth = 256 * 20 / 6;
         for (count, weight) in counts.iter().zip([1, 1, 1, 3]) {
-            assert!((sixth * weight * 9 / 10..=sixth * weight * 11 / 10).contains(count), "{counts:?}");
+            assert!(
+                (sixth * weight * 9 / 10..=sixth * weight * 11 / 10).contains(count),
+                "{counts:?}"
+            );
         }
     }
 

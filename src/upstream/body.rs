@@ -1,7 +1,8 @@
 //! An answer's body on its way to the client.
 //!
-//! Guarantees: its connection goes back to the pool only after its last byte; a cut answer is an error, never an end; a silence
-//! longer than the upstream's `idle` time-out ends it. What came before a cut goes out first, where the client takes it.
+//! Guarantees: its connection goes back to the pool only after its last byte; a cut answer is an
+//! error, never an end; a silence longer than the upstream's `idle` time-out ends it. What came
+//! before a cut goes out first, where the client takes it.
 
 use std::{
     pin::Pin,
@@ -79,8 +80,13 @@ impl<B> UpstreamBody<B> {
         }
     }
 
-    /// Drops the connection, and reports the error one poll later, so that what came before it is flushed first.
-    fn poll_cut(&mut self, cause: BoxError, context: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    /// Drops the connection, and reports the error one poll later, so that what came before it is
+    /// flushed first.
+    fn poll_cut(
+        &mut self,
+        cause: BoxError,
+        context: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.incoming = None;
         self.lease = None;
         self.cut = Some(cause);
@@ -88,18 +94,27 @@ impl<B> UpstreamBody<B> {
         Poll::Pending
     }
 
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_silence(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         std::task::ready!(self.silence.poll(context));
         if let Some(lease) = self.lease.take() {
             lease.timed_out(self.silence.length());
         }
-        Poll::Ready(Some(Err(Error::new(Kind::ConnectionReadTimeout, "the endpoint fell silent within its answer"))))
+        Poll::Ready(Some(Err(Error::new(
+            Kind::ConnectionReadTimeout,
+            "the endpoint fell silent within its answer",
+        ))))
     }
 }
 
-/// What ended an answer within: mostly its endpoint, but a client whose upload broke has only itself to blame.
+/// What ended an answer within: mostly its endpoint, but a client whose upload broke has only
+/// itself to blame.
 fn blame(cause: BoxError) -> Error {
-    let cut = |cause: BoxError| Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause);
+    let cut = |cause: BoxError| {
+        Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause)
+    };
     match cause.downcast::<Lost>().map(|lost| *lost) {
         Ok(Lost::Upload(upload)) => upload.downcast::<Error>().map_or_else(cut, |error| *error),
         Ok(lost) => cut(lost.into()),
@@ -118,9 +133,14 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match (&mut self.incoming, &mut self.lease) {
-            (Some(incoming), _) => Pin::new(incoming).poll_frame(context).map_ok(crossing).map_err(Into::into),
+            (Some(incoming), _) => {
+                Pin::new(incoming).poll_frame(context).map_ok(crossing).map_err(Into::into)
+            }
             (None, Some(lease)) => lease.poll_frame(context),
             (None, None) => Poll::Ready(None),
         }
@@ -135,11 +155,16 @@ where
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(cause) = self.cut.take() {
             return Poll::Ready(Some(Err(blame(cause))));
         }
-        let Poll::Ready(piece) = self.poll_piece(context) else { return self.poll_silence(context) };
+        let Poll::Ready(piece) = self.poll_piece(context) else {
+            return self.poll_silence(context);
+        };
         self.silence.reset();
         match piece {
             Some(Ok(frame)) => {
@@ -147,7 +172,8 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(cause)) => self.poll_cut(cause, context),
-            // hyper takes RST_STREAM(NO_ERROR) for an end, and before END_STREAM no reset is one (RFC 9113, section 8.1).
+            // hyper takes RST_STREAM(NO_ERROR) for an end, and before END_STREAM no reset is one
+            // (RFC 9113, section 8.1).
             None if self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) => {
                 self.poll_cut("the endpoint reset the stream before its end".into(), context)
             }
@@ -167,7 +193,9 @@ where
     fn size_hint(&self) -> SizeHint {
         match (&self.incoming, &self.lease) {
             (Some(incoming), _) => incoming.size_hint(),
-            (None, lease) => lease.as_ref().map_or_else(|| SizeHint::with_exact(0), Lease::size_hint),
+            (None, lease) => {
+                lease.as_ref().map_or_else(|| SizeHint::with_exact(0), Lease::size_hint)
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Opening a connection to an endpoint: tower services, so that time-outs and test pipes are layers and stand-ins.
+//! Opening a connection to an endpoint: tower services, so that time-outs and test pipes are layers
+//! and stand-ins.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -66,26 +67,43 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
     if let Some(inner) = cause.and_then(io::Error::get_ref) {
         match inner.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-                return (Kind::TlsCertificateError, "the endpoint's certificate is not to be trusted");
+                return (
+                    Kind::TlsCertificateError,
+                    "the endpoint's certificate is not to be trusted",
+                );
             }
             Some(rustls::Error::AlertReceived(_)) => {
-                return (Kind::TlsAlertReceived, "the endpoint ended the TLS handshake with an alert");
+                return (
+                    Kind::TlsAlertReceived,
+                    "the endpoint ended the TLS handshake with an alert",
+                );
             }
-            Some(_) => return (Kind::TlsProtocolError, "the endpoint does not speak TLS as it should"),
-            None if inner.is::<NoHttp2>() => return (Kind::TlsProtocolError, "the endpoint did not agree on HTTP/2"),
+            Some(_) => {
+                return (Kind::TlsProtocolError, "the endpoint does not speak TLS as it should");
+            }
+            None if inner.is::<NoHttp2>() => {
+                return (Kind::TlsProtocolError, "the endpoint did not agree on HTTP/2");
+            }
             None => {}
         }
     }
     match cause.map(io::Error::kind) {
-        Some(io::ErrorKind::UnexpectedEof) => {
-            (Kind::ConnectionTerminated, "the endpoint closed the connection within the TLS handshake")
+        Some(io::ErrorKind::UnexpectedEof) => (
+            Kind::ConnectionTerminated,
+            "the endpoint closed the connection within the TLS handshake",
+        ),
+        Some(io::ErrorKind::ConnectionRefused) => {
+            (Kind::ConnectionRefused, "the endpoint refused the connection")
         }
-        Some(io::ErrorKind::ConnectionRefused) => (Kind::ConnectionRefused, "the endpoint refused the connection"),
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
             (Kind::DestinationIpUnroutable, "there is no way to the endpoint")
         }
-        Some(io::ErrorKind::TimedOut) => (Kind::ConnectionTimeout, "the endpoint did not take the connection in time"),
-        Some(io::ErrorKind::ConnectionReset) => (Kind::ConnectionTerminated, "the endpoint reset the connection"),
+        Some(io::ErrorKind::TimedOut) => {
+            (Kind::ConnectionTimeout, "the endpoint did not take the connection in time")
+        }
+        Some(io::ErrorKind::ConnectionReset) => {
+            (Kind::ConnectionTerminated, "the endpoint reset the connection")
+        }
         _ => (Kind::ProxyInternalError, "no connection could be opened"),
     }
 }

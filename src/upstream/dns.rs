@@ -1,7 +1,7 @@
 //! Names to addresses, now and then and when a connection fails; never on a request's way.
 //!
-//! Guarantees: a name stands for all its addresses; a resolver that fails changes nothing and is told of once; a name is asked for
-//! at most every [`PAUSE`], by one task for the whole process.
+//! Guarantees: a name stands for all its addresses; a resolver that fails changes nothing and is
+//! told of once; a name is asked for at most every [`PAUSE`], by one task for the whole process.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -41,7 +41,9 @@ pub async fn keep(group: Arc<Group>, name: Arc<Name>, resolver: Resolver) {
                 if !failing {
                     failing = true;
                     let (upstream, endpoint) = (&*group.settings().name, &*name.endpoint);
-                    let error = outcome.err().map_or_else(|| "no address".to_owned(), |error| error.to_string());
+                    let error = outcome
+                        .err()
+                        .map_or_else(|| "no address".to_owned(), |error| error.to_string());
                     tracing::warn!(%error, upstream, %endpoint, "a name does not resolve: its last addresses are kept");
                 }
                 group.unresolved(&name.endpoint);
@@ -49,6 +51,8 @@ pub async fn keep(group: Arc<Group>, name: Arc<Name>, resolver: Resolver) {
         }
         tokio::time::sleep(PAUSE).await;
         // Whether it was its time or somebody asked for it, it is resolved.
-        let _ = tokio::time::timeout(group.settings().dns_refresh.saturating_sub(PAUSE), name.wanted()).await;
+        let _ =
+            tokio::time::timeout(group.settings().dns_refresh.saturating_sub(PAUSE), name.wanted())
+                .await;
     }
 }

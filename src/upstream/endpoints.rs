@@ -1,8 +1,9 @@
 //! What all workers know of one upstream: the addresses it has at this moment.
 //!
-//! Guarantees: an address that stays keeps its state; one that goes is used for no new request; at most [`MAX_ADDRESSES`] of a
-//! name are used; never more than half of the addresses are ejected for failed requests, and addresses that take no connection only
-//! as long as one is left that is fit and failed no request lately.
+//! Guarantees: an address that stays keeps its state; one that goes is used for no new request; at
+//! most [`MAX_ADDRESSES`] of a name are used; never more than half of the addresses are ejected for
+//! failed requests, and addresses that take no connection only as long as one is left that is fit
+//! and failed no request lately.
 
 use std::{
     net::SocketAddr,
@@ -117,7 +118,8 @@ impl Known {
 }
 
 impl Group {
-    /// The group of an upstream, with the addresses that need no resolving; reads the file of the authorities, if it names one.
+    /// The group of an upstream, with the addresses that need no resolving; reads the file of the
+    /// authorities, if it names one.
     ///
     /// # Errors
     /// When TLS cannot be spoken as the settings say.
@@ -135,7 +137,15 @@ impl Group {
         let authorities = fingerprint(&settings);
         let secure = secure(&settings)?;
         let (known, unusable) = (watch::Sender::new(known), AtomicU64::new(authorities));
-        Ok(Arc::new(Self { settings, names, known, secure, authorities, unusable, judging: Mutex::new(()) }))
+        Ok(Arc::new(Self {
+            settings,
+            names,
+            known,
+            secure,
+            authorities,
+            unusable,
+            judging: Mutex::new(()),
+        }))
     }
 
     /// What it was made of.
@@ -172,7 +182,11 @@ impl Group {
             let error = error.to_string();
             let cause = error.split(", hint: ").next().unwrap_or_default();
             let upstream = &*self.settings.name;
-            tracing::error!(upstream, cause, "changed authorities of an upstream cannot be used; the old ones stay");
+            tracing::error!(
+                upstream,
+                cause,
+                "changed authorities of an upstream cannot be used; the old ones stay"
+            );
         }
         false
     }
@@ -189,37 +203,49 @@ impl Group {
         self.known.subscribe()
     }
 
-    /// An endpoint cannot be reached, or none is known: its name, or all of them, may have other addresses by now.
+    /// An endpoint cannot be reached, or none is known: its name, or all of them, may have other
+    /// addresses by now.
     pub fn doubt(&self, endpoint: Option<&Arc<Endpoint>>) {
-        let doubted = |name: &&Arc<Name>| endpoint.is_none_or(|endpoint| Arc::ptr_eq(endpoint, &name.endpoint));
+        let doubted = |name: &&Arc<Name>| {
+            endpoint.is_none_or(|endpoint| Arc::ptr_eq(endpoint, &name.endpoint))
+        };
         self.names.iter().filter(doubted).for_each(|name| name.wanted.notify_one());
     }
 
-    /// A request failed at an address, and the address is to blame: it is ejected if that happens too often, unless half of the
-    /// addresses are.
+    /// A request failed at an address, and the address is to blame: it is ejected if that happens
+    /// too often, unless half of the addresses are.
     pub fn failed(&self, address: &Address, now: Instant) {
         self.count(address, now, |_| false);
     }
 
-    /// An address takes no connection: it is ejected if that happens too often, unless half of the addresses are and no other one is
-    /// well.
+    /// An address takes no connection: it is ejected if that happens too often, unless half of the
+    /// addresses are and no other one is well.
     ///
-    /// That one must not have failed lately: where all addresses refuse, the last one to be ejected is no better than the others.
+    /// That one must not have failed lately: where all addresses refuse, the last one to be ejected
+    /// is no better than the others.
     pub fn unreachable(&self, address: &Address, now: Instant) {
         self.count(address, now, |passive| {
-            let well = |other: &&Arc<Address>| other.health.is_fit(now) && !other.health.has_failed(passive, now);
+            let well = |other: &&Arc<Address>| {
+                other.health.is_fit(now) && !other.health.has_failed(passive, now)
+            };
             self.known.borrow().addresses.iter().any(|other| well(&other))
         });
     }
 
-    /// Counts a failure, and ejects the address if that is enough; beyond half of the addresses only if it `may` be.
+    /// Counts a failure, and ejects the address if that is enough; beyond half of the addresses
+    /// only if it `may` be.
     fn count(&self, address: &Address, now: Instant, may: impl FnOnce(&PassiveSettings) -> bool) {
         let Some(passive) = &self.settings.passive else { return };
         let _alone = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
         if address.health.fails(passive, now) && (self.has_few_ejected(now) || may(passive)) {
             let eject_ms = address.health.eject(passive, now).as_millis();
             let (upstream, endpoint) = (&*self.settings.name, &*address.label);
-            tracing::warn!(upstream, endpoint, eject_ms, "too many requests failed: the address is ejected");
+            tracing::warn!(
+                upstream,
+                endpoint,
+                eject_ms,
+                "too many requests failed: the address is ejected"
+            );
         }
     }
 
@@ -245,8 +271,14 @@ impl Group {
         }
         let (upstream, endpoint) = (&*self.settings.name, &*address.label);
         match outcome {
-            Ok(()) => tracing::info!(upstream, endpoint, "its probes are answered: the address gets requests"),
-            Err(error) => tracing::warn!(%error, upstream, endpoint, "its probes fail: the address gets no requests"),
+            Ok(()) => tracing::info!(
+                upstream,
+                endpoint,
+                "its probes are answered: the address gets requests"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, upstream, endpoint, "its probes fail: the address gets no requests");
+            }
         }
     }
 
@@ -258,7 +290,8 @@ impl Group {
         self.known.send_if_modified(|known| {
             let heard = known.hear(endpoint);
             let of_name = |address: &&Arc<Address>| Arc::ptr_eq(&address.endpoint, endpoint);
-            let before: Vec<_> = known.addresses.iter().filter(of_name).map(|address| address.socket).collect();
+            let before: Vec<_> =
+                known.addresses.iter().filter(of_name).map(|address| address.socket).collect();
             if before == sockets {
                 return heard;
             }
@@ -292,12 +325,16 @@ impl Known {
         self.unheard.len() < before
     }
 
-    /// Takes `sockets`, in order, for the addresses of an endpoint; those known before stay what they were.
+    /// Takes `sockets`, in order, for the addresses of an endpoint; those known before stay what
+    /// they were.
     fn replace(&mut self, endpoint: &Arc<Endpoint>, sockets: &[SocketAddr]) {
         let (before, others): (Vec<_>, Vec<_>) =
             self.addresses.drain(..).partition(|address| Arc::ptr_eq(&address.endpoint, endpoint));
-        let known = |socket: SocketAddr| before.iter().find(|address| address.socket == socket).cloned();
-        let now = sockets.iter().map(|socket| known(*socket).unwrap_or_else(|| Address::new(endpoint, *socket)));
+        let known =
+            |socket: SocketAddr| before.iter().find(|address| address.socket == socket).cloned();
+        let now = sockets
+            .iter()
+            .map(|socket| known(*socket).unwrap_or_else(|| Address::new(endpoint, *socket)));
         self.addresses = others;
         self.addresses.extend(now);
     }

@@ -1,6 +1,7 @@
 //! A request that was lost on its connection: whom to blame, and what of it may be sent again.
 //!
-//! A stream of HTTP/2 that is lost before its response says how far the request came (RFC 9113, sections 5.4, 6.8 and 8.7):
+//! A stream of HTTP/2 that is lost before its response says how far the request came (RFC 9113,
+//! sections 5.4, 6.8 and 8.7):
 //!
 //! | the stream was lost because | processed? | is sent again |
 //! |---|---|---|
@@ -49,9 +50,11 @@ pub enum Again<B> {
     AfterPause,
     /// The whole of it: nothing was sent.
     Unsent(Replay<B>),
-    /// The whole of it: the endpoint said that it was not processed, and takes nothing more on that connection.
+    /// The whole of it: the endpoint said that it was not processed, and takes nothing more on that
+    /// connection.
     Unprocessed(Replay<B>),
-    /// The whole of it: the endpoint said that it was not processed, and may refuse the next one too.
+    /// The whole of it: the endpoint said that it was not processed, and may refuse the next one
+    /// too.
     Refused(Replay<B>),
 }
 
@@ -61,7 +64,12 @@ where
     B::Error: Into<BoxError>,
 {
     /// Lost on a connection of its own.
-    pub fn of_exchange(cause: Lost, connection: &mut Connection<B>, reused: bool, method: &Method) -> Self {
+    pub fn of_exchange(
+        cause: Lost,
+        connection: &mut Connection<B>,
+        reused: bool,
+        method: &Method,
+    ) -> Self {
         let silent = !connection.has_heard();
         let broke = matches!(cause, Lost::Upload(_));
         let answered = matches!(cause, Lost::Malformed(_));
@@ -76,8 +84,9 @@ where
         } else {
             Again::AfterPause
         };
-        // A kept connection may be closed at any time, and a body that breaks is the client's. A response is no failure of the address,
-        // not even one that is refused: clients may choose what is in it.
+        // A kept connection may be closed at any time, and a body that breaks is the client's. A
+        // response is no failure of the address, not even one that is refused: clients may choose
+        // what is in it.
         let excused = (reused && silent) || broke || answered;
         let was_closed = silent && !broke && !answered;
         Self { error: cause.unanswered(), again, excused, was_closed }
@@ -105,12 +114,15 @@ enum Fate {
 
 impl Fate {
     fn of(cause: &hyper::Error, was_given_back: bool) -> Self {
-        // hyper drops a request that waited for a stream of a connection that is going away: nothing of it was sent.
+        // hyper drops a request that waited for a stream of a connection that is going away:
+        // nothing of it was sent.
         if was_given_back || cause.is_user() {
             return Self::Unsent;
         }
         let source = std::error::Error::source(cause);
-        let Some(h2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) else { return Self::Closed };
+        let Some(h2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) else {
+            return Self::Closed;
+        };
         match h2.reason() {
             _ if h2.is_io() => Self::Closed,
             None => Self::Inexpressible,
@@ -127,17 +139,27 @@ impl Fate {
                 Kind::ConnectionTerminated,
                 "the endpoint did not process the request, whose body is too long to be sent again",
             ),
-            Self::Unsent | Self::Closed => {
-                (Kind::ConnectionTerminated, "the endpoint closed the connection before its response")
+            Self::Unsent | Self::Closed => (
+                Kind::ConnectionTerminated,
+                "the endpoint closed the connection before its response",
+            ),
+            Self::Unprocessed => {
+                (Kind::ConnectionTerminated, "the endpoint did not process the request: GOAWAY")
             }
-            Self::Unprocessed => (Kind::ConnectionTerminated, "the endpoint did not process the request: GOAWAY"),
-            Self::Refused => (Kind::ConnectionTerminated, "the endpoint did not process the request: REFUSED_STREAM"),
-            Self::Reset => (Kind::ConnectionTerminated, "the endpoint reset the stream before its response"),
+            Self::Refused => (
+                Kind::ConnectionTerminated,
+                "the endpoint did not process the request: REFUSED_STREAM",
+            ),
+            Self::Reset => {
+                (Kind::ConnectionTerminated, "the endpoint reset the stream before its response")
+            }
             Self::Malformed => (
                 Kind::HttpProtocolError,
                 "the endpoint's response is not HTTP/2, or far larger than `response_limits.size`",
             ),
-            Self::Inexpressible => (Kind::HttpRequestError, "the request cannot be expressed in HTTP/2"),
+            Self::Inexpressible => {
+                (Kind::HttpRequestError, "the request cannot be expressed in HTTP/2")
+            }
         };
         Error::caused(kind, detail, cause)
     }
@@ -161,7 +183,9 @@ impl<B> Loss<B> {
         let error = fate.error(cause, whole.is_some());
         let again = match (fate, whole) {
             // A connection that had served before was closed as idle, or is going away.
-            (Fate::Unsent, Some(body)) if reused || stream.is_going_away() => Again::Unprocessed(body),
+            (Fate::Unsent, Some(body)) if reused || stream.is_going_away() => {
+                Again::Unprocessed(body)
+            }
             (Fate::Unsent, Some(body)) => Again::Unsent(body),
             (Fate::Unprocessed, Some(body)) => Again::Unprocessed(body),
             (Fate::Refused, Some(body)) => Again::Refused(body),

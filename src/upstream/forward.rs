@@ -1,11 +1,14 @@
 //! Forwarding one request: which address, which connection, and what may be tried again.
 //!
-//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written, if an HTTP/2 endpoint said that it
-//! did not process it, or if it is idempotent, has no body or one that is kept, and not one byte of an answer came. Lost on a reused connection it goes
-//! out on a fresh one, to another address where there is one, within `attempts` and within the [`Budget`]. Lost on a fresh one it is
-//! sent once more where the upstream has a `hold`, after a pause. A connection that could not be opened is no try: the request moves on
-//! to each address that it has not tried, within the time of `attempts` connect time-outs, and the budget pays nothing. Nor is a request
-//! that was not processed a try, up to [`MOVES`] times; of refused streams only the first.
+//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written,
+//! if an HTTP/2 endpoint said that it did not process it, or if it is idempotent, has no body or
+//! one that is kept, and not one byte of an answer came. Lost on a reused connection it goes out on
+//! a fresh one, to another address where there is one, within `attempts` and within the [`Budget`].
+//! Lost on a fresh one it is sent once more where the upstream has a `hold`, after a pause. A
+//! connection that could not be opened is no try: the request moves on to each address that it has
+//! not tried, within the time of `attempts` connect time-outs, and the budget pays nothing. Nor is
+//! a request that was not processed a try, up to [`MOVES`] times; of refused streams only the
+//! first.
 
 use std::{
     cell::{Ref, RefCell},
@@ -52,8 +55,9 @@ use crate::{
     },
 };
 
-/// How often a request is sent again that an endpoint did not process. Each connection that goes away takes as few requests with it as
-/// came in one round trip, so that one is hardly met twice; an endpoint that processes nothing is met this often.
+/// How often a request is sent again that an endpoint did not process. Each connection that goes
+/// away takes as few requests with it as came in one round trip, so that one is hardly met twice;
+/// an endpoint that processes nothing is met this often.
 pub const MOVES: u32 = 10;
 
 /// An upstream as one worker sees it.
@@ -65,6 +69,14 @@ pub struct Upstream<B> {
     connector: Connector,
     budget: Budget,
     alarm: Rc<Alarm>,
+}
+
+fn nothing_left() -> Error {
+    Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send")
+}
+
+fn read_timeout() -> Error {
+    Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time")
 }
 
 /// A request on its way.
@@ -188,7 +200,10 @@ where
         }
     }
 
-    async fn attempt(&self, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Failure> {
+    async fn attempt(
+        &self,
+        journey: &mut Journey<'_, B>,
+    ) -> Result<Response<UpstreamBody<B>>, Failure> {
         journey.story.tries += 1;
         // It may have authenticated that.
         let bound = journey.caller.take(&self.pools());
@@ -200,7 +215,10 @@ where
         let now = Instant::now();
         let Some(seat) = self.choose(journey, now) else {
             self.group.doubt(None);
-            return Err(Failure::Unsent(Error::new(Kind::DnsError, "the endpoint's name did not resolve")));
+            return Err(Failure::Unsent(Error::new(
+                Kind::DnsError,
+                "the endpoint's name did not resolve",
+            )));
         };
         journey.story.endpoint = Some(Arc::clone(seat.address().label()));
         let fresh = journey.lost || !self.budget.covers_one();
@@ -249,18 +267,22 @@ where
         Err(Error::caused(error.kind(), "the retry budget is spent", error))
     }
 
-    /// Whether a request of which nothing was sent may move on to an address that it has not tried. That multiplies no load, but it
-    /// takes time where addresses are silent.
+    /// Whether a request of which nothing was sent may move on to an address that it has not tried.
+    /// That multiplies no load, but it takes time where addresses are silent.
     fn has_elsewhere(&self, journey: &Journey<'_, B>) -> bool {
         let in_time = journey.opening < self.settings().connect_timeout * self.settings().attempts;
-        in_time && journey.body.is_some() && self.pools().iter().any(|pool| !journey.has_tried(pool.address()))
+        in_time
+            && journey.body.is_some()
+            && self.pools().iter().any(|pool| !journey.has_tried(pool.address()))
     }
 
-    /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint that was killed may take
-    /// connections for a moment longer. Only once, for a request may be what kills it.
+    /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint
+    /// that was killed may take connections for a moment longer. Only once, for a request may be
+    /// what kills it.
     fn has_a_chance(&self, journey: &mut Journey<'_, B>) -> bool {
         let held = !self.settings().hold.is_zero() && journey.body.is_some();
-        held && !std::mem::replace(&mut journey.unanswered, true) && self.budget.spend(Instant::now())
+        held && !std::mem::replace(&mut journey.unanswered, true)
+            && self.budget.spend(Instant::now())
     }
 
     /// Pauses before the next look for somebody who takes the request, or gives up.
@@ -285,8 +307,8 @@ where
         }
     }
 
-    /// Of the addresses that did not fail this request those that are fit; if there are none, any that did not fail it; if all
-    /// did, the fit ones, and then just any.
+    /// Of the addresses that did not fail this request those that are fit; if there are none, any
+    /// that did not fail it; if all did, the fit ones, and then just any.
     fn choose(&self, journey: &Journey<'_, B>, now: Instant) -> Option<Seat<B>> {
         let pools = self.pools();
         if let [only] = pools.as_slice() {
@@ -297,7 +319,10 @@ where
         let among = |wanted: &dyn Fn(&Rc<Pool<B>>) -> bool| {
             let candidates = pools.iter().enumerate().filter(|(_, pool)| wanted(pool));
             let shares = candidates.map(|(position, pool)| (position, pool.share()));
-            self.settings().balance.choose(journey.caller.address, shares).map(|position| pools[position].seat())
+            self.settings()
+                .balance
+                .choose(journey.caller.address, shares)
+                .map(|position| pools[position].seat())
         };
         among(&|pool| untried(pool) && fit(pool))
             .or_else(|| among(&untried))
@@ -320,10 +345,13 @@ where
         let before = std::mem::take(&mut *pools);
         for address in &known.addresses {
             let kept = before.iter().find(|pool| Arc::ptr_eq(pool.address(), address));
-            let pool = || Rc::new(Pool::new(Arc::clone(address), self.settings(), self.connector.clone()));
+            let pool =
+                || Rc::new(Pool::new(Arc::clone(address), self.settings(), self.connector.clone()));
             pools.push(kept.cloned().unwrap_or_else(pool));
         }
-        for gone in before.iter().filter(|before| !pools.iter().any(|pool| Rc::ptr_eq(pool, before))) {
+        for gone in
+            before.iter().filter(|before| !pools.iter().any(|pool| Rc::ptr_eq(pool, before)))
+        {
             gone.retire();
         }
     }
@@ -343,10 +371,13 @@ where
     }
 
     /// Sends a request once. Where that fails, the journey has what may be sent again, if anything.
-    async fn send(&self, mut lease: Lease<B>, journey: &mut Journey<'_, B>) -> Result<Response<UpstreamBody<B>>, Failure> {
+    async fn send(
+        &self,
+        mut lease: Lease<B>,
+        journey: &mut Journey<'_, B>,
+    ) -> Result<Response<UpstreamBody<B>>, Failure> {
         let Some(body) = journey.body.take() else {
-            let error = Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send");
-            return Err(Failure::Sent(error));
+            return Err(Failure::Sent(nothing_left()));
         };
         let (sent, reused, outbound) = (Instant::now(), lease.is_reused(), journey.outbound);
         if journey.binds {
@@ -357,9 +388,9 @@ where
                 connection.begin(outbound, body);
                 let answer = final_head(connection, journey.progress);
                 let answer = self.patiently(journey.progress, answer).await;
-                answer.map(|answer| match answer {
-                    Ok(head) => Ok((head, None)),
-                    Err(cause) => Err(Loss::of_exchange(cause, connection, reused, outbound.method)),
+                answer.map(|answer| {
+                    let lost = |e| Loss::of_exchange(e, connection, reused, outbound.method);
+                    answer.map(|head| (head, None)).map_err(lost)
                 })
             }
             Way::Stream(stream) => {
@@ -367,7 +398,8 @@ where
                     stream.expect_body();
                 }
                 let recording = Recording::new(body).or(journey.again());
-                let request = http2::translate(outbound, recording.recorded(), self.settings().scheme());
+                let request =
+                    http2::translate(outbound, recording.recorded(), self.settings().scheme());
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
@@ -375,7 +407,9 @@ where
                         recording.end();
                         Ok((head, Some(incoming)))
                     }
-                    Err(lost) => Err(Loss::of_stream(lost, recording, (stream, reused), outbound.method)),
+                    Err(lost) => {
+                        Err(Loss::of_stream(lost, recording, (stream, reused), outbound.method))
+                    }
                 })
             }
         };
@@ -396,8 +430,7 @@ where
             None => {
                 self.group.failed(lease.address(), Instant::now());
                 lease.timed_out(self.settings().first_byte_timeout);
-                let error = Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time");
-                Err(Failure::Sent(error))
+                Err(Failure::Sent(read_timeout()))
             }
         }
     }
@@ -425,8 +458,13 @@ where
         Ok(Response::from_parts(head, body))
     }
 
-    /// Waits for an answer, but not longer than the time to the first byte after the last piece of the request was handed on.
-    async fn patiently<T>(&self, progress: &Progress, answer: impl Future<Output = T>) -> Option<T> {
+    /// Waits for an answer, but not longer than the time to the first byte after the last piece of
+    /// the request was handed on.
+    async fn patiently<T>(
+        &self,
+        progress: &Progress,
+        answer: impl Future<Output = T>,
+    ) -> Option<T> {
         within_silence(&self.alarm, self.settings().first_byte_timeout, progress, answer).await
     }
 }
@@ -470,7 +508,11 @@ impl<B: Repeat> Journey<'_, B> {
             Again::Refused(body) => {
                 self.body = Some(body);
                 // Once it is bad luck, as when settings were not known yet; after that it is load.
-                if std::mem::replace(&mut self.refused, true) { Failure::Sent(error) } else { Failure::Unprocessed(error) }
+                if std::mem::replace(&mut self.refused, true) {
+                    Failure::Sent(error)
+                } else {
+                    Failure::Unprocessed(error)
+                }
             }
         }
     }
@@ -482,12 +524,14 @@ impl<B> Journey<'_, B> {
     }
 }
 
-/// Whether a connection was refused for a reason that does not pass: a TLS handshake ends no better the next time.
+/// Whether a connection was refused for a reason that does not pass: a TLS handshake ends no better
+/// the next time.
 fn is_verdict(kind: Kind) -> bool {
     matches!(kind, Kind::TlsCertificateError | Kind::TlsProtocolError | Kind::TlsAlertReceived)
 }
 
-/// The head of the final answer. Of interim ones the client is told, but for those that weir gives itself.
+/// The head of the final answer. Of interim ones the client is told, but for those that weir gives
+/// itself.
 async fn final_head<B>(connection: &mut Connection<B>, progress: &Progress) -> Result<Parts, Lost>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -500,7 +544,9 @@ where
         }
         // Somebody is at work on it: the time to the first byte starts again.
         progress.moves();
-        if let Some(client) = progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
+        if let Some(client) =
+            progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE)
+        {
             prepare_response(&mut head.headers);
             // It has no content to be the length of (RFC 9110, section 8.6).
             head.headers.remove(header::CONTENT_LENGTH);
@@ -510,8 +556,9 @@ where
     }
 }
 
-/// Waits for an answer, but not longer than `timeout` after the last piece of the request was handed on, or the last interim answer
-/// came; time the client takes for the next piece does not count.
+/// Waits for an answer, but not longer than `timeout` after the last piece of the request was
+/// handed on, or the last interim answer came; time the client takes for the next piece does not
+/// count.
 async fn within_silence<T>(
     alarm: &Rc<Alarm>,
     timeout: Duration,
@@ -523,7 +570,11 @@ async fn within_silence<T>(
         if let Some(answer) = alarm.within(left, answer.as_mut()).await {
             return Some(answer);
         }
-        left = if progress.awaiting_client.get() { timeout } else { timeout.checked_sub(progress.still()?)? };
+        left = if progress.awaiting_client.get() {
+            timeout
+        } else {
+            timeout.checked_sub(progress.still()?)?
+        };
         if left.is_zero() {
             return None;
         }
@@ -540,8 +591,15 @@ mod tests {
         let (progress, alarm) = (Progress::default(), Rc::new(Alarm::default()));
         let test = async {
             let start = Instant::now();
-            assert_eq!(within_silence(&alarm, timeout, &progress, std::future::pending::<()>()).await, None);
-            assert!((timeout..timeout + TICK * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+            assert_eq!(
+                within_silence(&alarm, timeout, &progress, std::future::pending::<()>()).await,
+                None
+            );
+            assert!(
+                (timeout..timeout + TICK * 2).contains(&start.elapsed()),
+                "{:?}",
+                start.elapsed()
+            );
 
             let start = Instant::now();
             let uploading = async {

@@ -1,8 +1,8 @@
 //! Whether an address is fit for requests, as all workers know it.
 //!
-//! Guarantees: an address that failed too often is ejected for a while, twice as long each time it comes to that again, up to
-//! [`LONGEST`] times; a request that was sent to it after that and answered ends the ejection at once. What probes say counts for
-//! itself.
+//! Guarantees: an address that failed too often is ejected for a while, twice as long each time it
+//! comes to that again, up to [`LONGEST`] times; a request that was sent to it after that and
+//! answered ends the ejection at once. What probes say counts for itself.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,8 @@ pub const LONGEST: u32 = 10;
 pub struct Health {
     /// Its probes fail.
     down: AtomicBool,
-    /// It was ejected and nothing better was heard since; what is asked for each request is only this.
+    /// It was ejected and nothing better was heard since; what is asked for each request is only
+    /// this.
     suspect: AtomicBool,
     faults: Mutex<Faults>,
 }
@@ -61,7 +62,8 @@ impl Health {
     /// Whether it is ejected at the moment.
     #[must_use]
     pub fn is_ejected(&self, now: Instant) -> bool {
-        self.suspect.load(Ordering::Relaxed) && self.faults(|faults| faults.ejection.is_some_and(|one| now < one.until()))
+        self.suspect.load(Ordering::Relaxed)
+            && self.faults(|faults| faults.ejection.is_some_and(|one| now < one.until()))
     }
 
     /// Probes say that it is down, or up; whether that is news.
@@ -87,7 +89,9 @@ impl Health {
 
     /// Whether a request failed at it within the window.
     pub fn has_failed(&self, settings: &PassiveSettings, now: Instant) -> bool {
-        self.faults(|faults| faults.recent.back().is_some_and(|at| now.duration_since(*at) <= settings.window))
+        self.faults(|faults| {
+            faults.recent.back().is_some_and(|at| now.duration_since(*at) <= settings.window)
+        })
     }
 
     /// Ejects it; for how long.
@@ -122,8 +126,11 @@ impl Health {
 mod tests {
     use crate::upstream::health::*;
 
-    const SETTINGS: PassiveSettings =
-        PassiveSettings { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(10) };
+    const SETTINGS: PassiveSettings = PassiveSettings {
+        failures: 3,
+        window: Duration::from_secs(10),
+        eject: Duration::from_secs(10),
+    };
 
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)

@@ -1,4 +1,5 @@
-//! A request that found nobody to take it, and waits for somebody to come back: nothing of it was sent.
+//! A request that found nobody to take it, and waits for somebody to come back: nothing of it was
+//! sent.
 
 use std::time::Duration;
 
@@ -25,16 +26,22 @@ impl Hold {
         Self { until: None, time, pause: Self::PAUSES.0 }
     }
 
-    /// The next pause is the longest, or half of the time: who lost a fresh connection may be dying, and a busy machine takes its time.
+    /// The next pause is the longest, or half of the time: who lost a fresh connection may be
+    /// dying, and a busy machine takes its time.
     pub fn expect_no_haste(&mut self) {
         self.pause = Self::PAUSES.1.min(self.time / 2);
     }
 
-    /// Pauses before the next look, or gives up with what the last one met. Other addresses end the pause.
+    /// Pauses before the next look, or gives up with what the last one met. Other addresses end the
+    /// pause.
     ///
     /// # Errors
     /// The given one, once the time is up.
-    pub async fn or_give_up(&mut self, error: Error, mut known: watch::Receiver<Known>) -> Result<(), Error> {
+    pub async fn or_give_up(
+        &mut self,
+        error: Error,
+        mut known: watch::Receiver<Known>,
+    ) -> Result<(), Error> {
         let now = Instant::now();
         let until = *self.until.get_or_insert(now + self.time);
         if now + self.pause > until {

@@ -1,8 +1,10 @@
-//! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at once where they take long.
+//! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at
+//! once where they take long.
 //!
-//! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is taken for another request's;
-//! what was read and not taken is never much more than [`READ_MOST`]. The rest of a request is sent as its answer is taken. A long answer
-//! is read in turns, and no neighbour waits for the end of it.
+//! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is
+//! taken for another request's; what was read and not taken is never much more than [`READ_MOST`].
+//! The rest of a request is sent as its answer is taken. A long answer is read in turns, and no
+//! neighbour waits for the end of it.
 
 use std::{
     future::poll_fn,
@@ -42,7 +44,8 @@ use crate::{
 pub const READ: usize = 8 * 1024;
 /// ... and where much is.
 pub const READ_MOST: usize = 64 * 1024;
-/// How much of what is read counts as a step of the task that reads ([`take_steps`]): twice the most is a turn.
+/// How much of what is read counts as a step of the task that reads ([`take_steps`]): twice the
+/// most is a turn.
 const STEP: usize = READ_MOST / 64;
 /// A piece of a body no longer than this is copied behind what is written before it.
 const COPIED: usize = 4 * 1024;
@@ -105,8 +108,12 @@ impl Lost {
     pub fn unanswered(self) -> Error {
         let (kind, detail) = match self {
             Self::Malformed(flaw) => return Error::new(Kind::HttpProtocolError, flaw.detail),
-            Self::Upload(_) => (Kind::ConnectionTerminated, "the request could not be sent to its end"),
-            Self::Connection(_) => (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer"),
+            Self::Upload(_) => {
+                (Kind::ConnectionTerminated, "the request could not be sent to its end")
+            }
+            Self::Connection(_) => {
+                (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer")
+            }
         };
         Error::caused(kind, detail, self)
     }
@@ -141,22 +148,27 @@ impl<B> Connection<B> {
         })
     }
 
-    /// Whether it may carry another request, unless the endpoint has closed it: the last one is over, and nothing stands behind its response.
+    /// Whether it may carry another request, unless the endpoint has closed it: the last one is
+    /// over, and nothing stands behind its response.
     #[must_use]
     pub fn may_carry_another(&self) -> bool {
         let over = self.persists && self.answer.has_ended() && self.outgoing.is_over();
         over && self.received.is_empty()
     }
 
-    /// Whether it may carry another request, and the endpoint neither closed it nor said anything since the last one.
+    /// Whether it may carry another request, and the endpoint neither closed it nor said anything
+    /// since the last one.
     pub fn is_free(&mut self) -> bool {
         self.may_carry_another() && self.is_silent()
     }
 
     fn is_silent(&mut self) -> bool {
         let mut byte = [0];
-        let look = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte)));
-        // Whatever the task has done in this turn: without a budget every connection would look silent, or none.
+        let look = poll_fn(|context| {
+            Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte))
+        });
+        // Whatever the task has done in this turn: without a budget every connection would look
+        // silent, or none.
         pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
@@ -219,7 +231,8 @@ impl<B> Connection<B> {
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let awaited = usize::try_from(self.answer.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
+        let awaited =
+            usize::try_from(self.answer.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
         self.roomy |= awaited > READ;
         self.received.reserve(awaited);
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
@@ -241,12 +254,15 @@ where
         self.outgoing.begin(request, body);
     }
 
-    /// Sends the request, and waits for the head of an answer: interim ones come first, then the final one.
+    /// Sends the request, and waits for the head of an answer: interim ones come first, then the
+    /// final one.
     pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Lost>> {
         let sent = self.outgoing.poll(&mut self.stream, context);
         let broken = match sent {
             // An endpoint that takes no more may have answered before.
-            Poll::Ready(Err(Lost::Connection(cause))) if self.outgoing.begun => Some(self.give_up_sending(cause)),
+            Poll::Ready(Err(Lost::Connection(cause))) if self.outgoing.begun => {
+                Some(self.give_up_sending(cause))
+            }
             Poll::Ready(Err(lost)) => return Poll::Ready(Err(lost)),
             Poll::Ready(Ok(())) | Poll::Pending => None,
         };
@@ -278,13 +294,19 @@ where
             return Ok(Some(begun.parts));
         }
         if self.heard > BEFORE_HEAD + self.limits.size {
-            return Err(Flaw { kind: Kind::HttpProtocolError, detail: "its interim answers do not end" });
+            return Err(Flaw {
+                kind: Kind::HttpProtocolError,
+                detail: "its interim answers do not end",
+            });
         }
         Ok(None)
     }
 
     /// The next piece of the answer's body, while the rest of the request's is sent.
-    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+    pub fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
         if !self.outgoing.is_over() {
             match self.outgoing.poll(&mut self.stream, context) {
                 // The endpoint waits for what will never come.
@@ -301,7 +323,9 @@ where
             match self.answer.take(&mut self.received).map_err(Lost::Malformed)? {
                 Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Piece::Trailers(trailers) => {
-                    return Poll::Ready(crossing(trailers).map(|fields| Ok(Frame::trailers(fields))));
+                    return Poll::Ready(
+                        crossing(trailers).map(|fields| Ok(Frame::trailers(fields))),
+                    );
                 }
                 Piece::End => return Poll::Ready(None),
                 Piece::More => {}
@@ -327,7 +351,11 @@ fn crossing(mut trailers: HeaderMap) -> Option<HeaderMap> {
 
 impl<B> Outgoing<B> {
     fn is_over(&self) -> bool {
-        self.body.is_none() && self.head.is_empty() && self.piece.is_empty() && self.end.is_empty() && self.flushed
+        self.body.is_none()
+            && self.head.is_empty()
+            && self.piece.is_empty()
+            && self.end.is_empty()
+            && self.flushed
     }
 
     /// What was not written is not written any more.
@@ -336,11 +364,16 @@ impl<B> Outgoing<B> {
         (self.body, self.early, self.flushed) = (None, None, true);
     }
 
-    fn poll_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let head = &self.head[self.written..];
             let count = if !self.piece.is_empty() {
-                let slices = [IoSlice::new(head), IoSlice::new(&self.piece), IoSlice::new(self.end)];
+                let slices =
+                    [IoSlice::new(head), IoSlice::new(&self.piece), IoSlice::new(self.end)];
                 ready!(Pin::new(&mut *stream).poll_write_vectored(context, &slices))?
             } else if !head.is_empty() || !self.end.is_empty() {
                 let rest = if head.is_empty() { self.end } else { head };
@@ -389,7 +422,8 @@ where
         (self.begun, self.flushed, self.early) = (false, false, None);
     }
 
-    /// Ready once everything is written. What has come of the body goes out with the head, in one segment.
+    /// Ready once everything is written. What has come of the body goes out with the head, in one
+    /// segment.
     fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         loop {
             let holds_head = !self.begun && self.body.is_some() && self.early.is_none();
@@ -416,7 +450,8 @@ where
         }
     }
 
-    /// A body that is said to be empty and has not ended: with its head it would be whole, and it may not be what it said.
+    /// A body that is said to be empty and has not ended: with its head it would be whole, and it
+    /// may not be what it said.
     fn awaits_no_body(&self) -> bool {
         self.framing == Framing::Length(0)
     }
@@ -442,7 +477,9 @@ where
                 self.end = b"\r\n";
             }
             Framing::Length(left) if *left >= data.len() as u64 => *left -= data.len() as u64,
-            Framing::Length(_) | Framing::Nothing => return Err(Lost::Upload("the body is longer than it said".into())),
+            Framing::Length(_) | Framing::Nothing => {
+                return Err(Lost::Upload("the body is longer than it said".into()));
+            }
         }
         if data.len() > COPIED {
             self.piece = data;
@@ -456,7 +493,9 @@ where
     fn end_body(&mut self, trailers: &HeaderMap) -> Result<(), Lost> {
         self.body = None;
         match self.framing {
-            Framing::Length(1..) => return Err(Lost::Upload("the body is shorter than it said".into())),
+            Framing::Length(1..) => {
+                return Err(Lost::Upload("the body is shorter than it said".into()));
+            }
             Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
             Framing::Chunked => {
                 // The last piece goes out first.
@@ -486,8 +525,11 @@ mod tests {
     #[tokio::test]
     async fn a_long_answer_is_read_in_turns() {
         let (near, mut far) = duplex(2 * LENGTH);
-        let answer =
-            [format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes(), vec![7; LENGTH]].concat();
+        let answer = [
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes(),
+            vec![7; LENGTH],
+        ]
+        .concat();
         far.write_all(&answer).await.expect("room in the pipe");
         let mut connection = Connection::<Empty<Bytes>>::new(Box::new(near), LIMITS);
         poll_fn(|context| connection.poll_head(context)).await.expect("a head");
@@ -518,13 +560,21 @@ mod tests {
     }
 
     impl AsyncRead for Noted {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             Poll::Pending
         }
     }
 
     impl AsyncWrite for Noted {
-        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             self.poll_write_vectored(context, &[IoSlice::new(bytes)])
         }
 
@@ -561,7 +611,10 @@ mod tests {
         type Data = Bytes;
         type Error = io::Error;
 
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
             let next = self.0.pop_front();
             if next.as_ref().is_some_and(Bytes::is_empty) {
                 Poll::Pending
@@ -583,7 +636,8 @@ mod tests {
     fn post(connection: &mut Connection<Pieces>, body: Pieces) -> Poll<Result<Parts, Lost>> {
         let target = http::uri::PathAndQuery::from_static("/");
         let fields = crate::http::forwarded::Fields::Edited(HeaderMap::new());
-        connection.begin(&Outbound { method: &Method::POST, target: &target, fields }, Replay::new(body));
+        connection
+            .begin(&Outbound { method: &Method::POST, target: &target, fields }, Replay::new(body));
         connection.poll_head(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -623,18 +677,28 @@ mod tests {
 
     #[tokio::test]
     async fn body_that_was_not_written_is_taken_back_whole() {
-        for (lengths, length_is_known) in
-            [(&[5][..], true), (&[5], false), (&[9_000, 7], true), (&[9_000, 7], false), (&[], true)]
-        {
+        for (lengths, length_is_known) in [
+            (&[5][..], true),
+            (&[5], false),
+            (&[9_000, 7], true),
+            (&[9_000, 7], false),
+            (&[], true),
+        ] {
             let broken = Noted { is_broken: true, ..Noted::default() };
             let mut connection = Connection::new(Box::new(broken), LIMITS);
             let lost = post(&mut connection, pieces(lengths, length_is_known));
-            assert!(matches!(lost, Poll::Ready(Err(Lost::Connection(_)))) && !connection.has_begun());
+            assert!(
+                matches!(lost, Poll::Ready(Err(Lost::Connection(_)))) && !connection.has_begun()
+            );
             let again = connection.take_back();
             let hint = again.size_hint().exact();
             let length: usize = lengths.iter().sum();
             assert!(!length_is_known || hint == Some(length as u64), "{hint:?}");
-            assert_eq!(again.collect().await.expect("a body").to_bytes().len(), length, "{lengths:?}");
+            assert_eq!(
+                again.collect().await.expect("a body").to_bytes().len(),
+                length,
+                "{lengths:?}"
+            );
         }
     }
 }

@@ -1,12 +1,14 @@
 //! One worker's HTTP/2 connections to an address: requests share them, each on a stream of its own.
 //!
-//! Guarantees: there is one connection, and another only when the endpoint allows no more streams on it; requests that come while one
-//! is opened share its outcome, and none waits longer than one opening may take; no stream begins on a connection that is going away; a
-//! connection without streams is closed after the time idle ones are kept, and immediately beyond their number; what goes out is
-//! framed by HTTP/2 alone.
+//! Guarantees: there is one connection, and another only when the endpoint allows no more streams
+//! on it; requests that come while one is opened share its outcome, and none waits longer than one
+//! opening may take; no stream begins on a connection that is going away; a connection without
+//! streams is closed after the time idle ones are kept, and immediately beyond their number; what
+//! goes out is framed by HTTP/2 alone.
 //!
-//! No PING is sent: gRPC servers end a connection for a second one without data in a few minutes. An endpoint that is gone is found by
-//! TCP where nothing is under way, and by the time-out of a request during which nothing came.
+//! No PING is sent: gRPC servers end a connection for a second one without data in a few minutes.
+//! An endpoint that is gone is found by TCP where nothing is under way, and by the time-out of a
+//! request during which nothing came.
 
 use std::{
     cell::{Cell, RefCell},
@@ -43,12 +45,14 @@ const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// The connections to one address.
 pub struct Trunks<B> {
     open: Open<B>,
-    /// What comes of the one that is being opened; kept no longer, because the outcome would keep the connection open.
+    /// What comes of the one that is being opened; kept no longer, because the outcome would keep
+    /// the connection open.
     opening: Rc<RefCell<Option<Opening<B>>>>,
     /// How many without a stream are kept.
     max_idle: usize,
     limits: HeaderLimits,
-    /// What was noticed on the latest one: as many streams as it allowed may begin on the next before that says how many.
+    /// What was noticed on the latest one: as many streams as it allowed may begin on the next
+    /// before that says how many.
     latest: RefCell<Rc<Signs>>,
 }
 
@@ -91,7 +95,13 @@ impl<B> Trunks<B> {
     #[must_use]
     pub fn new(settings: &UpstreamSettings) -> Self {
         let (max_idle, limits) = (settings.keepalive_max_idle, settings.response_limits);
-        Self { open: Rc::default(), opening: Rc::default(), max_idle, limits, latest: RefCell::default() }
+        Self {
+            open: Rc::default(),
+            opening: Rc::default(),
+            max_idle,
+            limits,
+            latest: RefCell::default(),
+        }
     }
 
     /// A place on a connection there is.
@@ -122,7 +132,8 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// A place on a connection that another request opens at this moment, or on one that is opened for it.
+    /// A place on a connection that another request opens at this moment, or on one that is opened
+    /// for it.
     ///
     /// # Errors
     /// Whatever kept it from being opened, the same for all that waited for it.
@@ -135,10 +146,12 @@ where
                 return Ok(stream);
             }
             // One that panicked leaves no outcome.
-            let under_way = self.opening.borrow().clone().filter(|opening| opening.has_changed().is_ok());
+            let under_way =
+                self.opening.borrow().clone().filter(|opening| opening.has_changed().is_ok());
             let joins = under_way.is_some();
             let mut opening = under_way.unwrap_or_else(|| self.begin(connect()));
-            let abandoned = |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
+            let abandoned =
+                |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
             let outcome = opening.wait_for(Option::is_some).await.map_err(abandoned)?.clone();
             // Whoever began it gets a place, so that every turn of this loop is somebody's last.
             if let Some(trunk) = outcome.transpose()?
@@ -149,8 +162,12 @@ where
         }
     }
 
-    /// Begins to open one. It goes on when the request that began it is given up: others may wait for it.
-    fn begin(&self, connecting: impl Future<Output = Result<Connected, Error>> + 'static) -> Opening<B> {
+    /// Begins to open one. It goes on when the request that began it is given up: others may wait
+    /// for it.
+    fn begin(
+        &self,
+        connecting: impl Future<Output = Result<Connected, Error>> + 'static,
+    ) -> Opening<B> {
         let (outcome, opening) = watch::channel(None);
         let under_way = Rc::clone(&self.opening);
         let (open, max_idle, limits) = (Rc::clone(&self.open), self.max_idle, self.limits);
@@ -158,7 +175,9 @@ where
         *self.latest.borrow_mut() = Rc::clone(&signs);
         tokio::task::spawn_local(async move {
             let trunk = match connecting.await {
-                Ok(connected) => Trunk::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new),
+                Ok(connected) => {
+                    Trunk::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new)
+                }
                 Err(error) => Err(error),
             };
             open.borrow_mut().extend(trunk.iter().cloned());
@@ -207,7 +226,9 @@ where
             .initial_max_send_streams(signs.allowed.get())
             .handshake(TokioIo::new(Watched::new(connected, &signs)))
             .await
-            .map_err(|cause| Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause))?;
+            .map_err(|cause| {
+                Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause)
+            })?;
         tokio::task::spawn_local(async move {
             if let Err(cause) = driver.await {
                 tracing::debug!(%cause, "an HTTP/2 connection to an upstream ended");
@@ -227,8 +248,9 @@ where
 
 /// How connections are opened, with an executor for their tasks.
 ///
-/// HTTP/2 counts 32 bytes more for each field (RFC 9113, section 6.5.2), and what is beyond the library's limit has no response that could
-/// say why: so it has twice the limits, and [`check_size`](crate::http::framing::response::check_size) holds them.
+/// HTTP/2 counts 32 bytes more for each field (RFC 9113, section 6.5.2), and what is beyond the
+/// library's limit has no response that could say why: so it has twice the limits, and
+/// [`check_size`](crate::http::framing::response::check_size) holds them.
 pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E> {
     let list = 2 * (limits.size + 32 * limits.count);
     let mut builder = http2::Builder::new(executor);
@@ -276,8 +298,9 @@ impl<B> Stream<B> {
         self.trunk.signs.going.get()
     }
 
-    /// Nothing came on this stream for so long. Where nothing came on its connection either, nothing may come ever again: TCP keeps
-    /// sending what is not acknowledged for a quarter of an hour. New streams begin on another one.
+    /// Nothing came on this stream for so long. Where nothing came on its connection either,
+    /// nothing may come ever again: TCP keeps sending what is not acknowledged for a quarter of an
+    /// hour. New streams begin on another one.
     pub fn timed_out(&self, silence: Duration) {
         let signs = &self.trunk.signs;
         if signs.heard.get().elapsed() >= silence {
@@ -299,17 +322,28 @@ impl<B> Drop for Stream<B> {
 ///
 /// # Errors
 /// [`Kind::HttpRequestError`] when its host and path make no target.
-pub fn translate<B>(outbound: &Outbound<'_>, body: B, scheme: &'static str) -> Result<Request<B>, Error> {
-    let malformed =
-        |cause: http::Error| Error::caused(Kind::HttpRequestError, "the request cannot be said in HTTP/2", cause);
+pub fn translate<B>(
+    outbound: &Outbound<'_>,
+    body: B,
+    scheme: &'static str,
+) -> Result<Request<B>, Error> {
+    let malformed = |cause: http::Error| {
+        Error::caused(Kind::HttpRequestError, "the request cannot be said in HTTP/2", cause)
+    };
     let mut headers = outbound.fields.to_map();
     for name in [header::CONNECTION, header::UPGRADE] {
         headers.remove(name);
     }
     let host = headers.remove(header::HOST).unwrap_or(HeaderValue::from_static(""));
-    let authority = Authority::try_from(host.as_bytes()).map_err(|cause| malformed(cause.into()))?;
+    let authority =
+        Authority::try_from(host.as_bytes()).map_err(|cause| malformed(cause.into()))?;
     let target = outbound.target.clone();
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build().map_err(malformed)?;
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(target)
+        .build()
+        .map_err(malformed)?;
     let mut request = Request::new(body);
     *request.method_mut() = outbound.method.clone();
     *request.uri_mut() = uri;

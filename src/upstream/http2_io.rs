@@ -1,9 +1,11 @@
-//! The bytes of an HTTP/2 connection to an endpoint, below hyper: what the endpoint says about the connection is read from its frames,
-//! because hyper tells of a GOAWAY only by failing the next request, and of settings only once there is one; and the head of a
-//! request is held back for one turn of its task, in which hyper hands on what has come of the body.
+//! The bytes of an HTTP/2 connection to an endpoint, below hyper: what the endpoint says about the
+//! connection is read from its frames, because hyper tells of a GOAWAY only by failing the next
+//! request, and of settings only once there is one; and the head of a request is held back for one
+//! turn of its task, in which hyper hands on what has come of the body.
 //!
-//! Guarantees: a connection is known to be going away from the head of its first GOAWAY on (RFC 9113, section 6.8); the number of streams is
-//! the one that its latest SETTINGS allow (section 6.5.2).
+//! Guarantees: a connection is known to be going away from the head of its first GOAWAY on (RFC
+//! 9113, section 6.8); the number of streams is the one that its latest SETTINGS allow (section
+//! 6.5.2).
 
 use std::{
     cell::Cell,
@@ -43,7 +45,8 @@ pub struct Signs {
     pub going: Cell<bool>,
     /// When anything came last.
     pub heard: Cell<Instant>,
-    /// How many streams the endpoint allows; until it says so, how many it allowed on the connection before.
+    /// How many streams the endpoint allows; until it says so, how many it allowed on the
+    /// connection before.
     pub allowed: Cell<usize>,
     /// Whether it has said so.
     settled: Cell<bool>,
@@ -68,8 +71,9 @@ impl Signs {
         }
     }
 
-    /// The signs of the connection that follows this one to the same address. An endpoint may allow no streams for a while, but the
-    /// connection would never be used if that was believed before it has said so.
+    /// The signs of the connection that follows this one to the same address. An endpoint may allow
+    /// no streams for a while, but the connection would never be used if that was believed before
+    /// it has said so.
     #[must_use]
     pub fn after(&self) -> Self {
         Self::new(self.allowed.get().max(1))
@@ -101,7 +105,13 @@ impl Watched {
     /// A connection on which nothing has come.
     #[must_use]
     pub fn new(stream: Stream, signs: &Rc<Signs>) -> Self {
-        Self { stream, signs: Rc::clone(signs), frames: FrameHeads::default(), held: BytesMut::new(), has_waited: false }
+        Self {
+            stream,
+            signs: Rc::clone(signs),
+            frames: FrameHeads::default(),
+            held: BytesMut::new(),
+            has_waited: false,
+        }
     }
 
     /// Holds these bytes back, if they are to wait or others before them do, and there is room.
@@ -147,7 +157,8 @@ impl FrameHeads {
             self.left -= skipped;
             position += skipped;
             let of_head = (HEAD - self.filled).min(bytes.len() - position);
-            self.head[self.filled..self.filled + of_head].copy_from_slice(&bytes[position..position + of_head]);
+            self.head[self.filled..self.filled + of_head]
+                .copy_from_slice(&bytes[position..position + of_head]);
             self.filled += of_head;
             position += of_head;
             if self.filled == HEAD {
@@ -185,7 +196,11 @@ impl FrameHeads {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
@@ -199,7 +214,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
@@ -214,7 +233,8 @@ impl AsyncWrite for Watched {
         }
         // What does not fit goes out with what was held, in one write.
         while !this.held.is_empty() {
-            let all: Vec<_> = std::iter::once(IoSlice::new(&this.held)).chain(pieces.iter().copied()).collect();
+            let all: Vec<_> =
+                std::iter::once(IoSlice::new(&this.held)).chain(pieces.iter().copied()).collect();
             let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, &all))?;
             let of_held = count.min(this.held.len());
             this.held.advance(of_held);
@@ -264,7 +284,11 @@ mod tests {
         let signs = Rc::new(Signs::default());
         let mut watched = Watched::new(Box::new(near), &signs);
         let lengths = [9, 47, 14, 16_000, 400, 16_384, 1, 40_000, 3];
-        let expected: Vec<u8> = lengths.iter().enumerate().flat_map(|(index, length)| vec![index as u8; *length]).collect();
+        let expected: Vec<u8> = lengths
+            .iter()
+            .enumerate()
+            .flat_map(|(index, length)| vec![index as u8; *length])
+            .collect();
         let write = async {
             for (index, length) in lengths.iter().enumerate() {
                 if index % 3 != 2 {
@@ -326,7 +350,9 @@ mod tests {
     fn goaway_is_found_however_the_bytes_are_cut() {
         // What looks like a GOAWAY within a payload is none.
         let disguised = frame(0, &frame(GOAWAY, &[0; 8]));
-        let before = [frame(SETTINGS, b""), disguised.clone(), frame(6, &[7; 8]), frame(1, &[7; 300])].concat();
+        let before =
+            [frame(SETTINGS, b""), disguised.clone(), frame(6, &[7; 8]), frame(1, &[7; 300])]
+                .concat();
         let bytes = [before.clone(), frame(GOAWAY, &[0; 8]), disguised].concat();
         for size in 1..=bytes.len() {
             let (mut heads, signs) = (FrameHeads::default(), Signs::default());
@@ -341,7 +367,8 @@ mod tests {
     #[test]
     fn allowed_streams_are_what_the_latest_settings_say() {
         let setting = |id: u16, value: u32| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
-        let first = frame(SETTINGS, &[setting(4, 65_535), setting(3, 7), setting(5, 16_384)].concat());
+        let first =
+            frame(SETTINGS, &[setting(4, 65_535), setting(3, 7), setting(5, 16_384)].concat());
         let none_said = frame(SETTINGS, &setting(4, 65_535));
         let acknowledged = [&[0, 0, 6, SETTINGS, ACK, 0, 0, 0, 0][..], &setting(3, 1)].concat();
         for size in 1..=first.len() {

@@ -1,8 +1,10 @@
-//! One worker's connections to an address: kept open between requests, never shared with another thread.
+//! One worker's connections to an address: kept open between requests, never shared with another
+//! thread.
 //!
-//! Guarantees: a connection of HTTP/1.1 is handed out to one request at a time, most recently used first; at most `max_idle` are kept, none
-//! longer than `idle`, and none once the address is gone; a connection whose answer was not read to its end is closed, never
-//! reused; one that a client authenticated goes back to that client, never to the pool.
+//! Guarantees: a connection of HTTP/1.1 is handed out to one request at a time, most recently used
+//! first; at most `max_idle` are kept, none longer than `idle`, and none once the address is gone;
+//! a connection whose answer was not read to its end is closed, never reused; one that a client
+//! authenticated goes back to that client, never to the pool.
 
 use std::{
     cell::{Cell, RefCell},
@@ -50,7 +52,8 @@ pub struct Pool<B> {
     limits: HeaderLimits,
 }
 
-/// A request's place at an address, counted from the choice of that address until its answer has ended.
+/// A request's place at an address, counted from the choice of that address until its answer has
+/// ended.
 pub struct Seat<B> {
     pool: Rc<Pool<B>>,
 }
@@ -123,7 +126,8 @@ impl<B> Pool<B> {
     pub fn sweep(&self) {
         let now = Instant::now();
         let stays = |(since, connection): &mut (Instant, Box<Connection<B>>)| {
-            let (is_young, is_free) = (now.duration_since(*since) < self.idle_time, connection.is_free());
+            let (is_young, is_free) =
+                (now.duration_since(*since) < self.idle_time, connection.is_free());
             match (is_free, is_young) {
                 (true, true) => {}
                 (true, false) => self.habit.was_open(),
@@ -156,7 +160,8 @@ where
 
     /// An idle connection that is still good; if there is none, the place is still taken.
     ///
-    /// A request that cannot be sent again gets none of an address that closes them behind responses.
+    /// A request that cannot be sent again gets none of an address that closes them behind
+    /// responses.
     ///
     /// # Errors
     /// The place, when there is no such connection.
@@ -254,19 +259,25 @@ impl<B> Lease<B> {
         }
     }
 
-    /// Whether it has carried a request before; of a connection that others use too, whether any was answered on it.
+    /// Whether it has carried a request before; of a connection that others use too, whether any
+    /// was answered on it.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// The client may have authenticated it: no other may use it. Streams share a connection, so anybody could close it for all by such
-    /// credentials: they count only where the endpoint has ever asked for them.
+    /// The client may have authenticated it: no other may use it. Streams share a connection, so
+    /// anybody could close it for all by such credentials: they count only where the endpoint has
+    /// ever asked for them.
     pub fn bind(&mut self, caller: &Caller<'_, B>) {
         match (&self.way, caller.private) {
-            (Way::Stream(stream), _) if self.seat.pool.has_challenged.get() => stream.take_out_of_use(),
+            (Way::Stream(stream), _) if self.seat.pool.has_challenged.get() => {
+                stream.take_out_of_use();
+            }
             (Way::Stream(_), _) => {}
-            (Way::Own(_), Some(private)) => self.keeping = Keeping::Private(Rc::clone(private), caller.address),
+            (Way::Own(_), Some(private)) => {
+                self.keeping = Keeping::Private(Rc::clone(private), caller.address);
+            }
             (Way::Own(_), None) => self.keeping = Keeping::Nowhere,
         }
     }
@@ -326,7 +337,10 @@ where
     B::Error: Into<BoxError>,
 {
     /// The next piece of an answer's body that comes on a connection of its own.
-    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    pub fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.way {
             Way::Own(connection) => connection.poll_frame(context).map_err(Into::into),
             Way::Stream(_) => Poll::Ready(None),

@@ -1,10 +1,12 @@
-//! Connections that belong to one client: a server that authenticates connections, as NTLM and Negotiate do (RFC 4559), takes whatever
-//! comes on one for its user's.
+//! Connections that belong to one client: a server that authenticates connections, as NTLM and
+//! Negotiate do (RFC 4559), takes whatever comes on one for its user's.
 //!
-//! Guarantees: a connection that carried such credentials, or a challenge to send some, carries requests of no other client; for each
-//! connection of a client at most one is kept, until either of the two ends.
+//! Guarantees: a connection that carried such credentials, or a challenge to send some, carries
+//! requests of no other client; for each connection of a client at most one is kept, until either
+//! of the two ends.
 //!
-//! Streams of HTTP/2 have no connection of their own: behind a response to one the endpoint's connection is closed.
+//! Streams of HTTP/2 have no connection of their own: behind a response to one the endpoint's
+//! connection is closed.
 
 use std::{cell::RefCell, fmt, net::IpAddr, rc::Rc};
 
@@ -61,10 +63,12 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    /// The connection that is kept for it, if it leads to one of these addresses and was not closed meanwhile.
+    /// The connection that is kept for it, if it leads to one of these addresses and was not closed
+    /// meanwhile.
     pub fn take(&self, pools: &[Rc<Pool<B>>]) -> Option<Lease<B>> {
-        let leads_there =
-            |bound: &mut Bound<B>| bound.client == self.address && pools.iter().any(|pool| Rc::ptr_eq(pool, &bound.pool));
+        let leads_there = |bound: &mut Bound<B>| {
+            bound.client == self.address && pools.iter().any(|pool| Rc::ptr_eq(pool, &bound.pool))
+        };
         let bound = self.private?.0.borrow_mut().take_if(leads_there)?;
         let mut lease = bound.pool.seat().resume(bound.connection)?;
         lease.bind(self);
@@ -76,19 +80,21 @@ where
 #[must_use]
 pub fn has_credentials(fields: &Fields<'_>) -> bool {
     let fields = fields.unchanged();
-    let credentials = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION].map(|name| fields.get_all(name));
+    let credentials =
+        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION].map(|name| fields.get_all(name));
     credentials.iter().flatten().any(|value| binds(value.as_bytes()))
 }
 
 /// Whether a response asks for such credentials.
 #[must_use]
 pub fn challenges(fields: &HeaderMap) -> bool {
-    let challenges = [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE].map(|name| fields.get_all(name));
+    let challenges =
+        [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE].map(|name| fields.get_all(name));
     challenges.iter().flatten().any(offers)
 }
 
-/// Whether one of a list of challenges (RFC 9110, section 11.6.1) has such a scheme. Its elements are schemes and parameters, and only
-/// parameters have quotes.
+/// Whether one of a list of challenges (RFC 9110, section 11.6.1) has such a scheme. Its elements
+/// are schemes and parameters, and only parameters have quotes.
 fn offers(list: &HeaderValue) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     let mut elements = list.as_bytes().split(|byte| {
@@ -106,10 +112,11 @@ fn offers(list: &HeaderValue) -> bool {
 
 /// Whether a challenge or credentials begin with a scheme that authenticates a connection.
 fn binds(element: &[u8]) -> bool {
-    let mut words = element.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
-    words
-        .next()
-        .is_some_and(|scheme| [&b"ntlm"[..], b"negotiate"].iter().any(|binding| scheme.eq_ignore_ascii_case(binding)))
+    let mut words =
+        element.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    words.next().is_some_and(|scheme| {
+        [&b"ntlm"[..], b"negotiate"].iter().any(|binding| scheme.eq_ignore_ascii_case(binding))
+    })
 }
 
 #[cfg(test)]

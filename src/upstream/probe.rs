@@ -1,7 +1,8 @@
-//! Asking the addresses of an upstream, now and then, whether they are well: once for the whole process.
+//! Asking the addresses of an upstream, now and then, whether they are well: once for the whole
+//! process.
 //!
-//! Guarantees: every address is asked at its own moment of the interval; a few answers in a row decide, not one; an address that
-//! leaves is asked no more.
+//! Guarantees: every address is asked at its own moment of the interval; a few answers in a row
+//! decide, not one; an address that leaves is asked no more.
 
 use std::{
     convert::Infallible,
@@ -44,7 +45,12 @@ pub async fn run(group: Arc<Group>, active: ActiveSettings, connector: Connector
     loop {
         let now: Vec<_> = known.borrow_and_update().addresses.iter().map(Arc::downgrade).collect();
         for new in now.iter().filter(|new| !probed.iter().any(|old| Weak::ptr_eq(old, new))) {
-            probes.spawn(watch(Arc::clone(&group), Weak::clone(new), active.clone(), connector.clone()));
+            probes.spawn(watch(
+                Arc::clone(&group),
+                Weak::clone(new),
+                active.clone(),
+                connector.clone(),
+            ));
         }
         probed = now;
         while probes.try_join_next().is_some() {}
@@ -55,8 +61,15 @@ pub async fn run(group: Arc<Group>, active: ActiveSettings, connector: Connector
 }
 
 /// Probes one address until it is gone.
-async fn watch(group: Arc<Group>, address: Weak<Address>, active: ActiveSettings, connector: Connector) {
-    let Some(hash) = address.upgrade().map(|address| address_hash(address.socket())) else { return };
+async fn watch(
+    group: Arc<Group>,
+    address: Weak<Address>,
+    active: ActiveSettings,
+    connector: Connector,
+) {
+    let Some(hash) = address.upgrade().map(|address| address_hash(address.socket())) else {
+        return;
+    };
     let interval = u64::try_from(active.interval.as_millis()).unwrap_or(u64::MAX).max(1);
     let start = Instant::now() + std::time::Duration::from_millis(hash % interval);
     let mut ticks = interval_at(start, active.interval);
@@ -66,9 +79,10 @@ async fn watch(group: Arc<Group>, address: Weak<Address>, active: ActiveSettings
     loop {
         ticks.tick().await;
         let Some(address) = address.upgrade() else { return };
-        let outcome = timeout(active.timeout, ask(&group, connector.clone(), &address, &active.path))
-            .await
-            .unwrap_or_else(|late| Err(late.into()));
+        let outcome =
+            timeout(active.timeout, ask(&group, connector.clone(), &address, &active.path))
+                .await
+                .unwrap_or_else(|late| Err(late.into()));
         against = if outcome.is_ok() == up { 0 } else { against + 1 };
         if against >= if up { active.unhealthy } else { active.healthy } {
             (up, against) = (!up, 0);
@@ -77,14 +91,24 @@ async fn watch(group: Arc<Group>, address: Weak<Address>, active: ActiveSettings
     }
 }
 
-/// One question on a connection of its own, by the code that sends requests: any answer of 200 to 399 is a good one.
-async fn ask(group: &Group, connector: Connector, address: &Arc<Address>, path: &PathAndQuery) -> Result<(), BoxError> {
+/// One question on a connection of its own, by the code that sends requests: any answer of 200 to
+/// 399 is a good one.
+async fn ask(
+    group: &Group,
+    connector: Connector,
+    address: &Arc<Address>,
+    path: &PathAndQuery,
+) -> Result<(), BoxError> {
     let stream = connect::connect(&connector, address).await?;
     let host = HeaderValue::from_str(&address.endpoint().to_string())?;
-    let fields = [(header::HOST, host), (header::USER_AGENT, AGENT), (header::CONNECTION, CLOSE)].into_iter().collect();
+    let fields = [(header::HOST, host), (header::USER_AGENT, AGENT), (header::CONNECTION, CLOSE)]
+        .into_iter()
+        .collect();
     let request = Outbound { method: &Method::GET, target: path, fields: Fields::Edited(fields) };
     let status = match group.settings().protocol {
-        Protocol::Http1 => ask_http1(Connection::new(stream, group.settings().response_limits), &request).await?,
+        Protocol::Http1 => {
+            ask_http1(Connection::new(stream, group.settings().response_limits), &request).await?
+        }
         Protocol::Http2 => {
             let request = http2::translate(&request, Empty::new(), group.settings().scheme())?;
             ask_http2(stream, request, group.settings().response_limits).await?
@@ -93,7 +117,10 @@ async fn ask(group: &Group, connector: Connector, address: &Arc<Address>, path: 
     judge(status)
 }
 
-async fn ask_http1(mut connection: Box<Connection<Empty<Bytes>>>, request: &Outbound<'_>) -> Result<StatusCode, Lost> {
+async fn ask_http1(
+    mut connection: Box<Connection<Empty<Bytes>>>,
+    request: &Outbound<'_>,
+) -> Result<StatusCode, Lost> {
     connection.begin(request, Replay::new(Empty::<Bytes>::new()));
     loop {
         let head = poll_fn(|context| connection.poll_head(context)).await?;
@@ -103,8 +130,13 @@ async fn ask_http1(mut connection: Box<Connection<Empty<Bytes>>>, request: &Outb
     }
 }
 
-async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>, limits: HeaderLimits) -> Result<StatusCode, BoxError> {
-    let (mut sender, driver) = http2::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
+async fn ask_http2(
+    stream: Stream,
+    request: Request<Empty<Bytes>>,
+    limits: HeaderLimits,
+) -> Result<StatusCode, BoxError> {
+    let (mut sender, driver) =
+        http2::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
     let driven = async {
         // Its end ends the wait for an answer too, with the reason.
         let _ = driver.await;
@@ -120,5 +152,9 @@ async fn ask_http2(stream: Stream, request: Request<Empty<Bytes>>, limits: Heade
 }
 
 fn judge(status: StatusCode) -> Result<(), BoxError> {
-    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("it answers {status}").into()) }
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("it answers {status}").into())
+    }
 }

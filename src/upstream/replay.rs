@@ -1,7 +1,8 @@
 //! A request's body that can be sent again: what was taken of it goes in front of the rest.
 //!
-//! Guarantees: a body that is sent again is the same to the byte; for one that goes out on a stream at most [`KEPT`] bytes are kept, and
-//! none once its response has begun; a body that was taken back is not read by the stream it was taken from.
+//! Guarantees: a body that is sent again is the same to the byte; for one that goes out on a stream
+//! at most [`KEPT`] bytes are kept, and none once its response has begun; a body that was taken
+//! back is not read by the stream it was taken from.
 
 use std::{
     cell::RefCell,
@@ -36,7 +37,9 @@ impl Taken {
     fn length(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
-            Self::Trailers(fields) => fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+            Self::Trailers(fields) => {
+                fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+            }
         }
     }
 
@@ -90,7 +93,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(piece) = self.taken.pop_front() {
             return Poll::Ready(Some(Ok(piece.into_frame())));
         }
@@ -110,7 +116,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let data = |piece: &Taken| if let Taken::Data(data) = piece { data.len() as u64 } else { 0 };
+        let data =
+            |piece: &Taken| if let Taken::Data(data) = piece { data.len() as u64 } else { 0 };
         let taken: u64 = self.taken.iter().map(data).sum();
         let rest = if self.ended { SizeHint::with_exact(0) } else { self.rest.size_hint() };
         let mut hint = SizeHint::new();
@@ -169,7 +176,12 @@ impl<B> Recording<B> {
     /// Keeps what is taken of a body from now on.
     #[must_use]
     pub fn new(body: Replay<B>) -> Self {
-        Self(Rc::new(RefCell::new(Tape { body: Some(body), kept: Some(Vec::new()), size: 0, whole: None })))
+        Self(Rc::new(RefCell::new(Tape {
+            body: Some(body),
+            kept: Some(Vec::new()),
+            size: 0,
+            whole: None,
+        })))
     }
 
     /// Has the whole body taken back from elsewhere, however long it is.
@@ -218,7 +230,10 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut tape = self.0.borrow_mut();
         let Some(body) = &mut tape.body else { return Poll::Ready(Some(Err(TakenBack.into()))) };
         let frame = ready!(Pin::new(body).poll_frame(context));
@@ -252,7 +267,10 @@ mod tests {
         type Data = Bytes;
         type Error = Infallible;
 
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             Poll::Ready(self.0.pop_front().map(Ok))
         }
     }
@@ -260,7 +278,8 @@ mod tests {
     /// So many pieces of so many bytes each, and trailers.
     fn body(pieces: usize, length: usize) -> Replay<Pieces> {
         let whole = Bytes::from(vec![b'x'; length]);
-        let trailers = [(http::header::ETAG, http::HeaderValue::from_static("7"))].into_iter().collect();
+        let trailers =
+            [(http::header::ETAG, http::HeaderValue::from_static("7"))].into_iter().collect();
         let data = (0..pieces).map(|_| Frame::data(whole.clone()));
         Replay::new(Pieces(data.chain([Frame::trailers(trailers)]).collect()))
     }

@@ -1,7 +1,8 @@
-//! How many tries one worker adds to an upstream's requests: a budget, so that failures do not multiply the load.
+//! How many tries one worker adds to an upstream's requests: a budget, so that failures do not
+//! multiply the load.
 //!
-//! Guarantee: in any time there are at most a fifth as many retries as requests, one more for each second, and [`SAVED`] that were
-//! saved up before.
+//! Guarantee: in any time there are at most a fifth as many retries as requests, one more for each
+//! second, and [`SAVED`] that were saved up before.
 
 use std::cell::Cell;
 
@@ -35,8 +36,8 @@ impl Budget {
         self.credit.set((self.credit.get() + 1).min(SAVED * COST));
     }
 
-    /// Whether the next request could pay for a retry. If not it should not go where it may well need one: over a connection that
-    /// was kept, and may have been closed meanwhile.
+    /// Whether the next request could pay for a retry. If not it should not go where it may well
+    /// need one: over a connection that was kept, and may have been closed meanwhile.
     #[must_use]
     pub fn covers_one(&self) -> bool {
         self.credit.get() >= COST
@@ -92,7 +93,11 @@ mod tests {
         retries(&budget, now);
         let after = |millis| now + Duration::from_millis(millis);
         assert_eq!(
-            [retries(&budget, after(999)), retries(&budget, after(1_999)), retries(&budget, after(2_000))],
+            [
+                retries(&budget, after(999)),
+                retries(&budget, after(1_999)),
+                retries(&budget, after(2_000))
+            ],
             [0, 1, 1]
         );
         assert_eq!(retries(&budget, after(3_600_000)), 10);

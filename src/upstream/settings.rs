@@ -18,7 +18,8 @@ pub struct Endpoint {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Its share of the requests, beside the other endpoints'; each address of a name has the whole of it.
+    /// Its share of the requests, beside the other endpoints'; each address of a name has the whole
+    /// of it.
     pub weight: u32,
     /// Whether it was written with `https://`.
     pub tls: bool,

@@ -1,12 +1,14 @@
-//! Whether an address closes its connections right behind a response without saying so, as some application servers do.
+//! Whether an address closes its connections right behind a response without saying so, as some
+//! application servers do.
 //!
-//! Guarantee: an address has the habit while [`CLOSED`] or more of the latest [`LATEST`] kept connections ended before they could carry
-//! another request.
+//! Guarantee: an address has the habit while [`CLOSED`] or more of the latest [`LATEST`] kept
+//! connections ended before they could carry another request.
 //!
-//! Each kept connection is judged once: it was open if it carried another request or stayed as long as idle ones are kept, and closed if
-//! it was found so, or lost a request of which no response came. A request that cannot be sent again then goes out on a
-//! fresh connection; those that can be go on to use kept ones, and the connections of both go on to be judged, so that the habit
-//! is forgotten once the address behaves.
+//! Each kept connection is judged once: it was open if it carried another request or stayed as long
+//! as idle ones are kept, and closed if it was found so, or lost a request of which no response
+//! came. A request that cannot be sent again then goes out on a fresh connection; those that can be
+//! go on to use kept ones, and the connections of both go on to be judged, so that the habit is
+//! forgotten once the address behaves.
 
 use std::cell::Cell;
 

@@ -1,7 +1,7 @@
 //! TLS to endpoints: who is believed to be one, and what is spoken then.
 //!
-//! Guarantees: an endpoint shows a certificate for its name that somebody trusted has signed, there is no way around that; not one
-//! byte it sends before the handshake is taken for an answer.
+//! Guarantees: an endpoint shows a certificate for its name that somebody trusted has signed, there
+//! is no way around that; not one byte it sends before the handshake is taken for an answer.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -80,14 +80,15 @@ impl Secure {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(path) => {
                 for certificate in pem::certificates(path)? {
-                    roots.add(certificate).map_err(|cause| SecureError::Anchor(path.display().to_string(), cause))?;
+                    roots
+                        .add(certificate)
+                        .map_err(|cause| SecureError::Anchor(path.display().to_string(), cause))?;
                 }
             }
         }
-        let name = settings
-            .server_name
-            .clone()
-            .map(|name| ServerName::try_from(name.clone()).map_err(|cause| SecureError::Name(name, cause)));
+        let name = settings.server_name.clone().map(|name| {
+            ServerName::try_from(name.clone()).map_err(|cause| SecureError::Name(name, cause))
+        });
         Ok(Self { config: client(roots, http2)?, name: name.transpose()?, http2 })
     }
 
@@ -95,11 +96,16 @@ impl Secure {
     #[must_use]
     pub fn over(&self, connector: &Connector) -> Connector {
         let (secure, connector) = (self.clone(), connector.clone());
-        let connect = move |address: Arc<Address>| secure.clone().connect(connector.clone(), address);
+        let connect =
+            move |address: Arc<Address>| secure.clone().connect(connector.clone(), address);
         tower::service_fn(connect).boxed_clone()
     }
 
-    async fn connect(self, connector: Connector, address: Arc<Address>) -> Result<Stream, BoxError> {
+    async fn connect(
+        self,
+        connector: Connector,
+        address: Arc<Address>,
+    ) -> Result<Stream, BoxError> {
         let name = match self.name {
             Some(name) => name,
             None => ServerName::try_from(address.endpoint().host.clone())?,

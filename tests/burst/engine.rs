@@ -24,7 +24,8 @@ pub fn serve(limit: &str) -> SocketAddr {
     let address = socket.local_addr().expect("an address");
     let rule = super::limit(limit).rule().expect("a rule");
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let server = Server { rule, begun: Instant::now() };
         tokio::task::LocalSet::new().block_on(&runtime, accept(socket, Rc::new(server)));
     });

@@ -1,7 +1,8 @@
 //! The same tables against a real nginx: what the bench says of it is what is documented of it.
 //!
-//! Each nginx takes over a socket the test has bound to port 0 (its own hand-over for upgrades, `NGINX=fd;`), so no port is
-//! guessed, and a first request to a path without a limit waits in the backlog until it serves.
+//! Each nginx takes over a socket the test has bound to port 0 (its own hand-over for upgrades,
+//! `NGINX=fd;`), so no port is guessed, and a first request to a path without a limit waits in the
+//! backlog until it serves.
 
 use std::{
     fs,
@@ -42,7 +43,8 @@ fn nginx(zones: &[&str], limits: &[&str]) -> Nginx {
     socket.set_nonblocking(true).expect("a socket");
     let address = socket.local_addr().expect("an address");
     fcntl_setfd(&socket, FdFlags::empty()).expect("a socket the child keeps");
-    fs::write(folder.path().join("nginx.conf"), config(address, zones, limits)).expect("a configuration");
+    fs::write(folder.path().join("nginx.conf"), config(address, zones, limits))
+        .expect("a configuration");
     let child = Command::new("/usr/sbin/nginx")
         .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
         .arg(folder.path())
@@ -58,8 +60,11 @@ fn nginx(zones: &[&str], limits: &[&str]) -> Nginx {
 }
 
 fn config(address: SocketAddr, zones: &[&str], limits: &[&str]) -> String {
-    let line = |name: &str, all: &[&str]| all.iter().map(|one| format!("{name} {one};\n")).collect::<String>();
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};\n"));
+    let line = |name: &str, all: &[&str]| {
+        all.iter().map(|one| format!("{name} {one};\n")).collect::<String>()
+    };
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {kind};\n"));
     format!(
         "daemon off; user root; worker_processes 1; pid nginx.pid; events {{ worker_connections 512; }}\n\
          http {{ access_log off;\n{}{}server {{ listen {address}; root .; location = /ready {{ }} location / {{ {} }} }} }}\n",
@@ -112,12 +117,14 @@ async fn table_d() {
 
 #[tokio::test]
 async fn table_e_two_limits() {
-    let zones = ["$binary_remote_addr zone=ip:1m rate=1r/s", "$server_port zone=site:1m rate=10r/s"];
+    let zones =
+        ["$binary_remote_addr zone=ip:1m rate=1r/s", "$server_port zone=site:1m rate=10r/s"];
     let nginx = nginx(&zones, &["zone=ip burst=5 nodelay", "zone=site burst=10"]);
     let report = burst(nginx.address, "9", None).await;
     let counts = report.counts();
     assert_eq!((counts.forwarded(), counts.reject), (6, 3));
-    let mut ends_us: Vec<u64> = report.trace.iter().filter(|shot| !shot.rejected(503)).map(|shot| shot.end_us).collect();
+    let mut ends_us: Vec<u64> =
+        report.trace.iter().filter(|shot| !shot.rejected(503)).map(|shot| shot.end_us).collect();
     ends_us.sort_unstable();
     for (place, end_us) in ends_us.into_iter().enumerate() {
         assert!(end_us + 1_000 >= 100_000 * place as u64, "{place}: {end_us}");

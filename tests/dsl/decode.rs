@@ -40,7 +40,11 @@ fn zstd(bytes: &[u8]) -> (Vec<u8>, io::Result<()>) {
         let written = output.pos();
         decoded.extend_from_slice(&buffer[..written]);
         if left == 0 {
-            let end = if input.pos() == bytes.len() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) };
+            let end = if input.pos() == bytes.len() {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::InvalidData.into())
+            };
             return (decoded, end);
         }
         if written < buffer.len() && input.pos() == bytes.len() {

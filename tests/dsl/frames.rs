@@ -60,7 +60,8 @@ fn integer(block: &mut Vec<u8>, bits: u32, mut number: usize) {
     block.push(u8::try_from(number).expect("a byte"));
 }
 
-pub const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+pub const GET: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
 
 /// A request without a body.
 pub fn get(stream: u32) -> Vec<u8> {
@@ -69,8 +70,10 @@ pub fn get(stream: u32) -> Vec<u8> {
 
 /// What a client begins with: the preface and its settings.
 pub fn hello(settings: &[(u16, u32)]) -> Vec<u8> {
-    let settings: Vec<u8> =
-        settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+    let settings: Vec<u8> = settings
+        .iter()
+        .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+        .collect();
     [PREFACE, &frame(SETTINGS, 0, 0, &settings)].concat()
 }
 

@@ -63,7 +63,8 @@ impl Head {
         if self.field("transfer-encoding") == Some("chunked") {
             return Framing::Chunked;
         }
-        self.field("content-length").map_or(otherwise, |length| Framing::Length(length.parse().expect("a length")))
+        self.field("content-length")
+            .map_or(otherwise, |length| Framing::Length(length.parse().expect("a length")))
     }
 }
 
@@ -77,7 +78,11 @@ fn line(from: &mut impl BufRead) -> io::Result<Option<String>> {
 }
 
 /// Reads a body piece by piece and returns its length.
-pub fn read_body(from: &mut impl BufRead, framing: Framing, mut piece: impl FnMut(&[u8])) -> io::Result<u64> {
+pub fn read_body(
+    from: &mut impl BufRead,
+    framing: Framing,
+    mut piece: impl FnMut(&[u8]),
+) -> io::Result<u64> {
     match framing {
         Framing::Empty => Ok(0),
         Framing::Length(length) => copy(from, length, &mut piece),

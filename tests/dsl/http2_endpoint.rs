@@ -1,11 +1,13 @@
-//! An HTTP/2 endpoint played frame by frame (RFC 9113): what reached it, and whatever it is to send.
+//! An HTTP/2 endpoint played frame by frame (RFC 9113): what reached it, and whatever it is to
+//! send.
 
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::frames::{
-    self, ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    self, ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM,
+    SETTINGS,
 };
 
 /// `:status: 200` in HPACK's static table.
@@ -70,7 +72,10 @@ impl Endpoint {
         loop {
             let frame = self.read().await?;
             if matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0 {
-                return self.bodies.get(&frame.stream).map(|(body, _)| (frame.stream, body.clone()));
+                return self
+                    .bodies
+                    .get(&frame.stream)
+                    .map(|(body, _)| (frame.stream, body.clone()));
             }
         }
     }

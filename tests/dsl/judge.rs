@@ -1,4 +1,5 @@
-//! What must hold for any bytes at all. The fuzz targets call these, and `tests/corpus.rs` runs them over what was kept.
+//! What must hold for any bytes at all. The fuzz targets call these, and `tests/corpus.rs` runs
+//! them over what was kept.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -46,8 +47,9 @@ fn accepted(bytes: &[u8], pieces: usize) -> (Vec<u8>, u64) {
     (accepted, framer.heads())
 }
 
-/// A connection: however it comes in pieces, the same heads are accepted; and what is handed on is framed just so by a parser of
-/// another hand, whichever of two conflicting framings that would believe.
+/// A connection: however it comes in pieces, the same heads are accepted; and what is handed on is
+/// framed just so by a parser of another hand, whichever of two conflicting framings that would
+/// believe.
 pub fn framing(bytes: &[u8]) {
     let (whole, heads) = accepted(bytes, bytes.len().max(1));
     for pieces in [1, 2, 7] {
@@ -68,12 +70,17 @@ fn count_heads(mut bytes: &[u8]) -> u64 {
         heads += 1;
         bytes = &bytes[length..];
         let all = |name: &str| {
-            let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+            let fields =
+                request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
             fields.map(|field| field.value.trim_ascii().to_ascii_lowercase()).collect::<Vec<_>>()
         };
         let body = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
             ([], []) => Some(0),
-            ([length], []) => str::from_utf8(length).expect("digits").parse().ok().filter(|length| *length <= bytes.len()),
+            ([length], []) => str::from_utf8(length)
+                .expect("digits")
+                .parse()
+                .ok()
+                .filter(|length| *length <= bytes.len()),
             ([], [coding]) if coding == b"chunked" => chunks(bytes).map(|(length, _)| length),
             framing => panic!("framed in two ways: {framing:?}"),
         };
@@ -88,10 +95,14 @@ fn count_heads(mut bytes: &[u8]) -> u64 {
 fn chunks(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     let (mut at, mut data) = (0, Vec::new());
     loop {
-        // httparse stops at 16 digits. A size may have any number of them (RFC 9112, section 7.1), and zeros before it say nothing.
+        // httparse stops at 16 digits. A size may have any number of them (RFC 9112, section 7.1),
+        // and zeros before it say nothing.
         at += bytes[at..].iter().take_while(|digit| **digit == b'0').count().saturating_sub(1);
         // What is wrong is no end either: nothing behind it may have been handed on.
-        let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&bytes[at..]) else { return None };
+        let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&bytes[at..])
+        else {
+            return None;
+        };
         at += line;
         if size == 0 {
             break;
@@ -109,14 +120,17 @@ fn chunks(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     }
 }
 
-/// An answer as far as it comes in these bytes, and how many of them it takes; nothing where it is refused.
+/// An answer as far as it comes in these bytes, and how many of them it takes; nothing where it is
+/// refused.
 fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)> {
     let (mut buffer, mut begun, mut body, mut came) = (BytesMut::new(), None, Vec::new(), 0);
     for piece in bytes.chunks(pieces.max(1)) {
         buffer.extend_from_slice(piece);
         came += piece.len();
         if begun.is_none() {
-            begun = response::head(&mut buffer, false, HeaderLimits { size: 32 * 1024, count: 100 }).ok()?;
+            begun =
+                response::head(&mut buffer, false, HeaderLimits { size: 32 * 1024, count: 100 })
+                    .ok()?;
         }
         let Some(begun) = &mut begun else { continue };
         loop {
@@ -134,8 +148,8 @@ fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)
     Some((begun.parts.status.as_u16(), body, end))
 }
 
-/// An endpoint's answer: the same however it comes in pieces, and where it is accepted a parser of another hand finds the same
-/// head, the same body and the same end.
+/// An endpoint's answer: the same however it comes in pieces, and where it is accepted a parser of
+/// another hand finds the same head, the same body and the same end.
 pub fn endpoint_answer(bytes: &[u8]) {
     let whole = answered(bytes, bytes.len());
     for pieces in [1, 2, 7] {
@@ -144,7 +158,9 @@ pub fn endpoint_answer(bytes: &[u8]) {
     let Some((status, body, end)) = whole else { return };
     let mut fields = [httparse::EMPTY_HEADER; 128];
     let mut other = httparse::Response::new(&mut fields);
-    let Ok(httparse::Status::Complete(head)) = other.parse(bytes) else { panic!("a head is accepted that is none") };
+    let Ok(httparse::Status::Complete(head)) = other.parse(bytes) else {
+        panic!("a head is accepted that is none")
+    };
     assert_eq!(other.code, Some(status));
     let all = |name: &str| {
         let fields = other.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
@@ -165,12 +181,14 @@ pub fn endpoint_answer(bytes: &[u8]) {
     }
 }
 
-/// Forwarding fields: from an untrusted peer nothing is believed, and nobody trusted is passed over for what stands before it.
+/// Forwarding fields: from an untrusted peer nothing is believed, and nobody trusted is passed over
+/// for what stands before it.
 pub fn client(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let network = |text: &str| text.parse().expect("a network");
     for header in [Forwarding::XForwardedFor, Forwarding::Forwarded] {
-        let trust = Trust { proxies: vec![network("10.0.0.0/8"), network("2001:db8::/32")], header };
+        let trust =
+            Trust { proxies: vec![network("10.0.0.0/8"), network("2001:db8::/32")], header };
         let mut headers = HeaderMap::new();
         headers.append("x-forwarded-for", value.clone());
         headers.append("forwarded", value.clone());
@@ -178,9 +196,14 @@ pub fn client(bytes: &[u8]) {
         assert_eq!(trust.client(stranger, &headers), stranger);
         let client = trust.client(IpAddr::from([10, 0, 0, 9]), &headers);
         assert_eq!(client, client.to_canonical());
-        // What comes last is written by our own proxy: it is the client unless it is a proxy itself.
+        // What comes last is written by our own proxy: it is the client unless it is a proxy
+        // itself.
         let last = IpAddr::from([198, 51, 100, 7]);
-        let told = [bytes, if header == Forwarding::Forwarded { b",for=198.51.100.7" } else { b",198.51.100.7" }].concat();
+        let told = [
+            bytes,
+            if header == Forwarding::Forwarded { b",for=198.51.100.7" } else { b",198.51.100.7" },
+        ]
+        .concat();
         let Ok(told) = HeaderValue::from_bytes(&told) else { continue };
         headers.insert("x-forwarded-for", told.clone());
         headers.insert("forwarded", told);
@@ -188,7 +211,8 @@ pub fn client(bytes: &[u8]) {
     }
 }
 
-/// A PROXY header: taken whole, or not yet, or not at all; and what was taken whole is not taken earlier.
+/// A PROXY header: taken whole, or not yet, or not at all; and what was taken whole is not taken
+/// earlier.
 pub fn proxy_header(bytes: &[u8]) {
     let Ok(Some((source, length))) = proxy_protocol::parse(bytes) else { return };
     assert!(length <= bytes.len());
@@ -203,43 +227,67 @@ pub fn proxy_header(bytes: &[u8]) {
     }
 }
 
-/// A target and a host on two lines: what passes names one host and one path, and takes the route a naive look finds.
+/// A target and a host on two lines: what passes names one host and one path, and takes the route a
+/// naive look finds.
 pub fn target(bytes: &[u8]) {
     let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
     let (Some(target), Some(host)) = (lines.next(), lines.next()) else { return };
     let Ok(host) = HeaderValue::from_bytes(host) else { return };
-    let Ok(request) = Request::builder().uri(target).header(header::HOST, host).body(()) else { return };
+    let Ok(request) = Request::builder().uri(target).header(header::HOST, host).body(()) else {
+        return;
+    };
     let Ok(target) = Target::of(&request.into_parts().0, &LastHost::default()) else { return };
     assert!(!target.host.contains(['@', ',', ' ', '/', '%', '#', '?', '\\']), "{}", target.host);
-    assert!(!target.host.contains(|c: char| c.is_ascii_uppercase() || c.is_control()), "{}", target.host);
+    assert!(
+        !target.host.contains(|c: char| c.is_ascii_uppercase() || c.is_control()),
+        "{}",
+        target.host
+    );
     let path = target.path_and_query.path();
     assert!(path.starts_with('/') && !path.contains(['?', '#', ' ']), "{path}");
     let prefixes = ["/", "/api", "/api/v1", "/api/v1/"];
-    let pattern =
-        |path: &&str| Pattern { host: HostPattern::Any, path: PathPattern::Prefix((*path).into()), methods: Vec::new() };
+    let pattern = |path: &&str| Pattern {
+        host: HostPattern::Any,
+        path: PathPattern::Prefix((*path).into()),
+        methods: Vec::new(),
+    };
     let table = Table::new(prefixes.iter().map(|path| (pattern(path), *path)).collect());
-    let below = |prefix: &&&str| path == **prefix || path.starts_with(&format!("{}/", prefix.trim_end_matches('/')));
+    let below = |prefix: &&&str| {
+        path == **prefix || path.starts_with(&format!("{}/", prefix.trim_end_matches('/')))
+    };
     let longest = prefixes.iter().filter(below).max_by_key(|prefix| prefix.len());
     assert_eq!(table.find(&target.host, path, &Method::GET).ok(), longest, "{path}");
 }
 
-/// A path: its normal form is what a look at its segments finds, and that of every other spelling of the same bytes; a route is missed
-/// by no reading that leaves steps out, but for those that lie above it.
+/// A path: its normal form is what a look at its segments finds, and that of every other spelling
+/// of the same bytes; a route is missed by no reading that leaves steps out, but for those that lie
+/// above it.
 pub fn path_form(bytes: &[u8]) {
-    let Some(path) = str::from_utf8(bytes).ok().filter(|path| path.starts_with('/')) else { return };
-    let (form, expected) = (normal_form::path(path), by_segments(&octets(path)).filter(|_| !path.contains('\\')));
+    let Some(path) = str::from_utf8(bytes).ok().filter(|path| path.starts_with('/')) else {
+        return;
+    };
+    let (form, expected) =
+        (normal_form::path(path), by_segments(&octets(path)).filter(|_| !path.contains('\\')));
     let Ok(form) = form else { return assert_eq!(expected, None, "{path}") };
     assert_eq!(Some(octets(&form)), expected, "{path} is {form}");
     assert_eq!(normal_form::path(&form).as_deref(), Ok(&*form), "{path}");
-    assert!(form.bytes().all(|byte| byte.is_ascii_graphic()) && !form.contains([';', '?', '#']), "{form}");
+    assert!(
+        form.bytes().all(|byte| byte.is_ascii_graphic()) && !form.contains([';', '?', '#']),
+        "{form}"
+    );
     let spelled: String = octets(path)[1..].iter().map(|byte| format!("%{byte:02x}")).collect();
     assert_eq!(normal_form::path(&format!("/{spelled}")).as_deref(), Ok(&*form), "{path}");
-    let prefix =
-        |path: &&str| Pattern { host: HostPattern::Any, path: PathPattern::Prefix((*path).into()), methods: Vec::new() };
-    let table = Table::new(["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect());
+    let prefix = |path: &&str| Pattern {
+        host: HostPattern::Any,
+        path: PathPattern::Prefix((*path).into()),
+        methods: Vec::new(),
+    };
+    let table =
+        Table::new(["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect());
     let (chosen, route) = table.entry("", &form, &Method::GET).expect("`/` takes everything");
     let strays = |reading: &str| table.read(chosen, "", reading, &Method::GET) == Reading::Beside;
-    let is_taken = normal_form::other_readings(path).is_ok_and(|mut all| !all.any(|reading| strays(&reading)));
+    let is_taken =
+        normal_form::other_readings(path).is_ok_and(|mut all| !all.any(|reading| strays(&reading)));
     if is_taken {
         for reading in [path, &String::from_utf8_lossy(&octets(path)), &pathname(path)] {
             let other = table.find("", reading, &Method::GET).expect("`/` takes everything");
@@ -248,8 +296,8 @@ pub fn path_form(bytes: &[u8]) {
     }
 }
 
-/// The path a URL parser of the WHATWG finds in a target: an authority is cut off, and dot segments are resolved in what has not
-/// been decoded.
+/// The path a URL parser of the WHATWG finds in a target: an authority is cut off, and dot segments
+/// are resolved in what has not been decoded.
 fn pathname(target: &str) -> String {
     let path = match target.strip_prefix("//") {
         Some(rest) => rest.trim_start_matches('/').split_once('/').map_or("", |(_, path)| path),
@@ -312,17 +360,23 @@ fn by_segments(octets: &[u8]) -> Option<Vec<u8>> {
     (!octets.contains(&0)).then(|| [b"/", &*kept.join(&b'/'), end].concat())
 }
 
-/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`), and a request on the last line: it takes the route a look at all of
-/// them finds, and no route that covers it would have been passed over.
+/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`), and a request on the last line: it takes
+/// the route a look at all of them finds, and no route that covers it would have been passed over.
 pub fn routes(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let lines: Vec<Vec<&str>> = text.lines().take(40).map(|line| line.split(' ').collect()).collect();
-    let Some(([host, path, method], patterns)) = lines.split_last().map(|(last, rest)| (&last[..], rest)) else { return };
+    let lines: Vec<Vec<&str>> =
+        text.lines().take(40).map(|line| line.split(' ').collect()).collect();
+    let Some(([host, path, method], patterns)) =
+        lines.split_last().map(|(last, rest)| (&last[..], rest))
+    else {
+        return;
+    };
     let Ok(method) = method.parse::<Method>() else { return };
     let patterns: Vec<Pattern> = patterns.iter().filter_map(|words| pattern(words)).collect();
     let asked = [&method, if method == Method::HEAD { &Method::GET } else { &method }];
-    let agrees =
-        |pattern: &Pattern| pattern.methods.is_empty() || asked.iter().any(|method| pattern.methods.contains(method));
+    let agrees = |pattern: &Pattern| {
+        pattern.methods.is_empty() || asked.iter().any(|method| pattern.methods.contains(method))
+    };
     let (mut best, mut nearest) = (None, NoRoute::NotFound);
     for (index, pattern) in patterns.iter().enumerate() {
         let Some(weight) = weight(pattern, host, path) else { continue };
@@ -333,7 +387,11 @@ pub fn routes(bytes: &[u8]) {
         }
     }
     let table = Table::new(patterns.iter().cloned().zip(0..).collect());
-    assert_eq!(table.find(host, path, &method), best.as_ref().map(|(_, index)| index).ok_or(nearest), "{text}");
+    assert_eq!(
+        table.find(host, path, &method),
+        best.as_ref().map(|(_, index)| index).ok_or(nearest),
+        "{text}"
+    );
     let takes = |pattern: &Pattern| agrees(pattern) && weight(pattern, host, path).is_some();
     for narrow in patterns.iter().filter(|pattern| takes(pattern)) {
         for wide in patterns.iter().filter(|wide| wide.covers(narrow)) {
@@ -353,22 +411,28 @@ fn pattern(words: &[&str]) -> Option<Pattern> {
         Some(exact) => PathPattern::Exact(exact.to_owned()),
         None => PathPattern::Prefix((*path).to_owned()),
     };
-    let methods = methods.split(',').filter(|method| *method != "-").filter_map(|method| method.parse().ok());
+    let methods =
+        methods.split(',').filter(|method| *method != "-").filter_map(|method| method.parse().ok());
     Some(Pattern { host, path, methods: methods.collect() })
 }
 
-/// How well a pattern fits, if it does: the host's kind and length, then the path's length, then whether it is the very path.
+/// How well a pattern fits, if it does: the host's kind and length, then the path's length, then
+/// whether it is the very path.
 fn weight(pattern: &Pattern, host: &str, path: &str) -> Option<(u8, usize, usize, u8)> {
     let (kind, length) = match &pattern.host {
         HostPattern::Any => (0, 0),
-        HostPattern::Below(suffix) if host != suffix && host.ends_with(&**suffix) => (1, suffix.len()),
+        HostPattern::Below(suffix) if host != suffix && host.ends_with(&**suffix) => {
+            (1, suffix.len())
+        }
         HostPattern::Exact(name) if name == host => (2, 0),
         _ => return None,
     };
     match &pattern.path {
         PathPattern::Exact(exact) if exact == path => Some((kind, length, exact.len(), 1)),
         PathPattern::Prefix(prefix)
-            if path == prefix || path.starts_with(&format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix))) =>
+            if path == prefix
+                || path
+                    .starts_with(&format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix))) =>
         {
             Some((kind, length, prefix.len(), 0))
         }
@@ -376,7 +440,8 @@ fn weight(pattern: &Pattern, host: &str, path: &str) -> Option<(u8, usize, usize
     }
 }
 
-/// What a client accepts: nobody gets what he did not name, nor what he refused anywhere, and lines are one list.
+/// What a client accepts: nobody gets what he did not name, nor what he refused anywhere, and lines
+/// are one list.
 pub fn accept(bytes: &[u8]) {
     let said = |lines: &[&[u8]]| {
         let mut headers = HeaderMap::new();
@@ -387,7 +452,10 @@ pub fn accept(bytes: &[u8]) {
     };
     let Some(chosen) = said(&[bytes]) else { return };
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-    assert!(chosen.is_none_or(|coding| text.contains(coding.name()) || text.contains('*')), "{text}: {chosen:?}");
+    assert!(
+        chosen.is_none_or(|coding| text.contains(coding.name()) || text.contains('*')),
+        "{text}: {chosen:?}"
+    );
     for coding in Coding::ALL {
         let refusal = format!("{};q=0", coding.name());
         assert_ne!(said(&[bytes, refusal.as_bytes()]), Some(Some(coding)), "{text}");
@@ -418,7 +486,8 @@ impl Outside for Nothing {
     }
 }
 
-/// A configuration: it loads, and what is shown of it loads to the same; or every problem has a place.
+/// A configuration: it loads, and what is shown of it loads to the same; or every problem has a
+/// place.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     // Certificates are read where they are.

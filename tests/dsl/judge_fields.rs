@@ -7,22 +7,34 @@ use weir::http::{
 };
 
 /// Fields about one connection.
-const CONNECTION: [&str; 6] = ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"];
+const CONNECTION: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"];
 /// What a client says about its body, its expectations, and CGI's proxy.
 const CLAIMS: [&str; 4] = ["content-length", "transfer-encoding", "expect", "proxy"];
 /// What weir says itself.
-const OURS: [&str; 7] =
-    ["host", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
+const OURS: [&str; 7] = [
+    "host",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-real-ip",
+    "x-request-id",
+];
 
-/// Fields, a line each, behind a byte that says whether the peer is trusted: what is made of them has no framing, nothing that is
-/// about one connection, one Host and one identity, and all other lines in their order; made again, it stays what it is.
+/// Fields, a line each, behind a byte that says whether the peer is trusted: what is made of them
+/// has no framing, nothing that is about one connection, one Host and one identity, and all other
+/// lines in their order; made again, it stays what it is.
 pub fn fields(bytes: &[u8]) {
     let Some((first, lines)) = bytes.split_first() else { return };
     let mut received = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n').take(100) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else { continue };
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        else {
+            continue;
+        };
         received.append(name, value);
     }
     // More than one is refused before (RFC 9112, section 3.2).
@@ -39,7 +51,9 @@ pub fn fields(bytes: &[u8]) {
         scheme: "http",
         request_id: &HeaderValue::from_static("id"),
     };
-    let crossing = |received: &HeaderMap| Crossing::of(received, &identity).expect("fields made of fields").to_map();
+    let crossing = |received: &HeaderMap| {
+        Crossing::of(received, &identity).expect("fields made of fields").to_map()
+    };
     let mut sent = crossing(&received);
     says_who(&sent, identity.trusted);
     crosses(&received, &sent, identity.trusted);
@@ -56,15 +70,36 @@ fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
 }
 
 fn says_who(sent: &HeaderMap, trusted: bool) {
-    let last =
-        |name: &str| all(sent, name).concat().rsplit(|byte| *byte == b',').next().expect("a part").trim_ascii().to_vec();
-    assert_eq!((all(sent, "host"), all(sent, "x-real-ip")), (vec![&b"a.test"[..]], vec![&b"192.0.2.1"[..]]));
-    assert_eq!((last("via"), last("x-forwarded-for")), (b"1.1 weir".to_vec(), b"192.0.2.1".to_vec()));
+    let last = |name: &str| {
+        all(sent, name)
+            .concat()
+            .rsplit(|byte| *byte == b',')
+            .next()
+            .expect("a part")
+            .trim_ascii()
+            .to_vec()
+    };
+    assert_eq!(
+        (all(sent, "host"), all(sent, "x-real-ip")),
+        (vec![&b"a.test"[..]], vec![&b"192.0.2.1"[..]])
+    );
+    assert_eq!(
+        (last("via"), last("x-forwarded-for")),
+        (b"1.1 weir".to_vec(), b"192.0.2.1".to_vec())
+    );
     assert_eq!((all(sent, "via").len(), all(sent, "x-forwarded-for").len()), (1, 1));
-    for (name, value) in [("x-forwarded-proto", "http"), ("x-forwarded-host", "a.test"), ("x-request-id", "id")] {
-        assert!(sent.contains_key(name) && (trusted || all(sent, name) == [value.as_bytes()]), "{name}");
+    for (name, value) in
+        [("x-forwarded-proto", "http"), ("x-forwarded-host", "a.test"), ("x-request-id", "id")]
+    {
+        assert!(
+            sent.contains_key(name) && (trusted || all(sent, name) == [value.as_bytes()]),
+            "{name}"
+        );
     }
-    let claims = sent.keys().filter(|name| is_claim(name.as_str()) && !OURS.contains(&name.as_str())).count();
+    let claims = sent
+        .keys()
+        .filter(|name| is_claim(name.as_str()) && !OURS.contains(&name.as_str()))
+        .count();
     assert!(trusted || (all(sent, "x-forwarded-for") == [b"192.0.2.1"] && claims == 0));
 }
 
@@ -73,15 +108,28 @@ fn crosses(received: &HeaderMap, sent: &HeaderMap, trusted: bool) {
         assert!(!sent.contains_key(*never), "{never} crossed");
     }
     let named = all(received, "connection").join(&b',').to_ascii_lowercase();
-    let named: Vec<&[u8]> =
-        named.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| *name != b"close").collect();
-    for name in received.keys().map(HeaderName::as_str).filter(|name| !OURS.contains(name) && *name != "trailer") {
+    let named: Vec<&[u8]> = named
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| *name != b"close")
+        .collect();
+    for name in received
+        .keys()
+        .map(HeaderName::as_str)
+        .filter(|name| !OURS.contains(name) && *name != "trailer")
+    {
         let dashed = name.replace('_', "-");
         let read_as = |names: &[&str]| names.contains(&&*dashed);
-        let read_as_claim = read_as(&OURS) || read_as(&CLAIMS[..2]) || dashed.starts_with("remote-") || is_claim(&dashed);
-        let never = CLAIMS.contains(&name) || name.starts_with("remote-") || (dashed != name && read_as_claim);
+        let read_as_claim = read_as(&OURS)
+            || read_as(&CLAIMS[..2])
+            || dashed.starts_with("remote-")
+            || is_claim(&dashed);
+        let never = CLAIMS.contains(&name)
+            || name.starts_with("remote-")
+            || (dashed != name && read_as_claim);
         // A proxy that says so does not take it back by `Connection`.
-        let gone = never || if is_claim(name) { !trusted } else { named.contains(&name.as_bytes()) };
+        let gone =
+            never || if is_claim(name) { !trusted } else { named.contains(&name.as_bytes()) };
         let gone = gone || CONNECTION.contains(&name);
         assert_eq!(all(sent, name), if gone { Vec::new() } else { all(received, name) }, "{name}");
     }

@@ -1,4 +1,5 @@
-//! What must hold of any key of a zone, and of any bytes where a state should be. Beside `judge.rs`, for fewer need it.
+//! What must hold of any key of a zone, and of any bytes where a state should be. Beside
+//! `judge.rs`, for fewer need it.
 
 use std::{
     hash::Hasher,
@@ -16,18 +17,19 @@ use weir::{
 const SEED: Seed = Seed([7, 11]);
 const VALUE: HeaderName = HeaderName::from_static("x-value");
 
-/// A part, a query, and lines of cookies: what is counted by is what a parser of another hand finds; it may be missing, or there with
-/// several values.
+/// A part, a query, and lines of cookies: what is counted by is what a parser of another hand
+/// finds; it may be missing, or there with several values.
 pub fn key(bytes: &[u8]) {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let mut text = || lines.next().and_then(|line| str::from_utf8(line).ok());
     let (Some(part), Some(query)) = (text(), text()) else { return };
     // No request gets this far with another one.
-    let sendable =
-        query.bytes().all(|byte| byte.is_ascii_graphic()) && format!("/?{query}").parse::<PathAndQuery>().is_ok();
+    let sendable = query.bytes().all(|byte| byte.is_ascii_graphic())
+        && format!("/?{query}").parse::<PathAndQuery>().is_ok();
     let (Ok(part), true) = (part.parse::<Part>(), sendable) else { return };
     assert_eq!(part.to_string().parse::<Part>().as_ref(), Ok(&part));
-    let cookies: Vec<HeaderValue> = lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let cookies: Vec<HeaderValue> =
+        lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
     let found = match &part {
         Part::Cookie(name) => all(cookies.iter().map(HeaderValue::as_bytes), b';', name),
         Part::Query(name) => all([query.as_bytes()].into_iter(), b'&', name),
@@ -53,7 +55,8 @@ pub fn key(bytes: &[u8]) {
 
 fn fingerprint(part: Part, headers: &HeaderMap, query: Option<&str>) -> Result<u64, Unkeyed> {
     let client = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let subject = Subject { client, host: "a", path: "/", query, method: &Method::GET, route: "r", headers };
+    let subject =
+        Subject { client, host: "a", path: "/", query, method: &Method::GET, route: "r", headers };
     Key::of(vec![part]).fingerprint(SEED, &subject)
 }
 
@@ -69,12 +72,16 @@ fn all<'a>(lines: impl Iterator<Item = &'a [u8]>, between: u8, name: &str) -> Ve
             }
             let blank = |byte: &u8| between == b';' && matches!(byte, b' ' | b'\t');
             let begin = pair.iter().take_while(|byte| blank(byte)).count();
-            let end = pair.len() - pair[begin..].iter().rev().take_while(|byte| blank(byte)).count();
+            let end =
+                pair.len() - pair[begin..].iter().rev().take_while(|byte| blank(byte)).count();
             let whole = &pair[begin..end];
             if let Some(equals) = whole.iter().position(|byte| *byte == b'=') {
-                let (named, value) = (whole[..equals].trim_ascii_end(), whole[equals + 1..].trim_ascii_start());
+                let (named, value) =
+                    (whole[..equals].trim_ascii_end(), whole[equals + 1..].trim_ascii_start());
                 match between {
-                    b'&' if form(&whole[..equals]) == form(name.as_bytes()) => found.push(whole[equals + 1..].to_vec()),
+                    b'&' if form(&whole[..equals]) == form(name.as_bytes()) => {
+                        found.push(whole[equals + 1..].to_vec());
+                    }
                     b';' if named == name.as_bytes() => found.push(unquoted(value).to_vec()),
                     _ => {}
                 }
@@ -94,8 +101,12 @@ fn unquoted(value: &[u8]) -> &[u8] {
 fn form(text: &[u8]) -> Vec<u8> {
     let (mut decoded, mut rest) = (Vec::new(), text);
     loop {
-        let hex =
-            |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit).then(|| String::from_utf8_lossy(digits).into_owned());
+        let hex = |digits: &[u8]| {
+            digits
+                .iter()
+                .all(u8::is_ascii_hexdigit)
+                .then(|| String::from_utf8_lossy(digits).into_owned())
+        };
         match rest {
             [] => return decoded,
             [b'%', high, low, ..] if hex(&[*high, *low]).is_some() => {
@@ -111,8 +122,8 @@ fn form(text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What follows the first eight bytes of a state, under a sum that is right: it is a state that is written with the same bytes, or
-/// damaged; zones that remember it owe no more than it says.
+/// What follows the first eight bytes of a state, under a sum that is right: it is a state that is
+/// written with the same bytes, or damaged; zones that remember it owe no more than it says.
 pub fn state(bytes: &[u8]) {
     let _ = State::decode(bytes);
     let mut sealed = [b"weirst02", bytes].concat();
@@ -130,10 +141,12 @@ pub fn state(bytes: &[u8]) {
         capacity: 1000,
         exempt: Vec::new(),
     };
-    let settings: Vec<ZoneSettings> = state.zones.iter().take(4).map(|zone| of(&zone.zone)).collect();
+    let settings: Vec<ZoneSettings> =
+        state.zones.iter().take(4).map(|zone| of(&zone.zone)).collect();
     let wall = UNIX_EPOCH + Duration::from_millis(state.taken_ms.min(1 << 45));
     remembered(&state, &settings, wall);
-    // What is counted by another key is not remembered at all: once more as if all were counted by this one.
+    // What is counted by another key is not remembered at all: once more as if all were counted by
+    // this one.
     for zone in &mut state.zones {
         zone.key = key.digest();
     }
@@ -146,12 +159,17 @@ fn remembered(state: &State, settings: &[ZoneSettings], wall: SystemTime) {
     assert_eq!(zones.len(), settings.len());
     for snapshot in State::take(&zones, now, wall).zones {
         let was = |fingerprint| {
-            let same = state.zones.iter().filter(|zone| zone.zone == snapshot.zone).flat_map(|zone| &zone.debts);
+            let same = state
+                .zones
+                .iter()
+                .filter(|zone| zone.zone == snapshot.zone)
+                .flat_map(|zone| &zone.debts);
             same.filter(move |(key, _)| *key == fingerprint).map(|(_, debt)| *debt).max()
         };
         for (fingerprint, debt) in snapshot.debts {
             // A tick of a thousand a second is a millisecond, and a debt is rounded up to one.
-            let told = was(fingerprint).map(|was| was.div_ceil(1_000_000).saturating_mul(1_000_000));
+            let told =
+                was(fingerprint).map(|was| was.div_ceil(1_000_000).saturating_mul(1_000_000));
             assert!(told.is_some_and(|told| debt <= told), "{fingerprint} owes {debt}, {told:?}");
         }
     }

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use weir::limit::{
-    Decision, Gate, Judgement, Key, Millis, Missing, Mode, Part, Rule, RuleSettings, Seed, Subject, Verdict, Zone,
-    ZoneSettings,
+    Decision, Gate, Judgement, Key, Millis, Missing, Mode, Part, Rule, RuleSettings, Seed, Subject,
+    Verdict, Zone, ZoneSettings,
 };
 
 /// What became of one request; the number is the wait or the retry in milliseconds.
@@ -39,14 +39,20 @@ pub struct Door {
     headers: HeaderMap,
 }
 
-/// Rules, one per `;`: a rate, then `burst= delay= nodelay max_wait= dry_run key= missing= exempt= capacity=`.
+/// Rules, one per `;`: a rate, then
+/// `burst= delay= nodelay max_wait= dry_run key= missing= exempt= capacity=`.
 pub fn gate(rules: &str) -> Door {
     let rules = rules.split(';').map(rule).collect();
     door(Gate::new(rules).expect("few enough rules"))
 }
 
 pub fn door(gate: Gate) -> Door {
-    Door { gate: Arc::new(gate), client: address("192.0.2.1"), now: Millis::ZERO, headers: HeaderMap::new() }
+    Door {
+        gate: Arc::new(gate),
+        client: address("192.0.2.1"),
+        now: Millis::ZERO,
+        headers: HeaderMap::new(),
+    }
 }
 
 pub fn rule(text: &str) -> Rule {
@@ -61,7 +67,10 @@ pub fn rule(text: &str) -> Rule {
             "nodelay" => rule = rule.nodelay(),
             "max_wait" => rule.max_wait = Some(Millis(u64::from(number(value)))),
             "dry_run" => rule.mode = Mode::DryRun,
-            "key" => zone.key.parts = value.split('+').map(|part| part.parse().expect("a part")).collect(),
+            "key" => {
+                zone.key.parts =
+                    value.split('+').map(|part| part.parse().expect("a part")).collect();
+            }
             "missing" => zone.key.missing = missing(value),
             "exempt" => zone.exempt.push(value.parse().expect("a network")),
             "capacity" => zone.capacity = number(value) as usize,
@@ -73,7 +82,13 @@ pub fn rule(text: &str) -> Rule {
 
 pub fn settings(rate: &str) -> ZoneSettings {
     let rate = rate.parse().expect("a rate");
-    ZoneSettings { name: rate_name(rate), key: Key::of(vec![Part::ClientIp]), rate, capacity: 1_000, exempt: Vec::new() }
+    ZoneSettings {
+        name: rate_name(rate),
+        key: Key::of(vec![Part::ClientIp]),
+        rate,
+        capacity: 1_000,
+        exempt: Vec::new(),
+    }
 }
 
 pub fn seeded(zone: ZoneSettings) -> Arc<Zone> {
@@ -85,7 +100,15 @@ pub fn address(text: &str) -> IpAddr {
 }
 
 pub fn subject(client: IpAddr, headers: &HeaderMap) -> Subject<'_> {
-    Subject { client, host: "a.test", path: "/", query: None, method: &Method::GET, route: "all", headers }
+    Subject {
+        client,
+        host: "a.test",
+        path: "/",
+        query: None,
+        method: &Method::GET,
+        route: "all",
+        headers,
+    }
 }
 
 fn rate_name(rate: weir::limit::Rate) -> Arc<str> {
@@ -121,7 +144,10 @@ impl Door {
     /// The next requests carry this field, and no other.
     pub fn with(&mut self, name: &'static str, value: &str) -> &mut Self {
         self.headers.clear();
-        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a field value"));
+        self.headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).expect("a field value"),
+        );
         self
     }
 

@@ -1,6 +1,8 @@
-//! Leaving clients, modelled without a look at the code: docs/limits.md "Who leaves" in the plainest form, one vector a line.
+//! Leaving clients, modelled without a look at the code: docs/limits.md "Who leaves" in the
+//! plainest form, one vector a line.
 
-/// One rule of the model: which zone it applies, its burst, its delay and its longest wait in milliseconds.
+/// One rule of the model: which zone it applies, its burst, its delay and its longest wait in
+/// milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct RuleModel {
     pub zone: usize,
@@ -9,7 +11,8 @@ pub struct RuleModel {
     pub max_wait: Option<u64>,
 }
 
-/// A rate as `requests` in `per_ms` milliseconds: a place is `per_ms` ticks long, a millisecond is `requests` ticks.
+/// A rate as `requests` in `per_ms` milliseconds: a place is `per_ms` ticks long, a millisecond is
+/// `requests` ticks.
 pub type RateModel = (u64, u64);
 
 /// What the model says of an arrival.
@@ -41,7 +44,11 @@ impl Admitted {
         if self.left {
             return None;
         }
-        self.through.iter().copied().collect::<Option<Vec<_>>>().map(|all| all.into_iter().max().unwrap_or(self.arrival))
+        self.through
+            .iter()
+            .copied()
+            .collect::<Option<Vec<_>>>()
+            .map(|all| all.into_iter().max().unwrap_or(self.arrival))
     }
 }
 
@@ -109,11 +116,13 @@ impl LineModel {
         }
     }
 
-    /// Takes a zone anew at another rate, as the last of all: debts go over as time, rounded up, and no lines. Returns its number.
+    /// Takes a zone anew at another rate, as the last of all: debts go over as time, rounded up,
+    /// and no lines. Returns its number.
     pub fn reload(&mut self, zone: usize, rate: RateModel) -> usize {
         let (ticks_per_ms, _) = self.rates[zone];
         let carried = |tail: &u64| {
-            u64::try_from((u128::from(*tail) * u128::from(rate.0)).div_ceil(ticks_per_ms.into())).expect("small")
+            u64::try_from((u128::from(*tail) * u128::from(rate.0)).div_ceil(ticks_per_ms.into()))
+                .expect("small")
         };
         let tails = self.tails[zone].iter().map(carried).collect();
         self.tails.push(tails);
@@ -132,7 +141,9 @@ impl LineModel {
             let (ticks_per_ms, interval) = self.rates[rule.zone];
             let ahead = self.tail(rule.zone, client).saturating_sub(now * ticks_per_ms);
             let wait = ahead.saturating_sub(rule.delay * interval) / ticks_per_ms;
-            let longest = rule.max_wait.map_or(u64::MAX, |wait| rule.delay * interval + (wait + 1) * ticks_per_ms - 1);
+            let longest = rule
+                .max_wait
+                .map_or(u64::MAX, |wait| rule.delay * interval + (wait + 1) * ticks_per_ms - 1);
             let most = longest.min(rule.burst * interval);
             if ahead > most {
                 retry = retry.max(Some((ahead - most).div_ceil(ticks_per_ms)));
@@ -200,6 +211,9 @@ impl LineModel {
 
     /// How many were forwarded up to a millisecond.
     pub fn forwarded_by(&self, now: u64) -> usize {
-        self.requests.iter().filter(|request| request.released().is_some_and(|at| at <= now)).count()
+        self.requests
+            .iter()
+            .filter(|request| request.released().is_some_and(|at| at <= now))
+            .count()
     }
 }

@@ -19,9 +19,11 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Another name than that of the certificates: OpenSSL takes those for self-signed otherwise.
+        // Another name than that of the certificates: OpenSSL takes those for self-signed
+        // otherwise.
         params.distinguished_name.push(DnType::CommonName, "authority of a test");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("a certificate");
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("ca.pem"), issuer.pem()).expect("a file");
         Self { issuer, folder }
@@ -55,12 +57,18 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("a certificate");
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let builder = builder.with_protocol_versions(versions).expect("versions").with_root_certificates(roots);
+        let builder = builder
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
         let mut config = match stem {
             None => builder.with_no_client_auth(),
             Some(stem) => {
-                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{stem}.key"))).expect("a key");
-                builder.with_client_auth_cert(vec![self.certificate(stem)], key).expect("a certificate")
+                let key =
+                    PrivateKeyDer::from_pem_file(self.path(&format!("{stem}.key"))).expect("a key");
+                builder
+                    .with_client_auth_cert(vec![self.certificate(stem)], key)
+                    .expect("a certificate")
             }
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

@@ -1,4 +1,5 @@
-//! The real `weir` in a process of its own, gone with its test. It says on which port it listens; nothing is guessed.
+//! The real `weir` in a process of its own, gone with its test. It says on which port it listens;
+//! nothing is guessed.
 
 use std::{
     cell::Cell,
@@ -32,7 +33,12 @@ pub struct Weir {
 /// The command, with nothing on its streams.
 pub fn weir(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("NO_COLOR");
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .env_remove("NO_COLOR");
     command
 }
 
@@ -50,7 +56,8 @@ pub fn unread(mut command: Command) -> (Child, BufReader<ChildStderr>, SocketAdd
 
 /// The first address of a line that says where it listens.
 fn first_address(line: &str) -> SocketAddr {
-    let line: serde_json::Value = serde_json::from_str(line).expect("JSON, as always when not on a terminal");
+    let line: serde_json::Value =
+        serde_json::from_str(line).expect("JSON, as always when not on a terminal");
     let addresses = line["fields"]["addresses"].as_str().expect("addresses");
     let list = addresses.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).expect("a list");
     let first = list.split(", ").next().expect("one address");
@@ -85,12 +92,14 @@ pub fn written(folder: &TempDir, config: &str) -> String {
 }
 
 fn listening_somewhere(config: &str) -> String {
-    let listeners = if config.contains("listeners:") { "" } else { "listeners: [ \"127.0.0.1:0\" ]\n" };
+    let listeners =
+        if config.contains("listeners:") { "" } else { "listeners: [ \"127.0.0.1:0\" ]\n" };
     format!("{listeners}{config}")
 }
 
 impl Weir {
-    /// `weir run` with this configuration; where it does not say where to listen, it is a free port.
+    /// `weir run` with this configuration; where it does not say where to listen, it is a free
+    /// port.
     pub fn run(config: &str) -> Self {
         Self::run_with(config, Stdio::null())
     }
@@ -119,10 +128,20 @@ impl Weir {
         let (sender, diagnostics) = channel();
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         // Ends with the process; a test that is over reads no more.
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let serving = Cell::new(Pid::from_child(&child));
-        let mut weir = Self { address: SocketAddr::from(([0; 4], 0)), stdin, stdout, child, serving, diagnostics, folder };
+        let mut weir = Self {
+            address: SocketAddr::from(([0; 4], 0)),
+            stdin,
+            stdout,
+            child,
+            serving,
+            diagnostics,
+            folder,
+        };
         weir.address = weir.listening();
         weir
     }
@@ -144,7 +163,8 @@ impl Weir {
 
     /// Whether one of them is this file.
     pub fn has_open(&self, file: &Path) -> bool {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs");
+        let open =
+            fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs");
         open.flatten().any(|one| fs::read_link(one.path()).is_ok_and(|path| path == file))
     }
 
@@ -171,7 +191,8 @@ impl Weir {
 
     /// Waits until another process serves.
     pub fn is_handed_over(&self) {
-        let line: serde_json::Value = serde_json::from_str(&self.says("handed over")).expect("JSON");
+        let line: serde_json::Value =
+            serde_json::from_str(&self.says("handed over")).expect("JSON");
         let pid = line["fields"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
         self.serving.set(pid.and_then(Pid::from_raw).expect("a process"));
     }
@@ -205,8 +226,10 @@ pub fn peak_memory(process: u32) -> u64 {
 }
 
 fn memory(process: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process that runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+    let status =
+        fs::read_to_string(format!("/proc/{process}/status")).expect("a process that runs");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
     let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number");
     kib * 1024
 }

@@ -38,7 +38,9 @@ fn is_unknown(field: &HeaderField) -> bool {
             _ => quoted(name).is_none() || HeaderValue::from_bytes(value).is_err(),
         },
         FieldName::Method => Method::from_bytes(value).is_err(),
-        FieldName::Scheme | FieldName::Authority | FieldName::Path => str::from_utf8(value).is_err(),
+        FieldName::Scheme | FieldName::Authority | FieldName::Path => {
+            str::from_utf8(value).is_err()
+        }
         FieldName::Field(_) => matches!(field.value, FieldValue::Raw(_)),
     }
 }
@@ -50,7 +52,9 @@ fn ordinary(field: &HeaderField) -> Option<(HeaderName, HeaderValue)> {
             assert!(!name.as_str().contains('"'), "{name} is no token");
             Some((name.clone(), value.clone()))
         }
-        (FieldName::Malformed(name), FieldValue::Raw(value)) => Some((quoted(name)?, HeaderValue::from_bytes(value).ok()?)),
+        (FieldName::Malformed(name), FieldValue::Raw(value)) => {
+            Some((quoted(name)?, HeaderValue::from_bytes(value).ok()?))
+        }
         _ => None,
     }
 }
@@ -132,15 +136,21 @@ pub async fn judge(mut bytes: &[u8]) {
 
 /// Runs this where tasks may be spawned.
 pub fn run(work: impl Future<Output = ()>) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     LocalSet::new().block_on(&runtime, work);
 }
 
 #[test]
 fn kept_blocks() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept/hpack");
-    let kept: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let kept: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     assert!(kept.len() >= 12);
     for path in kept {
         eprintln!("{}", path.display());

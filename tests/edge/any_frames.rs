@@ -1,5 +1,5 @@
-//! HTTP/2 frames of any kind before a recording upstream: what arrives there is framed in one way and says who it is from, the
-//! connection ends, and a good client beside is served.
+//! HTTP/2 frames of any kind before a recording upstream: what arrives there is framed in one way
+//! and says who it is from, the connection ends, and a good client beside is served.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -38,12 +38,24 @@ pub async fn judge(bytes: &[u8]) {
         };
         let mut came = Vec::new();
         let (_, _reset) = tokio::join!(talk, reader.read_to_end(&mut came));
-        let begun = frames.iter().filter(|(kind, _)| matches!(*kind, HEADERS | CONTINUATION)).count();
-        assert!(recorder.requests.borrow().len() <= begun, "{} requests of {begun}", recorder.requests.borrow().len());
+        let begun =
+            frames.iter().filter(|(kind, _)| matches!(*kind, HEADERS | CONTINUATION)).count();
+        assert!(
+            recorder.requests.borrow().len() <= begun,
+            "{} requests of {begun}",
+            recorder.requests.borrow().len()
+        );
         for request in &*recorder.requests.borrow() {
-            assert_eq!((request.all("host").len(), request.all("x-forwarded-for")), (1, vec!["192.0.2.1"]));
-            let connection = ["connection", "te", "upgrade", "keep-alive", "proxy-connection", "expect"];
-            assert!(connection.iter().all(|name| request.all(name).is_empty()) && request.first.ends_with(" HTTP/1.1"));
+            assert_eq!(
+                (request.all("host").len(), request.all("x-forwarded-for")),
+                (1, vec!["192.0.2.1"])
+            );
+            let connection =
+                ["connection", "te", "upgrade", "keep-alive", "proxy-connection", "expect"];
+            assert!(
+                connection.iter().all(|name| request.all(name).is_empty())
+                    && request.first.ends_with(" HTTP/1.1")
+            );
         }
         assert!(edge.exchange(NEXT).await.starts_with("HTTP/1.1 200 "), "a good client beside");
         told.set(true);
@@ -55,7 +67,10 @@ pub async fn judge(bytes: &[u8]) {
 #[tokio::test(start_paused = true)]
 async fn kept_frames() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept/frames");
-    let kept: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let kept: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     assert!(kept.len() >= 12);
     for path in kept {
         eprintln!("{}", path.display());

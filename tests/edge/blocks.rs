@@ -13,7 +13,16 @@ use crate::{
 
 /// Fields of requests as clients send them: some again and again, some never twice.
 fn requests() -> impl Strategy<Value = Vec<Vec<(&'static str, String)>>> {
-    let names = ["user-agent", "cookie", "x-request-id", "accept", "authorization", "x-a", "referer", "content-type"];
+    let names = [
+        "user-agent",
+        "cookie",
+        "x-request-id",
+        "accept",
+        "authorization",
+        "x-a",
+        "referer",
+        "content-type",
+    ];
     let value = prop_oneof![
         select(vec!["a", "gzip, deflate", "", "text/html", "no-cache"]).prop_map(str::to_owned),
         "[ -~\t]{0,40}",

@@ -1,4 +1,5 @@
-//! `request.buffer`: bodies of unknown length are collected, and go out with their length; and can be sent again.
+//! `request.buffer`: bodies of unknown length are collected, and go out with their length; and can
+//! be sent again.
 
 use std::{rc::Rc, time::Duration};
 
@@ -14,7 +15,8 @@ use crate::{
     recorder::{Message, message},
 };
 
-const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+const CHUNKED: &str =
+    "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
 
 fn buffering(most: usize) -> Config {
     let mut config = config(&[]);
@@ -34,7 +36,11 @@ async fn asked(pipe: &mut DuplexStream) -> Message {
             assert_eq!(length, bytes.len());
             return request;
         }
-        assert!(pipe.read_buf(&mut bytes).await.expect("an open pipe") > 0, "cut: {}", String::from_utf8_lossy(&bytes));
+        assert!(
+            pipe.read_buf(&mut bytes).await.expect("an open pipe") > 0,
+            "cut: {}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 
@@ -77,7 +83,8 @@ async fn buffer_gives_a_chunked_body_its_length() {
 
 /// The head of a POST, and its body in pieces.
 fn post(stream: u32, pieces: &[&[u8]]) -> Vec<u8> {
-    let fields = frames::fields(&[(":method", "POST"), frames::GET[1], frames::GET[2], frames::GET[3]]);
+    let fields =
+        frames::fields(&[(":method", "POST"), frames::GET[1], frames::GET[2], frames::GET[3]]);
     let mut bytes = frames::frame(HEADERS, END_HEADERS, stream, &fields);
     for (index, piece) in pieces.iter().enumerate() {
         let flags = if index + 1 == pieces.len() { END_STREAM } else { 0 };
@@ -89,9 +96,14 @@ fn post(stream: u32, pieces: &[&[u8]]) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn buffer_gives_a_body_of_http_2_its_length() {
     on_raw_edge(buffering(10), |edge, mut pipes| async move {
-        for (stream, pieces, length) in [(1, &[&b"abc"[..], b"def"][..], "6"), (3, &[b"abc", b""], "3"), (5, &[b""], "0")] {
+        for (stream, pieces, length) in
+            [(1, &[&b"abc"[..], b"def"][..], "6"), (3, &[b"abc", b""], "3"), (5, &[b""], "0")]
+        {
             let mut client = edge.connect();
-            client.write_all(&[frames::hello(&[]), post(stream, pieces)].concat()).await.expect("an open pipe");
+            client
+                .write_all(&[frames::hello(&[]), post(stream, pieces)].concat())
+                .await
+                .expect("an open pipe");
             let mut endpoint = pipes.recv().await.expect("a connection");
             let request = asked(&mut endpoint).await;
             assert_eq!(
@@ -155,11 +167,14 @@ async fn buffer_keeps_trailers_which_need_chunks() {
     .await;
 }
 
-/// A body that says its length, and every body of a route that collects none, begins to go out at once.
+/// A body that says its length, and every body of a route that collects none, begins to go out at
+/// once.
 #[tokio::test(start_paused = true)]
 async fn buffer_holds_no_other_body_up() {
     let known = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab";
-    for (most, begun) in [(10, known.to_owned()), (0, format!("{CHUNKED}2\r\nab\r\n")), (0, known.to_owned())] {
+    for (most, begun) in
+        [(10, known.to_owned()), (0, format!("{CHUNKED}2\r\nab\r\n")), (0, known.to_owned())]
+    {
         on_raw_edge(buffering(most), |edge, mut pipes| async move {
             let mut client = edge.connect();
             said(&mut client, &begun).await;
@@ -174,7 +189,11 @@ async fn buffer_holds_no_other_body_up() {
 }
 
 /// A first request whose connection is kept, and then one that this connection loses.
-async fn lost_on_a_kept_connection(edge: &Rc<Edge>, pipes: &mut Pipes, request: &str) -> (DuplexStream, Message) {
+async fn lost_on_a_kept_connection(
+    edge: &Rc<Edge>,
+    pipes: &mut Pipes,
+    request: &str,
+) -> (DuplexStream, Message) {
     let mut client = edge.connect();
     said(&mut client, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     let mut kept = pipes.recv().await.expect("a connection");
@@ -194,7 +213,10 @@ async fn buffer_lets_a_request_be_sent_again_whole() {
         let (mut client, first) = lost_on_a_kept_connection(&edge, &mut pipes, &put).await;
         let mut fresh = pipes.recv().await.expect("another connection");
         let second = asked(&mut fresh).await;
-        assert_eq!((told(&first), told(&second)), (told(&second), (vec!["6"], vec![], &b"abcdef"[..])));
+        assert_eq!(
+            (told(&first), told(&second)),
+            (told(&second), (vec!["6"], vec![], &b"abcdef"[..]))
+        );
         said(&mut fresh, OK).await;
         assert_eq!(status(&response(&mut client).await), 200);
         edge.line().await;
@@ -257,7 +279,10 @@ async fn buffer_of_a_body_that_does_not_come_has_the_time_of_a_body() {
         assert_eq!(response(&mut client).await, "");
         assert!((10_000..=10_500).contains(&edge.now()), "{}", edge.now());
         let line = edge.line().await;
-        assert_eq!((&line["status"], &line["error"]["kind"]), (&408.into(), &"request_timeout".into()));
+        assert_eq!(
+            (&line["status"], &line["error"]["kind"]),
+            (&408.into(), &"request_timeout".into())
+        );
         assert!(pipes.try_recv().is_none());
     })
     .await;
@@ -267,14 +292,18 @@ async fn buffer_of_a_body_that_does_not_come_has_the_time_of_a_body() {
 async fn buffer_asks_a_client_that_waits_to_go_on() {
     on_edge_of(buffering(10), |edge| async move {
         let mut client = edge.connect();
-        said(&mut client, &CHUNKED.replace("connection", "expect: 100-continue\r\nconnection")).await;
+        said(&mut client, &CHUNKED.replace("connection", "expect: 100-continue\r\nconnection"))
+            .await;
         let mut told = vec![0; 100];
         let count = client.read(&mut told).await.expect("an open pipe");
         assert_eq!(&told[..count], b"HTTP/1.1 100 Continue\r\n\r\n");
         said(&mut client, "2\r\nhi\r\n0\r\n\r\n").await;
         assert_eq!(status(&response(&mut client).await), 200);
         let seen = edge.seen.borrow();
-        assert_eq!((&seen[0].headers["content-length"], &seen[0].body[..]), (&"2".parse().expect("a value"), &b"hi"[..]));
+        assert_eq!(
+            (&seen[0].headers["content-length"], &seen[0].body[..]),
+            (&"2".parse().expect("a value"), &b"hi"[..])
+        );
     })
     .await;
 }
@@ -315,7 +344,8 @@ async fn buffer_lets_a_held_request_be_sent_again_whole() {
     }
 }
 
-/// No more than a worker has room for is collected: the next body goes on in chunks, and once there is room again bodies are collected.
+/// No more than a worker has room for is collected: the next body goes on in chunks, and once there
+/// is room again bodies are collected.
 #[tokio::test(start_paused = true)]
 async fn buffer_of_a_worker_is_bounded() {
     const BODY: usize = 16 << 20;
@@ -361,8 +391,8 @@ async fn buffer_of_a_worker_is_bounded() {
     .await;
 }
 
-/// The time to the first byte begins again with each piece that an endpoint takes, whether it was collected before or not; also where the
-/// body is sent again.
+/// The time to the first byte begins again with each piece that an endpoint takes, whether it was
+/// collected before or not; also where the body is sent again.
 #[tokio::test(start_paused = true)]
 async fn buffer_counts_first_byte_from_the_last_piece_that_was_taken() {
     const BODY: usize = 1_000_000;

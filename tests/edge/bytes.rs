@@ -1,4 +1,5 @@
-//! Every byte at every place of a request's head: it is forwarded as it came, or refused with a response and a line that say so.
+//! Every byte at every place of a request's head: it is forwarded as it came, or refused with a
+//! response and a line that say so.
 
 use weir::downstream::settings::HeaderLimits;
 
@@ -11,7 +12,8 @@ use crate::{
 type Head = fn(u8) -> Vec<u8>;
 
 fn head(line: &[&[u8]], field: &[&[u8]]) -> Vec<u8> {
-    [&line.concat(), &b"\r\nhost: a\r\n"[..], &field.concat(), b"connection: close\r\n\r\n"].concat()
+    [&line.concat(), &b"\r\nhost: a\r\n"[..], &field.concat(), b"connection: close\r\n\r\n"]
+        .concat()
 }
 
 /// The places.
@@ -41,18 +43,30 @@ async fn faults(edge: &Edge, response: &Message, place: &str) -> Vec<String> {
     let line = edge.line().await;
     want(line["status"] == 400 && line["error"]["side"] == "client", "another line");
     want(place == "method" || line["method"] == "GET", "no method");
-    want(place == "method" || line["path"].as_str().is_some_and(|path| path.len() > 1 || path == "/"), "no path");
+    want(
+        place == "method"
+            || line["path"].as_str().is_some_and(|path| path.len() > 1 || path == "/"),
+        "no path",
+    );
     faults
 }
 
 /// Judges one request; says whether it was forwarded.
-async fn judge(edge: &Edge, recorder: &Recorder, place: &str, byte: u8, request: &[u8]) -> Result<bool, String> {
+async fn judge(
+    edge: &Edge,
+    recorder: &Recorder,
+    place: &str,
+    byte: u8,
+    request: &[u8],
+) -> Result<bool, String> {
     let (responses, seen) = play(edge, recorder, request).await;
     let [response] = &responses[..] else { return Err(format!("{} responses", responses.len())) };
     if let [seen] = &seen[..] {
         let line = edge.line().await;
         let crossed = match place {
-            "name" | "value" => recorder.requests.borrow()[0].fields.iter().any(|(name, _)| name.starts_with('x')),
+            "name" | "value" => {
+                recorder.requests.borrow()[0].fields.iter().any(|(name, _)| name.starts_with('x'))
+            }
             // It makes another host, or another path, of what stands before it.
             "authority" => true,
             _ => seen.as_bytes().contains(&byte),
@@ -82,7 +96,8 @@ async fn bytes_of_a_head_are_forwarded_or_refused_with_a_word() {
     }
 }
 
-/// The framer's bounds are the parser's: a head that is within them gets its response, and one that is not is refused with a word.
+/// The framer's bounds are the parser's: a head that is within them gets its response, and one that
+/// is not is refused with a word.
 async fn bounded(size: usize, rows: &[(String, u16)]) {
     let mut large = config(&[]);
     large.header_limits = HeaderLimits { size, count: 1_000 };
@@ -91,8 +106,17 @@ async fn bounded(size: usize, rows: &[(String, u16)]) {
             let response = edge.exchange(request).await;
             let line = edge.line().await;
             let told = (status(&response), line["path"].as_str().unwrap_or_default().to_owned());
-            assert_eq!(told, (*expected, "/p".to_owned()), "{} bytes: {response:.200}", request.len());
-            assert_eq!(response.contains("proxy-status: weir; error="), *expected != 200, "{response:.200}");
+            assert_eq!(
+                told,
+                (*expected, "/p".to_owned()),
+                "{} bytes: {response:.200}",
+                request.len()
+            );
+            assert_eq!(
+                response.contains("proxy-status: weir; error="),
+                *expected != 200,
+                "{response:.200}"
+            );
         }
     })
     .await;
@@ -113,8 +137,10 @@ async fn bytes_of_a_name_are_bounded_by_what_a_name_holds() {
 async fn bytes_of_a_head_are_bounded_to_the_byte() {
     for size in [1_024, 200_000] {
         let head = |length: usize| {
-            let [before, behind] =
-                ["OPTIONS /p HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\nx: ", "\r\n"];
+            let [before, behind] = [
+                "OPTIONS /p HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\nx: ",
+                "\r\n",
+            ];
             format!("{before}{}{behind}\r\n", "y".repeat(length - before.len() - behind.len()))
         };
         let rows = [head(size), format!("\r\n{}", head(size)), head(size + 1)];

@@ -1,4 +1,5 @@
-//! What a proxy may say of its client, and a client may not say of itself; and the version that each message came in.
+//! What a proxy may say of its client, and a client may not say of itself; and the version that
+//! each message came in.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir::config::Config;
@@ -51,7 +52,8 @@ const CLAIMS: [&str; 36] = [
 
 fn trusting() -> Config {
     let mut config = config(&[]);
-    config.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    config.client_ip.proxies =
+        vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
     config
 }
 
@@ -64,7 +66,11 @@ fn arrived(edge: &crate::harness::Edge, names: &[&str]) -> Vec<String> {
     let seen = edge.seen.borrow();
     let headers = &seen.last().expect("a request").headers;
     assert_eq!(headers["x-own"], "kept");
-    names.iter().filter(|name| headers.contains_key(**name)).map(|name| (*name).to_owned()).collect()
+    names
+        .iter()
+        .filter(|name| headers.contains_key(**name))
+        .map(|name| (*name).to_owned())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +108,12 @@ async fn claims_of_a_trusted_proxy_cross() {
         for name in CLAIMS {
             // It does not take back what it says.
             for connection in ["", &format!("connection: {name}\r\n")] {
-                assert_eq!(status(&edge.exchange(&request(&format!("{name}: said\r\n{connection}"))).await), 200);
+                assert_eq!(
+                    status(
+                        &edge.exchange(&request(&format!("{name}: said\r\n{connection}"))).await
+                    ),
+                    200
+                );
                 assert_eq!(arrived(&edge, &[name]), [name], "{connection}");
             }
         }
@@ -115,7 +126,10 @@ async fn claims_in_disguise_never_cross() {
     on_edge_of(trusting(), |edge| async move {
         for name in CLAIMS.iter().filter(|name| name.contains('-')) {
             for disguise in [name.replace('-', "_"), name.replacen('-', "_", 1)] {
-                assert_eq!(status(&edge.exchange(&request(&format!("{disguise}: evil\r\n"))).await), 200);
+                assert_eq!(
+                    status(&edge.exchange(&request(&format!("{disguise}: evil\r\n"))).await),
+                    200
+                );
                 assert_eq!(arrived(&edge, &[&disguise]), [""; 0]);
             }
         }
@@ -144,11 +158,15 @@ async fn via_of_a_request_of_http_2_says_so() {
         let mut client = edge.connect();
         let fields = frames::fields(&[&frames::GET[..], &[("via", "1.1 a")]].concat());
         let ask = frames::frame(HEADERS, END_HEADERS | END_STREAM, 3, &fields);
-        client.write_all(&[frames::hello(&[]), frames::get(1), ask].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1), ask].concat())
+            .await
+            .expect("an open pipe");
         for _ in 0..2 {
             frames::until(&mut client, frames::DATA).await.expect("a response");
         }
-        let via: Vec<_> = edge.seen.borrow().iter().map(|seen| seen.headers["via"].clone()).collect();
+        let via: Vec<_> =
+            edge.seen.borrow().iter().map(|seen| seen.headers["via"].clone()).collect();
         assert_eq!(via, ["2 weir", "1.1 a, 2 weir"]);
     })
     .await;
@@ -163,7 +181,9 @@ async fn path_of_a_request_of_http_2_begins_with_a_slash() {
         let ask = frames::frame(HEADERS, END_HEADERS | END_STREAM, 1, &frames::fields(&get));
         client.write_all(&[frames::hello(&[]), ask].concat()).await.expect("an open pipe");
         let mut came = Vec::new();
-        let _closed = tokio::time::timeout(std::time::Duration::from_secs(5), client.read_to_end(&mut came)).await;
+        let _closed =
+            tokio::time::timeout(std::time::Duration::from_secs(5), client.read_to_end(&mut came))
+                .await;
         assert!(edge.seen.borrow().is_empty());
     })
     .await;

@@ -1,5 +1,5 @@
-//! A whole connection of any bytes before a recording upstream: the requests that arrive there are those that were accepted, each
-//! framed in one way, and nothing that was refused is among them.
+//! A whole connection of any bytes before a recording upstream: the requests that arrive there are
+//! those that were accepted, each framed in one way, and nothing that was refused is among them.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -34,15 +34,25 @@ pub async fn judge(bytes: &[u8]) {
         };
         let came = talk.await;
         let seen = recorder.requests.borrow().len() as u64;
-        assert!(seen <= accepted(bytes), "{seen} requests arrived of {} that were accepted", accepted(bytes));
-        let answers = came.windows(9).filter(|window| window.starts_with(b"HTTP/1.") && window[8] == b' ').count() as u64;
+        assert!(
+            seen <= accepted(bytes),
+            "{seen} requests arrived of {} that were accepted",
+            accepted(bytes)
+        );
+        let answers = came
+            .windows(9)
+            .filter(|window| window.starts_with(b"HTTP/1.") && window[8] == b' ')
+            .count() as u64;
         assert!(answers >= seen.min(1), "nothing came back for {seen} requests");
         for request in &*recorder.requests.borrow() {
             assert_eq!(request.all("host").len(), 1);
             assert_eq!(request.all("x-forwarded-for"), ["192.0.2.1"]);
             // A change of protocols is asked for, or nothing is.
             let asked = usize::from(request.all("connection") == ["upgrade"]);
-            assert_eq!((request.all("connection").len(), request.all("upgrade").len()), (asked, asked));
+            assert_eq!(
+                (request.all("connection").len(), request.all("upgrade").len()),
+                (asked, asked)
+            );
         }
         told.set(true);
     })
@@ -53,7 +63,10 @@ pub async fn judge(bytes: &[u8]) {
 #[tokio::test(start_paused = true)]
 async fn kept_connections() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept/framing");
-    let kept: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let kept: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     assert!(kept.len() >= 40);
     for path in kept {
         eprintln!("{}", path.display());

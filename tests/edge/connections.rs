@@ -18,7 +18,8 @@ const LAST: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 fn trusting(networks: &[&str]) -> Config {
     let mut config = config(&[]);
-    config.client_ip.proxies = networks.iter().map(|network| network.parse().expect("a network")).collect();
+    config.client_ip.proxies =
+        networks.iter().map(|network| network.parse().expect("a network")).collect();
     config
 }
 
@@ -58,8 +59,12 @@ async fn a_connection_ends_with_its_last_request_and_says_so() {
             let count = client.read(&mut buffer).await.expect("an answer");
             answers.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
         }
-        let closes: Vec<_> = answers.iter().map(|answer| answer.contains("connection: close")).collect();
-        assert_eq!((closes, client.read(&mut [0; 1]).await.expect("an end")), (vec![false, false, true], 0));
+        let closes: Vec<_> =
+            answers.iter().map(|answer| answer.contains("connection: close")).collect();
+        assert_eq!(
+            (closes, client.read(&mut [0; 1]).await.expect("an end")),
+            (vec![false, false, true], 0)
+        );
     })
     .await;
 }
@@ -69,7 +74,9 @@ async fn a_connection_ends_after_its_hour() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         let mut buffer = [0; 1024];
-        while client.write_all(GET).await.is_ok() && client.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+        while client.write_all(GET).await.is_ok()
+            && client.read(&mut buffer).await.is_ok_and(|count| count > 0)
+        {
             sleep(std::time::Duration::from_secs(60)).await;
         }
         assert!((3_600_000..=3_660_000).contains(&edge.now()), "{}", edge.now());
@@ -79,7 +86,8 @@ async fn a_connection_ends_after_its_hour() {
 
 /// Of 192.0.2.7 in version 1, and of 192.0.2.8 in version 2.
 const TEXT: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
-const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
+const BINARY: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
 
 fn behind_proxies() -> Door {
     Door { proxy_protocol: true, ..open_door() }
@@ -147,8 +155,12 @@ async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
 async fn a_proxy_header_where_none_is_configured_is_no_request() {
     on_door(trusting(&["10.0.0.0/8"]), open_door(), |edge| async move {
         for header in [TEXT, BINARY] {
-            let answer = all(edge.connect_from("10.0.0.9"), &[header, LAST.as_bytes()].concat()).await;
-            assert_eq!((status(&answer), edge.line().await["client"].as_str()), (400, Some("10.0.0.9")));
+            let answer =
+                all(edge.connect_from("10.0.0.9"), &[header, LAST.as_bytes()].concat()).await;
+            assert_eq!(
+                (status(&answer), edge.line().await["client"].as_str()),
+                (400, Some("10.0.0.9"))
+            );
         }
         assert!(edge.seen.borrow().is_empty());
     })
@@ -163,8 +175,12 @@ async fn connection_takes_nothing_away_of_what_a_trusted_proxy_says() {
             ("x-forwarded-proto", "https", "https"),
             ("x-forwarded-host", "public.test", "public.test"),
         ];
-        let lines = said.map(|(name, value, _)| format!("{name}: {value}\r\nconnection: {name}\r\n")).concat();
-        let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}connection: x-real-ip, host, close\r\n\r\n");
+        let lines = said
+            .map(|(name, value, _)| format!("{name}: {value}\r\nconnection: {name}\r\n"))
+            .concat();
+        let request = format!(
+            "GET / HTTP/1.1\r\nhost: a\r\n{lines}connection: x-real-ip, host, close\r\n\r\n"
+        );
         assert_eq!(status(&all(edge.connect_from("10.0.0.9"), request.as_bytes()).await), 200);
         let seen = &edge.seen.borrow()[0].headers;
         for (name, _, crosses) in said {
@@ -189,14 +205,20 @@ async fn a_proxy_header_has_the_time_of_a_head() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_behind_a_proxy_has_its_own_number_of_connections() {
-    let door = Door { proxy_protocol: true, occupancy: Arc::new(Occupancy::new(10, 1)), ..open_door() };
+    let door =
+        Door { proxy_protocol: true, occupancy: Arc::new(Occupancy::new(10, 1)), ..open_door() };
     on_door(trusting(&["10.0.0.0/8"]), door, |edge| async move {
         let mut first = edge.connect_from("10.0.0.9");
         first.write_all(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n").await.expect("an open pipe");
         sleep(std::time::Duration::from_millis(1)).await;
-        let from = |address: &str| [format!("PROXY TCP6 {address} ::1 1 2\r\n").as_bytes(), LAST.as_bytes()].concat();
+        let from = |address: &str| {
+            [format!("PROXY TCP6 {address} ::1 1 2\r\n").as_bytes(), LAST.as_bytes()].concat()
+        };
         assert_eq!(all(edge.connect_from("10.0.0.9"), &from("2001:db8::2")).await, "");
-        assert_eq!(status(&all(edge.connect_from("10.0.0.9"), &from("2001:db8:0:1::2")).await), 200);
+        assert_eq!(
+            status(&all(edge.connect_from("10.0.0.9"), &from("2001:db8:0:1::2")).await),
+            200
+        );
     })
     .await;
 }

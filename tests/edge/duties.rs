@@ -13,11 +13,11 @@ async fn unknown_fields_pass_and_lines_of_one_name_keep_their_order() {
         assert_eq!((request.all("x-strange_1"), request.all("x-list")), (vec!["a\tb"], vec!["2", "1"]));
     })
     .await;
-    let reply =
-        "HTTP/1.1 200 OK\r\nX-Odd: 1\r\nSet-Cookie: a=1, 2\r\nset-cookie: b\r\ncontent-length: 0\r\nx-odd: 0\r\n\r\n";
+    let reply = "HTTP/1.1 200 OK\r\nX-Odd: 1\r\nSet-Cookie: a=1, 2\r\nset-cookie: b\r\ncontent-length: 0\r\nx-odd: 0\r\n\r\n";
     let answer = replied(GET, reply).await;
     assert!(
-        answer.contains("x-odd: 1\r\nx-odd: 0\r\n") && answer.contains("set-cookie: a=1, 2\r\nset-cookie: b\r\n"),
+        answer.contains("x-odd: 1\r\nx-odd: 0\r\n")
+            && answer.contains("set-cookie: a=1, 2\r\nset-cookie: b\r\n"),
         "{answer}"
     );
 }
@@ -31,7 +31,8 @@ async fn via_is_added_and_appended() {
             ("1.0", "", "1.0 weir"),
             ("1.0", "via: 2 a\r\n", "2 a, 1.0 weir"),
         ] {
-            let request = format!("GET / HTTP/{version}\r\nhost: a\r\n{before}connection: close\r\n\r\n");
+            let request =
+                format!("GET / HTTP/{version}\r\nhost: a\r\n{before}connection: close\r\n\r\n");
             play(&edge, &recorder, request.as_bytes()).await;
             assert_eq!(recorder.requests.borrow()[0].all("via"), [after], "{request}");
         }
@@ -47,7 +48,10 @@ async fn the_start_line_says_our_own_version() {
     })
     .await;
     let answer = replied(GET, "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
+        "{answer}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +79,12 @@ async fn max_forwards_counts_options_and_trace_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn options_asterisk_is_answered_and_keeps_the_connection() {
     on_recorded(&[], |edge, recorder| async move {
-        let (got, seen) = play(&edge, &recorder, format!("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n{NEXT}").as_bytes()).await;
+        let (got, seen) = play(
+            &edge,
+            &recorder,
+            format!("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n{NEXT}").as_bytes(),
+        )
+        .await;
         assert_eq!((got[0].answer().as_str(), seen), ("200 ", vec!["GET /next ".to_owned()]));
     })
     .await;
@@ -91,7 +100,8 @@ async fn an_absolute_target_makes_the_host_anew() {
             ("http://b.test?x=1", "b.test", "/?x=1"),
             ("http://b.test:81?", "b.test:81", "/?"),
         ] {
-            let request = format!("GET {target} HTTP/1.1\r\nhost: other\r\nconnection: close\r\n\r\n");
+            let request =
+                format!("GET {target} HTTP/1.1\r\nhost: other\r\nconnection: close\r\n\r\n");
             play(&edge, &recorder, request.as_bytes()).await;
             let request = recorder.requests.borrow()[0].clone();
             assert_eq!((request.all("host"), request.told()), (vec![host], format!("GET {path} ")));
@@ -106,7 +116,9 @@ async fn an_interim_answer_is_never_the_final_one() {
     let reply = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let answer = replied(GET, reply).await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok") && !answer.contains("link"),
+        answer.starts_with("HTTP/1.1 200 OK\r\n")
+            && answer.ends_with("\r\n\r\nok")
+            && !answer.contains("link"),
         "{answer}"
     );
 }
@@ -138,10 +150,15 @@ async fn answers_without_a_body_keep_step() {
 #[tokio::test(start_paused = true)]
 async fn http_1_0_never_gets_chunks_and_its_answer_ends_with_the_connection() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
-    for request in ["GET / HTTP/1.0\r\nhost: a\r\n\r\n", "GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n"] {
+    for request in [
+        "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
+    ] {
         let answer = replied(request, chunked).await;
         assert!(
-            answer.ends_with("\r\n\r\nok") && !answer.contains("chunked") && !answer.contains("content-length"),
+            answer.ends_with("\r\n\r\nok")
+                && !answer.contains("chunked")
+                && !answer.contains("content-length"),
             "{answer}"
         );
         assert!(!answer.contains("connection: keep-alive"), "{answer}");
@@ -158,14 +175,20 @@ async fn an_answer_that_ends_with_its_connection_is_framed_anew() {
 async fn trailers_are_never_fields_of_the_answer() {
     let reply = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nset-cookie: evil\r\nx: y\r\n\r\n";
     let answer = replied(GET, reply).await;
-    assert!(!answer.contains("evil") && !answer.contains("x: y") && answer.ends_with("2\r\nok\r\n0\r\n\r\n"), "{answer}");
+    assert!(
+        !answer.contains("evil")
+            && !answer.contains("x: y")
+            && answer.ends_with("2\r\nok\r\n0\r\n\r\n"),
+        "{answer}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_date_is_added_if_missing_and_kept_if_present() {
     let answer = replied(GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(answer.matches("\r\ndate: ").count(), 1, "{answer}");
-    let dated = "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\n\r\n";
+    let dated =
+        "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\n\r\n";
     let answer = replied(GET, dated).await;
     assert_eq!(answer.matches("date: ").count(), 1);
     assert!(answer.contains("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), "{answer}");
@@ -173,33 +196,42 @@ async fn a_date_is_added_if_missing_and_kept_if_present() {
 
 #[tokio::test(start_paused = true)]
 async fn no_transform_and_every_other_byte_of_a_body_is_respected() {
-    let reply =
-        "HTTP/1.1 200 OK\r\ncache-control: no-transform\r\ncontent-encoding: x\r\ncontent-length: 4\r\n\r\n\u{0}\r\n\u{1}";
+    let reply = "HTTP/1.1 200 OK\r\ncache-control: no-transform\r\ncontent-encoding: x\r\ncontent-length: 4\r\n\r\n\u{0}\r\n\u{1}";
     let answer = replied(GET, reply).await;
     assert!(
-        answer.contains("cache-control: no-transform\r\ncontent-encoding: x\r\n") && answer.ends_with("\u{0}\r\n\u{1}"),
+        answer.contains("cache-control: no-transform\r\ncontent-encoding: x\r\n")
+            && answer.ends_with("\u{0}\r\n\u{1}"),
         "{answer}"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstreams_connection_close_is_not_the_clients() {
-    let reply =
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close, x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\r\nok";
-    let two = "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let reply = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close, x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\r\nok";
+    let two =
+        "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let answer = replied(two, reply).await;
-    assert_eq!((answer.matches("200 OK").count(), answer.matches("connection: close").count()), (2, 1), "{answer}");
+    assert_eq!(
+        (answer.matches("200 OK").count(), answer.matches("connection: close").count()),
+        (2, 1),
+        "{answer}"
+    );
     assert!(!answer.contains("x-hop") && !answer.contains("keep-alive"), "{answer}");
 }
 
-/// The endpoint is asked for by its own name where a request names nobody, and nobody is told that the client had named it.
+/// The endpoint is asked for by its own name where a request names nobody, and nobody is told that
+/// the client had named it.
 #[tokio::test(start_paused = true)]
 async fn host_of_a_request_that_names_none_is_the_endpoints() {
     on_recorded(&[], |edge, recorder| async move {
         for fields in ["", "x-forwarded-host: evil\r\n"] {
-            let (got, _) = play(&edge, &recorder, format!("GET / HTTP/1.0\r\n{fields}\r\n").as_bytes()).await;
+            let (got, _) =
+                play(&edge, &recorder, format!("GET / HTTP/1.0\r\n{fields}\r\n").as_bytes()).await;
             let request = recorder.requests.borrow()[0].clone();
-            assert_eq!((got[0].answer(), request.all("host")), ("200 GET / ".to_owned(), vec!["10.0.0.1:80"]));
+            assert_eq!(
+                (got[0].answer(), request.all("host")),
+                ("200 GET / ".to_owned(), vec!["10.0.0.1:80"])
+            );
             assert_eq!(request.all("x-forwarded-host"), [""; 0]);
         }
     })

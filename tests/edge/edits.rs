@@ -47,19 +47,33 @@ async fn a_request_is_edited_behind_what_weir_says_of_it() {
     let config = on_requests(&set, &["x-powered-by", "x-real-ip", "accept-encoding"]);
     on_edge_of(config, |edge| async move {
         let mine = "x-powered-by: me\r\nx-entry: 1\r\nX-ENTRY: 2\r\naccept-encoding: gzip\r\n";
-        let request = format!("GET / HTTP/1.1\r\nhost: A.test:80\r\n{mine}connection: close\r\n\r\n");
+        let request =
+            format!("GET / HTTP/1.1\r\nhost: A.test:80\r\n{mine}connection: close\r\n\r\n");
         assert_eq!(status(&edge.exchange(&request).await), 200);
         http2::client(&edge).await.send_request(http2::get("/")).await.expect("an answer");
         let seen = edge.seen.borrow().clone();
         for (seen, version) in seen.into_iter().zip(["1.1", "2"]) {
             let id = edge.line().await["id"].as_str().expect("an id").to_owned();
-            let of =
-                |name| seen.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect::<Vec<_>>();
+            let of = |name| {
+                seen.headers
+                    .get_all(name)
+                    .iter()
+                    .map(|value| value.to_str().expect("text"))
+                    .collect::<Vec<_>>()
+            };
             assert_eq!(of("x-request-id"), [id]);
             assert_eq!(of("x-entry"), ["http://a.test by / for 192.0.2.1"]);
             assert_eq!((of("x-forwarded-proto"), of("host")), (vec!["https"], vec!["inner:8000"]));
-            assert!(["x-powered-by", "x-real-ip", "accept-encoding"].iter().all(|name| of(name).is_empty()), "{seen:?}");
-            assert_eq!((of("via"), of("x-forwarded-host").len()), (vec![format!("{version} weir").as_str()], 1));
+            assert!(
+                ["x-powered-by", "x-real-ip", "accept-encoding"]
+                    .iter()
+                    .all(|name| of(name).is_empty()),
+                "{seen:?}"
+            );
+            assert_eq!(
+                (of("via"), of("x-forwarded-host").len()),
+                (vec![format!("{version} weir").as_str()], 1)
+            );
         }
     })
     .await;
@@ -82,9 +96,19 @@ async fn an_answer_is_edited_whoever_asks() {
         let ask = async {
             let one = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
             let id = edge.line().await["id"].as_str().expect("an id").to_owned();
-            assert!(one.contains(&format!("x-id: {id}\r\n")) && one.contains("x-frame-options: DENY\r\n"), "{one}");
-            assert!(!one.contains("set-cookie") && !one.contains("inner") && one.ends_with("\r\n\r\nok"), "{one}");
-            let other = http2::client(&edge).await.send_request(http2::get("/")).await.expect("an answer");
+            assert!(
+                one.contains(&format!("x-id: {id}\r\n"))
+                    && one.contains("x-frame-options: DENY\r\n"),
+                "{one}"
+            );
+            assert!(
+                !one.contains("set-cookie")
+                    && !one.contains("inner")
+                    && one.ends_with("\r\n\r\nok"),
+                "{one}"
+            );
+            let other =
+                http2::client(&edge).await.send_request(http2::get("/")).await.expect("an answer");
             assert_eq!(other.headers()["x-frame-options"], "DENY");
             assert!(!other.headers().contains_key("server") && http2::text(other).await == "ok");
         };
@@ -102,7 +126,9 @@ async fn what_weir_answers_itself_is_not_edited() {
         assert!(edge.exchange(get).await.contains("x-edited: 1"));
         let rejected = edge.exchange(get).await;
         assert!(
-            status(&rejected) == 503 && rejected.contains("retry-after") && !rejected.contains("x-edited"),
+            status(&rejected) == 503
+                && rejected.contains("retry-after")
+                && !rejected.contains("x-edited"),
             "{rejected}"
         );
         sleep(Duration::from_secs(1)).await;
@@ -132,7 +158,9 @@ async fn a_request_that_is_sent_again_is_edited_as_before() {
                     let count = pipe.read(&mut buffer).await.expect("a request or an end");
                     heard.push(String::from_utf8_lossy(&buffer[..count]).to_lowercase());
                     if number < answers {
-                        pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("an open pipe");
+                        pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                            .await
+                            .expect("an open pipe");
                     } else if heard.len() > 3 {
                         return heard;
                     }
@@ -148,7 +176,12 @@ async fn a_request_that_is_sent_again_is_edited_as_before() {
         };
         let (heard, ()) = tokio::join!(play, ask);
         let (lost, again) = (&heard[1], &heard[2]);
-        assert!(again.contains("x-entry: a\r\n") && again.contains("x-id: ") && !again.contains("x-powered-by"), "{again}");
+        assert!(
+            again.contains("x-entry: a\r\n")
+                && again.contains("x-id: ")
+                && !again.contains("x-powered-by"),
+            "{again}"
+        );
         assert_eq!(lost.len(), again.len(), "{lost}{again}");
     })
     .await;

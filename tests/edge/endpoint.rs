@@ -1,5 +1,5 @@
-//! An endpoint that answers with any bytes: the client gets a whole answer only where there was one, with the very body, and the
-//! next request gets an answer of its own.
+//! An endpoint that answers with any bytes: the client gets a whole answer only where there was
+//! one, with the very body, and the next request gets an answer of its own.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -67,7 +67,10 @@ pub async fn judge(bytes: &[u8]) {
 #[tokio::test(start_paused = true)]
 async fn kept_answers() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept/endpoint_answer");
-    let kept: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let kept: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     assert!(kept.len() >= 20);
     for path in kept {
         eprintln!("{}", path.display());

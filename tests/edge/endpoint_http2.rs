@@ -1,4 +1,5 @@
-//! Connections of HTTP/2 to endpoints: how long they are kept, and what goes on when one is going away.
+//! Connections of HTTP/2 to endpoints: how long they are kept, and what goes on when one is going
+//! away.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -18,8 +19,10 @@ use crate::{
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
-const EMPTY_POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const POST: &str =
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+const EMPTY_POST: &str =
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// HTTP/2 error codes (RFC 9113, section 7).
 const NO_ERROR: u32 = 0;
@@ -35,7 +38,8 @@ async fn endpoint_that_is_quiet_for_ten_minutes_gets_no_ping() {
     config.upstreams[0].first_byte_timeout = Duration::from_secs(3_600);
     on_raw_edge(config, |edge, mut pipes| async move {
         let play = async {
-            let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let mut endpoint =
+                Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
             let (stream, _) = endpoint.request().await.expect("a request");
             let quiet = tokio::time::timeout(Duration::from_secs(600), async {
                 while let Some(frame) = endpoint.read().await {
@@ -51,7 +55,8 @@ async fn endpoint_that_is_quiet_for_ten_minutes_gets_no_ping() {
     .await;
 }
 
-/// Time from the end of the last of `at_once` requests, each on a connection of its own, to the ends of the connections.
+/// Time from the end of the last of `at_once` requests, each on a connection of its own, to the
+/// ends of the connections.
 async fn closed_after(max_idle: usize, at_once: usize) -> Vec<u64> {
     let mut config = to_http2(&[]);
     config.upstreams[0].keepalive_max_idle = max_idle;
@@ -100,7 +105,8 @@ async fn keepalive_max_idle_holds_for_http2() {
 /// What an endpoint saw: for each connection the bodies of the requests it responded to.
 type Served = Rc<RefCell<Vec<Vec<Vec<u8>>>>>;
 
-/// Each connection serves so many requests, says so in a GOAWAY with this code, and ignores what comes later. Responses take 10 ms.
+/// Each connection serves so many requests, says so in a GOAWAY with this code, and ignores what
+/// comes later. Responses take 10 ms.
 fn serve_few(mut pipes: Pipes, each: usize, code: u32) -> Served {
     let served = Served::default();
     let serving = Rc::clone(&served);
@@ -174,17 +180,22 @@ async fn goaway_spends_neither_tries_nor_the_retry_budget() {
 async fn goaway_takes_the_connection_out_of_use_while_its_streams_go_on() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         let first = async {
-            let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let mut endpoint =
+                Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
             let (stream, _) = endpoint.request().await.expect("a request");
             endpoint.begin_response(stream).await;
             endpoint.go_away(stream, NO_ERROR).await;
-            let mut second = Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
+            let mut second =
+                Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
             for _ in 0..3 {
                 let (stream, _) = second.request().await.expect("a request");
                 second.respond(stream).await;
             }
             endpoint.end_response(stream).await;
-            assert!(endpoint.request().await.is_none(), "the dying connection is closed with its last stream");
+            assert!(
+                endpoint.request().await.is_none(),
+                "the dying connection is closed with its last stream"
+            );
         };
         let ask = async {
             let long = async { edge.exchange(GET).await };
@@ -231,7 +242,8 @@ async fn goaway_on_every_connection_ends_with_502() {
     .await;
 }
 
-/// The length of a body of which the endpoint takes all but the last byte, and then says that it processed nothing; the status.
+/// The length of a body of which the endpoint takes all but the last byte, and then says that it
+/// processed nothing; the status.
 async fn resent(length: usize) -> u16 {
     let got = Rc::new(std::cell::Cell::new(0));
     let put = Rc::clone(&got);
@@ -269,19 +281,21 @@ async fn goaway_body_is_kept_up_to_64_kib() {
     assert_eq!([resent(60_000).await, resent(65_536).await, resent(65_537).await], [200, 200, 502]);
 }
 
-/// A call whose first message came before the GOAWAY and whose second comes behind it, and a response that begins before the
-/// request has ended.
+/// A call whose first message came before the GOAWAY and whose second comes behind it, and a
+/// response that begins before the request has ended.
 #[tokio::test(start_paused = true)]
 async fn goaway_in_the_middle_of_a_bidirectional_stream_loses_nothing_of_it() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         let play = async {
-            let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+            let mut endpoint =
+                Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
             let stream = endpoint.head().await.expect("a head");
             while endpoint.bodies[&stream].0 != b"one" {
                 endpoint.read().await.expect("a message");
             }
             endpoint.go_away(0, NO_ERROR).await;
-            let mut second = Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
+            let mut second =
+                Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
             let stream = second.head().await.expect("a head");
             while second.bodies[&stream].0 != b"one" {
                 second.read().await.expect("a message");
@@ -295,19 +309,27 @@ async fn goaway_in_the_middle_of_a_bidirectional_stream_loses_nothing_of_it() {
             while second.read().await.is_some() {}
         };
         let ask = async {
-            let (sender, mut messages) = mpsc::unbounded_channel::<Result<Frame<Bytes>, std::convert::Infallible>>();
-            let body = StreamBody::new(futures_util::stream::poll_fn(move |context| messages.poll_recv(context)));
+            let (sender, mut messages) =
+                mpsc::unbounded_channel::<Result<Frame<Bytes>, std::convert::Infallible>>();
+            let body = StreamBody::new(futures_util::stream::poll_fn(move |context| {
+                messages.poll_recv(context)
+            }));
             let (mut client, connection) =
                 http2::handshake(Local, TokioIo::new(edge.connect())).await.expect("a handshake");
             tokio::task::spawn_local(connection);
-            let say = |text: &'static [u8]| sender.send(Ok(Frame::data(Bytes::from_static(text)))).expect("a stream");
+            let say = |text: &'static [u8]| {
+                sender.send(Ok(Frame::data(Bytes::from_static(text)))).expect("a stream");
+            };
             say(b"one");
             let call = Request::post("http://a/").body(body).expect("a request");
             let response = client.send_request(call).await.expect("a response");
             assert_eq!(response.status(), 200);
             say(b"two");
             drop(sender);
-            assert_eq!(response.into_body().collect().await.expect("a whole response").to_bytes(), "ok");
+            assert_eq!(
+                response.into_body().collect().await.expect("a whole response").to_bytes(),
+                "ok"
+            );
         };
         tokio::select! {
             () = ask => {}
@@ -349,7 +371,11 @@ async fn refused_stream_is_sent_again_whatever_its_method_and_body() {
                     });
                 }
             });
-            assert_eq!(status(&edge.exchange(request).await), expected, "{request} {refusals} {attempts}");
+            assert_eq!(
+                status(&edge.exchange(request).await),
+                expected,
+                "{request} {refusals} {attempts}"
+            );
         })
         .await;
     }
@@ -367,7 +393,8 @@ async fn streams_that_are_allowed_are_known_from_the_connection_before() {
                 tokio::task::spawn_local(async move {
                     // Requests are on their way before the settings are.
                     sleep(Duration::from_millis(5)).await;
-                    let mut endpoint = Endpoint::accept(pipe, &[(MAX_CONCURRENT_STREAMS, 10)]).await;
+                    let mut endpoint =
+                        Endpoint::accept(pipe, &[(MAX_CONCURRENT_STREAMS, 10)]).await;
                     let (mut open, mut requests) = (Vec::new(), 0);
                     loop {
                         tokio::select! {
@@ -399,7 +426,8 @@ async fn streams_that_are_allowed_are_known_from_the_connection_before() {
     .await;
 }
 
-/// Requests time out on a connection from which nothing comes at all: the next ones go out on another. One that is alive is kept.
+/// Requests time out on a connection from which nothing comes at all: the next ones go out on
+/// another. One that is alive is kept.
 #[tokio::test(start_paused = true)]
 async fn connection_without_a_sign_of_life_during_a_time_out_is_not_used_again() {
     for (alive, connections) in [(false, 2), (true, 1)] {
@@ -437,16 +465,25 @@ async fn connection_without_a_sign_of_life_during_a_time_out_is_not_used_again()
 /// A body that is there goes out with its head, in one write.
 #[tokio::test(start_paused = true)]
 async fn body_that_is_there_comes_with_its_head() {
-    let long =
-        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\nconnection: close\r\n\r\n{}", "x".repeat(9_000));
-    for (request, expected) in [(POST, &[HEADERS, DATA][..]), (&long, &[HEADERS, DATA]), (GET, &[HEADERS])] {
+    let long = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\nconnection: close\r\n\r\n{}",
+        "x".repeat(9_000)
+    );
+    for (request, expected) in
+        [(POST, &[HEADERS, DATA][..]), (&long, &[HEADERS, DATA]), (GET, &[HEADERS])]
+    {
         on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
             let play = async {
-                let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+                let mut endpoint =
+                    Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
                 let (stream, _) = endpoint.request().await.expect("a request");
                 endpoint.respond(stream).await;
                 let kinds = endpoint.kinds_beside_a_head().await;
-                assert!(kinds.starts_with(expected) && kinds.contains(&DATA) == expected.contains(&DATA), "{kinds:?}");
+                assert!(
+                    kinds.starts_with(expected)
+                        && kinds.contains(&DATA) == expected.contains(&DATA),
+                    "{kinds:?}"
+                );
                 endpoint.respond(stream + 2).await;
                 while endpoint.read().await.is_some() {}
             };
@@ -475,7 +512,8 @@ async fn opening_that_panics_is_followed_by_another() {
                 }
             }
         });
-        let curse = |is_cursed| edge.world.cursed.store(is_cursed, std::sync::atomic::Ordering::Relaxed);
+        let curse =
+            |is_cursed| edge.world.cursed.store(is_cursed, std::sync::atomic::Ordering::Relaxed);
         curse(true);
         assert_eq!(status(&edge.exchange(GET).await), 500);
         curse(false);
@@ -484,7 +522,8 @@ async fn opening_that_panics_is_followed_by_another() {
     .await;
 }
 
-/// A request that waits until a stream is allowed was not sent, and goes out elsewhere when its connection goes away.
+/// A request that waits until a stream is allowed was not sent, and goes out elsewhere when its
+/// connection goes away.
 #[tokio::test(start_paused = true)]
 async fn goaway_loses_no_request_that_waits_for_a_stream() {
     for request in [GET, POST, EMPTY_POST] {
@@ -496,7 +535,8 @@ async fn goaway_loses_no_request_that_waits_for_a_stream() {
                 let waiting = tokio::time::timeout(Duration::from_millis(10), first.read()).await;
                 assert!(waiting.is_err(), "it was sent: {waiting:?}");
                 first.go_away(0, NO_ERROR).await;
-                let mut second = Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
+                let mut second =
+                    Endpoint::accept(pipes.recv().await.expect("another connection"), &[]).await;
                 let (stream, body) = second.request().await.expect("a request");
                 assert_eq!(body.is_empty(), request != POST);
                 second.respond(stream).await;
@@ -515,7 +555,8 @@ async fn name_that_is_no_token_crosses_from_no_endpoint() {
     for (head, trailers, expected) in [(FIELD, &b"\x00\x01z\x011"[..], 502), (b"", FIELD, 200)] {
         on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
             let play = async {
-                let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+                let mut endpoint =
+                    Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
                 let (stream, _) = endpoint.request().await.expect("a request");
                 endpoint.send(HEADERS, END_HEADERS, stream, &[b"\x88", head].concat()).await;
                 endpoint.send(DATA, 0, stream, b"ok").await;

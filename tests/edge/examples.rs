@@ -16,7 +16,8 @@ fn example(name: &str) -> Config {
 async fn ask(edge: &Edge, from: &str, line: &str, fields: &[&str]) -> String {
     let mut client = edge.connect_from(from);
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    let request = format!("{line} HTTP/1.1\r\n{fields}connection: close\r\ncontent-length: 0\r\n\r\n");
+    let request =
+        format!("{line} HTTP/1.1\r\n{fields}connection: close\r\ncontent-length: 0\r\n\r\n");
     client.write_all(request.as_bytes()).await.expect("an open pipe");
     let mut response = String::new();
     client.read_to_string(&mut response).await.expect("an open pipe");
@@ -34,7 +35,9 @@ async fn at_once(
     let mut asking = Vec::new();
     for _ in 0..count {
         let (edge, from, fields) = (Rc::clone(edge), from.to_owned(), fields.to_vec());
-        asking.push(tokio::task::spawn_local(async move { status(&ask(&edge, &from, line, &fields).await) }));
+        asking.push(tokio::task::spawn_local(async move {
+            status(&ask(&edge, &from, line, &fields).await)
+        }));
         tokio::task::yield_now().await;
     }
     let mut counted = std::collections::BTreeMap::<u16, usize>::new();
@@ -50,20 +53,34 @@ fn every_example_is_tested_here() {
     for entry in fs::read_dir("config/examples").expect("a folder of this repository") {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
-        assert!(here.contains(&format!("example(\"{name}\")")), "no test fires requests at {}", path.display());
+        assert!(
+            here.contains(&format!("example(\"{name}\")")),
+            "no test fires requests at {}",
+            path.display()
+        );
     }
 }
 
 const API: &str = "host: api.example.com";
 
-/// Each key has its own allowance, all requests without a key share one, and no address gets round it by making keys up.
+/// Each key has its own allowance, all requests without a key share one, and no address gets round
+/// it by making keys up.
 #[tokio::test(start_paused = true)]
 async fn api_keys() {
     on_edge_of(example("api-keys"), |edge| async move {
         let get = "GET /v1/things";
-        assert_eq!(at_once(&edge, 60, "192.0.2.1", get, &[API, "x-api-key: one"]).await, [(200, 51), (429, 9)]);
-        assert_eq!(at_once(&edge, 40, "192.0.2.1", get, &[API, "x-api-key: two"]).await, [(200, 40)]);
-        assert_eq!(at_once(&edge, 20, "192.0.2.1", get, &[API, "x-api-key: made-up"]).await, [(200, 10), (429, 10)]);
+        assert_eq!(
+            at_once(&edge, 60, "192.0.2.1", get, &[API, "x-api-key: one"]).await,
+            [(200, 51), (429, 9)]
+        );
+        assert_eq!(
+            at_once(&edge, 40, "192.0.2.1", get, &[API, "x-api-key: two"]).await,
+            [(200, 40)]
+        );
+        assert_eq!(
+            at_once(&edge, 20, "192.0.2.1", get, &[API, "x-api-key: made-up"]).await,
+            [(200, 10), (429, 10)]
+        );
         assert_eq!(at_once(&edge, 40, "192.0.2.2", get, &[API]).await, [(200, 40)]);
         assert_eq!(at_once(&edge, 20, "192.0.2.3", get, &[API]).await, [(200, 11), (429, 9)]);
         let search = "GET /v1/search";
@@ -74,10 +91,19 @@ async fn api_keys() {
             made_up[usize::from(status == 429)] += 1;
         }
         assert_eq!(made_up, [101, 9]);
-        assert_eq!(at_once(&edge, 5, "192.0.2.4", search, &[API, "x-api-key: one"]).await, [(200, 4), (429, 1)]);
-        assert_eq!(at_once(&edge, 1, "192.0.2.4", "HEAD /v1/search", &[API, "x-api-key: one"]).await, [(429, 1)]);
+        assert_eq!(
+            at_once(&edge, 5, "192.0.2.4", search, &[API, "x-api-key: one"]).await,
+            [(200, 4), (429, 1)]
+        );
+        assert_eq!(
+            at_once(&edge, 1, "192.0.2.4", "HEAD /v1/search", &[API, "x-api-key: one"]).await,
+            [(429, 1)]
+        );
         assert_eq!(at_once(&edge, 1, "192.0.2.4", search, &[API]).await, [(429, 1)]);
-        assert_eq!(at_once(&edge, 8, "192.0.2.5", "GET /", &["host: www"]).await, [(200, 6), (429, 2)]);
+        assert_eq!(
+            at_once(&edge, 8, "192.0.2.5", "GET /", &["host: www"]).await,
+            [(200, 6), (429, 2)]
+        );
     })
     .await;
 }
@@ -91,13 +117,28 @@ async fn behind_proxies() {
             at_once(&edge, 22, "192.0.2.9", "GET /", &of("x-forwarded-for: 198.51.100.1")).await,
             [(200, 21), (503, 1)]
         );
-        let second = at_once(&edge, 21, "192.0.2.10", "GET /", &of("x-forwarded-for: 203.0.113.5, 198.51.100.2")).await;
+        let second = at_once(
+            &edge,
+            21,
+            "192.0.2.10",
+            "GET /",
+            &of("x-forwarded-for: 203.0.113.5, 198.51.100.2"),
+        )
+        .await;
         assert_eq!(second, [(200, 21)]);
-        let network = at_once(&edge, 22, "2001:db8:1::7", "GET /", &of("x-forwarded-for: 2001:db8:2::1")).await;
+        let network =
+            at_once(&edge, 22, "2001:db8:1::7", "GET /", &of("x-forwarded-for: 2001:db8:2::1"))
+                .await;
         assert_eq!(network, [(200, 21), (503, 1)]);
         // A stranger says what it likes and is counted by its own address.
-        assert_eq!(at_once(&edge, 21, "203.0.113.9", "GET /", &of("x-forwarded-for: 198.51.100.9")).await, [(200, 21)]);
-        assert_eq!(edge.seen.borrow().last().expect("a request").headers["x-real-ip"], "203.0.113.9");
+        assert_eq!(
+            at_once(&edge, 21, "203.0.113.9", "GET /", &of("x-forwarded-for: 198.51.100.9")).await,
+            [(200, 21)]
+        );
+        assert_eq!(
+            edge.seen.borrow().last().expect("a request").headers["x-real-ip"],
+            "203.0.113.9"
+        );
     })
     .await;
 }
@@ -106,7 +147,10 @@ async fn behind_proxies() {
 #[tokio::test(start_paused = true)]
 async fn dry_run() {
     on_edge_of(example("dry-run"), |edge| async move {
-        assert_eq!(at_once(&edge, 102, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 101), (503, 1)]);
+        assert_eq!(
+            at_once(&edge, 102, "192.0.2.1", "GET /", &["host: a"]).await,
+            [(200, 101), (503, 1)]
+        );
         assert_eq!(edge.now(), 0, "the limit on trial holds nobody");
         let mut dry = Vec::new();
         for _ in 0..101 {
@@ -123,7 +167,10 @@ async fn dry_run() {
 #[tokio::test(start_paused = true)]
 async fn minimal() {
     on_edge_of(example("minimal"), |edge| async move {
-        assert_eq!(at_once(&edge, 30, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 21), (503, 9)]);
+        assert_eq!(
+            at_once(&edge, 30, "192.0.2.1", "GET /", &["host: a"]).await,
+            [(200, 21), (503, 9)]
+        );
         assert_eq!(edge.forwarded(), (0..21).map(|slot| slot * 100).collect::<Vec<_>>());
         assert_eq!(edge.seen.borrow()[0].address.to_string(), "127.0.0.1:8000");
     })
@@ -167,9 +214,19 @@ async fn pages() {
 #[tokio::test(start_paused = true)]
 async fn several_limits() {
     on_edge_of(example("several-limits"), |edge| async move {
-        assert_eq!(at_once(&edge, 60, "10.8.3.4", "GET /", &["host: a"]).await, [(200, 60)], "the office is never limited");
-        assert_eq!(at_once(&edge, 22, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 21), (503, 1)]);
-        assert_eq!(at_once(&edge, 300, "192.0.2.2", "POST /login", &["host: a"]).await, [(200, 4), (429, 296)]);
+        assert_eq!(
+            at_once(&edge, 60, "10.8.3.4", "GET /", &["host: a"]).await,
+            [(200, 60)],
+            "the office is never limited"
+        );
+        assert_eq!(
+            at_once(&edge, 22, "192.0.2.1", "GET /", &["host: a"]).await,
+            [(200, 21), (503, 1)]
+        );
+        assert_eq!(
+            at_once(&edge, 300, "192.0.2.2", "POST /login", &["host: a"]).await,
+            [(200, 4), (429, 296)]
+        );
         assert_eq!(edge.now(), 32_000, "the fourth waits 30 s behind the two of `per_client`");
         // Had the 296 been charged to the site, nothing would be left of it.
         assert_eq!(at_once(&edge, 401, "10.8.3.4", "GET /", &["host: a"]).await, [(200, 401)]);
@@ -187,7 +244,9 @@ async fn several_servers() {
         }
         let seen = edge.seen.borrow();
         let share = |address: &str| {
-            let to = |seen: &&crate::harness::Seen| seen.address.to_string().starts_with(address) && seen.target == "/page";
+            let to = |seen: &&crate::harness::Seen| {
+                seen.address.to_string().starts_with(address) && seen.target == "/page"
+            };
             seen.iter().filter(to).count()
         };
         assert_eq!([share("10.0.0.1:"), share("10.0.0.2:"), share("10.0.0.7:")], [10, 10, 20]);
@@ -195,7 +254,8 @@ async fn several_servers() {
     .await;
 }
 
-/// An application server that reads bodies in chunks as empty, and closes connections without saying so.
+/// An application server that reads bodies in chunks as empty, and closes connections without
+/// saying so.
 #[tokio::test(start_paused = true)]
 async fn legacy_app() {
     on_edge_of(example("legacy-app"), |edge| async move {
@@ -207,12 +267,15 @@ async fn legacy_app() {
     .await;
 }
 
-/// What hashes a password in `auth` costs its processors: each of these paths has a zone of its own beside the one of everything.
+/// What hashes a password in `auth` costs its processors: each of these paths has a zone of its own
+/// beside the one of everything.
 #[tokio::test(start_paused = true)]
 async fn stack_limits_every_path_that_hashes() {
     let text = fs::read_to_string("config/weir.yaml").expect("a file of this repository");
     let text = text.replace("http://auth:8000", "http://10.0.0.1:8000");
-    let stack = weir::config::parse("weir.yaml", &text, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let stack = weir::config::parse("weir.yaml", &text, &[])
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config;
     on_edge_of(stack, |edge| async move {
         for (client, line) in [
             "POST /api/v1/login",
@@ -226,9 +289,16 @@ async fn stack_limits_every_path_that_hashes() {
         .enumerate()
         {
             let from = format!("192.0.2.{}", client + 1);
-            assert_eq!(at_once(&edge, 8, &from, line, &["host: a"]).await, [(200, 6), (503, 2)], "{line}");
+            assert_eq!(
+                at_once(&edge, 8, &from, line, &["host: a"]).await,
+                [(200, 6), (503, 2)],
+                "{line}"
+            );
         }
-        assert_eq!(at_once(&edge, 8, "192.0.2.99", "GET /api/v1/me", &["host: a"]).await, [(200, 8)]);
+        assert_eq!(
+            at_once(&edge, 8, "192.0.2.99", "GET /api/v1/me", &["host: a"]).await,
+            [(200, 8)]
+        );
     })
     .await;
 }

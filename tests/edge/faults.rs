@@ -1,5 +1,5 @@
-//! Upstreams that misbehave: what the client is told, what the log says, that the connection is dropped, that the next request gets
-//! an answer of its own, and that nothing hangs.
+//! Upstreams that misbehave: what the client is told, what the log says, that the connection is
+//! dropped, that the next request gets an answer of its own, and that nothing hangs.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -66,7 +66,10 @@ async fn client_gets(fault: Fault) -> String {
             let line = edge.line().await;
             let told = status(&first);
             // A cut before the first byte of a body may leave the client with nothing at all.
-            assert!(told == fault.status || first.is_empty() && fault.status == 200, "{shown:?}: {first}");
+            assert!(
+                told == fault.status || first.is_empty() && fault.status == 200,
+                "{shown:?}: {first}"
+            );
             assert_eq!(
                 (&line["error"]["kind"], &line["error"]["side"]),
                 (&fault.kind.into(), &"upstream".into()),
@@ -74,7 +77,10 @@ async fn client_gets(fault: Fault) -> String {
             );
             *put.borrow_mut() = first;
             let second = edge.exchange(GET).await;
-            assert!(second.starts_with("HTTP/1.1 200 OK") && second.ends_with("\r\n\r\nown"), "{shown:?}: {second}");
+            assert!(
+                second.starts_with("HTTP/1.1 200 OK") && second.ends_with("\r\n\r\nown"),
+                "{shown:?}: {second}"
+            );
             assert!(edge.now() < 70_000, "{}", edge.now());
         };
         tokio::join!(ask, play(&fault, &mut pipes));
@@ -94,7 +100,9 @@ async fn cut(answer: &str, then: Then, kind: &'static str) {
     let got = client_gets(Fault { answer: answer.to_owned(), then, status: 200, kind }).await;
     assert!(!got.ends_with("\r\n0\r\n\r\n"), "a complete answer: {got}");
     assert!(!got.starts_with("HTTP/1.1 5"), "{got}");
-    if let Some(length) = got.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()) {
+    if let Some(length) =
+        got.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next())
+    {
         let body = got.split("\r\n\r\n").nth(1).expect("a body");
         assert!(body.len() < length.parse().expect("a length"), "a complete answer: {got}");
     }
@@ -127,7 +135,12 @@ async fn an_endpoint_that_takes_no_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn close_before_and_in_the_head() {
-    for answer in ["", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-le", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"] {
+    for answer in [
+        "",
+        "HTTP/1.1 20",
+        "HTTP/1.1 200 OK\r\ncontent-le",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n",
+    ] {
         refused(answer, Then::Close, TERMINATED).await;
     }
 }
@@ -136,17 +149,37 @@ async fn close_before_and_in_the_head() {
 async fn close_after_the_head_short_length_cut_chunk_no_last_chunk() {
     let kind = "http_response_incomplete";
     for body in ["", "hell"] {
-        cut(&format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{body}"), Then::Close, kind).await;
+        cut(&format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{body}"), Then::Close, kind)
+            .await;
     }
-    for body in ["", "5", "5\r\nhel", "5\r\nhello", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n", "5\r\nhello\r\n0\r\nx: y\r\n"]
-    {
-        cut(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}"), Then::Close, kind).await;
+    for body in [
+        "",
+        "5",
+        "5\r\nhel",
+        "5\r\nhello",
+        "5\r\nhello\r\n",
+        "5\r\nhello\r\n0\r\n",
+        "5\r\nhello\r\n0\r\nx: y\r\n",
+    ] {
+        cut(
+            &format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}"),
+            Then::Close,
+            kind,
+        )
+        .await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_chunk_that_is_none() {
-    for body in ["xyz\r\nhello", "-5\r\nhello", "5 5\r\nhello", "5\r\nhelloX\r\n", "fffffffffffffffff\r\nhello", "\r\n"] {
+    for body in [
+        "xyz\r\nhello",
+        "-5\r\nhello",
+        "5 5\r\nhello",
+        "5\r\nhelloX\r\n",
+        "fffffffffffffffff\r\nhello",
+        "\r\n",
+    ] {
         let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
         cut(&answer, Then::Wait, "http_response_incomplete").await;
     }
@@ -154,9 +187,13 @@ async fn a_chunk_that_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn garbage_and_http_0_9() {
-    for answer in
-        ["nonsense\r\n\r\n", "<html>hello</html>", "\u{0}\u{1}\u{2}\u{3}", "SSH-2.0-OpenSSH_9.2\r\n", "HTTP/2 200\r\n\r\n"]
-    {
+    for answer in [
+        "nonsense\r\n\r\n",
+        "<html>hello</html>",
+        "\u{0}\u{1}\u{2}\u{3}",
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "HTTP/2 200\r\n\r\n",
+    ] {
         refused(answer, Then::Wait, PROTOCOL).await;
     }
 }
@@ -194,7 +231,12 @@ async fn framing_that_could_be_read_in_two_ways() {
         "transfer-encoding: identity\r\n",
         "transfer-encoding: xchunked\r\n",
     ] {
-        refused(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n3\r\nabc\r\n0\r\n\r\n"), Then::Wait, PROTOCOL).await;
+        refused(
+            &format!("HTTP/1.1 200 OK\r\n{fields}\r\n3\r\nabc\r\n0\r\n\r\n"),
+            Then::Wait,
+            PROTOCOL,
+        )
+        .await;
     }
 }
 
@@ -236,25 +278,34 @@ async fn an_interim_answer_is_never_the_final_one() {
             pipe.write_all(OWN).await.expect("an open pipe");
         };
         let (got, ()) = tokio::join!(edge.exchange(GET), play);
-        assert!(got.starts_with("HTTP/1.1 200 OK") && got.ends_with("own") && !got.contains("x-interim"), "{got}");
+        assert!(
+            got.starts_with("HTTP/1.1 200 OK")
+                && got.ends_with("own")
+                && !got.contains("x-interim"),
+            "{got}"
+        );
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_is_cut_after_its_silence() {
-    cut("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel", Then::Wait, "connection_read_timeout").await;
+    cut("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel", Then::Wait, "connection_read_timeout")
+        .await;
 }
 
-/// Two requests on one connection of a client; between them the upstream says something nobody asked for.
+/// Two requests on one connection of a client; between them the upstream says something nobody
+/// asked for.
 async fn second_after(unasked: &'static str, pause: Duration) {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");
             request(&mut pipe).await;
-            pipe.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst{unasked}").as_bytes())
-                .await
-                .expect("a pipe");
+            pipe.write_all(
+                format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst{unasked}").as_bytes(),
+            )
+            .await
+            .expect("a pipe");
             let rest = request(&mut pipe).await;
             assert_eq!(rest, "", "the connection is used again");
             let mut pipe = pipes.recv().await.expect("a connection of its own");
@@ -268,7 +319,10 @@ async fn second_after(unasked: &'static str, pause: Duration) {
         };
         let ((first, second), ()) = tokio::join!(ask, play);
         assert!(first.ends_with("\r\n\r\nfirst"), "{first}");
-        assert!(second.starts_with("HTTP/1.1 200 OK") && second.ends_with("\r\n\r\nown"), "{second}");
+        assert!(
+            second.starts_with("HTTP/1.1 200 OK") && second.ends_with("\r\n\r\nown"),
+            "{second}"
+        );
     })
     .await;
 }
@@ -276,21 +330,28 @@ async fn second_after(unasked: &'static str, pause: Duration) {
 #[tokio::test(start_paused = true)]
 async fn extra_bytes_beyond_the_length() {
     for pause in [0, 10] {
-        second_after("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", Duration::from_millis(pause)).await;
+        second_after(
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+            Duration::from_millis(pause),
+        )
+        .await;
         second_after("x", Duration::from_millis(pause)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn unsolicited_bytes_or_408_on_an_idle_connection() {
-    for unasked in
-        ["HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"]
-    {
+    for unasked in [
+        "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+    ] {
         on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
             let play = async {
                 let mut pipe = pipes.recv().await.expect("a connection");
                 request(&mut pipe).await;
-                pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst").await.expect("an open pipe");
+                pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst")
+                    .await
+                    .expect("an open pipe");
                 sleep(Duration::from_millis(100)).await;
                 pipe.write_all(unasked.as_bytes()).await.expect("an open pipe");
                 assert_eq!(request(&mut pipe).await, "", "the connection is used again");
@@ -352,7 +413,11 @@ async fn bodies_without_a_length_end_with_the_connection() {
             pipe.write_all(b"HTTP/1.0 200 OK\r\n\r\nwhatever comes").await.expect("an open pipe");
         };
         let (got, ()) = tokio::join!(edge.exchange(GET), play);
-        assert!(got.contains("transfer-encoding: chunked") && got.ends_with("whatever comes\r\n0\r\n\r\n"), "{got}");
+        assert!(
+            got.contains("transfer-encoding: chunked")
+                && got.ends_with("whatever comes\r\n0\r\n\r\n"),
+            "{got}"
+        );
     })
     .await;
 }
@@ -364,11 +429,14 @@ async fn an_upload_that_breaks_behind_an_early_answer_is_the_clients_fault() {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");
             request(&mut pipe).await;
-            pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nbegun").await.expect("an open pipe");
+            pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nbegun")
+                .await
+                .expect("an open pipe");
             pipe.read_to_end(&mut Vec::new()).await.expect("the end of the connection");
         };
         let ask = async {
-            let upload = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+            let upload =
+                "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
             let (early, mut client) = answer_on(&edge, upload).await;
             client.write_all(b"zz\r\n").await.expect("an open pipe");
             client.read_to_end(&mut Vec::new()).await.expect("an end");
@@ -391,7 +459,9 @@ async fn an_early_answer_says_that_it_is_the_last() {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");
             request(&mut pipe).await;
-            pipe.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await.expect("an open pipe");
+            pipe.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .expect("an open pipe");
             pipe.read_to_end(&mut Vec::new()).await.expect("the end of the connection");
         };
         let upload = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhello";

@@ -9,8 +9,8 @@ use tokio::{
 
 use crate::harness::{Edge, config, on_raw_edge, status};
 
-/// Status of a request whose pieces come five seconds apart, and when it came; the endpoint sends `interim` every 20 s, four times,
-/// and then answers, or nothing at all.
+/// Status of a request whose pieces come five seconds apart, and when it came; the endpoint sends
+/// `interim` every 20 s, four times, and then answers, or nothing at all.
 async fn outcome(pieces: &'static [&'static str], interim: &'static str) -> (u16, u64) {
     let got = Rc::new(std::cell::Cell::new((0, 0)));
     let put = Rc::clone(&got);
@@ -52,12 +52,15 @@ async fn ask(edge: &Edge, pieces: &[&str]) -> String {
 #[tokio::test(start_paused = true)]
 async fn first_byte_is_as_long_with_a_body_as_without() {
     const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
-    const BEGUN: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhel";
-    const CHUNKED: &str =
-        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    const POST: &str =
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
+    const BEGUN: &str =
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhel";
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
     // The last chunk ends the request and brings nothing of it.
-    for (pieces, seconds) in [(&[GET][..], 30), (&[POST], 30), (&[BEGUN, "lo"], 35), (&[CHUNKED, "0\r\n\r\n"], 35)] {
+    for (pieces, seconds) in
+        [(&[GET][..], 30), (&[POST], 30), (&[BEGUN, "lo"], 35), (&[CHUNKED, "0\r\n\r\n"], 35)]
+    {
         let (status, millis) = outcome(pieces, "").await;
         assert_eq!(status, 504, "{pieces:?}");
         assert!((seconds * 1_000..seconds * 1_000 + 500).contains(&millis), "{pieces:?}: {millis}");

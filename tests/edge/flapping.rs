@@ -1,4 +1,5 @@
-//! An endpoint that comes and goes: nothing fails where requests may be held, and it is used again at once.
+//! An endpoint that comes and goes: nothing fails where requests may be held, and it is used again
+//! at once.
 
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
@@ -6,7 +7,8 @@ use tokio::time::sleep;
 
 use crate::harness::{Edge, config_to, on_edge_of};
 
-/// A request on a connection of its own each 50 ms for 20 s, while the endpoint is away every second half second.
+/// A request on a connection of its own each 50 ms for 20 s, while the endpoint is away every
+/// second half second.
 async fn while_flapping(edge: &Rc<Edge>) -> Vec<(u16, u64)> {
     let flapping = Rc::clone(edge);
     let flaps = tokio::task::spawn_local(async move {
@@ -46,12 +48,16 @@ async fn where_requests_are_held_none_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_they_are_not_each_failure_is_at_once_and_the_end_of_an_outage_is_the_end_of_failures() {
+async fn where_they_are_not_each_failure_is_at_once_and_the_end_of_an_outage_is_the_end_of_failures()
+ {
     let mut config = config_to(&["1"]);
     config.upstreams[0].keepalive_max_idle = 0;
     on_edge_of(config, |edge| async move {
         let got = while_flapping(&edge).await;
-        assert!(got.iter().all(|(status, took)| matches!(status, 200 | 502) && *took <= 10), "{got:?}");
+        assert!(
+            got.iter().all(|(status, took)| matches!(status, 200 | 502) && *took <= 10),
+            "{got:?}"
+        );
         let failed = got.iter().filter(|(status, _)| *status == 502).count();
         assert!((195..=205).contains(&failed), "{failed}");
         assert_eq!(Rc::clone(&edge).get().await.0, 200);

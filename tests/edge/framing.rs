@@ -59,8 +59,10 @@ async fn bodies_keep_their_framing_and_their_bytes() {
 
 /// A reject to a request with a body: the body must never be read as the next request.
 async fn early_answer(edge: &Edge, body: &str) -> String {
-    let smuggled = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    edge.exchange(&format!("{smuggled}GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+    let smuggled =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    edge.exchange(&format!("{smuggled}GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"))
+        .await
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +83,9 @@ async fn a_long_body_of_a_rejected_request_closes_the_connection() {
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         let mut client = edge.connect();
         client
-            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nGET /x HTTP/1.1\r\n")
+            .write_all(
+                b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nGET /x HTTP/1.1\r\n",
+            )
             .await
             .expect("a pipe");
         let mut answer = String::new();
@@ -97,7 +101,8 @@ async fn no_continue_is_sent_to_a_parked_or_rejected_client() {
     on_edge(&["1r/s burst=1"], |edge| async move {
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         let mut client = edge.connect();
-        let expecting = b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        let expecting =
+            b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
         client.write_all(expecting).await.expect("an open pipe");
         let mut buffer = [0; 1024];
         let count = client.read(&mut buffer).await.expect("an answer");
@@ -108,8 +113,11 @@ async fn no_continue_is_sent_to_a_parked_or_rejected_client() {
         let mut second = edge.connect();
         second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("an open pipe");
         tokio::task::yield_now().await;
-        let rejected =
-            edge.exchange("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n").await;
+        let rejected = edge
+            .exchange(
+                "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n",
+            )
+            .await;
         assert!(rejected.starts_with("HTTP/1.1 503"), "{rejected}");
     })
     .await;
@@ -136,7 +144,10 @@ async fn a_slow_head_is_cut_and_logged() {
 async fn a_body_that_trickles_is_cut() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await.expect("an open pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n")
+            .await
+            .expect("an open pipe");
         let mut open_for = 0;
         // Ten bytes each 100 ms: no pause is long, but 100 bytes a second are too few.
         while client.write_all(b"0123456789").await.is_ok() && open_for < 20_000 {
@@ -154,16 +165,26 @@ async fn a_body_that_trickles_is_cut() {
 async fn a_silent_body_is_cut_and_a_slow_but_steady_one_is_not() {
     on_edge(&[], |edge| async move {
         let mut steady = edge.connect();
-        steady.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20000\r\n\r\n").await.expect("an open pipe");
+        steady
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20000\r\n\r\n")
+            .await
+            .expect("an open pipe");
         for _ in 0..40 {
             sleep(Duration::from_millis(500)).await;
             steady.write_all(&[b'x'; 500]).await.expect("an open pipe");
         }
         let mut buffer = [0; 1024];
         let count = steady.read(&mut buffer).await.expect("an answer");
-        assert!(buffer[..count].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&buffer[..count]));
+        assert!(
+            buffer[..count].starts_with(b"HTTP/1.1 200"),
+            "{:?}",
+            String::from_utf8_lossy(&buffer[..count])
+        );
         let (mut silent, start) = (edge.connect(), edge.now());
-        silent.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000\r\n\r\n").await.expect("an open pipe");
+        silent
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000\r\n\r\n")
+            .await
+            .expect("an open pipe");
         silent.write_all(&[b'x'; 7900]).await.expect("an open pipe");
         assert_eq!(silent.read(&mut buffer).await.expect("an end"), 0);
         assert!((30_000..=31_000).contains(&(edge.now() - start)), "{}", edge.now() - start);
@@ -177,7 +198,11 @@ async fn upstream_faults_have_their_status_and_kind() {
         ("", 502, "connection_terminated"),
         ("HTTP/1.1 20", 502, "connection_terminated"),
         ("nonsense\r\n\r\n", 502, "http_protocol_error"),
-        ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", 502, "http_protocol_error"),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+            502,
+            "http_protocol_error",
+        ),
     ] {
         on_raw_edge(config(&[]), |edge, mut pipes| async move {
             let play = async {
@@ -248,7 +273,9 @@ async fn a_stale_connection_costs_a_safe_request_nothing_and_a_post_its_try() {
             let mut buffer = [0; 1024];
             let mut statuses = Vec::new();
             let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok";
-            for request in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", post] {
+            for request in
+                ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", post]
+            {
                 client.write_all(request.as_bytes()).await.expect("an open pipe");
                 let count = client.read(&mut buffer).await.expect("an answer");
                 statuses.push(status(&String::from_utf8_lossy(&buffer[..count])));
@@ -305,11 +332,19 @@ async fn a_held_request_is_forwarded_when_its_endpoint_comes_back_and_a_post_is_
 #[tokio::test(start_paused = true)]
 async fn options_asterisk_and_the_last_hop_are_answered_here() {
     on_edge(&[], |edge| async move {
-        let star = edge.exchange("OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
-        let last = edge.exchange("OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\n\r\n").await;
+        let star =
+            edge.exchange("OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let last = edge
+            .exchange(
+                "OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\n\r\n",
+            )
+            .await;
         assert_eq!((status(&star), status(&last)), (200, 200));
         assert!(edge.seen.borrow().is_empty());
-        edge.exchange("OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 7\r\nconnection: close\r\n\r\n").await;
+        edge.exchange(
+            "OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 7\r\nconnection: close\r\n\r\n",
+        )
+        .await;
         assert_eq!(edge.seen.borrow()[0].headers["max-forwards"], "6");
     })
     .await;

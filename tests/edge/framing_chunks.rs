@@ -6,13 +6,16 @@ use crate::recorder::{NEXT, on_recorded, one_request, play};
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// A body that is refused: the client learns it, nothing behind it is a request, and the upstream never gets a whole one.
+/// A body that is refused: the client learns it, nothing behind it is a request, and the upstream
+/// never gets a whole one.
 async fn broken(bodies: &[&[u8]]) {
     for body in bodies {
         on_recorded(&[], |edge, recorder| async move {
-            let (answers, seen) = play(&edge, &recorder, &[CHUNKED.as_bytes(), body, NEXT.as_bytes()].concat()).await;
+            let (answers, seen) =
+                play(&edge, &recorder, &[CHUNKED.as_bytes(), body, NEXT.as_bytes()].concat()).await;
             let shown = body.escape_ascii().to_string().chars().take(100).collect::<String>();
-            let statuses: Vec<_> = answers.iter().map(|answer| answer.answer()[..3].to_owned()).collect();
+            let statuses: Vec<_> =
+                answers.iter().map(|answer| answer.answer()[..3].to_owned()).collect();
             assert_eq!((statuses, seen), (vec!["400".to_owned()], vec![]), "{shown}");
             assert_eq!(edge.line().await["error"]["side"], "client", "{shown}");
         })
@@ -48,13 +51,21 @@ async fn chunk_sizes() {
 
 #[tokio::test(start_paused = true)]
 async fn chunk_sizes_of_15_digits() {
-    one_request(&[(&format!("{CHUNKED}000000000000002\r\nhi\r\n000000000000000\r\n\r\n"), "POST / hi")]).await;
+    one_request(&[(
+        &format!("{CHUNKED}000000000000002\r\nhi\r\n000000000000000\r\n\r\n"),
+        "POST / hi",
+    )])
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn chunk_extensions_are_taken_off() {
     for extension in [";", ";a", ";a=b", ";a=\"b;c\"", "; a", ";a\t=b", ";\u{e9}"] {
-        one_request(&[(&format!("{CHUNKED}2{extension}\r\nhi\r\n0{extension}\r\n\r\n"), "POST / hi")]).await;
+        one_request(&[(
+            &format!("{CHUNKED}2{extension}\r\nhi\r\n0{extension}\r\n\r\n"),
+            "POST / hi",
+        )])
+        .await;
     }
 }
 
@@ -74,7 +85,9 @@ async fn chunk_extensions_that_hide_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn extensions_of_more_than_16_kib_a_body() {
-    let lines = |count: usize| [format!("1;{}\r\nx\r\n", "e".repeat(1000)).repeat(count).as_bytes(), b"0\r\n\r\n"].concat();
+    let lines = |count: usize| {
+        [format!("1;{}\r\nx\r\n", "e".repeat(1000)).repeat(count).as_bytes(), b"0\r\n\r\n"].concat()
+    };
     broken(&[&lines(17)]).await;
     let fine = String::from_utf8(lines(16)).expect("text");
     one_request(&[(&format!("{CHUNKED}{fine}"), &format!("POST / {}", "x".repeat(16)))]).await;
@@ -102,11 +115,16 @@ async fn a_missing_last_chunk_is_no_end_and_its_connection_is_not_used_again() {
             client.write_all(format!("{CHUNKED}{body}").as_bytes()).await.expect("an open pipe");
             client.shutdown().await.expect("an open pipe");
             let line = edge.line().await;
-            assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()), "{body:?}");
+            assert_eq!(
+                (&line["status"], &line["error"]["kind"]),
+                (&499.into(), &"client_gone".into()),
+                "{body:?}"
+            );
         }
         let (_, seen) = play(&edge, &recorder, NEXT.as_bytes()).await;
         assert_eq!(seen, ["GET /next "]);
-        let unfinished: Vec<_> = recorder.unfinished.borrow().iter().map(|left| !left.is_empty()).collect();
+        let unfinished: Vec<_> =
+            recorder.unfinished.borrow().iter().map(|left| !left.is_empty()).collect();
         assert_eq!(unfinished[..4], [true; 4]);
     })
     .await;

@@ -1,10 +1,16 @@
-//! How long a body is: every spelling that could be read in two ways is refused, and a body stays a body.
+//! How long a body is: every spelling that could be read in two ways is refused, and a body stays a
+//! body.
 
 use crate::recorder::{NEXT, on_recorded, one_request, play, refused, refused_with};
 
 /// A POST with these field lines and a request in its body.
 fn post(fields: &[u8]) -> Vec<u8> {
-    [b"POST / HTTP/1.1\r\nhost: a\r\n", fields, b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"].concat()
+    [
+        b"POST / HTTP/1.1\r\nhost: a\r\n",
+        fields,
+        b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+    ]
+    .concat()
 }
 
 async fn refused_posts(fields: &[&[u8]]) {
@@ -48,12 +54,19 @@ async fn cl_0_a_body_with_a_length_stays_a_body_of_every_method() {
 /// Its answer has none, so that it is read to the byte.
 #[tokio::test(start_paused = true)]
 async fn a_body_of_head_stays_a_body() {
-    for framed in ["content-length: 7\r\n\r\nGET / x", "transfer-encoding: chunked\r\n\r\n7\r\nGET / x\r\n0\r\n\r\n"] {
+    for framed in [
+        "content-length: 7\r\n\r\nGET / x",
+        "transfer-encoding: chunked\r\n\r\n7\r\nGET / x\r\n0\r\n\r\n",
+    ] {
         on_recorded(&[], |edge, recorder| async move {
-            let answers = edge.exchange(&format!("HEAD / HTTP/1.1\r\nhost: a\r\n{framed}{NEXT}")).await;
+            let answers =
+                edge.exchange(&format!("HEAD / HTTP/1.1\r\nhost: a\r\n{framed}{NEXT}")).await;
             assert_eq!(recorder.seen(), ["HEAD / GET / x", "GET /next "]);
             let (first, next) = answers.split_once("\r\n\r\n").expect("a head");
-            assert!(first.starts_with("HTTP/1.1 200 ") && next.starts_with("HTTP/1.1 200 "), "{answers}");
+            assert!(
+                first.starts_with("HTTP/1.1 200 ") && next.starts_with("HTTP/1.1 200 "),
+                "{answers}"
+            );
             assert!(next.ends_with("\r\n\r\nGET /next "), "{answers}");
         })
         .await;
@@ -120,7 +133,8 @@ async fn te_in_http_1_0() {
 
 #[tokio::test(start_paused = true)]
 async fn http_1_0_without_a_length_has_no_body() {
-    one_request(&[("POST / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n", "POST / ")]).await;
+    one_request(&[("POST / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n", "POST / ")])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,14 +171,21 @@ async fn cl_spellings() {
 
 #[tokio::test(start_paused = true)]
 async fn space_around_a_length_is_no_part_of_it() {
-    one_request(&[("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: \t 2 \t\r\n\r\nhi", "POST / hi")]).await;
+    one_request(&[(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: \t 2 \t\r\n\r\nhi",
+        "POST / hi",
+    )])
+    .await;
     one_request(&[("POST / HTTP/1.1\r\nhost: a\r\ncontent-length:2\r\n\r\nhi", "POST / hi")]).await;
-    one_request(&[("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 02\r\n\r\nhi", "POST / hi")]).await;
+    one_request(&[("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 02\r\n\r\nhi", "POST / hi")])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn cl_or_te_named_in_connection_is_still_the_framing() {
-    for connection in ["content-length", "transfer-encoding", "host", "x-forwarded-for, host, content-length"] {
+    for connection in
+        ["content-length", "transfer-encoding", "host", "x-forwarded-for, host, content-length"]
+    {
         let head = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n");
         one_request(&[
             (&format!("{head}content-length: 2\r\n\r\nhi"), "POST / hi"),
@@ -201,8 +222,11 @@ async fn a_body_that_grows_above_the_routes_is_refused_and_never_whole() {
     let chunked = |length: usize| {
         let chunks = format!("8000\r\n{}\r\n", "x".repeat(0x8000)).repeat(length / 0x8000);
         let rest = length % 0x8000;
-        let last = if rest == 0 { String::new() } else { format!("{rest:x}\r\n{}\r\n", "x".repeat(rest)) };
-        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{last}0\r\n\r\n")
+        let last =
+            if rest == 0 { String::new() } else { format!("{rest:x}\r\n{}\r\n", "x".repeat(rest)) };
+        format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{last}0\r\n\r\n"
+        )
     };
     refused_with("413", &[chunked(1_048_577).as_bytes()]).await;
     one_request(&[(&chunked(1_048_576), &format!("POST / {}", "x".repeat(1_048_576)))]).await;

@@ -10,7 +10,17 @@ async fn refused_gets(fields: &[&[u8]]) {
 
 #[tokio::test(start_paused = true)]
 async fn bare_cr_lf_nul_and_controls_in_lines() {
-    refused_gets(&[b"x: a\rb", b"x: a\nb", b"x: a\x00b", b"x: a\x01", b"x: \x7f", b"x\r: y", b"\rx: y", b"\nx: y"]).await;
+    refused_gets(&[
+        b"x: a\rb",
+        b"x: a\nb",
+        b"x: a\x00b",
+        b"x: a\x01",
+        b"x: \x7f",
+        b"x\r: y",
+        b"\rx: y",
+        b"\nx: y",
+    ])
+    .await;
     refused(&[
         b"GET / HTTP/1.1\nhost: a\n\n",
         b"GET / HTTP/1.1\r\nhost: a\n\r\n",
@@ -57,7 +67,11 @@ async fn fields_that_are_too_many_or_too_large() {
     let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(100));
     let large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(33_000));
     refused_with("431", &[many.as_bytes(), large.as_bytes()]).await;
-    let fits = format!("GET / HTTP/1.1\r\nhost: a\r\n{}x: {}\r\n\r\n", "x: y\r\n".repeat(98), "y".repeat(32_000));
+    let fits = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\n{}x: {}\r\n\r\n",
+        "x: y\r\n".repeat(98),
+        "y".repeat(32_000)
+    );
     one_request(&[(&fits, "GET / ")]).await;
 }
 
@@ -153,7 +167,8 @@ async fn connect_and_pri() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_line_of_more_than_8_kib() {
-    let line = |length: usize| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(length - 14));
+    let line =
+        |length: usize| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(length - 14));
     refused_with("414", &[line(8_193).as_bytes(), &[b'x'; 9_000], line(60_000).as_bytes()]).await;
     let longest = line(8_192);
     let told = format!("GET /{} ", "x".repeat(8_192 - 14));
@@ -202,15 +217,24 @@ async fn an_absolute_target_wins_over_host() {
         let get = "GET http://b.test:81/x?y HTTP/1.1\r\nhost: a.test\r\n\r\n";
         play(&edge, &recorder, format!("{get}{NEXT}").as_bytes()).await;
         let requests = recorder.requests.borrow();
-        assert_eq!((requests[0].told().as_str(), requests[0].all("host")), ("GET /x?y ", vec!["b.test:81"]));
+        assert_eq!(
+            (requests[0].told().as_str(), requests[0].all("host")),
+            ("GET /x?y ", vec!["b.test:81"])
+        );
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn bytes_of_a_target_cross_as_they_came() {
-    for target in ["/%01%2e%2E//../x", "/?a=b&&c==%23;|", "/\u{e9}?\u{1f600}", "/a:b@c!$&'()*+,;=~_-."] {
-        one_request(&[(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"), &format!("GET {target} "))]).await;
+    for target in
+        ["/%01%2e%2E//../x", "/?a=b&&c==%23;|", "/\u{e9}?\u{1f600}", "/a:b@c!$&'()*+,;=~_-."]
+    {
+        one_request(&[(
+            &format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"),
+            &format!("GET {target} "),
+        )])
+        .await;
     }
 }
 

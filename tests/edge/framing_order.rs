@@ -41,7 +41,10 @@ async fn what_comes_behind_connection_close_is_no_request() {
     on_recorded(&[], |edge, recorder| async move {
         for behind in [NEXT, "junk\r\n", "\u{0}"] {
             let (got, seen) = play(&edge, &recorder, format!("{NEXT}{behind}").as_bytes()).await;
-            assert_eq!((answers(&got), seen), (vec!["200 GET /next ".to_owned()], vec!["GET /next ".to_owned()]));
+            assert_eq!(
+                (answers(&got), seen),
+                (vec!["200 GET /next ".to_owned()], vec!["GET /next ".to_owned()])
+            );
         }
     })
     .await;
@@ -69,7 +72,11 @@ async fn early_answer_of_the_upstream(expect: &'static str, answer: &'static str
         client.read_to_end(&mut came).await.expect("an end");
         let text = String::from_utf8_lossy(&came).replace("HTTP/1.1 100 Continue\r\n\r\n", "");
         let refused = &answer[9..12];
-        assert_eq!((text.matches("HTTP/1.1 ").count(), status(&text).to_string().as_str()), (1, refused), "{text}");
+        assert_eq!(
+            (text.matches("HTTP/1.1 ").count(), status(&text).to_string().as_str()),
+            (1, refused),
+            "{text}"
+        );
         assert!(pipes.try_recv().is_none(), "another request was made of a body");
     })
     .await;
@@ -84,7 +91,8 @@ async fn an_early_answer_of_the_upstream_and_then_a_body_that_holds_a_request() 
     early_answer_of_the_upstream("expect: 100-continue\r\n", failed).await;
 }
 
-/// A rejected POST whose body of this size holds requests: the body is read away, or the connection is closed.
+/// A rejected POST whose body of this size holds requests: the body is read away, or the connection
+/// is closed.
 async fn rejected_with_body(framing: &str, body: &str) -> (Vec<String>, bool) {
     let request = format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{body}{NEXT}");
     let told = std::rc::Rc::new(std::cell::RefCell::new((Vec::new(), false)));
@@ -94,7 +102,8 @@ async fn rejected_with_body(framing: &str, body: &str) -> (Vec<String>, bool) {
         let (got, seen) = play(&edge, &recorder, request.as_bytes()).await;
         assert_eq!(seen, [""; 0]);
         let closed = got[0].all("connection") == ["close"];
-        *outcome.borrow_mut() = (got.iter().map(|answer| answer.answer()[..3].to_owned()).collect(), closed);
+        *outcome.borrow_mut() =
+            (got.iter().map(|answer| answer.answer()[..3].to_owned()).collect(), closed);
     })
     .await;
     told.take()
@@ -102,16 +111,22 @@ async fn rejected_with_body(framing: &str, body: &str) -> (Vec<String>, bool) {
 
 #[tokio::test(start_paused = true)]
 async fn an_early_answer_drains_what_is_short_and_closes_otherwise() {
-    let requests = |size: usize| "GET /s HTTP/1.1\r\nhost: a\r\n\r\n".repeat(size)[..size].to_owned();
+    let requests =
+        |size: usize| "GET /s HTTP/1.1\r\nhost: a\r\n\r\n".repeat(size)[..size].to_owned();
     for size in [1, 280, 65_536] {
         let got = rejected_with_body(&format!("content-length: {size}"), &requests(size)).await;
         assert_eq!(got, (vec!["503".to_owned(), "503".to_owned()], false), "{size}");
     }
     let got = rejected_with_body("content-length: 65537", &requests(65_537)).await;
     assert_eq!(got, (vec!["503".to_owned()], true));
-    let chunked = rejected_with_body("transfer-encoding: chunked", &format!("20\r\n{}\r\n0\r\n\r\n", requests(32))).await;
+    let chunked = rejected_with_body(
+        "transfer-encoding: chunked",
+        &format!("20\r\n{}\r\n0\r\n\r\n", requests(32)),
+    )
+    .await;
     assert_eq!(chunked, (vec!["503".to_owned()], true));
-    let expecting = rejected_with_body("expect: 100-continue\r\ncontent-length: 32", &requests(32)).await;
+    let expecting =
+        rejected_with_body("expect: 100-continue\r\ncontent-length: 32", &requests(32)).await;
     assert_eq!(expecting, (vec!["503".to_owned()], true));
 }
 
@@ -120,7 +135,10 @@ async fn a_body_that_is_drained_gets_a_second() {
     on_recorded(&["1r/d"], |edge, recorder| async move {
         play(&edge, &recorder, NEXT.as_bytes()).await;
         let (mut client, start) = (edge.connect(), edge.now());
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\nGET ").await.expect("an open pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\nGET ")
+            .await
+            .expect("an open pipe");
         let mut came = Vec::new();
         client.read_to_end(&mut came).await.expect("an end");
         assert_eq!((messages(&came).len(), edge.now() - start), (1, 1_000));
@@ -132,7 +150,8 @@ async fn a_body_that_is_drained_gets_a_second() {
 async fn expect_and_then_silence() {
     on_recorded(&[], |edge, recorder| async move {
         let mut client = edge.connect();
-        let head = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        let head =
+            "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
         client.write_all(head.as_bytes()).await.expect("an open pipe");
         let mut came = String::new();
         client.read_to_string(&mut came).await.expect("an end");
@@ -147,10 +166,12 @@ async fn expect_and_then_silence() {
 #[tokio::test(start_paused = true)]
 async fn head_with_an_expectation_keeps_step() {
     on_recorded(&[], |edge, recorder| async move {
-        let head = "HEAD / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        let head =
+            "HEAD / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
         let answer = edge.exchange(&format!("{head}hi{NEXT}")).await;
         assert_eq!(recorder.seen(), ["HEAD / hi", "GET /next "]);
-        let statuses: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+        let statuses: Vec<_> =
+            answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
         assert_eq!(statuses, ["100", "200", "200"]);
         assert!(answer.ends_with("\r\n\r\nGET /next "), "{answer}");
     })
@@ -161,7 +182,9 @@ async fn head_with_an_expectation_keeps_step() {
 async fn an_expectation_never_crosses_and_http_1_0_gets_no_continue() {
     on_recorded(&[], |edge, recorder| async move {
         for expect in ["100-continue", "100-Continue", "x-other"] {
-            let head = format!("POST / HTTP/1.0\r\nhost: a\r\nexpect: {expect}\r\ncontent-length: 2\r\n\r\nhi");
+            let head = format!(
+                "POST / HTTP/1.0\r\nhost: a\r\nexpect: {expect}\r\ncontent-length: 2\r\n\r\nhi"
+            );
             let (got, _) = play(&edge, &recorder, head.as_bytes()).await;
             assert_eq!(answers(&got), ["200 POST / hi"]);
             assert_eq!(recorder.requests.borrow()[0].all("expect"), [""; 0]);
@@ -175,12 +198,18 @@ async fn a_truncated_body_reaches_nobody_as_a_whole_and_its_connection_is_not_us
     on_recorded(&[], |edge, recorder| async move {
         play(&edge, &recorder, NEXT.as_bytes()).await;
         let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\nhello").await.expect("an open pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\nhello")
+            .await
+            .expect("an open pipe");
         client.shutdown().await.expect("an open pipe");
         edge.line().await;
         assert_eq!(edge.line().await["error"]["kind"], "client_gone");
         let (got, seen) = play(&edge, &recorder, NEXT.as_bytes()).await;
-        assert_eq!((answers(&got), seen), (vec!["200 GET /next ".to_owned()], vec!["GET /next ".to_owned()]));
+        assert_eq!(
+            (answers(&got), seen),
+            (vec!["200 GET /next ".to_owned()], vec!["GET /next ".to_owned()])
+        );
         assert!(recorder.unfinished.borrow()[0].ends_with(b"hello"));
     })
     .await;

@@ -42,7 +42,9 @@ async fn ask(edge: &Edge, client: &str, times: usize) {
 #[tokio::test(start_paused = true)]
 async fn hidden_clients_are_told_of_once_and_others_never() {
     let (_listening, heard) = listen();
-    let told = || String::from_utf8_lossy(&heard.lock().expect("no panic")).matches("trusted_proxies").count();
+    let told = || {
+        String::from_utf8_lossy(&heard.lock().expect("no panic")).matches("trusted_proxies").count()
+    };
     on_edge(&[], |edge| async move {
         ask(&edge, GATEWAY, 50).await;
         ask(&edge, "192.0.2.7", 50).await;

@@ -1,4 +1,5 @@
-//! HTTP/2 to endpoints: one connection, trailers both ways, and gRPC's words for what weir answers itself.
+//! HTTP/2 to endpoints: one connection, trailers both ways, and gRPC's words for what weir answers
+//! itself.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -32,9 +33,13 @@ pub fn to_http2(limits: &[&str]) -> Config {
 
 /// A body of one piece and trailers.
 pub fn body(text: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
-    let trailers: HeaderMap =
-        trailers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect();
-    Full::new(Bytes::from_static(text.as_bytes())).with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync()
+    let trailers: HeaderMap = trailers
+        .iter()
+        .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+        .collect();
+    Full::new(Bytes::from_static(text.as_bytes()))
+        .with_trailers(std::future::ready(Some(Ok(trailers))))
+        .boxed_unsync()
 }
 
 /// What an endpoint that answers everything saw.
@@ -44,7 +49,10 @@ struct Heard {
     requests: Vec<(http::request::Parts, HeaderMap)>,
 }
 
-async fn hear(heard: Rc<RefCell<Heard>>, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+async fn hear(
+    heard: Rc<RefCell<Heard>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, hyper::Error> {
     let (head, body) = request.into_parts();
     let trailers = body.collect().await?.trailers().cloned().unwrap_or_default();
     heard.borrow_mut().requests.push((head, trailers));
@@ -69,13 +77,15 @@ fn serve(mut pipes: Pipes) -> Rc<RefCell<Heard>> {
 }
 
 pub async fn client(edge: &Edge) -> SendRequest<Body> {
-    let (sender, connection) = http2::handshake(Local, TokioIo::new(edge.connect())).await.expect("a handshake");
+    let (sender, connection) =
+        http2::handshake(Local, TokioIo::new(edge.connect())).await.expect("a handshake");
     tokio::task::spawn_local(connection);
     sender
 }
 
 fn call() -> Request<Body> {
-    let request = Request::post("http://a.test/pkg.Service/Method").header("content-type", "application/grpc");
+    let request = Request::post("http://a.test/pkg.Service/Method")
+        .header("content-type", "application/grpc");
     request.header("te", "trailers").body(body("ask", &[("x-sum", "7")])).expect("a request")
 }
 
@@ -109,7 +119,9 @@ async fn requests_share_one_connection_until_its_streams_are_full() {
             let mut asking = Vec::new();
             for _ in 0..at_once {
                 let edge = Rc::clone(&edge);
-                asking.push(tokio::task::spawn_local(async move { status(&edge.exchange(get).await) }));
+                asking.push(tokio::task::spawn_local(
+                    async move { status(&edge.exchange(get).await) },
+                ));
             }
             for one in asking {
                 assert_eq!(one.await.expect("no panic"), 200);
@@ -133,11 +145,13 @@ async fn over_tls_it_is_agreed_on_or_there_is_no_answer() {
                 while let Some(pipe) = pipes.recv().await {
                     let Ok(stream) = Box::pin(acceptor.accept(pipe)).await else { continue };
                     let service = service_fn(move |request| hear(Rc::default(), request));
-                    let serving = server::Builder::new(Local).serve_connection(TokioIo::new(stream), service);
+                    let serving =
+                        server::Builder::new(Local).serve_connection(TokioIo::new(stream), service);
                     tokio::task::spawn_local(serving);
                 }
             });
-            let answer = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+            let answer =
+                edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
             assert_eq!(status(&answer), expected, "{answer}");
         })
         .await;
@@ -153,7 +167,9 @@ async fn a_rejected_call_is_told_in_its_own_words() {
         let response = client.send_request(call()).await.expect("an answer");
         assert_eq!(response.status(), 200);
         let headers = response.headers();
-        for (name, value) in [("content-type", "application/grpc"), ("grpc-status", "14"), ("retry-after", "1")] {
+        for (name, value) in
+            [("content-type", "application/grpc"), ("grpc-status", "14"), ("retry-after", "1")]
+        {
             assert_eq!(headers[name], value);
         }
         assert!(hyper::body::Body::is_end_stream(response.body()));
@@ -169,7 +185,10 @@ async fn a_host_that_a_route_sets_is_the_authority() {
         let heard = serve(pipes);
         client(&edge).await.send_request(call()).await.expect("an answer");
         let heard = heard.borrow();
-        assert_eq!(heard.requests[0].0.uri.authority().map(http::uri::Authority::as_str), Some("inner:8000"));
+        assert_eq!(
+            heard.requests[0].0.uri.authority().map(http::uri::Authority::as_str),
+            Some("inner:8000")
+        );
         assert!(!heard.requests[0].0.headers.contains_key("host"));
     })
     .await;
@@ -180,9 +199,10 @@ async fn a_host_that_a_route_sets_is_the_authority() {
 async fn authority_of_a_request_that_names_no_host_is_the_endpoints() {
     on_raw_edge(to_http2(&[]), |edge, pipes| async move {
         let heard = serve(pipes);
-        for (request, authority) in
-            [("GET /p HTTP/1.0\r\n\r\n", "10.0.0.1:80"), ("GET /p HTTP/1.0\r\nhost: a.test\r\n\r\n", "a.test")]
-        {
+        for (request, authority) in [
+            ("GET /p HTTP/1.0\r\n\r\n", "10.0.0.1:80"),
+            ("GET /p HTTP/1.0\r\nhost: a.test\r\n\r\n", "a.test"),
+        ] {
             let response = edge.exchange(request).await;
             assert!(status(&response) == 200 && response.ends_with("reply"), "{response}");
             let (head, _) = heard.borrow_mut().requests.pop().expect("a request");

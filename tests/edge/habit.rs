@@ -16,7 +16,8 @@ use crate::harness::{Edge, Pipes, config, on_raw_edge, status};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
-const EMPTY_POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const EMPTY_POST: &str =
+    "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 const PUT: &str = "PUT / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
 
 /// An endpoint that closes 5 ms behind each response, or where it behaves keeps its connections.
@@ -90,11 +91,16 @@ async fn reuse_comes_back_when_the_endpoint_behaves() {
             let endpoint = serve(pipes);
             lost(&edge, 12, request, 1).await;
             endpoint.behaves.set(true);
-            // Requests that may be sent again use kept connections at once; those that may not are judged by how long theirs stay.
+            // Requests that may be sent again use kept connections at once; those that may not are
+            // judged by how long theirs stay.
             lost(&edge, 20, between, 200).await;
             let before = endpoint.connections.get();
             assert_eq!(lost(&edge, 100, POST, 1).await, 0);
-            assert!(endpoint.connections.get() - before <= 1, "{}", endpoint.connections.get() - before);
+            assert!(
+                endpoint.connections.get() - before <= 1,
+                "{}",
+                endpoint.connections.get() - before
+            );
         })
         .await;
     }

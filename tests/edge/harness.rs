@@ -1,4 +1,5 @@
-//! `edge("10r/s burst=20").burst(30)`: a whole worker in memory, with an upstream that records what reaches it.
+//! `edge("10r/s burst=20").burst(30)`: a whole worker in memory, with an upstream that records what
+//! reaches it.
 
 use std::{
     cell::RefCell,
@@ -123,7 +124,8 @@ impl World {
     }
 
     fn takes_connections(&self, address: SocketAddr) -> bool {
-        !self.refusing.load(Ordering::Relaxed) && !self.down.lock().expect("no panic").contains(&address)
+        !self.refusing.load(Ordering::Relaxed)
+            && !self.down.lock().expect("no panic").contains(&address)
     }
 }
 
@@ -147,7 +149,8 @@ pub struct Edge {
     start: Instant,
 }
 
-/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS]`, named `zone0`, `zone1`, ...
+/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS]`, named
+/// `zone0`, `zone1`, ...
 pub fn config(limits: &[&str]) -> Config {
     let mut zones = Vec::new();
     let mut rules = Vec::new();
@@ -207,9 +210,18 @@ pub fn config(limits: &[&str]) -> Config {
 }
 
 fn route(limits: Vec<(usize, RuleSettings)>) -> RouteConfig {
-    let reject =
-        RejectSettings { status: 503, retry_after: true, proxy_status: true, ratelimit: false, body: RejectBody::Auto };
-    let pattern = Pattern { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), methods: Vec::new() };
+    let reject = RejectSettings {
+        status: 503,
+        retry_after: true,
+        proxy_status: true,
+        ratelimit: false,
+        body: RejectBody::Auto,
+    };
+    let pattern = Pattern {
+        host: HostPattern::Any,
+        path: PathPattern::Prefix("/".into()),
+        methods: Vec::new(),
+    };
     RouteConfig {
         name: "/".into(),
         pattern,
@@ -239,15 +251,29 @@ fn limit_of(index: usize, text: &str) -> (ZoneSettings, RuleSettings) {
             (other, _) => panic!("the harness does not know `{other}`"),
         }
     }
-    (ZoneSettings { name: format!("zone{index}").into(), key, rate, capacity: 1000, exempt: Vec::new() }, rule)
+    (
+        ZoneSettings {
+            name: format!("zone{index}").into(),
+            key,
+            rate,
+            capacity: 1000,
+            exempt: Vec::new(),
+        },
+        rule,
+    )
 }
 
-/// The same without limits, with an upstream `app` at these endpoints: a name, or the N of 10.0.0.N.
+/// The same without limits, with an upstream `app` at these endpoints: a name, or the N of
+/// 10.0.0.N.
 pub fn config_to(endpoints: &[&str]) -> Config {
     let mut config = config(&[]);
-    let host = |text: &str| text.parse::<u8>().map_or(text.to_owned(), |last| address(last).ip().to_string());
-    config.upstreams[0].endpoints =
-        endpoints.iter().map(|text| Endpoint { host: host(text), port: 80, weight: 1, tls: false }).collect();
+    let host = |text: &str| {
+        text.parse::<u8>().map_or(text.to_owned(), |last| address(last).ip().to_string())
+    };
+    config.upstreams[0].endpoints = endpoints
+        .iter()
+        .map(|text| Endpoint { host: host(text), port: 80, weight: 1, tls: false })
+        .collect();
     config
 }
 
@@ -268,7 +294,11 @@ pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnc
 }
 
 /// The same behind a listener that asks something of connections.
-pub async fn on_door<F: Future<Output = ()>>(config: Config, door: Door, test: impl FnOnce(Rc<Edge>) -> F) {
+pub async fn on_door<F: Future<Output = ()>>(
+    config: Config,
+    door: Door,
+    test: impl FnOnce(Rc<Edge>) -> F,
+) {
     let (edge, pipes) = Edge::new(config, door);
     let answering = Rc::clone(&edge);
     let test = Box::pin(async {
@@ -279,7 +309,10 @@ pub async fn on_door<F: Future<Output = ()>>(config: Config, door: Door, test: i
 }
 
 /// The same with an upstream the test plays itself, pipe by pipe.
-pub async fn on_raw_edge<F: Future<Output = ()>>(config: Config, test: impl FnOnce(Rc<Edge>, Pipes) -> F) {
+pub async fn on_raw_edge<F: Future<Output = ()>>(
+    config: Config,
+    test: impl FnOnce(Rc<Edge>, Pipes) -> F,
+) {
     let (edge, pipes) = Edge::new(config, open_door());
     run(Rc::clone(&edge), test(edge, pipes)).await;
 }
@@ -305,7 +338,9 @@ impl Edge {
         let (order, drain) = DrainOrder::new();
         let (sender, pipes) = mpsc::unbounded_channel();
         let (log_sender, log) = std::sync::mpsc::channel();
-        let (lines, _writer) = writer::start_on(Some(writer::Output::own(LogPipe(log_sender))), None).expect("a thread");
+        let (lines, _writer) =
+            writer::start_on(Some(writer::Output::own(LogPipe(log_sender))), None)
+                .expect("a thread");
         let queue = Queue::with_room(config.queue_max, config.zones.len());
         let world = Arc::<World>::default();
         let connector = in_memory(sender, Arc::clone(&world));
@@ -349,7 +384,11 @@ impl Edge {
     pub fn connect_from(&self, client: &str) -> DuplexStream {
         let (ours, theirs) = duplex(1 << 16);
         let client: IpAddr = client.parse().expect("an address");
-        self.worker.take(Box::new(theirs) as Box<dyn Io>, SocketAddr::new(client, 4711), Arc::clone(&self.door));
+        self.worker.take(
+            Box::new(theirs) as Box<dyn Io>,
+            SocketAddr::new(client, 4711),
+            Arc::clone(&self.door),
+        );
         ours
     }
 
@@ -364,7 +403,8 @@ impl Edge {
         (status(&answer), self.now() - start)
     }
 
-    /// Sends a request on a new connection and returns everything that comes back until it is closed.
+    /// Sends a request on a new connection and returns everything that comes back until it is
+    /// closed.
     pub async fn exchange(&self, request: &str) -> String {
         String::from_utf8_lossy(&self.exchange_bytes(request).await).into_owned()
     }
@@ -400,8 +440,10 @@ impl Edge {
     /// How many requests each of these addresses got, and no other got any.
     pub fn shares(&self, last: &[u8]) -> Vec<usize> {
         let seen = self.seen.borrow();
-        let shares: Vec<_> =
-            last.iter().map(|last| seen.iter().filter(|seen| seen.address == address(*last)).count()).collect();
+        let shares: Vec<_> = last
+            .iter()
+            .map(|last| seen.iter().filter(|seen| seen.address == address(*last)).count())
+            .collect();
         assert_eq!(shares.iter().sum::<usize>(), seen.len(), "{seen:?}");
         shares
     }
@@ -417,7 +459,9 @@ impl Edge {
             tokio::time::sleep(time).await;
             let batch = self.log.recv().expect("a line");
             let batch = String::from_utf8(batch).expect("text");
-            self.lines.borrow_mut().extend(batch.lines().map(|line| serde_json::from_str(line).expect("JSON")));
+            self.lines
+                .borrow_mut()
+                .extend(batch.lines().map(|line| serde_json::from_str(line).expect("JSON")));
         }
         self.lines.borrow_mut().pop_front().expect("a whole line")
     }
@@ -442,10 +486,14 @@ impl std::io::Write for LogPipe {
     }
 }
 
-fn in_memory(sender: mpsc::UnboundedSender<(SocketAddr, DuplexStream)>, world: Arc<World>) -> Connector {
+fn in_memory(
+    sender: mpsc::UnboundedSender<(SocketAddr, DuplexStream)>,
+    world: Arc<World>,
+) -> Connector {
     tower::service_fn(move |address: Arc<Address>| {
         let (sender, taken) = (sender.clone(), world.takes_connections(address.socket()));
-        let (silent, slow) = (world.silent.load(Ordering::Relaxed), world.slow.load(Ordering::Relaxed));
+        let (silent, slow) =
+            (world.silent.load(Ordering::Relaxed), world.slow.load(Ordering::Relaxed));
         assert!(!world.cursed.load(Ordering::Relaxed), "a broken invariant of the test");
         async move {
             if silent {
@@ -476,8 +524,11 @@ fn scripted(world: Arc<World>) -> Resolver {
 async fn answer_all(edge: Rc<Edge>, mut pipes: Pipes) {
     while let Some((address, pipe)) = pipes.recv_at().await {
         let edge = Rc::clone(&edge);
-        let service = service_fn(move |request: Request<Incoming>| answer(Rc::clone(&edge), address, request));
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(pipe), service);
+        let service = service_fn(move |request: Request<Incoming>| {
+            answer(Rc::clone(&edge), address, request)
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(pipe), service);
         tokio::task::spawn_local(connection);
     }
 }
@@ -491,6 +542,13 @@ async fn answer(
     let at = edge.now();
     let body = body.collect().await?.to_bytes();
     let target = head.uri.to_string();
-    edge.seen.borrow_mut().push(Seen { at, address, method: head.method, target, headers: head.headers, body });
+    edge.seen.borrow_mut().push(Seen {
+        at,
+        address,
+        method: head.method,
+        target,
+        headers: head.headers,
+        body,
+    });
     Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
 }

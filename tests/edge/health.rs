@@ -34,7 +34,8 @@ fn seconds(seconds: u64) -> Duration {
 fn passive(endpoints: &[&str]) -> Config {
     let mut config = config_to(endpoints);
     config.upstreams[0].balance = Balance::RoundRobin;
-    config.upstreams[0].passive = Some(PassiveSettings { failures: 5, window: seconds(10), eject: seconds(10) });
+    config.upstreams[0].passive =
+        Some(PassiveSettings { failures: 5, window: seconds(10), eject: seconds(10) });
     config
 }
 
@@ -113,7 +114,8 @@ async fn one_address_that_is_well_serves_everything_while_the_others_refuse() {
             edge.world.down_are(down);
             let got = gets(&edge, 600).await;
             assert!(got.iter().all(|got| got.0 == 200), "{down:?} of {addresses}: {got:?}");
-            // Each is found out with five requests, and again after each ejection of 10, 20 and 40 s.
+            // Each is found out with five requests, and again after each ejection of 10, 20 and 40
+            // s.
             assert!(retried(&got) <= 20 * down.len(), "{}", retried(&got));
         })
         .await;
@@ -195,7 +197,8 @@ async fn clients_that_break_off_their_uploads_eject_nobody() {
     .await;
 }
 
-/// Answers one request on each connection: with `first` those to 10.0.0.1, or never if it is empty, the others well.
+/// Answers one request on each connection: with `first` those to 10.0.0.1, or never if it is empty,
+/// the others well.
 async fn play(mut pipes: Pipes, first: &'static str) {
     while let Some((to, mut pipe)) = pipes.recv_at().await {
         let well = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -222,7 +225,9 @@ async fn an_address_that_never_answers_is_ejected() {
 /// A response is never a failure of its address: what is in it may be a client's choice.
 #[tokio::test(start_paused = true)]
 async fn responses_that_are_refused_eject_nobody() {
-    for first in ["HTTP/1.1 302 Found\r\nlocation: /x\u{1}\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"] {
+    for first in
+        ["HTTP/1.1 302 Found\r\nlocation: /x\u{1}\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"]
+    {
         on_raw_edge(passive(&["1", "2"]), |edge, pipes| async move {
             tokio::task::spawn_local(play(pipes, first));
             let got = gets(&edge, 40).await;
@@ -245,7 +250,9 @@ async fn probes_decide_before_requests_do() {
         let got = gets(&edge, 10).await;
         assert!(got.iter().all(|got| *got == (200, 1)), "{got:?}");
         let seen = edge.seen.borrow();
-        let asked = |last: u8| seen.iter().filter(|seen| seen.address == address(last) && seen.target == "/").count();
+        let asked = |last: u8| {
+            seen.iter().filter(|seen| seen.address == address(last) && seen.target == "/").count()
+        };
         assert_eq!((asked(1), asked(2)), (5, 5));
     })
     .await;
@@ -258,7 +265,11 @@ async fn each_address_is_probed_once_an_interval_and_no_more_when_it_is_gone() {
         sleep(seconds(10)).await;
         let probes = |last: u8| {
             let seen = edge.seen.borrow();
-            assert!(seen.iter().all(|seen| seen.target == "/health" && seen.headers["host"] == "app:80"), "{seen:?}");
+            assert!(
+                seen.iter()
+                    .all(|seen| seen.target == "/health" && seen.headers["host"] == "app:80"),
+                "{seen:?}"
+            );
             seen.iter().filter(|seen| seen.address == address(last)).count()
         };
         assert_eq!((probes(1), probes(2)), (10, 10));
@@ -283,7 +294,8 @@ async fn a_bad_or_slow_answer_to_a_probe_is_no_answer() {
     }
 }
 
-/// Answers HTTP/2 with these statuses for 10.0.0.1 and for the others, and counts what is not `/health` at the first.
+/// Answers HTTP/2 with these statuses for 10.0.0.1 and for the others, and counts what is not
+/// `/health` at the first.
 async fn serve_http2(mut pipes: Pipes, first: StatusCode, asked: Rc<Cell<u32>>) {
     while let Some((to, pipe)) = pipes.recv_at().await {
         let asked = Rc::clone(&asked);
@@ -299,13 +311,17 @@ async fn serve_http2(mut pipes: Pipes, first: StatusCode, asked: Rc<Cell<u32>>) 
             *response.status_mut() = if is_first { first } else { StatusCode::NO_CONTENT };
             async { Ok::<_, std::convert::Infallible>(response) }
         });
-        tokio::task::spawn_local(http2::Builder::new(Local).serve_connection(TokioIo::new(pipe), service));
+        tokio::task::spawn_local(
+            http2::Builder::new(Local).serve_connection(TokioIo::new(pipe), service),
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn probes_speak_the_protocol_of_the_upstream() {
-    for (first, asked_of_first) in [(StatusCode::OK, 5), (StatusCode::FOUND, 5), (StatusCode::NOT_FOUND, 0)] {
+    for (first, asked_of_first) in
+        [(StatusCode::OK, 5), (StatusCode::FOUND, 5), (StatusCode::NOT_FOUND, 0)]
+    {
         let mut config = active(&["1", "2"]);
         config.upstreams[0].protocol = Protocol::Http2;
         on_raw_edge(config, |edge, pipes| async move {

@@ -1,4 +1,5 @@
-//! HTTP/2 with clients: the limits' tables over streams, what becomes of a request, when a connection ends.
+//! HTTP/2 with clients: the limits' tables over streams, what becomes of a request, when a
+//! connection ends.
 
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
@@ -40,7 +41,8 @@ pub async fn client(edge: &Edge) -> Sender {
 }
 
 pub async fn over(pipe: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Sender {
-    let (sender, connection) = http2::handshake(Local, TokioIo::new(pipe)).await.expect("a handshake");
+    let (sender, connection) =
+        http2::handshake(Local, TokioIo::new(pipe)).await.expect("a handshake");
     tokio::task::spawn_local(connection);
     sender
 }
@@ -107,7 +109,10 @@ async fn a_request_is_forwarded_as_one_of_http_1() {
         *request.body_mut() = Full::from("body");
         *request.method_mut() = http::Method::POST;
         let response = client(&edge).await.send_request(request).await.expect("an answer");
-        assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
+        assert_eq!(
+            (response.status(), response.version()),
+            (StatusCode::OK, http::Version::HTTP_2)
+        );
         assert_eq!(text(response).await, "ok");
         let seen = edge.seen.borrow()[0].clone();
         assert_eq!((seen.target.as_str(), &seen.body[..]), ("/x?y=%20", &b"body"[..]));
@@ -128,7 +133,10 @@ async fn a_panic_costs_the_request_that_met_it() {
         let mut sender = client(&edge).await;
         edge.world.cursed.store(true, Ordering::Relaxed);
         let got = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        assert!(got.starts_with("HTTP/1.1 500 ") && got.contains("\r\nconnection: close\r\n"), "{got}");
+        assert!(
+            got.starts_with("HTTP/1.1 500 ") && got.contains("\r\nconnection: close\r\n"),
+            "{got}"
+        );
         assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 500);
         edge.world.cursed.store(false, Ordering::Relaxed);
         assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 200);
@@ -156,7 +164,8 @@ async fn a_parked_stream_that_is_reset_gives_its_slot_back() {
     .await;
 }
 
-/// An upload that fills its windows is parked, and its client goes without a word: the connection is read all the same.
+/// An upload that fills its windows is parked, and its client goes without a word: the connection
+/// is read all the same.
 #[tokio::test(start_paused = true)]
 async fn parked_upload_leaves_with_its_connection_however_much_of_it_came() {
     for length in [100, 100_000, 400_000] {
@@ -164,7 +173,9 @@ async fn parked_upload_leaves_with_its_connection_however_much_of_it_came() {
             let mut sender = client(&edge).await;
             assert_eq!(sender.send_request(get("/")).await.expect("a response").status(), 200);
             edge.line().await;
-            let upload = Request::post("http://a/parked").body(Full::new(Bytes::from(vec![7; length]))).expect("a request");
+            let upload = Request::post("http://a/parked")
+                .body(Full::new(Bytes::from(vec![7; length])))
+                .expect("a request");
             let parked = tokio::task::spawn_local(sender.send_request(upload));
             sleep(Duration::from_millis(10)).await;
             assert_eq!(edge.queue.parked(), 1, "{length}");
@@ -172,7 +183,11 @@ async fn parked_upload_leaves_with_its_connection_however_much_of_it_came() {
             parked.abort();
             drop(sender);
             let line = edge.line().await;
-            assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()), "{length}");
+            assert_eq!(
+                (&line["status"], &line["error"]["kind"]),
+                (&499.into(), &"client_gone".into()),
+                "{length}"
+            );
             assert_eq!((edge.queue.parked(), edge.seen.borrow().len()), (0, 1), "{length}");
         })
         .await;
@@ -194,7 +209,8 @@ async fn no_more_than_a_hundred_requests_of_a_connection_are_parked() {
     .await;
 }
 
-/// All that comes until the connection ends: which streams were answered when, and when it was told to open no more.
+/// All that comes until the connection ends: which streams were answered when, and when it was told
+/// to open no more.
 pub async fn to_the_end(edge: &Edge, client: &mut DuplexStream) -> (Vec<(u32, u64)>, Vec<u64>) {
     let (mut answers, mut told) = (Vec::new(), Vec::new());
     while let Some(frame) = frames::read(client).await {
@@ -216,12 +232,14 @@ async fn a_drain_says_goaway_and_answers_what_is_under_way() {
     on_edge(&["1r/s burst=20"], |edge| async move {
         let mut client = edge.connect();
         let requests = (0..12).map(|number| frames::get(2 * number + 1));
-        let requests: Vec<u8> = std::iter::once(frames::hello(&[])).chain(requests).flatten().collect();
+        let requests: Vec<u8> =
+            std::iter::once(frames::hello(&[])).chain(requests).flatten().collect();
         client.write_all(&requests).await.expect("an open pipe");
         sleep(Duration::from_millis(1)).await;
         edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
         let (mut answers, goaways) = to_the_end(&edge, &mut client).await;
-        // The first passes; 7 more have their slot before the last second, which is for responses; 4 are rejected immediately.
+        // The first passes; 7 more have their slot before the last second, which is for responses;
+        // 4 are rejected immediately.
         answers.sort_unstable();
         let in_time = (0..8).map(|number| (2 * number + 1, 1.max(1000 * u64::from(number))));
         let rejected = (8..12).map(|number| (2 * number + 1, 1));
@@ -258,7 +276,10 @@ async fn a_client_that_is_silent_or_stops_within_its_preface_is_cut_in_time() {
 async fn a_client_that_answers_no_ping_is_cut() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
-        client.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         let mut upstream = pipes.recv().await.expect("a connection");
         let mut end = Vec::new();
         client.read_to_end(&mut end).await.expect("an end");
@@ -274,7 +295,10 @@ async fn a_stream_that_takes_no_answer_is_reset_and_its_neighbour_served() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         // No window on streams, so that not one byte of a body may be sent.
-        client.write_all(&[frames::hello(&[(4, 0)]), frames::get(1)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[(4, 0)]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         let reset = frames::until(&mut client, RST_STREAM).await.expect("a reset stream");
         assert_eq!((reset.stream, frames::code(&reset)), (1, 8));
         assert!((30_000..31_000).contains(&edge.now()), "{}", edge.now());

@@ -1,4 +1,5 @@
-//! HTTP/2 clients that mean harm: their connection or stream ends, the upstream is untouched, a good client beside is served.
+//! HTTP/2 clients that mean harm: their connection or stream ends, the upstream is untouched, a
+//! good client beside is served.
 
 use std::{rc::Rc, time::Duration};
 
@@ -9,7 +10,10 @@ use tokio::{
 use weir::downstream::http2::connection::BROKEN_OFF;
 
 use crate::{
-    frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS},
+    frames::{
+        self, CONTINUATION, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, RST_STREAM,
+        SETTINGS,
+    },
     harness::{Edge, config, on_edge, on_edge_of, on_raw_edge},
     http2::{client, get},
 };
@@ -23,7 +27,8 @@ pub async fn good_client_is_served(edge: &Rc<Edge>) {
     assert_eq!((response.status().as_u16(), edge.seen.borrow().len()), (200, before + 1));
 }
 
-/// Sends the preface and then pieces until the connection takes no more; the code it ends with, if it says one.
+/// Sends the preface and then pieces until the connection takes no more; the code it ends with, if
+/// it says one.
 async fn flood(edge: &Edge, most: usize, piece: impl Fn(usize) -> Vec<u8>) -> Option<u32> {
     let (mut reader, mut writer) = tokio::io::split(edge.connect());
     writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
@@ -52,7 +57,8 @@ async fn rapid_reset() {
     on_edge(&[], |edge| async move {
         let code = flood(&edge, 100_000, |number| {
             let stream = 2 * u32::try_from(number).expect("a stream") + 1;
-            [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+            [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())]
+                .concat()
         });
         assert_eq!(code.await, Some(ENHANCE_YOUR_CALM));
         good_client_is_served(&edge).await;
@@ -113,14 +119,18 @@ async fn who_breaks_off_some_and_takes_others_stays() {
             } else {
                 let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
                 pipe.write_all(answer).await.expect("an open pipe");
-                assert_eq!(frames::until(&mut client, HEADERS).await.expect("an answer").stream, stream);
+                assert_eq!(
+                    frames::until(&mut client, HEADERS).await.expect("an answer").stream,
+                    stream
+                );
             }
         }
     })
     .await;
 }
 
-/// Floods that are answered: nobody reads the answers, so that nothing more is taken, and the connection is cut.
+/// Floods that are answered: nobody reads the answers, so that nothing more is taken, and the
+/// connection is cut.
 #[tokio::test(start_paused = true)]
 async fn floods_of_what_must_be_answered() {
     on_edge(&[], |edge| async move {
@@ -165,22 +175,26 @@ async fn floods_of_what_brings_nothing() {
 async fn resets_of_streams_that_have_ended_are_a_flood() {
     on_edge(&[], |edge| async move {
         let reset = frames::frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
-        flood(&edge, 20_000, |number| if number == 0 { frames::get(1) } else { reset.clone() }).await;
+        flood(&edge, 20_000, |number| if number == 0 { frames::get(1) } else { reset.clone() })
+            .await;
         assert_eq!(edge.now(), 0);
         good_client_is_served(&edge).await;
     })
     .await;
 }
 
-/// Trailers of a request that was refused before its body came: HTTP/2 has them ignored for a while.
+/// Trailers of a request that was refused before its body came: HTTP/2 has them ignored for a
+/// while.
 #[tokio::test(start_paused = true)]
 async fn trailers_of_a_stream_that_was_reset_are_a_flood() {
     let mut small = config(&[]);
     small.routes[0].max_body = Some(1);
     on_edge_of(small, |edge| async move {
-        let trailers = frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x", "y")]));
+        let trailers =
+            frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x", "y")]));
         let post = frames::frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x01a\x0f\x0d\x012");
-        flood(&edge, 20_000, |number| if number == 0 { post.clone() } else { trailers.clone() }).await;
+        flood(&edge, 20_000, |number| if number == 0 { post.clone() } else { trailers.clone() })
+            .await;
         assert_eq!(edge.now(), 0);
         good_client_is_served(&edge).await;
     })
@@ -195,10 +209,14 @@ async fn a_calm_client_stays() {
         writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
         for second in 0..3_000_u32 {
             let pings = frames::frame(PING, 0, 0, &[0; 8]).repeat(20);
-            writer.write_all(&[frames::get(2 * second + 1), pings].concat()).await.expect("an open pipe");
+            writer
+                .write_all(&[frames::get(2 * second + 1), pings].concat())
+                .await
+                .expect("an open pipe");
             let mut pongs = 0;
             while pongs < 20 {
-                pongs += usize::from(frames::read(&mut reader).await.expect("a frame").kind == PING);
+                pongs +=
+                    usize::from(frames::read(&mut reader).await.expect("a frame").kind == PING);
             }
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
@@ -211,7 +229,8 @@ async fn a_calm_client_stays() {
 async fn malformed_requests_end_their_stream_and_reach_nobody() {
     let with = |fields: &[(&'static str, &'static str)]| [&GET[..], fields].concat();
     let without = |name: &str| GET.into_iter().filter(|field| field.0 != name).collect::<Vec<_>>();
-    let instead = |name: &'static str, value: &'static str| [without(name), vec![(name, value)]].concat();
+    let instead =
+        |name: &'static str, value: &'static str| [without(name), vec![(name, value)]].concat();
     let mut blocks = vec![
         with(&[("X-Upper", "1")]),
         with(&[("connection", "close")]),
@@ -231,16 +250,22 @@ async fn malformed_requests_end_their_stream_and_reach_nobody() {
         without(":scheme"),
         without(":authority"),
     ];
-    blocks.extend(["", "x", "/ HTTP/1.1", "/\r\nx: y", "http://b/"].map(|path| instead(":path", path)));
-    blocks.extend(["a b", "a/b", "u@a", "a,b", "a\r\nx: y"].map(|authority| instead(":authority", authority)));
+    blocks.extend(
+        ["", "x", "/ HTTP/1.1", "/\r\nx: y", "http://b/"].map(|path| instead(":path", path)),
+    );
+    blocks.extend(
+        ["a b", "a/b", "u@a", "a,b", "a\r\nx: y"].map(|authority| instead(":authority", authority)),
+    );
     blocks.extend(["CONNECT", "G T", ""].map(|method| instead(":method", method)));
     on_edge(&[], |edge| async move {
         for block in blocks {
             let mut client = edge.connect();
-            let request = frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&block));
+            let request =
+                frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&block));
             client.write_all(&[frames::hello(&[]), request].concat()).await.expect("an open pipe");
             let told = loop {
-                let frame = frames::read(&mut client).await.unwrap_or_else(|| panic!("{block:?}: closed"));
+                let frame =
+                    frames::read(&mut client).await.unwrap_or_else(|| panic!("{block:?}: closed"));
                 match frame.kind {
                     // `:status 400` of the static table.
                     HEADERS => break frame.payload[0] == 0x8c,

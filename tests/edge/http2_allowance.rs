@@ -10,7 +10,9 @@ use tokio::{
 };
 
 use crate::{
-    frames::{self, ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE},
+    frames::{
+        self, ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE,
+    },
     harness::{Edge, Pipes, config, on_edge, on_edge_of, on_raw_edge},
 };
 
@@ -44,9 +46,17 @@ async fn window_updates_that_respond_to_small_responses_are_no_flood() {
         for number in 0..10_000 {
             let stream = 2 * number + 1;
             let granted = [frames::get(stream), room(stream, 2), room(0, 2)].concat();
-            client.write_all(&granted).await.unwrap_or_else(|_| panic!("cut after {number} responses"));
-            let data = next(&mut client, DATA).await.unwrap_or_else(|| panic!("cut after {number} responses"));
-            assert_eq!((data.stream, data.flags & END_STREAM, &data.payload[..]), (stream, END_STREAM, &b"ok"[..]));
+            client
+                .write_all(&granted)
+                .await
+                .unwrap_or_else(|_| panic!("cut after {number} responses"));
+            let data = next(&mut client, DATA)
+                .await
+                .unwrap_or_else(|| panic!("cut after {number} responses"));
+            assert_eq!(
+                (data.stream, data.flags & END_STREAM, &data.payload[..]),
+                (stream, END_STREAM, &b"ok"[..])
+            );
         }
         assert_eq!(edge.now(), 0);
     })
@@ -59,16 +69,30 @@ async fn window_updates_that_respond_to_small_responses_are_no_flood() {
 async fn window_updates_and_pings_that_respond_to_small_messages_are_no_flood() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
-        client.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         let mut upstream = pipes.recv().await.expect("a connection");
         assert!(upstream.read(&mut vec![0; 4096]).await.is_ok_and(|count| count > 0));
-        upstream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.expect("an open pipe");
+        upstream
+            .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await
+            .expect("an open pipe");
         for number in 0..10_000 {
-            upstream.write_all(b"1\r\nx\r\n").await.unwrap_or_else(|_| panic!("cut after {number} messages"));
-            let data = next(&mut client, DATA).await.unwrap_or_else(|| panic!("cut after {number} messages"));
+            upstream
+                .write_all(b"1\r\nx\r\n")
+                .await
+                .unwrap_or_else(|_| panic!("cut after {number} messages"));
+            let data = next(&mut client, DATA)
+                .await
+                .unwrap_or_else(|| panic!("cut after {number} messages"));
             assert_eq!(data.payload, b"x");
             let responded = [room(1, 1), room(0, 1), frames::frame(PING, 0, 0, &[0; 8])].concat();
-            client.write_all(&responded).await.unwrap_or_else(|_| panic!("cut after {number} messages"));
+            client
+                .write_all(&responded)
+                .await
+                .unwrap_or_else(|_| panic!("cut after {number} messages"));
         }
         assert_eq!(edge.now(), 0);
     })
@@ -81,7 +105,10 @@ async fn window_updates_and_pings_that_respond_to_small_messages_are_no_flood() 
 async fn window_updates_of_one_byte_are_a_flood() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
-        client.write_all(&[frames::hello(&[(4, 1)]), frames::get(1)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[(4, 1)]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         let mut upstream = pipes.recv().await.expect("a connection");
         assert!(upstream.read(&mut vec![0; 4096]).await.is_ok_and(|count| count > 0));
         let head = b"HTTP/1.1 200 OK\r\ncontent-length: 50000\r\n\r\n";
@@ -103,7 +130,8 @@ async fn acknowledgements_of_nothing_are_a_flood() {
         for kind in [PING, WINDOW_UPDATE] {
             let (mut reader, mut writer) = tokio::io::split(edge.connect());
             writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
-            let piece = if kind == PING { frames::frame(PING, ACK, 0, &[0; 8]) } else { room(0, 1) };
+            let piece =
+                if kind == PING { frames::frame(PING, ACK, 0, &[0; 8]) } else { room(0, 1) };
             let send = async {
                 let mut sent = 0;
                 while sent < 20_000 && writer.write_all(&piece).await.is_ok() {
@@ -138,14 +166,22 @@ fn stall(mut pipes: Pipes) {
     });
 }
 
-const WATCH: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/watch")];
+const WATCH: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/watch")];
 
 /// Watches, and begins `at_once` requests, breaks each off after it lasted `lasts`, and begins
 /// again after `pause`; how many were broken off until there were `most`, or the connection ended,
 /// and the code it ended with.
-async fn broken_off(edge: &Edge, at_once: u32, lasts: Duration, pause: Duration, most: u32) -> (u32, Option<u32>) {
+async fn broken_off(
+    edge: &Edge,
+    at_once: u32,
+    lasts: Duration,
+    pause: Duration,
+    most: u32,
+) -> (u32, Option<u32>) {
     let (mut reader, mut writer) = tokio::io::split(edge.connect());
-    let watch = frames::frame(HEADERS, END_STREAM | frames::END_HEADERS, 1, &frames::fields(&WATCH));
+    let watch =
+        frames::frame(HEADERS, END_STREAM | frames::END_HEADERS, 1, &frames::fields(&WATCH));
     writer.write_all(&[frames::hello(&[]), watch].concat()).await.expect("an open pipe");
     let (count, code) = (Cell::new(0), Cell::new(None));
     let hear = async {
@@ -227,15 +263,29 @@ async fn bodies_behind_early_responses_are_no_fault() {
         let (mut client, streams) = (edge.connect(), || (1..200).step_by(2));
         let mut sent = frames::hello(&[]);
         for stream in streams() {
-            sent.extend(frames::frame(HEADERS, END_HEADERS, stream, b"\x83\x86\x84\x01\x01a\x0f\x0d\x012"));
+            sent.extend(frames::frame(
+                HEADERS,
+                END_HEADERS,
+                stream,
+                b"\x83\x86\x84\x01\x01a\x0f\x0d\x012",
+            ));
         }
         client.write_all(&sent).await.expect("an open pipe");
         for stream in streams() {
             assert_eq!(next(&mut client, DATA).await.expect("a response").stream, stream);
         }
         for stream in streams() {
-            let trailers = frames::frame(HEADERS, END_STREAM | END_HEADERS, stream, &frames::fields(&[("x", "y")]));
-            let body = [frames::frame(DATA, 0, stream, b"x"), frames::frame(DATA, 0, stream, b"x"), trailers];
+            let trailers = frames::frame(
+                HEADERS,
+                END_STREAM | END_HEADERS,
+                stream,
+                &frames::fields(&[("x", "y")]),
+            );
+            let body = [
+                frames::frame(DATA, 0, stream, b"x"),
+                frames::frame(DATA, 0, stream, b"x"),
+                trailers,
+            ];
             client.write_all(&body.concat()).await.expect("an open connection");
         }
         client.write_all(&frames::get(1_001)).await.expect("an open connection");

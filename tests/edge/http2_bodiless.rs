@@ -15,9 +15,11 @@ use crate::{
 type Taken = (StatusCode, HeaderMap, bool);
 
 async fn ask(edge: &Edge, method: Method) -> Taken {
-    let (mut sender, connection) = h2::client::handshake(edge.connect()).await.expect("a handshake");
+    let (mut sender, connection) =
+        h2::client::handshake(edge.connect()).await.expect("a handshake");
     tokio::task::spawn_local(connection);
-    let request = Request::builder().method(method).uri("http://a.test/").body(()).expect("a request");
+    let request =
+        Request::builder().method(method).uri("http://a.test/").body(()).expect("a request");
     let (response, _) = sender.send_request(request, true).expect("an open connection");
     let (head, body) = response.await.expect("a response").into_parts();
     (head.status, head.headers, body.is_end_stream())
@@ -71,13 +73,21 @@ async fn no_content_has_no_length_and_no_body() {
         for length in ["content-length: 5\r\n", "content-length: 0\r\n", ""] {
             let response = format!("HTTP/1.1 204 No Content\r\nx-kept: 1\r\n{length}\r\n").leak();
             let (status, fields, ended) = of_http1(method.clone(), response).await;
-            assert_eq!((status.as_u16(), fields.get("content-length"), ended), (204, None, true), "{method} {length}");
+            assert_eq!(
+                (status.as_u16(), fields.get("content-length"), ended),
+                (204, None, true),
+                "{method} {length}"
+            );
             assert_eq!(fields["x-kept"], "1");
         }
     }
     for (length, data) in [("5", ""), ("0", ""), ("5", "hello")] {
         let (status, fields, ended) = of_http2(204, length, data).await;
-        assert_eq!((status.as_u16(), fields.get("content-length"), ended), (204, None, true), "{length} {data}");
+        assert_eq!(
+            (status.as_u16(), fields.get("content-length"), ended),
+            (204, None, true),
+            "{length} {data}"
+        );
     }
 }
 

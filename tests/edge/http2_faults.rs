@@ -1,4 +1,5 @@
-//! Faults of endpoints that speak HTTP/2: each is told as what it is, and the next request gets its own answer.
+//! Faults of endpoints that speak HTTP/2: each is told as what it is, and the next request gets its
+//! own answer.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -28,7 +29,11 @@ enum Fault {
 }
 
 impl Fault {
-    fn play(self, connection: &mut Connection<DuplexStream, Bytes>, mut respond: SendResponse<Bytes>) {
+    fn play(
+        self,
+        connection: &mut Connection<DuplexStream, Bytes>,
+        mut respond: SendResponse<Bytes>,
+    ) {
         let with = |lengths: &[&str]| {
             let answer = Response::builder();
             lengths
@@ -108,17 +113,24 @@ async fn what_was_refused_is_sent_again() {
     for request in [GET, POST] {
         on_raw_edge(config(), |edge, pipes| async move {
             let heard = listen(pipes, 1, Fault::Reset(Reason::REFUSED_STREAM));
-            assert_eq!((asked(&edge, request).await, heard.1.get()), ((200, String::new()), 3), "{request}");
+            assert_eq!(
+                (asked(&edge, request).await, heard.1.get()),
+                ((200, String::new()), 3),
+                "{request}"
+            );
         })
         .await;
     }
 }
 
-/// A connection may end at any time: what was sent on one that had served before is sent again, where that is safe.
+/// A connection may end at any time: what was sent on one that had served before is sent again,
+/// where that is safe.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_lost() {
     let lost = (502, "connection_terminated");
-    for (number, request, expected, requests) in [(1, GET, lost, 2), (2, GET, (200, ""), 4), (2, POST, lost, 3)] {
+    for (number, request, expected, requests) in
+        [(1, GET, lost, 2), (2, GET, (200, ""), 4), (2, POST, lost, 3)]
+    {
         on_raw_edge(config(), |edge, pipes| async move {
             let heard = listen(pipes, number, Fault::GoAway(Reason::ENHANCE_YOUR_CALM));
             for _ in 1..number {
@@ -148,7 +160,11 @@ async fn a_stream_without_an_answer_ends_at_its_time_out() {
     on_raw_edge(config(), |edge, pipes| async move {
         let heard = listen(pipes, 1, Fault::Silence);
         let answer = edge.exchange(GET).await;
-        assert!(status(&answer) == 504 && (30_000..31_000).contains(&edge.now()), "{} ms: {answer}", edge.now());
+        assert!(
+            status(&answer) == 504 && (30_000..31_000).contains(&edge.now()),
+            "{} ms: {answer}",
+            edge.now()
+        );
         assert_eq!(edge.line().await["error"]["kind"], "connection_read_timeout");
         assert_eq!(status(&edge.exchange(GET).await), 200);
         // Nothing came on the first connection all the while: it may be dead.
@@ -163,7 +179,10 @@ async fn an_answer_that_is_cut_is_cut_towards_the_client() {
         on_raw_edge(config(), |edge, pipes| async move {
             listen(pipes, 1, Fault::CutAnswer(reason));
             let answer = edge.exchange(GET).await;
-            assert!(status(&answer) == 200 && !answer.ends_with("0\r\n\r\n"), "{reason:?}: {answer}");
+            assert!(
+                status(&answer) == 200 && !answer.ends_with("0\r\n\r\n"),
+                "{reason:?}: {answer}"
+            );
             assert_eq!(edge.line().await["error"]["kind"], "http_response_incomplete");
             assert!(edge.exchange(GET).await.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
         })
@@ -210,7 +229,9 @@ async fn an_opening_goes_on_without_the_client_that_caused_it() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         edge.world.slow.store(true, std::sync::atomic::Ordering::Relaxed);
         let mut gone = edge.connect();
-        tokio::io::AsyncWriteExt::write_all(&mut gone, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("a pipe");
+        tokio::io::AsyncWriteExt::write_all(&mut gone, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .expect("a pipe");
         sleep(Duration::from_millis(500)).await;
         let asking = tokio::task::spawn_local(Rc::clone(&edge).get());
         sleep(Duration::from_millis(100)).await;

@@ -13,8 +13,8 @@ use weir::http::framing::hpack::{Decoder, FieldName, FieldValue};
 
 use crate::{
     frames::{
-        self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
-        WINDOW_UPDATE, frame,
+        self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY,
+        RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
     },
     harness::{Edge, Pipes, config, on_edge, on_raw_edge},
 };
@@ -72,8 +72,12 @@ impl Client {
         loop {
             let came = frames::read(&mut self.pipe).await?;
             match came.kind {
-                PING if came.flags & ACK == 0 => self.say(&frame(PING, ACK, 0, &came.payload)).await,
-                RST_STREAM => return Some(Told::Reset { stream: came.stream, code: frames::code(&came) }),
+                PING if came.flags & ACK == 0 => {
+                    self.say(&frame(PING, ACK, 0, &came.payload)).await;
+                }
+                RST_STREAM => {
+                    return Some(Told::Reset { stream: came.stream, code: frames::code(&came) });
+                }
                 GOAWAY => {
                     let last = u32::from_be_bytes(came.payload[..4].try_into().expect("an id"));
                     return Some(Told::GoAway { last, code: frames::code(&came) });
@@ -86,10 +90,13 @@ impl Client {
 
     fn response(&mut self, stream: u32, block: &[u8]) -> Told {
         let (mut status, mut fields) = (None, HeaderMap::new());
-        let take = |field: &weir::http::framing::hpack::HeaderField| match (&field.name, &field.value) {
-            (FieldName::Field(name), FieldValue::Text(value)) => drop(fields.append(name, value.clone())),
-            (_, value) => status = StatusCode::from_bytes(value.as_bytes()).ok(),
-        };
+        let take =
+            |field: &weir::http::framing::hpack::HeaderField| match (&field.name, &field.value) {
+                (FieldName::Field(name), FieldValue::Text(value)) => {
+                    fields.append(name, value.clone());
+                }
+                (_, value) => status = StatusCode::from_bytes(value.as_bytes()).ok(),
+            };
         self.decoder.decode(block, take).expect("a block");
         Told::Response { stream, status: status.expect("a status"), fields }
     }
@@ -114,7 +121,8 @@ fn serve(mut pipes: Pipes) {
                     if head.starts_with(b"GET /slow ") {
                         sleep(Duration::from_secs(10)).await;
                     }
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
+                    let answer =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
                     if pipe.write_all(&[answer.as_bytes(), &head].concat()).await.is_err() {
                         return;
                     }
@@ -203,7 +211,11 @@ fn without_method() -> Vec<(Vec<u8>, &'static str)> {
 
 /// Stream 1 waits for its response, stream 3 sends what this makes of a block, stream 5 asks for
 /// something.
-async fn between_neighbours(blocks: Vec<(Vec<u8>, &'static str)>, method: &str, send: fn(&[u8]) -> Vec<u8>) {
+async fn between_neighbours(
+    blocks: Vec<(Vec<u8>, &'static str)>,
+    method: &str,
+    send: fn(&[u8]) -> Vec<u8>,
+) {
     for (block, path) in blocks {
         on_raw_edge(config(&[]), |edge, pipes| async move {
             serve(pipes);
@@ -211,7 +223,9 @@ async fn between_neighbours(blocks: Vec<(Vec<u8>, &'static str)>, method: &str, 
             client.ask(1, b"\x82\x86\x04\x05/slow\x01\x01a").await;
             client.say(&send(&block)).await;
             let told = client.told().await;
-            let Some(Told::Response { stream, status, fields }) = told else { panic!("{block:x?}: {told:?}") };
+            let Some(Told::Response { stream, status, fields }) = told else {
+                panic!("{block:x?}: {told:?}")
+            };
             assert_eq!((stream, status.as_u16()), (3, 400), "{block:x?}");
             let told = fields["proxy-status"].to_str().expect("text");
             assert!(told.starts_with("weir; error=http_request_error"), "{told}");
@@ -278,9 +292,12 @@ async fn malformed_fields_stay_in_the_table() {
         // `x-good` is the second entry then, and `x-bad` the first.
         client.ask(1, &[GET_A, b"\x40\x06x-good\x03yes\x40\x05x-bad\x03a\x01b"].concat()).await;
         assert_eq!(client.status().await, (1, 400));
-        for (stream, named, expected) in
-            [(3, &b"\xbe"[..], 400), (5, b"\xbf", 200), (7, b"\xbe\xbf", 400), (9, b"\x0f\x2f\x01y", 200)]
-        {
+        for (stream, named, expected) in [
+            (3, &b"\xbe"[..], 400),
+            (5, b"\xbf", 200),
+            (7, b"\xbe\xbf", 400),
+            (9, b"\x0f\x2f\x01y", 200),
+        ] {
             client.ask(stream, &[GET_A, named].concat()).await;
             assert_eq!(client.status().await, (stream, expected));
         }
@@ -321,7 +338,8 @@ async fn malformed_trailers_reset_their_stream() {
     }
 }
 
-/// As large as they may be they reach the upstream whole, and beyond that their stream is reset: no field is dropped.
+/// As large as they may be they reach the upstream whole, and beyond that their stream is reset: no
+/// field is dropped.
 #[tokio::test(start_paused = true)]
 async fn trailers_are_whole_or_refused_at_their_limit() {
     let mut small = config(&[]);
@@ -330,16 +348,28 @@ async fn trailers_are_whole_or_refused_at_their_limit() {
         on_raw_edge(small.clone(), |edge, mut pipes| async move {
             let mut client = Client::start(&edge).await;
             let value = "y".repeat(length);
-            let trailers = frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x", &value)]));
-            let post = [frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x01a"), frame(DATA, 0, 1, b"hi"), trailers];
+            let trailers =
+                frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x", &value)]));
+            let post = [
+                frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x01a"),
+                frame(DATA, 0, 1, b"hi"),
+                trailers,
+            ];
             client.say(&post.concat()).await;
             if is_refused {
-                assert_eq!(client.told().await, Some(Told::Reset { stream: 1, code: PROTOCOL_ERROR }));
+                assert_eq!(
+                    client.told().await,
+                    Some(Told::Reset { stream: 1, code: PROTOCOL_ERROR })
+                );
                 return;
             }
             let (mut pipe, mut came) = (pipes.recv().await.expect("a connection"), Vec::new());
             while !came.ends_with(format!("0\r\nx: {value}\r\n\r\n").as_bytes()) {
-                assert!(pipe.read_buf(&mut came).await.expect("an open pipe") > 0, "{}", came.escape_ascii());
+                assert!(
+                    pipe.read_buf(&mut came).await.expect("an open pipe") > 0,
+                    "{}",
+                    came.escape_ascii()
+                );
             }
         })
         .await;
@@ -356,11 +386,21 @@ async fn trailers_of_the_table_are_decoded() {
             let post = b"\x83\x86\x84\x01\x01a\x00\x07trailer\x05x-sum";
             client.say(&frame(HEADERS, END_HEADERS, stream, post)).await;
             client
-                .say(&[frame(DATA, 0, stream, b"hi"), frame(HEADERS, END_STREAM | END_HEADERS, stream, trailers)].concat())
+                .say(
+                    &[
+                        frame(DATA, 0, stream, b"hi"),
+                        frame(HEADERS, END_STREAM | END_HEADERS, stream, trailers),
+                    ]
+                    .concat(),
+                )
                 .await;
             let (mut pipe, mut came) = (pipes.recv().await.expect("a connection"), Vec::new());
             while !came.ends_with(b"0\r\nx-sum: 7\r\n\r\n") {
-                assert!(pipe.read_buf(&mut came).await.expect("an open pipe") > 0, "{}", came.escape_ascii());
+                assert!(
+                    pipe.read_buf(&mut came).await.expect("an open pipe") > 0,
+                    "{}",
+                    came.escape_ascii()
+                );
             }
             pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 .await
@@ -400,7 +440,11 @@ async fn errors_of_a_connection_have_the_code_that_is_due() {
         (frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1, 0, 4, 0x80, 0, 0, 0]), FLOW_CONTROL_ERROR),
         (frame(HEADERS, END_HEADERS | 0x08, 3, &[2, 0x82]), PROTOCOL_ERROR),
         ([frame(HEADERS, END_STREAM, 3, GET_A), ping.clone()].concat(), PROTOCOL_ERROR),
-        ([frame(HEADERS, END_STREAM, 3, GET_A), frame(CONTINUATION, END_HEADERS, 5, &[])].concat(), PROTOCOL_ERROR),
+        (
+            [frame(HEADERS, END_STREAM, 3, GET_A), frame(CONTINUATION, END_HEADERS, 5, &[])]
+                .concat(),
+            PROTOCOL_ERROR,
+        ),
         (frame(CONTINUATION, END_HEADERS, 1, &[]), PROTOCOL_ERROR),
         (frame(5, END_HEADERS, 1, &[0, 0, 0, 2, 0x82]), PROTOCOL_ERROR),
         (frame(HEADERS, END_STREAM | END_HEADERS, 0, GET_A), PROTOCOL_ERROR),
@@ -414,10 +458,17 @@ async fn errors_of_a_connection_have_the_code_that_is_due() {
             client.ask(1, GET_A).await;
             let _pipe = pipes.recv().await;
             client.say(&[&sent[..], ping].concat()).await;
-            assert_eq!(client.told().await, Some(Told::GoAway { last: 1, code: expected }), "{sent:x?}");
+            assert_eq!(
+                client.told().await,
+                Some(Told::GoAway { last: 1, code: expected }),
+                "{sent:x?}"
+            );
             assert_eq!(client.told().await, None, "{sent:x?}");
             let line = edge.line().await;
-            assert_eq!((&line["path"], &line["error"]["kind"]), (&"/".into(), &"http_request_error".into()));
+            assert_eq!(
+                (&line["path"], &line["error"]["kind"]),
+                (&"/".into(), &"http_request_error".into())
+            );
             assert_eq!(edge.now(), 60);
         })
         .await;
@@ -427,8 +478,14 @@ async fn errors_of_a_connection_have_the_code_that_is_due() {
 /// Frames that are cut anywhere between two reads are the same.
 #[tokio::test(start_paused = true)]
 async fn frames_in_pieces_of_any_size_are_the_same() {
-    let good = |stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &with(&[("x-good", "yes")]));
-    let post = frame(HEADERS, END_HEADERS | 0x08, 5, &[&[2], &b"\x83\x86\x84\x01\x01a\x0f\x0d\x014"[..], &[0; 2]].concat());
+    let good =
+        |stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &with(&[("x-good", "yes")]));
+    let post = frame(
+        HEADERS,
+        END_HEADERS | 0x08,
+        5,
+        &[&[2], &b"\x83\x86\x84\x01\x01a\x0f\x0d\x014"[..], &[0; 2]].concat(),
+    );
     let bad = frame(HEADERS, END_STREAM | END_HEADERS, 7, &[GET_A, b"\x00\x01x\x01\x00"].concat());
     let sent = [
         frames::hello(&[]),
@@ -468,8 +525,8 @@ async fn frames_in_pieces_of_any_size_are_the_same() {
     }
 }
 
-/// A frame without a payload that is the last of what came, and the last of a turn, was looked at with the next byte: its client was cut
-/// for a head that it had sent.
+/// A frame without a payload that is the last of what came, and the last of a turn, was looked at
+/// with the next byte: its client was cut for a head that it had sent.
 #[tokio::test(start_paused = true)]
 async fn frame_without_a_payload_is_taken_at_the_end_of_a_turn() {
     for before in 0..10 {
@@ -477,9 +534,14 @@ async fn frame_without_a_payload_is_taken_at_the_end_of_a_turn() {
             let mut client = Client::start(&edge).await;
             sleep(Duration::from_secs(1)).await;
             let pings = frame(PING, ACK, 0, &[0; 8]).repeat(before);
-            let request = [frame(HEADERS, END_STREAM, 1, GET_A), frame(CONTINUATION, END_HEADERS, 1, &[])];
+            let request =
+                [frame(HEADERS, END_STREAM, 1, GET_A), frame(CONTINUATION, END_HEADERS, 1, &[])];
             client.say(&[&pings[..], &request.concat()].concat()).await;
-            assert_eq!((client.status().await, edge.now()), ((1, 200), 1_000), "behind {before} frames");
+            assert_eq!(
+                (client.status().await, edge.now()),
+                ((1, 200), 1_000),
+                "behind {before} frames"
+            );
             sleep(Duration::from_secs(1)).await;
             client.say(&[pings, frame(SETTINGS, ACK, 0, &[])].concat()).await;
             // Longer than a head may take.

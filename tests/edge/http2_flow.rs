@@ -1,4 +1,5 @@
-//! HTTP/2 flow control, lengths and resets at their edges, frame by frame: what one client does to its streams is no neighbour's matter.
+//! HTTP/2 flow control, lengths and resets at their edges, frame by frame: what one client does to
+//! its streams is no neighbour's matter.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -8,7 +9,9 @@ use tokio::{
 };
 
 use crate::{
-    frames::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PRIORITY, RST_STREAM, WINDOW_UPDATE},
+    frames::{
+        self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PRIORITY, RST_STREAM, WINDOW_UPDATE,
+    },
     harness::{Edge, Pipes, config, on_edge, on_raw_edge},
     http2::{client, get},
     http2_abuse::good_client_is_served,
@@ -18,7 +21,8 @@ use crate::{
 const PROTOCOL_ERROR: u32 = 1;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
-const POST: [(&str, &str); 4] = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+const POST: [(&str, &str); 4] =
+    [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
 /// The largest window there may be (RFC 9113, section 6.9.1).
 const LARGEST: u32 = (1 << 31) - 1;
 
@@ -77,7 +81,8 @@ async fn a_body_in_frames_of_one_byte_arrives_whole() {
 async fn a_body_of_another_length_than_was_said() {
     let length = |length: &'static str| post(1, &[("content-length", length)]);
     let data = |flags, bytes: &[u8]| frames::frame(DATA, flags, 1, bytes);
-    let trailers = frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x-t", "1")]));
+    let trailers =
+        frames::frame(HEADERS, END_STREAM | END_HEADERS, 1, &frames::fields(&[("x-t", "1")]));
     for sent in [
         vec![length("5"), data(END_STREAM, b"four")],
         vec![length("5"), data(0, b"four"), data(END_STREAM, b"")],
@@ -107,7 +112,8 @@ async fn lengths_that_are_none() {
         on_recorded(&[], |edge, recorder| async move {
             let mut client = edge.connect();
             let body = frames::frame(DATA, END_STREAM, 1, b"four");
-            say(&mut client, &[frames::hello(&[]), post(1, &[("content-length", length)]), body]).await;
+            say(&mut client, &[frames::hello(&[]), post(1, &[("content-length", length)]), body])
+                .await;
             let refused = loop {
                 let frame = frames::read(&mut client).await.expect("a refusal");
                 if matches!(frame.kind, HEADERS | RST_STREAM | GOAWAY) {
@@ -121,7 +127,8 @@ async fn lengths_that_are_none() {
     }
 }
 
-/// An upstream that takes requests and never answers: how many are under way, and how many were at most.
+/// An upstream that takes requests and never answers: how many are under way, and how many were at
+/// most.
 #[derive(Default)]
 struct Deaf {
     open: Cell<usize>,
@@ -147,7 +154,8 @@ impl Deaf {
     }
 }
 
-/// Sends this for one stream after the other until the connection takes no more, at most so often; how often it was taken.
+/// Sends this for one stream after the other until the connection takes no more, at most so often;
+/// how often it was taken.
 async fn flood(edge: &Edge, most: u32, piece: &dyn Fn(u32) -> Vec<u8>) -> u32 {
     let (mut reader, mut writer) = tokio::io::split(edge.connect());
     let send = async {
@@ -163,8 +171,9 @@ async fn flood(edge: &Edge, most: u32, piece: &dyn Fn(u32) -> Vec<u8>) -> u32 {
     tokio::join!(send, reader.read_to_end(&mut answers)).0
 }
 
-/// A client that has its streams reset by weir instead of resetting them itself (CVE-2025-8671): the work of each is cancelled,
-/// no more is under way than streams may be, and the connection ends.
+/// A client that has its streams reset by weir instead of resetting them itself (CVE-2025-8671):
+/// the work of each is cancelled, no more is under way than streams may be, and the connection
+/// ends.
 #[tokio::test(start_paused = true)]
 async fn made_you_reset() {
     let get = frames::get;
@@ -175,22 +184,29 @@ async fn made_you_reset() {
         &|stream| [get(stream), frames::frame(DATA, 0, stream, b"late")].concat(),
         &|stream| [get(stream), get(stream)].concat(),
         &|stream| [get(stream), frames::frame(PRIORITY, 0, stream, b"four")].concat(),
-        &|stream| [get(stream), frames::frame(PRIORITY, 0, stream, &depends_on_itself(stream))].concat(),
+        &|stream| {
+            [get(stream), frames::frame(PRIORITY, 0, stream, &depends_on_itself(stream))].concat()
+        },
     ];
     for (number, provoke) in provocations.into_iter().enumerate() {
         on_raw_edge(config(&[]), |edge, pipes| async move {
             let deaf = Deaf::serve(pipes);
             let taken = flood(&edge, 50_000, provoke).await;
             sleep(Duration::from_secs(1)).await;
-            assert!(taken < 50_000 && deaf.most.get() <= 100, "{number}: {taken} taken, {} under way", deaf.most.get());
+            assert!(
+                taken < 50_000 && deaf.most.get() <= 100,
+                "{number}: {taken} taken, {} under way",
+                deaf.most.get()
+            );
             assert_eq!(deaf.open.get(), 0, "{number}: its work goes on");
         })
         .await;
     }
 }
 
-/// Frames that need no answer and mean nothing, no more of them than are allowed (`http2_abuse` has the floods): they cost no neighbour
-/// anything, and are no sign of life in place of a ping's answer.
+/// Frames that need no answer and mean nothing, no more of them than are allowed (`http2_abuse` has
+/// the floods): they cost no neighbour anything, and are no sign of life in place of a ping's
+/// answer.
 #[tokio::test(start_paused = true)]
 async fn what_means_nothing_is_no_sign_of_life() {
     let priority = frames::frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 16]);
@@ -239,7 +255,10 @@ async fn a_flood_of_empty_data() {
         // Sent at 0 ms is the first, at 100 ms the one too many.
         assert_eq!(tokio::join!(send, hear).1, (ENHANCE_YOUR_CALM, 100));
         assert_eq!(recorder.seen(), [""; 0]);
-        assert_eq!(client(&edge).await.send_request(get("/good")).await.expect("an answer").status(), 200);
+        assert_eq!(
+            client(&edge).await.send_request(get("/good")).await.expect("an answer").status(),
+            200
+        );
     })
     .await;
 }
@@ -260,7 +279,10 @@ async fn a_cut_answer_is_a_reset_stream() {
             drop(upstream);
             let end = loop {
                 let frame = frames::read(&mut client).await.expect("a frame");
-                assert!(frame.stream == 0 || frame.flags & END_STREAM == 0 || frame.kind == RST_STREAM, "{frame:?}");
+                assert!(
+                    frame.stream == 0 || frame.flags & END_STREAM == 0 || frame.kind == RST_STREAM,
+                    "{frame:?}"
+                );
                 if frame.kind == RST_STREAM {
                     break frame;
                 }
@@ -271,16 +293,21 @@ async fn a_cut_answer_is_a_reset_stream() {
     }
 }
 
-/// A stream that is reset while its answer is sent: the endpoint's connection is dropped, and its neighbour's goes on.
+/// A stream that is reset while its answer is sent: the endpoint's connection is dropped, and its
+/// neighbour's goes on.
 #[tokio::test(start_paused = true)]
 async fn a_reset_while_sending_is_the_streams_own() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         say(&mut client, &[frames::hello(&[]), frames::get(1), frames::get(3)]).await;
-        let (mut first, mut second) = (pipes.recv().await.expect("a connection"), pipes.recv().await.expect("another"));
+        let (mut first, mut second) =
+            (pipes.recv().await.expect("a connection"), pipes.recv().await.expect("another"));
         for upstream in [&mut first, &mut second] {
             assert!(upstream.read(&mut vec![0; 4096]).await.is_ok_and(|count| count > 0));
-            upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello").await.expect("an open pipe");
+            upstream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")
+                .await
+                .expect("an open pipe");
         }
         for _ in 0..2 {
             frames::until(&mut client, DATA).await.expect("a piece of each");

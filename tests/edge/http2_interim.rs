@@ -1,4 +1,5 @@
-//! Interim answers over HTTP/2 (RFC 9110, section 15.2): those of the upstream cross, and a client that waits is told to go on.
+//! Interim answers over HTTP/2 (RFC 9110, section 15.2): those of the upstream cross, and a client
+//! that waits is told to go on.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -18,8 +19,13 @@ use crate::{
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Sends the head of a request, and with it its end where it has no body.
-async fn ask(edge: &Edge, request: Request<()>, bodiless: bool) -> (ResponseFuture, h2::SendStream<Bytes>) {
-    let (mut sender, connection) = h2::client::handshake(edge.connect()).await.expect("a handshake");
+async fn ask(
+    edge: &Edge,
+    request: Request<()>,
+    bodiless: bool,
+) -> (ResponseFuture, h2::SendStream<Bytes>) {
+    let (mut sender, connection) =
+        h2::client::handshake(edge.connect()).await.expect("a handshake");
     tokio::task::spawn_local(connection);
     sender.send_request(request, bodiless).expect("an open connection")
 }
@@ -29,14 +35,17 @@ fn get() -> Request<()> {
 }
 
 fn expecting(length: &str) -> Request<()> {
-    let request = Request::post("http://a.test/").header("expect", "100-continue").header("content-length", length);
+    let request = Request::post("http://a.test/")
+        .header("expect", "100-continue")
+        .header("content-length", length);
     request.body(()).expect("a request")
 }
 
 /// The next interim answer; none once the final one is there.
 async fn interim(answer: &mut ResponseFuture) -> Option<(StatusCode, HeaderMap)> {
-    let next: Option<Response<()>> =
-        poll_fn(|context| answer.poll_informational(context)).await.map(|next| next.expect("a head"));
+    let next: Option<Response<()>> = poll_fn(|context| answer.poll_informational(context))
+        .await
+        .map(|next| next.expect("a head"));
     next.map(|next| (next.status(), next.headers().clone()))
 }
 
@@ -81,12 +90,17 @@ async fn an_interim_answer_is_never_the_final_one() {
         let (mut answer, _) = ask(&edge, get(), true).await;
         let mut pipe = pipes.recv().await.expect("a connection");
         head(&mut pipe).await;
-        pipe.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n").await.expect("an open pipe");
+        pipe.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+            .await
+            .expect("an open pipe");
         assert!(interim(&mut answer).await.is_some());
         drop(pipe);
         assert_eq!(answer.await.expect("an answer").status(), 502);
         let line = edge.line().await;
-        assert_eq!((&line["status"], &line["error"]["kind"]), (&502.into(), &"connection_terminated".into()));
+        assert_eq!(
+            (&line["status"], &line["error"]["kind"]),
+            (&502.into(), &"connection_terminated".into())
+        );
     })
     .await;
 }
@@ -134,10 +148,14 @@ async fn a_body_that_is_broken_off_has_no_end() {
     for reason in [0_u32, 8] {
         on_raw_edge(config(&[]), |edge, mut pipes| async move {
             let mut client = edge.connect();
-            let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+            let post =
+                [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
             let begun = frames::frame(HEADERS, frames::END_HEADERS, 1, &frames::fields(&post));
             let half = frames::frame(frames::DATA, 0, 1, b"half");
-            client.write_all(&[frames::hello(&[]), begun, half].concat()).await.expect("an open pipe");
+            client
+                .write_all(&[frames::hello(&[]), begun, half].concat())
+                .await
+                .expect("an open pipe");
             let mut pipe = pipes.recv().await.expect("a connection");
             head(&mut pipe).await;
             let reset = frames::frame(RST_STREAM, 0, 1, &reason.to_be_bytes());

@@ -10,7 +10,10 @@ use tokio::{
 use weir::{config::Config, http::framing::HeaderLimits};
 
 use crate::{
-    frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame},
+    frames::{
+        self, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
+        frame,
+    },
     harness::{Edge, config, on_edge, on_edge_of, on_raw_edge, status},
     http2_abuse::good_client_is_served,
     http2_fields::{Client, GET_A, Told},
@@ -54,7 +57,11 @@ async fn header_limits_are_the_same_in_both_protocols_to_the_byte() {
             // `GET / HTTP/1.1`, `host: a` and `x: ` with their line ends.
             let room = size - 16 - 9 - 5;
             for (length, expected) in [(room - 1, 200), (room, 200), (room + 1, 431)] {
-                assert_eq!(both(&edge, "/", &[("x", &"y".repeat(length))]).await, [expected; 2], "{length} of {size}");
+                assert_eq!(
+                    both(&edge, "/", &[("x", &"y".repeat(length))]).await,
+                    [expected; 2],
+                    "{length} of {size}"
+                );
             }
         })
         .await;
@@ -64,7 +71,11 @@ async fn header_limits_are_the_same_in_both_protocols_to_the_byte() {
             assert_eq!(both(&edge, "/", &vec![("x", "y"); count]).await, [expected; 2], "{count}");
         }
         for (length, expected) in [(8_100, 200), (8_300, 414), (20_000, 414)] {
-            assert_eq!(both(&edge, &format!("/{}", "x".repeat(length)), &[]).await, [expected; 2], "{length}");
+            assert_eq!(
+                both(&edge, &format!("/{}", "x".repeat(length)), &[]).await,
+                [expected; 2],
+                "{length}"
+            );
         }
     })
     .await;
@@ -99,17 +110,30 @@ async fn crumbs_of_a_cookie_are_one_field() {
 async fn head_that_is_too_large_is_refused_in_words_and_its_neighbour_served() {
     on_edge(&[], |edge| async move {
         let mut client = Client::start(&edge).await;
-        for (stream, large) in [(1, vec![("x", "y".repeat(40_000))]), (3, vec![("x", "y".to_owned()); 101])] {
-            let fields: Vec<_> = large.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        for (stream, large) in
+            [(1, vec![("x", "y".repeat(40_000))]), (3, vec![("x", "y".to_owned()); 101])]
+        {
+            let fields: Vec<_> =
+                large.iter().map(|(name, value)| (*name, value.as_str())).collect();
             client.say(&block(stream, &[GET_A, &frames::fields(&fields)].concat())).await;
-            let Some(Told::Response { stream: on, status, fields }) = client.told().await else { panic!("no response") };
+            let Some(Told::Response { stream: on, status, fields }) = client.told().await else {
+                panic!("no response")
+            };
             assert_eq!(
                 (on, status.as_u16(), &fields["cache-control"]),
                 (stream, 431, &"no-store".parse().expect("a value"))
             );
-            assert!(fields["proxy-status"].to_str().expect("text").starts_with("weir; error=http_request_error"));
+            assert!(
+                fields["proxy-status"]
+                    .to_str()
+                    .expect("text")
+                    .starts_with("weir; error=http_request_error")
+            );
             let line = edge.line().await;
-            assert_eq!((&line["status"], &line["path"], &line["route"]), (&431.into(), &"/".into(), &"/".into()));
+            assert_eq!(
+                (&line["status"], &line["path"], &line["route"]),
+                (&431.into(), &"/".into(), &"/".into())
+            );
             assert_eq!(line["error"]["detail"], "the request's fields are too large or too many");
         }
         client.ask(5, GET_A).await;
@@ -125,7 +149,8 @@ async fn settings_say_the_header_limit() {
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");
         let settings = frames::until(&mut client, SETTINGS).await.expect("settings");
-        let list: Vec<_> = settings.payload.chunks(6).filter(|setting| setting[..2] == [0, 6]).collect();
+        let list: Vec<_> =
+            settings.payload.chunks(6).filter(|setting| setting[..2] == [0, 6]).collect();
         assert_eq!(list, [[0, 6, 0, 0, 0xc0, 0]]);
     })
     .await;
@@ -137,7 +162,9 @@ async fn malformed_requests_count_against_the_limit() {
     on_edge(&["1r/m"], |edge| async move {
         let mut client = Client::start(&edge).await;
         let malformed = [GET_A, b"\x00\x01x\x01\x00"].concat();
-        for (stream, block, expected) in [(1, &malformed[..], 400), (3, GET_A, 503), (5, &malformed, 503)] {
+        for (stream, block, expected) in
+            [(1, &malformed[..], 400), (3, GET_A, 503), (5, &malformed, 503)]
+        {
             client.ask(stream, block).await;
             assert_eq!(client.status().await, (stream, expected));
             let line = edge.line().await;
@@ -164,7 +191,10 @@ async fn malformed_requests_without_end_are_abuse() {
                 match client.told().await {
                     Some(Told::Response { status, .. }) => refused += u32::from(status == expected),
                     told => {
-                        assert!(matches!(told, Some(Told::GoAway { code: ENHANCE_YOUR_CALM, .. })), "{told:?}");
+                        assert!(
+                            matches!(told, Some(Told::GoAway { code: ENHANCE_YOUR_CALM, .. })),
+                            "{told:?}"
+                        );
                         break;
                     }
                 }
@@ -196,7 +226,8 @@ async fn cut_at(open: bool, bytes: Vec<u8>) -> u64 {
     let end = &mut at;
     on_raw_edge(config, |edge, mut pipes| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
-        let begin = if open { [frames::hello(&[]), frames::get(1)].concat() } else { frames::hello(&[]) };
+        let begin =
+            if open { [frames::hello(&[]), frames::get(1)].concat() } else { frames::hello(&[]) };
         writer.write_all(&begin).await.expect("an open pipe");
         // A stream under way changes nothing.
         let _pipe = if open { pipes.recv().await } else { None };
@@ -230,7 +261,9 @@ async fn cut_at(open: bool, bytes: Vec<u8>) -> u64 {
 async fn timeout_of_a_head_holds_from_the_first_byte_of_its_frame() {
     let headers = frame(HEADERS, END_STREAM | END_HEADERS, 3, &[0x82; 200]);
     // Frames that are whole by themselves: the block has no end.
-    let continued = [frame(HEADERS, END_STREAM, 3, GET_A), frame(CONTINUATION, 0, 3, b"\x82").repeat(10)].concat();
+    let continued =
+        [frame(HEADERS, END_STREAM, 3, GET_A), frame(CONTINUATION, 0, 3, b"\x82").repeat(10)]
+            .concat();
     for open in [false, true] {
         for bytes in [headers.clone(), continued.clone()] {
             let at = cut_at(open, bytes).await;
@@ -253,13 +286,15 @@ async fn timeout_of_a_head_holds_for_the_settings_a_client_begins_with() {
     }
 }
 
-/// What is read ends within a head each time, and each time it is another one: the time is one head's.
+/// What is read ends within a head each time, and each time it is another one: the time is one
+/// head's.
 #[tokio::test(start_paused = true)]
 async fn timeout_of_a_head_begins_anew_with_the_next() {
     on_edge(&[], |edge| async move {
         let mut client = Client::start(&edge).await;
-        let requests: Vec<u8> =
-            (0..30).flat_map(|number| frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, GET_A)).collect();
+        let requests: Vec<u8> = (0..30)
+            .flat_map(|number| frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, GET_A))
+            .collect();
         let length = requests.len() / 30;
         let mut rest = &requests[..];
         let mut piece = length / 2;
@@ -276,7 +311,8 @@ async fn timeout_of_a_head_begins_anew_with_the_next() {
     .await;
 }
 
-/// More than belongs to a turn comes at a time, for longer than a head may take: what waits for its turn is not owed.
+/// More than belongs to a turn comes at a time, for longer than a head may take: what waits for its
+/// turn is not owed.
 #[tokio::test(start_paused = true)]
 async fn timeout_of_a_head_is_not_that_of_a_turn() {
     on_edge(&[], |edge| async move {
@@ -312,7 +348,9 @@ async fn timeout_of_a_head_ends_with_it() {
         }
         let mut pipe = pipes.recv().await.expect("a connection");
         sleep(Duration::from_secs(8)).await;
-        pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("an open pipe");
+        pipe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .expect("an open pipe");
         assert_eq!(client.status().await, (1, 200));
         sleep(Duration::from_secs(15)).await;
         client.say(&frame(PING, 0, 0, &[0; 8])).await;
@@ -333,7 +371,12 @@ async fn streams_above_the_most_are_refused_and_their_heads_forgotten() {
         let send = async {
             writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
             for number in 0..10_100 {
-                let request = frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &[GET_A, &large].concat());
+                let request = frame(
+                    HEADERS,
+                    END_STREAM | END_HEADERS,
+                    2 * number + 1,
+                    &[GET_A, &large].concat(),
+                );
                 if writer.write_all(&request).await.is_err() {
                     return;
                 }
@@ -344,7 +387,10 @@ async fn streams_above_the_most_are_refused_and_their_heads_forgotten() {
             while let Some(frame) = frames::read(&mut reader).await {
                 match frame.kind {
                     RST_STREAM => {
-                        assert_eq!((frames::code(&frame), frame.stream), (REFUSED_STREAM, 2 * (100 + refused) + 1));
+                        assert_eq!(
+                            (frames::code(&frame), frame.stream),
+                            (REFUSED_STREAM, 2 * (100 + refused) + 1)
+                        );
                         refused += 1;
                     }
                     GOAWAY => {
@@ -369,13 +415,21 @@ async fn streams_behind_refused_ones_have_their_own_heads() {
         let mut client = Client::start(&edge).await;
         let ask = |stream: u32| {
             let path = format!("/{stream}");
-            let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path.as_str())];
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", path.as_str()),
+            ];
             frame(HEADERS, END_STREAM | END_HEADERS, stream, &frames::fields(&fields))
         };
         let asked: Vec<u8> = (0..300).flat_map(|number| ask(2 * number + 1)).collect();
         client.say(&asked).await;
         for number in 100..300 {
-            assert_eq!(client.told().await, Some(Told::Reset { stream: 2 * number + 1, code: REFUSED_STREAM }));
+            assert_eq!(
+                client.told().await,
+                Some(Told::Reset { stream: 2 * number + 1, code: REFUSED_STREAM })
+            );
         }
         for number in 0..100 {
             let mut pipe = pipes.recv().await.expect("a connection");
@@ -393,7 +447,10 @@ async fn streams_behind_refused_ones_have_their_own_heads() {
         client.say(&ask(601)).await;
         let mut pipe = pipes.recv().await.expect("a connection");
         let mut head = vec![0; 64];
-        assert!(pipe.read(&mut head).await.is_ok_and(|count| count > 0) && head.starts_with(b"GET /601 "));
+        assert!(
+            pipe.read(&mut head).await.is_ok_and(|count| count > 0)
+                && head.starts_with(b"GET /601 ")
+        );
     })
     .await;
 }
@@ -430,7 +487,9 @@ async fn ends_with(edge: &Rc<Edge>, pieces: impl Iterator<Item = Vec<u8>>) -> (u
 async fn header_bombs_end_their_connection() {
     on_edge(&[], |edge| async move {
         let first = || std::iter::once(frame(HEADERS, END_STREAM, 1, GET_A));
-        let endless = |piece: &[u8]| first().chain(std::iter::repeat_n(frame(CONTINUATION, 0, 1, piece), 100_000));
+        let endless = |piece: &[u8]| {
+            first().chain(std::iter::repeat_n(frame(CONTINUATION, 0, 1, piece), 100_000))
+        };
         for piece in [&b""[..], b"\x82", &[0x82; 1_000], &[0x82; 16_384]] {
             let (sent, code) = ends_with(&edge, endless(piece)).await;
             assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{}", piece.len());

@@ -1,4 +1,5 @@
-//! Clients of HTTP/2 that are slow and not gone: what they take, or send, piece by piece is a sign of life.
+//! Clients of HTTP/2 that are slow and not gone: what they take, or send, piece by piece is a sign
+//! of life.
 
 use std::time::Duration;
 
@@ -20,7 +21,11 @@ fn serve(mut pipes: Pipes, length: usize) {
                 let mut request = [0; 4096];
                 while pipe.read(&mut request).await.is_ok_and(|count| count > 0) {
                     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-                    if pipe.write_all(&[head.into_bytes(), vec![b'x'; length]].concat()).await.is_err() {
+                    if pipe
+                        .write_all(&[head.into_bytes(), vec![b'x'; length]].concat())
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -33,8 +38,8 @@ fn room(stream: u32, bytes: u32) -> Vec<u8> {
     frames::frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
-/// Asks for everything at once with all the room there may be, and takes so many bytes a second until `answers` have ended; how much
-/// that was.
+/// Asks for everything at once with all the room there may be, and takes so many bytes a second
+/// until `answers` have ended; how much that was.
 async fn take_slowly(client: &mut DuplexStream, answers: u32, rate: u64, grants: bool) -> usize {
     let asked = (0..answers).flat_map(|number| frames::get(2 * number + 1)).collect();
     let hello = [frames::hello(&[(4, 1 << 20)]), room(0, 16 << 20), asked].concat();
@@ -44,7 +49,10 @@ async fn take_slowly(client: &mut DuplexStream, answers: u32, rate: u64, grants:
         let frame = frames::read(client).await.expect("more of the answers");
         sleep(Duration::from_micros(1_000_000 * (frame.payload.len() as u64 + 9) / rate)).await;
         if frame.kind == PING && frame.flags & ACK == 0 {
-            client.write_all(&frames::frame(PING, ACK, 0, &frame.payload)).await.expect("an open pipe");
+            client
+                .write_all(&frames::frame(PING, ACK, 0, &frame.payload))
+                .await
+                .expect("an open pipe");
         } else if frame.kind == DATA {
             got += frame.payload.len();
             ended += u32::from(frame.flags & END_STREAM != 0);
@@ -106,7 +114,9 @@ async fn a_body_that_comes_slowly_in_large_frames_is_taken() {
             ((), ()) = async { tokio::join!(send, take) } => {}
             () = hear => panic!("cut after {} ms", edge.now()),
         }
-        assert!(body.iter().filter(|byte| **byte == b'x').count() >= 3 * 16_384 && edge.now() > 70_000);
+        assert!(
+            body.iter().filter(|byte| **byte == b'x').count() >= 3 * 16_384 && edge.now() > 70_000
+        );
     })
     .await;
 }
@@ -115,7 +125,10 @@ async fn a_body_that_comes_slowly_in_large_frames_is_taken() {
 async fn an_answer_to_head_has_no_body_whoever_made_it() {
     on_edge(&["1r/m"], |edge| async move {
         let mut client = edge.connect();
-        client.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         frames::until(&mut client, DATA).await.expect("an answer");
         let head = [(":method", "HEAD"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
         let rejected = frames::frame(HEADERS, END_STREAM | END_HEADERS, 3, &frames::fields(&head));

@@ -1,4 +1,5 @@
-//! How long, and how much, HTTP/2 may: bodies that do not come, heads that do not end, connections that are old, bodies that grow.
+//! How long, and how much, HTTP/2 may: bodies that do not come, heads that do not end, connections
+//! that are old, bodies that grow.
 
 use std::time::Duration;
 
@@ -34,7 +35,10 @@ async fn a_body_that_does_not_come_ends_its_stream_alone() {
     on_recorded(&[], |edge, recorder| async move {
         let mut client = edge.connect();
         let part = frames::frame(DATA, 0, 1, b"part");
-        client.write_all(&[frames::hello(&[]), post(1, &[]), part].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), post(1, &[]), part].concat())
+            .await
+            .expect("an open pipe");
         let at = reset_at(&edge, &mut client).await;
         assert!((30_000..=31_000).contains(&at), "{at}");
         assert_eq!(recorder.seen(), ["GET / "]);
@@ -43,7 +47,8 @@ async fn a_body_that_does_not_come_ends_its_stream_alone() {
     .await;
 }
 
-/// 100 bytes a second beside a frame of 16 KiB that is granted fall below 250 a second in the 110th.
+/// 100 bytes a second beside a frame of 16 KiB that is granted fall below 250 a second in the
+/// 110th.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_trickles_ends_its_stream_alone() {
     on_recorded(&[], |edge, recorder| async move {
@@ -51,7 +56,10 @@ async fn a_body_that_trickles_ends_its_stream_alone() {
         writer.write_all(&[frames::hello(&[]), post(1, &[])].concat()).await.expect("an open pipe");
         let trickle = async {
             loop {
-                writer.write_all(&frames::frame(DATA, 0, 1, &[b'x'; 100])).await.expect("an open pipe");
+                writer
+                    .write_all(&frames::frame(DATA, 0, 1, &[b'x'; 100]))
+                    .await
+                    .expect("an open pipe");
                 sleep(Duration::from_secs(1)).await;
             }
         };
@@ -102,7 +110,9 @@ async fn max_requests_that_are_sent_ahead_are_all_answered() {
         writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
         let (mut sent, mut answered, mut told) = (0, 0, false);
         while answered < 1_000 {
-            let more: Vec<u8> = (sent..1_000.min(answered + 90)).flat_map(|number| frames::get(2 * number + 1)).collect();
+            let more: Vec<u8> = (sent..1_000.min(answered + 90))
+                .flat_map(|number| frames::get(2 * number + 1))
+                .collect();
             sent = sent.max(1_000.min(answered + 90));
             writer.write_all(&more).await.expect("an open pipe");
             let frame = frames::read(&mut reader).await.expect("more responses");
@@ -121,7 +131,10 @@ async fn a_connection_that_is_old_answers_what_is_under_way() {
     config.timeouts.connection = Duration::from_secs(5);
     on_edge_of(config, |edge| async move {
         let (answers, told) = to_the_end(&edge, &mut ask(&edge, 9).await).await;
-        assert_eq!(answers, (0..9).map(|number| (2 * number + 1, u64::from(number) * 1000)).collect::<Vec<_>>());
+        assert_eq!(
+            answers,
+            (0..9).map(|number| (2 * number + 1, u64::from(number) * 1000)).collect::<Vec<_>>()
+        );
         assert!(told.first().is_some_and(|at| (5_000..=5_500).contains(at)), "{told:?}");
         assert!((8_000..=9_500).contains(&edge.now()), "{}", edge.now());
     })
@@ -139,7 +152,8 @@ async fn a_body_that_grows_above_the_routes_is_refused_and_never_whole() {
             assert_eq!(response.status(), status, "{length}");
             response.into_body().collect().await.expect("a whole answer");
         }
-        let seen: Vec<_> = recorder.requests.borrow().iter().map(|request| request.body.len()).collect();
+        let seen: Vec<_> =
+            recorder.requests.borrow().iter().map(|request| request.body.len()).collect();
         assert_eq!(seen, [1_048_576]);
     })
     .await;

@@ -61,7 +61,8 @@ async fn a_parked_get_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_parked_post_leaves() {
-    parked_client_leaves_with("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789").await;
+    parked_client_leaves_with("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789")
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +72,10 @@ async fn a_parked_post_without_its_body_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_parked_pipeline_leaves() {
-    parked_client_leaves_with("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    parked_client_leaves_with(
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +136,11 @@ async fn parked_slot_within_the_reserve_of_a_drain_is_rejected() {
     for (drain_ms, last) in [(4_000, (200, 3_000)), (3_999, (503, 0)), (3_200, (503, 0))] {
         on_edge(&["1r/s burst=3"], |edge| async move {
             edge.order.by(Instant::now() + Duration::from_millis(drain_ms), Idle::Close);
-            assert_eq!(edge.burst(4).await, [(200, 0), (200, 1_000), (200, 2_000), last], "{drain_ms} ms");
+            assert_eq!(
+                edge.burst(4).await,
+                [(200, 0), (200, 1_000), (200, 2_000), last],
+                "{drain_ms} ms"
+            );
         })
         .await;
     }
@@ -173,7 +181,10 @@ async fn a_half_closing_client_still_gets_the_answers_in_flight() {
     on_edge(&[], |edge| async move {
         assert_eq!(half_closed(&edge, GET).await.matches("HTTP/1.1 200 OK").count(), 1);
         assert_eq!(half_closed(&edge, &GET.repeat(3)).await.matches("HTTP/1.1 200 OK").count(), 3);
-        assert_eq!(half_closed(&edge, &[GET, b"GET /"].concat()).await.matches("HTTP/1.1 200 OK").count(), 1);
+        assert_eq!(
+            half_closed(&edge, &[GET, b"GET /"].concat()).await.matches("HTTP/1.1 200 OK").count(),
+            1
+        );
         let post = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok";
         assert_eq!(half_closed(&edge, post).await.matches("HTTP/1.1 200 OK").count(), 1);
         assert_eq!((half_closed(&edge, b"").await, edge.now()), (String::new(), 0));
@@ -188,7 +199,10 @@ async fn a_half_closing_client_gets_its_answer_as_long_as_it_moves_and_has_left_
             let mut upstream = pipes.recv().await.expect("a connection");
             let mut buffer = [0; 1024];
             assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
-            upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.expect("an open pipe");
+            upstream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")
+                .await
+                .expect("an open pipe");
             for _ in 0..20 {
                 sleep(Duration::from_millis(400)).await;
                 upstream.write_all(b"moves").await.expect("an open pipe");
@@ -216,7 +230,10 @@ async fn a_half_closing_client_gets_its_answer_as_long_as_it_moves_and_has_left_
 async fn a_parked_client_that_half_closes_leaves_at_once() {
     on_edge(&["1r/s burst=1"], |edge| async move {
         Rc::clone(&edge).get().await;
-        assert_eq!((half_closed(&edge, GET).await, edge.now(), edge.queue.parked()), (String::new(), 0, 0));
+        assert_eq!(
+            (half_closed(&edge, GET).await, edge.now(), edge.queue.parked()),
+            (String::new(), 0, 0)
+        );
     })
     .await;
 }
@@ -229,7 +246,11 @@ async fn a_client_that_comes_as_the_process_stops_is_heard_and_a_silent_one_let_
         assert_eq!(Rc::clone(&edge).get().await, (200, 0));
         let (mut silent, start, mut said) = (edge.connect(), Instant::now(), Vec::new());
         silent.read_to_end(&mut said).await.expect("an open pipe");
-        assert!(said.is_empty() && start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        assert!(
+            said.is_empty() && start.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            start.elapsed()
+        );
     })
     .await;
 }
@@ -244,16 +265,23 @@ async fn a_client_that_comes_just_before_the_order_is_heard_too() {
         client.write_all(GET).await.expect("an open pipe");
         let mut came = String::new();
         client.read_to_string(&mut came).await.expect("an end");
-        assert!(came.starts_with("HTTP/1.1 200 OK") && came.contains("connection: close\r\n"), "{came}");
+        assert!(
+            came.starts_with("HTTP/1.1 200 OK") && came.contains("connection: close\r\n"),
+            "{came}"
+        );
     })
     .await;
 }
 
-/// No window holds more than the rate, one more for its edge, and what was released of a line that moved up.
+/// No window holds more than the rate, one more for its edge, and what was released of a line that
+/// moved up.
 fn assert_spaced(forwarded: &[u64], interval: u64) {
     for (first, begin) in forwarded.iter().enumerate() {
         for (count, end) in (1..).zip(&forwarded[first..]) {
-            assert!(count <= 1 + (end - begin) / interval, "{count} in {begin}..={end} of {forwarded:?}");
+            assert!(
+                count <= 1 + (end - begin) / interval,
+                "{count} in {begin}..={end} of {forwarded:?}"
+            );
         }
     }
 }
@@ -286,17 +314,26 @@ async fn storm_of_impatient_clients_is_forwarded_at_the_rate() {
         futures_util::future::join_all(clients).await;
         let forwarded: Vec<u64> = edge.forwarded().into_iter().filter(|at| *at < 10_000).collect();
         assert_spaced(&forwarded, 100);
-        assert_eq!(forwarded.len(), 100, "one each 100 ms, though nearly everybody leaves: {forwarded:?}");
+        assert_eq!(
+            forwarded.len(),
+            100,
+            "one each 100 ms, though nearly everybody leaves: {forwarded:?}"
+        );
     })
     .await;
 }
 
-/// One client that parks as many as it can, closes each connection just before its slot, and asks again.
+/// One client that parks as many as it can, closes each connection just before its slot, and asks
+/// again.
 #[tokio::test(start_paused = true)]
 async fn leaving_just_before_the_slot_and_asking_again_gains_nothing() {
     on_edge(&["10r/s burst=20"], |edge| async move {
         let mut parked = std::collections::VecDeque::new();
-        assert_eq!(Rc::clone(&edge).get().await, (200, 0), "from here on every one that asks is parked");
+        assert_eq!(
+            Rc::clone(&edge).get().await,
+            (200, 0),
+            "from here on every one that asks is parked"
+        );
         for round in 0..100_u64 {
             while parked.len() < 20 {
                 let mut client = edge.connect();
@@ -323,15 +360,24 @@ async fn line_moves_up_over_the_wire_and_the_log_has_the_wait_that_was() {
         };
         let leave = async {
             sleep(Duration::from_millis(2)).await;
-            assert!(tokio::time::timeout(Duration::from_millis(148), Rc::clone(&edge).get()).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_millis(148), Rc::clone(&edge).get())
+                    .await
+                    .is_err()
+            );
         };
-        // At 2 ms the third is told 200; it leaves at 150, and the two behind it come 100 ms earlier than told.
-        let (first, second, (), fourth, fifth) = tokio::join!(ask(0), ask(1), leave, ask(3), ask(4));
+        // At 2 ms the third is told 200; it leaves at 150, and the two behind it come 100 ms
+        // earlier than told.
+        let (first, second, (), fourth, fifth) =
+            tokio::join!(ask(0), ask(1), leave, ask(3), ask(4));
         assert_eq!([first, second, fourth, fifth], [(200, 0), (200, 99), (200, 197), (200, 296)]);
         let mut waits = Vec::new();
         for _ in 0..5 {
             let line = edge.line().await;
-            waits.push((line["status"].as_u64().unwrap_or(0), line["limit"]["wait_ms"].as_u64().unwrap_or(0)));
+            waits.push((
+                line["status"].as_u64().unwrap_or(0),
+                line["limit"]["wait_ms"].as_u64().unwrap_or(0),
+            ));
         }
         waits.sort_unstable();
         assert_eq!(waits, [(200, 0), (200, 99), (200, 197), (200, 296), (499, 148)]);
@@ -339,7 +385,8 @@ async fn line_moves_up_over_the_wire_and_the_log_has_the_wait_that_was() {
     .await;
 }
 
-/// Who is too late for the end of a drain is told from the place it has, not from what it was told on arrival.
+/// Who is too late for the end of a drain is told from the place it has, not from what it was told
+/// on arrival.
 #[tokio::test(start_paused = true)]
 async fn drain_serves_who_moved_up_into_time() {
     on_edge(&["1r/s burst=20"], |edge| async move {
@@ -362,10 +409,15 @@ async fn drain_serves_who_moved_up_into_time() {
             sleep(Duration::from_millis(500)).await;
             edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
         };
-        // Told 5 to 12 s on arrival, they are due at 1 to 8 s: all but what the reserve at the end takes are served.
+        // Told 5 to 12 s on arrival, they are due at 1 to 8 s: all but what the reserve at the end
+        // takes are served.
         let ((), got, ()) = tokio::join!(impatient, patient, stopping);
-        let served: Vec<u64> = got.iter().filter(|got| got.0 == 200).map(|got| got.1 + 10).collect();
-        assert_eq!(served, (1..=served.len() as u64).map(|second| second * 1_000).collect::<Vec<_>>());
+        let served: Vec<u64> =
+            got.iter().filter(|got| got.0 == 200).map(|got| got.1 + 10).collect();
+        assert_eq!(
+            served,
+            (1..=served.len() as u64).map(|second| second * 1_000).collect::<Vec<_>>()
+        );
         assert!((7..=8).contains(&served.len()), "{got:?}");
         assert!(got.iter().filter(|got| got.0 != 200).all(|got| *got == (503, 490)), "{got:?}");
     })

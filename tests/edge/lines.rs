@@ -10,23 +10,51 @@ use crate::harness::{config, on_edge, on_edge_of, status};
 async fn line_of_a_refused_request_has_its_method_and_path() {
     let long = format!("/{}", "x".repeat(9_000));
     for (request, told) in [
-        ("GET /a?b HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n".to_owned(), ["GET", "/a?b", "HTTP/1.1", "400"]),
-        ("PUT /a HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), ["PUT", "/a", "HTTP/1.0", "400"]),
+        (
+            "GET /a?b HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n".to_owned(),
+            ["GET", "/a?b", "HTTP/1.1", "400"],
+        ),
+        (
+            "PUT /a HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(),
+            ["PUT", "/a", "HTTP/1.0", "400"],
+        ),
         ("\r\nGET /a#b HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "/a#b", "HTTP/1.1", "400"]),
-        ("GET /<script> HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "/<script>", "HTTP/1.1", "400"]),
-        ("CONNECT a.test:443 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["CONNECT", "a.test:443", "HTTP/1.1", "400"]),
-        ("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "ftp://a/", "HTTP/1.1", "400"]),
+        (
+            "GET /<script> HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            ["GET", "/<script>", "HTTP/1.1", "400"],
+        ),
+        (
+            "CONNECT a.test:443 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            ["CONNECT", "a.test:443", "HTTP/1.1", "400"],
+        ),
+        (
+            "GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            ["GET", "ftp://a/", "HTTP/1.1", "400"],
+        ),
         ("GET http://a:x/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ["GET", "/", "HTTP/1.1", "400"]),
-        ("GET /a HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(), ["GET", "/a", "HTTP/1.1", "400"]),
-        (format!("GET /a HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(200)), ["GET", "/a", "HTTP/1.1", "431"]),
-        (format!("GET {long} HTTP/1.1\r\nhost: a\r\n\r\n"), ["GET", &long[..1_024], "HTTP/1.1", "414"]),
+        (
+            "GET /a HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
+            ["GET", "/a", "HTTP/1.1", "400"],
+        ),
+        (
+            format!("GET /a HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(200)),
+            ["GET", "/a", "HTTP/1.1", "431"],
+        ),
+        (
+            format!("GET {long} HTTP/1.1\r\nhost: a\r\n\r\n"),
+            ["GET", &long[..1_024], "HTTP/1.1", "414"],
+        ),
         ("\u{16}\u{3}\u{1}hello\r\n\r\n".to_owned(), ["-", "-", "HTTP/1.1", "400"]),
     ] {
         on_edge(&[], |edge| async move {
             edge.exchange(&request).await;
             let line = edge.line().await;
-            let fields = ["method", "path", "proto"].map(|field| line[field].as_str().unwrap_or_default().to_owned());
-            assert_eq!((fields.as_slice(), line["status"].to_string().as_str()), (&told.map(str::to_owned)[..3], told[3]));
+            let fields = ["method", "path", "proto"]
+                .map(|field| line[field].as_str().unwrap_or_default().to_owned());
+            assert_eq!(
+                (fields.as_slice(), line["status"].to_string().as_str()),
+                (&told.map(str::to_owned)[..3], told[3])
+            );
             assert!(edge.seen.borrow().is_empty());
         })
         .await;
@@ -35,7 +63,8 @@ async fn line_of_a_refused_request_has_its_method_and_path() {
 
 #[tokio::test(start_paused = true)]
 async fn line_of_a_refused_request_is_told_from_its_pieces() {
-    let request = "GET /one HTTP/1.1\r\nhost: a\r\n\r\nPOST /two?x HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n";
+    let request =
+        "GET /one HTTP/1.1\r\nhost: a\r\n\r\nPOST /two?x HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n";
     for piece in [1, 7, 20, 40, 60] {
         on_edge(&[], |edge| async move {
             let mut client = edge.connect();
@@ -47,7 +76,8 @@ async fn line_of_a_refused_request_is_told_from_its_pieces() {
             client.read_to_string(&mut responses).await.expect("an end");
             // The second leaves when the connection is closed, a second later.
             let lines = [edge.line().await, edge.line_within(Duration::from_secs(2)).await];
-            let asked = lines.map(|line| format!("{} {} {}", line["method"], line["path"], line["status"]));
+            let asked =
+                lines.map(|line| format!("{} {} {}", line["method"], line["path"], line["status"]));
             assert_eq!(asked, ["\"GET\" \"/one\" 200", "\"POST\" \"/two?x\" 400"], "{piece}");
         })
         .await;
@@ -60,7 +90,10 @@ async fn line_of_a_head_that_took_too_long_has_its_method_and_path() {
         let mut client = edge.connect();
         client.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\nx: ").await.expect("an open pipe");
         let line = edge.line_within(Duration::from_secs(11)).await;
-        assert_eq!((&line["method"], &line["path"], &line["status"]), (&"GET".into(), &"/slow".into(), &408.into()));
+        assert_eq!(
+            (&line["method"], &line["path"], &line["status"]),
+            (&"GET".into(), &"/slow".into(), &408.into())
+        );
         drop(client);
     })
     .await;
@@ -79,7 +112,8 @@ async fn line_of_a_refused_body_is_that_of_its_request() {
 #[tokio::test(start_paused = true)]
 async fn id_of_the_line_is_the_one_that_is_forwarded() {
     let mut trusting = config(&[]);
-    trusting.client_ip.proxies = vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
+    trusting.client_ip.proxies =
+        vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];
     on_edge_of(trusting, |edge| async move {
         let long = format!("x-request-id: {}\r\n", "i".repeat(1_025));
         for (fields, taken) in [
@@ -96,12 +130,14 @@ async fn id_of_the_line_is_the_one_that_is_forwarded() {
             assert_eq!(status(&edge.exchange(&request).await), 200);
             let id = edge.line().await["id"].as_str().expect("an id").to_owned();
             let seen = edge.seen.borrow();
-            let forwarded: Vec<_> = seen.last().expect("a request").headers.get_all("x-request-id").iter().collect();
+            let forwarded: Vec<_> =
+                seen.last().expect("a request").headers.get_all("x-request-id").iter().collect();
             assert_eq!(forwarded, [id.as_str()], "{fields}");
             assert!(!id.is_empty() && taken.is_none_or(|taken| taken == id), "{fields}: {id}");
             assert!(taken.is_some() || !fields.contains(&id), "{fields}: {id}");
         }
-        let stranger = "GET / HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\nconnection: close\r\n\r\n";
+        let stranger =
+            "GET / HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\nconnection: close\r\n\r\n";
         let mut client = edge.connect_from("198.51.100.1");
         client.write_all(stranger.as_bytes()).await.expect("an open pipe");
         assert_ne!(edge.line().await["id"], "mine");

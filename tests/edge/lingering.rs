@@ -1,4 +1,5 @@
-//! Lingering close: the last response reaches a client that is still sending (RFC 9112, section 9.6), within bounds.
+//! Lingering close: the last response reaches a client that is still sending (RFC 9112, section
+//! 9.6), within bounds.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -22,7 +23,10 @@ const TOO_LARGE: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20971520\
 async fn upload<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, head: &str) -> String {
     client.write_all(head.as_bytes()).await.expect("an open pipe");
     for piece in 0..20 {
-        client.write_all(&vec![b'x'; MIB]).await.unwrap_or_else(|error| panic!("{error} behind {piece} MiB of {head}"));
+        client
+            .write_all(&vec![b'x'; MIB])
+            .await
+            .unwrap_or_else(|error| panic!("{error} behind {piece} MiB of {head}"));
     }
     response(client).await
 }
@@ -72,7 +76,11 @@ async fn lingering_takes_the_rest_of_every_refused_upload() {
         (413, format!("{chunked}1400000\r\n")),
         (400, format!("{chunked}no size\r\n")),
         (400, "POST /#x HTTP/1.1\r\nhost: a\r\ncontent-length: 20971520\r\n\r\n".to_owned()),
-        (400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_owned()),
+        (
+            400,
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
+                .to_owned(),
+        ),
         (400, "POST / HTTP/1.1\r\ncontent-length: 20971520\r\n\r\n".to_owned()),
         (414, format!("POST /{} HTTP/1.1\r\nhost: a\r\n", "x".repeat(9_000))),
         (431, format!("POST / HTTP/1.1\r\nhost: a\r\nx: {}\r\n", "x".repeat(40_000))),
@@ -135,12 +143,20 @@ async fn lingering_takes_the_rest_behind_an_early_response_of_an_endpoint() {
         let endpoint = async {
             let mut endpoint = pipes.recv().await.expect("a connection");
             assert!(endpoint.read(&mut vec![0; 4096]).await.is_ok_and(|count| count > 0));
-            endpoint.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno").await.expect("an open pipe");
+            endpoint
+                .write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno")
+                .await
+                .expect("an open pipe");
             endpoint
         };
         let mut client = edge.connect();
         let (got, _endpoint) = tokio::join!(upload(&mut client, TOO_LARGE), endpoint);
-        assert!(status(&got) == 401 && got.contains("connection: close\r\n") && got.ends_with("\r\n\r\nno"), "{got}");
+        assert!(
+            status(&got) == 401
+                && got.contains("connection: close\r\n")
+                && got.ends_with("\r\n\r\nno"),
+            "{got}"
+        );
         assert_eq!(edge.line().await["status"], 401);
     })
     .await;
@@ -200,7 +216,8 @@ async fn lingering_ends_with_its_client() {
 #[tokio::test(start_paused = true)]
 async fn lingering_connections_count_as_open() {
     on_door(config(&[]), door_of(80, 2), |edge| async move {
-        let _held = [refused_from(&edge, "192.0.2.1").await, refused_from(&edge, "192.0.2.1").await];
+        let _held =
+            [refused_from(&edge, "192.0.2.1").await, refused_from(&edge, "192.0.2.1").await];
         let mut third = edge.connect_from("192.0.2.1");
         assert_eq!(response(&mut third).await, "");
         sleep(Duration::from_millis(5_001)).await;
@@ -248,7 +265,9 @@ async fn lingering_of_a_worker_is_bounded() {
         on_door(config(&[]), door_of(most, usize::MAX), |edge| async move {
             let mut clients = Vec::new();
             for number in 0..most.min(300) {
-                clients.push(refused_from(&edge, &format!("192.0.{}.{}", number / 250, number % 250)).await);
+                clients.push(
+                    refused_from(&edge, &format!("192.0.{}.{}", number / 250, number % 250)).await,
+                );
             }
             sleep(Duration::from_millis(1_001)).await;
             assert_eq!(open(&mut clients).await, expected, "of {most}");
@@ -257,8 +276,8 @@ async fn lingering_of_a_worker_is_bounded() {
     }
 }
 
-/// A thousand uploads of 16 MiB, as fast as they are taken: all of them get their response, and no more than a worker's share is
-/// open a second later.
+/// A thousand uploads of 16 MiB, as fast as they are taken: all of them get their response, and no
+/// more than a worker's share is open a second later.
 #[tokio::test(start_paused = true)]
 async fn lingering_of_a_thousand_uploads_ends() {
     on_door(config(&[]), door_of(usize::MAX, usize::MAX), |edge| async move {
@@ -277,7 +296,9 @@ async fn lingering_of_a_thousand_uploads_ends() {
             }));
         }
         sleep(Duration::from_millis(1_500)).await;
-        let open = |clients: &[tokio::task::JoinHandle<()>]| clients.iter().filter(|one| !one.is_finished()).count();
+        let open = |clients: &[tokio::task::JoinHandle<()>]| {
+            clients.iter().filter(|one| !one.is_finished()).count()
+        };
         // Each of the others finds with its next piece that the connection is closed.
         sleep(Duration::from_millis(1_000)).await;
         assert_eq!(open(&clients), 256);
@@ -290,14 +311,18 @@ async fn lingering_of_a_thousand_uploads_ends() {
     .await;
 }
 
-/// Nothing is owed on a connection that ends with its last request: it waits a second for its client, and takes nobody's place.
+/// Nothing is owed on a connection that ends with its last request: it waits a second for its
+/// client, and takes nobody's place.
 #[tokio::test(start_paused = true)]
 async fn lingering_is_for_clients_that_owe_something() {
     on_door(config(&[]), door_of(usize::MAX, usize::MAX), |edge| async move {
         let mut clients = Vec::new();
         for _ in 0..20 {
             let mut client = edge.connect();
-            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("an open pipe");
+            client
+                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+                .await
+                .expect("an open pipe");
             assert_eq!(status(&response(&mut client).await), 200);
             clients.push(client);
         }

@@ -35,7 +35,10 @@ async fn loop_ends_with_508_after_eight_passes() {
                 close_the_loop(&edge, pipes);
                 let answer = edge.exchange(GET).await;
                 assert_eq!(status(&answer), 508, "{answer}");
-                assert!(answer.contains("proxy-status: weir; error=proxy_loop_detected; "), "{answer}");
+                assert!(
+                    answer.contains("proxy-status: weir; error=proxy_loop_detected; "),
+                    "{answer}"
+                );
                 let (mut passed, mut found) = (0, 0);
                 for _ in 0..10 {
                     let line = edge.line().await;

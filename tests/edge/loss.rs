@@ -1,4 +1,5 @@
-//! The table of `src/upstream/failure.rs`, row by row: why a stream was lost, and which requests are sent again.
+//! The table of `src/upstream/failure.rs`, row by row: why a stream was lost, and which requests
+//! are sent again.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -40,7 +41,8 @@ const NEVER: [bool; 4] = [false; 4];
 /// What is idempotent and has no body.
 const IDEMPOTENT: [bool; 4] = [true, false, false, false];
 
-/// Loses the request of this number, and responds to all others. Returns at the end of the connection.
+/// Loses the request of this number, and responds to all others. Returns at the end of the
+/// connection.
 async fn serve(mut endpoint: Endpoint, (lost, loss): (u32, Loss), count: &Cell<u32>) {
     while let Some((stream, body)) = endpoint.request().await {
         assert!(matches!(&*body, b"" | b"hi"));
@@ -66,7 +68,8 @@ async fn serve(mut endpoint: Endpoint, (lost, loss): (u32, Loss), count: &Cell<u
     }
 }
 
-/// Status of a request that is lost once on a connection that had served before, or on a fresh one; and how often it was sent.
+/// Status of a request that is lost once on a connection that had served before, or on a fresh one;
+/// and how often it was sent.
 async fn outcome(loss: Loss, reused: bool, request: &'static str) -> (u16, u32) {
     let got = Rc::new(Cell::new((0, 0)));
     let put = Rc::clone(&got);
@@ -74,7 +77,11 @@ async fn outcome(loss: Loss, reused: bool, request: &'static str) -> (u16, u32) 
         let before = u32::from(reused);
         let count = Rc::new(Cell::new(0));
         play(pipes, (before + 1, loss), Rc::clone(&count));
-        let answer = if reused { ask_behind_another(&edge, request).await } else { edge.exchange(request).await };
+        let answer = if reused {
+            ask_behind_another(&edge, request).await
+        } else {
+            edge.exchange(request).await
+        };
         put.set((status(&answer), count.get() - before));
     })
     .await;
@@ -85,12 +92,15 @@ fn play(mut pipes: Pipes, lost: (u32, Loss), count: Rc<Cell<u32>>) {
     tokio::task::spawn_local(async move {
         while let Some(pipe) = pipes.recv().await {
             let count = Rc::clone(&count);
-            tokio::task::spawn_local(async move { serve(Endpoint::accept(pipe, &[]).await, lost, &count).await });
+            tokio::task::spawn_local(async move {
+                serve(Endpoint::accept(pipe, &[]).await, lost, &count).await;
+            });
         }
     });
 }
 
-/// Asks as soon as another request was answered on the connection, in the same turn of the endpoint.
+/// Asks as soon as another request was answered on the connection, in the same turn of the
+/// endpoint.
 async fn ask_behind_another(edge: &Edge, request: &str) -> String {
     let mut client = edge.connect();
     client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("an open pipe");
@@ -125,13 +135,18 @@ async fn loss_of_a_stream_is_judged_by_the_table() {
         for (is_reused, again) in [(false, fresh), (true, reused)] {
             for (request, again) in KINDS.into_iter().zip(again) {
                 let expected = if again { (200, 2) } else { (502, 1) };
-                assert_eq!(outcome(loss, is_reused, request).await, expected, "{loss:?}, {is_reused}: {request}");
+                assert_eq!(
+                    outcome(loss, is_reused, request).await,
+                    expected,
+                    "{loss:?}, {is_reused}: {request}"
+                );
             }
         }
     }
 }
 
-/// The connection that had served before ends before anything of the request was sent: no endpoint saw it before the next one.
+/// The connection that had served before ends before anything of the request was sent: no endpoint
+/// saw it before the next one.
 #[tokio::test(start_paused = true)]
 async fn loss_before_anything_was_sent_is_none() {
     for request in KINDS {

@@ -1,4 +1,5 @@
-//! The data path over pipes in memory and under paused time: what the limits of LIMITS promise holds to the millisecond.
+//! The data path over pipes in memory and under paused time: what the limits of LIMITS promise
+//! holds to the millisecond.
 
 #[path = "../dsl/decode.rs"]
 mod decode;

@@ -102,7 +102,10 @@ async fn the_least_busy_address_takes_the_next_request_until_the_bodies_end() {
         assert_eq!(reading.read(&mut [0; 8]).await.expect("the rest"), 2);
         drop(pipe);
         let asking = [(); 2].map(|()| tokio::task::spawn_local(Rc::clone(&edge).get()));
-        let (one, other) = (pipes.recv_at().await.expect("a connection"), pipes.recv_at().await.expect("a connection"));
+        let (one, other) = (
+            pipes.recv_at().await.expect("a connection"),
+            pipes.recv_at().await.expect("a connection"),
+        );
         assert!(one.0 != other.0, "both were free again");
         asking.iter().for_each(tokio::task::JoinHandle::abort);
     })
@@ -116,12 +119,18 @@ async fn new_addresses_get_traffic_within_the_refresh_and_gone_ones_drain() {
         let (mut reading, mut idle) = (edge.connect(), edge.connect());
         reading.write_all(GET).await.expect("an open pipe");
         let mut old = pipes.recv_at().await.expect("a connection");
-        old.1.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha").await.expect("an open pipe");
+        old.1
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha")
+            .await
+            .expect("an open pipe");
         idle.write_all(GET).await.expect("an open pipe");
         let mut kept = pipes.recv_at().await.expect("a connection");
         edge.world.app_is(&[2]);
         sleep(Duration::from_millis(4_500)).await;
-        kept.1.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("an open pipe");
+        kept.1
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .expect("an open pipe");
         sleep(Duration::from_millis(1_000)).await;
         assert_eq!((old.0, kept.0), (address(1), address(1)));
         let mut request = Vec::new();
@@ -135,7 +144,10 @@ async fn new_addresses_get_traffic_within_the_refresh_and_gone_ones_drain() {
         while !answer[..count].ends_with(b"half") {
             count += reading.read(&mut answer[count..]).await.expect("the rest of the answer");
         }
-        assert!(old.1.read_to_end(&mut request).await.is_ok(), "it is closed once its answer has ended");
+        assert!(
+            old.1.read_to_end(&mut request).await.is_ok(),
+            "it is closed once its answer has ended"
+        );
     })
     .await;
 }

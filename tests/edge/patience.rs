@@ -43,7 +43,10 @@ async fn an_idle_connection_is_closed_after_its_time() {
 async fn answer(client: &mut DuplexStream) -> String {
     let mut came = Vec::new();
     while !came.ends_with(b"\r\n\r\nok") {
-        assert!(client.read_buf(&mut came).await.expect("an open pipe") > 0, "the connection is closed");
+        assert!(
+            client.read_buf(&mut came).await.expect("an open pipe") > 0,
+            "the connection is closed"
+        );
     }
     String::from_utf8(came).expect("text")
 }
@@ -82,7 +85,10 @@ async fn a_head_begun_after_a_rest_has_its_deadline() {
         let mut came = Vec::new();
         client.read_to_end(&mut came).await.expect("an end");
         assert!((30_000..=30_500).contains(&edge.now()), "{}", edge.now());
-        assert_eq!((edge.line().await["status"].clone(), edge.line().await["status"].clone()), (200.into(), 408.into()));
+        assert_eq!(
+            (edge.line().await["status"].clone(), edge.line().await["status"].clone()),
+            (200.into(), 408.into())
+        );
     })
     .await;
 }
@@ -116,7 +122,10 @@ async fn slowloris_the_second_head_has_its_deadline_too() {
             sleep(Duration::from_millis(700)).await;
         }
         assert!((10_000..=12_000).contains(&edge.now()), "{}", edge.now());
-        assert_eq!((edge.line().await["status"].clone(), edge.line().await["status"].clone()), (200.into(), 408.into()));
+        assert_eq!(
+            (edge.line().await["status"].clone(), edge.line().await["status"].clone()),
+            (200.into(), 408.into())
+        );
     })
     .await;
 }
@@ -169,13 +178,19 @@ async fn a_slow_reader_that_takes_a_piece_now_and_then_is_served() {
 async fn slow_body_each_piece_has_its_time_and_the_whole_its_rate() {
     on_recorded(&[], |edge, recorder| async move {
         let mut client = edge.connect();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await.expect("an open pipe");
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await
+            .expect("an open pipe");
         // A byte of a chunk each 29 s: within the time for a piece, below the rate.
         while client.write_all(b"1\r\nx\r\n").await.is_ok() && edge.now() < 200_000 {
             sleep(Duration::from_secs(29)).await;
         }
         assert!(edge.now() <= 29_000, "{}", edge.now());
-        assert_eq!((recorder.seen(), edge.line().await["error"]["side"].clone()), (vec![], "client".into()));
+        assert_eq!(
+            (recorder.seen(), edge.line().await["error"]["side"].clone()),
+            (vec![], "client".into())
+        );
     })
     .await;
 }
@@ -183,10 +198,16 @@ async fn slow_body_each_piece_has_its_time_and_the_whole_its_rate() {
 /// What the upstream answers before it has the body, and then reads on.
 async fn answered_early(edge: &Edge, pipes: &mut Pipes) -> (DuplexStream, DuplexStream) {
     let mut client = edge.connect();
-    client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await.expect("an open pipe");
+    client
+        .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n")
+        .await
+        .expect("an open pipe");
     let mut upstream = pipes.recv().await.expect("a connection");
     assert!(upstream.read(&mut vec![0; 4096]).await.is_ok_and(|count| count > 0));
-    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly").await.expect("an open pipe");
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly")
+        .await
+        .expect("an open pipe");
     let mut answer = Vec::new();
     while !answer.ends_with(b"early") {
         assert!(client.read_buf(&mut answer).await.is_ok_and(|count| count > 0));

@@ -1,4 +1,5 @@
-//! Connections to endpoints that a client has authenticated (NTLM, Negotiate): they serve that client and no other.
+//! Connections to endpoints that a client has authenticated (NTLM, Negotiate): they serve that
+//! client and no other.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -21,13 +22,17 @@ struct Dialect {
     credentials: &'static str,
 }
 
-const NTLM: Dialect = Dialect { challenge: "WWW-Authenticate: NTLM", credentials: "Authorization: NTLM" };
+const NTLM: Dialect =
+    Dialect { challenge: "WWW-Authenticate: NTLM", credentials: "Authorization: NTLM" };
 
 const DIALECTS: [Dialect; 6] = [
     NTLM,
     Dialect { challenge: "www-authenticate: Negotiate", credentials: "authorization: Negotiate" },
     Dialect { challenge: "WWW-Authenticate: ntLM", credentials: "Authorization: Ntlm" },
-    Dialect { challenge: "WWW-Authenticate: Basic realm=\"a, b\", NEGOTIATE, NTLM", credentials: "Authorization: NTLM" },
+    Dialect {
+        challenge: "WWW-Authenticate: Basic realm=\"a, b\", NEGOTIATE, NTLM",
+        credentials: "Authorization: NTLM",
+    },
     Dialect {
         challenge: "WWW-Authenticate: Basic realm=\"a\"\r\nWWW-Authenticate: NTLM",
         credentials: "Authorization: NTLM",
@@ -38,7 +43,8 @@ const DIALECTS: [Dialect; 6] = [
 /// When connections of the endpoint ended, in milliseconds.
 type Ends = Rc<RefCell<Vec<u64>>>;
 
-/// Binds a user to the connection: credentials `TYPE3:user` are theirs, and from then on whatever comes on the connection.
+/// Binds a user to the connection: credentials `TYPE3:user` are theirs, and from then on whatever
+/// comes on the connection.
 fn bind_users(edge: &Rc<Edge>, mut pipes: Pipes, dialect: Dialect) -> Ends {
     let (ends, edge) = (Ends::default(), Rc::clone(edge));
     let noted = Rc::clone(&ends);
@@ -62,12 +68,19 @@ async fn bind_user(mut pipe: DuplexStream, dialect: Dialect) {
             return;
         }
         let request = String::from_utf8_lossy(&buffer[..count]).into_owned();
-        if let Some(known) = request.split("TYPE3:").nth(1).and_then(|rest| rest.split("\r\n").next()) {
+        if let Some(known) =
+            request.split("TYPE3:").nth(1).and_then(|rest| rest.split("\r\n").next())
+        {
             user = Some(known.to_owned());
         }
         let response = match &user {
-            Some(user) => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\nhello {user}", user.len() + 6),
-            None => format!("HTTP/1.1 401 Unauthorized\r\n{}\r\ncontent-length: 2\r\n\r\nno", dialect.challenge),
+            Some(user) => {
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\nhello {user}", user.len() + 6)
+            }
+            None => format!(
+                "HTTP/1.1 401 Unauthorized\r\n{}\r\ncontent-length: 2\r\n\r\nno",
+                dialect.challenge
+            ),
         };
         pipe.write_all(response.as_bytes()).await.expect("an open pipe");
     }
@@ -174,7 +187,8 @@ async fn authenticated_connection_is_not_shared_by_the_clients_of_a_proxy() {
     .await;
 }
 
-/// Streams of a client's connection are no steps of one conversation: each authenticates for itself.
+/// Streams of a client's connection are no steps of one conversation: each authenticates for
+/// itself.
 #[tokio::test(start_paused = true)]
 async fn authenticated_connection_of_a_stream_is_closed_with_it() {
     on_raw_edge(config(&[]), |edge, pipes| async move {
@@ -182,7 +196,11 @@ async fn authenticated_connection_of_a_stream_is_closed_with_it() {
         let mut client = grpc::client(&edge).await;
         let mut ask = async |credentials: &'static str| {
             let request = Request::get("http://a/").header("authorization", credentials);
-            client.send_request(request.body(grpc::body("", &[])).expect("a request")).await.expect("a response").status()
+            client
+                .send_request(request.body(grpc::body("", &[])).expect("a request"))
+                .await
+                .expect("a response")
+                .status()
         };
         assert_eq!(ask("NTLM TYPE3:user-1").await, 200);
         assert_eq!(ask("Basic x").await, 401);
@@ -190,22 +208,30 @@ async fn authenticated_connection_of_a_stream_is_closed_with_it() {
     .await;
 }
 
-/// A connection of HTTP/2 whose endpoint asks for such credentials takes no other request once it carried some.
+/// A connection of HTTP/2 whose endpoint asks for such credentials takes no other request once it
+/// carried some.
 #[tokio::test(start_paused = true)]
 async fn authenticated_connection_of_an_http2_endpoint_takes_no_other_request() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         tokio::task::spawn_local(async move {
             while let Some(pipe) = pipes.recv().await {
                 tokio::task::spawn_local(async move {
-                    let mut connection = h2::server::Builder::new().handshake::<_, Bytes>(pipe).await.expect("a handshake");
+                    let mut connection = h2::server::Builder::new()
+                        .handshake::<_, Bytes>(pipe)
+                        .await
+                        .expect("a handshake");
                     let mut bound = false;
                     while let Some(Ok((request, mut respond))) = connection.accept().await {
                         bound |= request.headers().contains_key("authorization");
                         let response = match bound {
                             true => Response::builder().status(200),
-                            false => Response::builder().status(401).header("www-authenticate", "NTLM"),
+                            false => {
+                                Response::builder().status(401).header("www-authenticate", "NTLM")
+                            }
                         };
-                        respond.send_response(response.body(()).expect("a response"), true).expect("a stream");
+                        respond
+                            .send_response(response.body(()).expect("a response"), true)
+                            .expect("a stream");
                     }
                 });
             }
@@ -217,7 +243,8 @@ async fn authenticated_connection_of_an_http2_endpoint_takes_no_other_request() 
             ("authorization: Negotiate YII\r\n", 200),
             ("", 401),
         ] {
-            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{credentials}connection: close\r\n\r\n");
+            let request =
+                format!("GET / HTTP/1.1\r\nhost: a\r\n{credentials}connection: close\r\n\r\n");
             assert_eq!(status(&edge.exchange(&request).await), expected, "{credentials}");
         }
     })
@@ -256,8 +283,8 @@ async fn credentials_nobody_asked_for_leave_the_connection_of_an_http2_endpoint_
     assert_eq!(count, 1);
 }
 
-/// A request that is lost on a connection of its client's goes out again on a fresh one, which knows nobody; one that begins to
-/// authenticate binds that one.
+/// A request that is lost on a connection of its client's goes out again on a fresh one, which
+/// knows nobody; one that begins to authenticate binds that one.
 #[tokio::test(start_paused = true)]
 async fn request_lost_on_an_authenticated_connection_is_sent_again_as_nobodys() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {

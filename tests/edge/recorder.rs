@@ -1,5 +1,6 @@
-//! An upstream that writes down every request to the byte, and reads HTTP/1.1 by rules of its own: whatever could be read in
-//! two ways is a fault. It answers each request with what it saw, so that an answer tells whose it is.
+//! An upstream that writes down every request to the byte, and reads HTTP/1.1 by rules of its own:
+//! whatever could be read in two ways is a fault. It answers each request with what it saw, so that
+//! an answer tells whose it is.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -19,7 +20,11 @@ pub struct Message {
 impl Message {
     /// All lines of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// `POST /a body`: what an upstream saw.
@@ -39,14 +44,21 @@ impl Message {
 pub fn message(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
     let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
     // Bytes above 127 may stand in a value: each is a character of its own where they are no UTF-8.
-    let text = str::from_utf8(&bytes[..end])
-        .map_or_else(|_| bytes[..end].iter().map(|byte| char::from(*byte)).collect(), str::to_owned);
+    let text = str::from_utf8(&bytes[..end]).map_or_else(
+        |_| bytes[..end].iter().map(|byte| char::from(*byte)).collect(),
+        str::to_owned,
+    );
     let (first, lines) = text.split_once("\r\n").unwrap_or((&text, ""));
-    let fields = lines.split("\r\n").filter(|_| !lines.is_empty()).map(field).collect::<Result<Vec<_>, _>>()?;
+    let fields = lines
+        .split("\r\n")
+        .filter(|_| !lines.is_empty())
+        .map(field)
+        .collect::<Result<Vec<_>, _>>()?;
     if text.replace("\r\n", "").contains(|c: char| c.is_ascii_control() && c != '\t') {
         return Err(format!("a control byte in {text:?}"));
     }
-    let mut message = Message { first: first.to_owned(), fields, body: Vec::new(), trailers: Vec::new() };
+    let mut message =
+        Message { first: first.to_owned(), fields, body: Vec::new(), trailers: Vec::new() };
     let rest = &bytes[end + 4..];
     let body = match (&message.all("content-length")[..], &message.all("transfer-encoding")[..]) {
         ([], []) => Some(0),
@@ -80,7 +92,8 @@ impl Message {
         loop {
             let Some(end) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
             let size = str::from_utf8(&bytes[at..at + end]).map_err(|error| error.to_string())?;
-            let size = usize::from_str_radix(size, 16).map_err(|error| format!("{size:?}: {error}"))?;
+            let size =
+                usize::from_str_radix(size, 16).map_err(|error| format!("{size:?}: {error}"))?;
             at += end + 2;
             if size == 0 {
                 break;
@@ -133,9 +146,12 @@ impl Recorder {
                     Err(fault) => return self.faults.borrow_mut().push(fault),
                     Ok(Some((request, length))) => {
                         bytes.drain(..length);
-                        let reply = self.reply.borrow().map_or_else(|| answer_to(&request), str::to_owned);
+                        let reply =
+                            self.reply.borrow().map_or_else(|| answer_to(&request), str::to_owned);
                         self.requests.borrow_mut().push(request);
-                        if pipe.write_all(reply.as_bytes()).await.is_err() || reply.contains("connection: close") {
+                        if pipe.write_all(reply.as_bytes()).await.is_err()
+                            || reply.contains("connection: close")
+                        {
                             return;
                         }
                     }
@@ -153,7 +169,10 @@ fn answer_to(request: &Message) -> String {
 }
 
 /// Runs a test before a recording upstream; whatever could be read in two ways there fails it.
-pub async fn on_recorded<F: Future<Output = ()>>(limits: &[&str], test: impl FnOnce(Rc<Edge>, Rc<Recorder>) -> F) {
+pub async fn on_recorded<F: Future<Output = ()>>(
+    limits: &[&str],
+    test: impl FnOnce(Rc<Edge>, Rc<Recorder>) -> F,
+) {
     on_raw_edge(config(limits), |edge, mut pipes: Pipes| async move {
         let recorder = Rc::new(Recorder::default());
         let serving = Rc::clone(&recorder);
@@ -168,7 +187,8 @@ pub async fn on_recorded<F: Future<Output = ()>>(limits: &[&str], test: impl FnO
     .await;
 }
 
-/// Sends bytes on one connection, and says what came back until it was closed and what the upstream saw.
+/// Sends bytes on one connection, and says what came back until it was closed and what the upstream
+/// saw.
 pub async fn play(edge: &Edge, recorder: &Recorder, bytes: &[u8]) -> (Vec<Message>, Vec<String>) {
     recorder.requests.borrow_mut().clear();
     let mut client = edge.connect();
@@ -182,7 +202,9 @@ pub async fn play(edge: &Edge, recorder: &Recorder, bytes: &[u8]) -> (Vec<Messag
 /// All messages of a stream, which must end with the last.
 pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
-    while let Some((answer, length)) = message(bytes).unwrap_or_else(|fault| panic!("{fault} in an answer")) {
+    while let Some((answer, length)) =
+        message(bytes).unwrap_or_else(|fault| panic!("{fault} in an answer"))
+    {
         bytes = &bytes[length..];
         messages.push(answer);
     }
@@ -190,7 +212,8 @@ pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// What one request is answered when the upstream replies so, to the byte, until the connection closes.
+/// What one request is answered when the upstream replies so, to the byte, until the connection
+/// closes.
 pub async fn replied(request: &'static str, reply: &'static str) -> String {
     let answer = Rc::new(RefCell::new(String::new()));
     let told = Rc::clone(&answer);
@@ -205,17 +228,22 @@ pub async fn replied(request: &'static str, reply: &'static str) -> String {
 
 pub const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
-/// These bytes are refused with this status: nothing of them, nor of what comes behind them, reaches the upstream.
+/// These bytes are refused with this status: nothing of them, nor of what comes behind them,
+/// reaches the upstream.
 pub async fn refused_with(status: &str, rows: &[&[u8]]) {
     for row in rows {
         on_recorded(&[], |edge, recorder| async move {
             let (answers, seen) = play(&edge, &recorder, &[row, NEXT.as_bytes()].concat()).await;
             let shown = row.escape_ascii().to_string().chars().take(300).collect::<String>();
-            let statuses: Vec<_> = answers.iter().map(|answer| answer.answer()[..3].to_owned()).collect();
+            let statuses: Vec<_> =
+                answers.iter().map(|answer| answer.answer()[..3].to_owned()).collect();
             assert_eq!((statuses, seen), (vec![status.to_owned()], vec![]), "{shown}");
             assert_eq!(answers[0].all("connection"), ["close"], "{shown}");
             let line = edge.line().await;
-            assert_eq!((line["status"].to_string(), &line["error"]["side"]), (status.to_owned(), &"client".into()));
+            assert_eq!(
+                (line["status"].to_string(), &line["error"]["side"]),
+                (status.to_owned(), &"client".into())
+            );
         })
         .await;
     }
@@ -226,7 +254,8 @@ pub async fn refused(rows: &[&[u8]]) {
     refused_with("400", rows).await;
 }
 
-/// These bytes are one request with this body: the next request is a request of its own, and gets its own answer.
+/// These bytes are one request with this body: the next request is a request of its own, and gets
+/// its own answer.
 pub async fn one_request(rows: &[(&str, &str)]) {
     for (bytes, told) in rows {
         on_recorded(&[], |edge, recorder| async move {

@@ -20,7 +20,8 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const COUNT: &str = "details=\"the response has more fields than `response_limits.count`\"";
 const SIZE: &str = "details=\"the response's head is larger than `response_limits.size`\"";
 
-/// The response to a client whose endpoint sends so many fields, of which the first has so many bytes.
+/// The response to a client whose endpoint sends so many fields, of which the first has so many
+/// bytes.
 async fn over_http1((count, length): (usize, usize), limits: HeaderLimits) -> String {
     let got = Rc::new(std::cell::RefCell::new(String::new()));
     let put = Rc::clone(&got);
@@ -32,7 +33,8 @@ async fn over_http1((count, length): (usize, usize), limits: HeaderLimits) -> St
             let mut pipe = pipes.recv().await.expect("a connection");
             assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
             // A connection that is dropped meanwhile takes no more.
-            let _ = pipe.write_all(format!("HTTP/1.1 204 No Content\r\n{fields}\r\n").as_bytes()).await;
+            let _ =
+                pipe.write_all(format!("HTTP/1.1 204 No Content\r\n{fields}\r\n").as_bytes()).await;
         };
         let (answer, ()) = tokio::join!(edge.exchange(GET), play);
         *put.borrow_mut() = answer;
@@ -49,10 +51,16 @@ async fn over_http2((count, length): (usize, usize), limits: HeaderLimits) -> St
     on_raw_edge(limited, |edge, mut pipes| async move {
         tokio::task::spawn_local(async move {
             let pipe = pipes.recv().await.expect("a connection");
-            let mut connection = h2::server::Builder::new().handshake::<_, Bytes>(pipe).await.expect("a handshake");
+            let mut connection =
+                h2::server::Builder::new().handshake::<_, Bytes>(pipe).await.expect("a handshake");
             while let Some(Ok((_, mut respond))) = connection.accept().await {
-                let response = (1..count).fold(Response::builder(), |response, _| response.header("a", "b"));
-                let response = response.header("x", "y".repeat(length)).status(204).body(()).expect("a response");
+                let response =
+                    (1..count).fold(Response::builder(), |response, _| response.header("a", "b"));
+                let response = response
+                    .header("x", "y".repeat(length))
+                    .status(204)
+                    .body(())
+                    .expect("a response");
                 respond.send_response(response, true).expect("a stream");
             }
         });
@@ -84,7 +92,10 @@ async fn response_limits_are_named_where_they_are_exceeded() {
                 None => assert_eq!(status(&answer), 204, "{fields:?}: {answer}"),
                 Some(detail) => {
                     assert_eq!(status(&answer), 502, "{answer}");
-                    assert!(answer.contains(&format!("error=http_protocol_error; {detail}")), "{answer}");
+                    assert!(
+                        answer.contains(&format!("error=http_protocol_error; {detail}")),
+                        "{answer}"
+                    );
                 }
             }
         }
@@ -96,7 +107,10 @@ async fn response_limits_are_named_where_they_are_exceeded() {
 async fn response_that_is_refused_names_its_flaw() {
     for (response, flaw) in [
         ("HTTP/1.1 200 OK\r\nx: a\x01b\r\n\r\n", "a control byte"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", "Content-Length"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "Content-Length",
+        ),
         ("HTTP/1.1 999 No\r\n\r\n", "its status is not one of 100 to 599"),
         ("SSH-2.0\r\n", "it does not begin with HTTP/1.1 and a status"),
     ] {
@@ -137,7 +151,10 @@ async fn bytes_late_behind_a_response_without_a_body_meet_no_request() {
                 let _ = pipe.write_all(late.as_bytes()).await;
                 let mut second = second.await.expect("a connection of its own");
                 assert!(second.read(&mut [0; 1024]).await.expect("a request") > 0);
-                second.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown").await.expect("an open pipe");
+                second
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown")
+                    .await
+                    .expect("an open pipe");
                 std::future::pending::<()>().await;
             });
             edge.exchange(request).await;

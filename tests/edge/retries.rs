@@ -89,7 +89,8 @@ async fn one_attempt_is_no_retry() {
     }
 }
 
-/// Answers the first 30 requests, each on its connection, loses the 30 that follow on these, and answers all others.
+/// Answers the first 30 requests, each on its connection, loses the 30 that follow on these, and
+/// answers all others.
 async fn lose_thirty(mut pipes: Pipes) {
     let mut kept = Vec::new();
     for _ in 0..30 {
@@ -125,7 +126,11 @@ async fn the_retry_budget_is_a_fifth_and_then_the_failure_is_answered_and_logged
         for _ in 0..60 {
             let line = edge.line().await;
             let detail = line["error"]["detail"].as_str().unwrap_or("").to_owned();
-            assert_eq!(line["status"] == 502, detail.starts_with("the retry budget is spent: "), "{line}");
+            assert_eq!(
+                line["status"] == 502,
+                detail.starts_with("the retry budget is spent: "),
+                "{line}"
+            );
             spent += u32::from(line["status"] == 502);
         }
         assert_eq!(spent, 8);
@@ -161,7 +166,9 @@ async fn lost_on_a_kept_connection_only_what_is_idempotent_and_has_no_body_is_se
     let put = "PUT / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
     let delete = "DELETE / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let empty_post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    for (request, expected) in [(GET, 200), (delete, 200), (put, 502), (POST, 502), (empty_post, 502)] {
+    for (request, expected) in
+        [(GET, 200), (delete, 200), (put, 502), (POST, 502), (empty_post, 502)]
+    {
         on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
             let requests = [GET, request];
             let got = tokio::select! {
@@ -255,7 +262,8 @@ async fn half_an_answer_on_a_kept_connection_is_never_asked_for_again() {
     .await;
 }
 
-/// A client that sends much at once uses up its turn: what is known of kept connections does not depend on that.
+/// A client that sends much at once uses up its turn: what is known of kept connections does not
+/// depend on that.
 #[tokio::test(start_paused = true)]
 async fn a_large_upload_goes_over_the_connection_that_is_kept() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {

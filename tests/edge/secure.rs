@@ -23,7 +23,10 @@ pub fn secured(authority: &Authority) -> Config {
     let mut config = config(&[]);
     let upstream = &mut config.upstreams[0];
     upstream.endpoints[0].tls = true;
-    upstream.secure = Some(SecureSettings { ca: Some(authority.path("ca.pem")), server_name: Some("app.test".into()) });
+    upstream.secure = Some(SecureSettings {
+        ca: Some(authority.path("ca.pem")),
+        server_name: Some("app.test".into()),
+    });
     config
 }
 
@@ -31,8 +34,10 @@ pub fn secured(authority: &Authority) -> Config {
 pub fn endpoint(authority: &Authority, alpn: &[&str]) -> TlsAcceptor {
     let key = PrivateKeyDer::from_pem_file(authority.path("app.key")).expect("a key");
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
-    let mut config = builder.with_single_cert(vec![authority.certificate("app")], key).expect("a certificate");
+    let builder =
+        builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let mut config =
+        builder.with_single_cert(vec![authority.certificate("app")], key).expect("a certificate");
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Arc::new(config).into()
 }
@@ -41,16 +46,26 @@ async fn answer(acceptor: TlsAcceptor, pipe: DuplexStream) -> Option<String> {
     let stream = Box::pin(acceptor.accept(pipe)).await.ok()?;
     let name = stream.get_ref().1.server_name().map(str::to_owned);
     let answer = hyper::service::service_fn(async |_| {
-        Ok::<_, hyper::Error>(http::Response::new(http_body_util::Full::new(bytes::Bytes::from_static(b"ok"))))
+        Ok::<_, hyper::Error>(http::Response::new(http_body_util::Full::new(
+            bytes::Bytes::from_static(b"ok"),
+        )))
     });
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    let served = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
     served.ok().and(name)
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
-/// The status and kind a client and the log get from an endpoint with this certificate and these protocols.
-async fn outcome(believed: &Authority, shown: &Authority, names: &[&str], alpn: &'static [&'static str]) -> (u16, String) {
+/// The status and kind a client and the log get from an endpoint with this certificate and these
+/// protocols.
+async fn outcome(
+    believed: &Authority,
+    shown: &Authority,
+    names: &[&str],
+    alpn: &'static [&'static str],
+) -> (u16, String) {
     shown.issue("app", names);
     let (acceptor, mut got) = (endpoint(shown, alpn), None);
     let outcome = &mut got;
@@ -61,7 +76,10 @@ async fn outcome(believed: &Authority, shown: &Authority, names: &[&str], alpn: 
             }
         });
         let status = status(&edge.exchange(GET).await);
-        *outcome = Some((status, edge.line().await["error"]["kind"].as_str().unwrap_or_default().to_owned()));
+        *outcome = Some((
+            status,
+            edge.line().await["error"]["kind"].as_str().unwrap_or_default().to_owned(),
+        ));
     })
     .await;
     got.expect("an outcome")
@@ -76,7 +94,10 @@ async fn only_a_certificate_for_its_name_by_somebody_trusted_is_believed() {
     assert_eq!(outcome(&known, &known, &["app.test"], &[]).await, fine);
     assert_eq!(outcome(&known, &known, &["other.test"], &[]).await, refused);
     assert_eq!(outcome(&known, &stranger, &["app.test"], &[]).await, refused);
-    assert_eq!(outcome(&known, &known, &["app.test"], &["h2"]).await, (502, "tls_alert_received".to_owned()));
+    assert_eq!(
+        outcome(&known, &known, &["app.test"], &["h2"]).await,
+        (502, "tls_alert_received".to_owned())
+    );
 }
 
 /// It is the same the next time.

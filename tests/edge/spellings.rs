@@ -1,4 +1,5 @@
-//! Other spellings of a path or host: they take the same route, spend the same bucket, and are forwarded as they came.
+//! Other spellings of a path or host: they take the same route, spend the same bucket, and are
+//! forwarded as they came.
 
 use std::rc::Rc;
 
@@ -30,7 +31,9 @@ routes:
 ";
 
 fn limited(more: &str) -> Config {
-    parse("test.yaml", &format!("{LIMITED}{more}"), &[]).unwrap_or_else(|problems| panic!("{problems}")).config
+    parse("test.yaml", &format!("{LIMITED}{more}"), &[])
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config
 }
 
 /// The status of a GET, and what the upstream was asked for, if it was.
@@ -45,16 +48,25 @@ async fn ask(edge: &Rc<Edge>, target: &str, host: &str) -> (u16, Option<String>)
 async fn are_one(more: &str, spellings: &[(&str, &str)], is_one: bool) {
     for (target, host) in &spellings[1..] {
         on_edge_of(limited(more), |edge| async move {
-            assert_eq!(ask(&edge, target, host).await, (200, Some((*target).to_owned())), "{target} {host}");
+            assert_eq!(
+                ask(&edge, target, host).await,
+                (200, Some((*target).to_owned())),
+                "{target} {host}"
+            );
             let second = ask(&edge, spellings[0].0, spellings[0].1).await.0;
             assert_eq!(second, if is_one { 503 } else { 200 }, "{target} {host}");
         })
         .await;
         on_edge_of(limited(more), |edge| async move {
             assert_eq!(ask(&edge, spellings[0].0, spellings[0].1).await.0, 200);
-            let request = Request::builder().uri(format!("http://{host}{target}")).body(Full::default());
+            let request =
+                Request::builder().uri(format!("http://{host}{target}")).body(Full::default());
             let mut client = http2::client(&edge).await;
-            let status = client.send_request(request.expect("a request")).await.expect("a response").status();
+            let status = client
+                .send_request(request.expect("a request"))
+                .await
+                .expect("a response")
+                .status();
             assert_eq!(status, if is_one { 503 } else { 200 }, "{target} {host} over HTTP/2");
         })
         .await;
@@ -80,7 +92,12 @@ const LOGIN: [(&str, &str); 12] = [
 async fn path_in_another_spelling_spends_the_limit_of_its_route() {
     are_one("", &LOGIN, true).await;
     are_one("", &[("/a%20b", "a"), ("//a%20b", "a"), ("/%61%20%62", "a")], true).await;
-    are_one("", &[("/written", "a"), ("/twice/../written", "a"), ("//twice/..//written", "a")], true).await;
+    are_one(
+        "",
+        &[("/written", "a"), ("/twice/../written", "a"), ("//twice/..//written", "a")],
+        true,
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +116,8 @@ async fn path_key_is_one_bucket_for_all_spellings() {
 
 #[tokio::test(start_paused = true)]
 async fn host_in_another_spelling_spends_the_limit_of_its_route_and_key() {
-    let spellings = [("/", "admin.test"), ("/", "admin.test."), ("/", "ADMIN.test"), ("/", "admin.test.:80")];
+    let spellings =
+        [("/", "admin.test"), ("/", "admin.test."), ("/", "ADMIN.test"), ("/", "admin.test.:80")];
     are_one("", &spellings, true).await;
     let spellings = [("/hosts", "b.test"), ("/hosts", "b.test."), ("/hosts", "B.TEST:8080")];
     are_one("", &spellings, true).await;
@@ -108,9 +126,16 @@ async fn host_in_another_spelling_spends_the_limit_of_its_route_and_key() {
 
 #[tokio::test(start_paused = true)]
 async fn path_matching_raw_compares_bytes() {
-    let spellings = [("/login", "a"), ("/%6cogin", "a"), ("//login", "a"), ("/x/../login", "a"), ("/login;x=1", "a")];
+    let spellings = [
+        ("/login", "a"),
+        ("/%6cogin", "a"),
+        ("//login", "a"),
+        ("/x/../login", "a"),
+        ("/login;x=1", "a"),
+    ];
     are_one("path_matching: raw", &spellings, false).await;
-    are_one("path_matching: raw", &[("/paths", "a"), ("/paths/", "a"), ("/paths/%78", "a")], false).await;
+    are_one("path_matching: raw", &[("/paths", "a"), ("/paths/", "a"), ("/paths/%78", "a")], false)
+        .await;
     on_edge_of(limited("path_matching: raw"), |edge| async move {
         for target in ["/private/%2e%2e/open", "/../x", "/a%00"] {
             assert_eq!(ask(&edge, target, "a").await, (200, Some(target.to_owned())));
@@ -131,7 +156,8 @@ async fn path_that_can_be_read_as_another_route_is_refused() {
             ("/../login", "the path climbs above the root"),
             ("/%2e%2e/login", "the path climbs above the root"),
             ("/login%00", "the path has a NUL"),
-            // Without an authority, with dots resolved before slashes are merged, and with a backslash as a slash.
+            // Without an authority, with dots resolved before slashes are merged, and with a
+            // backslash as a slash.
             ("//x/login", "ambiguous path"),
             ("///x/login", "ambiguous path"),
             ("//x/%6cogin", "ambiguous path"),
@@ -152,9 +178,14 @@ async fn path_that_can_be_read_as_another_route_is_refused() {
             assert_eq!((&line["error"]["side"], line.get("route")), (&"client".into(), None));
         }
         // A route above the chosen one is no other route.
-        for target in
-            ["/private/x/../open", "/x/../private", "/private//open", "/privat%65/open", "//private/open", "/x%5Cy"]
-        {
+        for target in [
+            "/private/x/../open",
+            "/x/../private",
+            "/private//open",
+            "/privat%65/open",
+            "//private/open",
+            "/x%5Cy",
+        ] {
             assert_eq!(ask(&edge, target, "a").await, (200, Some(target.to_owned())));
         }
     })
@@ -165,9 +196,18 @@ async fn path_that_can_be_read_as_another_route_is_refused() {
 async fn path_that_can_be_read_as_another_route_is_refused_over_http2() {
     on_edge_of(limited(""), |edge| async move {
         let mut client = http2::client(&edge).await;
-        for target in ["//x/login", "/login//../open", "/x%5c..%5clogin", "/login\\x", "/private/%2e%2e/open"] {
-            let request = Request::builder().uri(format!("http://a{target}")).body(Full::default()).expect("a request");
-            assert_eq!(client.send_request(request).await.expect("a response").status(), 400, "{target}");
+        for target in
+            ["//x/login", "/login//../open", "/x%5c..%5clogin", "/login\\x", "/private/%2e%2e/open"]
+        {
+            let request = Request::builder()
+                .uri(format!("http://a{target}"))
+                .body(Full::default())
+                .expect("a request");
+            assert_eq!(
+                client.send_request(request).await.expect("a response").status(),
+                400,
+                "{target}"
+            );
         }
         assert!(edge.seen.borrow().is_empty());
     })
@@ -221,7 +261,8 @@ async fn path_that_can_be_read_as_a_route_above_needs_its_limit() {
         ("/1%5C..%5Cy", "d", 400),
         ("/y//../x", "d", 400),
     ] {
-        let config = parse("test.yaml", BENEATH, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
+        let config =
+            parse("test.yaml", BENEATH, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
         on_edge_of(config, |edge| async move {
             assert_eq!(ask(&edge, target, host).await.0, expected, "{target} of {host}");
         })
@@ -232,13 +273,22 @@ async fn path_that_can_be_read_as_a_route_above_needs_its_limit() {
 #[tokio::test(start_paused = true)]
 async fn host_with_an_empty_label_is_refused() {
     on_edge_of(limited(""), |edge| async move {
-        for host in [".admin.test", "..admin.test", "admin..test", "admin.test..", ".", ".admin.test:80", ".admin.test."] {
+        for host in [
+            ".admin.test",
+            "..admin.test",
+            "admin..test",
+            "admin.test..",
+            ".",
+            ".admin.test:80",
+            ".admin.test.",
+        ] {
             assert_eq!(ask(&edge, "/", host).await, (400, None), "{host}");
         }
         let request = "GET http://.admin.test/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         assert_eq!(status(&edge.exchange(request).await), 400);
         let mut client = http2::client(&edge).await;
-        let request = Request::builder().uri("http://.admin.test/").body(Full::default()).expect("a request");
+        let request =
+            Request::builder().uri("http://.admin.test/").body(Full::default()).expect("a request");
         assert_eq!(client.send_request(request).await.expect("a response").status(), 400);
     })
     .await;
@@ -249,7 +299,8 @@ async fn access_line_has_the_route_of_the_normal_form_and_the_path_as_received()
     on_edge_of(limited(""), |edge| async move {
         ask(&edge, "//%6cogin?x=%61", "A.TEST.:80").await;
         let line = edge.line().await;
-        let fields = ["route", "path", "host"].map(|field| line[field].as_str().unwrap_or_default().to_owned());
+        let fields = ["route", "path", "host"]
+            .map(|field| line[field].as_str().unwrap_or_default().to_owned());
         assert_eq!(fields, ["/login", "//%6cogin?x=%61", "a.test"]);
         assert_eq!(edge.seen.borrow()[0].headers["host"], "A.TEST.:80");
     })
@@ -260,7 +311,10 @@ async fn access_line_has_the_route_of_the_normal_form_and_the_path_as_received()
 async fn asterisk_has_no_normal_form_and_needs_none() {
     on_edge_of(limited(""), |edge| async move {
         let mut client = edge.connect();
-        client.write_all(b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("a pipe");
+        client
+            .write_all(b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .expect("a pipe");
         assert_eq!(edge.line().await["status"], 200);
     })
     .await;
@@ -271,13 +325,23 @@ async fn asterisk_has_no_normal_form_and_needs_none() {
 async fn fragment_over_http2_hides_no_path() {
     on_edge_of(limited(""), |edge| async move {
         for path in ["/login#x", "/#/login", "/login?x#y"] {
-            let fields = fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)]);
+            let fields = fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", path),
+            ]);
             let mut client = edge.connect();
-            let request = [hello(&[]), frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields)].concat();
+            let request =
+                [hello(&[]), frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields)].concat();
             client.write_all(&request).await.expect("an open pipe");
             let line = edge.line().await;
             let told = (&line["status"], &line["path"], &line["error"]["detail"]);
-            assert_eq!(told, (&400.into(), &path.into(), &"the target has a fragment".into()), "{path}: {line}");
+            assert_eq!(
+                told,
+                (&400.into(), &path.into(), &"the target has a fragment".into()),
+                "{path}: {line}"
+            );
         }
         assert!(edge.seen.borrow().is_empty());
     })

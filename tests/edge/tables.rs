@@ -39,9 +39,17 @@ async fn a_tells_when_to_come_again() {
     on_edge(&["1r/s"], |edge| async move {
         Rc::clone(&edge).get().await;
         sleep(Duration::from_millis(100)).await;
-        let answer = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\naccept: text/plain\r\nconnection: close\r\n\r\n").await;
+        let answer = edge
+            .exchange(
+                "GET / HTTP/1.1\r\nhost: a\r\naccept: text/plain\r\nconnection: close\r\n\r\n",
+            )
+            .await;
         assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
-        assert!(answer.contains("proxy-status: weir; error=http_request_denied; details=\"zone zone0\""), "{answer}");
+        assert!(
+            answer
+                .contains("proxy-status: weir; error=http_request_denied; details=\"zone zone0\""),
+            "{answer}"
+        );
         assert!(answer.ends_with("(in 900 ms)\n"), "{answer}");
     })
     .await;
@@ -110,11 +118,18 @@ async fn e_two_limits_on_one_route() {
 async fn pipelined_requests_are_answered_in_turn() {
     on_edge(&["10r/s burst=20"], |edge| async move {
         let mut client = edge.connect();
-        client.write_all("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(4).as_bytes()).await.expect("an open pipe");
+        client
+            .write_all("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(4).as_bytes())
+            .await
+            .expect("an open pipe");
         let mut buffer = vec![0; 4096];
         for expected in [0, 100, 200, 300] {
             let count = client.read(&mut buffer).await.expect("an answer");
-            assert!(buffer[..count].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&buffer[..count]));
+            assert!(
+                buffer[..count].starts_with(b"HTTP/1.1 200"),
+                "{:?}",
+                String::from_utf8_lossy(&buffer[..count])
+            );
             assert_eq!(edge.now(), expected);
         }
         assert_eq!(edge.forwarded(), [0, 100, 200, 300]);
@@ -135,12 +150,18 @@ async fn the_access_line_has_the_numbers() {
     on_edge(&["1r/s burst=1"], |edge| async move {
         Rc::clone(&edge).get().await;
         let passed = edge.line().await;
-        assert_eq!((&passed["status"], &passed["limit"]["decision"]), (&200.into(), &"pass".into()));
+        assert_eq!(
+            (&passed["status"], &passed["limit"]["decision"]),
+            (&200.into(), &"pass".into())
+        );
         let waited = Rc::clone(&edge).get().await;
         let line = edge.line().await;
         assert_eq!(line["limit"]["decision"], "delay");
         assert_eq!(line["limit"]["wait_ms"], waited.1);
-        assert_eq!((&line["bytes_out"], &line["upstream"]["endpoint"]), (&2.into(), &"10.0.0.1:80".into()));
+        assert_eq!(
+            (&line["bytes_out"], &line["upstream"]["endpoint"]),
+            (&2.into(), &"10.0.0.1:80".into())
+        );
     })
     .await;
 }

@@ -35,7 +35,11 @@ pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
         cert: authority.path(&format!("{stem}.pem")),
         key: authority.path(&format!("{stem}.key")),
     };
-    TlsSettings { certificates: stems.iter().map(files).collect(), oldest: OldestVersion::Tls12, client_ca: None }
+    TlsSettings {
+        certificates: stems.iter().map(files).collect(),
+        oldest: OldestVersion::Tls12,
+        client_ca: None,
+    }
 }
 
 pub fn door(settings: TlsSettings) -> Door {
@@ -59,8 +63,15 @@ async fn connect_with(edge: &Edge, client: Arc<ClientConfig>, name: &str) -> io:
     Box::pin(TlsConnector::from(client).connect(name, edge.connect())).await.map(Box::new)
 }
 
-pub async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, host: &str) -> io::Result<String> {
-    stream.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+pub async fn exchange(
+    mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    host: &str,
+) -> io::Result<String> {
+    stream
+        .write_all(
+            format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
@@ -70,7 +81,9 @@ pub async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, hos
 async fn a_request_over_tls_is_forwarded_as_https() {
     let (authority, door) = one();
     on_door(config(&[]), door, |edge| async move {
-        let stream = connect(&edge, authority.client(&["http/1.1"], ALL, None), "a.test").await.expect("a handshake");
+        let stream = connect(&edge, authority.client(&["http/1.1"], ALL, None), "a.test")
+            .await
+            .expect("a handshake");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         let answer = exchange(stream, "a.test").await.expect("an answer with an end");
         assert_eq!(status(&answer), 200, "{answer}");
@@ -89,12 +102,21 @@ async fn a_name_gets_its_certificate_then_a_wildcard_then_the_first() {
     authority.issue("exact", &["x.b.test", "y.b.test"]);
     let door = door(settings(&authority, &["a", "wild", "exact"]));
     on_door(config(&[]), door, |edge| async move {
-        for (name, stem) in [("a.test", "a"), ("x.b.test", "wild"), ("y.b.test", "exact"), ("z.b.test", "wild")] {
-            let stream = connect(&edge, authority.client(&[], ALL, None), name).await.expect("a handshake");
-            assert_eq!(stream.get_ref().1.peer_certificates(), Some(&[authority.certificate(stem)][..]), "{name}");
+        for (name, stem) in
+            [("a.test", "a"), ("x.b.test", "wild"), ("y.b.test", "exact"), ("z.b.test", "wild")]
+        {
+            let stream =
+                connect(&edge, authority.client(&[], ALL, None), name).await.expect("a handshake");
+            assert_eq!(
+                stream.get_ref().1.peer_certificates(),
+                Some(&[authority.certificate(stem)][..]),
+                "{name}"
+            );
         }
         // The first is shown, and the client finds that it is for another name.
-        let other = connect(&edge, authority.client(&[], ALL, None), "other.test").await.expect_err("a wrong name");
+        let other = connect(&edge, authority.client(&[], ALL, None), "other.test")
+            .await
+            .expect_err("a wrong name");
         assert!(other.to_string().contains("certificate not valid for name"), "{other}");
     })
     .await;
@@ -107,8 +129,12 @@ async fn a_host_with_another_certificate_is_misdirected() {
     authority.issue("b", &["b.test"]);
     let door = door(settings(&authority, &["a", "b"]));
     on_door(config(&[]), door, |edge| async move {
-        for (host, expected) in [("a.test", 200), ("also.a.test:443", 200), ("A.test", 200), ("b.test", 421)] {
-            let stream = connect(&edge, authority.client(&[], ALL, None), "a.test").await.expect("a handshake");
+        for (host, expected) in
+            [("a.test", 200), ("also.a.test:443", 200), ("A.test", 200), ("b.test", 421)]
+        {
+            let stream = connect(&edge, authority.client(&[], ALL, None), "a.test")
+                .await
+                .expect("a handshake");
             let answer = exchange(stream, host).await.expect("an answer");
             assert_eq!(status(&answer), expected, "{answer}");
         }
@@ -118,7 +144,10 @@ async fn a_host_with_another_certificate_is_misdirected() {
 }
 
 /// A client that would send early data, were it let.
-fn eager(authority: &Authority, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+fn eager(
+    authority: &Authority,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut client = authority.client(&[], versions, None);
     client.enable_early_data = true;
     Arc::new(client)
@@ -149,7 +178,8 @@ async fn sessions_are_resumed_without_early_data() {
         on_door(config(&[]), door, |edge| async move {
             let client = eager(&authority, versions);
             for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
-                let mut stream = connect_with(&edge, Arc::clone(&client), "a.test").await.expect("a handshake");
+                let mut stream =
+                    connect_with(&edge, Arc::clone(&client), "a.test").await.expect("a handshake");
                 assert_eq!(status(&exchange(&mut stream, "a.test").await.expect("an answer")), 200);
                 let kind = stream.get_ref().1.handshake_kind();
                 assert!(kind == Some(expected), "{kind:?} and not {expected:?}");
@@ -169,9 +199,13 @@ async fn clients_that_are_too_old_or_speak_another_protocol_are_refused() {
     authority.issue("a", &["a.test"]);
     let door = door(TlsSettings { oldest: OldestVersion::Tls13, ..settings(&authority, &["a"]) });
     on_door(config(&[]), door, |edge| async move {
-        let old = connect(&edge, authority.client(&[], &[&TLS12], None), "a.test").await.expect_err("too old");
+        let old = connect(&edge, authority.client(&[], &[&TLS12], None), "a.test")
+            .await
+            .expect_err("too old");
         assert!(old.to_string().contains("ProtocolVersion"), "{old}");
-        let other = connect(&edge, authority.client(&["ftp"], ALL, None), "a.test").await.expect_err("not HTTP");
+        let other = connect(&edge, authority.client(&["ftp"], ALL, None), "a.test")
+            .await
+            .expect_err("not HTTP");
         assert!(other.to_string().contains("NoApplicationProtocol"), "{other}");
     })
     .await;
@@ -185,7 +219,8 @@ async fn clients_show_a_certificate_where_that_is_asked() {
     stranger.issue("client", &["client.test"]);
     fs::copy(stranger.path("client.pem"), authority.path("stranger.pem")).expect("a file");
     fs::copy(stranger.path("client.key"), authority.path("stranger.key")).expect("a file");
-    let asking = TlsSettings { client_ca: Some(authority.path("ca.pem")), ..settings(&authority, &["a"]) };
+    let asking =
+        TlsSettings { client_ca: Some(authority.path("ca.pem")), ..settings(&authority, &["a"]) };
     on_door(config(&[]), door(asking), |edge| async move {
         for (stem, fine) in [(Some("client"), true), (Some("stranger"), false), (None, false)] {
             // In TLS 1.3 a client learns of its refusal only when it reads.
@@ -209,7 +244,10 @@ async fn a_client_that_is_silent_within_its_handshake_is_cut_after_ten_seconds()
             client.write_all(begun).await.expect("an open pipe");
             client.read_to_end(&mut Vec::new()).await.expect("an end");
             let took = start.elapsed();
-            assert!((Duration::from_secs(10)..=Duration::from_millis(10_200)).contains(&took), "{took:?}");
+            assert!(
+                (Duration::from_secs(10)..=Duration::from_millis(10_200)).contains(&took),
+                "{took:?}"
+            );
         }
     })
     .await;
@@ -240,7 +278,9 @@ async fn changed_certificates_are_taken_and_broken_ones_are_not() {
         let tls = edge.door.tls.as_ref().expect("a door with TLS");
         let shown = async || {
             tls.refresh();
-            let stream = connect(&edge, authority.client(&[], ALL, None), "a.test").await.expect("a handshake");
+            let stream = connect(&edge, authority.client(&[], ALL, None), "a.test")
+                .await
+                .expect("a handshake");
             stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone()
         };
         let first = authority.certificate("a");

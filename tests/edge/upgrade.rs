@@ -14,9 +14,9 @@ use crate::{
     recorder::on_recorded,
 };
 
-const ASKS: &str =
-    "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
-const AGREES: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: WebSocket\r\nx: y\r\n\r\n";
+const ASKS: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
+const AGREES: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: WebSocket\r\nx: y\r\n\r\n";
 
 async fn read_some(pipe: &mut DuplexStream) -> String {
     let mut buffer = vec![0; 8192];
@@ -29,7 +29,11 @@ async fn said(pipe: &mut DuplexStream, text: &str) {
 }
 
 /// A client that asks, and the endpoint that was asked.
-async fn ask(edge: &Rc<Edge>, pipes: &mut Pipes, request: &str) -> (DuplexStream, DuplexStream, String) {
+async fn ask(
+    edge: &Rc<Edge>,
+    pipes: &mut Pipes,
+    request: &str,
+) -> (DuplexStream, DuplexStream, String) {
     let mut client = edge.connect();
     said(&mut client, request).await;
     let mut endpoint = pipes.recv().await.expect("a connection");
@@ -49,13 +53,19 @@ async fn tunnel(edge: &Rc<Edge>, pipes: &mut Pipes) -> (DuplexStream, DuplexStre
 async fn a_matching_101_opens_a_tunnel_and_its_end_is_logged() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut endpoint, asked) = ask(&edge, &mut pipes, ASKS).await;
-        assert!(asked.contains("connection: upgrade\r\n") && asked.contains("upgrade: websocket\r\n"), "{asked}");
+        assert!(
+            asked.contains("connection: upgrade\r\n") && asked.contains("upgrade: websocket\r\n"),
+            "{asked}"
+        );
         said(&mut endpoint, &format!("{AGREES}first")).await;
         let mut told = read_some(&mut client).await;
         while !told.ends_with("first") {
             told += &read_some(&mut client).await;
         }
-        assert!(told.contains("\r\nupgrade: WebSocket\r\n") && told.contains("\r\nx: y\r\n"), "{told}");
+        assert!(
+            told.contains("\r\nupgrade: WebSocket\r\n") && told.contains("\r\nx: y\r\n"),
+            "{told}"
+        );
         said(&mut client, "GET / HTTP/1.1\r\n\r\n").await;
         assert_eq!(read_some(&mut endpoint).await, "GET / HTTP/1.1\r\n\r\n");
         said(&mut endpoint, "pong").await;
@@ -64,7 +74,10 @@ async fn a_matching_101_opens_a_tunnel_and_its_end_is_logged() {
         assert_eq!(read_some(&mut client).await, "");
         drop(client);
         let line = edge.line().await;
-        assert_eq!((&line["status"], &line["bytes_in"], &line["bytes_out"]), (&101.into(), &18.into(), &9.into()));
+        assert_eq!(
+            (&line["status"], &line["bytes_in"], &line["bytes_out"]),
+            (&101.into(), &18.into(), &9.into())
+        );
         assert_eq!(line["error"], serde_json::Value::Null);
     })
     .await;
@@ -95,7 +108,10 @@ async fn a_silent_tunnel_is_closed_after_the_upstreams_idle_time() {
         assert_eq!(read_some(&mut client).await, "");
         assert!((110_000..110_500).contains(&edge.now()), "{}", edge.now());
         let line = edge.line().await;
-        assert_eq!((&line["status"], &line["error"]["kind"]), (&101.into(), &"connection_read_timeout".into()));
+        assert_eq!(
+            (&line["status"], &line["error"]["kind"]),
+            (&101.into(), &"connection_read_timeout".into())
+        );
     })
     .await;
 }
@@ -132,9 +148,9 @@ async fn a_101_nobody_asked_for_is_a_fault() {
     let other = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n";
     let unnamed = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
     let plain = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-    let h2c =
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n";
-    let switches = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+    let h2c = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n";
+    let switches =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
     for (request, answer) in [(ASKS, other), (ASKS, unnamed), (plain, AGREES), (h2c, switches)] {
         let told = told(request, answer).await;
         assert!(told.contains("HTTP/1.1 502 "), "{told}");
@@ -144,11 +160,15 @@ async fn a_101_nobody_asked_for_is_a_fault() {
 #[tokio::test(start_paused = true)]
 async fn h2c_and_a_connection_that_does_not_name_it_ask_for_nothing() {
     let fine = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    let h2c =
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n";
+    let h2c = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n";
     for request in [h2c, "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n"] {
         let told = told(request, fine).await;
-        assert!(told.contains("HTTP/1.1 200 OK") && !told.contains("upgrade") && !told.contains("http2"), "{told}");
+        assert!(
+            told.contains("HTTP/1.1 200 OK")
+                && !told.contains("upgrade")
+                && !told.contains("http2"),
+            "{told}"
+        );
     }
 }
 
@@ -162,7 +182,8 @@ async fn another_answer_to_an_upgrade_is_an_answer() {
     assert!(answer.ends_with("\r\n\r\nno") && answer.contains("upgrade: other\r\n"), "{answer}");
 }
 
-/// The answer was given: a 101 behind it is nothing anybody waits for, and its connection is not used again.
+/// The answer was given: a 101 behind it is nothing anybody waits for, and its connection is not
+/// used again.
 #[tokio::test(start_paused = true)]
 async fn a_late_101_opens_nothing() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
@@ -180,7 +201,8 @@ async fn a_late_101_opens_nothing() {
     .await;
 }
 
-/// A client may offer to change protocols beside its body; whoever ignores that serves the request (RFC 9110, section 7.8).
+/// A client may offer to change protocols beside its body; whoever ignores that serves the request
+/// (RFC 9110, section 7.8).
 #[tokio::test(start_paused = true)]
 async fn upgrade_beside_a_body_is_ignored() {
     let offers = "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: tcp\r\n";
@@ -191,9 +213,16 @@ async fn upgrade_beside_a_body_is_ignored() {
     ] {
         on_recorded(&[], |edge, recorder| async move {
             let answer = edge.exchange(&format!("{offers}{framing}\r\n{body}")).await;
-            assert!(answer.contains("HTTP/1.1 200 OK\r\n") && answer.ends_with("POST / abc"), "{answer}");
+            assert!(
+                answer.contains("HTTP/1.1 200 OK\r\n") && answer.ends_with("POST / abc"),
+                "{answer}"
+            );
             let requests = recorder.requests.borrow();
-            assert_eq!((requests[0].all("upgrade").len(), requests[0].all("connection").len()), (0, 0), "{framing}");
+            assert_eq!(
+                (requests[0].all("upgrade").len(), requests[0].all("connection").len()),
+                (0, 0),
+                "{framing}"
+            );
         })
         .await;
     }

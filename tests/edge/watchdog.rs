@@ -1,4 +1,5 @@
-//! The reason why weir ends a request is in its access line: never that the client left, when it did not.
+//! The reason why weir ends a request is in its access line: never that the client left, when it
+//! did not.
 
 use std::time::Duration;
 
@@ -30,7 +31,12 @@ fn closing(limits: &[&str]) -> Config {
 
 /// Fields of a POST in HTTP/2, whose body is still to come.
 fn post(stream: u32) -> Vec<u8> {
-    let fields = frames::fields(&[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")]);
+    let fields = frames::fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/"),
+    ]);
     frames::frame(HEADERS, END_HEADERS, stream, &fields)
 }
 
@@ -41,7 +47,10 @@ async fn reject_444_is_logged_as_444_over_http_1() {
         assert_eq!(edge.line().await["status"], 200);
         assert_eq!(edge.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await, "");
         let line = edge.line().await;
-        assert_eq!((told(&line), &line["limit"]["decision"]), (json!([444, null, null]), &json!("reject")));
+        assert_eq!(
+            (told(&line), &line["limit"]["decision"]),
+            (json!([444, null, null]), &json!("reject"))
+        );
     })
     .await;
 }
@@ -50,9 +59,13 @@ async fn reject_444_is_logged_as_444_over_http_1() {
 async fn reject_444_is_logged_as_444_over_http_2() {
     on_edge_of(closing(&["1r/d"]), |edge| async move {
         let mut client = edge.connect();
-        client.write_all(&[frames::hello(&[]), frames::get(1), frames::get(3)].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1), frames::get(3)].concat())
+            .await
+            .expect("an open pipe");
         frames::until(&mut client, RST_STREAM).await.expect("a reset");
-        let mut statuses = [edge.line().await["status"].clone(), edge.line().await["status"].clone()];
+        let mut statuses =
+            [edge.line().await["status"].clone(), edge.line().await["status"].clone()];
         statuses.sort_by_key(Value::as_u64);
         assert_eq!(statuses, [200, 444]);
     })
@@ -68,8 +81,14 @@ async fn body_timeout_is_408_over_http_1() {
         let line = edge.line().await;
         assert_eq!(told(&line), json!([408, "request_timeout", "client"]));
         let detail = line["error"]["detail"].as_str().expect("a detail").to_owned();
-        assert_eq!(detail, "the client was cut off: the next piece of the request's body did not come in time");
-        assert!((30_000.0..=30_500.0).contains(&line["dur_ms"].as_f64().expect("a number")), "{line}");
+        assert_eq!(
+            detail,
+            "the client was cut off: the next piece of the request's body did not come in time"
+        );
+        assert!(
+            (30_000.0..=30_500.0).contains(&line["dur_ms"].as_f64().expect("a number")),
+            "{line}"
+        );
     })
     .await;
 }
@@ -79,7 +98,10 @@ async fn body_timeout_is_408_over_http_2() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         let body = frames::frame(frames::DATA, 0, 1, &[0; 16_000]);
-        client.write_all(&[frames::hello(&[]), post(1), body].concat()).await.expect("an open pipe");
+        client
+            .write_all(&[frames::hello(&[]), post(1), body].concat())
+            .await
+            .expect("an open pipe");
         frames::until(&mut client, RST_STREAM).await.expect("a reset");
         assert_eq!(told(&edge.line().await), json!([408, "request_timeout", "client"]));
     })
@@ -96,7 +118,12 @@ async fn body_slower_than_the_least_rate_is_408() {
         }
         let line = edge.line().await;
         assert_eq!(told(&line), json!([408, "request_timeout", "client"]));
-        assert!(line["error"]["detail"].as_str().expect("a detail").ends_with("the request's body came too slowly"));
+        assert!(
+            line["error"]["detail"]
+                .as_str()
+                .expect("a detail")
+                .ends_with("the request's body came too slowly")
+        );
     })
     .await;
 }
@@ -104,7 +131,10 @@ async fn body_slower_than_the_least_rate_is_408() {
 /// Answers a request with more than anybody's buffers hold.
 async fn flood(edge: &Edge, pipes: &mut Pipes) -> Value {
     let mut upstream = pipes.recv().await.expect("a connection");
-    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n").await.expect("an open pipe");
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+        .await
+        .expect("an open pipe");
     while upstream.write_all(&[0; 1000]).await.is_ok() {}
     edge.line().await
 }
@@ -123,7 +153,10 @@ async fn write_stall_is_a_write_timeout_over_http_1() {
 async fn write_stall_of_a_stream_is_a_write_timeout() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
-        writer.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        writer
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         // Frames are read and PINGs answered; only the stream's window stays full.
         tokio::task::spawn_local(async move {
             while let Some(frame) = frames::read(&mut reader).await {
@@ -219,14 +252,20 @@ async fn client_that_left_is_still_told_as_one() {
 async fn abuse_of_an_http_2_connection_is_the_reason_in_its_requests_lines() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
-        writer.write_all(&[frames::hello(&[]), frames::get(1)].concat()).await.expect("an open pipe");
+        writer
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
         let _upstream = pipes.recv().await.expect("a connection");
         tokio::task::spawn_local(async move { while frames::read(&mut reader).await.is_some() {} });
         let ping = frames::frame(frames::PING, 0, 0, &[0; 8]);
         while writer.write_all(&ping.repeat(100)).await.is_ok() {}
         let line = edge.line().await;
         assert_eq!(told(&line), json!([400, "http_request_error", "client"]), "{line}");
-        assert_eq!(line["error"]["detail"], "the client was cut off: too many frames that bring nothing");
+        assert_eq!(
+            line["error"]["detail"],
+            "the client was cut off: too many frames that bring nothing"
+        );
     })
     .await;
 }
@@ -236,7 +275,8 @@ async fn abuse_of_an_http_2_connection_is_the_reason_in_its_requests_lines() {
 async fn stream_error_is_not_told_as_a_client_that_left() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
-        let mut fields = vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+        let mut fields =
+            vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
         fields.push(("content-length", "5"));
         let head = frames::frame(HEADERS, END_HEADERS, 1, &frames::fields(&fields));
         client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
@@ -255,12 +295,16 @@ async fn stream_error_is_not_told_as_a_client_that_left() {
 async fn stream_error_within_a_response_is_not_told_as_a_client_that_left() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
-        let mut fields = vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+        let mut fields =
+            vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
         fields.push(("content-length", "5"));
         let head = frames::frame(HEADERS, END_HEADERS, 1, &frames::fields(&fields));
         client.write_all(&[frames::hello(&[]), head].concat()).await.expect("an open pipe");
         let mut upstream = pipes.recv().await.expect("a connection");
-        upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbegun").await.expect("an open pipe");
+        upstream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbegun")
+            .await
+            .expect("an open pipe");
         frames::until(&mut client, frames::DATA).await.expect("a piece of the response");
         let body = frames::frame(frames::DATA, frames::END_STREAM, 1, b"abc");
         client.write_all(&body).await.expect("an open pipe");

@@ -50,12 +50,14 @@ impl Path {
         client.send(request.head().as_bytes()).expect("an open connection");
         client.send(&request.body).expect("an open connection");
         let answer = client.answer(request.method);
-        let answer =
-            answer.unwrap_or_else(|error| panic!("{} ({}) says to {}: {error}", self.server, self.name, request.head()));
+        let answer = answer.unwrap_or_else(|error| {
+            panic!("{} ({}) says to {}: {error}", self.server, self.name, request.head())
+        });
         let framing = answer.head.framing(Framing::Close);
         let bare = request.method == "HEAD" || answer.status == 204 || answer.status == 304;
         let old = answer.head.first.starts_with("HTTP/1.0");
-        let ends = answer.head.field("connection") == Some("close") || framing == Framing::Close && !bare;
+        let ends =
+            answer.head.field("connection") == Some("close") || framing == Framing::Close && !bare;
         self.client = (!old && !ends).then_some(client);
         answer
     }
@@ -67,7 +69,12 @@ impl Both {
             "routes: [ {{ path: /, upstream: \"http://{server}\", request: {{ max_body: none }} }} ]\naccess_log: {{ to: none }}\n"
         ));
         let path = |name, server| Path { name, server, client: None };
-        Self { direct: path("directly", server), through: path("through weir", weir.address), _weir: weir, asked: 0 }
+        Self {
+            direct: path("directly", server),
+            through: path("through weir", weir.address),
+            _weir: weir,
+            asked: 0,
+        }
     }
 
     /// The answer, which is the same on both ways.
@@ -77,12 +84,18 @@ impl Both {
         let what = format!("{} {}\n{}", request.method, request.target, request.fields);
         assert_eq!(through.status, direct.status, "{what}");
         assert_eq!(end_to_end(&through), end_to_end(&direct), "{what}");
-        assert!(through.body == direct.body, "{what}: {} bytes, {} expected", through.body.len(), direct.body.len());
+        assert!(
+            through.body == direct.body,
+            "{what}: {} bytes, {} expected",
+            through.body.len(),
+            direct.body.len()
+        );
         direct
     }
 }
 
-/// What the server told its client, however often each field; how the body was framed is told between neighbours.
+/// What the server told its client, however often each field; how the body was framed is told
+/// between neighbours.
 fn end_to_end(answer: &Answer) -> Vec<(String, String)> {
     let mut fields = answer.head.fields.clone();
     fields.retain(|(name, _)| !NOT_END_TO_END.contains(&&**name) && name != "transfer-encoding");

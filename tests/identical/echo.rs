@@ -39,13 +39,22 @@ fn bodies_come_back_as_they_were_sent() {
         for target in ["/length", "/chunked", "/close", "/none"] {
             let sent = bytes(size);
             for method in ["POST", "PUT", "PATCH"] {
-                let length =
-                    Request { body: sent.clone(), ..Request::new(method, target, &format!("content-length: {size}")) };
-                let pieces = Request { body: chunked(&sent), ..Request::new(method, target, "transfer-encoding: chunked") };
+                let length = Request {
+                    body: sent.clone(),
+                    ..Request::new(method, target, &format!("content-length: {size}"))
+                };
+                let pieces = Request {
+                    body: chunked(&sent),
+                    ..Request::new(method, target, "transfer-encoding: chunked")
+                };
                 for request in [length, pieces] {
                     let answer = both.ask(&request);
-                    let (status, body) = if target == "/none" { (204, &[][..]) } else { (201, &sent[..]) };
-                    assert!(answer.status == status && answer.body == body, "{method} {target} {size}");
+                    let (status, body) =
+                        if target == "/none" { (204, &[][..]) } else { (201, &sent[..]) };
+                    assert!(
+                        answer.status == status && answer.body == body,
+                        "{method} {target} {size}"
+                    );
                 }
             }
             for method in ["GET", "HEAD", "DELETE"] {

@@ -1,7 +1,8 @@
-//! weir in front of servers nobody here wrote: whatever they answer arrives as if weir were not there.
+//! weir in front of servers nobody here wrote: whatever they answer arrives as if weir were not
+//! there.
 //!
-//! Each request goes to the server itself and through weir; status, end-to-end fields and every byte of the body must be the same.
-//! Together the tests make more than 1,000 requests.
+//! Each request goes to the server itself and through weir; status, end-to-end fields and every
+//! byte of the body must be the same. Together the tests make more than 1,000 requests.
 
 #[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../dsl/http.rs"]

@@ -1,7 +1,8 @@
 //! A real nginx, gone with its test.
 //!
-//! It takes over a socket that is bound to a free port already (its own hand-over for upgrades, `NGINX=fd;`), so no port is
-//! guessed, and a connection made before it is ready waits in the backlog.
+//! It takes over a socket that is bound to a free port already (its own hand-over for upgrades,
+//! `NGINX=fd;`), so no port is guessed, and a connection made before it is ready waits in the
+//! backlog.
 
 use std::{
     fs,
@@ -60,14 +61,16 @@ impl Nginx {
     /// The process that accepts; it is there once a request was answered.
     pub fn worker(&self) -> Pid {
         let master = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).expect("a list of processes");
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))
+            .expect("a list of processes");
         let worker = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
         Pid::from_raw(worker.expect("a worker")).expect("a process")
     }
 }
 
 fn config(http: &str, server: &str) -> String {
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};\n"));
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {kind};\n"));
     let temporary = temporary.concat();
     format!(
         "daemon off; user root; worker_processes 1; pid nginx.pid; events {{ worker_connections 512; }}\n\

@@ -33,7 +33,9 @@ impl Python {
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         stdout.read_line(&mut line).expect("a line");
         let port = line.split_once(" port ").and_then(|(_, rest)| rest.split(' ').next());
-        let port: u16 = port.and_then(|port| port.trim().parse().ok()).expect("python3: its first line names a port");
+        let port: u16 = port
+            .and_then(|port| port.trim().parse().ok())
+            .expect("python3: its first line names a port");
         Self { address: SocketAddr::from(([127, 0, 0, 1], port)), child }
     }
 }

@@ -29,7 +29,10 @@ pub fn upstream(serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'static) 
 }
 
 /// The same on a listener of the test's own.
-pub fn upstream_on(listener: TcpListener, serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+pub fn upstream_on(
+    listener: TcpListener,
+    serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'static,
+) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     let serve = Arc::new(serve);
     thread::spawn(move || {
@@ -42,7 +45,8 @@ pub fn upstream_on(listener: TcpListener, serve: impl Fn(Wire) -> io::Result<()>
     address
 }
 
-/// Serves requests one after the other: the body is read away, then `answer` tells the bytes to send.
+/// Serves requests one after the other: the body is read away, then `answer` tells the bytes to
+/// send.
 pub fn answering(answer: impl Fn(&Head) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
     upstream(move |mut wire| {
         while let Some(head) = Head::read(&mut wire)? {

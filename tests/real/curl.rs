@@ -4,10 +4,19 @@ use crate::{programs::CURL, upstream::answering, weir::Weir};
 
 fn ask(version: &str, response: &'static str, more: &[&str]) -> String {
     let upstream = answering(|_| response.as_bytes().to_vec());
-    let weir =
-        Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"
+    ));
     let url = format!("http://{}/", weir.address);
-    let args = ["--silent", "--show-error", "--max-time", "20", "--write-out", "%{http_code} %{http_version}", version];
+    let args = [
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "20",
+        "--write-out",
+        "%{http_code} %{http_version}",
+        version,
+    ];
     CURL.prints(&[&args, more, &[&url]].concat(), &[])
 }
 
@@ -18,7 +27,11 @@ fn curl_takes_a_response_without_content_that_has_a_length() {
         assert_eq!(no_content, format!("204 {shown}"));
         let unchanged = ask(version, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", &[]);
         assert_eq!(unchanged, format!("304 {shown}"));
-        let head = ask(version, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", &["--head", "--output", "/dev/null"]);
+        let head = ask(
+            version,
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+            &["--head", "--output", "/dev/null"],
+        );
         assert_eq!(head, format!("200 {shown}"));
     }
 }

@@ -1,5 +1,5 @@
-//! grpcio, the gRPC of C++, Python, Ruby and PHP, before and behind weir: it grants room for each small message it gets, and lives on
-//! one connection for as long as that lasts.
+//! grpcio, the gRPC of C++, Python, Ruby and PHP, before and behind weir: it grants room for each
+//! small message it gets, and lives on one connection for as long as that lasts.
 
 use crate::{
     SCALE,
@@ -67,7 +67,8 @@ with grpc.insecure_channel(address) as channel:
 print(back)
 ";
 
-/// One stream that stays, beside this many calls that are given up; how the stream ended, and how the calls did.
+/// One stream that stays, beside this many calls that are given up; how the stream ended, and how
+/// the calls did.
 const DEADLINES: &str = "
 import collections, concurrent.futures, sys, threading, grpc
 address, calls = sys.argv[1], int(sys.argv[2])
@@ -128,5 +129,8 @@ fn grpc_client_that_sends_a_byte_at_a_time_keeps_its_stream() {
 fn grpc_stream_outlives_calls_beside_it_that_are_given_up() {
     let (_server, weir) = started();
     let calls = 500 * SCALE;
-    assert_eq!(client(DEADLINES, &weir, calls), format!("watched {{'DEADLINE_EXCEEDED': {calls}}}"));
+    assert_eq!(
+        client(DEADLINES, &weir, calls),
+        format!("watched {{'DEADLINE_EXCEEDED': {calls}}}")
+    );
 }

@@ -1,4 +1,5 @@
-//! HAProxy in front of weir, over one HTTP/2 connection that all of its clients share: what one of them does is no other's loss.
+//! HAProxy in front of weir, over one HTTP/2 connection that all of its clients share: what one of
+//! them does is no other's loss.
 
 use std::{
     io::{self, Write},
@@ -28,8 +29,9 @@ struct Fronted {
 
 /// HAProxy before weir before this upstream.
 fn fronted(upstream: SocketAddr) -> Fronted {
-    let weir =
-        Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"
+    ));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("haproxy.cfg");
     let config = format!(
@@ -57,8 +59,12 @@ fn haproxy_and_its_clients_keep_their_connection() {
         let post: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
         let get: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         let answered = (0..2_000 * SCALE).filter(|turn| {
-            let (method, request) = if (turn + number).is_multiple_of(2) { ("GET", get) } else { ("POST", post) };
-            let status = client.send(request).and_then(|()| client.answer(method)).map(|answer| answer.status);
+            let (method, request) =
+                if (turn + number).is_multiple_of(2) { ("GET", get) } else { ("POST", post) };
+            let status = client
+                .send(request)
+                .and_then(|()| client.answer(method))
+                .map(|answer| answer.status);
             if !matches!(status, Ok(200)) {
                 client = Client::connect(fronted.haproxy.address);
             }
@@ -101,7 +107,8 @@ fn malformed_request_behind_haproxy_costs_its_sender_only() {
     asked.recv().expect("a request");
     for malformed in [&b"x-a: a\x01b"[..], b"x-a: a\x7fb", b"x-a: \x01"] {
         let mut bad = Client::connect(fronted.haproxy.address);
-        bad.send(&[b"GET / HTTP/1.1\r\nhost: a\r\n", malformed, b"\r\n\r\n"].concat()).expect("an open connection");
+        bad.send(&[b"GET / HTTP/1.1\r\nhost: a\r\n", malformed, b"\r\n\r\n"].concat())
+            .expect("an open connection");
         let status = bad.answer("GET").expect("a response").status;
         assert_eq!(status, 400, "{}", String::from_utf8_lossy(malformed));
     }

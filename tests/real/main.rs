@@ -1,4 +1,5 @@
-//! Clients and servers that other people wrote, before and behind the real binary: what they see is what counts.
+//! Clients and servers that other people wrote, before and behind the real binary: what they see is
+//! what counts.
 
 #[allow(dead_code, reason = "each binary uses its part of the readers")]
 #[path = "../dsl/http.rs"]

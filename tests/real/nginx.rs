@@ -12,7 +12,8 @@ use crate::{
     weir::Weir,
 };
 
-/// A line of the page, a request, and the status that weir, and nginx where all of its versions agree, respond with.
+/// A line of the page, a request, and the status that weir, and nginx where all of its versions
+/// agree, respond with.
 type Row = (&'static str, &'static str, &'static [u8], u16, Option<u16>);
 
 /// Requests; `CLOSE` stands for the fields of a good one, and the end of the head.
@@ -131,8 +132,10 @@ fn endpoint() -> SocketAddr {
         while let Some(head) = Head::read(&mut wire)? {
             read_body(&mut wire, head.framing(Framing::Empty), |_| {})?;
             let row = RESPONSES.iter().find(|(_, path, ..)| *path == head.second());
-            wire.get_mut()
-                .write_all(row.map_or(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", |(_, _, bytes, ..)| bytes))?;
+            wire.get_mut().write_all(row.map_or(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                |(_, _, bytes, ..)| bytes,
+            ))?;
             if row.is_some() {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
@@ -144,19 +147,29 @@ fn endpoint() -> SocketAddr {
 #[test]
 fn nginx_takes_what_the_page_says_and_weir_does_not() {
     let endpoint = endpoint();
-    let weir =
-        Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{endpoint}' }} ]\naccess_log: {{ to: none }}\n"));
-    let nginx = Nginx::start("", &format!("location / {{ proxy_pass http://{endpoint}; proxy_http_version 1.1; }}"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: 'http://{endpoint}' }} ]\naccess_log: {{ to: none }}\n"
+    ));
+    let nginx = Nginx::start(
+        "",
+        &format!("location / {{ proxy_pass http://{endpoint}; proxy_http_version 1.1; }}"),
+    );
     let page = include_str!("../../docs/from-nginx.md");
     let asked = RESPONSES.map(|(line, path, _, weir, nginx)| {
-        let get = if path == "/101" { "Upgrade: x\r\nConnection: upgrade\r\nHost: a\r\n\r\n" } else { "CLOSE" };
+        let get = if path == "/101" {
+            "Upgrade: x\r\nConnection: upgrade\r\nHost: a\r\n\r\n"
+        } else {
+            "CLOSE"
+        };
         (line, path, format!("GET {path} HTTP/1.1\r\n{get}").into_bytes(), weir, nginx)
     });
-    let requests = REQUESTS.map(|(line, name, bytes, weir, nginx)| (line, name, bytes.to_vec(), weir, nginx));
+    let requests =
+        REQUESTS.map(|(line, name, bytes, weir, nginx)| (line, name, bytes.to_vec(), weir, nginx));
     for (line, name, bytes, by_weir, by_nginx) in requests.into_iter().chain(asked) {
         assert!(page.contains(line), "the page does not say `{line}`");
         let at = bytes.windows(5).position(|five| five == b"CLOSE");
-        let bytes = at.map_or_else(|| bytes.clone(), |at| [&bytes[..at], CLOSE, &bytes[at + 5..]].concat());
+        let bytes =
+            at.map_or_else(|| bytes.clone(), |at| [&bytes[..at], CLOSE, &bytes[at + 5..]].concat());
         assert_eq!(status(weir.address, &bytes), Some(by_weir), "{name}: weir");
         if by_nginx.is_some() {
             assert_eq!(status(nginx.address, &bytes), by_nginx, "{name}: nginx");

@@ -21,7 +21,8 @@ const ask = (left) => {
 ask(Number(count));
 ";
 
-/// A request with so many cookies, each a field line of its own, and one field of so many bytes; its status.
+/// A request with so many cookies, each a field line of its own, and one field of so many bytes;
+/// its status.
 const COOKIES: &str = "
 const http2 = require('http2');
 const [address, count, bytes] = process.argv.slice(1);
@@ -36,7 +37,8 @@ request.end();
 
 fn started(settings: &str) -> Weir {
     let upstream = answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
-    // Neither the client nor the generator of `tests/slow` opens another connection when this one has carried enough.
+    // Neither the client nor the generator of `tests/slow` opens another connection when this one
+    // has carried enough.
     let listener = "{ address: '127.0.0.1:0', max_requests: 100000000 }";
     Weir::run(&format!(
         "listeners: [ {listener} ]\nroutes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n{settings}"
@@ -53,7 +55,9 @@ fn node_session_with_many_small_requests_keeps_its_connection() {
 #[test]
 fn node_request_with_a_field_line_for_each_cookie_is_one_cookie() {
     let weir = started("");
-    let ask = |cookies: &str, bytes: &str| NODE.prints(&["-e", COOKIES, &weir.address.to_string(), cookies, bytes], &[]);
+    let ask = |cookies: &str, bytes: &str| {
+        NODE.prints(&["-e", COOKIES, &weir.address.to_string(), cookies, bytes], &[])
+    };
     assert_eq!(ask("180", "1"), "200");
     assert_eq!(ask("2", "20000"), "200");
 }
@@ -61,7 +65,8 @@ fn node_request_with_a_field_line_for_each_cookie_is_one_cookie() {
 #[test]
 fn node_request_with_large_fields_passes_where_header_limits_allow_it() {
     let weir = started("header_limits: { size: 256KiB, count: 1000 }\n");
-    let ask = |bytes: &str| NODE.prints(&["-e", COOKIES, &weir.address.to_string(), "2", bytes], &[]);
+    let ask =
+        |bytes: &str| NODE.prints(&["-e", COOKIES, &weir.address.to_string(), "2", bytes], &[]);
     // Node sends no more than 64 KiB of fields by itself.
     assert_eq!(ask("60000"), "200");
 }

@@ -22,7 +22,8 @@ pub const H2LOAD: Program = Program { command: "h2load", package: "nghttp2-clien
 pub const HAPROXY: Program = Program { command: "haproxy", package: "haproxy" };
 /// Its plugin for Python is a package of its own.
 #[allow(dead_code, reason = "the slow binary does not use it")]
-pub const UWSGI: Program = Program { command: "uwsgi", package: "uwsgi-core, and uwsgi-plugin-python3" };
+pub const UWSGI: Program =
+    Program { command: "uwsgi", package: "uwsgi-core, and uwsgi-plugin-python3" };
 /// Debian's own interpreter: another one does not find Debian's modules.
 pub const GRPC: Program = Program { command: "/usr/bin/python3", package: "python3-grpcio" };
 
@@ -54,8 +55,11 @@ impl Program {
     /// Starts a server. What it prints on its standard output first names `port N`.
     pub fn serves(self, args: &[&str]) -> Running {
         let mut run = self.command(args);
-        let mut child =
-            run.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| self.is_missing(&error));
+        let mut child = run
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| self.is_missing(&error));
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
         let port = line.split_once("port ").and_then(|(_, rest)| rest.trim().parse().ok());

@@ -1,4 +1,5 @@
-//! Uploads that are refused, or answered early: clients that send all of a body before they look for the response still find it.
+//! Uploads that are refused, or answered early: clients that send all of a body before they look
+//! for the response still find it.
 
 use std::{
     io::{self, Write},
@@ -67,7 +68,9 @@ const CLIENTS: [(&str, Program, &str, &str); 4] = [
 fn impatient() -> SocketAddr {
     upstream(|mut wire| {
         while Head::read(&mut wire)?.is_some() {
-            wire.get_mut().write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")?;
+            wire.get_mut().write_all(
+                b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno",
+            )?;
             io::copy(&mut wire, &mut io::sink())?;
         }
         Ok(())
@@ -88,7 +91,9 @@ fn routes() -> String {
 fn judge(base: &str, authority: &str) {
     let length = LENGTH.to_string();
     let environment = [("NODE_EXTRA_CA_CERTS", authority)];
-    for (path, expected) in [("/small", "413"), ("/early", "401"), ("/limited", "503"), ("/nowhere", "404")] {
+    for (path, expected) in
+        [("/small", "413"), ("/early", "401"), ("/limited", "503"), ("/nowhere", "404")]
+    {
         for (name, program, flag, script) in CLIENTS {
             let url = format!("{base}{path}");
             let args = [flag, script, &url, &length, authority];
@@ -109,8 +114,11 @@ fn uploads_that_are_refused_end_with_their_response() {
 fn uploads_that_are_refused_over_tls_end_with_their_response() {
     let authority = Authority::new();
     authority.issue("weir", &["127.0.0.1"]);
-    let [cert, key, ca] = ["weir.pem", "weir.key", "ca.pem"].map(|name| authority.path(name).display().to_string());
-    let listener = format!("{{ address: '127.0.0.1:0', tls: {{ certificates: [ {{ cert: '{cert}', key: '{key}' }} ] }} }}");
+    let [cert, key, ca] =
+        ["weir.pem", "weir.key", "ca.pem"].map(|name| authority.path(name).display().to_string());
+    let listener = format!(
+        "{{ address: '127.0.0.1:0', tls: {{ certificates: [ {{ cert: '{cert}', key: '{key}' }} ] }} }}"
+    );
     let weir = Weir::run(&format!("listeners: [ {listener} ]\n{}", routes()));
     let base = format!("https://{}", weir.address);
     let spend = [PYTHON.prints(&["-c", HTTP_CLIENT, &format!("{base}/limited"), "0", &ca], &[])];

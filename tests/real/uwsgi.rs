@@ -1,5 +1,5 @@
-//! uWSGI behind weir: its applications read a body in chunks as empty, and one that weir has collected as what it is; and it closes
-//! its connections behind each response without saying so.
+//! uWSGI behind weir: its applications read a body in chunks as empty, and one that weir has
+//! collected as what it is; and it closes its connections behind each response without saying so.
 
 use std::thread;
 
@@ -11,7 +11,8 @@ use crate::{
     weir::Weir,
 };
 
-/// Tells of a request what an application sees: its method, its length, and how much of its body there is to read.
+/// Tells of a request what an application sees: its method, its length, and how much of its body
+/// there is to read.
 const APPLICATION: &str = "
 def application(environ, start_response):
     length = environ.get('CONTENT_LENGTH', '')
@@ -36,10 +37,14 @@ fn uwsgi() -> (Running, TempDir) {
 fn seen(weir: &Weir, method: &str, path: &str, length: usize) -> String {
     let body = "x".repeat(length);
     let (first, second) = body.split_at(length / 2);
-    let chunk = |piece: &str| if piece.is_empty() { String::new() } else { format!("{:x}\r\n{piece}\r\n", piece.len()) };
+    let chunk = |piece: &str| {
+        if piece.is_empty() { String::new() } else { format!("{:x}\r\n{piece}\r\n", piece.len()) }
+    };
     let mut client = Client::connect(weir.address);
     let head = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
-    client.send(format!("{head}{}{}0\r\n\r\n", chunk(first), chunk(second)).as_bytes()).expect("an open connection");
+    client
+        .send(format!("{head}{}{}0\r\n\r\n", chunk(first), chunk(second)).as_bytes())
+        .expect("an open connection");
     let answer = client.answer(method).expect("a response");
     assert_eq!(answer.status, 200, "{method} {path} {length}");
     String::from_utf8(answer.body).expect("text")
@@ -57,7 +62,10 @@ fn uwsgi_reads_bodies_that_were_collected() {
     assert_eq!(seen(&weir, "POST", "/plain", 2), "POST none 0");
     for method in ["POST", "PUT", "PATCH"] {
         for length in [0, 1, 2, 1_000, 64 * 1024] {
-            assert_eq!(seen(&weir, method, "/buffered", length), format!("{method} {length} {length}"));
+            assert_eq!(
+                seen(&weir, method, "/buffered", length),
+                format!("{method} {length} {length}")
+            );
         }
     }
     assert_eq!(seen(&weir, "POST", "/buffered", 64 * 1024 + 1), "POST none 0");
@@ -66,7 +74,8 @@ fn uwsgi_reads_bodies_that_were_collected() {
 /// Clients that ask at once, and how often each asks.
 const CLIENTS: usize = 4;
 const EACH: usize = 75;
-/// Connections that are found closed before weir knows the habit, and those that its clients have on their way at that moment.
+/// Connections that are found closed before weir knows the habit, and those that its clients have
+/// on their way at that moment.
 const LOST: usize = 3 + CLIENTS - 1;
 
 #[test]

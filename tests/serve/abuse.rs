@@ -37,15 +37,18 @@ fn stalled(weir: &Weir) -> TcpStream {
 
 #[test]
 fn what_clients_that_mean_harm_cost_is_bounded() {
-    let upstream = upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
-    let weir =
-        Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n"));
+    let upstream =
+        upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n"
+    ));
     assert_eq!(http::get(weir.address, "/").status, 200);
     let before = weir.memory("VmRSS");
     for _ in 0..20 {
         flood(&weir, |number| {
             let stream = 2 * number + 1;
-            [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+            [frames::get(stream), frames::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())]
+                .concat()
         });
         flood(&weir, |number| match number {
             0 => frames::frame(HEADERS, END_STREAM, 1, &frames::fields(&GET)),
@@ -56,7 +59,11 @@ fn what_clients_that_mean_harm_cost_is_bounded() {
     let held: Vec<TcpStream> = (0..20).map(|_| stalled(&weir)).collect();
     let grown = weir.memory("VmRSS").saturating_sub(before);
     assert!(flooded < 16 << 20, "{flooded} bytes after 40 floods");
-    assert!(grown < 64 << 20, "{grown} bytes for {} connections with 2000 stalled answers", held.len());
+    assert!(
+        grown < 64 << 20,
+        "{grown} bytes for {} connections with 2000 stalled answers",
+        held.len()
+    );
     assert_eq!(http::get(weir.address, "/").status, 200);
 }
 
@@ -65,7 +72,8 @@ type Piece = fn(u32) -> Vec<u8>;
 
 #[test]
 fn abuse_is_told_with_its_reason_and_its_peer() {
-    let upstream = upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let upstream =
+        upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
     let pings: Piece = |_| frames::frame(frames::PING, 0, 0, &[0; 8]).repeat(100);
     let continuations: Piece = |number| match number {
         0 => frames::frame(HEADERS, END_STREAM, 1, &frames::fields(&GET)),
@@ -79,7 +87,8 @@ fn abuse_is_told_with_its_reason_and_its_peer() {
         let block = [frames::fields(&GET), frames::fields(&[("x", "\0")])].concat();
         frames::frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &block)
     };
-    let undecodable: Piece = |number| frames::frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, b"\x80");
+    let undecodable: Piece =
+        |number| frames::frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, b"\x80");
     let too_short: Piece = |_| frames::frame(frames::PING, 0, 0, &[0; 2]);
     for (piece, reason) in [
         (pings, "too many frames"),
@@ -89,7 +98,9 @@ fn abuse_is_told_with_its_reason_and_its_peer() {
         (undecodable, "unable to maintain the header compression context"),
         (too_short, "frame with invalid size"),
     ] {
-        let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"));
+        let weir = Weir::run(&format!(
+            "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"
+        ));
         flood(&weir, piece);
         let line = weir.says("an HTTP/2 connection was closed for abuse");
         assert!(line.contains(reason) && line.contains("127.0.0.1:"), "{line}");

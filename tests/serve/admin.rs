@@ -8,16 +8,22 @@ use crate::{
     weir::{Weir, output},
 };
 
-/// A proxy with an operator's listener on a port that was free a moment ago; another one is looked for if it no longer is.
+/// A proxy with an operator's listener on a port that was free a moment ago; another one is looked
+/// for if it no longer is.
 fn with_admin(upstream: SocketAddr) -> (Weir, SocketAddr, String) {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let config = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nadmin: {{ address: \"{free}\" }}\n");
+    let free =
+        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let config = format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nadmin: {{ address: \"{free}\" }}\n"
+    );
     (Weir::run(&config), free, config)
 }
 
 fn post(admin: SocketAddr, fields: &str) -> u16 {
     let mut client = Client::connect(admin);
-    client.send(format!("POST /reload HTTP/1.1\r\n{fields}content-length: 0\r\n\r\n").as_bytes()).expect("a connection");
+    client
+        .send(format!("POST /reload HTTP/1.1\r\n{fields}content-length: 0\r\n\r\n").as_bytes())
+        .expect("a connection");
     client.answer("POST").expect("an answer").status
 }
 
@@ -26,12 +32,19 @@ fn it_says_how_the_proxy_is_and_loads_the_configuration_again() {
     let (upstream, _) = noting();
     let (weir, admin, config) = with_admin(upstream);
     assert_eq!(
-        [get(admin, "/health/live").status, get(admin, "/health/ready").status, get(admin, "/").status],
+        [
+            get(admin, "/health/live").status,
+            get(admin, "/health/ready").status,
+            get(admin, "/").status
+        ],
         [200, 200, 404]
     );
     weir.rewrite(&config.replace("path: /", "path: /new"));
     let reload = output(&["reload", "-c", &weir.config()]);
-    assert_eq!((reload.status.code(), &*reload.stdout), (Some(0), &b"the configuration was loaded again\n"[..]));
+    assert_eq!(
+        (reload.status.code(), &*reload.stdout),
+        (Some(0), &b"the configuration was loaded again\n"[..])
+    );
     assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
 }
 
@@ -64,8 +77,12 @@ fn a_web_page_gives_no_orders() {
 #[test]
 fn without_a_proxy_the_command_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
-    let routes = "listeners: [ \":0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
-    for (admin, told) in [("", "send the process HUP"), ("admin: { address: \"127.0.0.1:9\" }\n", "no proxy answers on")] {
+    let routes =
+        "listeners: [ \":0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
+    for (admin, told) in [
+        ("", "send the process HUP"),
+        ("admin: { address: \"127.0.0.1:9\" }\n", "no proxy answers on"),
+    ] {
         let path = crate::weir::written(&folder, &format!("{routes}{admin}"));
         let reload = output(&["reload", "-c", &path]);
         assert_eq!(reload.status.code(), Some(5));
@@ -85,7 +102,9 @@ fn healthcheck_asks_the_process_and_not_its_file() {
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
     let weir = Weir::run(&routes);
     assert_eq!(healthcheck(&weir), Some(0));
-    for wrong in ["drainn: 1s\n", "drain: \"${NO_SUCH_VARIABLE}\"\n", "listeners: [ \"127.0.0.1:9\" ]\n"] {
+    for wrong in
+        ["drainn: 1s\n", "drain: \"${NO_SUCH_VARIABLE}\"\n", "listeners: [ \"127.0.0.1:9\" ]\n"]
+    {
         weir.rewrite(&format!("{wrong}{routes}"));
         assert_eq!((healthcheck(&weir), get(weir.address, "/").status), (Some(0), 200), "{wrong}");
     }
@@ -97,7 +116,9 @@ fn healthcheck_asks_the_process_and_not_its_file() {
 fn healthcheck_is_not_in_the_way_of_full_listeners_and_proxy_headers() {
     let (upstream, _) = noting();
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
-    let weir = Weir::run(&format!("listeners: [ {{ address: \"127.0.0.1:0\", max_connections: 1 }} ]\n{routes}"));
+    let weir = Weir::run(&format!(
+        "listeners: [ {{ address: \"127.0.0.1:0\", max_connections: 1 }} ]\n{routes}"
+    ));
     let mut taken = Client::connect(weir.address);
     assert_eq!(taken.get("/").expect("an answer").status, 200);
     assert!(Client::connect(weir.address).get("/").is_err());
@@ -129,15 +150,21 @@ fn healthcheck_fails_once_the_process_stops() {
 #[test]
 fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
     let (upstream, _) = noting();
-    let text =
-        |path: &str| format!("routes: [ {{ path: {path}, upstream: \"${{APP}}\" }} ]\nlisteners: [ \"127.0.0.1:0\" ]\n");
+    let text = |path: &str| {
+        format!(
+            "routes: [ {{ path: {path}, upstream: \"${{APP}}\" }} ]\nlisteners: [ \"127.0.0.1:0\" ]\n"
+        )
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let file = crate::weir::written(&folder, &text("/"));
     let mut command = crate::weir::weir(&["run", "-c", &file]);
     let weir = Weir::start(command.env("APP", format!("http://{upstream}")), folder);
     weir.rewrite(&text("/new"));
     let reload = output(&["reload", "-c", &file]);
-    assert_eq!((reload.status.code(), &*reload.stdout), (Some(0), &b"the configuration was loaded again\n"[..]));
+    assert_eq!(
+        (reload.status.code(), &*reload.stdout),
+        (Some(0), &b"the configuration was loaded again\n"[..])
+    );
     assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
     weir.rewrite(&text("/new").replace("upstream", "upsteam"));
     let reload = output(&["reload", "-c", &file]);
@@ -165,9 +192,14 @@ fn a_healthcheck_asks_it() {
     let authority = crate::pki::Authority::new();
     authority.issue("a", &["a.test"]);
     let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
-    let tls = format!("tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }}", cert.display(), key.display());
+    let tls = format!(
+        "tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }}",
+        cert.display(),
+        key.display()
+    );
     let (upstream, _) = noting();
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let free =
+        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let secure = format!(
         "listeners: [ {{ address: \"127.0.0.1:0\", {tls} }} ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"
     );
@@ -180,7 +212,10 @@ fn a_healthcheck_asks_it() {
     assert!(String::from_utf8_lossy(&stopped.stderr).contains("does not serve"), "{stopped:?}");
     weir.rewrite(&secure);
     let nobody = output(&["healthcheck", "-c", &weir.config()]);
-    assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("set `admin.address`"));
+    assert!(
+        nobody.status.code() == Some(1)
+            && String::from_utf8_lossy(&nobody.stderr).contains("set `admin.address`")
+    );
 }
 
 #[test]

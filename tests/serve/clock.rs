@@ -1,4 +1,5 @@
-//! The wall clock jumps by an hour and back while weir runs, as when a machine is put right: no decision hangs on it.
+//! The wall clock jumps by an hour and back while weir runs, as when a machine is put right: no
+//! decision hangs on it.
 
 use std::{
     fs,
@@ -40,7 +41,9 @@ impl Wall {
         let folder = tempfile::tempdir().expect("a folder");
         let path = written(&folder, &format!("listeners: [ \"127.0.0.1:0\" ]\n{config}"));
         let mut command = weir(&["run", "-c", &path]);
-        command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", self.0.path().join("wall"));
+        command
+            .env("LD_PRELOAD", library())
+            .env("FAKETIME_TIMESTAMP_FILE", self.0.path().join("wall"));
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         Weir::start(&mut command, folder)
     }
@@ -48,9 +51,12 @@ impl Wall {
 
 /// Where Debian keeps it, below a folder that is named for the machine.
 fn library() -> PathBuf {
-    let machines = fs::read_dir("/usr/lib").expect("a folder").map(|entry| entry.expect("a folder").path());
+    let machines =
+        fs::read_dir("/usr/lib").expect("a folder").map(|entry| entry.expect("a folder").path());
     let mut there = machines.map(|machine| machine.join("faketime/libfaketimeMT.so.1"));
-    there.find(|path| path.exists()).expect("the package `libfaketime` is missing: apt-get install libfaketime")
+    there
+        .find(|path| path.exists())
+        .expect("the package `libfaketime` is missing: apt-get install libfaketime")
 }
 
 /// A client with an address of its own, on a connection it keeps.
@@ -60,14 +66,17 @@ fn client(number: u8, weir: &Weir) -> Client {
 
 /// By how much the clock that dated an answer is wrong, in whole hours.
 fn hours_wrong(answer: &Answer) -> i64 {
-    let date = DateTimeParser::new().parse_timestamp(answer.head.field("date").expect("a date")).expect("a date");
+    let date = DateTimeParser::new()
+        .parse_timestamp(answer.head.field("date").expect("a date"))
+        .expect("a date");
     let right = jiff::Timestamp::try_from(SystemTime::now()).expect("a time");
     (date.duration_since(right).as_secs_f64() / HOUR as f64).round() as i64
 }
 
 /// Rejected, and told to come within the ten minutes its next request takes.
 fn is_limited(answer: &Answer) -> bool {
-    let retry = answer.head.field("retry-after").map(|seconds| seconds.parse::<u32>().expect("a number"));
+    let retry =
+        answer.head.field("retry-after").map(|seconds| seconds.parse::<u32>().expect("a number"));
     answer.status == 503 && retry.is_some_and(|seconds| (1..=600).contains(&seconds))
 }
 
@@ -87,7 +96,10 @@ fn whoever_is_limited_stays_so_and_nobody_else_is_when_the_clock_jumps() {
         known.push(fresh);
         for client in &mut known {
             let answer = client.get("/").expect("an answer");
-            assert!(is_limited(&answer) && hours_wrong(&answer) == wrong, "{wrong} hours wrong: {answer:?}");
+            assert!(
+                is_limited(&answer) && hours_wrong(&answer) == wrong,
+                "{wrong} hours wrong: {answer:?}"
+            );
         }
     }
 }
@@ -111,7 +123,9 @@ fn parked_requests_are_released_on_their_slots_when_the_clock_jumps() {
     ));
     let mut clients: Vec<Client> = (0..8).map(|_| client(1, &weir)).collect();
     let begun = Instant::now();
-    clients.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a connection"));
+    clients.iter_mut().for_each(|client| {
+        client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a connection");
+    });
     for (released, wrong) in [(3, 1), (5, -1)] {
         arrived(&log, released);
         wall.goes_wrong_by(wrong * HOUR);
@@ -127,17 +141,20 @@ fn parked_requests_are_released_on_their_slots_when_the_clock_jumps() {
     wrong.sort_unstable();
     wrong.dedup();
     assert_eq!(wrong, [-1, 0, 1]);
-    let released: Vec<Duration> = log.lock().expect("no panic").iter().map(|seen| seen.at - begun).collect();
+    let released: Vec<Duration> =
+        log.lock().expect("no panic").iter().map(|seen| seen.at - begun).collect();
     for (slot, at) in (0..).map(|number| SLOT * number).zip(&released) {
         // A decision is made on whole milliseconds; the rest is this machine's.
-        let (from, to) = (slot.saturating_sub(Duration::from_millis(1)), slot + Duration::from_secs(2));
+        let (from, to) =
+            (slot.saturating_sub(Duration::from_millis(1)), slot + Duration::from_secs(2));
         assert!((from..to).contains(at), "{released:?}");
     }
 }
 
 #[test]
 fn a_state_from_an_hour_ahead_works_off_nothing_and_one_from_an_hour_ago_an_hour() {
-    let ((upstream, _), wall, folder) = (noting(), Wall::right(), tempfile::tempdir().expect("a folder"));
+    let ((upstream, _), wall, folder) =
+        (noting(), Wall::right(), tempfile::tempdir().expect("a folder"));
     let config = format!(
         "zones: {{ all: {{ key: client_ip, rate: 1r/30m }} }}\n\
          routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 1, nodelay: true }} ] }} ]\n\

@@ -12,7 +12,8 @@ use crate::{
     weir::{Weir, output, peak_memory, weir, written},
 };
 
-const CONFIG: &str = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
+const CONFIG: &str =
+    "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
 
 fn printing(folder: &tempfile::TempDir) -> Vec<(Vec<String>, &'static str)> {
     let config = written(folder, CONFIG);
@@ -37,7 +38,10 @@ fn what_they_print_goes_to_standard_output() {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let Output { status, stdout, stderr } = output(&args);
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        assert!(status.success() && stdout.contains(expected), "{args:?}: {status}\n{stdout}\n{stderr}");
+        assert!(
+            status.success() && stdout.contains(expected),
+            "{args:?}: {status}\n{stdout}\n{stderr}"
+        );
         assert_eq!(stderr, "", "{args:?}");
     }
 }
@@ -62,7 +66,18 @@ fn a_proxy_needs_no_file() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let to = format!("http://{upstream}");
-    let args = ["proxy", "--from", "127.0.0.1:0", "--to", &to, "--rate", "1r/d", "--burst", "1", "--nodelay"];
+    let args = [
+        "proxy",
+        "--from",
+        "127.0.0.1:0",
+        "--to",
+        &to,
+        "--rate",
+        "1r/d",
+        "--burst",
+        "1",
+        "--nodelay",
+    ];
     let weir = Weir::start(&mut weir(&args), folder);
     assert_eq!([(); 3].map(|()| get(weir.address, "/").status), [200, 200, 503]);
 }
@@ -70,10 +85,12 @@ fn a_proxy_needs_no_file() {
 #[test]
 fn a_healthcheck_makes_no_zones() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (folder, address) = (tempfile::tempdir().expect("a folder"), server.local_addr().expect("an address"));
+    let (folder, address) =
+        (tempfile::tempdir().expect("a folder"), server.local_addr().expect("an address"));
     let zones = "zones: { z: { key: client_ip, rate: 10r/s, capacity: 100M } }\n";
     let route = "{ path: /, upstream: \"http://127.0.0.1:9\", limits: [ { zone: z, burst: 20 } ] }";
-    let config = written(&folder, &format!("listeners: [ \"{address}\" ]\n{zones}routes: [ {route} ]\n"));
+    let config =
+        written(&folder, &format!("listeners: [ \"{address}\" ]\n{zones}routes: [ {route} ]\n"));
     let mut child = weir(&["healthcheck", "-c", &config]).spawn().expect("a process");
     let (mut asking, _) = server.accept().expect("a connection");
     let peak = peak_memory(child.id()); // all is done but to hear the answer

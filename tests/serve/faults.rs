@@ -70,7 +70,9 @@ fn a_reset_while_a_body_is_sent_is_told_and_the_next_request_is_served() {
     });
     let weir = before(resetting);
     let mut client = Client::connect(weir.address);
-    client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n").expect("a connection");
+    client
+        .send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
+        .expect("a connection");
     // weir may have closed before the whole body is sent.
     let _ = client.send(&[b'x'; 100_000]);
     let answer = client.answer("POST").expect("an answer");
@@ -88,7 +90,8 @@ fn a_name_is_resolved_by_the_system() {
         wire.fill_buf()?;
         std::io::Write::write_all(wire.get_mut(), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
     });
-    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://localhost:{port}\" }} ]"));
+    let weir =
+        Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://localhost:{port}\" }} ]"));
     let statuses = [(); 10].map(|()| get(weir.address, "/").status);
     assert_eq!(statuses, [200; 10]);
 }

@@ -1,4 +1,5 @@
-//! A real HTTP/2 endpoint that ends its connections gracefully (GOAWAY) again and again: no request is lost.
+//! A real HTTP/2 endpoint that ends its connections gracefully (GOAWAY) again and again: no request
+//! is lost.
 
 use std::{net::SocketAddr, thread};
 
@@ -19,7 +20,8 @@ fn failures(weir: SocketAddr, request: &[u8], method: &str) -> Vec<u16> {
 
 #[test]
 fn goaway_of_nginx_after_each_100_requests_loses_none_of_12800() {
-    let nginx = Nginx::start_with("http2", "", "keepalive_requests 100; location / { return 200 ok; }");
+    let nginx =
+        Nginx::start_with("http2", "", "keepalive_requests 100; location / { return 200 ok; }");
     let running = Weir::run(&format!(
         "upstreams: {{ app: {{ endpoints: [ \"http://{}\" ], protocol: http2 }} }}\nroutes: [ {{ path: /, upstream: app }} ]",
         nginx.address
@@ -32,7 +34,11 @@ fn goaway_of_nginx_after_each_100_requests_loses_none_of_12800() {
             .map(|number| if number % 2 == 0 { get } else { post })
             .map(|(request, method)| scope.spawn(move || (method, failures(weir, request, method))))
             .collect();
-        asking.into_iter().map(|one| one.join().expect("no panic")).filter(|(_, failed)| !failed.is_empty()).collect()
+        asking
+            .into_iter()
+            .map(|one| one.join().expect("no panic"))
+            .filter(|(_, failed)| !failed.is_empty())
+            .collect()
     });
     assert_eq!(failed, []);
 }

@@ -27,7 +27,8 @@ fn limited(upstream: SocketAddr) -> String {
     )
 }
 
-/// Asks 500 times a second until it is told to end, on connections that are kept or, three of ten, new ones; how often, and what went wrong.
+/// Asks 500 times a second until it is told to end, on connections that are kept or, three of ten,
+/// new ones; how often, and what went wrong.
 struct Load {
     over: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
@@ -39,7 +40,9 @@ impl Load {
         let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let load = |number: u32| {
             let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
-            thread::spawn(move || ask_until(&over, &asked, moments(number), address, number % 10 < 7))
+            thread::spawn(move || {
+                ask_until(&over, &asked, moments(number), address, number % 10 < 7)
+            })
         };
         let threads = (0..ASKING).map(load).collect();
         Self { over, asked, threads }
@@ -48,14 +51,19 @@ impl Load {
     /// Waits until so many more were answered.
     fn goes_on(&self, more: usize) {
         let until = self.asked.load(Ordering::Relaxed) + more;
-        while self.asked.load(Ordering::Relaxed) < until && !self.threads.iter().any(JoinHandle::is_finished) {
+        while self.asked.load(Ordering::Relaxed) < until
+            && !self.threads.iter().any(JoinHandle::is_finished)
+        {
             thread::sleep(Duration::from_millis(1));
         }
     }
 
     fn failures(self) -> Vec<String> {
         self.over.store(true, Ordering::Relaxed);
-        self.threads.into_iter().filter_map(|thread| thread.join().expect("no panic").err()).collect()
+        self.threads
+            .into_iter()
+            .filter_map(|thread| thread.join().expect("no panic").err())
+            .collect()
     }
 }
 
@@ -114,7 +122,9 @@ fn two_hundred_configurations_under_load_fail_no_request() {
 fn handover_leaves_the_environment_as_it_was() {
     let (upstream, _) = noting();
     let weir = Weir::run(&limited(upstream));
-    let environment = || std::fs::read(format!("/proc/{}/environ", weir.pid().as_raw_nonzero())).expect("a process");
+    let environment = || {
+        std::fs::read(format!("/proc/{}/environ", weir.pid().as_raw_nonzero())).expect("a process")
+    };
     let before = environment();
     for _ in 0..2 {
         weir.signal(Signal::USR2);
@@ -137,7 +147,8 @@ fn who_was_limited_is_limited_by_the_new_process() {
 #[test]
 fn a_parked_request_is_answered_by_the_process_that_parked_it() {
     let (upstream, _) = noting();
-    let delayed = limited(upstream).replace("rate: 1r/d", "rate: 1r/s").replace(", nodelay: true", "");
+    let delayed =
+        limited(upstream).replace("rate: 1r/d", "rate: 1r/s").replace(", nodelay: true", "");
     let weir = Weir::run(&delayed.replace("workers: 2", "workers: 1"));
     assert_eq!(get(weir.address, "/limited").status, 200);
     let mut parked = Client::connect(weir.address);
@@ -172,7 +183,8 @@ fn another_number_of_workers_leaves_no_socket_out() {
         weir.rewrite(&limited(upstream).replace("workers: 2", &format!("workers: {workers}")));
         weir.signal(Signal::USR2);
         weir.is_handed_over();
-        // The kernel shares connections out among all sockets: one nobody accepts on would swallow some of these.
+        // The kernel shares connections out among all sockets: one nobody accepts on would swallow
+        // some of these.
         for _ in 0..40 {
             assert_eq!(get(weir.address, "/").status, 200);
         }

@@ -1,4 +1,5 @@
-//! Ten thousand clients that asked once and stay: they cost little, nobody is slower for them, and what they held is given back.
+//! Ten thousand clients that asked once and stay: they cost little, nobody is slower for them, and
+//! what they held is given back.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -17,7 +18,8 @@ use crate::{
 const IDLE: u32 = 10_000;
 /// What one of them may cost in memory once it rests.
 const EACH: u64 = 16 << 10;
-/// Descriptors for them, for the other tests of this process, and for weir, which has the limit of who started it.
+/// Descriptors for them, for the other tests of this process, and for weir, which has the limit of
+/// who started it.
 const FILES: usize = 12_000;
 
 /// Lets this process, and those it starts, have as many files as it is granted.
@@ -40,7 +42,8 @@ fn comes_true(what: &str, mut so: impl FnMut() -> Result<(), String>) {
 
 /// A client that was answered, and what is left of it: its connection. A hundred to an address.
 fn served(number: u32, server: SocketAddr) -> TcpStream {
-    let mut client = Client::from(Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 3, 0)) + number / 100), server);
+    let mut client =
+        Client::from(Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 3, 0)) + number / 100), server);
     assert_eq!(client.get("/").expect("an answer").status, 200);
     client.stream.into_inner()
 }
@@ -55,14 +58,17 @@ fn ten_thousand_idle_clients_cost_16_kib_each_and_a_good_one_is_served_beside() 
         IDLE + 100
     ));
     assert_eq!(get(weir.address, "/").status, 200);
-    let (descriptors, memory, over) = (weir.descriptors(), weir.memory("VmRSS"), AtomicBool::new(false));
+    let (descriptors, memory, over) =
+        (weir.descriptors(), weir.memory("VmRSS"), AtomicBool::new(false));
     let grown = || weir.memory("VmRSS").saturating_sub(memory) / u64::from(IDLE);
     thread::scope(|scope| {
         let good = scope.spawn(|| ask_well(weir.address, &over));
         let idle: Vec<TcpStream> = (0..IDLE).map(|number| served(number, weir.address)).collect();
         assert!(weir.descriptors() > IDLE as usize, "{} descriptors", weir.descriptors());
         println!("{} bytes each as the last was answered", grown());
-        comes_true("memory", || if grown() <= EACH { Ok(()) } else { Err(format!("{} bytes each", grown())) });
+        comes_true("memory", || {
+            if grown() <= EACH { Ok(()) } else { Err(format!("{} bytes each", grown())) }
+        });
         println!("{} bytes each at rest", grown());
         // Who rests is served when it asks again.
         for client in idle {

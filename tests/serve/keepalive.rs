@@ -27,7 +27,10 @@ fn two_thousand_gets_survive_an_upstream_that_closes_at_odd_moments() {
     });
     let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{closing}\" }} ]"));
     let mut client = Client::connect(weir.address);
-    let failed: Vec<_> = (0..2000).map(|_| client.get("/").expect("an answer")).filter(|a| a.status != 200).collect();
+    let failed: Vec<_> = (0..2000)
+        .map(|_| client.get("/").expect("an answer"))
+        .filter(|a| a.status != 200)
+        .collect();
     assert_eq!(failed, []);
 }
 

@@ -1,4 +1,5 @@
-//! Parked uploads whose clients leave, over real sockets: the kernel tells an end that nobody has read up to.
+//! Parked uploads whose clients leave, over real sockets: the kernel tells an end that nobody has
+//! read up to.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -27,7 +28,8 @@ enum Leaves {
     HalfClosing,
 }
 
-/// A weir that lets one request a minute through and parks the next, with this listener; and what its upstream saw.
+/// A weir that lets one request a minute through and parks the next, with this listener; and what
+/// its upstream saw.
 fn parking(listener: &str) -> (Weir, Log) {
     let (upstream, seen) = noting();
     let weir = Weir::run_with(
@@ -44,7 +46,9 @@ fn parking(listener: &str) -> (Weir, Log) {
 }
 
 fn upload(length: usize) -> Vec<u8> {
-    let mut request = format!("POST /upload HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+    let mut request =
+        format!("POST /upload HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n")
+            .into_bytes();
     request.resize(request.len() + length, b'x');
     request
 }
@@ -52,18 +56,22 @@ fn upload(length: usize) -> Vec<u8> {
 fn leave(socket: &TcpStream, how: Leaves) {
     match how {
         Leaves::Closing => {}
-        Leaves::Resetting => SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a socket"),
+        Leaves::Resetting => {
+            SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a socket");
+        }
         Leaves::HalfClosing => socket.shutdown(Shutdown::Write).expect("a socket"),
     }
 }
 
-/// Waits until the upload stands in the line: a probe, which never waits, is told when it would pass, and that is a minute later.
+/// Waits until the upload stands in the line: a probe, which never waits, is told when it would
+/// pass, and that is a minute later.
 fn wait_until_it_is_parked(address: SocketAddr) {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let probe = get(address, "/probe");
         assert_eq!(probe.status, 503);
-        let seconds: u64 = probe.head.field("retry-after").expect("a time").parse().expect("seconds");
+        let seconds: u64 =
+            probe.head.field("retry-after").expect("a time").parse().expect("seconds");
         if seconds > 60 {
             return;
         }
@@ -74,15 +82,25 @@ fn wait_until_it_is_parked(address: SocketAddr) {
 /// The next access line of an upload.
 fn line_of_the_upload(weir: &mut Weir) -> Value {
     let lines = BufReader::new(weir.stdout.take().expect("a pipe")).lines();
-    let parsed = lines.map(|line| serde_json::from_str::<Value>(&line.expect("a line")).expect("JSON"));
+    let parsed =
+        lines.map(|line| serde_json::from_str::<Value>(&line.expect("a line")).expect("JSON"));
     parsed.into_iter().find(|line| line["path"] == "/upload").expect("a line of the upload")
 }
 
 /// The upload was ended long before its place in a minute, and never reached the upstream.
 fn assert_left(weir: &mut Weir, seen: &Log, what: &str) {
     let line = line_of_the_upload(weir);
-    assert_eq!((&line["status"], &line["error"]["kind"]), (&499.into(), &"client_gone".into()), "{what}: {line}");
-    let uploads = seen.lock().expect("no panic").iter().filter(|seen| seen.head.first.starts_with("POST")).count();
+    assert_eq!(
+        (&line["status"], &line["error"]["kind"]),
+        (&499.into(), &"client_gone".into()),
+        "{what}: {line}"
+    );
+    let uploads = seen
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|seen| seen.head.first.starts_with("POST"))
+        .count();
     assert_eq!(uploads, 0, "{what}");
 }
 
@@ -134,10 +152,16 @@ fn parked_upload_leaves_over_tls() {
     let authority = Authority::new();
     authority.issue("a", &["a.test"]);
     let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
-    let tls = format!("tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }}", cert.display(), key.display());
+    let tls = format!(
+        "tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }}",
+        cert.display(),
+        key.display()
+    );
     let (mut weir, seen) = parking(&format!("{{ address: \"127.0.0.1:0\", {tls} }}"));
     let mut first = tls_to(&authority, weir.address);
-    first.write_all(b"GET /first HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").expect("a handshake");
+    first
+        .write_all(b"GET /first HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+        .expect("a handshake");
     let mut said = String::new();
     first.read_to_string(&mut said).expect("an answer");
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
@@ -148,7 +172,8 @@ fn parked_upload_leaves_over_tls() {
     assert_left(&mut weir, &seen, "over TLS");
 }
 
-/// Whoever is behind is woken, on whichever worker it waits: told 18 s, it is forwarded after 3 s, when five before it have left.
+/// Whoever is behind is woken, on whichever worker it waits: told 18 s, it is forwarded after 3 s,
+/// when five before it have left.
 #[test]
 fn line_moves_up_over_all_workers_and_the_last_is_woken() {
     let (upstream, _) = noting();
@@ -163,7 +188,9 @@ fn line_moves_up_over_all_workers_and_the_last_is_woken() {
     let ask = |path: &str| {
         let mut client = TcpStream::connect(weir.address).expect("a connection");
         client.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).expect("room in the socket");
+        client
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+            .expect("room in the socket");
         client
     };
     let impatient: Vec<_> = (0..5).map(|_| ask("/impatient")).collect();

@@ -49,12 +49,15 @@ fn both(port: u16) -> [SocketAddr; 2] {
 
 /// The statuses of a GET by IPv4 and by IPv6; none where nobody listens.
 fn statuses(port: u16) -> [Option<u16>; 2] {
-    let status = |address: SocketAddr| TcpStream::connect(address).ok().map(|_| get(address, "/").status);
+    let status =
+        |address: SocketAddr| TcpStream::connect(address).ok().map(|_| get(address, "/").status);
     both(port).map(status)
 }
 
 fn listening(upstream: SocketAddr, listeners: &str) -> String {
-    format!("listeners: [ {listeners} ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 2\n")
+    format!(
+        "listeners: [ {listeners} ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 2\n"
+    )
 }
 
 #[test]
@@ -62,7 +65,10 @@ fn listener_of_each_family_has_the_port_for_itself() {
     let Some(free) = free_port() else { return };
     let port = free.number;
     let (upstream, _) = noting();
-    for pair in [format!("\"0.0.0.0:{port}\", \"[::]:{port}\""), format!("\"[::]:{port}\", \"0.0.0.0:{port}\"")] {
+    for pair in [
+        format!("\"0.0.0.0:{port}\", \"[::]:{port}\""),
+        format!("\"[::]:{port}\", \"0.0.0.0:{port}\""),
+    ] {
         let weir = Weir::run(&listening(upstream, &pair));
         assert_eq!(statuses(port), [Some(200); 2], "{pair}");
         drop(weir);
@@ -79,7 +85,8 @@ fn listener_of_a_port_alone_is_of_both_families_and_counts_them_together() {
     let Some(free) = free_port() else { return };
     let port = free.number;
     let (upstream, _) = noting();
-    let _weir = Weir::run(&listening(upstream, &format!("{{ address: \":{port}\", max_connections: 2 }}")));
+    let _weir =
+        Weir::run(&listening(upstream, &format!("{{ address: \":{port}\", max_connections: 2 }}")));
     let mut open = both(port).map(Client::connect);
     assert!(open.iter_mut().all(|client| client.get("/").is_ok_and(|answer| answer.status == 200)));
     assert!(both(port).iter().all(|address| Client::connect(*address).get("/").is_err()));
@@ -128,9 +135,20 @@ fn check_warns_of_ipv6_alone() {
         assert_eq!(check.status.code(), Some(0), "{check:?}");
         String::from_utf8_lossy(&check.stderr).contains("takes IPv6 only")
     };
-    assert!(warned("\"[::]:8080\"") && warned("{ address: \"[::]:8080\" }") && warned("\"[::]:8080\", \"0.0.0.0:80\""));
-    assert!(!warned("\"[::]:8080\", \"0.0.0.0:8080\"") && !warned("\":8080\"") && !warned("\"[::1]:8080\""));
-    let config = written(&folder, &listening(SocketAddr::from(([127, 0, 0, 1], 9)), "\":8080\", \"[::]:8080\""));
+    assert!(
+        warned("\"[::]:8080\"")
+            && warned("{ address: \"[::]:8080\" }")
+            && warned("\"[::]:8080\", \"0.0.0.0:80\"")
+    );
+    assert!(
+        !warned("\"[::]:8080\", \"0.0.0.0:8080\"")
+            && !warned("\":8080\"")
+            && !warned("\"[::1]:8080\"")
+    );
+    let config = written(
+        &folder,
+        &listening(SocketAddr::from(([127, 0, 0, 1], 9)), "\":8080\", \"[::]:8080\""),
+    );
     let check = output(&["check", "-c", &config]);
     assert!(String::from_utf8_lossy(&check.stderr).contains("is listened on twice"), "{check:?}");
 }

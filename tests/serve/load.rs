@@ -1,4 +1,5 @@
-//! Many clients at once, each from an address of its own: nobody gets more than its share, and nobody less.
+//! Many clients at once, each from an address of its own: nobody gets more than its share, and
+//! nobody less.
 
 use std::{
     collections::HashMap,
@@ -60,21 +61,34 @@ fn twenty_thousand_requests_from_two_hundred_clients_keep_the_envelope() {
     let traces = all_ask(weir.address);
     let mut forwarded: HashMap<String, u64> = HashMap::new();
     for seen in log.lock().expect("no panic").iter() {
-        *forwarded.entry(seen.head.field("x-real-ip").expect("a client").to_owned()).or_default() += 1;
+        *forwarded
+            .entry(seen.head.field("x-real-ip").expect("a client").to_owned())
+            .or_default() += 1;
     }
     assert_eq!(forwarded.len(), CLIENTS as usize);
     for (client, shots) in (0..CLIENTS).zip(&traces) {
         assert!(shots.iter().all(|shot| matches!(shot.status(), Some(200 | 503))), "{shots:?}");
-        assert!(shots.iter().take(BURST as usize + 1).all(|shot| shot.status() == Some(200)), "{client}: {shots:?}");
+        assert!(
+            shots.iter().take(BURST as usize + 1).all(|shot| shot.status() == Some(200)),
+            "{client}: {shots:?}"
+        );
         let window = shots[EACH - 1].end_us - shots[0].sent_us;
         let most = u64::from(BURST) + 1 + RATE * window.div_ceil(1_000_000);
         let accepted = accepted(shots);
-        assert!(accepted <= most && accepted < EACH as u64, "client {client}: {accepted} of at most {most}");
-        assert_eq!(forwarded[&address_of(client).to_string()], accepted, "a reject never reaches the upstream");
+        assert!(
+            accepted <= most && accepted < EACH as u64,
+            "client {client}: {accepted} of at most {most}"
+        );
+        assert_eq!(
+            forwarded[&address_of(client).to_string()],
+            accepted,
+            "a reject never reaches the upstream"
+        );
     }
 }
 
-/// The same clients, judged from outside: none too many, and none rejected while a place was free for certain.
+/// The same clients, judged from outside: none too many, and none rejected while a place was free
+/// for certain.
 #[test]
 fn a_place_that_is_free_is_given_away() {
     let (upstream, _log) = noting();

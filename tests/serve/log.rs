@@ -47,9 +47,12 @@ fn a_file_has_one_line_for_each_request() {
             assert_eq!(client.get(&format!("/app/{number}")).expect("an answer").status, 200);
         }
     });
-    let paths: Vec<&str> = lines.iter().map(|line| line["path"].as_str().expect("a path")).collect();
+    let paths: Vec<&str> =
+        lines.iter().map(|line| line["path"].as_str().expect("a path")).collect();
     assert_eq!(paths, (0..500).map(|number| format!("/app/{number}")).collect::<Vec<_>>());
-    assert!(lines.iter().all(|line| line["status"] == 200 && line["bytes_out"] == 2 && line["client"] == "127.0.0.1"));
+    assert!(lines.iter().all(|line| line["status"] == 200
+        && line["bytes_out"] == 2
+        && line["client"] == "127.0.0.1"));
 }
 
 #[test]
@@ -74,7 +77,8 @@ fn standard_output_has_the_same_lines() {
 fn rejects_of_one_key_have_five_lines_and_then_a_sum() {
     let lines = logged(", sample_rejects: { first: 5, then_every: 1s }", |weir| {
         let mut client = Client::connect(weir.address);
-        let statuses: Vec<u16> = (0..41).map(|_| client.get("/once").expect("an answer").status).collect();
+        let statuses: Vec<u16> =
+            (0..41).map(|_| client.get("/once").expect("an answer").status).collect();
         assert_eq!(statuses, [vec![200], vec![503; 40]].concat());
     });
     let rejected = lines.iter().filter(|line| line["status"] == 503).count();
@@ -82,7 +86,8 @@ fn rejects_of_one_key_have_five_lines_and_then_a_sum() {
     let summed: u64 = sums.iter().map(|line| line["rejects"].as_u64().expect("a number")).sum();
     assert_eq!((rejected, summed), (5, 35));
     assert!(sums.iter().all(|line| line["zone"] == "per_ip" && line["client"] == "127.0.0.1"));
-    let decisions: Vec<_> = lines.iter().filter_map(|line| line["limit"]["decision"].as_str()).collect();
+    let decisions: Vec<_> =
+        lines.iter().filter_map(|line| line["limit"]["decision"].as_str()).collect();
     assert_eq!(decisions, ["pass", "reject", "reject", "reject", "reject", "reject"]);
 }
 
@@ -102,7 +107,8 @@ fn a_pipe_nobody_reads_blocks_no_request() {
     let mut client = Client::connect(weir.address);
     // Each line is longer than 1 KiB: far more than the 64 KiB a pipe takes.
     let path = format!("/{}", "x".repeat(900));
-    let statuses: Vec<u16> = (0..5000).map(|_| client.get(&path).expect("an answer").status).collect();
+    let statuses: Vec<u16> =
+        (0..5000).map(|_| client.get(&path).expect("an answer").status).collect();
     assert_eq!(statuses, [200; 5000]);
 }
 
@@ -141,20 +147,34 @@ fn standard_error_shared_with_the_diagnostics_has_whole_lines() {
     kill_process(pid, Signal::TERM).expect("a process");
     assert!(child.wait().expect("a child").success());
     let lines = read.join().expect("a reader");
-    let torn: Vec<_> = lines.iter().filter(|line| serde_json::from_slice::<Value>(line).is_err()).collect();
-    assert!(torn.is_empty(), "{} of {} lines: {}", torn.len(), lines.len(), String::from_utf8_lossy(torn[0]));
-    assert!(lines.iter().any(|line| String::from_utf8_lossy(line).contains("loaded again")) && lines.len() > 3000);
+    let torn: Vec<_> =
+        lines.iter().filter(|line| serde_json::from_slice::<Value>(line).is_err()).collect();
+    assert!(
+        torn.is_empty(),
+        "{} of {} lines: {}",
+        torn.len(),
+        lines.len(),
+        String::from_utf8_lossy(torn[0])
+    );
+    assert!(
+        lines.iter().any(|line| String::from_utf8_lossy(line).contains("loaded again"))
+            && lines.len() > 3000
+    );
 }
 
-/// Runs with these settings and a limit of one request a day on `/`, and returns what was written to `access.log` and `error.log`.
+/// Runs with these settings and a limit of one request a day on `/`, and returns what was written
+/// to `access.log` and `error.log`.
 fn written(settings: &str, ask: impl FnOnce(&Weir)) -> (String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let (upstream, _) = noting();
-    let text =
-        format!("routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: z, nodelay: true }} ] }} ]\n");
+    let text = format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: z, nodelay: true }} ] }} ]\n"
+    );
     let place = |name: &str| folder.path().join(name).display().to_string();
     let (access, errors) = (place("access.log"), place("error.log"));
-    let mut weir = Weir::run(&format!("{text}{settings}").replace("ACCESS", &access).replace("ERRORS", &errors));
+    let mut weir = Weir::run(
+        &format!("{text}{settings}").replace("ACCESS", &access).replace("ERRORS", &errors),
+    );
     ask(&weir);
     weir.signal(Signal::TERM);
     assert!(weir.ended().success());
@@ -166,7 +186,9 @@ const BY_ADDRESS: &str = "zones: { z: { key: client_ip, rate: 1r/d } }\n";
 
 fn ask_with(weir: &Weir, fields: &str) -> u16 {
     let mut client = Client::connect(weir.address);
-    client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n").as_bytes()).expect("an open connection");
+    client
+        .send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n").as_bytes())
+        .expect("an open connection");
     client.answer("GET").expect("an answer").status
 }
 
@@ -181,8 +203,10 @@ fn sums_name_a_client_only_when_all_of_them_are_that_ones() {
     let settings = "zones: { z: { key: global, rate: 1r/d } }\nclient_ip: { trusted_proxies: [ 127.0.0.1 ] }\nworkers: 1\n\
                     access_log: { to: ACCESS, sample_rejects: { first: 1, then_every: 1h } }\n";
     let sums = |clients: &[&str]| {
-        let (access, _) = written(settings, |weir| clients.iter().for_each(|client| get_for(weir, client)));
-        let sum = lines(&access).into_iter().find(|line| line["event"] == "rejects").expect("a sum");
+        let (access, _) =
+            written(settings, |weir| clients.iter().for_each(|client| get_for(weir, client)));
+        let sum =
+            lines(&access).into_iter().find(|line| line["event"] == "rejects").expect("a sum");
         (sum["rejects"].as_u64(), sum["client"].as_str().map(str::to_owned))
     };
     let (one, other) = ("198.51.100.1", "203.0.113.9");
@@ -192,8 +216,9 @@ fn sums_name_a_client_only_when_all_of_them_are_that_ones() {
 
 #[test]
 fn first_counts_over_all_workers() {
-    let settings =
-        format!("{BY_ADDRESS}workers: 4\naccess_log: {{ to: ACCESS, sample_rejects: {{ first: 5, then_every: 1h }} }}\n");
+    let settings = format!(
+        "{BY_ADDRESS}workers: 4\naccess_log: {{ to: ACCESS, sample_rejects: {{ first: 5, then_every: 1h }} }}\n"
+    );
     let (access, _) = written(&settings, |weir| (0..60).for_each(|_| drop(get(weir.address, "/"))));
     let lines = lines(&access);
     let told = lines.iter().filter(|line| line["status"] == 503).count();
@@ -225,7 +250,9 @@ fn first_0_is_summed_up_while_it_runs() {
 
 #[test]
 fn combined_has_a_line_for_every_reject_and_for_444() {
-    let settings = format!("{BY_ADDRESS}reject: {{ status: 444 }}\naccess_log: {{ to: ACCESS, format: combined }}\n");
+    let settings = format!(
+        "{BY_ADDRESS}reject: {{ status: 444 }}\naccess_log: {{ to: ACCESS, format: combined }}\n"
+    );
     let (access, _) = written(&settings, |weir| {
         assert_eq!(get(weir.address, "/").status, 200);
         for _ in 0..19 {
@@ -233,7 +260,11 @@ fn combined_has_a_line_for_every_reject_and_for_444() {
             assert!(closed.is_err(), "a reject of 444 is answered");
         }
     });
-    assert_eq!((access.matches("\" 200 ").count(), access.matches("\" 444 0 ").count()), (1, 19), "{access}");
+    assert_eq!(
+        (access.matches("\" 200 ").count(), access.matches("\" 444 0 ").count()),
+        (1, 19),
+        "{access}"
+    );
 }
 
 #[test]
@@ -259,14 +290,16 @@ fn combined_has_the_user() {
     assert!(access.starts_with("127.0.0.1 - user-1 [") && !access.contains("pw"), "{access}");
 }
 
-/// Each reject is a line that fail2ban's own filter for nginx reads, however the access log is sampled.
+/// Each reject is a line that fail2ban's own filter for nginx reads, however the access log is
+/// sampled.
 #[test]
 fn error_log_is_read_by_fail2ban() {
     let settings = format!(
         "{BY_ADDRESS}workers: 2\naccess_log: {{ to: none, sample_rejects: {{ first: 0 }} }}\nerror_log: {{ to: ERRORS }}\n"
     );
     let folder = tempfile::tempdir().expect("a folder");
-    let (access, errors) = written(&settings, |weir| (0..20).for_each(|_| drop(get(weir.address, "/a?b=c"))));
+    let (access, errors) =
+        written(&settings, |weir| (0..20).for_each(|_| drop(get(weir.address, "/a?b=c"))));
     assert_eq!((access.as_str(), errors.lines().count()), ("", 19), "{errors}");
     let log = folder.path().join("error.log");
     fs::write(&log, errors).expect("a file");
@@ -276,7 +309,10 @@ fn error_log_is_read_by_fail2ban() {
         let output = Command::new("fail2ban-regex").arg(&log).arg(pattern).output();
         let output = output.expect("fail2ban-regex of Debian's package fail2ban runs");
         let told = String::from_utf8_lossy(&output.stdout);
-        assert!(told.contains("Lines: 19 lines, 0 ignored, 19 matched, 0 missed"), "{pattern}: {told}");
+        assert!(
+            told.contains("Lines: 19 lines, 0 ignored, 19 matched, 0 missed"),
+            "{pattern}: {told}"
+        );
         assert!(told.contains("Failregex: 19 total"), "{pattern}: {told}");
     }
 }

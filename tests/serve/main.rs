@@ -1,4 +1,5 @@
-//! The real binary over real sockets: what it lets through, what it holds, how it starts and how it stops.
+//! The real binary over real sockets: what it lets through, what it holds, how it starts and how it
+//! stops.
 
 #[allow(dead_code, reason = "each binary uses its part of the decoders")]
 #[path = "../dsl/decode.rs"]

@@ -16,12 +16,16 @@ use crate::{
 
 const MIB: u64 = 1 << 20;
 
-/// The memory of a process that serves with so many zones of a million keys, none of which it has seen.
+/// The memory of a process that serves with so many zones of a million keys, none of which it has
+/// seen.
 fn idle_with_zones(zones: usize) -> u64 {
     let (upstream, _) = noting();
-    let declared: String = (0..zones).map(|zone| format!("  z{zone}: {{ key: client_ip, rate: 10r/s }}\n")).collect();
+    let declared: String =
+        (0..zones).map(|zone| format!("  z{zone}: {{ key: client_ip, rate: 10r/s }}\n")).collect();
     let declared = if zones == 0 { String::new() } else { format!("zones:\n{declared}") };
-    let weir = Weir::run(&format!("{declared}workers: 2\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"));
+    let weir = Weir::run(&format!(
+        "{declared}workers: 2\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"
+    ));
     assert_eq!(get(weir.address, "/").status, 200);
     weir.memory("RssAnon")
 }
@@ -42,13 +46,24 @@ fn state_of_a_million() -> Vec<u8> {
         capacity: 1,
         exempt: Vec::new(),
     };
-    let debts = (1..=1_000_000_u64).map(|key| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15), 86_400_000_000_000)).collect();
-    let zone = Snapshot { zone: Arc::clone(&settings.name), seed: Seed([1, 2]), key: settings.key.digest(), debts };
-    let taken = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let debts = (1..=1_000_000_u64)
+        .map(|key| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15), 86_400_000_000_000))
+        .collect();
+    let zone = Snapshot {
+        zone: Arc::clone(&settings.name),
+        seed: Seed([1, 2]),
+        key: settings.key.digest(),
+        debts,
+    };
+    let taken = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
     State { taken_ms: u64::try_from(taken).expect("64 bit"), zones: vec![zone] }.encode()
 }
 
-/// Starts with a million keys, loads a configuration with these zones, and waits until so much less is resident.
+/// Starts with a million keys, loads a configuration with these zones, and waits until so much less
+/// is resident.
 fn falls_after_a_reload_to(zones: &str, most_left: impl Fn(u64) -> u64) {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
@@ -80,5 +95,7 @@ fn zone_that_a_reload_drops_gives_its_memory_back() {
 
 #[test]
 fn zone_that_a_reload_makes_anew_gives_the_memory_of_the_one_before_back() {
-    falls_after_a_reload_to("zones: { z: { key: client_ip, rate: 2r/d } }\n", |full| full + 8 * MIB);
+    falls_after_a_reload_to("zones: { z: { key: client_ip, rate: 2r/d } }\n", |full| {
+        full + 8 * MIB
+    });
 }

@@ -1,4 +1,5 @@
-//! Loading the configuration again: the next request meets the new one, what is under way and what is owed stays.
+//! Loading the configuration again: the next request meets the new one, what is under way and what
+//! is owed stays.
 
 use std::{
     fs,
@@ -73,7 +74,11 @@ fn a_wrong_file_changes_nothing_however_often() {
     reload(&weir, "");
     weir.says("no route: every request would be refused");
     assert_eq!(
-        [get(weir.address, "/").status, get(weir.address, "/").status, get(weir.address, "/").status],
+        [
+            get(weir.address, "/").status,
+            get(weir.address, "/").status,
+            get(weir.address, "/").status
+        ],
         [200, 200, 503]
     );
 }
@@ -115,7 +120,9 @@ fn a_parked_request_survives_and_keeps_its_turn() {
 #[test]
 fn a_storm_of_orders_is_weathered_and_loses_no_descriptor() {
     let (upstream, _) = noting();
-    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n");
+    let routes = format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n"
+    );
     let weir = Weir::run(&routes);
     let mut client = Client::connect(weir.address);
     assert_eq!(client.get("/").expect("an answer").status, 200);
@@ -134,8 +141,10 @@ fn a_log_that_was_moved_away_is_opened_again() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-    let to =
-        format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: {} }}\n", path.display());
+    let to = format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: {} }}\n",
+        path.display()
+    );
     let mut weir = Weir::run(&to);
     assert_eq!(get(weir.address, "/before").status, 200);
     fs::rename(&path, &moved).expect("a log");
@@ -167,7 +176,9 @@ fn what_only_a_restart_changes_is_named() {
 #[test]
 fn a_watched_file_is_loaded_when_it_says_something_else() {
     let (upstream, _) = noting();
-    let weir = Weir::run_watching(&format!("routes: [ {{ path: /old, upstream: \"http://{upstream}\" }} ]\n"));
+    let weir = Weir::run_watching(&format!(
+        "routes: [ {{ path: /old, upstream: \"http://{upstream}\" }} ]\n"
+    ));
     assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [200, 404]);
     weir.rewrite("routes: nonsense");
     weir.says("the configuration is wrong");
@@ -187,7 +198,8 @@ fn networks_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
     let networks = folder.path().join("exempt.txt");
     fs::write(&networks, "# nobody yet\n192.0.2.0/24\n").expect("a file");
     let weir = Weir::run_in(folder, &text);
-    let statuses = |count: usize| (0..count).map(|_| get(weir.address, "/").status).collect::<Vec<_>>();
+    let statuses =
+        |count: usize| (0..count).map(|_| get(weir.address, "/").status).collect::<Vec<_>>();
     assert_eq!(statuses(3), [200, 200, 503]);
     fs::write(&networks, "127.0.0.0/8\n").expect("a file");
     weir.says("files of networks changed and were read again");
@@ -200,7 +212,8 @@ fn networks_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
     assert_eq!(statuses(1), [503]);
 }
 
-/// Its caps, its queue and its level are changed by the file that cannot be taken over, and by nothing else in it.
+/// Its caps, its queue and its level are changed by the file that cannot be taken over, and by
+/// nothing else in it.
 #[test]
 fn reload_that_fails_leaves_caps_queue_and_log_level() {
     let (upstream, _) = noting();
@@ -212,7 +225,9 @@ fn reload_that_fails_leaves_caps_queue_and_log_level() {
     );
     let weir = Weir::run(&rest);
     let first = "{ address: \"127.0.0.1:0\", max_connections: 1, max_connections_per_client: 1 }";
-    let changed = format!("{rest}log: {{ level: \"off\" }}\nqueue: {{ max: 0 }}\ntimeouts: {{ write: 90s }}\n");
+    let changed = format!(
+        "{rest}log: {{ level: \"off\" }}\nqueue: {{ max: 0 }}\ntimeouts: {{ write: 90s }}\n"
+    );
     for _ in 0..2 {
         reload(&weir, &format!("listeners: [ {first}, \"{occupied}\" ]\n{changed}"));
         // The second time as well: the level is what it was.
@@ -220,7 +235,8 @@ fn reload_that_fails_leaves_caps_queue_and_log_level() {
     }
     let mut open: Vec<Client> = (0..3).map(|_| Client::connect(weir.address)).collect();
     assert!(open.iter_mut().all(|client| client.get("/").expect("an answer").status == 200));
-    let limited: Vec<u16> = open.iter_mut().map(|client| client.get("/limited").expect("an answer").status).collect();
+    let limited: Vec<u16> =
+        open.iter_mut().map(|client| client.get("/limited").expect("an answer").status).collect();
     assert_eq!(limited, [200; 3]);
     drop(taken);
     reload(&weir, &format!("listeners: [ {first}, \"{occupied}\" ]\n{changed}"));
@@ -236,8 +252,11 @@ fn secured(authority: &Authority) -> SocketAddr {
     authority.issue("app", &["app.test"]);
     let key = PrivateKeyDer::from_pem_file(authority.path("app.key")).expect("a key");
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
-    let config = Arc::new(builder.with_single_cert(vec![authority.certificate("app")], key).expect("a certificate"));
+    let builder =
+        builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let config = Arc::new(
+        builder.with_single_cert(vec![authority.certificate("app")], key).expect("a certificate"),
+    );
     upstream(move |wire| {
         let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
         let mut wire = BufReader::new(StreamOwned::new(session, wire.into_inner()));
@@ -270,7 +289,8 @@ fn reload_reads_the_authorities_of_an_upstream_again() {
     trust(&shown);
     reloaded(&weir, &config);
     assert_eq!(get(weir.address, "/").status, 200);
-    // The one that signed the endpoint's certificate is withdrawn; so is the connection that is kept.
+    // The one that signed the endpoint's certificate is withdrawn; so is the connection that is
+    // kept.
     trust(&other);
     reloaded(&weir, &config);
     assert_eq!(get(weir.address, "/").status, 502);

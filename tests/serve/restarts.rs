@@ -1,4 +1,5 @@
-//! An upstream, or weir itself, that is killed while it is asked: what is safe to send again is answered all the same.
+//! An upstream, or weir itself, that is killed while it is asked: what is safe to send again is
+//! answered all the same.
 
 use std::{
     net::SocketAddr,
@@ -31,7 +32,8 @@ fn meeting() -> SocketAddr {
     })
 }
 
-/// Waits for the moments of one of them, one after the other, whatever the answers between them take.
+/// Waits for the moments of one of them, one after the other, whatever the answers between them
+/// take.
 pub fn moments(number: u32) -> impl FnMut() {
     let mut next = Instant::now() + EVERY * number / ASKING;
     move || {
@@ -58,8 +60,9 @@ fn middle(upstream: SocketAddr, listener: &str) -> Weir {
     ))
 }
 
-/// What comes while it is away is held. What is under way as it is killed is sent again over a fresh connection; the kernel may still
-/// take that and reset it with the rest of the dying process, and then it is sent once more.
+/// What comes while it is away is held. What is under way as it is killed is sent again over a
+/// fresh connection; the kernel may still take that and reset it with the rest of the dying
+/// process, and then it is sent once more.
 #[test]
 fn an_upstream_that_is_killed_and_started_again_under_load_fails_nothing() {
     let upstream = meeting();
@@ -81,21 +84,28 @@ fn an_upstream_that_is_killed_and_started_again_under_load_fails_nothing() {
         });
         let failed: Vec<Head> = thread::scope(|scope| {
             let numbered = clients.iter_mut().zip(0..);
-            let asking: Vec<_> =
-                numbered.map(|(client, number)| scope.spawn(move || ask_on_schedule(client, number))).collect();
+            let asking: Vec<_> = numbered
+                .map(|(client, number)| scope.spawn(move || ask_on_schedule(client, number)))
+                .collect();
             thread::sleep(TIME / 3);
             killed.signal(Signal::KILL);
             assert!(!killed.ended().success());
             thread::sleep(Duration::from_millis(300));
             killed = middle(upstream, &address.to_string());
-            asking.into_iter().flat_map(|one| one.join().expect("every request is answered")).collect()
+            asking
+                .into_iter()
+                .flat_map(|one| one.join().expect("every request is answered"))
+                .collect()
         });
         assert_eq!(failed, []);
     }
     weir.signal(Signal::TERM);
     assert!(weir.ended().success());
     let lines = std::fs::read_to_string(&log).expect("a log");
-    assert_eq!(lines.lines().filter(|line| !line.contains("\"status\":200")).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(
+        lines.lines().filter(|line| !line.contains("\"status\":200")).collect::<Vec<_>>(),
+        [""; 0]
+    );
 }
 
 /// Its connections are still open when it is killed, and the port is its own again at once.

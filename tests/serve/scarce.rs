@@ -23,21 +23,26 @@ fn processor_time(process: i32) -> u64 {
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
-/// Whether somebody answers on a connection of its own; one that is refused may be refused at any point.
+/// Whether somebody answers on a connection of its own; one that is refused may be refused at any
+/// point.
 fn is_served(server: SocketAddr) -> bool {
-    TcpStream::connect(server).is_ok_and(|stream| Client::over(stream).get("/").is_ok_and(|answer| answer.status == 200))
+    TcpStream::connect(server)
+        .is_ok_and(|stream| Client::over(stream).get("/").is_ok_and(|answer| answer.status == 200))
 }
 
 /// `prlimit --nofile=80` and 300 connections. The longest pause between two looks is half a second.
 #[test]
 fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_some() {
     let (upstream, _) = noting();
-    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"
+    ));
     // Its worker is at work.
     assert!(is_served(weir.address));
     let few = Rlimit { current: Some(80), maximum: Some(80) };
     prlimit(Some(weir.pid()), Resource::Nofile, few).expect("a process of ours");
-    let held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(weir.address).expect("the kernel takes it")).collect();
+    let held: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(weir.address).expect("the kernel takes it")).collect();
     weir.says("none can be accepted");
     let (before, begun) = (processor_time(weir.pid().as_raw_nonzero().get()), Instant::now());
     thread::sleep(Duration::from_secs(1));
@@ -51,7 +56,8 @@ fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_s
     }
 }
 
-/// A worker that cannot start leaves a socket nobody accepts on: the process says so and ends, for somebody to start it again.
+/// A worker that cannot start leaves a socket nobody accepts on: the process says so and ends, for
+/// somebody to start it again.
 #[test]
 fn a_process_that_loses_a_worker_ends() {
     let (upstream, _) = noting();
@@ -64,10 +70,15 @@ fn a_process_that_loses_a_worker_ends() {
     );
     // Enough for its sockets, and not for the runtimes of all its workers.
     let limit = ["--nofile=40:40", env!("CARGO_BIN_EXE_weir"), "run", "-c", &path];
-    let output = std::process::Command::new("prlimit").args(limit).output().expect("prlimit, of util-linux");
+    let output =
+        std::process::Command::new("prlimit").args(limit).output().expect("prlimit, of util-linux");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot start a worker: Too many") || said.contains("cannot start a worker: no timer"), "{said}");
+    assert!(
+        said.contains("cannot start a worker: Too many")
+            || said.contains("cannot start a worker: no timer"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -75,8 +86,11 @@ fn a_full_disk_costs_lines_and_no_request_and_a_log_with_room_is_written_again()
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("access.log");
-    let to =
-        |path: &str| format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: {path} }}\n");
+    let to = |path: &str| {
+        format!(
+            "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: {path} }}\n"
+        )
+    };
     let weir = Weir::run(&to("/dev/full"));
     let mut client = Client::connect(weir.address);
     let statuses: Vec<u16> = (0..500).map(|_| client.get("/").expect("an answer").status).collect();
@@ -93,7 +107,8 @@ fn a_full_disk_costs_lines_and_no_request_and_a_log_with_room_is_written_again()
     }
 }
 
-/// Two seconds in which the process does not run: nothing fails, and nobody is given more than burst and rate of that time.
+/// Two seconds in which the process does not run: nothing fails, and nobody is given more than
+/// burst and rate of that time.
 #[test]
 fn a_frozen_process_fails_nothing_and_admits_no_burst() {
     let (upstream, _) = noting();
@@ -112,7 +127,8 @@ fn a_frozen_process_fails_nothing_and_admits_no_burst() {
     weir.signal(Signal::STOP);
     thread::sleep(Duration::from_secs(2));
     weir.signal(Signal::CONT);
-    let asked: Vec<Vec<u16>> = asking.into_iter().map(|one| one.join().expect("no failure")).collect();
+    let asked: Vec<Vec<u16>> =
+        asking.into_iter().map(|one| one.join().expect("no failure")).collect();
     let most = 6 + 20 * begun.elapsed().as_secs_f64().ceil() as usize;
     assert!(asked[..4].iter().flatten().all(|status| *status == 200));
     let admitted = asked[4..].iter().flatten().filter(|status| **status == 200).count();

@@ -1,4 +1,5 @@
-//! A thousand clients that are slow on purpose: each is cut at its time-out, and whoever is not slow is served beside them.
+//! A thousand clients that are slow on purpose: each is cut at its time-out, and whoever is not
+//! slow is served beside them.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -43,7 +44,9 @@ impl Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         // A hundred to an address: fewer than each may have.
         let address = u32::from(Ipv4Addr::new(127, 0, 2, 0)) + number / 100;
-        socket.bind(&SocketAddr::from((Ipv4Addr::from(address), 0)).into()).expect("a loopback address");
+        socket
+            .bind(&SocketAddr::from((Ipv4Addr::from(address), 0)).into())
+            .expect("a loopback address");
         socket.set_recv_buffer_size(4096).expect("a socket");
         socket.connect(&server.into()).expect("a server that listens");
         let mut stream = TcpStream::from(socket);
@@ -129,30 +132,48 @@ fn a_thousand_slow_clients_are_cut_in_time_and_a_good_one_is_served_beside() {
         generous()
     ));
     assert_eq!(http::get(weir.address, "/").status, 200);
-    let (descriptors, memory, over) = (weir.descriptors(), weir.memory("VmRSS"), AtomicBool::new(false));
+    let (descriptors, memory, over) =
+        (weir.descriptors(), weir.memory("VmRSS"), AtomicBool::new(false));
     thread::scope(|scope| {
         let good = scope.spawn(|| ask_well(weir.address, &over));
-        let kinds = HOW_MANY.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count as usize));
-        let mut clients: Vec<Client> =
-            kinds.zip(0..).map(|(kind, number)| Client::begin(kind, number, weir.address)).collect();
+        let kinds = HOW_MANY
+            .into_iter()
+            .flat_map(|(kind, count)| std::iter::repeat_n(kind, count as usize));
+        let mut clients: Vec<Client> = kinds
+            .zip(0..)
+            .map(|(kind, number)| Client::begin(kind, number, weir.address))
+            .collect();
         let deadline = Instant::now() + http::PATIENCE;
         let mut most = 0;
         let owing = |client: &Client| client.kind != Slow::Read && client.cut.is_none();
-        // The good client's connection and its endpoint's are all that is left then: a reader that was not cut would get the rest.
+        // The good client's connection and its endpoint's are all that is left then: a reader that
+        // was not cut would get the rest.
         while clients.iter().any(owing) || weir.descriptors() > descriptors + 2 {
             clients.iter_mut().for_each(Client::look);
             most = most.max(weir.memory("VmRSS").saturating_sub(memory));
-            assert!(Instant::now() < deadline, "{} descriptors, {descriptors} before", weir.descriptors());
+            assert!(
+                Instant::now() < deadline,
+                "{} descriptors, {descriptors} before",
+                weir.descriptors()
+            );
             thread::sleep(Duration::from_millis(100));
         }
         over.store(true, Ordering::Relaxed);
         let (asked, slowest) = good.join().expect("every answer is good");
         println!("{asked} good answers, the slowest after {slowest:?}; {most} bytes more");
-        assert!(asked > 20 && most < 128 << 20, "{asked} answers, {most} bytes for {} slow clients", clients.len());
+        assert!(
+            asked > 20 && most < 128 << 20,
+            "{asked} answers, {most} bytes for {} slow clients",
+            clients.len()
+        );
         for client in clients {
             match client.kind {
                 Slow::Read => assert!(client.rest() < MUCH),
-                kind => assert!(client.cut.is_some_and(|cut| cut >= TIMEOUT), "{kind:?}: {:?}", client.cut),
+                kind => assert!(
+                    client.cut.is_some_and(|cut| cut >= TIMEOUT),
+                    "{kind:?}: {:?}",
+                    client.cut
+                ),
             }
         }
     });

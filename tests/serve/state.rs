@@ -80,9 +80,14 @@ fn state_that_cannot_be_written_is_told_at_the_start_and_with_a_reload() {
     let nowhere = folder.path().join("no/zones.bin");
     let unwritable = config(upstream, &nowhere, "1h");
     // It ends for its log.
-    let start = format!("listeners: [ \"127.0.0.1:0\" ]\n{unwritable}access_log: {{ to: /no/such/folder/access.log }}\n");
+    let start = format!(
+        "listeners: [ \"127.0.0.1:0\" ]\n{unwritable}access_log: {{ to: /no/such/folder/access.log }}\n"
+    );
     let run = crate::weir::output(&["run", "-c", &crate::weir::written(&folder, &start)]);
-    assert!(String::from_utf8_lossy(&run.stderr).contains("cannot write the state file"), "{run:?}");
+    assert!(
+        String::from_utf8_lossy(&run.stderr).contains("cannot write the state file"),
+        "{run:?}"
+    );
     let weir = Weir::run(&config(upstream, &folder.path().join("zones.bin"), "1h"));
     weir.rewrite(&unwritable);
     weir.signal(Signal::HUP);

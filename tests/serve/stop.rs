@@ -57,7 +57,9 @@ fn patient(upstream: SocketAddr) -> String {
 
 fn ask(weir: &Weir, path: &str) -> Client {
     let mut client = Client::connect(weir.address);
-    client.send(format!("GET {path} HTTP/1.1\r\nhost: weir.test\r\n\r\n").as_bytes()).expect("an open connection");
+    client
+        .send(format!("GET {path} HTTP/1.1\r\nhost: weir.test\r\n\r\n").as_bytes())
+        .expect("an open connection");
     client
 }
 
@@ -65,8 +67,9 @@ fn answer(client: &mut Client) -> Answer {
     client.answer("GET").expect("an answer")
 }
 
-/// Whoever still gets in between is let go without an answer, or reset by the kernel when it came as the listener closed. Where it
-/// came at that very moment, the kernel forgets it and does not say so before it is asked: so it is asked.
+/// Whoever still gets in between is let go without an answer, or reset by the kernel when it came
+/// as the listener closed. Where it came at that very moment, the kernel forgets it and does not
+/// say so before it is asked: so it is asked.
 pub fn refuses_soon(address: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -74,7 +77,9 @@ pub fn refuses_soon(address: SocketAddr) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) => return assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
             Ok(stream) => {
-                let asking = TcpKeepalive::new().with_time(Duration::from_secs(1)).with_interval(Duration::from_secs(1));
+                let asking = TcpKeepalive::new()
+                    .with_time(Duration::from_secs(1))
+                    .with_interval(Duration::from_secs(1));
                 SockRef::from(&stream).set_tcp_keepalive(&asking).expect("a socket");
                 assert!(Client::over(stream).head("GET").is_err());
             }
@@ -96,7 +101,10 @@ fn drains_on(signal: Signal) {
     refuses_soon(weir.address);
     upstream.allow.send(()).expect("an upstream");
     let last = answer(&mut under_way);
-    assert_eq!((last.status, last.head.field("connection"), &*last.body), (200, Some("close"), &b"ok"[..]));
+    assert_eq!(
+        (last.status, last.head.field("connection"), &*last.body),
+        (200, Some("close"), &b"ok"[..])
+    );
     drop(under_way);
     assert_eq!(weir.ended().code(), Some(0));
 }
@@ -157,7 +165,8 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
          routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 9 }} ] }} ]\n\
          drain: 7500ms\nworkers: 1\n"
     ));
-    // The first one passes; its answer is proof that the others come later. The next turn is after three seconds: all are there by then.
+    // The first one passes; its answer is proof that the others come later. The next turn is after
+    // three seconds: all are there by then.
     assert_eq!(answer(&mut ask(&weir, "/")).status, 200);
     let mut parked: Vec<Client> = (0..6).map(|_| ask(&weir, "/")).collect();
     // Rejected on arrival, behind them all: they are parked now.
@@ -165,8 +174,11 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
     assert_eq!(answer(&mut full[3]).status, 503);
     weir.signal(Signal::TERM);
     let waiting = parked.drain(..).chain(full.drain(..3));
-    let asking: Vec<_> = waiting.map(|mut client| thread::spawn(move || (answer(&mut client), Instant::now()))).collect();
-    let answers: Vec<(Answer, Instant)> = asking.into_iter().map(|one| one.join().expect("no panic")).collect();
+    let asking: Vec<_> = waiting
+        .map(|mut client| thread::spawn(move || (answer(&mut client), Instant::now())))
+        .collect();
+    let answers: Vec<(Answer, Instant)> =
+        asking.into_iter().map(|one| one.join().expect("no panic")).collect();
     let served: Vec<_> = answers.iter().filter(|(answer, _)| answer.status == 200).collect();
     assert!((2..=3).contains(&served.len()), "{answers:?}");
     assert!(served.iter().all(|(answer, _)| answer.head.field("connection") == Some("close")));
@@ -178,19 +190,23 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
     assert_eq!(weir.ended().code(), Some(0));
 }
 
-/// What the access log says of each request that was cut: its path, its status and whose fault it was.
+/// What the access log says of each request that was cut: its path, its status and whose fault it
+/// was.
 fn cut(lines: &str) -> Vec<(String, u64, String)> {
-    let told = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let told =
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let told = told.filter(|line| line["error"]["kind"] == "destination_unavailable");
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let told = told.map(|line| (text(&line["path"]), line["status"].as_u64().unwrap_or(0), text(&line["error"]["side"])));
+    let told = told.map(|line| {
+        (text(&line["path"]), line["status"].as_u64().unwrap_or(0), text(&line["error"]["side"]))
+    });
     let mut told: Vec<_> = told.collect();
     told.sort();
     told
 }
 
-/// One request without a response, one within it, one parked, one over HTTP/2 and a head that is not whole are under way as the process
-/// ends.
+/// One request without a response, one within it, one parked, one over HTTP/2 and a head that is
+/// not whole are under way as the process ends.
 fn lines_of_a_stop(drain: &str, signals: usize) -> (Option<i32>, Vec<(String, u64, String)>) {
     let (tell, asked) = channel();
     let upstream = upstream(move |mut wire| {
@@ -211,16 +227,24 @@ fn lines_of_a_stop(drain: &str, signals: usize) -> (Option<i32>, Vec<(String, u6
     ));
     let begun: Vec<Client> = ["/silent", "/begun", "/parked"].map(|path| ask(&weir, path)).into();
     let mut over_http2 = Client::connect(weir.address);
-    let fields = frames::fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/stream")]);
+    let fields = frames::fields(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/stream"),
+    ]);
     let get = frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 1, &fields);
     over_http2.send(&[frames::hello(&[]), get].concat()).expect("an open connection");
     for _ in 0..4 {
         asked.recv_timeout(PATIENCE).expect("a request");
     }
     let mut head = Client::connect(weir.address);
-    // Both are one read: with the first response it is certain that the beginning of the second head was read.
-    head.send(b"OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\nGET /head HTTP/1.1\r\nhost: a")
-        .expect("an open connection");
+    // Both are one read: with the first response it is certain that the beginning of the second
+    // head was read.
+    head.send(
+        b"OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\nGET /head HTTP/1.1\r\nhost: a",
+    )
+    .expect("an open connection");
     assert_eq!(answer(&mut head).status, 200);
     let parked = (signals > 1).then(|| one_of_two_is_parked(&weir));
     for _ in 0..signals {
@@ -237,8 +261,12 @@ fn one_of_two_is_parked(weir: &Weir) -> [Client; 2] {
     let mut both = [ask(weir, "/parked"), ask(weir, "/parked")];
     let deadline = Instant::now() + PATIENCE;
     let short = Some(Duration::from_millis(20));
-    both.iter().for_each(|client| client.stream.get_ref().set_read_timeout(short).expect("a socket"));
-    while !both.iter_mut().any(|client| client.stream.fill_buf().is_ok_and(|said| said.starts_with(b"HTTP/1.1 503"))) {
+    both.iter()
+        .for_each(|client| client.stream.get_ref().set_read_timeout(short).expect("a socket"));
+    while !both
+        .iter_mut()
+        .any(|client| client.stream.fill_buf().is_ok_and(|said| said.starts_with(b"HTTP/1.1 503")))
+    {
         assert!(Instant::now() < deadline, "none is rejected");
     }
     both
@@ -254,7 +282,13 @@ fn requests_cut_at_the_end_of_a_drain_leave_a_line_each() {
     assert_eq!(code, Some(0));
     assert_eq!(
         lines,
-        [told("/begun", 200), told("/head", 503), told("/parked", 503), told("/silent", 503), told("/stream", 503)]
+        [
+            told("/begun", 200),
+            told("/head", 503),
+            told("/parked", 503),
+            told("/silent", 503),
+            told("/stream", 503)
+        ]
     );
 }
 
@@ -265,6 +299,13 @@ fn requests_cut_by_a_second_signal_leave_a_line_each() {
     let parked = told("/parked", 503);
     assert_eq!(
         lines,
-        [told("/begun", 200), told("/head", 503), parked.clone(), parked, told("/silent", 503), told("/stream", 503)]
+        [
+            told("/begun", 200),
+            told("/head", 503),
+            parked.clone(),
+            parked,
+            told("/silent", 503),
+            told("/stream", 503)
+        ]
     );
 }

@@ -1,4 +1,5 @@
-//! Large bodies cross in pieces: memory does not grow with them, and whoever is slow slows the other side.
+//! Large bodies cross in pieces: memory does not grow with them, and whoever is slow slows the
+//! other side.
 
 use std::{
     fs,
@@ -84,7 +85,8 @@ fn before(upstream: SocketAddr) -> Weir {
     weir
 }
 
-/// An upstream that checks what it gets and sends what the target asks for: `/LENGTH/length` or `/LENGTH/chunked`.
+/// An upstream that checks what it gets and sends what the target asks for: `/LENGTH/length` or
+/// `/LENGTH/chunked`.
 fn mirror() -> SocketAddr {
     upstream(|mut wire| {
         while let Some(head) = Head::read(&mut wire)? {
@@ -92,9 +94,14 @@ fn mirror() -> SocketAddr {
             let mut words = head.second().rsplit('/');
             let framing = words.next().expect("a framing").to_owned();
             let length: u64 = words.next().and_then(|length| length.parse().ok()).unwrap_or(0);
-            let framing = if framing == "chunked" { Framing::Chunked } else { Framing::Length(length) };
+            let framing =
+                if framing == "chunked" { Framing::Chunked } else { Framing::Length(length) };
             let to = wire.get_mut();
-            write!(to, "HTTP/1.1 200 OK\r\nx-received: {received}\r\n{}\r\n\r\n", field_of(framing))?;
+            write!(
+                to,
+                "HTTP/1.1 200 OK\r\nx-received: {received}\r\n{}\r\n\r\n",
+                field_of(framing)
+            )?;
             Pattern::new().write(to, length, framing)?;
         }
         Ok(())
@@ -105,7 +112,11 @@ fn mirror() -> SocketAddr {
 fn exchange(weir: &Weir, name: &str, up: (u64, Framing), down: (u64, Framing)) {
     let word = if down.1 == Framing::Chunked { "chunked" } else { "length" };
     let mut client = Client::connect(weir.address);
-    let head = format!("POST {name}/{}/{word} HTTP/1.1\r\nhost: weir.test\r\n{}\r\n\r\n", down.0, field_of(up.1));
+    let head = format!(
+        "POST {name}/{}/{word} HTTP/1.1\r\nhost: weir.test\r\n{}\r\n\r\n",
+        down.0,
+        field_of(up.1)
+    );
     client.send(head.as_bytes()).expect("an open connection");
     Pattern::new().write(client.stream.get_mut(), up.0, up.1).expect("an open connection");
     let (status, head, framing) = client.head("POST").expect("an answer");
@@ -141,12 +152,14 @@ fn the_other_framings() {
 /// Takes a body of this length in a coding, checked to the last byte.
 fn coded(weir: &Weir, coding: &str, length: u64) {
     let mut client = Client::connect(weir.address);
-    let request = format!("GET /{length} HTTP/1.1\r\nhost: weir.test\r\naccept-encoding: {coding}\r\n\r\n");
+    let request =
+        format!("GET /{length} HTTP/1.1\r\nhost: weir.test\r\naccept-encoding: {coding}\r\n\r\n");
     client.send(request.as_bytes()).expect("an open connection");
     let (_, head, framing) = client.head("GET").expect("an answer");
     assert_eq!((head.field("content-encoding"), framing), (Some(coding), Framing::Chunked));
     let mut body = Vec::new();
-    read_body(&mut client.stream, framing, |piece| body.extend_from_slice(piece)).expect("a whole body");
+    read_body(&mut client.stream, framing, |piece| body.extend_from_slice(piece))
+        .expect("a whole body");
     let body = decode(coding, &body).expect("a whole body");
     assert_eq!(body.len() as u64, length);
     Pattern::new().check(&body);
@@ -159,13 +172,20 @@ fn a_large_body_goes_through_a_coder_in_pieces() {
             let length = head.second().trim_start_matches('/').parse().map_err(io::Error::other)?;
             let framing = Framing::Length(length);
             let to = wire.get_mut();
-            write!(to, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n{}\r\n\r\n", field_of(framing))?;
+            write!(
+                to,
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n{}\r\n\r\n",
+                field_of(framing)
+            )?;
             Pattern::new().write(to, length, framing)?;
         }
         Ok(())
     });
-    let route = format!("path: /, upstream: \"http://{text}\", response: {{ compress: [ zstd, br, gzip ] }}");
-    let weir = Weir::run(&format!("routes: [ {{ {route} }} ]\nworkers: 1\naccess_log: {{ to: none }}\n"));
+    let route = format!(
+        "path: /, upstream: \"http://{text}\", response: {{ compress: [ zstd, br, gzip ] }}"
+    );
+    let weir =
+        Weir::run(&format!("routes: [ {{ {route} }} ]\nworkers: 1\naccess_log: {{ to: none }}\n"));
     // The first exchange of each pays for what every exchange needs.
     ["zstd", "br", "gzip"].iter().for_each(|coding| coded(&weir, coding, MIB));
     let before = weir.memory("VmHWM");
@@ -189,7 +209,8 @@ fn write_until_stalled(stream: &mut TcpStream, most: u64) -> io::Result<u64> {
     Ok(written)
 }
 
-/// A socket with small buffers of its own, so that little is under way beside what weir and its sockets keep.
+/// A socket with small buffers of its own, so that little is under way beside what weir and its
+/// sockets keep.
 fn narrow_socket() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(64 * 1024).expect("a socket");
@@ -210,7 +231,8 @@ fn narrow_upstream(serve: impl Fn(Wire) -> io::Result<()> + Send + Sync + 'stati
     upstream_on(socket.into(), serve)
 }
 
-/// What the kernel holds of these connections, at either end: on the way to a port, or come and not read.
+/// What the kernel holds of these connections, at either end: on the way to a port, or come and not
+/// read.
 fn queued(ports: [u16; 2]) -> u64 {
     const LISTENING: &str = "0A";
     let hex = |digits: &str| u64::from_str_radix(digits, 16).expect("a number");
@@ -218,9 +240,12 @@ fn queued(ports: [u16; 2]) -> u64 {
     let table = fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let ours = |row: &Vec<&str>| {
-        row[3] != LISTENING && ports.iter().any(|one| [port(row[1]), port(row[2])].contains(&u64::from(*one)))
+        row[3] != LISTENING
+            && ports.iter().any(|one| [port(row[1]), port(row[2])].contains(&u64::from(*one)))
     };
-    rows.filter(ours).filter_map(|row| row[4].split_once(':').map(|(sent, come)| hex(sent) + hex(come))).sum()
+    rows.filter(ours)
+        .filter_map(|row| row[4].split_once(':').map(|(sent, come)| hex(sent) + hex(come)))
+        .sum()
 }
 
 const ENDLESS: u64 = 256 * MIB;
@@ -232,7 +257,10 @@ fn a_client_that_does_not_read_stops_the_upstream() {
         while let Some(head) = Head::read(&mut wire)? {
             if head.second().starts_with("/warm") {
                 read_body(&mut wire, head.framing(Framing::Empty), |_| {})?;
-                write!(wire.get_mut(), "HTTP/1.1 200 OK\r\nx-received: {MIB}\r\ncontent-length: {MIB}\r\n\r\n")?;
+                write!(
+                    wire.get_mut(),
+                    "HTTP/1.1 200 OK\r\nx-received: {MIB}\r\ncontent-length: {MIB}\r\n\r\n"
+                )?;
                 Pattern::new().write(wire.get_mut(), MIB, Framing::Length(MIB))?;
                 continue;
             }
@@ -265,7 +293,10 @@ fn reluctant(may: Receiver<()>) -> SocketAddr {
                 may.lock().expect("no panic").recv().map_err(io::Error::other)?;
             }
             let received = read_body(&mut wire, head.framing(Framing::Empty), |_| {})?;
-            write!(wire.get_mut(), "HTTP/1.1 200 OK\r\nx-received: {received}\r\ncontent-length: {MIB}\r\n\r\n")?;
+            write!(
+                wire.get_mut(),
+                "HTTP/1.1 200 OK\r\nx-received: {received}\r\ncontent-length: {MIB}\r\n\r\n"
+            )?;
             Pattern::new().write(wire.get_mut(), MIB, Framing::Length(MIB))?;
         }
         Ok(())
@@ -287,9 +318,14 @@ fn an_upstream_that_does_not_read_stops_the_client() {
     assert!(weir.memory("VmHWM") < resident + FEW);
     allow.send(()).expect("an upstream");
     let mut rest = client.stream.get_ref().try_clone().expect("a socket");
-    let sending = thread::spawn(move || io::copy(&mut io::Read::take(io::repeat(b'x'), ENDLESS - taken), &mut rest));
+    let sending = thread::spawn(move || {
+        io::copy(&mut io::Read::take(io::repeat(b'x'), ENDLESS - taken), &mut rest)
+    });
     let answer = client.answer("POST").expect("an answer");
     sending.join().expect("no panic").expect("an open connection");
-    assert_eq!((answer.status, answer.head.field("x-received")), (200, Some(&*ENDLESS.to_string())));
+    assert_eq!(
+        (answer.status, answer.head.field("x-received")),
+        (200, Some(&*ENDLESS.to_string()))
+    );
     assert!(weir.memory("VmHWM") < resident + FEW);
 }

@@ -1,4 +1,5 @@
-//! Files that are not given: what waits for them waits alone. A pipe without a writer stands for a disk that hangs.
+//! Files that are not given: what waits for them waits alone. A pipe without a writer stands for a
+//! disk that hangs.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -35,7 +36,9 @@ fn read_by_somebody(pipe: &Path) -> File {
     loop {
         match OpenOptions::new().write(true).custom_flags(flags).open(pipe) {
             Ok(file) => return file,
-            Err(error) => assert!(Instant::now() < deadline, "nobody reads `{}`: {error}", pipe.display()),
+            Err(error) => {
+                assert!(Instant::now() < deadline, "nobody reads `{}`: {error}", pipe.display());
+            }
         }
         std::thread::yield_now();
     }
@@ -54,7 +57,9 @@ fn serves_and_stops(mut weir: Weir, pipe: &Path, plain: bool) {
 #[test]
 fn stop_and_health_do_not_wait_for_a_configuration() {
     let (upstream, _) = noting();
-    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"
+    ));
     let pipe = pipe_at(Path::new(&weir.config()));
     weir.signal(Signal::HUP);
     serves_and_stops(weir, &pipe, true);
@@ -66,8 +71,13 @@ fn stop_and_health_do_not_wait_for_a_secret() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = folder.path().join("secret");
     fs::write(&secret, "s3cr3t").expect("a file");
-    let set = format!("request: {{ headers: {{ set: {{ x-key: \"${{file:{}}}\" }} }} }}", secret.display());
-    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\", {set} }} ]\ndrain: 1h\n"));
+    let set = format!(
+        "request: {{ headers: {{ set: {{ x-key: \"${{file:{}}}\" }} }} }}",
+        secret.display()
+    );
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\", {set} }} ]\ndrain: 1h\n"
+    ));
     let pipe = pipe_at(&secret);
     weir.signal(Signal::HUP);
     serves_and_stops(weir, &pipe, true);
@@ -99,8 +109,9 @@ fn stop_and_health_do_not_wait_for_authorities() {
     serves_and_stops(weir, &pipe_at(&authority.path("ca.pem")), true);
 }
 
-/// A resolver that never says anything, as one does whose name server drops what it is asked: the C library's function, replaced
-/// (ld.so(8), LD_PRELOAD) by one that waits for somebody to write to `pipe`.
+/// A resolver that never says anything, as one does whose name server drops what it is asked: the C
+/// library's function, replaced (ld.so(8), LD_PRELOAD) by one that waits for somebody to write to
+/// `pipe`.
 fn silent_resolver(folder: &Path, pipe: &Path) -> PathBuf {
     let (source, library) = (folder.join("resolver.c"), folder.join("resolver.so"));
     let text = format!(
@@ -110,7 +121,8 @@ fn silent_resolver(folder: &Path, pipe: &Path) -> PathBuf {
         pipe.display()
     );
     fs::write(&source, text).expect("a file");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
     assert!(compiled.expect("the package `gcc` is missing: apt-get install gcc").success());
     library
 }
@@ -136,7 +148,9 @@ fn stop_and_health_do_not_wait_for_a_resolver() {
 #[test]
 fn stop_ends_a_successor_that_hangs() {
     let (upstream, _) = noting();
-    let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n"
+    ));
     let (address, pipe) = (weir.address, pipe_at(Path::new(&weir.config())));
     weir.signal(Signal::USR2);
     // Standard error ends with the last of both.
@@ -167,14 +181,19 @@ fn log_in_a_pipe_without_a_reader_is_no_reason_to_wait() {
 fn log_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
-    let path = written(&folder, &format!("{config}access_log: {{ to: /no/such/folder/access.log }}\n"));
+    let path =
+        written(&folder, &format!("{config}access_log: {{ to: /no/such/folder/access.log }}\n"));
     let run = output(&["run", "-c", &path]);
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot open the log `/no/such/folder/access.log`: No such file"), "{said}");
+    assert!(
+        said.contains("cannot open the log `/no/such/folder/access.log`: No such file"),
+        "{said}"
+    );
 }
 
-/// Its parent's pipe is another user's: it can be written, not opened. Only root can give a test such a process.
+/// Its parent's pipe is another user's: it can be written, not opened. Only root can give a test
+/// such a process.
 #[test]
 fn log_at_dev_stdout_of_another_user_is_answered_with_a_hint() {
     let config = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
@@ -183,7 +202,11 @@ fn log_at_dev_stdout_of_another_user_is_answered_with_a_hint() {
     let run = command.args(["run", "-c", &path]).output().expect("a process");
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(1), "{said}");
-    assert!(said.contains("the log `/dev/stdout`: Permission denied") && said.contains("hint: write `stdout`"), "{said}");
+    assert!(
+        said.contains("the log `/dev/stdout`: Permission denied")
+            && said.contains("hint: write `stdout`"),
+        "{said}"
+    );
 }
 
 /// A pipe of diagnostics that nobody reads is full after two reloads of a file with many faults.
@@ -238,7 +261,8 @@ fn diagnostics_that_find_no_room_are_counted() {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("a process");
     assert_eq!(child.wait().expect("a process").code(), Some(0));
     let lines = read.join().expect("a reader");
-    let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let lines =
+        lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let counted = lines.filter_map(|line| {
         let fields = &line["fields"];
         fields["message"].as_str().filter(|text| text.contains("were dropped"))?;

@@ -20,7 +20,9 @@ pub fn get(authority: &Authority, address: SocketAddr) -> (CertificateDer<'stati
     let name = ServerName::try_from("a.test").expect("a name");
     let session = ClientConnection::new(Arc::new(client), name).expect("a client");
     let mut stream = StreamOwned::new(session, TcpStream::connect(address).expect("a connection"));
-    stream.write_all(b"OPTIONS * HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").expect("a handshake");
+    stream
+        .write_all(b"OPTIONS * HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+        .expect("a handshake");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer with an end");
     (stream.conn.peer_certificates().expect("a certificate")[0].clone().into_owned(), answer)

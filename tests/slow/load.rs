@@ -5,8 +5,9 @@ use crate::{programs::H2LOAD, upstream::answering, weir::Weir};
 #[test]
 fn h2load_loses_no_request_and_no_connection() {
     let upstream = answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
-    let weir =
-        Weir::run(&format!("routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"));
+    let weir = Weir::run(&format!(
+        "routes: [ {{ path: /, upstream: 'http://{upstream}' }} ]\naccess_log: {{ to: none }}\n"
+    ));
     let url = format!("http://{}/", weir.address);
     let said = H2LOAD.prints(&["-n", "400000", "-c", "10", "-m", "32", &url], &[]);
     assert!(said.contains("400000 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");

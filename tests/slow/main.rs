@@ -1,5 +1,6 @@
-//! What takes too long for every run: `scripts/test.sh --slow` runs it, in release mode. The tests of `tests/real` with over a million
-//! requests, and a quiet that outlasts the patience of gRPC servers.
+//! What takes too long for every run: `scripts/test.sh --slow` runs it, in release mode. The tests
+//! of `tests/real` with over a million requests, and a quiet that outlasts the patience of gRPC
+//! servers.
 
 #[allow(dead_code, reason = "each binary uses its part of the readers")]
 #[path = "../dsl/http.rs"]

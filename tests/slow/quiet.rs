@@ -1,5 +1,6 @@
-//! A gRPC stream on which nothing is said for longer than its server takes PINGs for: two more than one in five minutes end the connection
-//! (gRPC's `GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS`).
+//! A gRPC stream on which nothing is said for longer than its server takes PINGs for: two more than
+//! one in five minutes end the connection (gRPC's
+//! `GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS`).
 
 use crate::{programs::GRPC, weir::Weir};
 

@@ -1,5 +1,6 @@
-//! A weir that knows to the byte how much it has in use: this program, run once more as `weir run`, with an allocator that counts.
-//! What is resident goes up and down by megabytes with nothing kept; this does not. Codecs and cryptography in C are not counted.
+//! A weir that knows to the byte how much it has in use: this program, run once more as `weir run`,
+//! with an allocator that counts. What is resident goes up and down by megabytes with nothing kept;
+//! this does not. Codecs and cryptography in C are not counted.
 
 use std::{
     alloc::System,
@@ -64,7 +65,8 @@ fn run_as_weir() {
     thread::spawn(|| {
         for _question in stdin().lines() {
             let stats = ALLOCATOR.stats();
-            writeln!(stdout(), "{IN_USE}{}", stats.bytes_allocated - stats.bytes_deallocated).expect("somebody who asked");
+            writeln!(stdout(), "{IN_USE}{}", stats.bytes_allocated - stats.bytes_deallocated)
+                .expect("somebody who asked");
         }
     });
     assert_eq!(Cli::parse_from(["weir", "run", "-c", &path]).run(), Outcome::Fine);

@@ -18,13 +18,21 @@ use crate::{
 /// What goes wrong with a server, in which round.
 pub type Fault = fn(SocketAddr, u32);
 
-pub const ALL: [Fault; 6] =
-    [endpoints_fail, clients_leave, clients_give_up_and_ask_again, streams_are_reset, heads_are_slow, floods_are_rejected];
+pub const ALL: [Fault; 6] = [
+    endpoints_fail,
+    clients_leave,
+    clients_give_up_and_ask_again,
+    streams_are_reset,
+    heads_are_slow,
+    floods_are_rejected,
+];
 
 /// Every one of them is told, or cut where its answer had begun.
 fn endpoints_fail(server: SocketAddr, _round: u32) {
     for _ in 0..8 {
-        for (kind, given) in [("garbage", Given::Told(502)), ("reset", Given::Told(502)), ("cut", Given::Part)] {
+        for (kind, given) in
+            [("garbage", Given::Told(502)), ("reset", Given::Told(502)), ("cut", Given::Part)]
+        {
             assert_eq!(ask(&mut Client::connect(server), kind), given, "{kind}");
             thread::sleep(Duration::from_millis(5));
         }
@@ -35,10 +43,16 @@ fn endpoints_fail(server: SocketAddr, _round: u32) {
 fn clients_leave(server: SocketAddr, _round: u32) {
     for number in 0..24 {
         let mut client = Client::from(Ipv4Addr::new(127, 0, 6, 1), server);
-        let (method, kind, length) = [("GET", "parked", 0), ("POST", "echo", 100_000), ("GET", "large", 0)][number % 3];
+        let (method, kind, length) =
+            [("GET", "parked", 0), ("POST", "echo", 100_000), ("GET", "large", 0)][number % 3];
         let mark = Mark::new();
-        let head = format!("{method} {} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n", mark.path(kind));
-        client.send(&[head.into_bytes(), mark.body(length / 2)].concat()).expect("an open connection");
+        let head = format!(
+            "{method} {} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n",
+            mark.path(kind)
+        );
+        client
+            .send(&[head.into_bytes(), mark.body(length / 2)].concat())
+            .expect("an open connection");
         if kind == "large" {
             let mut beginning = [0; 15];
             client.stream.read_exact(&mut beginning).expect("an answer");
@@ -50,8 +64,9 @@ fn clients_leave(server: SocketAddr, _round: u32) {
     }
 }
 
-/// A storm of impatient clients of one address: each asks, gives up after 60 ms and asks again. What is forwarded keeps the rate, one
-/// each 50 ms, whatever leaves; a request may arrive later than it was released by as much as the machine is busy.
+/// A storm of impatient clients of one address: each asks, gives up after 60 ms and asks again.
+/// What is forwarded keeps the rate, one each 50 ms, whatever leaves; a request may arrive later
+/// than it was released by as much as the machine is busy.
 fn clients_give_up_and_ask_again(server: SocketAddr, _round: u32) {
     const LATE: Duration = Duration::from_millis(250);
     peer::STORM.lock().expect("no panic").clear();
@@ -61,8 +76,13 @@ fn clients_give_up_and_ask_again(server: SocketAddr, _round: u32) {
                 thread::sleep(Duration::from_millis(number * 7));
                 for _ in 0..12 {
                     let mut client = Client::from(Ipv4Addr::new(127, 0, 8, 1), server);
-                    client.stream.get_ref().set_read_timeout(Some(Duration::from_millis(60))).expect("a socket");
-                    let head = format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", Mark::new().path("storm"));
+                    client
+                        .stream
+                        .get_ref()
+                        .set_read_timeout(Some(Duration::from_millis(60)))
+                        .expect("a socket");
+                    let head =
+                        format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", Mark::new().path("storm"));
                     client.send(head.as_bytes()).expect("an open connection");
                     // An answer, or none in time: it asks again either way.
                     let _ = client.stream.read(&mut [0; 512]);
@@ -74,19 +94,25 @@ fn clients_give_up_and_ask_again(server: SocketAddr, _round: u32) {
     for (first, begin) in times.iter().enumerate() {
         for (count, end) in (1..).zip(&times[first..]) {
             let window = end.duration_since(*begin) + LATE;
-            assert!(count <= 1 + window.as_millis() / 50, "{count} requests of a storm in {window:?}");
+            assert!(
+                count <= 1 + window.as_millis() / 50,
+                "{count} requests of a storm in {window:?}"
+            );
         }
     }
 }
 
-/// Eight streams at a time, of which every second one is reset before its answer is there; the others are answered in full.
+/// Eight streams at a time, of which every second one is reset before its answer is there; the
+/// others are answered in full.
 fn streams_are_reset(server: SocketAddr, _round: u32) {
     for _ in 0..8 {
         let mut client = TcpStream::connect(server).expect("a server that listens");
         client.set_read_timeout(Some(PATIENCE)).expect("a socket");
         client.write_all(&frames::hello(&[])).expect("an open connection");
-        let streams: Vec<(u32, Mark)> = (0..8).map(|number| (2 * number + 1, Mark::new())).collect();
-        let (kept, broken): (Vec<_>, Vec<_>) = streams.iter().partition(|(stream, _)| stream % 4 == 1);
+        let streams: Vec<(u32, Mark)> =
+            (0..8).map(|number| (2 * number + 1, Mark::new())).collect();
+        let (kept, broken): (Vec<_>, Vec<_>) =
+            streams.iter().partition(|(stream, _)| stream % 4 == 1);
         for (stream, mark) in &streams {
             client.write_all(&request(*stream, *mark, "slow")).expect("an open connection");
         }
@@ -127,7 +153,8 @@ fn read(client: &mut TcpStream) -> io::Result<Frame> {
 
 /// A byte now and then, until the connection is cut.
 fn heads_are_slow(server: SocketAddr, _round: u32) {
-    let mut clients: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(server).expect("a server that listens")).collect();
+    let mut clients: Vec<TcpStream> =
+        (0..8).map(|_| TcpStream::connect(server).expect("a server that listens")).collect();
     for client in &mut clients {
         client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ").expect("an open connection");
         client.set_nonblocking(true).expect("a socket");

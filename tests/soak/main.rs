@@ -1,9 +1,10 @@
-//! A soak: good clients beside every fault there is, round after round against one process. Nobody ever gets what is another's, and
-//! when a round is over nothing of it is left: no descriptor, and no memory.
+//! A soak: good clients beside every fault there is, round after round against one process. Nobody
+//! ever gets what is another's, and when a round is over nothing of it is left: no descriptor, and
+//! no memory.
 //!
-//! A test run is a few rounds, with a weir that counts what it has in use. `WEIR_SOAK=30m cargo test --release --test soak --
-//! --nocapture` goes on for half an hour with weir as it is, with a line a minute, and holds what is resident to the slope that is
-//! promised.
+//! A test run is a few rounds, with a weir that counts what it has in use.
+//! `WEIR_SOAK=30m cargo test --release --test soak -- --nocapture` goes on for half an hour with
+//! weir as it is, with a line a minute, and holds what is resident to the slope that is promised.
 
 #[allow(dead_code, reason = "each binary uses its part of the decoders")]
 #[path = "../dsl/decode.rs"]
@@ -46,12 +47,13 @@ use crate::{
     weir::Weir,
 };
 
-/// Rounds after which everything has happened that needs memory once: buffers, tables and threads of every kind.
+/// Rounds after which everything has happened that needs memory once: buffers, tables and threads
+/// of every kind.
 const WARM: u32 = 2;
 /// Rounds after these, in a run nobody asked to be long.
 const ROUNDS: u32 = 6;
-/// Bytes that may be in use more than before these: a table that grew, as more came at a time than before. They are 3,500 requests on
-/// 700 connections, so 20 bytes kept of a request show.
+/// Bytes that may be in use more than before these: a table that grew, as more came at a time than
+/// before. They are 3,500 requests on 700 connections, so 20 bytes kept of a request show.
 const KEPT: u64 = 64 << 10;
 /// Good clients that ask at a time.
 const GOOD: u8 = 4;
@@ -103,7 +105,12 @@ impl Soak {
         let folder = tempfile::tempdir().expect("a folder");
         let config = config(peer, middle.address, 0);
         let path = weir::written(&folder, &format!("listeners: [ \"127.0.0.1:0\" ]\n{config}"));
-        let soak = Self { weir: Weir::start(&mut command(&path), folder), middle: Some(middle), peer, round: 0 };
+        let soak = Self {
+            weir: Weir::start(&mut command(&path), folder),
+            middle: Some(middle),
+            peer,
+            round: 0,
+        };
         assert_eq!(http::get(soak.weir.address, &Mark::new().path("echo")).status, 200);
         soak
     }
@@ -128,7 +135,9 @@ impl Soak {
     /// A configuration that is wrong, and then one that is right.
     fn reload(&self, middle: SocketAddr) {
         let right = config(self.peer, middle, self.round);
-        for (config, said) in [(right.replace("burst", "brust"), "is wrong"), (right, "was loaded again")] {
+        for (config, said) in
+            [(right.replace("burst", "brust"), "is wrong"), (right, "was loaded again")]
+        {
             self.weir.rewrite(&config);
             self.weir.signal(Signal::HUP);
             self.weir.says(&format!("the configuration {said}"));
@@ -211,7 +220,11 @@ fn as_long_as(time: Duration) -> String {
         let sample = Sample { at: begun.elapsed(), resident: soak.weir.memory("VmRSS") };
         if trend.add(sample) {
             let (at, kib) = (sample.at.as_secs(), sample.resident >> 10);
-            println!("{at} s, {} rounds, {} requests, {kib} KiB, {descriptors} descriptors", soak.round, Mark::made());
+            println!(
+                "{at} s, {} rounds, {} requests, {kib} KiB, {descriptors} descriptors",
+                soak.round,
+                Mark::made()
+            );
         }
     }
     format!("{} rounds, {}", soak.round, trend.judge(time))

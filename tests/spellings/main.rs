@@ -1,6 +1,8 @@
-//! Some 500 spellings of paths and hosts at a real nginx and at weir: the same route, but for the differences that are listed.
+//! Some 500 spellings of paths and hosts at a real nginx and at weir: the same route, but for the
+//! differences that are listed.
 //!
-//! A prefix route of weir matches on segment boundaries, so in nginx it is written as `location = P` and `location P/`.
+//! A prefix route of weir matches on segment boundaries, so in nginx it is written as
+//! `location = P` and `location P/`.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +41,9 @@ const ROUTES: [(&str, &str); 8] = [
 /// The route that takes a request, or the status it is refused with.
 fn outcome(server: std::net::SocketAddr, target: &str, host: &str) -> String {
     let mut client = Client::connect(server);
-    client.send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).expect("a server that reads");
+    client
+        .send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes())
+        .expect("a server that reads");
     let answer = client.answer("GET").unwrap_or_else(|error| panic!("{target} {host}: {error}"));
     match answer.head.field("x-route") {
         Some(route) => route.to_owned(),
@@ -59,18 +63,25 @@ impl Both {
             format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-seen: {seen}\r\n\r\n").into_bytes()
         });
         let tells = "response: { headers: { set: { x-route: \"{route}\" } } }";
-        let route =
-            |host: &str, path: &str| format!("- {{ {host}path: \"{path}\", upstream: \"http://{app}\", {tells} }}\n");
+        let route = |host: &str, path: &str| {
+            format!("- {{ {host}path: \"{path}\", upstream: \"http://{app}\", {tells} }}\n")
+        };
         let mut routes: String = ROUTES.iter().map(|(path, _)| route("", path)).collect();
         routes.push_str(&route("host: admin.test, ", "/"));
         let weir = Weir::run(&format!("access_log: {{ to: none }}\nroutes:\n{routes}"));
-        let tell = |route: &str| format!("{{ add_header x-route \"{route}\" always; return 204; }}\n");
+        let tell =
+            |route: &str| format!("{{ add_header x-route \"{route}\" always; return 204; }}\n");
         let location = |(route, path): &(&str, &str)| match path.strip_suffix('/') {
             Some(_) => format!("location \"{path}\" {}", tell(route)),
-            None => format!("location = \"{path}\" {}location \"{path}/\" {}", tell(route), tell(route)),
+            None => {
+                format!("location = \"{path}\" {}location \"{path}/\" {}", tell(route), tell(route))
+            }
         };
         let locations: String = ROUTES.iter().map(location).collect();
-        let other = format!("server {{ listen LISTEN; server_name admin.test; location / {} }}", tell("admin.test/"));
+        let other = format!(
+            "server {{ listen LISTEN; server_name admin.test; location / {} }}",
+            tell("admin.test/")
+        );
         Self { weir, nginx: Nginx::start(&other, &format!("server_name site;\n{locations}")) }
     }
 
@@ -94,15 +105,25 @@ fn spellings_of_paths_take_the_route_nginx_gives_them() {
             None => wrong.push(format!("{spelling}: weir {ours}, nginx {theirs}")),
         }
     }
-    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), spellings.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} differ:\n{}",
+        wrong.len(),
+        spellings.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn differences_are_those_that_are_listed() {
     let both = Both::start();
-    let seen: BTreeMap<_, _> = paths::differences().into_keys().map(|target| (target, both.take(target, "site"))).collect();
-    let listed =
-        paths::differences().into_iter().map(|(target, (ours, theirs))| (target, (ours.to_owned(), theirs.to_owned())));
+    let seen: BTreeMap<_, _> = paths::differences()
+        .into_keys()
+        .map(|target| (target, both.take(target, "site")))
+        .collect();
+    let listed = paths::differences()
+        .into_iter()
+        .map(|(target, (ours, theirs))| (target, (ours.to_owned(), theirs.to_owned())));
     assert_eq!(seen, listed.collect());
 }
 

@@ -18,10 +18,12 @@ const BASES: [&str; 11] = [
 ];
 
 /// What may stand in place of a slash.
-const SLASHES: [&str; 8] = ["//", "/./", "/%2e/", "/x/../", "/x/%2E%2e/", "/x/.%2E/", "/x//..///", "/x/y/../../"];
+const SLASHES: [&str; 8] =
+    ["//", "/./", "/%2e/", "/x/../", "/x/%2E%2e/", "/x/.%2E/", "/x//..///", "/x/y/../../"];
 
 /// What may come before a path.
-const BEFORE: [&str; 7] = ["http://site", "HTTP://other.test:80", "/..", "/x/../..", "/%2e%2e", "/x%2f..", "/%2e%2f"];
+const BEFORE: [&str; 7] =
+    ["http://site", "HTTP://other.test:80", "/..", "/x/../..", "/%2e%2e", "/x%2f..", "/%2e%2f"];
 
 /// What may come behind a path, with the same route or with another.
 const BEHIND: [&str; 22] = [
@@ -74,13 +76,18 @@ fn spellings_of(base: &str) -> Vec<String> {
         characters[place] = with.to_owned();
         characters.concat()
     };
-    let mut spellings = vec![base.to_owned(), base.to_ascii_lowercase().replace("%c3%a9", "\u{e9}")];
+    let mut spellings =
+        vec![base.to_owned(), base.to_ascii_lowercase().replace("%c3%a9", "\u{e9}")];
     for (place, character) in characters.iter().enumerate() {
         match character.as_bytes() {
             b"/" if place == 0 => spellings.extend(SLASHES.iter().map(|slash| replaced(0, slash))),
-            b"/" => spellings.extend(SLASHES.iter().chain(&["%2f", "%2F"]).map(|slash| replaced(place, slash))),
+            b"/" => spellings
+                .extend(SLASHES.iter().chain(&["%2f", "%2F"]).map(|slash| replaced(place, slash))),
             [byte] => {
-                spellings.extend([format!("%{byte:02x}"), format!("%{byte:02X}")].map(|octet| replaced(place, &octet)));
+                spellings.extend(
+                    [format!("%{byte:02x}"), format!("%{byte:02X}")]
+                        .map(|octet| replaced(place, &octet)),
+                );
             }
             _ => spellings.push(replaced(place, &character.to_ascii_lowercase())),
         }
@@ -95,7 +102,8 @@ fn spellings_of(base: &str) -> Vec<String> {
     spellings
 }
 
-/// What weir takes for another route than nginx does, deliberately: the target, weir's route or status, and nginx's.
+/// What weir takes for another route than nginx does, deliberately: the target, weir's route or
+/// status, and nginx's.
 pub fn differences() -> BTreeMap<&'static str, (&'static str, &'static str)> {
     BTreeMap::from([
         // An invalid `%` stays as it is.
@@ -116,7 +124,8 @@ pub fn differences() -> BTreeMap<&'static str, (&'static str, &'static str)> {
         // A fragment is no part of a request.
         ("/login#x", ("400", "/login")),
         ("/#/../login", ("400", "/")),
-        // Read in another way the path takes another route, which is neither the chosen one nor above it.
+        // Read in another way the path takes another route, which is neither the chosen one nor
+        // above it.
         ("/login/..", ("400", "/")),
         ("/login/../open", ("400", "/")),
         ("/login/%2e%2e/open", ("400", "/")),
@@ -129,7 +138,8 @@ pub fn differences() -> BTreeMap<&'static str, (&'static str, &'static str)> {
         ("/api/v1/login/../x", ("400", "/api")),
         ("/files/../open", ("400", "/")),
         ("//files/../open", ("400", "/")),
-        // So does it where an authority is cut off, dots are resolved before slashes are merged, or `%5C` is a slash.
+        // So does it where an authority is cut off, dots are resolved before slashes are merged, or
+        // `%5C` is a slash.
         ("//x/login", ("400", "/")),
         ("///x/api/v1/login", ("400", "/")),
         ("/api//../login", ("400", "/login")),

@@ -1,4 +1,5 @@
-//! How late the machine itself is: a byte goes round a ring of threads, as a request goes from client to weir, upstream and back.
+//! How late the machine itself is: a byte goes round a ring of threads, as a request goes from
+//! client to weir, upstream and back.
 
 use std::{
     io::{Read, Write},
@@ -35,18 +36,26 @@ impl Machine {
                 first.write_all(b"x").expect("a ring");
                 last.read_exact(&mut [0]).expect("a ring");
                 let late = begun.elapsed().saturating_sub(PAUSE);
-                worst_us.fetch_max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                worst_us.fetch_max(
+                    u64::try_from(late.as_micros()).unwrap_or(u64::MAX),
+                    Ordering::Relaxed,
+                );
             }
         });
         machine
     }
 
-    /// Of these answers half are late by no more than may be, and than the machine added to others meanwhile: a burst of thirty
-    /// takes its turns on each hop. A single late one is the machine's.
+    /// Of these answers half are late by no more than may be, and than the machine added to others
+    /// meanwhile: a burst of thirty takes its turns on each hop. A single late one is the
+    /// machine's.
     pub fn forgives(&self, mut late: Vec<Duration>) {
         late.sort_unstable();
-        let (middle, machine) = (late[late.len() / 2], Duration::from_micros(self.worst_us.load(Ordering::Relaxed)));
-        assert!(middle <= LATE + machine * 4, "half of the answers are later than {middle:?}, the machine {machine:?}");
+        let (middle, machine) =
+            (late[late.len() / 2], Duration::from_micros(self.worst_us.load(Ordering::Relaxed)));
+        assert!(
+            middle <= LATE + machine * 4,
+            "half of the answers are later than {middle:?}, the machine {machine:?}"
+        );
     }
 }
 

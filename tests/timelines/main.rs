@@ -1,4 +1,5 @@
-//! The worked tables over real sockets, and the same timelines fired at a real nginx: same verdicts, same order, nothing early.
+//! The worked tables over real sockets, and the same timelines fired at a real nginx: same
+//! verdicts, same order, nothing early.
 
 #[allow(dead_code, reason = "each binary uses its part of the peers")]
 #[path = "../dsl/http.rs"]

@@ -20,14 +20,19 @@ fn four_pipelined_are_answered_a_tenth_of_a_second_apart() {
     }
     machine.forgives(late);
     let seen = stage.log.lock().expect("no panic");
-    assert_eq!(seen.iter().map(|seen| seen.head.second()).collect::<Vec<_>>(), ["/0", "/1", "/2", "/3"]);
+    assert_eq!(
+        seen.iter().map(|seen| seen.head.second()).collect::<Vec<_>>(),
+        ["/0", "/1", "/2", "/3"]
+    );
 }
 
 #[test]
 fn a_pipelined_reject_does_not_disturb_its_neighbours() {
     let stage = limited("1r/d", "burst: 1, nodelay: true");
     let mut client = Client::connect(stage.weir.address);
-    client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(3).as_slice()).expect("an open connection");
+    client
+        .send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(3).as_slice())
+        .expect("an open connection");
     client.send(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").expect("an open connection");
     let statuses = [(); 4].map(|()| client.answer("GET").expect("an answer").status);
     assert_eq!(statuses, [200, 200, 503, 200]);

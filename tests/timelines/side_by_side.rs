@@ -1,4 +1,5 @@
-//! The same timelines, at the same time, at a real nginx and at weir: the same verdict for every single request.
+//! The same timelines, at the same time, at a real nginx and at weir: the same verdict for every
+//! single request.
 
 use std::{thread, time::Instant};
 
@@ -11,8 +12,9 @@ use crate::{
     volley::{FREE, Volley},
 };
 
-/// Pass, wait or reject for each request, from a trace that keeps the limit: none too many, none rejected while a place was
-/// free, and each of those that are served, in the order they came, not before its own slot.
+/// Pass, wait or reject for each request, from a trace that keeps the limit: none too many, none
+/// rejected while a place was free, and each of those that are served, in the order they came, not
+/// before its own slot.
 fn verdicts(shots: &[Shot], limit: &Limit) -> Vec<Class> {
     let view = View { reject_status: 503, limit: Some(*limit), tolerance_us: 1_000_000 };
     let judgement = judge(shots, &view);
@@ -34,7 +36,9 @@ fn verdicts(shots: &[Shot], limit: &Limit) -> Vec<Class> {
 /// nginx before an upstream of the same kind as weir's.
 fn nginx(zones: &[(&str, &str, &str)], limits: &[&str]) -> Nginx {
     let (upstream, _log) = noting();
-    let zone = |(name, key, rate): &(&str, &str, &str)| format!("limit_req_zone {key} zone={name}:1m rate={rate};\n");
+    let zone = |(name, key, rate): &(&str, &str, &str)| {
+        format!("limit_req_zone {key} zone={name}:1m rate={rate};\n")
+    };
     let limits: String = limits.iter().map(|limit| format!("limit_req {limit};\n")).collect();
     let server = format!(
         "server_name site; location = {FREE} {{ proxy_pass http://{upstream}; }} location / {{ {limits} proxy_pass http://{upstream}; }}"
@@ -44,7 +48,8 @@ fn nginx(zones: &[(&str, &str, &str)], limits: &[&str]) -> Nginx {
 
 /// `by` is rate, burst and delay.
 fn agree(nginx: &Nginx, stage: &Stage, schedule: &str, by: (&str, u32, u32)) {
-    let volleys = [nginx.address, stage.weir.address].map(|server| Volley::prepare(server, schedule));
+    let volleys =
+        [nginx.address, stage.weir.address].map(|server| Volley::prepare(server, schedule));
     let (begun, mut processes) = (Instant::now(), [nginx.worker(), stage.weir.pid()].into_iter());
     let firing = volleys.map(|volley| {
         let process = processes.next().expect("one for each");
@@ -52,7 +57,11 @@ fn agree(nginx: &Nginx, stage: &Stage, schedule: &str, by: (&str, u32, u32)) {
     });
     let [theirs, ours] = firing.map(|volley| volley.join().expect("no panic"));
     let limit = Limit::new(by.0.parse().expect("a rate"), by.1, by.2).expect("a limit");
-    assert_eq!(verdicts(&ours, &limit), verdicts(&theirs, &limit), "weir: {ours:?}\nnginx: {theirs:?}");
+    assert_eq!(
+        verdicts(&ours, &limit),
+        verdicts(&theirs, &limit),
+        "weir: {ours:?}\nnginx: {theirs:?}"
+    );
 }
 
 fn agree_on(by: (&str, u32, u32), nginx_rule: &str, rule: &str, schedule: &str) {
@@ -73,7 +82,12 @@ fn b() {
 
 #[test]
 fn b_nodelay() {
-    agree_on(("10r/s", 20, 20), "burst=20 nodelay", "burst: 20, nodelay: true", "30 at once, pause 3s, 25 at once");
+    agree_on(
+        ("10r/s", 20, 20),
+        "burst=20 nodelay",
+        "burst: 20, nodelay: true",
+        "30 at once, pause 3s, 25 at once",
+    );
 }
 
 #[test]

@@ -25,15 +25,17 @@ pub struct Stage {
     pub log: Log,
 }
 
-/// A weir with these zones (`name: key, rate`) and limits, and an upstream that notes what comes. It has one worker, so that
-/// the order of arrival is the order of sending.
+/// A weir with these zones (`name: key, rate`) and limits, and an upstream that notes what comes.
+/// It has one worker, so that the order of arrival is the order of sending.
 pub fn stage(zones: &[(&str, &str, &str)], limits: &str) -> Stage {
     stage_with("1", zones, limits)
 }
 
 fn stage_with(workers: &str, zones: &[(&str, &str, &str)], limits: &str) -> Stage {
     let (upstream, log) = noting();
-    let zone = |(name, key, rate): &(&str, &str, &str)| format!("  {name}: {{ key: {key}, rate: {rate} }}\n");
+    let zone = |(name, key, rate): &(&str, &str, &str)| {
+        format!("  {name}: {{ key: {key}, rate: {rate} }}\n")
+    };
     let weir = Weir::run(&format!(
         "zones:\n{}routes:\n- {{ path_exact: {FREE}, upstream: \"http://{upstream}\" }}\n\
          - {{ path: /, upstream: \"http://{upstream}\", limits: [ {limits} ] }}\n\
@@ -63,7 +65,8 @@ fn rejects(count: usize) -> Vec<Expected> {
     vec![None; count]
 }
 
-/// Verdict and order exactly; never early by more than the millisecond the limiter counts in; late within reason.
+/// Verdict and order exactly; never early by more than the millisecond the limiter counts in; late
+/// within reason.
 fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
     assert_eq!(shots.len(), expected.len());
     let mut late = Vec::new();
@@ -71,7 +74,10 @@ fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
         let status = if expected.is_some() { 200 } else { 503 };
         assert_eq!(shot.status(), Some(status), "request {number}: {shots:?}");
         let (took, slot) = (shot.took_us(), expected.unwrap_or(0) * 1000);
-        assert!(took + 1000 >= slot, "request {number} took {took} us, its slot is {slot}: {shots:?}");
+        assert!(
+            took + 1000 >= slot,
+            "request {number} took {took} us, its slot is {slot}: {shots:?}"
+        );
         late.push(Duration::from_micros(took.saturating_sub(slot)));
     }
     machine.forgives(late);
@@ -83,14 +89,19 @@ fn holds_at_once(stage: &Stage, expected: &[Expected]) {
     let (_, shots) = burst(stage, &format!("{} at once", expected.len()));
     holds(&shots, expected, &machine);
     let served = expected.iter().filter(|slot| slot.is_some()).count();
-    assert_eq!(stage.log.lock().expect("no panic").len(), served, "a reject never reaches the upstream");
+    assert_eq!(
+        stage.log.lock().expect("no panic").len(),
+        served,
+        "a reject never reaches the upstream"
+    );
 }
 
 #[test]
 fn a_one_a_second_without_burst() {
     let (stage, machine) = (limited("1r/s", "burst: 0"), Machine::watched());
     // The pauses leave room for a late machine on either side of the second.
-    let (_, shots) = burst(&stage, "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1");
+    let (_, shots) =
+        burst(&stage, "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1");
     holds(&shots, &[Some(0), None, None, Some(0), None], &machine);
 }
 
@@ -102,7 +113,10 @@ fn b_thirty_at_once() {
 
 #[test]
 fn b_nodelay() {
-    holds_at_once(&limited("10r/s", "burst: 20, nodelay: true"), &[passes(21), rejects(9)].concat());
+    holds_at_once(
+        &limited("10r/s", "burst: 20, nodelay: true"),
+        &[passes(21), rejects(9)].concat(),
+    );
 }
 
 #[test]
@@ -119,7 +133,10 @@ fn c_fifteen_at_five_a_second() {
 
 #[test]
 fn d_thirty_a_minute() {
-    holds_at_once(&limited("30r/m", "burst: 2, delay: 1"), &[passes(2), slots([2000]), rejects(1)].concat());
+    holds_at_once(
+        &limited("30r/m", "burst: 2, delay: 1"),
+        &[passes(2), slots([2000]), rejects(1)].concat(),
+    );
 }
 
 #[test]
@@ -142,16 +159,21 @@ fn b_reaches_the_upstream_as_one_and_twenty_spaced_by_a_tenth_of_a_second() {
     let mut late = Vec::new();
     for number in 0..21 {
         let target = format!("/{number}");
-        let seen = seen.iter().find(|seen| seen.head.second() == target).expect("the first twenty-one");
+        let seen =
+            seen.iter().find(|seen| seen.head.second() == target).expect("the first twenty-one");
         let (came, slot) = (seen.at - sent, Duration::from_millis(100) * number);
         // The limiter counts whole milliseconds.
-        assert!(came + Duration::from_millis(1) >= slot, "request {number} came {came:?} after it was sent");
+        assert!(
+            came + Duration::from_millis(1) >= slot,
+            "request {number} came {came:?} after it was sent"
+        );
         late.push(came.saturating_sub(slot));
     }
     machine.forgives(late);
 }
 
-/// New connections on all workers: who is first among them is the kernel's to say, how many and when is not.
+/// New connections on all workers: who is first among them is the kernel's to say, how many and
+/// when is not.
 #[test]
 fn b_over_new_connections_and_several_workers() {
     let machine = Machine::watched();
@@ -163,7 +185,8 @@ fn b_over_new_connections_and_several_workers() {
     }
     let begun = Instant::now();
     drop(stopped);
-    let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.answer("GET").expect("an answer").status).collect();
+    let mut statuses: Vec<u16> =
+        clients.iter_mut().map(|client| client.answer("GET").expect("an answer").status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [vec![200; 21], vec![503; 9]].concat());
     let seen = stage.log.lock().expect("no panic");

@@ -1,5 +1,6 @@
-//! Fires a schedule so that what is to come at once does: the server is stopped while the requests are written, and goes on with
-//! all of them before it. However busy the machine, the k-th request is the k-th to arrive and the first millisecond has them all.
+//! Fires a schedule so that what is to come at once does: the server is stopped while the requests
+//! are written, and goes on with all of them before it. However busy the machine, the k-th request
+//! is the k-th to arrive and the first millisecond has them all.
 
 use std::{
     fs,
@@ -41,7 +42,8 @@ impl Stopped {
 
     /// Whether the state of every thread, the first word after its name, is `T`.
     fn is_complete(&self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.0.as_raw_pid())).expect("a list of threads");
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", self.0.as_raw_pid())).expect("a list of threads");
         threads.flatten().all(|thread| {
             let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
             stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
@@ -69,8 +71,8 @@ impl Volley {
         Self { schedule, connections }
     }
 
-    /// Each request at its instant, never before; the k-th asks for `/k`. Times count from `begun`. `process` is the one that
-    /// accepts; a request counts as sent when it may go on.
+    /// Each request at its instant, never before; the k-th asks for `/k`. Times count from `begun`.
+    /// `process` is the one that accepts; a request counts as sent when it may go on.
     pub fn fire(self, begun: Instant, process: Pid) -> Vec<Shot> {
         let (mut writers, readers): (Vec<_>, Vec<_>) = self.connections.into_iter().unzip();
         let answers: Vec<Answer> = readers.into_iter().map(read).collect();
@@ -90,7 +92,13 @@ impl Volley {
         }
         let shot = |((due_us, sent_us), answer): ((u64, u64), Answer)| {
             let (status, at) = answer.join().expect("no panic");
-            Shot { client: 0, due_us, sent_us, end_us: micros(at - begun), end: End::Answer(status) }
+            Shot {
+                client: 0,
+                due_us,
+                sent_us,
+                end_us: micros(at - begun),
+                end: End::Answer(status),
+            }
         };
         sent.into_iter().zip(answers).map(shot).collect()
     }

@@ -14,7 +14,9 @@ pub enum AddressError {
     #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port` or `https://host:port`")]
     Scheme(String, &'static str),
     /// Something other than a host and a port behind the scheme.
-    #[error("`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received")]
+    #[error(
+        "`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received"
+    )]
     Path(String, String),
     /// No port where one is needed.
     #[error("`{0}` has no port, hint: write `{0}:{1}`")]
@@ -23,7 +25,9 @@ pub enum AddressError {
     #[error("`{0}` has no host, hint: write `:{0}` for every address, or `127.0.0.1:{0}`")]
     OnlyPort(String),
     /// A listener's host must be an address.
-    #[error("`{0}` is not an IP address and a port, hint: like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`")]
+    #[error(
+        "`{0}` is not an IP address and a port, hint: like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`"
+    )]
     Socket(String),
     /// An endpoint's host and port cannot be told.
     #[error("`{0}` is not a host and a port, hint: like `http://127.0.0.1:8000` or `auth:8000`")]
@@ -36,7 +40,8 @@ pub fn is_port_alone(text: &str) -> bool {
     text.starts_with(':')
 }
 
-/// Reads `host:port` to listen on; no host is every IPv4 address, and by [`is_port_alone`] every IPv6 one too; port 0 is any free one.
+/// Reads `host:port` to listen on; no host is every IPv4 address, and by [`is_port_alone`] every
+/// IPv6 one too; port 0 is any free one.
 ///
 /// # Errors
 /// When it is something else.
@@ -59,7 +64,8 @@ pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
-/// Reads `http://host:port`, `https://host:port` or `host:port`; behind a scheme the port may be left out and is 80 or 443.
+/// Reads `http://host:port`, `https://host:port` or `host:port`; behind a scheme the port may be
+/// left out and is 80 or 443.
 ///
 /// # Errors
 /// When it is something else.
@@ -77,15 +83,21 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     let wrong = || AddressError::Endpoint(text.to_owned());
     let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host, port) = match bracketed {
-        Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port.strip_prefix(':').or(none(port))),
+        Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            (host, port.strip_prefix(':').or(none(port)))
+        }
         Some(_) => return Err(wrong()),
-        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+        None => {
+            authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
+        }
     };
     if bracketed.is_none() && !is_host(host) {
         return Err(wrong());
     }
     let port = match port {
-        Some("") | None if scheme.is_empty() => return Err(AddressError::NoPort(authority.to_owned(), 8000)),
+        Some("") | None if scheme.is_empty() => {
+            return Err(AddressError::NoPort(authority.to_owned(), 8000));
+        }
         Some("") | None => {
             if tls {
                 443
@@ -114,7 +126,9 @@ mod tests {
 
     #[test]
     fn listeners_are_addresses_with_a_port() {
-        let of = |text| listener(text).map(|address| address.to_string()).map_err(|error| error.to_string());
+        let of = |text| {
+            listener(text).map(|address| address.to_string()).map_err(|error| error.to_string())
+        };
         assert_eq!(of(":8080").as_deref(), Ok("0.0.0.0:8080"));
         assert_eq!(of("127.0.0.1:0").as_deref(), Ok("127.0.0.1:0"));
         assert_eq!(of("localhost:80").as_deref(), Ok("127.0.0.1:80"));
@@ -129,7 +143,9 @@ mod tests {
 
     #[test]
     fn endpoints_are_hosts_with_a_port() {
-        let of = |text| endpoint(text).map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string());
+        let of = |text| {
+            endpoint(text).map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string())
+        };
         assert_eq!(of("http://auth:8000").as_deref(), Ok("auth:8000"));
         assert_eq!(of("auth:8000").as_deref(), Ok("auth:8000"));
         assert_eq!(of("HTTP://auth").as_deref(), Ok("auth:80"));
@@ -138,8 +154,21 @@ mod tests {
         assert!(of("auth").is_err_and(|error| error.contains("write `auth:8000`")));
         assert!(of("http://a:80/x").is_err_and(|error| error.contains("write only `http://a:80`")));
         assert_eq!(of("https://a").as_deref(), Ok("a:443"));
-        assert!(of("ftp://a").is_err_and(|error| error.contains("this scheme is not supported yet")));
-        for text in ["", "http://", "user@a:80", "a:0", "a:65536", "a:b", "[::1]x", "[a]:80", "a b:80", "::1:80"] {
+        assert!(
+            of("ftp://a").is_err_and(|error| error.contains("this scheme is not supported yet"))
+        );
+        for text in [
+            "",
+            "http://",
+            "user@a:80",
+            "a:0",
+            "a:65536",
+            "a:b",
+            "[::1]x",
+            "[a]:80",
+            "a b:80",
+            "::1:80",
+        ] {
             assert!(of(text).is_err(), "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! From text to a value of its own type, or a problem at the very text and a stand-in, so that judging goes on.
+//! From text to a value of its own type, or a problem at the very text and a stand-in, so that
+//! judging goes on.
 
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
@@ -31,7 +32,8 @@ pub struct Judge<'a> {
 const HINT: &str = ", hint: ";
 
 impl Judge<'_> {
-    /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is never part of it.
+    /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is
+    /// never part of it.
     pub fn refuse(&mut self, spot: Spot<'_>, error: impl Display) {
         let scalar = spot.scalar();
         if scalar.is_some_and(|scalar| scalar.broken) {
@@ -39,14 +41,19 @@ impl Judge<'_> {
         }
         if let Some(filled) = scalar.and_then(|scalar| scalar.filled.as_ref()) {
             let message = format!("what `{filled}` stands for does not fit here");
-            return self.problems.error(spot.span, message, "it is not shown here, because it may be a secret");
+            return self.problems.error(
+                spot.span,
+                message,
+                "it is not shown here, because it may be a secret",
+            );
         }
         let error = error.to_string();
         let (message, hint) = parts(&error, scalar.map_or("", |scalar| &scalar.text));
         self.problems.error(spot.span, message, hint);
     }
 
-    /// Reports an error text of the same form about the text at a place that shows nothing that came from outside.
+    /// Reports an error text of the same form about the text at a place that shows nothing that
+    /// came from outside.
     pub fn refuse_at(&mut self, span: Span, text: &str, error: &str) {
         let (message, hint) = parts(error, text);
         self.problems.error(span, message, hint);
@@ -70,13 +77,21 @@ impl Judge<'_> {
     pub fn positive(&mut self, spot: Spot<'_>, text: &str) -> Duration {
         let duration = self.duration(spot, text);
         if duration.is_zero() {
-            self.refuse(spot, format!("`{text}` is no time at all, hint: nothing would ever be in time"));
+            self.refuse(
+                spot,
+                format!("`{text}` is no time at all, hint: nothing would ever be in time"),
+            );
         }
         duration
     }
 
     /// A count within a range.
-    pub fn count(&mut self, spot: Spot<'_>, amount: &Amount, range: RangeInclusive<usize>) -> usize {
+    pub fn count(
+        &mut self,
+        spot: Spot<'_>,
+        amount: &Amount,
+        range: RangeInclusive<usize>,
+    ) -> usize {
         let count = self.take(spot, parse_count(&amount.0));
         self.within(spot, count, &amount.0, range)
     }
@@ -87,14 +102,24 @@ impl Judge<'_> {
         self.within(spot, size, &amount.0, range)
     }
 
-    fn within(&mut self, spot: Spot<'_>, value: Option<u64>, text: &str, range: RangeInclusive<usize>) -> usize {
+    fn within(
+        &mut self,
+        spot: Spot<'_>,
+        value: Option<u64>,
+        text: &str,
+        range: RangeInclusive<usize>,
+    ) -> usize {
         let Some(value) = value else { return *range.start() };
         match usize::try_from(value) {
             Ok(value) if range.contains(&value) => value,
             _ => {
                 self.refuse(
                     spot,
-                    format!("`{text}` is out of range, hint: at least {} and at most {}", range.start(), range.end()),
+                    format!(
+                        "`{text}` is out of range, hint: at least {} and at most {}",
+                        range.start(),
+                        range.end()
+                    ),
                 );
                 *range.start()
             }
@@ -112,16 +137,21 @@ impl Judge<'_> {
             return self.networks_of(spot, &path);
         }
         let shape = || {
-            format!("`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`, or `@file:PATH`")
+            format!(
+                "`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`, or `@file:PATH`"
+            )
         };
-        let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else { return Vec::new() };
+        let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else {
+            return Vec::new();
+        };
         let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
         vec![self.truncated(spot.span, network, shown)]
     }
 
     /// The networks of a file; what is wrong with a line is told at that line.
     fn networks_of(&mut self, spot: Spot<'_>, path: &Path) -> Vec<IpNet> {
-        let read = networks::read(path).and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
+        let read = networks::read(path)
+            .and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
         let (text, lines) = match read {
             Ok(read) => read,
             Err(error) => {
@@ -159,14 +189,18 @@ impl Judge<'_> {
     fn truncated(&mut self, span: Span, network: IpNet, is_shown: bool) -> IpNet {
         if network.trunc() != network {
             let hint = format!("the network is `{}`", network.trunc());
-            self.problems.warn(span, "bits behind the prefix mean nothing", if is_shown { &hint } else { "" });
+            self.problems.warn(
+                span,
+                "bits behind the prefix mean nothing",
+                if is_shown { &hint } else { "" },
+            );
         }
         network.trunc()
     }
 }
 
-/// The message and the hint of an error text `message, hint: advice` about `value`, which may itself contain the words between
-/// the two: a message quotes a value before the hint begins.
+/// The message and the hint of an error text `message, hint: advice` about `value`, which may
+/// itself contain the words between the two: a message quotes a value before the hint begins.
 fn parts<'a>(error: &'a str, value: &str) -> (&'a str, &'a str) {
     let end_of_quote = match value.contains(HINT) {
         true => error.find(value).map(|start| start + value.len()),
@@ -192,7 +226,12 @@ mod tests {
             ("`a, hint: b` is bad, hint: write y", "a, hint: b", "`a, hint: b` is bad", "write y"),
             ("`a, hint: b` is bad", "a, hint: b", "`a, hint: b` is bad", ""),
             ("`, hint: b` is bad, hint: write y", "a, hint: b", "`, hint: b` is bad", "write y"),
-            ("`a, hint: b, hint: c` is bad, hint: y", "a, hint: b, hint: c", "`a, hint: b, hint: c` is bad", "y"),
+            (
+                "`a, hint: b, hint: c` is bad, hint: y",
+                "a, hint: b, hint: c",
+                "`a, hint: b, hint: c` is bad",
+                "y",
+            ),
         ] {
             assert_eq!(parts(error, value), (message, hint), "{error}");
         }

@@ -38,15 +38,23 @@ pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: 
     Edits::new(remove, set)
 }
 
-fn removed(judge: &mut Judge<'_>, spot: Spot<'_>, texts: &[String], message: Message) -> Vec<HeaderName> {
+fn removed(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    texts: &[String],
+    message: Message,
+) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let name = header_edits::name(text, message).map_err(|error| format!("`{text}` {error}"));
         let name = name.and_then(|name| match (message, &name) {
-            (Message::Request, &header::HOST) => {
-                Err("a request without `host` is none, hint: set it to what the upstream is to hear".to_owned())
+            (Message::Request, &header::HOST) => Err(
+                "a request without `host` is none, hint: set it to what the upstream is to hear"
+                    .to_owned(),
+            ),
+            _ if names.contains(&name) => {
+                Err(format!("`{text}` is here twice, hint: once is enough"))
             }
-            _ if names.contains(&name) => Err(format!("`{text}` is here twice, hint: once is enough")),
             _ => Ok(name),
         });
         names.extend(judge.take(spot.item(index), name));
@@ -56,10 +64,14 @@ fn removed(judge: &mut Judge<'_>, spot: Spot<'_>, texts: &[String], message: Mes
 
 fn template(name: &str, text: &str) -> Result<Template, String> {
     if name.eq_ignore_ascii_case("host") && !target::is_authority(&text.replace("{host}", "a")) {
-        return Err(format!("`{text}` is no host, hint: write `example.com`, with a port or without, or `{{host}}`"));
+        return Err(format!(
+            "`{text}` is no host, hint: write `example.com`, with a port or without, or `{{host}}`"
+        ));
     }
     Template::parse(text).map_err(|error| match &error {
-        TemplateError::Unknown(placeholder) => format!("{error}, hint: {}", nearest::hint(placeholder, &PLACEHOLDERS)),
+        TemplateError::Unknown(placeholder) => {
+            format!("{error}, hint: {}", nearest::hint(placeholder, &PLACEHOLDERS))
+        }
         _ => error.to_string(),
     })
 }

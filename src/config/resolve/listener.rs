@@ -32,17 +32,28 @@ pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<List
         };
         if long.proxy_protocol && file.client_ip.trusted_proxies.is_empty() {
             let hint = "name them: client_ip: { trusted_proxies: [ \"10.0.0.0/8\" ] }";
-            judge.refuse(spot.key("proxy_protocol"), format!("nobody may send a PROXY header here, hint: {hint}"));
+            judge.refuse(
+                spot.key("proxy_protocol"),
+                format!("nobody may send a PROXY header here, hint: {hint}"),
+            );
         }
         let settings = settings(judge, spot, long);
         let Some(address) = judge.take(place, address::listener(&long.address)) else { continue };
-        let settings = ListenerSettings { address, also_ipv6: address::is_port_alone(&long.address), ..settings };
+        let settings = ListenerSettings {
+            address,
+            also_ipv6: address::is_port_alone(&long.address),
+            ..settings
+        };
         let twice = |other: &ListenerSettings| {
-            let shared = other.addresses().any(|taken| settings.addresses().any(|address| address == taken));
+            let shared =
+                other.addresses().any(|taken| settings.addresses().any(|address| address == taken));
             shared && (address.port() != 0 || *other != settings)
         };
         if found.iter().any(twice) {
-            judge.refuse(place, format!("`{}` is listened on twice, hint: keep one of them", long.address));
+            judge.refuse(
+                place,
+                format!("`{}` is listened on twice, hint: keep one of them", long.address),
+            );
         }
         found.push(settings);
     }
@@ -53,9 +64,13 @@ pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<List
 fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> ListenerSettings {
     let redirect = spot.key("redirect");
     if listener.tls.is_some() && listener.redirect.is_some() {
-        judge.refuse(redirect, "a redirect where TLS is spoken already, hint: write it on the listener without `tls`");
+        judge.refuse(
+            redirect,
+            "a redirect where TLS is spoken already, hint: write it on the listener without `tls`",
+        );
     }
-    let port = listener.redirect.as_ref().and_then(|text| judge.take(redirect, redirect_port(text)));
+    let port =
+        listener.redirect.as_ref().and_then(|text| judge.take(redirect, redirect_port(text)));
     let mut count = |key, amount| judge.count(spot.key(key), amount, COUNTS);
     let auto = listener.max_connections.0 == "auto";
     ListenerSettings {
@@ -64,24 +79,35 @@ fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> L
         redirect: port,
         proxy_protocol: listener.proxy_protocol,
         max_connections: (!auto).then(|| count("max_connections", &listener.max_connections)),
-        max_connections_per_client: count("max_connections_per_client", &listener.max_connections_per_client),
+        max_connections_per_client: count(
+            "max_connections_per_client",
+            &listener.max_connections_per_client,
+        ),
         max_requests: count("max_requests", &listener.max_requests),
         tls: listener.tls.as_ref().map(|tls| read(judge, spot.key("tls"), tls)),
     }
 }
 
 fn redirect_port(text: &str) -> Result<u16, String> {
-    let wrong = || format!("`{text}` is nowhere to redirect to, hint: `https`, or like `https:8443`");
+    let wrong =
+        || format!("`{text}` is nowhere to redirect to, hint: `https`, or like `https:8443`");
     match text.strip_prefix("https").ok_or_else(wrong)? {
         "" => Ok(HTTPS),
-        port => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or_else(wrong),
+        port => port
+            .strip_prefix(':')
+            .and_then(|port| port.parse().ok())
+            .filter(|port| *port != 0)
+            .ok_or_else(wrong),
     }
 }
 
 fn read(judge: &mut Judge<'_>, spot: Spot<'_>, tls: &Tls) -> TlsSettings {
     let certificates = spot.key("certificates");
     if tls.certificates.is_empty() {
-        judge.refuse(certificates, "no certificate, hint: certificates: [ { cert: FILE, key: FILE } ]");
+        judge.refuse(
+            certificates,
+            "no certificate, hint: certificates: [ { cert: FILE, key: FILE } ]",
+        );
     }
     let client_ca = tls.client_ca.as_ref().map(std::path::PathBuf::from);
     if let Some(path) = &client_ca {
@@ -89,7 +115,9 @@ fn read(judge: &mut Judge<'_>, spot: Spot<'_>, tls: &Tls) -> TlsSettings {
     }
     let pairs = tls.certificates.iter().enumerate();
     TlsSettings {
-        certificates: pairs.map(|(index, pair)| certificate(judge, certificates.item(index), pair)).collect(),
+        certificates: pairs
+            .map(|(index, pair)| certificate(judge, certificates.item(index), pair))
+            .collect(),
         oldest: match tls.min_version {
             MinVersion::Tls12 => OldestVersion::Tls12,
             MinVersion::Tls13 => OldestVersion::Tls13,
@@ -106,7 +134,10 @@ fn certificate(judge: &mut Judge<'_>, spot: Spot<'_>, pair: &Certificate) -> Cer
             judge.problems.warn(spot.key("cert").span, "the certificate is no longer valid", hint);
         }
         Ok(_) => {}
-        Err(error) => judge.refuse(spot.key(if error.is_about_certificate() { "cert" } else { "key" }), error),
+        Err(error) => {
+            judge
+                .refuse(spot.key(if error.is_about_certificate() { "cert" } else { "key" }), error);
+        }
     }
     files
 }

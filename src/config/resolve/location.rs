@@ -23,7 +23,9 @@ impl<'a> Spot<'a> {
     /// The value of a key: a single value itself, else the key.
     #[must_use]
     pub fn key(self, key: &str) -> Self {
-        let Some(entry) = self.node.and_then(|node| node.get(key)) else { return Self { node: None, ..self } };
+        let Some(entry) = self.node.and_then(|node| node.get(key)) else {
+            return Self { node: None, ..self };
+        };
         let span = if entry.node.scalar().is_some() { entry.node.span } else { entry.key_span };
         Self { node: Some(&entry.node), span }
     }
@@ -31,7 +33,8 @@ impl<'a> Spot<'a> {
     /// The key itself.
     #[must_use]
     pub fn name(self, key: &str) -> Self {
-        let span = self.node.and_then(|node| node.get(key)).map_or(self.span, |entry| entry.key_span);
+        let span =
+            self.node.and_then(|node| node.get(key)).map_or(self.span, |entry| entry.key_span);
         Self { span, ..self.key(key) }
     }
 

@@ -8,7 +8,8 @@ use crate::{
     log::settings::{AccessLogSettings, LogFormat, LogTarget},
 };
 
-/// How many rejects of a key get a line of their own where nothing is written. nginx's format has no line for sums.
+/// How many rejects of a key get a line of their own where nothing is written. nginx's format has
+/// no line for sums.
 fn default_first(format: Format) -> u32 {
     match format {
         Format::Json => 5,
@@ -17,7 +18,12 @@ fn default_first(format: Format) -> u32 {
 }
 
 /// The access log, and the error log beside it.
-pub fn access(judge: &mut Judge<'_>, root: Spot<'_>, log: &AccessLog, errors: &ErrorLog) -> AccessLogSettings {
+pub fn access(
+    judge: &mut Judge<'_>,
+    root: Spot<'_>,
+    log: &AccessLog,
+    errors: &ErrorLog,
+) -> AccessLogSettings {
     let spot = root.key("access_log");
     let every = spot.key("sample_rejects").key("then_every");
     AccessLogSettings {
@@ -28,7 +34,9 @@ pub fn access(judge: &mut Judge<'_>, root: Spot<'_>, log: &AccessLog, errors: &E
         },
         rejects_first: log.sample_rejects.first.unwrap_or_else(|| default_first(log.format)),
         rejects_every: judge.positive(every, &log.sample_rejects.then_every),
-        errors_to: judge.take(root.key("error_log").key("to"), target(&errors.to)).unwrap_or(LogTarget::None),
+        errors_to: judge
+            .take(root.key("error_log").key("to"), target(&errors.to))
+            .unwrap_or(LogTarget::None),
     }
 }
 
@@ -38,7 +46,9 @@ fn target(text: &str) -> Result<LogTarget, String> {
         "stderr" => Ok(LogTarget::Stderr),
         "none" => Ok(LogTarget::None),
         path if path.contains('/') => Ok(LogTarget::File(path.into())),
-        _ => Err(format!("`{text}` is no place for a log, hint: stdout, stderr, none, or a path with a slash in it")),
+        _ => Err(format!(
+            "`{text}` is no place for a log, hint: stdout, stderr, none, or a path with a slash in it"
+        )),
     }
 }
 
@@ -47,7 +57,10 @@ pub fn level(judge: &mut Judge<'_>, spot: Spot<'_>, text: &str) -> String {
     for directive in text.split(',') {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
         if tracing::level_filters::LevelFilter::from_str(level).is_err() || level.is_empty() {
-            judge.refuse(spot, format!("`{level}` is not a level, hint: off, error, warn, info, debug or trace"));
+            judge.refuse(
+                spot,
+                format!("`{level}` is not a level, hint: off, error, warn, info, debug or trace"),
+            );
         }
     }
     text.to_owned()

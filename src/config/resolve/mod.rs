@@ -1,6 +1,8 @@
-//! From the file as written to the configuration as used: every text parsed, every name a reference.
+//! From the file as written to the configuration as used: every text parsed, every name a
+//! reference.
 //!
-//! Guarantee: all problems are found in one go, each at the very text; nothing is left to be found wrong while serving.
+//! Guarantee: all problems are found in one go, each at the very text; nothing is left to be found
+//! wrong while serving.
 
 use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 
@@ -10,8 +12,8 @@ use super::{
     networks::NetworkLists,
     problem::Problems,
     schema::{
-        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol, ResponseLimits, Retries,
-        Upstream, UpstreamTimeouts,
+        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol,
+        ResponseLimits, Retries, Upstream, UpstreamTimeouts,
     },
     yaml_tree::{Node, Value},
 };
@@ -64,25 +66,38 @@ impl Names<'_> {
     }
 }
 
-/// Resolves a whole file; `None` when anything in it is wrong, so that no value that stands in for a wrong one is ever used.
+/// Resolves a whole file; `None` when anything in it is wrong, so that no value that stands in for
+/// a wrong one is ever used.
 ///
 /// `base` is the folder that relative paths of networks start from.
-pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
+pub fn resolve(
+    file: &File,
+    tree: &Node,
+    written: &Node,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<Config> {
     let (judge, root) = (&mut Judge { problems, base }, Spot::root(tree));
     at_least_one(judge, root, written);
     if file.version != 1 {
-        let message = format!("`{}` is no version of this format, hint: write `version: 1`", file.version);
+        let message =
+            format!("`{}` is no version of this format, hint: write `version: 1`", file.version);
         judge.refuse(root.key("version"), message);
     }
     let zones = file.zones.iter();
-    let zones = zones.map(|(name, zone)| zone::zone(judge, root.key("zones").key(name), name, zone)).collect();
+    let zones = zones
+        .map(|(name, zone)| zone::zone(judge, root.key("zones").key(name), name, zone))
+        .collect();
     let upstreams = file.upstreams.iter();
-    let upstreams =
-        upstreams.map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one)).collect();
+    let upstreams = upstreams
+        .map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one))
+        .collect();
     let mut names = Names { file, written, zones, upstreams };
     let routes = file.routes.iter().zip(pattern::names(&file.routes)).enumerate();
     let routes = routes
-        .map(|(index, (route, name))| route::route(judge, &mut names, root.key("routes").item(index), route, name))
+        .map(|(index, (route, name))| {
+            route::route(judge, &mut names, root.key("routes").item(index), route, name)
+        })
         .collect();
     let config = Config {
         listeners: listener::listeners(judge, root.key("listeners"), file),
@@ -107,7 +122,10 @@ pub fn resolve(file: &File, tree: &Node, written: &Node, base: &Path, problems: 
 
 fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
     for (section, message) in [
-        ("listeners", "no listener: nothing would be served, hint: listeners: [ \"0.0.0.0:8080\" ]"),
+        (
+            "listeners",
+            "no listener: nothing would be served, hint: listeners: [ \"0.0.0.0:8080\" ]",
+        ),
         (
             "routes",
             "no route: every request would be refused, hint: routes: [ { path: /, upstream: \"http://host:port\" } ]",
@@ -118,7 +136,9 @@ fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
         match written.get(section).map(|entry| &entry.node.value) {
             None if misspelt() => {}
             None => judge.refuse(root, message),
-            Some(Value::List(items)) if items.is_empty() => judge.refuse(root.key(section), message),
+            Some(Value::List(items)) if items.is_empty() => {
+                judge.refuse(root.key(section), message);
+            }
             Some(_) => {}
         }
     }
@@ -148,8 +168,10 @@ fn admin(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Option<SocketAdd
     let text = file.admin.address.as_deref()?;
     let address = judge.take(spot, address::listener(text))?;
     if !address.ip().is_loopback() {
-        let message =
-            format!("`{text}` can be reached from elsewhere and takes orders, hint: 127.0.0.1:{}", address.port());
+        let message = format!(
+            "`{text}` can be reached from elsewhere and takes orders, hint: 127.0.0.1:{}",
+            address.port()
+        );
         judge.refuse(spot, message);
     }
     Some(address)
@@ -160,7 +182,10 @@ fn state(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> StateSettings {
     if path.is_some_and(|path| path.is_empty() || path.ends_with('/')) {
         judge.refuse(spot.key("file"), "this is no file, hint: /var/lib/weir/zones.bin");
     }
-    StateSettings { file: path.map(Into::into), interval: judge.positive(spot.key("interval"), &file.state.interval) }
+    StateSettings {
+        file: path.map(Into::into),
+        interval: judge.positive(spot.key("interval"), &file.state.interval),
+    }
 }
 
 fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLimits {
@@ -173,9 +198,14 @@ fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLi
 fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
     match amount.0.as_str() {
         "auto" => available_parallelism().map_or(1, usize::from),
-        text if text.bytes().all(|byte| byte.is_ascii_digit()) => judge.count(spot, amount, 1..=MAX_WORKERS),
+        text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            judge.count(spot, amount, 1..=MAX_WORKERS)
+        }
         text => {
-            judge.refuse(spot, format!("`{text}` is no number of workers, hint: write a whole number, or `auto`"));
+            judge.refuse(
+                spot,
+                format!("`{text}` is no number of workers, hint: write a whole number, or `auto`"),
+            );
             1
         }
     }

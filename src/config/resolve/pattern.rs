@@ -14,11 +14,17 @@ use crate::{
 /// The methods people use (RFC 9110, RFC 5789); others are taken too, in upper case.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
-/// Signs of patterns. None of them is read, and a path that has one would take no request anybody sends.
+/// Signs of patterns. None of them is read, and a path that has one would take no request anybody
+/// sends.
 const PATTERN: &str = "*()|^{}\\[]";
 
 /// Which requests a route takes.
-pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: PathMatching) -> Pattern {
+pub fn pattern(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    route: &Route,
+    matching: PathMatching,
+) -> Pattern {
     Pattern {
         host: host(judge, spot.key("host"), route.host.as_deref()),
         path: path(judge, spot, route, matching),
@@ -26,15 +32,22 @@ pub fn pattern(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: P
     }
 }
 
-/// The names of routes: host and path as written. Where two would have one name, and one bucket of a key that holds `route`, the methods
-/// come first, and `=` before an exact path: `POST /login`, `= /api`.
+/// The names of routes: host and path as written. Where two would have one name, and one bucket of
+/// a key that holds `route`, the methods come first, and `=` before an exact path: `POST /login`,
+/// `= /api`.
 #[must_use]
 pub fn names(routes: &[Route]) -> Vec<Arc<str>> {
     let short: Vec<String> = routes.iter().map(name).collect();
     let mut routes_of = HashMap::<&str, usize>::new();
     short.iter().for_each(|name| *routes_of.entry(name).or_default() += 1);
     let named = routes.iter().zip(&short);
-    named.map(|(route, name)| if routes_of[&**name] > 1 { long_name(route, name) } else { (**name).into() }).collect()
+    named
+        .map(
+            |(route, name)| {
+                if routes_of[&**name] > 1 { long_name(route, name) } else { (**name).into() }
+            },
+        )
+        .collect()
 }
 
 fn name(route: &Route) -> String {
@@ -49,7 +62,12 @@ fn long_name(route: &Route, name: &str) -> Arc<str> {
     words.join(" ").into()
 }
 
-fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: PathMatching) -> PathPattern {
+fn path(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    route: &Route,
+    matching: PathMatching,
+) -> PathPattern {
     let (key, text) = match (&route.path, &route.path_exact) {
         (Some(path), None) => ("path", path),
         (None, Some(path)) => ("path_exact", path),
@@ -59,7 +77,10 @@ fn path(judge: &mut Judge<'_>, spot: Spot<'_>, route: &Route, matching: PathMatc
             ("path", path)
         }
         (None, None) => {
-            judge.refuse(spot, "an entry of `routes` has no `path`, hint: add `path: /` for every path");
+            judge.refuse(
+                spot,
+                "an entry of `routes` has no `path`, hint: add `path: /` for every path",
+            );
             return PathPattern::Prefix("/".to_owned());
         }
     };
@@ -74,19 +95,27 @@ fn form_of(text: &str, matching: PathMatching) -> Result<String, String> {
         PathMatching::Raw => Ok(text.to_owned()),
         PathMatching::Normal => match normal_form::path(text) {
             Ok(path) => Ok(path.into_owned()),
-            Err(error) => Err(format!("`{text}` is never requested because {error}, hint: write the path that is meant")),
+            Err(error) => Err(format!(
+                "`{text}` is never requested because {error}, hint: write the path that is meant"
+            )),
         },
     }
 }
 
 fn check_path(text: &str) -> Result<(), String> {
     if let Some(path) = text.strip_prefix('=') {
-        return Err(format!("`{text}` does not begin with a slash, hint: write `path_exact: {}`", path.trim_start()));
+        return Err(format!(
+            "`{text}` does not begin with a slash, hint: write `path_exact: {}`",
+            path.trim_start()
+        ));
     }
     let begins = |sign: &char| *sign == '~' && text.starts_with('~');
     if let Some(sign) = text.chars().find(|sign| PATTERN.contains(*sign) || begins(sign)) {
-        let hint = "a path takes all below it and is compared as it is; write one route for each path";
-        return Err(format!("`{text}` looks like a pattern, which is not read: `{sign}`, hint: {hint}"));
+        let hint =
+            "a path takes all below it and is compared as it is; write one route for each path";
+        return Err(format!(
+            "`{text}` looks like a pattern, which is not read: `{sign}`, hint: {hint}"
+        ));
     }
     if !text.starts_with('/') {
         return Err(format!("`{text}` does not begin with a slash, hint: write `/{text}`"));
@@ -96,10 +125,15 @@ fn check_path(text: &str) -> Result<(), String> {
         return Err(format!("`{text}` looks like a pattern, which is not read: `:`, hint: {hint}"));
     }
     if let Some(end) = text.find(['?', '#']) {
-        return Err(format!("`{text}` has more than a path, hint: write `{}`; queries are not matched", &text[..end]));
+        return Err(format!(
+            "`{text}` has more than a path, hint: write `{}`; queries are not matched",
+            &text[..end]
+        ));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!("`{text}` can never be requested as it is, hint: write it as sent, percent-encoded"));
+        return Err(format!(
+            "`{text}` can never be requested as it is, hint: write it as sent, percent-encoded"
+        ));
     }
     Ok(())
 }
@@ -122,7 +156,9 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
     if let Some((host, port)) = lower.rsplit_once(':').filter(|_| !lower.starts_with('[')) {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if digits && !host.contains(':') {
-            return Err(format!("`{text}` has a port, hint: write `{host}`; it is taken on every port"));
+            return Err(format!(
+                "`{text}` has a port, hint: write `{host}`; it is taken on every port"
+            ));
         }
     }
     let below = lower.strip_prefix("*.");
@@ -132,7 +168,9 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
     let plain = !name.starts_with('.') && name.bytes().all(letter);
     let normal = normal_form::host(name).filter(|_| plain || address.is_some());
     let Some(name) = normal else {
-        return Err(format!("`{text}` is not a host, hint: like `example.com`, or `*.example.com` for all below it"));
+        return Err(format!(
+            "`{text}` is not a host, hint: like `example.com`, or `*.example.com` for all below it"
+        ));
     };
     Ok(match below {
         Some(_) => HostPattern::Below(format!(".{name}")),
@@ -158,10 +196,15 @@ fn method(text: &str) -> Result<Method, String> {
         return Err(format!("`{text}` is not in upper case, hint: did you mean `{upper}`?"));
     }
     if text == "*" {
-        return Err("`*` is not a method, hint: leave `methods` out to take every method".to_owned());
+        return Err(
+            "`*` is not a method, hint: leave `methods` out to take every method".to_owned()
+        );
     }
     if text == "CONNECT" {
-        return Err("`CONNECT` is never forwarded, hint: take it out; such a request is answered 400".to_owned());
+        return Err(
+            "`CONNECT` is never forwarded, hint: take it out; such a request is answered 400"
+                .to_owned(),
+        );
     }
     let wrong = || format!("`{text}` is not a method, hint: like {}", METHODS.join(", "));
     Method::from_bytes(text.as_bytes()).ok().filter(|_| upper == text).ok_or_else(wrong)

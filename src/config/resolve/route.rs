@@ -21,7 +21,13 @@ const MAX_BODY: usize = usize::MAX >> 1;
 const MAX_BUFFER: usize = PER_WORKER / 4;
 
 /// One route, called `name`.
-pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route: &Route, name: Arc<str>) -> RouteConfig {
+pub fn route(
+    judge: &mut Judge<'_>,
+    names: &mut Names<'_>,
+    spot: Spot<'_>,
+    route: &Route,
+    name: Arc<str>,
+) -> RouteConfig {
     let (request, response) = (spot.key("request"), spot.key("response"));
     let max_body = request.key("max_body");
     RouteConfig {
@@ -35,15 +41,27 @@ pub fn route(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, route
             _ => Some(judge.size(max_body, &route.request.max_body, 0..=MAX_BODY) as u64),
         },
         buffer: judge.size(request.key("buffer"), &route.request.buffer, 0..=MAX_BUFFER),
-        request_edits: edits::edits(judge, request.key("headers"), &route.request.headers, Message::Request),
-        response_edits: edits::edits(judge, response.key("headers"), &route.response.headers, Message::Response),
+        request_edits: edits::edits(
+            judge,
+            request.key("headers"),
+            &route.request.headers,
+            Message::Request,
+        ),
+        response_edits: edits::edits(
+            judge,
+            response.key("headers"),
+            &route.response.headers,
+            Message::Response,
+        ),
         compress: compress(judge, response.key("compress"), &route.response.compress),
     }
 }
 
 /// Where a route forwards to: a name, or an endpoint in place of one.
 fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: &str) -> usize {
-    let position = |upstreams: &[UpstreamSettings], name: &str| upstreams.iter().position(|one| &*one.name == name);
+    let position = |upstreams: &[UpstreamSettings], name: &str| {
+        upstreams.iter().position(|one| &*one.name == name)
+    };
     if text.contains("://") {
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
         // No declared upstream is called that: names have no colon.
@@ -60,7 +78,9 @@ fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: 
         let known: Vec<&str> = names.file.upstreams.keys().map(String::as_str).collect();
         let hint = match address::endpoint(text) {
             Ok(endpoint) => format!("did you mean `http://{endpoint}`?"),
-            Err(_) if known.is_empty() => "declare it under `upstreams`, or write `http://host:port`".to_owned(),
+            Err(_) if known.is_empty() => {
+                "declare it under `upstreams`, or write `http://host:port`".to_owned()
+            }
             Err(_) => nearest::hint(text, &known),
         };
         judge.refuse(spot, format!("there is no upstream `{text}`, hint: {hint}"));
@@ -85,10 +105,21 @@ fn compress(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[Written]) -> Vec<C
     codings
 }
 
-fn limits(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, limits: &[Limit]) -> Vec<(usize, RuleSettings)> {
+fn limits(
+    judge: &mut Judge<'_>,
+    names: &Names<'_>,
+    spot: Spot<'_>,
+    limits: &[Limit],
+) -> Vec<(usize, RuleSettings)> {
     if limits.len() > MAX_RULES {
         let over = spot.item(MAX_RULES);
-        judge.refuse(over, format!("{} limits on one route, hint: at most {MAX_RULES} can be judged", limits.len()));
+        judge.refuse(
+            over,
+            format!(
+                "{} limits on one route, hint: at most {MAX_RULES} can be judged",
+                limits.len()
+            ),
+        );
     }
     let mut seen = Vec::new();
     for (index, limit) in limits.iter().enumerate() {
@@ -97,7 +128,8 @@ fn limits(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, limits: &[Li
         let Some(zone) = zone(judge, names, spot.key("zone"), &limit.zone) else { continue };
         if seen.iter().any(|(other, _)| *other == zone) {
             let message = format!("the zone `{}` is applied twice here", limit.zone);
-            judge.refuse(spot.key("zone"), format!("{message}, hint: keep the stricter of the two"));
+            judge
+                .refuse(spot.key("zone"), format!("{message}, hint: keep the stricter of the two"));
         }
         check_length(judge, spot, &names.zones[zone], settings);
         seen.push((zone, settings));
@@ -128,7 +160,10 @@ fn rule(judge: &mut Judge<'_>, spot: Spot<'_>, limit: &Limit) -> RuleSettings {
     let burst_is_known = spot.key("burst").scalar().is_none_or(|scalar| !scalar.broken);
     if delay > burst && burst_is_known {
         let hint = "at most as many as the burst; `nodelay: true` holds none of it back";
-        judge.refuse(spot.key("delay"), format!("a delay of `{delay}` is more than the burst, hint: {hint}"));
+        judge.refuse(
+            spot.key("delay"),
+            format!("a delay of `{delay}` is more than the burst, hint: {hint}"),
+        );
     }
     RuleSettings {
         burst,
@@ -138,11 +173,20 @@ fn rule(judge: &mut Judge<'_>, spot: Spot<'_>, limit: &Limit) -> RuleSettings {
     }
 }
 
-/// Whether the whole burst is a time that can be counted: the limiter itself is asked, on a zone of one key.
-fn check_length(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &ZoneSettings, settings: RuleSettings) {
+/// Whether the whole burst is a time that can be counted: the limiter itself is asked, on a zone of
+/// one key.
+fn check_length(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    zone: &ZoneSettings,
+    settings: RuleSettings,
+) {
     let zone = Zone::new(ZoneSettings { capacity: 1, ..zone.clone() });
     let too_long = |_| {
-        let message = format!("a burst of `{}` at the zone's rate is more time than can be counted", settings.burst);
+        let message = format!(
+            "a burst of `{}` at the zone's rate is more time than can be counted",
+            settings.burst
+        );
         format!("{message}, hint: the whole burst must fit in 100 years")
     };
     judge.take(spot.key("burst"), Rule::new(Arc::new(zone), settings).map_err(too_long));

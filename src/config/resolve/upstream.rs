@@ -17,10 +17,18 @@ use crate::{
 };
 
 /// The upstream of one name.
-pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Upstream) -> UpstreamSettings {
+pub fn upstream(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    name: &str,
+    upstream: &Upstream,
+) -> UpstreamSettings {
     let endpoints = spot.key("endpoints");
     if upstream.endpoints.is_empty() {
-        judge.refuse(endpoints, format!("`{name}` has no endpoint, hint: write one, like `http://127.0.0.1:8000`"));
+        judge.refuse(
+            endpoints,
+            format!("`{name}` has no endpoint, hint: write one, like `http://127.0.0.1:8000`"),
+        );
     }
     let (timeouts, keepalive) = (spot.key("timeouts"), spot.key("keepalive"));
     let protocol = match upstream.protocol {
@@ -40,18 +48,27 @@ pub fn upstream(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, upstream: &Up
         },
         dns_refresh: refresh(judge, spot.key("dns").key("refresh"), &upstream.dns.refresh),
         connect_timeout: judge.positive(timeouts.key("connect"), &upstream.timeouts.connect),
-        first_byte_timeout: judge.positive(timeouts.key("first_byte"), &upstream.timeouts.first_byte),
+        first_byte_timeout: judge
+            .positive(timeouts.key("first_byte"), &upstream.timeouts.first_byte),
         idle_timeout: judge.positive(timeouts.key("idle"), &upstream.timeouts.idle),
         keepalive_max_idle: upstream.keepalive.max_idle as usize,
         keepalive_idle: judge.duration(keepalive.key("idle"), &upstream.keepalive.idle),
         response_limits: HeaderLimits {
-            size: judge.size(spot.key("response_limits").key("size"), &upstream.response_limits.size, HEAD_BYTES),
+            size: judge.size(
+                spot.key("response_limits").key("size"),
+                &upstream.response_limits.size,
+                HEAD_BYTES,
+            ),
             count: upstream.response_limits.count as usize,
         },
         attempts: upstream.retries.attempts,
         hold: judge.duration(spot.key("hold"), &upstream.hold),
         passive: passive(judge, spot.key("health").key("passive"), &upstream.health.passive),
-        active: upstream.health.active.as_ref().map(|written| active(judge, spot.key("health").key("active"), written)),
+        active: upstream
+            .health
+            .active
+            .as_ref()
+            .map(|written| active(judge, spot.key("health").key("active"), written)),
     }
 }
 
@@ -60,11 +77,18 @@ fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[schema::Endpoint]
     for (index, endpoint) in written.iter().enumerate() {
         let (spot, text, weight) = match endpoint {
             schema::Endpoint::Short(text) => (spot.item(index), text, 1),
-            schema::Endpoint::Long(LongEndpoint { address, weight }) => (spot.item(index).key("address"), address, *weight),
+            schema::Endpoint::Long(LongEndpoint { address, weight }) => {
+                (spot.item(index).key("address"), address, *weight)
+            }
         };
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { continue };
         if endpoints.iter().any(|other| other.to_string() == endpoint.to_string()) {
-            judge.refuse(spot, format!("`{text}` is written twice, hint: keep one; `weight` gives it more requests"));
+            judge.refuse(
+                spot,
+                format!(
+                    "`{text}` is written twice, hint: keep one; `weight` gives it more requests"
+                ),
+            );
         }
         endpoints.push(Endpoint { weight, ..endpoint });
     }
@@ -81,17 +105,20 @@ fn secure(
     let count = endpoints.iter().filter(|endpoint| endpoint.tls).count();
     if count == 0 {
         if written.is_some() && !endpoints.is_empty() {
-            judge.refuse(spot.key("tls"), "no endpoint speaks TLS, hint: write `https://` before the endpoints");
+            judge.refuse(
+                spot.key("tls"),
+                "no endpoint speaks TLS, hint: write `https://` before the endpoints",
+            );
         }
         return None;
     }
     if count < endpoints.len() {
-        let message =
-            "some endpoints speak TLS and some do not, hint: write `https://` before all of them, or make two upstreams";
+        let message = "some endpoints speak TLS and some do not, hint: write `https://` before all of them, or make two upstreams";
         judge.refuse(spot.key("endpoints"), message);
     }
     let written = written.cloned().unwrap_or_default();
-    let settings = SecureSettings { ca: written.ca.map(Into::into), server_name: written.server_name };
+    let settings =
+        SecureSettings { ca: written.ca.map(Into::into), server_name: written.server_name };
     let spot = spot.key("tls");
     if let Err(error) = Secure::load(&settings, false) {
         let key = if matches!(error, SecureError::Name(..)) { "server_name" } else { "ca" };
@@ -100,7 +127,11 @@ fn secure(
     Some(settings)
 }
 
-fn passive(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Passive) -> Option<PassiveSettings> {
+fn passive(
+    judge: &mut Judge<'_>,
+    spot: Spot<'_>,
+    written: &schema::Passive,
+) -> Option<PassiveSettings> {
     let window = judge.positive(spot.key("window"), &written.window);
     let eject = judge.positive(spot.key("eject"), &written.eject);
     (written.failures > 0).then_some(PassiveSettings { failures: written.failures, window, eject })
@@ -108,8 +139,12 @@ fn passive(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Passive) -> 
 
 fn active(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Active) -> ActiveSettings {
     let text = &written.path;
-    let path = text.parse::<PathAndQuery>().ok().filter(|path| path.as_str() == text && text.starts_with('/'));
-    let path = path.ok_or_else(|| format!("`{text}` cannot be asked for, hint: write a path, like `/health`"));
+    let path = text
+        .parse::<PathAndQuery>()
+        .ok()
+        .filter(|path| path.as_str() == text && text.starts_with('/'));
+    let path = path
+        .ok_or_else(|| format!("`{text}` cannot be asked for, hint: write a path, like `/health`"));
     ActiveSettings {
         path: judge.take(spot.key("path"), path).unwrap_or(PathAndQuery::from_static("/")),
         interval: judge.positive(spot.key("interval"), &written.interval),
@@ -123,7 +158,10 @@ fn refresh(judge: &mut Judge<'_>, spot: Spot<'_>, text: &str) -> Duration {
     let refresh = judge.duration(spot, text);
     if refresh < PAUSE {
         let least = PAUSE.as_millis();
-        judge.refuse(spot, format!("`{text}` asks the resolver too often, hint: at least `{least}ms`"));
+        judge.refuse(
+            spot,
+            format!("`{text}` asks the resolver too often, hint: at least `{least}ms`"),
+        );
     }
     refresh
 }

@@ -24,9 +24,13 @@ pub fn zone(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, zone: &Zone) -> Z
 /// A number of keys. nginx's `zone=NAME:10m` is a size, of which a key takes 64 bytes there.
 fn capacity(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
     let mebibytes = amount.0.strip_suffix('m').and_then(|number| number.parse::<usize>().ok());
-    if let Some(keys) = mebibytes.and_then(|number| number.checked_mul(16)).filter(|thousands| *thousands > 0) {
+    if let Some(keys) =
+        mebibytes.and_then(|number| number.checked_mul(16)).filter(|thousands| *thousands > 0)
+    {
         let text = &amount.0;
-        let hint = format!("this counts keys, and `{text}` holds about {keys}k of them in nginx: write `{keys}k`");
+        let hint = format!(
+            "this counts keys, and `{text}` holds about {keys}k of them in nginx: write `{keys}k`"
+        );
         judge.refuse(spot, format!("`{text}` has no clear unit, hint: {hint}"));
         return 1;
     }
@@ -44,7 +48,8 @@ fn key(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &Zone) -> Key {
             parts.filter_map(|(index, part)| part_of(judge, spot.item(index), part)).collect()
         }
     };
-    let key = Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, ..Key::of(parts) };
+    let key =
+        Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, ..Key::of(parts) };
     let missing = match zone.missing {
         None => key.missing,
         Some(MissingPart::Exempt) => Missing::Exempt,

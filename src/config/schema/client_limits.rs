@@ -1,4 +1,5 @@
-//! What clients are granted, and what is remembered of them, as written: `queue`, `timeouts`, `header_limits` and `state`.
+//! What clients are granted, and what is remembered of them, as written: `queue`, `timeouts`,
+//! `header_limits` and `state`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,8 @@ pub struct Timeouts {
     pub keepalive: String,
     /// Between two pieces of an answer it takes (nginx: send_timeout).
     pub write: String,
-    /// For all requests of a connection; the answer under way is still given (nginx: keepalive_time).
+    /// For all requests of a connection; the answer under way is still given (nginx:
+    /// keepalive_time).
     pub connection: String,
 }
 
@@ -65,7 +67,8 @@ impl Default for Queue {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let [header, body, keepalive, write, connection] = ["10s", "30s", "75s", "30s", "1h"].map(str::to_owned);
+        let [header, body, keepalive, write, connection] =
+            ["10s", "30s", "75s", "30s", "1h"].map(str::to_owned);
         Self { header, body, keepalive, write, connection }
     }
 }

@@ -19,18 +19,22 @@ pub enum Listener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongListener {
-    /// `host:port`; `:8080` is every address, `0.0.0.0:8080` every IPv4 and `[::]:8080` every IPv6 one (nginx: listen).
+    /// `host:port`; `:8080` is every address, `0.0.0.0:8080` every IPv4 and `[::]:8080` every IPv6
+    /// one (nginx: listen).
     pub address: String,
     /// TLS, and with it HTTP/2 by ALPN (nginx: listen ... ssl).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Answer every request with 308 to the same place over `https`, or `https:8443` where its port is not 443 (nginx: return 308).
+    /// Answer every request with 308 to the same place over `https`, or `https:8443` where its port
+    /// is not 443 (nginx: return 308).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,
-    /// Connections begin with a PROXY header, version 1 or 2, and come from `client_ip.trusted_proxies` (nginx: listen ... proxy_protocol).
+    /// Connections begin with a PROXY header, version 1 or 2, and come from
+    /// `client_ip.trusted_proxies` (nginx: listen ... proxy_protocol).
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// Connections that may be open, or `auto`: half of the files the process may open less 100, divided among the listeners with `auto`, at most 10k each.
+    /// Connections that may be open, or `auto`: half of the files the process may open less 100,
+    /// divided among the listeners with `auto`, at most 10k each.
     #[serde(default = "auto")]
     pub max_connections: Amount,
     /// Of these, connections of one client; trusted proxies have no such limit (nginx: limit_conn).
@@ -73,13 +77,15 @@ impl LongListener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// At least one; chosen by the name a client asks for, the first where none has it. Files that change are taken at once.
+    /// At least one; chosen by the name a client asks for, the first where none has it. Files that
+    /// change are taken at once.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
     /// The oldest version spoken (nginx: ssl_protocols).
     #[serde(default)]
     pub min_version: MinVersion,
-    /// Clients must show a certificate signed by one of this file's (nginx: ssl_client_certificate, ssl_verify_client on).
+    /// Clients must show a certificate signed by one of this file's (nginx: ssl_client_certificate,
+    /// ssl_verify_client on).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<String>,
 }
@@ -131,7 +137,8 @@ pub enum ForwardingHeader {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens, like `127.0.0.1:9900`: an address of this machine only. Without it there is none.
+    /// Where it listens, like `127.0.0.1:9900`: an address of this machine only. Without it there
+    /// is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }

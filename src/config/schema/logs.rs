@@ -29,7 +29,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleRejects {
-    /// How many rejects of a key get a line of their own; 5, and all with `combined`, where nothing is written.
+    /// How many rejects of a key get a line of their own; 5, and all with `combined`, where nothing
+    /// is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u32>,
     /// How often the others are summed up.
@@ -48,13 +49,18 @@ pub struct ErrorLog {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// off, error, warn, info, debug or trace, also per module: `info,weir::upstream=debug` (nginx: error_log).
+    /// off, error, warn, info, debug or trace, also per module: `info,weir::upstream=debug` (nginx:
+    /// error_log).
     pub level: String,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { to: "stdout".to_owned(), format: LogFormat::Json, sample_rejects: SampleRejects::default() }
+        Self {
+            to: "stdout".to_owned(),
+            format: LogFormat::Json,
+            sample_rejects: SampleRejects::default(),
+        }
     }
 }
 

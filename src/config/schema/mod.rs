@@ -1,6 +1,8 @@
-//! The configuration as written: the shape of the YAML file, its defaults, and the only place that knows YAML's library.
+//! The configuration as written: the shape of the YAML file, its defaults, and the only place that
+//! knows YAML's library.
 //!
-//! Guarantee: an unknown key is an error, and every default is stated here, in the parts, and nowhere else.
+//! Guarantee: an unknown key is an error, and every default is stated here, in the parts, and
+//! nowhere else.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +24,15 @@ pub mod zone;
 
 pub use amount::Amount;
 pub use client_limits::{HeaderLimits, Queue, State, Timeouts};
-pub use listener::{Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls};
+pub use listener::{
+    Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls,
+};
 pub use logs::{AccessLog, ErrorLog, Log, LogFormat, SampleRejects};
 pub use reject::{Reject, RejectBody, RejectHeader};
 pub use route::{Coding, Headers, Limit, Request, Response, Route, RouteReject};
 pub use upstream::{
-    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol, ResponseLimits, Retries, Upstream,
-    UpstreamTimeouts, UpstreamTls,
+    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol,
+    ResponseLimits, Retries, Upstream, UpstreamTimeouts, UpstreamTls,
 };
 pub use zone::{MissingPart, Zone, ZoneKey};
 
@@ -120,8 +124,8 @@ impl File {
         Ok(file)
     }
 
-    /// The file as YAML, with every default. `as_written` are paths of values that were filled in from outside, and what is written
-    /// there: that is shown in their place.
+    /// The file as YAML, with every default. `as_written` are paths of values that were filled in
+    /// from outside, and what is written there: that is shown in their place.
     #[must_use]
     pub fn encode(&self, as_written: &[(Vec<String>, String)]) -> String {
         let mut value = serde_yaml::to_value(self).unwrap_or_default();
@@ -139,15 +143,22 @@ fn yaml(node: &Node) -> Yaml {
     match &node.value {
         Value::Scalar(scalar) => scalar_yaml(scalar),
         Value::List(items) => Yaml::Sequence(items.iter().map(yaml).collect()),
-        Value::Map(entries) => {
-            Yaml::Mapping(entries.iter().map(|entry| (Yaml::from(entry.key.as_str()), yaml(&entry.node))).collect())
-        }
+        Value::Map(entries) => Yaml::Mapping(
+            entries
+                .iter()
+                .map(|entry| (Yaml::from(entry.key.as_str()), yaml(&entry.node)))
+                .collect(),
+        ),
     }
 }
 
 fn scalar_yaml(scalar: &Scalar) -> Yaml {
     let number = || scalar.whole().map(Yaml::from);
-    scalar.flag().map(Yaml::from).or_else(number).unwrap_or_else(|| Yaml::from(scalar.text.as_str()))
+    scalar
+        .flag()
+        .map(Yaml::from)
+        .or_else(number)
+        .unwrap_or_else(|| Yaml::from(scalar.text.as_str()))
 }
 
 /// A `$` in the text must read back as a `$`.

@@ -84,7 +84,8 @@ pub struct RouteReject {
 pub struct Request {
     /// The largest body, like `1MiB`, or `none` for no limit (nginx: client_max_body_size).
     pub max_body: Amount,
-    /// Bodies of unknown length up to this size are collected and forwarded with their length (nginx: proxy_request_buffering).
+    /// Bodies of unknown length up to this size are collected and forwarded with their length
+    /// (nginx: proxy_request_buffering).
     pub buffer: Amount,
     /// Edits of the fields that are forwarded (nginx: proxy_set_header).
     pub headers: Headers,
@@ -92,7 +93,11 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Self { max_body: Amount("1MiB".to_owned()), buffer: Amount("0".to_owned()), headers: Headers::default() }
+        Self {
+            max_body: Amount("1MiB".to_owned()),
+            buffer: Amount("0".to_owned()),
+            headers: Headers::default(),
+        }
     }
 }
 
@@ -122,7 +127,8 @@ pub enum Coding {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Headers {
-    /// What these fields say, in place of all they said: text with `{client_ip}`, `{host}`, `{request_id}`, `{route}`, `{scheme}`.
+    /// What these fields say, in place of all they said: text with `{client_ip}`, `{host}`,
+    /// `{request_id}`, `{route}`, `{scheme}`.
     pub set: BTreeMap<String, String>,
     /// The names of fields that are taken out.
     pub remove: Vec<String>,

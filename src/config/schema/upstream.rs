@@ -23,7 +23,8 @@ pub struct Upstream {
     /// Resolving names.
     #[serde(default)]
     pub dns: Dns,
-    /// How long a request waits when no server takes a connection, as while a container is replaced; `0s` for not at all.
+    /// How long a request waits when no server takes a connection, as while a container is
+    /// replaced; `0s` for not at all.
     #[serde(default = "no_hold")]
     pub hold: String,
     /// Trying again.
@@ -47,7 +48,8 @@ pub struct Upstream {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// A PEM file of those who sign the certificates, in place of the public authorities (nginx: proxy_ssl_trusted_certificate).
+    /// A PEM file of those who sign the certificates, in place of the public authorities (nginx:
+    /// proxy_ssl_trusted_certificate).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The name the certificates are for, in place of the endpoint's host (nginx: proxy_ssl_name).
@@ -115,7 +117,8 @@ pub struct Dns {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retries {
-    /// How often a request is tried at most, the first try included (nginx: proxy_next_upstream_tries).
+    /// How often a request is tried at most, the first try included (nginx:
+    /// proxy_next_upstream_tries).
     #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
 }
@@ -185,7 +188,8 @@ pub struct Keepalive {
     /// How many each worker keeps to each address (nginx: keepalive).
     #[schemars(range(min = 0, max = 65536))]
     pub max_idle: u32,
-    /// How long one is kept (nginx: keepalive_timeout in upstream); shorter than the server keeps it.
+    /// How long one is kept (nginx: keepalive_timeout in upstream); shorter than the server keeps
+    /// it.
     pub idle: String,
 }
 

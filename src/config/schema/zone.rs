@@ -9,7 +9,8 @@ use super::amount::Amount;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Zone {
-    /// What to count by: client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method, route, global, or a list.
+    /// What to count by: client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method,
+    /// route, global, or a list.
     pub key: ZoneKey,
     /// Requests per time, like `10r/s`, `2r/m` or `10r/5s`.
     pub rate: String,
@@ -27,7 +28,8 @@ pub struct Zone {
     /// Networks that are not counted.
     #[serde(default)]
     pub exempt: Vec<String>,
-    /// What to do with a request that lacks a part of the key: of a list `empty` unless told, of one part `exempt`.
+    /// What to do with a request that lacks a part of the key: of a list `empty` unless told, of
+    /// one part `exempt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<MissingPart>,
 }

@@ -1,8 +1,9 @@
 //! One client's HTTP/1.1 connection, from its first byte to its last.
 //!
-//! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under way is the last; a connection
-//! that ends with bytes unread is closed softly, so that the last answer reaches its client; one that waits for its next request
-//! keeps no buffers for it; one with much to carry does so in turns, between which everybody else has theirs.
+//! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under
+//! way is the last; a connection that ends with bytes unread is closed softly, so that the last
+//! answer reaches its client; one that waits for its next request keeps no buffers for it; one with
+//! much to carry does so in turns, between which everybody else has theirs.
 
 use std::{
     cell::Cell,
@@ -35,7 +36,8 @@ use crate::{
 /// The most that is buffered of one connection.
 const BUFFER: usize = 128 * 1024;
 
-/// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let through.
+/// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let
+/// through.
 const MARGIN: usize = 4;
 
 /// What a connection is granted.
@@ -48,8 +50,8 @@ pub struct Granted<'a> {
     pub closing: Bounds<'a>,
 }
 
-/// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a request that was never complete, as soon
-/// as that is known, and answers it.
+/// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a
+/// request that was never complete, as soon as that is known, and answers it.
 pub async fn serve<S, F, B, E>(
     (wire, lane): (Rc<Wire>, &Rc<Lane>),
     granted: Granted<'_>,
@@ -124,8 +126,8 @@ pub async fn serve<S, F, B, E>(
     }
 }
 
-/// The last answer of a connection, which says so: hyper may take another request before it sees an order. A change of protocols ends it
-/// anyway.
+/// The last answer of a connection, which says so: hyper may take another request before it sees an
+/// order. A change of protocols ends it anyway.
 fn as_last<B>(mut answer: Response<B>) -> Response<B> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -144,7 +146,11 @@ enum Driven {
 }
 
 /// Lets hyper serve a connection, and passes on what is ordered about it.
-async fn drive<S, B>(wire: &Wire, queued: &mut Queued, connection: &mut http1::Connection<TokioIo<StrictEnd>, S>) -> Driven
+async fn drive<S, B>(
+    wire: &Wire,
+    queued: &mut Queued,
+    connection: &mut http1::Connection<TokioIo<StrictEnd>, S>,
+) -> Driven
 where
     S: HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -163,7 +169,8 @@ where
                 return Poll::Ready(Driven::Rests);
             }
         }
-        // The request of a connection that came with the order is answered: hyper must know of it before it is told to end.
+        // The request of a connection that came with the order is answered: hyper must know of it
+        // before it is told to end.
         if std::mem::take(&mut fresh)
             && orders.drain
             && let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context)
@@ -189,7 +196,8 @@ fn malformed(cause: hyper::Error) -> Error {
     Error::caused(kind, detail, cause)
 }
 
-/// A client that was cut while it owed a request: only a head that was begun and never finished is worth telling.
+/// A client that was cut while it owed a request: only a head that was begun and never finished is
+/// worth telling.
 #[must_use]
 pub fn unfinished_head(wire: &Wire) -> Option<Error> {
     wire.turn().ended_by().filter(|cut| *cut == Cut::Head && wire.has_begun()).map(Error::from)

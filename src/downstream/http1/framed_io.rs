@@ -1,7 +1,9 @@
-//! The end of a connection that is given to hyper's HTTP/1.1: nothing reaches it that could be framed in two ways.
+//! The end of a connection that is given to hyper's HTTP/1.1: nothing reaches it that could be
+//! framed in two ways.
 //!
-//! Guarantees: hyper never sees the end of a head that is refused; while a request is being answered neither what is refused
-//! behind it nor the client's end of sending is told, so that the answer is finished first.
+//! Guarantees: hyper never sees the end of a head that is refused; while a request is being
+//! answered neither what is refused behind it nor the client's end of sending is told, so that the
+//! answer is finished first.
 
 use std::{
     io,
@@ -53,12 +55,14 @@ impl StrictEnd {
         self.stop.is_some()
     }
 
-    /// Whether the client may be within a request: one that is not complete, was refused, or was not handed on.
+    /// Whether the client may be within a request: one that is not complete, was refused, or was
+    /// not handed on.
     pub fn is_owed(&self) -> bool {
         self.stop.is_some() || self.framer.part() != Part::Between || self.wire().has_ahead()
     }
 
-    /// Notes whether nothing is under way, in either direction: hyper has nothing of this connection then.
+    /// Notes whether nothing is under way, in either direction: hyper has nothing of this
+    /// connection then.
     fn note_rest(&self) {
         let between = self.framer.part() == Part::Between && self.stop.is_none();
         self.wire().set_resting(between && !self.is_answering());
@@ -107,7 +111,11 @@ impl StrictEnd {
 }
 
 impl AsyncRead for StrictEnd {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(stop) = self.stop {
             return self.halt(stop);
         }
@@ -130,7 +138,11 @@ impl AsyncRead for StrictEnd {
         self.wire().note_head(in_head.then(|| self.framer.heads()));
         self.note_rest();
         let Err(refused) = taken else { return Poll::Ready(Ok(())) };
-        let stop = if refused.part == Part::Body { Stop::Body(refused.flaw) } else { Stop::Head(refused.flaw) };
+        let stop = if refused.part == Part::Body {
+            Stop::Body(refused.flaw)
+        } else {
+            Stop::Head(refused.flaw)
+        };
         self.stop = Some(stop);
         buffer.set_filled(before + refused.fine);
         if refused.fine == 0 { self.halt(stop) } else { Poll::Ready(Ok(())) }
@@ -138,7 +150,11 @@ impl AsyncRead for StrictEnd {
 }
 
 impl AsyncWrite for StrictEnd {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.end).poll_write(context, bytes)
     }
 

@@ -1,13 +1,17 @@
 //! The end of a connection of HTTP/1.1 whose client may still be sending (RFC 9112, section 9.6).
 //!
-//! Closing with bytes unread makes the kernel send a reset, and a reset makes the client's kernel drop the response that it has not
-//! read yet. So weir closes its own sending side, and throws away what still comes until the client closes too.
+//! Closing with bytes unread makes the kernel send a reset, and a reset makes the client's kernel
+//! drop the response that it has not read yet. So weir closes its own sending side, and throws away
+//! what still comes until the client closes too.
 //!
-//! Guarantees: nothing that is thrown away is read as a request, decrypted, counted or logged; a client that owes something has
-//! [`IDLE`] from piece to piece and [`TOTAL`] in all, within the bounds of [`Lingering`]; every other connection, and each one once
-//! the process stops, has [`SHORT`].
+//! Guarantees: nothing that is thrown away is read as a request, decrypted, counted or logged; a
+//! client that owes something has [`IDLE`] from piece to piece and [`TOTAL`] in all, within the
+//! bounds of [`Lingering`]; every other connection, and each one once the process stops, has
+//! [`SHORT`].
 
-use std::{cell::Cell, future::poll_fn, io, mem::MaybeUninit, pin::pin, task::Poll, time::Duration};
+use std::{
+    cell::Cell, future::poll_fn, io, mem::MaybeUninit, pin::pin, task::Poll, time::Duration,
+};
 
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
@@ -56,7 +60,8 @@ struct Seat<'a> {
 }
 
 impl Lingering {
-    /// A seat for the connection that has this place, if its worker, its listener and its client have one left.
+    /// A seat for the connection that has this place, if its worker, its listener and its client
+    /// have one left.
     fn enter<'a>(&'a self, place: &'a Place) -> Option<Seat<'a>> {
         let open = self.open.get();
         if open >= PER_WORKER.min(place.max_connections() / SHARE) {
@@ -85,12 +90,21 @@ pub struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
-    /// Sends the last bytes, closes the sending side, and throws away what comes. `owes` says that the client may be within a request.
-    pub async fn close(&self, end: &mut WireEnd, queued: &mut Queued, last_bytes: &[u8], owes: bool) {
+    /// Sends the last bytes, closes the sending side, and throws away what comes. `owes` says that
+    /// the client may be within a request.
+    pub async fn close(
+        &self,
+        end: &mut WireEnd,
+        queued: &mut Queued,
+        last_bytes: &[u8],
+        owes: bool,
+    ) {
         let closing = async {
             match timeout(IDLE, farewell(end, last_bytes)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(cause)) => return tracing::debug!(%cause, "a connection could not be closed softly"),
+                Ok(Err(cause)) => {
+                    return tracing::debug!(%cause, "a connection could not be closed softly");
+                }
                 Err(_) => return tracing::debug!("a client took no last bytes in time"),
             }
             let seat = owes.then(|| self.lingering.enter(self.place)).flatten();
@@ -127,7 +141,9 @@ async fn discard(wire: &Wire, queued: &mut Queued, total: Duration, idle: Durati
                 let mut piece = [MaybeUninit::uninit(); PIECE];
                 let mut buffer = ReadBuf::uninit(&mut piece);
                 match wire.poll_read_raw(context, &mut buffer) {
-                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        left = left.saturating_sub(buffer.filled().len());
+                    }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => break,
                 }
@@ -189,7 +205,11 @@ mod tests {
     }
 
     impl AsyncWrite for Counted {
-        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.0).poll_write(context, bytes)
         }
 
@@ -197,7 +217,10 @@ mod tests {
             Pin::new(&mut self.0).poll_flush(context)
         }
 
-        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fn poll_shutdown(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<io::Result<()>> {
             Pin::new(&mut self.0).poll_shutdown(context)
         }
     }
@@ -229,7 +252,11 @@ mod tests {
                 while read.get() < CLIENTS * LENGTH {
                     let before = read.get();
                     yield_now().await;
-                    assert!(read.get() - before <= TURN, "{} bytes in one turn", read.get() - before);
+                    assert!(
+                        read.get() - before <= TURN,
+                        "{} bytes in one turn",
+                        read.get() - before
+                    );
                     turns += 1;
                     assert!(turns < 10_000, "{} of {} bytes", read.get(), CLIENTS * LENGTH);
                 }

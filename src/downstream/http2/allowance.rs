@@ -36,7 +36,8 @@ impl Allowance {
         let cost = count.saturating_mul(ONE);
         if cost >= self.left {
             let now = Instant::now();
-            let passed = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+            let passed =
+                u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
             // A thousandth of each for each millisecond.
             self.earn(passed.saturating_mul(self.a_second));
             self.since = now;

@@ -130,7 +130,16 @@ pub async fn serve<S, F, B, E>(
         let Some(connection) = shake_hands(&wire, end, limits).await else { return Ok(()) };
         let mut connection = connection?;
         let (portions, pulse) = (Portions::default(), Pulse::new(connection.ping_pong(), &meter));
-        let mut served = Served { connection, streams, portions, pulse, meter, answer, alone: 0, draining: false };
+        let mut served = Served {
+            connection,
+            streams,
+            portions,
+            pulse,
+            meter,
+            answer,
+            alone: 0,
+            draining: false,
+        };
         poll_fn(|context| bell.turn(context, |context| served.turn(&bell, context))).await
     };
     if let Err(cause) = ended.await {
@@ -139,12 +148,20 @@ pub async fn serve<S, F, B, E>(
 }
 
 /// Exchanges the first frames, unless the client takes too long.
-async fn shake_hands(wire: &Wire, end: CalmEnd, limits: HeaderLimits) -> Option<Result<Connection, h2::Error>> {
+async fn shake_hands(
+    wire: &Wire,
+    end: CalmEnd,
+    limits: HeaderLimits,
+) -> Option<Result<Connection, h2::Error>> {
     let mut builder = server::Builder::new();
     // Heads are not the library's, but trailers are, and clients are told.
     let list = u32::try_from(limits.size).unwrap_or(u32::MAX);
-    builder.max_concurrent_streams(STREAMS).max_header_list_size(list).max_send_buffer_size(SEND_BUFFER);
-    // What is under way to streams that were answered before it came is thrown away; by default only to 50.
+    builder
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(list)
+        .max_send_buffer_size(SEND_BUFFER);
+    // What is under way to streams that were answered before it came is thrown away; by default
+    // only to 50.
     builder.max_concurrent_reset_streams(STREAMS as usize);
     builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let mut handshake = pin!(builder.handshake(end));
@@ -201,7 +218,9 @@ where
     /// with the connection.
     fn take_or_blame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.take(context).map_err(|cause| {
-            if let Some(reason) = cause.reason().filter(|_| cause.is_library() && cause.is_go_away()) {
+            if let Some(reason) =
+                cause.reason().filter(|_| cause.is_library() && cause.is_go_away())
+            {
                 self.streams.wire.turn().blame(Cut::Protocol(reason.into()));
             }
             cause
@@ -227,7 +246,9 @@ where
 
     /// A stream came: all the work its request takes is added.
     fn begin(&mut self, stand_in: Request<RecvStream>, mut sender: SendResponse<Bytes>) {
-        let Some(Received { head, length, unfit }) = self.meter.take_request(sender.stream_id().as_u32()) else {
+        let Some(Received { head, length, unfit }) =
+            self.meter.take_request(sender.stream_id().as_u32())
+        else {
             // Nothing was done for it.
             return sender.send_reset(Reason::REFUSED_STREAM);
         };
@@ -236,7 +257,8 @@ where
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
         let body = Inbound::Stream(StreamBody::new(stand_in.into_body(), length, invites));
         let (request, malformed) = (Request::from_parts(head, body), unfit.is_some());
-        let answering = Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request, unfit));
+        let answering =
+            Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request, unfit));
         self.portions.add(async move {
             let carried = reply.carry(&stream.turn, answering).await;
             stream.streams.note(&carried, began, malformed);
@@ -253,7 +275,11 @@ impl Streams {
             watchdog: Rc::clone(watchdog),
             open: Cell::new(0),
             left: Cell::new(most),
-            patience: RefCell::new(Allowance::new(BROKEN_OFF.into(), BROKEN_OFF_A_SECOND.into(), Instant::now())),
+            patience: RefCell::new(Allowance::new(
+                BROKEN_OFF.into(),
+                BROKEN_OFF_A_SECOND.into(),
+                Instant::now(),
+            )),
             exhausted: Cell::new(false),
             free: RefCell::default(),
             owes: Cell::new((Awaiting::Head, wire.head_since())),
@@ -297,7 +323,9 @@ impl Streams {
             Ok(()) => self.patience.borrow_mut().earn(ONE),
             Err(Unsent::Unanswered(_)) => {}
             Err(Unsent::Cut | Unsent::Ended(_)) if began.elapsed() >= LASTING => {}
-            Err(Unsent::Cut | Unsent::Ended(_)) => self.exhausted.set(!self.patience.borrow_mut().spend(1)),
+            Err(Unsent::Cut | Unsent::Ended(_)) => {
+                self.exhausted.set(!self.patience.borrow_mut().spend(1));
+            }
         }
         if let Err(cause) = carried {
             tracing::debug!(%cause, "a stream ended before its answer");

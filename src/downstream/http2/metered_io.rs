@@ -221,7 +221,8 @@ impl CalmEnd {
         let passed = self.frames.pass(read, most);
         let rest = &read[passed.bytes..];
         let begin = |stream, request| self.meter.keep(stream, request);
-        let taken = self.frames.take(rest, most.saturating_sub(passed.work), &mut self.onward, begin);
+        let taken =
+            self.frames.take(rest, most.saturating_sub(passed.work), &mut self.onward, begin);
         self.held.extend_from_slice(&rest[taken.bytes..]);
         buffer.set_filled(before + passed.bytes);
         self.account(passed)?;
@@ -264,7 +265,11 @@ impl CalmEnd {
         if taken.idle > 0 { self.spend(taken.idle) } else { Ok(()) }
     }
 
-    fn poll_frames(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_frames(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         loop {
             self.hand_on(buffer);
@@ -293,7 +298,11 @@ impl CalmEnd {
 }
 
 impl AsyncRead for CalmEnd {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let polled = self.poll_frames(context, buffer);
         self.meter.caught_up.set(polled.is_pending());
         polled
@@ -301,7 +310,11 @@ impl AsyncRead for CalmEnd {
 }
 
 impl AsyncWrite for CalmEnd {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.end).poll_write(context, bytes);
         self.wrote(&outcome, &[io::IoSlice::new(bytes)]);
         outcome
@@ -366,7 +379,8 @@ mod tests {
         let mut end = CalmEnd::new(&wire, &meter, LIMITS);
         let begun = meter.heard();
         let data = (0..100_u8).flat_map(|number| [0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, number]);
-        let sent: Vec<u8> = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(data).collect();
+        let sent: Vec<u8> =
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(data).collect();
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         client.write_all(&sent).await.expect("room in the pipe");
         let (mut read, mut turns) = (Vec::new(), 0);
@@ -405,18 +419,35 @@ mod tests {
     #[test]
     fn frames_that_are_sent_earn_what_responds_to_them() {
         let meter = Meter::default();
-        let earned = |kind, flags, length| meter.earned(FrameHead { kind, flags, stream: 1, length });
+        let earned =
+            |kind, flags, length| meter.earned(FrameHead { kind, flags, stream: 1, length });
         assert_eq!(earned(frames::DATA, 0, 1), EARNED * ONE + ONE / BYTES);
         assert_eq!(earned(frames::DATA, 1, 16_384), (EARNED + 512) * ONE);
-        assert_eq!([earned(frames::HEADERS, 4, 9_000), earned(frames::CONTINUATION, 4, 9_000)], [EARNED * ONE, 0]);
+        assert_eq!(
+            [earned(frames::HEADERS, 4, 9_000), earned(frames::CONTINUATION, 4, 9_000)],
+            [EARNED * ONE, 0]
+        );
         assert_eq!([earned(frames::PING, 0, 8), earned(frames::PING, frames::ACK, 8)], [ONE, 0]);
-        assert_eq!([earned(frames::SETTINGS, 0, 6), earned(frames::SETTINGS, frames::ACK, 0)], [ONE, 0]);
-        assert_eq!([earned(frames::RST_STREAM, 0, 4), earned(frames::WINDOW_UPDATE, 0, 4), earned(7, 0, 8)], [0; 3]);
+        assert_eq!(
+            [earned(frames::SETTINGS, 0, 6), earned(frames::SETTINGS, frames::ACK, 0)],
+            [ONE, 0]
+        );
+        assert_eq!(
+            [
+                earned(frames::RST_STREAM, 0, 4),
+                earned(frames::WINDOW_UPDATE, 0, 4),
+                earned(7, 0, 8)
+            ],
+            [0; 3]
+        );
         meter.cuts_off(SLIVER - 1);
         meter.cuts_off(SLIVER);
         // The first earns nothing but by its bytes; whole ones before it earn what they always do.
         assert_eq!(earned(frames::DATA, 0, SLIVER), EARNED * ONE + 4 * ONE);
-        assert_eq!([earned(frames::DATA, 0, 32), earned(frames::DATA, 0, 32)], [ONE, (EARNED + 1) * ONE]);
+        assert_eq!(
+            [earned(frames::DATA, 0, 32), earned(frames::DATA, 0, 32)],
+            [ONE, (EARNED + 1) * ONE]
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -431,6 +462,9 @@ mod tests {
         while turn(&mut end, &meter).await.is_ok() {
             frames += u64::from(A_TURN);
         }
-        assert!((FRAMES - u64::from(A_TURN)..=FRAMES + u64::from(A_TURN)).contains(&frames), "{frames}");
+        assert!(
+            (FRAMES - u64::from(A_TURN)..=FRAMES + u64::from(A_TURN)).contains(&frames),
+            "{frames}"
+        );
     }
 }

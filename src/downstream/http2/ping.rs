@@ -1,5 +1,5 @@
-//! Whether the client of an HTTP/2 connection is still there: one that is silent is asked, and has to answer (RFC 9113, section 6.7)
-//! or to show otherwise that it is.
+//! Whether the client of an HTTP/2 connection is still there: one that is silent is asked, and has
+//! to answer (RFC 9113, section 6.7) or to show otherwise that it is.
 
 use std::{
     pin::Pin,
@@ -27,7 +27,8 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// The pulse of a connection that has just begun. Without pings a client is never found missing.
+    /// The pulse of a connection that has just begun. Without pings a client is never found
+    /// missing.
     #[must_use]
     pub fn new(pings: Option<PingPong>, meter: &Rc<Meter>) -> Self {
         Self { pings, meter: Rc::clone(meter), due: Box::pin(sleep(SILENCE)), asked: false }
@@ -43,7 +44,8 @@ impl Pulse {
         while self.due.as_mut().poll(context).is_ready() {
             let (due, silent_till) = (self.due.deadline(), self.meter.heard() + SILENCE);
             if self.asked {
-                // What it takes may lie before what it is asked, and what it sends before what it answers.
+                // What it takes may lie before what it is asked, and what it sends before what it
+                // answers.
                 let answers_till = self.meter.heard() + ANSWER;
                 if answers_till <= due {
                     self.pings = None;

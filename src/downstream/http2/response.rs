@@ -1,8 +1,9 @@
 //! One request of an HTTP/2 connection: its answer goes out as its client takes it.
 //!
-//! Guarantees (RFC 9113, section 8.1): interim answers come before the final one and never instead of it; a piece of a body is only
-//! taken from where it comes once there is room for the last, so that nothing piles up; an answer that breaks is a reset stream,
-//! never a complete one; a client that resets the stream ends the work for it.
+//! Guarantees (RFC 9113, section 8.1): interim answers come before the final one and never instead
+//! of it; a piece of a body is only taken from where it comes once there is room for the last, so
+//! that nothing piles up; an answer that breaks is a reset stream, never a complete one; a client
+//! that resets the stream ends the work for it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,8 +23,12 @@ use super::metered_io::Meter;
 use crate::{downstream::client_state::Turn, runtime::io::Interim};
 
 /// What a stream is reset with where its client breaks the rules of HTTP/2 (RFC 9113, section 7).
-const ERRORS: [Reason; 4] =
-    [Reason::PROTOCOL_ERROR, Reason::FLOW_CONTROL_ERROR, Reason::STREAM_CLOSED, Reason::FRAME_SIZE_ERROR];
+const ERRORS: [Reason; 4] = [
+    Reason::PROTOCOL_ERROR,
+    Reason::FLOW_CONTROL_ERROR,
+    Reason::STREAM_CLOSED,
+    Reason::FRAME_SIZE_ERROR,
+];
 /// How much room is asked for at once.
 const ROOM: usize = 64 * 1024;
 
@@ -104,7 +109,9 @@ impl Reply {
     {
         let sent = self.send(turn, answer).await;
         match &sent {
-            Err(Unsent::Unanswered(_)) => self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR),
+            Err(Unsent::Unanswered(_)) => {
+                self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
+            }
             Err(Unsent::Cut) => self.sender.borrow_mut().send_reset(Reason::CANCEL),
             Ok(()) | Err(Unsent::Ended(_)) => {}
         }
@@ -120,8 +127,8 @@ impl Reply {
     {
         let answer = self.unless_ended(turn, answer).await?;
         let (head, body) = answer.map_err(|cause| Unsent::Unanswered(cause.into()))?.into_parts();
-        // What an answer to HEAD would have had is not sent, whoever made it, and 204 and 304 have no content (RFC 9110, sections 9.3.2
-        // and 6.4.1).
+        // What an answer to HEAD would have had is not sent, whoever made it, and 204 and 304 have
+        // no content (RFC 9110, sections 9.3.2 and 6.4.1).
         let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = self.to_head || bodiless || body.is_end_stream();
         self.answered.set(true);
@@ -130,8 +137,13 @@ impl Reply {
         if ended { Ok(()) } else { Outgoing { stream, turn, meter: &self.meter }.send(body).await }
     }
 
-    /// The answer, if its client waits for it. What it took is let go with it, however long the client takes for the rest.
-    async fn unless_ended<F: Future>(&self, turn: &Turn, mut answer: Pin<Box<F>>) -> Result<F::Output, Unsent> {
+    /// The answer, if its client waits for it. What it took is let go with it, however long the
+    /// client takes for the rest.
+    async fn unless_ended<F: Future>(
+        &self,
+        turn: &Turn,
+        mut answer: Pin<Box<F>>,
+    ) -> Result<F::Output, Unsent> {
         let mut begun = false;
         poll_fn(|context| {
             if turn.poll_cut(context).is_ready() {
@@ -143,7 +155,8 @@ impl Reply {
                 begun = true;
                 return answer.as_mut().poll(context).map(Ok);
             };
-            // Its body knows whether its client did, or an error of its client's: it is told of that before it ends.
+            // Its body knows whether its client did, or an error of its client's: it is told of
+            // that before it ends.
             let why = ended(reset);
             if begun && why.is_clients_error() {
                 let _told = answer.as_mut().poll(context);
@@ -158,7 +171,8 @@ fn ended(reset: Result<Reason, h2::Error>) -> Unsent {
     Unsent::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
 }
 
-/// The head of an answer, with the length of what follows where that is known (RFC 9110, section 8.6).
+/// The head of an answer, with the length of what follows where that is known (RFC 9110, section
+/// 8.6).
 fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
     let mut response = Response::from_parts(head, ());
     let fields = response.headers_mut();
@@ -215,7 +229,11 @@ impl Outgoing<'_> {
                         return Ok(());
                     }
                 }
-                Err(frame) => return Ok(self.stream.send_trailers(frame.into_trailers().unwrap_or_default())?),
+                Err(frame) => {
+                    return Ok(self
+                        .stream
+                        .send_trailers(frame.into_trailers().unwrap_or_default())?);
+                }
             }
         }
     }
@@ -250,7 +268,9 @@ impl Outgoing<'_> {
             match self.stream.poll_capacity(context) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(cause))) => return Poll::Ready(Err(cause.into())),
-                Poll::Ready(None) => return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into())),
+                Poll::Ready(None) => {
+                    return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into()));
+                }
                 Poll::Pending => {
                     self.turn.stall(true);
                     return Poll::Pending;

@@ -1,7 +1,8 @@
 //! Work for many streams, done in portions.
 //!
-//! Guarantees: in one turn at most [`A_TURN`] streams are begun, in the order they came, and at most as many others gone on with, in
-//! the order they became ready; no wake is lost, whichever thread it comes from; one that panics is dropped, and no other.
+//! Guarantees: in one turn at most [`A_TURN`] streams are begun, in the order they came, and at
+//! most as many others gone on with, in the order they became ready; no wake is lost, whichever
+//! thread it comes from; one that panics is dropped, and no other.
 
 use std::{
     collections::VecDeque,
@@ -32,7 +33,8 @@ pub struct Portions {
     ready: Arc<Ready>,
 }
 
-/// Where the work for a stream is while it is under way; its waker serves the next one too, which is woken once too often at worst.
+/// Where the work for a stream is while it is under way; its waker serves the next one too, which
+/// is woken once too often at worst.
 struct Place {
     work: Option<Work>,
     waker: Waker,
@@ -85,7 +87,8 @@ impl Portions {
         !self.came.is_empty() || !self.ready.places().is_empty()
     }
 
-    /// Does a turn's portion. The task of `context` is woken for what becomes ready later, but not for what is left over.
+    /// Does a turn's portion. The task of `context` is woken for what becomes ready later, but not
+    /// for what is left over.
     pub fn go_on(&mut self, context: &mut Context<'_>) {
         for _ in 0..A_TURN {
             let Some(place) = self.ready.places().pop_front() else { break };
@@ -103,7 +106,11 @@ impl Portions {
 
     fn another_place(&mut self) -> usize {
         let place = self.places.len();
-        let knock = Arc::new(Knock { place, heard: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
+        let knock = Arc::new(Knock {
+            place,
+            heard: AtomicBool::new(false),
+            ready: Arc::clone(&self.ready),
+        });
         self.places.push(Place { work: None, waker: Waker::from(Arc::clone(&knock)), knock });
         place
     }
@@ -112,7 +119,8 @@ impl Portions {
         let place = &mut self.places[index];
         place.knock.heard.store(false, SeqCst);
         let Some(work) = &mut place.work else { return };
-        // What the connection read in this turn is not their expense, and what one breaks is not its neighbours'.
+        // What the connection read in this turn is not their expense, and what one breaks is not
+        // its neighbours'.
         let mut work = pin!(unconstrained(work.as_mut()));
         let mut context = Context::from_waker(&place.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
@@ -154,7 +162,9 @@ mod tests {
         }
         let polled = polled.take();
         for time in 0..3 {
-            let nth = |stream| polled.iter().enumerate().filter(|(_, polled)| **polled == stream).nth(time);
+            let nth = |stream| {
+                polled.iter().enumerate().filter(|(_, polled)| **polled == stream).nth(time)
+            };
             assert!((0..10).map(|stream| nth(stream).map(|(at, _)| at)).is_sorted(), "{polled:?}");
         }
         assert_eq!((polled.len(), portions.free.len()), (30, portions.places.len()));
@@ -168,13 +178,18 @@ mod tests {
         portions.add(async { panic!("a broken invariant") });
         portions.add(async move { *ends.borrow_mut() = true });
         portions.go_on(&mut context);
-        assert!(*ended.borrow() && !portions.is_behind() && portions.free.len() == portions.places.len());
+        assert!(
+            *ended.borrow()
+                && !portions.is_behind()
+                && portions.free.len() == portions.places.len()
+        );
     }
 
     #[test]
     fn a_place_is_used_again_and_an_old_waker_does_no_harm() {
         let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
-        let (kept, polls) = (Rc::<RefCell<Option<Waker>>>::default(), Rc::<RefCell<u32>>::default());
+        let (kept, polls) =
+            (Rc::<RefCell<Option<Waker>>>::default(), Rc::<RefCell<u32>>::default());
         let keeps = Rc::clone(&kept);
         portions.add(poll_fn(move |context| {
             keeps.replace(Some(context.waker().clone()));

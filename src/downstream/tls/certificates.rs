@@ -1,7 +1,7 @@
 //! The certificates of a listener, and which of them a client is shown.
 //!
-//! Guarantee: a name goes to the first certificate that has it, else to the first with a wildcard for it, else to the first of the
-//! list; the key of a certificate is its own.
+//! Guarantee: a name goes to the first certificate that has it, else to the first with a wildcard
+//! for it, else to the first of the list; the key of a certificate is its own.
 
 use std::{collections::HashMap, path::Path, sync::Arc, time::SystemTime};
 
@@ -83,7 +83,11 @@ impl Pair {
             .load_private_key(key.clone_key())
             .map_err(|cause| PairError::Unusable(shown(&files.key), cause))?;
         let key = CertifiedKey::from_der(chain, key, &provider);
-        let key = key.map_err(|source| PairError::Mismatch { cert: shown(&files.cert), key: shown(&files.key), source })?;
+        let key = key.map_err(|source| PairError::Mismatch {
+            cert: shown(&files.cert),
+            key: shown(&files.key),
+            source,
+        })?;
         Ok(Self { key: Arc::new(key), names, expires })
     }
 }

@@ -1,7 +1,8 @@
 //! TLS on a listener: handshakes, and certificates that change while it runs.
 //!
-//! Guarantees: TLS 1.2 and 1.3 only, no early data (a replayed request would be a second one); files that changed take effect
-//! within [`LOOK`] for new connections, and when what they hold cannot be used the old ones stay.
+//! Guarantees: TLS 1.2 and 1.3 only, no early data (a replayed request would be a second one);
+//! files that changed take effect within [`LOOK`] for new connections, and when what they hold
+//! cannot be used the old ones stay.
 
 use std::{
     io,
@@ -13,7 +14,10 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     version::{TLS12, TLS13},
 };
 use tokio_rustls::TlsAcceptor;
@@ -132,7 +136,8 @@ impl Tls {
         Ok((Box::new(stream), secured))
     }
 
-    /// Reads the files, if they hold something else than what is in use. Nothing changes before [`renew`](Self::renew).
+    /// Reads the files, if they hold something else than what is in use. Nothing changes before
+    /// [`renew`](Self::renew).
     ///
     /// # Errors
     /// When what they hold now cannot be used.
@@ -181,7 +186,8 @@ impl Tls {
 
 impl Current {
     fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let pairs: Result<Vec<Pair>, PairError> = settings.certificates.iter().map(Pair::read).collect();
+        let pairs: Result<Vec<Pair>, PairError> =
+            settings.certificates.iter().map(Pair::read).collect();
         let certificates = Arc::new(Certificates::new(pairs?));
         let versions = match settings.oldest {
             OldestVersion::Tls12 => &[&TLS13, &TLS12][..],
@@ -202,10 +208,13 @@ impl Current {
 }
 
 impl Secured {
-    /// Whether a request for this host came on a connection that was opened for another certificate's (RFC 9110, section 15.5.20).
+    /// Whether a request for this host came on a connection that was opened for another
+    /// certificate's (RFC 9110, section 15.5.20).
     #[must_use]
     pub fn misdirects(&self, host: &str) -> bool {
-        let other = |name: &String| name != host && self.certificates.choose(name) != self.certificates.choose(host);
+        let other = |name: &String| {
+            name != host && self.certificates.choose(name) != self.certificates.choose(host)
+        };
         self.name.as_ref().is_some_and(other)
     }
 }
@@ -217,7 +226,9 @@ impl Secured {
 pub fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(path)? {
-        roots.add(certificate).map_err(|cause| TlsError::Anchor(path.display().to_string(), cause))?;
+        roots
+            .add(certificate)
+            .map_err(|cause| TlsError::Anchor(path.display().to_string(), cause))?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)

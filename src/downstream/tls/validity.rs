@@ -1,5 +1,5 @@
-//! Until when a certificate is valid, read off its DER (RFC 5280, section 4.1): the TLS library checks this of a peer's
-//! certificate and has no word on our own.
+//! Until when a certificate is valid, read off its DER (RFC 5280, section 4.1): the TLS library
+//! checks this of a peer's certificate and has no word on our own.
 
 use std::time::SystemTime;
 
@@ -75,7 +75,8 @@ mod tests {
     fn seconds(year: i32) -> Option<Duration> {
         let mut params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
         params.not_after = date_time_ymd(year, 2, 3);
-        let certificate = params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
+        let certificate =
+            params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
         not_after(certificate.der()).map(|at| at.duration_since(UNIX_EPOCH).expect("after 1970"))
     }
 
@@ -87,7 +88,13 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_has_no_end() {
-        for der in [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0x30, 0x02, 0x30, 0x00], &[0x30, 0x80]] {
+        for der in [
+            &[][..],
+            &[0x30],
+            &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+            &[0x30, 0x02, 0x30, 0x00],
+            &[0x30, 0x80],
+        ] {
             assert_eq!(not_after(der), None, "{der:?}");
         }
     }

@@ -20,8 +20,9 @@ pub fn size(line: &[u8]) -> Result<u64, Flaw> {
     number(digits)
 }
 
-/// Size of the chunk that follows in a response: zeros may stand before it, and white space behind it, which a recipient must parse
-/// (RFC 9110, section 5.6.3; RFC 9112, section 7.1.1). Requests are read more strictly, because servers behind them disagree.
+/// Size of the chunk that follows in a response: zeros may stand before it, and white space behind
+/// it, which a recipient must parse (RFC 9110, section 5.6.3; RFC 9112, section 7.1.1). Requests
+/// are read more strictly, because servers behind them disagree.
 ///
 /// # Errors
 /// For anything but hexadecimal digits, white space, and extensions behind a semicolon.
@@ -47,7 +48,8 @@ fn number(digits: &[u8]) -> Result<u64, Flaw> {
 /// When it is none, or says what must be known before the body.
 pub fn trailer(line: &[u8]) -> Result<(), Flaw> {
     let (name, _) = line::field(line)?;
-    let framing = [&b"content-length"[..], b"transfer-encoding", b"host", b"trailer", b"connection"];
+    let framing =
+        [&b"content-length"[..], b"transfer-encoding", b"host", b"trailer", b"connection"];
     if framing.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
         return Err(Flaw::malformed("a framing field behind the body"));
     }

@@ -11,8 +11,8 @@ use super::{
     HeaderLimits,
     field_list::{Received, RequestSoFar, TrailersSoFar},
     frames::{
-        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEAD, HEADERS, PADDED, PING, PRIORITY, RST_STREAM,
-        SETTINGS, WINDOW_UPDATE,
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEAD, HEADERS, PADDED, PING,
+        PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     },
     hpack::{self, Decoder},
 };
@@ -178,7 +178,10 @@ impl ClientFrames {
     /// SETTINGS frame, or its first one.
     #[must_use]
     pub fn is_within_head(&self) -> bool {
-        !self.greeted || self.filled > 0 || self.block.is_some() || matches!(self.at, At::Gather(..))
+        !self.greeted
+            || self.filled > 0
+            || self.block.is_some()
+            || matches!(self.at, At::Gather(..))
     }
 
     /// Number of the head that is under way, or was last: another head has another one, however
@@ -204,7 +207,9 @@ impl ClientFrames {
                     }
                 }
                 At::Head => {
-                    let Some(head) = rest.first_chunk().map(|head| FrameHead::read(*head)) else { break };
+                    let Some(head) = rest.first_chunk().map(|head| FrameHead::read(*head)) else {
+                        break;
+                    };
                     if is_gathered(head.kind) || self.block.is_some() {
                         break;
                     }
@@ -224,8 +229,15 @@ impl ClientFrames {
     /// Looks at bytes until all are seen, or until the frames that begin there ask for `most` work.
     /// It stops behind the head of the last frame then. Writes to `onward` what is to be handed on,
     /// and gives `begin` each request with its stream.
-    pub fn take(&mut self, bytes: &[u8], most: u32, onward: &mut Vec<u8>, begin: impl FnMut(u32, Received)) -> Taken {
-        let (mut taken, mut rest, mut outlet) = (Taken::default(), bytes, Outlet { frames: onward, begin });
+    pub fn take(
+        &mut self,
+        bytes: &[u8],
+        most: u32,
+        onward: &mut Vec<u8>,
+        begin: impl FnMut(u32, Received),
+    ) -> Taken {
+        let (mut taken, mut rest, mut outlet) =
+            (Taken::default(), bytes, Outlet { frames: onward, begin });
         // A frame without a payload is whole with its head, and nothing may come behind it.
         while self.fault.is_none() && (taken.work < most || matches!(self.at, At::Gather(_, 0))) {
             match self.at {
@@ -240,7 +252,11 @@ impl ClientFrames {
                 At::Head => {
                     let (of_head, behind) = rest.split_at((HEAD - self.filled).min(rest.len()));
                     // A block goes on with its frames; what a client begins with is one.
-                    if self.greeted && self.filled == 0 && !of_head.is_empty() && self.block.is_none() {
+                    if self.greeted
+                        && self.filled == 0
+                        && !of_head.is_empty()
+                        && self.block.is_none()
+                    {
                         self.heads += 1;
                     }
                     self.head[self.filled..self.filled + of_head.len()].copy_from_slice(of_head);
@@ -314,7 +330,9 @@ impl ClientFrames {
     fn check(&mut self, head: FrameHead) -> Result<(), ConnectionError> {
         let FrameHead { kind, flags, stream, length } = head;
         let goes_on = |block: &Block| kind == CONTINUATION && stream == block.stream;
-        if self.block.as_ref().map_or(kind == CONTINUATION, |block| !goes_on(block)) || kind == PUSH_PROMISE {
+        if self.block.as_ref().map_or(kind == CONTINUATION, |block| !goes_on(block))
+            || kind == PUSH_PROMISE
+        {
             return Err(ConnectionError::Protocol);
         }
         let fits = match kind {
@@ -332,7 +350,9 @@ impl ClientFrames {
         let most = self.most();
         if let Some(block) = &mut self.block {
             block.continuations += 1;
-            if block.bytes.len() + length > most || block.continuations > CONTINUATIONS + most / LARGEST {
+            if block.bytes.len() + length > most
+                || block.continuations > CONTINUATIONS + most / LARGEST
+            {
                 return Err(ConnectionError::Calm);
             }
         }
@@ -345,7 +365,12 @@ impl ClientFrames {
     }
 
     /// Ends a frame that is looked at as a whole.
-    fn end(&mut self, head: FrameHead, payload: &[u8], outlet: &mut Outlet<'_, impl FnMut(u32, Received)>) {
+    fn end(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        outlet: &mut Outlet<'_, impl FnMut(u32, Received)>,
+    ) {
         self.at = At::Head;
         let ended = match head.kind {
             SETTINGS => self.settings(head, payload, outlet.frames),
@@ -355,10 +380,16 @@ impl ClientFrames {
         self.fault = ended.err();
     }
 
-    fn settings(&mut self, head: FrameHead, payload: &[u8], onward: &mut Vec<u8>) -> Result<(), ConnectionError> {
+    fn settings(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        onward: &mut Vec<u8>,
+    ) -> Result<(), ConnectionError> {
         let window = |setting: &[u8; 6]| {
             let [id @ .., a, b, c, d] = *setting;
-            u16::from_be_bytes(id) == INITIAL_WINDOW_SIZE && u32::from_be_bytes([a, b, c, d]) > LARGEST_WINDOW
+            u16::from_be_bytes(id) == INITIAL_WINDOW_SIZE
+                && u32::from_be_bytes([a, b, c, d]) > LARGEST_WINDOW
         };
         if payload.as_chunks().0.iter().any(window) {
             return Err(ConnectionError::FlowControl);
@@ -378,7 +409,8 @@ impl ClientFrames {
         if head.flags & END_HEADERS != 0 {
             return self.block(head.stream, ends, fragment, outlet);
         }
-        self.block = Some(Block { stream: head.stream, ends, bytes: fragment.to_vec(), continuations: 0 });
+        self.block =
+            Some(Block { stream: head.stream, ends, bytes: fragment.to_vec(), continuations: 0 });
         Ok(())
     }
 
@@ -478,7 +510,11 @@ fn write_block(onward: &mut Vec<u8>, stream: u32, flags: u8, block: &[u8]) {
         // The end of a stream is said by the first frame, that of a block by the last.
         let of_stream = if kind == HEADERS { flags & END_STREAM } else { 0 };
         let of_block = if behind.is_empty() { END_HEADERS } else { 0 };
-        write_frame(onward, FrameHead { kind, flags: of_stream | of_block, stream, length: 0 }, piece);
+        write_frame(
+            onward,
+            FrameHead { kind, flags: of_stream | of_block, stream, length: 0 },
+            piece,
+        );
         if behind.is_empty() {
             return;
         }
@@ -514,7 +550,8 @@ mod tests {
     }
 
     fn came(bytes: &[u8], size: usize, most: u32) -> Came {
-        let (mut frames, mut held, mut came) = (ClientFrames::new(LIMITS), Vec::new(), Came::default());
+        let (mut frames, mut held, mut came) =
+            (ClientFrames::new(LIMITS), Vec::new(), Came::default());
         for piece in bytes.chunks(size) {
             let mut fresh = piece;
             while held.is_empty() && !fresh.is_empty() {
@@ -558,13 +595,18 @@ mod tests {
             frame(8, 0, &[0; 4]),
             frame(77, 9, &[0; 300]),
         ];
-        let bytes = [HELLO, &brings.concat(), &idle.concat(), &brings.concat(), &idle.concat()].concat();
+        let bytes =
+            [HELLO, &brings.concat(), &idle.concat(), &brings.concat(), &idle.concat()].concat();
         let whole = came(&bytes, bytes.len(), u32::MAX);
         // The second reset is of a request that was reset before.
         assert_eq!((whole.idle, whole.fault), (13, None));
         for size in 1..bytes.len() {
             for most in [1, 3, u32::MAX] {
-                assert_eq!(came(&bytes, size, most), whole, "in pieces of {size}, {most} at a time");
+                assert_eq!(
+                    came(&bytes, size, most),
+                    whole,
+                    "in pieces of {size}, {most} at a time"
+                );
             }
         }
     }
@@ -573,12 +615,19 @@ mod tests {
     fn ends_beyond_the_requests_that_came_are_idle() {
         let request = |number: u32| on(2 * number + 1, HEADERS, END_HEADERS, GET);
         for end in [frame(RST_STREAM, 0, &[0; 4]), frame(HEADERS, END_HEADERS | END_STREAM, b"")] {
-            for (requests, ends, idle) in [(1, 1, 0), (1, 5, 4), (ENDS, ENDS, 0), (3 * ENDS, 3 * ENDS, 2 * ENDS)] {
+            for (requests, ends, idle) in
+                [(1, 1, 0), (1, 5, 4), (ENDS, ENDS, 0), (3 * ENDS, 3 * ENDS, 2 * ENDS)]
+            {
                 let begun: Vec<u8> = (0..requests).flat_map(request).collect();
                 let bytes = [HELLO, &begun, &end.repeat(ends as usize)].concat();
-                assert_eq!(came(&bytes, bytes.len(), u32::MAX).idle, idle, "{requests} and {ends} of {end:x?}");
+                assert_eq!(
+                    came(&bytes, bytes.len(), u32::MAX).idle,
+                    idle,
+                    "{requests} and {ends} of {end:x?}"
+                );
             }
-            let one_by_one: Vec<u8> = (0..1_000).flat_map(|number| [request(number), end.clone()].concat()).collect();
+            let one_by_one: Vec<u8> =
+                (0..1_000).flat_map(|number| [request(number), end.clone()].concat()).collect();
             assert_eq!(came(&[HELLO, &one_by_one].concat(), 100, 8).idle, 0);
         }
     }
@@ -586,13 +635,18 @@ mod tests {
     #[test]
     fn who_sends_a_body_slowly_or_grants_room_is_alive_and_who_pings_is_not() {
         let mut frames = ClientFrames::new(LIMITS);
-        let mut lively = |bytes: &[u8]| frames.take(bytes, u32::MAX, &mut Vec::new(), |_, _| {}).lively;
+        let mut lively =
+            |bytes: &[u8]| frames.take(bytes, u32::MAX, &mut Vec::new(), |_, _| {}).lively;
         assert!(!lively(HELLO) && !lively(&frame(6, 0, &[0; 8])) && !lively(&frame(2, 0, &[0; 5])));
         for kind in [DATA, HEADERS] {
             let brings = frame(kind, 0, &[7; 100]);
             assert!(lively(&brings[..9]) && lively(&brings[9..50]), "{kind}");
             if kind == DATA {
-                assert!(lively(&brings[50..]) && !lively(&frame(6, 1, &[0; 8])) && lively(&frame(8, 0, &[0, 0, 0, 1])));
+                assert!(
+                    lively(&brings[50..])
+                        && !lively(&frame(6, 1, &[0; 8]))
+                        && lively(&frame(8, 0, &[0, 0, 0, 1]))
+                );
             }
         }
     }
@@ -600,7 +654,13 @@ mod tests {
     #[test]
     fn work_is_taken_in_portions_and_many_fields_are_much() {
         let large = [GET, &[0, 1, b'x', 0x7f, 0x81, 6], &[b'y'; 896]].concat();
-        let bytes = [HELLO, &frame(6, 0, &[0; 8]).repeat(10), &frame(1, 4, &large), &frame(0, 0, &[0; 9000])].concat();
+        let bytes = [
+            HELLO,
+            &frame(6, 0, &[0; 8]).repeat(10),
+            &frame(1, 4, &large),
+            &frame(0, 0, &[0; 9000]),
+        ]
+        .concat();
         for most in 1..20 {
             assert_eq!(came(&bytes, bytes.len(), most).work, 10 + 1 + 14 + 1);
         }
@@ -623,7 +683,12 @@ mod tests {
             &continued.concat(),
             &on(3, DATA, END_STREAM, b"0123456789"),
             &on(7, HEADERS, END_HEADERS | PADDED | PRIORITY, &padded),
-            &on(9, HEADERS, END_HEADERS | END_STREAM, &[GET, b"\x00\x01x\x01\x00\x0f\x0d\x011"].concat()),
+            &on(
+                9,
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                &[GET, b"\x00\x01x\x01\x00\x0f\x0d\x011"].concat(),
+            ),
         ]
         .concat();
         let expected = [
@@ -668,7 +733,10 @@ mod tests {
         };
         let coded = |block: &[u8]| on(1, HEADERS, END_HEADERS | END_STREAM, block);
         let again = on(1, HEADERS, END_HEADERS, b"\x00\x03x-t\x017");
-        assert_eq!(trailers(b"\x40\x03x-t\x017"), ([coded(b"\x00\x03x-t\x017"), again].concat(), None));
+        assert_eq!(
+            trailers(b"\x40\x03x-t\x017"),
+            ([coded(b"\x00\x03x-t\x017"), again].concat(), None)
+        );
         let refused = coded(b"\x00\x0aconnection\x05close");
         for block in [
             &b"\x40\x03x-t\x01\x00"[..],
@@ -677,7 +745,10 @@ mod tests {
         ] {
             assert_eq!(trailers(block).0[..refused.len()], refused, "{block:x?}");
         }
-        assert_eq!(trailers(b"\xbe").1, Some(ConnectionError::Compression(hpack::CodingError::Index)));
+        assert_eq!(
+            trailers(b"\xbe").1,
+            Some(ConnectionError::Compression(hpack::CodingError::Index))
+        );
     }
 
     /// A block is as long as it may be, or its connection ends before the rest of it is kept.
@@ -709,10 +780,16 @@ mod tests {
     fn frame_without_a_payload_is_whole_however_little_work_is_taken() {
         let head = frame(HEADERS, END_STREAM, GET);
         let continued = [&head[..], &frame(CONTINUATION, END_HEADERS, b"")].concat();
-        for last in [frame(SETTINGS, ACK, b""), frame(SETTINGS, 0, b""), frame(HEADERS, END_HEADERS, b""), continued] {
+        for last in [
+            frame(SETTINGS, ACK, b""),
+            frame(SETTINGS, 0, b""),
+            frame(HEADERS, END_HEADERS, b""),
+            continued,
+        ] {
             let bytes = [HELLO, &frame(SETTINGS, 0, b""), &frame(PING, 0, &[0; 8]), &last].concat();
             for most in 1..=5 {
-                let (mut frames, mut rest, mut onward) = (ClientFrames::new(LIMITS), &bytes[..], Vec::new());
+                let (mut frames, mut rest, mut onward) =
+                    (ClientFrames::new(LIMITS), &bytes[..], Vec::new());
                 while !rest.is_empty() {
                     let taken = frames.take(rest, most, &mut onward, |_, _| {});
                     rest = &rest[taken.bytes..];
@@ -733,7 +810,12 @@ mod tests {
         let settings = frame(SETTINGS, 0, &[0; 6]);
         assert!(owed(HELLO) && owed(&settings[..14]) && !owed(&settings[14..]));
         let request = frame(HEADERS, END_HEADERS, GET);
-        assert!(owed(&request[..1]) && owed(&request[1..9]) && owed(&request[9..14]) && !owed(&request[14..]));
+        assert!(
+            owed(&request[..1])
+                && owed(&request[1..9])
+                && owed(&request[9..14])
+                && !owed(&request[14..])
+        );
         let data = frame(DATA, 0, b"body");
         assert!(owed(&data[..8]) && !owed(&data[8..11]) && !owed(&data[11..]));
         assert!(

@@ -102,9 +102,15 @@ impl RequestSoFar {
         self.size += size(field);
         match (&field.name, &field.value) {
             (FieldName::Field(name), FieldValue::Text(value)) => self.take_ordinary(name, value),
-            (FieldName::Field(_), FieldValue::Raw(_)) => self.refuse("a field's value has a byte that none may have"),
-            (FieldName::Malformed(name), _) if name.starts_with(b":") => self.refuse("a pseudo-header that no request has"),
-            (FieldName::Malformed(_), _) => self.refuse("a field's name is not a token in lower case"),
+            (FieldName::Field(_), FieldValue::Raw(_)) => {
+                self.refuse("a field's value has a byte that none may have");
+            }
+            (FieldName::Malformed(name), _) if name.starts_with(b":") => {
+                self.refuse("a pseudo-header that no request has");
+            }
+            (FieldName::Malformed(_), _) => {
+                self.refuse("a field's name is not a token in lower case");
+            }
             (name, FieldValue::Raw(value)) => self.take_pseudo(name, value),
             // The values of pseudo-headers are never made texts.
             (_, FieldValue::Text(_)) => {}
@@ -121,7 +127,8 @@ impl RequestSoFar {
             FieldName::Method | FieldName::Path => (value.len(), 0),
             _ => (0, 0),
         };
-        if *name == FieldName::Path && FIRST_LINE + value.len() > REQUEST_LINE.min(self.limits.size) {
+        if *name == FieldName::Path && FIRST_LINE + value.len() > REQUEST_LINE.min(self.limits.size)
+        {
             self.flaw = self.flaw.or(Some(TARGET_TOO_LONG));
         } else if !self.has_room(bytes, lines) {
             return;
@@ -149,7 +156,9 @@ impl RequestSoFar {
         let first = (*name == header::COOKIE).then(|| self.fields.get(name)).flatten();
         let Some(first) = first else {
             let bytes = name.as_str().len() + value.len() + LINE;
-            if self.has_room(bytes, 1) && self.fields.try_append(name.clone(), value.clone()).is_err() {
+            if self.has_room(bytes, 1)
+                && self.fields.try_append(name.clone(), value.clone()).is_err()
+            {
                 self.flaw = self.flaw.or(Some(HEAD_TOO_LARGE));
             }
             return;
@@ -199,7 +208,10 @@ impl RequestSoFar {
             Ok(uri) => uri,
             Err(flaw) => {
                 self.flaw = self.flaw.or(Some(flaw));
-                target = self.path.as_deref().map(|path| String::from_utf8_lossy(&path[..path.len().min(TARGET)]).into());
+                target = self
+                    .path
+                    .as_deref()
+                    .map(|path| String::from_utf8_lossy(&path[..path.len().min(TARGET)]).into());
                 NO_TARGET.parse().unwrap_or_default()
             }
         };
@@ -227,7 +239,9 @@ impl RequestSoFar {
         let mut parts = http::uri::Parts::default();
         if let Some(authority) = self.authority.take() {
             let authority = Authority::from_maybe_shared(authority);
-            parts.authority = Some(authority.map_err(|_| Flaw::malformed("`:authority` is not a host and a port"))?);
+            parts.authority = Some(
+                authority.map_err(|_| Flaw::malformed("`:authority` is not a host and a port"))?,
+            );
         }
         // CONNECT has neither a scheme nor a path (RFC 9113, section 8.5). `message::Target`
         // refuses it.
@@ -238,7 +252,11 @@ impl RequestSoFar {
         let scheme = Scheme::try_from(scheme).map_err(|_| Flaw::malformed("`:scheme` is none"))?;
         // A URI has a scheme only with an authority.
         parts.scheme = parts.authority.is_some().then_some(scheme);
-        let path = self.path.as_ref().filter(|path| !path.is_empty()).ok_or(Flaw::malformed("no `:path`"))?;
+        let path = self
+            .path
+            .as_ref()
+            .filter(|path| !path.is_empty())
+            .ok_or(Flaw::malformed("no `:path`"))?;
         if path.len() > REQUEST_LINE {
             return Err(TARGET_TOO_LONG);
         }
@@ -306,9 +324,12 @@ impl TrailersSoFar {
         self.size += size(field);
         self.lines += 1;
         match (&field.name, &field.value) {
-            // Of trailers as large as the limit the `h2` crate drops the last field, and nobody is told.
+            // Of trailers as large as the limit the `h2` crate drops the last field, and nobody is
+            // told.
             (FieldName::Field(name), FieldValue::Text(value))
-                if self.size < self.limits.size && self.lines <= self.limits.count && flaw_of(name, value).is_none() =>
+                if self.size < self.limits.size
+                    && self.lines <= self.limits.count
+                    && flaw_of(name, value).is_none() =>
             {
                 write_literal(&mut self.block, name.as_str().as_bytes(), value.as_bytes());
             }

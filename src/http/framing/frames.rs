@@ -97,7 +97,10 @@ mod tests {
     fn heads_are_found_however_they_come_in_pieces() {
         let heads = [(DATA, 1, 0), (HEADERS, 4, 300), (PING, 0, 8), (77, 9, 16_384)];
         let heads = heads.map(|(kind, flags, length)| FrameHead { kind, flags, stream: 7, length });
-        let bytes: Vec<u8> = heads.iter().flat_map(|head| [&head.write()[..], &vec![0xff; head.length]].concat()).collect();
+        let bytes: Vec<u8> = heads
+            .iter()
+            .flat_map(|head| [&head.write()[..], &vec![0xff; head.length]].concat())
+            .collect();
         for size in [1, 2, 8, 9, 10, 100, bytes.len()] {
             let (mut follower, mut found) = (FrameHeads::default(), Vec::new());
             for mut piece in bytes.chunks(size) {

@@ -1,4 +1,5 @@
-//! A request's head: its first line, and of its fields those that say how long the body is (RFC 9112, sections 3 and 6).
+//! A request's head: its first line, and of its fields those that say how long the body is (RFC
+//! 9112, sections 3 and 6).
 
 use std::borrow::Cow;
 
@@ -34,11 +35,14 @@ impl Head {
     /// Reads a request line: method, target and version, one space between them.
     ///
     /// # Errors
-    /// For everything else: other white space, other versions, a target without a slash or that is no text, a fragment, bytes that no
-    /// target has. What passes is one that the `http` crate reads, so that every other one is refused here, where its line is known.
+    /// For everything else: other white space, other versions, a target without a slash or that is
+    /// no text, a fragment, bytes that no target has. What passes is one that the `http` crate
+    /// reads, so that every other one is refused here, where its line is known.
     pub fn begin(line: &[u8]) -> Result<Self, Flaw> {
         let (method, rest) = line.split_at(line::token(line));
-        let [b' ', rest @ ..] = rest else { return Err(Flaw::malformed("the method is not a token and a space")) };
+        let [b' ', rest @ ..] = rest else {
+            return Err(Flaw::malformed("the method is not a token and a space"));
+        };
         if method.is_empty() {
             return Err(Flaw::malformed("no method"));
         }
@@ -54,7 +58,11 @@ impl Head {
             b" HTTP/1.1" => Version::Http11,
             b" HTTP/1.0" => Version::Http10,
             [byte, ..] if let Some(flaw) = stray(*byte) => return Err(flaw),
-            _ => return Err(Flaw::malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")),
+            _ => {
+                return Err(Flaw::malformed(
+                    "the request line does not end with HTTP/1.1 or HTTP/1.0",
+                ));
+            }
         };
         Ok(Self { version, ..Self::default() })
     }
@@ -72,7 +80,9 @@ impl Head {
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Flaw> {
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(trim(value)),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.transfer_encoding(trim(value))
+            }
             _ => Ok(()),
         }
     }
@@ -94,7 +104,8 @@ impl Head {
             return Err(Flaw::malformed("more than one Content-Length"));
         }
         let digits = Some(value).filter(|value| (1..=LENGTH_DIGITS).contains(&value.len()));
-        let add = |sum: u64, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'));
+        let add =
+            |sum: u64, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'));
         self.length = digits.and_then(|digits| digits.iter().try_fold(0, add));
         match self.length {
             None => Err(Flaw::malformed("Content-Length is not a number")),
@@ -110,7 +121,11 @@ impl Head {
             return Err(Flaw::malformed("Transfer-Encoding in HTTP/1.0"));
         }
         self.chunked = value.eq_ignore_ascii_case(b"chunked");
-        if self.chunked { self.framed_once() } else { Err(Flaw::malformed("Transfer-Encoding is not `chunked`")) }
+        if self.chunked {
+            self.framed_once()
+        } else {
+            Err(Flaw::malformed("Transfer-Encoding is not `chunked`"))
+        }
     }
 
     fn framed_once(&self) -> Result<(), Flaw> {
@@ -121,7 +136,8 @@ impl Head {
     }
 }
 
-/// The request line of a head that was refused, or never came to its end, as far as it can be told. For logs; nothing is decided on it.
+/// The request line of a head that was refused, or never came to its end, as far as it can be told.
+/// For logs; nothing is decided on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineSoFar<'a> {
     /// The method.
@@ -133,7 +149,8 @@ pub struct LineSoFar<'a> {
 }
 
 impl<'a> LineSoFar<'a> {
-    /// Reads the first bytes of a head: a token, one space, and what is no space; none where they are something else.
+    /// Reads the first bytes of a head: a token, one space, and what is no space; none where they
+    /// are something else.
     #[must_use]
     pub fn read(head: &'a [u8]) -> Option<Self> {
         let line = head.split(u8::is_ascii_control).next()?;
@@ -141,8 +158,10 @@ impl<'a> LineSoFar<'a> {
         let (b' ', rest) = rest.split_first()? else { return None };
         let mut words = rest.split(|byte| *byte == b' ');
         let target = words.next().filter(|target| !target.is_empty())?;
-        let method = str::from_utf8(method).ok().filter(|method| (1..=METHOD).contains(&method.len()))?;
-        let version = if words.next() == Some(b"HTTP/1.0") { Version::Http10 } else { Version::Http11 };
+        let method =
+            str::from_utf8(method).ok().filter(|method| (1..=METHOD).contains(&method.len()))?;
+        let version =
+            if words.next() == Some(b"HTTP/1.0") { Version::Http10 } else { Version::Http11 };
         Some(Self { method, target: String::from_utf8_lossy(target), version })
     }
 }
@@ -156,7 +175,10 @@ const METHOD: usize = 32;
 /// For a fragment, bytes that no target has, and what is no text.
 pub fn check_path(path: &[u8]) -> Result<(), Flaw> {
     match path.get(end_of_target(path)) {
-        Some(byte) => Err(stray(*byte).unwrap_or(Flaw::malformed("the target has white space or a control byte"))),
+        Some(byte) => {
+            Err(stray(*byte)
+                .unwrap_or(Flaw::malformed("the target has white space or a control byte")))
+        }
         None if str::from_utf8(path).is_err() => Err(NO_TEXT),
         None => Ok(()),
     }
@@ -169,16 +191,20 @@ fn stray(byte: u8) -> Option<Flaw> {
     match byte {
         b'#' => Some(Flaw::malformed("the target has a fragment")),
         0x7f => Some(NO_TEXT),
-        b'"' | b'<' | b'>' | b'`' => Some(Flaw::malformed("the target has a byte that is sent in percent-encoding")),
+        b'"' | b'<' | b'>' | b'`' => {
+            Some(Flaw::malformed("the target has a byte that is sent in percent-encoding"))
+        }
         _ => None,
     }
 }
 
-/// Where a target ends: at the first byte that none has. A grave accent may stand in a query only, and a quote in a path only, which is
-/// how browsers send them.
+/// Where a target ends: at the first byte that none has. A grave accent may stand in a query only,
+/// and a quote in a path only, which is how browsers send them.
 fn end_of_target(line: &[u8]) -> usize {
     let mut from = 0;
-    while let Some(at) = line[from..].iter().position(|byte| NO_TARGET[usize::from(*byte)]).map(|at| from + at) {
+    while let Some(at) =
+        line[from..].iter().position(|byte| NO_TARGET[usize::from(*byte)]).map(|at| from + at)
+    {
         let in_query = line[..at].contains(&b'?');
         match line[at] {
             b'`' if in_query => {}
@@ -200,13 +226,14 @@ static NO_TARGET: [bool; 256] = {
     table
 };
 
-/// Whether this is a target in origin, asterisk or absolute form. An authority alone is one of CONNECT, which is not served.
+/// Whether this is a target in origin, asterisk or absolute form. An authority alone is one of
+/// CONNECT, which is not served.
 fn is_target(target: &[u8]) -> bool {
     match target {
         [b'/', ..] | b"*" => true,
-        _ => [&b"http://"[..], b"https://"]
-            .iter()
-            .any(|scheme| target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))),
+        _ => [&b"http://"[..], b"https://"].iter().any(|scheme| {
+            target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        }),
     }
 }
 
@@ -222,7 +249,8 @@ mod tests {
             for byte in 0x21..0x7f_u8 {
                 let target = [before.as_bytes(), &[byte, b'x']].concat();
                 let line = [b"GET ", &target[..], b" HTTP/1.1"].concat();
-                let read = PathAndQuery::try_from(&target[..]).is_ok_and(|read| read.as_str().len() == target.len());
+                let read = PathAndQuery::try_from(&target[..])
+                    .is_ok_and(|read| read.as_str().len() == target.len());
                 assert_eq!(Head::begin(&line).is_ok(), read, "{}", line.escape_ascii());
             }
         }
@@ -235,7 +263,8 @@ mod tests {
     #[test]
     fn line_so_far_is_what_can_be_told_of_a_request_line() {
         let read = |head: &'static [u8]| {
-            LineSoFar::read(head).map(|line| format!("{} {} {:?}", line.method, line.target, line.version))
+            LineSoFar::read(head)
+                .map(|line| format!("{} {} {:?}", line.method, line.target, line.version))
         };
         for (head, told) in [
             (&b"GET /a HTTP/1.1\r\nhost: a\r\n"[..], Some("GET /a Http11")),

@@ -67,9 +67,8 @@ impl FieldName {
             b":path" => Self::Path,
             // `HeaderName` lets a quotation mark pass, which no parser of HTTP/1.1 does.
             _ if line::token(text) < text.len() => Self::Malformed(Bytes::copy_from_slice(text)),
-            _ => {
-                HeaderName::from_lowercase(text).map_or_else(|_| Self::Malformed(Bytes::copy_from_slice(text)), Self::Field)
-            }
+            _ => HeaderName::from_lowercase(text)
+                .map_or_else(|_| Self::Malformed(Bytes::copy_from_slice(text)), Self::Field),
         }
     }
 
@@ -125,7 +124,9 @@ impl HeaderField {
     fn new(name: FieldName, value: &[u8]) -> Self {
         let raw = || FieldValue::Raw(Bytes::copy_from_slice(value));
         let value = match &name {
-            FieldName::Field(_) => HeaderValue::from_bytes(value).map_or_else(|_| raw(), FieldValue::Text),
+            FieldName::Field(_) => {
+                HeaderValue::from_bytes(value).map_or_else(|_| raw(), FieldValue::Text)
+            }
             _ => raw(),
         };
         Self { name, value }
@@ -156,7 +157,11 @@ impl Decoder {
     ///
     /// # Errors
     /// [`CodingError`]: no other block of the connection can be decoded then.
-    pub fn decode(&mut self, block: &[u8], mut take: impl FnMut(&HeaderField)) -> Result<(), CodingError> {
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        mut take: impl FnMut(&HeaderField),
+    ) -> Result<(), CodingError> {
         let (mut rest, mut begun, mut scratch) = (block, false, Vec::new());
         while let Some(first) = rest.first() {
             match first {
@@ -193,7 +198,12 @@ impl Decoder {
         Ok(())
     }
 
-    fn literal(&self, rest: &mut &[u8], prefix: u32, scratch: &mut Vec<u8>) -> Result<HeaderField, CodingError> {
+    fn literal(
+        &self,
+        rest: &mut &[u8],
+        prefix: u32,
+        scratch: &mut Vec<u8>,
+    ) -> Result<HeaderField, CodingError> {
         let name = match integer(rest, prefix)? {
             0 => FieldName::of(string(rest, scratch)?),
             index => self.field(index)?.name.clone(),
@@ -231,7 +241,8 @@ impl Decoder {
 
 /// Reads an integer that begins in the last bits of a byte (RFC 7541, section 5.1).
 fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, CodingError> {
-    let mut next = || bytes.split_off_first().copied().map(usize::from).ok_or(CodingError::Truncated);
+    let mut next =
+        || bytes.split_off_first().copied().map(usize::from).ok_or(CodingError::Truncated);
     let most = (1 << prefix) - 1;
     let mut number = next()? & most;
     if number < most {
@@ -248,7 +259,10 @@ fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, CodingError> {
 }
 
 /// Reads a string (RFC 7541, section 5.2).
-fn string<'b: 's, 's>(bytes: &mut &'b [u8], scratch: &'s mut Vec<u8>) -> Result<&'s [u8], CodingError> {
+fn string<'b: 's, 's>(
+    bytes: &mut &'b [u8],
+    scratch: &'s mut Vec<u8>,
+) -> Result<&'s [u8], CodingError> {
     let coded = bytes.first().is_some_and(|first| *first >= 0x80);
     let length = integer(bytes, 7)?;
     let text = bytes.split_off(..length).ok_or(CodingError::Truncated)?;
@@ -347,15 +361,26 @@ mod tests {
         let mut fields = Vec::new();
         decoder.decode(block, |field| {
             let doubt =
-                if matches!((&field.name, &field.value), (FieldName::Field(_), FieldValue::Raw(_))) { "?" } else { "" };
-            fields.push(format!("{}: {}{doubt}", name(&field.name), field.value.as_bytes().escape_ascii()));
+                if matches!((&field.name, &field.value), (FieldName::Field(_), FieldValue::Raw(_)))
+                {
+                    "?"
+                } else {
+                    ""
+                };
+            fields.push(format!(
+                "{}: {}{doubt}",
+                name(&field.name),
+                field.value.as_bytes().escape_ascii()
+            ));
         })?;
         Ok(fields)
     }
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let byte = |two: &[u8]| u8::from_str_radix(str::from_utf8(two).expect("ASCII"), 16).expect("a byte");
+        let byte = |two: &[u8]| {
+            u8::from_str_radix(str::from_utf8(two).expect("ASCII"), 16).expect("a byte")
+        };
         digits.chunks(2).map(byte).collect()
     }
 
@@ -371,18 +396,27 @@ mod tests {
     /// RFC 7541, appendix C.1.
     #[test]
     fn integers_of_the_standard_are_read() {
-        for (bytes, prefix, number) in [(&[0x0a][..], 5, 10), (&[0x1f, 0x9a, 0x0a], 5, 1337), (&[0x2a], 8, 42)] {
+        for (bytes, prefix, number) in
+            [(&[0x0a][..], 5, 10), (&[0x1f, 0x9a, 0x0a], 5, 1337), (&[0x2a], 8, 42)]
+        {
             assert_eq!(integer(&mut &bytes[..], prefix), Ok(number));
         }
         assert_eq!(integer(&mut &[0x7f, 0x80, 0x80, 0x80, 0x01][..], 7), Ok(127 + (1 << 21)));
-        assert_eq!(integer(&mut &[0x7f, 0xff, 0xff, 0xff, 0xff, 0x00][..], 7), Err(CodingError::Integer));
+        assert_eq!(
+            integer(&mut &[0x7f, 0xff, 0xff, 0xff, 0xff, 0x00][..], 7),
+            Err(CodingError::Integer)
+        );
         assert_eq!(integer(&mut &[0x7f, 0xff][..], 7), Err(CodingError::Truncated));
     }
 
     /// RFC 7541, appendix C.2.
     #[test]
     fn representations_of_the_standard_are_decoded() {
-        run(&[("400a 6375 7374 6f6d 2d6b 6579 0d63 7573 746f 6d2d 6865 6164 6572", &["custom-key: custom-header"], 55)]);
+        run(&[(
+            "400a 6375 7374 6f6d 2d6b 6579 0d63 7573 746f 6d2d 6865 6164 6572",
+            &["custom-key: custom-header"],
+            55,
+        )]);
         run(&[("040c 2f73 616d 706c 652f 7061 7468", &[":path: /sample/path"], 0)]);
         run(&[("1008 7061 7373 776f 7264 0673 6563 7265 74", &["password: secret"], 0)]);
         run(&[("82", &[":method: GET"], 0)]);
@@ -395,7 +429,13 @@ mod tests {
 
     const REQUESTS: [&[&str]; 3] = [
         &[":method: GET", ":scheme: http", ":path: /", ":authority: www.example.com"],
-        &[":method: GET", ":scheme: http", ":path: /", ":authority: www.example.com", "cache-control: no-cache"],
+        &[
+            ":method: GET",
+            ":scheme: http",
+            ":path: /",
+            ":authority: www.example.com",
+            "cache-control: no-cache",
+        ],
         &[
             ":method: GET",
             ":scheme: https",
@@ -411,7 +451,11 @@ mod tests {
         run(&[
             ("8286 8441 0f77 7777 2e65 7861 6d70 6c65 2e63 6f6d", REQUESTS[0], 57),
             ("8286 84be 5808 6e6f 2d63 6163 6865", REQUESTS[1], 110),
-            ("8287 85bf 400a 6375 7374 6f6d 2d6b 6579 0c63 7573 746f 6d2d 7661 6c75 65", REQUESTS[2], 164),
+            (
+                "8287 85bf 400a 6375 7374 6f6d 2d6b 6579 0c63 7573 746f 6d2d 7661 6c75 65",
+                REQUESTS[2],
+                164,
+            ),
         ]);
     }
 
@@ -462,7 +506,11 @@ mod tests {
             ("7e 0178", &["x-a: x"], 74),
             ("4004 582d 5570 0131", &["?X-Up: 1"], 111),
             ("7e 0178", &["?X-Up: x"], 148),
-            ("0003 6120 6201 31 0000 0131 0004 3a66 6f6f 0131", &["?a b: 1", "?: 1", "?:foo: 1"], 148),
+            (
+                "0003 6120 6201 31 0000 0131 0004 3a66 6f6f 0131",
+                &["?a b: 1", "?: 1", "?:foo: 1"],
+                148,
+            ),
             ("0403 2f70 e9", &[":path: /p\\xe9"], 148),
             ("0003 7822 7901 31", &["?x\\\"y: 1"], 148),
         ]);
@@ -474,7 +522,9 @@ mod tests {
         let token = b"!#$%&'*+-.0123456789^_`abcdefghijklmnopqrstuvwxyz|~";
         for byte in 0..=255 {
             let long = [b'x'; 100];
-            for (before, behind) in [(&b""[..], &b""[..]), (b"", b"x"), (b"x", b""), (b"x", b"y"), (&long, &long)] {
+            for (before, behind) in
+                [(&b""[..], &b""[..]), (b"", b"x"), (b"x", b""), (b"x", b"y"), (&long, &long)]
+            {
                 let name = [before, &[byte], behind].concat();
                 let is_field = matches!(FieldName::of(&name), FieldName::Field(field) if field.as_str().as_bytes() == name);
                 assert_eq!(is_field, token.contains(&byte), "{}", name.escape_ascii());
@@ -500,7 +550,10 @@ mod tests {
         ] {
             assert_eq!(decode(&mut Decoder::default(), &hex(block)), Err(fault), "{block}");
         }
-        assert_eq!(decode(&mut Decoder::default(), &hex("3fe1 1f 20 82")), Ok(vec![":method: GET".to_owned()]));
+        assert_eq!(
+            decode(&mut Decoder::default(), &hex("3fe1 1f 20 82")),
+            Ok(vec![":method: GET".to_owned()])
+        );
     }
 
     #[test]
@@ -519,7 +572,10 @@ mod tests {
             }
             block.extend(&value);
             decode(&mut decoder, &block).expect("a block");
-            assert!(decoder.size <= TABLE && decoder.size == decoder.table.iter().map(HeaderField::size).sum::<usize>());
+            assert!(
+                decoder.size <= TABLE
+                    && decoder.size == decoder.table.iter().map(HeaderField::size).sum::<usize>()
+            );
         }
         // A field that is too large for the table empties it.
         let large = [&[0x40, 1, b'n', 0x7f, 0x81, 0x1f][..], &[b'v'; 4_096]].concat();

@@ -17,8 +17,10 @@ static SYMBOLS: &[u8; 256] =
 \x0a\x0d\x16";
 
 /// Number of codes of each length in bits.
-const COUNTS: [u16; LONGEST + 1] =
-    [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
+const COUNTS: [u16; LONGEST + 1] = [
+    0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
+    29, 0, 4,
+];
 const LONGEST: usize = 30;
 /// Length of codes that one lookup decodes: those of nearly all bytes in fields.
 const SHORT: usize = 8;
@@ -39,7 +41,8 @@ static CODES: [Codes; LONGEST + 1] = {
     let (mut length, mut next, mut index) = (1, 0, 0);
     while length <= LONGEST {
         next <<= 1;
-        codes[length] = Codes { end: (next + COUNTS[length] as u32) << (LONGEST - length), first: next, index };
+        codes[length] =
+            Codes { end: (next + COUNTS[length] as u32) << (LONGEST - length), first: next, index };
         next += COUNTS[length] as u32;
         index += COUNTS[length];
         length += 1;
@@ -199,8 +202,9 @@ mod tests {
     #[test]
     fn every_code_is_decoded_wherever_it_stands() {
         let code = |position: usize| {
-            let length =
-                (5..=LONGEST).rev().find(|length| usize::from(CODES[*length].index) <= position && COUNTS[*length] > 0);
+            let length = (5..=LONGEST).rev().find(|length| {
+                usize::from(CODES[*length].index) <= position && COUNTS[*length] > 0
+            });
             let length = length.expect("a length");
             (CODES[length].first as usize + position - usize::from(CODES[length].index), length)
         };
@@ -223,7 +227,9 @@ mod tests {
         let (mut string, mut bits, mut count) = (Vec::new(), 0_u64, 0);
         for symbol in text {
             let position = SYMBOLS.iter().position(|other| other == symbol).expect("a symbol");
-            let has = |length: &usize| COUNTS[*length] > 0 && usize::from(CODES[*length].index) <= position;
+            let has = |length: &usize| {
+                COUNTS[*length] > 0 && usize::from(CODES[*length].index) <= position
+            };
             let length = (1..=LONGEST).rev().find(has).expect("a length");
             let nth = position - usize::from(CODES[length].index);
             bits = (bits << length) | (u64::from(CODES[length].first) + nth as u64);
@@ -259,7 +265,9 @@ mod tests {
     fn what_is_no_string_is_told() {
         // The end of a string, seven ones too many, a padding of zeros, and a code that ends in the
         // middle.
-        for string in [&[0xff; 4][..], &[0xff], &[0x07, 0xff], &[0x00], &[0x06], &[0xfe], &[0xff, 0xc0]] {
+        for string in
+            [&[0xff; 4][..], &[0xff], &[0x07, 0xff], &[0x00], &[0x06], &[0xfe], &[0xff, 0xc0]]
+        {
             assert_eq!(decoded(string), None, "{string:x?}");
         }
         assert_eq!(decoded(&[0x07]).as_deref(), Some(&b"0"[..]));

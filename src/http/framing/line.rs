@@ -5,7 +5,8 @@
 use super::Flaw;
 use crate::http::error::Kind;
 
-/// Where the line at the start of `bytes` ends: the index of its CRLF. None when that is still to come.
+/// Where the line at the start of `bytes` ends: the index of its CRLF. None when that is still to
+/// come.
 ///
 /// # Errors
 /// For a bare CR, a bare LF, NUL and every other control byte but the tab.
@@ -31,9 +32,12 @@ fn control(bytes: &[u8], from: usize) -> Option<usize> {
     let (eights, rest) = bytes[from..].as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
         let word = u64::from_le_bytes(*eight);
-        // Below 0x20, or 0x7f: a borrow can only mark bytes behind the first one that is marked rightly.
+        // Below 0x20, or 0x7f: a borrow can only mark bytes behind the first one that is marked
+        // rightly.
         let delete = word ^ (ONES * 0x7f);
-        let marks = ((word.wrapping_sub(ONES * 0x20) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
+        let marks = ((word.wrapping_sub(ONES * 0x20) & !word)
+            | (delete.wrapping_sub(ONES) & !delete))
+            & HIGH;
         if marks != 0 {
             return Some(from + index * 8 + (marks.trailing_zeros() / 8) as usize);
         }
@@ -60,7 +64,8 @@ pub fn token(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(bytes.len())
 }
 
-/// The longest name of a field: what a [`http::HeaderName`] holds, so that whoever reads it after us takes it too.
+/// The longest name of a field: what a [`http::HeaderName`] holds, so that whoever reads it after
+/// us takes it too.
 pub const NAME: usize = u16::MAX as usize;
 
 /// A field line's name and value, the white space around the value taken off.
@@ -70,7 +75,9 @@ pub const NAME: usize = u16::MAX as usize;
 pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     let (name, rest) = line.split_at(token(line));
     match rest {
-        _ if name.len() > NAME => Err(Flaw { kind: Kind::HeadersTooLarge, detail: "a field's name is too long" }),
+        _ if name.len() > NAME => {
+            Err(Flaw { kind: Kind::HeadersTooLarge, detail: "a field's name is too long" })
+        }
         [b':', value @ ..] if !name.is_empty() => Ok((name, value)),
         [b' ' | b'\t', ..] if name.is_empty() => Err(Flaw::malformed("a folded field line")),
         [b':', ..] => Err(Flaw::malformed("a field without a name")),
@@ -123,7 +130,8 @@ mod tests {
     #[test]
     fn tokens_are_those_of_the_standard() {
         let token_bytes: Vec<u8> = (0..=255).filter(|byte| token(&[*byte]) == 1).collect();
-        let expected = b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~";
+        let expected =
+            b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~";
         assert_eq!(token_bytes, expected);
     }
 

@@ -1,7 +1,9 @@
-//! Where one request ends and the next begins, told from the very bytes, before anything else reads them.
+//! Where one request ends and the next begins, told from the very bytes, before anything else reads
+//! them.
 //!
-//! Guarantees: what passes can be framed in one way only (RFC 9112, sections 2 to 7): whoever reads it after us finds the same heads
-//! and the same bodies. Nothing is repaired. No byte is looked at twice, and nothing is copied but a line that comes in pieces.
+//! Guarantees: what passes can be framed in one way only (RFC 9112, sections 2 to 7): whoever reads
+//! it after us finds the same heads and the same bodies. Nothing is repaired. No byte is looked at
+//! twice, and nothing is copied but a line that comes in pieces.
 
 use memchr::memchr;
 
@@ -118,7 +120,17 @@ impl Framer {
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         let (at, head) = (At::RequestLine { after_empty: false }, Head::default());
-        Self { limits, at, head, bytes: 0, fields: 0, partial: Vec::new(), heads: 0, begins: None, refused: None }
+        Self {
+            limits,
+            at,
+            head,
+            bytes: 0,
+            fields: 0,
+            partial: Vec::new(),
+            heads: 0,
+            begins: None,
+            refused: None,
+        }
     }
 
     /// Looks at the bytes that came.
@@ -175,7 +187,8 @@ impl Framer {
         }
     }
 
-    /// Where in the bytes that were taken last the head begins that is under way or was refused; none when it began before them.
+    /// Where in the bytes that were taken last the head begins that is under way or was refused;
+    /// none when it began before them.
     #[must_use]
     pub fn begins(&self) -> Option<usize> {
         self.begins
@@ -187,7 +200,8 @@ impl Framer {
         self.heads
     }
 
-    /// Takes the lines of a head that are whole, one after the other: this is what nearly every byte of it goes through.
+    /// Takes the lines of a head that are whole, one after the other: this is what nearly every
+    /// byte of it goes through.
     fn take_fields(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
         let mut taken = 0;
         while let Some(length) = line::end(&bytes[taken..])? {
@@ -213,7 +227,11 @@ impl Framer {
 
     fn end_of_head(&mut self) -> At {
         self.heads += 1;
-        if self.head.is_chunked() { At::ChunkSize } else { self.body(self.head.length().unwrap_or(0)) }
+        if self.head.is_chunked() {
+            At::ChunkSize
+        } else {
+            self.body(self.head.length().unwrap_or(0))
+        }
     }
 
     /// Takes the rest of a line, or all there is when the line goes on; says how much it took.
@@ -249,7 +267,9 @@ impl Framer {
     fn fits(&self, length: usize) -> Result<(), Flaw> {
         let (most, flaw) = match self.at {
             At::RequestLine { .. } => (REQUEST_LINE.min(self.limits.size), TARGET_TOO_LONG),
-            At::ChunkSize => (chunked::SIZE_LINE, Flaw::malformed("a chunk's extensions are too long")),
+            At::ChunkSize => {
+                (chunked::SIZE_LINE, Flaw::malformed("a chunk's extensions are too long"))
+            }
             At::ChunkEnd => (0, NO_CHUNK_END),
             _ => (self.limits.size.saturating_sub(self.bytes + 2), HEAD_TOO_LARGE),
         };
@@ -259,7 +279,9 @@ impl Framer {
     /// One whole line, without its CRLF.
     fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
         self.at = match self.at {
-            At::RequestLine { after_empty: false } if line.is_empty() => At::RequestLine { after_empty: true },
+            At::RequestLine { after_empty: false } if line.is_empty() => {
+                At::RequestLine { after_empty: true }
+            }
             At::RequestLine { .. } => {
                 self.head = Head::begin(line)?;
                 (self.bytes, self.fields) = (line.len() + 2, 0);
@@ -298,12 +320,18 @@ impl Framer {
     fn count(&mut self, line: &[u8]) -> Result<(), Flaw> {
         self.bytes += line.len() + 2;
         self.fields += 1;
-        if self.fields > self.limits.count || self.bytes > self.limits.size { Err(HEAD_TOO_LARGE) } else { Ok(()) }
+        if self.fields > self.limits.count || self.bytes > self.limits.size {
+            Err(HEAD_TOO_LARGE)
+        } else {
+            Ok(())
+        }
     }
 }
 
-const TARGET_TOO_LONG: Flaw = Flaw { kind: Kind::TargetTooLong, detail: "the request line is too long" };
-const HEAD_TOO_LARGE: Flaw = Flaw { kind: Kind::HeadersTooLarge, detail: "the request's fields are too large or too many" };
+const TARGET_TOO_LONG: Flaw =
+    Flaw { kind: Kind::TargetTooLong, detail: "the request line is too long" };
+const HEAD_TOO_LARGE: Flaw =
+    Flaw { kind: Kind::HeadersTooLarge, detail: "the request's fields are too large or too many" };
 const NOTHING_MORE: Flaw = Flaw::malformed("the connection carried something that was refused");
 const NO_CHUNK_END: Flaw = Flaw::malformed("a chunk is longer than its size");
 
@@ -323,16 +351,25 @@ mod tests {
 
     const LIMITS: HeaderLimits = HeaderLimits { size: 300, count: 5 };
 
-    /// How many heads are accepted, and why it ends there if it does; the same however the bytes are cut into pieces.
+    /// How many heads are accepted, and why it ends there if it does; the same however the bytes
+    /// are cut into pieces.
     fn framed(bytes: &[u8]) -> (u64, Option<&'static str>) {
         let in_pieces = |size: usize| {
             let mut framer = Framer::new(LIMITS);
-            let flaw = bytes.chunks(size).find_map(|piece| framer.take(piece).err()).map(|refused| refused.flaw.detail);
+            let flaw = bytes
+                .chunks(size)
+                .find_map(|piece| framer.take(piece).err())
+                .map(|refused| refused.flaw.detail);
             (framer.heads(), flaw)
         };
         let whole = in_pieces(bytes.len());
         for size in 1..20 {
-            assert_eq!(in_pieces(size), whole, "in pieces of {size}: {:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                in_pieces(size),
+                whole,
+                "in pieces of {size}: {:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         whole
     }
@@ -356,7 +393,10 @@ mod tests {
     fn a_body_in_chunks_ends_behind_its_trailers() {
         let chunked = |rest: &str| post("Transfer-Encoding: CHUNKED\r\n", rest);
         assert_eq!(chunked(&format!("0\r\n\r\n{NEXT}")), (2, None));
-        assert_eq!(chunked(&format!("00A;a=\"b\";c\r\n0\r\n\r\nGET /\r\n0\r\nx: y\r\n\r\n{NEXT}")), (2, None));
+        assert_eq!(
+            chunked(&format!("00A;a=\"b\";c\r\n0\r\n\r\nGET /\r\n0\r\nx: y\r\n\r\n{NEXT}")),
+            (2, None)
+        );
         assert_eq!(chunked("fffffffffffffff\r\n"), (1, None));
     }
 
@@ -364,11 +404,14 @@ mod tests {
     fn what_is_fine_never_completes_what_is_refused() {
         let first = "POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nok";
         for second in ["GET /#x HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\na b\r\n\r\n"] {
-            let refused = Framer::new(LIMITS).take(format!("{first}{second}").as_bytes()).expect_err("a flaw");
+            let refused = Framer::new(LIMITS)
+                .take(format!("{first}{second}").as_bytes())
+                .expect_err("a flaw");
             assert_eq!((refused.fine, refused.part == Part::Body), (first.len(), false));
         }
         let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok";
-        let refused = Framer::new(LIMITS).take(format!("{chunked}ay\r\n").as_bytes()).expect_err("a flaw");
+        let refused =
+            Framer::new(LIMITS).take(format!("{chunked}ay\r\n").as_bytes()).expect_err("a flaw");
         assert_eq!((refused.fine, refused.part), (chunked.len(), Part::Body));
     }
 
@@ -393,10 +436,14 @@ mod tests {
         assert_eq!(head(301), (0, Some(HEAD_TOO_LARGE.detail)));
         assert_eq!(post(&"a: b\r\n".repeat(5), ""), (1, None));
         assert_eq!(post(&"a: b\r\n".repeat(6), ""), (0, Some(HEAD_TOO_LARGE.detail)));
-        let line = |length: usize| framed(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(length - 14)).as_bytes());
+        let line = |length: usize| {
+            framed(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(length - 14)).as_bytes())
+        };
         assert_eq!(line(300).1, None);
         assert_eq!(line(301).1, Some(TARGET_TOO_LONG.detail));
-        let chunk = |length: usize| post("transfer-encoding: chunked\r\n", &format!("1;{}\r\n", "x".repeat(length - 2)));
+        let chunk = |length: usize| {
+            post("transfer-encoding: chunked\r\n", &format!("1;{}\r\n", "x".repeat(length - 2)))
+        };
         assert_eq!(chunk(chunked::SIZE_LINE).1, None);
         assert!(chunk(chunked::SIZE_LINE + 1).1.is_some());
     }

@@ -1,6 +1,8 @@
-//! A request as it is written to an endpoint: its head, and exactly one framing of its body (RFC 9112, sections 3 and 6).
+//! A request as it is written to an endpoint: its head, and exactly one framing of its body (RFC
+//! 9112, sections 3 and 6).
 //!
-//! Guarantee: what is written can be framed in one way only; a body never ends early or late without that being an error.
+//! Guarantee: what is written can be framed in one way only; a body never ends early or late
+//! without that being an error.
 
 use std::io::Write;
 
@@ -46,7 +48,8 @@ pub fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     }
 }
 
-/// Writes the end of a head, which says how the end of the body is told. No field may have said so before.
+/// Writes the end of a head, which says how the end of the body is told. No field may have said so
+/// before.
 pub fn write_framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Nothing => {}
@@ -90,8 +93,14 @@ mod tests {
             String::from_utf8(out).expect("text")
         };
         assert_eq!(written(Method::GET, Framing::Nothing), "GET /a?b HTTP/1.1\r\nx: 1\r\n\r\n");
-        assert_eq!(written(Method::POST, Framing::Length(7)), "POST /a?b HTTP/1.1\r\nx: 1\r\ncontent-length: 7\r\n\r\n");
-        assert!(written(Method::PUT, Framing::Chunked).ends_with("x: 1\r\ntransfer-encoding: chunked\r\n\r\n"));
+        assert_eq!(
+            written(Method::POST, Framing::Length(7)),
+            "POST /a?b HTTP/1.1\r\nx: 1\r\ncontent-length: 7\r\n\r\n"
+        );
+        assert!(
+            written(Method::PUT, Framing::Chunked)
+                .ends_with("x: 1\r\ntransfer-encoding: chunked\r\n\r\n")
+        );
     }
 
     #[test]
@@ -99,6 +108,9 @@ mod tests {
         let empty = Empty::<Bytes>::new();
         assert_eq!(Framing::of(&Method::GET, &empty), Framing::Nothing);
         assert_eq!(Framing::of(&Method::POST, &empty), Framing::Length(0));
-        assert_eq!(Framing::of(&Method::GET, &Full::new(Bytes::from_static(b"abc"))), Framing::Length(3));
+        assert_eq!(
+            Framing::of(&Method::GET, &Full::new(Bytes::from_static(b"abc"))),
+            Framing::Length(3)
+        );
     }
 }

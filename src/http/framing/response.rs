@@ -1,7 +1,7 @@
 //! An endpoint's answer: its head, and where its body ends (RFC 9112, sections 4, 6 and 7).
 //!
-//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests are; neither a head nor trailers
-//! are larger than the upstream's `response_limits`.
+//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests
+//! are; neither a head nor trailers are larger than the upstream's `response_limits`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
@@ -17,8 +17,8 @@ use crate::http::error::Kind;
 
 /// The lines of nearly every head; the lengths of more are kept on the heap.
 const FIELDS: usize = 100;
-/// A piece of a body no longer than this is copied: it would keep the whole buffer it came in for as long as somebody takes to
-/// take it.
+/// A piece of a body no longer than this is copied: it would keep the whole buffer it came in for
+/// as long as somebody takes to take it.
 const COPIED: usize = 4 * 1024;
 
 const TOO_LARGE: Flaw = flaw("the response's head is larger than `response_limits.size`");
@@ -64,20 +64,31 @@ impl Lengths {
     }
 }
 
-/// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To `HEAD` no body is answered.
+/// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To
+/// `HEAD` no body is answered.
 ///
 /// # Errors
 /// When it is no head, one that could be read in two ways, or one beyond the limits.
-pub fn head(bytes: &mut BytesMut, to_head: bool, limits: HeaderLimits) -> Result<Option<Begun>, Flaw> {
+pub fn head(
+    bytes: &mut BytesMut,
+    to_head: bool,
+    limits: HeaderLimits,
+) -> Result<Option<Begun>, Flaw> {
     let within_size = |length| if length > limits.size { Err(TOO_LARGE) } else { Ok(()) };
     let Some(end) = line::end(bytes)? else {
-        return if could_begin(bytes) { within_size(bytes.len()).map(|()| None) } else { Err(NO_STATUS) };
+        return if could_begin(bytes) {
+            within_size(bytes.len()).map(|()| None)
+        } else {
+            Err(NO_STATUS)
+        };
     };
     let (version, status) = status_line(&bytes[..end])?;
     let mut lengths = Lengths { first: [0; FIELDS], rest: Vec::new(), count: 0 };
     let mut position = end + 2;
     loop {
-        let Some(length) = line::end(&bytes[position..])? else { return within_size(bytes.len()).map(|()| None) };
+        let Some(length) = line::end(&bytes[position..])? else {
+            return within_size(bytes.len()).map(|()| None);
+        };
         position += length + 2;
         if length == 0 {
             break;
@@ -94,12 +105,14 @@ pub fn head(bytes: &mut BytesMut, to_head: bool, limits: HeaderLimits) -> Result
     Ok(Some(begun))
 }
 
-/// Holds the fields of a response in HTTP/2 against the limits, with the size that they had in HTTP/1.1.
+/// Holds the fields of a response in HTTP/2 against the limits, with the size that they had in
+/// HTTP/1.1.
 ///
 /// # Errors
 /// When they are beyond them.
 pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
-    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let size: usize =
+        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     match () {
         () if fields.len() > limits.count => Err(TOO_MANY),
         () if size > limits.size => Err(TOO_LARGE),
@@ -116,8 +129,12 @@ fn could_begin(bytes: &[u8]) -> bool {
 
 fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
     let (version, rest) = match line {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', rest @ ..] => (Version::Http11, rest),
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b' ', rest @ ..] => (Version::Http10, rest),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', rest @ ..] => {
+            (Version::Http11, rest)
+        }
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b' ', rest @ ..] => {
+            (Version::Http10, rest)
+        }
         _ => return Err(NO_STATUS),
     };
     match (rest.get(..3).map(StatusCode::from_bytes), rest.get(3)) {
@@ -157,11 +174,12 @@ fn read(
         Some(length) => AnswerBody::exactly(length),
         None => AnswerBody { at: At::Close, ..AnswerBody::default() },
     };
-    // What a response without a body announces may come all the same, and would be the next request's response. HEAD and 304 may
-    // say a length that they do not have.
-    let announces =
-        framing.is_chunked() || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
-    let persists = persists(version, &parts.headers) && body.at != At::Close && !(bodiless && announces);
+    // What a response without a body announces may come all the same, and would be the next
+    // request's response. HEAD and 304 may say a length that they do not have.
+    let announces = framing.is_chunked()
+        || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
+    let persists =
+        persists(version, &parts.headers) && body.at != At::Close && !(bodiless && announces);
     Ok(Begun { parts, body, persists })
 }
 
@@ -172,7 +190,8 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
 }
 
 fn field_name(name: &[u8]) -> Result<HeaderName, Flaw> {
-    HeaderName::from_bytes(name).map_err(|_| flaw("a field's name is not a token right before a colon"))
+    HeaderName::from_bytes(name)
+        .map_err(|_| flaw("a field's name is not a token right before a colon"))
 }
 
 fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
@@ -287,7 +306,8 @@ impl AnswerBody {
             match self.at {
                 At::End => return Ok(Piece::End),
                 At::Length(_) | At::Chunk(_) | At::Close => {
-                    let piece = if bytes.is_empty() { Piece::More } else { Piece::Data(self.data(bytes)) };
+                    let piece =
+                        if bytes.is_empty() { Piece::More } else { Piece::Data(self.data(bytes)) };
                     return Ok(piece);
                 }
                 At::Size | At::ChunkEnd | At::Trailers => {
@@ -334,7 +354,9 @@ impl AnswerBody {
         let Some(length) = (match newline {
             Some(newline) => line::end(&bytes[..=newline])?,
             None if bytes.len() > most + 1 && self.at == At::Trailers => return Err(TRAILERS),
-            None if bytes.len() > most + 1 => return Err(flaw("a line of its body's framing is too long")),
+            None if bytes.len() > most + 1 => {
+                return Err(flaw("a line of its body's framing is too long"));
+            }
             None => None,
         }) else {
             return Ok(false);
@@ -376,8 +398,13 @@ mod tests {
     const HEAD: usize = 32 * 1024;
     const LIMITS: HeaderLimits = HeaderLimits { size: HEAD, count: FIELDS };
 
-    /// Status, persistence, body and trailers of an answer that comes in pieces of `size` bytes and then closes.
-    fn answered(bytes: &[u8], size: usize, to_head: bool) -> Result<(u16, bool, Vec<u8>, usize), &'static str> {
+    /// Status, persistence, body and trailers of an answer that comes in pieces of `size` bytes and
+    /// then closes.
+    fn answered(
+        bytes: &[u8],
+        size: usize,
+        to_head: bool,
+    ) -> Result<(u16, bool, Vec<u8>, usize), &'static str> {
         let (mut buffer, mut begun, mut body) = (BytesMut::new(), None, Vec::new());
         for piece in bytes.chunks(size) {
             buffer.extend_from_slice(piece);
@@ -389,21 +416,39 @@ mod tests {
                 match begun.body.take(&mut buffer).map_err(|flaw| flaw.detail)? {
                     Piece::Data(data) => body.extend_from_slice(&data),
                     Piece::Trailers(trailers) => {
-                        return Ok((begun.parts.status.as_u16(), begun.persists, body, trailers.len()));
+                        return Ok((
+                            begun.parts.status.as_u16(),
+                            begun.persists,
+                            body,
+                            trailers.len(),
+                        ));
                     }
-                    Piece::End => return Ok((begun.parts.status.as_u16(), begun.persists, body, 0)),
+                    Piece::End => {
+                        return Ok((begun.parts.status.as_u16(), begun.persists, body, 0));
+                    }
                     Piece::More => break,
                 }
             }
         }
         let mut begun = begun.ok_or("no head")?;
-        if begun.body.close() { Ok((begun.parts.status.as_u16(), begun.persists, body, 0)) } else { Err("no end") }
+        if begun.body.close() {
+            Ok((begun.parts.status.as_u16(), begun.persists, body, 0))
+        } else {
+            Err("no end")
+        }
     }
 
-    fn same_in_pieces(bytes: &str, to_head: bool) -> Result<(u16, bool, String, usize), &'static str> {
+    fn same_in_pieces(
+        bytes: &str,
+        to_head: bool,
+    ) -> Result<(u16, bool, String, usize), &'static str> {
         let whole = answered(bytes.as_bytes(), bytes.len(), to_head);
         for size in 1..bytes.len().min(40) {
-            assert_eq!(answered(bytes.as_bytes(), size, to_head), whole, "in pieces of {size}: {bytes:?}");
+            assert_eq!(
+                answered(bytes.as_bytes(), size, to_head),
+                whole,
+                "in pieces of {size}: {bytes:?}"
+            );
         }
         whole.map(|(status, persists, body, trailers)| {
             (status, persists, String::from_utf8(body).expect("text of the test"), trailers)
@@ -414,17 +459,28 @@ mod tests {
         same_in_pieces(bytes, false)
     }
 
-    fn fine(status: u16, persists: bool, body: &str, trailers: usize) -> Result<(u16, bool, String, usize), &'static str> {
+    fn fine(
+        status: u16,
+        persists: bool,
+        body: &str,
+        trailers: usize,
+    ) -> Result<(u16, bool, String, usize), &'static str> {
         Ok((status, persists, body.to_owned(), trailers))
     }
 
     #[test]
     fn a_body_has_its_length_its_chunks_or_its_connection() {
-        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"), fine(200, true, "abc", 0));
+        assert_eq!(
+            get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"),
+            fine(200, true, "abc", 0)
+        );
         assert_eq!(get("HTTP/1.1 404\r\ncontent-length:0\r\n\r\nx"), fine(404, true, "", 0));
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\n";
         assert_eq!(get(&format!("{chunked}\r\n")), fine(200, true, "abc0123456789", 0));
-        assert_eq!(get(&format!("{chunked}x: y\r\nz:\r\n\r\n")), fine(200, true, "abc0123456789", 2));
+        assert_eq!(
+            get(&format!("{chunked}x: y\r\nz:\r\n\r\n")),
+            fine(200, true, "abc0123456789", 2)
+        );
         assert_eq!(get(chunked), Err("no end"));
         assert_eq!(get("HTTP/1.1 200 OK\r\n\r\nabc"), fine(200, false, "abc", 0));
         assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab"), Err("no end"));
@@ -446,13 +502,18 @@ mod tests {
                 "{status} {field}"
             );
         }
-        let head = |field| same_in_pieces(&format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n"), true).map(|answer| answer.1);
+        let head = |field| {
+            same_in_pieces(&format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n"), true)
+                .map(|answer| answer.1)
+        };
         assert_eq!((head("content-length: 5"), head(chunked)), (Ok(true), Ok(false)));
     }
 
     #[test]
     fn the_size_of_a_chunk_may_be_padded() {
-        let chunked = |lines: &str| get(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{lines}"));
+        let chunked = |lines: &str| {
+            get(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{lines}"))
+        };
         for lines in [
             "5   \r\nhello\r\n0   \r\n\r\n",
             "5 ;a=b\r\nhello\r\n0\t; c\r\n\r\n",
@@ -460,7 +521,9 @@ mod tests {
         ] {
             assert_eq!(chunked(lines), fine(200, true, "hello", 0), "{lines}");
         }
-        for lines in [" 5\r\nhello\r\n", "5 5\r\nhello\r\n", "\r\n", " \r\n", ";a\r\n", "5 a=b\r\nhello\r\n"] {
+        for lines in
+            [" 5\r\nhello\r\n", "5 5\r\nhello\r\n", "\r\n", " \r\n", ";a\r\n", "5 a=b\r\nhello\r\n"]
+        {
             assert!(chunked(lines).is_err(), "{lines}");
         }
     }
@@ -472,22 +535,33 @@ mod tests {
             same_in_pieces(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), false)
         };
         for (start, fill, end) in [("", "0", "5"), ("5", " ", ""), ("5;", "x", "")] {
-            let line = |length: usize| format!("{start}{}{end}", fill.repeat(length - start.len() - end.len()));
-            assert_eq!(chunked(&line(chunked::SIZE_LINE)), fine(200, true, "hello", 0), "{start}{fill}{end}");
+            let line = |length: usize| {
+                format!("{start}{}{end}", fill.repeat(length - start.len() - end.len()))
+            };
+            assert_eq!(
+                chunked(&line(chunked::SIZE_LINE)),
+                fine(200, true, "hello", 0),
+                "{start}{fill}{end}"
+            );
             let refused = Err("a line of its body's framing is too long");
             assert_eq!(chunked(&line(chunked::SIZE_LINE + 1)), refused, "{start}{fill}{end}");
         }
         // A size without an end is not waited for any longer, and one that does not fit is none.
-        let endless =
-            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", "0".repeat(chunked::SIZE_LINE + 2));
+        let endless = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}",
+            "0".repeat(chunked::SIZE_LINE + 2)
+        );
         assert_eq!(get(&endless), Err("a line of its body's framing is too long"));
         assert!(chunked("0001000000000000000").is_err() && chunked("ffffffffffffffff5").is_err());
     }
 
     #[test]
     fn some_answers_have_no_body_whatever_they_say() {
-        for status in ["204 No Content", "304 Not Modified", "103 Early Hints", "101 Switching Protocols"] {
-            let answer = get(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nabc")).expect("an answer");
+        for status in
+            ["204 No Content", "304 Not Modified", "103 Early Hints", "101 Switching Protocols"]
+        {
+            let answer = get(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nabc"))
+                .expect("an answer");
             assert_eq!(answer.2, "");
         }
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc";
@@ -497,7 +571,9 @@ mod tests {
     #[test]
     fn a_connection_persists_unless_it_says_otherwise_or_is_old() {
         let persists = |version: &str, fields: &str| {
-            get(&format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n")).expect("an answer").1
+            get(&format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n"))
+                .expect("an answer")
+                .1
         };
         assert!(persists("1.1", "") && persists("1.0", "connection: Keep-Alive\r\n"));
         assert!(!persists("1.0", "") && !persists("1.1", "connection: x, CLOSE\r\n"));
@@ -518,15 +594,23 @@ mod tests {
 
     #[test]
     fn heads_and_trailers_have_bounds_to_the_byte() {
-        let of_fields = |count: usize| format!("HTTP/1.1 204 N\r\n{}\r\n", "a: b\r\n".repeat(count));
-        let whole = |text: &str| answered(text.as_bytes(), text.len(), false).map(|answer| answer.0);
-        assert_eq!((whole(&of_fields(FIELDS)), whole(&of_fields(FIELDS + 1))), (Ok(204), Err(TOO_MANY.detail)));
-        let of_size = |size: usize| format!("HTTP/1.1 204 N\r\nx: {}\r\n\r\n", "y".repeat(size - 16 - 7));
+        let of_fields =
+            |count: usize| format!("HTTP/1.1 204 N\r\n{}\r\n", "a: b\r\n".repeat(count));
+        let whole =
+            |text: &str| answered(text.as_bytes(), text.len(), false).map(|answer| answer.0);
+        assert_eq!(
+            (whole(&of_fields(FIELDS)), whole(&of_fields(FIELDS + 1))),
+            (Ok(204), Err(TOO_MANY.detail))
+        );
+        let of_size =
+            |size: usize| format!("HTTP/1.1 204 N\r\nx: {}\r\n\r\n", "y".repeat(size - 16 - 7));
         assert_eq!((of_size(HEAD).len(), whole(&of_size(HEAD))), (HEAD, Ok(204)));
         assert_eq!(whole(&of_size(HEAD + 1)), Err(TOO_LARGE.detail));
         let begun = format!("HTTP/1.1 200 {}", "y".repeat(HEAD));
         assert_eq!(whole(&begun), Err(TOO_LARGE.detail));
-        let trailers = |rest: &str| whole(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{rest}"));
+        let trailers = |rest: &str| {
+            whole(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{rest}"))
+        };
         assert_eq!(trailers(&format!("{}\r\n", "a: b\r\n".repeat(FIELDS))), Ok(200));
         assert!(trailers(&"a: b\r\n".repeat(FIELDS + 1)).is_err());
         assert!(trailers(&format!("a: {0}\r\nb: {0}\r\n", "y".repeat(HEAD / 2))).is_err());
@@ -536,7 +620,11 @@ mod tests {
     #[test]
     fn limits_may_be_smaller_and_larger_than_usual() {
         let of = |count: usize, length: usize, limits: HeaderLimits| {
-            let text = format!("HTTP/1.1 204 N\r\nx: {}\r\n{}\r\n", "y".repeat(length), "a: b\r\n".repeat(count - 1));
+            let text = format!(
+                "HTTP/1.1 204 N\r\nx: {}\r\n{}\r\n",
+                "y".repeat(length),
+                "a: b\r\n".repeat(count - 1)
+            );
             head(&mut BytesMut::from(text.as_bytes()), false, limits)
                 .map(|begun| begun.expect("a whole one").parts.headers.len())
         };
@@ -544,7 +632,10 @@ mod tests {
         assert_eq!((of(1_000, 900_000, large), of(1_001, 1, large)), (Ok(1_000), Err(TOO_MANY)));
         assert_eq!(of(1, 1 << 20, large), Err(TOO_LARGE));
         let small = HeaderLimits { size: 1_024, count: 3 };
-        assert_eq!((of(3, 900, small), of(4, 1, small), of(1, 1_024, small)), (Ok(3), Err(TOO_MANY), Err(TOO_LARGE)));
+        assert_eq!(
+            (of(3, 900, small), of(4, 1, small), of(1, 1_024, small)),
+            (Ok(3), Err(TOO_MANY), Err(TOO_LARGE))
+        );
     }
 
     #[test]
@@ -555,6 +646,9 @@ mod tests {
             .collect();
         let check = |size, count| check_size(&fields, HeaderLimits { size, count });
         let size = "x-a: 12345\r\nb: \r\n".len();
-        assert_eq!((check(size, 2), check(size - 1, 2), check(size, 1)), (Ok(()), Err(TOO_LARGE), Err(TOO_MANY)));
+        assert_eq!(
+            (check(size, 2), check(size - 1, 2), check(size, 1)),
+            (Ok(()), Err(TOO_LARGE), Err(TOO_MANY))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A burst for programs: JSON with everything, CSV with one line per request. Times are milliseconds with three decimals.
+//! A burst for programs: JSON with everything, CSV with one line per request. Times are
+//! milliseconds with three decimals.
 
 use std::fmt::Write;
 
@@ -44,9 +45,16 @@ pub fn csv(report: &Report) -> String {
         let status = row.status.map(|status| status.to_string()).unwrap_or_default();
         let slot = row.slot_ms.map(Ms::text).unwrap_or_default();
         let late = row.late_ms.map(Ms::text).unwrap_or_default();
-        let error = row.error.map(|error| format!("\"{}\"", error.replace('"', "\"\""))).unwrap_or_default();
+        let error = row
+            .error
+            .map(|error| format!("\"{}\"", error.replace('"', "\"\"")))
+            .unwrap_or_default();
         let [due, sent, end] = [row.due_ms, row.sent_ms, row.end_ms].map(Ms::text);
-        let _infallible = write!(out, "{},{due},{sent},{end},{status},{},{slot},{late},{error}\r\n", row.client, row.class);
+        let _infallible = write!(
+            out,
+            "{},{due},{sent},{end},{status},{},{slot},{late},{error}\r\n",
+            row.client, row.class
+        );
     }
     out
 }
@@ -148,7 +156,9 @@ struct EnvelopeOut {
 
 impl EnvelopeOut {
     fn of(report: &Report) -> Self {
-        let count = |kind: fn(&Breach) -> bool| report.judgement.breaches.iter().filter(|breach| kind(breach)).count();
+        let count = |kind: fn(&Breach) -> bool| {
+            report.judgement.breaches.iter().filter(|breach| kind(breach)).count()
+        };
         Self {
             kept: report.judgement.breaches.is_empty(),
             too_many: count(|breach| matches!(breach, Breach::TooMany { .. })),
@@ -196,7 +206,11 @@ mod tests {
 
     #[test]
     fn csv_has_a_line_for_each_request() {
-        let report = sample::report("4", &[(0, 0, 200), (0, 100_000, 200), (1, 300, 503)], Some(("10r/s", 1, 0)));
+        let report = sample::report(
+            "4",
+            &[(0, 0, 200), (0, 100_000, 200), (1, 300, 503)],
+            Some(("10r/s", 1, 0)),
+        );
         assert_eq!(
             csv(&report),
             "client,due_ms,sent_ms,end_ms,status,class,slot_ms,late_ms,error\r\n\
@@ -208,7 +222,11 @@ mod tests {
 
     #[test]
     fn json_has_the_rows_and_the_judgement() {
-        let report = sample::report("3", &[(0, 0, 200), (0, 98_000, 200), (1, 300, 503)], Some(("10r/s", 1, 0)));
+        let report = sample::report(
+            "3",
+            &[(0, 0, 200), (0, 98_000, 200), (1, 300, 503)],
+            Some(("10r/s", 1, 0)),
+        );
         let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("json");
         assert_eq!(value["limit"]["rate"], "10r/s");
         assert_eq!(value["counts"]["reject"], 1);

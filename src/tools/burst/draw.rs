@@ -1,6 +1,7 @@
 //! A burst as text: four rows on one time axis, then the numbers.
 //!
-//! Guarantee: in [`Style::Plain`] the output is ASCII and the same for the same report; colours are only in [`Style::Colour`].
+//! Guarantee: in [`Style::Plain`] the output is ASCII and the same for the same report; colours are
+//! only in [`Style::Colour`].
 
 use std::fmt::Write;
 
@@ -75,11 +76,15 @@ impl Axis {
 
     fn ticks(&self) -> impl Iterator<Item = (usize, u64)> {
         let reach_us = self.column_us * self.columns as u64;
-        (0..).map(|n| n * self.tick_us).take_while(move |at_us| *at_us < reach_us).map(|at_us| (self.column(at_us), at_us))
+        (0..)
+            .map(|n| n * self.tick_us)
+            .take_while(move |at_us| *at_us < reach_us)
+            .map(|at_us| (self.column(at_us), at_us))
     }
 
     fn rule(&self, style: Style) -> String {
-        let (corner, dash, tick) = if style == Style::Plain { ('|', '-', '+') } else { ('└', '─', '┬') };
+        let (corner, dash, tick) =
+            if style == Style::Plain { ('|', '-', '+') } else { ('└', '─', '┬') };
         let mut cells = vec![dash; self.columns];
         self.ticks().for_each(|(column, _)| cells[column] = tick);
         format!("{:>10} {corner}{}", "", cells.into_iter().collect::<String>())
@@ -124,7 +129,8 @@ impl Row {
     const ALL: [Self; 4] = [Self::Sent, Self::Forwarded, Self::Waited, Self::Rejected];
 
     fn draw(self, report: &Report, axis: &Axis, style: Style) -> String {
-        let cells: String = self.columns(report, axis).into_iter().map(|count| glyph(count, style)).collect();
+        let cells: String =
+            self.columns(report, axis).into_iter().map(|count| glyph(count, style)).collect();
         let (cells, bar) = match style {
             Style::Plain => (cells, '|'),
             Style::Unicode => (cells, '│'),
@@ -168,7 +174,9 @@ impl Row {
             let (sent, end) = (axis.column(shot.sent_us), axis.column(shot.end_us));
             let marked = match (self, class) {
                 (Self::Sent, _) => sent..sent + 1,
-                (Self::Forwarded, Class::Pass | Class::Wait) | (Self::Rejected, Class::Reject) => end..end + 1,
+                (Self::Forwarded, Class::Pass | Class::Wait) | (Self::Rejected, Class::Reject) => {
+                    end..end + 1
+                }
                 (Self::Waited, Class::Wait) => sent..end + 1,
                 _ => continue,
             };
@@ -178,7 +186,8 @@ impl Row {
     }
 }
 
-/// A count as one character: digits in a pipe, blocks that double in meaning with each step on a terminal.
+/// A count as one character: digits in a pipe, blocks that double in meaning with each step on a
+/// terminal.
 fn glyph(count: usize, style: Style) -> char {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     match (count, style) {
@@ -194,13 +203,24 @@ fn numbers(out: &mut String, report: &Report) {
     let counts = report.counts();
     let total = report.trace.len();
     let (pass, wait, reject) = (counts.pass, counts.wait, counts.reject);
-    line(out, &format!("sent       {total}, at most {} ms late{}", millis(report.worst_send_us()), tardy(report)));
-    line(out, &format!("seen       pass {pass}  wait {wait}  reject {reject}{}", failed(counts.failed)));
+    line(
+        out,
+        &format!(
+            "sent       {total}, at most {} ms late{}",
+            millis(report.worst_send_us()),
+            tardy(report)
+        ),
+    );
+    line(
+        out,
+        &format!("seen       pass {pass}  wait {wait}  reject {reject}{}", failed(counts.failed)),
+    );
     if let Some(expected) = report.judgement.expected {
         let (pass, wait, reject) = (expected.pass, expected.wait, expected.reject);
         line(out, &format!("by limit   pass {pass}  wait {wait}  reject {reject}"));
     }
-    let statuses: Vec<String> = report.statuses().iter().map(|(status, count)| format!("{status} {count}x")).collect();
+    let statuses: Vec<String> =
+        report.statuses().iter().map(|(status, count)| format!("{status} {count}x")).collect();
     line(out, &format!("status     {}", statuses.join("  ")));
     for (cause, count) in report.failures() {
         line(out, &format!("failed     {count}x {cause}"));
@@ -225,7 +245,8 @@ fn failed(failed: usize) -> String {
 }
 
 fn late(lateness: &Lateness) -> String {
-    let [p50, p90, p99, max] = [lateness.p50_us, lateness.p90_us, lateness.p99_us, lateness.max_us].map(signed_millis);
+    let [p50, p90, p99, max] =
+        [lateness.p50_us, lateness.p90_us, lateness.p99_us, lateness.max_us].map(signed_millis);
     format!("p50 {p50}  p90 {p90}  p99 {p99}  max {max} ms behind the slot")
 }
 
@@ -235,7 +256,10 @@ fn envelope(out: &mut String, report: &Report) {
     }
     let broken = report.broken();
     if broken.is_empty() {
-        line(out, "envelope   kept: none too many, none early, none rejected while a place was free");
+        line(
+            out,
+            "envelope   kept: none too many, none early, none rejected while a place was free",
+        );
     }
     for sentence in broken {
         line(out, &format!("envelope   BROKEN: {sentence}"));
@@ -275,7 +299,12 @@ envelope   kept: none too many, none early, none rejected while a place was free
 
     #[test]
     fn a_count_is_one_character() {
-        let of = |style| [0, 1, 4, 9, 10, 64, 1_000].map(|count| glyph(count, style)).into_iter().collect::<String>();
+        let of = |style| {
+            [0, 1, 4, 9, 10, 64, 1_000]
+                .map(|count| glyph(count, style))
+                .into_iter()
+                .collect::<String>()
+        };
         assert_eq!(of(Style::Plain), " 149###");
         assert_eq!(of(Style::Unicode), " ▁▄▆▆██");
     }
@@ -287,10 +316,24 @@ envelope   kept: none too many, none early, none rejected while a place was free
 
     #[test]
     fn what_broke_the_envelope_is_said() {
-        let report = sample::report("3", &[(0, 0, 200), (0, 98_000, 200), (200_000, 200_000, 503)], Some(("10r/s", 1, 0)));
+        let report = sample::report(
+            "3",
+            &[(0, 0, 200), (0, 98_000, 200), (200_000, 200_000, 503)],
+            Some(("10r/s", 1, 0)),
+        );
         let text = draw(&report, 62, Style::Plain);
-        assert!(text.contains("BROKEN: 1 released before the slot, first request 2 sent at 0 ms: 2 ms early\n"), "{text}");
-        assert!(text.contains("BROKEN: 1 rejected while a place was free, first request 3 sent at 200 ms\n"), "{text}");
+        assert!(
+            text.contains(
+                "BROKEN: 1 released before the slot, first request 2 sent at 0 ms: 2 ms early\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "BROKEN: 1 rejected while a place was free, first request 3 sent at 200 ms\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

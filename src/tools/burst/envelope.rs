@@ -1,8 +1,11 @@
-//! The two-sided envelope of a limit, checked for one client from outside, without asking the decision engine.
+//! The two-sided envelope of a limit, checked for one client from outside, without asking the
+//! decision engine.
 //!
-//! A server's own arrival time is not seen. It lies between the send and the answer and, as an answer may have waited, no
-//! further from the send than the tolerance if the request was forwarded; and the server cuts it to a millisecond of a clock whose phase is unknown. So every check takes the reading that
-//! favours the server: a breach that is reported is one under *every* possible order and time of arrival.
+//! A server's own arrival time is not seen. It lies between the send and the answer and, as an
+//! answer may have waited, no further from the send than the tolerance if the request was
+//! forwarded; and the server cuts it to a millisecond of a clock whose phase is unknown. So every
+//! check takes the reading that favours the server: a breach that is reported is one under *every*
+//! possible order and time of arrival.
 
 use super::limit::{Debt, Limit};
 
@@ -30,7 +33,9 @@ impl Busy {
     /// One more request at `at_us`.
     fn charge(before: Option<Self>, at_us: u64, limit: &Limit) -> Self {
         match before {
-            Some(busy) if busy.debt(limit, at_us - busy.since_us) > Debt::NONE => Self { count: busy.count + 1, ..busy },
+            Some(busy) if busy.debt(limit, at_us - busy.since_us) > Debt::NONE => {
+                Self { count: busy.count + 1, ..busy }
+            }
             _ => Self { since_us: at_us, count: 1 },
         }
     }
@@ -64,7 +69,9 @@ pub(super) fn slots(limit: &Limit, forwarded: &[Seen]) -> Vec<Slot> {
     let mut busy: Option<Busy> = None;
     let mut slots = Vec::with_capacity(forwarded.len());
     for seen in forwarded {
-        slots.push(busy.map_or(Slot { at_us: seen.sent_us, waits: false, excess: None }, |busy| slot(limit, busy, seen)));
+        slots.push(busy.map_or(Slot { at_us: seen.sent_us, waits: false, excess: None }, |busy| {
+            slot(limit, busy, seen)
+        }));
         busy = Some(Busy::charge(busy, seen.sent_us, limit));
     }
     slots
@@ -75,7 +82,11 @@ fn slot(limit: &Limit, busy: Busy, seen: &Seen) -> Slot {
     let wait_us = limit.whole_ms(busy.debt(limit, seen.sent_us - busy.since_us).less(unheld));
     let release_us = busy.since_us + limit.whole_ms(limit.cost(busy.count).less(unheld));
     let waits = wait_us > 0;
-    Slot { at_us: if waits { release_us } else { seen.sent_us }, waits, excess: excess(limit, busy, seen) }
+    Slot {
+        at_us: if waits { release_us } else { seen.sent_us },
+        waits,
+        excess: excess(limit, busy, seen),
+    }
 }
 
 /// The upper side: even at its latest the request found the burst full.
@@ -84,10 +95,15 @@ fn excess(limit: &Limit, busy: Busy, seen: &Seen) -> Option<Excess> {
     let within_us = seen.latest_us - busy.since_us;
     let elapsed_us = within_us.next_multiple_of(1_000);
     let full = busy.debt(limit, elapsed_us) > limit.cost(burst);
-    full.then(|| Excess { forwarded: busy.count + 1, within_us, allowed: burst + 1 + limit.earned(elapsed_us) })
+    full.then(|| Excess {
+        forwarded: busy.count + 1,
+        within_us,
+        allowed: burst + 1 + limit.earned(elapsed_us),
+    })
 }
 
-/// The most a client may have owed at any time: everything forwarded, as late as it can have arrived.
+/// The most a client may have owed at any time: everything forwarded, as late as it can have
+/// arrived.
 pub(super) struct Fullest<'a> {
     limit: &'a Limit,
     sent_us: Vec<u64>,
@@ -102,7 +118,8 @@ impl<'a> Fullest<'a> {
         let mut busy: Vec<Busy> = Vec::with_capacity(charged.len());
         for seen in charged {
             // A request that may be late lets all behind it be late: the order is not known.
-            let at_us = latest_us.last().map_or(seen.latest_us, |before| seen.latest_us.max(*before));
+            let at_us =
+                latest_us.last().map_or(seen.latest_us, |before| seen.latest_us.max(*before));
             latest_us.push(at_us);
             busy.push(Busy::charge(busy.last().copied(), at_us, limit));
         }
@@ -112,7 +129,8 @@ impl<'a> Fullest<'a> {
     /// The lower side: whenever the rejected request arrived, there was a place.
     pub fn had_place_for(&self, rejected: &Seen) -> bool {
         let sent_before = |at_us: u64| self.sent_us.partition_point(|sent_us| *sent_us <= at_us);
-        let while_under_way = &self.sent_us[sent_before(rejected.sent_us)..sent_before(rejected.latest_us)];
+        let while_under_way =
+            &self.sent_us[sent_before(rejected.sent_us)..sent_before(rejected.latest_us)];
         let full_burst = self.limit.cost(u64::from(self.limit.burst()));
         let mut instants = while_under_way.iter().rev().chain([&rejected.sent_us]);
         !instants.any(|at_us| self.most_owed(*at_us) > full_burst)
@@ -121,14 +139,16 @@ impl<'a> Fullest<'a> {
     fn most_owed(&self, at_us: u64) -> Debt {
         let arrived = self.sent_us.partition_point(|sent_us| *sent_us <= at_us);
         let settled = self.latest_us.partition_point(|latest_us| *latest_us <= at_us);
-        let old = settled.checked_sub(1).map_or(Debt::NONE, |last| self.owed(self.busy[last], at_us));
+        let old =
+            settled.checked_sub(1).map_or(Debt::NONE, |last| self.owed(self.busy[last], at_us));
         old.plus(self.limit.cost((arrived - settled) as u64))
     }
 
     /// The server's clock is cut to the millisecond, so it may have counted one less.
     fn owed(&self, busy: Busy, at_us: u64) -> Debt {
         let whole_ms = (at_us - busy.since_us) / 1_000;
-        // Where steps are no whole milliseconds, an older busy time cut elsewhere may reach a little further.
+        // Where steps are no whole milliseconds, an older busy time cut elsewhere may reach a
+        // little further.
         let slack_ms = u64::from(whole_ms > 0 && !self.limit.steps_are_whole_ms());
         busy.debt(self.limit, (whole_ms - slack_ms) * 1_000)
     }

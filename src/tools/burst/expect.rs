@@ -64,7 +64,10 @@ mod tests {
         let broken = |text: &str| text.parse::<Expectation>().expect(text).broken_by(&seen);
         assert_eq!(broken("pass=1 wait=20 reject=9"), [""; 0]);
         assert_eq!(broken("reject=9"), [""; 0]);
-        assert_eq!(broken("pass=2, reject=8"), ["expected pass=2, saw pass=1", "expected reject=8, saw reject=9"]);
+        assert_eq!(
+            broken("pass=2, reject=8"),
+            ["expected pass=2, saw pass=1", "expected reject=8, saw reject=9"]
+        );
         assert_eq!(broken("failed=1"), ["expected failed=1, saw failed=0"]);
     }
 

@@ -1,8 +1,10 @@
-//! Fires a schedule: every request at its instant, never more than the schedule says, over by a known time.
+//! Fires a schedule: every request at its instant, never more than the schedule says, over by a
+//! known time.
 //!
-//! By default each request has a connection of its own, opened up to [`AHEAD`] before its instant, so that only one `write` lies
-//! between the schedule and the wire. With fewer connections than requests they are reused, and a request that finds none free
-//! is sent late; the instant it really left is what is written down. Each client fires the whole schedule.
+//! By default each request has a connection of its own, opened up to [`AHEAD`] before its instant,
+//! so that only one `write` lies between the schedule and the wire. With fewer connections than
+//! requests they are reused, and a request that finds none free is sent late; the instant it really
+//! left is what is written down. Each client fires the whole schedule.
 
 use std::{
     cell::Cell,
@@ -21,16 +23,19 @@ use super::{
     trace::{Cause, End, Shot},
 };
 
-/// How long before its instant a request's connection is opened: less than any server's patience with a silent one.
+/// How long before its instant a request's connection is opened: less than any server's patience
+/// with a silent one.
 pub const AHEAD: Duration = Duration::from_secs(1);
 
 /// The most clients: addresses taken from 127.0.0.0/8.
 pub const MAX_CLIENTS: u32 = 10_000;
 
-/// Connections open at once unless told otherwise: what the usual limit of 1024 open files leaves room for.
+/// Connections open at once unless told otherwise: what the usual limit of 1024 open files leaves
+/// room for.
 pub const USUAL_CONNECTIONS: usize = 800;
 
-/// The timer is good to a millisecond; the rest of the time to an instant is spent looking at the clock.
+/// The timer is good to a millisecond; the rest of the time to an instant is spent looking at the
+/// clock.
 const LOOK: Duration = Duration::from_micros(1_500);
 
 /// What is to be fired.
@@ -84,7 +89,9 @@ pub enum FireError {
     )]
     NotLoopback(SocketAddr),
     /// Out of bounds.
-    #[error("`{0}` clients cannot fire, hint: use 1 to {MAX_CLIENTS} clients and at most {MAX_REQUESTS} requests in all")]
+    #[error(
+        "`{0}` clients cannot fire, hint: use 1 to {MAX_CLIENTS} clients and at most {MAX_REQUESTS} requests in all"
+    )]
     Clients(u32),
     /// Out of bounds.
     #[error("`0` connections carry nothing, hint: use at least one for each client")]
@@ -111,7 +118,8 @@ pub async fn fire(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<Shot>, FireError
 
 async fn resolve(target: &Target) -> Result<SocketAddr, FireError> {
     let failed = |cause| FireError::Resolve { host: target.host.clone(), cause };
-    let mut addresses = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(failed)?;
+    let mut addresses =
+        tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(failed)?;
     // A server on `localhost` is more often on 127.0.0.1 than on ::1.
     let first = addresses.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     Ok(if first.is_ipv4() { first } else { addresses.find(SocketAddr::is_ipv4).unwrap_or(first) })
@@ -139,7 +147,10 @@ impl Volley {
     fn new(plan: &Plan, server: SocketAddr) -> Result<Self, FireError> {
         let requests = plan.schedule.offsets_us().len();
         let clients = plan.clients as usize;
-        if clients == 0 || plan.clients > MAX_CLIENTS || requests.saturating_mul(clients) > MAX_REQUESTS {
+        if clients == 0
+            || plan.clients > MAX_CLIENTS
+            || requests.saturating_mul(clients) > MAX_REQUESTS
+        {
             return Err(FireError::Clients(plan.clients));
         }
         if clients > 1 && !matches!(server.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
@@ -150,12 +161,18 @@ impl Volley {
             return Err(FireError::NoConnections);
         }
         let room = (connections / clients).clamp(1, requests);
-        let lane = |client| Rc::new(Lane::new(server, (clients > 1).then(|| loopback(client)), room));
+        let lane =
+            |client| Rc::new(Lane::new(server, (clients > 1).then(|| loopback(client)), room));
         Ok(Self {
             server,
             order: Rc::new(plan.order.clone()),
             lanes: (0..plan.clients).map(lane).collect(),
-            offsets: plan.schedule.offsets_us().iter().map(|offset| Duration::from_micros(*offset)).collect(),
+            offsets: plan
+                .schedule
+                .offsets_us()
+                .iter()
+                .map(|offset| Duration::from_micros(*offset))
+                .collect(),
             timeout: plan.timeout,
             reuse: room < requests,
             room,
@@ -171,7 +188,13 @@ impl Volley {
         for offset in &self.offsets {
             reach(start + *offset).await;
             for client in 0..self.lanes.len() {
-                let shot = Flight { volley: Rc::clone(&self), tally: Rc::clone(&tally), client, offset: *offset, start };
+                let shot = Flight {
+                    volley: Rc::clone(&self),
+                    tally: Rc::clone(&tally),
+                    client,
+                    offset: *offset,
+                    start,
+                };
                 shot.launch(&mut under_way);
             }
         }
@@ -197,7 +220,8 @@ impl Volley {
         Ok(())
     }
 
-    /// Opens the others shortly before they are wanted. One that fails here fails, or is tried again, when it is wanted.
+    /// Opens the others shortly before they are wanted. One that fails here fails, or is tried
+    /// again, when it is wanted.
     async fn prepare_later(self: Rc<Self>, done: usize, start: Instant) {
         if self.reuse {
             return;
@@ -211,7 +235,8 @@ impl Volley {
     }
 }
 
-/// Waits for an instant: by the timer while it is far, then looking at the clock and letting others work in between.
+/// Waits for an instant: by the timer while it is far, then looking at the clock and letting others
+/// work in between.
 async fn reach(instant: Instant) {
     let far = instant.checked_sub(LOOK).filter(|near| *near > Instant::now());
     if let Some(near) = far {
@@ -304,11 +329,16 @@ impl Flight {
 mod tests {
     use crate::tools::burst::fire::*;
 
-    fn volley(server: &str, clients: u32, connections: Option<usize>) -> Result<(usize, bool), String> {
+    fn volley(
+        server: &str,
+        clients: u32,
+        connections: Option<usize>,
+    ) -> Result<(usize, bool), String> {
         let target: Target = server.parse().expect("a target");
         let order = Order::new(&target, &http::Method::GET, &[]).expect("an order");
         let schedule = "30".parse().expect("a schedule");
-        let plan = Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(1) };
+        let plan =
+            Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(1) };
         let volley = Volley::new(&plan, server.parse().expect("an address"));
         volley.map(|volley| (volley.room, volley.reuse)).map_err(|error| error.to_string())
     }
@@ -326,7 +356,12 @@ mod tests {
         for (server, clients, connections, says) in [
             ("192.0.2.1:80", 2, None, "`192.0.2.1:80` is not on this machine"),
             ("127.0.0.1:80", 0, None, "`0` clients cannot fire"),
-            ("127.0.0.1:80", 4_000, None, "`4000` clients cannot fire, hint: use 1 to 10000 clients and at most 100000"),
+            (
+                "127.0.0.1:80",
+                4_000,
+                None,
+                "`4000` clients cannot fire, hint: use 1 to 10000 clients and at most 100000",
+            ),
             ("127.0.0.1:80", 1, Some(0), "`0` connections"),
         ] {
             let error = volley(server, clients, connections).expect_err(says);

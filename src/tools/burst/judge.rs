@@ -1,8 +1,10 @@
-//! The verdict on a trace: what passed, waited and was rejected, and whether the limit's envelope was kept.
+//! The verdict on a trace: what passed, waited and was rejected, and whether the limit's envelope
+//! was kept.
 //!
-//! Guarantee: pure, and exact to one request wherever the schedule leaves no doubt about the order: one forwarded too many, one
-//! rejected too many or one released more than [`EARLY_US`] before its slot is a breach. Releases are compared in order, not
-//! request by request, for requests sent together may be taken in any order.
+//! Guarantee: pure, and exact to one request wherever the schedule leaves no doubt about the order:
+//! one forwarded too many, one rejected too many or one released more than [`EARLY_US`] before its
+//! slot is a breach. Releases are compared in order, not request by request, for requests sent
+//! together may be taken in any order.
 
 use super::{
     envelope::{Fullest, Seen, Slot, slots},
@@ -138,7 +140,8 @@ pub struct View {
     pub reject_status: u16,
     /// The limit the server is said to keep.
     pub limit: Option<Limit>,
-    /// How long a forwarded request may be under way to the server; of a rejected one the answer tells.
+    /// How long a forwarded request may be under way to the server; of a rejected one the answer
+    /// tells.
     pub tolerance_us: u64,
 }
 
@@ -193,10 +196,12 @@ impl Judgement {
         };
         let forwarded = seen(|class| matches!(class, Class::Pass | Class::Wait), view.tolerance_us);
         let charged = seen(|class| class != Class::Reject, view.tolerance_us);
-        // A reject waits for nobody: it came at the latest when it was answered, however long that took.
+        // A reject waits for nobody: it came at the latest when it was answered, however long that
+        // took.
         let rejected = seen(|class| class == Class::Reject, u64::MAX);
         let slots = slots(limit, &forwarded);
-        self.breaches.extend(forwarded.iter().zip(&slots).filter_map(|(seen, slot)| too_many(seen, slot)));
+        self.breaches
+            .extend(forwarded.iter().zip(&slots).filter_map(|(seen, slot)| too_many(seen, slot)));
         self.breaches.extend(early(&forwarded, &slots));
         let fullest = Fullest::of(limit, &charged);
         let needless = rejected.iter().filter(|seen| fullest.had_place_for(seen));
@@ -204,7 +209,8 @@ impl Judgement {
         self.hand_out(&forwarded, &slots);
     }
 
-    /// Gives each forwarded request its slot: within a group that may be in any order, the first answered has the first.
+    /// Gives each forwarded request its slot: within a group that may be in any order, the first
+    /// answered has the first.
     fn hand_out(&mut self, forwarded: &[Seen], slots: &[Slot]) {
         let mut from = 0;
         while from < forwarded.len() {
@@ -220,10 +226,13 @@ impl Judgement {
     }
 
     fn measure(&self, trace: &[Shot]) -> Option<Lateness> {
-        let late = |(shot, slot): (&Shot, &Option<u64>)| slot.map(|slot_us| difference(shot.end_us, slot_us));
+        let late = |(shot, slot): (&Shot, &Option<u64>)| {
+            slot.map(|slot_us| difference(shot.end_us, slot_us))
+        };
         let mut late_us: Vec<i64> = trace.iter().zip(&self.slots_us).filter_map(late).collect();
         late_us.sort_unstable();
-        let rank = |percent: usize| late_us[(late_us.len() * percent).div_ceil(100).saturating_sub(1)];
+        let rank =
+            |percent: usize| late_us[(late_us.len() * percent).div_ceil(100).saturating_sub(1)];
         let (min_us, max_us) = (*late_us.first()?, *late_us.last()?);
         Some(Lateness { p50_us: rank(50), p90_us: rank(90), p99_us: rank(99), max_us, min_us })
     }
@@ -234,7 +243,9 @@ impl Breach {
     #[must_use]
     pub fn shot(&self) -> usize {
         match self {
-            Self::TooMany { shot, .. } | Self::Early { shot, .. } | Self::NeedlessReject { shot } => *shot,
+            Self::TooMany { shot, .. }
+            | Self::Early { shot, .. }
+            | Self::NeedlessReject { shot } => *shot,
         }
     }
 }
@@ -287,10 +298,13 @@ fn early(forwarded: &[Seen], slots: &[Slot]) -> Vec<Breach> {
     due_us.sort_unstable();
     let pairs = answered.into_iter().zip(due_us);
     let before = pairs.filter(|(seen, due_us)| seen.end_us + EARLY_US < *due_us);
-    before.map(|(seen, due_us)| Breach::Early { shot: seen.shot, by_us: due_us - seen.end_us }).collect()
+    before
+        .map(|(seen, due_us)| Breach::Early { shot: seen.shot, by_us: due_us - seen.end_us })
+        .collect()
 }
 
-/// Where the group that begins at `from` ends: behind it every request was sent after all before it had arrived.
+/// Where the group that begins at `from` ends: behind it every request was sent after all before it
+/// had arrived.
 fn group_end(forwarded: &[Seen], from: usize) -> usize {
     let mut latest_us = forwarded[from].latest_us;
     let mut to = from + 1;
@@ -329,7 +343,8 @@ mod tests {
         "5, pause 400ms, 9, pause 1s, 3 every 333ms",
     ];
 
-    /// The rows of a server that keeps the limit to the letter: arrivals as sent, answers at the slot.
+    /// The rows of a server that keeps the limit to the letter: arrivals as sent, answers at the
+    /// slot.
     fn flawless(schedule: &str, limit: (&str, u32, u32)) -> Vec<(u64, u64, u16)> {
         let schedule: crate::tools::burst::Schedule = schedule.parse().expect("a schedule");
         let rule = view(Some(limit)).limit.expect("a limit").rule().expect("a rule");
@@ -346,7 +361,9 @@ mod tests {
     }
 
     fn every_flawless(mut check: impl FnMut(Vec<(u64, u64, u16)>, (&str, u32, u32))) {
-        for (limit, schedule) in LIMITS.iter().flat_map(|limit| SCHEDULES.iter().map(move |schedule| (limit, schedule))) {
+        for (limit, schedule) in
+            LIMITS.iter().flat_map(|limit| SCHEDULES.iter().map(move |schedule| (limit, schedule)))
+        {
             check(flawless(schedule, *limit), *limit);
         }
     }
@@ -367,7 +384,10 @@ mod tests {
                 let mut broken = rows.clone();
                 broken[place].2 = 200;
                 let found = breaches(&broken, limit);
-                assert!(found.iter().any(|breach| matches!(breach, Breach::TooMany { .. })), "{limit:?} {place}");
+                assert!(
+                    found.iter().any(|breach| matches!(breach, Breach::TooMany { .. })),
+                    "{limit:?} {place}"
+                );
             }
         });
     }
@@ -379,7 +399,10 @@ mod tests {
                 let mut broken = rows.clone();
                 broken[place] = (broken[place].0, broken[place].0, 503);
                 let found = breaches(&broken, limit);
-                assert!(found.contains(&Breach::NeedlessReject { shot: place }), "{limit:?} {place}: {found:?}");
+                assert!(
+                    found.contains(&Breach::NeedlessReject { shot: place }),
+                    "{limit:?} {place}: {found:?}"
+                );
             }
         });
     }
@@ -392,7 +415,11 @@ mod tests {
                 moved[place].1 -= 1_000;
                 assert_eq!(breaches(&moved, limit), [], "{limit:?} {place}");
                 moved[place].1 -= 1_000;
-                assert_eq!(breaches(&moved, limit), [Breach::Early { shot: place, by_us: 2_000 }], "{limit:?} {place}");
+                assert_eq!(
+                    breaches(&moved, limit),
+                    [Breach::Early { shot: place, by_us: 2_000 }],
+                    "{limit:?} {place}"
+                );
             }
         });
     }
@@ -427,15 +454,28 @@ mod tests {
     fn a_reject_may_have_been_decided_as_late_as_it_was_answered() {
         let limit = ("10r/s", 0, 0);
         assert_eq!(breaches(&[(0, 40_000, 503), (30_000, 30_500, 200)], limit), []);
-        assert_eq!(breaches(&[(0, 20_000, 503), (30_000, 30_500, 200)], limit), [Breach::NeedlessReject { shot: 0 }]);
+        assert_eq!(
+            breaches(&[(0, 20_000, 503), (30_000, 30_500, 200)], limit),
+            [Breach::NeedlessReject { shot: 0 }]
+        );
     }
 
     #[test]
     fn a_window_that_overflows_is_described() {
         let rows = [(0, 0, 200), (50_000, 50_000, 200), (150_000, 150_000, 200)];
-        let found = breaches(&rows, ("10r/s", 0, 0)).into_iter().filter(|breach| !matches!(breach, Breach::Early { .. }));
-        let too_many = |shot, forwarded, within_us, allowed| Breach::TooMany { shot, forwarded, within_us, allowed };
-        assert_eq!(found.collect::<Vec<_>>(), [too_many(1, 2, 50_000, 1), too_many(2, 3, 150_000, 2)]);
+        let found = breaches(&rows, ("10r/s", 0, 0))
+            .into_iter()
+            .filter(|breach| !matches!(breach, Breach::Early { .. }));
+        let too_many = |shot, forwarded, within_us, allowed| Breach::TooMany {
+            shot,
+            forwarded,
+            within_us,
+            allowed,
+        };
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [too_many(1, 2, 50_000, 1), too_many(2, 3, 150_000, 2)]
+        );
     }
 
     #[test]
@@ -461,7 +501,8 @@ mod tests {
 
     #[test]
     fn without_a_limit_slow_means_waited() {
-        let judgement = judge(&trace(&[(0, 20_000, 200), (0, 20_001, 200), (0, 30_000, 503)]), &view(None));
+        let judgement =
+            judge(&trace(&[(0, 20_000, 200), (0, 20_001, 200), (0, 30_000, 503)]), &view(None));
         assert_eq!(judgement.counts, Counts { pass: 1, wait: 1, reject: 1, failed: 0 });
         assert_eq!((judgement.expected, judgement.lateness), (None, None));
     }

@@ -1,6 +1,7 @@
 //! A lane: one client's connections to the server, and the reading of one answer on one of them.
 //!
-//! Guarantee: never more than `room` connections are open at once; an answer's head is at most [`MAX_HEAD`] bytes.
+//! Guarantee: never more than `room` connections are open at once; an answer's head is at most
+//! [`MAX_HEAD`] bytes.
 
 use std::{
     cell::RefCell,
@@ -111,7 +112,8 @@ impl Lane {
     }
 
     async fn open(&self, place: OwnedSemaphorePermit) -> io::Result<Connection> {
-        let socket = if self.server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket =
+            if self.server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(source) = self.source {
             socket.bind(SocketAddr::new(source, 0))?;
         }
@@ -176,7 +178,8 @@ impl Connection {
     /// Reads the rest of a body of known length; the connection can then serve again.
     async fn drain(mut self, left: Option<u64>) -> Option<Self> {
         let left = left.filter(|left| *left <= MAX_BODY)?;
-        let copied = tokio::io::copy(&mut (&mut self.stream).take(left), &mut tokio::io::sink()).await;
+        let copied =
+            tokio::io::copy(&mut (&mut self.stream).take(left), &mut tokio::io::sink()).await;
         (copied.ok()? == left).then_some(self)
     }
 }
@@ -206,11 +209,20 @@ struct Head {
 impl Head {
     /// The head at the beginning of `read`, once it is complete.
     fn parse(read: &[u8], at: Instant) -> Result<Option<Self>, Cause> {
-        let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+        let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else {
+            return Ok(None);
+        };
         let text = std::str::from_utf8(&read[..end]).map_err(|_| Cause::Malformed)?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(status).ok_or(Cause::Malformed)?;
-        let mut head = Self { at, status, length: end + 4, body: None, body_read: read.len() - end - 4, closes: false };
+        let mut head = Self {
+            at,
+            status,
+            length: end + 4,
+            body: None,
+            body_read: read.len() - end - 4,
+            closes: false,
+        };
         if matches!(status, 204 | 304) {
             head.body = Some(0);
         }
@@ -251,10 +263,22 @@ mod tests {
 
     #[test]
     fn a_head_tells_status_and_what_is_left_of_the_body() {
-        assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Ok(Some((200, Some(3), false))));
-        assert_eq!(parse("HTTP/1.1 503 \r\nConnection: close\r\n\r\n"), Ok(Some((503, None, true))));
-        assert_eq!(parse("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n"), Ok(Some((304, Some(0), false))));
-        assert_eq!(parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Ok(Some((200, None, true))));
+        assert_eq!(
+            parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"),
+            Ok(Some((200, Some(3), false)))
+        );
+        assert_eq!(
+            parse("HTTP/1.1 503 \r\nConnection: close\r\n\r\n"),
+            Ok(Some((503, None, true)))
+        );
+        assert_eq!(
+            parse("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n"),
+            Ok(Some((304, Some(0), false)))
+        );
+        assert_eq!(
+            parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Ok(Some((200, None, true)))
+        );
         assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Le"), Ok(None));
     }
 

@@ -1,4 +1,5 @@
-//! The limit a trace is held against: a rate, a burst and a delay, in exact arithmetic on microseconds.
+//! The limit a trace is held against: a rate, a burst and a delay, in exact arithmetic on
+//! microseconds.
 
 use std::{fmt, sync::Arc};
 
@@ -117,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_limit_reads_like_the_configuration() {
-        let shown = |burst, delay| Limit::new("10r/s".parse().expect("a rate"), burst, delay).expect("a limit").to_string();
+        let shown = |burst, delay| {
+            Limit::new("10r/s".parse().expect("a rate"), burst, delay).expect("a limit").to_string()
+        };
         assert_eq!(shown(0, 0), "10r/s burst 0");
         assert_eq!(shown(20, 0), "10r/s burst 20");
         assert_eq!(shown(20, 8), "10r/s burst 20 delay 8");

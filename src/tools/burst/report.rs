@@ -82,14 +82,18 @@ impl Report {
         self.trace.iter().map(|shot| shot.sent_us.saturating_sub(shot.due_us)).max().unwrap_or(0)
     }
 
-    /// Whether a client's first request did not pass at once, so that its bucket cannot have been empty.
+    /// Whether a client's first request did not pass at once, so that its bucket cannot have been
+    /// empty.
     #[must_use]
     pub fn began_in_debt(&self) -> bool {
         let first = self.trace.iter().min_by_key(|shot| shot.sent_us);
-        first.is_some_and(|shot| shot.rejected(self.view.reject_status) || shot.took_us() > WAITED_US)
+        first.is_some_and(|shot| {
+            shot.rejected(self.view.reject_status) || shot.took_us() > WAITED_US
+        })
     }
 
-    /// What breaks `--expect-status`: every answer of 400 and above must have it, and there must be one.
+    /// What breaks `--expect-status`: every answer of 400 and above must have it, and there must be
+    /// one.
     #[must_use]
     pub fn unexpected_status(&self, expected: u16) -> Option<String> {
         let mut refusals = self.statuses();
@@ -100,7 +104,9 @@ impl Report {
             .map(|(status, n)| format!("{status} {n}x"))
             .collect();
         match (wrong.is_empty(), refusals.contains_key(&expected)) {
-            (false, _) => Some(format!("expected every refusal to be {expected}, saw {}", wrong.join(", "))),
+            (false, _) => {
+                Some(format!("expected every refusal to be {expected}, saw {}", wrong.join(", ")))
+            }
             (true, false) => Some(format!("expected refusals with {expected}, saw none")),
             (true, true) => None,
         }
@@ -113,7 +119,9 @@ impl Report {
         let kinds: [(&str, Kind); 3] = [
             ("forwarded over the limit", |breach| matches!(breach, Breach::TooMany { .. })),
             ("released before the slot", |breach| matches!(breach, Breach::Early { .. })),
-            ("rejected while a place was free", |breach| matches!(breach, Breach::NeedlessReject { .. })),
+            ("rejected while a place was free", |breach| {
+                matches!(breach, Breach::NeedlessReject { .. })
+            }),
         ];
         let sentence = |(what, kind): (&str, Kind)| {
             let first = of(kind).next()?;
@@ -128,9 +136,13 @@ impl Report {
         match breach {
             Breach::TooMany { forwarded, within_us, allowed, .. } => {
                 let within = millis(*within_us);
-                format!("request {number} sent at {at} ms: {forwarded} in {within} ms where {allowed} fit")
+                format!(
+                    "request {number} sent at {at} ms: {forwarded} in {within} ms where {allowed} fit"
+                )
             }
-            Breach::Early { by_us, .. } => format!("request {number} sent at {at} ms: {} ms early", millis(*by_us)),
+            Breach::Early { by_us, .. } => {
+                format!("request {number} sent at {at} ms: {} ms early", millis(*by_us))
+            }
             Breach::NeedlessReject { .. } => format!("request {number} sent at {at} ms"),
         }
     }

@@ -1,7 +1,8 @@
 //! When to send: `40 every 20ms, pause 2s, 8 every 20ms` as a list of instants.
 //!
-//! Guarantee: a schedule is finite, at least one and at most [`MAX_REQUESTS`] requests within [`MAX_LENGTH`]. A group starts one
-//! of its predecessor's steps after the last request of it; a pause takes the place of that step.
+//! Guarantee: a schedule is finite, at least one and at most [`MAX_REQUESTS`] requests within
+//! [`MAX_LENGTH`]. A group starts one of its predecessor's steps after the last request of it; a
+//! pause takes the place of that step.
 
 use std::{str::FromStr, time::Duration};
 
@@ -24,7 +25,9 @@ pub struct Schedule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// A part is none of the known shapes.
-    #[error("`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or `pause 2s`")]
+    #[error(
+        "`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or `pause 2s`"
+    )]
     Part(String),
     /// The number of requests is not a number.
     #[error("`{0}` is not a number of requests, hint: write digits, like `40 every 20ms`")]
@@ -36,7 +39,9 @@ pub enum ScheduleError {
     #[error("`{0}` sends nothing, hint: name at least one request, like `30 at once`")]
     Nothing(String),
     /// More requests than a schedule holds.
-    #[error("`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one after the other")]
+    #[error(
+        "`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one after the other"
+    )]
     TooMany(String),
     /// Longer than a schedule lasts.
     #[error("`{0}` lasts longer than 10 minutes, hint: shorten the pauses or the steps")]
@@ -76,7 +81,9 @@ impl FromStr for Schedule {
         }
         match pen.offsets_us.last() {
             None => Err(ScheduleError::Nothing(text.to_owned())),
-            Some(last) if u128::from(*last) > MAX_LENGTH.as_micros() => Err(ScheduleError::TooLong(text.to_owned())),
+            Some(last) if u128::from(*last) > MAX_LENGTH.as_micros() => {
+                Err(ScheduleError::TooLong(text.to_owned()))
+            }
             Some(_) => Ok(Self { text: text.trim().to_owned(), offsets_us: pen.offsets_us }),
         }
     }
@@ -165,7 +172,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_kept_and_its_length_known() {
-        let schedule: Schedule = " 40 every 20ms, pause 2s, 8 every 20ms".parse().expect("a schedule");
+        let schedule: Schedule =
+            " 40 every 20ms, pause 2s, 8 every 20ms".parse().expect("a schedule");
         assert_eq!(schedule.text(), "40 every 20ms, pause 2s, 8 every 20ms");
         assert_eq!(schedule.offsets_us().len(), 48);
         assert_eq!(schedule.length(), Duration::from_millis(2_920));

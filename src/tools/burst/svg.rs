@@ -1,7 +1,8 @@
 //! A burst as a picture: one self-contained SVG, readable on light and on dark pages.
 //!
-//! Every request is a row: a dot where it was sent, a line to where it was released if it waited, a mark where it was rejected.
-//! The rows are in the order of their sending and, for those sent together, of their answers: a draining queue is a staircase.
+//! Every request is a row: a dot where it was sent, a line to where it was released if it waited, a
+//! mark where it was rejected. The rows are in the order of their sending and, for those sent
+//! together, of their answers: a draining queue is a staircase.
 
 use std::fmt::Write;
 
@@ -77,8 +78,17 @@ impl Canvas {
         let height = self.height;
         let url = escape(&report.url);
         let limit = report.limit().map_or_else(String::new, |limit| format!(" · {limit}"));
-        let by = if report.clients == 1 { String::new() } else { format!(", by each of {} clients", report.clients) };
-        put(out, &format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.1}\" role=\"img\">"));
+        let by = if report.clients == 1 {
+            String::new()
+        } else {
+            format!(", by each of {} clients", report.clients)
+        };
+        put(
+            out,
+            &format!(
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.1}\" role=\"img\">"
+            ),
+        );
         put(out, &format!("<title>{url}{limit}</title><style>{STYLE}</style>"));
         let (inner_width, inner_height) = (WIDTH - 1.0, height - 1.0);
         put(
@@ -88,7 +98,10 @@ impl Canvas {
             ),
         );
         put(out, &format!("<text class=\"title\" x=\"{LEFT}\" y=\"36\">{url}{limit}</text>"));
-        put(out, &format!("<text x=\"{LEFT}\" y=\"58\">sent: {}{by}</text>", escape(&report.schedule)));
+        put(
+            out,
+            &format!("<text x=\"{LEFT}\" y=\"58\">sent: {}{by}</text>", escape(&report.schedule)),
+        );
     }
 
     fn axis(&self, out: &mut String) {
@@ -97,7 +110,13 @@ impl Canvas {
         for at_us in (0..).map(|n| n * step).take_while(|at_us| *at_us <= self.span_us) {
             let (x, below) = (self.x(at_us), floor + 20.0);
             put(out, &format!("<path class=\"grid\" d=\"M{x:.1} {ceiling:.1}V{floor:.1}\"/>"));
-            put(out, &format!("<text x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{}</text>", time_label(at_us)));
+            put(
+                out,
+                &format!(
+                    "<text x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{}</text>",
+                    time_label(at_us)
+                ),
+            );
         }
         put(out, &format!("<path class=\"axis\" d=\"M{LEFT} {floor:.1}H{right:.1}\"/>"));
     }
@@ -111,7 +130,9 @@ impl Canvas {
             put(
                 out,
                 &match report.judgement.classes[*place] {
-                    Class::Pass => format!("<circle class=\"pass\" cx=\"{from:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\"/>"),
+                    Class::Pass => format!(
+                        "<circle class=\"pass\" cx=\"{from:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\"/>"
+                    ),
                     Class::Wait => waiting(from, to, y, radius),
                     Class::Reject => cross("reject", from, y, radius),
                     Class::Failed => cross("failed", from, y, radius),
@@ -132,7 +153,10 @@ impl Canvas {
             put(
                 out,
                 &match class {
-                    Class::Pass => format!("<circle class=\"pass\" cx=\"{:.1}\" cy=\"{y}\" r=\"4\"/>", x + 10.0),
+                    Class::Pass => format!(
+                        "<circle class=\"pass\" cx=\"{:.1}\" cy=\"{y}\" r=\"4\"/>",
+                        x + 10.0
+                    ),
                     Class::Wait => waiting(x, x + 18.0, y, 4.0),
                     Class::Reject => cross("reject", x + 10.0, y, 4.0),
                     Class::Failed => cross("failed", x + 10.0, y, 4.0),
@@ -143,12 +167,22 @@ impl Canvas {
             x += 28.0 + 7.5 * text.len() as f64 + 22.0;
         }
         if self.every > 1 {
-            put(out, &format!("<text x=\"{x:.1}\" y=\"{text_y}\">one of {} drawn</text>", self.every));
+            put(
+                out,
+                &format!("<text x=\"{x:.1}\" y=\"{text_y}\">one of {} drawn</text>", self.every),
+            );
         }
-        let envelope = report.limit().map(|_| if report.judgement.breaches.is_empty() { "kept" } else { "BROKEN" });
+        let envelope = report
+            .limit()
+            .map(|_| if report.judgement.breaches.is_empty() { "kept" } else { "BROKEN" });
         if let Some(envelope) = envelope {
             let right = WIDTH - RIGHT;
-            put(out, &format!("<text x=\"{right:.1}\" y=\"{text_y}\" text-anchor=\"end\">envelope {envelope}</text>"));
+            put(
+                out,
+                &format!(
+                    "<text x=\"{right:.1}\" y=\"{text_y}\" text-anchor=\"end\">envelope {envelope}</text>"
+                ),
+            );
         }
     }
 }
@@ -174,7 +208,8 @@ fn cross(class: &str, x: f64, y: f64, radius: f64) -> String {
     )
 }
 
-/// Groups sent together, one after the other; within each the forwarded by their answers, then the rejected.
+/// Groups sent together, one after the other; within each the forwarded by their answers, then the
+/// rejected.
 fn order(report: &Report) -> Vec<usize> {
     let trace = &report.trace;
     let mut places: Vec<usize> = (0..trace.len()).collect();
@@ -184,7 +219,8 @@ fn order(report: &Report) -> Vec<usize> {
         let apart = trace[pair[1]].sent_us - trace[pair[0]].sent_us >= TOGETHER_US;
         group[pair[1]] = group[pair[0]] + usize::from(apart);
     }
-    let refused = |place: usize| matches!(report.judgement.classes[place], Class::Reject | Class::Failed);
+    let refused =
+        |place: usize| matches!(report.judgement.classes[place], Class::Reject | Class::Failed);
     places.sort_by_key(|place| (group[*place], refused(*place), trace[*place].end_us));
     places
 }
@@ -202,9 +238,15 @@ mod tests {
         let picture = svg(&sample::table_b());
         let marks = |class: &str| picture.matches(&format!("class=\"{class}\"")).count();
         // One more of each in the legend, and a release dot for each that waited.
-        assert_eq!([marks("line"), marks("wait"), marks("pass"), marks("reject")], [21, 21, 23, 10]);
+        assert_eq!(
+            [marks("line"), marks("wait"), marks("pass"), marks("reject")],
+            [21, 21, 23, 10]
+        );
         assert!(picture.contains(">http://weir.test/ · 10r/s burst 20</text>"));
-        assert!(picture.contains(">20 waited</text>") && picture.contains(">9 rejected with 503</text>"));
+        assert!(
+            picture.contains(">20 waited</text>")
+                && picture.contains(">9 rejected with 503</text>")
+        );
         assert!(picture.contains(">envelope kept</text>"));
     }
 

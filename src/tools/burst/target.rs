@@ -24,7 +24,9 @@ pub enum TargetError {
     #[error("`{0}` is not an address to send to, hint: write it like `http://127.0.0.1:8080/`")]
     Shape(String),
     /// Another protocol.
-    #[error("`{0}` is not plain HTTP, hint: the burst bench speaks `http://` only, aim it at a plain listener")]
+    #[error(
+        "`{0}` is not plain HTTP, hint: the burst bench speaks `http://` only, aim it at a plain listener"
+    )]
     Scheme(String),
     /// Not a header field.
     #[error("`{0}` is not a header field, hint: write it like `Accept: text/html`")]
@@ -43,12 +45,19 @@ impl FromStr for Target {
         }
         let authority = uri.authority().ok_or_else(shape)?;
         // A login would not be sent, and a port out of range would be taken for none.
-        if authority.port_u16().is_none() && authority.as_str() != authority.host() || authority.as_str().contains('@') {
+        if authority.port_u16().is_none() && authority.as_str() != authority.host()
+            || authority.as_str().contains('@')
+        {
             return Err(shape());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        Ok(Self { host, port: authority.port_u16().unwrap_or(80), authority: authority.to_string(), path })
+        Ok(Self {
+            host,
+            port: authority.port_u16().unwrap_or(80),
+            authority: authority.to_string(),
+            path,
+        })
     }
 }
 
@@ -110,10 +119,14 @@ mod tests {
             let Target { host, port, authority, path } = target(text);
             (host, port, authority, path)
         };
-        let expect =
-            |host: &str, port, authority: &str, path: &str| (host.to_owned(), port, authority.to_owned(), path.to_owned());
+        let expect = |host: &str, port, authority: &str, path: &str| {
+            (host.to_owned(), port, authority.to_owned(), path.to_owned())
+        };
         assert_eq!(of("http://a.test"), expect("a.test", 80, "a.test", "/"));
-        assert_eq!(of("127.0.0.1:8080/x?y=1"), expect("127.0.0.1", 8080, "127.0.0.1:8080", "/x?y=1"));
+        assert_eq!(
+            of("127.0.0.1:8080/x?y=1"),
+            expect("127.0.0.1", 8080, "127.0.0.1:8080", "/x?y=1")
+        );
         assert_eq!(of("http://[::1]:99/"), expect("::1", 99, "[::1]:99", "/"));
     }
 
@@ -135,10 +148,14 @@ mod tests {
     fn an_order_is_one_request_without_a_body() {
         let of = |method: Method, headers: &[&str]| {
             let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
-            let order = Order::new(&target("http://a.test/x"), &method, &headers).expect("an order");
+            let order =
+                Order::new(&target("http://a.test/x"), &method, &headers).expect("an order");
             String::from_utf8(order.bytes).expect("text").replace(env!("CARGO_PKG_VERSION"), "V")
         };
-        assert_eq!(of(Method::GET, &[]), "GET /x HTTP/1.1\r\nhost: a.test\r\nuser-agent: weir-bench/V\r\n\r\n");
+        assert_eq!(
+            of(Method::GET, &[]),
+            "GET /x HTTP/1.1\r\nhost: a.test\r\nuser-agent: weir-bench/V\r\n\r\n"
+        );
         assert_eq!(
             of(Method::POST, &["Host: b", "User-Agent:me", "X-A: 1"]),
             "POST /x HTTP/1.1\r\ncontent-length: 0\r\nhost: b\r\nuser-agent: me\r\nx-a: 1\r\n\r\n"

@@ -1,4 +1,5 @@
-//! What happened to each request, as the client saw it. Times are microseconds since the schedule began.
+//! What happened to each request, as the client saw it. Times are microseconds since the schedule
+//! began.
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,8 @@ impl Shot {
         }
     }
 
-    /// Whether the server rejected it; with [`CLOSED`] a connection closed without an answer is the reject.
+    /// Whether the server rejected it; with [`CLOSED`] a connection closed without an answer is the
+    /// reject.
     #[must_use]
     pub fn rejected(&self, reject_status: u16) -> bool {
         match &self.end {
@@ -98,7 +100,11 @@ pub(super) mod sample {
     }
 
     /// A report on such a trace.
-    pub fn report(schedule: &str, rows: &[(u64, u64, u16)], limit: Option<(&str, u32, u32)>) -> Report {
+    pub fn report(
+        schedule: &str,
+        rows: &[(u64, u64, u16)],
+        limit: Option<(&str, u32, u32)>,
+    ) -> Report {
         Report::new("http://weir.test/", schedule, 1, view(limit), trace(rows))
     }
 
