@@ -28,11 +28,9 @@ const FLOORS: [(&str, u32); 15] = [
 ];
 
 /// The same for the auth service, below `auth/src/`.
-const AUTH_FLOORS: [(&str, u32); 23] = [
+const AUTH_FLOORS: [(&str, u32); 20] = [
     ("clock", 0),
     ("gcra", 0),
-    ("secret", 0),
-    ("problem", 0),
     ("client", 0),
     ("metrics", 0),
     ("token", 0),
@@ -40,7 +38,6 @@ const AUTH_FLOORS: [(&str, u32); 23] = [
     ("revisions", 0),
     ("argon", 1),
     ("cursor", 1),
-    ("field", 1),
     ("password", 1),
     ("person", 1),
     ("cache", 1),

@@ -14,11 +14,10 @@ use crate::database::connect;
 use crate::http;
 use crate::migrate::{self, Revisions, Standing};
 use crate::revisions::BUILT_IN;
-use crate::secret::SettingError;
 use crate::service::Auth;
-use crate::settings::{Pooler, Settings};
+use crate::settings::{Pooler, SettingError, Settings};
 use crate::store::pool::{self, Store};
-use crate::store::{self, one_time, sessions};
+use crate::store::{StoreError, one_time, sessions};
 
 /// Answers under way have so long after the order to stop.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -33,7 +32,7 @@ pub enum StartError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     /// The database did not answer in time.
-    #[error("the database {database} cannot be reached: {cause}\nhint: is it up, and is DATABASE_URL right?")]
+    #[error("the database {database} cannot be reached: {cause}")]
     Unreachable {
         /// Which.
         database: String,
@@ -41,10 +40,7 @@ pub enum StartError {
         cause: String,
     },
     /// There is a pooler between, and the settings do not say so.
-    #[error(
-        "the database loses the settings of a session: {cause}\nhint: behind a pooler set `DATABASE_POOLER=transaction`, or connect to \
-         PostgreSQL itself"
-    )]
+    #[error("the database loses the settings of a session: {cause}")]
     Pooler {
         /// What shows it.
         cause: String,
@@ -53,24 +49,43 @@ pub enum StartError {
     #[error("the database's revision cannot be told: {0}")]
     Unknown(#[from] migrate::Error),
     /// The database has not everything this program needs.
-    #[error(
-        "the database is behind: `{0}` is missing\nhint: run `auth migrate upgrade head` first; where it has `MIGRATIONS_DIR`, \
-         `auth migrate init --missing` copies what is missing there"
-    )]
+    #[error("the database is behind: `{0}` is missing")]
     Behind(String),
     /// A revision stopped half-way.
-    #[error(
-        "the revision `{0}` is half done\nhint: look at the database, then `auth migrate resolve {0} --applied` or `--rolled-back`"
-    )]
+    #[error("the revision `{0}` is half done")]
     HalfDone(String),
     /// The address is in use or not ours.
-    #[error("cannot listen on `{address}`: {cause}\nhint: LISTEN and METRICS_LISTEN name the addresses")]
+    #[error("cannot listen on `{address}`: {cause}")]
     Bind {
         /// Which.
         address: SocketAddr,
         /// What the system said.
         cause: io::Error,
     },
+}
+
+impl StartError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Setting(error) => return error.hint(),
+            Self::Unknown(error) => return error.hint().map(str::to_owned),
+            Self::Unreachable { .. } => "is it up, and is DATABASE_URL right?",
+            Self::Pooler { .. } => "behind a pooler set `DATABASE_POOLER=transaction`, or connect to PostgreSQL itself",
+            Self::Behind(_) => {
+                "run `auth migrate upgrade head` first; where it has `MIGRATIONS_DIR`, `auth migrate init --missing` \
+                 copies what is missing there"
+            }
+            Self::HalfDone(revision) => {
+                return Some(format!(
+                    "look at the database, then `auth migrate resolve {revision} --applied` or `--rolled-back`"
+                ));
+            }
+            Self::Bind { .. } => "LISTEN and METRICS_LISTEN name the addresses",
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// A service that is bound and not serving yet.
@@ -161,11 +176,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Bind { address, cause })
 }
 
-/// How the database stands to the revisions built in.
+/// Compares the database with the revisions built in.
 ///
 /// # Errors
 /// It does not answer within the settings' time, or does not show its revisions.
-pub async fn standing(settings: &Settings) -> Result<Standing, StartError> {
+async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     let deadline = Instant::now() + settings.start_wait;
     let mut connection = loop {
         match connect(&pool::options(&settings.database, settings.pooler)).await {
@@ -204,7 +219,7 @@ const IN_THE_CLEAR: &str =
 ///
 /// # Errors
 /// It cannot be reached, or is behind.
-pub async fn check_revision(settings: &Settings) -> Result<(), StartError> {
+pub async fn check_revision(settings: &Settings) -> Result<Standing, StartError> {
     let standing = standing(settings).await?;
     if let Some(half_done) = standing.dirty.first() {
         return Err(StartError::HalfDone(half_done.clone()));
@@ -215,7 +230,7 @@ pub async fn check_revision(settings: &Settings) -> Result<(), StartError> {
     if standing.ahead() {
         tracing::warn!(unknown = ?standing.unknown, "the database is ahead of this program: a newer release has been here");
     }
-    Ok(())
+    Ok(standing)
 }
 
 async fn sweep(auth: Arc<Auth>) {
@@ -228,7 +243,7 @@ async fn sweep(auth: Arc<Auth>) {
     }
 }
 
-async fn sweep_once(store: &Store) -> Result<u64, store::Error> {
+async fn sweep_once(store: &Store) -> Result<u64, StoreError> {
     let mut transaction = store.begin().await?;
     let rows = sessions::sweep(&mut transaction).await? + one_time::sweep(&mut transaction).await?;
     transaction.commit().await?;

@@ -4,7 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use crate::problem::Problem;
+/// A text that is not a cursor. Reads on from the name of what it was meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a cursor of this list")]
+pub struct NotACursor;
 
 /// The last row of a page, newest first: the next page holds what is older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +35,14 @@ impl Cursor {
     ///
     /// # Errors
     /// It is not ours.
-    pub fn decode(text: &str) -> Result<Self, Problem> {
-        let wrong = || Problem::field("after", "`after` is not a cursor of this list");
-        let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or_else(wrong)?;
+    pub fn decode(text: &str) -> Result<Self, NotACursor> {
+        let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(NotACursor)?;
         let (time, id) = bytes.split_at(8);
-        let created_us = i64::from_be_bytes(time.try_into().map_err(|_| wrong())?);
+        let created_us = i64::from_be_bytes(time.try_into().map_err(|_| NotACursor)?);
         if !(0..=Self::START.created_us).contains(&created_us) {
-            return Err(wrong());
+            return Err(NotACursor);
         }
-        Ok(Self { created_us, id: Uuid::from_slice(id).map_err(|_| wrong())? })
+        Ok(Self { created_us, id: Uuid::from_slice(id).map_err(|_| NotACursor)? })
     }
 }
 

@@ -1,17 +1,18 @@
 //! The paths. Each file below is one resource; what is true of every request is in `edge.rs`.
 
 pub mod admin;
-pub mod answer;
-pub mod body;
 pub mod caller;
 pub mod cookie;
 pub mod edge;
+pub mod extract;
+pub mod fields;
 pub mod health;
 pub mod login;
 pub mod me;
 pub mod oauth;
 pub mod pages;
 pub mod password;
+pub mod problem;
 pub mod refresh;
 pub mod signup;
 pub mod users;
@@ -29,7 +30,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::edge::Edge;
-use crate::problem::Problem;
+use crate::http::extract::BODY_MAX;
+use crate::http::problem::Problem;
 use crate::service::Auth;
 
 #[derive(OpenApi)]
@@ -79,7 +81,7 @@ pub fn router(auth: &Arc<Auth>) -> Router {
         .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(Extension(description))
-        .layer(DefaultBodyLimit::max(body::BODY_MAX))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(edge, edge::pass))
         .with_state(Arc::clone(auth))
 }

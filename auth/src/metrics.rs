@@ -32,7 +32,7 @@ pub struct Read {
 /// The label of a login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
-    /// `granted`, `refused`, `throttled` or `busy`.
+    /// `granted`, `refused`, `limited`, `busy` or `failed`.
     pub outcome: &'static str,
 }
 

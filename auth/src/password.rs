@@ -1,4 +1,4 @@
-//! Which passwords may be chosen: 8 to 128 characters, not a common one, not the person's own name.
+//! Passwords that may be chosen: 8 to 128 characters, not a common one, not the person's own name.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -6,45 +6,70 @@ use std::sync::LazyLock;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::problem::Problem;
 use crate::text::in_nfc;
+
+/// Most characters a password has.
+const LENGTH_MAX: usize = 128;
+
+/// Fewest characters a password has that is chosen now.
+const LENGTH_MIN: usize = 8;
 
 /// In lower case, one a line; all have at least eight letters, shorter ones are refused by length.
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("../assets/common_passwords.txt").lines().collect());
+
+/// Rule that a password breaks. Reads on from the name of what it was meant for: "`new_password` has 5 characters; ...".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// Longer than any password, so hashing it would be for nothing.
+    #[error("is longer than {LENGTH_MAX} characters")]
+    TooLong,
+    /// So many characters.
+    #[error("has {0} characters; {LENGTH_MIN} to {LENGTH_MAX} are allowed")]
+    Length(usize),
+    /// Nothing but one character.
+    #[error("is one character again and again")]
+    OneCharacter,
+    /// On the list of common passwords.
+    #[error("is among the most common passwords")]
+    Common,
+    /// The name or the address of its owner.
+    #[error("is your own name")]
+    OwnName,
+}
 
 /// A password in NFC, as another keyboard may not type it (RFC 8265, section 4.2): wiped from memory when dropped, never printed.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
 impl Password {
-    /// What someone logs in with: whatever was once accepted, so only its length is looked at.
+    /// Takes what someone logs in with: whatever was once accepted, so only its length is looked at.
     ///
     /// # Errors
-    /// It is longer than any password, so hashing it would be for nothing.
-    pub fn presented(field: &str, text: String) -> Result<Self, Problem> {
+    /// [`PasswordError::TooLong`].
+    pub fn presented(text: String) -> Result<Self, PasswordError> {
         let text = in_nfc(text);
-        if text.chars().count() > 128 {
-            return Err(Problem::field(field, format!("`{field}` is longer than 128 characters")));
+        if text.chars().count() > LENGTH_MAX {
+            return Err(PasswordError::TooLong);
         }
         Ok(Self(text.into()))
     }
 
-    /// What someone wants to log in with from now on.
+    /// Takes what someone wants to log in with from now on.
     ///
     /// # Errors
-    /// It is too short, too long or common.
-    pub fn chosen(field: &str, text: String) -> Result<Self, Problem> {
+    /// It is too short, too long or easily guessed.
+    pub fn chosen(text: String) -> Result<Self, PasswordError> {
         let text = in_nfc(text);
         let length = text.chars().count();
-        if !(8..=128).contains(&length) {
-            return Err(Problem::field(field, format!("`{field}` has {length} characters; 8 to 128 are allowed")));
+        if !(LENGTH_MIN..=LENGTH_MAX).contains(&length) {
+            return Err(PasswordError::Length(length));
         }
         if text.chars().all(|c| text.starts_with(c)) {
-            return Err(Problem::field(field, format!("`{field}` is one character again and again")));
+            return Err(PasswordError::OneCharacter);
         }
         if COMMON.contains(text.to_lowercase().as_str()) {
-            return Err(Problem::field(field, format!("`{field}` is among the most common passwords")));
+            return Err(PasswordError::Common);
         }
         Ok(Self(text.into()))
     }
@@ -52,11 +77,11 @@ impl Password {
     /// Refuses a password that is the name or the address of the person themselves.
     ///
     /// # Errors
-    /// It is.
-    pub fn unlike(&self, field: &str, names: &[&str]) -> Result<(), Problem> {
+    /// [`PasswordError::OwnName`].
+    pub fn unlike(&self, names: &[&str]) -> Result<(), PasswordError> {
         let password = self.0.expose_secret().to_lowercase();
         if names.iter().any(|name| name.to_lowercase() == password) {
-            return Err(Problem::field(field, format!("`{field}` is your own name")));
+            return Err(PasswordError::OwnName);
         }
         Ok(())
     }
@@ -76,10 +101,10 @@ impl fmt::Debug for Password {
 
 #[cfg(test)]
 mod tests {
-    use super::{COMMON, Password};
+    use super::{COMMON, Password, PasswordError};
 
     fn chosen(text: &str) -> bool {
-        Password::chosen("password", text.to_owned()).is_ok()
+        Password::chosen(text.to_owned()).is_ok()
     }
 
     #[test]
@@ -95,7 +120,7 @@ mod tests {
 
     #[test]
     fn letters_in_parts_are_the_same_password() {
-        let of = |text: &str| Password::presented("password", text.to_owned()).expect("short enough");
+        let of = |text: &str| Password::presented(text.to_owned()).expect("short enough");
         assert_eq!(of("cafe\u{301} noir").bytes(), of("caf\u{e9} noir").bytes());
     }
 
@@ -107,9 +132,9 @@ mod tests {
 
     #[test]
     fn your_own_name_is_refused() {
-        let password = Password::chosen("password", "Ada.Lovelace".to_owned()).expect("long enough");
-        assert!(password.unlike("password", &["ada.lovelace"]).is_err());
-        assert!(password.unlike("password", &["charles"]).is_ok());
+        let password = Password::chosen("Ada.Lovelace".to_owned()).expect("long enough");
+        assert!(password.unlike(&["ada.lovelace"]) == Err(PasswordError::OwnName));
+        assert!(password.unlike(&["charles"]).is_ok());
         assert_eq!(format!("{password:?}"), "Password(..)");
     }
 }

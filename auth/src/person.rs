@@ -3,19 +3,32 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::problem::Problem;
 use crate::text::in_nfc;
+
+/// Rule that a text breaks. Reads on from the name of what it was meant for: "`email` is not of the form ...".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PersonError {
+    /// See [`Username`].
+    #[error("is 3 to 32 of a-z, 0-9, `.`, `_`, `-`, a letter or digit first")]
+    Username,
+    /// See [`Email`].
+    #[error("is not of the form name@example.org")]
+    Email,
+    /// See [`Country`].
+    #[error("is two capital letters, as in `NO`")]
+    Country,
+}
 
 /// 3 to 32 of `a-z A-Z 0-9 . _ -`, a letter or digit first; kept as typed, compared in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Username(String);
 
 impl Username {
-    /// Reads a user name from the field `username`.
+    /// Parses a user name.
     ///
     /// # Errors
     /// It has another length or another letter.
-    pub fn parse(text: String) -> Result<Self, Problem> {
+    pub fn parse(text: String) -> Result<Self, PersonError> {
         let letter = |c: char| c.is_ascii_alphanumeric();
         let fits = (3..=32).contains(&text.len())
             && text.starts_with(letter)
@@ -23,7 +36,7 @@ impl Username {
         if fits {
             return Ok(Self(text));
         }
-        Err(Problem::field("username", "`username` is 3 to 32 of a-z, 0-9, `.`, `_`, `-`, a letter or digit first"))
+        Err(PersonError::Username)
     }
 
     /// As typed.
@@ -38,11 +51,11 @@ impl Username {
 pub struct Email(String);
 
 impl Email {
-    /// Reads an address from the field `email`.
+    /// Parses an address.
     ///
     /// # Errors
     /// It cannot be an address.
-    pub fn parse(text: String) -> Result<Self, Problem> {
+    pub fn parse(text: String) -> Result<Self, PersonError> {
         let text = in_nfc(text);
         let plain = text.len() <= 254 && text.chars().all(is_plain);
         let parts = text.rsplit_once('@').is_some_and(|(local, domain)| {
@@ -54,7 +67,7 @@ impl Email {
         if plain && parts {
             return Ok(Self(text));
         }
-        Err(Problem::field("email", "`email` is not of the form name@example.org"))
+        Err(PersonError::Email)
     }
 
     /// As typed.
@@ -78,15 +91,15 @@ fn is_plain(c: char) -> bool {
 pub struct Country(String);
 
 impl Country {
-    /// Reads a country from the field `country`.
+    /// Parses a country.
     ///
     /// # Errors
     /// It is not two capital letters.
-    pub fn parse(text: String) -> Result<Self, Problem> {
+    pub fn parse(text: String) -> Result<Self, PersonError> {
         if text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase()) {
             return Ok(Self(text));
         }
-        Err(Problem::field("country", "`country` is two capital letters, as in `NO`"))
+        Err(PersonError::Country)
     }
 
     /// The two letters.

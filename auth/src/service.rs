@@ -3,6 +3,7 @@
 pub mod account;
 pub mod clients;
 pub mod directory;
+pub mod error;
 pub mod hasher;
 pub mod identity;
 pub mod login;
@@ -19,19 +20,18 @@ use crate::cache::link::Link;
 use crate::cache::{Cache, Key};
 use crate::metrics::Metrics;
 use crate::person::{Session, User};
-use crate::problem::Problem;
-use crate::secret::SettingError;
+use crate::service::error::ServiceError;
 use crate::service::hasher::Hasher;
 use crate::service::mail::Mail;
 use crate::service::throttle::Throttle;
-use crate::settings::Settings;
-use crate::store;
+use crate::settings::{SettingError, Settings};
+use crate::store::StoreError;
 use crate::store::pool::{Connection, Store};
 use crate::token::KeyRing;
 use uuid::Uuid;
 
 /// What one read of a row gave, shared by everyone who waited for it.
-type Read<T> = Result<Option<T>, store::Error>;
+type Read<T> = Result<Option<T>, StoreError>;
 
 /// The service: the truth, the cache before it, the keys, the limits.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Auth {
         let metrics = Arc::new(Metrics::default());
         let link = settings.redis_client()?.map(|client| Link::open(client, Arc::clone(&metrics)));
         let hasher = Hasher::new(settings.hashing, Arc::clone(&metrics));
-        let hasher = hasher.map_err(|_| SettingError("the parameters of password hashing cannot be used".into()))?;
+        let hasher = hasher.map_err(|error| SettingError::Hashing(error.to_string()))?;
         Ok(Self {
             store: Store::lazy(&settings.database, settings.pooler, settings.pool),
             cache: Cache::new(link.clone(), Arc::clone(&metrics)),
@@ -80,7 +80,7 @@ impl Auth {
     }
 
     /// Commits a write and makes it visible: tombstones over what it changes before and after.
-    async fn commit(&self, transaction: Connection, changed: &[Key]) -> Result<(), store::Error> {
+    async fn commit(&self, transaction: Connection, changed: &[Key]) -> Result<(), StoreError> {
         self.cache.announce(changed).await;
         let done = transaction.commit().await;
         // Also when the answer to the commit was lost: it may have happened.
@@ -92,16 +92,11 @@ impl Auth {
 /// Runs work to its end also when the client leaves: between a commit and its tombstones nothing may stop it.
 ///
 /// # Errors
-/// The work's own, or [`Problem::internal`] when it panicked.
-pub async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<T, Problem> {
+/// The work's own, or that it panicked.
+pub async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
     let span = tracing::Span::current();
-    match tokio::spawn(tracing::Instrument::instrument(work, span)).await {
-        Ok(done) => done,
-        Err(error) => {
-            tracing::error!(%error, "a request's work ended early");
-            Err(Problem::internal())
-        }
-    }
+    let done = tokio::spawn(tracing::Instrument::instrument(work, span)).await;
+    done.map_err(ServiceError::internal("a request's work"))?
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,78 @@ use ipnet::IpNet;
 use redis::TlsCertificates;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::database::Database;
+use crate::database::{AddressError, Database, setting};
 use crate::gcra::Allowance;
-use crate::secret::{Environment, SettingError, secret};
 use crate::token::KeyRing;
-use crate::token::key::SigningKey;
+use crate::token::key::{KeyError, SigningKey};
+
+/// Reason why a setting cannot be used; names the variable, never a secret's value.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingError {
+    /// The database's address, or a secret that is in two places or in none that can be read.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A value of another form.
+    #[error("`{name}`: `{value}` cannot be used")]
+    Value {
+        /// The variable.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// The form it should have.
+        form: String,
+    },
+    /// A file that a setting names cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Which setting names it, and what to do.
+        hint: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is there and is no key.
+    #[error("`{}` cannot be used: {source}", path.display())]
+    Key {
+        /// Its path.
+        path: PathBuf,
+        /// What it is instead.
+        source: KeyError,
+    },
+    /// Not an address of Redis. It may hold a password, so it is not shown.
+    #[error("`REDIS_URL` cannot be used")]
+    Redis,
+    /// A file of authorities that cannot be used.
+    #[error("`REDIS_CA`: `{}` cannot be used: {cause}", path.display())]
+    RedisAuthority {
+        /// Its path.
+        path: PathBuf,
+        /// What the driver says.
+        cause: String,
+    },
+    /// argon2 does not take the parameters.
+    #[error("the parameters of password hashing cannot be used: {0}")]
+    Hashing(String),
+}
+
+impl SettingError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Address(error) => error.hint().map(str::to_owned),
+            Self::Value { form, .. } => Some(format!("it is {form}")),
+            Self::File { hint, .. } => Some((*hint).to_owned()),
+            Self::Key { .. } => Some("`auth keys generate` makes one".to_owned()),
+            Self::Redis => Some("it is redis://HOST:6379, or rediss://HOST:6379 with TLS".to_owned()),
+            Self::RedisAuthority { .. } | Self::Hashing(_) => None,
+        }
+    }
+}
+
+/// Settings by name, as a function so that they can come from anywhere.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// How passwords are hashed (argon2id) and how many at once.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +197,7 @@ impl Settings {
     /// # Errors
     /// Names the variable.
     pub fn read(environment: Environment<'_>) -> Result<Self, SettingError> {
-        let database = Database::from_settings(environment).map_err(|wrong| SettingError(wrong.to_string()))?;
+        let database = Database::from_settings(environment)?;
         let permits = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = bounded(environment, "HASH_PERMITS", permits as u64, 1..=1024)? as usize;
         Ok(Self {
@@ -138,7 +206,7 @@ impl Settings {
             database,
             pooler: parsed(environment, "DATABASE_POOLER", Pooler::None, "`none` or `transaction`")?,
             pool: bounded(environment, "DATABASE_POOL", 10, 2..=1024)? as u32,
-            redis: secret("REDIS_URL", environment)?,
+            redis: setting("REDIS_URL", environment)?.map(SecretString::from),
             redis_ca: environment("REDIS_CA").map(PathBuf::from),
             keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
             issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
@@ -159,16 +227,15 @@ impl Settings {
     /// The address, or the file of authorities, cannot be read.
     pub fn redis_client(&self) -> Result<Option<redis::Client>, SettingError> {
         let Some(url) = &self.redis else { return Ok(None) };
-        let wrong = |_| {
-            SettingError(
-                "the address of redis cannot be read\nhint: `REDIS_URL` is redis://HOST:6379, or rediss://HOST:6379 with TLS".into(),
-            )
+        let Some(path) = &self.redis_ca else {
+            return redis::Client::open(url.expose_secret()).map(Some).map_err(|_| SettingError::Redis);
         };
-        let Some(path) = &self.redis_ca else { return redis::Client::open(url.expose_secret()).map(Some).map_err(wrong) };
-        let unread = |error| SettingError(format!("`REDIS_CA`: cannot read `{}` ({error})", path.display()));
+        let unread = |source| SettingError::File { path: path.clone(), hint: "`REDIS_CA` names it", source };
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(fs::read(path).map_err(unread)?) };
         let client = redis::Client::build_with_tls(url.expose_secret(), certificates);
-        client.map(Some).map_err(|error| SettingError(format!("`REDIS_CA`: `{}` cannot be used: {error}", path.display())))
+        let unusable =
+            |error: redis::RedisError| SettingError::RedisAuthority { path: path.clone(), cause: error.to_string() };
+        client.map(Some).map_err(unusable)
     }
 
     /// The signing keys: `current.pem` and, where they are there, `next.pem` and `previous.pem` of the directory.
@@ -183,27 +250,27 @@ impl Settings {
     }
 }
 
-fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
-    let shown = path.display();
-    let pem = fs::read_to_string(path).map_err(|error| {
-        SettingError(format!(
-            "cannot read `{shown}` ({error})\nhint: `AUTH_KEYS_DIR` names its directory; `auth keys generate` makes it"
-        ))
-    })?;
+/// Reads a signing key.
+///
+/// # Errors
+/// The file cannot be read, or is no key.
+pub fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
+    let hint = "`AUTH_KEYS_DIR` names its directory; `auth keys generate` makes it";
+    let pem = fs::read_to_string(path).map_err(|source| SettingError::File { path: path.to_owned(), hint, source })?;
     let pem = SecretString::from(pem);
-    SigningKey::from_pem(pem.expose_secret()).map_err(|error| SettingError(format!("`{shown}`: {error}")))
+    SigningKey::from_pem(pem.expose_secret()).map_err(|source| SettingError::Key { path: path.to_owned(), source })
 }
 
-/// What an address looks like.
+/// Form of an address.
 const ADDRESS: &str = "an address and a port, like `0.0.0.0:8000`";
 
-fn parsed<T: FromStr>(environment: Environment<'_>, name: &str, default: T, form: &str) -> Result<T, SettingError> {
+fn parsed<T: FromStr>(environment: Environment<'_>, name: &'static str, default: T, form: &str) -> Result<T, SettingError> {
     environment(name).map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, &text, form)))
 }
 
 fn bounded(
     environment: Environment<'_>,
-    name: &str,
+    name: &'static str,
     default: u64,
     range: RangeInclusive<u64>,
 ) -> Result<u64, SettingError> {
@@ -213,7 +280,7 @@ fn bounded(
 }
 
 /// Networks by commas; an address is a network of one.
-fn networks(environment: Environment<'_>, name: &str) -> Result<Vec<IpNet>, SettingError> {
+fn networks(environment: Environment<'_>, name: &'static str) -> Result<Vec<IpNet>, SettingError> {
     let text = environment(name).unwrap_or_default();
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     let network = |item: &str| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
@@ -222,8 +289,8 @@ fn networks(environment: Environment<'_>, name: &str) -> Result<Vec<IpNet>, Sett
         .collect()
 }
 
-fn wrong(name: &str, text: &str, form: &str) -> SettingError {
-    SettingError(format!("`{name}`: `{text}` cannot be used\nhint: it is {form}"))
+fn wrong(name: &'static str, value: &str, form: &str) -> SettingError {
+    SettingError::Value { name, value: value.to_owned(), form: form.to_owned() }
 }
 
 #[cfg(test)]
@@ -232,7 +299,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
         let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Settings::read(&find).map_err(|error| error.to_string())
+        Settings::read(&find).map_err(|error| format!("{error}\nhint: {}", error.hint().unwrap_or_default()))
     }
 
     #[test]

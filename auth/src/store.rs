@@ -9,11 +9,9 @@ pub mod users;
 
 use std::sync::Arc;
 
-use crate::problem::Problem;
-
 /// Why a query gave nothing. Cheap to copy: several readers may share one failure.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     /// The database is away, full or too slow.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Arc<sqlx::Error>),
@@ -29,7 +27,7 @@ pub enum Error {
 /// a password or a database that is being replaced.
 const PASSING: &[&str] = &["08", "53", "57", "40", "55P03", "25006", "28", "3D"];
 
-impl From<sqlx::Error> for Error {
+impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let Some(refusal) = error.as_database_error() else {
             return match error {
@@ -52,21 +50,5 @@ impl From<sqlx::Error> for Error {
             return Self::Unavailable(Arc::new(error));
         }
         Self::Broken(Arc::new(error))
-    }
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Taken(field) => Self::taken(field),
-            Error::Unavailable(cause) => {
-                tracing::warn!(%cause, "the database cannot be reached");
-                Self::unavailable()
-            }
-            Error::Broken(cause) => {
-                tracing::error!(%cause, "the database refused a query");
-                Self::internal()
-            }
-        }
     }
 }

@@ -26,11 +26,11 @@ pub struct ConnectError {
     pub passes: bool,
 }
 
-/// What is wrong with the settings; never shows their values.
+/// Reason why the settings name no database; never shows their values.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
+pub enum AddressError {
     /// Two ways to say one thing.
-    #[error("`{0}` and `{0}_FILE` are both set\nhint: keep one of them")]
+    #[error("`{0}` and `{0}_FILE` are both set")]
     Both(&'static str),
     /// The secret's file cannot be read.
     #[error("`{name}_FILE` names `{path}`, which cannot be read: {cause}")]
@@ -43,26 +43,35 @@ pub enum Wrong {
         cause: String,
     },
     /// Not an address.
-    #[error(
-        "`DATABASE_URL` cannot be used: {0}\nhint: postgres://USER@HOST:5432/DATABASE, the password in PGPASSWORD_FILE"
-    )]
+    #[error("`DATABASE_URL` cannot be used: {0}")]
     Address(String),
     /// Not a port.
     #[error("`PGPORT` is `{0}`, which is no port")]
     Port(String),
     /// Nothing said at all.
-    #[error(
-        "no database is named\nhint: set DATABASE_URL or DATABASE_URL_FILE, or PGHOST, PGUSER, PGDATABASE and PGPASSWORD_FILE"
-    )]
+    #[error("no database is named")]
     Nowhere,
+}
+
+impl AddressError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Both(_) => "keep one of them",
+            Self::Address(_) => "postgres://USER@HOST:5432/DATABASE, the password in PGPASSWORD_FILE",
+            Self::Nowhere => "set DATABASE_URL or DATABASE_URL_FILE, or PGHOST, PGUSER, PGDATABASE and PGPASSWORD_FILE",
+            Self::Unreadable { .. } | Self::Port(_) => return None,
+        })
+    }
 }
 
 impl Database {
     /// From the process's environment.
     ///
     /// # Errors
-    /// See [`Wrong`].
-    pub fn from_environment() -> Result<Self, Wrong> {
+    /// See [`AddressError`].
+    pub fn from_environment() -> Result<Self, AddressError> {
         Self::from_settings(&|name| std::env::var(name).ok())
     }
 
@@ -70,25 +79,25 @@ impl Database {
     /// `MIGRATIONS_` and the name, so that a service and its migrations can stand in one environment with two roles.
     ///
     /// # Errors
-    /// See [`Wrong`].
-    pub fn for_migrations() -> Result<Self, Wrong> {
+    /// See [`AddressError`].
+    pub fn for_migrations() -> Result<Self, AddressError> {
         Self::from_settings(&|name| own_setting(name, &|name| std::env::var(name).ok()))
     }
 
     /// From settings found by name; an empty one counts as not set.
     ///
     /// # Errors
-    /// See [`Wrong`].
-    pub fn from_settings(find: &dyn Fn(&str) -> Option<String>) -> Result<Self, Wrong> {
+    /// See [`AddressError`].
+    pub fn from_settings(find: &dyn Fn(&str) -> Option<String>) -> Result<Self, AddressError> {
         let find = |name: &str| find(name).filter(|value| !value.is_empty());
         let password = setting("PGPASSWORD", &find)?;
         if let Some(url) = setting("DATABASE_URL", &find)? {
             return Self::from_url(&url, password.as_deref());
         }
-        let host = find("PGHOST").ok_or(Wrong::Nowhere)?;
+        let host = find("PGHOST").ok_or(AddressError::Nowhere)?;
         let mut options = PgConnectOptions::new_without_pgpass().host(&host);
         if let Some(port) = find("PGPORT") {
-            options = options.port(port.parse().map_err(|_| Wrong::Port(port))?);
+            options = options.port(port.parse().map_err(|_| AddressError::Port(port))?);
         }
         if let Some(user) = find("PGUSER") {
             options = options.username(&user);
@@ -106,11 +115,11 @@ impl Database {
     ///
     /// # Errors
     /// It is no address.
-    pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, Wrong> {
+    pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, AddressError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(Wrong::Address("it does not begin with `postgres://` or `postgresql://`".into()));
+            return Err(AddressError::Address("it does not begin with `postgres://` or `postgresql://`".into()));
         }
-        let mut options: PgConnectOptions = url.parse().map_err(|error| Wrong::Address(cause_of(&error)))?;
+        let mut options: PgConnectOptions = url.parse().map_err(|error| AddressError::Address(cause_of(&error)))?;
         if let (Some(password), None) = (password, options.to_url_lossy().password()) {
             options = options.password(password);
         }
@@ -187,13 +196,16 @@ fn cause_of(error: &sqlx::Error) -> String {
     cause.to_string()
 }
 
-/// `X`, or what the file `X_FILE` holds without its last newline.
-fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Wrong> {
+/// Returns `X`, or what the file `X_FILE` holds without its last newline, which editors and `echo` put there.
+///
+/// # Errors
+/// Both are set, or the file cannot be read.
+pub fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, AddressError> {
     match (find(name), find(&format!("{name}_FILE"))) {
-        (Some(_), Some(_)) => Err(Wrong::Both(name)),
+        (Some(_), Some(_)) => Err(AddressError::Both(name)),
         (None, Some(path)) => match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(without_newline(&text).to_owned())),
-            Err(error) => Err(Wrong::Unreadable { name, path, cause: error.to_string() }),
+            Err(error) => Err(AddressError::Unreadable { name, path, cause: error.to_string() }),
         },
         (value, None) => Ok(value),
     }
@@ -215,7 +227,7 @@ fn without_newline(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn read(settings: &[(&str, &str)]) -> Result<Database, Wrong> {
+    fn read(settings: &[(&str, &str)]) -> Result<Database, AddressError> {
         let owned: Vec<(String, String)> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Database::from_settings(&|name| owned.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
     }
@@ -278,7 +290,7 @@ mod tests {
     fn both_ways_at_once_are_an_error() {
         for name in ["DATABASE_URL", "PGPASSWORD"] {
             let file = format!("{name}_FILE");
-            assert!(matches!(read(&[(name, "x"), (&file, "y")]), Err(Wrong::Both(found)) if found == name));
+            assert!(matches!(read(&[(name, "x"), (&file, "y")]), Err(AddressError::Both(found)) if found == name));
         }
     }
 

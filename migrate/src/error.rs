@@ -8,6 +8,14 @@ pub enum Error {
     /// The call makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The settings name no database.
+    #[error("{message}")]
+    Setting {
+        /// What is wrong with them.
+        message: String,
+        /// What to do about it.
+        hint: Option<&'static str>,
+    },
     /// A file or folder could not be read or written.
     #[error("cannot {verb} `{}`: {source}", path.display())]
     File {
@@ -134,7 +142,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Setting { .. } => 2,
             Self::Unreachable { .. } | Self::Lost { .. } => 3,
             Self::Locked { .. } | Self::Blocked { .. } => 4,
             Self::Drift { .. } | Self::Ahead { .. } => 5,
@@ -147,6 +155,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
+            Self::Setting { hint, .. } => return *hint,
             Self::Unreachable { .. } => "is it up, and do DATABASE_URL or PGHOST, PGUSER, PGDATABASE name it?",
             Self::Locked { .. } => "wait longer with `--wait`, or end that session",
             Self::Blocked { .. } => {

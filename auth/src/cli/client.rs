@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::cli::outcome::{block_on, line, service, tell};
-use crate::problem::Problem;
 
 /// Programs that may ask about tokens
 #[derive(Debug, Subcommand)]
@@ -31,12 +30,7 @@ impl Client {
         tell(block_on(async {
             let service = service().await?;
             let secret = match &self {
-                Self::Create { id } => service.create_client(id).await.map_err(|problem| match problem.status {
-                    409 => Problem::malformed(format!(
-                        "there is a client `{id}` already\nhint: `auth client rotate {id}` gives it another secret"
-                    )),
-                    _ => problem,
-                })?,
+                Self::Create { id } => service.create_client(id).await?,
                 Self::Rotate { id } => service.rotate_client(id).await?,
             };
             line(&secret);

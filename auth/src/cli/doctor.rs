@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::standing;
+use crate::app::check_revision;
 use crate::cli::outcome::{Failure, block_on, line, tell};
 use crate::settings::Settings;
 
@@ -38,17 +38,18 @@ enum Finding {
     Broken(String),
 }
 
+fn broken(error: impl Into<Failure>) -> Finding {
+    Finding::Broken(error.into().text())
+}
+
 fn keys(settings: &Settings) -> Result<String, Finding> {
-    let ring = settings.key_ring().map_err(|error| Finding::Broken(error.to_string()))?;
+    let ring = settings.key_ring().map_err(broken)?;
     let names: Vec<&str> = ring.keys().map(crate::token::key::SigningKey::kid).collect();
     Ok(format!("signs with `{}`, {} verify", names[0], names.len()))
 }
 
 async fn database(settings: &Settings) -> Result<String, Finding> {
-    let standing = standing(settings).await.map_err(|error| Finding::Broken(error.to_string()))?;
-    if standing.behind() {
-        return Err(Finding::Broken("behind\nhint: run `auth migrate upgrade head`".to_owned()));
-    }
+    let standing = check_revision(settings).await.map_err(broken)?;
     if standing.ahead() {
         return Err(Finding::Worse("ahead of this program: a newer release has been here".to_owned()));
     }
@@ -56,7 +57,7 @@ async fn database(settings: &Settings) -> Result<String, Finding> {
 }
 
 async fn redis(settings: &Settings) -> Result<String, Finding> {
-    let Some(client) = settings.redis_client().map_err(|error| Finding::Broken(error.to_string()))? else {
+    let Some(client) = settings.redis_client().map_err(broken)? else {
         return Err(Finding::Worse("not configured: everything is read from the database".to_owned()));
     };
     let ask = async {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::outcome::{Failure, line, tell};
-use crate::problem::Problem;
+use crate::settings::read_key;
 use crate::token::key::SigningKey;
 
 /// Signing keys
@@ -45,9 +45,7 @@ impl Generate {
         let [current, previous, next] = ["current.pem", "previous.pem", "next.pem"].map(|name| self.dir.join(name));
         let there = current.exists();
         if there && !self.rotate {
-            let detail =
-                format!("`{}` is there already\nhint: --rotate signs with the next key and keeps it", current.display());
-            return Err(Problem::malformed(detail).into());
+            return Err(Failure::KeyExists(current));
         }
         if there {
             if !next.exists() {
@@ -61,16 +59,14 @@ impl Generate {
             make(&current)?;
         }
         make(&next)?;
-        let pem = fs::read_to_string(&current).map_err(Failure::system("cannot read the key"))?;
-        let key = SigningKey::from_pem(&pem).map_err(|error| Problem::malformed(error.to_string()))?;
-        line(key.kid());
+        line(read_key(&current)?.kid());
         Ok(())
     }
 }
 
 /// Makes a key; the file is there whole or not at all, whatever an earlier run left beside it.
 fn make(path: &Path) -> Result<(), Failure> {
-    let key = SigningKey::generate().map_err(|_| Problem::internal())?;
+    let key = SigningKey::generate().map_err(|_| Failure::Randomness)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o400)).tempfile_in(folder)?;

@@ -1,80 +1,123 @@
-//! How a subcommand ends: data on stdout, a failure on stderr with its causes, one exit code.
+//! The end of a subcommand: data on stdout, a failure on stderr with its causes, one exit code.
 
 use std::error::Error;
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::app::{StartError, check_revision};
-use crate::problem::Problem;
-use crate::secret::SettingError;
 use crate::service::Auth;
-use crate::settings::Settings;
+use crate::service::error::ServiceError;
+use crate::settings::{SettingError, Settings};
+use crate::store::StoreError;
 
-/// Why a subcommand failed.
+/// Reason why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A setting, a key or a secret.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// An argument breaks a rule.
+    #[error("`{name}` {rule}")]
+    Argument {
+        /// The argument.
+        name: &'static str,
+        /// The rule.
+        rule: String,
+    },
     /// The service did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The service said no.
-    #[error("{}", in_a_terminal(.0))]
-    Refused(Problem),
+    /// The service did not do it.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A key would be overwritten.
+    #[error("`{}` is there already", .0.display())]
+    KeyExists(PathBuf),
+    /// The system has no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
     /// A file, a socket, the runtime.
     #[error("{what}")]
     System {
         /// What was tried.
         what: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Said already; only the exit code is left.
     #[error("not well")]
     NotWell,
 }
 
-/// What a problem says where nobody has a request's id; the cause of our own fault stands in the lines before.
-fn in_a_terminal(problem: &Problem) -> &str {
-    if problem.status == 500 { "it failed; the cause is above" } else { &problem.detail }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
-}
-
 impl Failure {
     /// The system refused `what`.
-    pub fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }
     }
 
+    /// The argument `name` breaks a rule.
+    pub fn argument<E: Display>(name: &'static str) -> impl FnOnce(E) -> Self {
+        move |rule| Self::Argument { name, rule: rule.to_string() }
+    }
+
+    /// The failure with its causes, and below it what to do.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            // Drivers repeat their cause.
+            if !text.contains(&more) {
+                text += &format!(": {more}");
+            }
+            cause = error.source();
+        }
+        self.hint().map_or(text.clone(), |hint| format!("{text}\nhint: {hint}"))
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Setting(error) => error.hint(),
+            Self::Start(error) => error.hint(),
+            Self::Service(ServiceError::ClientExists(id)) => {
+                Some(format!("`auth client rotate {id}` gives it another secret"))
+            }
+            Self::KeyExists(_) => Some("`--rotate` signs with the next key and keeps it".to_owned()),
+            _ => None,
+        }
+    }
+
     fn code(&self) -> u8 {
-        if matches!(self, Self::Start(StartError::Unreachable { .. })) { 3 } else { 1 }
+        match self {
+            Self::Setting(_) | Self::Argument { .. } | Self::Start(StartError::Setting(_)) => 2,
+            Self::Start(StartError::Unreachable { .. })
+            | Self::Service(ServiceError::Store(StoreError::Unavailable(_))) => 3,
+            _ => 1,
+        }
     }
 }
 
-/// Prints what came of it.
+/// Prints a failure, if it is one, and picks the exit code.
 #[must_use]
 pub fn tell(done: Result<(), Failure>) -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if !matches!(failure, Failure::NotWell) {
-        let cause = failure.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        say(&mut std::io::stderr(), &format!("error: {failure}{cause}"));
+        say(&mut io::stderr(), &format!("error: {}", failure.text()));
     }
     ExitCode::from(failure.code())
 }
 
 /// A line of data.
 pub fn line(text: &str) {
-    say(&mut std::io::stdout(), text);
+    say(&mut io::stdout(), text);
 }
 
-fn say(to: &mut impl std::io::Write, text: &str) {
+fn say(to: &mut impl io::Write, text: &str) {
     let _ = writeln!(to, "{text}"); // nobody listens: nothing to tell them
 }
 
@@ -91,16 +134,16 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
     done
 }
 
-/// The service without its listener, for a command that changes something. What goes wrong within is told on standard error.
+/// Returns the service without its listener, for a command that changes something. What goes wrong within is told on standard error.
 ///
 /// # Errors
 /// A setting cannot be used, or the database cannot: it is away, refuses us, or is behind.
 pub async fn service() -> Result<Auth, Failure> {
     let lines = tracing_subscriber::fmt().without_time().with_target(false).with_max_level(tracing::Level::WARN);
-    if lines.with_writer(std::io::stderr).try_init().is_err() {
+    if lines.with_writer(io::stderr).try_init().is_err() {
         tracing::debug!("a log was started before");
     }
-    // Somebody looks on: what does not answer now is told now.
+    // Somebody looks on: what does not respond now is told now.
     let settings = Settings { start_wait: Duration::ZERO, ..Settings::from_environment()? };
     check_revision(&settings).await?;
     Ok(Auth::new(settings)?)

@@ -7,8 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
 use crate::cli::outcome::{Failure, block_on, tell};
-use crate::secret::SettingError;
-use crate::settings::Settings;
+use crate::settings::{SettingError, Settings};
 
 /// Serves.
 #[must_use]
@@ -19,11 +18,8 @@ pub fn run() -> ExitCode {
 /// One JSON object a line. A request's id stands in the line itself; what it is within would say it again.
 fn start_log() -> Result<(), Failure> {
     let text = std::env::var("LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&text).map_err(|error| {
-        SettingError(format!(
-            "`LOG`: `{text}` cannot be used: {error}\nhint: it is a level, like `info`, or `info,auth=debug`"
-        ))
-    })?;
+    let form = "a level, like `info`, or `info,auth=debug`".to_owned();
+    let filter = EnvFilter::try_new(&text).map_err(|_| SettingError::Value { name: "LOG", value: text, form })?;
     let lines = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(true).with_span_list(false);
     lines.with_env_filter(filter).with_writer(std::io::stdout).init();
     Ok(())

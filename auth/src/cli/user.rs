@@ -9,10 +9,8 @@ use crate::cli::outcome::{Failure, block_on, line, service, tell};
 use crate::cursor::Cursor;
 use crate::password::Password;
 use crate::person::{Email, Username};
-use crate::problem::Problem;
 use crate::service::signup::Signup;
 use crate::store::audit::Origin;
-use crate::store::users;
 use crate::token::opaque;
 
 /// People
@@ -90,9 +88,9 @@ impl Create {
         let service = service().await?;
         let (text, made_up) = if self.password_stdin { (from_stdin()?, false) } else { (made_up()?, true) };
         let signup = Signup {
-            username: Username::parse(self.username)?,
-            email: Email::parse(self.email)?,
-            password: Password::chosen("password", text.clone())?,
+            username: Username::parse(self.username).map_err(Failure::argument("username"))?,
+            email: Email::parse(self.email).map_err(Failure::argument("email"))?,
+            password: Password::chosen(text.clone()).map_err(Failure::argument("password"))?,
             country: None,
         };
         let roles: &[&str] = if self.admin { &["admin", "user"] } else { &["user"] };
@@ -111,8 +109,7 @@ async fn list() -> Result<(), Failure> {
     let auth = service().await?;
     let mut after = Some(Cursor::START);
     while let Some(from) = after {
-        let mut connection = auth.store.connection().await.map_err(Problem::from)?;
-        let (people, next) = users::page(&mut connection, from, PAGE).await.map_err(Problem::from)?;
+        let (people, next) = auth.list_users(from, PAGE).await?;
         for user in people {
             let disabled = if user.disabled { "  disabled" } else { "" };
             line(&format!("{}  {}  {}{disabled}", user.username, user.email, user.roles.join(",")));
@@ -125,7 +122,7 @@ async fn list() -> Result<(), Failure> {
 impl Role {
     async fn set(&self, holds: bool) -> Result<(), Failure> {
         let auth = service().await?;
-        let user = auth.somebody(&self.user).await?;
+        let user = auth.find_user(&self.user).await?;
         let changed = auth.set_role(&user, &self.role, holds, &Origin::console()).await?;
         let (has, role, name) = (if holds { "has" } else { "does not have" }, &self.role, &user.username);
         line(&format!("{name} {has} the role {role}{}", if changed { "" } else { ", as before" }));
@@ -135,7 +132,7 @@ impl Role {
 
 async fn disable(user: &str, disabled: bool) -> Result<(), Failure> {
     let auth = service().await?;
-    let user = auth.somebody(user).await?;
+    let user = auth.find_user(user).await?;
     auth.disable(&user, disabled, None, &Origin::console()).await?;
     line(&format!("{} is {}", user.username, if disabled { "disabled" } else { "enabled" }));
     Ok(())
@@ -143,13 +140,13 @@ async fn disable(user: &str, disabled: bool) -> Result<(), Failure> {
 
 async fn reset(user: &str) -> Result<(), Failure> {
     let auth = service().await?;
-    let user = auth.somebody(user).await?;
+    let user = auth.find_user(user).await?;
     line(&auth.reset_token(user.id, &Origin::console()).await?);
     Ok(())
 }
 
 fn made_up() -> Result<String, Failure> {
-    Ok(opaque::secret().map_err(|_| Problem::internal())?)
+    opaque::secret().map_err(|_| Failure::Randomness)
 }
 
 fn from_stdin() -> Result<String, Failure> {

@@ -7,13 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::cursor::Cursor;
-use crate::field::Fields;
-use crate::http::body::{Json, Search, Segment, Take};
 use crate::http::caller::{Bearer, Caller};
+use crate::http::extract::{FromFields, JsonBody, PathSegment, QueryFields};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 use crate::http::users::Account;
-use crate::problem::Problem;
-use crate::service::{Auth, to_the_end};
-use crate::store::users;
+use crate::service::{Auth, detached};
 
 /// Which page.
 #[derive(Debug)]
@@ -22,13 +21,12 @@ pub struct Page {
     after: Cursor,
 }
 
-impl Take for Page {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
-        let limit = fields.optional_text("limit")?.map_or(Ok(50), |text| text.parse());
-        let limit = limit.ok().filter(|limit| (1..=200).contains(limit));
+impl FromFields for Page {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
+        let limit = |text: String| text.parse().ok().filter(|limit| (1..=200).contains(limit)).ok_or("is 1 to 200");
         Ok(Self {
-            limit: limit.ok_or_else(|| Problem::field("limit", "`limit` is 1 to 200"))?,
-            after: fields.optional_text("after")?.map_or(Ok(Cursor::START), |text| Cursor::decode(&text))?,
+            limit: fields.optional_parsed("limit", limit)?.unwrap_or(50),
+            after: fields.optional_parsed("after", |text| Cursor::decode(&text))?.unwrap_or(Cursor::START),
         })
     }
 }
@@ -51,11 +49,10 @@ pub struct People {
 pub async fn list(
     State(auth): State<Arc<Auth>>,
     Bearer(identity): Bearer,
-    Search(page): Search<Page>,
+    QueryFields(page): QueryFields<Page>,
 ) -> Result<axum::Json<People>, Problem> {
     identity.may("users:read")?;
-    let _permit = auth.store.read_permit().await?;
-    let (users, next) = users::page(&mut auth.store.connection().await?, page.after, page.limit).await?;
+    let (users, next) = auth.list_users(page.after, page.limit).await?;
     let users = users.iter().map(Account::of).collect();
     Ok(axum::Json(People { users, next: next.map(|cursor| cursor.encode()) }))
 }
@@ -67,10 +64,10 @@ pub struct Change {
     disabled: bool,
 }
 
-impl Take for Change {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Change {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         let disabled = fields.optional_flag("disabled")?;
-        Ok(Self { disabled: disabled.ok_or_else(|| Problem::field("disabled", "`disabled` is missing"))? })
+        Ok(Self { disabled: disabled.ok_or_else(|| Problem::field("disabled", "is missing"))? })
     }
 }
 
@@ -84,10 +81,10 @@ pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Segment(username): Segment,
-    Json(Change { disabled }): Json<Change>,
+    PathSegment(username): PathSegment,
+    JsonBody(Change { disabled }): JsonBody<Change>,
 ) -> Result<axum::Json<Account>, Problem> {
     identity.may("users:write")?;
-    let user = to_the_end(async move { auth.set_disabled(&identity, &username, disabled, &caller.origin).await }).await?;
+    let user = detached(async move { auth.set_disabled(&identity, &username, disabled, &caller.origin).await }).await?;
     Ok(axum::Json(Account::of(&user)))
 }

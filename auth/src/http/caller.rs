@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 
 use crate::http::cookie::{self, Over};
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::service::Auth;
 use crate::service::identity::Identity;
 use crate::store::audit::Origin;

@@ -8,14 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::field::Fields;
-use crate::http::body::{Json, Take};
 use crate::http::caller::{Caller, bearer, from_own_page};
 use crate::http::cookie::{self, Over};
+use crate::http::extract::{FromFields, JsonBody};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 use crate::password::Password;
-use crate::problem::Problem;
 use crate::service::login::{Presented, Tokens};
-use crate::service::{Auth, login, to_the_end};
+use crate::service::{Auth, detached, login};
 use crate::token::ACCESS_S;
 
 /// Someone who comes back.
@@ -29,15 +29,12 @@ pub struct Login {
     cookie: Option<bool>,
 }
 
-impl Take for Login {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
-        let username = fields.text("username")?;
-        if username.is_empty() || username.len() > 254 {
-            return Err(Problem::field("username", "`username` has 1 to 254 bytes"));
-        }
+impl FromFields for Login {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
+        let login = |text: String| if (1..=254).contains(&text.len()) { Ok(text) } else { Err("has 1 to 254 bytes") };
         Ok(Self {
-            username,
-            password: Password::presented("password", fields.text("password")?)?,
+            username: fields.parsed("username", login)?,
+            password: fields.parsed("password", Password::presented)?,
             cookie: fields.optional_flag("cookie")?,
         })
     }
@@ -79,7 +76,7 @@ pub async fn login(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     headers: HeaderMap,
-    Json(body): Json<Login>,
+    JsonBody(body): JsonBody<Login>,
 ) -> Result<Response, Problem> {
     let cookies = body.cookie.unwrap_or(false).then_some(caller.cookies);
     if cookies.is_some() {
@@ -87,7 +84,7 @@ pub async fn login(
     }
     let user_agent = headers.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let login = login::Login { name: body.username, password: body.password, client: caller.client, user_agent };
-    let tokens = to_the_end(async move { auth.login(&login, &caller.origin).await }).await?;
+    let tokens = detached(async move { auth.login(&login, &caller.origin).await }).await?;
     Ok(grant(tokens, cookies))
 }
 
@@ -97,7 +94,7 @@ pub async fn login(
     (status = 403, description = "cookies from a page of another site")))]
 pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
     let (tokens, over) = (presented(&headers)?, caller.cookies);
-    to_the_end(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
+    detached(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
     Ok(goodbye(over))
 }
 
@@ -116,7 +113,7 @@ fn presented(headers: &HeaderMap) -> Result<Presented, Problem> {
     (status = 401, description = "not logged in")))]
 pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
     let (tokens, over) = (presented(&headers)?, caller.cookies);
-    to_the_end(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
+    detached(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
     Ok(goodbye(over))
 }
 

@@ -8,14 +8,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::field::Fields;
-use crate::http::body::{Json, Segment, Take};
 use crate::http::caller::{Bearer, Caller};
+use crate::http::extract::{FromFields, JsonBody, PathSegment};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 use crate::http::users::{Account, time};
 use crate::password::Password;
 use crate::person::{Country, Email};
-use crate::problem::Problem;
-use crate::service::{Auth, account, to_the_end};
+use crate::service::{Auth, account, detached};
 use crate::store::sessions;
 
 /// Me.
@@ -39,15 +39,12 @@ pub struct Change {
     country: Option<Country>,
 }
 
-impl Take for Change {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Change {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
-            email: fields.optional_text("email")?.map(Email::parse).transpose()?,
-            current_password: fields
-                .optional_text("current_password")?
-                .map(|text| Password::presented("current_password", text))
-                .transpose()?,
-            country: fields.optional_text("country")?.map(Country::parse).transpose()?,
+            email: fields.optional_parsed("email", Email::parse)?,
+            current_password: fields.optional_parsed("current_password", Password::presented)?,
+            country: fields.optional_parsed("country", Country::parse)?,
         })
     }
 }
@@ -63,17 +60,17 @@ pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Json(Change { email, current_password, country }): Json<Change>,
+    JsonBody(Change { email, current_password, country }): JsonBody<Change>,
 ) -> Result<axum::Json<Account>, Problem> {
     let email = match (email, current_password) {
         (Some(email), Some(password)) => Some(account::NewEmail { email, password, client: caller.client }),
         (Some(_), None) => {
-            return Err(Problem::field("current_password", "another `email` needs `current_password` beside it"));
+            return Err(Problem::field("current_password", "is needed beside `email`"));
         }
         (None, _) => None,
     };
     let change = account::Change { email, country };
-    let user = to_the_end(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
+    let user = detached(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
     Ok(axum::Json(Account::of(&user)))
 }
 
@@ -102,8 +99,7 @@ pub struct Devices {
     (status = 200, description = "the last used first", body = Devices),
     (status = 401, description = "not logged in")))]
 pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -> Result<axum::Json<Devices>, Problem> {
-    let _permit = auth.store.read_permit().await?;
-    let listed = sessions::of_user(&mut auth.store.connection().await?, identity.user.id).await?;
+    let listed = auth.list_sessions(identity.user.id).await?;
     let device = |one: sessions::Listed| Device {
         id: one.id,
         created_at: time(one.created_us),
@@ -124,11 +120,11 @@ pub async fn end_session(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Segment(id): Segment,
+    PathSegment(id): PathSegment,
 ) -> Result<StatusCode, Problem> {
     let nothing = || Problem::not_found("there is no such session of yours");
     let id = id.parse::<Uuid>().map_err(|_| nothing())?;
     let user_id = identity.user.id;
-    let ended = to_the_end(async move { auth.end_session(user_id, id, "logout", &caller.origin).await }).await?;
+    let ended = detached(async move { auth.end_session(user_id, id, "logout", &caller.origin).await }).await?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(nothing()) }
 }

@@ -12,11 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use utoipa::ToSchema;
 
-use crate::field::Fields;
-use crate::http::body::{Pairs, Take};
 use crate::http::caller::Caller;
-use crate::problem::Problem;
-use crate::service::{Auth, to_the_end};
+use crate::http::extract::{FormBody, FromFields};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
+use crate::service::error::ServiceError;
+use crate::service::{Auth, detached};
 
 /// A program that proved who it is with HTTP Basic.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ impl FromRequestParts<Arc<Auth>> for Client {
 /// A problem in OAuth's words as well: `error` is what its clients look at (RFC 6749, section 5.2; RFC 7662, section 2.3).
 #[derive(Debug)]
 pub struct Refusal(Problem);
+
+impl From<ServiceError> for Refusal {
+    fn from(error: ServiceError) -> Self {
+        Self(error.into())
+    }
+}
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
@@ -76,8 +83,8 @@ pub struct Token {
     token: String,
 }
 
-impl Take for Token {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Token {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { token: fields.text("token")? })
     }
 }
@@ -88,9 +95,9 @@ impl Take for Token {
 pub async fn introspect(
     State(auth): State<Arc<Auth>>,
     _: Client,
-    body: Result<Pairs<Token>, Problem>,
+    body: Result<FormBody<Token>, Problem>,
 ) -> Result<axum::Json<serde_json::Value>, Refusal> {
-    let Pairs(body) = body?;
+    let FormBody(body) = body?;
     Ok(axum::Json(auth.introspect(&body.token).await?))
 }
 
@@ -101,9 +108,9 @@ pub async fn revoke(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     _: Client,
-    body: Result<Pairs<Token>, Problem>,
+    body: Result<FormBody<Token>, Problem>,
 ) -> Result<StatusCode, Refusal> {
-    let Pairs(body) = body?;
-    to_the_end(async move { auth.revoke(&body.token, &caller.origin).await }).await?;
+    let FormBody(body) = body?;
+    detached(async move { auth.revoke(&body.token, &caller.origin).await }).await?;
     Ok(StatusCode::OK)
 }

@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use utoipa::ToSchema;
 
-use crate::field::Fields;
-use crate::http::body::{Json, Take};
 use crate::http::caller::{Bearer, Caller};
+use crate::http::extract::{FromFields, JsonBody};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 use crate::password::Password;
 use crate::person::Email;
-use crate::problem::Problem;
-use crate::service::{Auth, to_the_end};
+use crate::service::error::ServiceError;
+use crate::service::{Auth, detached};
 
 /// The password I have and the one I want.
 #[derive(Debug, ToSchema)]
@@ -24,11 +25,11 @@ pub struct Change {
     new_password: Password,
 }
 
-impl Take for Change {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Change {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
-            current_password: Password::presented("current_password", fields.text("current_password")?)?,
-            new_password: Password::chosen("new_password", fields.text("new_password")?)?,
+            current_password: fields.parsed("current_password", Password::presented)?,
+            new_password: fields.parsed("new_password", Password::chosen)?,
         })
     }
 }
@@ -43,14 +44,17 @@ pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    Json(body): Json<Change>,
+    JsonBody(body): JsonBody<Change>,
 ) -> Result<StatusCode, Problem> {
-    to_the_end(async move {
+    let changed = detached(async move {
         let passwords = (&body.current_password, &body.new_password);
         auth.change_password(&identity, passwords, caller.client, &caller.origin).await
-    })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    });
+    match changed.await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(ServiceError::Password(rule)) => Err(Problem::field("new_password", rule)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whose password is forgotten.
@@ -60,16 +64,16 @@ pub struct Forgot {
     email: Email,
 }
 
-impl Take for Forgot {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
-        Ok(Self { email: Email::parse(fields.text("email")?)? })
+impl FromFields for Forgot {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
+        Ok(Self { email: fields.parsed("email", Email::parse)? })
     }
 }
 
 /// Mail me a token to set a new password. Answers the same whether there is such an address or not.
 #[utoipa::path(post, path = "/api/v1/password/forgot", operation_id = "forgot_password", request_body = Forgot, responses(
     (status = 202, description = "mailed, if there is such an address")))]
-pub async fn forgot(State(auth): State<Arc<Auth>>, caller: Caller, Json(body): Json<Forgot>) -> StatusCode {
+pub async fn forgot(State(auth): State<Arc<Auth>>, caller: Caller, JsonBody(body): JsonBody<Forgot>) -> StatusCode {
     auth.forgot(body.email.as_str().to_owned(), caller.origin);
     StatusCode::ACCEPTED
 }
@@ -82,9 +86,9 @@ pub struct Reset {
     password: Password,
 }
 
-impl Take for Reset {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
-        Ok(Self { token: fields.text("token")?, password: Password::chosen("password", fields.text("password")?)? })
+impl FromFields for Reset {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
+        Ok(Self { token: fields.text("token")?, password: fields.parsed("password", Password::chosen)? })
     }
 }
 
@@ -92,7 +96,11 @@ impl Take for Reset {
 #[utoipa::path(post, path = "/api/v1/password/reset", operation_id = "reset_password", request_body = Reset, responses(
     (status = 204, description = "set"),
     (status = 400, description = "the token is not good, or the password is not acceptable")))]
-pub async fn reset(State(auth): State<Arc<Auth>>, caller: Caller, Json(body): Json<Reset>) -> Result<StatusCode, Problem> {
-    to_the_end(async move { auth.reset_password(&body.token, &body.password, &caller.origin).await }).await?;
+pub async fn reset(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    JsonBody(body): JsonBody<Reset>,
+) -> Result<StatusCode, Problem> {
+    detached(async move { auth.reset_password(&body.token, &body.password, &caller.origin).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,13 +7,13 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use utoipa::ToSchema;
 
-use crate::field::Fields;
-use crate::http::body::{Json, Take};
 use crate::http::caller::{Caller, from_own_page};
 use crate::http::cookie;
+use crate::http::extract::{FromFields, JsonBody};
+use crate::http::fields::Fields;
 use crate::http::login::{Granted, grant};
-use crate::problem::Problem;
-use crate::service::{Auth, to_the_end};
+use crate::http::problem::Problem;
+use crate::service::{Auth, detached};
 
 /// A refresh token; left out by browsers, which send it as a cookie.
 #[derive(Debug, ToSchema)]
@@ -21,8 +21,8 @@ pub struct Refresh {
     refresh_token: Option<String>,
 }
 
-impl Take for Refresh {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Refresh {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { refresh_token: fields.optional_text("refresh_token")? })
     }
 }
@@ -36,19 +36,19 @@ pub async fn refresh(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     headers: HeaderMap,
-    Json(body): Json<Refresh>,
+    JsonBody(body): JsonBody<Refresh>,
 ) -> Result<Response, Problem> {
     let as_cookie = body.refresh_token.is_none();
     let token = match body.refresh_token {
         Some(token) => token,
         None => {
-            let none = || Problem::field("refresh_token", "`refresh_token` is missing, and there is no cookie either");
+            let none = || Problem::field("refresh_token", "is missing, and there is no cookie either");
             let token = cookie::read(&headers, cookie::REFRESH).ok_or_else(none)?.to_owned();
             from_own_page(&headers)?;
             token
         }
     };
     let cookies = as_cookie.then_some(caller.cookies);
-    let tokens = to_the_end(async move { auth.refresh(&token, &caller.origin).await }).await?;
+    let tokens = detached(async move { auth.refresh(&token, &caller.origin).await }).await?;
     Ok(grant(tokens, cookies))
 }

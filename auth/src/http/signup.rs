@@ -6,14 +6,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use utoipa::ToSchema;
 
-use crate::field::Fields;
-use crate::http::body::{Json, Take};
 use crate::http::caller::Caller;
+use crate::http::extract::{FromFields, JsonBody};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 use crate::http::users::Account;
 use crate::password::Password;
 use crate::person::{Country, Email, Username};
-use crate::problem::Problem;
-use crate::service::{Auth, signup, to_the_end};
+use crate::service::{Auth, detached, signup};
 
 /// Someone new.
 #[derive(Debug, ToSchema)]
@@ -28,13 +28,13 @@ pub struct Signup {
     country: Option<Country>,
 }
 
-impl Take for Signup {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Signup {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
-            username: Username::parse(fields.text("username")?)?,
-            email: Email::parse(fields.text("email")?)?,
-            password: Password::chosen("password", fields.text("password")?)?,
-            country: fields.optional_text("country")?.map(Country::parse).transpose()?,
+            username: fields.parsed("username", Username::parse)?,
+            email: fields.parsed("email", Email::parse)?,
+            password: fields.parsed("password", Password::chosen)?,
+            country: fields.optional_parsed("country", Country::parse)?,
         })
     }
 }
@@ -48,10 +48,10 @@ impl Take for Signup {
 pub async fn signup(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
-    Json(body): Json<Signup>,
+    JsonBody(body): JsonBody<Signup>,
 ) -> Result<(StatusCode, axum::Json<Account>), Problem> {
     let Signup { username, email, password, country } = body;
     let signup = signup::Signup { username, email, password, country };
-    let user = to_the_end(async move { auth.signup(&signup, &["user"], &caller.origin).await }).await?;
+    let user = detached(async move { auth.signup(&signup, &["user"], &caller.origin).await }).await?;
     Ok((StatusCode::CREATED, axum::Json(Account::of(&user))))
 }

@@ -8,10 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::body::Segment;
 use crate::http::caller::Bearer;
+use crate::http::extract::PathSegment;
+use crate::http::problem::Problem;
 use crate::person::{User, Username};
-use crate::problem::Problem;
 use crate::service::Auth;
 
 /// A person to themselves and to administrators.
@@ -69,7 +69,7 @@ pub fn time(us: i64) -> String {
 pub async fn read(
     State(auth): State<Arc<Auth>>,
     _: Bearer,
-    Segment(username): Segment,
+    PathSegment(username): PathSegment,
 ) -> Result<axum::Json<Profile>, Problem> {
     let nobody = || Problem::not_found("there is no such user");
     let username = Username::parse(username).map_err(|_| nobody())?;

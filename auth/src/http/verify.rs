@@ -2,10 +2,10 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::field::Fields;
-use crate::http::body::{SomeOf, Take};
 use crate::http::caller::Bearer;
-use crate::problem::Problem;
+use crate::http::extract::{FromFields, LenientQuery};
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 
 /// What the bearer must have.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub struct Needs {
     scope: Option<String>,
 }
 
-impl Take for Needs {
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
+impl FromFields for Needs {
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { role: fields.optional_text("role")?, scope: fields.optional_text("scope")? })
     }
 }
@@ -26,7 +26,10 @@ impl Take for Needs {
     (status = 204, description = "yes", headers(("Remote-User" = String), ("Remote-Roles" = String))),
     (status = 401, description = "nobody is logged in"),
     (status = 403, description = "the role or the scope is missing")))]
-pub async fn verify(Bearer(identity): Bearer, SomeOf(needs): SomeOf<Needs>) -> Result<(StatusCode, HeaderMap), Problem> {
+pub async fn verify(
+    Bearer(identity): Bearer,
+    LenientQuery(needs): LenientQuery<Needs>,
+) -> Result<(StatusCode, HeaderMap), Problem> {
     let user = identity.user.clone();
     if let Some(role) = needs.role.filter(|role| !user.roles.contains(role)) {
         return Err(Problem::forbidden(format!("this needs the role `{role}`")));

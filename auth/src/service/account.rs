@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use crate::cache::Key;
 use crate::password::Password;
 use crate::person::{Country, Email, User};
-use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::error::ServiceError;
 use crate::service::identity::Identity;
 use crate::service::login::keys_of;
 use crate::service::mail::Letter;
@@ -39,8 +39,8 @@ impl Auth {
     /// which is told.
     ///
     /// # Errors
-    /// 401: the password is wrong; 429 after too many of those. 409 names the field somebody else has.
-    pub async fn change(&self, user: &User, change: &Change, origin: &Origin) -> Result<User, Problem> {
+    /// The password is wrong, or too often; somebody else has the address.
+    pub async fn change(&self, user: &User, change: &Change, origin: &Origin) -> Result<User, ServiceError> {
         let hash = match &change.email {
             Some(new) => Some(self.verify_password(&self.hasher.place()?, user, &new.password, new.client).await?.0),
             None => None,
@@ -48,7 +48,7 @@ impl Auth {
         let mut transaction = self.store.begin().await?;
         if let Some(hash) = &hash {
             if !users::hold_credentials(&mut transaction, user.id, hash).await? {
-                return Err(Problem::wrong_credentials());
+                return Err(ServiceError::WrongCredentials);
             }
             one_time::end_resets(&mut transaction, user.id).await?;
             record(&mut transaction, origin, "address changed", Some(user.id), Some(user.id)).await?;
@@ -62,18 +62,23 @@ impl Auth {
         {
             tracing::error!(%error, "a mail could not be written");
         }
-        self.user(user.id).await?.ok_or_else(Problem::internal)
+        self.user(user.id).await?.ok_or_else(|| ServiceError::NoSuchUser(user.username.clone()))
     }
 
     /// Disables or enables a person; disabling ends their sessions.
     ///
     /// # Errors
-    /// 403: administrators cannot lock themselves out. 404: there is no such person.
-    pub async fn set_disabled(&self, by: &Identity, name: &str, disabled: bool, origin: &Origin) -> Result<User, Problem> {
-        let nobody = || Problem::not_found("there is no such user");
-        let user = self.user_by_name(name).await?.ok_or_else(nobody)?;
+    /// It is oneself, or nobody.
+    pub async fn set_disabled(
+        &self,
+        by: &Identity,
+        name: &str,
+        disabled: bool,
+        origin: &Origin,
+    ) -> Result<User, ServiceError> {
+        let user = self.user_by_name(name).await?.ok_or_else(|| ServiceError::NoSuchUser(name.to_owned()))?;
         if disabled && user.id == by.user.id {
-            return Err(Problem::forbidden("nobody disables themselves"));
+            return Err(ServiceError::OwnAccount);
         }
         self.disable(&user, disabled, Some(by.user.id), origin).await
     }
@@ -88,7 +93,7 @@ impl Auth {
         disabled: bool,
         actor: Option<Uuid>,
         origin: &Origin,
-    ) -> Result<User, Problem> {
+    ) -> Result<User, ServiceError> {
         let mut transaction = self.store.begin().await?;
         users::set_disabled(&mut transaction, user.id, disabled).await?;
         let mut changed = vec![Key::User(user.id)];
@@ -99,17 +104,17 @@ impl Auth {
         let action = if disabled { "user disabled" } else { "user enabled" };
         record(&mut transaction, origin, action, actor, Some(user.id)).await?;
         self.commit(transaction, &changed).await?;
-        self.user(user.id).await?.ok_or_else(Problem::internal)
+        self.user(user.id).await?.ok_or_else(|| ServiceError::NoSuchUser(user.username.clone()))
     }
 
     /// Gives a person a role, or takes it. It counts with their next request. False when nothing changed.
     ///
     /// # Errors
-    /// 404: there is no such role.
-    pub async fn set_role(&self, user: &User, role: &str, holds: bool, origin: &Origin) -> Result<bool, Problem> {
+    /// [`ServiceError::NoSuchRole`].
+    pub async fn set_role(&self, user: &User, role: &str, holds: bool, origin: &Origin) -> Result<bool, ServiceError> {
         let roles = users::roles(&mut self.store.connection().await?).await?;
         if !roles.iter().any(|one| one == role) {
-            return Err(Problem::not_found(format!("there is no role `{role}`; there are {}", roles.join(", "))));
+            return Err(ServiceError::NoSuchRole { role: role.to_owned(), known: roles });
         }
         let mut transaction = self.store.begin().await?;
         let (changed, action) = match holds {
@@ -126,9 +131,9 @@ impl Auth {
     /// The person with this name or address.
     ///
     /// # Errors
-    /// 404: there is nobody.
-    pub async fn somebody(&self, login: &str) -> Result<User, Problem> {
+    /// [`ServiceError::NoSuchUser`].
+    pub async fn find_user(&self, login: &str) -> Result<User, ServiceError> {
         let found = users::by_login(&mut self.store.connection().await?, login).await?;
-        found.map(|(user, _)| user).ok_or_else(|| Problem::not_found(format!("there is no user `{login}`")))
+        found.map(|(user, _)| user).ok_or_else(|| ServiceError::NoSuchUser(login.to_owned()))
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::error::ServiceError;
 use crate::service::login::Presented;
 use crate::store::audit::Origin;
 use crate::store::clients;
@@ -13,25 +13,24 @@ impl Auth {
     /// Whether a client is who it says.
     ///
     /// # Errors
-    /// 401, the same for an unknown client and a wrong secret.
-    pub async fn authenticate_client(&self, id: &str, secret: &str) -> Result<(), Problem> {
-        let _permit = self.store.read_permit().await?;
-        let kept = clients::secret_hash(&mut self.store.connection().await?, id).await?.unwrap_or_default();
+    /// [`ServiceError::WrongClient`], the same for an unknown client and a wrong secret.
+    pub async fn authenticate_client(&self, id: &str, secret: &str) -> Result<(), ServiceError> {
+        let kept = clients::secret_hash(&mut self.store.reader().await?, id).await?.unwrap_or_default();
         if opaque::same(kept.as_bytes(), opaque::hash_text(secret).as_bytes()) {
             return Ok(());
         }
-        Err(Problem::unauthenticated("the client or its secret is wrong"))
+        Err(ServiceError::WrongClient)
     }
 
     /// Adds a client; its secret is returned this once.
     ///
     /// # Errors
-    /// 409: there is one of that id.
-    pub async fn create_client(&self, id: &str) -> Result<String, Problem> {
-        let secret = opaque::secret().map_err(|_| Problem::internal())?;
+    /// [`ServiceError::ClientExists`].
+    pub async fn create_client(&self, id: &str) -> Result<String, ServiceError> {
+        let secret = opaque::secret().map_err(ServiceError::internal("the system's randomness"))?;
         let mut transaction = self.store.begin().await?;
         if !clients::insert(&mut transaction, id, &opaque::hash_text(&secret)).await? {
-            return Err(Problem::taken("id"));
+            return Err(ServiceError::ClientExists(id.to_owned()));
         }
         transaction.commit().await?;
         Ok(secret)
@@ -40,12 +39,12 @@ impl Auth {
     /// Gives a client another secret, which is returned this once; the one before is good no more.
     ///
     /// # Errors
-    /// 404: there is no such client, or it is disabled.
-    pub async fn rotate_client(&self, id: &str) -> Result<String, Problem> {
-        let secret = opaque::secret().map_err(|_| Problem::internal())?;
+    /// [`ServiceError::NoSuchClient`].
+    pub async fn rotate_client(&self, id: &str) -> Result<String, ServiceError> {
+        let secret = opaque::secret().map_err(ServiceError::internal("the system's randomness"))?;
         let mut transaction = self.store.begin().await?;
         if !clients::set_secret(&mut transaction, id, &opaque::hash_text(&secret)).await? {
-            return Err(Problem::not_found(format!("there is no client `{id}`")));
+            return Err(ServiceError::NoSuchClient(id.to_owned()));
         }
         transaction.commit().await?;
         Ok(secret)
@@ -55,7 +54,7 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn introspect(&self, token: &str) -> Result<Value, Problem> {
+    pub async fn introspect(&self, token: &str) -> Result<Value, ServiceError> {
         match self.identify(token).await {
             Ok(identity) => {
                 let claims = identity.claims;
@@ -64,8 +63,8 @@ impl Auth {
                     "sid": claims.sid, "iss": claims.iss, "iat": claims.iat, "exp": claims.exp, "scope": claims.scope }),
                 );
             }
-            Err(problem) if problem.status != 401 => return Err(problem),
-            Err(_) => {}
+            Err(ServiceError::InvalidToken) => {}
+            Err(error) => return Err(error),
         }
         let Some(session) = self.session_of(token).await? else { return Ok(json!({ "active": false })) };
         Ok(
@@ -77,7 +76,7 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn revoke(&self, token: &str, origin: &Origin) -> Result<(), Problem> {
+    pub async fn revoke(&self, token: &str, origin: &Origin) -> Result<(), ServiceError> {
         // Of which kind it is, is not said.
         let either = Presented { access: Some(token.to_owned()), refresh: Some(token.to_owned()) };
         self.end_sessions(&either, "token revoked", origin).await

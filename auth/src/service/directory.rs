@@ -9,9 +9,12 @@ use uuid::Uuid;
 use crate::cache::flight::Flights;
 use crate::cache::{Key, Look};
 use crate::clock::unix_s;
+use crate::cursor::Cursor;
 use crate::person::{Session, User};
+use crate::service::error::ServiceError;
 use crate::service::{Auth, Read};
-use crate::store::{sessions, users};
+use crate::store::sessions::{self, Listed};
+use crate::store::users;
 use crate::text::canonical;
 
 impl Auth {
@@ -20,7 +23,7 @@ impl Auth {
     /// # Errors
     /// The database's.
     pub async fn user(&self, id: Uuid) -> Read<User> {
-        let find = || async move { users::by_id(&mut self.store.connection().await?, id).await };
+        let find = || async move { users::by_id(&mut self.store.reader().await?, id).await };
         self.read(&self.users, Key::User(id), |_| true, find).await
     }
 
@@ -30,7 +33,7 @@ impl Auth {
     /// The database's.
     pub async fn user_by_name(&self, name: &str) -> Read<User> {
         let name = canonical(name);
-        let find = || async { users::id_by_name(&mut self.store.connection().await?, &name).await };
+        let find = || async { users::id_by_name(&mut self.store.reader().await?, &name).await };
         let Some(id) = self.read(&self.names, Key::Name(name.clone()), |_| true, find).await? else { return Ok(None) };
         self.user(id).await
     }
@@ -43,8 +46,24 @@ impl Auth {
         // A refresh moves the end of a session without touching the cache: one that looks over is read again.
         let now_s = i64::try_from(unix_s()).unwrap_or(i64::MAX);
         let live = |session: &Session| session.expires_s > now_s;
-        let find = || async move { sessions::live(&mut self.store.connection().await?, id).await };
+        let find = || async move { sessions::live(&mut self.store.reader().await?, id).await };
         self.read(&self.sessions, Key::Session(id), live, find).await
+    }
+
+    /// Returns a page of people, newest first, and where the next one begins.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list_users(&self, after: Cursor, limit: u32) -> Result<(Vec<User>, Option<Cursor>), ServiceError> {
+        Ok(users::page(&mut self.store.reader().await?, after, limit).await?)
+    }
+
+    /// Returns a person's live sessions, the last used first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list_sessions(&self, user_id: Uuid) -> Result<Vec<Listed>, ServiceError> {
+        Ok(sessions::of_user(&mut self.store.reader().await?, user_id).await?)
     }
 
     async fn read<T, F>(
@@ -69,13 +88,12 @@ impl Auth {
         flights.share(&key, async |began| self.query(&key, (fill, began), &query).await).await
     }
 
-    /// One query inside the bulkhead, its row put into the cache if it may be.
+    /// Runs one query and puts its row into the cache, if it may be.
     async fn query<T, F>(&self, key: &Key, (fill, began): (bool, Instant), query: &impl Fn() -> F) -> Read<T>
     where
         T: Serialize,
         F: Future<Output = Read<T>>,
     {
-        let _permit = self.store.read_permit().await?;
         let row = query().await?;
         if let (true, Some(row)) = (fill, &row)
             && let Ok(json) = serde_json::to_string(row)

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::argon::{Argon, Verdict};
 use crate::metrics::Metrics;
 use crate::password::Password;
-use crate::problem::Problem;
+use crate::service::error::ServiceError;
 use crate::settings::Hashing;
 
 /// Nobody waits longer for a permit.
@@ -70,9 +70,9 @@ impl Hasher {
     /// A place in the queue, at once or not at all.
     ///
     /// # Errors
-    /// 503: the queue is full.
-    pub fn place(&self) -> Result<Place<'_>, Problem> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Problem::busy(2))?;
+    /// [`ServiceError::Busy`]: the queue is full.
+    pub fn place(&self) -> Result<Place<'_>, ServiceError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ServiceError::Busy { retry_after_s: 2 })?;
         self.metrics.hashing.inc();
         Ok(Place { hasher: self, _place: place })
     }
@@ -89,12 +89,12 @@ impl Place<'_> {
     /// Waits for a permit.
     ///
     /// # Errors
-    /// 503: none came in time.
-    pub async fn turn(&self) -> Result<Turn<'_>, Problem> {
+    /// [`ServiceError::Busy`]: none came in time.
+    pub async fn turn(&self) -> Result<Turn<'_>, ServiceError> {
         let permit = Arc::clone(&self.hasher.permits).acquire_owned();
         match tokio::time::timeout(PATIENCE, permit).await {
             Ok(Ok(permit)) => Ok(Turn { hasher: self.hasher, permit: self.hasher.lend(permit) }),
-            Ok(Err(_)) | Err(_) => Err(Problem::busy(PATIENCE.as_secs())),
+            Ok(Err(_)) | Err(_) => Err(ServiceError::Busy { retry_after_s: PATIENCE.as_secs() }),
         }
     }
 }
@@ -116,8 +116,8 @@ impl Turn<'_> {
     /// Compares a password with a hash, or with none in the same time.
     ///
     /// # Errors
-    /// 500: the hashing broke.
-    pub async fn verify(self, password: &Password, hash: Option<&str>) -> Result<(Verdict, Self), Problem> {
+    /// The hashing broke.
+    pub async fn verify(self, password: &Password, hash: Option<&str>) -> Result<(Verdict, Self), ServiceError> {
         let known = hash.is_some();
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
         let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
@@ -129,26 +129,20 @@ impl Turn<'_> {
     /// Hashes a password for keeping.
     ///
     /// # Errors
-    /// 500: the hashing broke.
-    pub async fn hash(self, password: &Password) -> Result<String, Problem> {
+    /// The hashing broke.
+    pub async fn hash(self, password: &Password) -> Result<String, ServiceError> {
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
         let (hash, _turn) = self.blocking(move |memory| argon.hash(password.bytes(), memory)).await?;
-        hash.map_err(|error| {
-            tracing::error!(%error, "a password could not be hashed");
-            Problem::internal()
-        })
+        hash.map_err(ServiceError::internal("hashing a password"))
     }
 
     async fn blocking<T: Send + 'static>(
         self,
         work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
-    ) -> Result<(T, Self), Problem> {
+    ) -> Result<(T, Self), ServiceError> {
         let Self { hasher, mut permit } = self;
         let done = tokio::task::spawn_blocking(move || (work(&mut permit.memory), permit)).await;
-        let (value, permit) = done.map_err(|error| {
-            tracing::error!(%error, "the hashing broke");
-            Problem::internal()
-        })?;
+        let (value, permit) = done.map_err(ServiceError::internal("the hashing thread"))?;
         Ok((value, Self { hasher, permit }))
     }
 }
@@ -161,6 +155,7 @@ mod tests {
     use crate::argon::Verdict;
     use crate::metrics::Metrics;
     use crate::password::Password;
+    use crate::service::error::ServiceError;
     use crate::settings::Hashing;
 
     fn hasher(passes: u32) -> Hasher {
@@ -169,7 +164,7 @@ mod tests {
     }
 
     fn password(text: &str) -> Password {
-        Password::presented("password", text.to_owned()).unwrap()
+        Password::presented(text.to_owned()).unwrap()
     }
 
     #[tokio::test]
@@ -213,7 +208,7 @@ mod tests {
         let first = hasher.place().unwrap();
         let _turn = first.turn().await.unwrap();
         let second = hasher.place().unwrap();
-        assert_eq!(hasher.place().map(drop).unwrap_err().status, 503);
+        assert!(matches!(hasher.place().map(drop), Err(ServiceError::Busy { .. })));
         drop(second);
         assert!(hasher.place().is_ok());
     }

@@ -2,8 +2,8 @@
 
 use crate::clock::unix_s;
 use crate::person::{Session, User};
-use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::error::ServiceError;
 use crate::token::Claims;
 
 /// Someone who is logged in.
@@ -21,12 +21,12 @@ impl Identity {
     /// What this person must be allowed to do.
     ///
     /// # Errors
-    /// 403: they are not.
-    pub fn may(&self, scope: &str) -> Result<(), Problem> {
+    /// [`ServiceError::MissingScope`].
+    pub fn may(&self, scope: &str) -> Result<(), ServiceError> {
         if self.user.scopes.iter().any(|held| held == scope) {
             return Ok(());
         }
-        Err(Problem::forbidden(format!("this needs the scope `{scope}`")))
+        Err(ServiceError::MissingScope(scope.to_owned()))
     }
 }
 
@@ -34,14 +34,13 @@ impl Auth {
     /// The bearer of an access token.
     ///
     /// # Errors
-    /// 401, or the database's.
-    pub async fn identify(&self, token: &str) -> Result<Identity, Problem> {
-        let over = || Problem::unauthenticated("the token is not good, or not any more");
-        let claims = self.keys.verify(token, unix_s()).ok_or_else(over)?;
-        let session = self.session(claims.sid).await?.ok_or_else(over)?;
-        let user = self.user(claims.sub).await?.ok_or_else(over)?;
+    /// [`ServiceError::InvalidToken`], or the database's.
+    pub async fn identify(&self, token: &str) -> Result<Identity, ServiceError> {
+        let claims = self.keys.verify(token, unix_s()).ok_or(ServiceError::InvalidToken)?;
+        let session = self.session(claims.sid).await?.ok_or(ServiceError::InvalidToken)?;
+        let user = self.user(claims.sub).await?.ok_or(ServiceError::InvalidToken)?;
         if user.disabled || session.user_id != user.id {
-            return Err(over());
+            return Err(ServiceError::InvalidToken);
         }
         Ok(Identity { user, session, claims })
     }

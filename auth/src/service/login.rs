@@ -9,8 +9,8 @@ use crate::cache::Key;
 use crate::clock::unix_s;
 use crate::password::Password;
 use crate::person::{Session, User};
-use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::error::ServiceError;
 use crate::service::throttle::Account;
 use crate::store::audit::{Origin, record};
 use crate::store::sessions::{self, NewSession};
@@ -44,19 +44,20 @@ impl Auth {
     /// Checks the password and opens a session.
     ///
     /// # Errors
-    /// 401, 429 after too many failures, 503 when busy.
-    pub async fn login(&self, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
+    /// The credentials are wrong, or were too often; or too many passwords are hashed.
+    pub async fn login(&self, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
         let done = self.try_login(login, origin).await;
         self.metrics.login(match &done {
             Ok(_) => "granted",
-            Err(problem) if problem.status == 401 => "refused",
-            Err(problem) if problem.status == 429 => "throttled",
-            Err(_) => "busy",
+            Err(ServiceError::WrongCredentials) => "refused",
+            Err(ServiceError::TooManyFailures { .. }) => "limited",
+            Err(ServiceError::Busy { .. }) => "busy",
+            Err(_) => "failed",
         });
         done
     }
 
-    async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
+    async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
         let place = self.hasher.place()?;
         let found = users::by_login(&mut self.store.connection().await?, &login.name).await?;
         let account = found.as_ref().map_or_else(|| Account::Unknown(&login.name), |(user, _)| Account::Known(user.id));
@@ -86,13 +87,13 @@ impl Auth {
                 let mut transaction = self.store.begin().await?;
                 record(&mut transaction, origin, "login refused", None, subject).await?;
                 transaction.commit().await?;
-                Err(Problem::wrong_credentials())
+                Err(ServiceError::WrongCredentials)
             }
         }
     }
 
     /// Keeps a hash of today's strength; false when the password was changed meanwhile.
-    async fn rehash(&self, user: &User, old: &str, new: &str) -> Result<bool, Problem> {
+    async fn rehash(&self, user: &User, old: &str, new: &str) -> Result<bool, ServiceError> {
         let mut transaction = self.store.begin().await?;
         let is_kept = users::set_password_hash(&mut transaction, user.id, Some(old), new).await?;
         self.commit(transaction, &[Key::User(user.id)]).await?;
@@ -101,7 +102,7 @@ impl Auth {
 
     /// Opens a session for the password that was verified against `hash`. Verifying takes tens of milliseconds: by now the
     /// password may be another one, or its owner disabled.
-    async fn open_session(&self, user: &User, hash: &str, login: &Login, origin: &Origin) -> Result<Tokens, Problem> {
+    async fn open_session(&self, user: &User, hash: &str, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
         let refresh = Refresh { session: Uuid::now_v7(), generation: 0 };
         let token = refresh.mint(&self.keys);
         let new = NewSession {
@@ -113,7 +114,7 @@ impl Auth {
         };
         let mut transaction = self.store.begin().await?;
         if !users::hold_credentials(&mut transaction, user.id, hash).await? {
-            return Err(Problem::wrong_credentials());
+            return Err(ServiceError::WrongCredentials);
         }
         let ended = sessions::insert(&mut transaction, &new).await?;
         record(&mut transaction, origin, "login", Some(user.id), Some(user.id)).await?;
@@ -122,19 +123,16 @@ impl Auth {
     }
 
     /// A new access token for a session.
-    pub(super) fn access(&self, user: &User, session: Uuid) -> Result<String, Problem> {
+    pub(super) fn access(&self, user: &User, session: Uuid) -> Result<String, ServiceError> {
         let claims = self.keys.claims(user.id, session, &user.scopes, unix_s());
-        self.keys.sign(&claims).map_err(|error| {
-            tracing::error!(%error, "a token could not be signed");
-            Problem::internal()
-        })
+        self.keys.sign(&claims).map_err(ServiceError::internal("signing a token"))
     }
 
     /// Ends one session of a person; false when it was over already.
     ///
     /// # Errors
     /// The database's.
-    pub async fn end_session(&self, user_id: Uuid, id: Uuid, reason: &str, origin: &Origin) -> Result<bool, Problem> {
+    pub async fn end_session(&self, user_id: Uuid, id: Uuid, reason: &str, origin: &Origin) -> Result<bool, ServiceError> {
         let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke(&mut transaction, user_id, id, reason).await?;
         if ended.is_some() {
@@ -148,7 +146,7 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn end_sessions(&self, tokens: &Presented, reason: &str, origin: &Origin) -> Result<(), Problem> {
+    pub async fn end_sessions(&self, tokens: &Presented, reason: &str, origin: &Origin) -> Result<(), ServiceError> {
         for session in self.sessions_of(tokens).await? {
             self.end_session(session.user_id, session.id, reason, origin).await?;
         }
@@ -158,11 +156,10 @@ impl Auth {
     /// Ends every session of the person these tokens belong to.
     ///
     /// # Errors
-    /// 401: none of them is good. Or the database's.
-    pub async fn logout_all(&self, tokens: &Presented, origin: &Origin) -> Result<(), Problem> {
+    /// [`ServiceError::InvalidToken`] when none of them is valid. Or the database's.
+    pub async fn logout_all(&self, tokens: &Presented, origin: &Origin) -> Result<(), ServiceError> {
         let sessions = self.sessions_of(tokens).await?;
-        let none = || Problem::unauthenticated("there is no token, or none that is good");
-        let id = sessions.first().ok_or_else(none)?.user_id;
+        let id = sessions.first().ok_or(ServiceError::InvalidToken)?.user_id;
         let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "logout all").await?;
         record(&mut transaction, origin, "logout all", Some(id), Some(id)).await?;
@@ -170,7 +167,7 @@ impl Auth {
     }
 
     /// The live sessions that tokens belong to, each once.
-    async fn sessions_of(&self, tokens: &Presented) -> Result<Vec<Session>, Problem> {
+    async fn sessions_of(&self, tokens: &Presented) -> Result<Vec<Session>, ServiceError> {
         let mut found = Vec::with_capacity(2);
         if let Some(claims) = tokens.access.as_ref().and_then(|token| self.keys.verify(token, unix_s())) {
             found.extend(self.session(claims.sid).await?.filter(|session| session.user_id == claims.sub));

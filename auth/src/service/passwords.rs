@@ -1,5 +1,6 @@
 //! Changing a password, and setting one anew with a mailed token. Both end the person's other sessions.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use crate::argon::Verdict;
 use crate::cache::Key;
 use crate::password::Password;
 use crate::person::User;
-use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::error::ServiceError;
 use crate::service::hasher::{Place, Turn};
 use crate::service::identity::Identity;
 use crate::service::login::keys_of;
@@ -24,22 +25,22 @@ impl Auth {
     /// Replaces a person's password by another one; the session that asks stays.
     ///
     /// # Errors
-    /// 401: the present password is wrong. 429 after too many of those.
+    /// The present password is wrong, or was too often; the new one is not acceptable.
     pub async fn change_password(
         &self,
         identity: &Identity,
         (current, new): (&Password, &Password),
         client: IpAddr,
         origin: &Origin,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ServiceError> {
         let user = &identity.user;
-        new.unlike("new_password", &[&user.username, &user.email])?;
+        new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
         let place = self.hasher.place()?;
         let (old, turn) = self.verify_password(&place, user, current, client).await?;
         let hash = turn.hash(new).await?;
         let mut transaction = self.store.begin().await?;
         if !users::set_password_hash(&mut transaction, user.id, Some(&old), &hash).await? {
-            return Err(Problem::wrong_credentials());
+            return Err(ServiceError::WrongCredentials);
         }
         one_time::end_resets(&mut transaction, user.id).await?;
         let ended = sessions::revoke_all(&mut transaction, user.id, Some(identity.session.id), "password changed").await?;
@@ -56,7 +57,7 @@ impl Auth {
         user: &User,
         password: &Password,
         client: IpAddr,
-    ) -> Result<(String, Turn<'a>), Problem> {
+    ) -> Result<(String, Turn<'a>), ServiceError> {
         let attempt = self.throttle.attempt(Account::Known(user.id), client);
         self.throttle.look(&attempt).await?;
         let hash = users::password_hash(&mut self.store.connection().await?, user.id).await?;
@@ -66,7 +67,7 @@ impl Auth {
             ((verdict, turn), Some(hash)) if verdict != Verdict::Wrong => Ok((hash, turn)),
             _ => {
                 self.throttle.failed(&attempt).await;
-                Err(Problem::wrong_credentials())
+                Err(ServiceError::WrongCredentials)
             }
         }
     }
@@ -80,14 +81,14 @@ impl Auth {
             return;
         };
         tokio::spawn(async move {
-            if let Err(problem) = auth.mail_reset(&email, &origin).await {
-                tracing::error!(status = problem.status, "a token to set a new password was not mailed");
+            if let Err(error) = auth.mail_reset(&email, &origin).await {
+                tracing::error!(%error, cause = error.source(), "a token to set a new password was not mailed");
             }
             drop(place);
         });
     }
 
-    async fn mail_reset(&self, email: &str, origin: &Origin) -> Result<(), Problem> {
+    async fn mail_reset(&self, email: &str, origin: &Origin) -> Result<(), ServiceError> {
         let Some((user, _)) = users::by_login(&mut self.store.connection().await?, email).await? else { return Ok(()) };
         if user.disabled || !self.mail.is_configured() {
             return Ok(());
@@ -97,18 +98,15 @@ impl Auth {
             return Ok(());
         }
         let token = self.reset_token(user.id, origin).await?;
-        self.mail.put(&user.email, &Letter::PasswordReset { token }).await.map_err(|error| {
-            tracing::error!(%error, "a mail could not be written");
-            Problem::internal()
-        })
+        self.mail.put(&user.email, &Letter::PasswordReset { token }).await.map_err(ServiceError::internal("writing a mail"))
     }
 
     /// A token to set a new password.
     ///
     /// # Errors
     /// The database's.
-    pub async fn reset_token(&self, user_id: Uuid, origin: &Origin) -> Result<String, Problem> {
-        let token = opaque::secret().map_err(|_| Problem::internal())?;
+    pub async fn reset_token(&self, user_id: Uuid, origin: &Origin) -> Result<String, ServiceError> {
+        let token = opaque::secret().map_err(ServiceError::internal("the system's randomness"))?;
         let mut transaction = self.store.begin().await?;
         one_time::insert_reset(&mut transaction, user_id, &opaque::hash(&token)).await?;
         record(&mut transaction, origin, "password forgotten", None, Some(user_id)).await?;
@@ -119,17 +117,18 @@ impl Auth {
     /// Spends a mailed token and sets a new password; every session ends.
     ///
     /// # Errors
-    /// 400: the token is not good, or not any more.
-    pub async fn reset_password(&self, token: &str, new: &Password, origin: &Origin) -> Result<(), Problem> {
-        let spent = || Problem::field("token", "`token` is not good, or not any more");
+    /// [`ServiceError::InvalidResetToken`], or the password is not acceptable.
+    pub async fn reset_password(&self, token: &str, new: &Password, origin: &Origin) -> Result<(), ServiceError> {
         let token = opaque::hash(token);
         let place = self.hasher.place()?;
-        let id = one_time::peek_reset(&mut self.store.connection().await?, &token).await?.ok_or_else(spent)?;
-        let user = self.user(id).await?.filter(|user| !user.disabled).ok_or_else(spent)?;
-        new.unlike("password", &[&user.username, &user.email])?;
+        let id = one_time::peek_reset(&mut self.store.connection().await?, &token)
+            .await?
+            .ok_or(ServiceError::InvalidResetToken)?;
+        let user = self.user(id).await?.filter(|user| !user.disabled).ok_or(ServiceError::InvalidResetToken)?;
+        new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
         let hash = place.turn().await?.hash(new).await?;
         let mut transaction = self.store.begin().await?;
-        one_time::spend_reset(&mut transaction, &token).await?.ok_or_else(spent)?;
+        one_time::spend_reset(&mut transaction, &token).await?.ok_or(ServiceError::InvalidResetToken)?;
         users::set_password_hash(&mut transaction, id, None, &hash).await?;
         one_time::end_resets(&mut transaction, id).await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "password reset").await?;

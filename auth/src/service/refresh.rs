@@ -4,10 +4,10 @@
 use uuid::Uuid;
 
 use crate::cache::Key;
-use crate::problem::Problem;
 use crate::service::Auth;
+use crate::service::error::ServiceError;
 use crate::service::login::Tokens;
-use crate::store;
+use crate::store::StoreError;
 use crate::store::audit::{Origin, record};
 use crate::store::sessions::{self, Standing};
 use crate::token::opaque::{hash, same};
@@ -17,16 +17,17 @@ impl Auth {
     /// Exchanges a refresh token for its successor and a new access token.
     ///
     /// # Errors
-    /// 401: not ours, over, or used before.
-    pub async fn refresh(&self, token: &str, origin: &Origin) -> Result<Tokens, Problem> {
-        let over = || Problem::unauthenticated("the refresh token is not good, or not any more");
-        let presented = Refresh::open(token, &self.keys).ok_or_else(over)?;
-        let Some((user_id, refresh)) = self.exchange(presented, origin).await? else { return Err(over()) };
-        let user = self.user(user_id).await?.filter(|user| !user.disabled).ok_or_else(over)?;
+    /// [`ServiceError::InvalidToken`]: not ours, over, or used before.
+    pub async fn refresh(&self, token: &str, origin: &Origin) -> Result<Tokens, ServiceError> {
+        let presented = Refresh::open(token, &self.keys).ok_or(ServiceError::InvalidToken)?;
+        let Some((user_id, refresh)) = self.exchange(presented, origin).await? else {
+            return Err(ServiceError::InvalidToken);
+        };
+        let user = self.user(user_id).await?.filter(|user| !user.disabled).ok_or(ServiceError::InvalidToken)?;
         Ok(Tokens { access: self.access(&user, presented.session)?, refresh })
     }
 
-    async fn exchange(&self, presented: Refresh, origin: &Origin) -> Result<Option<(Uuid, String)>, store::Error> {
+    async fn exchange(&self, presented: Refresh, origin: &Origin) -> Result<Option<(Uuid, String)>, StoreError> {
         let Refresh { session, generation } = presented;
         let successor = presented.successor().mint(&self.keys);
         let mut transaction = self.store.begin().await?;
@@ -56,10 +57,9 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn session_of(&self, token: &str) -> Result<Option<crate::person::Session>, store::Error> {
+    pub async fn session_of(&self, token: &str) -> Result<Option<crate::person::Session>, StoreError> {
         let Some(refresh) = Refresh::open(token, &self.keys) else { return Ok(None) };
-        let _permit = self.store.read_permit().await?;
-        let mut connection = self.store.connection().await?;
+        let mut connection = self.store.reader().await?;
         let current = sessions::generation(&mut connection, refresh.session).await?;
         if current != Some(refresh.generation) {
             return Ok(None);

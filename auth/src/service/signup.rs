@@ -4,9 +4,9 @@ use uuid::Uuid;
 
 use crate::password::Password;
 use crate::person::{Country, Email, User, Username};
-use crate::problem::Problem;
 use crate::service::Auth;
-use crate::store;
+use crate::service::error::ServiceError;
+use crate::store::StoreError;
 use crate::store::audit::{Origin, record};
 use crate::store::users::{self, NewUser};
 
@@ -27,15 +27,15 @@ impl Auth {
     /// Adds a person with these roles.
     ///
     /// # Errors
-    /// 409 names the field somebody else has; 503 while too many passwords are hashed.
-    pub async fn signup(&self, signup: &Signup, roles: &[&str], origin: &Origin) -> Result<User, Problem> {
+    /// Somebody else has the name or the address, or too many passwords are hashed.
+    pub async fn signup(&self, signup: &Signup, roles: &[&str], origin: &Origin) -> Result<User, ServiceError> {
         let (username, email) = (signup.username.as_str(), signup.email.as_str());
-        signup.password.unlike("password", &[username, email])?;
+        signup.password.unlike(&[username, email]).map_err(ServiceError::Password)?;
         let place = self.hasher.place()?;
         // Cheaper than a hash; the unique index decides all the same.
         for (login, field) in [(username, "username"), (email, "email")] {
             if users::by_login(&mut self.store.connection().await?, login).await?.is_some() {
-                return Err(Problem::taken(field));
+                return Err(StoreError::Taken(field).into());
             }
         }
         let password_hash = place.turn().await?.hash(&signup.password).await?;
@@ -48,10 +48,12 @@ impl Auth {
             password_hash: &password_hash,
         };
         self.insert(&new, roles, origin).await?;
-        users::by_id(&mut self.store.connection().await?, new.id).await?.ok_or_else(Problem::internal)
+        users::by_id(&mut self.store.connection().await?, new.id)
+            .await?
+            .ok_or_else(|| ServiceError::NoSuchUser(username.to_owned()))
     }
 
-    async fn insert(&self, new: &NewUser<'_>, roles: &[&str], origin: &Origin) -> Result<(), store::Error> {
+    async fn insert(&self, new: &NewUser<'_>, roles: &[&str], origin: &Origin) -> Result<(), StoreError> {
         let mut transaction = self.store.begin().await?;
         users::insert(&mut transaction, new, roles).await?;
         record(&mut transaction, origin, "signup", Some(new.id), Some(new.id)).await?;

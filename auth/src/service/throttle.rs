@@ -8,7 +8,7 @@ use crate::cache::link::Link;
 use crate::cache::throttle;
 use crate::clock::uptime_ms;
 use crate::gcra::{Allowance, Debts};
-use crate::problem::Problem;
+use crate::service::error::ServiceError;
 use crate::text::canonical;
 use crate::token::opaque::hash_text;
 use uuid::Uuid;
@@ -60,8 +60,8 @@ impl Throttle {
     /// Whether the attempt may be made now.
     ///
     /// # Errors
-    /// 429 with the time until it may.
-    pub async fn look(&self, attempt: &Attempt) -> Result<(), Problem> {
+    /// [`ServiceError::TooManyFailures`].
+    pub async fn look(&self, attempt: &Attempt) -> Result<(), ServiceError> {
         let now_ms = uptime_ms();
         let here = {
             let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,7 @@ impl Throttle {
         };
         match here.max(there) {
             0 => Ok(()),
-            wait_ms => Err(Problem::throttled(wait_ms.div_ceil(1000))),
+            wait_ms => Err(ServiceError::TooManyFailures { retry_after_s: wait_ms.div_ceil(1000) }),
         }
     }
 
@@ -111,6 +111,7 @@ fn network(client: IpAddr) -> IpAddr {
 mod tests {
     use super::{Account, Throttle};
     use crate::gcra::Allowance;
+    use crate::service::error::ServiceError;
 
     fn throttle() -> Throttle {
         let often = Allowance { burst: 4, interval_ms: 60_000 };
@@ -124,12 +125,13 @@ mod tests {
         let there = throttle.attempt(Account::Unknown("ada"), "192.0.2.2".parse().unwrap());
         throttle.failed(&here).await;
         throttle.failed(&here).await;
-        assert_eq!(throttle.look(&here).await.unwrap_err().retry_after, Some(60));
+        let refused = throttle.look(&here).await;
+        assert!(matches!(refused, Err(ServiceError::TooManyFailures { retry_after_s: 60 })), "{refused:?}");
         assert!(throttle.look(&there).await.is_ok());
         throttle.failed(&there).await;
         throttle.failed(&there).await;
         let elsewhere = throttle.attempt(Account::Unknown("ADA"), "192.0.2.3".parse().unwrap());
-        assert_eq!(throttle.look(&elsewhere).await.unwrap_err().status, 429);
+        assert!(throttle.look(&elsewhere).await.is_err());
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::pool::Connection;
 
 /// Where a request came from, for the log.
@@ -34,7 +34,7 @@ pub async fn record(
     action: &str,
     actor: Option<Uuid>,
     subject: Option<Uuid>,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let sql =
         "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES ($1, $2, $3, $4::text::inet, $5)";
     let query = connection.query(sql).bind(action).bind(actor).bind(subject);

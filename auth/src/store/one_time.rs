@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::pool::Connection;
 
 /// A person has at most so many good tokens: whoever asks for more ends the oldest, not the one that was just mailed.
@@ -12,7 +12,7 @@ const GOOD: i64 = 3;
 ///
 /// # Errors
 /// The database's.
-pub async fn is_fresh(connection: &mut Connection, user_id: Uuid) -> Result<bool, Error> {
+pub async fn is_fresh(connection: &mut Connection, user_id: Uuid) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = 'password_reset' \
                AND used_at IS NULL AND created_at > now() - interval '1 minute')";
     Ok(connection.scalar(sql).bind(user_id).fetch_one(connection.raw()).await?)
@@ -22,7 +22,7 @@ pub async fn is_fresh(connection: &mut Connection, user_id: Uuid) -> Result<bool
 ///
 /// # Errors
 /// The database's.
-pub async fn end_resets(connection: &mut Connection, user_id: Uuid) -> Result<(), Error> {
+pub async fn end_resets(connection: &mut Connection, user_id: Uuid) -> Result<(), StoreError> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND used_at IS NULL";
     connection.query(sql).bind(user_id).execute(connection.raw()).await?;
     Ok(())
@@ -32,7 +32,7 @@ pub async fn end_resets(connection: &mut Connection, user_id: Uuid) -> Result<()
 ///
 /// # Errors
 /// The database's.
-pub async fn insert_reset(connection: &mut Connection, user_id: Uuid, hash: &[u8]) -> Result<(), Error> {
+pub async fn insert_reset(connection: &mut Connection, user_id: Uuid, hash: &[u8]) -> Result<(), StoreError> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE id IN (SELECT id FROM auth.one_time_tokens \
                WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL ORDER BY created_at DESC, id DESC OFFSET $2)";
     connection.query(sql).bind(user_id).bind(GOOD - 1).execute(connection.raw()).await?;
@@ -46,7 +46,7 @@ pub async fn insert_reset(connection: &mut Connection, user_id: Uuid, hash: &[u8
 ///
 /// # Errors
 /// The database's.
-pub async fn peek_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, Error> {
+pub async fn peek_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, StoreError> {
     let sql = "SELECT user_id FROM auth.one_time_tokens \
                WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now()";
     Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
@@ -56,7 +56,7 @@ pub async fn peek_reset(connection: &mut Connection, hash: &[u8]) -> Result<Opti
 ///
 /// # Errors
 /// The database's.
-pub async fn spend_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, Error> {
+pub async fn spend_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, StoreError> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() \
                WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now() RETURNING user_id";
     Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
@@ -66,7 +66,7 @@ pub async fn spend_reset(connection: &mut Connection, hash: &[u8]) -> Result<Opt
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(connection: &mut Connection) -> Result<u64, Error> {
+pub async fn sweep(connection: &mut Connection) -> Result<u64, StoreError> {
     let sql = "DELETE FROM auth.one_time_tokens WHERE id IN (SELECT id FROM auth.one_time_tokens \
                WHERE expires_at < now() - interval '7 days' ORDER BY expires_at LIMIT 1000)";
     Ok(connection.query(sql).execute(connection.raw()).await?.rows_affected())

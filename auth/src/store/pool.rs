@@ -11,11 +11,11 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::query::{Query, QueryScalar};
 use sqlx::{FromRow, PgConnection, PgPool, PgTransaction, Postgres};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::database::Database;
 use crate::settings::Pooler;
-use crate::store::Error;
+use crate::store::StoreError;
 
 /// How long a request waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
@@ -65,12 +65,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's, or no connection was free in time.
-    pub async fn begin(&self) -> Result<Connection, Error> {
+    pub async fn begin(&self) -> Result<Connection, StoreError> {
         let held = Held::Transaction(match self.pooler {
             Pooler::None => self.pool.begin().await?,
             Pooler::Transaction => self.pool.begin_with(BEGIN_LIMITED).await?,
         });
-        Ok(Connection { held, pooler: self.pooler })
+        Ok(Connection { held, pooler: self.pooler, _permit: None })
     }
 
     /// Takes a connection for reads that must be true this moment. What is written through it may be lost: see
@@ -78,9 +78,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's, or no connection was free in time.
-    pub async fn connection(&self) -> Result<Connection, Error> {
+    pub async fn connection(&self) -> Result<Connection, StoreError> {
         match self.pooler {
-            Pooler::None => Ok(Connection { held: Held::Session(self.pool.acquire().await?), pooler: self.pooler }),
+            Pooler::None => {
+                let held = Held::Session(self.pool.acquire().await?);
+                Ok(Connection { held, pooler: self.pooler, _permit: None })
+            }
             Pooler::Transaction => self.begin().await,
         }
     }
@@ -90,28 +93,35 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// A place among the reads that stand in for the cache: however many there are, half the pool is left for the others.
-    ///
-    /// # Errors
-    /// None was free in time.
-    pub async fn read_permit(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let timed_out = || Error::Unavailable(Arc::new(sqlx::Error::PoolTimedOut));
-        match tokio::time::timeout(ACQUIRE, self.reads.acquire()).await {
+    /// Takes a place among the reads that stand in for the cache: however many there are, half the pool is left for the others.
+    async fn read_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let timed_out = || StoreError::Unavailable(Arc::new(sqlx::Error::PoolTimedOut));
+        match tokio::time::timeout(ACQUIRE, Arc::clone(&self.reads).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(timed_out()),
         }
+    }
+
+    /// Takes a connection for a read that stands in for the cache: it holds its place among those.
+    ///
+    /// # Errors
+    /// The database's, or no place or connection was free in time.
+    pub async fn reader(&self) -> Result<Connection, StoreError> {
+        let permit = self.read_permit().await?;
+        let connection = self.connection().await?;
+        Ok(Connection { _permit: Some(permit), ..connection })
     }
 
     /// Whether the database can do what the service needs: it has the tables, and takes writes.
     ///
     /// # Errors
     /// It does not answer, has no tables, or is read-only.
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub async fn ping(&self) -> Result<(), StoreError> {
         let sql = "SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM auth.sessions)";
         let mut connection = self.connection().await?;
         let is_read_only: bool = connection.scalar(sql).fetch_one(connection.raw()).await?;
         if is_read_only {
-            return Err(Error::Unavailable(Arc::new(sqlx::Error::Protocol("the database is read-only".to_owned()))));
+            return Err(StoreError::Unavailable(Arc::new(sqlx::Error::Protocol("the database is read-only".to_owned()))));
         }
         Ok(())
     }
@@ -128,6 +138,8 @@ impl Store {
 pub struct Connection {
     held: Held,
     pooler: Pooler,
+    /// Dropped after what it stands for.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -162,7 +174,7 @@ impl Connection {
     ///
     /// # Errors
     /// The database's; the writes may or may not have happened.
-    pub async fn commit(self) -> Result<(), Error> {
+    pub async fn commit(self) -> Result<(), StoreError> {
         match self.held {
             Held::Session(_) => Ok(()),
             Held::Transaction(transaction) => Ok(transaction.commit().await?),

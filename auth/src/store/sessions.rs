@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::person::Session;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::pool::Connection;
 
 /// A session ends this long after its last refresh.
@@ -73,7 +73,7 @@ pub enum Standing {
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result<Vec<Uuid>, Error> {
+pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result<Vec<Uuid>, StoreError> {
     connection
         .query(
             "INSERT INTO auth.sessions (id, user_id, token_hash, ip, user_agent, expires_at) \
@@ -96,7 +96,7 @@ pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result
 ///
 /// # Errors
 /// The database's.
-pub async fn live(connection: &mut Connection, id: Uuid) -> Result<Option<Session>, Error> {
+pub async fn live(connection: &mut Connection, id: Uuid) -> Result<Option<Session>, StoreError> {
     let sql = "SELECT user_id, extract(epoch FROM expires_at)::bigint AS expires_s FROM auth.sessions \
                WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
     let Some(row) = connection.query(sql).bind(id).fetch_optional(connection.raw()).await? else { return Ok(None) };
@@ -107,7 +107,7 @@ pub async fn live(connection: &mut Connection, id: Uuid) -> Result<Option<Sessio
 ///
 /// # Errors
 /// The database's.
-pub async fn of_user(connection: &mut Connection, user_id: Uuid) -> Result<Vec<Listed>, Error> {
+pub async fn of_user(connection: &mut Connection, user_id: Uuid) -> Result<Vec<Listed>, StoreError> {
     let sql = "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint AS created_us, \
                (extract(epoch FROM last_used_at) * 1000000)::bigint AS used_us, host(ip) AS client, user_agent \
                FROM auth.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
@@ -135,7 +135,7 @@ pub async fn rotate(
     id: Uuid,
     generation: i64,
     successor_hash: &[u8],
-) -> Result<Option<Uuid>, Error> {
+) -> Result<Option<Uuid>, StoreError> {
     let sql = "UPDATE auth.sessions SET generation = generation + 1, token_hash = $3, rotated_at = now(), \
                last_used_at = now(), expires_at = least(now() + make_interval(days => $4), created_at + make_interval(days => $5)) \
                WHERE id = $1 AND generation = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING user_id";
@@ -147,7 +147,12 @@ pub async fn rotate(
 ///
 /// # Errors
 /// The database's.
-pub async fn standing(connection: &mut Connection, id: Uuid, generation: i64, grace: Duration) -> Result<Standing, Error> {
+pub async fn standing(
+    connection: &mut Connection,
+    id: Uuid,
+    generation: i64,
+    grace: Duration,
+) -> Result<Standing, StoreError> {
     let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - make_interval(secs => $3) AS just_used \
                FROM auth.sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
     let query = connection.query(sql).bind(id).bind(generation).bind(grace.as_secs_f64());
@@ -163,7 +168,12 @@ pub async fn standing(connection: &mut Connection, id: Uuid, generation: i64, gr
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(connection: &mut Connection, user_id: Uuid, id: Uuid, reason: &str) -> Result<Option<Uuid>, Error> {
+pub async fn revoke(
+    connection: &mut Connection,
+    user_id: Uuid,
+    id: Uuid,
+    reason: &str,
+) -> Result<Option<Uuid>, StoreError> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING id";
     Ok(connection.scalar(sql).bind(user_id).bind(id).bind(reason).fetch_optional(connection.raw()).await?)
@@ -178,7 +188,7 @@ pub async fn revoke_all(
     user_id: Uuid,
     except: Option<Uuid>,
     reason: &str,
-) -> Result<Vec<Uuid>, Error> {
+) -> Result<Vec<Uuid>, StoreError> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL RETURNING id";
     Ok(connection.scalar(sql).bind(user_id).bind(except).bind(reason).fetch_all(connection.raw()).await?)
@@ -188,7 +198,7 @@ pub async fn revoke_all(
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(connection: &mut Connection) -> Result<u64, Error> {
+pub async fn sweep(connection: &mut Connection) -> Result<u64, StoreError> {
     let sql = "DELETE FROM auth.sessions WHERE id IN (SELECT id FROM auth.sessions \
                WHERE expires_at < now() - interval '7 days' ORDER BY expires_at LIMIT 1000)";
     Ok(connection.query(sql).execute(connection.raw()).await?.rows_affected())
@@ -198,7 +208,7 @@ pub async fn sweep(connection: &mut Connection) -> Result<u64, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn generation(connection: &mut Connection, id: Uuid) -> Result<Option<i64>, Error> {
+pub async fn generation(connection: &mut Connection, id: Uuid) -> Result<Option<i64>, StoreError> {
     let sql = "SELECT generation FROM auth.sessions WHERE id = $1";
     Ok(connection.scalar(sql).bind(id).fetch_optional(connection.raw()).await?)
 }

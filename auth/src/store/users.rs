@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::person::{Country, Email, User, Username};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::pool::Connection;
 use crate::text::canonical;
 
@@ -61,7 +61,7 @@ fn with_hash(row: &PgRow) -> Result<(User, String), sqlx::Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn by_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>, Error> {
+pub async fn by_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>, StoreError> {
     let row = connection.query(select_user!("WHERE u.id = $1")).bind(id).fetch_optional(connection.raw()).await?;
     Ok(row.as_ref().map(user).transpose()?)
 }
@@ -70,7 +70,7 @@ pub async fn by_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>
 ///
 /// # Errors
 /// The database's.
-pub async fn id_by_name(connection: &mut Connection, username: &str) -> Result<Option<Uuid>, Error> {
+pub async fn id_by_name(connection: &mut Connection, username: &str) -> Result<Option<Uuid>, StoreError> {
     let query = connection.scalar("SELECT id FROM auth.users WHERE username_canonical = $1");
     Ok(query.bind(canonical(username)).fetch_optional(connection.raw()).await?)
 }
@@ -79,7 +79,7 @@ pub async fn id_by_name(connection: &mut Connection, username: &str) -> Result<O
 ///
 /// # Errors
 /// The database's.
-pub async fn by_login(connection: &mut Connection, login: &str) -> Result<Option<(User, String)>, Error> {
+pub async fn by_login(connection: &mut Connection, login: &str) -> Result<Option<(User, String)>, StoreError> {
     let sql = if login.contains('@') {
         select_user!("WHERE u.email_canonical = $1")
     } else {
@@ -93,7 +93,7 @@ pub async fn by_login(connection: &mut Connection, login: &str) -> Result<Option
 ///
 /// # Errors
 /// The database's.
-pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Option<String>, Error> {
+pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Option<String>, StoreError> {
     Ok(connection
         .scalar("SELECT password_hash FROM auth.users WHERE id = $1")
         .bind(id)
@@ -105,7 +105,7 @@ pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Opti
 ///
 /// # Errors
 /// The database's.
-pub async fn hold_credentials(connection: &mut Connection, id: Uuid, password_hash: &str) -> Result<bool, Error> {
+pub async fn hold_credentials(connection: &mut Connection, id: Uuid, password_hash: &str) -> Result<bool, StoreError> {
     let sql = "SELECT true FROM auth.users WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE";
     let held = connection.scalar(sql).bind(id).bind(password_hash).fetch_optional(connection.raw()).await?;
     Ok(held.unwrap_or(false))
@@ -115,7 +115,11 @@ pub async fn hold_credentials(connection: &mut Connection, id: Uuid, password_ha
 ///
 /// # Errors
 /// The database's.
-pub async fn page(connection: &mut Connection, after: Cursor, limit: u32) -> Result<(Vec<User>, Option<Cursor>), Error> {
+pub async fn page(
+    connection: &mut Connection,
+    after: Cursor,
+    limit: u32,
+) -> Result<(Vec<User>, Option<Cursor>), StoreError> {
     let sql = select_user!(
         "WHERE (u.created_at, u.id) < (timestamptz 'epoch' + $1 * interval '1 microsecond', $2) \
          ORDER BY u.created_at DESC, u.id DESC LIMIT $3"
@@ -136,8 +140,8 @@ pub async fn page(connection: &mut Connection, after: Cursor, limit: u32) -> Res
 /// Adds a person with their roles.
 ///
 /// # Errors
-/// [`Error::Taken`], or the database's.
-pub async fn insert(connection: &mut Connection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), Error> {
+/// [`StoreError::Taken`], or the database's.
+pub async fn insert(connection: &mut Connection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), StoreError> {
     let sql = "INSERT INTO auth.users (id, username, username_canonical, email, email_canonical, country, password_hash) \
                VALUES ($1, $2, $3, $4, $5, $6, $7)";
     connection
@@ -165,13 +169,13 @@ pub async fn insert(connection: &mut Connection, new: &NewUser<'_>, roles: &[&st
 /// Changes what a person may change about themselves; what is `None` stays.
 ///
 /// # Errors
-/// [`Error::Taken`], or the database's.
+/// [`StoreError::Taken`], or the database's.
 pub async fn update(
     connection: &mut Connection,
     id: Uuid,
     email: Option<&Email>,
     country: Option<&Country>,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let sql = "UPDATE auth.users SET email = coalesce($2, email), email_canonical = coalesce($3, email_canonical), \
                country = coalesce($4, country) WHERE id = $1";
     let email = email.map(Email::as_str);
@@ -184,17 +188,22 @@ pub async fn update(
 ///
 /// # Errors
 /// The database's.
-pub async fn set_password_hash(connection: &mut Connection, id: Uuid, old: Option<&str>, new: &str) -> Result<bool, Error> {
+pub async fn set_password_hash(
+    connection: &mut Connection,
+    id: Uuid,
+    old: Option<&str>,
+    new: &str,
+) -> Result<bool, StoreError> {
     let sql = "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = coalesce($2, password_hash)";
     let done = connection.query(sql).bind(id).bind(old).bind(new).execute(connection.raw()).await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Gives a person a role; false when they have it. [`Error::Broken`] when there is no such role.
+/// Gives a person a role; false when they have it. [`StoreError::Broken`] when there is no such role.
 ///
 /// # Errors
 /// The database's.
-pub async fn grant(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, Error> {
+pub async fn grant(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, StoreError> {
     let sql = "INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected() == 1)
 }
@@ -203,7 +212,7 @@ pub async fn grant(connection: &mut Connection, id: Uuid, role: &str) -> Result<
 ///
 /// # Errors
 /// The database's.
-pub async fn revoke(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, Error> {
+pub async fn revoke(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM auth.user_roles WHERE user_id = $1 AND role = $2";
     Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected() == 1)
 }
@@ -212,7 +221,7 @@ pub async fn revoke(connection: &mut Connection, id: Uuid, role: &str) -> Result
 ///
 /// # Errors
 /// The database's.
-pub async fn roles(connection: &mut Connection) -> Result<Vec<String>, Error> {
+pub async fn roles(connection: &mut Connection) -> Result<Vec<String>, StoreError> {
     Ok(connection.scalar("SELECT name FROM auth.roles ORDER BY name").fetch_all(connection.raw()).await?)
 }
 
@@ -220,7 +229,7 @@ pub async fn roles(connection: &mut Connection) -> Result<Vec<String>, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn set_disabled(connection: &mut Connection, id: Uuid, disabled: bool) -> Result<(), Error> {
+pub async fn set_disabled(connection: &mut Connection, id: Uuid, disabled: bool) -> Result<(), StoreError> {
     let sql = "UPDATE auth.users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1";
     connection.query(sql).bind(id).bind(disabled).execute(connection.raw()).await?;
     Ok(())

@@ -15,10 +15,10 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not PEM, or not a private key.
-    #[error("the key is not a PEM `PRIVATE KEY`\nhint: make one with `auth keys generate`")]
+    #[error("it is not a PEM `PRIVATE KEY`")]
     Pem,
     /// PEM, but another kind of key.
-    #[error("the key is not an Ed25519 private key\nhint: make one with `auth keys generate`")]
+    #[error("it is not an Ed25519 private key")]
     Kind,
 }
 
@@ -131,10 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_a_hint() {
+    fn from_pem_refuses_anything_else() {
         for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----"] {
-            let error = SigningKey::from_pem(text).expect_err("refused").to_string();
-            assert!(error.contains("auth keys generate"), "{error}");
+            assert!(SigningKey::from_pem(text).is_err(), "{text}");
         }
     }
 }

@@ -147,7 +147,7 @@ impl Bench {
         let body = auth::service::signup::Signup {
             username: auth::person::Username::parse(name.clone()).expect("a name"),
             email: auth::person::Email::parse(format!("{name}@example.org")).expect("an address"),
-            password: auth::password::Password::chosen("password", PASSWORD.to_owned()).expect("a password"),
+            password: auth::password::Password::chosen(PASSWORD.to_owned()).expect("a password"),
             country: None,
         };
         let made = self.auth.signup(&body, &["admin", "user"], &auth::store::audit::Origin::console()).await;

@@ -1,4 +1,4 @@
-//! Logins that fail: told apart by nobody, throttled, and never too many at once.
+//! Logins that fail: the same response for each reason, limited, and never too many at once.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::bench::{PASSWORD, bench, name, until, with};
+use crate::bench::{PASSWORD, bench, migrated, name, on, until, with};
+use crate::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_an_unknown_user_are_told_the_same_in_the_same_time() {
@@ -50,6 +51,22 @@ async fn after_five_failures_an_address_waits_and_others_do_not() {
         assert!((1..=60).contains(&wait), "{wait}");
     }
     assert_eq!(bench.login_call(&ada.name, PASSWORD).from("198.51.100.8").send().await.status, 200);
+}
+
+/// What is the client's fault, the hour's and the database's are three things.
+#[tokio::test(flavor = "multi_thread")]
+async fn login_outcomes_are_counted_apart() {
+    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let bench = on(&migrated(server), |settings| settings.pair.burst = 2).await;
+    let count = async |outcome: &str| bench.metric(&format!("auth_logins_total{{outcome=\"{outcome}\"}}")).await;
+    let ada = bench.person().await;
+    for status in [401, 401, 429] {
+        assert_eq!(bench.login_call(&ada.name, "wrong horse battery").send().await.status, status);
+    }
+    server.down();
+    assert_eq!(bench.login_call(&ada.name, PASSWORD).send().await.status, 503);
+    let counted = [count("granted").await, count("refused").await, count("limited").await, count("failed").await];
+    assert_eq!((counted, count("busy").await), ([1.0, 2.0, 1.0, 1.0], 0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

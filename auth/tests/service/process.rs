@@ -132,13 +132,13 @@ fn it_refuses_wrong_settings_and_names_them() {
         (ended.status.code(), text(&ended.stderr))
     };
     let (code, error) = said("TRUSTED_PROXIES", "proxy");
-    assert!(code == Some(1) && error.contains("`proxy`") && error.contains("TRUSTED_PROXIES"), "{error}");
+    assert!(code == Some(2) && error.contains("`proxy`") && error.contains("TRUSTED_PROXIES"), "{error}");
     let (code, error) = said("AUTH_KEYS_DIR", "/nowhere");
-    assert!(code == Some(1) && error.contains("/nowhere/current.pem") && error.contains("auth keys generate"), "{error}");
+    assert!(code == Some(2) && error.contains("/nowhere/current.pem") && error.contains("auth keys generate"), "{error}");
     let (code, error) = said("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/auth");
     assert!(code == Some(3) && !error.contains("hunter2"), "{error}");
     let (code, error) = said("PGPASSWORD_FILE", "/nowhere");
-    assert!(code == Some(1) && error.contains("both set"), "{error}");
+    assert!(code == Some(2) && error.contains("both set") && error.ends_with("hint: keep one of them\n"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

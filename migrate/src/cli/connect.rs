@@ -1,7 +1,11 @@
 //! One connection for one command, and an end at a stop signal.
 
 use super::answer::{Answer, tell};
-use crate::{Error, Patience, Session, database::Database, event::Event};
+use crate::{
+    Error, Patience, Session,
+    database::{AddressError, Database},
+    event::Event,
+};
 
 /// Connects, works, says goodbye. A stop signal ends it at once: what is not committed is taken back by the server.
 pub(super) fn in_session(
@@ -9,7 +13,8 @@ pub(super) fn in_session(
     patience: Patience,
     work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
-    let database = Database::for_migrations().map_err(|wrong| Error::Usage(wrong.to_string()))?;
+    let wrong = |error: AddressError| Error::Setting { message: error.to_string(), hint: error.hint() };
+    let database = Database::for_migrations().map_err(wrong)?;
     let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {

@@ -1,11 +1,13 @@
 //! The fields of a request, taken one by one: what is missing, unknown, too long or holds a NUL is named.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
-/// No text in a request may be longer, in bytes, whatever it is for.
+/// Longest text in a request, in bytes, whatever it is for.
 const TEXT_MAX: usize = 2048;
 
 /// The members of a JSON object or the pairs of a form that have not been taken yet.
@@ -25,21 +27,21 @@ impl Fields {
         }
     }
 
-    /// The pairs of a form; of a repeated name the last one counts.
+    /// Takes the pairs of a form; of a repeated name the last one counts.
     #[must_use]
     pub fn form(pairs: Vec<(String, String)>) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
     }
 
-    /// A text that must be there.
+    /// Takes a text that must be there.
     ///
     /// # Errors
     /// It is missing, not a text, too long or holds a NUL.
     pub fn text(&mut self, name: &str) -> Result<String, Problem> {
-        self.optional_text(name)?.ok_or_else(|| Problem::field(name, format!("`{name}` is missing")))
+        self.optional_text(name)?.ok_or_else(|| Problem::field(name, "is missing"))
     }
 
-    /// A text that may be left out or be null.
+    /// Takes a text that may be left out or be null.
     ///
     /// # Errors
     /// It is not a text, too long or holds a NUL.
@@ -47,11 +49,31 @@ impl Fields {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => checked(name, text).map(Some),
-            Some(_) => Err(Problem::field(name, format!("`{name}` is not a text"))),
+            Some(_) => Err(Problem::field(name, "is not a text")),
         }
     }
 
-    /// A yes or no that may be left out.
+    /// Takes a text that must be there and parses it.
+    ///
+    /// # Errors
+    /// See [`Fields::text`], and what `parse` says.
+    pub fn parsed<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(String) -> Result<T, E>) -> Result<T, Problem> {
+        parse(self.text(name)?).map_err(|rule| Problem::field(name, rule))
+    }
+
+    /// Takes a text that may be left out and parses it.
+    ///
+    /// # Errors
+    /// See [`Fields::optional_text`], and what `parse` says.
+    pub fn optional_parsed<T, E: Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Result<Option<T>, Problem> {
+        self.optional_text(name)?.map(parse).transpose().map_err(|rule| Problem::field(name, rule))
+    }
+
+    /// Takes a yes or no that may be left out.
     ///
     /// # Errors
     /// It is neither true nor false.
@@ -59,22 +81,22 @@ impl Fields {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(_) => Err(Problem::field(name, format!("`{name}` is neither true nor false"))),
+            Some(_) => Err(Problem::field(name, "is neither true nor false")),
         }
     }
 
-    /// Nothing may be left.
+    /// Refuses what is left.
     ///
     /// # Errors
-    /// Names the first field nobody took.
+    /// Names the first field that was not taken.
     pub fn done(mut self) -> Result<(), Problem> {
         let left = self.0.keys().next().map(|name| name.chars().take(64).collect::<String>());
         self.0.values_mut().for_each(forget);
-        left.map_or(Ok(()), |name| Err(Problem::field(&name, format!("`{name}` is not a field of this request"))))
+        left.map_or(Ok(()), |name| Err(Problem::field(&name, "is not a field of this request")))
     }
 }
 
-/// What nobody took may still be a password under a wrong name.
+/// Wipes a value that was not taken: it may still be a password under a wrong name.
 fn forget(value: &mut Value) {
     if let Value::String(text) = value {
         text.zeroize();
@@ -83,10 +105,10 @@ fn forget(value: &mut Value) {
 
 fn checked(name: &str, text: String) -> Result<String, Problem> {
     if text.len() > TEXT_MAX {
-        return Err(Problem::field(name, format!("`{name}` is longer than {TEXT_MAX} bytes")));
+        return Err(Problem::field(name, format!("is longer than {TEXT_MAX} bytes")));
     }
     if text.contains('\0') {
-        return Err(Problem::field(name, format!("`{name}` holds a NUL")));
+        return Err(Problem::field(name, "holds a NUL"));
     }
     Ok(text)
 }

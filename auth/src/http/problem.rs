@@ -1,9 +1,19 @@
-//! What a caller is told when a request is not granted: a status, whose fault, which field, and when to try again (RFC 9457).
+//! A request that is refused: status, whose fault, which field, and when to try again, as `application/problem+json` (RFC 9457).
+//! The only place that makes responses of errors.
 
+use std::error::Error;
+use std::fmt::Display;
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// An answer that is not a success. Says nothing a stranger may not know: causes go to the log, not here.
+use crate::service::error::ServiceError;
+use crate::store::StoreError;
+
+/// A response that is not a success. Says nothing a stranger may not know: causes go to the log, not here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// A name for programs: `urn:problem:auth:<kind>`.
@@ -39,10 +49,10 @@ impl Problem {
         self
     }
 
-    /// 400: one field is missing, unknown or not acceptable.
+    /// 400: one field is missing, unknown or not acceptable. `rule` reads on from the field's name, as in "is missing".
     #[must_use]
-    pub fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self::new(400, "invalid-field", "a field is not acceptable", detail).at(field)
+    pub fn field(field: &str, rule: impl Display) -> Self {
+        Self::new(400, "invalid-field", "a field is not acceptable", format!("`{field}` {rule}")).at(field)
     }
 
     /// 400: the request as a whole cannot be read.
@@ -51,13 +61,7 @@ impl Problem {
         Self::new(400, "malformed", "the request cannot be read", detail)
     }
 
-    /// 401: one text for a wrong password, an unknown user and a disabled one.
-    #[must_use]
-    pub fn wrong_credentials() -> Self {
-        Self::new(401, "wrong-credentials", "not logged in", "the user name or the password is wrong")
-    }
-
-    /// 401: no token, or one that is not good (any more).
+    /// 401: no token, or one that is not valid (any more).
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(401, "unauthenticated", "not logged in", detail)
@@ -101,8 +105,8 @@ impl Problem {
 
     /// 429: too many failed attempts; free again after `seconds`.
     #[must_use]
-    pub fn throttled(seconds: u64) -> Self {
-        Self::new(429, "throttled", "too many failed attempts", "wait, then try again").after(seconds)
+    pub fn too_many_failures(seconds: u64) -> Self {
+        Self::new(429, "too-many-failures", "too many failed attempts", "wait, then try again").after(seconds)
     }
 
     /// 503: everything is fine but busy.
@@ -124,12 +128,63 @@ impl Problem {
     }
 }
 
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::WrongCredentials => Self::new(401, "wrong-credentials", "not logged in", detail),
+            ServiceError::InvalidToken | ServiceError::WrongClient => Self::unauthenticated(detail),
+            ServiceError::InvalidResetToken => Self::field("token", "is not valid, or not any more"),
+            ServiceError::Password(rule) => Self::field("password", rule),
+            ServiceError::TooManyFailures { retry_after_s } => Self::too_many_failures(retry_after_s),
+            ServiceError::Busy { retry_after_s } => Self::busy(retry_after_s),
+            ServiceError::MissingScope(_) | ServiceError::OwnAccount => Self::forbidden(detail),
+            ServiceError::NoSuchUser(_) | ServiceError::NoSuchRole { .. } | ServiceError::NoSuchClient(_) => {
+                Self::not_found(detail)
+            }
+            ServiceError::ClientExists(_) => Self::taken("id"),
+            ServiceError::Store(StoreError::Taken(field)) => Self::taken(field),
+            ServiceError::Store(StoreError::Unavailable(cause)) => {
+                tracing::warn!(%cause, "{detail}");
+                Self::unavailable()
+            }
+            ServiceError::Store(StoreError::Broken(_)) | ServiceError::Internal { .. } => {
+                tracing::error!(cause = error.source(), "{detail}");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        ServiceError::from(error).into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Problem;
 
     #[test]
-    fn a_field_is_named_and_absent_members_are_left_out() {
+    fn problem_names_the_field_and_leaves_absent_members_out() {
         let problem = serde_json::to_value(Problem::taken("email")).unwrap();
         assert_eq!(
             problem,
@@ -140,6 +195,6 @@ mod tests {
 
     #[test]
     fn retry_after_is_never_zero() {
-        assert_eq!(Problem::throttled(0).retry_after, Some(1));
+        assert_eq!(Problem::too_many_failures(0).retry_after, Some(1));
     }
 }

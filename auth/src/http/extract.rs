@@ -7,38 +7,38 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 
-use crate::field::Fields;
-use crate::problem::Problem;
+use crate::http::fields::Fields;
+use crate::http::problem::Problem;
 
 /// No body is longer.
 pub const BODY_MAX: usize = 16 * 1024;
 
 /// What can be taken from the fields of a request.
-pub trait Take: Sized {
+pub trait FromFields: Sized {
     /// Takes the fields it knows; what is left is refused afterwards.
     ///
     /// # Errors
     /// Names the field.
-    fn take(fields: &mut Fields) -> Result<Self, Problem>;
+    fn from_fields(fields: &mut Fields) -> Result<Self, Problem>;
 }
 
 /// A JSON body.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub struct JsonBody<T>(pub T);
 
 /// A form; what it does not know it ignores, as OAuth asks.
 #[derive(Debug)]
-pub struct Pairs<T>(pub T);
+pub struct FormBody<T>(pub T);
 
 /// The query string.
 #[derive(Debug)]
-pub struct Search<T>(pub T);
+pub struct QueryFields<T>(pub T);
 
 /// The query string, of which other parameters are somebody else's.
 #[derive(Debug)]
-pub struct SomeOf<T>(pub T);
+pub struct LenientQuery<T>(pub T);
 
-impl<T: Take, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: FromFields, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -52,7 +52,7 @@ impl<T: Take, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-impl<T: Take, S: Send + Sync> FromRequest<S> for Pairs<T> {
+impl<T: FromFields, S: Send + Sync> FromRequest<S> for FormBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -61,11 +61,11 @@ impl<T: Take, S: Send + Sync> FromRequest<S> for Pairs<T> {
             FormRejection::InvalidFormContentType(_) => Problem::media_type("application/x-www-form-urlencoded"),
             other => refused(other.status().as_u16()),
         })?;
-        T::take(&mut Fields::form(pairs)).map(Self)
+        T::from_fields(&mut Fields::form(pairs)).map(Self)
     }
 }
 
-impl<T: Take, S: Send + Sync> FromRequestParts<S> for Search<T> {
+impl<T: FromFields, S: Send + Sync> FromRequestParts<S> for QueryFields<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -75,21 +75,21 @@ impl<T: Take, S: Send + Sync> FromRequestParts<S> for Search<T> {
     }
 }
 
-impl<T: Take, S: Send + Sync> FromRequestParts<S> for SomeOf<T> {
+impl<T: FromFields, S: Send + Sync> FromRequestParts<S> for LenientQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
         let Query(pairs) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
-        T::take(&mut Fields::form(pairs)).map(Self)
+        T::from_fields(&mut Fields::form(pairs)).map(Self)
     }
 }
 
 /// One segment of the path. What no segment can be is nothing there.
 #[derive(Debug)]
-pub struct Segment(pub String);
+pub struct PathSegment(pub String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
+impl<S: Send + Sync> FromRequestParts<S> for PathSegment {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
@@ -99,8 +99,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-fn taken<T: Take>(mut fields: Fields) -> Result<T, Problem> {
-    let value = T::take(&mut fields)?;
+fn taken<T: FromFields>(mut fields: Fields) -> Result<T, Problem> {
+    let value = T::from_fields(&mut fields)?;
     fields.done()?;
     Ok(value)
 }
