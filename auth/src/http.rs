@@ -91,6 +91,8 @@ fn people() -> OpenApiRouter<Arc<Auth>> {
     OpenApiRouter::new()
         .routes(routes!(pages::index))
         .routes(routes!(pages::login))
+        .routes(routes!(pages::signup))
+        .routes(routes!(pages::reset))
         .routes(routes!(signup::signup))
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))

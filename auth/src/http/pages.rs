@@ -1,4 +1,4 @@
-//! Two small pages. Their one script each is allowed by its digest, nothing else is loaded from anywhere.
+//! Small pages for browsers. The one script and the one style of each are allowed by their digests; nothing else is loaded from anywhere.
 
 use std::sync::LazyLock;
 
@@ -10,43 +10,58 @@ use base64::engine::general_purpose::STANDARD;
 use crate::token::opaque::hash;
 
 struct Page {
-    html: &'static str,
+    html: String,
     policy: String,
 }
 
-static INDEX: LazyLock<Page> = LazyLock::new(|| Page::of(include_str!("../../assets/index.html")));
-static LOGIN: LazyLock<Page> = LazyLock::new(|| Page::of(include_str!("../../assets/login.html")));
+const FORM: &str = include_str!("../../assets/form.js");
+
+static INDEX: LazyLock<Page> =
+    LazyLock::new(|| Page::new(include_str!("../../assets/index.html"), include_str!("../../assets/index.js")));
+static LOGIN: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../assets/login.html"), FORM));
+static SIGNUP: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../assets/signup.html"), FORM));
+static RESET: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../assets/reset.html"), FORM));
 
 impl Page {
-    fn of(html: &'static str) -> Self {
-        let allowed = |tag: &str| {
-            let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
-            let text = html.split_once(&open).and_then(|(_, rest)| rest.split_once(&close)).map_or("", |(text, _)| text);
-            format!("'sha256-{}'", STANDARD.encode(hash(text)))
-        };
-        let (script, style) = (allowed("script"), allowed("style"));
+    fn new(template: &str, script: &str) -> Self {
+        let style = include_str!("../../assets/page.css");
+        let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(hash(text)));
         let policy = format!(
-            "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; form-action 'self'; \
-             base-uri 'none'; frame-ancestors 'none'"
+            "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'",
+            digest(script),
+            digest(style)
         );
-        Self { html, policy }
+        Self { html: template.replace("{style}", style).replace("{script}", script), policy }
     }
 
-    fn answer(&self) -> Response {
+    fn response(&'static self) -> Response {
         let kind = "text/html; charset=utf-8";
         let headers = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, self.policy.as_str()), (X_FRAME_OPTIONS, "DENY")];
-        (headers, self.html).into_response()
+        (headers, self.html.as_str()).into_response()
     }
 }
 
 /// Who am I?
 #[utoipa::path(get, path = "/", operation_id = "index_page", responses((status = 200, description = "a page")))]
 pub async fn index() -> Response {
-    INDEX.answer()
+    INDEX.response()
 }
 
 /// A form to log in with.
 #[utoipa::path(get, path = "/login", operation_id = "login_page", responses((status = 200, description = "a page")))]
 pub async fn login() -> Response {
-    LOGIN.answer()
+    LOGIN.response()
+}
+
+/// A form to sign up with.
+#[utoipa::path(get, path = "/signup", operation_id = "signup_page", responses((status = 200, description = "a page")))]
+pub async fn signup() -> Response {
+    SIGNUP.response()
+}
+
+/// A form to set a new password with a token.
+#[utoipa::path(get, path = "/reset", operation_id = "reset_page", responses((status = 200, description = "a page")))]
+pub async fn reset() -> Response {
+    RESET.response()
 }

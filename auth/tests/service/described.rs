@@ -29,6 +29,8 @@ const PATHS: &[&str] = &[
     "get /health/live",
     "get /health/ready",
     "get /login",
+    "get /reset",
+    "get /signup",
     "post /oauth/introspect",
     "post /oauth/revoke",
     "get /openapi.json",

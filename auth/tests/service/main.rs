@@ -1,5 +1,7 @@
 //! The service against a real PostgreSQL and a real Redis, over its own socket: the API as a specification.
 
+#[path = "../support/chromium.rs"]
+mod chromium;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 #[path = "../../../migrate/tests/support/postgres.rs"]
@@ -18,6 +20,7 @@ mod described;
 mod logins;
 mod oauth;
 mod outages;
+mod pages;
 mod pooler;
 mod process;
 mod refusals;

@@ -1,0 +1,107 @@
+//! The pages in a real browser: what is typed, what is shown, what a refusal looks like.
+
+use auth::settings::CookieSecure;
+use auth::store::audit::Origin;
+use serde_json::json;
+
+use crate::bench::{Bench, PASSWORD, name, with};
+use crate::chromium::Chromium;
+
+/// A service whose cookies a browser keeps over plain HTTP.
+async fn plain() -> Bench {
+    with(|settings| settings.cookie_secure = CookieSecure::Never).await
+}
+
+fn url(bench: &Bench, path: &str) -> String {
+    format!("http://{}{path}", bench.at)
+}
+
+/// Types a name and a password into the login page that is open.
+async fn log_in(browser: &Chromium, name: &str, password: &str) {
+    browser.type_into("username", name).await;
+    browser.type_into("password", password).await;
+    browser.click("form button").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signup_page_leads_to_a_login_and_logout_ends_it() {
+    let (bench, browser, name) = (plain().await, Chromium::start().await, name("page"));
+    browser.open(&url(&bench, "/login")).await;
+    browser.click("a[href='/signup']").await;
+    browser.shows("/signup", "Sign up").await;
+    browser.type_into("username", &name).await;
+    browser.type_into("email", &format!("{name}@example.org")).await;
+    browser.type_into("password", PASSWORD).await;
+    browser.click("form button").await;
+    browser.shows("/login", "You are signed up. Log in.").await;
+    log_in(&browser, &name, PASSWORD).await;
+    browser.shows("/", &format!("You are {name}.")).await;
+    assert_eq!(browser.run("return document.cookie").await, "", "scripts see no token");
+    browser.click("button").await;
+    browser.shows("/", "You are not logged in.").await;
+    browser.open(&url(&bench, "/")).await;
+    browser.shows("/", "You are not logged in.").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signup_page_names_the_field_that_is_refused() {
+    let (bench, browser) = (plain().await, Chromium::start().await);
+    let ada = bench.person().await;
+    browser.open(&url(&bench, "/signup")).await;
+    browser.type_into("username", &name("other")).await;
+    browser.type_into("email", &format!("{}@example.org", ada.name)).await;
+    browser.type_into("password", PASSWORD).await;
+    browser.click("form button").await;
+    browser.shows("/signup", "`email` is taken").await;
+    let marked = "return [...document.querySelectorAll('[aria-invalid]')].map(field => field.name)";
+    assert_eq!(browser.run(marked).await, json!(["email"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_page_takes_the_token_from_its_address_and_sets_the_password_once() {
+    let (bench, browser) = (plain().await, Chromium::start().await);
+    let ada = bench.person().await;
+    let id = bench.me(&ada.access).await.member("id").parse().unwrap();
+    let token = bench.auth.reset_token(id, &Origin::console()).await.unwrap();
+    for said in ["The password is set. Log in.", "`token` is not valid, or not any more"] {
+        browser.open(&url(&bench, &format!("/reset#{token}"))).await;
+        assert_eq!(browser.run("return location.hash").await, "", "the token does not stay in the address");
+        browser.type_into("password", "another horse battery").await;
+        browser.click("form button").await;
+        browser.shows(if said.contains("set") { "/login" } else { "/reset" }, said).await;
+        // Another page in between: only what is behind `#` would change.
+        browser.open(&url(&bench, "/")).await;
+    }
+    assert_eq!(bench.me(&ada.access).await.status, 401);
+    browser.open(&url(&bench, "/login")).await;
+    log_in(&browser, &ada.name, "another horse battery").await;
+    browser.shows("/", &format!("You are {}.", ada.name)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn login_page_shows_the_reason_and_counts_the_time_down() {
+    let (bench, browser) = (plain().await, Chromium::start().await);
+    let ada = bench.person().await;
+    browser.open(&url(&bench, "/login")).await;
+    browser.type_into("username", &ada.name).await;
+    browser.type_into("password", "wrong horse battery").await;
+    for _ in 0..5 {
+        browser.click("form button").await;
+        browser.shows("/login", "the user name or the password is wrong").await;
+        browser.run("document.querySelector('[role=status]').textContent = ''").await;
+    }
+    browser.click("form button").await;
+    browser.shows("/login", "wait, then try again - try again in").await;
+    assert_eq!(browser.run("return document.querySelector('form button').disabled").await, true);
+}
+
+/// The policy allows the style of a page by its digest; the tests above show that it allows the script.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_keep_to_their_own_policy() {
+    let (bench, browser) = (plain().await, Chromium::start().await);
+    for path in ["/", "/login", "/signup", "/reset"] {
+        browser.open(&url(&bench, path)).await;
+        let styled = browser.run("return getComputedStyle(document.body).backgroundColor").await;
+        assert_eq!(styled, "rgb(246, 248, 250)", "{path}");
+    }
+}
