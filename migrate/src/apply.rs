@@ -45,7 +45,7 @@ struct Job<'r> {
 }
 
 impl Job<'_> {
-    /// What its row says when it has run.
+    /// State of its row once it has run.
     fn done(&self) -> Mark {
         if self.script.is_empty() { Mark::Nothing } else { Mark::Done(self.begin.elapsed()) }
     }
@@ -142,7 +142,7 @@ async fn give_way(session: &mut Session<'_>, job: &Job<'_>, broken: Broken<'_>) 
     Ok(())
 }
 
-/// The oldest transaction besides ours that holds a lock on a table: whoever is in the way does. Everybody may see who holds locks;
+/// The oldest transaction besides ours that holds a lock on a table: the one in the way does. Every role may see who holds locks;
 /// since when, and what for, only the role itself and `pg_read_all_stats` may.
 async fn suspect(connection: &mut PgConnection) -> Result<String, Error> {
     let sql = "SELECT CASE WHEN a.xact_start IS NULL \

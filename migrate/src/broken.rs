@@ -28,7 +28,7 @@ impl<'r> Broken<'r> {
         self.source.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
     }
 
-    /// Whether the same statement may work a moment later: `lock_not_available` or `deadlock_detected`.
+    /// Returns whether the same statement may work a moment later: `lock_not_available` or `deadlock_detected`.
     pub(crate) fn contended(&self) -> bool {
         let again = self.refusal().is_some_and(|refusal| matches!(refusal.code(), "55P03" | "40P01"));
         again && self.statement.is_none_or(|statement| !statement.concurrent)
@@ -72,7 +72,7 @@ impl<'r> Broken<'r> {
         "nothing of this revision was kept: edit the file and run it again".into()
     }
 
-    /// Whether the connection ended, which no revision is at fault for: the server stops, or a network or a process is gone.
+    /// Returns whether the connection ended, which no revision is at fault for: the server stops, or a network or a process is gone.
     fn is_lost(&self) -> bool {
         match self.refusal() {
             Some(refusal) => refusal.code().starts_with("57P") || refusal.code().starts_with("08"),

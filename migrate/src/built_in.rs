@@ -1,4 +1,4 @@
-//! What a program that embeds the migrations carries: its revisions and the roles of its database.
+//! Revisions and roles that a program carries which embeds the migrations.
 
 /// Revisions of a program for a first start without a directory, and the roles its database may have.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// No role: whoever runs the migrations owns the table, and nobody else reads it.
+    /// No role: the user that runs the migrations owns the table, and no other reads it.
     pub const NONE: Self = Self { owner: None, reader: None };
 
     /// Returns the statements that hand the table over, each a no-op where its role does not exist.

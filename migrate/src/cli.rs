@@ -1,7 +1,7 @@
 //! `auth migrate`, also called `migrate`: revisions of the database from the command line.
 //!
-//! stdout carries the answer, stderr what happens meanwhile. Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable,
-//! 4 lock not to be had in time, 5 files and applied revisions differ, 6 not at head.
+//! stdout carries the output, stderr what happens meanwhile. Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable,
+//! 4 lock not free in time, 5 files and applied revisions differ, 6 not at head.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -9,22 +9,22 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{BuiltIn, Error, Patience};
 
-mod answer;
 mod ask;
 mod change;
 mod connect;
 mod files;
+mod output;
 
-use answer::Answer;
+use output::Output;
 
 /// Change the database, revision by revision
 #[derive(Debug, Parser)]
 #[command(name = "migrate", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub struct Migrate {
-    /// Where the revisions are [env: MIGRATIONS_DIR] [default: ./migrations, or those built in if it does not exist]
+    /// Directory of the revisions [env: MIGRATIONS_DIR] [default: ./migrations, or those built in if it does not exist]
     #[arg(short, long, global = true, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Answer in JSON
+    /// Output in JSON
     #[arg(long, global = true)]
     json: bool,
     /// Alembic's file of settings, which this has not
@@ -38,7 +38,7 @@ const AFTER_HELP: &str = "\
 The database is named by DATABASE_URL or DATABASE_URL_FILE, or by PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD_FILE.
 Each of them may be given as MIGRATIONS_DATABASE_URL and so on, for a role of its own beside the service's.
 REV is `head`, a number, a name, or the beginning of one. Installed as `alembic` too.
-Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not to be had, 5 drift, 6 not at head.";
+Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not free, 5 drift, 6 not at head.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -70,13 +70,13 @@ enum Command {
     Resolve(change::Resolve),
 }
 
-/// How patient a changing command is.
+/// Patience of a changing command.
 #[derive(Clone, Copy, Debug, Args)]
 struct Patient {
-    /// How long to wait for another migration, and to retry a revision that cannot lock a table
+    /// Time to wait for another migration, and to retry a revision that cannot lock a table
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
     wait: Duration,
-    /// How long one statement may queue for a table before it makes way and tries again
+    /// Time for which one statement may queue for a table before it makes way and tries again
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
     lock_timeout: Duration,
 }
@@ -107,14 +107,12 @@ impl Migrate {
     #[must_use]
     pub fn run(self, built_in: BuiltIn) -> ExitCode {
         if let Some(file) = self.config {
-            let said = format!(
-                "there is no file of settings here, so not `{}` either\nhint: leave `-c` out; the database comes from the environment, `-d DIR` names the revisions",
-                file.display()
-            );
-            return Answer::print(Err(Error::Usage(said)), self.json);
+            let said = format!("there is no file of settings here, so not `{}` either", file.display());
+            let hint = "leave `-c` out; the database comes from the environment, `-d DIR` names the revisions";
+            return Output::print(Err(Error::usage(said, hint)), self.json);
         }
         let place = files::Place::new(self.directory, built_in);
-        let answer = match self.command {
+        let output = match self.command {
             Command::Init(init) => init.run(&place),
             Command::Revision(revision) => revision.run(&place),
             Command::Upgrade(upgrade) => upgrade.run(&place),
@@ -127,7 +125,7 @@ impl Migrate {
             Command::Check => ask::check(&place),
             Command::Resolve(resolve) => resolve.run(&place),
         };
-        Answer::print(answer, self.json)
+        Output::print(output, self.json)
     }
 }
 
@@ -138,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_well_formed() {
         Migrate::command().debug_assert();
     }
 
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_down_is_no_option() {
+    fn downgrade_step_is_no_option() {
         assert!(Migrate::try_parse_from(["migrate", "downgrade", "-1", "--sql"]).is_ok());
         assert!(Migrate::try_parse_from(["migrate", "-d", "x", "downgrade", "--json", "--dry-run", "-12"]).is_ok());
         assert!(Migrate::try_parse_from(["migrate", "upgrade", "+1", "--wait", "1s"]).is_ok());

@@ -35,7 +35,7 @@ pub fn init(directory: &Path, built_in: BuiltIn) -> Result<Vec<PathBuf>, Error> 
     fs::create_dir_all(directory).map_err(failed)?;
     if fs::read_dir(directory).map_err(failed)?.next().is_some() {
         let path = directory.display();
-        return Err(Error::Revisions(format!("`{path}` is not empty\nhint: remove it first, or choose another name")));
+        return Err(Error::revisions(format!("`{path}` is not empty"), "remove it first, or choose another name"));
     }
     let mut made = vec![write(&directory.join("README.md"), README)?];
     for (name, sql) in built_in.files {
@@ -75,10 +75,10 @@ pub fn missing(revisions: &Revisions, built_in: BuiltIn) -> Result<Vec<Revision>
 pub fn revision(directory: &Path, message: &str, now: i64) -> Result<[PathBuf; 2], Error> {
     if !directory.is_dir() {
         let path = directory.display();
-        return Err(Error::Revisions(format!("there is no directory `{path}`\nhint: `migrate init {path}` makes it")));
+        return Err(Error::revisions(format!("there is no directory `{path}`"), format!("`migrate init {path}` makes it")));
     }
     let slug = slug(message).ok_or_else(|| {
-        Error::Usage(format!("`{message}` has no letter or digit to name files with\nhint: -m \"add a column\""))
+        Error::usage(format!("`{message}` has no letter or digit to name files with"), "-m \"add a column\"")
     })?;
     let revisions = Revisions::read(directory, Roles::NONE)?;
     let version = revisions.head().map_or(now, |head| now.max(head.version + 1));
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_becomes_a_file_name() {
+    fn revision_message_becomes_a_file_name() {
         assert_eq!(slug("Create initial  tables").as_deref(), Some("create_initial_tables"));
         assert_eq!(slug("../../etc/passwd; DROP").as_deref(), Some("etc_passwd_drop"));
         assert_eq!(slug("pays d'été").as_deref(), Some("pays_d_été"));

@@ -1,4 +1,4 @@
-//! Where the database is, read from the environment and from secret files. No message and no `Debug` shows a password.
+//! Address of the database, read from the environment and from secret files. No message and no `Debug` shows a password.
 
 use std::{fmt, fs, time::Duration};
 
@@ -7,7 +7,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection},
 };
 
-/// How long one attempt to connect may take.
+/// Time limit of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database to connect to.
@@ -20,7 +20,7 @@ pub struct Database {
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct ConnectError {
-    /// What the attempt said.
+    /// Error of the attempt.
     pub cause: String,
     /// The same attempt may succeed a moment later: the server is starting, say. A wrong password stays wrong.
     pub passes: bool,
@@ -39,7 +39,7 @@ pub enum AddressError {
         name: &'static str,
         /// Its file.
         path: String,
-        /// What reading it said.
+        /// Error of the read.
         cause: String,
     },
     /// Not an address.
@@ -140,7 +140,7 @@ impl Database {
     /// Opens one connection that shows itself under `name`.
     ///
     /// # Errors
-    /// What the attempt said.
+    /// Error of the attempt.
     pub async fn connect(&self, name: &str) -> Result<PgConnection, ConnectError> {
         connect(&self.options.clone().application_name(name)).await
     }
@@ -149,7 +149,7 @@ impl Database {
 /// Opens one connection with the driver's options.
 ///
 /// # Errors
-/// What the attempt said.
+/// Error of the attempt.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(connected) => connected.map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
@@ -175,7 +175,7 @@ impl fmt::Debug for Database {
     }
 }
 
-/// Whether a server that is starting, or a network that is not there yet, may be the cause.
+/// Returns whether a server that is starting, or a network that is not there yet, may be the cause.
 fn passes(error: &sqlx::Error) -> bool {
     match error.as_database_error().and_then(|refusal| refusal.code()) {
         // Connections, resources, and an operator who stops or starts it.
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_make_an_address() {
+    fn address_is_made_of_its_parts() {
         let parts =
             [("PGHOST", "db"), ("PGPORT", "6543"), ("PGUSER", "auth_app"), ("PGDATABASE", "auth"), ("PGPASSWORD", "pw")];
         let database = read(&parts).expect("an address");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_given_to_the_resolver_without_its_brackets() {
+    fn address_of_ipv6_reaches_the_resolver_without_its_brackets() {
         for settings in [
             &[("DATABASE_URL", "postgres://u@[::1]:6543/auth")][..],
             &[("PGHOST", "::1"), ("PGPORT", "6543"), ("PGUSER", "u"), ("PGDATABASE", "auth")],
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_file_loses_one_newline() {
+    fn secret_file_loses_one_newline() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "top secret\n").expect("written");
         let path = file.path().to_string_lossy();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_at_once_are_an_error() {
+    fn setting_in_two_places_is_an_error() {
         for name in ["DATABASE_URL", "PGPASSWORD"] {
             let file = format!("{name}_FILE");
             assert!(matches!(read(&[(name, "x"), (&file, "y")]), Err(AddressError::Both(found)) if found == name));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_are_told_without_their_secrets() {
+    fn settings_that_are_wrong_are_told_without_their_secrets() {
         let wrong = |settings: &[(&str, &str)]| read(settings).expect_err("wrong").to_string();
         assert!(wrong(&[]).starts_with("no database is named"));
         assert!(wrong(&[("PGHOST", "")]).starts_with("no database is named"));

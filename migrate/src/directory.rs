@@ -1,4 +1,4 @@
-//! Where revisions come from: a directory, or this program itself. What is loaded is in order, complete and checked.
+//! Source of revisions: a directory, or this program itself. What is loaded is in order, complete and checked.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use crate::{
     revision::{Part, Revision, Script, parse_file_name},
 };
 
-/// Where a set of revisions was read.
+/// Place where a set of revisions was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A directory.
@@ -33,7 +33,7 @@ impl fmt::Display for Source {
 /// A set of revisions, oldest first.
 #[derive(Clone, Debug)]
 pub struct Revisions {
-    /// Where they come from.
+    /// Place where they were read.
     pub source: Source,
     /// Roles that get the table of what was applied.
     pub roles: Roles,
@@ -83,10 +83,9 @@ impl Revisions {
         let mut pairs: BTreeMap<i64, Pair> = BTreeMap::new();
         for (name, script) in files {
             let Some((version, slug, part)) = parse_file_name(&name) else {
-                return Err(Error::Revisions(format!(
-                    "`{}` is not named like a revision\nhint: `<UTC timestamp>_<words>.up.sql`; `migrate revision -m MSG` makes one",
-                    script.file
-                )));
+                let said = format!("`{}` is not named like a revision", script.file);
+                let hint = "`<UTC timestamp>_<words>.up.sql`; `migrate revision -m MSG` makes one";
+                return Err(Error::revisions(said, hint));
             };
             pairs.entry(version).or_default().add(slug, part, script)?;
         }
@@ -99,13 +98,13 @@ impl Revisions {
         self.list.iter()
     }
 
-    /// How many there are.
+    /// Returns their number.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -139,10 +138,10 @@ impl Revisions {
         }
         match found[..] {
             [one] => Ok(one),
-            [] => Err(Error::Name(format!("no revision begins with `{wanted}`\nhint: `migrate history` lists them"))),
+            [] => Err(Error::name(format!("no revision begins with `{wanted}`"), "`migrate history` lists them")),
             _ => {
                 let names: Vec<String> = found.iter().map(|revision| format!("`{}`", revision.name())).collect();
-                Err(Error::Name(format!("`{wanted}` could be {}\nhint: write more of it", names.join(" or "))))
+                Err(Error::name(format!("`{wanted}` could be {}", names.join(" or ")), "write more of it"))
             }
         }
     }
@@ -170,10 +169,8 @@ impl Pair {
         let other = self.up.as_ref().or(self.down.as_ref());
         let place = if part == Part::Up { &self.up } else { &self.down };
         if let Some(other) = other.filter(|_| self.slug != slug || place.is_some()) {
-            return Err(Error::Revisions(format!(
-                "`{}` and `{}` have the same number\nhint: give the newer one a later timestamp",
-                other.file, script.file
-            )));
+            let said = format!("`{}` and `{}` have the same number", other.file, script.file);
+            return Err(Error::revisions(said, "give the newer one a later timestamp"));
         }
         slug.clone_into(&mut self.slug);
         *(if part == Part::Up { &mut self.up } else { &mut self.down }) = Some(script);
@@ -183,7 +180,7 @@ impl Pair {
     fn revision(self, version: i64) -> Result<Revision, Error> {
         let Some(up) = self.up else {
             let down = self.down.map(|down| down.file).unwrap_or_default();
-            return Err(Error::Revisions(format!("`{down}` has no up file\nhint: it was renamed or not copied")));
+            return Err(Error::revisions(format!("`{down}` has no up file"), "it was renamed or not copied"));
         };
         let revision = Revision { version, slug: self.slug, up, down: self.down };
         revision.check()?;

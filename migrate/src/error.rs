@@ -1,65 +1,89 @@
 //! Everything that can stop a migration, in words, with a hint and an exit code.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
-/// Why a command did not do what it was asked.
+/// A text, and what to do about it where that can be said.
+#[derive(Debug)]
+pub struct Message {
+    text: String,
+    hint: Option<String>,
+}
+
+impl Message {
+    /// A text with what to do about it.
+    pub(crate) fn new(text: impl Into<String>, hint: Option<impl Into<String>>) -> Self {
+        Self { text: text.into(), hint: hint.map(Into::into) }
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self { text, hint: None }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The call makes no sense.
     #[error("{0}")]
-    Usage(String),
-    /// The settings name no database.
-    #[error("{message}")]
-    Setting {
-        /// What is wrong with them.
-        message: String,
-        /// What to do about it.
-        hint: Option<&'static str>,
-    },
+    Usage(Message),
     /// A file or folder could not be read or written.
     #[error("cannot {verb} `{}`: {source}", path.display())]
     File {
-        /// What was tried.
+        /// Operation that failed.
         verb: &'static str,
         /// On what.
         path: PathBuf,
-        /// What came of it.
+        /// Error of the system.
         source: io::Error,
     },
     /// The revision files themselves are wrong.
     #[error("{0}")]
-    Revisions(String),
+    Revisions(Message),
     /// A name fits no revision, or several.
     #[error("{0}")]
-    Name(String),
+    Name(Message),
     /// No connection.
     #[error("cannot reach the database {target}: {cause}")]
     Unreachable {
         /// The address, without a password.
         target: String,
-        /// What the attempt said.
+        /// Error of the attempt.
         cause: String,
     },
     /// The database refused something that is not a revision's statement.
     #[error("the database refused to {verb}: {}", said(source))]
     Database {
-        /// What was tried.
+        /// Operation that failed.
         verb: &'static str,
-        /// What it said.
+        /// Error of the database.
         source: sqlx::Error,
     },
     /// Another migration runs.
     #[error("another migration runs: {holder}; gave up after {} s", waited.as_secs_f32())]
     Locked {
-        /// Who has the lock.
+        /// Holder of the lock.
         holder: String,
-        /// How long it was asked for.
+        /// Time spent waiting.
         waited: Duration,
     },
     /// A revision could not get a lock on a table.
     #[error("revision `{revision}` waited too often for a lock at {place}: {suspect}")]
     Blocked {
-        /// Which revision.
+        /// The revision.
         revision: String,
         /// File and line.
         place: String,
@@ -69,7 +93,7 @@ pub enum Error {
     /// An applied revision was edited.
     #[error("changed after it was applied: {}", backticked(revisions))]
     Drift {
-        /// Which.
+        /// Their names.
         revisions: Vec<String>,
         /// They differ in how their lines end and in nothing else.
         only_line_endings: bool,
@@ -79,7 +103,7 @@ pub enum Error {
     Ahead {
         /// Their numbers.
         revisions: Vec<String>,
-        /// Where they were looked for.
+        /// Place that lacks them.
         source_name: String,
     },
     /// A revision outside a transaction stopped half-way.
@@ -91,31 +115,31 @@ pub enum Error {
     /// A statement of a revision failed.
     #[error("revision `{revision}` failed at {place}: {message}\n{excerpt}")]
     Failed {
-        /// Which revision.
+        /// The revision.
         revision: String,
         /// File and line.
         place: String,
-        /// What the database said.
+        /// Error of the database.
         message: String,
         /// The line itself.
         excerpt: String,
-        /// What became of the statements before it, and what to do.
+        /// State of the statements before it, and what to do.
         hint: String,
     },
     /// The connection ended while a revision ran.
     #[error("the connection was lost at {place} of revision `{revision}`: {cause}")]
     Lost {
-        /// Which revision.
+        /// The revision.
         revision: String,
         /// File and line.
         place: String,
-        /// What was said last.
+        /// Last error of the connection.
         cause: String,
-        /// What became of the statements before it.
+        /// State of the statements before it.
         hint: String,
     },
-    /// It was told to stop.
-    #[error("told to stop")]
+    /// A signal stopped it.
+    #[error("stopped by a signal")]
     Interrupted,
     /// The database is not at the newest revision.
     #[error("not at head: {} to apply", backticked(.0))]
@@ -133,6 +157,21 @@ fn said(error: &sqlx::Error) -> String {
 }
 
 impl Error {
+    /// A call that makes no sense, and what to write instead.
+    pub(crate) fn usage(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage(Message::new(text, Some(hint)))
+    }
+
+    /// Files that are wrong, and what to do about it.
+    pub(crate) fn revisions(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Revisions(Message::new(text, Some(hint)))
+    }
+
+    /// A name that fits no revision, or several, and what to do about it.
+    pub(crate) fn name(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Name(Message::new(text, Some(hint)))
+    }
+
     /// Turns a driver's error into ours, naming what was tried.
     pub(crate) fn database(verb: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { verb, source }
@@ -142,7 +181,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Setting { .. } => 2,
+            Self::Usage(_) => 2,
             Self::Unreachable { .. } | Self::Lost { .. } => 3,
             Self::Locked { .. } | Self::Blocked { .. } => 4,
             Self::Drift { .. } | Self::Ahead { .. } => 5,
@@ -151,11 +190,11 @@ impl Error {
         }
     }
 
-    /// What to do about it.
+    /// Advice.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
-            Self::Setting { hint, .. } => return *hint,
+            Self::Usage(said) | Self::Revisions(said) | Self::Name(said) => return said.hint.as_deref(),
             Self::Unreachable { .. } => "is it up, and do DATABASE_URL or PGHOST, PGUSER, PGDATABASE name it?",
             Self::Locked { .. } => "wait longer with `--wait`, or end that session",
             Self::Blocked { .. } => {

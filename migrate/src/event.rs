@@ -1,4 +1,4 @@
-//! What happens while revisions run, as it happens: one line each for a person.
+//! Events while revisions run: one line each for a person.
 
 use std::{fmt, time::Duration};
 
@@ -9,33 +9,33 @@ pub enum Event {
     Unreachable {
         /// The address, without a password.
         target: String,
-        /// What the attempt said.
+        /// Error of the attempt.
         cause: String,
     },
     /// Another migration has the lock; asking again until the time is up.
     Waiting {
-        /// Who has it.
+        /// Its holder.
         holder: String,
     },
     /// A revision is about to run.
     Begins {
-        /// Which way.
+        /// Up or down.
         way: Way,
         /// Its name.
         revision: String,
     },
     /// A revision ran.
     Ends {
-        /// Which way.
+        /// Up or down.
         way: Way,
         /// Its name.
         revision: String,
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
     /// A lock on a table did not come in time; trying again.
     Retries {
-        /// Where, as file and line.
+        /// File and line.
         place: String,
         /// The transaction most likely in the way.
         suspect: String,

@@ -27,7 +27,7 @@ pub struct Applied {
     pub checksum: Vec<u8>,
     /// When, in UTC.
     pub installed_on: String,
-    /// How long it took, in milliseconds; -1 when it was stamped.
+    /// Milliseconds that it took; -1 when it was stamped.
     pub took_ms: i64,
     /// Its file had no statement when it was applied: what is written into it since has yet to run.
     pub ran_nothing: bool,
@@ -69,7 +69,7 @@ impl Applied {
     }
 }
 
-/// Whether the table is there. Asks the catalogue, which everybody may read.
+/// Returns whether the table is there. Asks the catalogue, which everybody may read.
 pub(crate) async fn exists(connection: &mut PgConnection) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'migrations' AND tablename = 'applied')";
     // Without a name, here and below: a service behind a pooler asks this too.
@@ -90,7 +90,7 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Vec<Applied>, 
     sqlx::query_as(sql).persistent(false).fetch_all(connection).await.map_err(Error::database("read `migrations.applied`"))
 }
 
-/// Makes the table if it is not there. Only under the lock: two at once would collide in the catalogue.
+/// Makes the table if it is not there. Only under the lock: two sessions would collide in the catalogue.
 pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Result<(), Error> {
     if exists(connection).await? {
         return Ok(());
@@ -116,7 +116,7 @@ pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Resul
     Ok(())
 }
 
-/// What an `INSERT` does when the revision has its row: it takes the place of a run of nothing, and of no other.
+/// End of an `INSERT` for a revision that has its row: it replaces a run of nothing, and no other.
 pub(crate) const OVER_NOTHING: &str = "ON CONFLICT (version) DO UPDATE SET installed_on = now(), success = excluded.success, \
     checksum = excluded.checksum, execution_time = excluded.execution_time WHERE applied.execution_time = 0";
 
@@ -149,7 +149,7 @@ pub(crate) async fn delete(connection: &mut PgConnection, version: i64) -> sqlx:
     sqlx::query("DELETE FROM migrations.applied WHERE version = $1").bind(version).execute(connection).await.map(drop)
 }
 
-/// What a row says of its revision.
+/// State of a revision according to its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// It has begun and may be half done.

@@ -3,7 +3,7 @@
 //! A program that carries revisions passes them as [`BuiltIn`] and offers [`cli::Migrate`] as its command line. A service
 //! checks with [`state`] at its start whether the database is at head.
 //!
-//! What holds: at most one migration of a database runs at a time. A revision runs once. A revision in a transaction is
+//! Guarantees: at most one migration of a database runs at a time. A revision runs once. A revision in a transaction is
 //! there with its row or not at all. One without a transaction that stopped half-way is marked as such. Nothing begins when
 //! the files and the database disagree. sqlx's own advisory lock is never taken: see [`lock`].
 
@@ -42,10 +42,10 @@ pub use session::{Patience, Session};
 pub use standing::Standing;
 pub use upgrade::upgrade;
 
-/// How the database stands to these revisions. Changes nothing and takes no lock; for a service that starts.
+/// Compares the database with these revisions. Changes nothing and takes no lock; for a service that starts.
 ///
 /// # Errors
-/// The database does not answer, or does not let this role read the table.
+/// The database does not respond, or does not let this role read the table.
 pub async fn state(connection: &mut PgConnection, revisions: &Revisions) -> Result<Standing, Error> {
     Ok(Standing::of(revisions, &applied(connection).await?))
 }

@@ -50,7 +50,7 @@ pub(crate) async fn release(connection: &mut PgConnection) -> Result<(), Error> 
     if had { Ok(()) } else { Err(Error::Revisions("a revision gave the migration lock away".into())) }
 }
 
-/// Who has it, if anybody still does.
+/// Returns the session that has it, if one still does.
 async fn holder(connection: &mut PgConnection) -> Result<Option<String>, Error> {
     // Since when somebody else is connected only some roles may see.
     let sql = "SELECT format('pid %s, `%s`, user `%s`', a.pid, a.application_name, a.usename) || \

@@ -1,4 +1,4 @@
-//! Which revisions a command would run, in order, decided from the files and the table alone.
+//! Revisions that a command would run, in order, decided from the files and the table alone.
 
 use crate::{
     directory::{Revisions, Source},
@@ -38,7 +38,7 @@ pub(crate) fn downgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: 
         Down::Steps(steps) if steps > rows.len() => return Err(too_far("applied", rows.len(), wanted)),
         Down::Steps(steps) => newest_first.take(steps).collect(),
         Down::To(version) if version > 0 && !rows.iter().any(|row| row.version == version) => {
-            return Err(Error::Name(format!("`{wanted}` is not applied\nhint: `migrate current -v` lists what is")));
+            return Err(Error::name(format!("`{wanted}` is not applied"), "`migrate current -v` lists what is"));
         }
         Down::To(version) => newest_first.take_while(|found| *found > version).collect(),
     };
@@ -60,5 +60,5 @@ fn known(revisions: &Revisions, rows: &[Applied], versions: &[i64]) -> Result<()
 }
 
 fn too_far(what: &str, there_are: usize, wanted: &str) -> Error {
-    Error::Name(format!("`{wanted}` is too far: {there_are} {what}"))
+    Error::Name(format!("`{wanted}` is too far: {there_are} {what}").into())
 }

@@ -25,7 +25,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Whether the statements run one by one, outside a transaction.
+    /// The statements run one by one, outside a transaction.
     #[must_use]
     pub fn no_transaction(&self) -> bool {
         self.sql.starts_with(NO_TRANSACTION)
@@ -37,7 +37,7 @@ impl Script {
         split(&self.sql)
     }
 
-    /// Whether there is nothing to run.
+    /// Returns whether there is nothing to run.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.statements().is_empty()
@@ -51,20 +51,18 @@ impl Script {
         }
         if let Some(line) = self.sql.lines().position(|line| line.trim_start_matches('\u{feff}').trim() == NO_TRANSACTION) {
             let cause = format!("{}:{}: `{NO_TRANSACTION}` counts as the very first line only", self.file, line + 1);
-            return Err(Error::Revisions(format!("{cause}\nhint: move it to the top, without anything before it")));
+            return Err(Error::revisions(cause, "move it to the top, without anything before it"));
         }
         for statement in self.statements() {
             let place = format!("{}:{}", self.file, statement.line);
             let first_line = statement.text.lines().next().unwrap_or_default();
             if statement.steers_transaction {
                 let cause = format!("{place}: `{first_line}` inside a revision, which is one transaction already");
-                return Err(Error::Revisions(format!(
-                    "{cause}\nhint: remove it, or begin the file with `{NO_TRANSACTION}`"
-                )));
+                return Err(Error::revisions(cause, format!("remove it, or begin the file with `{NO_TRANSACTION}`")));
             }
             if statement.concurrent {
                 let cause = format!("{place}: `{first_line}` cannot run inside a transaction");
-                return Err(Error::Revisions(format!("{cause}\nhint: begin the file with the line `{NO_TRANSACTION}`")));
+                return Err(Error::revisions(cause, format!("begin the file with the line `{NO_TRANSACTION}`")));
             }
         }
         Ok(())
@@ -78,9 +76,9 @@ pub struct Revision {
     pub version: i64,
     /// The message it was made with, in file-name form.
     pub slug: String,
-    /// What makes it.
+    /// Text of the up file.
     pub up: Script,
-    /// What undoes it, if it can be undone.
+    /// Text of the down file, if there is one.
     pub down: Option<Script>,
 }
 
@@ -97,7 +95,7 @@ impl Revision {
         self.slug.replace('_', " ")
     }
 
-    /// Whether it can be undone: there is something to run, or there was nothing to do.
+    /// Returns whether it can be undone: there is something to run, or there was nothing to do.
     #[must_use]
     pub fn reversible(&self) -> bool {
         self.down.as_ref().is_some_and(|down| !down.is_empty() || self.up.is_empty())
@@ -111,13 +109,13 @@ impl Revision {
         Migration::new(self.version, self.message().into(), kind, sql, self.up.no_transaction())
     }
 
-    /// What is compared to find an edited file: SHA-384 of the up file, as sqlx has it.
+    /// Returns the checksum that shows an edited file: SHA-384 of the up file, as sqlx has it.
     #[must_use]
     pub fn checksum(&self) -> Vec<u8> {
         self.migration().checksum.into_owned()
     }
 
-    /// Whether that is the checksum it would have if its lines ended in the other way: with CR LF in place of LF, or without.
+    /// Returns whether that is the checksum it would have if its lines ended in the other way: with CR LF in place of LF, or without.
     #[must_use]
     pub fn has_checksum_with_other_line_endings(&self, checksum: &[u8]) -> bool {
         let unix = self.up.sql.replace("\r\n", "\n");
@@ -138,7 +136,7 @@ impl Revision {
     }
 }
 
-/// Which part of a revision a file is.
+/// Part of a revision that a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `.up.sql`, or plain `.sql`.

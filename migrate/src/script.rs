@@ -78,7 +78,7 @@ fn step(revision: &Revision, script: &Script, way: Way, lock_timeout_ms: u128) -
     text + &after
 }
 
-/// What stands before and after the statements.
+/// Lines before and after the statements.
 fn bookkeeping(revision: &Revision, script: &Script, way: Way) -> (String, String) {
     let version = revision.version;
     let delete = format!("DELETE FROM migrations.applied WHERE version = {version};\n");

@@ -10,16 +10,16 @@ use crate::{error::Error, event::Event, lock};
 /// The pause between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// How patient to be.
+/// Time limits of waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// How long to ask for the lock, and to retry a revision that cannot lock a table.
+    /// Time to ask for the lock, and to retry a revision that cannot lock a table.
     pub wait: Duration,
-    /// How long a statement may queue for a table before it makes way for others.
+    /// Time for which a statement may queue for a table before it makes way for others.
     pub lock_timeout: Duration,
 }
 
-/// A connection, how patient it is, and who is told what happens.
+/// A connection, its time limits, and the receiver of its events.
 pub struct Session<'t> {
     pub(crate) connection: PgConnection,
     pub(crate) patience: Patience,
@@ -56,7 +56,7 @@ impl<'t> Session<'t> {
     /// Waits for the lock, runs, gives the lock back.
     ///
     /// # Errors
-    /// The lock was not to be had, or what `work` says. The lock is then freed with the connection.
+    /// The lock was not free in time, or the error of `work`. The lock is then freed with the connection.
     pub(crate) async fn locked<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         self.reset(self.patience.lock_timeout).await?;
         lock::acquire(&mut self.connection, self.patience.wait, self.tell).await?;
@@ -70,7 +70,7 @@ impl<'t> Session<'t> {
         let sql = format!("RESET ALL; SET lock_timeout = {}", lock_timeout.as_millis());
         let reset = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
         reset.map_err(Error::database("set `lock_timeout`"))?;
-        // A server that cannot notice a vanished client at once still does so after the statement: worth no error.
+        // A server that cannot notice a vanished client immediately still does so after the statement: worth no error.
         let notice = sqlx::raw_sql("SET client_connection_check_interval = '500ms'");
         drop(notice.execute(&mut self.connection).await);
         Ok(())

@@ -43,7 +43,7 @@ async fn write(session: &mut Session<'_>, revisions: &Revisions, version: i64) -
     Ok(changed)
 }
 
-/// What became of a half-done revision.
+/// End of a half-done revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All of it is there.
@@ -84,5 +84,5 @@ fn marked<'r>(rows: &'r [Applied], revisions: &Revisions, wanted: &str) -> Resul
         _ => revisions.named(wanted)?.version,
     };
     let row = rows.iter().find(|row| row.version == version && !row.success);
-    row.ok_or_else(|| Error::Name(format!("`{wanted}` is not marked as half done\nhint: `migrate current` tells what is")))
+    row.ok_or_else(|| Error::name(format!("`{wanted}` is not marked as half done"), "`migrate current` tells what is"))
 }

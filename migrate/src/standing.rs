@@ -7,7 +7,7 @@ use crate::{
     revision::Revision,
 };
 
-/// How a database stands to a set of revisions. All lists are oldest first and hold names.
+/// State of a database compared with a set of revisions. All lists are oldest first and hold names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// The newest applied revision.
@@ -24,7 +24,7 @@ pub struct Standing {
     pub dirty: Vec<String>,
 }
 
-/// Whether a revision has yet to run. One that had no statement when it was applied has, once it has some: nothing of it was done.
+/// Returns whether a revision has yet to run. One that had no statement when it was applied has, once it has some: nothing of it was done.
 #[must_use]
 pub fn is_pending(revision: &Revision, applied: &[Applied]) -> bool {
     match applied.iter().find(|row| row.version == revision.version) {
@@ -55,13 +55,13 @@ impl Standing {
         standing
     }
 
-    /// Whether revisions are missing or half done: a program that needs them must not serve.
+    /// Returns whether revisions are missing or half done: a program that needs them must not serve.
     #[must_use]
     pub fn behind(&self) -> bool {
         !self.pending.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Whether the database has more than the files: a newer release has been here. Worth a warning, no more.
+    /// Returns whether the database has more than the files: a newer release has been here. Worth a warning, no more.
     #[must_use]
     pub fn ahead(&self) -> bool {
         !self.unknown.is_empty()

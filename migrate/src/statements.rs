@@ -15,9 +15,9 @@ pub struct Statement<'s> {
     pub text: &'s str,
     /// The line of its first word, from 1.
     pub line: usize,
-    /// Whether it must not run inside a transaction.
+    /// It must not run inside a transaction.
     pub concurrent: bool,
-    /// Whether it begins or ends a transaction.
+    /// It begins or ends a transaction.
     pub steers_transaction: bool,
 }
 
@@ -66,7 +66,7 @@ struct Open {
     concurrent: bool,
 }
 
-/// How many leading words are looked at: `create or replace function` is four.
+/// Number of leading words that matter: `create or replace function` is four.
 const LEADING_WORDS: usize = 4;
 
 impl Open {
@@ -146,23 +146,23 @@ mod tests {
     }
 
     #[test]
-    fn a_last_comment_belongs_to_no_statement() {
+    fn statements_do_not_include_a_last_comment() {
         assert_eq!(texts("SELECT /* a */ 1 -- b\n ; SELECT 2 -- c"), ["SELECT /* a */ 1", "SELECT 2"]);
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_word() {
+    fn statements_take_no_byte_order_mark_for_a_word() {
         assert_eq!(texts("\u{feff}SELECT 1;\r\nSELECT 2"), ["SELECT 1", "SELECT 2"]);
     }
 
     #[test]
-    fn each_statement_knows_its_line() {
+    fn statements_know_their_lines() {
         let lines: Vec<usize> = split("\n-- a\nSELECT 1;\n\nSELECT\n2; SELECT 3").iter().map(|s| s.line).collect();
         assert_eq!(lines, [3, 5, 6]);
     }
 
     #[test]
-    fn a_position_is_counted_in_characters() {
+    fn position_in_a_statement_is_counted_in_characters() {
         let statement = split("\nSELECT 'é',\n  wrong")[0];
         assert_eq!((statement.line_at(1), statement.line_at(15)), (2, 3));
     }
@@ -178,25 +178,25 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_is_nothing_in_a_plain_text() {
+    fn backslash_is_nothing_in_a_plain_text() {
         assert_eq!(texts(r"SELECT '\'; SELECT 2"), [r"SELECT '\'", "SELECT 2"]);
     }
 
     #[test]
-    fn an_atomic_body_is_part_of_its_function() {
+    fn atomic_body_is_part_of_its_function() {
         let function =
             "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END";
         assert_eq!(texts(&format!("{function}; SELECT 2")), [function, "SELECT 2"]);
     }
 
     #[test]
-    fn what_an_unfinished_quote_holds_is_left_to_the_database() {
+    fn unfinished_quote_is_left_to_the_database() {
         assert_eq!(texts("SELECT 1; SELECT 'a; b"), ["SELECT 1", "SELECT 'a; b"]);
         assert_eq!(texts("SELECT $a$ ; b"), ["SELECT $a$ ; b"]);
     }
 
     #[test]
-    fn a_transaction_inside_is_noticed() {
+    fn transaction_inside_a_revision_is_noticed() {
         let steers = |sql| split(sql)[0].steers_transaction;
         for sql in ["begin", "COMMIT;", "/* x */ rollback", "START TRANSACTION", "END", "ABORT"] {
             assert!(steers(sql), "{sql}");

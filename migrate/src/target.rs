@@ -1,8 +1,8 @@
-//! How far to go: `head`, `base`, a number of steps or a revision, as written on the command line.
+//! Target of a command: `head`, `base`, a number of steps or a revision, as written on the command line.
 
 use crate::{directory::Revisions, error::Error};
 
-/// How far up.
+/// Target of an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Up {
     /// So many revisions.
@@ -11,7 +11,7 @@ pub enum Up {
     To(i64),
 }
 
-/// How far down.
+/// Target of a downgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
     /// So many revisions.
@@ -36,7 +36,7 @@ pub fn up(wanted: &str, revisions: &Revisions) -> Result<Up, Error> {
         return steps_after(from, steps, wanted, revisions).map(Up::To);
     }
     if wanted == "base" || wanted.starts_with('-') {
-        return Err(Error::Usage(format!("`{wanted}` is the way down\nhint: `migrate downgrade {wanted}`")));
+        return Err(Error::usage(format!("`{wanted}` is the way down"), format!("`migrate downgrade {wanted}`")));
     }
     Ok(Up::To(revisions.named(wanted)?.version))
 }
@@ -53,7 +53,7 @@ pub fn down(wanted: &str, revisions: &Revisions) -> Result<Down, Error> {
         return Ok(Down::To(0));
     }
     if wanted == "head" || wanted.starts_with('+') {
-        return Err(Error::Usage(format!("`{wanted}` is the way up\nhint: `migrate upgrade {wanted}`")));
+        return Err(Error::usage(format!("`{wanted}` is the way up"), format!("`migrate upgrade {wanted}`")));
     }
     Ok(Down::To(revisions.named(wanted)?.version))
 }
@@ -75,7 +75,7 @@ pub fn stamp(wanted: &str, revisions: &Revisions) -> Result<i64, Error> {
 /// # Errors
 /// One of them names no revision, or they stand the wrong way round.
 pub fn range(wanted: &str, revisions: &Revisions) -> Result<(i64, i64), Error> {
-    let usage = |why: &str| Error::Usage(format!("`{wanted}` {why}\nhint: `OLDER:NEWER`, like `base:head`"));
+    let usage = |why: &str| Error::usage(format!("`{wanted}` {why}"), "`OLDER:NEWER`, like `base:head`");
     let (from, to) = wanted.split_once(':').ok_or_else(|| usage("is not two revisions"))?;
     let end = |name: &str, otherwise: &str| stamp(if name.is_empty() { otherwise } else { name }, revisions);
     let (from, to) = (end(from, "base")?, end(to, "head")?);
@@ -88,12 +88,12 @@ fn steps_after(from: i64, steps: &str, wanted: &str, revisions: &Revisions) -> R
     let mut later = revisions.iter().filter(|revision| revision.version > from);
     let there_are = later.clone().count();
     let found = later.nth(steps - 1).map(|revision| revision.version);
-    found.ok_or_else(|| Error::Name(format!("`{wanted}` is too far: {there_are} come after it")))
+    found.ok_or_else(|| Error::Name(format!("`{wanted}` is too far: {there_are} come after it").into()))
 }
 
 fn steps_of(text: &str) -> Result<usize, Error> {
     let steps = text.parse().ok().filter(|steps| *steps > 0);
-    steps.ok_or_else(|| Error::Usage(format!("`{text}` is not a number of steps\nhint: `upgrade +1`, `downgrade -1`")))
+    steps.ok_or_else(|| Error::usage(format!("`{text}` is not a number of steps"), "`upgrade +1`, `downgrade -1`"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Runs what is missing up to `wanted` and returns the names of what ran. What is planned is decided after the lock is there,
-/// so of several at once each revision runs in one.
+/// so of several at the same time each revision runs in one.
 ///
 /// # Errors
 /// Nothing has changed, or the error names the revision that did not work; those before it stay.

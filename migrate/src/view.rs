@@ -1,4 +1,4 @@
-//! What the asking commands show: one row a revision, for a person or as JSON.
+//! Output of the asking commands: one row a revision, for a person or as JSON.
 
 use serde::Serialize;
 
@@ -13,18 +13,18 @@ pub struct View {
     pub follows: String,
     /// The message.
     pub message: String,
-    /// Whether it is the newest.
+    /// It is the newest.
     pub head: bool,
-    /// Whether it can be undone.
+    /// It can be undone.
     pub reversible: bool,
-    /// Whether it runs outside a transaction.
+    /// It runs outside a transaction.
     pub no_transaction: bool,
     /// The files.
     pub files: Vec<String>,
     /// When it was applied, if a database was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<String>,
-    /// How long that took, -1 when it was stamped.
+    /// Milliseconds that it took, -1 when it was stamped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<i64>,
 }

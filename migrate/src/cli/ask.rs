@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    answer::{Answer, tell},
     connect::in_session,
     files::Place,
+    output::{Output, tell},
 };
 use crate::{Applied, Error, Patience, Revisions, Session, Standing, target, view::View};
 
@@ -26,14 +26,14 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let revisions = place.load()?;
         in_session("current", NO_PATIENCE, async |session| {
             let rows = session.applied().await?;
             let standing = Standing::of(&revisions, &rows);
             let text = if self.verbose { applied_text(&revisions, &rows) } else { current_text(&standing) };
             let found = if self.check_heads { at_head(&standing, &revisions) } else { Ok(()) };
-            Ok(Answer::new(text, standing_json(&standing, &revisions)).but(found))
+            Ok(Output::new(text, standing_json(&standing, &revisions)).but(found))
         })
     }
 }
@@ -86,48 +86,48 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let revisions = place.load()?;
         if !self.indicate_current {
-            return self.answer(&revisions, View::all(&revisions, &[]));
+            return self.output(&revisions, View::all(&revisions, &[]));
         }
         in_session("history", NO_PATIENCE, async |session: &mut Session<'_>| {
             let rows = session.applied().await?;
-            self.answer(&revisions, View::all(&revisions, &rows))
+            self.output(&revisions, View::all(&revisions, &rows))
         })
     }
 
-    fn answer(&self, revisions: &Revisions, mut views: Vec<View>) -> Result<Answer, Error> {
+    fn output(&self, revisions: &Revisions, mut views: Vec<View>) -> Result<Output, Error> {
         if let Some(range) = &self.rev_range {
             let (from, to) = target::range(range, revisions)?;
             views.retain(|view| view.revision.parse::<i64>().is_ok_and(|version| (from..=to).contains(&version)));
         }
         let line = if self.verbose { View::paragraph } else { View::line };
-        Ok(Answer::new(views.iter().map(line).collect::<Vec<_>>().join("\n"), json!({ "revisions": views })))
+        Ok(Output::new(views.iter().map(line).collect::<Vec<_>>().join("\n"), json!({ "revisions": views })))
     }
 }
 
 /// Revisions follow one another by their numbers, so there is one head, or none.
-pub(super) fn heads(place: &Place, verbose: bool) -> Result<Answer, Error> {
+pub(super) fn heads(place: &Place, verbose: bool) -> Result<Output, Error> {
     let revisions = place.load()?;
     if verbose {
         let newest: Vec<View> = View::all(&revisions, &[]).into_iter().take(1).collect();
-        return Ok(Answer::new(newest.iter().map(View::paragraph).collect::<String>(), json!({ "heads": newest })));
+        return Ok(Output::new(newest.iter().map(View::paragraph).collect::<String>(), json!({ "heads": newest })));
     }
     let head = revisions.head().map(crate::Revision::name);
     let text = head.as_ref().map(|name| format!("{name} (head)")).unwrap_or_default();
-    Ok(Answer::new(text, json!({ "heads": head.into_iter().collect::<Vec<_>>() })))
+    Ok(Output::new(text, json!({ "heads": head.into_iter().collect::<Vec<_>>() })))
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Which one
+    /// The revision
     #[arg(value_name = "REV")]
     revision: String,
 }
 
 impl Show {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let revisions = place.load()?;
         let revision = revisions.named(&self.revision)?;
         let number = revision.version.to_string();
@@ -136,12 +136,12 @@ impl Show {
         let sql = scripts.iter().map(|script| format!("\n\n==> {} <==\n{}", script.file, script.sql.trim_end()));
         let text = view.iter().map(View::paragraph).chain(sql).collect::<String>();
         let sql: Vec<_> = scripts.iter().map(|script| json!({ "file": script.file, "sql": script.sql })).collect();
-        Ok(Answer::new(text, json!({ "revision": view, "scripts": sql })))
+        Ok(Output::new(text, json!({ "revision": view, "scripts": sql })))
     }
 }
 
 /// Everything that `upgrade` would refuse, and whether there is something to upgrade.
-pub(super) fn check(place: &Place) -> Result<Answer, Error> {
+pub(super) fn check(place: &Place) -> Result<Output, Error> {
     let revisions = place.load()?;
     for revision in revisions.iter().filter(|revision| !revision.reversible()) {
         tell(&format!("warning: `{}` cannot be undone", revision.name()));
@@ -150,6 +150,6 @@ pub(super) fn check(place: &Place) -> Result<Answer, Error> {
         let standing = Standing::of(&revisions, &session.applied().await?);
         let found = standing.fit(&revisions.source).and_then(|()| standing.at_head());
         let text = if found.is_ok() { format!("at head, {} revisions as applied", revisions.len()) } else { String::new() };
-        Ok(Answer::new(text, standing_json(&standing, &revisions)).but(found))
+        Ok(Output::new(text, standing_json(&standing, &revisions)).but(found))
     })
 }

@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::{
     Patient,
-    answer::Answer,
     connect::in_session,
     files::{Place, counted},
+    output::Output,
 };
 use crate::{
     Applied, Error, Revisions,
@@ -30,7 +30,7 @@ struct Preview {
 
 #[derive(Debug, Args)]
 pub(super) struct Upgrade {
-    /// How far: `head`, `+N` or REV
+    /// Target: `head`, `+N` or REV
     #[arg(value_name = "head|+N|REV", allow_negative_numbers = true)]
     target: String,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let (patient, revisions) = (self.patient, place.load()?);
         move_to(&Move { way: Way::Up, target: &self.target, preview: &self.preview, patient }, &revisions)
     }
@@ -48,7 +48,7 @@ impl Upgrade {
 
 #[derive(Debug, Args)]
 pub(super) struct Downgrade {
-    /// How far: `-N`, `base` or REV, which stays
+    /// Target: `-N`, `base` or REV, which stays
     #[arg(value_name = "-N|base|REV", allow_negative_numbers = true)]
     target: String,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct Downgrade {
 }
 
 impl Downgrade {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let (patient, revisions) = (self.patient, place.load()?);
         move_to(&Move { way: Way::Down, target: &self.target, preview: &self.preview, patient }, &revisions)
     }
@@ -73,7 +73,7 @@ struct Move<'m> {
     patient: Patient,
 }
 
-fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
+fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Output, Error> {
     let command = if asked.way == Way::Up { "upgrade" } else { "downgrade" };
     let verb = if asked.way == Way::Up { "upgraded" } else { "downgraded" };
     if let (Way::Up, Some((from, to))) = (asked.way, asked.target.split_once(':')) {
@@ -83,7 +83,7 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
         if asked.preview.sql {
             let rows = session.applied().await?;
             let sql = script_of(asked, revisions, &rows)?;
-            return Ok(Answer::new(sql.clone(), json!({ "sql": sql })));
+            return Ok(Output::new(sql.clone(), json!({ "sql": sql })));
         }
         if asked.preview.dry_run {
             let rows = session.applied().await?;
@@ -93,7 +93,7 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
             };
             let lines: Vec<String> = plan.iter().map(|name| format!("would {command} {name}")).collect();
             let text = if lines.is_empty() { "nothing to do".into() } else { lines.join("\n") };
-            return Ok(Answer::new(text, json!({ "would_run": plan })));
+            return Ok(Output::new(text, json!({ "would_run": plan })));
         }
         let ran = match asked.way {
             Way::Up => crate::upgrade(session, revisions, asked.target).await?,
@@ -101,24 +101,21 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Answer, Error> {
         };
         let current = session.applied().await?.last().map_or_else(|| "base".to_owned(), Applied::name);
         let text = if ran.is_empty() { "nothing to do".into() } else { format!("{verb} {}", counted(ran.len())) };
-        Ok(Answer::new(format!("{text}; at {current}"), json!({ "ran": ran, "current": current })))
+        Ok(Output::new(format!("{text}; at {current}"), json!({ "ran": ran, "current": current })))
     })
 }
 
 /// The script from one revision to another, for a database that is asked nothing.
-fn between(asked: &Move<'_>, revisions: &Revisions, (from, to): (&str, &str)) -> Result<Answer, Error> {
+fn between(asked: &Move<'_>, revisions: &Revisions, (from, to): (&str, &str)) -> Result<Output, Error> {
     if !asked.preview.sql {
-        let said = format!(
-            "`{}` is two revisions: where the database is, it says itself\nhint: `migrate upgrade {to}`, or `--sql` for the script between them",
-            asked.target
-        );
-        return Err(Error::Usage(said));
+        let said = format!("`{}` is two revisions: where the database is, it says itself", asked.target);
+        return Err(Error::usage(said, format!("`migrate upgrade {to}`, or `--sql` for the script between them")));
     }
     let (from, _) = target::range(&format!("{from}:{to}"), revisions)?;
     let rows: Vec<_> = revisions.iter().filter(|revision| revision.version <= from).map(Applied::as_written).collect();
     let asked = Move { target: if to.is_empty() { "head" } else { to }, ..*asked };
     let sql = script_of(&asked, revisions, &rows)?;
-    Ok(Answer::new(sql.clone(), json!({ "sql": sql })))
+    Ok(Output::new(sql.clone(), json!({ "sql": sql })))
 }
 
 fn script_of(asked: &Move<'_>, revisions: &Revisions, rows: &[Applied]) -> Result<String, Error> {
@@ -131,7 +128,7 @@ fn script_of(asked: &Move<'_>, revisions: &Revisions, rows: &[Applied]) -> Resul
 
 #[derive(Debug, Args)]
 pub(super) struct Stamp {
-    /// Where the database is: `head`, `base` or REV
+    /// State of the database: `head`, `base` or REV
     #[arg(value_name = "head|base|REV")]
     target: String,
     #[command(flatten)]
@@ -139,12 +136,12 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let revisions = place.load()?;
         in_session("stamp", self.patient.into(), async |session| {
             let changed = stamp::stamp(session, &revisions, &self.target).await?;
             let text = if changed.is_empty() { "nothing to do".into() } else { changed.join("\n") };
-            Ok(Answer::new(text, json!({ "changed": changed })))
+            Ok(Output::new(text, json!({ "changed": changed })))
         })
     }
 }
@@ -165,13 +162,13 @@ pub(super) struct Resolve {
 }
 
 impl Resolve {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let revisions = place.load()?;
         let verdict = if self.applied { Verdict::Applied } else { Verdict::RolledBack };
         in_session("resolve", self.patient.into(), async |session| {
             let name = stamp::resolve(session, &revisions, &self.revision, verdict).await?;
             let state = if self.applied { "applied" } else { "not applied" };
-            Ok(Answer::new(format!("{name} is {state}"), json!({ "resolved": name, "applied": self.applied })))
+            Ok(Output::new(format!("{name} is {state}"), json!({ "resolved": name, "applied": self.applied })))
         })
     }
 }

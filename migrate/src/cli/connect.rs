@@ -1,32 +1,33 @@
 //! One connection for one command, and an end at a stop signal.
 
-use super::answer::{Answer, tell};
+use super::output::{Output, tell};
 use crate::{
     Error, Patience, Session,
     database::{AddressError, Database},
+    error::Message,
     event::Event,
 };
 
-/// Connects, works, says goodbye. A stop signal ends it at once: what is not committed is taken back by the server.
+/// Connects, works, closes. A stop signal ends it immediately: the server takes back what is not committed.
 pub(super) fn in_session(
     command: &str,
     patience: Patience,
-    work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Answer, Error>,
-) -> Result<Answer, Error> {
-    let wrong = |error: AddressError| Error::Setting { message: error.to_string(), hint: error.hint() };
+    work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Output, Error>,
+) -> Result<Output, Error> {
+    let wrong = |error: AddressError| Error::Usage(Message::new(error.to_string(), error.hint()));
     let database = Database::for_migrations().map_err(wrong)?;
-    let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}"));
+    let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}").into());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {
         let mut show = |event: &Event| tell(event);
         let working = async {
             let mut session = Session::open(&database, command, patience, &mut show).await?;
-            let answer = work(&mut session).await;
+            let output = work(&mut session).await;
             session.close().await;
-            answer
+            output
         };
         tokio::select! {
-            answer = working => answer,
+            output = working => output,
             () = stopped() => Err(Error::Interrupted),
         }
     });

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::answer::{Answer, tell};
+use super::output::{Output, tell};
 use crate::{BuiltIn, Error, Revisions, create, directory::Source};
 
-/// Where revisions are.
+/// Source of revisions.
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
@@ -39,9 +39,10 @@ impl Place {
             }
             Source::BuiltIn if revisions.is_empty() => {
                 let path = self.path.display();
-                return Err(Error::Revisions(format!(
-                    "there is no directory `{path}`\nhint: `migrate init {path}` makes it"
-                )));
+                return Err(Error::revisions(
+                    format!("there is no directory `{path}`"),
+                    format!("`migrate init {path}` makes it"),
+                ));
             }
             Source::BuiltIn => {
                 tell(&format!("using {number} built into this program; there is no `{}`", self.path.display()));
@@ -85,11 +86,11 @@ pub(super) struct Init {
 }
 
 impl Init {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         if self.missing {
             let made = create::add_missing(self.new.as_deref().unwrap_or(&place.path), place.built_in)?;
             return Ok(if made.is_empty() {
-                Answer::new("nothing is missing", json!({ "generated": [] }))
+                Output::new("nothing is missing", json!({ "generated": [] }))
             } else {
                 generated(&made)
             });
@@ -102,20 +103,20 @@ impl Init {
 
 #[derive(Debug, Args)]
 pub(super) struct NewRevision {
-    /// What it does; becomes part of the file names
+    /// Message; becomes part of the file names
     #[arg(short, long)]
     message: String,
 }
 
 impl NewRevision {
-    pub(super) fn run(&self, place: &Place) -> Result<Answer, Error> {
+    pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
-        let now = now.parse().map_err(|_| Error::Usage(format!("the clock says `{now}`")))?;
+        let now = now.parse().map_err(|_| Error::Usage(format!("the clock says `{now}`").into()))?;
         Ok(generated(&create::revision(&place.path, &self.message, now)?))
     }
 }
 
-fn generated(made: &[PathBuf]) -> Answer {
+fn generated(made: &[PathBuf]) -> Output {
     let lines: Vec<String> = made.iter().map(|path| format!("generated {}", path.display())).collect();
-    Answer::new(lines.join("\n"), json!({ "generated": made }))
+    Output::new(lines.join("\n"), json!({ "generated": made }))
 }

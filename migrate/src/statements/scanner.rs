@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// What a piece of SQL is, as far as splitting cares.
+/// Kind of a piece of SQL, as far as splitting cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// White space or a comment.

@@ -7,7 +7,7 @@ use crate::bench::{Ended, with};
 const ONE: [(u32, &str, &str); 1] = [(1, "SELECT 1", "SELECT 1")];
 
 #[test]
-fn the_parts_and_a_password_file_name_a_database() {
+fn address_of_parts_and_a_password_file_names_a_database() {
     let bench = with(&ONE);
     let role = format!("{}_user", bench.database.name);
     bench.database.run(&format!(
@@ -31,7 +31,7 @@ fn migrations_may_use_another_role_than_the_service() {
 }
 
 #[test]
-fn a_file_may_hold_the_whole_address() {
+fn address_may_stand_in_a_file() {
     let bench = with(&ONE);
     fs::write(bench.path("url"), bench.database.url() + "\n").expect("written");
     let mut command = bench.command("upgrade head");
@@ -40,14 +40,14 @@ fn a_file_may_hold_the_whole_address() {
 }
 
 #[test]
-fn two_ways_at_once_are_a_usage_error() {
+fn address_given_twice_is_a_usage_error() {
     let bench = with(&ONE);
     let ended = bench.command("upgrade head").env("DATABASE_URL_FILE", "/x").output().expect("the command");
     Ended::from(ended).refused(2, "error: `DATABASE_URL` and `DATABASE_URL_FILE` are both set");
 }
 
 #[test]
-fn an_unreachable_database_is_exit_code_3_without_the_password() {
+fn database_unreachable_is_exit_code_3_without_the_password() {
     let bench = with(&ONE);
     let nowhere = format!("postgres://u:hunter2@localhost/auth?host={}", bench.path("").display());
     let ended = bench.command("upgrade head --wait 300ms").env("DATABASE_URL", nowhere).output().expect("the command");
@@ -56,7 +56,7 @@ fn an_unreachable_database_is_exit_code_3_without_the_password() {
 }
 
 #[test]
-fn a_wrong_password_is_exit_code_3_and_not_shown() {
+fn password_that_is_wrong_is_exit_code_3_and_not_shown() {
     let bench = with(&ONE);
     let url = bench.database.url_as("nobody") + "&password=hunter2";
     let ended = bench.command("current").env("DATABASE_URL", url).output().expect("the command");
@@ -65,7 +65,7 @@ fn a_wrong_password_is_exit_code_3_and_not_shown() {
 }
 
 #[test]
-fn no_address_and_no_sense_are_usage_errors() {
+fn address_absent_or_nonsense_is_a_usage_error() {
     let bench = with(&ONE);
     let ended = bench.command("upgrade head").env_remove("DATABASE_URL").output().expect("the command");
     Ended::from(ended).refused(2, "error: no database is named");

@@ -56,11 +56,11 @@ fn killed_without_a_transaction_the_mark_stays() {
 }
 
 #[test]
-fn a_stop_signal_ends_it_at_once() {
+fn stop_signal_ends_a_command_immediately() {
     let (bench, gate, running) = at_the_gate(HALVES);
     let killed = Command::new("kill").args(["-TERM", &running.id().to_string()]).status().expect("kill");
     assert!(killed.success());
-    Ended::from(running.wait_with_output().expect("an end")).refused(1, "error: told to stop");
+    Ended::from(running.wait_with_output().expect("an end")).refused(1, "error: stopped by a signal");
     until_freed(&bench);
     drop(gate);
     bench.migrate("upgrade head").fine();

@@ -10,7 +10,7 @@ fn take() -> String {
 }
 
 #[test]
-fn who_waits_too_long_is_told_who_has_the_lock() {
+fn lock_waited_for_too_long_names_its_holder() {
     let bench = with(&[(1, "SELECT 1", "SELECT 1")]);
     let mut other = bench.database.session("SET application_name = 'a colleague'");
     other.say(&take());
@@ -25,7 +25,7 @@ fn who_waits_too_long_is_told_who_has_the_lock() {
 }
 
 #[test]
-fn who_waits_long_enough_gets_it() {
+fn lock_waited_for_long_enough_is_taken() {
     let bench = with(&[(1, "SELECT 1", "SELECT 1")]);
     let mut other = bench.database.session(&take());
     let waiting = bench.start("upgrade head");
@@ -35,7 +35,7 @@ fn who_waits_long_enough_gets_it() {
 }
 
 #[test]
-fn other_databases_of_the_server_have_their_own_lock() {
+fn lock_is_one_for_each_database_of_a_server() {
     let (one, other) = (with(&[(1, "SELECT 1", "SELECT 1")]), with(&[]));
     let _held = other.database.session(&take());
     one.migrate("upgrade head --wait 0s").fine();
@@ -43,7 +43,7 @@ fn other_databases_of_the_server_have_their_own_lock() {
 
 /// The holder stops inside its revision until somebody waits, then builds an index that waits for every older snapshot.
 #[test]
-fn a_polling_waiter_and_concurrently_do_not_wait_for_each_other() {
+fn lock_polled_does_not_deadlock_with_concurrently() {
     let up = "-- no-transaction\nSELECT pg_advisory_lock(7);\nSELECT pg_advisory_unlock(7);\n\
               CREATE INDEX CONCURRENTLY i ON a (id);";
     let bench = with(&[(1, "CREATE TABLE a (id int)", "DROP TABLE a"), (2, up, "-- no-transaction\nDROP INDEX i;")]);
@@ -63,7 +63,7 @@ fn a_polling_waiter_and_concurrently_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn a_revision_makes_way_for_traffic_and_tries_again() {
+fn revision_makes_way_for_traffic_and_tries_again() {
     let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, "-- b\nALTER TABLE a ADD b int", "SELECT 1")]);
     bench.migrate("upgrade +1").fine();
     let mut traffic = bench.database.session("SET application_name = 'a report'; BEGIN; SELECT FROM a");
@@ -81,7 +81,7 @@ fn a_revision_makes_way_for_traffic_and_tries_again() {
 }
 
 #[test]
-fn a_revision_that_never_gets_its_lock_is_exit_code_4() {
+fn revision_that_never_gets_its_lock_is_exit_code_4() {
     let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, "ALTER TABLE a ADD b int", "SELECT 1")]);
     bench.migrate("upgrade +1").fine();
     let _traffic = bench.database.session("BEGIN; SELECT FROM a");
@@ -93,7 +93,7 @@ fn a_revision_that_never_gets_its_lock_is_exit_code_4() {
 }
 
 #[test]
-fn a_failed_revision_leaves_the_lock_free() {
+fn lock_is_free_after_a_revision_that_failed() {
     let bench = with(&[(1, "SELECT wrong", "SELECT 1")]);
     bench.migrate("upgrade head").refused(1, "failed at");
     let free = format!("SELECT pg_try_advisory_lock({})", weir_migrate::lock::KEY);

@@ -19,7 +19,7 @@ fn fine(output: &Output) {
 }
 
 #[test]
-fn the_script_does_what_upgrade_and_downgrade_do() {
+fn script_does_what_upgrade_and_downgrade_do() {
     let revisions = [
         (1, "CREATE SCHEMA s;\nCREATE TABLE s.a (id int, t text DEFAULT 'it''s; $1');", "DROP SCHEMA s CASCADE;"),
         (2, "-- nothing yet\n", "-- nothing yet\n"),
@@ -40,7 +40,7 @@ fn the_script_does_what_upgrade_and_downgrade_do() {
 }
 
 #[test]
-fn a_script_from_before_runs_nothing_twice() {
+fn script_from_before_runs_nothing_twice() {
     let bench = with(&[(1, "CREATE TABLE a ()", "SELECT 1"), (2, "-- no-transaction\nCREATE TABLE b ()", "SELECT 1")]);
     let script = bench.migrate("upgrade head --sql").fine();
     fine(&psql(&bench, &script));
@@ -50,7 +50,7 @@ fn a_script_from_before_runs_nothing_twice() {
 }
 
 #[test]
-fn a_script_does_not_run_beside_a_migration() {
+fn script_does_not_run_beside_a_migration() {
     let bench = with(&[(1, "CREATE TABLE a ()", "SELECT 1")]);
     let script = bench.migrate("upgrade head --sql").fine();
     let _held = bench.database.session(&format!("SELECT pg_advisory_lock({})", weir_migrate::lock::KEY));

@@ -12,7 +12,7 @@ fn applied(revisions: &[(u32, &str, &str)]) -> Bench {
 }
 
 #[test]
-fn an_edited_applied_revision_is_drift() {
+fn drift_is_an_edited_applied_revision() {
     let bench = applied(&[ONE]);
     bench.write("1_r1.up.sql", "CREATE TABLE a (id int)").write("2_r2.up.sql", "CREATE TABLE b ()");
     let said = bench.migrate("upgrade head").refused(5, "error: changed after it was applied: `1_r1`");
@@ -35,7 +35,7 @@ fn drift_can_be_undone_or_accepted() {
 }
 
 #[test]
-fn a_database_ahead_of_the_files_is_left_alone() {
+fn database_ahead_of_the_files_is_left_alone() {
     let bench = applied(&[ONE, TWO]);
     bench.remove("2_r2.up.sql");
     bench.remove("2_r2.down.sql");
@@ -48,7 +48,7 @@ fn a_database_ahead_of_the_files_is_left_alone() {
 }
 
 #[test]
-fn an_irreversible_revision_stops_a_downgrade_before_anything_is_touched() {
+fn downgrade_stops_at_an_irreversible_revision_before_anything_is_touched() {
     for missing in ["no file", "-- nothing to run\n"] {
         let bench = applied(&[ONE, (2, TWO.1, missing), (3, "CREATE TABLE c ()", "DROP TABLE c")]);
         if missing == "no file" {
@@ -62,7 +62,7 @@ fn an_irreversible_revision_stops_a_downgrade_before_anything_is_touched() {
 }
 
 #[test]
-fn a_revision_without_transaction_that_fails_half_way_is_marked() {
+fn revision_without_transaction_that_fails_half_way_is_marked() {
     let up = "-- no-transaction\nCREATE TABLE b ();\nCREATE TABLE c (x wrong);\n";
     let bench = with(&[ONE, (2, up, "-- no-transaction\nDROP TABLE b;")]);
     let said =
@@ -79,7 +79,7 @@ fn a_revision_without_transaction_that_fails_half_way_is_marked() {
 }
 
 #[test]
-fn a_half_done_revision_can_be_finished_by_hand() {
+fn revision_half_done_can_be_finished_by_hand() {
     let up = "-- no-transaction\nCREATE TABLE b ();\nCREATE TABLE c (x wrong);\n";
     let bench = with(&[(2, up, "-- no-transaction\nDROP TABLE b;\nDROP TABLE c;")]);
     assert_eq!(bench.migrate("upgrade head").code, Some(1));
@@ -91,7 +91,7 @@ fn a_half_done_revision_can_be_finished_by_hand() {
 }
 
 #[test]
-fn a_first_statement_that_fails_alone_leaves_no_mark() {
+fn revision_whose_first_statement_fails_leaves_no_mark() {
     let bench = with(&[(1, "-- no-transaction\nCREATE TABLE a (x wrong);\nSELECT 1;", "SELECT 1")]);
     assert_eq!(bench.migrate("upgrade head").code, Some(1));
     bench.write("1_r1.up.sql", "CREATE TABLE a ()").migrate("upgrade head").fine();

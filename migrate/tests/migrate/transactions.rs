@@ -3,7 +3,7 @@
 use crate::bench::with;
 
 #[test]
-fn a_failing_revision_names_file_and_line_and_keeps_nothing() {
+fn revision_that_fails_names_file_and_line_and_keeps_nothing() {
     let up = "-- two\nCREATE TABLE b ();\n\nCREATE TABLE c (\n    id int,\n    other wrong_type\n);\n";
     let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, up, "SELECT 1")]);
     let said = bench.migrate("upgrade head").refused(1, "error: revision `2_r2` failed at migrations/2_r2.up.sql:6: ");
@@ -15,7 +15,7 @@ fn a_failing_revision_names_file_and_line_and_keeps_nothing() {
 }
 
 #[test]
-fn a_failure_at_run_time_has_a_line_too() {
+fn failure_at_run_time_has_a_line_too() {
     let up = "CREATE TABLE a (id int PRIMARY KEY);\nINSERT INTO a VALUES (1);\n-- again\nINSERT INTO a VALUES (1);\n";
     let bench = with(&[(1, up, "DROP TABLE a")]);
     let said = bench.migrate("upgrade head").refused(1, "failed at migrations/1_r1.up.sql:4: duplicate key value");
@@ -23,14 +23,14 @@ fn a_failure_at_run_time_has_a_line_too() {
 }
 
 #[test]
-fn a_failure_inside_a_block_has_its_context() {
+fn failure_inside_a_block_has_its_context() {
     let bench = with(&[(1, "SELECT 1;\nDO $$\nBEGIN\n  RAISE EXCEPTION 'no';\nEND $$;", "SELECT 1")]);
     let said = bench.migrate("upgrade head").refused(1, "failed at migrations/1_r1.up.sql:2: no (P0001)");
     assert!(said.contains("\ncontext: PL/pgSQL function inline_code_block line 3 at RAISE\n"), "{said}");
 }
 
 #[test]
-fn a_constraint_that_waits_for_the_end_still_takes_everything_back() {
+fn constraint_that_waits_for_the_end_takes_everything_back() {
     let up = "CREATE TABLE a (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO a VALUES (1), (1);\n";
     let bench = with(&[(1, up, "DROP TABLE a")]);
     bench.migrate("upgrade head").refused(1, "failed at migrations/1_r1.up.sql:2: duplicate key value");
@@ -38,7 +38,7 @@ fn a_constraint_that_waits_for_the_end_still_takes_everything_back() {
 }
 
 #[test]
-fn a_failing_undo_leaves_the_revision_applied() {
+fn downgrade_that_fails_leaves_the_revision_applied() {
     let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a;\nDROP TABLE nothing;")]);
     bench.migrate("upgrade head").fine();
     bench.migrate("downgrade base").refused(1, "failed at migrations/1_r1.down.sql:2: table \"nothing\" does not exist");
@@ -54,7 +54,7 @@ fn settings_of_one_revision_do_not_reach_the_next() {
 }
 
 #[test]
-fn a_commit_inside_a_revision_is_refused_before_anything_runs() {
+fn commit_inside_a_revision_is_refused_before_anything_runs() {
     let bench = with(&[(1, "CREATE TABLE a ()", "SELECT 1"), (2, "CREATE TABLE b ();\nCOMMIT;\n", "SELECT 1")]);
     bench.migrate("upgrade head").refused(1, "migrations/2_r2.up.sql:2: `COMMIT` inside a revision");
     assert_eq!(bench.database.run("SELECT to_regclass('a')"), "");
@@ -69,7 +69,7 @@ fn concurrently_needs_the_mark_and_is_told_so_before_anything_runs() {
 }
 
 #[test]
-fn the_mark_counts_as_the_first_line_only() {
+fn no_transaction_mark_counts_as_the_first_line_only() {
     let bench = with(&[(1, "-- a title\n-- no-transaction\nSELECT 1", "SELECT 1")]);
     bench
         .migrate("upgrade head")
@@ -77,7 +77,7 @@ fn the_mark_counts_as_the_first_line_only() {
 }
 
 #[test]
-fn what_postgres_runs_only_outside_a_transaction_comes_with_a_hint() {
+fn statement_that_needs_no_transaction_comes_with_a_hint() {
     let bench = with(&[(1, "CREATE TABLE a ();\nVACUUM a;", "SELECT 1")]);
     let said = bench
         .migrate("upgrade head")

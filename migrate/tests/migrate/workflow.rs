@@ -21,12 +21,12 @@ fn tutorial_works_in_an_empty_folder() {
 }
 
 #[test]
-fn a_directory_named_on_the_command_line_must_be_there() {
+fn directory_named_on_the_command_line_must_be_there() {
     built_in().migrate("-d nowhere upgrade head").refused(1, "error: cannot read `nowhere`: ");
 }
 
 #[test]
-fn the_environment_names_the_directory() {
+fn directory_is_named_by_the_environment() {
     let bench = with(&[(1, "SELECT 1", "SELECT 1")]);
     fs::rename(bench.path("migrations"), bench.path("elsewhere")).expect("renamed");
     let ended = bench.command("heads").env("MIGRATIONS_DIR", "elsewhere").output().expect("the command");
@@ -65,7 +65,7 @@ fn too_many_steps_and_unclear_names_change_nothing() {
 }
 
 #[test]
-fn a_dry_run_names_what_would_run() {
+fn dry_run_names_what_would_run() {
     let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, "SELECT 1", "SELECT 1")]);
     assert_eq!(bench.migrate("upgrade head --dry-run").fine(), "would upgrade 1_r1\nwould upgrade 2_r2");
     assert_eq!(bench.database.run("SELECT to_regclass('a'), to_regclass('migrations.applied')"), "|");
@@ -86,7 +86,7 @@ fn stamp_writes_the_table_and_runs_nothing() {
 }
 
 #[test]
-fn a_new_revision_comes_after_all_others() {
+fn revision_that_is_new_comes_after_all_others() {
     let bench = bench();
     bench.write("99991231235959_far.up.sql", "SELECT 1").write("99991231235959_far.down.sql", "SELECT 1");
     bench.migrate("revision -m next").fine();
@@ -134,7 +134,7 @@ fn downgrade_of_a_revision_that_ran_nothing_runs_nothing() {
 }
 
 #[test]
-fn other_line_endings_are_told_as_such() {
+fn drift_of_line_endings_is_told_as_such() {
     let bench = with(&[(1, "CREATE TABLE a ();\n-- b\n", "DROP TABLE a;\n")]);
     bench.migrate("upgrade head").fine();
     bench.write("1_r1.up.sql", "CREATE TABLE a ();\r\n-- b\r\n");
@@ -147,7 +147,7 @@ fn other_line_endings_are_told_as_such() {
 
 /// What Alembic's users type beyond the tutorial.
 #[test]
-fn words_of_alembic_are_understood_or_answered_with_what_to_type() {
+fn alembic_words_are_understood_or_say_what_to_type() {
     let bench = with(&[
         (1, "CREATE TABLE a ()", "DROP TABLE a"),
         (2, "CREATE TABLE b ()", "DROP TABLE b"),

@@ -108,7 +108,7 @@ impl Server {
             to.display().to_string()
         };
         let (certificate, key) = (own("server.pem"), own("server.key"));
-        fs::write(self.folder.join("data/pg_hba.conf"), format!("{HBA}hostssl all all 127.0.0.1/32 scram-sha-256\n"))
+        fs::write(self.folder.join("data/pg_hba.conf"), format!("{HBA}host all all 127.0.0.1/32 scram-sha-256\n"))
             .expect("written");
         let options = format!(
             "-k {} -c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_permissions=0777 -c ssl=on \
@@ -190,7 +190,7 @@ impl Database {
             .join("\n")
     }
 
-    /// Asks until the answer is `t`.
+    /// Asks until the response is `t`.
     pub fn until(&self, condition: &str) {
         let begin = Instant::now();
         while self.run(&format!("SELECT ({condition})::bool")) != "t" {

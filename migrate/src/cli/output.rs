@@ -1,4 +1,4 @@
-//! What a command answers: text for a person, the same as JSON, or an error; the only place that prints an answer.
+//! Response of a command: text for a person, the same as JSON, or an error; the only place that prints one.
 
 use std::{
     fmt::Display,
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use crate::Error;
 
-/// An answer in both forms.
+/// An output in both forms.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Output {
     /// For a person; may be empty.
     pub(super) text: String,
     /// For a program.
     pub(super) json: Value,
-    /// An error that comes with the answer, such as not being at head.
+    /// An error that comes with the output, such as not being at head.
     pub(super) error: Option<Error>,
 }
 
-impl Answer {
+impl Output {
     pub(super) fn new(text: impl Into<String>, json: Value) -> Self {
         Self { text: text.into(), json, error: None }
     }
@@ -32,15 +32,15 @@ impl Answer {
     }
 
     /// Prints it, and any error, and picks the exit code.
-    pub(super) fn print(answer: Result<Self, Error>, json: bool) -> ExitCode {
-        let (answer, error) = match answer {
-            Ok(answer) => (Some((answer.text, answer.json)), answer.error),
+    pub(super) fn print(output: Result<Self, Error>, json: bool) -> ExitCode {
+        let (output, error) = match output {
+            Ok(output) => (Some((output.text, output.json)), output.error),
             Err(error) => (None, Some(error)),
         };
         let failure = error
             .as_ref()
             .map(|error| json!({ "error": error.to_string(), "hint": error.hint(), "exit": error.exit_code() }));
-        let shown = match (answer, json) {
+        let shown = match (output, json) {
             (Some((_, mut value)), true) => {
                 if let (Some(failure), Some(object)) = (failure, value.as_object_mut()) {
                     object.insert("failure".into(), failure);
@@ -57,7 +57,7 @@ impl Answer {
             error.hint().into_iter().for_each(|hint| tell(&format!("hint: {hint}")));
         }
         let code = error.map_or(0, |error| error.exit_code());
-        // Nobody reads the answer any more (`migrate history | head`), or it could not be written: the work itself is done.
+        // Nobody reads the output any more (`migrate history | head`), or it could not be written: the work itself is done.
         ExitCode::from(if code == 0 && printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) { 1 } else { code })
     }
 }
