@@ -26,6 +26,7 @@ pub const BUILT_IN: BuiltIn = BuiltIn {
         "20261101093500_users_keyset_index",
         "20261130050000_canonical_names",
         "20261130050500_drop_what_nothing_reads",
+        "20261130120000_drop_unused_scopes_and_rights",
     ],
     roles: Roles { owner: Some("auth_owner"), reader: Some("auth_app") },
 };

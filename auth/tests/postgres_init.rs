@@ -65,7 +65,7 @@ fn as_app(sql: &str) -> String {
 const ID: &str = "01900000-0000-7000-8000-000000000001";
 
 #[test]
-fn the_migrator_makes_everything_and_the_owner_owns_it() {
+fn migrator_makes_everything_and_the_owner_owns_it() {
     let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ',') FROM pg_class \
                   WHERE relnamespace IN ('auth'::regnamespace, 'migrations'::regnamespace)";
     assert_eq!(auth().run(owners), "auth_owner");
@@ -75,7 +75,7 @@ fn the_migrator_makes_everything_and_the_owner_owns_it() {
 }
 
 #[test]
-fn the_migrator_may_undo_and_redo_too() {
+fn migrator_may_undo_and_redo_too() {
     auth();
     for command in ["downgrade -2 --dry-run", "check", "upgrade head"] {
         let output = migrate("auth_migrator", command);
@@ -127,18 +127,24 @@ fn migrator_tells_who_holds_the_lock_it_waits_for() {
 }
 
 #[test]
-fn the_roles_are_what_their_names_say() {
+fn roles_are_what_their_names_say() {
     let roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname LIKE 'auth%' ORDER BY 1";
     assert_eq!(auth().run(roles), "auth_app|t|f|f|f\nauth_migrator|t|f|f|f\nauth_owner|f|f|f|f");
 }
 
 #[test]
-fn the_service_reads_and_writes_rows_and_cannot_change_tables() {
+fn service_reads_and_writes_rows_and_cannot_change_tables() {
     let insert = format!("INSERT INTO auth.users (id, username, email, password_hash) VALUES ('{ID}', 'a', 'a@b', 'x')");
     assert_eq!(
         as_app(&format!("BEGIN; {insert}; UPDATE auth.users SET country = 'NO'; SELECT version FROM auth.users; ROLLBACK")),
         "2"
     );
+    for table in ["users", "clients"] {
+        assert!(
+            as_app(&format!("DELETE FROM auth.{table}")).contains("permission denied"),
+            "it disables, and removes nothing"
+        );
+    }
     for ddl in ["CREATE TABLE auth.x ()", "CREATE TABLE public.x ()", "CREATE SCHEMA x", "CREATE TEMP TABLE x ()"] {
         assert!(as_app(ddl).contains("permission denied"), "{ddl}: {}", as_app(ddl));
     }
@@ -148,7 +154,7 @@ fn the_service_reads_and_writes_rows_and_cannot_change_tables() {
 }
 
 #[test]
-fn the_service_may_only_add_to_the_audit_log() {
+fn service_may_only_add_to_the_audit_log() {
     let insert = format!("INSERT INTO auth.audit_log (action, actor_id, ip) VALUES ('login', '{ID}', '::1')");
     assert_eq!(as_app(&format!("BEGIN; {insert}; ROLLBACK")), "");
     for other in [
@@ -162,7 +168,7 @@ fn the_service_may_only_add_to_the_audit_log() {
 }
 
 #[test]
-fn the_service_may_see_where_the_database_is_and_not_say_so() {
+fn service_may_see_where_the_database_is_and_not_say_so() {
     auth();
     let current = migrate("auth_app", "current --check-heads");
     assert!(current.status.success(), "{}", String::from_utf8_lossy(&current.stderr));
@@ -182,14 +188,14 @@ fn everybody_else_gets_nothing() {
 }
 
 #[test]
-fn no_password_reaches_the_log_although_everything_is_logged() {
+fn passwords_reach_no_log_although_everything_is_logged() {
     auth();
     let log = fs::read_to_string(Server::shared().host().join("log")).expect("the server's log");
     assert!(log.contains("REVOKE ALL ON SCHEMA public FROM PUBLIC") && !log.contains("secret"), "{log}");
 }
 
 #[test]
-fn a_missing_password_stops_it_before_anything_is_made() {
+fn init_stops_at_a_missing_password_before_anything_is_made() {
     let fresh: &'static Server = Box::leak(Box::new(Server::start()));
     let (database, secrets) = (fresh.named("postgres"), secrets("x\n"));
     fs::remove_file(secrets.path().join("auth_app_password")).expect("removed");

@@ -12,7 +12,7 @@ fn directory() -> &'static Path {
 }
 
 #[test]
-fn what_is_built_in_is_what_the_directory_has() {
+fn built_in_revisions_are_those_of_the_directory() {
     let entries = fs::read_dir(directory()).expect("the revisions");
     let mut names: Vec<String> = entries.map(|e| e.expect("readable").file_name().into_string().expect("text")).collect();
     let mut carried: Vec<&str> = BUILT_IN.files.iter().map(|(name, _)| *name).collect();
@@ -51,7 +51,7 @@ fn in_order(dump: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_revision_undoes_exactly_itself() {
+fn revisions_undo_exactly_themselves() {
     let bench = built_in();
     bench.migrate("stamp base").fine();
     for _ in 0..BUILT_IN.files.len() / 2 {
@@ -74,7 +74,7 @@ const ANNA: &str = "INSERT INTO auth.users (id, username, email, password_hash) 
                     VALUES ('01900000-0000-7000-8000-000000000001', 'Anna', 'anna@example.org', 'x')";
 
 #[test]
-fn every_change_of_a_person_counts_up_their_version() {
+fn version_of_a_person_grows_with_every_change() {
     let bench = head();
     bench.database.run(ANNA);
     bench.database.run("UPDATE auth.users SET country = 'NO'");
@@ -127,8 +127,47 @@ fn canonical_forms_need_no_unicode_database() {
     assert_eq!(forms, "anna@x.org \u{f1}@x.org \u{c9}@x.org");
 }
 
+/// The product's sources below `auth/src/`, without their unit tests.
+fn sources(folder: &str) -> String {
+    let mut text = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let file = fs::read_to_string(path).expect("a source file");
+                text += file.split("#[cfg(test)]").next().unwrap_or_default();
+            }
+        }
+    }
+    text
+}
+
 #[test]
-fn the_lists_of_people_use_the_keyset_index() {
+fn scopes_are_all_asked_for_somewhere() {
+    let scopes = head().database.run("SELECT DISTINCT unnest(scopes) FROM auth.roles");
+    let http = sources("http");
+    assert!(!scopes.is_empty());
+    for scope in scopes.lines() {
+        assert!(http.contains(&format!("may(\"{scope}\")")), "nothing asks for `{scope}`");
+    }
+}
+
+#[test]
+fn columns_are_all_used_by_the_service() {
+    // For people who look into the database; filled in by defaults and triggers.
+    let for_people = ["updated_at", "granted_at", "description", "at", "revoked_reason"];
+    let columns = "SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'auth'";
+    let (columns, store) = (head().database.run(columns), sources("store"));
+    for column in columns.lines().filter(|column| !for_people.contains(column)) {
+        assert!(store.contains(column), "nothing uses `{column}`");
+    }
+}
+
+#[test]
+fn list_of_people_uses_the_keyset_index() {
     let bench = head();
     let plan = bench.database.run(
         "SET enable_seqscan = off; SET enable_sort = off; EXPLAIN SELECT id FROM auth.users \
@@ -147,5 +186,5 @@ fn sqlx_reads_our_table_as_its_own() {
         migrator.dangerous_set_table_name("migrations.applied");
         migrator.set_locking(false).run_direct(None, &mut connection, false).await.expect("nothing to do");
     });
-    assert_eq!(bench.migrate("check").fine(), "at head, 10 revisions as applied");
+    assert_eq!(bench.migrate("check").fine(), "at head, 11 revisions as applied");
 }
