@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use call::{Answer, Call};
+use call::{Call, Response};
 use postgres::{Database, Server};
 use redis::Redis;
 use serde_json::json;
@@ -54,8 +54,8 @@ async fn main() {
     let mut took = kinds.map(|_| Vec::new());
     for number in 0..LOGINS {
         for ((_, name, password, status), took) in kinds.iter().zip(&mut took) {
-            let (time, answer) = service.login(name, password, number).await;
-            assert_eq!(answer.status, *status, "{}", answer.text);
+            let (time, response) = service.login(name, password, number).await;
+            assert_eq!(response.status, *status, "{}", response.text);
             took.push(time);
         }
     }
@@ -118,10 +118,10 @@ impl Service {
         self.call("POST /api/v1/login").from(&format!("198.51.100.{number}")).json(&body)
     }
 
-    async fn login(&self, name: &str, password: &str, number: usize) -> (Duration, Answer) {
+    async fn login(&self, name: &str, password: &str, number: usize) -> (Duration, Response) {
         let began = Instant::now();
-        let answer = self.login_call(name, password, number).send().await;
-        (began.elapsed(), answer)
+        let response = self.login_call(name, password, number).send().await;
+        (began.elapsed(), response)
     }
 }
 
@@ -132,7 +132,7 @@ impl Drop for Service {
     }
 }
 
-/// One call again and again on its schedule, over connections that are kept; how long after it was due each was answered.
+/// One call again and again on its schedule, over connections that are kept; how long after it was due each got its response.
 fn on_schedule(at: SocketAddr, call: &Call) -> Vec<Duration> {
     let (text, begin) = (call.text().replace("connection: close\r\n", ""), Instant::now() + Duration::from_millis(100));
     let all = READS.0 * u32::try_from(READS.1.as_secs()).expect("a short time");
@@ -140,7 +140,7 @@ fn on_schedule(at: SocketAddr, call: &Call) -> Vec<Duration> {
         let text = text.as_str();
         let lane = |first: u32| scope.spawn(move || one_lane(at, text, (first..all).step_by(LANES), begin));
         let lanes: Vec<_> = (0..u32::try_from(LANES).expect("a few")).map(lane).collect();
-        lanes.into_iter().flat_map(|lane| lane.join().expect("every request was answered")).collect()
+        lanes.into_iter().flat_map(|lane| lane.join().expect("every request got its response")).collect()
     })
 }
 
@@ -152,18 +152,18 @@ fn one_lane(at: SocketAddr, text: &str, numbers: impl Iterator<Item = u32>, begi
         let due = begin + number * Duration::from_secs(1) / READS.0;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         stream.write_all(text.as_bytes()).expect("it reads");
-        let status = answer(&mut stream);
+        let status = read_response(&mut stream);
         assert!([200, 204].contains(&status), "{status}");
         due.elapsed()
     };
     numbers.map(ask).collect()
 }
 
-/// Reads one answer whole; its status.
-fn answer(stream: &mut TcpStream) -> u16 {
+/// Reads one response whole; its status.
+fn read_response(stream: &mut TcpStream) -> u16 {
     let (mut bytes, mut part) = (Vec::with_capacity(1024), [0; 4096]);
     loop {
-        let read = stream.read(&mut part).expect("it answers");
+        let read = stream.read(&mut part).expect("it responses");
         assert!(read > 0, "it hung up");
         bytes.extend_from_slice(&part[..read]);
         let text = String::from_utf8_lossy(&bytes);

@@ -1,4 +1,4 @@
-//! From settings to a running service: check the database, bind, serve, and stop without cutting an answer off.
+//! From settings to a running service: check the database, bind, serve, and stop without cutting an response off.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,34 +19,34 @@ use crate::settings::{Pooler, SettingError, Settings};
 use crate::store::pool::{self, Store};
 use crate::store::{StoreError, one_time, sessions};
 
-/// Answers under way have so long after the order to stop.
+/// Responses under way have so long after the order to stop.
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// Between two looks for rows nobody needs any more.
 const SWEEP: Duration = Duration::from_secs(600);
 
-/// Why the service does not start.
+/// Reason why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting, a key or a secret.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// The database did not answer in time.
+    /// The database did not respond in time.
     #[error("the database {database} cannot be reached: {cause}")]
     Unreachable {
-        /// Which.
+        /// The database.
         database: String,
-        /// What the last attempt said.
+        /// Result of the last attempt.
         cause: String,
     },
     /// There is a pooler between, and the settings do not say so.
     #[error("the database loses the settings of a session: {cause}")]
     Pooler {
-        /// What shows it.
+        /// Sign of it.
         cause: String,
     },
     /// The built-in revisions cannot be read, or the database does not let us see its own.
-    #[error("the database's revision cannot be told: {0}")]
+    #[error("the database's revision cannot be read: {0}")]
     Unknown(#[from] migrate::Error),
     /// The database has not everything this program needs.
     #[error("the database is behind: `{0}` is missing")]
@@ -57,9 +57,9 @@ pub enum StartError {
     /// The address is in use or not ours.
     #[error("cannot listen on `{address}`: {cause}")]
     Bind {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
 }
@@ -108,7 +108,7 @@ impl App {
         Ok(Self { auth, listener: bind(listen).await?, metrics: bind(metrics_listen).await? })
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     ///
     /// # Errors
     /// The system's.
@@ -116,7 +116,7 @@ impl App {
         self.listener.local_addr()
     }
 
-    /// Where metrics are read.
+    /// Returns the address of the metrics.
     ///
     /// # Errors
     /// The system's.
@@ -144,15 +144,15 @@ impl App {
         let sweeper = tokio::spawn(sweep(Arc::clone(&self.auth)));
         let router = http::router(&self.auth).into_make_service_with_connect_info::<SocketAddr>();
         let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true))); // slower without, never wrong
-        let server = axum::serve(listener, router).with_graceful_shutdown(told(ordered.clone()));
+        let server = axum::serve(listener, router).with_graceful_shutdown(stop_ordered(ordered.clone()));
         let late = async {
-            told(ordered).await;
+            stop_ordered(ordered).await;
             tokio::time::sleep(DRAIN).await;
         };
         let served = tokio::select! {
             served = server => served,
             () = late => {
-                tracing::warn!("answers were still under way when time was up");
+                tracing::warn!("responses were still under way when time was up");
                 Ok(())
             }
         };
@@ -165,7 +165,7 @@ impl App {
     }
 }
 
-async fn told(mut ordered: watch::Receiver<bool>) {
+async fn stop_ordered(mut ordered: watch::Receiver<bool>) {
     // An error means that nobody can order a stop any more: then never.
     if ordered.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
@@ -179,7 +179,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Compares the database with the revisions built in.
 ///
 /// # Errors
-/// It does not answer within the settings' time, or does not show its revisions.
+/// It does not respond within the settings' time, or does not show its revisions.
 async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     let deadline = Instant::now() + settings.start_wait;
     let mut connection = loop {
@@ -211,7 +211,7 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
 /// PgBouncer's words for a startup parameter that it does not pass on.
 const REFUSED_BY_POOLER: &str = "unsupported startup parameter";
 
-/// Whether this connection goes over a network without TLS.
+/// Query that tells whether this connection goes over a network without TLS.
 const IN_THE_CLEAR: &str =
     "SELECT inet_client_addr() IS NOT NULL AND NOT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
 

@@ -8,9 +8,9 @@ use crate::token::opaque::same;
 /// Bytes of a hash.
 const OUTPUT: usize = 32;
 
-/// What came of comparing a password.
+/// Result of comparing a password with a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PasswordMatch {
     /// It is the password.
     Match,
     /// It is, and its hash was made with other parameters than today's.
@@ -59,11 +59,11 @@ impl Argon {
 
     /// Compares with a kept hash under that hash's own parameters; memory grows if they need more.
     #[must_use]
-    pub fn compare(&self, password: &[u8], kept: &str, memory: &mut Vec<Block>) -> Verdict {
+    pub fn compare(&self, password: &[u8], kept: &str, memory: &mut Vec<Block>) -> PasswordMatch {
         match Self::matches(password, kept, memory) {
-            Some(params) if self.is_today(&params) => Verdict::Match,
-            Some(_) => Verdict::Outdated,
-            None => Verdict::Wrong,
+            Some(params) if self.is_today(&params) => PasswordMatch::Match,
+            Some(_) => PasswordMatch::Outdated,
+            None => PasswordMatch::Wrong,
         }
     }
 
@@ -93,25 +93,25 @@ mod tests {
     use argon2::password_hash::PasswordHasher as _;
     use argon2::{Argon2, Params};
 
-    use super::{Argon, Verdict};
+    use super::{Argon, PasswordMatch};
 
     #[test]
-    fn what_was_hashed_matches_whatever_memory_is_lent() {
+    fn hash_matches_whatever_memory_is_lent() {
         let argon = Argon::new(64, 2).unwrap();
         let mut memory = argon.memory();
         let kept = argon.hash(b"correct horse", &mut memory).unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{kept}");
-        assert_eq!(argon.compare(b"correct horse", &kept, &mut memory), Verdict::Match);
-        assert_eq!(argon.compare(b"correct horse", &kept, &mut Vec::new()), Verdict::Match);
-        assert_eq!(argon.compare(b"wrong", &kept, &mut memory), Verdict::Wrong);
-        assert_eq!(argon.compare(b"correct horse", "no hash", &mut memory), Verdict::Wrong);
+        assert_eq!(argon.compare(b"correct horse", &kept, &mut memory), PasswordMatch::Match);
+        assert_eq!(argon.compare(b"correct horse", &kept, &mut Vec::new()), PasswordMatch::Match);
+        assert_eq!(argon.compare(b"wrong", &kept, &mut memory), PasswordMatch::Wrong);
+        assert_eq!(argon.compare(b"correct horse", "no hash", &mut memory), PasswordMatch::Wrong);
     }
 
     #[test]
-    fn what_others_hashed_matches_and_is_outdated() {
+    fn hash_with_other_parameters_matches_and_is_outdated() {
         let other = Argon2::from(Params::new(128, 1, 2, None).unwrap());
         let kept = other.hash_password(b"correct horse").unwrap().to_string();
         let argon = Argon::new(64, 2).unwrap();
-        assert_eq!(argon.compare(b"correct horse", &kept, &mut argon.memory()), Verdict::Outdated);
+        assert_eq!(argon.compare(b"correct horse", &kept, &mut argon.memory()), PasswordMatch::Outdated);
     }
 }

@@ -1,19 +1,19 @@
-//! Redis before Postgres. What a read returns is never older than the last write that was answered before the read began:
+//! Redis before Postgres. What a read returns is never older than the last write that got its response before the read began:
 //! - a write puts a tombstone over each key it changes, just before and just after it commits; a reader that began earlier
 //!   cannot fill a key that holds a tombstone, and a tombstone outlives every such reader;
-//! - a tombstone that could not be set is owed: until all are paid this process reads from Postgres alone (`link.rs`);
-//! - readers of one key share one query, but only one that began after they came (`flight.rs`).
+//! - a tombstone that could not be set is deferred: until all are paid this process reads from Postgres alone (`link.rs`);
+//! - readers of one key share one query, but only one that began after they came (`single_flight.rs`).
 
-pub mod flight;
+pub mod failed_logins;
 pub mod link;
-pub mod throttle;
+pub mod single_flight;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::link::Link;
+use crate::cache::link::RedisLink;
 use crate::metrics::Metrics;
 
 /// A cached row lives at least so long.
@@ -28,13 +28,13 @@ const TOMBSTONE_MS: u64 = 10_000;
 /// A row read longer ago than this is not put into the cache any more.
 const FILL: Duration = Duration::from_secs(3);
 
-/// What a tombstone holds; no row's JSON is empty.
+/// Value of a tombstone; no row's JSON is empty.
 const TOMBSTONE: &str = "";
 
 /// After this long nothing that is cached now is cached any more.
-pub(crate) const FORGOTTEN: Duration = Duration::from_millis(TTL_MS + JITTER_MS + 1000);
+pub(crate) const ALL_EXPIRED: Duration = Duration::from_millis(TTL_MS + JITTER_MS + 1000);
 
-/// What a key stands for.
+/// Row that is cached, by its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A person by id.
@@ -67,9 +67,9 @@ impl Key {
     }
 }
 
-/// What the cache says about a key.
+/// Result of a lookup in the cache.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum Lookup {
     /// The row's JSON.
     Hit(String),
     /// Nothing: read the row and fill it in.
@@ -81,36 +81,37 @@ pub enum Look {
 /// The cache of this process.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    link: Option<Link>,
+    link: Option<RedisLink>,
     metrics: Arc<Metrics>,
 }
 
 impl Cache {
-    /// Over a link to Redis, or none: then every look is a bypass.
+    /// Over a link to Redis, or none: then every lookup is a bypass.
     #[must_use]
-    pub fn new(link: Option<Link>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(link: Option<RedisLink>, metrics: Arc<Metrics>) -> Self {
         Self { link, metrics }
     }
 
-    /// Whether Redis is in use right now; `None` when none is configured.
+    /// Returns whether Redis is in use right now; `None` when none is configured.
     #[must_use]
     pub fn is_up(&self) -> Option<bool> {
-        self.link.as_ref().map(Link::is_up)
+        self.link.as_ref().map(RedisLink::is_up)
     }
 
     /// Asks for a row.
-    pub async fn look(&self, key: &Key) -> Look {
+    pub async fn lookup(&self, key: &Key) -> Lookup {
         let found = match &self.link {
             None => None,
             Some(link) => link.run(redis::cmd("GET").arg(key.text())).await,
         };
         let (look, outcome) = match found {
-            None => (Look::Bypass, "away"),
-            Some(None::<String>) => (Look::Miss, "miss"),
-            Some(Some(value)) if value == TOMBSTONE => (Look::Bypass, "written"),
-            Some(Some(value)) => (Look::Hit(value), "hit"),
+            None => (Lookup::Bypass, "away"),
+            Some(None::<String>) => (Lookup::Miss, "miss"),
+            Some(Some(value)) if value == TOMBSTONE => (Lookup::Bypass, "written"),
+            Some(Some(value)) => (Lookup::Hit(value), "hit"),
         };
         self.metrics.read(key.kind(), outcome);
+        tracing::debug!(kind = key.kind(), outcome, "cache read");
         look
     }
 
@@ -126,18 +127,18 @@ impl Cache {
     }
 
     /// Puts tombstones just before a write to these rows commits. Does not wait for Redis to come back: the write holds locks.
-    pub async fn announce(&self, keys: &[Key]) {
+    pub async fn invalidate_early(&self, keys: &[Key]) {
         if let (Some(link), false) = (&self.link, keys.is_empty()) {
             let keys: Vec<String> = keys.iter().map(Key::text).collect();
-            let _ = link.announce(&keys).await; // what failed is owed, and put again after the commit
+            let _ = link.set_tombstones(&keys).await; // what failed is deferred, and put again after the commit
         }
     }
 
     /// Puts tombstones just after the commit; from then on nobody reads what was there before.
-    pub async fn bury(&self, keys: &[Key]) {
+    pub async fn invalidate(&self, keys: &[Key]) {
         if let (Some(link), false) = (&self.link, keys.is_empty()) {
             let keys: Vec<String> = keys.iter().map(Key::text).collect();
-            link.bury(&keys).await;
+            link.invalidate(&keys).await;
         }
     }
 }

@@ -27,23 +27,23 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until told to stop
+    /// Serve until a signal to stop
     Serve,
     /// Change the database, revision by revision
     Migrate(Migrate),
-    /// Look at everything the service stands on and say what is wrong
+    /// Lookup at everything the service stands on and say what is wrong
     Doctor,
     /// Ask the service on this machine whether it is well; for images without curl
     Healthcheck(healthcheck::Healthcheck),
     /// People
     #[command(subcommand)]
-    User(user::User),
+    User(user::UserCommand),
     /// Signing keys
     #[command(subcommand)]
-    Keys(keys::Keys),
+    Keys(keys::KeysCommand),
     /// Programs that may ask about tokens
     #[command(subcommand)]
-    Client(client::Client),
+    Client(client::ClientCommand),
 }
 
 /// Does what the command line says. Under the name `migrate` or `alembic`, which links in the image have, the program is

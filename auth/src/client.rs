@@ -1,4 +1,4 @@
-//! Whom a request is for, and how it came: the peer, or what a trusted peer says about it.
+//! Client address of a request and its scheme: the peer's, or what a trusted peer says.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,16 +28,16 @@ fn address(hop: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// Whether the client came over plain HTTP: only a trusted peer can say so, with `X-Forwarded-Proto: http`.
+/// Returns whether the client came over plain HTTP: only a trusted peer can say so, with `X-Forwarded-Proto: http`.
 #[must_use]
-pub fn came_plain(peer: IpAddr, proto: Option<&str>, trusted: &[IpNet]) -> bool {
+pub fn is_plain_http(peer: IpAddr, proto: Option<&str>, trusted: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
     trusted.iter().any(|net| net.contains(&peer)) && proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("http"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{came_plain, client};
+    use super::{client, is_plain_http};
 
     fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<_> = trusted.iter().map(|net| net.parse().unwrap()).collect();
@@ -45,13 +45,13 @@ mod tests {
     }
 
     #[test]
-    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+    fn client_is_an_untrusted_peer_whatever_it_says() {
         assert_eq!(seen("192.0.2.7", &["198.51.100.1"], &["10.0.0.0/8"]), "192.0.2.7");
         assert_eq!(seen("192.0.2.7", &["198.51.100.1"], &[]), "192.0.2.7");
     }
 
     #[test]
-    fn behind_trusted_hops_the_first_other_from_the_right_is_the_client() {
+    fn client_behind_trusted_hops_is_the_first_other_from_the_right() {
         assert_eq!(seen("10.0.0.2", &["203.0.113.9, 198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
         assert_eq!(seen("10.0.0.2", &["198.51.100.1, 10.9.9.9"], &["10.0.0.0/8"]), "198.51.100.1");
         assert_eq!(seen("10.0.0.2", &["203.0.113.9", "198.51.100.1"], &["10.0.0.0/8"]), "198.51.100.1");
@@ -69,9 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_peer_says_that_there_was_no_tls() {
+    fn plain_http_is_said_by_trusted_peers_only() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let plain = |peer: &str, proto| came_plain(peer.parse().unwrap(), proto, &trusted);
+        let plain = |peer: &str, proto| is_plain_http(peer.parse().unwrap(), proto, &trusted);
         assert!(plain("10.0.0.2", Some("http")) && plain("::ffff:10.0.0.2", Some(" HTTP")));
         assert!(!plain("10.0.0.2", Some("https")) && !plain("10.0.0.2", Some("https, http")) && !plain("10.0.0.2", None));
         assert!(!plain("192.0.2.7", Some("http")));

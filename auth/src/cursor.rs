@@ -1,4 +1,4 @@
-//! Where a page of a list ended: an opaque text that leads to the next page, whatever was added meanwhile.
+//! End of a page of a list: an opaque text that leads to the next page, whatever was added meanwhile.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -55,19 +55,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(created_us in 0..=i64::MAX / 2, id: [u8; 16]) {
+        fn cursor_that_is_written_is_read(created_us in 0..=i64::MAX / 2, id: [u8; 16]) {
             let cursor = Cursor { created_us, id: Uuid::from_bytes(id) };
             prop_assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         }
 
         #[test]
-        fn anything_else_is_refused_and_never_a_panic(text in ".{0,40}") {
+        fn cursor_of_any_text_is_no_panic(text in ".{0,40}") {
             let _ = Cursor::decode(&text);
         }
     }
 
     #[test]
-    fn a_time_no_row_has_is_refused() {
+    fn cursor_with_a_time_that_no_row_has_is_refused() {
         assert!(Cursor::decode(&Cursor { created_us: -1, id: Uuid::nil() }.encode()).is_err());
         assert!(Cursor::decode(&Cursor { created_us: i64::MAX, id: Uuid::nil() }.encode()).is_err());
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// How many failures at once, and how long until one is forgotten.
+/// Number of failures at the same time, and time until one is forgotten.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
     /// So many in one moment.
@@ -58,7 +58,7 @@ mod tests {
     const FIVE: Allowance = Allowance { burst: 5, interval_ms: 60_000 };
 
     #[test]
-    fn five_at_once_then_one_a_minute() {
+    fn failures_five_then_one_a_minute() {
         let mut debts = Debts::new(10);
         for _ in 0..5 {
             assert_eq!(debts.wait_ms("k", FIVE, 1000), 0);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_clears_and_a_full_table_forgets() {
+    fn failures_end_with_a_success_and_a_full_table_forgets() {
         let mut debts = Debts::new(2);
         (0..5).for_each(|_| debts.charge("a", FIVE, 0));
         debts.clear("a");

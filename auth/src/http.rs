@@ -1,9 +1,8 @@
-//! The paths. Each file below is one resource; what is true of every request is in `edge.rs`.
+//! The paths. Each file below is one resource; what is true of every request is in `request_layer.rs`.
 
 pub mod admin;
 pub mod caller;
 pub mod cookie;
-pub mod edge;
 pub mod extract;
 pub mod fields;
 pub mod health;
@@ -14,6 +13,7 @@ pub mod pages;
 pub mod password;
 pub mod problem;
 pub mod refresh;
+pub mod request_layer;
 pub mod signup;
 pub mod users;
 pub mod verify;
@@ -29,9 +29,9 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::edge::Edge;
 use crate::http::extract::BODY_MAX;
 use crate::http::problem::Problem;
+use crate::http::request_layer::RequestLayer;
 use crate::service::Auth;
 
 #[derive(OpenApi)]
@@ -42,7 +42,7 @@ use crate::service::Auth;
 )]
 struct Document;
 
-/// How callers say who they are.
+/// Security schemes of the description.
 struct Schemes;
 
 impl Modify for Schemes {
@@ -54,7 +54,7 @@ impl Modify for Schemes {
     }
 }
 
-/// Describes what any operation may answer besides: a problem.
+/// Describes what any operation may respond besides: a problem.
 fn describe_refusals(document: &mut utoipa::openapi::OpenApi) {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let refusal = ResponseBuilder::new().description("a refusal").content("application/problem+json", problem).build();
@@ -76,17 +76,17 @@ pub fn router(auth: &Arc<Auth>) -> Router {
     let (router, mut document) = paths.split_for_parts();
     describe_refusals(&mut document);
     let description = Description(document.to_json().unwrap_or_default().into());
-    let edge = Arc::new(Edge::new(Arc::clone(auth)));
+    let layer = Arc::new(RequestLayer::new(Arc::clone(auth)));
     router
         .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(Extension(description))
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn_with_state(edge, edge::pass))
+        .layer(middleware::from_fn_with_state(layer, request_layer::serve))
         .with_state(Arc::clone(auth))
 }
 
-/// What people use.
+/// Paths for people.
 fn people() -> OpenApiRouter<Arc<Auth>> {
     OpenApiRouter::new()
         .routes(routes!(pages::index))
@@ -106,7 +106,7 @@ fn people() -> OpenApiRouter<Arc<Auth>> {
         .routes(routes!(password::reset))
 }
 
-/// What programs and administrators use.
+/// Paths for programs and administrators.
 fn programs() -> OpenApiRouter<Arc<Auth>> {
     OpenApiRouter::new()
         .routes(routes!(users::read))
@@ -121,7 +121,7 @@ fn programs() -> OpenApiRouter<Arc<Auth>> {
         .routes(routes!(health::ready))
 }
 
-/// What the inside reads.
+/// Paths on the internal port.
 pub fn metrics_router(auth: &Arc<Auth>) -> Router {
     Router::new().route("/metrics", axum::routing::get(health::metrics)).with_state(Arc::clone(auth))
 }

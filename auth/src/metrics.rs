@@ -1,4 +1,4 @@
-//! What is counted. No label is unbounded: routes are patterns, outcomes are words of this program.
+//! Counters. No label is unbounded: routes are patterns, outcomes are words of this program.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 /// The labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Request {
+pub struct RequestLabels {
     /// The pattern, as in `/api/v1/users/{username}`.
     pub route: String,
     /// The method; unknown ones count as `other`.
@@ -22,7 +22,7 @@ pub struct Request {
 
 /// The labels of a cache read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Read {
+pub struct ReadLabels {
     /// `user`, `name` or `session`.
     pub kind: &'static str,
     /// `hit`, `miss`, `written` (a write is under way or just done) or `away` (Redis is).
@@ -31,7 +31,7 @@ pub struct Read {
 
 /// The label of a login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Outcome {
+pub struct LoginLabels {
     /// `granted`, `refused`, `limited`, `busy` or `failed`.
     pub outcome: &'static str,
 }
@@ -40,14 +40,14 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Requests answered.
-    pub requests: Family<Request, Counter>,
-    /// How long they took.
+    /// Requests that got their response.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Time that they took.
     pub seconds: Histogram,
     /// Cache reads.
-    pub reads: Family<Read, Counter>,
+    pub reads: Family<ReadLabels, Counter>,
     /// Logins tried.
-    pub logins: Family<Outcome, Counter>,
+    pub logins: Family<LoginLabels, Counter>,
     /// Requests that wait for or hold a hashing permit.
     pub hashing: Gauge,
     /// 1 while Redis is used.
@@ -70,8 +70,8 @@ impl Default for Metrics {
             reused: Counter::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("http_requests", "requests answered", metrics.requests.clone());
-        registry.register("http_request_seconds", "how long an answer took", metrics.seconds.clone());
+        registry.register("http_requests", "requests by route, method and status", metrics.requests.clone());
+        registry.register("http_request_seconds", "how long a response took", metrics.seconds.clone());
         registry.register("cache_reads", "reads of the cache", metrics.reads.clone());
         registry.register("logins", "logins tried", metrics.logins.clone());
         registry.register("hashing", "requests waiting for or holding a hashing permit", metrics.hashing.clone());
@@ -84,16 +84,16 @@ impl Default for Metrics {
 impl Metrics {
     /// One more login of this outcome.
     pub fn login(&self, outcome: &'static str) {
-        self.logins.get_or_create_owned(&Outcome { outcome }).inc();
+        self.logins.get_or_create_owned(&LoginLabels { outcome }).inc();
     }
 
     /// One more cache read.
     pub fn read(&self, kind: &'static str, outcome: &'static str) {
-        self.reads.get_or_create_owned(&Read { kind, outcome }).inc();
+        self.reads.get_or_create_owned(&ReadLabels { kind, outcome }).inc();
     }
 
-    /// One more answer.
-    pub fn request(&self, request: &Request, seconds: f64) {
+    /// One more response.
+    pub fn request(&self, request: &RequestLabels, seconds: f64) {
         self.requests.get_or_create_owned(request).inc();
         self.seconds.observe(seconds);
     }

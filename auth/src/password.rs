@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn eight_to_128_characters_not_bytes() {
+    fn password_has_8_to_128_characters_not_bytes() {
         assert!(chosen("ηλιοβασ1") && !chosen("sevench"));
         assert!(chosen(&format!("{}x", "ñ".repeat(127))) && !chosen(&"xy".repeat(65)));
     }
 
     #[test]
-    fn one_character_again_and_again_is_refused() {
+    fn password_of_one_character_is_refused() {
         assert!(!chosen("aaaaaaaa") && !chosen("        ") && !chosen(&"\u{f1}".repeat(20)));
     }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn your_own_name_is_refused() {
+    fn password_that_is_the_own_name_is_refused() {
         let password = Password::chosen("Ada.Lovelace".to_owned()).expect("long enough");
         assert!(password.unlike(&["ada.lovelace"]) == Err(PasswordError::OwnName));
         assert!(password.unlike(&["charles"]).is_ok());

@@ -77,7 +77,7 @@ impl Email {
     }
 }
 
-/// Whether an address may have this character: none that is not seen, and none that stands for something around addresses
+/// Returns whether an address may have this character: none that is not seen, and none that stands for something around addresses
 /// (RFC 5322, section 3.2.3).
 fn is_plain(c: char) -> bool {
     let is_unseen = c.is_whitespace()
@@ -118,7 +118,7 @@ pub struct User {
     pub username: String,
     /// As typed at sign-up.
     pub email: String,
-    /// If told.
+    /// If given.
     pub country: Option<String>,
     /// Grows with every change.
     pub version: i64,
@@ -128,7 +128,7 @@ pub struct User {
     pub disabled: bool,
     /// Names of roles, in order.
     pub roles: Vec<String>,
-    /// What the roles allow, in order.
+    /// Scopes of the roles, in order.
     pub scopes: Vec<String>,
 }
 
@@ -137,7 +137,7 @@ pub struct User {
 pub struct Session {
     /// The `sid` of its access tokens.
     pub id: Uuid,
-    /// Whose it is.
+    /// Owner.
     pub user_id: Uuid,
     /// Seconds since 1970 after which it is over.
     pub expires_s: i64,
@@ -148,7 +148,7 @@ mod tests {
     use super::{Country, Email, Username};
 
     #[test]
-    fn names_that_are_and_are_not() {
+    fn user_names_that_are_and_are_not() {
         for good in ["ada", "A.b-c_9", "0x0"] {
             assert!(Username::parse(good.to_owned()).is_ok(), "{good}");
         }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_and_are_not() {
+    fn emails_that_are_and_are_not() {
         for good in ["ada@example.org", "a+b@x.y.z", "ñ@example.org"] {
             assert!(Email::parse(good.to_owned()).is_ok(), "{good}");
         }

@@ -1,9 +1,10 @@
-//! What the service does, whoever asks: each file is one subject, all on one [`Auth`].
+//! The work of the service, whatever asks for it: each file is one subject, all on one [`Auth`].
 
 pub mod account;
 pub mod clients;
 pub mod directory;
 pub mod error;
+pub mod failed_logins;
 pub mod hasher;
 pub mod identity;
 pub mod login;
@@ -11,26 +12,25 @@ pub mod mail;
 pub mod passwords;
 pub mod refresh;
 pub mod signup;
-pub mod throttle;
 
 use std::sync::Arc;
 
-use crate::cache::flight::Flights;
-use crate::cache::link::Link;
+use crate::cache::link::RedisLink;
+use crate::cache::single_flight::SingleFlight;
 use crate::cache::{Cache, Key};
 use crate::metrics::Metrics;
 use crate::person::{Session, User};
 use crate::service::error::ServiceError;
+use crate::service::failed_logins::FailedLogins;
 use crate::service::hasher::Hasher;
 use crate::service::mail::Mail;
-use crate::service::throttle::Throttle;
 use crate::settings::{SettingError, Settings};
 use crate::store::StoreError;
 use crate::store::pool::{Connection, Store};
 use crate::token::KeyRing;
 use uuid::Uuid;
 
-/// What one read of a row gave, shared by everyone who waited for it.
+/// Result of reading a row, shared by everyone who waited for it.
 type Read<T> = Result<Option<T>, StoreError>;
 
 /// The service: the truth, the cache before it, the keys, the limits.
@@ -47,11 +47,11 @@ pub struct Auth {
     /// Counts.
     pub metrics: Arc<Metrics>,
     hasher: Hasher,
-    throttle: Throttle,
+    failed_logins: FailedLogins,
     mail: Mail,
-    users: Flights<Key, Read<User>>,
-    names: Flights<Key, Read<Uuid>>,
-    sessions: Flights<Key, Read<Session>>,
+    users: SingleFlight<Key, Read<User>>,
+    names: SingleFlight<Key, Read<Uuid>>,
+    sessions: SingleFlight<Key, Read<Session>>,
 }
 
 impl Auth {
@@ -61,30 +61,30 @@ impl Auth {
     /// A key or an address cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingError> {
         let metrics = Arc::new(Metrics::default());
-        let link = settings.redis_client()?.map(|client| Link::open(client, Arc::clone(&metrics)));
+        let link = settings.redis_client()?.map(|client| RedisLink::open(client, Arc::clone(&metrics)));
         let hasher = Hasher::new(settings.hashing, Arc::clone(&metrics));
         let hasher = hasher.map_err(|error| SettingError::Hashing(error.to_string()))?;
         Ok(Self {
             store: Store::lazy(&settings.database, settings.pooler, settings.pool),
             cache: Cache::new(link.clone(), Arc::clone(&metrics)),
             keys: settings.key_ring()?,
-            throttle: Throttle::new(link, settings.pair, settings.account),
+            failed_logins: FailedLogins::new(link, settings.pair, settings.account),
             mail: Mail::new(settings.mail_dir.clone()),
             hasher,
             metrics,
             settings,
-            users: Flights::default(),
-            names: Flights::default(),
-            sessions: Flights::default(),
+            users: SingleFlight::default(),
+            names: SingleFlight::default(),
+            sessions: SingleFlight::default(),
         })
     }
 
     /// Commits a write and makes it visible: tombstones over what it changes before and after.
     async fn commit(&self, transaction: Connection, changed: &[Key]) -> Result<(), StoreError> {
-        self.cache.announce(changed).await;
+        self.cache.invalidate_early(changed).await;
         let done = transaction.commit().await;
-        // Also when the answer to the commit was lost: it may have happened.
-        self.cache.bury(changed).await;
+        // Also when the response to the commit was lost: it may have happened.
+        self.cache.invalidate(changed).await;
         done
     }
 }

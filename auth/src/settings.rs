@@ -29,7 +29,7 @@ pub enum SettingError {
     Value {
         /// The variable.
         name: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
         /// The form it should have.
         form: String,
@@ -39,9 +39,9 @@ pub enum SettingError {
     File {
         /// Its path.
         path: PathBuf,
-        /// Which setting names it, and what to do.
+        /// The setting that names it, and what to do.
         hint: &'static str,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
     /// A file is there and is no key.
@@ -49,7 +49,7 @@ pub enum SettingError {
     Key {
         /// Its path.
         path: PathBuf,
-        /// What it is instead.
+        /// Reason why it is none.
         source: KeyError,
     },
     /// Not an address of Redis. It may hold a password, so it is not shown.
@@ -60,7 +60,7 @@ pub enum SettingError {
     RedisAuthority {
         /// Its path.
         path: PathBuf,
-        /// What the driver says.
+        /// Error of the driver.
         cause: String,
     },
     /// argon2 does not take the parameters.
@@ -86,20 +86,20 @@ impl SettingError {
 /// Settings by name, as a function so that they can come from anywhere.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// How passwords are hashed (argon2id) and how many at once.
+/// Parameters of password hashing (argon2id), and its limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Hashing {
     /// KiB for each hash.
     pub memory_kib: u32,
     /// Passes over it.
     pub passes: u32,
-    /// Hashes computed at once: the memory needed is at most this times `memory_kib`.
+    /// Hashes computed at the same time: the memory needed is at most this times `memory_kib`.
     pub permits: usize,
-    /// Requests that may wait for a permit; further ones are told to come back.
+    /// Requests that may wait for a permit; further ones are refused.
     pub waiting: usize,
 }
 
-/// Whether cookies are `Secure`: browsers keep and send those over TLS only.
+/// Choice of `Secure` for cookies: browsers keep and send those over TLS only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CookieSecure {
     /// `true`: they are.
@@ -147,29 +147,29 @@ impl FromStr for Pooler {
 /// The service as configured.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where requests come in.
+    /// Address of the service.
     pub listen: SocketAddr,
-    /// Where metrics are read; for the inside only.
+    /// Address of the metrics; for the inside only.
     pub metrics_listen: SocketAddr,
-    /// Where Postgres is.
+    /// Address of Postgres.
     pub database: Database,
-    /// What stands between the service and Postgres.
+    /// Pooler between the service and Postgres.
     pub pooler: Pooler,
     /// Connections to it at most.
     pub pool: u32,
-    /// Where Redis is; without it everything is read from Postgres.
+    /// Address of Redis; without it everything is read from Postgres.
     pub redis: Option<SecretString>,
-    /// Who signs the certificate of a `rediss://`, where it is not a public authority.
+    /// Authority behind the certificate of a `rediss://`, where it is not a public one.
     pub redis_ca: Option<PathBuf>,
-    /// Where the signing keys are.
+    /// Directory of the signing keys.
     pub keys_dir: PathBuf,
     /// The `iss` of access tokens.
     pub issuer: String,
     /// Peers whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether cookies are sent over TLS only.
+    /// Choice of `Secure` for cookies.
     pub cookie_secure: CookieSecure,
-    /// Where mails to be sent are put, one file each; without it none are made.
+    /// Directory for mails to be sent, one file each; without it none are made.
     pub mail_dir: Option<PathBuf>,
     /// Passwords.
     pub hashing: Hashing,
@@ -177,9 +177,9 @@ pub struct Settings {
     pub pair: Allowance,
     /// Failed logins of one account from anywhere.
     pub account: Allowance,
-    /// How long a refresh token that was just used gets the same answer again.
+    /// Time for which a refresh token that was just used gets the same successor again.
     pub grace: Duration,
-    /// How long a start waits for the database.
+    /// Longest wait of a start for the database.
     pub start_wait: Duration,
 }
 
@@ -201,7 +201,7 @@ impl Settings {
         let permits = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = bounded(environment, "HASH_PERMITS", permits as u64, 1..=1024)? as usize;
         Ok(Self {
-            listen: parsed(environment, "LISTEN", SocketAddr::from(([0, 0, 0, 0], 8000)), ADDRESS)?,
+            listen: listen(environment)?,
             metrics_listen: parsed(environment, "METRICS_LISTEN", SocketAddr::from(([0, 0, 0, 0], 9100)), ADDRESS)?,
             database,
             pooler: parsed(environment, "DATABASE_POOLER", Pooler::None, "`none` or `transaction`")?,
@@ -261,6 +261,14 @@ pub fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
     SigningKey::from_pem(pem.expose_secret()).map_err(|source| SettingError::Key { path: path.to_owned(), source })
 }
 
+/// Reads the address of the service.
+///
+/// # Errors
+/// It is no address.
+pub fn listen(environment: Environment<'_>) -> Result<SocketAddr, SettingError> {
+    parsed(environment, "LISTEN", SocketAddr::from(([0, 0, 0, 0], 8000)), ADDRESS)
+}
+
 /// Form of an address.
 const ADDRESS: &str = "an address and a port, like `0.0.0.0:8000`";
 
@@ -303,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_database_must_be_told() {
+    fn settings_need_the_database_only() {
         let settings = read(&[("DATABASE_URL", "postgres://auth_app@db/auth")]).unwrap();
         assert_eq!(settings.listen.to_string(), "0.0.0.0:8000");
         assert_eq!(settings.metrics_listen.to_string(), "0.0.0.0:9100");

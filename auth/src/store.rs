@@ -9,7 +9,7 @@ pub mod users;
 
 use std::sync::Arc;
 
-/// Why a query gave nothing. Cheap to copy: several readers may share one failure.
+/// Reason why a query failed. Cheap to copy: several readers may share one failure.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, full or too slow.

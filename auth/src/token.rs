@@ -14,10 +14,10 @@ use crate::token::key::SigningKey;
 /// Seconds an access token is good for.
 pub const ACCESS_S: u64 = 600;
 
-/// What an access token says.
+/// Claims of an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who issued it.
+    /// Issuer.
     pub iss: String,
     /// The user's id.
     pub sub: Uuid,
@@ -27,7 +27,7 @@ pub struct Claims {
     pub iat: u64,
     /// Not good from then on, seconds since 1970.
     pub exp: u64,
-    /// What its bearer may do, separated by blanks (RFC 8693).
+    /// Scopes, separated by blanks (RFC 8693).
     pub scope: String,
 }
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_ten_minutes_to_the_second() {
+    fn access_token_is_valid_for_ten_minutes_to_the_second() {
         let ring = ring(&SigningKey::generate().unwrap(), &[]);
         let claims = ring.claims(Uuid::nil(), Uuid::max(), &["a:read".to_owned(), "b".to_owned()], 1000);
         let token = ring.sign(&claims).unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn after_one_rotation_old_tokens_are_good_and_after_two_they_are_not() {
+    fn access_token_is_valid_after_one_key_rotation_and_not_after_two() {
         let keys = [(); 3].map(|()| SigningKey::generate().unwrap());
         let first = ring(&keys[0], &[]);
         let token = first.sign(&first.claims(Uuid::nil(), Uuid::nil(), &[], 0)).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_foreign_and_unsigned_tokens_are_nothing() {
+    fn access_token_changed_foreign_or_unsigned_is_nothing() {
         let key = SigningKey::generate().unwrap();
         let ours = ring(&key, &[]);
         let token = ours.sign(&ours.claims(Uuid::nil(), Uuid::nil(), &[], 0)).unwrap();

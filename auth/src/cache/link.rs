@@ -1,4 +1,4 @@
-//! One connection to Redis with a breaker. The first failure opens it: until Redis answers again, and every tombstone that could
+//! One connection to Redis with a breaker. The first failure opens it: until Redis responds again, and every tombstone that could
 //! not be set has been set, nobody asks Redis anything. So a dead Redis costs one request one deadline, not each of them.
 //!
 //! Another replica may still read from a Redis that only this one lost for a moment. So a write whose tombstone failed waits until
@@ -12,7 +12,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult};
 use tokio::sync::Notify;
 
-use crate::cache::{FORGOTTEN, tombstones};
+use crate::cache::{ALL_EXPIRED, tombstones};
 use crate::metrics::Metrics;
 
 /// An operation may take so long.
@@ -27,8 +27,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// After an outage nothing is read from Redis for so long: the other replicas find it again meanwhile and pay what they owe.
 const SETTLE: Duration = Duration::from_millis(1500);
 
-/// So many tombstones may be owed by name; beyond it Redis is left alone until it has forgotten everything.
-const OWED_MAX: usize = 10_000;
+/// So many tombstones may be deferred by name; beyond it Redis is left alone until it has forgotten everything.
+const DEFERRED_MAX: usize = 10_000;
 
 #[derive(Default)]
 struct State {
@@ -36,12 +36,12 @@ struct State {
     connection: Option<MultiplexedConnection>,
     /// For reads too.
     reads: bool,
-    /// How many connections there were: an error of an old one says nothing about the present one.
+    /// Number of the connection: an error of an old one says nothing about the present one.
     number: u64,
     /// A new connection failed too.
-    away: bool,
-    broke: bool,
-    owed: HashSet<String>,
+    is_down: bool,
+    was_down: bool,
+    deferred: HashSet<String>,
     quiet_until: Option<Instant>,
 }
 
@@ -55,26 +55,26 @@ struct Inner {
 
 /// A link that mends itself.
 #[derive(Clone)]
-pub struct Link(Arc<Inner>);
+pub struct RedisLink(Arc<Inner>);
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for RedisLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link(up: {})", self.is_up())
+        write!(f, "RedisLink(up: {})", self.is_up())
     }
 }
 
-impl Link {
+impl RedisLink {
     /// A link to where `client` goes. Connects in the background, so a start does not need Redis.
     #[must_use]
     pub fn open(client: Client, metrics: Arc<Metrics>) -> Self {
         let (broken, tried) = (Notify::new(), Notify::new());
         let inner = Inner { client, state: Mutex::default(), broken, tried, metrics };
         let link = Self(Arc::new(inner));
-        tokio::spawn(mend(Arc::downgrade(&link.0)));
+        tokio::spawn(reconnect(Arc::downgrade(&link.0)));
         link
     }
 
-    /// Whether Redis is in use right now.
+    /// Returns whether Redis is in use right now.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.0.state().reads
@@ -101,19 +101,19 @@ impl Link {
     }
 
     /// Sets tombstones, or owes them when Redis is away. Waits until it is known which.
-    pub async fn bury(&self, keys: &[String]) {
-        if !self.announce(keys).await {
-            let _ = tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.paid_or_away(keys)).await; // owed all the same
+    pub async fn invalidate(&self, keys: &[String]) {
+        if !self.set_tombstones(keys).await {
+            let _ = tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.settled_or_down(keys)).await; // deferred all the same
         }
     }
 
-    /// Sets tombstones, or owes them; false when they are owed.
-    pub async fn announce(&self, keys: &[String]) -> bool {
+    /// Sets tombstones, or owes them; false when they are deferred.
+    pub async fn set_tombstones(&self, keys: &[String]) -> bool {
         let connection = {
             let mut state = self.0.state();
             let connection = state.connection.clone();
             if connection.is_none() {
-                state.owe(keys);
+                state.defer(keys);
             }
             connection
         };
@@ -129,11 +129,11 @@ impl Link {
 }
 
 impl State {
-    fn owe(&mut self, keys: &[String]) {
-        self.owed.extend(keys.iter().cloned());
-        if self.owed.len() > OWED_MAX {
-            self.owed.clear();
-            self.quiet_until = Some(Instant::now() + FORGOTTEN);
+    fn defer(&mut self, keys: &[String]) {
+        self.deferred.extend(keys.iter().cloned());
+        if self.deferred.len() > DEFERRED_MAX {
+            self.deferred.clear();
+            self.quiet_until = Some(Instant::now() + ALL_EXPIRED);
         }
     }
 }
@@ -143,14 +143,14 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_breaker(&self, error: &redis::RedisError, number: Option<u64>, owed: &[String]) {
+    fn open_breaker(&self, error: &redis::RedisError, number: Option<u64>, deferred: &[String]) {
         let was_up = {
             let mut state = self.state();
             if number.is_some_and(|number| number != state.number) {
                 return;
             }
-            state.owe(owed);
-            state.broke = true;
+            state.defer(deferred);
+            state.was_down = true;
             state.connection = None;
             std::mem::take(&mut state.reads)
         };
@@ -161,16 +161,16 @@ impl Inner {
         self.broken.notify_one();
     }
 
-    fn is_whole(&self) -> bool {
+    fn serves_reads(&self) -> bool {
         self.state().reads
     }
 
-    async fn paid_or_away(&self, keys: &[String]) {
+    async fn settled_or_down(&self, keys: &[String]) {
         loop {
             let tried = self.tried.notified();
             {
                 let state = self.state();
-                if state.away || !keys.iter().any(|key| state.owed.contains(key)) {
+                if state.is_down || !keys.iter().any(|key| state.deferred.contains(key)) {
                     return;
                 }
             }
@@ -178,25 +178,25 @@ impl Inner {
         }
     }
 
-    /// Connects, pays what is owed, and lets the other replicas pay before anything is read; true when the link is up.
-    async fn try_mend(&self) -> RedisResult<bool> {
+    /// Connects, pays what is deferred, and lets the other replicas pay before anything is read; true when the link is up.
+    async fn try_reconnect(&self) -> RedisResult<bool> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         connection.req_packed_command(&redis::cmd("PING")).await?;
         let number = loop {
-            self.pay(&mut connection).await?;
+            self.set_deferred(&mut connection).await?;
             let mut state = self.state();
             // Nobody can owe anything between this look and the connection being there: both are under the lock.
-            if state.owed.is_empty() {
+            if state.deferred.is_empty() {
                 state.connection = Some(connection);
-                state.away = false;
+                state.is_down = false;
                 state.number += 1;
                 break state.number;
             }
         };
         self.tried.notify_waiters();
-        if self.state().broke {
+        if self.state().was_down {
             tokio::time::sleep(SETTLE).await;
         }
         loop {
@@ -214,32 +214,32 @@ impl Inner {
         }
     }
 
-    async fn pay(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn set_deferred(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         loop {
-            let owed: Vec<String> = self.state().owed.iter().take(500).cloned().collect();
-            if owed.is_empty() {
+            let deferred: Vec<String> = self.state().deferred.iter().take(500).cloned().collect();
+            if deferred.is_empty() {
                 return Ok(());
             }
-            tombstones(&owed).exec_async(connection).await?;
+            tombstones(&deferred).exec_async(connection).await?;
             let mut state = self.state();
-            for key in &owed {
-                state.owed.remove(key);
+            for key in &deferred {
+                state.deferred.remove(key);
             }
         }
     }
 }
 
 /// Mends the link whenever it breaks, until nobody holds it.
-async fn mend(link: std::sync::Weak<Inner>) {
+async fn reconnect(link: std::sync::Weak<Inner>) {
     let mut pause = RETRY.0;
     loop {
         let Some(inner) = link.upgrade() else { return };
-        if inner.is_whole() {
+        if inner.serves_reads() {
             // Wakes now and then to see whether the link is still wanted.
             let _ = tokio::time::timeout(RETRY.1, inner.broken.notified()).await;
             continue;
         }
-        match inner.try_mend().await {
+        match inner.try_reconnect().await {
             Ok(true) => {
                 inner.metrics.redis_up.set(1);
                 tracing::info!("redis is in use");
@@ -249,7 +249,7 @@ async fn mend(link: std::sync::Weak<Inner>) {
             Ok(false) => continue,
             Err(error) => {
                 tracing::debug!(%error, "redis is still away");
-                inner.state().away = true;
+                inner.state().is_down = true;
                 inner.tried.notify_waiters();
             }
         }

@@ -8,7 +8,7 @@ use crate::cli::outcome::{block_on, line, service, tell};
 
 /// Programs that may ask about tokens
 #[derive(Debug, Subcommand)]
-pub enum Client {
+pub enum ClientCommand {
     /// Add a client; prints its secret
     Create {
         /// 1 to 64 letters, no colon
@@ -17,13 +17,13 @@ pub enum Client {
     },
     /// Give a client another secret, and print it; the one before is good no more
     Rotate {
-        /// Whose
+        /// Its id
         #[arg(value_parser = id)]
         id: String,
     },
 }
 
-impl Client {
+impl ClientCommand {
     /// Does it.
     #[must_use]
     pub fn run(self) -> ExitCode {

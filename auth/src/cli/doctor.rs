@@ -65,9 +65,9 @@ async fn redis(settings: &Settings) -> Result<String, Finding> {
         redis::cmd("PING").query_async::<String>(&mut connection).await
     };
     match tokio::time::timeout(Duration::from_secs(2), ask).await {
-        Ok(Ok(_)) => Ok("answers".to_owned()),
+        Ok(Ok(_)) => Ok("responds".to_owned()),
         Ok(Err(error)) => Err(Finding::Worse(format!("away ({error}); everything is read from the database"))),
-        Err(_) => Err(Finding::Worse("no answer in 2 s; everything is read from the database".to_owned())),
+        Err(_) => Err(Finding::Worse("no response in 2 s; everything is read from the database".to_owned())),
     }
 }
 

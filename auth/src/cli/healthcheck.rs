@@ -9,14 +9,15 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::outcome::{Failure, tell};
+use crate::settings::{Environment, SettingError, listen};
 
-/// It answers within this or is not well.
+/// It responds within this or is not well.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Ask the service on this machine whether it is well
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// Only whether it answers at all
+    /// Only whether it responds at all
     #[arg(long)]
     live: bool,
 }
@@ -30,8 +31,8 @@ impl Healthcheck {
 
     fn ask(&self) -> Result<(), Failure> {
         let path = if self.live { "/health/live" } else { "/health/ready" };
-        let address = address(env::var("LISTEN").ok().as_deref());
-        let failed = |error| Failure::system(format!("`{address}{path}` does not answer"))(error);
+        let address = address(&|name| env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let failed = |error| Failure::system(format!("`{address}{path}` does not respond"))(error);
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(failed)?;
@@ -41,14 +42,13 @@ impl Healthcheck {
     }
 }
 
-/// Where to ask a service that listens on `listen`: everywhere means here.
-fn address(listen: Option<&str>) -> SocketAddr {
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-    let mut address = listen.and_then(|text| text.parse().ok()).unwrap_or(here);
+/// Returns the address of the service on this machine: everywhere means here.
+fn address(environment: Environment<'_>) -> Result<SocketAddr, SettingError> {
+    let mut address = listen(environment)?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    address
+    Ok(address)
 }
 
 #[cfg(test)]
@@ -56,9 +56,11 @@ mod tests {
     use super::address;
 
     #[test]
-    fn everywhere_means_here() {
-        assert_eq!(address(None).to_string(), "127.0.0.1:8000");
-        assert_eq!(address(Some("0.0.0.0:81")).to_string(), "127.0.0.1:81");
-        assert_eq!(address(Some("192.0.2.1:81")).to_string(), "192.0.2.1:81");
+    fn healthcheck_takes_everywhere_for_here_and_refuses_nonsense() {
+        let of = |listen: Option<&str>| address(&|_| listen.map(str::to_owned)).map(|address| address.to_string()).ok();
+        assert_eq!(of(None).as_deref(), Some("127.0.0.1:8000"));
+        assert_eq!(of(Some("0.0.0.0:81")).as_deref(), Some("127.0.0.1:81"));
+        assert_eq!(of(Some("192.0.2.1:81")).as_deref(), Some("192.0.2.1:81"));
+        assert_eq!(of(Some("8000")), None);
     }
 }

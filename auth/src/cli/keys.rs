@@ -14,7 +14,7 @@ use crate::token::key::SigningKey;
 
 /// Signing keys
 #[derive(Debug, Subcommand)]
-pub enum Keys {
+pub enum KeysCommand {
     /// Make `current.pem` and `next.pem`; prints the name of the current one
     Generate(Generate),
 }
@@ -22,7 +22,7 @@ pub enum Keys {
 /// Make a key
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// Where the keys are
+    /// Directory of the keys
     #[arg(long, env = "AUTH_KEYS_DIR", value_name = "DIR", default_value = "/run/secrets/auth_keys")]
     dir: PathBuf,
     /// Sign with `next.pem` from now on, and keep the present key as `previous.pem`: what it signed stays good
@@ -30,7 +30,7 @@ pub struct Generate {
     rotate: bool,
 }
 
-impl Keys {
+impl KeysCommand {
     /// Does it.
     #[must_use]
     pub fn run(self) -> ExitCode {

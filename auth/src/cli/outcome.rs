@@ -42,9 +42,9 @@ pub enum Failure {
     /// A file, a socket, the runtime.
     #[error("{what}")]
     System {
-        /// What was tried.
+        /// Operation that failed.
         what: String,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// Said already; only the exit code is left.
@@ -134,7 +134,7 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
     done
 }
 
-/// Returns the service without its listener, for a command that changes something. What goes wrong within is told on standard error.
+/// Returns the service without its listener, for a command that changes something. Warnings go to standard error.
 ///
 /// # Errors
 /// A setting cannot be used, or the database cannot: it is away, refuses us, or is behind.
@@ -143,7 +143,7 @@ pub async fn service() -> Result<Auth, Failure> {
     if lines.with_writer(io::stderr).try_init().is_err() {
         tracing::debug!("a log was started before");
     }
-    // Somebody looks on: what does not respond now is told now.
+    // An operator looks on: there is no sense in waiting.
     let settings = Settings { start_wait: Duration::ZERO, ..Settings::from_environment()? };
     check_revision(&settings).await?;
     Ok(Auth::new(settings)?)
@@ -157,7 +157,7 @@ mod tests {
     use super::block_on;
 
     #[test]
-    fn a_thread_that_is_still_busy_holds_no_end_up() {
+    fn command_ends_beside_a_thread_that_is_still_busy() {
         let (end, wait) = mpsc::channel::<()>();
         let (began, begun) = mpsc::channel::<()>();
         let work = async move {

@@ -1,4 +1,4 @@
-//! `auth serve`: one JSON line per request on stdout; TERM, INT and QUIT stop it, answers under way are finished.
+//! `auth serve`: one JSON line per request on stdout; TERM, INT and QUIT stop it, responses under way are finished.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ pub fn run() -> ExitCode {
     tell(start_log().and_then(|()| block_on(serve())))
 }
 
-/// One JSON object a line. A request's id stands in the line itself; what it is within would say it again.
+/// Starts the log: one JSON object a line. What is said while a request is handled has its id in `span`.
 fn start_log() -> Result<(), Failure> {
     let text = std::env::var("LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
     let form = "a level, like `info`, or `info,auth=debug`".to_owned();

@@ -15,9 +15,9 @@ use crate::token::opaque;
 
 /// People
 #[derive(Debug, Subcommand)]
-pub enum User {
+pub enum UserCommand {
     /// Add someone; prints the password it made up
-    Create(Create),
+    Create(CreateArguments),
     /// Make a token to set a new password, good for an hour; prints it
     Reset {
         /// A user name or an address
@@ -26,9 +26,9 @@ pub enum User {
     /// List everyone, the newest first: name, address, roles
     List,
     /// Give someone a role, like `admin`
-    Grant(Role),
+    Grant(RoleArguments),
     /// Take a role from someone
-    Revoke(Role),
+    Revoke(RoleArguments),
     /// Let someone log in no more; ends their sessions
     Disable {
         /// A user name or an address
@@ -43,16 +43,16 @@ pub enum User {
 
 /// Someone and a role
 #[derive(Debug, Args)]
-pub struct Role {
+pub struct RoleArguments {
     /// A user name or an address
     user: String,
-    /// Which role
+    /// The role
     role: String,
 }
 
 /// Add someone
 #[derive(Debug, Args)]
-pub struct Create {
+pub struct CreateArguments {
     /// 3 to 32 of a-z, 0-9, `.`, `_`, `-`
     username: String,
     /// Their address
@@ -65,7 +65,7 @@ pub struct Create {
     password_stdin: bool,
 }
 
-impl User {
+impl UserCommand {
     /// Does it.
     #[must_use]
     pub fn run(self) -> ExitCode {
@@ -83,7 +83,7 @@ impl User {
     }
 }
 
-impl Create {
+impl CreateArguments {
     async fn run(self) -> Result<(), Failure> {
         let service = service().await?;
         let (text, made_up) = if self.password_stdin { (from_stdin()?, false) } else { (made_up()?, true) };
@@ -119,7 +119,7 @@ async fn list() -> Result<(), Failure> {
     Ok(())
 }
 
-impl Role {
+impl RoleArguments {
     async fn set(&self, holds: bool) -> Result<(), Failure> {
         let auth = service().await?;
         let user = auth.find_user(&self.user).await?;

@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 use crate::http::users::Account;
 use crate::service::{Auth, detached};
 
-/// Which page.
+/// Query of a page of people.
 #[derive(Debug)]
 pub struct Page {
     limit: u32,
@@ -57,22 +57,21 @@ pub async fn list(
     Ok(axum::Json(People { users, next: next.map(|cursor| cursor.encode()) }))
 }
 
-/// What is to change about someone.
+/// New state of an account.
 #[derive(Debug, ToSchema)]
-#[schema(as = SetDisabled)]
-pub struct Change {
+pub struct SetDisabled {
     disabled: bool,
 }
 
-impl FromFields for Change {
+impl FromFields for SetDisabled {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         let disabled = fields.optional_flag("disabled")?;
         Ok(Self { disabled: disabled.ok_or_else(|| Problem::field("disabled", "is missing"))? })
     }
 }
 
-/// Disable or enable someone; disabling ends their sessions at once.
-#[utoipa::path(patch, path = "/api/v1/admin/users/{username}", operation_id = "set_disabled", security(("bearer" = [])), params(("username" = String, Path)), request_body = Change, responses(
+/// Disable or enable someone; disabling ends their sessions.
+#[utoipa::path(patch, path = "/api/v1/admin/users/{username}", operation_id = "set_disabled", security(("bearer" = [])), params(("username" = String, Path)), request_body = SetDisabled, responses(
     (status = 200, description = "as they are now", body = Account),
     (status = 401, description = "not logged in"),
     (status = 403, description = "needs the scope users:write"),
@@ -82,7 +81,7 @@ pub async fn change(
     caller: Caller,
     Bearer(identity): Bearer,
     PathSegment(username): PathSegment,
-    JsonBody(Change { disabled }): JsonBody<Change>,
+    JsonBody(SetDisabled { disabled }): JsonBody<SetDisabled>,
 ) -> Result<axum::Json<Account>, Problem> {
     identity.may("users:write")?;
     let user = detached(async move { auth.set_disabled(&identity, &username, disabled, &caller.origin).await }).await?;

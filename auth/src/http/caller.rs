@@ -1,4 +1,4 @@
-//! Who calls: from where, and logged in as whom.
+//! The caller of a request: client address and identity.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::http::cookie::{self, Over};
+use crate::http::cookie::{self, Transport};
 use crate::http::problem::Problem;
 use crate::service::Auth;
 use crate::service::identity::Identity;
 use crate::store::audit::Origin;
 
-/// Where a request comes from.
+/// Client of a request, for limits and the audit log.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Whom it is for.
+    /// Client address.
     pub client: IpAddr,
     /// The same with the request's id, for the audit log.
     pub origin: Origin,
-    /// How cookies for it are written.
-    pub cookies: Over,
+    /// Transport that its cookies are written for.
+    pub cookies: Transport,
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -93,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn our_host_or_the_browsers_word_for_it() {
+    fn origin_of_our_host_or_same_origin_is_ours() {
         assert!(own(&[("host", "a.example"), ("origin", "https://a.example")]));
         assert!(own(&[("sec-fetch-site", "same-origin")]));
     }
 
     #[test]
-    fn anything_else_is_foreign() {
+    fn origin_of_anything_else_is_foreign() {
         assert!(!own(&[("host", "a.example"), ("origin", "https://b.example")]));
         assert!(!own(&[("host", "a.example"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
         assert!(!own(&[("host", "a.example")]) && !own(&[("sec-fetch-site", "same-site")]) && !own(&[]));

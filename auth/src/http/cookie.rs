@@ -12,16 +12,16 @@ pub const ACCESS: &str = "auth_access";
 /// The refresh token's.
 pub const REFRESH: &str = "auth_refresh";
 
-/// Where each is sent, and how long it is kept.
+/// Name, path and lifetime of each.
 const KEPT: [(&str, &str, u64); 2] = [(ACCESS, "/", ACCESS_S), (REFRESH, "/api/v1", 30 * 86_400)];
 
-/// What a browser may send a cookie over.
+/// Transports over which a browser may send a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub enum Transport {
     /// TLS alone: the cookie is `Secure`.
-    Tls,
+    TlsOnly,
     /// Plain HTTP too.
-    Anything,
+    Any,
 }
 
 /// The value of a cookie.
@@ -33,17 +33,17 @@ pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Hands tokens to a browser.
-pub fn set(headers: &mut HeaderMap, tokens: &Tokens, over: Over) {
-    write(headers, [&tokens.access, &tokens.refresh], over, None);
+pub fn set(headers: &mut HeaderMap, tokens: &Tokens, transport: Transport) {
+    write(headers, [&tokens.access, &tokens.refresh], transport, None);
 }
 
 /// Takes them back.
-pub fn clear(headers: &mut HeaderMap, over: Over) {
-    write(headers, ["", ""], over, Some(0));
+pub fn clear(headers: &mut HeaderMap, transport: Transport) {
+    write(headers, ["", ""], transport, Some(0));
 }
 
-fn write(headers: &mut HeaderMap, values: [&str; 2], over: Over, age_s: Option<u64>) {
-    let secure = if over == Over::Tls { "; Secure" } else { "" };
+fn write(headers: &mut HeaderMap, values: [&str; 2], transport: Transport, age_s: Option<u64>) {
+    let secure = if transport == Transport::TlsOnly { "; Secure" } else { "" };
     for ((name, path, kept_s), value) in KEPT.into_iter().zip(values) {
         let age_s = age_s.unwrap_or(kept_s);
         let line = format!("{name}={value}; Path={path}; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}");

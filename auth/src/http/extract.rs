@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 /// No body is longer.
 pub const BODY_MAX: usize = 16 * 1024;
 
-/// What can be taken from the fields of a request.
+/// A type that is made of the fields of a request.
 pub trait FromFields: Sized {
     /// Takes the fields it knows; what is left is refused afterwards.
     ///

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn fields_name_what_is_wrong() {
         assert_eq!(field_of("{}"), "a");
         assert_eq!(field_of(r#"{"a": 1}"#), "a");
         assert_eq!(field_of(r#"{"a": "x\u0000"}"#), "a");

@@ -1,4 +1,4 @@
-//! Whether the service lives, and whether it can do its work. Without Redis it can; without the database it cannot.
+//! Health: the process responds, and it can do its work. Without Redis it can; without the database it cannot.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use utoipa::ToSchema;
 use crate::http::problem::Problem;
 use crate::service::Auth;
 
-/// The database answers within this or counts as away.
+/// The database responds within this or counts as away.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the service stands on.
+/// Parts that the service depends on.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `up`; an answer without it is 503.
+    /// `up`; an response without it is 503.
     database: &'static str,
     /// `up`, `down` or `unused`.
     redis: &'static str,
 }
 
-/// The process answers.
+/// The process responds.
 #[utoipa::path(get, path = "/health/live", operation_id = "health_live", responses((status = 200, description = "it does")))]
 pub async fn live() -> &'static str {
     "ok\n"

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::caller::{Caller, bearer, from_own_page};
-use crate::http::cookie::{self, Over};
+use crate::http::cookie::{self, Transport};
 use crate::http::extract::{FromFields, JsonBody};
 use crate::http::fields::Fields;
 use crate::http::problem::Problem;
@@ -20,7 +20,7 @@ use crate::token::ACCESS_S;
 
 /// Someone who comes back.
 #[derive(Debug, ToSchema)]
-pub struct Login {
+pub struct LoginBody {
     /// A user name or an address.
     username: String,
     #[schema(value_type = String, max_length = 128)]
@@ -29,7 +29,7 @@ pub struct Login {
     cookie: Option<bool>,
 }
 
-impl FromFields for Login {
+impl FromFields for LoginBody {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         let login = |text: String| if (1..=254).contains(&text.len()) { Ok(text) } else { Err("has 1 to 254 bytes") };
         Ok(Self {
@@ -54,19 +54,19 @@ pub struct Granted {
 }
 
 /// Hands tokens out, in the body or as cookies.
-pub fn grant(tokens: Tokens, cookies: Option<Over>) -> Response {
+pub fn grant(tokens: Tokens, cookies: Option<Transport>) -> Response {
     let mut headers = HeaderMap::new();
     let body =
         |access_token, refresh_token| Granted { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_S };
-    let Some(over) = cookies else {
+    let Some(transport) = cookies else {
         return axum::Json(body(Some(tokens.access), Some(tokens.refresh))).into_response();
     };
-    cookie::set(&mut headers, &tokens, over);
+    cookie::set(&mut headers, &tokens, transport);
     (headers, axum::Json(body(None, None))).into_response()
 }
 
 /// Log in.
-#[utoipa::path(post, path = "/api/v1/login", request_body = Login, responses(
+#[utoipa::path(post, path = "/api/v1/login", request_body = LoginBody, responses(
     (status = 200, description = "logged in", body = Granted),
     (status = 400, description = "a field is not acceptable"),
     (status = 401, description = "the user name or the password is wrong"),
@@ -76,7 +76,7 @@ pub async fn login(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     headers: HeaderMap,
-    JsonBody(body): JsonBody<Login>,
+    JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Response, Problem> {
     let cookies = body.cookie.unwrap_or(false).then_some(caller.cookies);
     if cookies.is_some() {
@@ -93,9 +93,9 @@ pub async fn login(
     (status = 204, description = "logged out"),
     (status = 403, description = "cookies from a page of another site")))]
 pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
-    let (tokens, over) = (presented(&headers)?, caller.cookies);
+    let (tokens, transport) = (presented(&headers)?, caller.cookies);
     detached(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
-    Ok(goodbye(over))
+    Ok(logged_out(transport))
 }
 
 /// The tokens of a request: of its cookies only where they come from one of our own pages.
@@ -112,13 +112,13 @@ fn presented(headers: &HeaderMap) -> Result<Presented, Problem> {
     (status = 204, description = "logged out everywhere"),
     (status = 401, description = "not logged in")))]
 pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
-    let (tokens, over) = (presented(&headers)?, caller.cookies);
+    let (tokens, transport) = (presented(&headers)?, caller.cookies);
     detached(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
-    Ok(goodbye(over))
+    Ok(logged_out(transport))
 }
 
-fn goodbye(over: Over) -> Response {
+fn logged_out(transport: Transport) -> Response {
     let mut headers = HeaderMap::new();
-    cookie::clear(&mut headers, over);
+    cookie::clear(&mut headers, transport);
     (StatusCode::NO_CONTENT, headers).into_response()
 }

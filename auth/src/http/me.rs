@@ -26,10 +26,9 @@ pub async fn read(Bearer(identity): Bearer) -> axum::Json<Account> {
     axum::Json(Account::of(&identity.user))
 }
 
-/// What is to change about me.
+/// Members to change; what is left out stays.
 #[derive(Debug, ToSchema)]
-#[schema(as = ChangeAccount)]
-pub struct Change {
+pub struct ChangeAccount {
     #[schema(value_type = Option<String>)]
     email: Option<Email>,
     /// The password of now, where `email` changes.
@@ -39,7 +38,7 @@ pub struct Change {
     country: Option<Country>,
 }
 
-impl FromFields for Change {
+impl FromFields for ChangeAccount {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
             email: fields.optional_parsed("email", Email::parse)?,
@@ -49,8 +48,8 @@ impl FromFields for Change {
     }
 }
 
-/// Change something about me.
-#[utoipa::path(patch, path = "/api/v1/me", operation_id = "change_me", security(("bearer" = [])), request_body = Change, responses(
+/// ChangeAccount something about me.
+#[utoipa::path(patch, path = "/api/v1/me", operation_id = "change_me", security(("bearer" = [])), request_body = ChangeAccount, responses(
     (status = 200, description = "me, changed", body = Account),
     (status = 400, description = "a field is not acceptable, or `current_password` is missing beside `email`"),
     (status = 401, description = "not logged in, or the password is wrong"),
@@ -60,7 +59,7 @@ pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    JsonBody(Change { email, current_password, country }): JsonBody<Change>,
+    JsonBody(ChangeAccount { email, current_password, country }): JsonBody<ChangeAccount>,
 ) -> Result<axum::Json<Account>, Problem> {
     let email = match (email, current_password) {
         (Some(email), Some(password)) => Some(account::NewEmail { email, password, client: caller.client }),
@@ -69,7 +68,7 @@ pub async fn change(
         }
         (None, _) => None,
     };
-    let change = account::Change { email, country };
+    let change = account::AccountChange { email, country };
     let user = detached(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
     Ok(axum::Json(Account::of(&user)))
 }
@@ -94,7 +93,7 @@ pub struct Devices {
     sessions: Vec<Device>,
 }
 
-/// Where I am logged in.
+/// List my sessions.
 #[utoipa::path(get, path = "/api/v1/me/sessions", operation_id = "list_my_sessions", security(("bearer" = [])), responses(
     (status = 200, description = "the last used first", body = Devices),
     (status = 401, description = "not logged in")))]

@@ -21,9 +21,9 @@ use crate::service::{Auth, detached};
 
 /// A program that proved who it is with HTTP Basic.
 #[derive(Debug)]
-pub struct Client;
+pub struct OauthClient;
 
-impl FromRequestParts<Arc<Auth>> for Client {
+impl FromRequestParts<Arc<Auth>> for OauthClient {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Refusal> {
@@ -79,36 +79,36 @@ fn basic(parts: &Parts) -> Option<(String, String)> {
 
 /// A token, of either kind.
 #[derive(Debug, ToSchema)]
-pub struct Token {
+pub struct TokenBody {
     token: String,
 }
 
-impl FromFields for Token {
+impl FromFields for TokenBody {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { token: fields.text("token")? })
     }
 }
 
-/// What is this token?
-#[utoipa::path(post, path = "/oauth/introspect", security(("basic" = [])), request_body(content = Token, content_type = "application/x-www-form-urlencoded"),
+/// Tell whether a token is valid, and whose it is.
+#[utoipa::path(post, path = "/oauth/introspect", security(("basic" = [])), request_body(content = TokenBody, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "active or not"), (status = 401, description = "the client is not known")))]
 pub async fn introspect(
     State(auth): State<Arc<Auth>>,
-    _: Client,
-    body: Result<FormBody<Token>, Problem>,
+    _: OauthClient,
+    body: Result<FormBody<TokenBody>, Problem>,
 ) -> Result<axum::Json<serde_json::Value>, Refusal> {
     let FormBody(body) = body?;
     Ok(axum::Json(auth.introspect(&body.token).await?))
 }
 
 /// End the session of this token.
-#[utoipa::path(post, path = "/oauth/revoke", security(("basic" = [])), request_body(content = Token, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/oauth/revoke", security(("basic" = [])), request_body(content = TokenBody, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "it is not good any more"), (status = 401, description = "the client is not known")))]
 pub async fn revoke(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
-    _: Client,
-    body: Result<FormBody<Token>, Problem>,
+    _: OauthClient,
+    body: Result<FormBody<TokenBody>, Problem>,
 ) -> Result<StatusCode, Refusal> {
     let FormBody(body) = body?;
     detached(async move { auth.revoke(&body.token, &caller.origin).await }).await?;

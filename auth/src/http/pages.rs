@@ -42,7 +42,7 @@ impl Page {
     }
 }
 
-/// Who am I?
+/// Page that tells who is logged in.
 #[utoipa::path(get, path = "/", operation_id = "index_page", responses((status = 200, description = "a page")))]
 pub async fn index() -> Response {
     INDEX.response()

@@ -17,15 +17,14 @@ use crate::service::{Auth, detached};
 
 /// The password I have and the one I want.
 #[derive(Debug, ToSchema)]
-#[schema(as = ChangePassword)]
-pub struct Change {
+pub struct ChangePassword {
     #[schema(value_type = String)]
     current_password: Password,
     #[schema(value_type = String, min_length = 8, max_length = 128)]
     new_password: Password,
 }
 
-impl FromFields for Change {
+impl FromFields for ChangePassword {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
             current_password: fields.parsed("current_password", Password::presented)?,
@@ -34,8 +33,8 @@ impl FromFields for Change {
     }
 }
 
-/// Change my password; my other sessions end.
-#[utoipa::path(post, path = "/api/v1/password/change", operation_id = "change_password", security(("bearer" = [])), request_body = Change, responses(
+/// ChangePassword my password; my other sessions end.
+#[utoipa::path(post, path = "/api/v1/password/change", operation_id = "change_password", security(("bearer" = [])), request_body = ChangePassword, responses(
     (status = 204, description = "changed"),
     (status = 400, description = "the new password is not acceptable"),
     (status = 401, description = "not logged in, or the present password is wrong"),
@@ -44,7 +43,7 @@ pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     Bearer(identity): Bearer,
-    JsonBody(body): JsonBody<Change>,
+    JsonBody(body): JsonBody<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let changed = detached(async move {
         let passwords = (&body.current_password, &body.new_password);
@@ -57,49 +56,49 @@ pub async fn change(
     }
 }
 
-/// Whose password is forgotten.
+/// Address of the person whose password is forgotten.
 #[derive(Debug, ToSchema)]
-pub struct Forgot {
+pub struct ForgotPassword {
     #[schema(value_type = String)]
     email: Email,
 }
 
-impl FromFields for Forgot {
+impl FromFields for ForgotPassword {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { email: fields.parsed("email", Email::parse)? })
     }
 }
 
-/// Mail me a token to set a new password. Answers the same whether there is such an address or not.
-#[utoipa::path(post, path = "/api/v1/password/forgot", operation_id = "forgot_password", request_body = Forgot, responses(
+/// Mail me a token to set a new password. The response is the same whether there is such an address or not.
+#[utoipa::path(post, path = "/api/v1/password/forgot", operation_id = "forgot_password", request_body = ForgotPassword, responses(
     (status = 202, description = "mailed, if there is such an address")))]
-pub async fn forgot(State(auth): State<Arc<Auth>>, caller: Caller, JsonBody(body): JsonBody<Forgot>) -> StatusCode {
+pub async fn forgot(State(auth): State<Arc<Auth>>, caller: Caller, JsonBody(body): JsonBody<ForgotPassword>) -> StatusCode {
     auth.forgot(body.email.as_str().to_owned(), caller.origin);
     StatusCode::ACCEPTED
 }
 
 /// A mailed token and a new password.
 #[derive(Debug, ToSchema)]
-pub struct Reset {
+pub struct ResetPassword {
     token: String,
     #[schema(value_type = String, min_length = 8, max_length = 128)]
     password: Password,
 }
 
-impl FromFields for Reset {
+impl FromFields for ResetPassword {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { token: fields.text("token")?, password: fields.parsed("password", Password::chosen)? })
     }
 }
 
 /// Set a new password with a mailed token; every session ends.
-#[utoipa::path(post, path = "/api/v1/password/reset", operation_id = "reset_password", request_body = Reset, responses(
+#[utoipa::path(post, path = "/api/v1/password/reset", operation_id = "reset_password", request_body = ResetPassword, responses(
     (status = 204, description = "set"),
     (status = 400, description = "the token is not good, or the password is not acceptable")))]
 pub async fn reset(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
-    JsonBody(body): JsonBody<Reset>,
+    JsonBody(body): JsonBody<ResetPassword>,
 ) -> Result<StatusCode, Problem> {
     detached(async move { auth.reset_password(&body.token, &body.password, &caller.origin).await }).await?;
     Ok(StatusCode::NO_CONTENT)

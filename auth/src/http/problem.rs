@@ -23,7 +23,7 @@ pub struct Problem {
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong this time.
+    /// Cause of this one refusal.
     pub detail: String,
     /// The field of the request at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,13 +106,14 @@ impl Problem {
     /// 429: too many failed attempts; free again after `seconds`.
     #[must_use]
     pub fn too_many_failures(seconds: u64) -> Self {
-        Self::new(429, "too-many-failures", "too many failed attempts", "wait, then try again").after(seconds)
+        Self::new(429, "too-many-failures", "too many failed attempts", "this account had too many failed attempts")
+            .after(seconds)
     }
 
     /// 503: everything is fine but busy.
     #[must_use]
     pub fn busy(seconds: u64) -> Self {
-        Self::new(503, "busy", "too much at once", "the service is at its limit; try again").after(seconds)
+        Self::new(503, "busy", "too much at the same time", "the service is at its limit; try again").after(seconds)
     }
 
     /// 503: something this service stands on is away; it recovers by itself.

@@ -17,18 +17,18 @@ use crate::service::{Auth, detached};
 
 /// A refresh token; left out by browsers, which send it as a cookie.
 #[derive(Debug, ToSchema)]
-pub struct Refresh {
+pub struct RefreshBody {
     refresh_token: Option<String>,
 }
 
-impl FromFields for Refresh {
+impl FromFields for RefreshBody {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { refresh_token: fields.optional_text("refresh_token")? })
     }
 }
 
 /// Exchange a refresh token for the next one and a new access token.
-#[utoipa::path(post, path = "/api/v1/refresh", request_body = Refresh, responses(
+#[utoipa::path(post, path = "/api/v1/refresh", request_body = RefreshBody, responses(
     (status = 200, description = "the next tokens", body = Granted),
     (status = 401, description = "not good, or not any more"),
     (status = 403, description = "by cookie from a foreign page")))]
@@ -36,7 +36,7 @@ pub async fn refresh(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     headers: HeaderMap,
-    JsonBody(body): JsonBody<Refresh>,
+    JsonBody(body): JsonBody<RefreshBody>,
 ) -> Result<Response, Problem> {
     let as_cookie = body.refresh_token.is_none();
     let token = match body.refresh_token {

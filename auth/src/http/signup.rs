@@ -17,7 +17,7 @@ use crate::service::{Auth, detached, signup};
 
 /// Someone new.
 #[derive(Debug, ToSchema)]
-pub struct Signup {
+pub struct SignupBody {
     #[schema(value_type = String, example = "ada")]
     username: Username,
     #[schema(value_type = String, example = "ada@example.org")]
@@ -28,7 +28,7 @@ pub struct Signup {
     country: Option<Country>,
 }
 
-impl FromFields for Signup {
+impl FromFields for SignupBody {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
             username: fields.parsed("username", Username::parse)?,
@@ -40,7 +40,7 @@ impl FromFields for Signup {
 }
 
 /// Sign up.
-#[utoipa::path(post, path = "/api/v1/signup", request_body = Signup, responses(
+#[utoipa::path(post, path = "/api/v1/signup", request_body = SignupBody, responses(
     (status = 201, description = "signed up", body = Account),
     (status = 400, description = "a field is not acceptable"),
     (status = 409, description = "the name or the address is taken"),
@@ -48,9 +48,9 @@ impl FromFields for Signup {
 pub async fn signup(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
-    JsonBody(body): JsonBody<Signup>,
+    JsonBody(body): JsonBody<SignupBody>,
 ) -> Result<(StatusCode, axum::Json<Account>), Problem> {
-    let Signup { username, email, password, country } = body;
+    let SignupBody { username, email, password, country } = body;
     let signup = signup::Signup { username, email, password, country };
     let user = detached(async move { auth.signup(&signup, &["user"], &caller.origin).await }).await?;
     Ok((StatusCode::CREATED, axum::Json(Account::of(&user))))

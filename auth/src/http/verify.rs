@@ -7,7 +7,7 @@ use crate::http::extract::{FromFields, LenientQuery};
 use crate::http::fields::Fields;
 use crate::http::problem::Problem;
 
-/// What the bearer must have.
+/// Role and scope that the bearer must have.
 #[derive(Debug)]
 pub struct Needs {
     role: Option<String>,

@@ -1,4 +1,4 @@
-//! What programs look up: the public keys and the API's description.
+//! Documents that programs look up: the public keys and the API's description.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a person changes about themselves, and an administrator about anyone.
+//! Changes that a person makes to their account, and an administrator to any.
 
 use std::net::IpAddr;
 
@@ -8,15 +8,15 @@ use crate::person::{Country, Email, User};
 use crate::service::Auth;
 use crate::service::error::ServiceError;
 use crate::service::identity::Identity;
-use crate::service::login::keys_of;
-use crate::service::mail::Letter;
+use crate::service::login::session_keys;
+use crate::service::mail::Message;
 use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
 use uuid::Uuid;
 
-/// What is to change; what is `None` stays.
+/// Members to change; what is `None` stays.
 #[derive(Debug)]
-pub struct Change {
+pub struct AccountChange {
     /// Another address.
     pub email: Option<NewEmail>,
     /// Another country.
@@ -30,19 +30,19 @@ pub struct NewEmail {
     pub email: Email,
     /// The password of now.
     pub password: Password,
-    /// Where the wish comes from.
+    /// Client address.
     pub client: IpAddr,
 }
 
 impl Auth {
     /// Changes a person. Visible everywhere once this returns. Another address ends the tokens that were mailed to the one before,
-    /// which is told.
+    /// and a mail tells the one before.
     ///
     /// # Errors
     /// The password is wrong, or too often; somebody else has the address.
-    pub async fn change(&self, user: &User, change: &Change, origin: &Origin) -> Result<User, ServiceError> {
+    pub async fn change(&self, user: &User, change: &AccountChange, origin: &Origin) -> Result<User, ServiceError> {
         let hash = match &change.email {
-            Some(new) => Some(self.verify_password(&self.hasher.place()?, user, &new.password, new.client).await?.0),
+            Some(new) => Some(self.verify_password(&self.hasher.enqueue()?, user, &new.password, new.client).await?.0),
             None => None,
         };
         let mut transaction = self.store.begin().await?;
@@ -58,7 +58,7 @@ impl Auth {
         record(&mut transaction, origin, "profile changed", Some(user.id), Some(user.id)).await?;
         self.commit(transaction, &[Key::User(user.id)]).await?;
         if email.is_some()
-            && let Err(error) = self.mail.put(&user.email, &Letter::EmailChanged).await
+            && let Err(error) = self.mail.put(&user.email, &Message::EmailChanged).await
         {
             tracing::error!(%error, "a mail could not be written");
         }
@@ -99,7 +99,7 @@ impl Auth {
         let mut changed = vec![Key::User(user.id)];
         if disabled {
             one_time::end_resets(&mut transaction, user.id).await?;
-            changed.extend(keys_of(&sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?));
+            changed.extend(session_keys(&sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?));
         }
         let action = if disabled { "user disabled" } else { "user enabled" };
         record(&mut transaction, origin, action, actor, Some(user.id)).await?;

@@ -10,7 +10,7 @@ use crate::store::clients;
 use crate::token::opaque;
 
 impl Auth {
-    /// Whether a client is who it says.
+    /// Authenticates a client.
     ///
     /// # Errors
     /// [`ServiceError::WrongClient`], the same for an unknown client and a wrong secret.
@@ -50,7 +50,7 @@ impl Auth {
         Ok(secret)
     }
 
-    /// What a token is: `{"active": false}` for everything that is not good now, whatever the reason.
+    /// Describes a token: `{"active": false}` for everything that is not valid now, whatever the reason.
     ///
     /// # Errors
     /// The database's.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::cache::flight::Flights;
-use crate::cache::{Key, Look};
+use crate::cache::single_flight::SingleFlight;
+use crate::cache::{Key, Lookup};
 use crate::clock::unix_s;
 use crate::cursor::Cursor;
 use crate::person::{Session, User};
@@ -68,7 +68,7 @@ impl Auth {
 
     async fn read<T, F>(
         &self,
-        flights: &Flights<Key, Read<T>>,
+        queries: &SingleFlight<Key, Read<T>>,
         key: Key,
         good: impl Fn(&T) -> bool,
         query: impl Fn() -> F,
@@ -77,15 +77,15 @@ impl Auth {
         T: Clone + Serialize + DeserializeOwned,
         F: Future<Output = Read<T>>,
     {
-        let look = self.cache.look(&key).await;
-        if let Look::Hit(json) = &look
+        let look = self.cache.lookup(&key).await;
+        if let Lookup::Hit(json) = &look
             && let Ok(row) = serde_json::from_str(json)
             && good(&row)
         {
             return Ok(Some(row));
         }
-        let fill = look == Look::Miss;
-        flights.share(&key, async |began| self.query(&key, (fill, began), &query).await).await
+        let fill = look == Lookup::Miss;
+        queries.run(&key, async |began| self.query(&key, (fill, began), &query).await).await
     }
 
     /// Runs one query and puts its row into the cache, if it may be.

@@ -1,5 +1,5 @@
-//! Password hashing that cannot exhaust the machine: so many at once in memory set aside for them, so many waiting, the rest are
-//! told to come back. A permit is the memory of one hash.
+//! Password hashing that cannot exhaust the machine: a bounded number runs, in memory set aside for it, a bounded number waits,
+//! and the rest is refused. A permit is the memory of one hash.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use argon2::Block;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::argon::{Argon, Verdict};
+use crate::argon::{Argon, PasswordMatch};
 use crate::metrics::Metrics;
 use crate::password::Password;
 use crate::service::error::ServiceError;
@@ -30,20 +30,20 @@ pub struct Hasher {
 
 /// A right to wait for a permit. Who has none has not touched the database either.
 #[must_use]
-pub struct Place<'a> {
+pub struct Queued<'a> {
     hasher: &'a Hasher,
     _place: OwnedSemaphorePermit,
 }
 
 /// A permit: held by the hashing itself, so that a client who leaves does not let one more in.
 #[must_use]
-pub struct Turn<'a> {
+pub struct HashPermit<'a> {
     hasher: &'a Hasher,
-    permit: Permit,
+    permit: Lease,
 }
 
 /// The memory of one hash, given back when dropped.
-struct Permit {
+struct Lease {
     memory: Vec<Block>,
     memories: Arc<Mutex<Vec<Vec<Block>>>>,
     _permit: OwnedSemaphorePermit,
@@ -67,63 +67,63 @@ impl Hasher {
         })
     }
 
-    /// A place in the queue, at once or not at all.
+    /// Takes a place in the queue, if one is free now.
     ///
     /// # Errors
     /// [`ServiceError::Busy`]: the queue is full.
-    pub fn place(&self) -> Result<Place<'_>, ServiceError> {
+    pub fn enqueue(&self) -> Result<Queued<'_>, ServiceError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ServiceError::Busy { retry_after_s: 2 })?;
         self.metrics.hashing.inc();
-        Ok(Place { hasher: self, _place: place })
+        Ok(Queued { hasher: self, _place: place })
     }
 
     /// There are never more memories than permits: one is made only while its permit is held.
-    fn lend(&self, permit: OwnedSemaphorePermit) -> Permit {
+    fn lend(&self, permit: OwnedSemaphorePermit) -> Lease {
         let lent = self.memories.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let memory = lent.unwrap_or_else(|| self.argon.memory());
-        Permit { memory, memories: Arc::clone(&self.memories), _permit: permit }
+        Lease { memory, memories: Arc::clone(&self.memories), _permit: permit }
     }
 }
 
-impl Place<'_> {
+impl Queued<'_> {
     /// Waits for a permit.
     ///
     /// # Errors
     /// [`ServiceError::Busy`]: none came in time.
-    pub async fn turn(&self) -> Result<Turn<'_>, ServiceError> {
+    pub async fn permit(&self) -> Result<HashPermit<'_>, ServiceError> {
         let permit = Arc::clone(&self.hasher.permits).acquire_owned();
         match tokio::time::timeout(PATIENCE, permit).await {
-            Ok(Ok(permit)) => Ok(Turn { hasher: self.hasher, permit: self.hasher.lend(permit) }),
+            Ok(Ok(permit)) => Ok(HashPermit { hasher: self.hasher, permit: self.hasher.lend(permit) }),
             Ok(Err(_)) | Err(_) => Err(ServiceError::Busy { retry_after_s: PATIENCE.as_secs() }),
         }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.hasher.metrics.hashing.dec();
     }
 }
 
-impl Drop for Permit {
+impl Drop for Lease {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 }
 
-impl Turn<'_> {
+impl HashPermit<'_> {
     /// Compares a password with a hash, or with none in the same time.
     ///
     /// # Errors
     /// The hashing broke.
-    pub async fn verify(self, password: &Password, hash: Option<&str>) -> Result<(Verdict, Self), ServiceError> {
+    pub async fn verify(self, password: &Password, hash: Option<&str>) -> Result<(PasswordMatch, Self), ServiceError> {
         let known = hash.is_some();
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
         let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
         let compare = move |memory: &mut Vec<Block>| argon.compare(password.bytes(), &hash, memory);
-        let (verdict, turn) = self.blocking(compare).await?;
-        Ok((if known { verdict } else { Verdict::Wrong }, turn))
+        let (verdict, permit) = self.blocking(compare).await?;
+        Ok((if known { verdict } else { PasswordMatch::Wrong }, permit))
     }
 
     /// Hashes a password for keeping.
@@ -152,7 +152,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::Hasher;
-    use crate::argon::Verdict;
+    use crate::argon::PasswordMatch;
     use crate::metrics::Metrics;
     use crate::password::Password;
     use crate::service::error::ServiceError;
@@ -170,27 +170,27 @@ mod tests {
     #[tokio::test]
     async fn right_wrong_unknown_and_outdated() {
         let (today, tomorrow) = (hasher(1), hasher(2));
-        let hash = today.place().unwrap().turn().await.unwrap().hash(&password("correct horse")).await.unwrap();
+        let hash = today.enqueue().unwrap().permit().await.unwrap().hash(&password("correct horse")).await.unwrap();
         let verdict = async |hasher: &Hasher, text: &str, hash: Option<&str>| {
-            hasher.place().unwrap().turn().await.unwrap().verify(&password(text), hash).await.unwrap().0
+            hasher.enqueue().unwrap().permit().await.unwrap().verify(&password(text), hash).await.unwrap().0
         };
-        assert_eq!(verdict(&today, "correct horse", Some(&hash)).await, Verdict::Match);
-        assert_eq!(verdict(&tomorrow, "correct horse", Some(&hash)).await, Verdict::Outdated);
-        assert_eq!(verdict(&today, "wrong", Some(&hash)).await, Verdict::Wrong);
-        assert_eq!(verdict(&today, "", None).await, Verdict::Wrong);
+        assert_eq!(verdict(&today, "correct horse", Some(&hash)).await, PasswordMatch::Match);
+        assert_eq!(verdict(&tomorrow, "correct horse", Some(&hash)).await, PasswordMatch::Outdated);
+        assert_eq!(verdict(&today, "wrong", Some(&hash)).await, PasswordMatch::Wrong);
+        assert_eq!(verdict(&today, "", None).await, PasswordMatch::Wrong);
     }
 
     #[test]
-    fn a_client_who_leaves_keeps_the_permit_until_the_hash_is_done() {
+    fn hash_permit_is_kept_until_the_hash_is_done_when_the_client_leaves() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
             let hasher = hasher(1);
             let (begin, wait) = std::sync::mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || wait.recv());
-            let place = hasher.place().unwrap();
+            let queued = hasher.enqueue().unwrap();
             {
-                let (turn, typed) = (place.turn().await.unwrap(), password("correct horse"));
-                let mut verify = std::pin::pin!(turn.verify(&typed, None));
+                let (permit, typed) = (queued.permit().await.unwrap(), password("correct horse"));
+                let mut verify = std::pin::pin!(permit.verify(&typed, None));
                 let poll =
                     std::future::poll_fn(|context| std::task::Poll::Ready(verify.as_mut().poll(context).is_pending()));
                 assert!(poll.await, "it waits for a thread");
@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_hashes_one_waits_and_the_third_is_told_to_come_back() {
+    async fn hash_queue_lets_one_hash_one_wait_and_refuses_the_third() {
         let hasher = hasher(1);
-        let first = hasher.place().unwrap();
-        let _turn = first.turn().await.unwrap();
-        let second = hasher.place().unwrap();
-        assert!(matches!(hasher.place().map(drop), Err(ServiceError::Busy { .. })));
+        let first = hasher.enqueue().unwrap();
+        let _turn = first.permit().await.unwrap();
+        let second = hasher.enqueue().unwrap();
+        assert!(matches!(hasher.enqueue().map(drop), Err(ServiceError::Busy { .. })));
         drop(second);
-        assert!(hasher.place().is_ok());
+        assert!(hasher.enqueue().is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Who a request comes from: a token that is ours, of a session that is not over, of a person who is not disabled.
+//! Identity behind a request: a token that is ours, of a session that is not over, of a person who is not disabled.
 
 use crate::clock::unix_s;
 use crate::person::{Session, User};
@@ -11,14 +11,14 @@ use crate::token::Claims;
 pub struct Identity {
     /// The person, as they are now and not as they were when the token was made.
     pub user: User,
-    /// Where they are logged in.
+    /// The session of the token.
     pub session: Session,
     /// The token.
     pub claims: Claims,
 }
 
 impl Identity {
-    /// What this person must be allowed to do.
+    /// Checks that the person holds a scope.
     ///
     /// # Errors
     /// [`ServiceError::MissingScope`].

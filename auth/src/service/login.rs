@@ -1,17 +1,17 @@
-//! Logging in and out. A wrong password and an unknown user take the same way, cost the same and are told the same.
+//! Logging in and out. A wrong password and an unknown user take the same path, cost the same and get the same response.
 
 use std::net::IpAddr;
 
 use uuid::Uuid;
 
-use crate::argon::Verdict;
+use crate::argon::PasswordMatch;
 use crate::cache::Key;
 use crate::clock::unix_s;
 use crate::password::Password;
 use crate::person::{Session, User};
 use crate::service::Auth;
 use crate::service::error::ServiceError;
-use crate::service::throttle::Account;
+use crate::service::failed_logins::Target;
 use crate::store::audit::{Origin, record};
 use crate::store::sessions::{self, NewSession};
 use crate::store::users;
@@ -25,13 +25,13 @@ pub struct Login {
     pub name: String,
     /// The password as typed.
     pub password: Password,
-    /// Where from.
+    /// Client address.
     pub client: IpAddr,
-    /// With what.
+    /// Its `User-Agent`.
     pub user_agent: Option<String>,
 }
 
-/// What a login or a refresh hands out.
+/// Tokens that a login or a refresh hands out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     /// The JWT.
@@ -47,42 +47,44 @@ impl Auth {
     /// The credentials are wrong, or were too often; or too many passwords are hashed.
     pub async fn login(&self, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
         let done = self.try_login(login, origin).await;
-        self.metrics.login(match &done {
+        let outcome = match &done {
             Ok(_) => "granted",
             Err(ServiceError::WrongCredentials) => "refused",
             Err(ServiceError::TooManyFailures { .. }) => "limited",
             Err(ServiceError::Busy { .. }) => "busy",
             Err(_) => "failed",
-        });
+        };
+        self.metrics.login(outcome);
+        tracing::debug!(outcome, "login");
         done
     }
 
     async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
-        let place = self.hasher.place()?;
+        let queued = self.hasher.enqueue()?;
         let found = users::by_login(&mut self.store.connection().await?, &login.name).await?;
-        let account = found.as_ref().map_or_else(|| Account::Unknown(&login.name), |(user, _)| Account::Known(user.id));
-        let attempt = self.throttle.attempt(account, login.client);
-        self.throttle.look(&attempt).await?;
+        let account = found.as_ref().map_or_else(|| Target::Unknown(&login.name), |(user, _)| Target::Known(user.id));
+        let attempt = self.failed_logins.attempt(account, login.client);
+        self.failed_logins.check(&attempt).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
-        let turn = place.turn().await?;
+        let permit = queued.permit().await?;
         // Again: those before us in the queue may have failed. From here to the charge only as many run as there are permits.
-        self.throttle.look(&attempt).await?;
-        let (verdict, turn) = turn.verify(&login.password, hash).await?;
+        self.failed_logins.check(&attempt).await?;
+        let (verdict, permit) = permit.verify(&login.password, hash).await?;
         match found {
-            Some((user, mut hash)) if verdict != Verdict::Wrong && !user.disabled => {
-                if verdict == Verdict::Outdated {
-                    let new = turn.hash(&login.password).await?;
+            Some((user, mut hash)) if verdict != PasswordMatch::Wrong && !user.disabled => {
+                if verdict == PasswordMatch::Outdated {
+                    let new = permit.hash(&login.password).await?;
                     if self.rehash(&user, &hash, &new).await? {
                         hash = new;
                     }
                 }
                 let tokens = self.open_session(&user, &hash, login, origin).await?;
-                self.throttle.succeeded(&attempt).await;
+                self.failed_logins.succeeded(&attempt).await;
                 Ok(tokens)
             }
             found => {
-                self.throttle.failed(&attempt).await;
-                drop(turn);
+                self.failed_logins.failed(&attempt).await;
+                drop(permit);
                 let subject = found.map(|(user, _)| user.id);
                 let mut transaction = self.store.begin().await?;
                 record(&mut transaction, origin, "login refused", None, subject).await?;
@@ -118,7 +120,7 @@ impl Auth {
         }
         let ended = sessions::insert(&mut transaction, &new).await?;
         record(&mut transaction, origin, "login", Some(user.id), Some(user.id)).await?;
-        self.commit(transaction, &keys_of(&ended)).await?;
+        self.commit(transaction, &session_keys(&ended)).await?;
         Ok(Tokens { access: self.access(user, refresh.session)?, refresh: token })
     }
 
@@ -163,7 +165,7 @@ impl Auth {
         let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "logout all").await?;
         record(&mut transaction, origin, "logout all", Some(id), Some(id)).await?;
-        Ok(self.commit(transaction, &keys_of(&ended)).await?)
+        Ok(self.commit(transaction, &session_keys(&ended)).await?)
     }
 
     /// The live sessions that tokens belong to, each once.
@@ -181,7 +183,7 @@ impl Auth {
     }
 }
 
-/// What a caller shows to end a session: an access token lives for ten minutes, the refresh token beside it for weeks.
+/// Tokens that a caller presents to end a session: an access token lives for ten minutes, the refresh token beside it for weeks.
 #[derive(Debug, Default)]
 pub struct Presented {
     /// An access token.
@@ -191,6 +193,6 @@ pub struct Presented {
 }
 
 /// The cache's keys of sessions.
-pub(super) fn keys_of(sessions: &[Uuid]) -> Vec<Key> {
+pub(super) fn session_keys(sessions: &[Uuid]) -> Vec<Key> {
     sessions.iter().copied().map(Key::Session).collect()
 }

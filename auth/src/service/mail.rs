@@ -9,10 +9,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// So many mails are prepared at once; further ones are not.
+/// Most mails that are prepared at the same time; further ones are not.
 const AT_ONCE: usize = 4;
 
-/// Where mails are put.
+/// Directory that mails are put into.
 #[derive(Debug)]
 pub struct Mail {
     directory: Option<PathBuf>,
@@ -26,13 +26,13 @@ impl Mail {
         Self { directory, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Whether mails are made at all.
+    /// Returns whether mails are made at all.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.directory.is_some()
     }
 
-    /// A place to prepare a mail, at once or not at all.
+    /// Takes a place to prepare a mail, if one is free now.
     #[must_use]
     pub fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
@@ -42,11 +42,13 @@ impl Mail {
     ///
     /// # Errors
     /// The directory's.
-    pub async fn put(&self, to: &str, letter: &Letter) -> io::Result<()> {
+    pub async fn put(&self, to: &str, letter: &Message) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let mail = match letter {
-            Letter::PasswordReset { token } => serde_json::json!({ "to": to, "purpose": "password_reset", "token": token }),
-            Letter::EmailChanged => serde_json::json!({ "to": to, "purpose": "email_changed" }),
+            Message::PasswordReset { token } => {
+                serde_json::json!({ "to": to, "purpose": "password_reset", "token": token })
+            }
+            Message::EmailChanged => serde_json::json!({ "to": to, "purpose": "email_changed" }),
         };
         let name = Uuid::now_v7();
         let (hidden, seen) = (directory.join(format!(".{name}")), directory.join(format!("{name}.json")));
@@ -57,9 +59,9 @@ impl Mail {
     }
 }
 
-/// What a mail is about.
+/// Content of a mail.
 #[derive(Debug)]
-pub enum Letter {
+pub enum Message {
     /// A token to set a new password.
     PasswordReset {
         /// The token.

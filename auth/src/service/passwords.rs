@@ -1,4 +1,4 @@
-//! Changing a password, and setting one anew with a mailed token. Both end the person's other sessions.
+//! Changing a password, and setting a new one with a mailed token. Both end the person's other sessions.
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::argon::Verdict;
+use crate::argon::PasswordMatch;
 use crate::cache::Key;
 use crate::password::Password;
 use crate::person::User;
 use crate::service::Auth;
 use crate::service::error::ServiceError;
-use crate::service::hasher::{Place, Turn};
+use crate::service::failed_logins::Target;
+use crate::service::hasher::{HashPermit, Queued};
 use crate::service::identity::Identity;
-use crate::service::login::keys_of;
-use crate::service::mail::Letter;
-use crate::service::throttle::Account;
+use crate::service::login::session_keys;
+use crate::service::mail::Message;
 use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
 use crate::token::opaque;
@@ -35,9 +35,9 @@ impl Auth {
     ) -> Result<(), ServiceError> {
         let user = &identity.user;
         new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
-        let place = self.hasher.place()?;
-        let (old, turn) = self.verify_password(&place, user, current, client).await?;
-        let hash = turn.hash(new).await?;
+        let queued = self.hasher.enqueue()?;
+        let (old, permit) = self.verify_password(&queued, user, current, client).await?;
+        let hash = permit.hash(new).await?;
         let mut transaction = self.store.begin().await?;
         if !users::set_password_hash(&mut transaction, user.id, Some(&old), &hash).await? {
             return Err(ServiceError::WrongCredentials);
@@ -45,39 +45,39 @@ impl Auth {
         one_time::end_resets(&mut transaction, user.id).await?;
         let ended = sessions::revoke_all(&mut transaction, user.id, Some(identity.session.id), "password changed").await?;
         record(&mut transaction, origin, "password changed", Some(user.id), Some(user.id)).await?;
-        let changed = [keys_of(&ended), vec![Key::User(user.id)]].concat();
+        let changed = [session_keys(&ended), vec![Key::User(user.id)]].concat();
         Ok(self.commit(transaction, &changed).await?)
     }
 
-    /// Checks the password of somebody who is logged in; failures count like those of a login. Returns the hash it has, and the turn
+    /// Checks the password of somebody who is logged in; failures count like those of a login. Returns the hash it has, and the permit
     /// to hash another.
     pub(super) async fn verify_password<'a>(
         &self,
-        place: &'a Place<'_>,
+        queued: &'a Queued<'_>,
         user: &User,
         password: &Password,
         client: IpAddr,
-    ) -> Result<(String, Turn<'a>), ServiceError> {
-        let attempt = self.throttle.attempt(Account::Known(user.id), client);
-        self.throttle.look(&attempt).await?;
+    ) -> Result<(String, HashPermit<'a>), ServiceError> {
+        let attempt = self.failed_logins.attempt(Target::Known(user.id), client);
+        self.failed_logins.check(&attempt).await?;
         let hash = users::password_hash(&mut self.store.connection().await?, user.id).await?;
-        let turn = place.turn().await?;
-        self.throttle.look(&attempt).await?;
-        match (turn.verify(password, hash.as_deref()).await?, hash) {
-            ((verdict, turn), Some(hash)) if verdict != Verdict::Wrong => Ok((hash, turn)),
+        let permit = queued.permit().await?;
+        self.failed_logins.check(&attempt).await?;
+        match (permit.verify(password, hash.as_deref()).await?, hash) {
+            ((verdict, permit), Some(hash)) if verdict != PasswordMatch::Wrong => Ok((hash, permit)),
             _ => {
-                self.throttle.failed(&attempt).await;
+                self.failed_logins.failed(&attempt).await;
                 Err(ServiceError::WrongCredentials)
             }
         }
     }
 
     /// Mails a token to set a new password, if there is such an address. Says nothing either way, and takes no time either way:
-    /// the work is done after the answer.
+    /// the work is done after the response.
     pub fn forgot(self: &Arc<Self>, email: String, origin: Origin) {
         let auth = Arc::clone(self);
         let Some(place) = self.mail.place() else {
-            tracing::warn!("too many forgotten passwords at once; one was not mailed");
+            tracing::warn!("too many forgotten passwords at the same time; one was not mailed");
             return;
         };
         tokio::spawn(async move {
@@ -98,7 +98,10 @@ impl Auth {
             return Ok(());
         }
         let token = self.reset_token(user.id, origin).await?;
-        self.mail.put(&user.email, &Letter::PasswordReset { token }).await.map_err(ServiceError::internal("writing a mail"))
+        self.mail
+            .put(&user.email, &Message::PasswordReset { token })
+            .await
+            .map_err(ServiceError::internal("writing a mail"))
     }
 
     /// A token to set a new password.
@@ -120,20 +123,20 @@ impl Auth {
     /// [`ServiceError::InvalidResetToken`], or the password is not acceptable.
     pub async fn reset_password(&self, token: &str, new: &Password, origin: &Origin) -> Result<(), ServiceError> {
         let token = opaque::hash(token);
-        let place = self.hasher.place()?;
+        let queued = self.hasher.enqueue()?;
         let id = one_time::peek_reset(&mut self.store.connection().await?, &token)
             .await?
             .ok_or(ServiceError::InvalidResetToken)?;
         let user = self.user(id).await?.filter(|user| !user.disabled).ok_or(ServiceError::InvalidResetToken)?;
         new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
-        let hash = place.turn().await?.hash(new).await?;
+        let hash = queued.permit().await?.hash(new).await?;
         let mut transaction = self.store.begin().await?;
         one_time::spend_reset(&mut transaction, &token).await?.ok_or(ServiceError::InvalidResetToken)?;
         users::set_password_hash(&mut transaction, id, None, &hash).await?;
         one_time::end_resets(&mut transaction, id).await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "password reset").await?;
         record(&mut transaction, origin, "password reset", Some(id), Some(id)).await?;
-        let changed = [keys_of(&ended), vec![Key::User(id)]].concat();
+        let changed = [session_keys(&ended), vec![Key::User(id)]].concat();
         Ok(self.commit(transaction, &changed).await?)
     }
 }

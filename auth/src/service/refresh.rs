@@ -1,4 +1,4 @@
-//! Refresh tokens are used once. A repeat within the grace window (two tabs, a lost answer) gets the same successor; a later one
+//! Refresh tokens are used once. A repeat within the grace window (two tabs, a lost response) gets the same successor; a later one
 //! means that somebody has a copy, and ends the session.
 
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::service::error::ServiceError;
 use crate::service::login::Tokens;
 use crate::store::StoreError;
 use crate::store::audit::{Origin, record};
-use crate::store::sessions::{self, Standing};
+use crate::store::sessions::{self, TokenState};
 use crate::token::opaque::{hash, same};
 use crate::token::refresh::Refresh;
 
@@ -35,14 +35,14 @@ impl Auth {
             transaction.commit().await?;
             return Ok(Some((user_id, successor)));
         }
-        match sessions::standing(&mut transaction, session, generation, self.settings.grace).await? {
-            Standing::Over => Ok(None),
-            Standing::JustUsed { user_id, token_hash } => {
+        match sessions::token_state(&mut transaction, session, generation, self.settings.grace).await? {
+            TokenState::Over => Ok(None),
+            TokenState::JustUsed { user_id, token_hash } => {
                 // The key may have been rotated in between: hand out the one that was handed out.
                 let mut minted = presented.successor().mint_each(&self.keys);
                 Ok(minted.find(|token| same(&hash(token), &token_hash)).map(|token| (user_id, token)))
             }
-            Standing::Reused { user_id } => {
+            TokenState::Reused { user_id } => {
                 sessions::revoke(&mut transaction, user_id, session, "refresh token reused").await?;
                 record(&mut transaction, origin, "refresh token reused", None, Some(user_id)).await?;
                 self.commit(transaction, &[Key::Session(session)]).await?;

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::audit::{Origin, record};
 use crate::store::users::{self, NewUser};
 
-/// What someone tells about themselves.
+/// Data of a new account.
 #[derive(Debug)]
 pub struct Signup {
     /// Free or refused.
@@ -19,7 +19,7 @@ pub struct Signup {
     pub email: Email,
     /// Within the policy.
     pub password: Password,
-    /// If told.
+    /// If given.
     pub country: Option<Country>,
 }
 
@@ -31,14 +31,14 @@ impl Auth {
     pub async fn signup(&self, signup: &Signup, roles: &[&str], origin: &Origin) -> Result<User, ServiceError> {
         let (username, email) = (signup.username.as_str(), signup.email.as_str());
         signup.password.unlike(&[username, email]).map_err(ServiceError::Password)?;
-        let place = self.hasher.place()?;
+        let queued = self.hasher.enqueue()?;
         // Cheaper than a hash; the unique index decides all the same.
         for (login, field) in [(username, "username"), (email, "email")] {
             if users::by_login(&mut self.store.connection().await?, login).await?.is_some() {
                 return Err(StoreError::Taken(field).into());
             }
         }
-        let password_hash = place.turn().await?.hash(&signup.password).await?;
+        let password_hash = queued.permit().await?.hash(&signup.password).await?;
         let country = signup.country.as_ref();
         let new = NewUser {
             id: Uuid::now_v7(),

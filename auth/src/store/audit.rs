@@ -7,10 +7,10 @@ use uuid::Uuid;
 use crate::store::StoreError;
 use crate::store::pool::Connection;
 
-/// Where a request came from, for the log.
+/// Origin of a request, for the log.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Whom it is for.
+    /// Client address.
     pub client: Option<IpAddr>,
     /// The id that joins this line with the proxy's and the service's.
     pub request_id: String,

@@ -5,10 +5,10 @@ use uuid::Uuid;
 use crate::store::StoreError;
 use crate::store::pool::Connection;
 
-/// A person has at most so many good tokens: whoever asks for more ends the oldest, not the one that was just mailed.
+/// Most valid tokens of a person: another one ends the oldest, not the one that was just mailed.
 const GOOD: i64 = 3;
 
-/// Whether a token to set a new password was made for a person in the last minute.
+/// Returns whether a token to set a new password was made for a person in the last minute.
 ///
 /// # Errors
 /// The database's.
@@ -42,7 +42,7 @@ pub async fn insert_reset(connection: &mut Connection, user_id: Uuid, hash: &[u8
     Ok(())
 }
 
-/// Whose token this is, while it is good. Looks only: hashing a new password is worth it then.
+/// Returns the owner of a token that is valid. Changes nothing: hashing a new password is worth it then.
 ///
 /// # Errors
 /// The database's.

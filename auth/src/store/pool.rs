@@ -1,4 +1,4 @@
-//! The connections: bounded, each statement with a deadline, and only half of them for reads the cache could have answered.
+//! The connections: bounded, each statement with a deadline, and only half of them for reads the cache could have served.
 //!
 //! Behind a pooler that gives a server connection to each transaction (PgBouncer's `pool_mode = transaction`) a session
 //! keeps nothing between two transactions: no setting and no prepared statement. There every piece of work is a transaction
@@ -17,7 +17,7 @@ use crate::database::Database;
 use crate::settings::Pooler;
 use crate::store::StoreError;
 
-/// How long a request waits for a connection.
+/// Longest wait of a request for a connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
 
 /// Limits of a session, in milliseconds. A statement ends well before a tombstone of the cache does, which relies on it.
@@ -112,10 +112,10 @@ impl Store {
         Ok(Connection { _permit: Some(permit), ..connection })
     }
 
-    /// Whether the database can do what the service needs: it has the tables, and takes writes.
+    /// Checks that the database can do what the service needs: it has the tables, and takes writes.
     ///
     /// # Errors
-    /// It does not answer, has no tables, or is read-only.
+    /// It does not respond, has no tables, or is read-only.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let sql = "SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM auth.sessions)";
         let mut connection = self.connection().await?;

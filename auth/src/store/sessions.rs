@@ -25,17 +25,17 @@ const PER_USER: i64 = 50;
 pub struct NewSession<'a> {
     /// UUID v7.
     pub id: Uuid,
-    /// Whose.
+    /// Owner of the session.
     pub user_id: Uuid,
     /// Digest of its first refresh token.
     pub token_hash: &'a [u8],
-    /// Where from.
+    /// Client address.
     pub client: IpAddr,
-    /// With what, as it calls itself.
+    /// Its `User-Agent`.
     pub user_agent: Option<&'a str>,
 }
 
-/// What a person is shown of a session.
+/// A session as its owner sees it.
 #[derive(Debug)]
 pub struct Listed {
     /// Its id.
@@ -44,27 +44,27 @@ pub struct Listed {
     pub created_us: i64,
     /// Microseconds since 1970.
     pub used_us: i64,
-    /// Where the login came from.
+    /// Client address of the login.
     pub client: Option<String>,
-    /// What it calls itself.
+    /// Its `User-Agent`.
     pub user_agent: Option<String>,
 }
 
-/// How a refresh token stands to its session.
+/// State of a refresh token that is not the current one of its session.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TokenState {
     /// No such session, or it is over.
     Over,
     /// The token was just used, and its successor is the session's token now.
     JustUsed {
-        /// Whose session it is.
+        /// Owner of the session.
         user_id: Uuid,
         /// Digest of the session's token.
         token_hash: Vec<u8>,
     },
     /// The token was used before: somebody has a copy.
     Reused {
-        /// Whose session it is.
+        /// Owner of the session.
         user_id: Uuid,
     },
 }
@@ -143,25 +143,25 @@ pub async fn rotate(
     Ok(query.fetch_optional(connection.raw()).await?)
 }
 
-/// Why [`rotate`] found nothing to replace.
+/// Tells why [`rotate`] found nothing to replace.
 ///
 /// # Errors
 /// The database's.
-pub async fn standing(
+pub async fn token_state(
     connection: &mut Connection,
     id: Uuid,
     generation: i64,
     grace: Duration,
-) -> Result<Standing, StoreError> {
+) -> Result<TokenState, StoreError> {
     let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - make_interval(secs => $3) AS just_used \
                FROM auth.sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
     let query = connection.query(sql).bind(id).bind(generation).bind(grace.as_secs_f64());
-    let Some(row) = query.fetch_optional(connection.raw()).await? else { return Ok(Standing::Over) };
+    let Some(row) = query.fetch_optional(connection.raw()).await? else { return Ok(TokenState::Over) };
     let user_id = row.try_get("user_id")?;
     if row.try_get::<Option<bool>, _>("just_used")?.unwrap_or(false) {
-        return Ok(Standing::JustUsed { user_id, token_hash: row.try_get("token_hash")? });
+        return Ok(TokenState::JustUsed { user_id, token_hash: row.try_get("token_hash")? });
     }
-    Ok(Standing::Reused { user_id })
+    Ok(TokenState::Reused { user_id })
 }
 
 /// Ends one session of a person. Returns which ended.
@@ -204,7 +204,7 @@ pub async fn sweep(connection: &mut Connection) -> Result<u64, StoreError> {
     Ok(connection.query(sql).execute(connection.raw()).await?.rows_affected())
 }
 
-/// How often a session's refresh token was exchanged.
+/// Returns how often a session's refresh token was exchanged.
 ///
 /// # Errors
 /// The database's.

@@ -33,7 +33,7 @@ pub struct NewUser<'a> {
     pub username: &'a Username,
     /// Free until the insert says otherwise.
     pub email: &'a Email,
-    /// If told.
+    /// If given.
     pub country: Option<&'a Country>,
     /// PHC string.
     pub password_hash: &'a str,
@@ -101,7 +101,7 @@ pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Opti
         .await?)
 }
 
-/// Whether a person still has this password's hash and is enabled. Holds both as they are until the transaction ends.
+/// Returns whether a person still has this password's hash and is enabled. Holds both as they are until the transaction ends.
 ///
 /// # Errors
 /// The database's.

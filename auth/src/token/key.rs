@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
 
-/// Why a key cannot be used.
+/// Reason why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not PEM, or not a private key.
@@ -115,7 +115,7 @@ mod tests {
     use super::SigningKey;
 
     #[test]
-    fn a_written_key_is_the_same_key() {
+    fn key_that_is_written_is_the_same_key() {
         let key = SigningKey::generate().unwrap();
         let read = SigningKey::from_pem(&key.to_pem()).unwrap();
         assert_eq!(key.kid(), read.kid());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_example_has_the_published_name() {
+    fn key_of_rfc_8037_has_its_thumbprint() {
         // The private key and thumbprint of RFC 8037, appendix A.1 and A.3.
         let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
             -----END PRIVATE KEY-----";
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn from_pem_refuses_anything_else() {
+    fn key_from_pem_refuses_anything_else() {
         for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----"] {
             assert!(SigningKey::from_pem(text).is_err(), "{text}");
         }

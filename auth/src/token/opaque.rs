@@ -27,7 +27,7 @@ pub fn hash_text(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(hash(secret))
 }
 
-/// Whether two digests are equal, in the same time whether they are or not.
+/// Compares two digests, in the same time whether they are equal or not.
 #[must_use]
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()

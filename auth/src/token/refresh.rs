@@ -1,5 +1,5 @@
 //! Refresh tokens: session and generation, sealed with a MAC. The token of a generation can be made again, so a repeat within the
-//! grace window gets the very same successor; and one of ours that is old can be told from noise, so noise revokes nothing.
+//! grace window gets the very same successor; and an old one of ours differs from noise, so noise revokes nothing.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use crate::token::key::SigningKey;
 /// Session, generation, MAC.
 const LENGTH: usize = 16 + 8 + 32;
 
-/// Which session a refresh token belongs to, and how many came before it.
+/// Session of a refresh token, and the number of tokens before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refresh {
     /// The session's id.
@@ -68,7 +68,7 @@ mod tests {
     use crate::token::key::SigningKey;
 
     #[test]
-    fn a_token_is_read_back_and_its_successor_is_always_the_same() {
+    fn refresh_token_is_read_back_and_its_successor_is_always_the_same() {
         let ring = KeyRing::new("auth".to_owned(), SigningKey::generate().unwrap(), Vec::new());
         let first = Refresh { session: Uuid::now_v7(), generation: 0 };
         assert_eq!(Refresh::open(&first.mint(&ring), &ring), Some(first));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_and_strangers_tokens_are_nothing() {
+    fn refresh_token_of_strangers_is_nothing() {
         let ring = |key: &SigningKey| KeyRing::new("auth".to_owned(), key.clone(), Vec::new());
         let (ours, theirs) = (ring(&SigningKey::generate().unwrap()), ring(&SigningKey::generate().unwrap()));
         let token = Refresh { session: Uuid::now_v7(), generation: 3 }.mint(&theirs);

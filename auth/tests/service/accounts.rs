@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::bench::{PASSWORD, bench, name, shared_database, until, with};
+use crate::bench::{PASSWORD, bench, name, on, shared_database, until, upgrade, with};
+use crate::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_signs_up_is_known_by_name_and_address_in_any_case() {
+async fn login_takes_name_and_address_in_any_case() {
     let (bench, name) = (bench().await, name("Eva"));
     let made = bench.signup(&name).await;
     assert_eq!((made.status, made.member("username")), (201, name.clone()));
@@ -18,7 +19,7 @@ async fn whoever_signs_up_is_known_by_name_and_address_in_any_case() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_or_an_address_is_given_once_in_any_case() {
+async fn signup_gives_a_name_or_an_address_once_in_any_case() {
     let (bench, name) = (bench().await, name("ida"));
     let (one, two) = tokio::join!(bench.signup(&name), bench.signup(&name));
     let mut statuses = [one.status, two.status];
@@ -30,8 +31,24 @@ async fn a_name_or_an_address_is_given_once_in_any_case() {
     assert_eq!(refused.problem(), (409, "taken".into(), "email".into()));
 }
 
+/// In Turkish `I` is the capital of another letter than `i`: it was two people.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_visible_at_once_and_counted() {
+async fn signup_in_a_database_of_another_locale_takes_the_same_names_for_one() {
+    let turkish = Server::shared().named(&name("turkish"));
+    let make = format!("CREATE DATABASE {} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'tr'", turkish.name);
+    Server::shared().named("postgres").run(&make);
+    upgrade(&turkish);
+    let bench = on(&turkish, |_| {}).await;
+    assert_eq!(bench.signup("istanbul").await.status, 201);
+    assert_eq!(bench.signup("ISTANBUL").await.problem(), (409, "taken".into(), "username".into()));
+    let body = json!({"username": "ankara", "email": "ISTANBUL@example.org", "password": PASSWORD});
+    let refused = bench.call("POST /api/v1/signup").json(&body).send().await;
+    assert_eq!(refused.problem(), (409, "taken".into(), "email".into()));
+    assert_eq!(bench.login_call("ISTANBUL", PASSWORD).send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_of_a_person_is_visible_immediately_and_counted() {
     let bench = bench().await;
     let ada = bench.person().await;
     let version = bench.me(&ada.access).await.json()["version"].as_i64().unwrap();
@@ -47,7 +64,7 @@ async fn a_change_is_visible_at_once_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_takes_somebody_elses_address() {
+async fn change_of_address_takes_nobody_elses() {
     let bench = bench().await;
     let (ada, eve) = (bench.person().await, bench.person().await);
     let body = json!({"email": format!("{}@example.org", ada.name), "current_password": PASSWORD});
@@ -56,7 +73,7 @@ async fn nobody_takes_somebody_elses_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_password_ends_the_other_sessions_and_the_old_one_opens_none() {
+async fn password_change_ends_the_other_sessions_and_the_old_one_opens_none() {
     let bench = bench().await;
     let here = bench.person().await;
     let there = bench.login(&here.name).await;
@@ -159,7 +176,7 @@ async fn forgotten_password_is_mailed_once_a_minute_to_the_owner_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mailed_token_sets_a_new_password_once() {
+async fn reset_token_sets_a_new_password_once() {
     let mail = tempfile::tempdir().unwrap();
     let bench = with(|settings| settings.mail_dir = Some(mail.path().to_owned())).await;
     let ada = bench.person().await;
@@ -180,7 +197,7 @@ async fn a_mailed_token_sets_a_new_password_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_renews_a_hash_of_yesterdays_strength() {
+async fn login_renews_a_hash_of_yesterdays_strength() {
     let yesterday = with(|settings| settings.hashing.memory_kib = 32).await;
     let ada = yesterday.person().await;
     let today = with(|settings| settings.hashing.memory_kib = 64).await;
@@ -195,7 +212,7 @@ async fn a_login_renews_a_hash_of_yesterdays_strength() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_done_stands_in_the_audit_log_and_the_service_cannot_change_it() {
+async fn audit_log_has_what_was_done_and_the_service_cannot_change_it() {
     let bench = bench().await;
     let name = name("log");
     let signup = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD});

@@ -8,7 +8,7 @@ use crate::bench::{PASSWORD, bench, migrated, name, on};
 use crate::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyone_is_listed_once_newest_first_while_others_sign_up() {
+async fn list_of_people_has_everyone_once_newest_first_while_others_sign_up() {
     let bench = on(&migrated(Server::shared()), |_| {}).await;
     let admin = bench.admin().await;
     for number in 0..7 {
@@ -30,7 +30,7 @@ async fn everyone_is_listed_once_newest_first_while_others_sign_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_administrators_may() {
+async fn administration_is_for_administrators_only() {
     let bench = bench().await;
     let ada = bench.person().await;
     assert_eq!(bench.call("GET /api/v1/admin/users").bearer(&ada.access).send().await.problem().0, 403);
@@ -39,7 +39,7 @@ async fn only_administrators_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_page_is_refused() {
+async fn list_of_people_refuses_a_wrong_page() {
     let bench = bench().await;
     let admin = bench.admin().await;
     for (query, field) in
@@ -51,13 +51,13 @@ async fn a_wrong_page_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_disabled_is_out_at_once_and_told_nothing() {
+async fn disabled_person_is_out_immediately_and_told_nothing() {
     let bench = bench().await;
     let (admin, ada) = (bench.admin().await, bench.person().await);
     let set = async |name: &str, disabled: bool| -> (u16, Value) {
         let call = bench.call(&format!("PATCH /api/v1/admin/users/{name}")).bearer(&admin.access);
-        let answer = call.json(&json!({"disabled": disabled})).send().await;
-        (answer.status, answer.json())
+        let response = call.json(&json!({"disabled": disabled})).send().await;
+        (response.status, response.json())
     };
     assert_eq!(bench.me(&ada.access).await.status, 200);
     assert_eq!(set(&ada.name, true).await.1["disabled"], true);
@@ -72,7 +72,7 @@ async fn whoever_is_disabled_is_out_at_once_and_told_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxy_is_told_who_it_is_and_whether_they_may_pass() {
+async fn verify_tells_a_proxy_who_it_is_and_whether_they_may_pass() {
     let bench = bench().await;
     let (admin, ada) = (bench.admin().await, bench.person().await);
     let verify = async |token: &str, query: &str| bench.call(&format!("GET /verify{query}")).bearer(token).send().await;

@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::call::{Answer, Call};
+use crate::call::{Call, Response};
 use crate::postgres::{Database, Server};
 use crate::redis::Redis;
 
@@ -51,11 +51,16 @@ pub fn migrated(server: &'static Server) -> Database {
             CREATE ROLE auth_app LOGIN PASSWORD 'app';
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
     );
+    upgrade(&database);
+    database
+}
+
+/// Runs all revisions.
+pub fn upgrade(database: &Database) {
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_auth"));
     let done = migrate.args(["migrate", "upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
     let done = done.expect("migrate runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    database
 }
 
 /// Settings for a database, in a folder with a key; hashing is cheap, its permits are real.
@@ -119,7 +124,7 @@ impl Bench {
         Call::new(self.at, line)
     }
 
-    pub async fn signup(&self, name: &str) -> Answer {
+    pub async fn signup(&self, name: &str) -> Response {
         let body = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD, "country": "NO"});
         self.call("POST /api/v1/signup").json(&body).send().await
     }
@@ -129,9 +134,9 @@ impl Bench {
     }
 
     pub async fn login(&self, name: &str) -> Person {
-        let answer = self.login_call(name, PASSWORD).send().await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        Person { name: name.to_owned(), access: answer.member("access_token"), refresh: answer.member("refresh_token") }
+        let response = self.login_call(name, PASSWORD).send().await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        Person { name: name.to_owned(), access: response.member("access_token"), refresh: response.member("refresh_token") }
     }
 
     /// Somebody new, logged in.
@@ -155,11 +160,11 @@ impl Bench {
         self.login(&name).await
     }
 
-    pub async fn me(&self, access: &str) -> Answer {
+    pub async fn me(&self, access: &str) -> Response {
         self.call("GET /api/v1/me").bearer(access).send().await
     }
 
-    pub async fn refresh(&self, token: &str) -> Answer {
+    pub async fn refresh(&self, token: &str) -> Response {
         self.call("POST /api/v1/refresh").json(&json!({"refresh_token": token})).send().await
     }
 

@@ -4,12 +4,12 @@ use auth::settings::CookieSecure;
 use serde_json::json;
 
 use crate::bench::{Bench, PASSWORD, bench, with as with_settings};
-use crate::call::{Answer, Call};
+use crate::call::{Call, Response};
 
 const OWN: (&str, &str) = ("origin", "https://auth.test");
 const FOREIGN: (&str, &str) = ("origin", "https://evil.test");
 
-async fn login(bench: &Bench, origin: (&str, &str)) -> Answer {
+async fn login(bench: &Bench, origin: (&str, &str)) -> Response {
     let ada = bench.person().await;
     let body = json!({"username": ada.name, "password": PASSWORD, "cookie": true});
     bench.call("POST /api/v1/login").header(origin.0, origin.1).json(&body).send().await
@@ -21,12 +21,12 @@ fn with(call: Call, cookies: &[(String, String)]) -> Call {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_gets_cookies_its_scripts_cannot_read() {
+async fn cookies_are_out_of_reach_of_scripts() {
     let bench = bench().await;
     // Header lines are compared in lower case, so the tokens in them are of no use here.
-    let answer = login(&bench, OWN).await;
-    assert_eq!(answer.json(), json!({"token_type": "Bearer", "expires_in": 600}));
-    let lines: Vec<&str> = answer.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
+    let response = login(&bench, OWN).await;
+    assert_eq!(response.json(), json!({"token_type": "Bearer", "expires_in": 600}));
+    let lines: Vec<&str> = response.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
     assert_eq!(lines.len(), 2);
     assert!(lines.iter().all(|line| line.ends_with("; httponly; samesite=lax; secure")), "{lines:?}");
     assert!(lines[0].contains("auth_access=") && lines[0].contains("; path=/; max-age=600;"));
@@ -39,16 +39,16 @@ async fn secure(bench: &Bench, proto: &str) -> bool {
     let ada = bench.person().await;
     let body = json!({"username": ada.name, "password": PASSWORD, "cookie": true});
     let call = bench.call("POST /api/v1/login").header(OWN.0, OWN.1).header("x-forwarded-proto", proto);
-    let answer = call.json(&body).send().await;
-    let lines: Vec<&str> = answer.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
-    assert_eq!((answer.status, lines.len()), (200, 2));
+    let response = call.json(&body).send().await;
+    let lines: Vec<&str> = response.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
+    assert_eq!((response.status, lines.len()), (200, 2));
     let secure = lines.iter().filter(|line| line.ends_with("; secure")).count();
     assert!(secure == 0 || secure == 2, "{lines:?}");
     secure == 2
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_plain_http_the_cookies_are_such_that_a_browser_keeps_them() {
+async fn cookies_over_plain_http_are_such_that_a_browser_keeps_them() {
     let bench = bench().await;
     assert_eq!((secure(&bench, "http").await, secure(&bench, "https").await), (false, true));
     let stranger = with_settings(|settings| settings.trusted_proxies.clear()).await;
@@ -82,9 +82,9 @@ async fn cookies_count_only_on_our_own_pages() {
 async fn logout_takes_whichever_token_is_left_and_always_clears_both() {
     let bench = bench().await;
     let call = || bench.call("POST /api/v1/logout").header(OWN.0, OWN.1);
-    let is_cleared = |answer: &Answer| {
-        let cookies = answer.cookies();
-        answer.status == 204 && cookies.len() == 2 && cookies.iter().all(|(_, value)| value.is_empty())
+    let is_cleared = |response: &Response| {
+        let cookies = response.cookies();
+        response.status == 204 && cookies.len() == 2 && cookies.iter().all(|(_, value)| value.is_empty())
     };
     let ada = bench.person().await;
     let refresh = ("auth_refresh".to_owned(), ada.refresh.clone());
@@ -110,14 +110,14 @@ async fn logout_takes_whichever_token_is_left_and_always_clears_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_with_neither_token_nor_cookie_names_the_field() {
+async fn refresh_with_neither_token_nor_cookie_names_the_field() {
     let bench = bench().await;
     let refused = bench.call("POST /api/v1/refresh").json(&json!({})).send().await;
     assert_eq!(refused.problem(), (400, "invalid-field".into(), "refresh_token".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pages_load_nothing_from_anywhere() {
+async fn pages_load_nothing_from_anywhere() {
     let bench = bench().await;
     for path in ["/", "/login", "/signup", "/reset"] {
         let page = bench.call(&format!("GET {path}")).send().await;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use auth::cache::{Key, Look};
+use auth::cache::{Key, Lookup};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -32,30 +32,30 @@ async fn hits_and_misses_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_cannot_put_an_old_row_back() {
+async fn cache_takes_no_old_row_from_a_slow_reader() {
     let bench = on(&Redis::shared()).await;
     let (cache, key) = (&bench.auth.cache, Key::User(Uuid::now_v7()));
-    assert_eq!(cache.look(&key).await, Look::Miss);
+    assert_eq!(cache.lookup(&key).await, Lookup::Miss);
     let began = Instant::now();
-    cache.bury(std::slice::from_ref(&key)).await;
+    cache.invalidate(std::slice::from_ref(&key)).await;
     cache.fill(&key, "\"old\"", began).await;
-    assert_eq!(cache.look(&key).await, Look::Bypass);
+    assert_eq!(cache.lookup(&key).await, Lookup::Bypass);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_to_fill_wins_and_a_stale_reading_is_not_filled() {
+async fn cache_is_filled_by_the_first_and_by_no_stale_reading() {
     let bench = on(&Redis::shared()).await;
     let (cache, key) = (&bench.auth.cache, Key::User(Uuid::now_v7()));
     let long_ago = Instant::now().checked_sub(std::time::Duration::from_secs(4)).expect("it runs for longer");
     cache.fill(&key, "\"stale\"", long_ago).await;
-    assert_eq!(cache.look(&key).await, Look::Miss);
+    assert_eq!(cache.lookup(&key).await, Lookup::Miss);
     cache.fill(&key, "\"first\"", Instant::now()).await;
     cache.fill(&key, "\"second\"", Instant::now()).await;
-    assert_eq!(cache.look(&key).await, Look::Hit("\"first\"".to_owned()));
+    assert_eq!(cache.lookup(&key).await, Lookup::Hit("\"first\"".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_key_runs_out_and_none_holds_a_secret() {
+async fn cache_keys_all_expire_and_none_holds_a_secret() {
     let redis = Redis::start();
     let bench = on(&redis).await;
     let ada = bench.person().await;
@@ -77,7 +77,7 @@ async fn every_key_runs_out_and_none_holds_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_replica_writes_the_other_reads_at_once() {
+async fn cache_shows_a_replica_what_another_one_wrote() {
     let redis = Redis::start();
     let one = on(&redis).await;
     let other = one.replica().await;
@@ -94,7 +94,7 @@ async fn what_one_replica_writes_the_other_reads_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_behind_the_services_back_is_seen_when_the_row_runs_out() {
+async fn cache_shows_a_change_by_others_when_the_row_expires() {
     let bench = bench().await;
     let ada = bench.person().await;
     until("redis is in use", async || bench.auth.cache.is_up() == Some(true)).await;

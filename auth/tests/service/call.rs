@@ -1,4 +1,4 @@
-//! One request to a running service over a connection of its own, and its answer.
+//! One request to a running service over a connection of its own, and its response.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ pub struct Call {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub head: String,
     pub text: String,
@@ -62,20 +62,20 @@ impl Call {
         text + "\r\n" + &self.body
     }
 
-    pub async fn send(&self) -> Answer {
+    pub async fn send(&self) -> Response {
         let mut stream = TcpStream::connect(self.to).await.expect("it listens");
         stream.write_all(self.text().as_bytes()).await.expect("it reads");
         let mut bytes = Vec::new();
-        // A refused upload may end in a reset after the answer.
+        // A refused upload may end in a reset after the response.
         let _ = stream.read_to_end(&mut bytes).await;
-        Answer::parse(&bytes)
+        Response::parse(&bytes)
     }
 }
 
-impl Answer {
+impl Response {
     pub fn parse(bytes: &[u8]) -> Self {
         let all = String::from_utf8(bytes.to_vec()).expect("text");
-        let (head, text) = all.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {all}"));
+        let (head, text) = all.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {all}"));
         let status = head.get(9..12).and_then(|code| code.parse().ok()).expect("a status");
         Self { status, head: head.to_ascii_lowercase(), text: text.to_owned() }
     }

@@ -38,7 +38,7 @@ const PATHS: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_description_names_exactly_the_paths_there_are() {
+async fn openapi_names_exactly_the_paths_there_are() {
     let bench = bench().await;
     let document = bench.call("GET /openapi.json").send().await.json();
     let paths = document["paths"].as_object().unwrap();
@@ -50,7 +50,7 @@ async fn the_description_names_exactly_the_paths_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_answers_each_path_with_a_status_that_is_described() {
+async fn openapi_describes_the_status_of_each_path() {
     let bench = bench().await;
     let document = bench.call("GET /openapi.json").send().await.json();
     for line in PATHS {
@@ -58,17 +58,17 @@ async fn the_service_answers_each_path_with_a_status_that_is_described() {
         let real = path.replace("{username}", "nobody").replace("{id}", "x");
         let call = bench.call(&format!("{} {real}", method.to_uppercase()));
         let call = if method == "get" { call } else { call.body("application/json", "{}") };
-        let answer = call.send().await;
-        assert!(![404, 405].contains(&answer.status), "{line} is not served");
+        let response = call.send().await;
+        assert!(![404, 405].contains(&response.status), "{line} is not served");
         let described = &document["paths"][path][method]["responses"];
         // What every body can get: unreadable, too large, of another type.
-        let general = [400, 413, 415].contains(&answer.status) && method != "get";
-        assert!(general || described.get(answer.status.to_string()).is_some(), "{line} answered {}", answer.status);
+        let general = [400, 413, 415].contains(&response.status) && method != "get";
+        assert!(general || described.get(response.status.to_string()).is_some(), "{line} answered {}", response.status);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_has_the_members_that_are_described() {
+async fn openapi_describes_the_members_of_responses() {
     let bench = bench().await;
     let ada = bench.person().await;
     let document = bench.call("GET /openapi.json").send().await.json();
@@ -100,7 +100,7 @@ fn value_of(member: &str, token: &str) -> Value {
 
 /// Each body is made of what is described alone, with every member it names.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_body_that_is_described_is_accepted() {
+async fn openapi_describes_bodies_that_are_accepted() {
     let bench = bench().await;
     let document = bench.call("GET /openapi.json").send().await.json();
     let client = name("described");
@@ -116,10 +116,10 @@ async fn each_body_that_is_described_is_accepted() {
             let (admin, ada) = (bench.admin().await, bench.person().await);
             let id = bench.me(&ada.access).await.member("id").parse().unwrap();
             let reset = bench.auth.reset_token(id, &auth::store::audit::Origin::console()).await.unwrap();
-            let token = if schema == "Reset" { &reset } else { &ada.refresh };
+            let token = if schema == "ResetPassword" { &reset } else { &ada.refresh };
             let members = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
             let mut body: Map<String, Value> = members.keys().map(|name| (name.clone(), value_of(name, token))).collect();
-            if schema == "Login" {
+            if schema == "LoginBody" {
                 body.insert("username".to_owned(), json!(ada.name));
                 body.insert("password".to_owned(), json!(PASSWORD));
             }
@@ -134,15 +134,15 @@ async fn each_body_that_is_described_is_accepted() {
                 Some(_) => call.bearer(&ada.access),
                 None => call,
             };
-            let answer = call.send().await;
-            assert!((200..300).contains(&answer.status), "{line} with a {schema}: {}", answer.text);
+            let response = call.send().await;
+            assert!((200..300).contains(&response.status), "{line} with a {schema}: {}", response.text);
         }
     }
     assert_eq!(bodies, 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_operation_has_a_name_of_its_own_a_refusal_and_says_whether_it_takes_a_token() {
+async fn openapi_operations_have_unique_ids_refusals_and_security() {
     let bench = bench().await;
     let document = bench.call("GET /openapi.json").send().await.json();
     let schemes: Vec<&String> = document["components"]["securitySchemes"].as_object().unwrap().keys().collect();

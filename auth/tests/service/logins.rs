@@ -10,7 +10,7 @@ use crate::bench::{PASSWORD, bench, migrated, name, on, until, with};
 use crate::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_and_an_unknown_user_are_told_the_same_in_the_same_time() {
+async fn login_wrong_password_and_unknown_user_look_the_same_in_the_same_time() {
     // What a login costs in life; a few more failures than usual are free.
     let bench =
         with(|settings| (settings.hashing.memory_kib, settings.hashing.passes, settings.pair.burst) = (19_456, 2, 100))
@@ -37,7 +37,7 @@ async fn a_wrong_password_and_an_unknown_user_are_told_the_same_in_the_same_time
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_five_failures_an_address_waits_and_others_do_not() {
+async fn failures_five_make_an_address_wait_and_no_other() {
     let (bench, replica) = (bench().await, bench().await);
     let ada = bench.person().await;
     for _ in 0..5 {
@@ -70,7 +70,7 @@ async fn login_outcomes_are_counted_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_success_makes_an_address_start_afresh() {
+async fn failures_of_an_address_are_forgotten_with_a_success() {
     let bench = bench().await;
     let ada = bench.person().await;
     for _ in 0..2 {
@@ -82,7 +82,7 @@ async fn a_success_makes_an_address_start_afresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_guesses_at_once_get_no_further_than_a_few() {
+async fn failures_of_many_guesses_at_the_same_time_stop_at_a_few() {
     let bench = bench().await;
     let ada = bench.person().await;
     let mut guesses = JoinSet::new();
@@ -98,7 +98,7 @@ async fn many_guesses_at_once_get_no_further_than_a_few() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_logins_at_once_are_answered_and_exhaust_nothing() {
+async fn logins_a_thousand_at_the_same_time_exhaust_nothing() {
     let bench = with(|settings| settings.hashing.memory_kib = 4096).await;
     let ada = bench.person().await;
     let mut logins = JoinSet::new();
@@ -110,11 +110,11 @@ async fn a_thousand_logins_at_once_are_answered_and_exhaust_nothing() {
         logins.spawn(async move { call.send().await });
     }
     let mut counts = HashMap::<u16, u32>::new();
-    while let Some(answer) = logins.join_next().await {
-        let answer = answer.expect("answered");
-        assert!([200, 401, 503].contains(&answer.status), "{}", answer.text);
-        assert_eq!(answer.status == 503, answer.header("retry-after").is_some());
-        *counts.entry(answer.status).or_default() += 1;
+    while let Some(response) = logins.join_next().await {
+        let response = response.expect("answered");
+        assert!([200, 401, 503].contains(&response.status), "{}", response.text);
+        assert_eq!(response.status == 503, response.header("retry-after").is_some());
+        *counts.entry(response.status).or_default() += 1;
     }
     assert_eq!(counts.values().sum::<u32>(), 1000);
     assert!(counts.get(&200).is_some_and(|granted| *granted >= 1), "{counts:?}");
@@ -124,7 +124,7 @@ async fn a_thousand_logins_at_once_are_answered_and_exhaust_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forwarded_addresses_of_strangers_do_not_count() {
+async fn client_address_said_by_strangers_does_not_count() {
     let bench = with(|settings| settings.trusted_proxies.clear()).await;
     let ada = bench.person().await;
     for number in 0..5 {

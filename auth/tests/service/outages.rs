@@ -56,11 +56,11 @@ async fn round(writer: &Bench, reader: &Bench) -> Vec<String> {
     assert!([200, 503].contains(&write.status), "{}", write.text);
     let (three, four) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
     let after = if write.status == 200 { "SE" } else { "" };
-    let answers = [("before", one, "NO"), ("before", two, "NO"), ("writer", three, after), ("reader", four, after)];
-    let wrong = answers
-        .iter()
-        .filter(|(_, answer, country)| answer.status != 200 || !answer.text.contains(&format!("\"country\":\"{country}")));
-    wrong.map(|(what, answer, _)| format!("{what}: {} {}", answer.status, answer.text)).collect()
+    let responses = [("before", one, "NO"), ("before", two, "NO"), ("writer", three, after), ("reader", four, after)];
+    let wrong = responses.iter().filter(|(_, response, country)| {
+        response.status != 200 || !response.text.contains(&format!("\"country\":\"{country}"))
+    });
+    wrong.map(|(what, response, _)| format!("{what}: {} {}", response.status, response.text)).collect()
 }
 
 /// Two replicas with the same keys on one Redis.
@@ -113,7 +113,7 @@ async fn redis_hanging_under_load_fails_no_read_and_makes_none_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_the_service_starts_and_uses_it_when_it_comes() {
+async fn redis_that_comes_later_is_used() {
     let redis = Redis::stopped();
     let bench = with(|settings| settings.redis = Some(redis.url().into())).await;
     let ada = bench.person().await;
@@ -127,7 +127,7 @@ async fn without_redis_the_service_starts_and_uses_it_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_failures_are_still_counted() {
+async fn redis_that_is_down_leaves_failures_counted() {
     let redis = Redis::start();
     let bench = with(|settings| settings.redis = Some(redis.url().into())).await;
     let ada = bench.person().await;
@@ -172,7 +172,7 @@ async fn reads_that_stand_in_for_redis_leave_half_the_pool_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_database_answers_are_503_with_a_time_and_recover_by_themselves() {
+async fn database_that_is_down_is_503_with_a_time_and_recovers_by_itself() {
     let server: &'static Server = Box::leak(Box::new(Server::start()));
     let bench = on(&migrated(server), |_| {}).await;
     let ada = bench.person().await;
@@ -195,13 +195,13 @@ async fn without_the_database_answers_are_503_with_a_time_and_recover_by_themsel
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_loses_its_sessions_costs_nobody_an_answer_for_long() {
+async fn database_that_loses_its_sessions_is_used_again() {
     let server: &'static Server = Box::leak(Box::new(Server::start()));
     let database = migrated(server);
     let bench = on(&database, |_| {}).await;
     let ada = bench.person().await;
     database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_app'");
-    until("answers come again", async || bench.me(&ada.access).await.status == 200).await;
+    until("responses come again", async || bench.me(&ada.access).await.status == 200).await;
     server.down();
 }
 

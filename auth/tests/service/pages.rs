@@ -4,7 +4,7 @@ use auth::settings::CookieSecure;
 use auth::store::audit::Origin;
 use serde_json::json;
 
-use crate::bench::{Bench, PASSWORD, name, with};
+use crate::bench::{Bench, PASSWORD, name, until, with};
 use crate::chromium::Chromium;
 
 /// A service whose cookies a browser keeps over plain HTTP.
@@ -41,6 +41,20 @@ async fn signup_page_leads_to_a_login_and_logout_ends_it() {
     browser.shows("/", "You are not logged in.").await;
     browser.open(&url(&bench, "/")).await;
     browser.shows("/", "You are not logged in.").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_page_tells_that_a_logout_failed() {
+    let (bench, browser) = (plain().await, Chromium::start().await);
+    let ada = bench.person().await;
+    browser.open(&url(&bench, "/login")).await;
+    log_in(&browser, &ada.name, PASSWORD).await;
+    browser.shows("/", &format!("You are {}.", ada.name)).await;
+    let at = bench.at;
+    drop(bench);
+    until("it takes no connection", async || tokio::net::TcpStream::connect(at).await.is_err()).await;
+    browser.click("button").await;
+    browser.shows("/", "You are still logged in: the service cannot be reached. Try again.").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +105,7 @@ async fn login_page_shows_the_reason_and_counts_the_time_down() {
         browser.run("document.querySelector('[role=status]').textContent = ''").await;
     }
     browser.click("form button").await;
-    browser.shows("/login", "wait, then try again - try again in").await;
+    browser.shows("/login", "this account had too many failed attempts - try again in").await;
     assert_eq!(browser.run("return document.querySelector('form button').disabled").await, true);
 }
 

@@ -15,8 +15,8 @@ async fn live_a_day(bench: &Bench) {
     let ada = bench.person().await;
     assert_eq!(bench.me(&ada.access).await.status, 200);
     let (status, access) = {
-        let answer = bench.refresh(&ada.refresh).await;
-        (answer.status, answer.member("access_token"))
+        let response = bench.refresh(&ada.refresh).await;
+        (response.status, response.member("access_token"))
     };
     assert_eq!(status, 200);
     let sessions = bench.call("GET /api/v1/me/sessions").bearer(&access).send().await;
@@ -95,10 +95,9 @@ async fn pooler_that_the_settings_do_not_name_is_refused_at_the_start() {
         let mut settings = settings(shared_database(), folder.path());
         settings.database = Address::from_url(&pooler.url(shared_database()), None).expect("an address");
         settings.start_wait = std::time::Duration::from_secs(600);
-        let refused = App::bind(settings).await.expect_err("refused").to_string();
-        assert!(
-            refused.contains(cause) && refused.contains("hint: behind a pooler set `DATABASE_POOLER=transaction`"),
-            "{refused}"
-        );
+        let refused = App::bind(settings).await.expect_err("refused");
+        let hint = refused.hint().unwrap_or_default();
+        assert!(refused.to_string().contains(cause), "{refused}");
+        assert!(hint.contains("behind a pooler set `DATABASE_POOLER=transaction`"), "{hint}");
     }
 }

@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::bench::{PASSWORD, migrated, name, shared_database};
-use crate::call::{Answer, Call};
+use crate::call::{Call, Response};
 use crate::postgres::Server;
 
 /// The program with what it needs, its keys in `folder`.
-fn auth(folder: &Path, words: &[&str]) -> Command {
+pub fn auth(folder: &Path, words: &[&str]) -> Command {
     let mut auth = Command::new(env!("CARGO_BIN_EXE_auth"));
     auth.args(words).env_clear().env("AUTH_KEYS_DIR", folder).env("DATABASE_URL", shared_database().url_as("auth_app"));
     auth.env("PGPASSWORD", "app")
@@ -35,7 +35,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A folder with a key.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(run(folder.path(), &["keys", "generate"]).status.success());
     folder
@@ -46,16 +46,16 @@ fn parse(line: &str) -> Value {
 }
 
 /// `auth serve`, listening.
-struct Serving {
+pub struct Serving {
     child: Child,
     at: SocketAddr,
-    /// What it said before it listened.
-    early: Vec<Value>,
+    /// Its log before it listened.
+    pub early: Vec<Value>,
     log: Option<JoinHandle<Vec<Value>>>,
 }
 
 impl Serving {
-    fn start(mut auth: Command) -> Self {
+    pub fn start(mut auth: Command) -> Self {
         let child = auth.stdout(Stdio::piped()).spawn().expect("auth runs");
         let mut serving = Self { child, at: SocketAddr::from(([0; 4], 0)), early: Vec::new(), log: None };
         let mut log = BufReader::new(serving.child.stdout.take().expect("piped"));
@@ -99,7 +99,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn it_refuses_a_database_that_is_behind_and_says_what_to_do() {
+fn serve_refuses_a_database_that_is_behind_and_says_what_to_do() {
     let folder = folder();
     let empty = Server::shared().database();
     let ended = auth(folder.path(), &["serve"]).env("DATABASE_URL", empty.url()).output().expect("auth runs");
@@ -112,7 +112,7 @@ fn it_refuses_a_database_that_is_behind_and_says_what_to_do() {
 }
 
 #[test]
-fn it_serves_a_database_that_is_ahead_and_says_so() {
+fn serve_takes_a_database_that_is_ahead_and_says_so() {
     let (folder, database) = (folder(), migrated(Server::shared()));
     database.run("INSERT INTO migrations.applied VALUES (29990101000000, 'from the future', now(), true, '', 0)");
     let mut command = auth(folder.path(), &["serve"]);
@@ -125,7 +125,7 @@ fn it_serves_a_database_that_is_ahead_and_says_so() {
 }
 
 #[test]
-fn it_refuses_wrong_settings_and_names_them() {
+fn serve_refuses_wrong_settings_and_names_them() {
     let folder = folder();
     let said = |name: &str, value: &str| {
         let ended = auth(folder.path(), &["serve"]).env(name, value).output().expect("auth runs");
@@ -142,7 +142,7 @@ fn it_refuses_wrong_settings_and_names_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_finishes_what_is_under_way() {
+async fn stop_finishes_what_is_under_way() {
     let folder = folder();
     let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let name = name("late");
@@ -157,18 +157,22 @@ async fn told_to_stop_it_finishes_what_is_under_way() {
     serving.signal("TERM");
     crate::bench::until("it takes no new connection", async || TcpStream::connect(serving.at).await.is_err()).await;
     stream.write_all(body.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(Answer::parse(&answer).status, 201);
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    assert_eq!(Response::parse(&response).status, 201);
     let (code, log) = serving.end();
     assert_eq!(code, Some(0));
     assert!(log.iter().any(|line| line["message"] == "stopped"), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_log_is_json_with_the_proxys_request_id_and_without_secrets() {
+async fn log_is_json_with_the_proxys_request_id_and_without_secrets() {
     let folder = folder();
-    let mut serving = Serving::start(auth(folder.path(), &["serve"]));
+    let mut serving = Serving::start({
+        let mut command = auth(folder.path(), &["serve"]);
+        command.env("LOG", "info,auth=debug");
+        command
+    });
     let body = json!({"username": name("nobody"), "password": "hunter2hunter2"});
     let call = serving.call("POST /api/v1/login").header("x-request-id", "from-the-proxy").json(&body);
     assert_eq!(call.send().await.status, 401);
@@ -178,14 +182,17 @@ async fn its_log_is_json_with_the_proxys_request_id_and_without_secrets() {
     let line = log.iter().find(|line| line["request_id"] == "from-the-proxy").expect("a line of this request");
     assert_eq!(
         (&line["message"], &line["method"], &line["path"], &line["status"]),
-        (&json!("answered"), &json!("POST"), &json!("/api/v1/login"), &json!(401))
+        (&json!("request"), &json!("POST"), &json!("/api/v1/login"), &json!(401))
     );
     assert!(line["dur_ms"].is_number() && line["client"] == "127.0.0.1");
+    assert_eq!(line.to_string().matches("from-the-proxy").count(), 1, "{line}");
+    let more = log.iter().find(|line| line["level"] == "DEBUG" && line["message"] == "login").expect("more at `debug`");
+    assert_eq!((&more["outcome"], &more["span"]["request_id"]), (&json!("refused"), &json!("from-the-proxy")));
     assert!(!format!("{log:?}").contains("hunter"), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_healthcheck_and_the_doctor_tell_what_is() {
+async fn healthcheck_and_doctor_tell_what_is() {
     let folder = folder();
     let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let check =
@@ -194,7 +201,12 @@ async fn the_healthcheck_and_the_doctor_tell_what_is() {
     assert_eq!((check(&["healthcheck"], &at), check(&["healthcheck", "--live"], &at)), (Some(0), Some(0)));
     serving.signal("QUIT");
     assert_eq!(serving.end().0, Some(0));
-    assert_eq!(check(&["healthcheck"], &at), Some(1));
+    assert_eq!((check(&["healthcheck"], &at), check(&["healthcheck"], "8000")), (Some(1), Some(2)));
+    let fresh = Server::shared().database().url();
+    let behind = auth(folder.path(), &["doctor"]).env("DATABASE_URL", fresh).output().expect("auth runs");
+    let said = text(&behind.stdout);
+    let names = "bad  database: the database is behind: `20261101090000_create_initial_tables` is missing\nhint: ";
+    assert!(behind.status.code() == Some(1) && said.contains(names), "{said}");
     let doctor = run(folder.path(), &["doctor"]);
     let said = text(&doctor.stdout);
     assert_eq!(doctor.status.code(), Some(0), "{said}");
@@ -209,7 +221,7 @@ async fn the_healthcheck_and_the_doctor_tell_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_makes_an_administrator_whose_password_is_shown_once() {
+async fn operator_makes_an_administrator_whose_password_is_shown_once() {
     let folder = folder();
     let mut serving = Serving::start(auth(folder.path(), &["serve"]));
     let name = name("chief");
@@ -276,7 +288,7 @@ fn client_gets_another_secret_only_when_that_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotated_key_keeps_what_the_one_before_signed() {
+async fn key_rotation_keeps_what_the_key_before_signed() {
     let folder = folder();
     let there = run(folder.path(), &["keys", "generate"]);
     assert_eq!((there.status.code(), text(&there.stderr).contains("--rotate")), (Some(1), true));
@@ -340,7 +352,7 @@ async fn key_rotation_of_two_replicas_one_by_one_refuses_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_logins_at_once_need_the_memory_of_the_permits() {
+async fn logins_a_thousand_at_the_same_time_need_the_memory_of_the_permits() {
     let folder = folder();
     let mut command = auth(folder.path(), &["serve"]);
     let mut serving = Serving::start({

@@ -21,7 +21,7 @@ const SIGNUPS: &[(&str, u16, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_field_is_named() {
+async fn signup_names_the_field_that_is_wrong() {
     let bench = bench().await;
     for (body, status, field) in SIGNUPS {
         let refused = bench.call("POST /api/v1/signup").body("application/json", body).send().await;
@@ -31,7 +31,7 @@ async fn a_bad_field_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_field_is_named_and_a_long_body_is_not_read() {
+async fn field_that_is_too_long_is_named_and_a_long_body_not_read() {
     let bench = bench().await;
     let with = |length: usize| {
         let body = json!({"username": "a".repeat(length), "password": "x"});
@@ -46,7 +46,7 @@ async fn a_long_field_is_named_and_a_long_body_is_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_content_type_is_415() {
+async fn content_type_of_another_kind_is_415() {
     let bench = bench().await;
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
         let refused = bench.call("POST /api/v1/login").body(kind, r#"{"username": "a", "password": "b"}"#).send().await;
@@ -58,7 +58,7 @@ async fn another_content_type_is_415() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_paths_methods_and_queries_are_refused_as_problems() {
+async fn paths_methods_and_queries_of_others_are_refused_as_problems() {
     let bench = bench().await;
     let ada = bench.person().await;
     let status = async |line: &str| bench.call(line).bearer(&ada.access).send().await.problem();
@@ -78,7 +78,7 @@ async fn other_paths_methods_and_queries_are_refused_as_problems() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_token_a_foreign_one_and_a_changed_one_are_401() {
+async fn access_token_absent_foreign_or_changed_is_401() {
     let bench = bench().await;
     let ada = bench.person().await;
     for path in ["/api/v1/me", "/api/v1/me/sessions", "/api/v1/users/ada", "/api/v1/admin/users", "/verify"] {
@@ -91,11 +91,11 @@ async fn no_token_a_foreign_one_and_a_changed_one_are_401() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxys_request_id_comes_back_and_a_wild_one_is_replaced() {
+async fn request_id_of_the_proxy_comes_back_and_a_wild_one_is_replaced() {
     let bench = bench().await;
     let with = async |id: &str| {
-        let answer = bench.call("GET /health/live").header("x-request-id", id).send().await;
-        answer.header("x-request-id").unwrap_or_default().to_owned()
+        let response = bench.call("GET /health/live").header("x-request-id", id).send().await;
+        response.header("x-request-id").unwrap_or_default().to_owned()
     };
     assert_eq!(with("0198f3a2-77").await, "0198f3a2-77");
     assert_eq!(with("a{b}").await.len(), 32);

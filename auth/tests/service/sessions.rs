@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::bench::{bench, shared_database, with};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_is_exchanged_for_the_next_one() {
+async fn refresh_token_is_exchanged_for_the_next_one() {
     let bench = bench().await;
     let ada = bench.person().await;
     let next = bench.refresh(&ada.refresh).await;
@@ -18,15 +18,15 @@ async fn a_refresh_token_is_exchanged_for_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn within_the_grace_everyone_gets_the_same_successor() {
+async fn refresh_within_the_grace_gives_everyone_the_same_successor() {
     let bench = bench().await;
     let ada = bench.person().await;
     // A machine with nothing to spare may tell somebody to come back; the grace is long enough for that.
     let refresh = || async {
         loop {
-            let answer = bench.refresh(&ada.refresh).await;
-            if answer.status != 503 {
-                return answer.member("refresh_token");
+            let response = bench.refresh(&ada.refresh).await;
+            if response.status != 503 {
+                return response.member("refresh_token");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -38,7 +38,7 @@ async fn within_the_grace_everyone_gets_the_same_successor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_grace_a_repeat_ends_the_session() {
+async fn refresh_repeated_after_the_grace_ends_the_session() {
     let bench = with(|settings| settings.grace = Duration::ZERO).await;
     let (ada, elsewhere) = (bench.person().await, bench.person().await);
     let next = bench.refresh(&ada.refresh).await;
@@ -53,7 +53,7 @@ async fn after_the_grace_a_repeat_ends_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_rotations_ago_is_a_repeat_also_within_the_grace() {
+async fn refresh_token_two_rotations_old_is_a_repeat_also_within_the_grace() {
     let bench = bench().await;
     let ada = bench.person().await;
     let second = bench.refresh(&ada.refresh).await.member("refresh_token");
@@ -63,7 +63,7 @@ async fn two_rotations_ago_is_a_repeat_also_within_the_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_ends_nobodys_session() {
+async fn refresh_with_noise_ends_no_session() {
     let bench = bench().await;
     let ada = bench.person().await;
     let mut forged = ada.refresh.clone();
@@ -101,7 +101,7 @@ async fn logging_out_everywhere_ends_all_of_mine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn my_sessions_are_listed_and_any_of_them_ended_and_nobody_elses() {
+async fn sessions_are_listed_and_ended_by_their_owner_only() {
     let bench = bench().await;
     let (here, other) = (bench.person().await, bench.person().await);
     let there = bench.login(&here.name).await;
@@ -123,7 +123,7 @@ async fn my_sessions_are_listed_and_any_of_them_ended_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_51st_session_makes_the_one_unused_for_longest_end() {
+async fn session_51_ends_the_one_unused_for_longest() {
     let bench = bench().await;
     let first = bench.person().await;
     let second = bench.login(&first.name).await;

@@ -7,6 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::bench::{migrated, on, until};
 use crate::postgres::Server;
+use crate::process::{Serving, auth, folder};
 use crate::redis::Redis;
 
 /// An authority, and a certificate for `localhost` that it signed, as files: `ca.pem`, `server.pem`, `server.key`.
@@ -50,7 +51,7 @@ async fn postgres_is_spoken_to_over_tls_and_verified() {
         assert_eq!(connected.is_ok(), fits, "{address}: {}", connected.err().map(|error| error.cause).unwrap_or_default());
         if let Ok(mut connection) = connected {
             let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-            assert!(sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut connection).await.expect("an answer"), "{address}");
+            assert!(sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut connection).await.expect("an response"), "{address}");
         }
     }
     let bench = on(&database, |settings| {
@@ -59,6 +60,25 @@ async fn postgres_is_spoken_to_over_tls_and_verified() {
     })
     .await;
     bench.person().await;
+    server.down();
+}
+
+#[test]
+fn postgres_in_the_clear_is_said_once_at_the_start() {
+    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let (database, keys, folder) = (migrated(server), folder(), tempfile::tempdir().expect("a folder"));
+    certificates(folder.path());
+    let port = free_port();
+    server.down();
+    server.up_with_tls(folder.path(), port);
+    for (mode, times) in [("disable", 1), ("require", 0)] {
+        let mut command = auth(keys.path(), &["serve"]);
+        let url = format!("postgres://auth_app:app@127.0.0.1:{port}/{}?sslmode={mode}", database.name);
+        command.env_remove("PGPASSWORD").env("DATABASE_URL", url);
+        let serving = Serving::start(command);
+        let said = serving.early.iter().filter(|line| line["message"].to_string().contains("is not encrypted")).count();
+        assert_eq!(said, times, "{mode}: {:?}", serving.early);
+    }
     server.down();
 }
 

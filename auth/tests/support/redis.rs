@@ -112,10 +112,10 @@ impl Redis {
         assert!(Command::new("kill").args(["-s", name, pid]).status().expect("kill").success());
     }
 
-    /// What `redis-cli` answers.
+    /// What `redis-cli` responses.
     pub fn ask(&self, words: &[&str]) -> String {
-        let answer = Command::new("redis-cli").arg("-s").arg(self.socket()).args(words).output().expect("redis-cli");
-        String::from_utf8(answer.stdout).expect("text").trim().to_owned()
+        let response = Command::new("redis-cli").arg("-s").arg(self.socket()).args(words).output().expect("redis-cli");
+        String::from_utf8(response.stdout).expect("text").trim().to_owned()
     }
 }
 

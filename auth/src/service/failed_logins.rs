@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use crate::cache::link::Link;
-use crate::cache::throttle;
+use crate::cache::failed_logins;
+use crate::cache::link::RedisLink;
 use crate::clock::uptime_ms;
 use crate::gcra::{Allowance, Debts};
 use crate::service::error::ServiceError;
@@ -18,57 +18,57 @@ const KEYS_MAX: usize = 50_000;
 
 /// The debts of everyone who failed.
 #[derive(Debug)]
-pub struct Throttle {
-    link: Option<Link>,
+pub struct FailedLogins {
+    link: Option<RedisLink>,
     pair: Allowance,
     account: Allowance,
     local: Mutex<Debts>,
 }
 
-/// Whom somebody wants to log in as.
+/// Account that a login names.
 #[derive(Debug, Clone, Copy)]
-pub enum Account<'a> {
+pub enum Target<'a> {
     /// Somebody there is: one account, by whichever name and in whichever spelling.
     Known(Uuid),
     /// Nobody there is, as typed.
     Unknown(&'a str),
 }
 
-/// Whose attempt it is: the account and the address, and the account alone.
+/// Keys that an attempt counts under: the account with the address, and the account alone.
 #[derive(Debug, Clone)]
 pub struct Attempt([(String, Allowance); 2]);
 
-impl Throttle {
+impl FailedLogins {
     /// With these allowances.
     #[must_use]
-    pub fn new(link: Option<Link>, pair: Allowance, account: Allowance) -> Self {
+    pub fn new(link: Option<RedisLink>, pair: Allowance, account: Allowance) -> Self {
         Self { link, pair, account, local: Mutex::new(Debts::new(KEYS_MAX)) }
     }
 
     /// An attempt to log in as `account` from `client`.
     #[must_use]
-    pub fn attempt(&self, account: Account<'_>, client: IpAddr) -> Attempt {
+    pub fn attempt(&self, account: Target<'_>, client: IpAddr) -> Attempt {
         let account = match account {
-            Account::Known(id) => id.to_string(),
-            Account::Unknown(name) => canonical(name),
+            Target::Known(id) => id.to_string(),
+            Target::Unknown(name) => canonical(name),
         };
         let pair = format!("auth:failed:pair:{}", hash_text(&format!("{account}\0{}", network(client))));
         let alone = format!("auth:failed:account:{}", hash_text(&account));
         Attempt([(pair, self.pair), (alone, self.account)])
     }
 
-    /// Whether the attempt may be made now.
+    /// Checks that the attempt may be made now.
     ///
     /// # Errors
     /// [`ServiceError::TooManyFailures`].
-    pub async fn look(&self, attempt: &Attempt) -> Result<(), ServiceError> {
+    pub async fn check(&self, attempt: &Attempt) -> Result<(), ServiceError> {
         let now_ms = uptime_ms();
         let here = {
             let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
             attempt.0.iter().map(|(key, allowance)| local.wait_ms(key, *allowance, now_ms)).max().unwrap_or(0)
         };
         let there = match &self.link {
-            Some(link) if here == 0 => throttle::wait_ms(link, &attempt.0).await.unwrap_or(0),
+            Some(link) if here == 0 => failed_logins::wait_ms(link, &attempt.0).await.unwrap_or(0),
             _ => 0,
         };
         match here.max(there) {
@@ -85,7 +85,7 @@ impl Throttle {
             attempt.0.iter().for_each(|(key, allowance)| local.charge(key, *allowance, now_ms));
         }
         if let Some(link) = &self.link {
-            throttle::charge(link, &attempt.0).await;
+            failed_logins::charge(link, &attempt.0).await;
         }
     }
 
@@ -94,12 +94,12 @@ impl Throttle {
         let (pair, _) = &attempt.0[0];
         self.local.lock().unwrap_or_else(PoisonError::into_inner).clear(pair);
         if let Some(link) = &self.link {
-            throttle::clear(link, pair).await;
+            failed_logins::clear(link, pair).await;
         }
     }
 }
 
-/// Who owns one address of IPv6 owns at least its /64.
+/// Returns the network that counts as one client: who owns one IPv6 address owns at least its /64.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
@@ -109,39 +109,39 @@ fn network(client: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, Throttle};
+    use super::{FailedLogins, Target};
     use crate::gcra::Allowance;
     use crate::service::error::ServiceError;
 
-    fn throttle() -> Throttle {
+    fn failed_logins() -> FailedLogins {
         let often = Allowance { burst: 4, interval_ms: 60_000 };
-        Throttle::new(None, Allowance { burst: 2, interval_ms: 60_000 }, often)
+        FailedLogins::new(None, Allowance { burst: 2, interval_ms: 60_000 }, often)
     }
 
     #[tokio::test]
-    async fn one_address_is_stopped_and_others_are_not_yet() {
-        let throttle = throttle();
-        let here = throttle.attempt(Account::Unknown("Ada"), "192.0.2.1".parse().unwrap());
-        let there = throttle.attempt(Account::Unknown("ada"), "192.0.2.2".parse().unwrap());
-        throttle.failed(&here).await;
-        throttle.failed(&here).await;
-        let refused = throttle.look(&here).await;
+    async fn failures_of_one_address_stop_it_before_others() {
+        let failed_logins = failed_logins();
+        let here = failed_logins.attempt(Target::Unknown("Ada"), "192.0.2.1".parse().unwrap());
+        let there = failed_logins.attempt(Target::Unknown("ada"), "192.0.2.2".parse().unwrap());
+        failed_logins.failed(&here).await;
+        failed_logins.failed(&here).await;
+        let refused = failed_logins.check(&here).await;
         assert!(matches!(refused, Err(ServiceError::TooManyFailures { retry_after_s: 60 })), "{refused:?}");
-        assert!(throttle.look(&there).await.is_ok());
-        throttle.failed(&there).await;
-        throttle.failed(&there).await;
-        let elsewhere = throttle.attempt(Account::Unknown("ADA"), "192.0.2.3".parse().unwrap());
-        assert!(throttle.look(&elsewhere).await.is_err());
+        assert!(failed_logins.check(&there).await.is_ok());
+        failed_logins.failed(&there).await;
+        failed_logins.failed(&there).await;
+        let elsewhere = failed_logins.attempt(Target::Unknown("ADA"), "192.0.2.3".parse().unwrap());
+        assert!(failed_logins.check(&elsewhere).await.is_err());
     }
 
     #[tokio::test]
-    async fn a_success_forgives_the_address() {
-        let throttle = throttle();
-        let here = throttle.attempt(Account::Unknown("ada"), "2001:db8::1".parse().unwrap());
-        throttle.failed(&here).await;
-        throttle.failed(&throttle.attempt(Account::Unknown("ada"), "2001:db8::2".parse().unwrap())).await;
-        assert!(throttle.look(&here).await.is_err(), "one /64 is one address");
-        throttle.succeeded(&here).await;
-        assert!(throttle.look(&here).await.is_ok());
+    async fn failures_of_an_address_end_with_its_success() {
+        let failed_logins = failed_logins();
+        let here = failed_logins.attempt(Target::Unknown("ada"), "2001:db8::1".parse().unwrap());
+        failed_logins.failed(&here).await;
+        failed_logins.failed(&failed_logins.attempt(Target::Unknown("ada"), "2001:db8::2".parse().unwrap())).await;
+        assert!(failed_logins.check(&here).await.is_err(), "one /64 is one address");
+        failed_logins.succeeded(&here).await;
+        assert!(failed_logins.check(&here).await.is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What is true of every request: it has an id and a client, a deadline, a place among so many at once, a log line, a count.
+//! Layer around every request: an id, a client address, a deadline, a limit on concurrency, a log line, a count.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::client::{came_plain, client};
+use crate::client::{client, is_plain_http};
 use crate::http::caller::Caller;
-use crate::http::cookie::Over;
+use crate::http::cookie::Transport;
 use crate::http::problem::Problem;
 use crate::metrics;
 use crate::service::Auth;
@@ -25,19 +25,19 @@ use crate::store::audit::Origin;
 /// The header that joins the proxy's log lines with ours.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// No answer takes longer.
+/// Time limit of a response.
 const DEADLINE: Duration = Duration::from_secs(12);
 
-/// So many requests at once; further ones are told to come back.
+/// Most requests at the same time; further ones are refused with `Retry-After`.
 const AT_ONCE: usize = 1024;
 
-/// What every request passes.
-pub struct Edge {
+/// Layer around every request.
+pub struct RequestLayer {
     auth: Arc<Auth>,
     places: Semaphore,
 }
 
-impl Edge {
+impl RequestLayer {
     /// Before this service.
     #[must_use]
     pub fn new(auth: Arc<Auth>) -> Self {
@@ -46,8 +46,8 @@ impl Edge {
 }
 
 /// Lets a request pass.
-pub async fn pass(
-    State(edge): State<Arc<Edge>>,
+pub async fn serve(
+    State(layer): State<Arc<RequestLayer>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
@@ -55,16 +55,16 @@ pub async fn pass(
     let began = Instant::now();
     let request_id = request_id(request.headers());
     let forwarded = request.headers().get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("not text"));
-    let client = client(peer.ip(), forwarded, &edge.auth.settings.trusted_proxies);
+    let client = client(peer.ip(), forwarded, &layer.auth.settings.trusted_proxies);
     let origin = Origin { client: Some(client), request_id: request_id.clone() };
-    let cookies = cookies(&edge.auth.settings, peer.ip(), request.headers());
+    let cookies = cookies(&layer.auth.settings, peer.ip(), request.headers());
     request.extensions_mut().insert(Caller { client, origin, cookies });
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
 
     let span = tracing::info_span!("request", request_id);
-    let mut response = match edge.places.try_acquire() {
+    let mut response = match layer.places.try_acquire() {
         Ok(_place) => match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
             Ok(response) => response,
             Err(_) => Problem::busy(2).into_response(),
@@ -75,12 +75,11 @@ pub async fn pass(
     complete(response.headers_mut(), &request_id);
     let code = response.status().as_u16();
     let took = began.elapsed();
-    let labels = metrics::Request { route, method: word(&method), code };
-    edge.auth.metrics.request(&labels, took.as_secs_f64());
+    let labels = metrics::RequestLabels { route, method: word(&method), code };
+    layer.auth.metrics.request(&labels, took.as_secs_f64());
     let dur_ms = took.as_micros() as f64 / 1000.0;
-    span.in_scope(|| {
-        tracing::info!(request_id, %client, %method, path, status = code, dur_ms, "answered");
-    });
+    // Outside the span, which would name the id once more.
+    tracing::info!(request_id, %client, %method, path, status = code, dur_ms, "request");
     response
 }
 
@@ -95,12 +94,12 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// A browser keeps a `Secure` cookie only over TLS, and whether there was TLS is what the proxy says.
-fn cookies(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> Over {
+fn cookies(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> Transport {
     let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
     match settings.cookie_secure {
-        CookieSecure::Never => Over::Anything,
-        CookieSecure::Auto if came_plain(peer, proto, &settings.trusted_proxies) => Over::Anything,
-        CookieSecure::Auto | CookieSecure::Always => Over::Tls,
+        CookieSecure::Never => Transport::Any,
+        CookieSecure::Auto if is_plain_http(peer, proto, &settings.trusted_proxies) => Transport::Any,
+        CookieSecure::Auto | CookieSecure::Always => Transport::TlsOnly,
     }
 }
 
@@ -132,7 +131,7 @@ mod tests {
     use super::{REQUEST_ID, request_id};
 
     #[test]
-    fn a_plain_id_is_kept_and_anything_else_is_replaced() {
+    fn request_id_plain_is_kept_and_any_other_replaced() {
         let with = |id: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_str(id).unwrap());

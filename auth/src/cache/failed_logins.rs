@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-use crate::cache::link::Link;
+use crate::cache::link::RedisLink;
 use crate::gcra::Allowance;
 
 /// `KEYS`: what is charged. `ARGV`: 1 to charge or 0 to look, then burst and interval of each key. Returns the longest wait in
@@ -30,21 +30,21 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// The wait in milliseconds under the strictest of `keys`; nothing when Redis is away.
-pub async fn wait_ms(link: &Link, keys: &[(String, Allowance)]) -> Option<u64> {
+pub async fn wait_ms(link: &RedisLink, keys: &[(String, Allowance)]) -> Option<u64> {
     invoke(link, keys, 0).await
 }
 
 /// One more failure under each of `keys`.
-pub async fn charge(link: &Link, keys: &[(String, Allowance)]) {
+pub async fn charge(link: &RedisLink, keys: &[(String, Allowance)]) {
     let _ = invoke(link, keys, 1).await; // this process has counted it too
 }
 
 /// A success: `key` owes nothing.
-pub async fn clear(link: &Link, key: &str) {
+pub async fn clear(link: &RedisLink, key: &str) {
     let _: Option<u64> = link.run(redis::cmd("DEL").arg(key)).await; // an old debt runs off by itself
 }
 
-async fn invoke(link: &Link, keys: &[(String, Allowance)], charge: u8) -> Option<u64> {
+async fn invoke(link: &RedisLink, keys: &[(String, Allowance)], charge: u8) -> Option<u64> {
     let mut call = SCRIPT.arg(charge);
     for (key, allowance) in keys {
         call.key(key).arg(allowance.burst).arg(allowance.interval_ms);
