@@ -34,7 +34,6 @@ need cc gcc
 need fail2ban-regex fail2ban
 need pgbouncer pgbouncer
 need chromium chromium
-need chromedriver chromium-driver
 [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || missing+=(postgresql)
 [ -n "$(find /usr/lib -path '*/faketime/libfaketimeMT.so.1' 2>/dev/null)" ] || missing+=(libfaketime)
 

@@ -1,130 +1,130 @@
-//! A headless Chromium, driven over WebDriver (W3C) by its own `chromedriver`. It resolves no name and so reaches loopback only.
+//! A headless Chromium, driven over its DevTools protocol through a pipe. It resolves no name and so reaches loopback only.
 
 use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tempfile::TempDir;
 
 /// Longest wait for something that a page does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A browser with one window.
+/// A browser with one page. Its calls block: the service under test runs on other threads.
 pub struct Chromium {
-    driver: Child,
-    at: SocketAddr,
-    session: String,
+    browser: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+    /// Number of the last message.
+    number: u64,
+    /// The page.
+    session: Option<String>,
+    _profile: TempDir,
 }
 
 impl Chromium {
-    pub async fn start() -> Self {
-        let mut command = Command::new("chromedriver");
-        let driver = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut driver = driver.unwrap_or_else(|error| panic!("`chromedriver` of the package chromium-driver: {error}"));
-        let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
-        let port = lines.by_ref().find_map(|line| {
-            let line = line.ok()?;
-            line.split_once("successfully on port ")?.1.trim_end_matches('.').parse::<u16>().ok()
-        });
-        // Its later lines are read too: a full pipe would stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        let at = SocketAddr::from(([127, 0, 0, 1], port.expect("chromedriver says its port")));
-        let mut browser = Self { driver, at, session: String::new() };
-        let args = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        ];
-        let options = json!({ "goog:chromeOptions": { "args": args } });
-        let made = browser.ask("POST", "/session", &json!({ "capabilities": { "alwaysMatch": options } })).await;
-        made["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {made}")).clone_into(&mut browser.session);
-        browser
+    pub fn start() -> Self {
+        let profile = tempfile::tempdir().expect("a folder");
+        let options = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+                       --disable-background-networking --disable-component-update --remote-debugging-pipe";
+        // The protocol's two descriptors are 3 and 4. A browser that hangs is ended.
+        let script = format!(
+            "exec timeout 300 chromium {options} '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1' \
+             --user-data-dir={} about:blank 3<&0 4>&1",
+            profile.path().display()
+        );
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut browser = command.spawn().expect("sh");
+        let (to, from) = (browser.stdin.take(), BufReader::new(browser.stdout.take().expect("piped")));
+        let mut chromium = Self { browser, to, from, number: 0, session: None, _profile: profile };
+        let target = chromium.ask("Target.createTarget", &json!({ "url": "about:blank" }));
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let attached = chromium.ask("Target.attachToTarget", &attach);
+        chromium.session = Some(attached["sessionId"].as_str().expect("a session").to_owned());
+        chromium
     }
 
-    /// Opens a page.
-    pub async fn open(&self, url: &str) {
-        self.command("POST", "/url", &json!({ "url": url })).await;
+    /// Opens a page and waits until it is loaded.
+    pub fn open(&mut self, url: &str) {
+        self.ask("Page.navigate", &json!({ "url": url }));
+        let path = url.split('#').next().unwrap_or_default();
+        let loaded = format!("return location.href.split('#')[0] === '{path}' && document.readyState === 'complete'");
+        self.until(&format!("`{url}` is loaded"), &loaded);
     }
 
     /// Types into the field of this name.
-    pub async fn type_into(&self, name: &str, text: &str) {
-        let id = self.find(&format!("[name={name}]")).await;
-        self.command("POST", &format!("/element/{id}/value"), &json!({ "text": text })).await;
+    pub fn type_into(&mut self, name: &str, text: &str) {
+        self.run(&format!("document.querySelector('[name={name}]').focus()"));
+        self.ask("Input.insertText", &json!({ "text": text }));
     }
 
-    pub async fn click(&self, css: &str) {
-        let id = self.find(css).await;
-        self.command("POST", &format!("/element/{id}/click"), &json!({})).await;
+    /// Clicks with the mouse on what a CSS selector names.
+    pub fn click(&mut self, css: &str) {
+        self.until(
+            &format!("`{css}` can be clicked"),
+            &format!("return document.querySelector(`{css}`)?.disabled !== true"),
+        );
+        let middle = format!(
+            "const at = document.querySelector(`{css}`).getBoundingClientRect(); \
+             return [at.x + at.width / 2, at.y + at.height / 2]"
+        );
+        let at = self.run(&middle);
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({ "type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1 });
+            self.ask("Input.dispatchMouseEvent", &event);
+        }
     }
 
-    /// What a function of the page's own language returns.
-    pub async fn run(&self, script: &str) -> Value {
-        self.command("POST", "/execute/sync", &json!({ "script": script, "args": [] })).await
+    /// Runs the body of a function on the page and returns its result; null while the page is being replaced.
+    pub fn run(&mut self, body: &str) -> Value {
+        let expression = format!("(() => {{ {body} }})()");
+        self.ask("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }))["result"]["value"].take()
     }
 
     /// Waits until the page of this path shows this text somewhere.
-    pub async fn shows(&self, path: &str, text: &str) {
-        let begin = std::time::Instant::now();
+    pub fn shows(&mut self, path: &str, text: &str) {
+        let shown = format!("return location.pathname === '{path}' && document.body.innerText.includes('{text}')");
+        self.until(&format!("`{path}` shows `{text}`"), &shown);
+    }
+
+    fn until(&mut self, what: &str, body: &str) {
+        let begin = Instant::now();
+        while self.run(body) != true {
+            let seen = || "return [location.href, document.body?.innerText]";
+            assert!(begin.elapsed() < PATIENCE, "never: {what}; {}", self.run(seen()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends one message and waits for its result; null for an error, which a page that is being replaced has.
+    fn ask(&mut self, method: &str, parameters: &Value) -> Value {
+        self.number += 1;
+        let mut message = json!({ "id": self.number, "method": method, "params": parameters });
+        if let Some(session) = &self.session {
+            message["sessionId"] = json!(session);
+        }
+        let to = self.to.as_mut().expect("open until the end");
+        to.write_all(format!("{message}\0").as_bytes()).expect("`chromium` of the package chromium reads");
         loop {
-            let seen = self.run("return [location.pathname, document.body.innerText]").await;
-            if seen[0] == path && seen[1].as_str().is_some_and(|all| all.contains(text)) {
-                return;
+            let mut text = Vec::new();
+            self.from.read_until(0, &mut text).expect("a message");
+            assert!(!text.is_empty(), "`chromium` of the package chromium ended");
+            let mut response: Value = serde_json::from_slice(&text[..text.len() - 1]).expect("JSON");
+            if response["id"] == self.number {
+                return response["result"].take();
             }
-            assert!(begin.elapsed() < PATIENCE, "`{path}` never shows `{text}`: {seen}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    async fn find(&self, css: &str) -> String {
-        let found = self.command("POST", "/element", &json!({ "using": "css selector", "value": css })).await;
-        let id = found.as_object().and_then(|members| members.values().next()).and_then(Value::as_str);
-        id.unwrap_or_else(|| panic!("no `{css}` on the page: {found}")).to_owned()
-    }
-
-    async fn command(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.ask(method, &format!("/session/{}{path}", self.session), body).await
-    }
-
-    /// One request; the driver keeps connections, so the length of its response counts.
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut stream = tokio::io::BufReader::new(TcpStream::connect(self.at).await.expect("chromedriver listens"));
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n", self.at, body.len());
-        stream.write_all((head + &body).as_bytes()).await.expect("it reads");
-        let (mut length, mut line) = (0, String::new());
-        while stream.read_line(&mut line).await.expect("a head") > 2 {
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a length");
-            }
-            line.clear();
-        }
-        let mut text = vec![0; length];
-        stream.read_exact(&mut text).await.expect("a body");
-        let mut response: Value = serde_json::from_slice(&text).expect("JSON");
-        assert!(response["value"]["error"].is_null(), "{method} {path}: {response}");
-        response["value"].take()
     }
 }
 
-/// The driver ends its browser with itself.
+/// A browser whose pipe is closed ends.
 impl Drop for Chromium {
     fn drop(&mut self) {
-        let asked = Command::new("kill").arg(self.driver.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            let _ = self.driver.kill();
-        }
-        let _ = self.driver.wait();
+        drop(self.to.take());
+        let _ = Command::new("kill").arg(self.browser.id().to_string()).status();
+        let _ = self.browser.wait();
     }
 }
