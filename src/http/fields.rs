@@ -243,8 +243,9 @@ fn may_trail(name: &str) -> bool {
 
 /// Takes out of the fields behind a body what has no place there, in either direction.
 pub fn keep_crossing_trailers(trailers: &mut HeaderMap) {
-    let doomed = |name: &&HeaderName| !may_trail(name.as_str());
-    while let Some(name) = trailers.keys().find(doomed).cloned() {
+    let doomed: Vec<_> =
+        trailers.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
+    for name in doomed {
         trailers.remove(name);
     }
 }

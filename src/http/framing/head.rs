@@ -201,11 +201,11 @@ fn stray(byte: u8) -> Option<Flaw> {
 /// Where a target ends: at the first byte that none has. A grave accent may stand in a query only,
 /// and a quote in a path only, which is how browsers send them.
 fn end_of_target(line: &[u8]) -> usize {
-    let mut from = 0;
-    while let Some(at) =
-        line[from..].iter().position(|byte| NO_TARGET[usize::from(*byte)]).map(|at| from + at)
-    {
-        let in_query = line[..at].contains(&b'?');
+    // No byte is looked at again: a long target may have nothing but quotes.
+    let (mut from, mut in_query) = (0, false);
+    while let Some(length) = line[from..].iter().position(|byte| NO_TARGET[usize::from(*byte)]) {
+        let at = from + length;
+        in_query |= line[from..at].contains(&b'?');
         match line[at] {
             b'`' if in_query => {}
             b'"' if !in_query => {}
@@ -239,6 +239,8 @@ fn is_target(target: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use http::uri::PathAndQuery;
 
     use crate::http::framing::head::*;
@@ -258,6 +260,18 @@ mod tests {
             assert!(Head::begin(format!("GET {target} HTTP/1.1").as_bytes()).is_err(), "{target}");
         }
         assert!(Head::begin(b"GET HTTP://a.test:80/x?`y HTTP/1.1").is_ok());
+    }
+
+    #[test]
+    fn target_of_quotes_is_read_once() {
+        let begun = Instant::now();
+        for (before, quote) in [("/", '"'), ("/?", '`')] {
+            let target = before.to_owned() + &quote.to_string().repeat(1 << 20);
+            assert!(Head::begin(format!("GET {target} HTTP/1.1").as_bytes()).is_ok());
+            assert_eq!(check_path(target.as_bytes()), Ok(()));
+        }
+        // Looking back from each quote takes minutes.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
     #[test]
