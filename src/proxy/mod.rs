@@ -619,8 +619,11 @@ fn answered(
     if let Some(protocols) = required {
         write_upgrade(response.headers_mut(), &protocols);
     }
-    if response.body().is_early() && visit.line.wire.is_some() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if visit.line.wire.is_some() {
+        if response.body().is_early() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.body_mut().end_with_length();
     }
     if let Some(protocol) = protocol {
         write_upgrade(response.headers_mut(), &protocol);

@@ -2,11 +2,13 @@
 //!
 //! Guarantees: its connection goes back to the pool only after its last byte; a cut answer is an
 //! error, never an end; a silence longer than the upstream's `idle` time-out ends it. What came
-//! before a cut goes out first, where the client takes it.
+//! before a cut goes out first, where the client takes it. A stream whose response is whole is not
+//! reset, also where its endpoint says so only later, unless it still has an upload.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -19,9 +21,13 @@ use crate::{
     http::{
         error::{Error, Kind},
         fields::keep_crossing_trailers,
+        framing::{HeaderLimits, response::check_trailers},
     },
     runtime::{coarse_timer::Deadline, io::Switched},
 };
+
+/// The most that is read away behind a response that is whole.
+const BEHIND: usize = 64 * 1024;
 
 /// An answer's body and the connection it comes on.
 pub struct UpstreamBody<B> {
@@ -34,14 +40,26 @@ pub struct UpstreamBody<B> {
     /// Why there is no more, and nobody was told yet.
     cut: Option<BoxError>,
     early: bool,
+    /// Its client takes nothing behind the announced length.
+    ends_with_length: bool,
 }
 
 impl<B> UpstreamBody<B> {
     /// Follows the answer that comes on `lease`.
     #[must_use]
-    pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Self {
+    pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Self
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         let early = !lease.has_sent();
-        let mut body = Self { incoming, lease: Some(lease), silence, cut: None, early };
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            silence,
+            cut: None,
+            early,
+            ends_with_length: false,
+        };
         body.release_at_end();
         body
     }
@@ -49,7 +67,14 @@ impl<B> UpstreamBody<B> {
     /// Follows an answer that switches protocols: its connection is never used for another request.
     #[must_use]
     pub fn switching(lease: Lease<B>, silence: Deadline) -> Self {
-        Self { incoming: None, lease: Some(lease), silence, cut: None, early: false }
+        Self {
+            incoming: None,
+            lease: Some(lease),
+            silence,
+            cut: None,
+            early: false,
+            ends_with_length: false,
+        }
     }
 
     /// The connection that speaks HTTP no longer, and how long a silence there may be.
@@ -80,6 +105,37 @@ impl<B> UpstreamBody<B> {
         }
     }
 
+    /// The response has no content, whatever its fields say, or no more.
+    pub fn end(&mut self)
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        let Some(incoming) = self.incoming.take() else { return };
+        if let Some(lease) = self.lease.take().filter(Lease::has_sent) {
+            tokio::task::spawn_local(settle(incoming, lease, self.silence.again()));
+        }
+    }
+
+    /// Its client takes nothing behind the announced length, as in HTTP/1.1, which has no trailers
+    /// there.
+    pub fn end_with_length(&mut self)
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        self.ends_with_length = true;
+        self.end_if_whole();
+    }
+
+    fn end_if_whole(&mut self)
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        let is_whole = |incoming: &Incoming| incoming.size_hint().exact() == Some(0);
+        if self.ends_with_length && self.incoming.as_ref().is_some_and(is_whole) {
+            self.end();
+        }
+    }
+
     /// Drops the connection, and reports the error one poll later, so that what came before it is
     /// flushed first.
     fn poll_cut(
@@ -98,7 +154,7 @@ impl<B> UpstreamBody<B> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        std::task::ready!(self.silence.poll(context));
+        ready!(self.silence.poll(context));
         if let Some(lease) = self.lease.take() {
             lease.timed_out(self.silence.length());
         }
@@ -107,6 +163,26 @@ impl<B> UpstreamBody<B> {
             "the endpoint fell silent within its answer",
         ))))
     }
+}
+
+/// Waits until a stream ends whose response is whole. Many endpoints say its end in a frame of its
+/// own, a little later (RFC 9113, section 8.1); reset before, it would count as one that was given
+/// up, and they end connections on which there are many.
+async fn settle<B>(mut incoming: Incoming, lease: Lease<B>, mut silence: Deadline) {
+    let mut left = BEHIND;
+    poll_fn(|context| {
+        while let Poll::Ready(piece) = Pin::new(&mut incoming).poll_frame(context) {
+            let Some(Ok(frame)) = piece else { return Poll::Ready(()) };
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+                return Poll::Ready(());
+            };
+            left = rest;
+            silence.reset();
+        }
+        silence.poll(context)
+    })
+    .await;
+    lease.release();
 }
 
 /// What ended an answer within: mostly its endpoint, but a client whose upload broke has only
@@ -123,9 +199,12 @@ fn blame(cause: BoxError) -> Error {
 }
 
 /// A frame without fields that have no place behind a body.
-fn crossing(mut frame: Frame<Bytes>) -> Frame<Bytes> {
-    frame.trailers_mut().into_iter().for_each(keep_crossing_trailers);
-    frame
+fn crossing(mut frame: Frame<Bytes>, limits: HeaderLimits) -> Result<Frame<Bytes>, BoxError> {
+    if let Some(trailers) = frame.trailers_mut() {
+        check_trailers(trailers, limits)?;
+        keep_crossing_trailers(trailers);
+    }
+    Ok(frame)
 }
 
 impl<B> UpstreamBody<B>
@@ -138,18 +217,19 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match (&mut self.incoming, &mut self.lease) {
-            (Some(incoming), _) => {
-                Pin::new(incoming).poll_frame(context).map_ok(crossing).map_err(Into::into)
+            (Some(incoming), Some(lease)) => {
+                let piece = ready!(Pin::new(incoming).poll_frame(context));
+                Poll::Ready(piece.map(|frame| crossing(frame?, lease.limits())))
             }
             (None, Some(lease)) => lease.poll_frame(context),
-            (None, None) => Poll::Ready(None),
+            (_, None) => Poll::Ready(None),
         }
     }
 }
 
 impl<B> Body for UpstreamBody<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     type Data = Bytes;
@@ -169,6 +249,7 @@ where
         match piece {
             Some(Ok(frame)) => {
                 self.release_at_end();
+                self.end_if_whole();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(cause)) => self.poll_cut(cause, context),

@@ -19,7 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Version, header, response::Parts};
+use http::{Method, Response, StatusCode, Version, header, response::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::{
@@ -398,13 +398,16 @@ where
                     stream.expect_body();
                 }
                 let recording = Recording::new(body).or(journey.again());
-                let request =
-                    http2::translate(outbound, recording.recorded(), self.settings().scheme());
+                let request = http2::translate(
+                    outbound,
+                    recording.recorded(stream.tasks()),
+                    self.settings().scheme(),
+                );
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
                     Ok((head, incoming)) => {
-                        recording.end();
+                        stream.follow(recording.end());
                         Ok((head, Some(incoming)))
                     }
                     Err(lost) => {
@@ -419,7 +422,7 @@ where
                 self.group.answered(lease.address(), sent);
                 lease.has_response(&head.headers, &journey.caller);
                 journey.story.status = Some(head.status);
-                self.passed_on(head, incoming, lease).map_err(Failure::Sent)
+                self.passed_on(head, incoming, lease, outbound.method).map_err(Failure::Sent)
             }
             Some(Err(loss)) => {
                 if !loss.excused {
@@ -441,6 +444,7 @@ where
         mut head: Parts,
         incoming: Option<Incoming>,
         lease: Lease<B>,
+        method: &Method,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         if incoming.is_some() {
             check_answer(head.status, &head.headers)?;
@@ -450,11 +454,17 @@ where
         // Versions are a matter of each connection: the writer on the client's side has its own.
         head.version = Version::HTTP_11;
         let silence = self.alarm.deadline(self.settings().idle_timeout);
-        let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let mut body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             UpstreamBody::switching(lease, silence)
         } else {
             UpstreamBody::new(incoming, lease, silence)
         };
+        // Content that should not be there is not passed on (RFC 9110, section 6.4.1).
+        if *method == Method::HEAD
+            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        {
+            body.end();
+        }
         Ok(Response::from_parts(head, body))
     }
 

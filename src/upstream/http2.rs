@@ -20,18 +20,16 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, Version, header, uri::Authority};
 use http_body::Body;
-use hyper::{
-    client::conn::http2::{self, SendRequest},
-    rt::Executor,
-};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     connect::Stream as Connected,
     http2_io::{Signs, Watched},
-    replay::Recorded,
+    replay::{Recorded, Uploading},
     settings::UpstreamSettings,
+    upload::Tasks,
 };
 use crate::http::{
     error::{Error, Kind},
@@ -70,6 +68,7 @@ struct Trunk<B> {
     /// A response has come on it.
     served: Cell<bool>,
     signs: Rc<Signs>,
+    tasks: Tasks,
     /// Those it is one of, and how many of them are kept without a stream.
     siblings: Weak<RefCell<Vec<Rc<Self>>>>,
     max_idle: usize,
@@ -78,16 +77,8 @@ struct Trunk<B> {
 /// A request's place on a connection.
 pub struct Stream<B> {
     trunk: Rc<Trunk<B>>,
-}
-
-/// Runs what hyper asks for on this thread.
-#[derive(Clone)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
-    fn execute(&self, work: F) {
-        tokio::task::spawn_local(work);
-    }
+    /// The request's body, once the response has begun.
+    upload: Option<Uploading<B>>,
 }
 
 impl<B> Trunks<B> {
@@ -222,7 +213,8 @@ where
         limits: HeaderLimits,
     ) -> Result<Self, Error> {
         signs.hear();
-        let (sender, driver) = builder(Local, limits)
+        let tasks = Tasks::default();
+        let (sender, driver) = builder(tasks.clone(), limits)
             .initial_max_send_streams(signs.allowed.get())
             .handshake(TokioIo::new(Watched::new(connected, &signs)))
             .await
@@ -240,6 +232,7 @@ where
             idle_since: Cell::new(Instant::now()),
             served: Cell::new(false),
             signs,
+            tasks,
             siblings: Rc::downgrade(siblings),
             max_idle,
         })
@@ -262,13 +255,19 @@ pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E>
 impl<B> Stream<B> {
     fn on(trunk: &Rc<Trunk<B>>) -> Self {
         trunk.streams.set(trunk.streams.get() + 1);
-        Self { trunk: Rc::clone(trunk) }
+        Self { trunk: Rc::clone(trunk), upload: None }
     }
 
     /// Where the request goes in.
     #[must_use]
     pub fn sender(&self) -> SendRequest<Recorded<B>> {
         self.trunk.sender.clone()
+    }
+
+    /// The tasks of its connection.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.trunk.tasks
     }
 
     /// A request with a body is about to go in.
@@ -281,10 +280,24 @@ impl<B> Stream<B> {
         self.trunk.served.set(true);
     }
 
+    /// The response has begun: its end is the end of the request's body, too.
+    pub fn follow(&mut self, upload: Uploading<B>) {
+        self.upload = Some(upload);
+    }
+
     /// Whether its connection has brought a response to any request.
     #[must_use]
     pub fn has_served(&self) -> bool {
         self.trunk.served.get()
+    }
+
+    /// Whether all of the request was read for the stream.
+    #[must_use]
+    pub fn has_sent(&self) -> bool
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        self.upload.as_ref().is_none_or(Uploading::is_over)
     }
 
     /// No other stream begins on its connection.

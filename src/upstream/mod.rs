@@ -21,5 +21,6 @@ pub mod retry;
 pub mod settings;
 pub mod silent_close;
 pub mod tls;
+pub mod upload;
 
 pub use forward::Upstream;

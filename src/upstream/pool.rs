@@ -226,6 +226,12 @@ impl<B> Lease<B> {
         &self.seat.pool.address
     }
 
+    /// How large a response may be, but for its content.
+    #[must_use]
+    pub fn limits(&self) -> HeaderLimits {
+        self.seat.pool.limits
+    }
+
     /// Whether the answer has come to its end, as far as the connection knows.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -234,10 +240,13 @@ impl<B> Lease<B> {
 
     /// Whether all of the request was sent, as far as the connection knows.
     #[must_use]
-    pub fn has_sent(&self) -> bool {
+    pub fn has_sent(&self) -> bool
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         match &self.way {
             Way::Own(connection) => connection.has_sent(),
-            Way::Stream(_) => true,
+            Way::Stream(stream) => stream.has_sent(),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a body that is sent again is the same to the byte; for one that goes out on a stream
 //! at most [`KEPT`] bytes are kept, and none once its response has begun; a body that was taken
-//! back is not read by the stream it was taken from.
+//! back is not read by the stream it was taken from; the end of a response is the end of its
+//! upload.
 
 use std::{
     cell::RefCell,
@@ -16,6 +17,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tower::BoxError;
+
+use super::upload::{Stop, Tasks};
 
 /// The most of a body that is kept until its response begins.
 pub const KEPT: usize = 64 * 1024;
@@ -140,6 +143,8 @@ struct Tape<B> {
     size: usize,
     /// The whole of it, where somebody else keeps that.
     whole: Option<B>,
+    /// The order to stop the task that sends it, once it was polled.
+    stop: Option<Rc<Stop>>,
 }
 
 impl<B> Tape<B> {
@@ -165,7 +170,15 @@ pub struct Recording<B>(Rc<RefCell<Tape<B>>>);
 
 /// The same as the stream sees it, which reads it.
 #[derive(Debug)]
-pub struct Recorded<B>(Rc<RefCell<Tape<B>>>);
+pub struct Recorded<B> {
+    tape: Rc<RefCell<Tape<B>>>,
+    tasks: Tasks,
+}
+
+/// Body whose response has begun. Dropping it ends the upload, whether its task waits for the
+/// client or for the endpoint.
+#[derive(Debug)]
+pub struct Uploading<B>(Rc<RefCell<Tape<B>>>);
 
 /// The stream that reads a body is not the one that it goes out on now.
 #[derive(Debug, thiserror::Error)]
@@ -176,12 +189,8 @@ impl<B> Recording<B> {
     /// Keeps what is taken of a body from now on.
     #[must_use]
     pub fn new(body: Replay<B>) -> Self {
-        Self(Rc::new(RefCell::new(Tape {
-            body: Some(body),
-            kept: Some(Vec::new()),
-            size: 0,
-            whole: None,
-        })))
+        let (body, kept) = (Some(body), Some(Vec::new()));
+        Self(Rc::new(RefCell::new(Tape { body, kept, size: 0, whole: None, stop: None })))
     }
 
     /// Has the whole body taken back from elsewhere, however long it is.
@@ -195,16 +204,19 @@ impl<B> Recording<B> {
         self
     }
 
-    /// The body for a stream.
+    /// The body for a stream of the connection that has these tasks.
     #[must_use]
-    pub fn recorded(&self) -> Recorded<B> {
-        Recorded(Rc::clone(&self.0))
+    pub fn recorded(&self, tasks: &Tasks) -> Recorded<B> {
+        Recorded { tape: Rc::clone(&self.0), tasks: tasks.clone() }
     }
 
     /// The response has begun: the body is not sent again, and nothing of it is kept.
-    pub fn end(self) {
+    #[must_use]
+    pub fn end(self) -> Uploading<B> {
         let mut tape = self.0.borrow_mut();
         (tape.kept, tape.whole) = (None, None);
+        drop(tape);
+        Uploading(self.0)
     }
 
     /// Takes the whole body back; nothing when more was taken of it than is kept.
@@ -222,6 +234,29 @@ impl<B> Recording<B> {
     }
 }
 
+impl<B> Uploading<B> {
+    /// Whether the stream has read all of it.
+    #[must_use]
+    pub fn is_over(&self) -> bool
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        self.0.borrow().body.as_ref().is_none_or(Body::is_end_stream)
+    }
+}
+
+impl<B> Drop for Uploading<B> {
+    fn drop(&mut self) {
+        let mut tape = self.0.borrow_mut();
+        let (body, stop) = (tape.body.take(), tape.stop.take());
+        drop(tape);
+        drop(body);
+        if let Some(stop) = stop {
+            stop.order();
+        }
+    }
+}
+
 impl<B> Body for Recorded<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -234,7 +269,8 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut tape = self.0.borrow_mut();
+        let mut tape = self.tape.borrow_mut();
+        self.tasks.polls(tape.stop.get_or_insert_default());
         let Some(body) = &mut tape.body else { return Poll::Ready(Some(Err(TakenBack.into()))) };
         let frame = ready!(Pin::new(body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
@@ -244,11 +280,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.borrow().body.as_ref().is_none_or(Body::is_end_stream)
+        self.tape.borrow().body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.borrow().body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.tape.borrow().body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -294,7 +330,7 @@ mod tests {
     async fn what_was_taken_goes_out_again_in_front_of_the_rest() {
         for taken in 0..=4 {
             let recording = Recording::new(body(3, 5_000));
-            let mut recorded = recording.recorded();
+            let mut recorded = recording.recorded(&Tasks::default());
             take(&mut recorded, taken).await;
             let again = recording.rewind().expect("all of it is kept");
             let failed = recorded.frame().await.expect("an end").expect_err("it was taken back");
@@ -311,7 +347,7 @@ mod tests {
         let mut again = body(3, 5);
         for _ in 0..3 {
             let recording = Recording::new(again);
-            take(&mut recording.recorded(), 4).await;
+            take(&mut recording.recorded(&Tasks::default()), 4).await;
             again = recording.rewind().expect("all of it is kept");
         }
         assert_eq!(again.collect().await.expect("a body").to_bytes().len(), 15);
@@ -322,7 +358,7 @@ mod tests {
         for (length, most) in [(KEPT, 1), (KEPT / 2, 2), (PIECE, KEPT / PIECE), (1, KEPT / PIECE)] {
             for (pieces, fits) in [(most, true), (most + 1, false)] {
                 let recording = Recording::new(body(pieces, length));
-                take(&mut recording.recorded(), pieces).await;
+                take(&mut recording.recorded(&Tasks::default()), pieces).await;
                 assert_eq!(recording.rewind().is_some(), fits, "{pieces} pieces of {length}");
             }
         }
@@ -331,9 +367,9 @@ mod tests {
     #[tokio::test]
     async fn whole_that_is_kept_elsewhere_is_taken_back_however_long_it_is() {
         let recording = Recording::new(body(3, KEPT)).or(Some(body(3, KEPT).rest));
-        let mut recorded = recording.recorded();
+        let mut recorded = recording.recorded(&Tasks::default());
         take(&mut recorded, 3).await;
-        assert!(recorded.0.borrow().kept.is_none(), "it is kept once");
+        assert!(recorded.tape.borrow().kept.is_none(), "it is kept once");
         let again = recording.rewind().expect("the whole of it");
         assert!(recorded.frame().await.expect("an end").is_err());
         assert_eq!(again.collect().await.expect("a body").to_bytes().len(), 3 * KEPT);
@@ -342,11 +378,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_kept_once_the_response_has_begun() {
         let recording = Recording::new(body(2, 10_000));
-        let mut recorded = recording.recorded();
+        let mut recorded = recording.recorded(&Tasks::default());
         take(&mut recorded, 1).await;
-        recording.end();
+        drop(recording.end());
         take(&mut recorded, 2).await;
-        assert!(recorded.0.borrow().kept.is_none());
+        assert!(recorded.tape.borrow().kept.is_none());
     }
 
     #[test]

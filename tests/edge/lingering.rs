@@ -10,6 +10,7 @@ use tokio::{
 use weir::downstream::{connection_limits::Occupancy, drain::Idle, listener::Door};
 
 use crate::{
+    frames,
     harness::{Edge, config, on_door, on_edge, on_raw_edge, open_door, status},
     tls,
 };
@@ -17,10 +18,10 @@ use crate::{
 const MIB: usize = 1 << 20;
 
 /// The head of an upload that no route takes.
-const TOO_LARGE: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20971520\r\n\r\n";
+pub const TOO_LARGE: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20971520\r\n\r\n";
 
 /// Sends a head and 20 MiB, and only then looks for the response, as many clients do.
-async fn upload<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, head: &str) -> String {
+pub async fn upload<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, head: &str) -> String {
     client.write_all(head.as_bytes()).await.expect("an open pipe");
     for piece in 0..20 {
         client
@@ -379,6 +380,30 @@ async fn lingering_over_tls_has_a_second_once_the_process_stops() {
         edge.worker.finished().await;
         assert_eq!(edge.now(), 2_000);
         assert_eq!(status(&response(&mut client).await), 413);
+    })
+    .await;
+}
+
+/// A client of HTTP/2 grants room while it reads, and what it sends may not meet a closed socket before it has read everything.
+#[tokio::test(start_paused = true)]
+async fn lingering_takes_what_follows_the_end_of_http2() {
+    on_door(config(&[]), Door { max_requests: 1, ..open_door() }, |edge| async move {
+        let mut client = edge.connect();
+        client
+            .write_all(&[frames::hello(&[]), frames::get(1)].concat())
+            .await
+            .expect("an open pipe");
+        while frames::until(&mut client, frames::GOAWAY).await.is_some() {}
+        let (end, room) =
+            (edge.now(), frames::frame(frames::WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()));
+        for _ in 0..8 {
+            pause(3_000).await;
+            client
+                .write_all(&room)
+                .await
+                .unwrap_or_else(|error| panic!("{error} after {} ms", edge.now() - end));
+        }
+        assert_eq!(closed_at(&edge, &mut client).await, end + 29_000);
     })
     .await;
 }

@@ -165,3 +165,49 @@ async fn bytes_late_behind_a_response_without_a_body_meet_no_request() {
         .await;
     }
 }
+
+/// Whether trailers of so many fields, of which the first has so many bytes, cross from an endpoint of HTTP/2.
+async fn trailers_cross((count, length): (usize, usize)) -> bool {
+    let got = Rc::new(std::cell::Cell::new(false));
+    let put = Rc::clone(&got);
+    on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
+        tokio::task::spawn_local(async move {
+            let pipe = pipes.recv().await.expect("a connection");
+            let mut connection =
+                h2::server::Builder::new().handshake::<_, Bytes>(pipe).await.expect("a handshake");
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let response =
+                    Response::builder().header("trailer", "x-a").body(()).expect("a response");
+                let mut body = respond.send_response(response, false).expect("a stream");
+                let long =
+                    ("x-a".parse().expect("a name"), "y".repeat(length).parse().expect("a value"));
+                let mut trailers: http::HeaderMap = [long].into_iter().collect();
+                for _ in 1..count {
+                    trailers.append("x-a", http::HeaderValue::from_static("b"));
+                }
+                body.send_trailers(trailers).expect("a stream");
+            }
+        });
+        let got = edge
+            .exchange("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close\r\n\r\n")
+            .await;
+        assert_eq!(status(&got), 200);
+        let line = edge.line().await;
+        let detail = line["error"]["detail"].as_str().unwrap_or_default();
+        let named = detail.ends_with("the response's trailers are larger than `response_limits`");
+        let crossed = got.ends_with("\r\n\r\n") && got.contains("x-a: y");
+        assert!(crossed != named, "{line}");
+        put.set(crossed);
+    })
+    .await;
+    got.get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn response_limits_hold_for_the_trailers_of_http2() {
+    for (fields, crosses) in
+        [((100, 1), true), ((101, 1), false), ((1, 32_761), true), ((1, 32_762), false)]
+    {
+        assert_eq!(trailers_cross(fields).await, crosses, "{fields:?}");
+    }
+}

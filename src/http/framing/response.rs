@@ -120,6 +120,14 @@ pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> 
     }
 }
 
+/// The same for the fields behind its body.
+///
+/// # Errors
+/// When they are beyond the limits.
+pub fn check_trailers(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
+    check_size(fields, limits).map_err(|_| TRAILERS)
+}
+
 /// Whether a status line may begin so.
 fn could_begin(bytes: &[u8]) -> bool {
     const BEGIN: &[u8] = b"HTTP/1.";

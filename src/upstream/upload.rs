@@ -1,0 +1,87 @@
+//! The tasks in which hyper sends bodies on an HTTP/2 connection to an endpoint, and how one is
+//! ended.
+//!
+//! hyper takes a piece of a body and waits until the endpoint grants room for it. Once the response
+//! has begun it listens to nothing else meanwhile, so an endpoint that grants no room would keep the
+//! stream open behind the end of its response, and after the client has left. Therefore the task is
+//! dropped, and with it the last handle of the stream, which the `h2` crate resets then.
+//!
+//! An executor is not told whose task it gets. But hyper polls a body when it begins the request,
+//! and spawns the task for the rest of it before it polls another: it is that of the body that was
+//! polled last.
+//!
+//! Guarantee: an order to stop ends no other request's task.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use hyper::rt::Executor;
+
+/// Order to stop one upload.
+#[derive(Debug, Default)]
+pub struct Stop {
+    ordered: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Stop {
+    /// Gives the order.
+    pub fn order(&self) {
+        self.ordered.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        if self.ordered.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// The tasks of one connection, all on this thread.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    polled_last: Rc<RefCell<Option<Rc<Stop>>>>,
+}
+
+impl Tasks {
+    /// Notes that the body which this order stops is polled.
+    pub fn polls(&self, stop: &Rc<Stop>) {
+        *self.polled_last.borrow_mut() = Some(Rc::clone(stop));
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let Some(stop) = self.polled_last.take() else {
+            tokio::task::spawn_local(task);
+            return;
+        };
+        let polled_last = Rc::clone(&self.polled_last);
+        tokio::task::spawn_local(async move {
+            let mut task = pin!(task);
+            poll_fn(|context| {
+                if stop.poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
+                let polled = task.as_mut().poll(context);
+                // It has its task: the next one that is spawned is not for its body.
+                polled_last.take();
+                polled
+            })
+            .await;
+        });
+    }
+}
