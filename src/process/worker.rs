@@ -25,11 +25,11 @@ use super::{listeners::Doors, panic_guard::guarded};
 use crate::{
     config::Config,
     downstream::{
-        client_conn::{Spoken, Wire},
+        client_conn::{Spoken, Wire, WireEnd},
         client_state::{Line, Turn},
         connection_limits::Place,
         drain::{Drain, Idle},
-        fair_queue::Lane,
+        fair_queue::{Lane, Queued},
         http1::{
             self,
             connection::Granted,
@@ -57,7 +57,7 @@ use crate::{
     runtime::{
         clock::Clock,
         coarse_timer::Alarm,
-        io::Io,
+        io::{Cut, Io},
         release_timer::{Releases, Timing},
         sys,
     },
@@ -397,8 +397,16 @@ impl Worker {
         };
         let address = peer;
         let peer = Peer::new(peer.ip(), transport);
+        let closing = Bounds { lingering: &self.lingering, place, drain: &self.drain };
         if http2 {
-            return self.serve_streams(&wire, Rc::new(peer), address, door.max_requests).await;
+            self.serve_streams(&wire, Rc::new(peer), address, door.max_requests).await;
+            if ends_softly(wire.turn()) {
+                // The client grants room while it reads the last response.
+                closing
+                    .close(&mut WireEnd(Rc::clone(&wire)), &mut Queued::new(&self.lane), &[], true)
+                    .await;
+            }
+            return;
         }
         let line = Line::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
@@ -409,11 +417,8 @@ impl Worker {
             }
             async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request, None)).await }
         };
-        let granted = Granted {
-            limits: self.serving().limits,
-            max_requests: door.max_requests,
-            closing: Bounds { lingering: &self.lingering, place, drain: &self.drain },
-        };
+        let granted =
+            Granted { limits: self.serving().limits, max_requests: door.max_requests, closing };
         let head = HeadUnderWay {
             worker: self,
             wire: &wire,
@@ -724,6 +729,11 @@ struct Ears {
 struct Registered {
     address: SocketAddr,
     listener: TcpListener,
+}
+
+/// Whether a connection of HTTP/2 came to its end without a fault of its client.
+fn ends_softly(turn: &Turn) -> bool {
+    matches!(turn.ended_by(), None | Some(Cut::Idle))
 }
 
 fn registered(Listening { address, socket }: Listening) -> Result<Registered, BuildError> {

@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncWriteExt, DuplexStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use weir::downstream::listener::Door;
 
@@ -97,6 +97,32 @@ async fn a_connection_ends_with_its_last_request() {
     on_door(config(&["1r/s burst=20"]), door, |edge| async move {
         let (answers, told) = to_the_end(&edge, &mut ask(&edge, 3).await).await;
         assert_eq!((answers, told.first()), (vec![(1, 0), (3, 1000), (5, 2000)], Some(&0)));
+    })
+    .await;
+}
+
+/// A client that goes on as if it had not been told, and does not acknowledge the PING behind GOAWAY.
+#[tokio::test(start_paused = true)]
+async fn max_requests_ends_the_connection_of_a_client_that_ignores_goaway() {
+    let door = Door { max_requests: 3, ..open_door() };
+    on_door(config(&[]), door, |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(&frames::hello(&[])).await.expect("an open pipe");
+        let (mut responses, mut refused) = (0, 0);
+        // The connection takes no more once it has ended.
+        for number in 0..100 {
+            if client.write_all(&frames::get(2 * number + 1)).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+            while let Ok(Some(frame)) = timeout(Duration::ZERO, frames::read(&mut client)).await {
+                responses += u32::from(frame.kind == HEADERS);
+                refused += u32::from(frame.kind == RST_STREAM && frames::code(&frame) == 7);
+            }
+        }
+        assert!((3..=14).contains(&responses), "{responses}");
+        assert!((1..=25).contains(&refused), "{refused}");
+        assert_eq!(edge.seen.borrow().len(), responses as usize);
     })
     .await;
 }

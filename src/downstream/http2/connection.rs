@@ -65,6 +65,9 @@ pub const BROKEN_OFF_A_SECOND: u32 = 60;
 /// there are no more of these in a second than could be answered in it. A client that sets
 /// deadlines breaks off many such.
 pub const LASTING: Duration = Duration::from_millis(100);
+/// How long streams are taken after GOAWAY, of a client that has not acknowledged the PING behind
+/// it: it may not have seen it.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 /// How much a client may send ahead, on a stream and on the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// How much of an answer is kept for a stream that has no room for it.
@@ -105,7 +108,8 @@ struct Served<S> {
     answer: S,
     /// How many turns in a row the streams have had for themselves.
     alone: usize,
-    draining: bool,
+    /// When the client was told to open no more streams.
+    draining: Option<Instant>,
 }
 
 /// Serves a connection until it ends, or has carried `max_requests`. `answer` is given each
@@ -138,7 +142,7 @@ pub async fn serve<S, F, B, E>(
             meter,
             answer,
             alone: 0,
-            draining: false,
+            draining: None,
         };
         poll_fn(|context| bell.turn(context, |context| served.turn(&bell, context))).await
     };
@@ -187,7 +191,8 @@ where
         if orders.cut.is_some() {
             return Poll::Ready(Ok(()));
         }
-        if orders.drain && !std::mem::replace(&mut self.draining, true) {
+        if orders.drain && self.draining.is_none() {
+            self.draining = Some(Instant::now());
             self.connection.graceful_shutdown();
         }
         if let Some(reason) = self.streams.objection(self.pulse.poll(context)) {
@@ -207,7 +212,7 @@ where
         if sent && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let ordered = self.streams.wire.turn().is_draining() && !self.draining;
+        let ordered = self.streams.wire.turn().is_draining() && self.draining.is_none();
         if ordered || self.portions.is_behind() {
             context.waker().wake_by_ref();
         }
@@ -252,6 +257,11 @@ where
             // Nothing was done for it.
             return sender.send_reset(Reason::REFUSED_STREAM);
         };
+        if self.draining.is_some_and(|since| since.elapsed() > UNDER_WAY) {
+            // The client goes on as if it had not been told.
+            self.streams.wastes();
+            return sender.send_reset(Reason::REFUSED_STREAM);
+        }
         let (stream, began) = (self.streams.open(), Instant::now());
         let reply = Rc::new(Reply::new(sender, &head.method, &self.meter));
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
@@ -319,17 +329,20 @@ impl Streams {
     /// none, makes us work for nothing.
     fn note(&self, carried: &Result<(), Unsent>, began: Instant, malformed: bool) {
         match carried {
-            Ok(()) if malformed => self.exhausted.set(!self.patience.borrow_mut().spend(1)),
+            Ok(()) if malformed => self.wastes(),
             Ok(()) => self.patience.borrow_mut().earn(ONE),
             Err(Unsent::Unanswered(_)) => {}
             Err(Unsent::Cut | Unsent::Ended(_)) if began.elapsed() >= LASTING => {}
-            Err(Unsent::Cut | Unsent::Ended(_)) => {
-                self.exhausted.set(!self.patience.borrow_mut().spend(1));
-            }
+            Err(Unsent::Cut | Unsent::Ended(_)) => self.wastes(),
         }
         if let Err(cause) = carried {
             tracing::debug!(%cause, "a stream ended before its answer");
         }
+    }
+
+    /// The client made us work for nothing.
+    fn wastes(&self) {
+        self.exhausted.set(!self.patience.borrow_mut().spend(1));
     }
 
     /// A stream, which has a turn of its own.
