@@ -55,6 +55,7 @@ fn is_claim_of_x(rest: &str) -> bool {
             | "vercel-forwarded-for"
             | "original-forwarded-for"
             | "original-for"
+            | "sucuri-clientip"
     );
     let target = matches!(
         rest,
@@ -86,6 +87,9 @@ fn is_other_claim(name: &str) -> bool {
             | "cf-visitor"
             | "do-connecting-ip"
             | "fastly-client-ip"
+            | "fastly-ssl"
+            | "incap-client-ip"
+            | "ali-cdn-real-ip"
             | "fly-client-ip"
             | "cloudfront-viewer-address"
             | "cloudfront-forwarded-proto"

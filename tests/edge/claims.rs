@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A field of each kind, and one that is a client's own.
-const CLAIMS: [&str; 36] = [
+const CLAIMS: [&str; 40] = [
     "Forwarded",
     "Forwarded-For",
     "X-Forwarded",
@@ -44,6 +44,10 @@ const CLAIMS: [&str; 36] = [
     "True-Client-IP",
     "CF-Connecting-IP",
     "Fastly-Client-IP",
+    "Fastly-SSL",
+    "Incap-Client-IP",
+    "Ali-CDN-Real-IP",
+    "X-Sucuri-ClientIP",
     "Front-End-Https",
     "WL-Proxy-Client-IP",
     "Client-Cert",

@@ -249,7 +249,12 @@ impl RequestSoFar {
             return Uri::from_parts(parts).map_err(|_| Flaw::malformed("no `:authority`"));
         }
         let scheme = self.scheme.as_deref().ok_or(Flaw::malformed("no `:scheme`"))?;
-        let scheme = Scheme::try_from(scheme).map_err(|_| Flaw::malformed("`:scheme` is none"))?;
+        // The `http` crate takes an empty one, and one that begins with a digit (RFC 3986, section 3.1).
+        let scheme =
+            Some(scheme).filter(|scheme| scheme.first().is_some_and(u8::is_ascii_alphabetic));
+        let scheme = scheme
+            .and_then(|scheme| Scheme::try_from(scheme).ok())
+            .ok_or(Flaw::malformed("`:scheme` is none"))?;
         // A URI has a scheme only with an authority.
         parts.scheme = parts.authority.is_some().then_some(scheme);
         let path = self
