@@ -398,11 +398,8 @@ where
                     stream.expect_body();
                 }
                 let recording = Recording::new(body).or(journey.again());
-                let request = http2::translate(
-                    outbound,
-                    recording.recorded(stream.tasks()),
-                    self.settings().scheme(),
-                );
+                let recorded = recording.recorded(stream.tasks());
+                let request = http2::translate(outbound, recorded, self.settings().scheme());
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
                 let answer = self.patiently(journey.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {

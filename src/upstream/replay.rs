@@ -380,7 +380,7 @@ mod tests {
         let recording = Recording::new(body(2, 10_000));
         let mut recorded = recording.recorded(&Tasks::default());
         take(&mut recorded, 1).await;
-        drop(recording.end());
+        let _uploading = recording.end();
         take(&mut recorded, 2).await;
         assert!(recorded.tape.borrow().kept.is_none());
     }

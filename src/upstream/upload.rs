@@ -2,9 +2,9 @@
 //! ended.
 //!
 //! hyper takes a piece of a body and waits until the endpoint grants room for it. Once the response
-//! has begun it listens to nothing else meanwhile, so an endpoint that grants no room would keep the
-//! stream open behind the end of its response, and after the client has left. Therefore the task is
-//! dropped, and with it the last handle of the stream, which the `h2` crate resets then.
+//! has begun it listens to nothing else meanwhile, so an endpoint that grants no room would keep
+//! the stream open behind the end of its response, and after the client has left. Therefore the
+//! task is dropped, and with it the last handle of the stream, which the `h2` crate resets then.
 //!
 //! An executor is not told whose task it gets. But hyper polls a body when it begins the request,
 //! and spawns the task for the rest of it before it polls another: it is that of the body that was

@@ -1,4 +1,5 @@
-//! Uploads to HTTP/2 endpoints that come to no end: the response is over before, or the client leaves behind its head.
+//! Uploads to HTTP/2 endpoints that come to no end: the response is over before, or the client
+//! leaves behind its head.
 
 use std::time::Duration;
 

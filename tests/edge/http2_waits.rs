@@ -101,7 +101,8 @@ async fn a_connection_ends_with_its_last_request() {
     .await;
 }
 
-/// A client that goes on as if it had not been told, and does not acknowledge the PING behind GOAWAY.
+/// A client that goes on as if it had not been told, and does not acknowledge the PING behind
+/// GOAWAY.
 #[tokio::test(start_paused = true)]
 async fn max_requests_ends_the_connection_of_a_client_that_ignores_goaway() {
     let door = Door { max_requests: 3, ..open_door() };

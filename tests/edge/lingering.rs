@@ -384,7 +384,8 @@ async fn lingering_over_tls_has_a_second_once_the_process_stops() {
     .await;
 }
 
-/// A client of HTTP/2 grants room while it reads, and what it sends may not meet a closed socket before it has read everything.
+/// A client of HTTP/2 grants room while it reads, and what it sends may not meet a closed socket
+/// before it has read everything.
 #[tokio::test(start_paused = true)]
 async fn lingering_takes_what_follows_the_end_of_http2() {
     on_door(config(&[]), Door { max_requests: 1, ..open_door() }, |edge| async move {

@@ -166,7 +166,8 @@ async fn bytes_late_behind_a_response_without_a_body_meet_no_request() {
     }
 }
 
-/// Whether trailers of so many fields, of which the first has so many bytes, cross from an endpoint of HTTP/2.
+/// Whether trailers of so many fields, of which the first has so many bytes, cross from an endpoint
+/// of HTTP/2.
 async fn trailers_cross((count, length): (usize, usize)) -> bool {
     let got = Rc::new(std::cell::Cell::new(false));
     let put = Rc::clone(&got);

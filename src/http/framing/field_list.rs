@@ -249,7 +249,8 @@ impl RequestSoFar {
             return Uri::from_parts(parts).map_err(|_| Flaw::malformed("no `:authority`"));
         }
         let scheme = self.scheme.as_deref().ok_or(Flaw::malformed("no `:scheme`"))?;
-        // The `http` crate takes an empty one, and one that begins with a digit (RFC 3986, section 3.1).
+        // The `http` crate takes an empty one, and one that begins with a digit (RFC 3986, section
+        // 3.1).
         let scheme =
             Some(scheme).filter(|scheme| scheme.first().is_some_and(u8::is_ascii_alphabetic));
         let scheme = scheme
