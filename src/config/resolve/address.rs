@@ -13,6 +13,11 @@ pub enum AddressError {
     /// A kind of endpoint that is not built.
     #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port` or `https://host:port`")]
     Scheme(String, &'static str),
+    /// A unix socket.
+    #[error(
+        "`{0}`: unix sockets are not supported, hint: let the server listen on TCP, like `http://127.0.0.1:8000`"
+    )]
+    Unix(String),
     /// Something other than a host and a port behind the scheme.
     #[error(
         "`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received"
@@ -71,6 +76,10 @@ pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
 /// When it is something else.
 pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     let (scheme, authority) = text.split_once("://").unwrap_or(("", text));
+    // nginx writes `unix:/run/app.sock` and `http://unix:/run/app.sock`.
+    if text.starts_with("unix:") || authority.starts_with("unix:/") {
+        return Err(AddressError::Unix(text.to_owned()));
+    }
     match scheme.to_ascii_lowercase().as_str() {
         "" | "http" | "https" => {}
         _ => return Err(AddressError::Scheme(text.to_owned(), "this scheme")),
@@ -154,6 +163,12 @@ mod tests {
         assert!(of("auth").is_err_and(|error| error.contains("write `auth:8000`")));
         assert!(of("http://a:80/x").is_err_and(|error| error.contains("write only `http://a:80`")));
         assert_eq!(of("https://a").as_deref(), Ok("a:443"));
+        for text in ["unix:/run/app.sock", "http://unix:/run/app.sock", "unix://run/app.sock"] {
+            assert!(
+                of(text).is_err_and(|error| error.contains("unix sockets are not supported")),
+                "{text}"
+            );
+        }
         assert!(
             of("ftp://a").is_err_and(|error| error.contains("this scheme is not supported yet"))
         );

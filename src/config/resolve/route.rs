@@ -62,7 +62,7 @@ fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: 
     let position = |upstreams: &[UpstreamSettings], name: &str| {
         upstreams.iter().position(|one| &*one.name == name)
     };
-    if text.contains("://") {
+    if text.contains("://") || text.starts_with("unix:") {
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
         // No declared upstream is called that: names have no colon.
         let name = if endpoint.tls { format!("https://{endpoint}") } else { endpoint.to_string() };
