@@ -260,6 +260,9 @@ fn told_lines() -> Vec<(String, String)> {
                 folders.push(path);
                 continue;
             }
+            if path.extension().is_some_and(|ending| ending == "png") {
+                continue;
+            }
             let text = fs::read_to_string(&path).expect("a text");
             let product = text.split("#[cfg(test)]").next().unwrap_or_default();
             let lines = product.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -329,16 +332,28 @@ fn every_file_we_ship_loads_without_a_word() {
     let files = yaml_files(&["config", "config/examples"]);
     assert!(files.len() >= 7, "{files:?}");
     for path in files {
-        let loaded = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        let loaded = load(&path, &sets_for(&path)).unwrap_or_else(|problems| panic!("{problems}"));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     }
+}
+
+/// Certificates of the tests for a file that names an operator's.
+fn sets_for(path: &Path) -> Vec<String> {
+    let names_certificate =
+        fs::read_to_string(path).expect("a file of this repository").contains("fullchain.pem");
+    let certificate = ["cert=tests/certificates/a.pem", "key=tests/certificates/a.key"];
+    let sets = certificate.map(|set| format!("listeners.0.tls.certificates.0.{set}"));
+    if names_certificate { sets.into() } else { Vec::new() }
 }
 
 #[test]
 fn what_is_shown_loads_to_the_same() {
     for path in yaml_files(&["config", "config/examples"]) {
-        let shown = show(&load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}")));
-        assert_eq!(show(&fine(&shown)), shown, "{}", path.display());
+        let shown =
+            show(&load(&path, &sets_for(&path)).unwrap_or_else(|problems| panic!("{problems}")));
+        let again = parse(&path.display().to_string(), &shown, &[])
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(show(&again), shown, "{}", path.display());
     }
     let dollars = fine(&format!("{MINIMAL}access_log: {{ to: '/tmp/$${{x}}$.log' }}"));
     assert_eq!(show(&fine(&show(&dollars))), show(&dollars));
@@ -580,6 +595,76 @@ fn check_says_what_will_be_served() {
     let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
         route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, up to 10000 keys and 625 KiB\n";
     assert_eq!(out, expected);
+}
+
+#[test]
+fn check_takes_a_file_without_an_option() {
+    assert_eq!(
+        weir(&["check", "config/examples/minimal.yaml"]),
+        weir(&["check", "-c", "config/examples/minimal.yaml"])
+    );
+    assert_eq!(weir(&["check", "tests/config_wrong/drain.yaml"]).0, Some(3));
+    assert_eq!(weir(&["check", "a.yaml", "-c", "b.yaml"]).0, Some(2));
+}
+
+/// A short listener, a short endpoint and an upstream that a route names by its address have
+/// settings too.
+#[test]
+fn config_show_prints_every_default() {
+    let text = "listeners: [ ':8080' ]\nupstreams: { app: { endpoints: [ 'app:80' ] } }\n\
+        routes: [ { path: /a, upstream: app }, { path: /, upstream: 'https://b:8443' } ]\n";
+    let shown = show(&fine(text));
+    for key in [
+        "max_connections",
+        "max_connections_per_client",
+        "max_requests",
+        "proxy_protocol",
+        "weight",
+    ] {
+        assert!(
+            shown
+                .lines()
+                .any(|line| line.trim_start_matches("- ").trim().starts_with(&format!("{key}:"))),
+            "{key}: {shown}"
+        );
+    }
+    let (_, of_address) =
+        shown.split_once("# upstreams:\n").expect("upstreams that are named by their address");
+    for line in [
+        "#   https://b:8443:",
+        "#       first_byte: 30s",
+        "#       attempts: 2",
+        "#       max_idle: 64",
+        "#       refresh: 5s",
+    ] {
+        assert!(of_address.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert_eq!(show(&fine(&shown)), shown);
+}
+
+/// Each page that a page refers to is written beside it.
+#[test]
+fn man_writes_a_page_for_each_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().to_str().expect("a path");
+    assert_eq!(weir(&["man", "--dir", dir]).0, Some(0));
+    let mut count = 0;
+    for entry in fs::read_dir(folder.path()).expect("a folder of this test") {
+        let text = fs::read_to_string(entry.expect("an entry").path())
+            .expect("a page")
+            .replace("\\-", "-");
+        for (at, _) in text.match_indices("(1)") {
+            let name = text[..at]
+                .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+                .next()
+                .expect("a name");
+            assert!(folder.path().join(format!("{name}.1")).exists(), "{name}");
+            count += 1;
+        }
+    }
+    assert!(count > 12, "{count}");
+    let (code, _, told) = weir(&["man", "--dir", "/no/such/folder"]);
+    assert!(code == Some(1) && told.contains("/no/such/folder"), "{told}");
 }
 
 #[test]

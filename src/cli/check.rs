@@ -1,5 +1,7 @@
 //! `weir check`: everything that is wrong with a configuration, or what it will serve.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::{Outcome, Which, complain, say};
@@ -16,6 +18,9 @@ const KEY_BYTES: usize = 64;
 pub struct Check {
     #[command(flatten)]
     which: Which,
+    /// The configuration file, as with --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
     /// Print one JSON object in place of text
     #[arg(long)]
     json: bool,
@@ -24,7 +29,8 @@ pub struct Check {
 impl Check {
     /// Checks; exits 3 when the configuration cannot be used.
     #[must_use]
-    pub fn run(self) -> Outcome {
+    pub fn run(mut self) -> Outcome {
+        self.which.config = self.which.config.or(self.file);
         let path = self.which.path();
         let result = config::load(&path, &self.which.sets);
         let (problems, loaded) = match &result {

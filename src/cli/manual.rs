@@ -1,5 +1,7 @@
 //! `weir completions`, `weir man` and `weir version`: what the command line knows about itself.
 
+use std::{io, path::PathBuf};
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -22,13 +24,35 @@ impl Completions {
     }
 }
 
-/// Prints the manual page, in roff.
-#[must_use]
-pub fn man() -> Outcome {
-    let mut text = Vec::new();
-    match clap_mangen::Man::new(Cli::command()).render(&mut text) {
-        Ok(()) => say(&String::from_utf8_lossy(&text)),
-        Err(error) => fail(&error, Outcome::Failed),
+/// Print the manual page, in roff, or write one for each command.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Man {
+    /// Write weir.1 and a page for each command, like weir-run.1, into this directory
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Man {
+    /// Prints the page of `weir`, or writes all pages.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        let Some(dir) = self.dir else {
+            let mut text = Vec::new();
+            return match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+                Ok(()) => say(&String::from_utf8_lossy(&text)),
+                Err(error) => fail(&error, Outcome::Failed),
+            };
+        };
+        match clap_mangen::generate_to(Cli::command(), &dir) {
+            Ok(()) => Outcome::Fine,
+            Err(error) => {
+                let message = format!(
+                    "cannot write into `{}`: {error}, hint: name a directory that exists",
+                    dir.display()
+                );
+                fail(&io::Error::other(message), Outcome::Failed)
+            }
+        }
     }
 }
 

@@ -49,8 +49,8 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     /// Print the completions of a shell
     Completions(manual::Completions),
-    /// Print the manual page, in roff
-    Man,
+    /// Print the manual page, in roff, or write one for each command
+    Man(manual::Man),
     /// Print the version
     Version,
 }
@@ -96,7 +96,7 @@ impl Cli {
             Command::Reload(reload) => reload.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Completions(completions) => completions.run(),
-            Command::Man => manual::man(),
+            Command::Man(man) => man.run(),
             Command::Version => manual::version(),
         }
     }

@@ -40,7 +40,7 @@ pub use problem::Problems;
 pub use show::{schema, show};
 
 /// Everything `weir run` needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where to listen.
     pub listeners: Vec<ListenerSettings>,
@@ -86,7 +86,7 @@ pub struct StateSettings {
 }
 
 /// One route.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
     /// Its name in logs and keys: the pattern as written.
     pub name: Arc<str>,

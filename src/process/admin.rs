@@ -41,6 +41,8 @@ const VISIT: Duration = Duration::from_secs(60);
 pub enum Reloaded {
     /// It serves.
     Done,
+    /// It serves, and is the same as before.
+    Unchanged,
     /// It is wrong; this is what is wrong.
     Invalid(String),
     /// Something else is in the way.
@@ -150,6 +152,9 @@ async fn answer(
         }
         (&Method::POST, "/reload") => match hall.reload().await {
             Reloaded::Done => say(StatusCode::OK, "the configuration was loaded again\n"),
+            Reloaded::Unchanged => {
+                say(StatusCode::OK, "the configuration was loaded again; nothing changed\n")
+            }
             Reloaded::Invalid(problems) => say(StatusCode::UNPROCESSABLE_ENTITY, problems + "\n"),
             Reloaded::Failed(reason) => say(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
         },

@@ -87,6 +87,15 @@ pub fn prepare(
     Ok(Plan { shared, opened, closed, held, writer, fitted, successions, emptied })
 }
 
+/// Effect of a change that was taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The settings are others than before.
+    Changed,
+    /// The settings are the same as before.
+    Nothing,
+}
+
 /// Why a configuration was not taken over; the one before is served on.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Ended, Load, Order, Orders, Source, control,
     handover::{self, Handed, HandoverError, Starting, Successor},
-    reload::{self, Log, Plan, ReloadError},
+    reload::{self, Effect, Log, Plan, ReloadError},
     sockets,
     state_writer::{self, Keep},
     worker::{Listening, Shared},
@@ -120,9 +120,16 @@ enum Work {
 /// A plan that is being made.
 struct Change {
     plan: JoinHandle<Planned>,
-    /// What standard error says when it is taken over.
-    done: Vec<&'static str>,
+    reason: Reason,
     asked: Vec<oneshot::Sender<Reloaded>>,
+}
+
+/// Reason of a change, for the log.
+enum Reason {
+    /// The configuration is loaded again.
+    Reload,
+    /// Files are read again with the same configuration; a line for each kind.
+    Renewal(Vec<&'static str>),
 }
 
 type Planned = Result<Box<Plan>, ReloadError>;
@@ -322,14 +329,10 @@ impl Running {
         } else if std::mem::take(&mut self.wanted.reload) {
             let asked = std::mem::take(&mut self.wanted.asked);
             let Some(load) = self.source.as_ref().map(|source| Arc::clone(&source.load)) else {
-                return tell(&[], &Err(ReloadError::NoFile), asked);
+                return tell(&Reason::Reload, &Err(ReloadError::NoFile), asked);
             };
             let plan = self.plan(move |shared| loaded(shared, &load), Log::Reopened);
-            self.work = Work::Change(Change {
-                plan,
-                done: vec!["the configuration was loaded again"],
-                asked,
-            });
+            self.work = Work::Change(Change { plan, reason: Reason::Reload, asked });
         } else {
             self.begin_to_renew();
         }
@@ -352,7 +355,8 @@ impl Running {
         if !done.is_empty() {
             let log = if reopen { Log::Reopened } else { Log::Kept };
             let plan = self.plan(|shared| Ok(read_again(&shared.config)), log);
-            self.work = Work::Change(Change { plan, done, asked: Vec::new() });
+            self.work =
+                Work::Change(Change { plan, reason: Reason::Renewal(done), asked: Vec::new() });
         }
     }
 
@@ -385,7 +389,7 @@ impl Running {
     }
 
     /// Takes a plan over, if there is one and every worker can.
-    async fn change_over(&mut self, plan: Planned, Change { done, asked, .. }: Change) {
+    async fn change_over(&mut self, plan: Planned, Change { reason, asked, .. }: Change) {
         let mut outcome = match plan {
             Ok(plan) => self.take_over(plan).await,
             Err(error) => Err(error),
@@ -393,10 +397,11 @@ impl Running {
         if self.crew.is_lost() {
             outcome = Err(ReloadError::Lost);
         }
-        tell(&done, &outcome, asked);
+        tell(&reason, &outcome, asked);
     }
 
-    async fn take_over(&mut self, mut plan: Box<Plan>) -> Result<(), ReloadError> {
+    async fn take_over(&mut self, mut plan: Box<Plan>) -> Result<Effect, ReloadError> {
+        let is_same = *self.shared.config == *plan.shared.config;
         let opened = std::mem::take(&mut plan.opened);
         let built = self.crew.prepare(&plan.shared, opened, &plan.closed).await?;
         let successions = std::mem::take(&mut plan.successions);
@@ -418,7 +423,7 @@ impl Running {
             }
         }));
         tokio::spawn(sys::give_back_memory_after_a_change());
-        Ok(())
+        Ok(if is_same { Effect::Nothing } else { Effect::Changed })
     }
 
     /// What all workers share becomes what the plan says. Cannot fail.
@@ -520,10 +525,22 @@ async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
 }
 
 /// Says what came of an order, to whoever asked too.
-fn tell(done: &[&str], outcome: &Result<(), ReloadError>, asked: Vec<oneshot::Sender<Reloaded>>) {
-    match outcome {
-        Ok(()) => done.iter().for_each(|done| tracing::info!("{done}")),
-        Err(error) => tracing::error!("{error}"),
+fn tell(
+    reason: &Reason,
+    outcome: &Result<Effect, ReloadError>,
+    asked: Vec<oneshot::Sender<Reloaded>>,
+) {
+    match (outcome, reason) {
+        (Ok(Effect::Changed), Reason::Reload) => {
+            tracing::info!("the configuration was loaded again");
+        }
+        // An operator whose editor has written another file than the one that is served looks for
+        // this.
+        (Ok(Effect::Nothing), Reason::Reload) => {
+            tracing::info!("the configuration was loaded again; nothing changed");
+        }
+        (Ok(_), Reason::Renewal(done)) => done.iter().for_each(|done| tracing::info!("{done}")),
+        (Err(error), _) => tracing::error!("{error}"),
     }
     for asked in asked {
         // Who asked may have gone: the log knows.
@@ -531,9 +548,10 @@ fn tell(done: &[&str], outcome: &Result<(), ReloadError>, asked: Vec<oneshot::Se
     }
 }
 
-fn reloaded(outcome: &Result<(), ReloadError>) -> Reloaded {
+fn reloaded(outcome: &Result<Effect, ReloadError>) -> Reloaded {
     match outcome {
-        Ok(()) => Reloaded::Done,
+        Ok(Effect::Changed) => Reloaded::Done,
+        Ok(Effect::Nothing) => Reloaded::Unchanged,
         Err(error @ ReloadError::Invalid(_)) => Reloaded::Invalid(error.to_string()),
         Err(error) => Reloaded::Failed(error.to_string()),
     }

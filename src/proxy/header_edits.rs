@@ -28,7 +28,7 @@ pub enum Message {
 }
 
 /// The edits of one kind of messages on one route.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, Template)>,
@@ -50,17 +50,17 @@ pub struct Facts<'a> {
 }
 
 /// A value with placeholders. What it says is not shown: it may be a secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Template(Kept);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Kept {
     Constant(HeaderValue),
     RequestId,
     Pieces(Vec<Piece>),
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Piece {
     Text(String),
     ClientIp,

@@ -46,6 +46,11 @@ fn it_says_how_the_proxy_is_and_loads_the_configuration_again() {
         (Some(0), &b"the configuration was loaded again\n"[..])
     );
     assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
+    // A file that was renamed away under a bind mount is read again as it was: the operator looks
+    // for this.
+    let unchanged = output(&["reload", "-c", &weir.config()]);
+    assert_eq!(&*unchanged.stdout, b"the configuration was loaded again; nothing changed\n");
+    weir.says("the configuration was loaded again; nothing changed");
 }
 
 #[test]

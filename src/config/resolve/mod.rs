@@ -11,10 +11,7 @@ use super::{
     Config, StateSettings, nearest,
     networks::NetworkLists,
     problem::Problems,
-    schema::{
-        Amount, Balance, ClientIp, Dns, File, ForwardingHeader, Health, Keepalive, Protocol,
-        ResponseLimits, Retries, Upstream, UpstreamTimeouts,
-    },
+    schema::{Amount, ClientIp, File, ForwardingHeader, Upstream},
     yaml_tree::{Node, Value},
 };
 use crate::{
@@ -213,19 +210,6 @@ fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
 
 /// The upstream of an endpoint that a route writes in place of a name.
 fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
-    let defaults = Upstream {
-        hold: "0s".to_owned(),
-        endpoints: Vec::new(),
-        tls: None,
-        protocol: Protocol::default(),
-        balance: Balance::default(),
-        dns: Dns::default(),
-        health: Health::default(),
-        retries: Retries::default(),
-        timeouts: UpstreamTimeouts::default(),
-        keepalive: Keepalive::default(),
-        response_limits: ResponseLimits::default(),
-    };
     let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
     let mut problems = Problems::default();
     let judge = &mut Judge { problems: &mut problems, base: Path::new("") };
@@ -233,6 +217,6 @@ fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     UpstreamSettings {
         secure,
         endpoints: vec![endpoint],
-        ..upstream::upstream(judge, Spot::root(&nowhere), name, &defaults)
+        ..upstream::upstream(judge, Spot::root(&nowhere), name, &Upstream::default())
     }
 }

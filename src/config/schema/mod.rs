@@ -125,18 +125,64 @@ impl File {
     }
 
     /// The file as YAML, with every default. `as_written` are paths of values that were filled in
-    /// from outside, and what is written there: that is shown in their place.
+    /// from outside, and the text that stands there: that is shown in their place.
     #[must_use]
     pub fn encode(&self, as_written: &[(Vec<String>, String)]) -> String {
-        let mut value = serde_yaml::to_value(self).unwrap_or_default();
+        let mut value = serde_yaml::to_value(self.in_long_form()).unwrap_or_default();
         escape(&mut value);
         for (path, written) in as_written {
-            if let Some(place) = path.iter().try_fold(&mut value, |value, key| step(value, key)) {
+            let address = is_short_form(path).then_some("address");
+            let mut steps = path.iter().map(String::as_str).chain(address);
+            if let Some(place) = steps.try_fold(&mut value, step) {
                 *place = Yaml::String(written.clone());
             }
         }
-        serde_yaml::to_string(&value).unwrap_or_default()
+        serde_yaml::to_string(&value).unwrap_or_default() + &self.upstreams_by_address(as_written)
     }
+
+    /// The same file with the settings that an address alone stands for.
+    fn in_long_form(&self) -> Self {
+        let mut long = self.clone();
+        for listener in &mut long.listeners {
+            if let Listener::Short(address) = listener {
+                *listener = Listener::Long(LongListener::on(address.clone()));
+            }
+        }
+        for endpoint in long.upstreams.values_mut().flat_map(|upstream| &mut upstream.endpoints) {
+            if let Endpoint::Short(address) = endpoint {
+                *endpoint = Endpoint::Long(LongEndpoint::at(address.clone()));
+            }
+        }
+        long
+    }
+
+    /// Settings of the upstreams that routes name by their address, as comments: such an upstream
+    /// has no name under which the file could set them.
+    fn upstreams_by_address(&self, as_written: &[(Vec<String>, String)]) -> String {
+        let mut found = BTreeMap::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            if !self.upstreams.contains_key(&route.upstream) {
+                let place = ["routes".to_owned(), index.to_string(), "upstream".to_owned()];
+                let filled = as_written.iter().find(|(path, _)| *path == place);
+                let address = filled.map_or(&route.upstream, |(_, written)| written).clone();
+                let endpoints = vec![Endpoint::Long(LongEndpoint::at(address.clone()))];
+                found.insert(address, Upstream { endpoints, ..Upstream::default() });
+            }
+        }
+        if found.is_empty() {
+            return String::new();
+        }
+        let yaml =
+            serde_yaml::to_string(&BTreeMap::from([("upstreams", found)])).unwrap_or_default();
+        let comments: String = yaml.lines().map(|line| format!("# {line}\n")).collect();
+        format!("# Upstreams that routes name by their address have these settings:\n{comments}")
+    }
+}
+
+/// Tells a path of a listener or an endpoint that is written as an address alone.
+fn is_short_form(path: &[String]) -> bool {
+    let words: Vec<&str> = path.iter().map(String::as_str).collect();
+    matches!(words[..], ["listeners", _] | ["upstreams", _, "endpoints", _])
 }
 
 fn yaml(node: &Node) -> Yaml {

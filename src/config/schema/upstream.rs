@@ -90,6 +90,14 @@ pub struct LongEndpoint {
     pub weight: u32,
 }
 
+impl LongEndpoint {
+    /// Settings that an address alone stands for.
+    #[must_use]
+    pub fn at(address: String) -> Self {
+        Self { address, weight: one() }
+    }
+}
+
 /// How requests are shared out among the addresses of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum Balance {
@@ -222,6 +230,24 @@ fn probe_timeout() -> String {
 
 fn no_hold() -> String {
     "0s".to_owned()
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            tls: None,
+            protocol: Protocol::default(),
+            balance: Balance::default(),
+            dns: Dns::default(),
+            hold: no_hold(),
+            retries: Retries::default(),
+            health: Health::default(),
+            timeouts: UpstreamTimeouts::default(),
+            keepalive: Keepalive::default(),
+            response_limits: ResponseLimits::default(),
+        }
+    }
 }
 
 impl Default for Dns {
