@@ -13,6 +13,7 @@ const PAGE: &str = include_str!("../src/demo/page.html");
 struct Demo {
     child: Child,
     address: SocketAddr,
+    greeting: String,
 }
 
 impl Demo {
@@ -22,13 +23,16 @@ impl Demo {
         let mut child = command.spawn().expect("the binary of this package");
         let mut greeting = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        output.read_line(&mut greeting).expect("a greeting");
+        while !greeting.contains("Or see it") {
+            assert!(output.read_line(&mut greeting).expect("a greeting") > 0, "{greeting}");
+        }
         let address = greeting
             .split("http://")
             .nth(1)
             .and_then(|rest| rest.split(',').next())
             .expect("an address");
-        Self { child, address: address.parse().expect("an address") }
+        let address = address.parse().expect("an address");
+        Self { child, address, greeting }
     }
 
     /// Sends requests one behind the other over one connection; all that comes back.
@@ -134,6 +138,35 @@ fn the_page_explains_the_limits_that_are_configured() {
     ] {
         assert!(config.contains(words) && PAGE.contains(words), "{words}");
     }
+}
+
+/// Both snippets of the page are configurations, and the nginx ones begin with a zone.
+#[test]
+fn page_snippets_are_configurations() {
+    let snippets: Vec<_> =
+        PAGE.split("weir: 'listeners").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+    assert_eq!(snippets.len(), 2);
+    for snippet in snippets {
+        let text = format!("listeners{}", snippet.replace("\\n", "\n"));
+        let loaded = weir::config::parse("page.yaml", &text, &[])
+            .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        assert!(loaded.warnings.is_empty() || text.contains("/strict"), "{}", loaded.warnings);
+    }
+}
+
+/// The greeting's last command names this program as it was started.
+#[test]
+fn greeting_names_the_program_as_it_was_started() {
+    let demo = Demo::start();
+    let path = env!("CARGO_BIN_EXE_weir");
+    let line =
+        demo.greeting.lines().find(|line| line.contains(" bench burst ")).expect("a line to try");
+    assert!(line.trim_start().starts_with(&format!("{path} bench burst http://")), "{line}");
+    assert!(
+        demo.greeting.contains("curl -Z --no-progress-meter --parallel-immediate"),
+        "{}",
+        demo.greeting
+    );
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Demo {
             let address = first_address(app).unwrap_or(self.listen);
             listen_beside(app, address);
             // A reader that went away does not stop the demo.
-            let _ = say(&greeting(address));
+            let _ = say(&greeting(address, &program()));
         })
     }
 }
@@ -72,17 +72,22 @@ fn listen_beside(app: &mut App, first: SocketAddr) {
     }
 }
 
-fn greeting(address: SocketAddr) -> String {
-    format!(
-        "weir demo serves on http://{address}, a sample upstream stands behind it. Ctrl-C stops it.
+/// This program as the shell finds it: by name where the first argument is one, else by its path.
+fn program() -> String {
+    std::env::args().next().filter(|name| !name.is_empty()).unwrap_or_else(|| "weir".to_owned())
+}
 
-  /strict   1r/s, no burst      one request a second for each client, the next is answered 503
-  /         10r/s, burst 20     what comes faster waits its turn, what is over the burst is answered 503
+fn greeting(address: SocketAddr, program: &str) -> String {
+    format!(
+        "weir demo serves on http://{address}, with a sample upstream behind it. Ctrl-C stops it.
+
+  /strict   1r/s, no burst      one request a second for each client, the next one gets 503
+  /         10r/s, burst 20     faster requests wait their turn, those over the burst get 503
 
 Try:
   curl -i http://{address}/strict http://{address}/strict
-  seq 30 | xargs -P 30 -I N curl -s -o /dev/null -w '%{{http_code}} after %{{time_total}} s\\n' http://{address}/N
-  weir bench burst http://{address}/ --send '30 at once' --rate 10r/s --burst 20
+  curl -Z --no-progress-meter --parallel-immediate --parallel-max 30 -o /dev/null -w '%{{http_code}} after %{{time_total}} s\\n' 'http://{address}/[1-30]'
+  {program} bench burst http://{address}/ --send '30 at once' --rate 10r/s --burst 20
 
 Or see it: http://{address}/demo
 "
