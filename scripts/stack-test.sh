@@ -19,7 +19,7 @@ WORK=$(mktemp -d /tmp/weir-stack.XXXXXX)
 RAN=()
 
 say() { printf '   %s\n' "$*"; }
-as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+. scripts/lib.sh
 
 cannot() {
     {
