@@ -41,16 +41,19 @@ def s1_up_from_a_clean_clone(s):
     return f"{time.monotonic() - began:.1f} s"
 
 
-def readme(s):
-    """The commands of the README's section about the stack, block by block, without their comments."""
-    text = pathlib.Path(s.directory, "README.md").read_text().split("\n## The stack\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    return [[line.split("  #")[0].rstrip() for line in block.splitlines()] for block in blocks]
+def blocks(s, heading):
+    """Commands of one section of docs/stack.md, block by block, without their comments."""
+    page = pathlib.Path(s.directory, "docs/stack.md").read_text()
+    text = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    found = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [[line.split("  #")[0].rstrip() for line in block.splitlines()] for block in found]
 
 
-def s1_readme_word_for_word(s):
-    """What the README says, typed into a terminal: exec auth bash, cd apps, migrate init, revision, upgrade; logs; TAG."""
-    start, into, inside, logs = readme(s)
+def s1_page_word_for_word(s):
+    """Commands of docs/stack.md, typed into a terminal: exec auth bash, cd apps, migrate init, revision, upgrade; logs; TAG."""
+    start, logs = blocks(s, "Start")[0], blocks(s, "Service log")[0]
+    into, create, upgrade = blocks(s, "Database migrations")
+    inside = [*create, *upgrade, "exit"]
     assert start == ["scripts/secrets.sh", "docker-compose build", "docker-compose up"], start  # done before S1, and in S9
     assert into == ["docker-compose exec auth bash"], into
     typed = s.terminal(into[0].split()[1:], inside)
@@ -174,7 +177,7 @@ def s4_eight_at_once(s):
     said = s.bash(script, timeout=120).stdout
     ran = sorted(line.split()[2] for line in said.splitlines() if line.startswith("done "))
     assert "FAILED" not in said, said
-    # The built-in ones, and the one that the README makes.
+    # The built-in ones, and the one that docs/stack.md makes.
     count = len(list(pathlib.Path(s.directory, "auth", "migrations").glob("*.up.sql"))) + 1
     assert len(ran) == len(set(ran)) == count, ran
     rows = s.psql("SELECT count(*), count(DISTINCT version) FROM migrations.applied").stdout.strip()
@@ -250,15 +253,15 @@ def reads(s):
 
 
 def alembic_words(s):
-    """The subcommands of Alembic that the README's table has a counterpart for."""
-    text = pathlib.Path(s.directory, "README.md").read_text().split("| Alembic | here |")[1].split("\n\n")[0]
-    rows = [row.split("|")[1:3] for row in text.splitlines() if row.startswith("| `alembic")]
+    """Subcommands of Alembic that the table of docs/migrations.md has a counterpart for."""
+    text = pathlib.Path(s.directory, "docs/migrations.md").read_text().split("| Alembic | here |")[1].split("\n\n")[0]
+    rows = [row.split("|")[1:3] for row in text.splitlines() if row.startswith("| `alembic ")]
     names = [re.findall(r"`(?:alembic )?([a-z]+)", theirs) for theirs, ours in rows if not ours.strip().startswith("none")]
     return {name for row in names for name in row if name not in ("base", "head")}
 
 
 def s4_alembic_under_its_own_name(s):
-    """What Alembic's users type, in its order: a revision is run empty first, and written then. Every word of the README's table."""
+    """What Alembic's users type, in its order: a revision is run empty first, and written then. Every word of the table of docs/migrations.md."""
     typed = ['mkdir -p /tmp/fresh && cd /tmp/fresh && alembic init migrations', 'cd /srv/apps && alembic revision -m "seed flow"',
              "alembic upgrade head", "alembic current --check-heads", "alembic heads -v"]
     said = s.bash(" && ".join(typed)).stdout
@@ -496,7 +499,7 @@ def s10_hardening(s):
 
 
 CHECKS = [
-    s1_up_from_a_clean_clone, s10_hardening, s1_readme_word_for_word, s1_development_file, s2_roles_and_nothing_for_public,
+    s1_up_from_a_clean_clone, s10_hardening, s1_page_word_for_word, s1_development_file, s2_roles_and_nothing_for_public,
     s4_migrations_before_serving, s4_eight_at_once, s4_alembic_under_its_own_name, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id,
     s7_limit_per_address, s7_hidden_clients_are_told_of, s3_no_password_anywhere, s3_another_password, s3_another_key,
     s8_recreate_under_traffic, s8_scale_under_traffic, s8_reload_in_place, s9_stop, s9_up_in_a_terminal,

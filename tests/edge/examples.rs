@@ -1,15 +1,24 @@
 //! The files of `config/examples`: each does what its first line says.
 
-use std::{fs, path::Path, rc::Rc};
+use std::{fs, path::Path, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::config::{Config, load};
+use futures_util::future::join_all;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::{sleep, timeout},
+};
+use weir::config::{Config, load, parse};
 
-use crate::harness::{Edge, on_edge_of, on_raw_edge, status};
+use crate::harness::{Edge, address, on_edge_of, on_raw_edge, status};
 
 fn example(name: &str) -> Config {
+    example_with(name, &[])
+}
+
+fn example_with(name: &str, sets: &[&str]) -> Config {
     let path = Path::new("config/examples").join(name).with_extension("yaml");
-    load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}")).config
+    let sets: Vec<_> = sets.iter().map(ToString::to_string).collect();
+    load(&path, &sets).unwrap_or_else(|problems| panic!("{problems}")).config
 }
 
 /// One request line with these fields, from this address; the response.
@@ -52,9 +61,13 @@ fn every_example_is_tested_here() {
     let here = include_str!("examples.rs");
     for entry in fs::read_dir("config/examples").expect("a folder of this repository") {
         let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            continue;
+        }
         let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
         assert!(
-            here.contains(&format!("example(\"{name}\")")),
+            here.contains(&format!("example(\"{name}\")"))
+                || here.contains(&format!("example_with(\"{name}\"")),
             "no test fires requests at {}",
             path.display()
         );
@@ -104,6 +117,224 @@ async fn api_keys() {
             at_once(&edge, 8, "192.0.2.5", "GET /", &["host: www"]).await,
             [(200, 6), (429, 2)]
         );
+    })
+    .await;
+}
+
+/// Visitors behind the networks of a file are limited one by one, and other peers by their own
+/// address.
+#[tokio::test(start_paused = true)]
+async fn behind_a_cdn() {
+    on_edge_of(example("behind-a-cdn"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let first = ["host: a", "x-forwarded-for: 198.51.100.1"];
+        assert_eq!(at_once(&edge, 42, "192.0.2.9", "GET /", &first).await, [(200, 41), (503, 1)]);
+        let second = ["host: a", "x-forwarded-for: 203.0.113.5, 198.51.100.2"];
+        assert_eq!(at_once(&edge, 41, "2001:db8:1::7", "GET /", &second).await, [(200, 41)]);
+        assert_eq!(at_once(&edge, 41, "203.0.113.9", "GET /", &first).await, [(200, 41)]);
+        assert_eq!(
+            edge.seen.borrow().last().expect("a request").headers["x-real-ip"],
+            "203.0.113.9"
+        );
+    })
+    .await;
+}
+
+/// Five tries of an address pass, a wave from many addresses waits in line, and a reject by one
+/// rule costs the others nothing.
+#[tokio::test(start_paused = true)]
+async fn login_brute_force() {
+    on_edge_of(example("login-brute-force"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let login = "POST /login";
+        assert_eq!(
+            at_once(&edge, 300, "192.0.2.1", login, &["host: a"]).await,
+            [(200, 5), (429, 295)]
+        );
+        assert_eq!(edge.now(), 0, "a typing error is not held up");
+        assert_eq!(
+            at_once(&edge, 2, "192.0.2.1", "POST //login;x=1", &["host: a"]).await,
+            [(429, 2)]
+        );
+        let addresses: Vec<_> = (2..22).map(|last| format!("192.0.2.{last}")).collect();
+        let wave =
+            join_all(addresses.iter().map(|from| at_once(&edge, 5, from, login, &["host: a"])))
+                .await;
+        let counted = |status| {
+            wave.iter()
+                .flatten()
+                .filter(|(of, _)| *of == status)
+                .map(|(_, count)| count)
+                .sum::<usize>()
+        };
+        // 11 pass immediately, and 25 wait 200 ms each behind them; 5 of the 36 were those of the
+        // first address.
+        assert_eq!([counted(200), counted(429)], [31, 69]);
+        assert_eq!(edge.now(), 5_000);
+        assert_eq!(at_once(&edge, 1, "192.0.2.1", "GET /", &["host: a"]).await, [(200, 1)]);
+    })
+    .await;
+}
+
+async fn read_head(pipe: &mut DuplexStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(pipe.read_u8().await.expect("an open pipe"));
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+/// A tunnel may be silent for an hour, and one address opens six of them in a row.
+#[tokio::test(start_paused = true)]
+async fn websocket() {
+    on_raw_edge(example("websocket"), |edge, mut pipes| async move {
+        edge.world.app_is(&[1]);
+        let mut connect = async || {
+            let mut client = edge.connect();
+            let upgrade = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+            client.write_all(upgrade.as_bytes()).await.expect("an open pipe");
+            let endpoint = tokio::select! {
+                pipe = pipes.recv() => pipe,
+                () = sleep(Duration::from_secs(1)) => None,
+            };
+            let Some(mut endpoint) = endpoint else { return (read_head(&mut client).await, client, None) };
+            read_head(&mut endpoint).await;
+            let agreed = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+            endpoint.write_all(agreed).await.expect("an open pipe");
+            (read_head(&mut client).await, client, Some(endpoint))
+        };
+        let (head, mut client, endpoint) = connect().await;
+        let mut endpoint = endpoint.expect("a connection");
+        assert_eq!(status(&head), 101);
+        sleep(Duration::from_secs(59 * 60)).await;
+        endpoint.write_all(b"news").await.expect("an open tunnel");
+        let mut news = [0; 4];
+        client.read_exact(&mut news).await.expect("an open tunnel");
+        assert_eq!(&news, b"news");
+        assert!(timeout(Duration::from_secs(59 * 60), client.read_u8()).await.is_err(), "still open");
+        assert!(timeout(Duration::from_secs(61), client.read_u8()).await.expect("closed by now").is_err());
+        let mut kept = Vec::new();
+        for _ in 0..6 {
+            let opened = connect().await;
+            assert_eq!(status(&opened.0), 101);
+            kept.push(opened);
+        }
+        assert_eq!(status(&connect().await.0), 503);
+    })
+    .await;
+}
+
+/// Calls go out over HTTP/2, and one without a token is rejected.
+#[tokio::test(start_paused = true)]
+async fn grpc() {
+    on_raw_edge(example("grpc"), |edge, mut pipes| async move {
+        edge.world.app_is(&[1]);
+        let call = "POST /shop.Orders/List HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n";
+        let mut client = edge.connect();
+        client.write_all(format!("{call}authorization: Bearer x\r\n\r\n").as_bytes()).await.expect("an open pipe");
+        let mut preface = [0; 24];
+        let mut endpoint = pipes.recv().await.expect("a connection");
+        endpoint.read_exact(&mut preface).await.expect("an open pipe");
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(status(&edge.exchange(&format!("{call}\r\n")).await), 503);
+        let other =
+            edge.exchange("POST /shop.Stock/List HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        assert_eq!(status(&other.await), 404);
+    })
+    .await;
+}
+
+/// All requests go to `blue` but those for the host of the next release; one word in the file
+/// switches.
+#[tokio::test(start_paused = true)]
+async fn blue_green() {
+    let text =
+        fs::read_to_string("config/examples/blue-green.yaml").expect("a file of this repository");
+    let switched = text.replace("upstream: blue ", "upstream: green");
+    let switched =
+        parse("weir.yaml", &switched, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
+    for (config, of_all) in [(example("blue-green"), 2), (switched, 3)] {
+        on_edge_of(config, |edge| async move {
+            for (name, last) in [("blue", 2), ("green", 3)] {
+                edge.world
+                    .names
+                    .lock()
+                    .expect("no panic")
+                    .insert(name.to_owned(), vec![address(last)]);
+            }
+            for (host, last) in [("host: shop.example.com", of_all), ("host: green.example.com", 3)]
+            {
+                assert_eq!(status(&ask(&edge, "192.0.2.1", "GET /", &[host]).await), 200);
+                let seen = edge.seen.borrow().last().expect("a request").address.ip();
+                assert_eq!(seen, address(last).ip(), "{host}");
+            }
+        })
+        .await;
+    }
+}
+
+/// Requests wait while no container of the service accepts connections, here for ten seconds.
+async fn service_is_replaced(config: Config) {
+    on_edge_of(config, |edge| async move {
+        edge.world.app_is(&[1]);
+        edge.world.refusing.store(true, Relaxed);
+        let world = std::sync::Arc::clone(&edge.world);
+        tokio::task::spawn_local(async move {
+            sleep(Duration::from_secs(10)).await;
+            world.app_is(&[2]);
+            world.refusing.store(false, Relaxed);
+        });
+        assert_eq!(at_once(&edge, 5, "192.0.2.1", "POST /", &["host: a"]).await, [(200, 5)]);
+        assert!((10_000..=15_500).contains(&edge.now()), "{}", edge.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_without_loss() {
+    service_is_replaced(example("upgrade-without-loss")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn compose() {
+    service_is_replaced(example("compose")).await;
+}
+
+/// The error log has a path of its own; `tests/real` reads such a log with fail2ban's filter.
+#[tokio::test(start_paused = true)]
+async fn ban_addresses() {
+    let config = example("ban-addresses");
+    let to = format!("{:?}", config.access_log.errors_to);
+    assert!(to.contains("/var/log/weir/error.log"), "{to}");
+    on_edge_of(config, |edge| async move {
+        edge.world.app_is(&[1]);
+        assert_eq!(
+            at_once(&edge, 30, "192.0.2.1", "GET /", &["host: a"]).await,
+            [(200, 21), (503, 9)]
+        );
+    })
+    .await;
+}
+
+/// The server of docs/from-nginx.md: a burst without delay, a paced login, a large upload and 429.
+#[tokio::test(start_paused = true)]
+async fn from_nginx() {
+    let pair = "listeners.0.tls.certificates.0";
+    let sets = [
+        format!("{pair}.cert=tests/certificates/a.pem"),
+        format!("{pair}.key=tests/certificates/a.key"),
+    ];
+    let config = example_with("from-nginx", &[&sets[0], &sets[1]]);
+    on_edge_of(config, |edge| async move {
+        let host = ["host: shop.example.com"];
+        assert_eq!(at_once(&edge, 30, "192.0.2.1", "GET /", &host).await, [(200, 21), (429, 9)]);
+        assert_eq!(at_once(&edge, 8, "192.0.2.2", "POST /login", &host).await, [(200, 6), (429, 2)]);
+        assert_eq!(edge.now(), 0, "nodelay");
+        let upload = |length: usize| {
+            format!("POST / HTTP/1.1\r\nhost: shop.example.com\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n")
+        };
+        assert_eq!(status(&edge.exchange(&upload((20 << 20) + 1)).await), 413);
+        assert_eq!(at_once(&edge, 1, "192.0.2.1", "GET /", &["host: other.test"]).await, [(404, 1)]);
     })
     .await;
 }
@@ -163,7 +394,7 @@ async fn dry_run() {
     .await;
 }
 
-/// The least there is: one address, one limit, one server.
+/// Shortest configuration: one address, one limit, one server.
 #[tokio::test(start_paused = true)]
 async fn minimal() {
     on_edge_of(example("minimal"), |edge| async move {
