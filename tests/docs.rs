@@ -76,13 +76,9 @@ fn configurations_in_pages_load() {
         // A compose file is no configuration of weir.
         for block in blocks(&page, "yaml").iter().filter(|block| !block.starts_with("services:")) {
             let whole = completed(block);
-            let loaded = config::parse("config/examples/page.yaml", &whole, &[]);
-            assert!(
-                loaded.is_ok(),
-                "{}: {}\n{whole}",
-                page.display(),
-                loaded.err().expect("problems")
-            );
+            if let Err(problems) = config::parse("config/examples/page.yaml", &whole, &[]) {
+                panic!("{}: {problems}\n{whole}", page.display());
+            }
             count += 1;
         }
     }
@@ -102,13 +98,9 @@ fn command_lines_in_pages_parse() {
                     c == ' ' && !quoted
                 });
                 let words: Vec<_> = words.map(|word| word.trim_matches('\'')).collect();
-                let parsed = Cli::try_parse_from(&words);
-                assert!(
-                    parsed.is_ok(),
-                    "{}: `{line}`: {}",
-                    page.display(),
-                    parsed.err().expect("an error")
-                );
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    panic!("{}: `{line}`: {error}", page.display());
+                }
                 count += 1;
             }
         }
@@ -161,17 +153,20 @@ fn type_of(schema: &Value, root: &Value) -> String {
             let types: Vec<_> = choices.iter().map(|choice| type_of(choice, root)).collect();
             types.join(" or ")
         }
-        (Value::Array(types), _) if types.iter().any(|one| one == "string") => "text".to_owned(),
-        (Value::String(one), _) => match one.as_str() {
-            "boolean" => "flag".to_owned(),
-            "integer" => "number".to_owned(),
-            "object" => "map".to_owned(),
-            "array" => {
-                format!("list of {}", type_of(&schema["items"], root).replace("map", "maps"))
-            }
-            _ => "text".to_owned(),
-        },
-        _ => "number".to_owned(),
+        (Value::Array(types), _) => {
+            named_type(types[0].as_str().unwrap_or_default(), &schema, root)
+        }
+        (one, _) => named_type(one.as_str().unwrap_or_default(), &schema, root),
+    }
+}
+
+fn named_type(name: &str, schema: &Value, root: &Value) -> String {
+    match name {
+        "boolean" => "flag".to_owned(),
+        "integer" => "number".to_owned(),
+        "object" => "map".to_owned(),
+        "array" => format!("list of {}", type_of(&schema["items"], root).replace("map", "maps")),
+        _ => "text".to_owned(),
     }
 }
 
@@ -265,7 +260,7 @@ fn key_tables_come_from_the_schema() {
     }
     generated += rest;
     if std::env::var_os("UPDATE").is_some() {
-        fs::write("docs/config.md", &generated).expect("a page of this repository");
+        return fs::write("docs/config.md", &generated).expect("a page of this repository");
     }
     let first = page.lines().zip(generated.lines()).find(|(page, generated)| page != generated);
     assert!(page == generated, "docs/config.md differs from the schema, first at: {first:#?}");

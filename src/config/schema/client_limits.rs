@@ -1,55 +1,66 @@
-//! What clients are granted, and what is remembered of them, as written: `queue`, `timeouts`,
-//! `header_limits` and `state`.
+//! `queue`, `timeouts`, `header_limits` and `state` as written.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
 
-/// The requests that wait for their turn.
+/// Requests that wait for their slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queue {
-    /// How many may wait over all zones, like `10k`; beyond it requests are rejected.
+    /// Requests that may wait over all zones, 0 to 10M; further ones are rejected. Half is
+    /// split evenly over the zones and reserved for them, the other half is first come, first
+    /// served.
+    #[schemars(extend("x-type" = "count"))]
     pub max: Amount,
 }
 
-/// How long clients may take.
+/// Time-outs for clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// For a whole request head (nginx: client_header_timeout).
+    /// Time for a whole request head (nginx: `client_header_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub header: String,
-    /// Between two pieces of a request body (nginx: client_body_timeout).
+    /// Time between two pieces of a request body (nginx: `client_body_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub body: String,
-    /// Between two requests (nginx: keepalive_timeout).
+    /// Time between two requests (nginx: `keepalive_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub keepalive: String,
-    /// Between two pieces of an answer it takes (nginx: send_timeout).
+    /// Time between two pieces of a response that the client takes (nginx: `send_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub write: String,
-    /// For all requests of a connection; the answer under way is still given (nginx:
-    /// keepalive_time).
+    /// Time for all requests of a connection; the response in progress is still sent (nginx:
+    /// `keepalive_time`).
+    #[schemars(extend("x-type" = "time"))]
     pub connection: String,
 }
 
-/// How large a request head may be.
+/// Limits on a request head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderLimits {
-    /// Bytes of the whole head, like `32KiB` (nginx: large_client_header_buffers).
+    /// Bytes of the whole head, 1KiB to 1MiB (nginx: `large_client_header_buffers`).
+    #[schemars(extend("x-type" = "size"))]
     pub size: Amount,
-    /// Number of field lines.
+    /// Field lines, 1 to 1000; all cookies of an HTTP/2 request are one.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
 }
 
-/// What the zones remember across a restart.
+/// State that survives a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
-    /// Where debts are kept; without it they end with the process.
+    /// File for the debts of the zones, so that a limited client is still limited after a
+    /// restart; readable by its owner only. Without it debts end with the process.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "path"))]
     pub file: Option<String>,
-    /// How often it is written, like `30s`; it is also written at a stop.
+    /// Interval at which the file is written; it is also written at the end of a stop.
+    #[schemars(extend("x-type" = "time"))]
     pub interval: String,
 }
 

@@ -5,43 +5,52 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
 
-/// An address to listen on.
+/// Address to listen on, alone or with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Listener {
     /// `host:port`.
     Short(String),
-    /// With settings.
+    /// Map with settings.
     Long(LongListener),
 }
 
-/// An address to listen on, with settings.
+/// Address to listen on, with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongListener {
-    /// `host:port`; `:8080` is every address, `0.0.0.0:8080` every IPv4 and `[::]:8080` every IPv6
-    /// one (nginx: listen).
+    /// The same address, in the long form (nginx: `listen`).
     pub address: String,
-    /// TLS, and with it HTTP/2 by ALPN (nginx: listen ... ssl).
+    /// TLS 1.2 or newer, with HTTP/2 and HTTP/1.1 by ALPN (nginx: `listen ... ssl`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Answer every request with 308 to the same place over `https`, or `https:8443` where its port
-    /// is not 443 (nginx: return 308).
+    /// `https`, or `https:8443` where the port is not 443: every request gets 308 to the same
+    /// host and path over `https`, before any limit is checked. Not together with `tls` (nginx:
+    /// `return 308 https://...`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,
     /// Connections begin with a PROXY header, version 1 or 2, and come from
-    /// `client_ip.trusted_proxies` (nginx: listen ... proxy_protocol).
+    /// `client_ip.trusted_proxies`; others are closed (nginx: `listen ... proxy_protocol`).
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// Connections that may be open, or `auto`: half of the files the process may open less 100,
-    /// divided among the listeners with `auto`, at most 10k each.
+    /// Connections that may be open; further ones are closed immediately. With `auto`, half of
+    /// the files the process may open, less 100 and less the connections that other listeners
+    /// set, is divided among the listeners with `auto`: at least 16 together and at most 10k
+    /// each. weir asks for as many files as the hard limit grants (nginx:
+    /// `worker_connections`).
     #[serde(default = "auto")]
+    #[schemars(extend("x-type" = "count or `auto`"))]
     pub max_connections: Amount,
-    /// Of these, connections of one client; trusted proxies have no such limit (nginx: limit_conn).
+    /// Of these, connections of one client, which is an IPv4 address or an IPv6 network of 64
+    /// bits. Idle connections count too, and further ones are closed. Trusted proxies have no
+    /// such limit; the clients that their PROXY headers name do (nginx: near `limit_conn`).
     #[serde(default = "per_client")]
+    #[schemars(extend("x-type" = "count"))]
     pub max_connections_per_client: Amount,
-    /// Requests on one connection (nginx: keepalive_requests).
+    /// Requests on one connection; the last response carries `Connection: close` (nginx:
+    /// `keepalive_requests`).
     #[serde(default = "per_connection")]
+    #[schemars(extend("x-type" = "count"))]
     pub max_requests: Amount,
 }
 
@@ -77,16 +86,19 @@ impl LongListener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// At least one; chosen by the name a client asks for, the first where none has it. Files that
-    /// change are taken at once.
+    /// At least one. A client gets the first certificate that has the name it asks for, else
+    /// the first with a wildcard for it, else the first of all. Changed files are used without
+    /// a reload.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
-    /// The oldest version spoken (nginx: ssl_protocols).
+    /// Minimum TLS version. Clients that offer only older ones fail the handshake (nginx:
+    /// `ssl_protocols`).
     #[serde(default)]
     pub min_version: MinVersion,
-    /// Clients must show a certificate signed by one of this file's (nginx: ssl_client_certificate,
-    /// ssl_verify_client on).
+    /// PEM file: clients must show a certificate that one of these authorities signed (nginx:
+    /// `ssl_client_certificate`, `ssl_verify_client on`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "path"))]
     pub client_ca: Option<String>,
 }
 
@@ -94,51 +106,56 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
-    /// The PEM file with the certificate and its chain (nginx: ssl_certificate).
+    /// PEM file with the certificate, then its chain (nginx: `ssl_certificate`).
+    #[schemars(extend("x-type" = "path"))]
     pub cert: String,
-    /// The PEM file with its key (nginx: ssl_certificate_key).
+    /// PEM file with the key of the certificate (nginx: `ssl_certificate_key`).
+    #[schemars(extend("x-type" = "path"))]
     pub key: String,
 }
 
-/// A version of TLS.
+/// Version of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum MinVersion {
-    /// RFC 5246.
+    /// TLS 1.2 (RFC 5246).
     #[default]
     #[serde(rename = "1.2")]
     Tls12,
-    /// RFC 8446.
+    /// TLS 1.3 (RFC 8446).
     #[serde(rename = "1.3")]
     Tls13,
 }
 
-/// Who is believed about the client's address.
+/// Proxies that are trusted about the client address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientIp {
-    /// Networks of proxies whose header is believed (nginx: set_real_ip_from). Empty: nobody.
+    /// Networks of proxies whose header is trusted; none by default. Behind a CDN list its
+    /// networks (nginx: `set_real_ip_from`).
+    #[schemars(extend("x-type" = "list of networks"))]
     pub trusted_proxies: Vec<String>,
-    /// The header they write (nginx: real_ip_header).
+    /// Header that trusted proxies write. It is read from the right to the first address that
+    /// is not trusted (nginx: `real_ip_header`).
     pub header: ForwardingHeader,
 }
 
-/// A header that carries client addresses.
+/// Header that carries client addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardingHeader {
-    /// A list of addresses.
+    /// `X-Forwarded-For`: a list of addresses.
     #[default]
     XForwardedFor,
-    /// RFC 7239.
+    /// `Forwarded`: RFC 7239.
     Forwarded,
 }
 
-/// The operator's listener: health, and orders.
+/// Admin listener: health and reload.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens, like `127.0.0.1:9900`: an address of this machine only. Without it there
-    /// is none.
+    /// Address of the admin listener, on loopback only, like `127.0.0.1:9900`. `weir reload`
+    /// and `weir healthcheck` do not need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }

@@ -3,19 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One line for each request.
+/// Access log: one line for each request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLog {
-    /// `stdout`, `stderr`, `none` or a path (nginx: access_log).
+    /// `stdout`, `stderr`, `none` or a path with a slash in it (nginx: `access_log`).
     pub to: String,
-    /// What a line looks like (nginx: log_format).
+    /// Form of a line (nginx: `log_format`).
     pub format: LogFormat,
-    /// Fewer lines for one key that is rejected again and again.
+    /// Fewer lines for a key that is rejected again and again.
     pub sample_rejects: SampleRejects,
 }
 
-/// What an access line looks like.
+/// Form of an access line.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -25,23 +25,26 @@ pub enum LogFormat {
     Combined,
 }
 
-/// Fewer lines for one key that is rejected again and again.
+/// Fewer lines for a key that is rejected again and again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleRejects {
-    /// How many rejects of a key get a line of their own; 5, and all with `combined`, where nothing
-    /// is written.
+    /// Rejects of a key that get a line of their own, counted over all workers: 5 by default,
+    /// and all with `combined`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u32>,
-    /// How often the others are summed up.
+    /// Interval at which the others are summed up: in a line of the log, or with `combined`,
+    /// which has none for it, on standard error.
+    #[schemars(extend("x-type" = "time"))]
     pub then_every: String,
 }
 
-/// One line for each reject, in the form of nginx's error log.
+/// Error log: one line for each reject, in the form of nginx's error log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorLog {
-    /// `stdout`, `stderr`, `none` or a path (nginx: error_log).
+    /// `stdout`, `stderr`, `none` or a path. Lines are never sampled, and fail2ban reads them
+    /// with its own filter `nginx-limit-req` (nginx: `error_log`).
     pub to: String,
 }
 
@@ -49,8 +52,8 @@ pub struct ErrorLog {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// off, error, warn, info, debug or trace, also per module: `info,weir::upstream=debug` (nginx:
-    /// error_log).
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also by module:
+    /// `info,weir::upstream=debug` (nginx: `error_log`).
     pub level: String,
 }
 

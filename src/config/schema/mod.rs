@@ -40,43 +40,52 @@ pub use zone::{MissingPart, Zone, ZoneKey};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
-    /// The version of this format: 1.
+    /// Version of this format; only 1 exists.
     pub version: u64,
-    /// Where to listen; at least one.
+    /// Addresses to listen on: `host:port`, or a map. `:8080` is every address, `0.0.0.0:8080`
+    /// every IPv4 address, `[::]:8080` every IPv6 address and no IPv4 (nginx: `ipv6only=on`),
+    /// and port 0 any free port (nginx: `listen`).
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
-    /// Who is believed about the client's address.
+    /// Proxies that are trusted about the client address.
     pub client_ip: ClientIp,
-    /// What is counted, by name (nginx: limit_req_zone).
+    /// Zones by name: each counts requests by a key at a rate (nginx: `limit_req_zone`).
     pub zones: BTreeMap<String, Zone>,
-    /// Where requests go, by name (nginx: upstream).
+    /// Groups of servers by name (nginx: `upstream`).
     pub upstreams: BTreeMap<String, Upstream>,
-    /// Which requests go where; at least one.
+    /// Routes: which requests go to which upstream (nginx: `location`).
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
-    /// Whether routes and keys see the normal form of a path, or its bytes as received.
+    /// Form of a path that routes and `path` keys see. `raw` takes a path as received, and
+    /// paths in the file as written. It is only for upstreams that decode and clean nothing:
+    /// any other spelling of a path passes its limit there, also one with a backslash.
     pub path_matching: PathMatching,
-    /// What a rejected client is told.
+    /// Response to a rejected request.
     pub reject: Reject,
-    /// The requests that wait for their turn.
+    /// Requests that wait for their slot.
     pub queue: Queue,
-    /// How long clients may take.
+    /// Time-outs for clients.
     pub timeouts: Timeouts,
-    /// How large a request head may be.
+    /// Limits on a request head, in HTTP/1.1 and HTTP/2 alike.
     pub header_limits: HeaderLimits,
-    /// One line for each request.
+    /// Access log: one line for each request.
     pub access_log: AccessLog,
-    /// One line for each reject that a limit makes, in the form of nginx's error log.
+    /// Error log: one line for each request that is rejected for its rate, in the form of
+    /// nginx's error log.
     pub error_log: ErrorLog,
     /// Diagnostics on standard error.
     pub log: Log,
-    /// The operator's listener.
+    /// Admin listener: health and reload, for programs on this machine.
     pub admin: Admin,
-    /// What the zones remember across a restart.
+    /// State that survives a restart.
     pub state: State,
-    /// Worker threads: a number, or `auto` for the cores this process may use.
+    /// Worker threads, 1 to 1024; `auto` is the number of cores this process may use (nginx:
+    /// `worker_processes`).
+    #[schemars(extend("x-type" = "count or `auto`"))]
     pub workers: Amount,
-    /// How long a stop may take, like `8s`.
+    /// Time a stop may take. Requests that would still wait then get 503 (nginx:
+    /// `worker_shutdown_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub drain: String,
 }
 

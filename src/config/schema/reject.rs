@@ -3,20 +3,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a rejected client is told.
+/// Response to a rejected request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reject {
-    /// 400 to 599; 444 closes the connection without an answer (nginx: limit_req_status).
+    /// Status, 400 to 599; 444 closes the connection without a response (nginx:
+    /// `limit_req_status`).
     #[schemars(range(min = 400, max = 599))]
     pub status: u16,
-    /// The header fields besides the status.
+    /// Fields of the response.
     pub headers: Vec<RejectHeader>,
-    /// The body.
+    /// Form of the body. `problem` is `application/problem+json`; `auto` is that, HTML or text,
+    /// as `Accept` prefers (nginx: near `error_page`).
     pub body: RejectBody,
 }
 
-/// A header field of a reject.
+/// Header field of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RejectHeader {
@@ -28,7 +30,7 @@ pub enum RejectHeader {
     Ratelimit,
 }
 
-/// The body of a reject.
+/// Body of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RejectBody {
@@ -40,7 +42,7 @@ pub enum RejectBody {
     Html,
     /// One line.
     Text,
-    /// Nothing.
+    /// No body.
     None,
 }
 

@@ -7,58 +7,68 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
 
-/// Which requests go where, and how fast.
+/// Route: which requests go to which upstream, and at which rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// This path and everything below it (nginx: location).
+    /// Path that is taken with everything below it: `/api` takes `/api` and `/api/x`, never
+    /// `/apiary`. One of `path` and `path_exact` is required. There are no patterns: `*`, `(`,
+    /// `)`, `|`, `^`, `{`, `}`, `\`, `[`, `]` and a segment that begins with `:` are errors
+    /// (nginx: `location /api`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// This path only (nginx: location =).
+    /// Path that is taken alone (nginx: `location = /api`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_exact: Option<String>,
-    /// This host only, or `*.example.com` for every host below one (nginx: server_name).
+    /// Host without a port: one name, or `*.example.com` for every host below it; every host by
+    /// default. Repeat the route for another name (nginx: `server_name`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// These methods only.
+    /// Methods in upper case, every method by default; `GET` takes `HEAD` too (nginx:
+    /// `limit_except`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
-    /// The name of an upstream, or `http://host:port` (nginx: proxy_pass).
+    /// Name of an upstream, or `http://host:port` (nginx: `proxy_pass`).
     pub upstream: String,
-    /// The rules of this route: all must agree (nginx: limit_req).
+    /// At most 8 rules. All must agree, and a reject by one spends nothing in the others
+    /// (nginx: `limit_req`).
     #[serde(default)]
     pub limits: Vec<Limit>,
-    /// What differs from the general `reject`.
+    /// Differences from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<RouteReject>,
-    /// What requests may be, and how they are forwarded.
+    /// Limits and edits of requests.
     #[serde(default)]
     pub request: Request,
-    /// How answers are passed on.
+    /// Compression and edits of responses.
     #[serde(default)]
     pub response: Response,
 }
 
-/// A zone applied on a route.
+/// Rule: a zone applied on a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// The zone's name.
+    /// Name of the zone (nginx: `zone=`).
     pub zone: String,
-    /// How many requests a key may be ahead of its rate.
+    /// Number of requests that a key may be ahead of its rate, 0 to 4294967294; `burst: 20`
+    /// admits 21 together (nginx: `burst=`).
     #[serde(default)]
     #[schemars(range(min = 0, max = 4_294_967_294_u32))]
     pub burst: u32,
-    /// How many of these are not held back; none of them unless told.
+    /// Number of these that are not held back, at most the burst and 0 by default; the others
+    /// wait for their slot (nginx: `delay=`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<u32>,
-    /// None of these is held back: the same as `delay` equal to `burst`.
+    /// None of these is held back: `delay` equals `burst`. Not together with `delay` (nginx:
+    /// `nodelay`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nodelay: bool,
-    /// The longest wait; what would wait longer is rejected on arrival.
+    /// Longest wait. A request that would wait longer is rejected on arrival.
     #[serde(default = "Limit::default_max_wait")]
+    #[schemars(extend("x-type" = "time"))]
     pub max_wait: String,
-    /// Judge and count, never wait or reject (nginx: limit_req_dry_run).
+    /// The rule is evaluated and logged, never enforced (nginx: `limit_req_dry_run`).
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -69,25 +79,30 @@ impl Limit {
     }
 }
 
-/// What differs from the general `reject` on one route.
+/// Differences from the general `reject` on one route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteReject {
-    /// 400 to 599; 444 closes the connection without an answer (nginx: limit_req_status).
+    /// Status, 400 to 599; 444 closes the connection without a response (nginx:
+    /// `limit_req_status`).
     #[schemars(range(min = 400, max = 599))]
     pub status: u16,
 }
 
-/// What the requests of a route may be, and how they are forwarded.
+/// Limits and edits of the requests of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// The largest body, like `1MiB`, or `none` for no limit (nginx: client_max_body_size).
+    /// Largest body; `0` allows no body at all and `none` any, while 0 is no limit in nginx
+    /// (nginx: `client_max_body_size`).
+    #[schemars(extend("x-type" = "size or `none`"))]
     pub max_body: Amount,
-    /// Bodies of unknown length up to this size are collected and forwarded with their length
-    /// (nginx: proxy_request_buffering).
+    /// Bodies of unknown length of at most this size, up to `16MiB`, are collected and
+    /// forwarded with their length (nginx: `proxy_request_buffering on`,
+    /// `client_body_buffer_size`).
+    #[schemars(extend("x-type" = "size"))]
     pub buffer: Amount,
-    /// Edits of the fields that are forwarded (nginx: proxy_set_header).
+    /// Edits of the fields that are forwarded.
     pub headers: Headers,
 }
 
@@ -101,17 +116,17 @@ impl Default for Request {
     }
 }
 
-/// How the answers of a route are passed on.
+/// Compression and edits of the responses of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Response {
-    /// The codings clients may get, the one you like best first (nginx: gzip).
+    /// Codings that clients may get, in order of preference (nginx: `gzip`, `brotli`).
     pub compress: Vec<Coding>,
-    /// Edits of the fields of an upstream's answers (nginx: add_header, proxy_hide_header).
+    /// Edits of the fields of an upstream's responses.
     pub headers: Headers,
 }
 
-/// A coding of answers.
+/// Coding of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Coding {
@@ -127,9 +142,10 @@ pub enum Coding {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Headers {
-    /// What these fields say, in place of all they said: text with `{client_ip}`, `{host}`,
-    /// `{request_id}`, `{route}`, `{scheme}`.
+    /// Header values to set; existing lines of the name are replaced. A value is text with
+    /// `{client_ip}`, `{host}`, `{request_id}`, `{route}` and `{scheme}` (nginx:
+    /// `proxy_set_header`, `add_header`).
     pub set: BTreeMap<String, String>,
-    /// The names of fields that are taken out.
+    /// Names of fields to remove; this comes before setting (nginx: `proxy_hide_header`).
     pub remove: Vec<String>,
 }

@@ -5,86 +5,100 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
 
-/// A group of servers.
+/// Group of servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Where it is; at least one.
+    /// Servers: `http://host:port`, `https://host:port` or `host:port`, or a map. After a
+    /// scheme the port may be left out and is 80 or 443. All addresses of a name are used.
+    /// `https` is for all endpoints or for none (nginx: `server`).
     pub endpoints: Vec<Endpoint>,
-    /// TLS to endpoints written with `https://`.
+    /// TLS to endpoints written with `https://`. Their certificates are always verified (nginx:
+    /// `proxy_ssl_verify on`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
-    /// What the endpoints speak.
+    /// Protocol of the endpoints. `http2` is chosen by ALPN over TLS and by prior knowledge
+    /// without; gRPC needs it (nginx: `grpc_pass`).
     #[serde(default)]
     pub protocol: Protocol,
-    /// How its addresses share the requests.
+    /// Distribution of requests over the addresses. `round_robin` takes them in turn.
+    /// `least_requests` takes the one with the fewest requests in progress from the same
+    /// worker, equals in turn. `hash:client_ip` sends a client to the same one, which changes
+    /// only when that address comes or goes (IPv6 by /64) (nginx: `least_conn`, `ip_hash`).
     #[serde(default)]
     pub balance: Balance,
-    /// Resolving names.
+    /// Resolution of names.
     #[serde(default)]
     pub dns: Dns,
-    /// How long a request waits when no server takes a connection, as while a container is
-    /// replaced; `0s` for not at all.
+    /// Time a request of which nothing was sent waits when no endpoint accepts connections, as
+    /// while a container is replaced; then it gets 502 or 504. A TLS handshake that fails for
+    /// its certificate or protocol is not waited on. A request that is idempotent, has no body
+    /// and was lost without a response on a fresh connection is sent once more after 500 ms, or
+    /// half of a shorter `hold`.
     #[serde(default = "no_hold")]
+    #[schemars(extend("x-type" = "time"))]
     pub hold: String,
-    /// Trying again.
+    /// Retries of requests that are safe to repeat.
     #[serde(default)]
     pub retries: Retries,
-    /// Which addresses get requests.
+    /// Health of the addresses.
     #[serde(default)]
     pub health: Health,
-    /// How long the servers may take.
+    /// Time-outs for the servers.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
     /// Idle connections.
     #[serde(default)]
     pub keepalive: Keepalive,
-    /// How large the head of a response may be.
+    /// Limits on the head of a response. A larger one becomes 502, which names the limit.
     #[serde(default)]
     pub response_limits: ResponseLimits,
 }
 
-/// TLS to an upstream's endpoints: their certificates are always verified.
+/// TLS to the endpoints of an upstream, whose certificates are always verified.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// A PEM file of those who sign the certificates, in place of the public authorities (nginx:
-    /// proxy_ssl_trusted_certificate).
+    /// PEM file of the authorities that sign the certificates, in place of the public
+    /// authorities; read again every 5 s (nginx: `proxy_ssl_trusted_certificate`).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "path"))]
     pub ca: Option<String>,
-    /// The name the certificates are for, in place of the endpoint's host (nginx: proxy_ssl_name).
+    /// Name the certificates are for; by default the host of the endpoint (nginx:
+    /// `proxy_ssl_name`, `proxy_ssl_server_name on`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 }
 
-/// What endpoints speak.
+/// Protocol of endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2, as gRPC needs it (nginx: grpc_pass).
+    /// HTTP/2, as gRPC needs it (nginx: `grpc_pass`).
     Http2,
 }
 
-/// Where an upstream is.
+/// Server of an upstream, alone or with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Endpoint {
-    /// `http://host:port`, `https://host:port` or `host:port`; all addresses of a name are used.
+    /// `http://host:port`, `https://host:port` or `host:port`.
     Short(String),
-    /// With settings.
+    /// Map with settings.
     Long(LongEndpoint),
 }
 
-/// Where an upstream is, with settings.
+/// Server of an upstream, with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongEndpoint {
-    /// `http://host:port`, `https://host:port` or `host:port`; all addresses of a name are used.
+    /// The same address, in the long form (nginx: `server`).
     pub address: String,
-    /// Its share of the requests, beside the others' (nginx: weight=).
+    /// Share of the requests, relative to the other endpoints, 1 to 1000. Each address of a
+    /// name has the whole weight (nginx: `weight=`).
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
@@ -98,94 +112,114 @@ impl LongEndpoint {
     }
 }
 
-/// How requests are shared out among the addresses of an upstream.
+/// Distribution of requests over the addresses of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum Balance {
-    /// In turn.
+    /// Each address in turn.
     #[serde(rename = "round_robin")]
     RoundRobin,
-    /// To the address with the fewest requests under way (nginx: least_conn).
+    /// The address with the fewest requests in progress (nginx: `least_conn`).
     #[default]
     #[serde(rename = "least_requests")]
     LeastRequests,
-    /// A client always to the same address (nginx: ip_hash).
+    /// The same address for one client (nginx: `ip_hash`).
     #[serde(rename = "hash:client_ip")]
     HashClientIp,
 }
 
-/// Resolving the names of endpoints.
+/// Resolution of the names of endpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
-    /// How often a name is resolved anew; a connection that fails does it at once (nginx: resolve).
+    /// Interval at which a name is resolved again, at least `250ms`. A failed connection
+    /// resolves it immediately, and a resolver that fails changes nothing (nginx: `resolve`).
+    #[schemars(extend("x-type" = "time"))]
     pub refresh: String,
 }
 
-/// Trying again what is safe to try again.
+/// Retries of requests that are safe to repeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retries {
-    /// How often a request is tried at most, the first try included (nginx:
-    /// proxy_next_upstream_tries).
+    /// Sends of one request at most, the first included, 1 to 10. Retries add at most a fifth
+    /// to the load. A connection that could not be opened is no try: the request moves on to
+    /// each of the other addresses, for as long as so many connect time-outs last (nginx:
+    /// `proxy_next_upstream_tries`).
     #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
 }
 
-/// Which addresses of an upstream get requests.
+/// Health of the addresses of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
-    /// What requests tell of it.
+    /// Ejection by failed requests: an address that fails them is left out for a while, unless
+    /// half of the addresses are. One that accepts no connections is left out beyond half too,
+    /// as long as another is available.
     pub passive: Passive,
-    /// Probes.
+    /// Probes; none by default (nginx: `health_check`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Active>,
 }
 
-/// When an address that fails requests is left out for a while, unless half of the addresses are.
+/// Ejection of addresses that fail requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Passive {
-    /// After this many failures (nginx: max_fails); 0 for never.
+    /// Failures until an address is ejected, 0 to 1000; 0 is never. A response is no failure,
+    /// whatever its status (nginx: `max_fails`).
     #[schemars(range(min = 0, max = 1000))]
     pub failures: u32,
-    /// Within this time (nginx: fail_timeout).
+    /// Time within which these failures happen (nginx: `fail_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub window: String,
-    /// For this long, and longer each time it comes to that again (nginx: fail_timeout).
+    /// Time an address is ejected; twice as long each time it happens again, up to ten times as
+    /// long (nginx: `fail_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub eject: String,
 }
 
-/// Asking every address whether it is well.
+/// Probes of every address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Active {
-    /// What is asked for with GET; 200 to 399 is a good answer.
+    /// Path that is requested with `GET`, in the upstream's `protocol`; 200 to 399 is success
+    /// (nginx: `uri=`).
     pub path: String,
-    /// How often.
+    /// Interval at which each address is probed, once for the whole process (nginx:
+    /// `interval=`).
     #[serde(default = "probe_interval")]
+    #[schemars(extend("x-type" = "time"))]
     pub interval: String,
-    /// How long an answer may take.
+    /// Time a response to a probe may take.
     #[serde(default = "probe_timeout")]
+    #[schemars(extend("x-type" = "time"))]
     pub timeout: String,
-    /// Good answers in a row after which an address gets requests again.
+    /// Successful probes in a row after which an address gets requests again, 1 to 1000 (nginx:
+    /// `passes=`).
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub healthy: u32,
-    /// Bad ones in a row after which it gets none.
+    /// Failed probes in a row after which an address gets no requests, 1 to 1000 (nginx:
+    /// `fails=`).
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 1000))]
     pub unhealthy: u32,
 }
 
-/// How long an upstream's servers may take.
+/// Time-outs for the servers of an upstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTimeouts {
-    /// To open a connection (nginx: proxy_connect_timeout).
+    /// Time to open a connection (nginx: `proxy_connect_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub connect: String,
-    /// From the end of the request to the first byte of the answer.
+    /// Time from the last piece of the request to the head of the response. An interim response
+    /// (`102`, `103`) of an HTTP/1.1 endpoint starts it again (nginx: `proxy_read_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub first_byte: String,
-    /// Between two pieces of the answer (nginx: proxy_read_timeout).
+    /// Time between two pieces of the response (nginx: `proxy_read_timeout`).
+    #[schemars(extend("x-type" = "time"))]
     pub idle: String,
 }
 
@@ -193,21 +227,26 @@ pub struct UpstreamTimeouts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keepalive {
-    /// How many each worker keeps to each address (nginx: keepalive).
+    /// Idle connections that each worker keeps to each address, 0 to 65536; with `protocol:
+    /// http2` those without a stream. 0 avoids lost requests where a server closes its
+    /// connections after each response (nginx: `keepalive`).
     #[schemars(range(min = 0, max = 65536))]
     pub max_idle: u32,
-    /// How long one is kept (nginx: keepalive_timeout in upstream); shorter than the server keeps
-    /// it.
+    /// Time an idle connection is kept; it should be shorter than the server keeps it (nginx:
+    /// `keepalive_timeout` in `upstream`).
+    #[schemars(extend("x-type" = "time"))]
     pub idle: String,
 }
 
-/// How large the head of a response may be.
+/// Limits on the head of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseLimits {
-    /// Bytes of the whole head, like `32KiB` (nginx: proxy_buffer_size).
+    /// Bytes of the whole head, 1KiB to 1MiB. Trailers may have as many; in HTTP/2 the head
+    /// counts as in HTTP/1.1 (nginx: `proxy_buffer_size`).
+    #[schemars(extend("x-type" = "size"))]
     pub size: Amount,
-    /// Number of field lines.
+    /// Field lines, 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
 }

@@ -5,31 +5,41 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
 
-/// What is counted, and how fast it may come.
+/// Zone: counts requests by a key at a rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Zone {
-    /// What to count by: client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method,
-    /// route, global, or a list.
+    /// Key to count by: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`,
+    /// `path`, `method`, `route` or `global`. Each combination of a list counts for itself
+    /// (nginx: first argument of `limit_req_zone`).
     pub key: ZoneKey,
-    /// Requests per time, like `10r/s`, `2r/m` or `10r/5s`.
+    /// Requests per time that a key may make, like `10r/s`, `2r/m` or `10r/5s` (nginx:
+    /// `rate=`).
+    #[schemars(extend("x-type" = "rate"))]
     pub rate: String,
-    /// How many keys are kept, like `1M`.
+    /// Number of keys that are kept, 1 to 100M, about 64 bytes each. A full zone evicts the key
+    /// that owes least. It is a number of keys and not of bytes: `10m` of nginx is `160k` here
+    /// (nginx: size in `zone=`).
     #[serde(default = "Zone::default_capacity")]
+    #[schemars(extend("x-type" = "count"))]
     pub capacity: Amount,
-    /// How many bits of an IPv4 address make one client.
+    /// Bits of an IPv4 address that make one client, 0 to 32.
     #[serde(default = "Zone::default_ipv4_prefix")]
     #[schemars(range(min = 0, max = 32))]
     pub ipv4_prefix: u8,
-    /// How many bits of an IPv6 address make one client.
+    /// Bits of an IPv6 address that make one client, 0 to 128.
     #[serde(default = "Zone::default_ipv6_prefix")]
     #[schemars(range(min = 0, max = 128))]
     pub ipv6_prefix: u8,
-    /// Networks that are not counted.
+    /// Networks of clients that are not counted: never delayed and never rejected (nginx: `geo`
+    /// and an empty key).
     #[serde(default)]
+    #[schemars(extend("x-type" = "list of networks"))]
     pub exempt: Vec<String>,
-    /// What to do with a request that lacks a part of the key: of a list `empty` unless told, of
-    /// one part `exempt`.
+    /// Treatment of requests that lack a part of the key. `exempt` does not count them and is
+    /// the default of a single part. `empty` counts the part as empty, does not count requests
+    /// that lack all parts, and is the default of a list. `share` puts them all into one
+    /// bucket, and `reject` rejects them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<MissingPart>,
 }
@@ -54,20 +64,20 @@ impl Zone {
 pub enum ZoneKey {
     /// One part.
     Part(String),
-    /// Each combination counts for itself.
+    /// Several parts: each combination counts for itself.
     Parts(Vec<String>),
 }
 
-/// What a missing part of a key means.
+/// Meaning of a missing part of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingPart {
     /// Such requests are not counted.
     Exempt,
-    /// It counts as empty; only requests that lack all parts are not counted.
+    /// The part counts as empty; only requests that lack all parts are not counted.
     Empty,
-    /// They share one bucket.
+    /// Such requests share one bucket.
     Share,
-    /// They are rejected.
+    /// Such requests are rejected.
     Reject,
 }
