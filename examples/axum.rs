@@ -2,7 +2,9 @@
 //! twenty more wait their turn.
 //!
 //! `cargo run --example axum`, then
-//! `seq 30 | xargs -P30 -I{} curl -so /dev/null -w '%{http_code} %{time_total}\n' localhost:3000`
+//! `curl -Z --no-progress-meter --parallel-immediate --parallel-max 30 -o /dev/null -w
+//! '%{http_code} %{time_total}\n' 'localhost:3000/?[1-30]'`. A program of your own needs the
+//! package `weir-limit` alone.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -16,8 +18,7 @@ use axum::{
 };
 use weir::limit::{Gate, Key, LimitLayer, Part, Rule, RuleSettings, Zone, ZoneSettings};
 
-/// The address at the other end of the socket; behind a proxy of yours, read the field that proxy
-/// writes instead.
+/// Address of the socket peer. Behind a proxy of yours, read the field that it writes instead.
 fn peer(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }

@@ -16,7 +16,7 @@ if [ "${1:-}" = --rotate-key ]; then
     rotate=1
     shift
 fi
-directory=${1:-"$(dirname "$0")/../secrets"}
+directory=${1:-"$(dirname "$(dirname "$0")")/secrets"}
 
 umask 077
 # 24 random bytes, in letters, digits, `-` and `_` only: good in a URL as it stands.
