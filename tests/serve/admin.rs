@@ -100,6 +100,25 @@ fn healthcheck(weir: &Weir) -> Option<i32> {
     output(&["healthcheck", "-c", &weir.config()]).status.code()
 }
 
+/// A container asks every few seconds: its checks would fill the log.
+#[test]
+fn healthcheck_leaves_no_access_line() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
+    let weir = Weir::run(&format!("{routes}access_log: {{ to: \"{}\" }}\n", log.display()));
+    assert_eq!([(); 3].map(|()| healthcheck(&weir)), [Some(0); 3]);
+    assert_eq!(get(weir.address, "/after").status, 200);
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !read().contains("/after") {
+        assert!(std::time::Instant::now() < deadline, "no line of the request");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(read().lines().count(), 1, "{}", read());
+}
+
 /// A process that serves is healthy, whatever became of its file and of its listeners.
 #[test]
 fn healthcheck_asks_the_process_and_not_its_file() {
