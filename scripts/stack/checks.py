@@ -54,16 +54,16 @@ def s1_page_word_for_word(s):
     start, logs = blocks(s, "Start")[0], blocks(s, "Service log")[0]
     into, create, upgrade = blocks(s, "Database migrations")
     inside = [*create, *upgrade, "exit"]
-    assert start == ["scripts/secrets.sh", "docker-compose build", "docker-compose up"], start  # done before S1, and in S9
-    assert into == ["docker-compose exec auth bash"], into
-    typed = s.terminal(into[0].split()[1:], inside)
+    assert start == ["scripts/secrets.sh", "docker compose build", "docker compose up"], start  # done before S1, and in S9
+    assert into == ["docker compose exec auth bash"], into
+    typed = s.terminal(into[0].split()[2:], inside)
     made = re.findall(r"generated \S+_create_initial_tables\.up\.sql", typed)
     assert len(made) == 2, typed  # the built-in one, and the new one
     assert "upgraded 1 revision" in typed, typed
     for line in logs:
         words = line.split()
-        assert words[:3] == ["docker-compose", "logs", "-f"], line
-        s.follow(words[1:], "listening")
+        assert words[:4] == ["docker", "compose", "logs", "-f"], line
+        s.follow(words[2:], "listening")
     tags = {}
     for tag in [None, "local"]:
         environment = {k: v for k, v in os.environ.items() if k != "TAG"} | ({"TAG": tag} if tag else {})
