@@ -18,8 +18,12 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_on("127.0.0.1:0")
+    }
+
+    fn start_on(address: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        let command = command.args(["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let command = command.args(["demo", "--listen", address]).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary of this package");
         let mut greeting = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -167,6 +171,14 @@ fn greeting_names_the_program_as_it_was_started() {
         "{}",
         demo.greeting
     );
+}
+
+/// A link to 0.0.0.0 opens in no browser of another system.
+#[test]
+fn greeting_names_an_address_to_type() {
+    let demo = Demo::start_on(":0");
+    assert!(demo.greeting.contains("http://127.0.0.1:"), "{}", demo.greeting);
+    assert!(!demo.greeting.contains("0.0.0.0"), "{}", demo.greeting);
 }
 
 #[test]

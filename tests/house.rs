@@ -520,7 +520,7 @@ fn links_of_every_page_lead_somewhere() {
     }
 }
 
-/// Lines of a page outside of code blocks and tables, with inline code left out, and their numbers.
+/// Lines of a page outside of code blocks, with inline code left out, and their numbers.
 fn prose_of(page: &str) -> Vec<(usize, String)> {
     let (mut is_code, mut found) = (false, Vec::new());
     for (number, line) in page.lines().enumerate() {

@@ -69,9 +69,7 @@ pub enum RateError {
     #[error("{0}")]
     Period(#[from] PeriodError),
     /// No requests, or no time.
-    #[error(
-        "a rate of zero never lets anything pass, hint: to close a route answer with `reject` or leave it out"
-    )]
+    #[error("a rate of zero lets no request pass, hint: to close a path leave its route out")]
     Zero,
     /// The fraction cannot be counted exactly.
     #[error(

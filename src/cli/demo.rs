@@ -1,6 +1,6 @@
 //! `weir demo`: a sample upstream and the proxy before it, with nothing else needed.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Outcome, complain, fail, run::serve, say};
 use crate::{
@@ -48,7 +48,7 @@ impl Demo {
             let address = first_address(app).unwrap_or(self.listen);
             listen_beside(app, address);
             // A reader that went away does not stop the demo.
-            let _ = say(&greeting(address, &program()));
+            let _ = say(&greeting(reachable(address), &program()));
         })
     }
 }
@@ -70,6 +70,16 @@ fn listen_beside(app: &mut App, first: SocketAddr) {
             tracing::debug!(%error, "the page fires from fewer addresses");
         }
     }
+}
+
+/// Address to type: of a listener on every address that of this machine.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, listener.port())
 }
 
 /// This program as the shell finds it: by name where the first argument is one, else by its path.

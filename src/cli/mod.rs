@@ -127,7 +127,10 @@ impl Which {
 #[must_use]
 pub fn say(text: &str) -> Outcome {
     match write_all(io::stdout().lock(), text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Outcome::Failed,
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let message = format!("cannot write to standard output: {error}");
+            fail(&io::Error::other(message), Outcome::Failed)
+        }
         _ => Outcome::Fine,
     }
 }

@@ -61,12 +61,16 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let read =
         std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let hint = "name another file with `-c FILE`; without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`";
-        return Err(Problems::with_file(
-            &name,
-            format!("`{name}` cannot be read: {}", error.kind()),
-            hint,
-        ));
+        let hint = if error.kind() == std::io::ErrorKind::PermissionDenied {
+            let user = rustix::process::geteuid().as_raw();
+            format!("let the user with the id {user} read it, who runs this command")
+        } else {
+            "name another file with `-c FILE`; without it `./weir.yaml` is read, or else \
+             `/etc/weir/weir.yaml`"
+                .to_owned()
+        };
+        let message = format!("`{name}` cannot be read: {}", error.kind());
+        return Err(Problems::with_file(&name, message, &hint));
     }
     if bytes.len() as u64 > MAX_BYTES {
         let message = format!("`{name}` is larger than {MAX_BYTES} bytes");

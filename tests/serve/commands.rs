@@ -62,6 +62,33 @@ fn a_reader_that_leaves_is_no_failure() {
 }
 
 #[test]
+fn full_standard_output_is_named() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut child =
+        weir(&["config", "schema"]).stdout(Stdio::from(full)).spawn().expect("a process");
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+    assert_eq!(child.wait().expect("a child").code(), Some(1));
+    assert!(
+        stderr.starts_with("error: cannot write to standard output: No space left"),
+        "{stderr}"
+    );
+}
+
+/// In a container the user is often another than the file's owner.
+#[test]
+fn unreadable_file_names_the_user() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some((mut command, folder)) = crate::weir::as_nobody() else { return };
+    let path = folder.path().join("weir.yaml");
+    std::fs::write(&path, CONFIG).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("a file");
+    let output = command.args(["check", "-c"]).arg(&path).output().expect("a process");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("permission denied") && told.contains("the user with the id "), "{told}");
+}
+
+#[test]
 fn a_proxy_needs_no_file() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");

@@ -14,7 +14,7 @@ pub struct Route {
     /// Path that is taken with everything below it: `/api` takes `/api` and `/api/x`, never
     /// `/apiary`. One of `path` and `path_exact` is required. There are no patterns: `*`, `(`,
     /// `)`, `|`, `^`, `{`, `}`, `\`, `[`, `]` and a segment that begins with `:` are errors
-    /// (nginx: `location /api`).
+    /// (nginx: `location /api/`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Path that is taken alone (nginx: `location = /api`).
