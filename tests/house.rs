@@ -626,6 +626,15 @@ fn troubleshooting_has_every_kind_and_every_reason() {
     }
 }
 
+#[test]
+fn examples_are_linked_by_a_page() {
+    let all: String = pages().iter().map(|name| page(name)).collect();
+    for path in files_below(&root().join("config/examples"), ".yaml") {
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        assert!(all.contains(&format!("config/examples/{name})")), "no page links {name}");
+    }
+}
+
 /// The page of guarantees names the tests that hold them.
 #[test]
 fn tests_named_by_the_page_of_limits_exist() {
