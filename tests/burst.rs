@@ -8,7 +8,9 @@ mod nginx;
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use weir::tools::burst::{Breach, Counts, Limit, Order, Plan, Report, Target, View, fire};
+use weir::tools::burst::{
+    Breach, BurstPlan, BurstTarget, Counts, Limit, Report, RequestTemplate, View, fire,
+};
 
 /// Reads `10r/s burst 20 nodelay` and `10r/s burst 20 delay 8`.
 fn limit(text: &str) -> Limit {
@@ -34,11 +36,17 @@ async fn burst_by(
     clients: u32,
     connections: Option<usize>,
 ) -> Report {
-    let target: Target = server.to_string().parse().expect("a target");
-    let order = Order::new(&target, &http::Method::GET, &[]).expect("an order");
+    let target: BurstTarget = server.to_string().parse().expect("a target");
+    let order = RequestTemplate::new(&target, &http::Method::GET, &[]).expect("an order");
     let schedule = send.parse().expect("a schedule");
-    let plan =
-        Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(20) };
+    let plan = BurstPlan {
+        target,
+        order,
+        schedule,
+        clients,
+        connections,
+        timeout: Duration::from_secs(20),
+    };
     let trace = fire(&plan, &Rc::default()).await.expect("a server that listens");
     let view = View { reject_status: 503, limit: by.map(limit), tolerance_us: 25_000 };
     Report::new(&server.to_string(), send, clients, view, trace)

@@ -19,7 +19,7 @@ use weir::{
     compress::{
         body::{Coded, FRAME, TURN},
         negotiate::Coding,
-        permits::Seats,
+        permits::EncoderPermits,
     },
     http::error::{Error, Kind},
 };
@@ -68,7 +68,7 @@ struct Got {
 }
 
 fn play(coding: Coding, script: &[Act]) -> Got {
-    let (coder, seat) = Seats::default().take(coding, None).expect("a coder");
+    let (coder, seat) = EncoderPermits::default().take(coding, None).expect("a coder");
     let mut body = Coded::by(coder, seat, Script(script.iter().cloned().collect()));
     let (mut got, mut context) = (Got::default(), Context::from_waker(Waker::noop()));
     loop {
@@ -200,7 +200,7 @@ fn a_body_that_never_pauses_leaves_others_their_turn() {
 
 #[test]
 fn an_end_that_is_known_comes_with_the_last_frame() {
-    let (coder, seat) = Seats::default().take(Coding::Gzip, Some(2000)).expect("a coder");
+    let (coder, seat) = EncoderPermits::default().take(Coding::Gzip, Some(2000)).expect("a coder");
     let mut body = Coded::by(coder, seat, Script([Act::Send(vec![b'x'; 2000])].into()));
     let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
     assert!(

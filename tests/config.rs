@@ -22,7 +22,7 @@ use weir::{
     },
     limit::{Millis, Mode, RuleSettings},
     proxy::{
-        header_edits::{Edits, Facts},
+        header_edits::{EditContext, Edits},
         route::{HostPattern, PathPattern},
     },
 };
@@ -496,7 +496,7 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
         let mut fields: HeaderMap =
             [(header::SERVER, HeaderValue::from_static("inner"))].into_iter().collect();
         let id = HeaderValue::from_static("77");
-        let facts = Facts {
+        let facts = EditContext {
             client: [192, 0, 2, 1].into(),
             host: "a.test",
             request_id: &id,

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, advance},
 };
 use tower::{Layer, Service, ServiceExt};
-use weir::limit::{LimitLayer, layer::Limit};
+use weir::limit::{LimitLayer, layer::LimitService};
 
 type Client = fn(&Request<()>) -> Option<IpAddr>;
 
@@ -81,7 +81,7 @@ impl Service<Request<()>> for Upstream {
 }
 
 /// Sends one request at once; the answer is its status and the milliseconds it took.
-fn send(service: &Limit<Upstream, Client>, client: &str) -> JoinHandle<(u16, u128)> {
+fn send(service: &LimitService<Upstream, Client>, client: &str) -> JoinHandle<(u16, u128)> {
     let (service, request, begin) = (service.clone(), from(client), Instant::now());
     tokio::spawn(async move {
         let answer = service.oneshot(request).await.expect("the service is infallible");

@@ -8,7 +8,7 @@ use std::{fs, sync::Mutex};
 
 use weir::{
     compress::{
-        encoder::{CODER_BYTES, Coder, Order},
+        encoder::{CODER_BYTES, Coder, FlushMode},
         negotiate::Coding,
     },
     limit::{Decision, Millis, Rule, RuleSettings, zone::Intent},
@@ -100,7 +100,7 @@ fn at_work(coding: Coding, text: &[u8]) -> Coder {
     let (mut coder, mut room) = (Coder::new(coding, None).expect("a coder"), vec![0; 1 << 14]);
     let mut rest = text;
     while !rest.is_empty() {
-        let step = coder.step(Order::Continue, rest, &mut room).expect("a step");
+        let step = coder.step(FlushMode::Continue, rest, &mut room).expect("a step");
         rest = &rest[step.read..];
     }
     coder

@@ -206,13 +206,13 @@ async fn r016_a_client_that_was_cut_was_told_as_one_that_left() {
 #[test]
 fn r017_a_sum_of_rejects_blamed_the_first_client() {
     use std::{net::IpAddr, time::Duration};
-    use weir::log::sample::{Reject, Sampler, Sampling};
+    use weir::log::sample::{RejectEvent, Sampler, Sampling};
     let (sampler, zone) = (Sampler::default(), "z".into());
     let sampling = Sampling { first: 1, every: Duration::from_secs(10) };
     for last in [1, 2, 2] {
         let client = IpAddr::from([192, 0, 2, last]);
         let _ = sampler.take(
-            Reject { zone: &zone, fingerprint: Some(1), reason: None, client },
+            RejectEvent { zone: &zone, fingerprint: Some(1), reason: None, client },
             sampling,
             Duration::ZERO,
         );
@@ -387,7 +387,7 @@ async fn r040_leaving_and_asking_again_broke_the_limit() {
 fn r041_debts_of_one_key_were_those_of_another() {
     use weir::{
         limit::{Gate, Key, Millis, Rule, RuleSettings, Subject, Zone, ZoneSettings},
-        process::state::State,
+        process::state::SavedState,
     };
     let settings = |part: &str| {
         let (key, rate) =
@@ -422,7 +422,7 @@ fn r041_debts_of_one_key_were_those_of_another() {
     assert_eq!([decide(&zone, "x-user"), decide(&zone, "x-user")], ["pass", "reject"]);
     let wall = std::time::SystemTime::now();
     let restarted = |part| {
-        State::take(&[std::sync::Arc::clone(&zone)], Millis::ZERO, wall).revive(
+        SavedState::take(&[std::sync::Arc::clone(&zone)], Millis::ZERO, wall).revive(
             &[settings(part)],
             Millis::ZERO,
             wall,
@@ -495,7 +495,7 @@ async fn r042_a_client_that_left_behind_an_upload_stayed_in_the_line() {
     let (server, _) = listener.accept().await.expect("a connection");
     client.write_all(&[7; 100_000]).await.expect("room in the socket");
     drop(client);
-    weir::downstream::client_conn::Wire::new(Box::new(server)).departed().await;
+    weir::downstream::client_conn::ClientConn::new(Box::new(server)).departed().await;
 }
 
 /// A number from the environment had to be quoted inside of brackets, and was refused because it
@@ -669,7 +669,9 @@ fn r067_a_leftover_opened_the_state_to_others() {
     let (file, left) = (folder.path().join("zones.bin"), folder.path().join("zones.bin.new"));
     std::fs::write(&left, "half a state").expect("a file");
     std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o666)).expect("a file");
-    weir::process::state::State { taken_ms: 0, zones: Vec::new() }.save(&file).expect("a file");
+    weir::process::state::SavedState { taken_ms: 0, zones: Vec::new() }
+        .save(&file)
+        .expect("a file");
     assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
 }
 
@@ -677,7 +679,7 @@ fn r067_a_leftover_opened_the_state_to_others() {
 #[tokio::test(start_paused = true)]
 async fn r068_deadlines_drifted() {
     use std::time::Duration;
-    let alarm = std::rc::Rc::new(weir::runtime::coarse_timer::Alarm::default());
+    let alarm = std::rc::Rc::new(weir::runtime::coarse_timer::CoarseTimer::default());
     let start = tokio::time::Instant::now();
     let late = async {
         loop {
@@ -1086,7 +1088,7 @@ async fn r115_a_head_over_http2_could_take_any_time() {
 async fn r112_heads_read_ahead_were_requests() {
     harness::on_door(
         config(&[]),
-        weir::downstream::listener::Door { max_requests: 50, ..harness::open_door() },
+        weir::downstream::listener::ListenerPolicy { max_requests: 50, ..harness::open_door() },
         |edge| async move {
             let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(50);
             assert_eq!(edge.exchange(&requests).await.matches("HTTP/1.1 200 OK\r\n").count(), 50);

@@ -28,7 +28,7 @@ use super::{
     millis::Millis,
     normal_form,
     parked::{Next, Parked},
-    queue::{Queue, Seat},
+    queue::{Queue, QueuePermit},
     verdict::{Decision, Reason, Verdict},
 };
 
@@ -38,7 +38,7 @@ const ROOM: usize = 10_000;
 /// Puts a [`Gate`] before a service.
 #[derive(Clone, Debug)]
 pub struct LimitLayer<C> {
-    desk: Arc<Desk>,
+    desk: Arc<LayerShared>,
     queue: Arc<Queue>,
     status: StatusCode,
     client: C,
@@ -46,7 +46,7 @@ pub struct LimitLayer<C> {
 
 /// What all clones of a service share.
 #[derive(Debug)]
-struct Desk {
+struct LayerShared {
     gate: Arc<Gate>,
     origin: Instant,
 }
@@ -58,7 +58,7 @@ impl<C> LimitLayer<C> {
     /// The layer knows no routes: a key's `route` counts as absent.
     pub fn new(gate: Arc<Gate>, client: C) -> Self {
         let queue = Queue::with_room(ROOM, gate.rules().len());
-        let desk = Desk { gate, origin: Instant::now() };
+        let desk = LayerShared { gate, origin: Instant::now() };
         Self { desk: Arc::new(desk), queue, status: StatusCode::SERVICE_UNAVAILABLE, client }
     }
 
@@ -82,21 +82,21 @@ impl<C> LimitLayer<C> {
 }
 
 impl<S, C: Clone> Layer<S> for LimitLayer<C> {
-    type Service = Limit<S, C>;
+    type Service = LimitService<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Limit { layer: self.clone(), inner }
+        LimitService { layer: self.clone(), inner }
     }
 }
 
 /// A service behind a [`LimitLayer`].
 #[derive(Clone, Debug)]
-pub struct Limit<S, C> {
+pub struct LimitService<S, C> {
     layer: LimitLayer<C>,
     inner: S,
 }
 
-impl<S, C, B, R> Service<Request<B>> for Limit<S, C>
+impl<S, C, B, R> Service<Request<B>> for LimitService<S, C>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     C: Fn(&Request<B>) -> Option<IpAddr>,
@@ -127,7 +127,7 @@ where
     }
 }
 
-impl<S: Clone, C> Limit<S, C> {
+impl<S: Clone, C> LimitService<S, C> {
     /// Lets go of what the inner service reserved for a request it is not going to see now: only a
     /// clone is not ready yet.
     fn unready(&mut self) {
@@ -191,10 +191,10 @@ impl<C> LimitLayer<C> {
 /// A held request: dropped before its turn, it leaves its line.
 #[must_use]
 struct Hold {
-    desk: Arc<Desk>,
+    desk: Arc<LayerShared>,
     parked: Option<Parked>,
     late: Duration,
-    _seat: Seat,
+    _seat: QueuePermit,
 }
 
 impl Hold {
@@ -227,7 +227,7 @@ impl Drop for Hold {
 }
 
 pin_project! {
-    /// The answer to come of a [`Limit`].
+    /// The answer to come of a [`LimitService`].
     #[must_use = "a request waits and is forwarded only while its future is polled"]
     pub struct LimitFuture<S, B, R>
     where

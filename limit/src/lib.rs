@@ -27,7 +27,7 @@ pub use key::{Key, KeyFault, Missing, Part, Seed, Subject, Unkeyed};
 pub use layer::LimitLayer;
 pub use millis::Millis;
 pub use parked::{Next, Parked};
-pub use queue::{Queue, Seat};
+pub use queue::{Queue, QueuePermit};
 pub use rate::Rate;
 pub use rule::{Mode, Rule, RuleSettings};
 pub use snapshot::{Snapshot, Succession};

@@ -25,7 +25,7 @@ pub struct Queue {
 /// Room for one parked request, free again when this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping a seat frees it"]
-pub struct Seat {
+pub struct QueuePermit {
     queue: Arc<Queue>,
     /// The zone of whose own room it is; none where it is of the common room.
     own: Option<Arc<Zone>>,
@@ -42,7 +42,7 @@ impl Queue {
 
     /// Takes a seat for a request that is parked by a rule of `zone`, if there is one.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, zone: &Arc<Zone>) -> Option<Seat> {
+    pub fn enter(self: &Arc<Self>, zone: &Arc<Zone>) -> Option<QueuePermit> {
         let own = if take(zone.seats(), &self.own) {
             Some(Arc::clone(zone))
         } else if take(&self.in_common, &self.common) {
@@ -51,7 +51,7 @@ impl Queue {
             return None;
         };
         self.parked.fetch_add(1, Ordering::AcqRel);
-        Some(Seat { queue: Arc::clone(self), own })
+        Some(QueuePermit { queue: Arc::clone(self), own })
     }
 
     /// Changes the room; who is parked stays parked.
@@ -78,7 +78,7 @@ fn take(count: &AtomicUsize, most: &AtomicUsize) -> bool {
         .is_ok()
 }
 
-impl Drop for Seat {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         let count = self.own.as_ref().map_or(&self.queue.in_common, |zone| zone.seats());
         count.fetch_sub(1, Ordering::AcqRel);

@@ -18,8 +18,9 @@ use crate::{
     limit::Rate,
     process::fd_limit,
     tools::burst::{
-        Expectation, FireError, Limit, Order, Plan, Report, Schedule, Tally, Target, View, data,
-        draw::{Style, draw},
+        BurstPlan, BurstTarget, Expectation, FireError, Limit, Report, RequestTemplate, Schedule,
+        Tally, View, data,
+        draw::{DrawStyle, draw},
         fire,
         schedule::parse_time,
         svg::svg,
@@ -60,7 +61,7 @@ enum Kind {
 #[derive(Debug, Args)]
 struct BurstArgs {
     /// Where to send: http://HOST[:PORT][/PATH]
-    url: Target,
+    url: BurstTarget,
     /// When: `30`, `30 at once`, `40 every 20ms, pause 2s, 8 every 20ms`
     #[arg(long, default_value = "30 at once", value_name = "SCHEDULE")]
     send: Schedule,
@@ -173,9 +174,9 @@ impl BurstArgs {
         Ok(self.verdict(&report))
     }
 
-    fn plan(&self) -> Result<Plan, BenchError> {
-        let order = Order::new(&self.url, &self.method, &self.headers);
-        Ok(Plan {
+    fn plan(&self) -> Result<BurstPlan, BenchError> {
+        let order = RequestTemplate::new(&self.url, &self.method, &self.headers);
+        Ok(BurstPlan {
             target: self.url.clone(),
             order: order.map_err(|error| BenchError::Usage(error.to_string()))?,
             schedule: self.send.clone(),
@@ -251,7 +252,7 @@ impl BurstArgs {
 }
 
 /// Fires, with a progress bar if that takes long and somebody watches.
-async fn watched(plan: &Plan) -> Result<Vec<crate::tools::burst::Shot>, FireError> {
+async fn watched(plan: &BurstPlan) -> Result<Vec<crate::tools::burst::Shot>, FireError> {
     let tally = Rc::new(Tally::default());
     let (firing, begun) = (fire(plan, &tally), Instant::now());
     if !io::stderr().is_terminal() {
@@ -269,7 +270,7 @@ async fn watched(plan: &Plan) -> Result<Vec<crate::tools::burst::Shot>, FireErro
 }
 
 /// Never ends.
-async fn progress(plan: &Plan, tally: &Tally) -> Infallible {
+async fn progress(plan: &BurstPlan, tally: &Tally) -> Infallible {
     let begun = Instant::now();
     let total = plan.schedule.offsets_us().len() * plan.clients as usize;
     loop {
@@ -292,14 +293,14 @@ fn say(line: &str) {
     let _nobody_listens = writeln!(io::stderr(), "{line}");
 }
 
-fn style() -> Style {
+fn style() -> DrawStyle {
     match (
         io::stdout().is_terminal(),
         std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     ) {
-        (false, _) => Style::Plain,
-        (true, false) => Style::Unicode,
-        (true, true) => Style::Colour,
+        (false, _) => DrawStyle::Plain,
+        (true, false) => DrawStyle::Unicode,
+        (true, true) => DrawStyle::Colour,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Outcome, Which, complain, say};
+use super::{ConfigArgs, Outcome, complain, say};
 use crate::{
     config::{self, Config, Loaded, Problems, problem::Severity},
     downstream::settings::ListenerSettings,
@@ -17,7 +17,7 @@ const KEY_BYTES: usize = 64;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Check {
     #[command(flatten)]
-    which: Which,
+    which: ConfigArgs,
     /// The configuration file, as with --config
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,

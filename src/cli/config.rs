@@ -1,30 +1,30 @@
 //! `weir config`: the configuration as used, and the schema it follows.
 
-use super::{Outcome, Which, complain, say};
+use super::{ConfigArgs, Outcome, complain, say};
 use crate::config;
 
 /// Show the configuration as used, or its schema.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Config {
+pub struct ConfigCommand {
     #[command(subcommand)]
-    what: What,
+    what: ConfigAction,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
-enum What {
+enum ConfigAction {
     /// The configuration as used, with every default, as YAML
-    Show(Which),
+    Show(ConfigArgs),
     /// The JSON schema of the file, for editors
     Schema,
 }
 
-impl Config {
+impl ConfigCommand {
     /// Shows; exits 3 when the configuration cannot be used.
     #[must_use]
     pub fn run(self) -> Outcome {
         let which = match self.what {
-            What::Schema => return say(&config::schema()),
-            What::Show(which) => which,
+            ConfigAction::Schema => return say(&config::schema()),
+            ConfigAction::Show(which) => which,
         };
         match config::load(&which.path(), &which.sets) {
             Ok(loaded) => {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Outcome, Which, complain, fail};
+use super::{ConfigArgs, Outcome, complain, fail};
 use crate::{
     config::{self, Config},
     process::control::{self, ControlError},
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Healthcheck {
     #[command(flatten)]
-    which: Which,
+    which: ConfigArgs,
 }
 
 impl Healthcheck {

@@ -32,15 +32,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve in the foreground
-    Run(run::Run),
+    Run(run::RunCommand),
     /// Serve a sample upstream behind two limits, with a page that fires bursts
     Demo(demo::Demo),
     /// Serve one upstream without a configuration file
-    Proxy(proxy::Proxy),
+    Proxy(proxy::ProxyCommand),
     /// Find everything that is wrong with a configuration.
     Check(check::Check),
     /// Show the configuration as used, or its schema.
-    Config(config::Config),
+    Config(config::ConfigCommand),
     /// Measure a server from outside
     Bench(bench::BenchArgs),
     /// Make the running proxy load its configuration again
@@ -104,7 +104,7 @@ impl Cli {
 
 /// Which configuration to read.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Which {
+pub struct ConfigArgs {
     /// The configuration file [default: ./weir.yaml, then /etc/weir/weir.yaml]
     #[arg(short, long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -113,7 +113,7 @@ pub struct Which {
     pub sets: Vec<String>,
 }
 
-impl Which {
+impl ConfigArgs {
     /// The file that was named, or the first of the usual places that has one.
     #[must_use]
     pub fn path(&self) -> PathBuf {

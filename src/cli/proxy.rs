@@ -7,7 +7,7 @@ use crate::config;
 
 /// Serve one upstream without a configuration file.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Proxy {
+pub struct ProxyCommand {
     /// Where to listen, like :8080 or 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS")]
     from: String,
@@ -28,7 +28,7 @@ pub struct Proxy {
     nodelay: bool,
 }
 
-impl Proxy {
+impl ProxyCommand {
     /// Serves; exits 3 when an argument makes no configuration.
     #[must_use]
     pub fn run(self) -> Outcome {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_the_short_configuration() {
-        let proxy = Proxy {
+        let proxy = ProxyCommand {
             from: ":8080".into(),
             to: "http://auth:8000".into(),
             rate: Some("10r/s".into()),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Outcome, Which, complain, fail, say};
+use super::{ConfigArgs, Outcome, complain, fail, say};
 use crate::{
     config,
     process::control::{self, ControlError},
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Reload {
     #[command(flatten)]
-    which: Which,
+    which: ConfigArgs,
 }
 
 impl Reload {

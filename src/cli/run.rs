@@ -7,23 +7,25 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Outcome, Which, complain, diagnostics, fail};
+use super::{ConfigArgs, Outcome, complain, diagnostics, fail};
 use crate::{
     config::{self, Config, Loaded, Problems},
-    process::{App, Ended, Load, Order, Orders, Source, StartError, handover::Predecessor},
+    process::{
+        App, ConfigSource, Control, ControlMessage, Ended, Load, StartError, handover::Predecessor,
+    },
 };
 
 /// Serve in the foreground.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Run {
+pub struct RunCommand {
     #[command(flatten)]
-    which: Which,
+    which: ConfigArgs,
     /// Load the configuration again whenever the file says something else
     #[arg(long)]
     watch: bool,
 }
 
-impl Run {
+impl RunCommand {
     /// Serves; exits 3 when the configuration cannot be used and 4 when an address cannot be
     /// listened on.
     #[must_use]
@@ -32,12 +34,12 @@ impl Run {
         let (file, watch) = (path.clone(), self.watch);
         let load: Load = Arc::new(move || config::load(&path, &self.which.sets));
         let loaded = load();
-        serve_loaded(loaded, Some(Again { load, file, watch }))
+        serve_loaded(loaded, Some(ReloadSource { load, file, watch }))
     }
 }
 
 /// How a configuration is loaded again.
-pub struct Again {
+pub struct ReloadSource {
     load: Load,
     /// The file it is in: it names the control socket.
     file: PathBuf,
@@ -46,7 +48,7 @@ pub struct Again {
 }
 
 /// Tells what is wrong with a configuration, and serves it unless that is an error.
-pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<Again>) -> Outcome {
+pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource>) -> Outcome {
     match result {
         Ok(loaded) => {
             complain(&loaded.warnings);
@@ -61,7 +63,7 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<Again>) -> O
 
 /// Serves a configuration until a signal says stop; `ready` is called with the open sockets before
 /// the first answer.
-pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App)) -> Outcome {
+pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mut App)) -> Outcome {
     // Held to the end: what is left is written then.
     let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
     let predecessor = match Predecessor::find() {
@@ -77,14 +79,14 @@ pub fn serve(config: Config, again: Option<Again>, ready: impl FnOnce(&mut App))
         Ok(orders) => orders,
         Err(error) => return fail(&error, Outcome::Failed),
     };
-    if let Some(Again { file, watch: is_watched, .. }) = &again {
+    if let Some(ReloadSource { file, watch: is_watched, .. }) = &again {
         app.open_control(file);
         if *is_watched && let Err(error) = watch(file.clone(), orders.give.clone()) {
             return fail(&error, Outcome::Failed);
         }
     }
     ready(&mut app);
-    match app.run(orders, again.map(|again| Source { load: again.load, set_log_level })) {
+    match app.run(orders, again.map(|again| ConfigSource { load: again.load, set_log_level })) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,
         Err(error) => fail(&error, Outcome::Failed),
@@ -97,7 +99,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Orders a reload when a file says something else than before, and says the same a second later:
 /// whoever writes it has finished. What it says counts, not its times or its inode, so that a file
 /// that is mounted by itself can be watched too.
-fn watch(path: PathBuf, orders: mpsc::Sender<Order>) -> io::Result<()> {
+fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     let mut served = fs::read(&path).ok();
     let mut before = served.clone();
     let look = move || {
@@ -106,7 +108,7 @@ fn watch(path: PathBuf, orders: mpsc::Sender<Order>) -> io::Result<()> {
             let now = fs::read(&path).ok();
             if now.is_some() && now == before && now != served {
                 served.clone_from(&now);
-                if orders.blocking_send(Order::Reload(None)).is_err() {
+                if orders.blocking_send(ControlMessage::Reload(None)).is_err() {
                     return;
                 }
             }
@@ -117,8 +119,8 @@ fn watch(path: PathBuf, orders: mpsc::Sender<Order>) -> io::Result<()> {
 }
 
 /// TERM, INT, QUIT, HUP, USR1 and USR2, each as an order.
-fn signals() -> io::Result<Orders> {
-    let orders = Orders::none();
+fn signals() -> io::Result<Control> {
+    let orders = Control::none();
     let sender = orders.give.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let entered = runtime.enter();
@@ -133,14 +135,14 @@ fn signals() -> io::Result<Orders> {
         runtime.block_on(async {
             loop {
                 let order = tokio::select! {
-                    _ = terminate.recv() => Order::Stop,
-                    _ = interrupt.recv() => Order::Stop,
-                    _ = quit.recv() => Order::Stop,
-                    _ = hangup.recv() => Order::Reload(None),
-                    _ = user1.recv() => Order::ReopenLog,
-                    _ = user2.recv() => Order::HandOver,
+                    _ = terminate.recv() => ControlMessage::Stop,
+                    _ = interrupt.recv() => ControlMessage::Stop,
+                    _ = quit.recv() => ControlMessage::Stop,
+                    _ = hangup.recv() => ControlMessage::Reload(None),
+                    _ = user1.recv() => ControlMessage::ReopenLog,
+                    _ = user2.recv() => ControlMessage::HandOver,
                 };
-                if matches!(order, Order::Stop) {
+                if matches!(order, ControlMessage::Stop) {
                     tracing::info!(
                         "told to stop: what is under way is finished, once more stops now"
                     );

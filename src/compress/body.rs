@@ -15,8 +15,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    encoder::{Coder, LEAST_ROOM, Order, Step},
-    permits::Seat,
+    encoder::{Coder, FlushMode, LEAST_ROOM, Step},
+    permits::EncoderPermit,
     restate,
 };
 use crate::http::error::{Error, Kind};
@@ -38,7 +38,7 @@ pub struct Coded<B> {
 /// A coder and what is between its ends.
 struct Work {
     coder: Coder,
-    _seat: Seat,
+    _seat: EncoderPermit,
     stage: Stage,
     /// What was received and is not taken yet.
     input: Bytes,
@@ -73,7 +73,7 @@ impl<B> Coded<B> {
 
     /// A body that goes through a coder.
     #[must_use]
-    pub fn by(coder: Coder, seat: Seat, inner: B) -> Self {
+    pub fn by(coder: Coder, seat: EncoderPermit, inner: B) -> Self {
         let work = Work {
             coder,
             _seat: seat,
@@ -206,9 +206,9 @@ impl Work {
             return Ok(self.give_out());
         }
         let order = match self.stage {
-            Stage::Flushing => Order::Flush,
-            Stage::Finishing => Order::Finish,
-            Stage::Reading | Stage::Ended => Order::Continue,
+            Stage::Flushing => FlushMode::Flush,
+            Stage::Finishing => FlushMode::Finish,
+            Stage::Reading | Stage::Ended => FlushMode::Continue,
         };
         let most = self.input.len().min(*turn);
         let step = self.coder.step(order, &self.input[..most], &mut self.room[self.filled..])?;
@@ -219,13 +219,13 @@ impl Work {
         self.filled += step.written;
         *turn -= step.read;
         match order {
-            Order::Continue => return Ok(None),
-            Order::Flush if step.done => {
+            FlushMode::Continue => return Ok(None),
+            FlushMode::Flush if step.done => {
                 self.stage = Stage::Reading;
                 self.unflushed = false;
             }
-            Order::Finish if step.done => self.stage = Stage::Ended,
-            Order::Flush | Order::Finish => return Ok(None),
+            FlushMode::Finish if step.done => self.stage = Stage::Ended,
+            FlushMode::Flush | FlushMode::Finish => return Ok(None),
         }
         Ok(self.give_out())
     }

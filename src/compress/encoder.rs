@@ -37,7 +37,7 @@ const GZIP: (u32, u8) = (5, 15);
 
 /// What is asked of a coder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum FlushMode {
     /// Take more.
     Continue,
     /// Give out all that was taken, so that it can be decoded; nothing else may be asked until that
@@ -84,7 +84,7 @@ impl Coder {
     ///
     /// # Errors
     /// [`Kind::ProxyInternalError`]: the codec failed.
-    pub fn step(&mut self, order: Order, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
+    pub fn step(&mut self, order: FlushMode, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
         match &mut self.0 {
             Codec::Zstd(context) => zstd_step(context, order, input, room),
             Codec::Brotli(state) => brotli_step(state, order, input, room),
@@ -109,14 +109,14 @@ fn zstd(length: Option<u64>) -> Result<CCtx<'static>, Error> {
 
 fn zstd_step(
     context: &mut CCtx<'_>,
-    order: Order,
+    order: FlushMode,
     input: &[u8],
     room: &mut [u8],
 ) -> Result<Step, Error> {
     let directive = match order {
-        Order::Continue => Directive::ZSTD_e_continue,
-        Order::Flush => Directive::ZSTD_e_flush,
-        Order::Finish => Directive::ZSTD_e_end,
+        FlushMode::Continue => Directive::ZSTD_e_continue,
+        FlushMode::Flush => Directive::ZSTD_e_flush,
+        FlushMode::Finish => Directive::ZSTD_e_end,
     };
     let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(room));
     let left = context.compress_stream2(&mut to, &mut from, directive);
@@ -137,14 +137,14 @@ fn brotli(length: Option<u64>) -> BrotliState<StandardAlloc> {
 
 fn brotli_step(
     state: &mut BrotliState<StandardAlloc>,
-    order: Order,
+    order: FlushMode,
     input: &[u8],
     room: &mut [u8],
 ) -> Result<Step, Error> {
     let operation = match order {
-        Order::Continue => Operation::BROTLI_OPERATION_PROCESS,
-        Order::Flush => Operation::BROTLI_OPERATION_FLUSH,
-        Order::Finish => Operation::BROTLI_OPERATION_FINISH,
+        FlushMode::Continue => Operation::BROTLI_OPERATION_PROCESS,
+        FlushMode::Flush => Operation::BROTLI_OPERATION_FLUSH,
+        FlushMode::Finish => Operation::BROTLI_OPERATION_FINISH,
     };
     let (mut left, mut read) = (input.len(), 0);
     let (mut space, mut written) = (room.len(), 0);
@@ -163,22 +163,22 @@ fn brotli_step(
         return Err(failed("brotli refused what it was asked"));
     }
     let done = match order {
-        Order::Finish => state.is_finished(),
-        Order::Continue | Order::Flush => left == 0 && !state.has_more_output(),
+        FlushMode::Finish => state.is_finished(),
+        FlushMode::Continue | FlushMode::Flush => left == 0 && !state.has_more_output(),
     };
     Ok(Step { read, written, done })
 }
 
 fn gzip_step(
     compress: &mut Compress,
-    order: Order,
+    order: FlushMode,
     input: &[u8],
     room: &mut [u8],
 ) -> Result<Step, Error> {
     let flush = match order {
-        Order::Continue => FlushCompress::None,
-        Order::Flush => FlushCompress::Sync,
-        Order::Finish => FlushCompress::Finish,
+        FlushMode::Continue => FlushCompress::None,
+        FlushMode::Flush => FlushCompress::Sync,
+        FlushMode::Finish => FlushCompress::Finish,
     };
     let (read, written) = (compress.total_in(), compress.total_out());
     let status = compress.compress(input, room, flush).map_err(failed)?;
@@ -186,9 +186,9 @@ fn gzip_step(
     let (read, written) =
         ((compress.total_in() - read) as usize, (compress.total_out() - written) as usize);
     let done = match order {
-        Order::Finish => status == Status::StreamEnd,
+        FlushMode::Finish => status == Status::StreamEnd,
         // It is complete when there was room for more (zlib.h, deflate).
-        Order::Continue | Order::Flush => read == input.len() && written < room.len(),
+        FlushMode::Continue | FlushMode::Flush => read == input.len() && written < room.len(),
     };
     Ok(Step { read, written, done })
 }

@@ -19,7 +19,7 @@ use http_body::Body;
 use self::{
     body::Coded,
     negotiate::{Coding, choose},
-    permits::Seats,
+    permits::EncoderPermits,
 };
 use crate::http::fields::length_of;
 
@@ -43,7 +43,7 @@ static DIGESTS: [HeaderName; 4] = [
 
 /// What a request has to say about the coding of its answer.
 #[derive(Debug)]
-pub struct Wish {
+pub struct EncodingPreference {
     coding: Option<Coding>,
     /// The answer has a head only.
     head: bool,
@@ -51,7 +51,7 @@ pub struct Wish {
     held: Vec<HeaderValue>,
 }
 
-impl Wish {
+impl EncodingPreference {
     /// What a request wishes of `offered`; nothing where nothing is offered.
     #[must_use]
     pub fn of(offered: &[Coding], method: &Method, headers: &HeaderMap) -> Option<Self> {
@@ -67,8 +67,8 @@ impl Wish {
 /// Codes an answer, if it may be and was wished to be.
 pub fn code<B: Body>(
     response: Response<B>,
-    wish: Option<&Wish>,
-    seats: &Seats,
+    wish: Option<&EncodingPreference>,
+    seats: &EncoderPermits,
 ) -> Response<Coded<B>> {
     let Some(wish) = wish else { return response.map(Coded::plain) };
     let (mut head, body) = response.into_parts();
@@ -219,11 +219,11 @@ mod tests {
     ) -> HeaderMap {
         let mut request = fields(asked);
         request.insert("accept-encoding", HeaderValue::from_static("gzip"));
-        let wish = Wish::of(&[Coding::Gzip], method, &request);
+        let wish = EncodingPreference::of(&[Coding::Gzip], method, &request);
         let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; 5000])));
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
         *response.headers_mut() = fields(answered);
-        code(response, wish.as_ref(), &Seats::default()).into_parts().0.headers
+        code(response, wish.as_ref(), &EncoderPermits::default()).into_parts().0.headers
     }
 
     fn is_coded(status: u16, more: &[(&str, &str)]) -> (bool, bool) {

@@ -9,18 +9,18 @@ pub const MAX_CODERS: usize = 256;
 
 /// The coders of a worker.
 #[derive(Clone, Debug, Default)]
-pub struct Seats {
+pub struct EncoderPermits {
     taken: Rc<Cell<usize>>,
 }
 
 /// The right to one coder, given back when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Seat(Rc<Cell<usize>>);
+pub struct EncoderPermit(Rc<Cell<usize>>);
 
-impl Seats {
+impl EncoderPermits {
     /// A coder for a body, of this length if that is known; none when all are at work.
-    pub fn take(&self, coding: Coding, length: Option<u64>) -> Option<(Coder, Seat)> {
+    pub fn take(&self, coding: Coding, length: Option<u64>) -> Option<(Coder, EncoderPermit)> {
         if self.taken.get() >= MAX_CODERS {
             tracing::debug!(
                 most = MAX_CODERS,
@@ -34,11 +34,11 @@ impl Seats {
         );
         let coder = coder.ok()?;
         self.taken.set(self.taken.get() + 1);
-        Some((coder, Seat(Rc::clone(&self.taken))))
+        Some((coder, EncoderPermit(Rc::clone(&self.taken))))
     }
 }
 
-impl Drop for Seat {
+impl Drop for EncoderPermit {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn there_are_no_more_than_there_may_be_and_each_comes_back() {
-        let seats = Seats::default();
+        let seats = EncoderPermits::default();
         let mut taken: Vec<_> = (0..MAX_CODERS)
             .map(|_| seats.take(Coding::Gzip, Some(2000)).expect("a coder"))
             .collect();

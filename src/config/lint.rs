@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use super::{
     Config, RouteConfig, networks,
     problem::Problems,
-    resolve::location::Spot,
+    resolve::location::Location,
     schema::{File, Listener},
     yaml_tree::Node,
 };
 use crate::{
     limit::{Millis, Missing, Mode, Part, RuleSettings, ZoneSettings},
-    proxy::route::{HostPattern, PathPattern, Pattern, Table},
+    proxy::route::{HostPattern, PathPattern, Pattern, RouteTable},
 };
 
 /// Fields in which proxies name the client. Any client can send them as well.
@@ -34,7 +34,7 @@ const LONG_WAIT: Millis = Millis(30_000);
 
 /// Looks over a configuration without errors.
 pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) {
-    let root = Spot::root(tree);
+    let root = Location::root(tree);
     let order = order(config);
     unreachable_routes(config, &order, root, problems);
     shadowed_limits(config, &order, root, problems);
@@ -51,7 +51,7 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
 
 /// nginx and weir take IPv6 only at `[::]`; who comes from a server that takes both there loses the
 /// clients of IPv4.
-fn lone_ipv6(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
+fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
     let every =
         |address: SocketAddr, ipv6| address.ip().is_unspecified() && address.is_ipv6() == ipv6;
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -83,10 +83,15 @@ fn order(config: &Config) -> Vec<usize> {
         .enumerate()
         .map(|(index, route)| (route.pattern.clone(), index))
         .collect();
-    Table::new(entries).iter().copied().collect()
+    RouteTable::new(entries).iter().copied().collect()
 }
 
-fn unreachable_routes(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
+fn unreachable_routes(
+    config: &Config,
+    order: &[usize],
+    root: Location<'_>,
+    problems: &mut Problems,
+) {
     for (place, index) in order.iter().enumerate() {
         let pattern = &config.routes[*index].pattern;
         let Some(first) =
@@ -106,7 +111,7 @@ fn unreachable_routes(config: &Config, order: &[usize], root: Spot<'_>, problems
 
 /// The host counts for more than the path: a limit on a longer path does not hold where a route
 /// with a more specific host takes that path too.
-fn shadowed_limits(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
+fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
     for (index, limited) in
         config.routes.iter().enumerate().filter(|(_, route)| !route.limits.is_empty())
     {
@@ -143,7 +148,7 @@ fn shadowed_limits(config: &Config, order: &[usize], root: Spot<'_>, problems: &
 }
 
 /// A limit that names its methods does not hold for those that a route before it takes.
-fn shadowed_methods(config: &Config, order: &[usize], root: Spot<'_>, problems: &mut Problems) {
+fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
     for (place, index) in order.iter().enumerate() {
         let limited = &config.routes[*index];
         let leaves_a_limit_out = |taker: &RouteConfig| {
@@ -177,7 +182,7 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Spot<'_>, problems: 
 
 /// A route whose limits all count by what a client can choose: who makes up another value with each
 /// request is not limited.
-fn chosen_buckets(config: &Config, root: Spot<'_>, problems: &mut Problems) {
+fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let is_made_up =
             |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
@@ -237,7 +242,7 @@ fn named(host: &HostPattern) -> String {
 }
 
 /// A zone that limits fewer clients than it seems to, or more.
-fn zone(zone: &ZoneSettings, spot: Spot<'_>, problems: &mut Problems) {
+fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
     let (key, parts) = (&zone.key, &zone.key.parts);
     let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
     if matches!(key.missing, Missing::Exempt | Missing::Empty)
@@ -283,7 +288,7 @@ fn everybody(networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
     IpNet::aggregate(&networks.to_vec()).into_iter().filter(|network| network.prefix_len() == 0)
 }
 
-fn unused(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
+fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
     for (index, name) in file.zones.keys().enumerate() {
         if !config.routes.iter().any(|route| route.limits.iter().any(|(zone, _)| *zone == index)) {
             let hint = "apply it: limits: [ { zone: NAME, burst: N } ] on a route, or take it out";
@@ -306,7 +311,7 @@ fn unused(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems)
     }
 }
 
-fn limits(config: &Config, root: Spot<'_>, problems: &mut Problems) {
+fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let spot = root.key("routes").item(index).key("limits");
         let page = matches!(&route.pattern.path, PathPattern::Prefix(path) if path == "/");
@@ -340,7 +345,7 @@ fn unreachable_burst(
     config: &Config,
     zone: usize,
     rule: RuleSettings,
-    spot: Spot<'_>,
+    spot: Location<'_>,
     problems: &mut Problems,
 ) {
     let (burst, held) = (u64::from(rule.burst), u64::from(rule.burst.saturating_sub(rule.delay)));
@@ -373,7 +378,7 @@ fn unreachable_burst(
     }
 }
 
-fn trust(config: &Config, file: &File, root: Spot<'_>, problems: &mut Problems) {
+fn trust(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
     let spot = root.key("client_ip").key("trusted_proxies");
     for every in everybody(&config.client_ip.proxies) {
         let texts = &file.client_ip.trusted_proxies;

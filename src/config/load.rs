@@ -7,7 +7,7 @@ use super::{
     Config,
     interpolate::{self, Outside, Process},
     lint::lint,
-    problem::{Problems, Source, Span},
+    problem::{Problems, SourceText, Span},
     resolve::resolve,
     schema::File,
     set,
@@ -105,8 +105,8 @@ pub fn parse_with(
     outside: &dyn Outside,
 ) -> Result<Loaded, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = Source { name: name.to_owned(), text: text.to_owned() };
-    let sources = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set.clone() });
+    let file = SourceText { name: name.to_owned(), text: text.to_owned() };
+    let sources = sets.iter().map(|set| SourceText { name: "--set".to_owned(), text: set.clone() });
     let mut problems = Problems::new([file].into_iter().chain(sources).collect());
     let base = Path::new(name).parent().unwrap_or(Path::new(""));
     let result = judge(text, base, sets, outside, &mut problems);

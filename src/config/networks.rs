@@ -26,7 +26,7 @@ const FILE: &str = "@file:";
 
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum NetworkEntry {
     /// A network that is written out.
     Network(IpNet),
     /// A file with one network a line.
@@ -37,9 +37,9 @@ pub enum Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkLists {
     /// Entries of `client_ip.trusted_proxies`.
-    proxies: Vec<Entry>,
+    proxies: Vec<NetworkEntry>,
     /// Entries of `exempt`, zone by zone in the order of [`Config::zones`].
-    exempt: Vec<Vec<Entry>>,
+    exempt: Vec<Vec<NetworkEntry>>,
 }
 
 /// Reason why a file of networks cannot be used.
@@ -68,14 +68,14 @@ pub enum NetworksError {
 
 /// One line of a file that is neither blank nor a comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct NetworkLine {
     /// The bytes of the file it is written in.
     pub span: Range<usize>,
     /// Its network as written; `None` when it is not one.
     pub network: Option<IpNet>,
 }
 
-impl Entry {
+impl NetworkEntry {
     /// The entry a text stands for, its path relative to `base`; `None` when it is neither.
     #[must_use]
     pub fn read(text: &str, base: &Path) -> Option<Self> {
@@ -110,8 +110,9 @@ impl NetworkLists {
     /// The lists of a file, paths relative to `base`.
     #[must_use]
     pub fn of(file: &schema::File, base: &Path) -> Self {
-        let read =
-            |texts: &[String]| texts.iter().filter_map(|text| Entry::read(text, base)).collect();
+        let read = |texts: &[String]| {
+            texts.iter().filter_map(|text| NetworkEntry::read(text, base)).collect()
+        };
         Self {
             proxies: read(&file.client_ip.trusted_proxies),
             exempt: file.zones.values().map(|zone| read(&zone.exempt)).collect(),
@@ -123,7 +124,7 @@ impl NetworkLists {
             .iter()
             .flatten()
             .chain(&self.proxies)
-            .any(|entry| matches!(entry, Entry::File(_)))
+            .any(|entry| matches!(entry, NetworkEntry::File(_)))
     }
 }
 
@@ -174,7 +175,7 @@ impl NetworkWatch {
     }
 }
 
-fn all(entries: &[Entry]) -> Result<Vec<IpNet>, NetworksError> {
+fn all(entries: &[NetworkEntry]) -> Result<Vec<IpNet>, NetworksError> {
     let mut networks = Vec::new();
     entries.iter().try_for_each(|entry| entry.networks(&mut networks))?;
     Ok(networks)
@@ -220,14 +221,14 @@ pub fn read(path: &Path) -> Result<String, NetworksError> {
 ///
 /// # Errors
 /// When there are more than [`MAX_NETWORKS`].
-pub fn lines(text: &str, path: &Path) -> Result<Vec<Line>, NetworksError> {
+pub fn lines(text: &str, path: &Path) -> Result<Vec<NetworkLine>, NetworksError> {
     let (mut found, mut start) = (Vec::new(), 0);
     for line in text.split_inclusive('\n') {
         let said = line.split('#').next().unwrap_or_default();
         let word = said.trim_start_matches('\u{feff}').trim();
         if !word.is_empty() {
             let at = start + said.find(word).unwrap_or_default();
-            found.push(Line { span: at..at + word.len(), network: network(word) });
+            found.push(NetworkLine { span: at..at + word.len(), network: network(word) });
         }
         start += line.len();
         if found.len() > MAX_NETWORKS {
@@ -283,12 +284,12 @@ mod tests {
 
     #[test]
     fn a_file_is_found_beside_the_configuration() {
-        let file = |text| Entry::read(text, Path::new("/etc/weir"));
-        assert_eq!(file("@file:a.txt"), Some(Entry::File("/etc/weir/a.txt".into())));
-        assert_eq!(file("@file:/run/a.txt"), Some(Entry::File("/run/a.txt".into())));
+        let file = |text| NetworkEntry::read(text, Path::new("/etc/weir"));
+        assert_eq!(file("@file:a.txt"), Some(NetworkEntry::File("/etc/weir/a.txt".into())));
+        assert_eq!(file("@file:/run/a.txt"), Some(NetworkEntry::File("/run/a.txt".into())));
         assert_eq!(
             file("10.1.0.1/16"),
-            Some(Entry::Network("10.1.0.0/16".parse().expect("a network")))
+            Some(NetworkEntry::Network("10.1.0.0/16".parse().expect("a network")))
         );
         assert_eq!(file("file:a.txt"), None);
     }

@@ -48,7 +48,7 @@ pub struct Problem {
 
 /// A text problems point into.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceText {
     /// The file's path, or `--set`.
     pub name: String,
     /// What was read; empty when nothing could be.
@@ -67,7 +67,7 @@ pub enum Style {
 /// All problems of one configuration, with the texts they point into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    sources: Vec<Source>,
+    sources: Vec<SourceText>,
     list: Vec<Problem>,
     errors: usize,
     warnings: usize,
@@ -76,14 +76,15 @@ pub struct Problems {
 impl Problems {
     /// No problems yet, in these texts.
     #[must_use]
-    pub fn new(sources: Vec<Source>) -> Self {
+    pub fn new(sources: Vec<SourceText>) -> Self {
         Self { sources, ..Self::default() }
     }
 
     /// One problem with a whole file.
     #[must_use]
     pub fn with_file(name: &str, message: String, hint: &str) -> Self {
-        let mut problems = Self::new(vec![Source { name: name.to_owned(), text: String::new() }]);
+        let mut problems =
+            Self::new(vec![SourceText { name: name.to_owned(), text: String::new() }]);
         problems.error(Span::default(), message, hint);
         problems
     }
@@ -113,7 +114,7 @@ impl Problems {
     }
 
     /// Adds a text that problems may point into, and returns its number.
-    pub(super) fn add_source(&mut self, source: Source) -> usize {
+    pub(super) fn add_source(&mut self, source: SourceText) -> usize {
         self.sources.push(source);
         self.sources.len() - 1
     }
@@ -226,7 +227,7 @@ impl Problem {
     }
 }
 
-impl Source {
+impl SourceText {
     /// The lines from the first to the last place of a problem; the rest of the text is not looked
     /// at again.
     fn snippet<'a>(

@@ -2,7 +2,7 @@
 
 use super::{
     problem::{Problems, Span},
-    yaml_tree::{self, Entry, Node, Value},
+    yaml_tree::{self, MappingEntry, Node, Value},
 };
 
 /// Applies one argument, which is source number `source`.
@@ -65,7 +65,7 @@ fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node,
         Value::Map(entries) => {
             let index = entries.iter().position(|entry| entry.key == step).unwrap_or_else(|| {
                 let node = Node { span, value: Value::Map(Vec::new()) };
-                entries.push(Entry { key: step.to_owned(), key_span: span, node });
+                entries.push(MappingEntry { key: step.to_owned(), key_span: span, node });
                 entries.len() - 1
             });
             Ok(&mut entries[index].node)

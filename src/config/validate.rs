@@ -9,7 +9,7 @@ use super::{
     nearest,
     problem::{Problems, Span},
     shape::{Field, Shape},
-    yaml_tree::{Entry, Node, Scalar, Value},
+    yaml_tree::{MappingEntry, Node, Scalar, Value},
 };
 
 /// Directives of nginx, and the key of weir in their place.
@@ -167,7 +167,12 @@ impl Checker<'_> {
         false
     }
 
-    fn fields(&mut self, entries: &mut Vec<Entry>, fields: &[Field], place: Place<'_>) -> bool {
+    fn fields(
+        &mut self,
+        entries: &mut Vec<MappingEntry>,
+        fields: &[Field],
+        place: Place<'_>,
+    ) -> bool {
         let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
         let required = fields.iter().filter(|field| field.required);
         let absent = required.filter(|field| !entries.iter().any(|entry| entry.key == field.name));
@@ -204,12 +209,12 @@ impl Checker<'_> {
             }
             let Some(value) = stand_in(&field.shape) else { return false };
             let node = Node { span: place.span, value };
-            entries.push(Entry { key: field.name.clone(), key_span: place.span, node });
+            entries.push(MappingEntry { key: field.name.clone(), key_span: place.span, node });
         }
         true
     }
 
-    fn names(&mut self, entries: &mut Vec<Entry>, of: &Shape) -> bool {
+    fn names(&mut self, entries: &mut Vec<MappingEntry>, of: &Shape) -> bool {
         entries.retain_mut(|entry| {
             let fits =
                 self.node(&mut entry.node, of, Place { name: &entry.key, span: entry.key_span });
@@ -220,7 +225,7 @@ impl Checker<'_> {
     }
 
     /// Names go into metrics, logs and response fields as they are.
-    fn name(&mut self, entry: &Entry) {
+    fn name(&mut self, entry: &MappingEntry) {
         let name = &entry.key;
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(letter) {
@@ -238,7 +243,7 @@ impl Checker<'_> {
         true
     }
 
-    fn unknown_key(&mut self, entry: &Entry, known: &[&str]) {
+    fn unknown_key(&mut self, entry: &MappingEntry, known: &[&str]) {
         let in_table = |table: &[(&str, &'static str)]| {
             table.iter().find(|(word, _)| *word == entry.key).map(|(_, instead)| *instead)
         };
@@ -253,7 +258,7 @@ impl Checker<'_> {
         self.problems.error(entry.key_span, format!("unknown key `{}`", entry.key), hint);
     }
 
-    fn missing(&mut self, field: &Field, entries: &[Entry], place: Place<'_>) {
+    fn missing(&mut self, field: &Field, entries: &[MappingEntry], place: Place<'_>) {
         let span = entries.first().map_or(place.span, |first| first.key_span);
         let (span, of) = match place.name.strip_prefix("each entry of ") {
             Some(list) => (span, format!("an entry of `{list}`")),

@@ -29,7 +29,7 @@ pub enum Value {
     /// `[ a, b ]`.
     List(Vec<Node>),
     /// `{ key: value }`, in the order written.
-    Map(Vec<Entry>),
+    Map(Vec<MappingEntry>),
 }
 
 /// A scalar.
@@ -49,7 +49,7 @@ pub struct Scalar {
 
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct MappingEntry {
     /// The key.
     pub key: String,
     /// Where the key is.
@@ -61,7 +61,7 @@ pub struct Entry {
 impl Node {
     /// The value of a key, if this is a map that has it.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Entry> {
+    pub fn get(&self, key: &str) -> Option<&MappingEntry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Stop> {
+    fn map(&mut self, depth: usize) -> Result<Vec<MappingEntry>, Stop> {
         let (mut entries, mut first_given) = (Vec::new(), HashMap::new());
         while let Some((event, marks)) = self.next()? {
             if event == Event::MappingEnd {
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
         key: Node,
         mut node: Node,
         first_given: &mut HashMap<String, Span>,
-    ) -> Option<Entry> {
+    ) -> Option<MappingEntry> {
         let Value::Scalar(Scalar { text: name, .. }) = key.value else {
             self.problems.error(key.span, "a key is a single word", "write `word: value`");
             return None;
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
         }
         let Some(first) = first_given.get(&name) else {
             first_given.insert(name.clone(), key.span);
-            return Some(Entry { key: name, key_span: key.span, node });
+            return Some(MappingEntry { key: name, key_span: key.span, node });
         };
         self.problems.push(Problem {
             severity: Severity::Error,

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    client_state::{Awaiting, Turn},
+    client_state::{ClientState, WaitingFor},
     tunnel::Tunnel,
 };
 use crate::{
@@ -47,7 +47,7 @@ const HEAD_BEGINNING: usize = 1_100;
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spoken {
+pub enum ClientProtocol {
     /// HTTP/1.1, or something that is none.
     Http1,
     /// HTTP/2, known beforehand.
@@ -58,7 +58,7 @@ pub enum Spoken {
 
 /// What ends the rest of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waking {
+pub enum ConnEvent {
     /// The first bytes of a request.
     Request,
     /// The client has left, or the process stops.
@@ -68,7 +68,7 @@ pub enum Waking {
 }
 
 /// One client's connection.
-pub struct Wire {
+pub struct ClientConn {
     io: RefCell<Box<dyn Io>>,
     ahead: RefCell<Vec<u8>>,
     begun: Cell<bool>,
@@ -81,11 +81,11 @@ pub struct Wire {
     flaw: Cell<Option<Flaw>>,
     /// The beginning of a head that did not come in one piece, or was refused.
     head: RefCell<Vec<u8>>,
-    turn: Rc<Turn>,
+    turn: Rc<ClientState>,
     tunnel: RefCell<Option<Tunnel>>,
 }
 
-impl Wire {
+impl ClientConn {
     /// Wraps a fresh connection: it owes us a request head.
     #[must_use]
     pub fn new(io: Box<dyn Io>) -> Rc<Self> {
@@ -98,7 +98,7 @@ impl Wire {
             resting: Cell::new(false),
             flaw: Cell::new(None),
             head: RefCell::default(),
-            turn: Turn::new(Awaiting::Head),
+            turn: ClientState::new(WaitingFor::Head),
             tunnel: RefCell::default(),
         })
     }
@@ -115,7 +115,7 @@ impl Wire {
 
     /// Whose turn it is.
     #[must_use]
-    pub fn turn(&self) -> &Rc<Turn> {
+    pub fn turn(&self) -> &Rc<ClientState> {
         &self.turn
     }
 
@@ -158,12 +158,12 @@ impl Wire {
     }
 
     /// What the client speaks: its first bytes decide, and are kept.
-    pub async fn speaks(&self) -> Spoken {
+    pub async fn speaks(&self) -> ClientProtocol {
         let came_late = self.turn.is_draining();
         poll_fn(|context| self.poll_preface(context, came_late)).await
     }
 
-    fn poll_preface(&self, context: &mut Context<'_>, came_late: bool) -> Poll<Spoken> {
+    fn poll_preface(&self, context: &mut Context<'_>, came_late: bool) -> Poll<ClientProtocol> {
         loop {
             let orders = self.turn.orders(context);
             let known = self.ahead.borrow().len().min(PREFACE.len());
@@ -172,16 +172,16 @@ impl Wire {
                 || self.turn.is_closed()
                 || orders.cut.is_some()
             {
-                return Poll::Ready(Spoken::Http1);
+                return Poll::Ready(ClientProtocol::Http1);
             }
             if known == PREFACE.len() {
-                return Poll::Ready(Spoken::Http2);
+                return Poll::Ready(ClientProtocol::Http2);
             }
             if self.poll_read_ahead(context).is_pending() {
                 // One that came before the order had its time; one that came with it is still
                 // heard.
                 let let_go = orders.drain && known == 0 && !came_late;
-                return if let_go { Poll::Ready(Spoken::Nothing) } else { Poll::Pending };
+                return if let_go { Poll::Ready(ClientProtocol::Nothing) } else { Poll::Pending };
             }
         }
     }
@@ -199,25 +199,25 @@ impl Wire {
     }
 
     /// Waits for the next request of a connection that rests.
-    pub async fn awakes(&self) -> Waking {
+    pub async fn awakes(&self) -> ConnEvent {
         poll_fn(|context| self.poll_awake(context)).await
     }
 
-    fn poll_awake(&self, context: &mut Context<'_>) -> Poll<Waking> {
+    fn poll_awake(&self, context: &mut Context<'_>) -> Poll<ConnEvent> {
         loop {
             let orders = self.turn.orders(context);
             if orders.cut.is_some() {
-                return Poll::Ready(Waking::Cut);
+                return Poll::Ready(ConnEvent::Cut);
             }
             if !self.ahead.borrow().is_empty() {
                 self.turn.received();
-                return Poll::Ready(Waking::Request);
+                return Poll::Ready(ConnEvent::Request);
             }
             if self.turn.is_closed() {
-                return Poll::Ready(Waking::End);
+                return Poll::Ready(ConnEvent::End);
             }
             if self.poll_read_ahead(context).is_pending() {
-                return if orders.drain { Poll::Ready(Waking::End) } else { Poll::Pending };
+                return if orders.drain { Poll::Ready(ConnEvent::End) } else { Poll::Pending };
             }
         }
     }
@@ -331,10 +331,10 @@ impl Wire {
     }
 }
 
-/// The end of a [`Wire`] that is given to hyper.
-pub struct WireEnd(pub Rc<Wire>);
+/// The end of a [`ClientConn`] that is given to hyper.
+pub struct ClientConnIo(pub Rc<ClientConn>);
 
-impl AsyncRead for WireEnd {
+impl AsyncRead for ClientConnIo {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -344,7 +344,7 @@ impl AsyncRead for WireEnd {
     }
 }
 
-impl AsyncWrite for WireEnd {
+impl AsyncWrite for ClientConnIo {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -385,19 +385,19 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_ahead_comes_first_and_the_end_is_kept() {
         let (mut client, server) = duplex(64);
-        let wire = Wire::new(Box::new(server));
+        let wire = ClientConn::new(Box::new(server));
         client.write_all(b"early").await.expect("room in the pipe");
         drop(client);
         wire.departed().await;
         let mut read = String::new();
-        WireEnd(Rc::clone(&wire)).read_to_string(&mut read).await.expect("an open wire");
+        ClientConnIo(Rc::clone(&wire)).read_to_string(&mut read).await.expect("an open wire");
         assert_eq!(read, "early");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stays_is_not_taken_for_gone_and_what_is_read_ahead_is_bounded() {
         let (mut client, server) = duplex(1 << 20);
-        let wire = Wire::new(Box::new(server));
+        let wire = ClientConn::new(Box::new(server));
         client.write_all(&vec![7; READ_AHEAD * 4]).await.expect("room in the pipe");
         let left = tokio::time::timeout(Duration::from_secs(60), wire.departed()).await;
         assert!(left.is_err());
@@ -407,7 +407,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_sends_much_is_read_in_turns() {
         let (mut client, server) = duplex(1 << 20);
-        let mut end = WireEnd(Wire::new(Box::new(server)));
+        let mut end = ClientConnIo(ClientConn::new(Box::new(server)));
         client.write_all(&vec![7; 1 << 20]).await.expect("room in the pipe");
         let (mut turns, mut read) = (0, 0);
         while read < 1 << 20 {

@@ -11,12 +11,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{client_conn::Wire, http2::response::Reply};
-use crate::runtime::io::Cut;
+use super::{client_conn::ClientConn, http2::response::Reply};
+use crate::runtime::io::CutReason;
 
 /// What a client is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaiting {
+pub enum WaitingFor {
     /// Nothing: it is our turn.
     Nothing,
     /// The first byte of the next request.
@@ -37,9 +37,9 @@ pub enum Awaiting {
 
 /// What a connection or a stream was told to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Orders {
+pub struct StopOrders {
     /// End it, for this reason.
-    pub cut: Option<Cut>,
+    pub cut: Option<CutReason>,
     /// The process stops, or the connection is old: the answer under way is the last.
     pub drain: bool,
     /// Nothing comes for a while: what is kept for the next request is let go until it comes.
@@ -48,7 +48,7 @@ pub struct Orders {
 
 /// How far the body of the request under way has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Upload {
+pub struct UploadProgress {
     /// Which of the requests it belongs to.
     pub number: u64,
     /// How many bytes of it came.
@@ -57,35 +57,35 @@ pub struct Upload {
 
 /// What the client of a connection, or of a stream, owes.
 #[derive(Debug)]
-pub struct Turn {
-    awaiting: Cell<Awaiting>,
+pub struct ClientState {
+    awaiting: Cell<WaitingFor>,
     stalled: Cell<bool>,
     closed: Cell<bool>,
     activity: Cell<u64>,
-    upload: Cell<Upload>,
+    upload: Cell<UploadProgress>,
     answers: Cell<u64>,
-    orders: Cell<Orders>,
+    orders: Cell<StopOrders>,
     /// What is wrong with the connection, where it ends by itself.
-    fault: Cell<Option<Cut>>,
+    fault: Cell<Option<CutReason>>,
     /// The connection, of a stream.
     connection: Option<Rc<Self>>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Turn {
+impl ClientState {
     /// A turn of the client, who owes this.
     #[must_use]
-    pub fn new(awaiting: Awaiting) -> Rc<Self> {
+    pub fn new(awaiting: WaitingFor) -> Rc<Self> {
         Self::of(awaiting, None)
     }
 
     /// The turn of a stream of a connection.
     #[must_use]
     pub fn of_stream(connection: &Rc<Self>) -> Rc<Self> {
-        Self::of(Awaiting::Nothing, Some(Rc::clone(connection)))
+        Self::of(WaitingFor::Nothing, Some(Rc::clone(connection)))
     }
 
-    fn of(awaiting: Awaiting, connection: Option<Rc<Self>>) -> Rc<Self> {
+    fn of(awaiting: WaitingFor, connection: Option<Rc<Self>>) -> Rc<Self> {
         Rc::new(Self {
             awaiting: Cell::new(awaiting),
             stalled: Cell::new(false),
@@ -101,7 +101,7 @@ impl Turn {
     }
 
     /// Says what the client is to do next.
-    pub fn expect(&self, awaiting: Awaiting) {
+    pub fn expect(&self, awaiting: WaitingFor) {
         self.awaiting.set(awaiting);
         self.touch();
     }
@@ -109,10 +109,10 @@ impl Turn {
     /// What the client keeps us waiting for, and a number that changes whenever it did something
     /// about it.
     #[must_use]
-    pub fn pending(&self) -> (Awaiting, u64) {
+    pub fn pending(&self) -> (WaitingFor, u64) {
         let awaiting = match self.awaiting.get() {
-            _ if self.stalled.get() => Awaiting::Room,
-            Awaiting::Nothing if self.closed.get() => Awaiting::Farewell,
+            _ if self.stalled.get() => WaitingFor::Room,
+            WaitingFor::Nothing if self.closed.get() => WaitingFor::Farewell,
             awaiting => awaiting,
         };
         (awaiting, self.activity.get())
@@ -126,16 +126,16 @@ impl Turn {
     /// piece its next wait.
     pub fn received(&self) {
         match self.awaiting.get() {
-            Awaiting::Request => self.expect(Awaiting::Head),
-            Awaiting::Body => self.expect(Awaiting::Nothing),
+            WaitingFor::Request => self.expect(WaitingFor::Head),
+            WaitingFor::Body => self.expect(WaitingFor::Nothing),
             // A head has one deadline, however many pieces it comes in, and what comes between
             // streams is none yet.
-            Awaiting::Head
-            | Awaiting::Stream
-            | Awaiting::Nothing
-            | Awaiting::Room
-            | Awaiting::Tunnel
-            | Awaiting::Farewell => {}
+            WaitingFor::Head
+            | WaitingFor::Stream
+            | WaitingFor::Nothing
+            | WaitingFor::Room
+            | WaitingFor::Tunnel
+            | WaitingFor::Farewell => {}
         }
     }
 
@@ -147,27 +147,27 @@ impl Turn {
         }
         match self.awaiting.get() {
             // A client that takes what we write owes its request no less ...
-            Awaiting::Head => {}
+            WaitingFor::Head => {}
             // ... nor its next stream, but where what it takes had piled up for it.
-            Awaiting::Stream if !was => {}
+            WaitingFor::Stream if !was => {}
             _ => self.touch(),
         }
     }
 
     /// A request begins, and with it an upload.
     pub fn begin_upload(&self) {
-        self.upload.set(Upload { number: self.upload.get().number + 1, bytes: 0 });
+        self.upload.set(UploadProgress { number: self.upload.get().number + 1, bytes: 0 });
     }
 
     /// Bytes of the upload came.
     pub fn uploaded(&self, bytes: u64) {
         let upload = self.upload.get();
-        self.upload.set(Upload { bytes: upload.bytes + bytes, ..upload });
+        self.upload.set(UploadProgress { bytes: upload.bytes + bytes, ..upload });
     }
 
     /// The upload under way, or the last one.
     #[must_use]
-    pub fn upload(&self) -> Upload {
+    pub fn upload(&self) -> UploadProgress {
         self.upload.get()
     }
 
@@ -175,7 +175,7 @@ impl Turn {
     /// request.
     pub fn answered(&self) {
         self.answers.set(self.answers.get() + 1);
-        self.expect(Awaiting::Request);
+        self.expect(WaitingFor::Request);
     }
 
     /// How many answers are over.
@@ -196,19 +196,19 @@ impl Turn {
     }
 
     /// Orders it to end; the first reason counts.
-    pub fn cut(&self, why: Cut) {
+    pub fn cut(&self, why: CutReason) {
         let orders = self.orders.get();
-        self.order(Orders { cut: orders.cut.or(Some(why)), ..orders });
+        self.order(StopOrders { cut: orders.cut.or(Some(why)), ..orders });
     }
 
     /// Notes why it is about to end by itself; the first reason counts.
-    pub fn blame(&self, why: Cut) {
+    pub fn blame(&self, why: CutReason) {
         self.fault.set(self.fault.get().or(Some(why)));
     }
 
     /// Reason why weir ended it, or the connection it is a stream of.
     #[must_use]
-    pub fn ended_by(&self) -> Option<Cut> {
+    pub fn ended_by(&self) -> Option<CutReason> {
         let own = self.orders.get().cut.or(self.fault.get());
         own.or_else(|| self.connection.as_ref().and_then(|connection| connection.ended_by()))
     }
@@ -218,17 +218,17 @@ impl Turn {
         if self.is_draining() {
             return;
         }
-        self.order(Orders { drain: true, ..self.orders.get() });
+        self.order(StopOrders { drain: true, ..self.orders.get() });
     }
 
     /// Orders it to let go what it does not need while nothing comes.
     pub fn rest(&self) {
-        self.order(Orders { rest: true, ..self.orders.get() });
+        self.order(StopOrders { rest: true, ..self.orders.get() });
     }
 
     /// The order to rest was seen.
     pub fn rested(&self) {
-        self.orders.set(Orders { rest: false, ..self.orders.get() });
+        self.orders.set(StopOrders { rest: false, ..self.orders.get() });
     }
 
     /// Whether it was ordered to end.
@@ -244,7 +244,7 @@ impl Turn {
     }
 
     /// What was ordered so far; the task of `context` is woken by the next order.
-    pub fn orders(&self, context: &mut Context<'_>) -> Orders {
+    pub fn orders(&self, context: &mut Context<'_>) -> StopOrders {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
@@ -252,7 +252,7 @@ impl Turn {
         self.orders.get()
     }
 
-    fn order(&self, orders: Orders) {
+    fn order(&self, orders: StopOrders) {
         self.orders.set(orders);
         self.wake();
     }
@@ -272,25 +272,25 @@ impl Turn {
 
 /// What a request came on: a connection, or a stream of one.
 #[derive(Clone)]
-pub struct Line {
+pub struct RequestChannel {
     /// Whose turn it is there.
-    pub turn: Rc<Turn>,
+    pub turn: Rc<ClientState>,
     /// The connection, where the request has it for itself.
-    pub wire: Option<Rc<Wire>>,
+    pub wire: Option<Rc<ClientConn>>,
     /// How a stream's client is answered.
     pub reply: Option<Rc<Reply>>,
 }
 
-impl Line {
+impl RequestChannel {
     /// A connection.
     #[must_use]
-    pub fn connection(wire: &Rc<Wire>) -> Self {
+    pub fn connection(wire: &Rc<ClientConn>) -> Self {
         Self { turn: Rc::clone(wire.turn()), wire: Some(Rc::clone(wire)), reply: None }
     }
 
     /// A stream of a connection.
     #[must_use]
-    pub fn stream(turn: &Rc<Turn>, reply: Option<&Rc<Reply>>) -> Self {
+    pub fn stream(turn: &Rc<ClientState>, reply: Option<&Rc<Reply>>) -> Self {
         Self { turn: Rc::clone(turn), wire: None, reply: reply.cloned() }
     }
 

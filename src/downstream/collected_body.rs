@@ -26,7 +26,7 @@ const LEAST: usize = 4 * 1024;
 
 /// The memory of one worker's collected bodies.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub struct BodyMemory {
     /// Shared with what was handed over, which another library may hold.
     used: Arc<AtomicUsize>,
 }
@@ -94,7 +94,7 @@ impl Collected {
     }
 }
 
-impl Memory {
+impl BodyMemory {
     /// Room for a body of at most so many bytes, of which nothing is taken yet.
     #[must_use]
     pub fn block(&self, most: usize) -> Block {
@@ -159,14 +159,14 @@ impl Drop for Share {
 mod tests {
     use crate::downstream::collected_body::*;
 
-    fn used(memory: &Memory) -> usize {
+    fn used(memory: &BodyMemory) -> usize {
         memory.used.load(Relaxed)
     }
 
     #[test]
     fn block_takes_what_its_route_grants_and_not_a_byte_more() {
         for pieces in [1, 3, 1_000, 10_000] {
-            let memory = Memory::default();
+            let memory = BodyMemory::default();
             let mut block = memory.block(10_000);
             for _ in 0..10_000 / pieces {
                 assert!(block.add(&vec![7; pieces]));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_worker_is_bounded_and_given_back_with_the_last_part() {
-        let memory = Memory::default();
+        let memory = BodyMemory::default();
         let whole = vec![7; PER_WORKER / 4];
         let mut blocks: Vec<_> = (0..5).map(|_| memory.block(PER_WORKER)).collect();
         let taken: Vec<_> = blocks.iter_mut().map(|block| block.add(&whole)).collect();
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn empty_body_takes_nothing() {
-        let memory = Memory::default();
+        let memory = BodyMemory::default();
         let mut block = memory.block(10);
         assert!(block.add(&[]) && used(&memory) == 0);
         assert!(block.freeze().is_empty());

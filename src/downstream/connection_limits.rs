@@ -18,7 +18,7 @@ const IPV6_CLIENT: u128 = !0 << 64;
 
 /// The connections of one listener.
 #[derive(Debug)]
-pub struct Occupancy {
+pub struct ConnectionLimits {
     most: AtomicUsize,
     most_per_client: AtomicUsize,
     open: AtomicUsize,
@@ -50,12 +50,12 @@ pub const LINGERING_PER_CLIENT: usize = 8;
 /// One connection's place; dropping it frees it.
 #[derive(Debug)]
 #[must_use]
-pub struct Place {
-    occupancy: Arc<Occupancy>,
+pub struct ConnectionPermit {
+    occupancy: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
 }
 
-impl Occupancy {
+impl ConnectionLimits {
     /// Room for so many connections, and for so many of one client.
     #[must_use]
     pub fn new(most: usize, most_per_client: usize) -> Self {
@@ -73,16 +73,16 @@ impl Occupancy {
     ///
     /// # Errors
     /// When all are taken.
-    pub fn enter(self: &Arc<Self>) -> Result<Place, Full> {
+    pub fn enter(self: &Arc<Self>) -> Result<ConnectionPermit, Full> {
         let more = |open: usize| (open < self.most.load(Ordering::Relaxed)).then_some(open + 1);
         self.open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .map_err(|_| Full::Listener)?;
-        Ok(Place { occupancy: Arc::clone(self), client: None })
+        Ok(ConnectionPermit { occupancy: Arc::clone(self), client: None })
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Counts it for a client; for IPv6 that is its network of 64 bits.
     ///
     /// # Errors
@@ -109,24 +109,24 @@ impl Place {
     /// [`LINGERING_PER_CLIENT`]. A trusted proxy carries the connections of many clients and has no
     /// such limit.
     #[must_use]
-    pub fn linger(&self) -> Option<ClientSeat<'_>> {
-        let Some(client) = self.client else { return Some(ClientSeat { place: self }) };
+    pub fn linger(&self) -> Option<ClientPermit<'_>> {
+        let Some(client) = self.client else { return Some(ClientPermit { place: self }) };
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let entry =
             clients.get_mut(&client).filter(|entry| entry.lingering < LINGERING_PER_CLIENT)?;
         entry.lingering += 1;
-        Some(ClientSeat { place: self })
+        Some(ClientPermit { place: self })
     }
 }
 
 /// A connection's share of what its client may have linger; dropping it gives it back.
 #[derive(Debug)]
 #[must_use]
-pub struct ClientSeat<'a> {
-    place: &'a Place,
+pub struct ClientPermit<'a> {
+    place: &'a ConnectionPermit,
 }
 
-impl Drop for ClientSeat<'_> {
+impl Drop for ClientPermit<'_> {
     fn drop(&mut self) {
         let Some(client) = self.place.client else { return };
         let mut clients =
@@ -137,7 +137,7 @@ impl Drop for ClientSeat<'_> {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.occupancy.open.fetch_sub(1, Ordering::Relaxed);
         let Some(client) = self.client else { return };
@@ -162,7 +162,7 @@ fn unit(client: IpAddr) -> IpAddr {
 mod tests {
     use crate::downstream::connection_limits::*;
 
-    fn enter(occupancy: &Arc<Occupancy>, client: &str) -> Result<Place, Full> {
+    fn enter(occupancy: &Arc<ConnectionLimits>, client: &str) -> Result<ConnectionPermit, Full> {
         let mut place = occupancy.enter()?;
         place.belong_to(client.parse().expect("an address"))?;
         Ok(place)
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_freed() {
-        let occupancy = Arc::new(Occupancy::new(3, 2));
+        let occupancy = Arc::new(ConnectionLimits::new(3, 2));
         let (first, second) =
             (enter(&occupancy, "192.0.2.1"), enter(&occupancy, "::ffff:192.0.2.1"));
         assert_eq!(enter(&occupancy, "192.0.2.1").map(drop), Err(Full::Client));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_of_64_bits_is_one_client() {
-        let occupancy = Arc::new(Occupancy::new(10, 1));
+        let occupancy = Arc::new(ConnectionLimits::new(10, 1));
         let _first = enter(&occupancy, "2001:db8::1").expect("a place");
         assert_eq!(enter(&occupancy, "2001:db8::ffff:1").map(drop), Err(Full::Client));
         assert_eq!(enter(&occupancy, "2001:db8:0:1::1").map(drop), Ok(()));
@@ -198,16 +198,16 @@ mod tests {
 
     #[test]
     fn seats_to_linger_are_counted_and_freed() {
-        let occupancy = Arc::new(Occupancy::new(100, 100));
+        let occupancy = Arc::new(ConnectionLimits::new(100, 100));
         let places: Vec<_> =
             (0..20).map(|_| enter(&occupancy, "192.0.2.1").expect("a place")).collect();
-        let mut seats: Vec<_> = places.iter().filter_map(Place::linger).collect();
+        let mut seats: Vec<_> = places.iter().filter_map(ConnectionPermit::linger).collect();
         assert_eq!(seats.len(), LINGERING_PER_CLIENT);
         let other = enter(&occupancy, "192.0.2.2").expect("a place");
         assert!(other.linger().is_some());
         seats.truncate(3);
         assert_eq!(
-            places.iter().filter_map(Place::linger).collect::<Vec<_>>().len(),
+            places.iter().filter_map(ConnectionPermit::linger).collect::<Vec<_>>().len(),
             LINGERING_PER_CLIENT - 3
         );
         // The connections of a trusted proxy are many clients'.

@@ -2,7 +2,7 @@
 //! others do not.
 //!
 //! Guarantees: between two looks at the kernel's news at most one task of the line has a turn, and
-//! everybody else who is ready goes first; no ring of a [`Bell`] is lost, whichever thread it comes
+//! everybody else who is ready goes first; no ring of a [`TurnWaker`] is lost, whichever thread it comes
 //! from.
 
 use std::{
@@ -25,13 +25,13 @@ type Place = Rc<Cell<bool>>;
 
 /// The line of one worker.
 #[derive(Default)]
-pub struct Lane {
+pub struct FairQueue {
     waiting: RefCell<VecDeque<(Waker, Place)>>,
     /// Whoever calls the next.
     caller: RefCell<Option<Waker>>,
 }
 
-impl Lane {
+impl FairQueue {
     fn join(&self, task: &Waker) -> Place {
         let place = Place::default();
         self.waiting.borrow_mut().push_back((task.clone(), Rc::clone(&place)));
@@ -65,14 +65,14 @@ impl Lane {
 /// A task that gets in line only when it has used up its turn: one that never does pays nothing for
 /// it.
 pub struct Queued {
-    lane: Rc<Lane>,
+    lane: Rc<FairQueue>,
     place: Option<Place>,
 }
 
 impl Queued {
     /// A task that may get in this line.
     #[must_use]
-    pub fn new(lane: &Rc<Lane>) -> Self {
+    pub fn new(lane: &Rc<FairQueue>) -> Self {
         Self { lane: Rc::clone(lane), place: None }
     }
 
@@ -94,8 +94,8 @@ impl Queued {
 
 /// The bell of one task: what rings while the task has its turn is noted, and the task gets in line
 /// for its next. What rings while it waits there changes nothing.
-pub struct Bell {
-    lane: Rc<Lane>,
+pub struct TurnWaker {
+    lane: Rc<FairQueue>,
     inner: Arc<Inner>,
     waker: Waker,
 }
@@ -121,10 +121,10 @@ impl Wake for Inner {
     }
 }
 
-impl Bell {
+impl TurnWaker {
     /// The bell of a task that gets in this line.
     #[must_use]
-    pub fn new(lane: &Rc<Lane>) -> Self {
+    pub fn new(lane: &Rc<FairQueue>) -> Self {
         let inner = Arc::<Inner>::default();
         Self { lane: Rc::clone(lane), waker: Waker::from(Arc::clone(&inner)), inner }
     }
@@ -174,11 +174,11 @@ mod tests {
     /// A task that counts its turns and rings within them as long as `more` says so, and where it
     /// keeps its bell.
     fn busy(
-        lane: &Rc<Lane>,
+        lane: &Rc<FairQueue>,
         turns: &Rc<Cell<u32>>,
         more: fn(u32) -> bool,
     ) -> (impl Future<Output = ()> + use<>, Kept) {
-        let (bell, turns, kept) = (Bell::new(lane), Rc::clone(turns), Kept::default());
+        let (bell, turns, kept) = (TurnWaker::new(lane), Rc::clone(turns), Kept::default());
         let keeps = Rc::clone(&kept);
         let task = poll_fn(move |context| {
             bell.turn(context, |context| {
@@ -198,7 +198,7 @@ mod tests {
         let local = LocalSet::new();
         local
             .run_until(async {
-                let (lane, turns) = (Rc::<Lane>::default(), Rc::<Cell<u32>>::default());
+                let (lane, turns) = (Rc::<FairQueue>::default(), Rc::<Cell<u32>>::default());
                 let caller = Rc::clone(&lane);
                 spawn_local(async move { caller.run().await });
                 let tasks: Vec<_> =
@@ -235,8 +235,11 @@ mod tests {
         let local = LocalSet::new();
         local
             .run_until(async {
-                let (lane, large, small) =
-                    (Rc::<Lane>::default(), Rc::<Cell<u32>>::default(), Rc::<Cell<u32>>::default());
+                let (lane, large, small) = (
+                    Rc::<FairQueue>::default(),
+                    Rc::<Cell<u32>>::default(),
+                    Rc::<Cell<u32>>::default(),
+                );
                 let caller = Rc::clone(&lane);
                 spawn_local(async move { caller.run().await });
                 let task = |turns: &Rc<Cell<u32>>, steps: usize| {

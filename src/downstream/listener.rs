@@ -22,13 +22,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{connection_limits::Occupancy, settings::ListenerSettings, tls::Tls};
-use crate::{log::throttle::Sparing, runtime::io::stay_in_touch};
+use super::{connection_limits::ConnectionLimits, settings::ListenerSettings, tls::Tls};
+use crate::{log::throttle::LogThrottle, runtime::io::stay_in_touch};
 
 /// Requirements of a listener on its connections. There is no default: a requirement that is not
 /// known cannot be met.
 #[derive(Debug)]
-pub struct Door {
+pub struct ListenerPolicy {
     /// TLS, if it is spoken here.
     pub tls: Option<Tls>,
     /// Every request is sent to this port over `https`.
@@ -36,15 +36,19 @@ pub struct Door {
     /// Connections come from a proxy that says whose they are.
     pub proxy_protocol: bool,
     /// The connections that are open.
-    pub occupancy: Arc<Occupancy>,
+    pub occupancy: Arc<ConnectionLimits>,
     /// After how many requests a connection is closed.
     pub max_requests: u64,
 }
 
-impl Door {
+impl ListenerPolicy {
     /// What these settings ask for.
     #[must_use]
-    pub fn new(settings: &ListenerSettings, tls: Option<Tls>, occupancy: Arc<Occupancy>) -> Self {
+    pub fn new(
+        settings: &ListenerSettings,
+        tls: Option<Tls>,
+        occupancy: Arc<ConnectionLimits>,
+    ) -> Self {
         let (proxy_protocol, max_requests) =
             (settings.proxy_protocol, settings.max_requests as u64);
         Self { tls, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
@@ -141,7 +145,7 @@ pub async fn accept(
     mut take: impl FnMut(TcpStream, SocketAddr),
 ) {
     let (mut pause, mut spare, said, begun) =
-        (PAUSES.0, Spare::default(), Sparing::default(), Instant::now());
+        (PAUSES.0, SpareDescriptor::default(), LogThrottle::default(), Instant::now());
     spare.restore();
     let (mut stop, mut count) = (pin!(stop), 0_u32);
     loop {
@@ -202,9 +206,9 @@ fn take_waiting(
 /// A descriptor kept for when there is no other: with it a client that waits can be accepted, and
 /// told by the close.
 #[derive(Default)]
-struct Spare(Option<File>);
+struct SpareDescriptor(Option<File>);
 
-impl Spare {
+impl SpareDescriptor {
     fn restore(&mut self) {
         self.0 = self.0.take().or_else(|| File::open("/dev/null").ok());
     }

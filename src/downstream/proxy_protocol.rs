@@ -27,7 +27,7 @@ const BINARY_MOST: usize = 4 * 1024;
 
 /// Who a connection is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ProxiedPeer {
     /// The proxy itself, as when it looks whether we live.
     Proxy,
     /// Somebody behind it.
@@ -55,7 +55,7 @@ pub enum HeaderError {
 ///
 /// # Errors
 /// When there is none.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
+pub fn parse(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     let begins_with = |start: &[u8]| start.starts_with(bytes) || bytes.starts_with(start);
     if begins_with(TEXT) {
         return text(bytes);
@@ -66,7 +66,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
     Err(HeaderError::Missing)
 }
 
-fn text(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
+fn text(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     let Some(end) = bytes.iter().take(TEXT_MOST).position(|byte| *byte == b'\n') else {
         return if bytes.len() < TEXT_MOST { Ok(None) } else { Err(HeaderError::TooLong) };
     };
@@ -77,9 +77,9 @@ fn text(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
 }
 
 /// What stands behind `PROXY `: a protocol, both addresses and both ports.
-fn source(line: &str) -> Option<Source> {
+fn source(line: &str) -> Option<ProxiedPeer> {
     if line.split(' ').next() == Some("UNKNOWN") {
-        return Some(Source::Proxy);
+        return Some(ProxiedPeer::Proxy);
     }
     let words: Vec<&str> = line.split(' ').collect();
     let [protocol, source, target, port, target_port] = words[..] else { return None };
@@ -90,14 +90,14 @@ fn source(line: &str) -> Option<Source> {
         _ => false,
     };
     number(target_port)?;
-    fits.then_some(Source::Behind(SocketAddr::new(source, number(port)?)))
+    fits.then_some(ProxiedPeer::Behind(SocketAddr::new(source, number(port)?)))
 }
 
 fn number(port: &str) -> Option<u16> {
     port.parse().ok().filter(|number: &u16| number.to_string() == port)
 }
 
-fn binary(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
+fn binary(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>() else { return Ok(None) };
     let [.., command, protocol, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -106,10 +106,10 @@ fn binary(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderError> {
     }
     let Some(told) = rest.get(..length) else { return Ok(None) };
     let source = match (command, protocol) {
-        (0x20, _) => Source::Proxy,
-        (0x21, 0x11) => Source::Behind(behind::<4, 12, Ipv4Addr>(told)?),
-        (0x21, 0x21) => Source::Behind(behind::<16, 36, Ipv6Addr>(told)?),
-        (0x21, 0x00 | 0x31) => Source::Proxy,
+        (0x20, _) => ProxiedPeer::Proxy,
+        (0x21, 0x11) => ProxiedPeer::Behind(behind::<4, 12, Ipv4Addr>(told)?),
+        (0x21, 0x21) => ProxiedPeer::Behind(behind::<16, 36, Ipv6Addr>(told)?),
+        (0x21, 0x00 | 0x31) => ProxiedPeer::Proxy,
         (0x21, 0x12 | 0x22 | 0x32) => return Err(HeaderError::NotTcp),
         _ => return Err(HeaderError::Malformed),
     };
@@ -131,7 +131,7 @@ where
 ///
 /// # Errors
 /// When there is none, or the connection ends before it is complete.
-pub async fn read(mut io: Box<dyn Io>) -> io::Result<(Source, Box<dyn Io>)> {
+pub async fn read(mut io: Box<dyn Io>) -> io::Result<(ProxiedPeer, Box<dyn Io>)> {
     let mut ahead = Vec::with_capacity(256);
     loop {
         if let Some((source, length)) = parse(&ahead).map_err(io::Error::other)? {
@@ -219,7 +219,7 @@ mod tests {
     use crate::downstream::proxy_protocol::*;
 
     /// Reads a header with something behind it, whole and at every length short of it.
-    fn read(header: &[u8]) -> Result<Source, HeaderError> {
+    fn read(header: &[u8]) -> Result<ProxiedPeer, HeaderError> {
         let whole = parse(&[header, b"GET /"].concat())?;
         let (source, length) = whole.expect("a whole header");
         assert_eq!(length, header.len());
@@ -227,8 +227,8 @@ mod tests {
         Ok(source)
     }
 
-    fn behind(address: &str) -> Result<Source, HeaderError> {
-        Ok(Source::Behind(address.parse().expect("an address")))
+    fn behind(address: &str) -> Result<ProxiedPeer, HeaderError> {
+        Ok(ProxiedPeer::Behind(address.parse().expect("an address")))
     }
 
     fn binary(command: u8, protocol: u8, told: &[u8]) -> Vec<u8> {
@@ -243,8 +243,8 @@ mod tests {
             behind("192.0.2.1:4711")
         );
         assert_eq!(read(b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n"), behind("[2001:db8::1]:4711"));
-        assert_eq!(read(b"PROXY UNKNOWN\r\n"), Ok(Source::Proxy));
-        assert_eq!(read(b"PROXY UNKNOWN anything at all\r\n"), Ok(Source::Proxy));
+        assert_eq!(read(b"PROXY UNKNOWN\r\n"), Ok(ProxiedPeer::Proxy));
+        assert_eq!(read(b"PROXY UNKNOWN anything at all\r\n"), Ok(ProxiedPeer::Proxy));
         for wrong in [
             "TCP4 192.0.2.1 198.51.100.1 4711 80\n",
             "TCP4 192.0.2.1 198.51.100.1 4711\r\n",
@@ -280,8 +280,8 @@ mod tests {
         let mut six = [0; 36];
         (six[15], six[31], six[32], six[33]) = (1, 2, 0x12, 0x67);
         assert_eq!(read(&binary(0x21, 0x21, &six)), behind("[::1]:4711"));
-        assert_eq!(read(&binary(0x20, 0x00, b"")), Ok(Source::Proxy));
-        assert_eq!(read(&binary(0x21, 0x31, &[0; 216])), Ok(Source::Proxy));
+        assert_eq!(read(&binary(0x20, 0x00, b"")), Ok(ProxiedPeer::Proxy));
+        assert_eq!(read(&binary(0x21, 0x31, &[0; 216])), Ok(ProxiedPeer::Proxy));
         assert_eq!(read(&binary(0x21, 0x12, &four)), Err(HeaderError::NotTcp));
         for wrong in [
             binary(0x11, 0x11, &four),

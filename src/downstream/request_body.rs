@@ -21,7 +21,7 @@ use super::http2::response::Reply;
 use crate::http::error::{Error, Kind};
 
 /// The body of a request.
-pub enum Inbound {
+pub enum IncomingBody {
     /// As hyper reads it from a connection.
     Connection(Incoming),
     /// As a stream of a connection carries it.
@@ -68,7 +68,7 @@ impl StreamBody {
     }
 }
 
-impl Body for Inbound {
+impl Body for IncomingBody {
     type Data = Bytes;
     type Error = Error;
 

@@ -17,8 +17,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    client_conn::{Wire, WireEnd},
-    client_state::Awaiting,
+    client_conn::{ClientConn, ClientConnIo},
+    client_state::WaitingFor,
     drain::Drain,
 };
 use crate::{
@@ -46,10 +46,10 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Carries bytes until it ends.
-    pub async fn run(self, wire: &Rc<Wire>) {
+    pub async fn run(self, wire: &Rc<ClientConn>) {
         let Self { mut record, far, mut silence, drain } = self;
-        wire.turn().expect(Awaiting::Tunnel);
-        let (mut near, mut far_io) = (WireEnd(Rc::clone(wire)), far.io);
+        wire.turn().expect(WaitingFor::Tunnel);
+        let (mut near, mut far_io) = (ClientConnIo(Rc::clone(wire)), far.io);
         let (mut up, mut down) = (Flow::beginning_with(&[]), Flow::beginning_with(&far.early));
         let mut over = pin!(nearly_over(drain));
         let ended: io::Result<()> = poll_fn(|context| {

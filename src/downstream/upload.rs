@@ -18,16 +18,16 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    client_state::{Awaiting, Line, Turn},
-    collected_body::{Collected, Memory},
-    request_body::Inbound,
+    client_state::{ClientState, RequestChannel, WaitingFor},
+    collected_body::{BodyMemory, Collected},
+    request_body::IncomingBody,
 };
 use crate::{
     http::{
         error::{Error, Kind},
         fields::keep_crossing_trailers,
     },
-    runtime::io::{Cut, Progress, Repeat, Visit, take_steps},
+    runtime::io::{CutReason, Progress, Repeat, RequestObserver, take_steps},
 };
 
 /// How much of a body nobody took is read away to keep its connection.
@@ -44,14 +44,14 @@ pub struct RequestBody {
     /// What was collected of it, if that was wanted.
     collected: Option<Box<Collected>>,
     /// What is still to come, if anything.
-    incoming: Option<Inbound>,
-    upload: Option<Rc<Upload>>,
+    incoming: Option<IncomingBody>,
+    upload: Option<Rc<UploadState>>,
     left: u64,
 }
 
 /// What is known about an upload while someone else reads it.
-pub struct Upload {
-    turn: Rc<Turn>,
+pub struct UploadState {
+    turn: Rc<ClientState>,
     /// How far it has come.
     pub progress: Progress,
     /// Why it broke, if it did.
@@ -64,11 +64,11 @@ pub struct Upload {
 impl RequestBody {
     /// Wraps what is received on a line.
     #[must_use]
-    pub fn new(incoming: Inbound, line: &Line) -> (Self, Rc<Upload>) {
+    pub fn new(incoming: IncomingBody, line: &RequestChannel) -> (Self, Rc<UploadState>) {
         let turn = &line.turn;
         turn.begin_upload();
         let interim = line.reply.clone().map(|reply| reply as _);
-        let upload = Upload {
+        let upload = UploadState {
             turn: Rc::clone(turn),
             progress: Progress { interim, ..Progress::default() },
             fault: Cell::default(),
@@ -103,7 +103,7 @@ impl RequestBody {
     ///
     /// # Errors
     /// When it breaks, or is larger than it may be.
-    pub async fn collect(&mut self, most: usize, memory: &Memory) -> Result<(), Error> {
+    pub async fn collect(&mut self, most: usize, memory: &BodyMemory) -> Result<(), Error> {
         if most == 0 || self.size_hint().exact().is_some() {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl RequestBody {
     }
 }
 
-impl Upload {
+impl UploadState {
     fn broke(&self, kind: Kind, detail: &'static str) -> Error {
         self.fault.set(Some(kind));
         Error::new(kind, detail)
@@ -165,14 +165,14 @@ impl Upload {
         if changed && self.is_current() {
             // Once it is answered the client owes the rest, whatever it sent of it.
             let owes = waits || self.answered.get();
-            self.turn.expect(if owes { Awaiting::Body } else { Awaiting::Nothing });
+            self.turn.expect(if owes { WaitingFor::Body } else { WaitingFor::Nothing });
         }
     }
 
     /// All of it came; whoever was answered before that owes the next request.
     fn is_whole(&self) {
         if self.answered.get() && self.is_current() {
-            self.turn.expect(Awaiting::Request);
+            self.turn.expect(WaitingFor::Request);
         }
     }
 
@@ -189,13 +189,14 @@ impl Drop for RequestBody {
             && upload.progress.awaiting_client.replace(false)
             && upload.is_current()
         {
-            let owes = if upload.answered.get() { Awaiting::Request } else { Awaiting::Nothing };
+            let owes =
+                if upload.answered.get() { WaitingFor::Request } else { WaitingFor::Nothing };
             upload.turn.expect(owes);
         }
     }
 }
 
-impl Visit for Upload {
+impl RequestObserver for UploadState {
     fn received(&self) -> u64 {
         self.turn.upload().bytes
     }
@@ -205,13 +206,13 @@ impl Visit for Upload {
         self.answered.set(true);
         // An answer that came early is over before its request.
         if self.progress.awaiting_client.get() {
-            self.turn.expect(Awaiting::Body);
+            self.turn.expect(WaitingFor::Body);
         }
     }
 
-    fn cut(&self) -> Option<Cut> {
+    fn cut(&self) -> Option<CutReason> {
         let is_malformed = self.fault.get() == Some(Kind::HttpRequestError);
-        self.turn.ended_by().or(is_malformed.then_some(Cut::Malformed))
+        self.turn.ended_by().or(is_malformed.then_some(CutReason::Malformed))
     }
 }
 

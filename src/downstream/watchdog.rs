@@ -12,10 +12,10 @@ use std::{
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    client_state::{Awaiting, Turn},
+    client_state::{ClientState, WaitingFor},
     settings::ClientTimeouts,
 };
-use crate::runtime::io::Cut;
+use crate::runtime::io::CutReason;
 
 /// How often connections are looked at.
 pub const TICK: Duration = Duration::from_millis(500);
@@ -28,8 +28,8 @@ pub struct Watchdog {
 }
 
 struct Watched {
-    turn: Weak<Turn>,
-    seen: (Awaiting, u64),
+    turn: Weak<ClientState>,
+    seen: (WaitingFor, u64),
     ticks: u32,
     upload: u64,
     upload_ticks: u32,
@@ -80,16 +80,16 @@ impl Watchdog {
     }
 
     /// Watches a connection from now on: it ends when it is too old.
-    pub fn watch_connection(&self, turn: &Rc<Turn>) {
+    pub fn watch_connection(&self, turn: &Rc<ClientState>) {
         self.watch(turn, Some(0), 0);
     }
 
     /// Watches a stream from now on: of its body only whole frames are seen.
-    pub fn watch_stream(&self, turn: &Rc<Turn>) {
+    pub fn watch_stream(&self, turn: &Rc<ClientState>) {
         self.watch(turn, None, FRAME);
     }
 
-    fn watch(&self, turn: &Rc<Turn>, age: Option<u32>, unseen: u64) {
+    fn watch(&self, turn: &Rc<ClientState>, age: Option<u32>, unseen: u64) {
         if self.draining.get() {
             turn.drain();
         }
@@ -116,7 +116,9 @@ impl Watchdog {
     /// The same for those that have a request under way; the others may begin one more.
     pub fn drain_busy(&self) {
         let watched = self.watched.borrow();
-        let idle = |turn: &Rc<Turn>| matches!(turn.pending().0, Awaiting::Request | Awaiting::Head);
+        let idle = |turn: &Rc<ClientState>| {
+            matches!(turn.pending().0, WaitingFor::Request | WaitingFor::Head)
+        };
         for turn in
             watched.iter().filter_map(|watched| watched.turn.upgrade()).filter(|turn| !idle(turn))
         {
@@ -144,14 +146,14 @@ impl Watchdog {
             if let Some(why) = watched.is_late(&turn, &timeouts) {
                 watched.ticks = 0;
                 // Without streams it is told to open no more first, so that none is lost under way.
-                if turn.pending().0 == Awaiting::Stream && !turn.is_draining() {
+                if turn.pending().0 == WaitingFor::Stream && !turn.is_draining() {
                     turn.drain();
                 } else {
                     turn.cut(why);
                 }
             } else if watched.trickles(&turn) {
-                turn.cut(Cut::SlowBody);
-            } else if watched.seen.0 == Awaiting::Request && watched.ticks == REST_TICKS {
+                turn.cut(CutReason::SlowBody);
+            } else if watched.seen.0 == WaitingFor::Request && watched.ticks == REST_TICKS {
                 turn.rest();
             }
             true
@@ -168,12 +170,12 @@ impl Watched {
     }
 
     /// Whether a body comes too slowly on the whole, however short each pause is.
-    fn trickles(&mut self, turn: &Turn) -> bool {
+    fn trickles(&mut self, turn: &ClientState) -> bool {
         let upload = turn.upload();
         if upload.number != self.upload {
             (self.upload, self.upload_ticks) = (upload.number, 0);
         }
-        if turn.pending().0 != Awaiting::Body {
+        if turn.pending().0 != WaitingFor::Body {
             return false;
         }
         self.upload_ticks += 1;
@@ -182,21 +184,21 @@ impl Watched {
     }
 
     /// What the client took too long for.
-    fn is_late(&mut self, turn: &Turn, timeouts: &ClientTimeouts) -> Option<Cut> {
+    fn is_late(&mut self, turn: &ClientState, timeouts: &ClientTimeouts) -> Option<CutReason> {
         let now = turn.pending();
         if now != self.seen {
             (self.seen, self.ticks) = (now, 0);
         }
         self.ticks += 1;
         let (timeout, why) = match now.0 {
-            Awaiting::Nothing | Awaiting::Tunnel => return None,
-            Awaiting::Request => (timeouts.keepalive, Cut::Idle),
-            Awaiting::Stream if turn.is_draining() => (CLOSING, Cut::Idle),
-            Awaiting::Stream => (timeouts.keepalive.min(NO_STREAM), Cut::Idle),
-            Awaiting::Head => (timeouts.header, Cut::Head),
-            Awaiting::Body => (timeouts.body, Cut::Body),
-            Awaiting::Room => (timeouts.write, Cut::Write),
-            Awaiting::Farewell => (FAREWELL, Cut::HalfClosed),
+            WaitingFor::Nothing | WaitingFor::Tunnel => return None,
+            WaitingFor::Request => (timeouts.keepalive, CutReason::Idle),
+            WaitingFor::Stream if turn.is_draining() => (CLOSING, CutReason::Idle),
+            WaitingFor::Stream => (timeouts.keepalive.min(NO_STREAM), CutReason::Idle),
+            WaitingFor::Head => (timeouts.header, CutReason::Head),
+            WaitingFor::Body => (timeouts.body, CutReason::Body),
+            WaitingFor::Room => (timeouts.write, CutReason::Write),
+            WaitingFor::Farewell => (FAREWELL, CutReason::HalfClosed),
         };
         // The first look may come right after the wait began, so one more tick must pass.
         (TICK * self.ticks.saturating_sub(1) >= timeout).then_some(why)
@@ -219,8 +221,8 @@ mod tests {
         connection: Duration::from_secs(3600),
     };
 
-    async fn cut_after(awaiting: Awaiting, uploaded: u64) -> (Duration, Option<Cut>) {
-        let turn = Turn::new(awaiting);
+    async fn cut_after(awaiting: WaitingFor, uploaded: u64) -> (Duration, Option<CutReason>) {
+        let turn = ClientState::new(awaiting);
         turn.uploaded(uploaded);
         let watchdog = Watchdog::new(TIMEOUTS);
         watchdog.watch(&turn, None, 0);
@@ -236,24 +238,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_own_limit_and_our_own_turn_has_none() {
         let seconds = Duration::from_secs;
-        assert_eq!(cut_after(Awaiting::Head, 0).await, (seconds(10), Some(Cut::Head)));
-        assert_eq!(cut_after(Awaiting::Body, 1 << 20).await, (seconds(30), Some(Cut::Body)));
-        assert_eq!(cut_after(Awaiting::Room, 0).await, (seconds(30), Some(Cut::Write)));
-        assert_eq!(cut_after(Awaiting::Farewell, 0).await, (FAREWELL, Some(Cut::HalfClosed)));
-        assert_eq!(cut_after(Awaiting::Request, 0).await, (seconds(75), Some(Cut::Idle)));
+        assert_eq!(cut_after(WaitingFor::Head, 0).await, (seconds(10), Some(CutReason::Head)));
         assert_eq!(
-            cut_after(Awaiting::Stream, 0).await,
-            (NO_STREAM + CLOSING + TICK, Some(Cut::Idle))
+            cut_after(WaitingFor::Body, 1 << 20).await,
+            (seconds(30), Some(CutReason::Body))
         );
-        assert_eq!(cut_after(Awaiting::Nothing, 0).await, (Duration::MAX, None));
+        assert_eq!(cut_after(WaitingFor::Room, 0).await, (seconds(30), Some(CutReason::Write)));
+        assert_eq!(
+            cut_after(WaitingFor::Farewell, 0).await,
+            (FAREWELL, Some(CutReason::HalfClosed))
+        );
+        assert_eq!(cut_after(WaitingFor::Request, 0).await, (seconds(75), Some(CutReason::Idle)));
+        assert_eq!(
+            cut_after(WaitingFor::Stream, 0).await,
+            (NO_STREAM + CLOSING + TICK, Some(CutReason::Idle))
+        );
+        assert_eq!(cut_after(WaitingFor::Nothing, 0).await, (Duration::MAX, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
-        assert_eq!(cut_after(Awaiting::Body, 0).await, (RATE_GRACE, Some(Cut::SlowBody)));
+        assert_eq!(cut_after(WaitingFor::Body, 0).await, (RATE_GRACE, Some(CutReason::SlowBody)));
         assert_eq!(
-            cut_after(Awaiting::Body, 250 * 20).await,
-            (Duration::from_secs(20) + TICK, Some(Cut::SlowBody))
+            cut_after(WaitingFor::Body, 250 * 20).await,
+            (Duration::from_secs(20) + TICK, Some(CutReason::SlowBody))
         );
     }
 
@@ -264,7 +272,7 @@ mod tests {
         let ages = async {
             for pause in [0, 1, 250, 499] {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
-                let (turn, start) = (Turn::new(Awaiting::Nothing), Instant::now());
+                let (turn, start) = (ClientState::new(WaitingFor::Nothing), Instant::now());
                 watchdog.watch_connection(&turn);
                 while !turn.is_draining() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -285,7 +293,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ended_is_forgotten() {
         let watchdog = Watchdog::new(TIMEOUTS);
-        watchdog.watch(&Turn::new(Awaiting::Head), None, 0);
+        watchdog.watch(&ClientState::new(WaitingFor::Head), None, 0);
         watchdog.look();
         assert!(watchdog.watched.borrow().is_empty());
     }

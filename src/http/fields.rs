@@ -314,7 +314,7 @@ mod tests {
 
     use crate::http::{
         fields::*,
-        forwarded::{Crossing, Identity},
+        forwarded::{ForwardedFields, Identity},
     };
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -338,7 +338,7 @@ mod tests {
             scheme: "http",
             request_id: &HeaderValue::from_static("id"),
         };
-        headers = Crossing::of(&headers, &identity).expect("fields of the test").to_map();
+        headers = ForwardedFields::of(&headers, &identity).expect("fields of the test").to_map();
         headers
     }
 

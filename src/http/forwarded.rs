@@ -56,7 +56,7 @@ pub struct Outbound<'a> {
 #[derive(Debug)]
 pub enum Fields<'a> {
     /// Those that cross.
-    Crossing(Crossing<'a>),
+    Crossing(ForwardedFields<'a>),
     /// Those that a route made of them.
     Edited(HeaderMap),
 }
@@ -93,7 +93,7 @@ impl Fields<'_> {
 /// The received fields that cross, and those that weir tells in addition or in place of others.
 /// Nothing is copied.
 #[derive(Debug)]
-pub struct Crossing<'a> {
+pub struct ForwardedFields<'a> {
     received: &'a HeaderMap,
     trusted: bool,
     /// What `Connection` names.
@@ -101,7 +101,7 @@ pub struct Crossing<'a> {
     told: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl<'a> Crossing<'a> {
+impl<'a> ForwardedFields<'a> {
     /// What crosses of these fields.
     ///
     /// # Errors

@@ -11,10 +11,10 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{
-    entry::{self, Entry},
-    sample::{Reject, Sampling, Summary, Told},
+    entry::{self, AccessEntry},
+    sample::{RejectEvent, Sampling, Summary, Told},
     settings::{AccessLogSettings, LogFormat},
-    writer::{Lines, Queue},
+    writer::{Lines, WriteQueue},
 };
 use crate::{
     limit::{Decision, Reason},
@@ -29,7 +29,7 @@ const LINGER: Duration = Duration::from_millis(50);
 const FAR: Duration = Duration::from_secs(3600);
 
 /// The logs of one worker.
-pub struct Journal {
+pub struct AccessLogger {
     clock: Clock,
     format: Cell<LogFormat>,
     sampling: Cell<Sampling>,
@@ -50,8 +50,9 @@ struct Writes {
 
 impl Writes {
     fn of(lines: Option<&Lines>) -> Self {
-        let has =
-            |queue: fn(&Lines) -> &Option<Queue>| lines.is_some_and(|lines| queue(lines).is_some());
+        let has = |queue: fn(&Lines) -> &Option<WriteQueue>| {
+            lines.is_some_and(|lines| queue(lines).is_some())
+        };
         Self { access: has(|lines| &lines.access), errors: has(|lines| &lines.errors) }
     }
 }
@@ -69,7 +70,7 @@ struct SummaryLine {
     rejects: u64,
 }
 
-impl Journal {
+impl AccessLogger {
     /// A journal that hands its lines to `lines`, or forms none.
     #[must_use]
     pub fn new(clock: Clock, settings: &AccessLogSettings, lines: Option<Lines>) -> Rc<Self> {
@@ -129,7 +130,7 @@ impl Journal {
     }
 
     /// Writes an entry down, unless it is one reject of many.
-    pub fn write(&self, entry: &Entry) {
+    pub fn write(&self, entry: &AccessEntry) {
         let writes = self.writes.get();
         if writes.errors && is_over_the_limit(entry) {
             self.append(&self.errors, |batch| entry.write_limiting(batch));
@@ -164,7 +165,7 @@ impl Journal {
         self.hand_over();
     }
 
-    fn wants(&self, entry: &Entry) -> bool {
+    fn wants(&self, entry: &AccessEntry) -> bool {
         let sampling = self.sampling.get();
         let Some(limit) =
             entry.limit.as_ref().filter(|limit| limit.verdict.decision == Decision::Reject)
@@ -180,7 +181,7 @@ impl Journal {
         }
         let has_key = !reason.is_some_and(Reason::is_for_good);
         let fingerprint = has_key.then_some(limit.key);
-        let reject = Reject { zone: &limit.zone, fingerprint, reason, client: entry.client };
+        let reject = RejectEvent { zone: &limit.zone, fingerprint, reason, client: entry.client };
         let (told, begins) = lines.sampler.take(reject, sampling, self.clock.now());
         if begins {
             // Whoever waits has to look anew until when.
@@ -204,7 +205,7 @@ impl Journal {
 
     fn hand_over(&self) {
         let (access, errors, lines) = (self.access.take(), self.errors.take(), self.lines.borrow());
-        let push = |queue: Option<&Queue>, batch: Vec<u8>| {
+        let push = |queue: Option<&WriteQueue>, batch: Vec<u8>| {
             if let Some(queue) = queue.filter(|_| !batch.is_empty()) {
                 queue.push(batch);
             }
@@ -252,7 +253,7 @@ fn sampling(settings: &AccessLogSettings) -> Sampling {
 
 /// Whether a client came faster than a zone lets it. A missing or repeated key, a full queue and a
 /// stop are not its rate.
-fn is_over_the_limit(entry: &Entry) -> bool {
+fn is_over_the_limit(entry: &AccessEntry) -> bool {
     let reason = entry.limit.as_ref().and_then(|limit| limit.verdict.reason);
     matches!(reason, Some(Reason::Burst | Reason::MaxWait))
 }

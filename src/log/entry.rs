@@ -17,7 +17,7 @@ pub const FIELD: usize = 1024;
 
 /// What is known about a request at its end.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct AccessEntry {
     /// When it began.
     pub at: SystemTime,
     /// How long it took.
@@ -236,7 +236,7 @@ struct ErrorLine<'a> {
     detail: &'a str,
 }
 
-impl Entry {
+impl AccessEntry {
     /// Appends the entry as one JSON line.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let line = Line {
@@ -427,8 +427,8 @@ mod tests {
         log::entry::*,
     };
 
-    fn entry() -> Entry {
-        Entry {
+    fn entry() -> AccessEntry {
+        AccessEntry {
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             took: Duration::from_micros(1_500),
             id: HeaderValue::from_static("0123"),
@@ -466,7 +466,7 @@ mod tests {
             is_parked: false,
         });
         let mut line = Vec::new();
-        Entry { limit, ..entry() }.write_json(&mut line);
+        AccessEntry { limit, ..entry() }.write_json(&mut line);
         let expected = concat!(
             r#"{"ts":"2023-11-14T22:13:20.123Z","id":"0123","client":"192.0.2.1","peer":"10.0.0.9","method":"GET","#,
             r#""host":"a.test","path":"/x?y=1","proto":"HTTP/1.1","status":503,"bytes_in":0,"bytes_out":12,"dur_ms":1.5,"#,
@@ -502,14 +502,14 @@ mod tests {
         for none in ["Basic", "Basic Og==", "Basic dXNlcg==", "Basic %%%", "Bearer dXNlci0xOnB3"] {
             assert_eq!(user(none), None, "{none}");
         }
-        let slow = Entry { took: Duration::from_secs(60), ..entry() };
-        let time = |entry: &Entry| {
+        let slow = AccessEntry { took: Duration::from_secs(60), ..entry() };
+        let time = |entry: &AccessEntry| {
             let mut line = Vec::new();
             entry.write_combined(&mut line);
             String::from_utf8(line).expect("ASCII").split(['[', ']']).nth(1).expect("a time")[..20]
                 .to_owned()
         };
-        let end = Entry { at: slow.at + slow.took, took: Duration::ZERO, ..entry() };
+        let end = AccessEntry { at: slow.at + slow.took, took: Duration::ZERO, ..entry() };
         assert_eq!(time(&slow), time(&end));
         assert_ne!(time(&slow), time(&entry()));
     }
@@ -527,7 +527,7 @@ mod tests {
         });
         let host = Some("a\", client: 192.0.2.9".into());
         let mut line = Vec::new();
-        Entry { limit, host, ..entry() }.write_limiting(&mut line);
+        AccessEntry { limit, host, ..entry() }.write_limiting(&mut line);
         let line = String::from_utf8(line).expect("ASCII");
         let rest = format!(
             " [error] {}#0: *1 limiting requests, excess: 20.990 by zone \"per_ip\", client: 192.0.2.1, server: _, \
@@ -540,7 +540,7 @@ mod tests {
     #[test]
     fn a_long_field_is_cut() {
         let mut line = Vec::new();
-        Entry { host: Some("é".repeat(FIELD).into()), ..entry() }.write_json(&mut line);
+        AccessEntry { host: Some("é".repeat(FIELD).into()), ..entry() }.write_json(&mut line);
         assert!(line.len() < 2 * FIELD);
     }
 }

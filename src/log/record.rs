@@ -24,31 +24,36 @@ use crate::{
     },
     limit::{KeyFault, Millis},
     log::{
-        access::Journal,
-        entry::{Asked, Browser, Entry, ErrorStory},
+        access::AccessLogger,
+        entry::{AccessEntry, Asked, Browser, ErrorStory},
     },
     runtime::{
         clock::Clock,
-        io::{Cut, Visit},
+        io::{CutReason, RequestObserver},
     },
 };
 
 /// A request under way.
 pub struct Record {
-    journal: Rc<Journal>,
+    journal: Rc<AccessLogger>,
     began: Duration,
     /// What is known so far.
-    pub entry: Box<Entry>,
-    visit: Option<Rc<dyn Visit>>,
+    pub entry: Box<AccessEntry>,
+    visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
 }
 
 impl Record {
     /// A request from `peer` begins: until something better is known, its client left.
     #[must_use]
-    pub fn begin(journal: &Rc<Journal>, peer: IpAddr, id: HeaderValue, began: Duration) -> Self {
+    pub fn begin(
+        journal: &Rc<AccessLogger>,
+        peer: IpAddr,
+        id: HeaderValue,
+        began: Duration,
+    ) -> Self {
         let peer = peer.to_canonical();
-        let entry = Entry {
+        let entry = AccessEntry {
             at: SystemTime::UNIX_EPOCH,
             took: Duration::ZERO,
             id,
@@ -102,7 +107,7 @@ impl Record {
     }
 
     /// Tells `visit` when it is over, and asks it how much was received.
-    pub fn accompany(&mut self, visit: Rc<dyn Visit>) {
+    pub fn accompany(&mut self, visit: Rc<dyn RequestObserver>) {
         self.visit = Some(visit);
     }
 
@@ -119,12 +124,12 @@ impl Record {
     }
 
     /// Follows an answer to the end of its body.
-    pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<Followed<B>> {
+    pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<LoggedBody<B>> {
         self.entry.status = response.status();
         self.answered = true;
         response.map(|inner| {
             let ended = inner.is_end_stream();
-            Followed { inner, record: Some(self), ended }
+            LoggedBody { inner, record: Some(self), ended }
         })
     }
 
@@ -182,15 +187,16 @@ impl Drop for Record {
     }
 }
 
-impl From<Cut> for Error {
-    fn from(cut: Cut) -> Self {
+impl From<CutReason> for Error {
+    fn from(cut: CutReason) -> Self {
         let kind = match cut {
-            Cut::Head | Cut::Body | Cut::SlowBody => Kind::RequestTimeout,
-            Cut::Write => Kind::WriteTimeout,
-            Cut::Idle | Cut::HalfClosed | Cut::Silent => Kind::ClientGone,
-            Cut::Malformed | Cut::IdleFrames | Cut::BrokenOff | Cut::Protocol(_) => {
-                Kind::HttpRequestError
-            }
+            CutReason::Head | CutReason::Body | CutReason::SlowBody => Kind::RequestTimeout,
+            CutReason::Write => Kind::WriteTimeout,
+            CutReason::Idle | CutReason::HalfClosed | CutReason::Silent => Kind::ClientGone,
+            CutReason::Malformed
+            | CutReason::IdleFrames
+            | CutReason::BrokenOff
+            | CutReason::Protocol(_) => Kind::HttpRequestError,
         };
         Self::caused(kind, "the client was cut off", cut)
     }
@@ -210,20 +216,20 @@ fn story_of(error: &Error) -> ErrorStory {
 }
 
 /// An answer's body, counted.
-pub struct Followed<B> {
+pub struct LoggedBody<B> {
     inner: B,
     record: Option<Record>,
     ended: bool,
 }
 
-impl<B> Followed<B> {
+impl<B> LoggedBody<B> {
     /// A body whose record is kept elsewhere.
     pub fn untold(inner: B) -> Self {
         Self { inner, record: None, ended: true }
     }
 }
 
-impl<B> Body for Followed<B>
+impl<B> Body for LoggedBody<B>
 where
     B: Body<Data = Bytes, Error = Box<dyn StdError + Send + Sync>> + Unpin,
 {
@@ -262,9 +268,9 @@ where
     }
 }
 
-impl<B> Drop for Followed<B> {
+impl<B> Drop for LoggedBody<B> {
     fn drop(&mut self) {
-        let bodiless = |entry: &Entry| {
+        let bodiless = |entry: &AccessEntry| {
             entry.method == Some(Method::HEAD)
                 || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         };

@@ -63,7 +63,7 @@ struct Run {
 
 /// A reject, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub struct Reject<'a> {
+pub struct RejectEvent<'a> {
     /// The zone that rejected.
     pub zone: &'a Arc<str>,
     /// The fingerprint it was counted under; nothing where a part of the key was missing.
@@ -114,7 +114,7 @@ impl Default for Sampler {
 impl Sampler {
     /// What becomes of a reject at `now`, and whether sums are due some time although none were
     /// before.
-    pub fn take(&self, reject: Reject<'_>, sampling: Sampling, now: Duration) -> (Told, bool) {
+    pub fn take(&self, reject: RejectEvent<'_>, sampling: Sampling, now: Duration) -> (Told, bool) {
         let key = Key {
             zone: Arc::as_ptr(reject.zone).cast::<u8>().addr(),
             fingerprint: reject.fingerprint.unwrap_or_default(),
@@ -193,7 +193,7 @@ impl Sampler {
 }
 
 impl Shard {
-    fn take(&mut self, key: Key, reject: Reject<'_>, first: u32) -> Told {
+    fn take(&mut self, key: Key, reject: RejectEvent<'_>, first: u32) -> Told {
         if self.runs.len() >= KEYS_OF_A_SHARD && !self.runs.contains_key(&key) {
             self.crowd += 1;
             return Told::Sum;
@@ -255,7 +255,7 @@ mod tests {
             at: u64,
         ) -> Told {
             let zone = &self.zones[zone];
-            let reject = Reject {
+            let reject = RejectEvent {
                 zone,
                 fingerprint: fingerprint.into(),
                 reason: Some(Reason::Burst),
@@ -292,7 +292,7 @@ mod tests {
     fn sum_has_one_reason_and_a_reason_has_lines_of_its_own() {
         let test = Test::new();
         let reject = |reason| {
-            let reject = Reject {
+            let reject = RejectEvent {
                 zone: &test.zones[0],
                 fingerprint: Some(1),
                 reason: Some(reason),
@@ -338,7 +338,7 @@ mod tests {
     fn only_the_first_of_a_period_begins_it() {
         let test = Test::new();
         let take = |at| {
-            let reject = Reject {
+            let reject = RejectEvent {
                 zone: &test.zones[0],
                 fingerprint: Some(1),
                 reason: None,

@@ -7,12 +7,12 @@ pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// Decides which of many equal lines is written.
 #[derive(Debug, Default)]
-pub struct Sparing {
+pub struct LogThrottle {
     next: Cell<Duration>,
     left_out: Cell<u64>,
 }
 
-impl Sparing {
+impl LogThrottle {
     /// Whether a line may be written at `now`; if so, how many were left out since the last.
     pub fn look(&self, now: Duration) -> Option<u64> {
         if now < self.next.get() {
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn one_line_each_silence_tells_of_the_others() {
-        let (sparing, at) = (Sparing::default(), Duration::from_secs);
+        let (sparing, at) = (LogThrottle::default(), Duration::from_secs);
         let looks = [0, 1, 9, 10, 30].map(|second| sparing.look(at(second)));
         assert_eq!(looks, [Some(0), None, None, Some(2), Some(0)]);
     }

@@ -40,16 +40,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Lines {
     /// The access log.
-    pub access: Option<Queue>,
+    pub access: Option<WriteQueue>,
     /// The log of rejects in nginx's form.
-    pub errors: Option<Queue>,
+    pub errors: Option<WriteQueue>,
     /// Counts of rejects by key.
     pub sampler: Arc<Sampler>,
 }
 
 /// Lines on their way to one log.
 #[derive(Clone, Debug)]
-pub struct Queue {
+pub struct WriteQueue {
     batches: Sender<Vec<u8>>,
     backlog: Arc<Backlog>,
 }
@@ -69,7 +69,7 @@ pub struct Writer {
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Queue {
+impl WriteQueue {
     /// Hands over a batch of whole lines; drops and counts it when too many bytes wait already.
     pub fn push(&self, batch: Vec<u8>) {
         let (size, lines) = (batch.len(), count_lines(&batch));
@@ -204,7 +204,7 @@ pub fn start_on(access: Option<Output>, errors: Option<Output>) -> io::Result<(L
 }
 
 impl Writer {
-    fn add(&mut self, output: Output, name: &'static str) -> io::Result<Queue> {
+    fn add(&mut self, output: Output, name: &'static str) -> io::Result<WriteQueue> {
         let (batches, coming) = channel();
         let backlog = Arc::<Backlog>::default();
         let mut log = Log {
@@ -218,7 +218,7 @@ impl Writer {
         self.threads.push(
             thread::Builder::new().name("log".to_owned()).spawn(move || log.write_all(&coming))?,
         );
-        Ok(Queue { batches, backlog })
+        Ok(WriteQueue { batches, backlog })
     }
 
     /// Whether the last lines are written: nobody has lines for it any more.
@@ -367,7 +367,7 @@ mod tests {
         }
     }
 
-    fn only_access(output: impl Write + Send + 'static) -> (Queue, Writer) {
+    fn only_access(output: impl Write + Send + 'static) -> (WriteQueue, Writer) {
         let (lines, writer) = start_on(Some(Output::own(output)), None).expect("a thread");
         (lines.access.expect("an access log"), writer)
     }

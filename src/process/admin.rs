@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{log::throttle::Sparing, runtime::io::Io};
+use crate::{log::throttle::LogThrottle, runtime::io::Io};
 
 /// The most visitors at a time.
 const VISITORS: usize = 16;
@@ -53,7 +53,7 @@ pub enum Reloaded {
 pub type Pending<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// What the door leads to.
-pub struct Doors {
+pub struct AdminHandlers {
     /// Whether connections are taken.
     pub is_ready: Box<dyn Fn() -> bool>,
     /// Loads the configuration again.
@@ -61,23 +61,23 @@ pub struct Doors {
 }
 
 /// The doors, and who waits at them.
-struct Hall {
-    doors: Doors,
+struct AdminConnections {
+    doors: AdminHandlers,
     reloads: Semaphore,
 }
 
 /// Where visitors come from.
-pub enum Entrance {
+pub enum AdminSocket {
     /// A port of this machine.
     Port(TcpListener),
     /// A unix socket, and whether the other end of a connection may visit.
     Socket(UnixListener, fn(&UnixStream) -> io::Result<bool>),
 }
 
-impl Entrance {
+impl AdminSocket {
     /// The next visitor. Those who are refused are told of now and then: anybody on the machine may
     /// try.
-    async fn accept(&self, refused: &Sparing, since: Instant) -> io::Result<Box<dyn Io>> {
+    async fn accept(&self, refused: &LogThrottle, since: Instant) -> io::Result<Box<dyn Io>> {
         let told = |error: Option<io::Error>| {
             if let Some(left_out) = refused.look(since.elapsed()) {
                 let error = error.map(tracing::field::display);
@@ -103,10 +103,10 @@ impl Entrance {
 }
 
 /// Answers visitors for as long as it is polled. Must be polled where `spawn_local` may be called.
-pub async fn serve(entrance: Entrance, doors: Doors) {
-    let hall = Rc::new(Hall { doors, reloads: Semaphore::new(RELOADS) });
+pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
+    let hall = Rc::new(AdminConnections { doors, reloads: Semaphore::new(RELOADS) });
     let room = Arc::new(Semaphore::new(VISITORS));
-    let (refused, since) = (Sparing::default(), Instant::now());
+    let (refused, since) = (LogThrottle::default(), Instant::now());
     loop {
         let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
         let stream = match entrance.accept(&refused, since).await {
@@ -134,7 +134,7 @@ pub async fn serve(entrance: Entrance, doors: Doors) {
 }
 
 async fn answer(
-    hall: &Hall,
+    hall: &AdminConnections,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (method, path) = (request.method(), request.uri().path());
@@ -164,7 +164,7 @@ async fn answer(
     })
 }
 
-impl Hall {
+impl AdminConnections {
     async fn reload(&self) -> Reloaded {
         match self.reloads.try_acquire() {
             Ok(_place) => (self.doors.reload)().await,
@@ -245,9 +245,9 @@ mod tests {
             // The one before is gone, its name is not.
             let _ = std::fs::remove_file(&path);
             let entrance =
-                Entrance::Socket(UnixListener::bind(&path).expect("a socket"), may_visit);
+                AdminSocket::Socket(UnixListener::bind(&path).expect("a socket"), may_visit);
             let reload = || Box::pin(async { Reloaded::Done }) as Pending<Reloaded>;
-            let doors = Doors { is_ready: Box::new(|| true), reload: Box::new(reload) };
+            let doors = AdminHandlers { is_ready: Box::new(|| true), reload: Box::new(reload) };
             let door = tokio::task::spawn_local(serve(entrance, doors));
             let mut visitor = UnixStream::connect(&path).await.expect("a socket");
             let question =
@@ -271,13 +271,14 @@ mod tests {
     async fn health_is_answered_while_every_reload_waits() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("socket");
-        let entrance = Entrance::Socket(UnixListener::bind(&path).expect("a socket"), |_| Ok(true));
+        let entrance =
+            AdminSocket::Socket(UnixListener::bind(&path).expect("a socket"), |_| Ok(true));
         let (begun, beginning) = tokio::sync::watch::channel(0);
         let reload = move || {
             begun.send_modify(|count| *count += 1);
             Box::pin(std::future::pending()) as Pending<Reloaded>
         };
-        let doors = Doors { is_ready: Box::new(|| true), reload: Box::new(reload) };
+        let doors = AdminHandlers { is_ready: Box::new(|| true), reload: Box::new(reload) };
         let ask = async |question: &str| {
             let mut visitor = UnixStream::connect(&path).await.expect("a socket");
             let head = format!(

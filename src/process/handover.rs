@@ -47,7 +47,7 @@ use rustix::{
 use tokio::task::JoinHandle;
 
 use super::worker::Listening;
-use crate::process::state::{State, StateError};
+use crate::process::state::{SavedState, StateError};
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ pub struct Predecessor {
 
 /// What is handed to a new process before it is ready.
 #[derive(Debug)]
-pub struct Handed {
+pub struct HandedOver {
     /// The listening sockets.
     pub sockets: Vec<Listening>,
     /// The control socket.
@@ -106,7 +106,7 @@ pub struct Starting {
 ///
 /// # Errors
 /// When it cannot be talked to.
-pub fn start(handed: Handed) -> Result<Starting, HandoverError> {
+pub fn start(handed: HandedOver) -> Result<Starting, HandoverError> {
     let pair = || -> io::Result<_> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -117,7 +117,7 @@ pub fn start(handed: Handed) -> Result<Starting, HandoverError> {
     Ok(Starting { outcome, channel })
 }
 
-fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &Handed) -> Result<Successor, HandoverError> {
+fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &HandedOver) -> Result<Successor, HandoverError> {
     let start = || -> io::Result<Successor> {
         let mut command = Command::new(program()?);
         command.args(env::args_os().skip(1)).stdin(theirs);
@@ -161,7 +161,7 @@ impl Successor {
         self.child.id()
     }
 
-    fn offer(&self, Handed { sockets, control }: &Handed) -> io::Result<()> {
+    fn offer(&self, HandedOver { sockets, control }: &HandedOver) -> io::Result<()> {
         for Listening { address, socket } in sockets {
             self.channel.send(&format!("listen {address}"), Some(socket))?;
         }
@@ -180,7 +180,7 @@ impl Successor {
     ///
     /// # Errors
     /// When it is gone.
-    pub fn remember(&self, state: &State) -> io::Result<()> {
+    pub fn remember(&self, state: &SavedState) -> io::Result<()> {
         let mut file = File::from(memfd_create("weir-state", MemfdFlags::CLOEXEC)?);
         file.write_all(&state.encode())?;
         file.rewind()?;
@@ -244,8 +244,8 @@ impl Predecessor {
     ///
     /// # Errors
     /// When the old process is gone: then nobody else serves.
-    pub fn state(self) -> Result<State, HandoverError> {
-        let receive = || -> Result<State, StateError> {
+    pub fn state(self) -> Result<SavedState, HandoverError> {
+        let receive = || -> Result<SavedState, StateError> {
             self.channel.send("ready", None::<&File>)?;
             let (word, attached) = self.channel.receive()?;
             let Some(file) = attached.filter(|_| word == "state") else {
@@ -253,7 +253,7 @@ impl Predecessor {
             };
             let mut bytes = Vec::new();
             File::from(file).read_to_end(&mut bytes)?;
-            State::decode(&bytes)
+            SavedState::decode(&bytes)
         };
         receive().map_err(HandoverError::State)
     }

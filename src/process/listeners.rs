@@ -2,34 +2,34 @@
 //!
 //! Guarantee: a listener whose settings stay keeps its door, and with it the sessions its clients
 //! may resume; its connections are counted on, whatever its settings. Fitting changes nothing: caps
-//! and certificates of doors in use wait for [`Fitted::apply`].
+//! and certificates of doors in use wait for [`ListenerUpdate::apply`].
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use super::{StartError, fd_limit};
 use crate::downstream::{
-    connection_limits::Occupancy,
-    listener::Door,
+    connection_limits::ConnectionLimits,
+    listener::ListenerPolicy,
     settings::ListenerSettings,
-    tls::{Renewed, Tls},
+    tls::{RenewedCertificates, Tls},
 };
 
 /// The doors of a configuration; connections to an address without one are closed.
-pub type Doors = HashMap<SocketAddr, Arc<Door>>;
+pub type ListenerMap = HashMap<SocketAddr, Arc<ListenerPolicy>>;
 
 /// The doors of another configuration, and what is to change of those in use.
 #[derive(Debug)]
-pub struct Fitted {
+pub struct ListenerUpdate {
     /// The doors.
-    pub doors: Arc<Doors>,
-    grants: Vec<Grant>,
-    renewals: Vec<(Arc<Door>, Renewed)>,
+    pub doors: Arc<ListenerMap>,
+    grants: Vec<ListenerCaps>,
+    renewals: Vec<(Arc<ListenerPolicy>, RenewedCertificates)>,
 }
 
 /// The caps of a listener.
 #[derive(Debug)]
-struct Grant {
-    occupancy: Arc<Occupancy>,
+struct ListenerCaps {
+    occupancy: Arc<ConnectionLimits>,
     most: usize,
     per_client: usize,
 }
@@ -38,16 +38,20 @@ struct Grant {
 ///
 /// # Errors
 /// When a certificate cannot be used.
-pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, StartError> {
+pub fn fit(
+    before: &ListenerMap,
+    listeners: &[ListenerSettings],
+) -> Result<ListenerUpdate, StartError> {
     let written: Vec<_> = listeners.iter().map(|settings| settings.max_connections).collect();
     let auto = fd_limit::connections(fd_limit::raised(), &written);
-    let (mut doors, mut grants, mut renewals) = (Doors::new(), Vec::<Grant>::new(), Vec::new());
+    let (mut doors, mut grants, mut renewals) =
+        (ListenerMap::new(), Vec::<ListenerCaps>::new(), Vec::new());
     for settings in listeners {
         let (most, per_client) =
             (settings.max_connections.unwrap_or(auto), settings.max_connections_per_client);
         // One that listened on both families may be two by now: only the first of these goes on
         // with its count.
-        let counted = |door: &&Arc<Door>| {
+        let counted = |door: &&Arc<ListenerPolicy>| {
             grants.iter().any(|grant| Arc::ptr_eq(&grant.occupancy, &door.occupancy))
         };
         let kept = settings
@@ -55,7 +59,8 @@ pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, Sta
             .find_map(|address| before.get(&address))
             .filter(|door| !counted(door));
         let occupancy = kept.map(|door| Arc::clone(&door.occupancy));
-        let occupancy = occupancy.unwrap_or_else(|| Arc::new(Occupancy::new(most, per_client)));
+        let occupancy =
+            occupancy.unwrap_or_else(|| Arc::new(ConnectionLimits::new(most, per_client)));
         let door = match kept.filter(|door| door.serves(settings)) {
             Some(same) => {
                 let renewed = same.tls.as_ref().map_or(Ok(None), Tls::reread);
@@ -72,19 +77,19 @@ pub fn fit(before: &Doors, listeners: &[ListenerSettings]) -> Result<Fitted, Sta
                     address: settings.address,
                     source: source.into(),
                 })?;
-                Arc::new(Door::new(settings, tls, Arc::clone(&occupancy)))
+                Arc::new(ListenerPolicy::new(settings, tls, Arc::clone(&occupancy)))
             }
         };
-        grants.push(Grant { occupancy, most, per_client });
+        grants.push(ListenerCaps { occupancy, most, per_client });
         doors.extend(settings.addresses().map(|address| (address, Arc::clone(&door))));
     }
-    Ok(Fitted { doors: Arc::new(doors), grants, renewals })
+    Ok(ListenerUpdate { doors: Arc::new(doors), grants, renewals })
 }
 
-impl Fitted {
+impl ListenerUpdate {
     /// Grants the caps, and uses the certificates that were read again.
-    pub fn apply(self) -> Arc<Doors> {
-        for Grant { occupancy, most, per_client } in self.grants {
+    pub fn apply(self) -> Arc<ListenerMap> {
+        for ListenerCaps { occupancy, most, per_client } in self.grants {
             occupancy.grant(most, per_client);
         }
         for (door, renewed) in self.renewals {
@@ -97,6 +102,6 @@ impl Fitted {
 }
 
 /// Looks whether files of certificates changed.
-pub fn look(doors: &Doors) {
+pub fn look(doors: &ListenerMap) {
     doors.values().filter_map(|door| door.tls.as_ref()).for_each(Tls::refresh);
 }

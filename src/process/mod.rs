@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use self::{
     admin::Reloaded,
     handover::{HandoverError, Predecessor},
-    running::{Begun, Running},
+    running::{Running, Startup},
     worker::{Listening, Shared},
-    workers::Crew,
+    workers::Workers,
 };
 use crate::{
     config::{Config, Loaded, Problems},
@@ -98,7 +98,7 @@ fn taken_hint(source: &io::Error) -> &'static str {
 }
 
 /// What a running proxy may be told.
-pub enum Order {
+pub enum ControlMessage {
     /// To drain; told again, to stop at once.
     Stop,
     /// To load its configuration again, and to tell somebody what came of it.
@@ -110,14 +110,14 @@ pub enum Order {
 }
 
 /// Where orders are given, and where they are taken.
-pub struct Orders {
+pub struct Control {
     /// For whoever gives them.
-    pub give: mpsc::Sender<Order>,
+    pub give: mpsc::Sender<ControlMessage>,
     /// For the proxy.
-    pub take: mpsc::Receiver<Order>,
+    pub take: mpsc::Receiver<ControlMessage>,
 }
 
-impl Orders {
+impl Control {
     /// No order given yet; giving waits while several are not taken.
     #[must_use]
     pub fn none() -> Self {
@@ -130,7 +130,7 @@ impl Orders {
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 
 /// Where a running proxy finds its configuration.
-pub struct Source {
+pub struct ConfigSource {
     /// Loads it, on a thread that may wait for a disk.
     pub load: Load,
     /// Is told the level of diagnostics.
@@ -166,7 +166,7 @@ impl App {
     /// # Errors
     /// When an address, a certificate or the access log cannot be had.
     pub fn bind(config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, StartError> {
-        let doors = listeners::fit(&listeners::Doors::new(), &config.listeners)?.apply();
+        let doors = listeners::fit(&listeners::ListenerMap::new(), &config.listeners)?.apply();
         let mut sockets = sockets::none_for(config.workers);
         for address in addresses(&config.listeners) {
             let handed = predecessor
@@ -241,7 +241,7 @@ impl App {
     ///
     /// # Errors
     /// When a worker cannot be started or fails.
-    pub fn run(self, orders: Orders, source: Option<Source>) -> Result<Ended, StartError> {
+    pub fn run(self, orders: Control, source: Option<ConfigSource>) -> Result<Ended, StartError> {
         let addresses = self.addresses().map_err(StartError::Thread)?;
         let Self { mut shared, order, sockets, admin, control, writer, predecessor } = self;
         if let Some(predecessor) = predecessor {
@@ -251,13 +251,13 @@ impl App {
         let again = sockets.iter().flatten().chain(&admin).map(Listening::again);
         let held: Vec<_> = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
         sockets::tune(&held, shared.config.timeouts.write)?;
-        let crew = Crew::start(&shared, sockets)?;
+        let crew = Workers::start(&shared, sockets)?;
         tracing::info!(?addresses, "listening");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Thread)?;
-        let running = Running::new(Begun { shared, order, crew, held, control, writer, source });
+        let running = Running::new(Startup { shared, order, crew, held, control, writer, source });
         let (ended, crew, writers) =
             LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
         // Nothing waits for a thread that is still within a file, a name or a new process.
@@ -278,7 +278,7 @@ fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {
 
 fn share(
     config: Config,
-    doors: Arc<listeners::Doors>,
+    doors: Arc<listeners::ListenerMap>,
     lines: Option<writer::Lines>,
     drain: Drain,
 ) -> Result<Shared, StartError> {
@@ -309,11 +309,11 @@ mod tests {
                     access_log: { to: none }\nworkers: 2\ndrain: 1s\n";
         let config = crate::config::parse("test", text, &[]).expect("a configuration").config;
         let app = App::bind(config, None).expect("a free port");
-        let (orders, (asked, outcome)) = (Orders::none(), oneshot::channel());
+        let (orders, (asked, outcome)) = (Control::none(), oneshot::channel());
         // Its own end of the orders stays: without one it would be told to stop.
         let give = orders.give.clone();
-        give.try_send(Order::Reload(Some(asked))).expect("room for an order");
-        let ended = app.run(orders, Some(Source { load, set_log_level: Box::new(|_| ()) }));
+        give.try_send(ControlMessage::Reload(Some(asked))).expect("room for an order");
+        let ended = app.run(orders, Some(ConfigSource { load, set_log_level: Box::new(|_| ()) }));
         (ended, outcome.blocking_recv().expect("an outcome"))
     }
 

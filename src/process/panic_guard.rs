@@ -15,22 +15,22 @@ use http::{HeaderValue, Response, header};
 use http_body_util::Either;
 
 use crate::{
-    downstream::client_state::Line,
+    downstream::client_state::RequestChannel,
     http::error::{Error, Kind},
-    log::record::Followed,
-    proxy::{Answer, Closed, reply},
+    log::record::LoggedBody,
+    proxy::{Closed, ResponseBody, reply},
     runtime::clock::Clock,
 };
 
 /// A request's outcome.
-pub type Outcome = Result<Response<Followed<Answer>>, Closed>;
+pub type Handled = Result<Response<LoggedBody<ResponseBody>>, Closed>;
 
 /// What handling a request on this line comes to: 500 when it panics, behind which a connection of
 /// its own ends.
 ///
 /// # Errors
 /// [`Closed`], as the work says.
-pub async fn guarded(line: &Line, work: impl Future<Output = Outcome>) -> Outcome {
+pub async fn guarded(line: &RequestChannel, work: impl Future<Output = Handled>) -> Handled {
     let mut work = pin!(work);
     let outcome =
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
@@ -41,9 +41,10 @@ pub async fn guarded(line: &Line, work: impl Future<Output = Outcome>) -> Outcom
     outcome.await.unwrap_or_else(|| Ok(sorry(line)))
 }
 
-fn sorry(line: &Line) -> Response<Followed<Answer>> {
+fn sorry(line: &RequestChannel) -> Response<LoggedBody<ResponseBody>> {
     let error = Error::new(Kind::ProxyInternalError, "weir failed within this request");
-    let mut answer = reply::failure(&error, None).map(|body| Followed::untold(Either::Left(body)));
+    let mut answer =
+        reply::failure(&error, None).map(|body| LoggedBody::untold(Either::Left(body)));
     Clock::date_answer(answer.headers_mut());
     if line.wire.is_some() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -54,15 +55,17 @@ fn sorry(line: &Line) -> Response<Followed<Answer>> {
 #[cfg(test)]
 mod tests {
     use crate::{
-        downstream::client_state::{Awaiting, Turn},
+        downstream::client_state::{ClientState, WaitingFor},
         limit::{Key, Part, Queue, Zone, ZoneSettings},
         process::panic_guard::*,
     };
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_a_500_and_gives_back_what_was_held() {
-        let (queue, line) =
-            (Queue::with_room(1, 1), Line::stream(&Turn::new(Awaiting::Nothing), None));
+        let (queue, line) = (
+            Queue::with_room(1, 1),
+            RequestChannel::stream(&ClientState::new(WaitingFor::Nothing), None),
+        );
         let (key, rate) = (Key::of(vec![Part::Global]), "1r/s".parse().expect("a rate"));
         let zone = ZoneSettings { name: "z".into(), key, rate, capacity: 1, exempt: Vec::new() };
         let zone = std::sync::Arc::new(Zone::new(zone));

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     StartError, addresses,
-    listeners::{self, Fitted},
+    listeners::{self, ListenerUpdate},
     open_log, sockets, state_writer,
     worker::{Listening, Shared},
 };
@@ -19,12 +19,12 @@ use crate::{
     limit::{Millis, Succession, Zone, ZoneSettings},
     log::writer::Writer,
     runtime::clock::Clock,
-    upstream::{endpoints::Group, settings::UpstreamSettings},
+    upstream::{endpoints::EndpointGroup, settings::UpstreamSettings},
 };
 
 /// Another configuration, with everything it needs opened, read and built: taking it over cannot
 /// fail.
-pub struct Plan {
+pub struct ReloadPlan {
     /// What the workers serve from then on.
     pub shared: Shared,
     /// Where each worker listens in addition ...
@@ -36,7 +36,7 @@ pub struct Plan {
     /// The access log's thread, where the log was opened again.
     pub writer: Option<Writer>,
     /// The caps and certificates.
-    pub fitted: Fitted,
+    pub fitted: ListenerUpdate,
     /// What is charged to zones made anew until every worker has changed over goes over at the end.
     pub successions: Vec<Succession>,
     /// Names of the zones that start empty.
@@ -45,7 +45,7 @@ pub struct Plan {
 
 /// What becomes of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Log {
+pub enum AccessLogChange {
     /// It is opened again.
     Reopened,
     /// It stays as it is.
@@ -61,8 +61,8 @@ pub fn prepare(
     before: &Shared,
     config: Config,
     workers: usize,
-    log: Log,
-) -> Result<Plan, ReloadError> {
+    log: AccessLogChange,
+) -> Result<ReloadPlan, ReloadError> {
     let (new, closed) = moves(&addresses(&before.config.listeners), &addresses(&config.listeners));
     let fitted = listeners::fit(&before.doors, &config.listeners)?;
     let mut opened = sockets::none_for(workers);
@@ -73,8 +73,8 @@ pub fn prepare(
     sockets::tune(&held, config.timeouts.write)?;
     let upstreams = groups(&before.upstreams, &config.upstreams)?;
     let (lines, writer) = match log {
-        Log::Reopened => open_log(&config)?,
-        Log::Kept => (before.lines.clone(), None),
+        AccessLogChange::Reopened => open_log(&config)?,
+        AccessLogChange::Kept => (before.lines.clone(), None),
     };
     if config.state.file != before.config.state.file {
         state_writer::try_out(&config.state, true);
@@ -84,7 +84,7 @@ pub fn prepare(
     let doors = Arc::clone(&fitted.doors);
     let shared =
         Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
-    Ok(Plan { shared, opened, closed, held, writer, fitted, successions, emptied })
+    Ok(ReloadPlan { shared, opened, closed, held, writer, fitted, successions, emptied })
 }
 
 /// Effect of a change that was taken over.
@@ -176,9 +176,9 @@ impl Zones {
 /// # Errors
 /// When TLS to an upstream cannot be spoken.
 pub fn groups(
-    before: &[Arc<Group>],
+    before: &[Arc<EndpointGroup>],
     settings: &[UpstreamSettings],
-) -> Result<Vec<Arc<Group>>, StartError> {
+) -> Result<Vec<Arc<EndpointGroup>>, StartError> {
     let kept = |settings: &UpstreamSettings| {
         before
             .iter()
@@ -187,7 +187,7 @@ pub fn groups(
     };
     let group = |settings: &UpstreamSettings| {
         let failed = |source| StartError::Upstream { upstream: Arc::clone(&settings.name), source };
-        kept(settings).map_or_else(|| Group::load(settings.clone()).map_err(failed), Ok)
+        kept(settings).map_or_else(|| EndpointGroup::load(settings.clone()).map_err(failed), Ok)
     };
     settings.iter().map(group).collect()
 }

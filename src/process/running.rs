@@ -16,13 +16,13 @@ use tokio::{
 };
 
 use super::{
-    Ended, Load, Order, Orders, Source, control,
-    handover::{self, Handed, HandoverError, Starting, Successor},
-    reload::{self, Effect, Log, Plan, ReloadError},
+    ConfigSource, Control, ControlMessage, Ended, Load, control,
+    handover::{self, HandedOver, HandoverError, Starting, Successor},
+    reload::{self, AccessLogChange, Effect, ReloadError, ReloadPlan},
     sockets,
-    state_writer::{self, Keep},
+    state_writer::{self, StateWriter},
     worker::{Listening, Shared},
-    workers::Crew,
+    workers::Workers,
 };
 use crate::{
     config::{Config, networks::NetworkWatch},
@@ -32,9 +32,9 @@ use crate::{
     },
     limit::Millis,
     log::writer::Writer,
-    process::admin::{self, Doors, Entrance, Pending, Reloaded},
+    process::admin::{self, AdminHandlers, AdminSocket, Pending, Reloaded},
     runtime::sys,
-    upstream::{background::Tending, dns},
+    upstream::{background::BackgroundTasks, dns},
 };
 
 /// How long a process that has handed over waits for its last clients beyond `drain`: as long as a
@@ -45,13 +45,13 @@ const FAREWELL: Duration = Duration::from_secs(30);
 const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// What a proxy begins with.
-pub struct Begun {
+pub struct Startup {
     /// What its workers serve.
     pub shared: Shared,
     /// Gives them the order to drain.
     pub order: DrainOrder,
     /// The workers.
-    pub crew: Crew,
+    pub crew: Workers,
     /// Their sockets once more, and the operator's.
     pub held: Vec<Listening>,
     /// The control socket.
@@ -59,22 +59,22 @@ pub struct Begun {
     /// The access log's thread.
     pub writer: Option<Writer>,
     /// Where the configuration came from.
-    pub source: Option<Source>,
+    pub source: Option<ConfigSource>,
 }
 
 /// A proxy at work.
 pub struct Running {
     shared: Shared,
     order: DrainOrder,
-    crew: Crew,
+    crew: Workers,
     /// The sockets, to hand over: what a worker no longer listens on must not be here either.
     held: Vec<Listening>,
     /// The control socket, likewise.
     control: Option<UnixListener>,
     writers: Vec<Writer>,
-    source: Option<Source>,
-    keep: Keep,
-    tending: Tending,
+    source: Option<ConfigSource>,
+    keep: StateWriter,
+    tending: BackgroundTasks,
     wanted: Wanted,
     work: Work,
     /// The debts of the last change on their way to zones made anew.
@@ -132,7 +132,7 @@ enum Reason {
     Renewal(Vec<&'static str>),
 }
 
-type Planned = Result<Box<Plan>, ReloadError>;
+type Planned = Result<Box<ReloadPlan>, ReloadError>;
 
 /// How the time of serving ended.
 #[derive(PartialEq, Eq)]
@@ -163,8 +163,8 @@ impl Work {
 
 impl Running {
     /// A proxy whose workers have begun.
-    pub fn new(Begun { shared, order, crew, held, control, writer, source }: Begun) -> Self {
-        let tending = Tending::new(shared.connector.clone(), dns::system());
+    pub fn new(Startup { shared, order, crew, held, control, writer, source }: Startup) -> Self {
+        let tending = BackgroundTasks::new(shared.connector.clone(), dns::system());
         Self {
             shared,
             order,
@@ -173,7 +173,7 @@ impl Running {
             control,
             writers: writer.into_iter().collect(),
             source,
-            keep: Keep::default(),
+            keep: StateWriter::default(),
             tending,
             wanted: Wanted::default(),
             work: Work::Nothing,
@@ -187,10 +187,10 @@ impl Running {
     /// finished.
     pub async fn until_ended(
         mut self,
-        orders: Orders,
+        orders: Control,
         admin: Option<Listening>,
-    ) -> (Ended, Crew, Vec<Writer>) {
-        let Orders { give, mut take } = orders;
+    ) -> (Ended, Workers, Vec<Writer>) {
+        let Control { give, mut take } = orders;
         let doors = self.open_doors(admin, &give);
         drop(give);
         self.tending.tend(&self.shared.upstreams);
@@ -225,16 +225,16 @@ impl Running {
     fn open_doors(
         &self,
         admin: Option<Listening>,
-        give: &mpsc::Sender<Order>,
+        give: &mpsc::Sender<ControlMessage>,
     ) -> Vec<JoinHandle<()>> {
-        let port = admin.map(|admin| TcpListener::from_std(admin.socket).map(Entrance::Port));
-        let socket = || -> Option<io::Result<Entrance>> {
+        let port = admin.map(|admin| TcpListener::from_std(admin.socket).map(AdminSocket::Port));
+        let socket = || -> Option<io::Result<AdminSocket>> {
             let again = self.control.as_ref()?.try_clone();
             let listener = again.and_then(tokio::net::UnixListener::from_std);
-            Some(listener.map(|listener| Entrance::Socket(listener, control::is_ours)))
+            Some(listener.map(|listener| AdminSocket::Socket(listener, control::is_ours)))
         };
         let entrances = [port, socket()].into_iter().flatten();
-        let open = |entrance: io::Result<Entrance>| match entrance {
+        let open = |entrance: io::Result<AdminSocket>| match entrance {
             Ok(entrance) => {
                 let doors = doors(give.clone(), self.shared.drain.clone());
                 Some(tokio::task::spawn_local(admin::serve(entrance, doors)))
@@ -248,7 +248,7 @@ impl Running {
     }
 
     /// Serves until there is a reason to end.
-    async fn until_told(&mut self, orders: &mut mpsc::Receiver<Order>) -> Told {
+    async fn until_told(&mut self, orders: &mut mpsc::Receiver<ControlMessage>) -> Told {
         let (mut kept, mut looked) = (Instant::now(), Instant::now());
         loop {
             self.begin_work();
@@ -277,7 +277,7 @@ impl Running {
                     self.look = Some(look(&self.shared, std::mem::take(&mut self.networks)));
                 }
                 order = orders.recv() => match order {
-                    None | Some(Order::Stop) => return Told::Stop,
+                    None | Some(ControlMessage::Stop) => return Told::Stop,
                     Some(order) => self.wanted.note(order),
                 },
             }
@@ -298,23 +298,23 @@ impl Running {
     }
 
     /// Ends when every worker has, or when told to stop once more; then they are cut.
-    async fn until_drained(&mut self, orders: &mut mpsc::Receiver<Order>) -> Ended {
+    async fn until_drained(&mut self, orders: &mut mpsc::Receiver<ControlMessage>) -> Ended {
         loop {
             let order = tokio::select! {
                 () = self.crew.finished() => return Ended::Drained,
                 Some(order) = orders.recv() => order,
             };
             match order {
-                Order::Stop => {
+                ControlMessage::Stop => {
                     self.shared.abandon.cancel();
                     // They end at once; what they owe is known then.
                     let _ = tokio::time::timeout(LAST_WORK, self.crew.finished()).await;
                     return Ended::Abandoned;
                 }
-                Order::Reload(asked) => {
+                ControlMessage::Reload(asked) => {
                     let _ = asked.map(|asked| asked.send(reloaded(&Err(ReloadError::Stopping))));
                 }
-                Order::ReopenLog | Order::HandOver => {}
+                ControlMessage::ReopenLog | ControlMessage::HandOver => {}
             }
         }
     }
@@ -331,7 +331,7 @@ impl Running {
             let Some(load) = self.source.as_ref().map(|source| Arc::clone(&source.load)) else {
                 return tell(&Reason::Reload, &Err(ReloadError::NoFile), asked);
             };
-            let plan = self.plan(move |shared| loaded(shared, &load), Log::Reopened);
+            let plan = self.plan(move |shared| loaded(shared, &load), AccessLogChange::Reopened);
             self.work = Work::Change(Change { plan, reason: Reason::Reload, asked });
         } else {
             self.begin_to_renew();
@@ -353,7 +353,7 @@ impl Running {
         ];
         let done: Vec<_> = told.into_iter().filter_map(|(was, told)| was.then_some(told)).collect();
         if !done.is_empty() {
-            let log = if reopen { Log::Reopened } else { Log::Kept };
+            let log = if reopen { AccessLogChange::Reopened } else { AccessLogChange::Kept };
             let plan = self.plan(|shared| Ok(read_again(&shared.config)), log);
             self.work =
                 Work::Change(Change { plan, reason: Reason::Renewal(done), asked: Vec::new() });
@@ -361,7 +361,7 @@ impl Running {
     }
 
     /// Makes a plan where it may wait for a disk.
-    fn plan<F>(&self, config: F, log: Log) -> JoinHandle<Planned>
+    fn plan<F>(&self, config: F, log: AccessLogChange) -> JoinHandle<Planned>
     where
         F: FnOnce(&Shared) -> Result<Config, ReloadError> + Send + 'static,
     {
@@ -372,9 +372,9 @@ impl Running {
     }
 
     fn begin_to_hand_over(&self) -> Work {
-        let again = || -> io::Result<Handed> {
+        let again = || -> io::Result<HandedOver> {
             let sockets = self.held.iter().map(Listening::again).collect::<io::Result<_>>()?;
-            Ok(Handed {
+            Ok(HandedOver {
                 sockets,
                 control: self.control.as_ref().map(UnixListener::try_clone).transpose()?,
             })
@@ -400,7 +400,7 @@ impl Running {
         tell(&reason, &outcome, asked);
     }
 
-    async fn take_over(&mut self, mut plan: Box<Plan>) -> Result<Effect, ReloadError> {
+    async fn take_over(&mut self, mut plan: Box<ReloadPlan>) -> Result<Effect, ReloadError> {
         let is_same = *self.shared.config == *plan.shared.config;
         let opened = std::mem::take(&mut plan.opened);
         let built = self.crew.prepare(&plan.shared, opened, &plan.closed).await?;
@@ -427,8 +427,8 @@ impl Running {
     }
 
     /// What all workers share becomes what the plan says. Cannot fail.
-    fn commit(&mut self, plan: Plan) {
-        let Plan { shared, closed, held, writer, fitted, emptied, .. } = plan;
+    fn commit(&mut self, plan: ReloadPlan) {
+        let ReloadPlan { shared, closed, held, writer, fitted, emptied, .. } = plan;
         fitted.apply();
         for zone in emptied {
             tracing::warn!(%zone, "the key of this zone changed; it starts empty");
@@ -468,15 +468,15 @@ impl Running {
 }
 
 impl Wanted {
-    fn note(&mut self, order: Order) {
+    fn note(&mut self, order: ControlMessage) {
         match order {
-            Order::Reload(asked) => {
+            ControlMessage::Reload(asked) => {
                 self.reload = true;
                 self.asked.extend(asked);
             }
-            Order::ReopenLog => self.reopen = true,
-            Order::HandOver => self.hand_over = true,
-            Order::Stop => {}
+            ControlMessage::ReopenLog => self.reopen = true,
+            ControlMessage::HandOver => self.hand_over = true,
+            ControlMessage::Stop => {}
         }
     }
 }
@@ -558,18 +558,21 @@ fn reloaded(outcome: &Result<Effect, ReloadError>) -> Reloaded {
 }
 
 /// What the operator's doors lead to.
-fn doors(orders: mpsc::Sender<Order>, drain: Drain) -> Doors {
+fn doors(orders: mpsc::Sender<ControlMessage>, drain: Drain) -> AdminHandlers {
     let reload = move || {
         let orders = orders.clone();
         Box::pin(async move { ask(&orders).await }) as Pending<Reloaded>
     };
-    Doors { is_ready: Box::new(move || drain.deadline().is_none()), reload: Box::new(reload) }
+    AdminHandlers {
+        is_ready: Box::new(move || drain.deadline().is_none()),
+        reload: Box::new(reload),
+    }
 }
 
-async fn ask(orders: &mpsc::Sender<Order>) -> Reloaded {
+async fn ask(orders: &mpsc::Sender<ControlMessage>) -> Reloaded {
     let (asked, outcome) = oneshot::channel();
     let stopping = || reloaded(&Err(ReloadError::Stopping));
-    if orders.send(Order::Reload(Some(asked))).await.is_err() {
+    if orders.send(ControlMessage::Reload(Some(asked))).await.is_err() {
         return stopping();
     }
     outcome.await.unwrap_or_else(|_| stopping())

@@ -29,7 +29,7 @@ const MOST: u64 = 4 << 30;
 
 /// The debts of all zones at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct SavedState {
     /// When, in whole milliseconds since 1970.
     pub taken_ms: u64,
     /// The zones.
@@ -50,7 +50,7 @@ pub enum StateError {
     Damaged,
 }
 
-impl State {
+impl SavedState {
     /// What `zones` are owed at `now`, which is `wall` on the wall clock.
     #[must_use]
     pub fn take(zones: &[Arc<Zone>], now: Millis, wall: SystemTime) -> Self {
@@ -240,10 +240,10 @@ fn folder_of(path: &Path) -> &Path {
 struct Left<'a>(&'a [u8]);
 
 impl<'a> Left<'a> {
-    fn state(&mut self) -> Option<State> {
+    fn state(&mut self) -> Option<SavedState> {
         let taken_ms = self.u64()?;
         let zones = (0..self.u32()?).map(|_| self.zone()).collect::<Option<_>>()?;
-        Some(State { taken_ms, zones })
+        Some(SavedState { taken_ms, zones })
     }
 
     fn zone(&mut self) -> Option<Snapshot> {
@@ -311,27 +311,27 @@ mod tests {
     }
 
     /// A state of two zones, the first of which is owed three seconds.
-    fn state(wall: SystemTime) -> State {
+    fn state(wall: SystemTime) -> SavedState {
         let zones = [Arc::new(Zone::new(settings("a"))), Arc::new(Zone::new(settings("b")))];
         let rule = Rule::new(Arc::clone(&zones[0]), RuleSettings::burst(9)).expect("a rule");
         for _ in 0..3 {
             let _ = rule.decide(7, Millis(5_000), Intent::Charge);
         }
-        State::take(&zones, Millis(5_000), wall)
+        SavedState::take(&zones, Millis(5_000), wall)
     }
 
     #[test]
     fn what_was_written_is_read_and_nothing_else() {
         let state = state(SystemTime::now());
         let bytes = state.encode();
-        assert_eq!(State::decode(&bytes).expect("a state"), state);
+        assert_eq!(SavedState::decode(&bytes).expect("a state"), state);
         for cut in 0..bytes.len() {
-            assert!(State::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+            assert!(SavedState::decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
         for place in 0..bytes.len() {
             let mut bytes = bytes.clone();
             bytes[place] ^= 0x10;
-            assert!(State::decode(&bytes).is_err(), "damaged at {place}");
+            assert!(SavedState::decode(&bytes).is_err(), "damaged at {place}");
         }
     }
 
@@ -393,14 +393,14 @@ mod tests {
     fn a_file_is_its_owners_and_comes_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("zones.bin");
-        assert!(State::load(&path).expect("no file is fine").is_none());
+        assert!(SavedState::load(&path).expect("no file is fine").is_none());
         let state = state(SystemTime::now());
         state.save(&path).expect("a file");
-        assert_eq!(State::load(&path).expect("a state"), Some(state));
+        assert_eq!(SavedState::load(&path).expect("a state"), Some(state));
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::write(&path, "something else").expect("a file");
-        assert!(matches!(State::load(&path), Err(StateError::Foreign)));
+        assert!(matches!(SavedState::load(&path), Err(StateError::Foreign)));
     }
 
     #[test]
@@ -415,7 +415,7 @@ mod tests {
             fs::write(left, "half a state").expect("a file");
             fs::set_permissions(left, fs::Permissions::from_mode(0o666)).expect("a file");
         }
-        State::tidy(&path);
+        SavedState::tidy(&path);
         assert_eq!(beside.each_ref().map(|left| left.exists()), [false; 2]);
         fs::write(&beside[0], "half a state").expect("a file");
         fs::set_permissions(&beside[0], fs::Permissions::from_mode(0o666)).expect("a file");
@@ -434,7 +434,7 @@ mod tests {
         assert_ne!(one.path, other.path);
         drop((one, other));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
-        assert!(State::try_out(&folder.path().join("no/zones.bin")).is_err());
+        assert!(SavedState::try_out(&folder.path().join("no/zones.bin")).is_err());
     }
 
     #[test]
@@ -442,6 +442,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("zones.bin");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).expect("a pipe");
-        assert!(matches!(State::load(&path), Err(StateError::Io(_))));
+        assert!(matches!(SavedState::load(&path), Err(StateError::Io(_))));
     }
 }

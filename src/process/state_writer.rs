@@ -14,13 +14,13 @@ use super::worker::Shared;
 use crate::{
     config::{Config, StateSettings},
     limit::{Millis, Zone},
-    process::state::State,
+    process::state::SavedState,
     runtime::clock::Clock,
 };
 
 /// Writes states, one at a time.
 #[derive(Debug, Default)]
-pub struct Keep {
+pub struct StateWriter {
     writing: Option<JoinHandle<()>>,
     failing: Arc<AtomicBool>,
 }
@@ -31,26 +31,26 @@ pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
     let Some(path) = &config.state.file else {
         return config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect();
     };
-    let state = match State::load(path) {
+    let state = match SavedState::load(path) {
         Ok(state) => state,
         Err(error) => {
             tracing::error!(%error, file = %path.display(), "nothing is remembered: every client starts without a debt");
             None
         }
     };
-    revive(state.unwrap_or_else(|| State { taken_ms: 0, zones: Vec::new() }), config, clock)
+    revive(state.unwrap_or_else(|| SavedState { taken_ms: 0, zones: Vec::new() }), config, clock)
 }
 
 /// The zones of a configuration with the debts of a state.
 #[must_use]
-pub fn revive(state: State, config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
+pub fn revive(state: SavedState, config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
     state.revive(&config.zones, Millis::cut(clock.now()), Clock::wall())
 }
 
 /// What the zones are owed now.
 #[must_use]
-pub fn take(shared: &Shared) -> State {
-    State::take(&shared.zones, Millis::cut(shared.clock.now()), Clock::wall())
+pub fn take(shared: &Shared) -> SavedState {
+    SavedState::take(&shared.zones, Millis::cut(shared.clock.now()), Clock::wall())
 }
 
 /// Says now whether the state can be written, not when that is due; removes what writes that were
@@ -58,14 +58,14 @@ pub fn take(shared: &Shared) -> State {
 pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
     let Some(path) = &settings.file else { return };
     if !has_predecessor {
-        State::tidy(path);
+        SavedState::tidy(path);
     }
-    if let Err(error) = State::try_out(path) {
+    if let Err(error) = SavedState::try_out(path) {
         tracing::error!(%error, file = %path.display(), "cannot write the state file; debts end with the process");
     }
 }
 
-impl Keep {
+impl StateWriter {
     /// Begins to write the state of `shared`, unless one is being written still.
     pub fn begin(&mut self, shared: &Shared) {
         let Some(path) = shared.config.state.file.clone() else { return };
@@ -102,7 +102,7 @@ impl Keep {
 }
 
 /// Says once that writing fails, and once that it works again.
-fn write(state: &State, path: &Path, failing: &AtomicBool) {
+fn write(state: &SavedState, path: &Path, failing: &AtomicBool) {
     let outcome = state.save(path);
     let failed_before = failing.swap(outcome.is_err(), Ordering::Relaxed);
     match outcome {

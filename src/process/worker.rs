@@ -21,24 +21,24 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{listeners::Doors, panic_guard::guarded};
+use super::{listeners::ListenerMap, panic_guard::guarded};
 use crate::{
     config::Config,
     downstream::{
-        client_conn::{Spoken, Wire, WireEnd},
-        client_state::{Line, Turn},
-        connection_limits::Place,
+        client_conn::{ClientConn, ClientConnIo, ClientProtocol},
+        client_state::{ClientState, RequestChannel},
+        connection_limits::ConnectionPermit,
         drain::{Drain, Idle},
-        fair_queue::{Lane, Queued},
+        fair_queue::{FairQueue, Queued},
         http1::{
             self,
-            connection::Granted,
+            connection::ConnectionSettings,
             lingering_close::{Bounds, Lingering},
         },
         http2,
-        listener::{self, Door},
-        proxy_protocol::{self, Source},
-        request_body::Inbound,
+        listener::{self, ListenerPolicy},
+        proxy_protocol::{self, ProxiedPeer},
+        request_body::IncomingBody,
         settings::HeaderLimits,
         tls::{self, Tls},
         upload::RequestBody,
@@ -47,21 +47,21 @@ use crate::{
     http::{error::Error, framing::head::LineSoFar, request_id::RequestIds},
     limit::{Gate, Queue, Rule, Zone},
     log::{
-        access::Journal,
+        access::AccessLogger,
         gateway::{Gateway, Watch},
         record::Record,
-        throttle::Sparing,
+        throttle::LogThrottle,
         writer::Lines,
     },
-    proxy::{Peer, Proxy, Route, Transport, counted_by, reply, route::Table},
+    proxy::{Peer, Proxy, Route, Transport, counted_by, reply, route::RouteTable},
     runtime::{
         clock::Clock,
-        coarse_timer::Alarm,
-        io::{Cut, Io},
-        release_timer::{Releases, Timing},
+        coarse_timer::CoarseTimer,
+        io::{CutReason, Io},
+        release_timer::{ReleaseTimer, Timing},
         sys,
     },
-    upstream::{Upstream, connect::Connector, endpoints::Group},
+    upstream::{Upstream, connect::Connector, endpoints::EndpointGroup},
 };
 
 /// What all workers have in common: a change of the configuration is another one of these with the
@@ -73,9 +73,9 @@ pub struct Shared {
     /// The zones, as [`Config::zones`] lists them.
     pub zones: Vec<Arc<Zone>>,
     /// The upstreams, as [`Config::upstreams`] lists them.
-    pub upstreams: Vec<Arc<Group>>,
+    pub upstreams: Vec<Arc<EndpointGroup>>,
     /// What the listeners ask of connections.
-    pub doors: Arc<Doors>,
+    pub doors: Arc<ListenerMap>,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The process's clock.
@@ -96,23 +96,23 @@ pub struct Shared {
 
 /// A worker's inside: everything that answers a connection.
 pub struct Worker {
-    serving: RefCell<Rc<Serving>>,
+    serving: RefCell<Rc<ActiveConfig>>,
     watchdog: Rc<Watchdog>,
-    lane: Rc<Lane>,
+    lane: Rc<FairQueue>,
     lingering: Lingering,
-    alarm: Rc<Alarm>,
-    releases: Rc<Releases>,
-    journal: Rc<Journal>,
+    alarm: Rc<CoarseTimer>,
+    releases: Rc<ReleaseTimer>,
+    journal: Rc<AccessLogger>,
     drain: Drain,
     connections: TaskTracker,
     /// Ends every listener.
     shut: CancellationToken,
     /// Whether the next answer of every connection is its last.
     leaving: Cell<bool>,
-    handshakes_failed: Sparing,
+    handshakes_failed: LogThrottle,
     /// Connections that were closed because of what their clients did.
-    unruly: Sparing,
-    refused: Sparing,
+    unruly: LogThrottle,
+    refused: LogThrottle,
 }
 
 /// After how many turns the kernel is asked for news at the latest, however busy the worker is: a
@@ -126,10 +126,10 @@ const LATE: Duration = Duration::from_millis(300);
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// What one configuration came to. A request keeps the one it began with to its end.
-struct Serving {
+struct ActiveConfig {
     proxy: Proxy,
     upstreams: Vec<Rc<Upstream<RequestBody>>>,
-    doors: Arc<Doors>,
+    doors: Arc<ListenerMap>,
     limits: HeaderLimits,
 }
 
@@ -154,7 +154,7 @@ impl Listening {
 
 /// Another configuration for a worker that runs: it builds what that needs, says so, waits for the
 /// word, and takes it over.
-pub struct Change {
+pub struct ConfigChange {
     /// What it serves from then on.
     pub shared: Shared,
     /// Where it listens in addition.
@@ -208,10 +208,10 @@ impl Worker {
     /// When a rule cannot be counted; a checked configuration has none of these.
     pub fn build(shared: &Shared) -> Result<Rc<Self>, BuildError> {
         let config = &shared.config;
-        let alarm = Rc::new(Alarm::default());
-        let releases = Rc::new(Releases::new(shared.timing).map_err(BuildError::Timer)?);
-        let journal = Journal::new(shared.clock, &config.access_log, shared.lines.clone());
-        let serving = Serving::of(shared, &alarm, &releases, &journal, None)?;
+        let alarm = Rc::new(CoarseTimer::default());
+        let releases = Rc::new(ReleaseTimer::new(shared.timing).map_err(BuildError::Timer)?);
+        let journal = AccessLogger::new(shared.clock, &config.access_log, shared.lines.clone());
+        let serving = ActiveConfig::of(shared, &alarm, &releases, &journal, None)?;
         Ok(Rc::new(Self {
             serving: RefCell::new(Rc::new(serving)),
             watchdog: Rc::new(Watchdog::new(config.timeouts)),
@@ -224,9 +224,9 @@ impl Worker {
             connections: TaskTracker::new(),
             shut: CancellationToken::new(),
             leaving: Cell::new(false),
-            handshakes_failed: Sparing::default(),
-            unruly: Sparing::default(),
-            refused: Sparing::default(),
+            handshakes_failed: LogThrottle::default(),
+            unruly: LogThrottle::default(),
+            refused: LogThrottle::default(),
         }))
     }
 
@@ -234,26 +234,26 @@ impl Worker {
     ///
     /// # Errors
     /// When a rule cannot be counted.
-    fn prepare(&self, shared: &Shared) -> Result<Serving, BuildError> {
-        Serving::of(shared, &self.alarm, &self.releases, &self.journal, Some(&self.serving()))
+    fn prepare(&self, shared: &Shared) -> Result<ActiveConfig, BuildError> {
+        ActiveConfig::of(shared, &self.alarm, &self.releases, &self.journal, Some(&self.serving()))
     }
 
     /// Serves what was prepared for `shared` from now on: the next request of every connection
     /// meets it. What is under way, parked requests too, ends as it began; an upstream that stays
     /// as it was keeps its connections.
-    fn commit(&self, next: Serving, shared: &Shared) {
+    fn commit(&self, next: ActiveConfig, shared: &Shared) {
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
         self.serving.replace(Rc::new(next));
         tokio::task::spawn_local(sys::give_back_memory_after_a_change());
     }
 
-    fn serving(&self) -> Rc<Serving> {
+    fn serving(&self) -> Rc<ActiveConfig> {
         Rc::clone(&self.serving.borrow())
     }
 
     /// Serves one connection; must be called where `spawn_local` may be.
-    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<Door>) {
+    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<ListenerPolicy>) {
         let mut place = match door.occupancy.enter() {
             Ok(place) => place,
             Err(full) => return self.refuse(peer, &full),
@@ -279,7 +279,7 @@ impl Worker {
         self: &Rc<Self>,
         mut io: Box<dyn Io>,
         mut peer: SocketAddr,
-        (door, mut place): (&Door, Place),
+        (door, mut place): (&ListenerPolicy, ConnectionPermit),
     ) {
         if door.proxy_protocol {
             match self.unless_stopping(self.introduce(io, peer, &mut place)).await {
@@ -321,7 +321,7 @@ impl Worker {
         &self,
         io: Box<dyn Io>,
         peer: SocketAddr,
-        place: &mut Place,
+        place: &mut ConnectionPermit,
     ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
         if !self.serving().proxy.trust.believes(peer.ip()) {
             return Err(io::Error::other(
@@ -332,8 +332,8 @@ impl Worker {
         let read =
             self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
         match read.unwrap_or_else(late)? {
-            (Source::Proxy, io) => Ok((io, peer)),
-            (Source::Behind(client), io) => {
+            (ProxiedPeer::Proxy, io) => Ok((io, peer)),
+            (ProxiedPeer::Behind(client), io) => {
                 place.belong_to(client.ip()).map_err(io::Error::other)?;
                 Ok((io, client))
             }
@@ -342,14 +342,14 @@ impl Worker {
 
     /// What a client speaks. One that was still in the kernel's queue when the process was told to
     /// stop is heard, but not for long.
-    async fn hear(&self, wire: &Wire) -> Spoken {
+    async fn hear(&self, wire: &ClientConn) -> ClientProtocol {
         if !wire.turn().is_draining() {
             return wire.speaks().await;
         }
         match self.alarm.within(LATE, wire.speaks()).await {
             Some(spoken) => spoken,
-            None if wire.has_begun() => Spoken::Http1,
-            None => Spoken::Nothing,
+            None if wire.has_begun() => ClientProtocol::Http1,
+            None => ClientProtocol::Nothing,
         }
     }
 
@@ -380,9 +380,9 @@ impl Worker {
         io: Box<dyn Io>,
         peer: SocketAddr,
         transport: Transport,
-        (door, place): (&Door, &Place),
+        (door, place): (&ListenerPolicy, &ConnectionPermit),
     ) {
-        let wire = Wire::new(io);
+        let wire = ClientConn::new(io);
         self.watchdog.watch_connection(wire.turn());
         if self.drain.closes_idle() {
             wire.turn().drain();
@@ -390,9 +390,9 @@ impl Worker {
         let http2 = match &transport {
             Transport::Tls(secured) => secured.http2,
             Transport::Plain { .. } => match self.hear(&wire).await {
-                Spoken::Http1 => false,
-                Spoken::Http2 => true,
-                Spoken::Nothing => return,
+                ClientProtocol::Http1 => false,
+                ClientProtocol::Http2 => true,
+                ClientProtocol::Nothing => return,
             },
         };
         let address = peer;
@@ -403,22 +403,30 @@ impl Worker {
             if ends_softly(wire.turn()) {
                 // The client grants room while it reads the last response.
                 closing
-                    .close(&mut WireEnd(Rc::clone(&wire)), &mut Queued::new(&self.lane), &[], true)
+                    .close(
+                        &mut ClientConnIo(Rc::clone(&wire)),
+                        &mut Queued::new(&self.lane),
+                        &[],
+                        true,
+                    )
                     .await;
             }
             return;
         }
-        let line = Line::connection(&wire);
+        let line = RequestChannel::connection(&wire);
         let (line_of, peer_of) = (&line, &peer);
         let service = |request: Request<Incoming>| {
-            let (serving, request) = (self.serving(), request.map(Inbound::Connection));
+            let (serving, request) = (self.serving(), request.map(IncomingBody::Connection));
             if self.leaving.get() {
                 line_of.turn.drain();
             }
             async move { guarded(line_of, serving.proxy.serve(line_of, peer_of, request, None)).await }
         };
-        let granted =
-            Granted { limits: self.serving().limits, max_requests: door.max_requests, closing };
+        let granted = ConnectionSettings {
+            limits: self.serving().limits,
+            max_requests: door.max_requests,
+            closing,
+        };
         let head = HeadUnderWay {
             worker: self,
             wire: &wire,
@@ -437,13 +445,13 @@ impl Worker {
     /// Serves a connection of HTTP/2.
     async fn serve_streams(
         self: &Rc<Self>,
-        wire: &Rc<Wire>,
+        wire: &Rc<ClientConn>,
         peer: Rc<Peer>,
         address: SocketAddr,
         max_requests: u64,
     ) {
         let (worker, turn) = (Rc::clone(self), Rc::clone(wire.turn()));
-        let answer = move |line: Line, request, unfit| {
+        let answer = move |line: RequestChannel, request, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
             if worker.leaving.get() {
                 turn.drain();
@@ -475,7 +483,7 @@ impl Worker {
     }
 
     /// Tells of a connection that was closed because of what its client did.
-    fn tell_abuse(&self, turn: &Turn, peer: SocketAddr) {
+    fn tell_abuse(&self, turn: &ClientState, peer: SocketAddr) {
         if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
             && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
         {
@@ -549,16 +557,16 @@ impl Worker {
     }
 }
 
-impl Serving {
+impl ActiveConfig {
     fn of(
         shared: &Shared,
-        alarm: &Rc<Alarm>,
-        releases: &Rc<Releases>,
-        journal: &Rc<Journal>,
+        alarm: &Rc<CoarseTimer>,
+        releases: &Rc<ReleaseTimer>,
+        journal: &Rc<AccessLogger>,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
         let config = &shared.config;
-        let upstream = |group: &Arc<Group>| {
+        let upstream = |group: &Arc<EndpointGroup>| {
             let same = before.and_then(|before| {
                 before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group))
             });
@@ -585,7 +593,7 @@ impl Serving {
         let proxy = Proxy {
             clock: shared.clock,
             trust: config.client_ip.clone(),
-            routes: Table::new(routes),
+            routes: RouteTable::new(routes),
             path_matching: config.path_matching,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),
@@ -609,7 +617,7 @@ impl Serving {
 /// line.
 struct HeadUnderWay<'a> {
     worker: &'a Worker,
-    wire: &'a Wire,
+    wire: &'a ClientConn,
     peer: IpAddr,
     proto: Version,
     /// It has its line already.
@@ -660,7 +668,7 @@ impl Drop for HeadUnderWay<'_> {
 pub fn run(
     shared: Shared,
     sockets: Vec<Listening>,
-    mut changes: mpsc::Receiver<Change>,
+    mut changes: mpsc::Receiver<ConfigChange>,
     starting: std::sync::mpsc::Sender<()>,
 ) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -670,7 +678,7 @@ pub fn run(
         let worker = Worker::build(&shared).map_err(io::Error::other)?;
         let (leaving, abandon) = (Rc::clone(&worker), shared.abandon.clone());
         drop(shared);
-        let mut ears = Ears { worker: Rc::clone(&worker), open: Vec::new() };
+        let mut ears = Acceptors { worker: Rc::clone(&worker), open: Vec::new() };
         for listening in sockets {
             let listener = registered(listening).map_err(io::Error::other)?;
             ears.open(listener);
@@ -720,7 +728,7 @@ async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -
 }
 
 /// Where a worker listens.
-struct Ears {
+struct Acceptors {
     worker: Rc<Worker>,
     open: Vec<(SocketAddr, CancellationToken)>,
 }
@@ -732,8 +740,8 @@ struct Registered {
 }
 
 /// Whether a connection of HTTP/2 came to its end without a fault of its client.
-fn ends_softly(turn: &Turn) -> bool {
-    matches!(turn.ended_by(), None | Some(Cut::Idle))
+fn ends_softly(turn: &ClientState) -> bool {
+    matches!(turn.ended_by(), None | Some(CutReason::Idle))
 }
 
 fn registered(Listening { address, socket }: Listening) -> Result<Registered, BuildError> {
@@ -742,7 +750,7 @@ fn registered(Listening { address, socket }: Listening) -> Result<Registered, Bu
     Ok(Registered { address, listener })
 }
 
-impl Ears {
+impl Acceptors {
     /// Accepts on one more socket.
     fn open(&mut self, Registered { address, listener }: Registered) {
         let (worker, shut) = (Rc::clone(&self.worker), self.worker.shut.child_token());
@@ -764,7 +772,10 @@ impl Ears {
 
     /// Builds, says so, and takes over when it is told to. A failure in between says nothing, and
     /// is found missing.
-    async fn change(&mut self, Change { shared, opened, closed, built, go, done }: Change) {
+    async fn change(
+        &mut self,
+        ConfigChange { shared, opened, closed, built, go, done }: ConfigChange,
+    ) {
         let prepare = || -> Result<_, BuildError> {
             let listeners = opened.into_iter().map(registered).collect::<Result<Vec<_>, _>>()?;
             Ok((self.worker.prepare(&shared)?, listeners))
@@ -786,7 +797,7 @@ impl Ears {
 
     fn commit(
         &mut self,
-        next: Serving,
+        next: ActiveConfig,
         listeners: Vec<Registered>,
         shared: &Shared,
         closed: &[SocketAddr],
@@ -807,7 +818,7 @@ impl Ears {
 
 impl Worker {
     /// The door of the listener that was configured with `address`, while there is one.
-    fn door(&self, address: SocketAddr) -> Option<Arc<Door>> {
+    fn door(&self, address: SocketAddr) -> Option<Arc<ListenerPolicy>> {
         self.serving().doors.get(&address).cloned()
     }
 }
@@ -855,7 +866,7 @@ mod tests {
              routes: [ {{ path: /, upstream: 'http://127.0.0.1:9' }} ]\naccess_log: {{ to: none }}\n"
         );
         let config = crate::config::parse("test", &text, &[]).expect("a configuration").config;
-        let doors = listeners::fit(&Doors::new(), &config.listeners)
+        let doors = listeners::fit(&ListenerMap::new(), &config.listeners)
             .expect("settings that can be used")
             .apply();
         let address = config.listeners[0].address;
@@ -865,7 +876,7 @@ mod tests {
         LocalSet::new()
             .run_until(async {
                 let worker = Worker::build(&shared).expect("a worker");
-                let mut ears = Ears { worker, open: Vec::new() };
+                let mut ears = Acceptors { worker, open: Vec::new() };
                 let mut client =
                     std::net::TcpStream::connect(socket.local_addr().expect("an address"))
                         .expect("a listener");
@@ -873,7 +884,7 @@ mod tests {
                     .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
                     .expect("a connection");
                 ears.open(registered(Listening { address, socket }).expect("a listener"));
-                let without = Shared { doors: Arc::new(Doors::new()), ..shared.clone() };
+                let without = Shared { doors: Arc::new(ListenerMap::new()), ..shared.clone() };
                 let next = ears.worker.prepare(&without).expect("a worker");
                 ears.commit(next, Vec::new(), &without, &[address]);
                 client.set_nonblocking(true).expect("a socket");

@@ -7,13 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     StartError,
     reload::ReloadError,
-    worker::{self, Change, Listening, Shared},
+    worker::{self, ConfigChange, Listening, Shared},
 };
 
 /// Threads that serve.
-pub struct Crew {
+pub struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
-    changes: Vec<mpsc::Sender<Change>>,
+    changes: Vec<mpsc::Sender<ConfigChange>>,
     ended: mpsc::Receiver<()>,
     /// Whether a worker did not say what came of a change.
     lost: bool,
@@ -29,16 +29,16 @@ pub struct Built {
 }
 
 /// Says, when it goes, that a worker has ended, however that came.
-struct AtWork(mpsc::Sender<()>);
+struct WorkerGuard(mpsc::Sender<()>);
 
-impl Drop for AtWork {
+impl Drop for WorkerGuard {
     fn drop(&mut self) {
         // There is room for each, and a crew nobody asks has ended itself.
         let _ = self.0.try_send(());
     }
 }
 
-impl Crew {
+impl Workers {
     /// Starts a worker for each list of sockets, and waits until all accept on theirs.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Crew {
         let mut crew = Self { threads: Vec::new(), changes: Vec::new(), ended, lost: false };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let (shared, at_work, (change, changes)) =
-                (shared.clone(), AtWork(ends.clone()), mpsc::channel(1));
+                (shared.clone(), WorkerGuard(ends.clone()), mpsc::channel(1));
             let starting = starting.clone();
             let work = move || {
                 let outcome = worker::run(shared, sockets, changes, starting);
@@ -109,7 +109,7 @@ impl Crew {
         for (changes, opened) in self.changes.iter().zip(opened) {
             let (word, wait) = oneshot::channel();
             let (shared, closed) = (shared.clone(), closed.to_vec());
-            let change = Change {
+            let change = ConfigChange {
                 shared,
                 opened,
                 closed,

@@ -36,7 +36,7 @@ pub struct Edits {
 
 /// What placeholders stand for.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct EditContext<'a> {
     /// `{client_ip}`: whom the request is for.
     pub client: IpAddr,
     /// `{host}`: what it asked for, lower case, without a port.
@@ -149,7 +149,7 @@ impl Edits {
     /// # Errors
     /// [`Kind::ProxyInternalError`] when what a placeholder stands for is no field value; none of
     /// weir's facts is.
-    pub fn apply(&self, headers: &mut HeaderMap, facts: &Facts<'_>) -> Result<(), Error> {
+    pub fn apply(&self, headers: &mut HeaderMap, facts: &EditContext<'_>) -> Result<(), Error> {
         for name in &self.remove {
             headers.remove(name);
         }
@@ -187,7 +187,7 @@ impl Template {
     }
 
     /// The value for one request.
-    fn render(&self, facts: &Facts<'_>) -> Result<HeaderValue, Error> {
+    fn render(&self, facts: &EditContext<'_>) -> Result<HeaderValue, Error> {
         match &self.0 {
             Kept::Constant(value) => Ok(value.clone()),
             Kept::RequestId => Ok(facts.request_id.clone()),
@@ -221,7 +221,7 @@ impl Piece {
         })
     }
 
-    fn write(&self, value: &mut Vec<u8>, facts: &Facts<'_>) {
+    fn write(&self, value: &mut Vec<u8>, facts: &EditContext<'_>) {
         match self {
             Self::Text(text) => value.extend_from_slice(text.as_bytes()),
             // Writing to memory cannot fail.
@@ -270,7 +270,7 @@ mod tests {
     use crate::proxy::header_edits::*;
 
     fn rendered(text: &str) -> Result<String, TemplateError> {
-        let facts = Facts {
+        let facts = EditContext {
             client: IpAddr::from([192, 0, 2, 1]),
             host: "a.test",
             request_id: &HeaderValue::from_static("77"),
@@ -352,7 +352,7 @@ mod tests {
         ];
         let edits = Edits::new(vec![header::SERVER, header::AGE], set);
         let nobody = HeaderValue::from_static("");
-        let facts = Facts {
+        let facts = EditContext {
             client: IpAddr::from([0; 4]),
             host: "",
             request_id: &nobody,

@@ -3,7 +3,7 @@
 //! Guarantee: it is told what is wrong with it, and counts against the limits of its route as far
 //! as it says where it goes: what is malformed is not for free.
 
-use super::{Proxy, Stop, Visit};
+use super::{Proxy, RequestContext, Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, target::Target},
     limit::{Subject, normal_form},
@@ -18,7 +18,7 @@ impl Proxy {
         &self,
         unfit: Unfit,
         head: &Parts,
-        visit: &Visit<'_>,
+        visit: &RequestContext<'_>,
         record: &mut Record,
     ) -> Stop {
         let Unfit { flaw, target } = unfit;
@@ -35,7 +35,7 @@ impl Proxy {
     async fn charge(
         &self,
         head: &Parts,
-        visit: &Visit<'_>,
+        visit: &RequestContext<'_>,
         record: &mut Record,
     ) -> Result<(), Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;

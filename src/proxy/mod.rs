@@ -11,21 +11,21 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 
 use self::{
-    header_edits::{Edits, Facts},
+    header_edits::{EditContext, Edits},
     park::{Left, Parking, park},
     reply::RejectSettings,
-    route::{NoRoute, PathMatching, Reading, Table},
+    route::{NoRoute, PathMatching, Reading, RouteTable},
 };
 use crate::{
-    compress::{self, Wish, body::Coded, negotiate::Coding, permits::Seats},
+    compress::{self, EncodingPreference, body::Coded, negotiate::Coding, permits::EncoderPermits},
     downstream::{
-        client_state::{Awaiting, Line},
-        collected_body::Memory,
+        client_state::{RequestChannel, WaitingFor},
+        collected_body::BodyMemory,
         drain::Drain,
-        request_body::Inbound,
-        tls::Secured,
+        request_body::IncomingBody,
+        tls::TlsInfo,
         tunnel::Tunnel,
-        upload::{RequestBody, Upload},
+        upload::{RequestBody, UploadState},
     },
     http::{
         error::{Error, Kind, Side},
@@ -33,7 +33,7 @@ use crate::{
             address_value, agrees, has_looped, id_of, is_grpc, last_hop, looks_counted,
             prepare_response, upgrade_of, wants_trailers, write_upgrade,
         },
-        forwarded::{Crossing, Fields, Identity, Outbound},
+        forwarded::{Fields, ForwardedFields, Identity, Outbound},
         framing::field_list::Unfit,
         request_id::RequestIds,
         target::{LastHost, Target},
@@ -45,12 +45,12 @@ use crate::{
         normal_form::{self, PathError},
     },
     log::{
-        access::Journal,
+        access::AccessLogger,
         entry::{LimitStory, UpstreamStory},
         gateway::Watch,
-        record::{Followed, Record},
+        record::{LoggedBody, Record},
     },
-    runtime::{clock::Clock, coarse_timer::Deadline, io::Switched, release_timer::Releases},
+    runtime::{clock::Clock, coarse_timer::Deadline, io::Switched, release_timer::ReleaseTimer},
     upstream::{
         Upstream,
         body::UpstreamBody,
@@ -66,7 +66,7 @@ pub mod reply;
 pub mod route;
 
 /// An answer's body: weir's own, or an upstream's.
-pub type Answer = Either<Full<Bytes>, Coded<UpstreamBody<RequestBody>>>;
+pub type ResponseBody = Either<Full<Bytes>, Coded<UpstreamBody<RequestBody>>>;
 
 /// Where one route's requests go, and on which conditions.
 pub struct Route {
@@ -134,19 +134,19 @@ pub struct Proxy {
     /// Who is believed about the client's address.
     pub trust: Trust,
     /// The routes.
-    pub routes: Table<Rc<Route>>,
+    pub routes: RouteTable<Rc<Route>>,
     /// The form of a path that routes and keys see.
     pub path_matching: PathMatching,
     /// The cap on parked requests.
     pub queue: Arc<Queue>,
     /// The timer of parked requests.
-    pub releases: Rc<Releases>,
+    pub releases: Rc<ReleaseTimer>,
     /// The coders of answers.
-    pub coders: Seats,
+    pub coders: EncoderPermits,
     /// The memory of collected bodies.
-    pub collected: Memory,
+    pub collected: BodyMemory,
     /// The access log.
-    pub journal: Rc<Journal>,
+    pub journal: Rc<AccessLogger>,
     /// The ids of requests.
     pub ids: RequestIds,
     /// Whether clients are hidden behind a gateway.
@@ -179,7 +179,7 @@ pub enum Transport {
         redirect: Option<u16>,
     },
     /// TLS.
-    Tls(Secured),
+    Tls(TlsInfo),
 }
 
 impl Transport {
@@ -202,17 +202,17 @@ impl Peer {
 }
 
 /// One request on its connection.
-struct Visit<'a> {
-    line: &'a Line,
+struct RequestContext<'a> {
+    line: &'a RequestChannel,
     peer: &'a Peer,
     began: Duration,
-    upload: Rc<Upload>,
+    upload: Rc<UploadState>,
     body: Option<RequestBody>,
     /// The endpoint's end of a tunnel that was agreed on.
     far: Option<(Switched, Deadline)>,
 }
 
-impl Visit<'_> {
+impl RequestContext<'_> {
     /// Whom an upstream sees, for a client with this address.
     fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
         Caller { address: client, private: self.line.wire.is_some().then_some(&self.peer.private) }
@@ -248,16 +248,16 @@ impl Proxy {
     /// [`Closed`], for a reject status of 444 and a client that left.
     pub async fn serve(
         &self,
-        line: &Line,
+        line: &RequestChannel,
         peer: &Peer,
-        request: Request<Inbound>,
+        request: Request<IncomingBody>,
         unfit: Option<Unfit>,
-    ) -> Result<Response<Followed<Answer>>, Closed> {
-        line.turn.expect(Awaiting::Nothing);
+    ) -> Result<Response<LoggedBody<ResponseBody>>, Closed> {
+        line.turn.expect(WaitingFor::Nothing);
         let began = self.clock.now();
         let (mut head, incoming) = request.into_parts();
         let (body, upload) = RequestBody::new(incoming, line);
-        let mut visit = Visit { line, peer, began, upload, body: Some(body), far: None };
+        let mut visit = RequestContext { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.accompany(Rc::clone(&visit.upload) as _);
         record.asks(&head);
@@ -278,7 +278,7 @@ impl Proxy {
         if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
             record.switches();
             wire.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });
-            return Ok(response.map(Followed::untold));
+            return Ok(response.map(LoggedBody::untold));
         }
         // What ends a connection ends a stream by itself.
         if line.wire.is_none() {
@@ -297,9 +297,9 @@ impl Proxy {
     async fn handle(
         &self,
         head: &mut Parts,
-        visit: &mut Visit<'_>,
+        visit: &mut RequestContext<'_>,
         record: &mut Record,
-    ) -> Result<Response<Answer>, Stop> {
+    ) -> Result<Response<ResponseBody>, Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = self.answer_here(head, &target)? {
@@ -345,7 +345,7 @@ impl Proxy {
         let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), &route)?;
         let fields =
             edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
-        let wish = Wish::of(&route.compress, &head.method, &head.headers);
+        let wish = EncodingPreference::of(&route.compress, &head.method, &head.headers);
         let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story =
@@ -363,7 +363,11 @@ impl Proxy {
     }
 
     /// The body to forward, collected where the route wants that.
-    async fn body(&self, route: &Route, visit: &mut Visit<'_>) -> Result<RequestBody, Error> {
+    async fn body(
+        &self,
+        route: &Route,
+        visit: &mut RequestContext<'_>,
+    ) -> Result<RequestBody, Error> {
         let mut body = visit.body.take().unwrap_or_default();
         let collected = body.collect(route.buffer, &self.collected).await;
         collected.map_err(|error| blame(error, &visit.upload))?;
@@ -453,7 +457,7 @@ impl Proxy {
         &self,
         route: &Rc<Route>,
         subject: &Subject<'_>,
-        visit: &Visit<'_>,
+        visit: &RequestContext<'_>,
         record: &mut Record,
     ) -> Result<(), Stop> {
         let mut judgement = route.gate.decide(subject, Millis::cut(visit.began));
@@ -484,7 +488,11 @@ impl Proxy {
 
     /// Parks a request until its turn; returns the wait that was. It fails with the reason of a
     /// reject, or with none when its client left.
-    async fn hold(&self, parked: Parked, visit: &Visit<'_>) -> Result<Millis, Option<Reason>> {
+    async fn hold(
+        &self,
+        parked: Parked,
+        visit: &RequestContext<'_>,
+    ) -> Result<Millis, Option<Reason>> {
         let arrival = Millis::cut(visit.began);
         let Some(_seat) = self.queue.enter(parked.zone()) else {
             parked.leave(arrival);
@@ -514,8 +522,8 @@ fn crossing<'a>(
     identity: &Identity<'_>,
     upgrade: Option<&HeaderValue>,
     route: &Route,
-) -> Result<Crossing<'a>, Error> {
-    let mut crossing = Crossing::of(received, identity)?;
+) -> Result<ForwardedFields<'a>, Error> {
+    let mut crossing = ForwardedFields::of(received, identity)?;
     if let Some(protocols) = upgrade {
         crossing.tell_upgrade(protocols);
     }
@@ -527,9 +535,9 @@ fn crossing<'a>(
 
 /// Fields of the request after the route's edits.
 fn edited<'a>(
-    crossing: Crossing<'a>,
+    crossing: ForwardedFields<'a>,
     edits: &Edits,
-    facts: &Facts<'_>,
+    facts: &EditContext<'_>,
 ) -> Result<Fields<'a>, Error> {
     if edits.is_empty() {
         return Ok(Fields::Crossing(crossing));
@@ -552,8 +560,13 @@ fn unnamed(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, 
 }
 
 /// What edits may say.
-fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Record) -> Facts<'a> {
-    Facts {
+fn facts<'a>(
+    host: &'a str,
+    route: &'a Route,
+    visit: &RequestContext<'_>,
+    record: &'a Record,
+) -> EditContext<'a> {
+    EditContext {
         client: record.entry.client,
         host,
         request_id: &record.entry.id,
@@ -567,7 +580,7 @@ fn facts<'a>(host: &'a str, route: &'a Route, visit: &Visit<'_>, record: &'a Rec
 fn checked(
     head: &Parts,
     route: &Route,
-    visit: &mut Visit<'_>,
+    visit: &mut RequestContext<'_>,
 ) -> Result<Option<HeaderValue>, Error> {
     if has_looped(&head.headers) {
         return Err(Error::new(
@@ -604,7 +617,7 @@ fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<Hea
 fn answered(
     mut response: Response<UpstreamBody<RequestBody>>,
     upgrade: Option<&HeaderValue>,
-    visit: &mut Visit<'_>,
+    visit: &mut RequestContext<'_>,
 ) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
@@ -683,7 +696,7 @@ fn story(
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
-fn blame(error: Error, upload: &Upload) -> Error {
+fn blame(error: Error, upload: &UploadState) -> Error {
     match upload.fault.get() {
         Some(kind) => Error::caused(kind, "the request's body broke or is too large", error),
         None => error,
@@ -734,7 +747,7 @@ fn rescue(
 
 /// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close`
 /// of ours unless the answer has the version that it will give it anyway.
-fn answer_http_1_0(response: &mut Response<Answer>) {
+fn answer_http_1_0(response: &mut Response<ResponseBody>) {
     if response.body().size_hint().exact().is_none() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -745,7 +758,7 @@ fn answer_http_1_0(response: &mut Response<Answer>) {
 
 /// Deals with a body nobody took: what is short is read away, and otherwise the connection ends
 /// with this answer.
-fn leave(body: RequestBody, expects: bool, response: &mut Response<Answer>) {
+fn leave(body: RequestBody, expects: bool, response: &mut Response<ResponseBody>) {
     if body.is_drainable() && !expects {
         tokio::task::spawn_local(body.drain());
     } else {

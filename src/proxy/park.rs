@@ -12,9 +12,9 @@ use std::{
 };
 
 use crate::{
-    downstream::{client_state::Line, drain::Drain},
+    downstream::{client_state::RequestChannel, drain::Drain},
     limit::{Millis, Next, Parked},
-    runtime::{clock::Clock, release_timer::Releases},
+    runtime::{clock::Clock, release_timer::ReleaseTimer},
 };
 
 /// What a release is timed by.
@@ -22,7 +22,7 @@ pub struct Parking<'a> {
     /// The process's clock.
     pub clock: Clock,
     /// The worker's releases.
-    pub releases: &'a Releases,
+    pub releases: &'a ReleaseTimer,
     /// What the arrival was after the millisecond it was decided at: added to each release, so that
     /// none is early.
     pub late: Millis,
@@ -58,7 +58,7 @@ impl Drop for Slot<'_> {
 pub async fn park(
     parked: Parked,
     parking: &Parking<'_>,
-    line: &Line,
+    line: &RequestChannel,
     drain: &Drain,
 ) -> Result<Millis, Left> {
     let mut slot = Slot { parked: Some(parked), parking };

@@ -91,8 +91,12 @@ pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Byt
     if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    let story =
-        Story { status: error.kind().status(), detail: error.detail(), zone: None, retry_ms: None };
+    let story = ErrorBody {
+        status: error.kind().status(),
+        detail: error.detail(),
+        zone: None,
+        retry_ms: None,
+    };
     story.answer(headers, RejectBody::Auto, accept)
 }
 
@@ -100,7 +104,7 @@ pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Byt
 #[must_use]
 pub fn last_words(error: &Error) -> Vec<u8> {
     let status = error.kind().status();
-    let story = Story { status, detail: error.detail(), zone: None, retry_ms: None };
+    let story = ErrorBody { status, detail: error.detail(), zone: None, retry_ms: None };
     let (media, body) = story.told(RejectBody::Auto, None);
     let date = Clock::date();
     let date = date.as_ref().and_then(|date| date.to_str().ok());
@@ -161,7 +165,7 @@ pub fn reject(
     let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let retry_ms = fault.is_none().then_some(verdict.retry.0);
     let detail = fault.as_deref().unwrap_or("too many requests: come again later");
-    Some(Story { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
+    Some(ErrorBody { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
 }
 
 /// A fault of a key in words that a header field, JSON and HTML may all have: what they may not is
@@ -228,14 +232,14 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
 }
 
 /// What the body of an answer tells.
-struct Story<'a> {
+struct ErrorBody<'a> {
     status: StatusCode,
     detail: &'a str,
     zone: Option<&'a str>,
     retry_ms: Option<u64>,
 }
 
-impl Story<'_> {
+impl ErrorBody<'_> {
     /// The body and its media type.
     fn told(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
         let body = if body == RejectBody::Auto { preferred(accept) } else { body };

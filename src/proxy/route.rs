@@ -155,11 +155,11 @@ pub enum Reading<'a, T> {
 
 /// Routes in the order they are tried.
 #[derive(Debug)]
-pub struct Table<T> {
+pub struct RouteTable<T> {
     entries: Vec<(Pattern, T)>,
 }
 
-impl<T> Table<T> {
+impl<T> RouteTable<T> {
     /// Orders the routes; of two with equal weight the one given first stays first.
     #[must_use]
     pub fn new(mut entries: Vec<(Pattern, T)>) -> Self {
@@ -252,8 +252,8 @@ mod tests {
         Pattern { host, path, methods: methods.to_vec() }
     }
 
-    fn table() -> Table<&'static str> {
-        Table::new(vec![
+    fn table() -> RouteTable<&'static str> {
+        RouteTable::new(vec![
             (pattern("", "/", &[]), "all"),
             (pattern("", "/api", &[]), "api"),
             (pattern("", "=/api", &[]), "api itself"),
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_path_without_route_is_told_from_a_method_without_route() {
-        let table = Table::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
+        let table = RouteTable::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
         assert_eq!(table.find("x", "/a", &Method::POST), Err(NoRoute::MethodNotAllowed));
         assert_eq!(table.find("x", "/a", &Method::HEAD), Ok(&()));
         assert_eq!(table.find("x", "/b", &Method::GET), Err(NoRoute::NotFound));
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn reading_takes_a_route_above_the_chosen_one_or_beside_it() {
-        let table = Table::new(vec![
+        let table = RouteTable::new(vec![
             (pattern("", "/", &[]), "all"),
             (pattern("", "/private", &[]), "private"),
             (pattern("", "/private/open", &[]), "open"),
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(read("/private", "/private/x/.."), Reading::Above(&"private"));
         assert_eq!(read("/", "/private/.."), Reading::Beside);
         assert_eq!(read("/private", "/private/open/.."), Reading::Beside);
-        let table = Table::new(vec![
+        let table = RouteTable::new(vec![
             (pattern("", "/a", &[]), ()),
             (pattern("", "/post", &[Method::POST]), ()),
         ]);
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn methods_are_those_of_all_routes_there_with_head_behind_get() {
-        let table = Table::new(vec![
+        let table = RouteTable::new(vec![
             (pattern("", "/", &[]), ()),
             (pattern("a", "/x", &[Method::POST, Method::GET]), ()),
             (pattern("a", "=/x", &[Method::HEAD, Method::PUT]), ()),

@@ -29,7 +29,7 @@ pub const LONGEST: Duration = Duration::from_millis(250);
 
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
-pub struct Alarm {
+pub struct CoarseTimer {
     /// Time that was counted while anything was armed.
     passed: Cell<Duration>,
     armed: RefCell<Vec<Option<Armed>>>,
@@ -56,12 +56,12 @@ enum Due {
 /// One deadline; dropping it disarms it.
 #[derive(Debug)]
 pub struct Deadline {
-    alarm: Rc<Alarm>,
+    alarm: Rc<CoarseTimer>,
     after: Duration,
     slot: Option<usize>,
 }
 
-impl Alarm {
+impl CoarseTimer {
     /// A deadline that is armed when it is first polled.
     #[must_use]
     pub fn deadline(self: &Rc<Self>, after: Duration) -> Deadline {
@@ -192,8 +192,8 @@ mod tests {
 
     use crate::runtime::coarse_timer::*;
 
-    async fn on_alarm<T>(test: impl AsyncFnOnce(Rc<Alarm>) -> T) -> T {
-        let alarm = Rc::new(Alarm::default());
+    async fn on_alarm<T>(test: impl AsyncFnOnce(Rc<CoarseTimer>) -> T) -> T {
+        let alarm = Rc::new(CoarseTimer::default());
         tokio::select! {
             biased;
             done = test(Rc::clone(&alarm)) => done,
@@ -221,7 +221,7 @@ mod tests {
     /// A worker that comes to each tick 7 ms late: 200 of them would be 1.4 s.
     #[tokio::test(start_paused = true)]
     async fn deadline_of_many_late_ticks_does_not_drift() {
-        let alarm = Rc::new(Alarm::default());
+        let alarm = Rc::new(CoarseTimer::default());
         let late = async {
             loop {
                 sleep(Duration::from_millis(1)).await;

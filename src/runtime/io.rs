@@ -169,18 +169,18 @@ pub trait Interim {
 }
 
 /// A request under way, as its record sees it.
-pub trait Visit {
+pub trait RequestObserver {
     /// Bytes of its body that were received.
     fn received(&self) -> u64;
     /// Its answer is over: the connection is ready for the next request.
     fn ended(&self);
     /// Reason why weir ended it before its response was complete, if it did.
-    fn cut(&self) -> Option<Cut>;
+    fn cut(&self) -> Option<CutReason>;
 }
 
 /// Reason why weir ended a request, a stream or a connection of a client that is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Cut {
+pub enum CutReason {
     /// No next request came in time.
     #[error("no request came in time")]
     Idle,
@@ -216,7 +216,7 @@ pub enum Cut {
     Protocol(u32),
 }
 
-impl Cut {
+impl CutReason {
     /// Whether the client misused its connection.
     #[must_use]
     pub fn is_abuse(self) -> bool {

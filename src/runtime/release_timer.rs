@@ -32,13 +32,13 @@ pub enum Timing {
 
 /// The parked requests of one worker, by the time of their release.
 #[derive(Debug, Default)]
-pub struct Releases {
+pub struct ReleaseTimer {
     timer: Option<AsyncFd<OwnedFd>>,
     due: RefCell<BTreeMap<(Instant, u64), Waker>>,
     count: Cell<u64>,
 }
 
-impl Releases {
+impl ReleaseTimer {
     /// Releases timed in this way; must be called on the worker's runtime.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Releases {
 
 /// One parked request; dropping it forgets it.
 struct Waiting<'a> {
-    releases: &'a Releases,
+    releases: &'a ReleaseTimer,
     at: Instant,
     number: Option<u64>,
 }
@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_early_whatever_the_order_and_what_is_dropped_is_forgotten() {
-        let releases = Releases::new(Timing::Precise).expect("a timer");
+        let releases = ReleaseTimer::new(Timing::Precise).expect("a timer");
         let start = Instant::now();
         let wait = async |millis: u64| {
             let at = start + Duration::from_millis(millis);
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_runtime_times_to_the_millisecond_when_paused() {
-        let releases = Releases::new(Timing::Runtime).expect("no timer needed");
+        let releases = ReleaseTimer::new(Timing::Runtime).expect("no timer needed");
         let start = Instant::now();
         releases.until(start + Duration::from_millis(7)).await;
         assert_eq!(start.elapsed(), Duration::from_millis(7));

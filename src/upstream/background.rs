@@ -7,18 +7,18 @@ use tokio::task::JoinSet;
 use super::{
     connect::Connector,
     dns::{self, Resolver},
-    endpoints::Group,
+    endpoints::EndpointGroup,
     probe,
 };
 
 /// The tasks of the upstreams that are served; dropping it ends them.
-pub struct Tending {
+pub struct BackgroundTasks {
     connector: Connector,
     resolver: Resolver,
-    tasks: Vec<(Arc<Group>, JoinSet<()>)>,
+    tasks: Vec<(Arc<EndpointGroup>, JoinSet<()>)>,
 }
 
-impl Tending {
+impl BackgroundTasks {
     /// Nothing is tended yet.
     #[must_use]
     pub fn new(connector: Connector, resolver: Resolver) -> Self {
@@ -27,7 +27,7 @@ impl Tending {
 
     /// Tends these groups from now on, and no others. Must be called on the runtime that is to do
     /// it.
-    pub fn tend(&mut self, groups: &[Arc<Group>]) {
+    pub fn tend(&mut self, groups: &[Arc<EndpointGroup>]) {
         self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
         for group in groups {
             if !self.tasks.iter().any(|(tended, _)| Arc::ptr_eq(group, tended)) {
@@ -37,7 +37,7 @@ impl Tending {
     }
 
     /// Starts what a group needs; addresses alone need nothing.
-    fn start(&self, group: &Arc<Group>) -> JoinSet<()> {
+    fn start(&self, group: &Arc<EndpointGroup>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for name in group.names() {
             tasks.spawn(dns::keep(Arc::clone(group), Arc::clone(name), self.resolver.clone()));

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::BoxError;
 
-use super::{http1::Lost, pool::Lease};
+use super::{http1::ResponseError, pool::Lease};
 use crate::{
     http::{
         error::{Error, Kind},
@@ -191,8 +191,10 @@ fn blame(cause: BoxError) -> Error {
     let cut = |cause: BoxError| {
         Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause)
     };
-    match cause.downcast::<Lost>().map(|lost| *lost) {
-        Ok(Lost::Upload(upload)) => upload.downcast::<Error>().map_or_else(cut, |error| *error),
+    match cause.downcast::<ResponseError>().map(|lost| *lost) {
+        Ok(ResponseError::Upload(upload)) => {
+            upload.downcast::<Error>().map_or_else(cut, |error| *error)
+        }
         Ok(lost) => cut(lost.into()),
         Err(cause) => cut(cause),
     }

@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// An open connection, of whatever kind.
-pub type Stream = Box<dyn Io + Send>;
+pub type BoxedIo = Box<dyn Io + Send>;
 
 /// Something that opens connections.
-pub type Connector = BoxCloneService<Arc<Address>, Stream, BoxError>;
+pub type Connector = BoxCloneService<Arc<Address>, BoxedIo, BoxError>;
 
 /// Opens TCP connections.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn tcp() -> Connector {
         let socket = SockRef::from(&stream);
         socket.set_tcp_nodelay(true)?;
         stay_in_touch(&socket)?;
-        Ok(Box::new(stream) as Stream)
+        Ok(Box::new(stream) as BoxedIo)
     })
     .boxed_clone()
 }
@@ -49,7 +49,7 @@ pub fn within(timeout: Duration, connector: Connector) -> Connector {
 pub fn connect(
     connector: &Connector,
     address: &Arc<Address>,
-) -> impl Future<Output = Result<Stream, Error>> + Send + use<> {
+) -> impl Future<Output = Result<BoxedIo, Error>> + Send + use<> {
     let opening = connector.clone().oneshot(Arc::clone(address));
     async move {
         opening.await.map_err(|cause| {

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tower::{BoxError, ServiceExt, util::BoxCloneService};
 
 use super::{
-    endpoints::{Group, Name},
+    endpoints::{EndpointGroup, Name},
     settings::Endpoint,
 };
 
@@ -29,7 +29,7 @@ pub fn system() -> Resolver {
 }
 
 /// Keeps the addresses of one name up to date, for as long as it is polled.
-pub async fn keep(group: Arc<Group>, name: Arc<Name>, resolver: Resolver) {
+pub async fn keep(group: Arc<EndpointGroup>, name: Arc<Name>, resolver: Resolver) {
     let mut failing = false;
     loop {
         match resolver.clone().oneshot(Arc::clone(&name.endpoint)).await {

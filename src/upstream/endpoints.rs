@@ -58,7 +58,7 @@ pub struct Known {
 
 /// An upstream as the process knows it.
 #[derive(Debug)]
-pub struct Group {
+pub struct EndpointGroup {
     settings: UpstreamSettings,
     names: Vec<Arc<Name>>,
     known: watch::Sender<Known>,
@@ -117,7 +117,7 @@ impl Known {
     }
 }
 
-impl Group {
+impl EndpointGroup {
     /// The group of an upstream, with the addresses that need no resolving; reads the file of the
     /// authorities, if it names one.
     ///

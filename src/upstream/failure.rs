@@ -22,8 +22,8 @@ use hyper::client::conn::TrySendError;
 use tower::BoxError;
 
 use super::{
-    http1::{Connection, Lost},
-    http2::Stream,
+    http1::{Http1Conn, ResponseError},
+    http2::Http2Stream,
     replay::{Recorded, Recording, Replay},
 };
 use crate::http::error::{Error, Kind};
@@ -33,7 +33,7 @@ pub struct Loss<B> {
     /// What to tell.
     pub error: Error,
     /// What may be sent again.
-    pub again: Again<B>,
+    pub again: Resend<B>,
     /// The endpoint is not to blame.
     pub excused: bool,
     /// The connection was its own, and ended without a byte of a response.
@@ -41,7 +41,7 @@ pub struct Loss<B> {
 }
 
 /// What may be sent again of a request that was lost.
-pub enum Again<B> {
+pub enum Resend<B> {
     /// Nothing: it may have been acted on.
     Never,
     /// The whole of it, as long as it has no body or one that is kept.
@@ -65,24 +65,24 @@ where
 {
     /// Lost on a connection of its own.
     pub fn of_exchange(
-        cause: Lost,
-        connection: &mut Connection<B>,
+        cause: ResponseError,
+        connection: &mut Http1Conn<B>,
         reused: bool,
         method: &Method,
     ) -> Self {
         let silent = !connection.has_heard();
-        let broke = matches!(cause, Lost::Upload(_));
-        let answered = matches!(cause, Lost::Malformed(_));
+        let broke = matches!(cause, ResponseError::Upload(_));
+        let answered = matches!(cause, ResponseError::Malformed(_));
         let again = if broke {
-            Again::Never
+            Resend::Never
         } else if !connection.has_begun() {
-            Again::Unsent(connection.take_back())
+            Resend::Unsent(connection.take_back())
         } else if !silent || !method.is_idempotent() {
-            Again::Never
+            Resend::Never
         } else if reused {
-            Again::Repeated
+            Resend::Repeated
         } else {
-            Again::AfterPause
+            Resend::AfterPause
         };
         // A kept connection may be closed at any time, and a body that breaks is the client's. A
         // response is no failure of the address, not even one that is refused: clients may choose
@@ -170,7 +170,7 @@ impl<B> Loss<B> {
     pub fn of_stream(
         mut lost: TrySendError<Request<Recorded<B>>>,
         recording: Recording<B>,
-        (stream, reused): (&Stream<B>, bool),
+        (stream, reused): (&Http2Stream<B>, bool),
         method: &Method,
     ) -> Self {
         let was_given_back = lost.take_message().is_some();
@@ -184,13 +184,13 @@ impl<B> Loss<B> {
         let again = match (fate, whole) {
             // A connection that had served before was closed as idle, or is going away.
             (Fate::Unsent, Some(body)) if reused || stream.is_going_away() => {
-                Again::Unprocessed(body)
+                Resend::Unprocessed(body)
             }
-            (Fate::Unsent, Some(body)) => Again::Unsent(body),
-            (Fate::Unprocessed, Some(body)) => Again::Unprocessed(body),
-            (Fate::Refused, Some(body)) => Again::Refused(body),
-            (Fate::Closed, _) if reused && method.is_idempotent() => Again::Repeated,
-            _ => Again::Never,
+            (Fate::Unsent, Some(body)) => Resend::Unsent(body),
+            (Fate::Unprocessed, Some(body)) => Resend::Unprocessed(body),
+            (Fate::Refused, Some(body)) => Resend::Refused(body),
+            (Fate::Closed, _) if reused && method.is_idempotent() => Resend::Repeated,
+            _ => Resend::Never,
         };
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
         Self { error, again, excused, was_closed: false }

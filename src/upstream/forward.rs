@@ -30,12 +30,12 @@ use tokio::{
 use super::{
     body::UpstreamBody,
     connect::Connector,
-    endpoints::{Address, Group, Known},
-    failure::{Again, Loss},
+    endpoints::{Address, EndpointGroup, Known},
+    failure::{Loss, Resend},
     hold::Hold,
-    http1::{Connection, Lost, is_interim},
+    http1::{Http1Conn, ResponseError, is_interim},
     http2,
-    pool::{Lease, Pool, Seat, Way},
+    pool::{EndpointPermit, Lease, Pool, Way},
     private_conn::{self, Caller},
     replay::{Recording, Replay},
     retry::Budget,
@@ -50,7 +50,7 @@ use crate::{
     },
     log::entry::UpstreamStory,
     runtime::{
-        coarse_timer::Alarm,
+        coarse_timer::CoarseTimer,
         io::{Progress, Repeat},
     },
 };
@@ -62,13 +62,13 @@ pub const MOVES: u32 = 10;
 
 /// An upstream as one worker sees it.
 pub struct Upstream<B> {
-    group: Arc<Group>,
+    group: Arc<EndpointGroup>,
     known: RefCell<watch::Receiver<Known>>,
     /// One for each known address.
     pools: RefCell<Vec<Rc<Pool<B>>>>,
     connector: Connector,
     budget: Budget,
-    alarm: Rc<Alarm>,
+    alarm: Rc<CoarseTimer>,
 }
 
 fn nothing_left() -> Error {
@@ -80,7 +80,7 @@ fn read_timeout() -> Error {
 }
 
 /// A request on its way.
-struct Journey<'a, B> {
+struct Attempt<'a, B> {
     outbound: &'a Outbound<'a>,
     /// What may still be sent, if anything.
     body: Option<Replay<B>>,
@@ -129,7 +129,7 @@ where
 {
     /// An upstream without connections yet.
     #[must_use]
-    pub fn new(group: &Arc<Group>, connector: &Connector, alarm: &Rc<Alarm>) -> Self {
+    pub fn new(group: &Arc<EndpointGroup>, connector: &Connector, alarm: &Rc<CoarseTimer>) -> Self {
         let upstream = Self {
             group: Arc::clone(group),
             known: RefCell::new(group.known()),
@@ -144,7 +144,7 @@ where
 
     /// What all workers know of it.
     #[must_use]
-    pub fn group(&self) -> &Arc<Group> {
+    pub fn group(&self) -> &Arc<EndpointGroup> {
         &self.group
     }
 
@@ -175,7 +175,7 @@ where
         self.budget.earn();
         let hold = Hold::new(self.settings().hold);
         let (kept, body) = (body.again(), Some(Replay::new(body)));
-        let mut journey = Journey {
+        let mut journey = Attempt {
             outbound,
             body,
             kept,
@@ -202,7 +202,7 @@ where
 
     async fn attempt(
         &self,
-        journey: &mut Journey<'_, B>,
+        journey: &mut Attempt<'_, B>,
     ) -> Result<Response<UpstreamBody<B>>, Failure> {
         journey.story.tries += 1;
         // It may have authenticated that.
@@ -232,7 +232,7 @@ where
     }
 
     /// Whether there is another try, after a pause if need be.
-    async fn try_again(&self, failure: Failure, journey: &mut Journey<'_, B>) -> Result<(), Error> {
+    async fn try_again(&self, failure: Failure, journey: &mut Attempt<'_, B>) -> Result<(), Error> {
         let error = match failure {
             Failure::Unsent(error) if self.has_elsewhere(journey) => {
                 tracing::debug!(%error, "no connection could be opened; trying another address");
@@ -269,7 +269,7 @@ where
 
     /// Whether a request of which nothing was sent may move on to an address that it has not tried.
     /// That multiplies no load, but it takes time where addresses are silent.
-    fn has_elsewhere(&self, journey: &Journey<'_, B>) -> bool {
+    fn has_elsewhere(&self, journey: &Attempt<'_, B>) -> bool {
         let in_time = journey.opening < self.settings().connect_timeout * self.settings().attempts;
         in_time
             && journey.body.is_some()
@@ -279,14 +279,14 @@ where
     /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint
     /// that was killed may take connections for a moment longer. Only once, for a request may be
     /// what kills it.
-    fn has_a_chance(&self, journey: &mut Journey<'_, B>) -> bool {
+    fn has_a_chance(&self, journey: &mut Attempt<'_, B>) -> bool {
         let held = !self.settings().hold.is_zero() && journey.body.is_some();
         held && !std::mem::replace(&mut journey.unanswered, true)
             && self.budget.spend(Instant::now())
     }
 
     /// Pauses before the next look for somebody who takes the request, or gives up.
-    async fn pause(&self, error: Error, journey: &mut Journey<'_, B>) -> Result<(), Error> {
+    async fn pause(&self, error: Error, journey: &mut Attempt<'_, B>) -> Result<(), Error> {
         let known = self.known.borrow().clone();
         journey.hold.or_give_up(error, known).await?;
         journey.tries = 0;
@@ -309,7 +309,7 @@ where
 
     /// Of the addresses that did not fail this request those that are fit; if there are none, any
     /// that did not fail it; if all did, the fit ones, and then just any.
-    fn choose(&self, journey: &Journey<'_, B>, now: Instant) -> Option<Seat<B>> {
+    fn choose(&self, journey: &Attempt<'_, B>, now: Instant) -> Option<EndpointPermit<B>> {
         let pools = self.pools();
         if let [only] = pools.as_slice() {
             return Some(only.seat());
@@ -356,7 +356,11 @@ where
         }
     }
 
-    async fn open(&self, seat: Seat<B>, journey: &mut Journey<'_, B>) -> Result<Lease<B>, Error> {
+    async fn open(
+        &self,
+        seat: EndpointPermit<B>,
+        journey: &mut Attempt<'_, B>,
+    ) -> Result<Lease<B>, Error> {
         let address = Arc::clone(seat.address());
         let start = Instant::now();
         let lease = seat.open().await;
@@ -374,7 +378,7 @@ where
     async fn send(
         &self,
         mut lease: Lease<B>,
-        journey: &mut Journey<'_, B>,
+        journey: &mut Attempt<'_, B>,
     ) -> Result<Response<UpstreamBody<B>>, Failure> {
         let Some(body) = journey.body.take() else {
             return Err(Failure::Sent(nothing_left()));
@@ -476,7 +480,7 @@ where
     }
 }
 
-impl<B: Repeat> Journey<'_, B> {
+impl<B: Repeat> Attempt<'_, B> {
     /// The whole body once more.
     fn again(&self) -> Option<B> {
         self.kept.as_ref().and_then(B::again)
@@ -489,30 +493,30 @@ impl<B: Repeat> Journey<'_, B> {
             lease.was_closed();
         }
         // An address whose connection served before and is now going away is as good as any.
-        if !(reused && matches!(loss.again, Again::Unprocessed(_))) {
+        if !(reused && matches!(loss.again, Resend::Unprocessed(_))) {
             self.tried.push(Arc::clone(lease.address()));
             self.lost = true;
         }
         match loss.again {
-            Again::Never => Failure::Sent(error),
-            Again::Repeated => {
+            Resend::Never => Failure::Sent(error),
+            Resend::Repeated => {
                 self.body = self.again().map(Replay::new);
                 Failure::Sent(error)
             }
-            Again::AfterPause => {
+            Resend::AfterPause => {
                 self.body = self.again().map(Replay::new);
                 Failure::Unanswered(error)
             }
-            Again::Unsent(body) => {
+            Resend::Unsent(body) => {
                 self.body = Some(body);
                 // A fresh connection that took nothing is as good as none.
                 if reused { Failure::Stale(error) } else { Failure::Unsent(error) }
             }
-            Again::Unprocessed(body) => {
+            Resend::Unprocessed(body) => {
                 self.body = Some(body);
                 Failure::Unprocessed(error)
             }
-            Again::Refused(body) => {
+            Resend::Refused(body) => {
                 self.body = Some(body);
                 // Once it is bad luck, as when settings were not known yet; after that it is load.
                 if std::mem::replace(&mut self.refused, true) {
@@ -525,7 +529,7 @@ impl<B: Repeat> Journey<'_, B> {
     }
 }
 
-impl<B> Journey<'_, B> {
+impl<B> Attempt<'_, B> {
     fn has_tried(&self, address: &Arc<Address>) -> bool {
         self.tried.iter().any(|tried| Arc::ptr_eq(tried, address))
     }
@@ -539,7 +543,10 @@ fn is_verdict(kind: Kind) -> bool {
 
 /// The head of the final answer. Of interim ones the client is told, but for those that weir gives
 /// itself.
-async fn final_head<B>(connection: &mut Connection<B>, progress: &Progress) -> Result<Parts, Lost>
+async fn final_head<B>(
+    connection: &mut Http1Conn<B>,
+    progress: &Progress,
+) -> Result<Parts, ResponseError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<tower::BoxError>,
@@ -567,7 +574,7 @@ where
 /// handed on, or the last interim answer came; time the client takes for the next piece does not
 /// count.
 async fn within_silence<T>(
-    alarm: &Rc<Alarm>,
+    alarm: &Rc<CoarseTimer>,
     timeout: Duration,
     progress: &Progress,
     answer: impl Future<Output = T>,
@@ -595,7 +602,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn first_byte_counts_from_the_last_piece_and_not_while_the_client_owes_one() {
         let timeout = Duration::from_secs(30);
-        let (progress, alarm) = (Progress::default(), Rc::new(Alarm::default()));
+        let (progress, alarm) = (Progress::default(), Rc::new(CoarseTimer::default()));
         let test = async {
             let start = Instant::now();
             assert_eq!(

@@ -23,8 +23,8 @@ use tokio::{
 use tower::BoxError;
 
 use super::{
-    connect::Stream,
-    replay::{Replay, Taken},
+    connect::BoxedIo,
+    replay::{Replay, TakenPiece},
 };
 use crate::{
     http::{
@@ -55,8 +55,8 @@ const HEAD: usize = 1024;
 const BEFORE_HEAD: usize = 256 * 1024;
 
 /// A connection, and the request it carries.
-pub struct Connection<B> {
-    stream: Stream,
+pub struct Http1Conn<B> {
+    stream: BoxedIo,
     outgoing: Outgoing<B>,
     /// What came and was not taken yet.
     received: BytesMut,
@@ -81,7 +81,7 @@ struct Outgoing<B> {
     end: &'static [u8],
     body: Option<Replay<B>>,
     /// The piece of the body that goes out with the head, until anything of them was written.
-    early: Option<Taken>,
+    early: Option<TakenPiece>,
     framing: Framing,
     flushed: bool,
     /// Whether anything of the request was written.
@@ -90,7 +90,7 @@ struct Outgoing<B> {
 
 /// Why an answer did not come, or not to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum Lost {
+pub enum ResponseError {
     /// The request's body broke.
     #[error("the request's body broke")]
     Upload(#[source] BoxError),
@@ -102,7 +102,7 @@ pub enum Lost {
     Malformed(Flaw),
 }
 
-impl Lost {
+impl ResponseError {
     /// The error of a request that was not answered.
     #[must_use]
     pub fn unanswered(self) -> Error {
@@ -119,10 +119,10 @@ impl Lost {
     }
 }
 
-impl<B> Connection<B> {
+impl<B> Http1Conn<B> {
     /// A fresh connection, of whose responses no head is larger than the limits.
     #[must_use]
-    pub fn new(stream: Stream, limits: HeaderLimits) -> Box<Self> {
+    pub fn new(stream: BoxedIo, limits: HeaderLimits) -> Box<Self> {
         let outgoing = Outgoing {
             head: Vec::new(),
             written: 0,
@@ -242,7 +242,7 @@ impl<B> Connection<B> {
     }
 }
 
-impl<B> Connection<B>
+impl<B> Http1Conn<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -256,23 +256,23 @@ where
 
     /// Sends the request, and waits for the head of an answer: interim ones come first, then the
     /// final one.
-    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Lost>> {
+    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, ResponseError>> {
         let sent = self.outgoing.poll(&mut self.stream, context);
         let broken = match sent {
             // An endpoint that takes no more may have answered before.
-            Poll::Ready(Err(Lost::Connection(cause))) if self.outgoing.begun => {
+            Poll::Ready(Err(ResponseError::Connection(cause))) if self.outgoing.begun => {
                 Some(self.give_up_sending(cause))
             }
             Poll::Ready(Err(lost)) => return Poll::Ready(Err(lost)),
             Poll::Ready(Ok(())) | Poll::Pending => None,
         };
         loop {
-            if let Some(parts) = self.take_head().map_err(Lost::Malformed)? {
+            if let Some(parts) = self.take_head().map_err(ResponseError::Malformed)? {
                 return Poll::Ready(Ok(parts));
             }
-            if ready!(self.poll_receive(context)).map_err(Lost::Connection)? == 0 {
+            if ready!(self.poll_receive(context)).map_err(ResponseError::Connection)? == 0 {
                 let end = || io::ErrorKind::UnexpectedEof.into();
-                return Poll::Ready(Err(Lost::Connection(broken.unwrap_or_else(end))));
+                return Poll::Ready(Err(ResponseError::Connection(broken.unwrap_or_else(end))));
             }
         }
     }
@@ -306,11 +306,13 @@ where
     pub fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         if !self.outgoing.is_over() {
             match self.outgoing.poll(&mut self.stream, context) {
                 // The endpoint waits for what will never come.
-                Poll::Ready(Err(lost @ Lost::Upload(_))) => return Poll::Ready(Some(Err(lost))),
+                Poll::Ready(Err(lost @ ResponseError::Upload(_))) => {
+                    return Poll::Ready(Some(Err(lost)));
+                }
                 Poll::Ready(Err(cause)) => {
                     tracing::debug!(%cause, "the rest of a request that was answered could not be sent");
                     self.outgoing.give_up();
@@ -320,7 +322,7 @@ where
             }
         }
         loop {
-            match self.answer.take(&mut self.received).map_err(Lost::Malformed)? {
+            match self.answer.take(&mut self.received).map_err(ResponseError::Malformed)? {
                 Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Piece::Trailers(trailers) => {
                     return Poll::Ready(
@@ -330,8 +332,8 @@ where
                 Piece::End => return Poll::Ready(None),
                 Piece::More => {}
             }
-            if ready!(self.poll_receive(context)).map_err(Lost::Connection)? == 0 {
-                let end = || Err(Lost::Connection(io::ErrorKind::UnexpectedEof.into()));
+            if ready!(self.poll_receive(context)).map_err(ResponseError::Connection)? == 0 {
+                let end = || Err(ResponseError::Connection(io::ErrorKind::UnexpectedEof.into()));
                 return Poll::Ready(if self.answer.close() { None } else { Some(end()) });
             }
         }
@@ -366,7 +368,7 @@ impl<B> Outgoing<B> {
 
     fn poll_write(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut BoxedIo,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -424,27 +426,31 @@ where
 
     /// Ready once everything is written. What has come of the body goes out with the head, in one
     /// segment.
-    fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+    fn poll(
+        &mut self,
+        stream: &mut BoxedIo,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), ResponseError>> {
         loop {
             let holds_head = !self.begun && self.body.is_some() && self.early.is_none();
             if !holds_head {
-                ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+                ready!(self.poll_write(stream, context)).map_err(ResponseError::Connection)?;
             }
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
                 if holds_head && !self.awaits_no_body() {
-                    ready!(self.poll_write(stream, context)).map_err(Lost::Connection)?;
+                    ready!(self.poll_write(stream, context)).map_err(ResponseError::Connection)?;
                 }
                 return Poll::Pending;
             };
             match frame {
                 Some(Ok(frame)) => {
                     if holds_head {
-                        self.early = Taken::of(&frame);
+                        self.early = TakenPiece::of(&frame);
                     }
                     self.take(frame)?;
                 }
-                Some(Err(cause)) => return Poll::Ready(Err(Lost::Upload(cause.into()))),
+                Some(Err(cause)) => return Poll::Ready(Err(ResponseError::Upload(cause.into()))),
                 None => self.end_body(&HeaderMap::new())?,
             }
         }
@@ -456,7 +462,7 @@ where
         self.framing == Framing::Length(0)
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Lost> {
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), ResponseError> {
         match frame.into_data() {
             Ok(data) => self.hand_on(data)?,
             Err(frame) => return self.end_body(&frame.into_trailers().unwrap_or_default()),
@@ -467,7 +473,7 @@ where
         }
     }
 
-    fn hand_on(&mut self, data: Bytes) -> Result<(), Lost> {
+    fn hand_on(&mut self, data: Bytes) -> Result<(), ResponseError> {
         if data.is_empty() {
             return Ok(());
         }
@@ -478,7 +484,7 @@ where
             }
             Framing::Length(left) if *left >= data.len() as u64 => *left -= data.len() as u64,
             Framing::Length(_) | Framing::Nothing => {
-                return Err(Lost::Upload("the body is longer than it said".into()));
+                return Err(ResponseError::Upload("the body is longer than it said".into()));
             }
         }
         if data.len() > COPIED {
@@ -490,11 +496,11 @@ where
         Ok(())
     }
 
-    fn end_body(&mut self, trailers: &HeaderMap) -> Result<(), Lost> {
+    fn end_body(&mut self, trailers: &HeaderMap) -> Result<(), ResponseError> {
         self.body = None;
         match self.framing {
             Framing::Length(1..) => {
-                return Err(Lost::Upload("the body is shorter than it said".into()));
+                return Err(ResponseError::Upload("the body is shorter than it said".into()));
             }
             Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
             Framing::Chunked => {
@@ -531,7 +537,7 @@ mod tests {
         ]
         .concat();
         far.write_all(&answer).await.expect("room in the pipe");
-        let mut connection = Connection::<Empty<Bytes>>::new(Box::new(near), LIMITS);
+        let mut connection = Http1Conn::<Empty<Bytes>>::new(Box::new(near), LIMITS);
         poll_fn(|context| connection.poll_head(context)).await.expect("a head");
         let (mut turns, mut read) = (0, 0);
         while read < LENGTH {
@@ -633,7 +639,10 @@ mod tests {
         }
     }
 
-    fn post(connection: &mut Connection<Pieces>, body: Pieces) -> Poll<Result<Parts, Lost>> {
+    fn post(
+        connection: &mut Http1Conn<Pieces>,
+        body: Pieces,
+    ) -> Poll<Result<Parts, ResponseError>> {
         let target = http::uri::PathAndQuery::from_static("/");
         let fields = crate::http::forwarded::Fields::Edited(HeaderMap::new());
         connection
@@ -648,7 +657,7 @@ mod tests {
     /// Lengths of the writes of a request with a body of these pieces.
     fn writes(lengths: &[usize], length_is_known: bool) -> Vec<usize> {
         let noted = Noted::default();
-        let mut connection = Connection::new(Box::new(noted.clone()), LIMITS);
+        let mut connection = Http1Conn::new(Box::new(noted.clone()), LIMITS);
         for _ in 0..=lengths.len() {
             let polled = if connection.has_begun() || connection.outgoing.body.is_some() {
                 connection.poll_head(&mut Context::from_waker(Waker::noop()))
@@ -685,10 +694,11 @@ mod tests {
             (&[], true),
         ] {
             let broken = Noted { is_broken: true, ..Noted::default() };
-            let mut connection = Connection::new(Box::new(broken), LIMITS);
+            let mut connection = Http1Conn::new(Box::new(broken), LIMITS);
             let lost = post(&mut connection, pieces(lengths, length_is_known));
             assert!(
-                matches!(lost, Poll::Ready(Err(Lost::Connection(_)))) && !connection.has_begun()
+                matches!(lost, Poll::Ready(Err(ResponseError::Connection(_))))
+                    && !connection.has_begun()
             );
             let again = connection.take_back();
             let hint = again.size_hint().exact();

@@ -25,8 +25,8 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    connect::Stream as Connected,
-    http2_io::{Signs, Watched},
+    connect::BoxedIo as Connected,
+    http2_io::{Http2Signals, Watched},
     replay::{Recorded, Uploading},
     settings::UpstreamSettings,
     upload::Tasks,
@@ -41,7 +41,7 @@ use crate::http::{
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 
 /// The connections to one address.
-pub struct Trunks<B> {
+pub struct Http2Pool<B> {
     open: Open<B>,
     /// What comes of the one that is being opened; kept no longer, because the outcome would keep
     /// the connection open.
@@ -51,23 +51,23 @@ pub struct Trunks<B> {
     limits: HeaderLimits,
     /// What was noticed on the latest one: as many streams as it allowed may begin on the next
     /// before that says how many.
-    latest: RefCell<Rc<Signs>>,
+    latest: RefCell<Rc<Http2Signals>>,
 }
 
 /// The connections that take requests.
-type Open<B> = Rc<RefCell<Vec<Rc<Trunk<B>>>>>;
+type Open<B> = Rc<RefCell<Vec<Rc<Http2Conn<B>>>>>;
 
 /// The outcome of an opening, once there is one.
-type Opening<B> = watch::Receiver<Option<Result<Rc<Trunk<B>>, Error>>>;
+type Opening<B> = watch::Receiver<Option<Result<Rc<Http2Conn<B>>, Error>>>;
 
 /// One connection.
-struct Trunk<B> {
+struct Http2Conn<B> {
     sender: SendRequest<Recorded<B>>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
     /// A response has come on it.
     served: Cell<bool>,
-    signs: Rc<Signs>,
+    signs: Rc<Http2Signals>,
     tasks: Tasks,
     /// Those it is one of, and how many of them are kept without a stream.
     siblings: Weak<RefCell<Vec<Rc<Self>>>>,
@@ -75,13 +75,13 @@ struct Trunk<B> {
 }
 
 /// A request's place on a connection.
-pub struct Stream<B> {
-    trunk: Rc<Trunk<B>>,
+pub struct Http2Stream<B> {
+    trunk: Rc<Http2Conn<B>>,
     /// The request's body, once the response has begun.
     upload: Option<Uploading<B>>,
 }
 
-impl<B> Trunks<B> {
+impl<B> Http2Pool<B> {
     /// No connection yet.
     #[must_use]
     pub fn new(settings: &UpstreamSettings) -> Self {
@@ -96,15 +96,15 @@ impl<B> Trunks<B> {
     }
 
     /// A place on a connection there is.
-    pub fn take(&self) -> Option<Stream<B>> {
+    pub fn take(&self) -> Option<Http2Stream<B>> {
         let mut open = self.open.borrow_mut();
         open.retain(|trunk| trunk.takes_streams());
-        open.iter().find(|trunk| trunk.has_room()).map(Stream::on)
+        open.iter().find(|trunk| trunk.has_room()).map(Http2Stream::on)
     }
 
     /// Closes what had no stream for too long.
     pub fn sweep(&self, now: Instant, idle_time: Duration) {
-        let stays = |trunk: &Rc<Trunk<B>>| {
+        let stays = |trunk: &Rc<Http2Conn<B>>| {
             let idle = now.duration_since(trunk.idle_since.get());
             let kept = trunk.streams.get() > 0 || (self.max_idle > 0 && idle < idle_time);
             kept && trunk.takes_streams()
@@ -118,7 +118,7 @@ impl<B> Trunks<B> {
     }
 }
 
-impl<B> Trunks<B>
+impl<B> Http2Pool<B>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
@@ -128,7 +128,7 @@ where
     ///
     /// # Errors
     /// Whatever kept it from being opened, the same for all that waited for it.
-    pub async fn open<F>(&self, connect: impl Fn() -> F) -> Result<Stream<B>, Error>
+    pub async fn open<F>(&self, connect: impl Fn() -> F) -> Result<Http2Stream<B>, Error>
     where
         F: Future<Output = Result<Connected, Error>> + 'static,
     {
@@ -148,7 +148,7 @@ where
             if let Some(trunk) = outcome.transpose()?
                 && (!joins || (trunk.takes_streams() && trunk.has_room()))
             {
-                return Ok(Stream::on(&trunk));
+                return Ok(Http2Stream::on(&trunk));
             }
         }
     }
@@ -162,12 +162,12 @@ where
         let (outcome, opening) = watch::channel(None);
         let under_way = Rc::clone(&self.opening);
         let (open, max_idle, limits) = (Rc::clone(&self.open), self.max_idle, self.limits);
-        let signs = Rc::new(Signs::after(&self.latest.borrow()));
+        let signs = Rc::new(Http2Signals::after(&self.latest.borrow()));
         *self.latest.borrow_mut() = Rc::clone(&signs);
         tokio::task::spawn_local(async move {
             let trunk = match connecting.await {
                 Ok(connected) => {
-                    Trunk::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new)
+                    Http2Conn::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new)
                 }
                 Err(error) => Err(error),
             };
@@ -180,7 +180,7 @@ where
     }
 }
 
-impl<B> Trunk<B> {
+impl<B> Http2Conn<B> {
     fn takes_streams(&self) -> bool {
         !self.signs.going.get() && !self.sender.is_closed()
     }
@@ -201,14 +201,14 @@ impl<B> Trunk<B> {
     }
 }
 
-impl<B> Trunk<B>
+impl<B> Http2Conn<B>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
     async fn begin(
         connected: Connected,
-        signs: Rc<Signs>,
+        signs: Rc<Http2Signals>,
         (siblings, max_idle): (&Open<B>, usize),
         limits: HeaderLimits,
     ) -> Result<Self, Error> {
@@ -252,8 +252,8 @@ pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E>
     builder
 }
 
-impl<B> Stream<B> {
-    fn on(trunk: &Rc<Trunk<B>>) -> Self {
+impl<B> Http2Stream<B> {
+    fn on(trunk: &Rc<Http2Conn<B>>) -> Self {
         trunk.streams.set(trunk.streams.get() + 1);
         Self { trunk: Rc::clone(trunk), upload: None }
     }
@@ -322,7 +322,7 @@ impl<B> Stream<B> {
     }
 }
 
-impl<B> Drop for Stream<B> {
+impl<B> Drop for Http2Stream<B> {
     fn drop(&mut self) {
         self.trunk.streams.set(self.trunk.streams.get() - 1);
         if self.trunk.streams.get() == 0 {

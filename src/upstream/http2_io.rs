@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::connect::Stream;
+use super::connect::BoxedIo;
 
 /// A frame's head: its length, kind, flags and stream (RFC 9113, section 4.1).
 const HEAD: usize = 9;
@@ -40,7 +40,7 @@ const STREAMS: usize = 100;
 
 /// What was noticed on one connection.
 #[derive(Debug)]
-pub struct Signs {
+pub struct Http2Signals {
     /// The endpoint takes no new stream.
     pub going: Cell<bool>,
     /// When anything came last.
@@ -54,13 +54,13 @@ pub struct Signs {
     body_follows: Cell<bool>,
 }
 
-impl Default for Signs {
+impl Default for Http2Signals {
     fn default() -> Self {
         Self::new(STREAMS)
     }
 }
 
-impl Signs {
+impl Http2Signals {
     fn new(allowed: usize) -> Self {
         Self {
             going: Cell::new(false),
@@ -92,8 +92,8 @@ impl Signs {
 
 /// A connection whose received frames are watched.
 pub struct Watched {
-    stream: Stream,
-    signs: Rc<Signs>,
+    stream: BoxedIo,
+    signs: Rc<Http2Signals>,
     frames: FrameHeads,
     /// What was taken to be written, and waits for what follows.
     held: BytesMut,
@@ -104,7 +104,7 @@ pub struct Watched {
 impl Watched {
     /// A connection on which nothing has come.
     #[must_use]
-    pub fn new(stream: Stream, signs: &Rc<Signs>) -> Self {
+    pub fn new(stream: BoxedIo, signs: &Rc<Http2Signals>) -> Self {
         Self {
             stream,
             signs: Rc::clone(signs),
@@ -149,7 +149,7 @@ struct FrameHeads {
 }
 
 impl FrameHeads {
-    fn take(&mut self, bytes: &[u8], signs: &Signs) {
+    fn take(&mut self, bytes: &[u8], signs: &Http2Signals) {
         let mut position = 0;
         while position < bytes.len() {
             let skipped = self.left.min(bytes.len() - position);
@@ -169,7 +169,7 @@ impl FrameHeads {
     }
 
     /// The head of a frame has come.
-    fn begin(&mut self, signs: &Signs) {
+    fn begin(&mut self, signs: &Http2Signals) {
         let [high, middle, low, kind, flags, ..] = self.head;
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some((0, [0; SETTING]));
@@ -182,7 +182,7 @@ impl FrameHeads {
         }
     }
 
-    fn take_settings(&mut self, bytes: &[u8], signs: &Signs) {
+    fn take_settings(&mut self, bytes: &[u8], signs: &Http2Signals) {
         let Some((filled, setting)) = &mut self.setting else { return };
         for byte in bytes {
             setting[*filled] = *byte;
@@ -281,7 +281,7 @@ mod tests {
     /// Pieces of many lengths, some held back and some not, through a pipe of this size.
     async fn through(pipe: usize) {
         let (near, mut far) = duplex(pipe);
-        let signs = Rc::new(Signs::default());
+        let signs = Rc::new(Http2Signals::default());
         let mut watched = Watched::new(Box::new(near), &signs);
         let lengths = [9, 47, 14, 16_000, 400, 16_384, 1, 40_000, 3];
         let expected: Vec<u8> = lengths
@@ -320,7 +320,7 @@ mod tests {
     #[tokio::test]
     async fn head_of_a_request_waits_for_one_turn_and_no_longer() {
         let (near, mut far) = duplex(1 << 16);
-        let signs = Rc::new(Signs::default());
+        let signs = Rc::new(Http2Signals::default());
         let mut watched = Watched::new(Box::new(near), &signs);
         for _ in 0..3 {
             signs.expect_body();
@@ -355,7 +355,7 @@ mod tests {
                 .concat();
         let bytes = [before.clone(), frame(GOAWAY, &[0; 8]), disguised].concat();
         for size in 1..=bytes.len() {
-            let (mut heads, signs) = (FrameHeads::default(), Signs::default());
+            let (mut heads, signs) = (FrameHeads::default(), Http2Signals::default());
             let found = bytes.chunks(size).position(|piece| {
                 heads.take(piece, &signs);
                 signs.going.get()
@@ -373,7 +373,7 @@ mod tests {
         let acknowledged = [&[0, 0, 6, SETTINGS, ACK, 0, 0, 0, 0][..], &setting(3, 1)].concat();
         for size in 1..=first.len() {
             let said = |frames: &[&[u8]]| {
-                let (mut heads, signs) = (FrameHeads::default(), Signs::default());
+                let (mut heads, signs) = (FrameHeads::default(), Http2Signals::default());
                 frames.concat().chunks(size).for_each(|piece| heads.take(piece, &signs));
                 signs
             };

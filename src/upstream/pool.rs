@@ -24,11 +24,11 @@ use super::{
     balance::Share,
     connect::{self, Connector},
     endpoints::Address,
-    http1::Connection,
-    http2::{Stream, Trunks},
+    http1::Http1Conn,
+    http2::{Http2Pool, Http2Stream},
     private_conn::{self, Caller, Private},
     settings::{Protocol, UpstreamSettings},
-    silent_close::Habit,
+    silent_close::CloseHistory,
 };
 use crate::{
     http::{error::Error, framing::HeaderLimits},
@@ -42,33 +42,33 @@ pub struct Pool<B> {
     connector: Connector,
     max_idle: Cell<usize>,
     idle_time: std::time::Duration,
-    idle: RefCell<Vec<(Instant, Box<Connection<B>>)>>,
+    idle: RefCell<Vec<(Instant, Box<Http1Conn<B>>)>>,
     /// What became of those that were kept.
-    habit: Habit,
+    habit: CloseHistory,
     /// The endpoint has asked for credentials that authenticate a connection.
     has_challenged: Cell<bool>,
     /// HTTP/2's, where that is spoken.
-    trunks: Option<Trunks<B>>,
+    trunks: Option<Http2Pool<B>>,
     limits: HeaderLimits,
 }
 
 /// A request's place at an address, counted from the choice of that address until its answer has
 /// ended.
-pub struct Seat<B> {
+pub struct EndpointPermit<B> {
     pool: Rc<Pool<B>>,
 }
 
 /// What one request goes out on.
 pub struct Lease<B> {
-    seat: Seat<B>,
+    seat: EndpointPermit<B>,
     /// On what.
     pub way: Way<B>,
     reused: bool,
-    keeping: Keeping<B>,
+    keeping: AfterResponse<B>,
 }
 
 /// Where a connection of HTTP/1.1 goes behind its response.
-enum Keeping<B> {
+enum AfterResponse<B> {
     /// Back to the pool.
     Pool,
     /// To the client that may have authenticated it.
@@ -80,9 +80,9 @@ enum Keeping<B> {
 /// How a request gets to its endpoint.
 pub enum Way<B> {
     /// A connection for itself. Dropping it closes it; [`Lease::release`] gives it back.
-    Own(Box<Connection<B>>),
+    Own(Box<Http1Conn<B>>),
     /// A stream of a connection that others use too.
-    Stream(Stream<B>),
+    Stream(Http2Stream<B>),
 }
 
 impl<B> Pool<B> {
@@ -96,9 +96,9 @@ impl<B> Pool<B> {
             max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
-            habit: Habit::default(),
+            habit: CloseHistory::default(),
             has_challenged: Cell::new(false),
-            trunks: (settings.protocol == Protocol::Http2).then(|| Trunks::new(settings)),
+            trunks: (settings.protocol == Protocol::Http2).then(|| Http2Pool::new(settings)),
             limits: settings.response_limits,
         }
     }
@@ -117,15 +117,15 @@ impl<B> Pool<B> {
 
     /// A place for one more request.
     #[must_use]
-    pub fn seat(self: &Rc<Self>) -> Seat<B> {
+    pub fn seat(self: &Rc<Self>) -> EndpointPermit<B> {
         self.share.under_way.set(self.share.under_way.get() + 1);
-        Seat { pool: Rc::clone(self) }
+        EndpointPermit { pool: Rc::clone(self) }
     }
 
     /// Closes what was idle for too long, or was closed by the endpoint.
     pub fn sweep(&self) {
         let now = Instant::now();
-        let stays = |(since, connection): &mut (Instant, Box<Connection<B>>)| {
+        let stays = |(since, connection): &mut (Instant, Box<Http1Conn<B>>)| {
             let (is_young, is_free) =
                 (now.duration_since(*since) < self.idle_time, connection.is_free());
             match (is_free, is_young) {
@@ -143,11 +143,11 @@ impl<B> Pool<B> {
     pub fn retire(&self) {
         self.max_idle.set(0);
         self.idle.borrow_mut().clear();
-        self.trunks.iter().for_each(Trunks::retire);
+        self.trunks.iter().for_each(Http2Pool::retire);
     }
 }
 
-impl<B> Seat<B>
+impl<B> EndpointPermit<B>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
@@ -189,12 +189,12 @@ where
 
     /// A connection that was kept for the client; nothing when it was closed meanwhile.
     #[must_use]
-    pub fn resume(self, mut connection: Box<Connection<B>>) -> Option<Lease<B>> {
+    pub fn resume(self, mut connection: Box<Http1Conn<B>>) -> Option<Lease<B>> {
         connection.is_free().then(|| self.lease(true, Way::Own(connection)))
     }
 
     fn lease(self, reused: bool, way: Way<B>) -> Lease<B> {
-        Lease { seat: self, way, reused, keeping: Keeping::Pool }
+        Lease { seat: self, way, reused, keeping: AfterResponse::Pool }
     }
 
     /// A new connection.
@@ -207,12 +207,12 @@ where
             let stream = trunks.open(connecting).await?;
             return Ok(self.lease(stream.has_served(), Way::Stream(stream)));
         }
-        let connection = Connection::new(connecting().await?, self.pool.limits);
+        let connection = Http1Conn::new(connecting().await?, self.pool.limits);
         Ok(self.lease(false, Way::Own(connection)))
     }
 }
 
-impl<B> Drop for Seat<B> {
+impl<B> Drop for EndpointPermit<B> {
     fn drop(&mut self) {
         let under_way = &self.pool.share.under_way;
         under_way.set(under_way.get() - 1);
@@ -285,9 +285,9 @@ impl<B> Lease<B> {
             }
             (Way::Stream(_), _) => {}
             (Way::Own(_), Some(private)) => {
-                self.keeping = Keeping::Private(Rc::clone(private), caller.address);
+                self.keeping = AfterResponse::Private(Rc::clone(private), caller.address);
             }
-            (Way::Own(_), None) => self.keeping = Keeping::Nowhere,
+            (Way::Own(_), None) => self.keeping = AfterResponse::Nowhere,
         }
     }
 
@@ -331,11 +331,13 @@ impl<B> Lease<B> {
         }
         connection.rest();
         match self.keeping {
-            Keeping::Pool if pool.idle.borrow().len() < pool.max_idle.get() => {
+            AfterResponse::Pool if pool.idle.borrow().len() < pool.max_idle.get() => {
                 pool.idle.borrow_mut().push((Instant::now(), connection));
             }
-            Keeping::Private(private, client) => private.keep(client, Rc::clone(pool), connection),
-            Keeping::Pool | Keeping::Nowhere => {}
+            AfterResponse::Private(private, client) => {
+                private.keep(client, Rc::clone(pool), connection)
+            }
+            AfterResponse::Pool | AfterResponse::Nowhere => {}
         }
     }
 }

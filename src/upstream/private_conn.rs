@@ -16,7 +16,7 @@ use http_body::Body;
 use tower::BoxError;
 
 use super::{
-    http1::Connection,
+    http1::Http1Conn,
     pool::{Lease, Pool},
 };
 use crate::http::forwarded::Fields;
@@ -36,7 +36,7 @@ struct Bound<B> {
     /// A proxy in front may speak for many clients on one connection.
     client: IpAddr,
     pool: Rc<Pool<B>>,
-    connection: Box<Connection<B>>,
+    connection: Box<Http1Conn<B>>,
 }
 
 impl<B> Default for Private<B> {
@@ -53,7 +53,7 @@ impl<B> fmt::Debug for Private<B> {
 
 impl<B> Private<B> {
     /// Keeps a connection for the next request of this client, in place of any other.
-    pub fn keep(&self, client: IpAddr, pool: Rc<Pool<B>>, connection: Box<Connection<B>>) {
+    pub fn keep(&self, client: IpAddr, pool: Rc<Pool<B>>, connection: Box<Http1Conn<B>>) {
         *self.0.borrow_mut() = Some(Bound { client, pool, connection });
     }
 }

@@ -22,9 +22,9 @@ use tower::BoxError;
 
 use super::{
     balance::address_hash,
-    connect::{self, Connector, Stream},
-    endpoints::{Address, Group},
-    http1::{Connection, Lost, is_interim},
+    connect::{self, BoxedIo, Connector},
+    endpoints::{Address, EndpointGroup},
+    http1::{Http1Conn, ResponseError, is_interim},
     http2,
     replay::Replay,
     settings::{ActiveSettings, Protocol},
@@ -39,7 +39,7 @@ const AGENT: HeaderValue = HeaderValue::from_static("weir");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Probes every address the group has, for as long as it is polled.
-pub async fn run(group: Arc<Group>, active: ActiveSettings, connector: Connector) {
+pub async fn run(group: Arc<EndpointGroup>, active: ActiveSettings, connector: Connector) {
     let (mut known, mut probes) = (group.known(), JoinSet::new());
     let mut probed: Vec<Weak<Address>> = Vec::new();
     loop {
@@ -62,7 +62,7 @@ pub async fn run(group: Arc<Group>, active: ActiveSettings, connector: Connector
 
 /// Probes one address until it is gone.
 async fn watch(
-    group: Arc<Group>,
+    group: Arc<EndpointGroup>,
     address: Weak<Address>,
     active: ActiveSettings,
     connector: Connector,
@@ -94,7 +94,7 @@ async fn watch(
 /// One question on a connection of its own, by the code that sends requests: any answer of 200 to
 /// 399 is a good one.
 async fn ask(
-    group: &Group,
+    group: &EndpointGroup,
     connector: Connector,
     address: &Arc<Address>,
     path: &PathAndQuery,
@@ -107,7 +107,7 @@ async fn ask(
     let request = Outbound { method: &Method::GET, target: path, fields: Fields::Edited(fields) };
     let status = match group.settings().protocol {
         Protocol::Http1 => {
-            ask_http1(Connection::new(stream, group.settings().response_limits), &request).await?
+            ask_http1(Http1Conn::new(stream, group.settings().response_limits), &request).await?
         }
         Protocol::Http2 => {
             let request = http2::translate(&request, Empty::new(), group.settings().scheme())?;
@@ -118,9 +118,9 @@ async fn ask(
 }
 
 async fn ask_http1(
-    mut connection: Box<Connection<Empty<Bytes>>>,
+    mut connection: Box<Http1Conn<Empty<Bytes>>>,
     request: &Outbound<'_>,
-) -> Result<StatusCode, Lost> {
+) -> Result<StatusCode, ResponseError> {
     connection.begin(request, Replay::new(Empty::<Bytes>::new()));
     loop {
         let head = poll_fn(|context| connection.poll_head(context)).await?;
@@ -131,7 +131,7 @@ async fn ask_http1(
 }
 
 async fn ask_http2(
-    stream: Stream,
+    stream: BoxedIo,
     request: Request<Empty<Bytes>>,
     limits: HeaderLimits,
 ) -> Result<StatusCode, BoxError> {

@@ -29,14 +29,14 @@ const COPIED: usize = 4 * 1024;
 
 /// A piece of a body that was taken.
 #[derive(Clone, Debug)]
-pub enum Taken {
+pub enum TakenPiece {
     /// Bytes of it.
     Data(Bytes),
     /// The fields behind it, which are its end.
     Trailers(HeaderMap),
 }
 
-impl Taken {
+impl TakenPiece {
     fn length(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
@@ -67,7 +67,7 @@ impl Taken {
 /// A body with what was taken of it put back in front.
 #[derive(Debug)]
 pub struct Replay<B> {
-    taken: VecDeque<Taken>,
+    taken: VecDeque<TakenPiece>,
     rest: B,
     /// The rest has come to its end, and is not asked again.
     ended: bool,
@@ -81,7 +81,7 @@ impl<B> Replay<B> {
     }
 
     /// Puts a piece that was taken back in front.
-    pub fn put_back(&mut self, piece: Taken) {
+    pub fn put_back(&mut self, piece: TakenPiece) {
         self.taken.push_front(piece);
     }
 }
@@ -119,8 +119,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let data =
-            |piece: &Taken| if let Taken::Data(data) = piece { data.len() as u64 } else { 0 };
+        let data = |piece: &TakenPiece| {
+            if let TakenPiece::Data(data) = piece { data.len() as u64 } else { 0 }
+        };
         let taken: u64 = self.taken.iter().map(data).sum();
         let rest = if self.ended { SizeHint::with_exact(0) } else { self.rest.size_hint() };
         let mut hint = SizeHint::new();
@@ -134,11 +135,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
 
 /// A body and what was kept of it.
 #[derive(Debug)]
-struct Tape<B> {
+struct BodyRecording<B> {
     /// Nothing once it was taken back.
     body: Option<Replay<B>>,
     /// Nothing once it will not be sent again.
-    kept: Option<Vec<Taken>>,
+    kept: Option<Vec<TakenPiece>>,
     /// What is kept, in bytes.
     size: usize,
     /// The whole of it, where somebody else keeps that.
@@ -147,15 +148,15 @@ struct Tape<B> {
     stop: Option<Rc<Stop>>,
 }
 
-impl<B> Tape<B> {
+impl<B> BodyRecording<B> {
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        let (Some(kept), Some(mut piece)) = (&mut self.kept, Taken::of(frame)) else { return };
+        let (Some(kept), Some(mut piece)) = (&mut self.kept, TakenPiece::of(frame)) else { return };
         self.size += piece.length().max(PIECE);
         if self.size > KEPT {
             self.kept = None;
             return;
         }
-        if let Taken::Data(data) = &mut piece
+        if let TakenPiece::Data(data) = &mut piece
             && data.len() <= COPIED
         {
             *data = Bytes::copy_from_slice(data);
@@ -166,19 +167,19 @@ impl<B> Tape<B> {
 
 /// A body that goes out on a stream, as the one who may send it again sees it.
 #[derive(Debug)]
-pub struct Recording<B>(Rc<RefCell<Tape<B>>>);
+pub struct Recording<B>(Rc<RefCell<BodyRecording<B>>>);
 
 /// The same as the stream sees it, which reads it.
 #[derive(Debug)]
 pub struct Recorded<B> {
-    tape: Rc<RefCell<Tape<B>>>,
+    tape: Rc<RefCell<BodyRecording<B>>>,
     tasks: Tasks,
 }
 
 /// Body whose response has begun. Dropping it ends the upload, whether its task waits for the
 /// client or for the endpoint.
 #[derive(Debug)]
-pub struct Uploading<B>(Rc<RefCell<Tape<B>>>);
+pub struct Uploading<B>(Rc<RefCell<BodyRecording<B>>>);
 
 /// The stream that reads a body is not the one that it goes out on now.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +191,7 @@ impl<B> Recording<B> {
     #[must_use]
     pub fn new(body: Replay<B>) -> Self {
         let (body, kept) = (Some(body), Some(Vec::new()));
-        Self(Rc::new(RefCell::new(Tape { body, kept, size: 0, whole: None, stop: None })))
+        Self(Rc::new(RefCell::new(BodyRecording { body, kept, size: 0, whole: None, stop: None })))
     }
 
     /// Has the whole body taken back from elsewhere, however long it is.
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn size_is_that_of_the_whole() {
         let mut replay = Replay::new(Full::new(Bytes::from_static(b"rest")));
-        replay.put_back(Taken::Data(Bytes::from_static(b"taken ")));
+        replay.put_back(TakenPiece::Data(Bytes::from_static(b"taken ")));
         assert_eq!((replay.size_hint().exact(), replay.is_end_stream()), (Some(10), false));
         let empty = Replay::<Empty<Bytes>>::default();
         assert_eq!((empty.size_hint().exact(), empty.is_end_stream()), (Some(0), true));

@@ -19,12 +19,12 @@ pub const CLOSED: u32 = 3;
 
 /// What became of the latest connections to an address.
 #[derive(Debug, Default)]
-pub struct Habit {
+pub struct CloseHistory {
     /// One bit each, the latest lowest; set where it was closed.
     closed: Cell<u8>,
 }
 
-impl Habit {
+impl CloseHistory {
     /// A kept connection was still open.
     pub fn was_open(&self) {
         self.closed.set(self.closed.get() << 1);
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn habit_is_three_of_the_latest_eight() {
-        let habit = Habit::default();
+        let habit = CloseHistory::default();
         let mut told = Vec::new();
         for verdict in "cooococcoooooooo".chars() {
             match verdict {

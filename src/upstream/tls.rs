@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tower::{BoxError, ServiceExt};
 
 use super::{
-    connect::{Connector, Stream},
+    connect::{BoxedIo, Connector},
     endpoints::Address,
 };
 use crate::runtime::pem::{self, PemError};
@@ -105,7 +105,7 @@ impl Secure {
         self,
         connector: Connector,
         address: Arc<Address>,
-    ) -> Result<Stream, BoxError> {
+    ) -> Result<BoxedIo, BoxError> {
         let name = match self.name {
             Some(name) => name,
             None => ServerName::try_from(address.endpoint().host.clone())?,

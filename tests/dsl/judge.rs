@@ -14,7 +14,7 @@ use weir::{
         negotiate::{Coding, choose},
     },
     config::{self, interpolate::Outside},
-    downstream::proxy_protocol::{self, Source},
+    downstream::proxy_protocol::{self, ProxiedPeer},
     http::{
         framing::{
             Framer, HeaderLimits,
@@ -27,7 +27,7 @@ use weir::{
         client_ip::{Forwarding, Trust},
         normal_form,
     },
-    proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, Table},
+    proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteTable},
 };
 
 const LIMITS: HeaderLimits = HeaderLimits { size: 4096, count: 64 };
@@ -220,7 +220,7 @@ pub fn proxy_header(bytes: &[u8]) {
         assert_eq!(proxy_protocol::parse(&bytes[..short]), Ok(None), "{short} of {length}");
     }
     assert_eq!(proxy_protocol::parse(&bytes[..length]), Ok(Some((source, length))));
-    if let (Source::Behind(client), true) = (source, bytes.starts_with(b"PROXY ")) {
+    if let (ProxiedPeer::Behind(client), true) = (source, bytes.starts_with(b"PROXY ")) {
         let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
         assert!(said.contains(&client.port().to_string()), "{client} of {said:?}");
         let _: SocketAddr = client;
@@ -251,7 +251,7 @@ pub fn target(bytes: &[u8]) {
         path: PathPattern::Prefix((*path).into()),
         methods: Vec::new(),
     };
-    let table = Table::new(prefixes.iter().map(|path| (pattern(path), *path)).collect());
+    let table = RouteTable::new(prefixes.iter().map(|path| (pattern(path), *path)).collect());
     let below = |prefix: &&&str| {
         path == **prefix || path.starts_with(&format!("{}/", prefix.trim_end_matches('/')))
     };
@@ -282,8 +282,9 @@ pub fn path_form(bytes: &[u8]) {
         path: PathPattern::Prefix((*path).into()),
         methods: Vec::new(),
     };
-    let table =
-        Table::new(["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect());
+    let table = RouteTable::new(
+        ["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect(),
+    );
     let (chosen, route) = table.entry("", &form, &Method::GET).expect("`/` takes everything");
     let strays = |reading: &str| table.read(chosen, "", reading, &Method::GET) == Reading::Beside;
     let is_taken =
@@ -386,7 +387,7 @@ pub fn routes(bytes: &[u8]) {
             best = Some((weight, index));
         }
     }
-    let table = Table::new(patterns.iter().cloned().zip(0..).collect());
+    let table = RouteTable::new(patterns.iter().cloned().zip(0..).collect());
     assert_eq!(
         table.find(host, path, &method),
         best.as_ref().map(|(_, index)| index).ok_or(nearest),

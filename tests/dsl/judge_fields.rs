@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use weir::http::{
-    forwarded::{Crossing, Identity},
+    forwarded::{ForwardedFields, Identity},
     forwarding_names::is_claim,
 };
 
@@ -52,7 +52,7 @@ pub fn fields(bytes: &[u8]) {
         request_id: &HeaderValue::from_static("id"),
     };
     let crossing = |received: &HeaderMap| {
-        Crossing::of(received, &identity).expect("fields made of fields").to_map()
+        ForwardedFields::of(received, &identity).expect("fields made of fields").to_map()
     };
     let mut sent = crossing(&received);
     says_who(&sent, identity.trusted);

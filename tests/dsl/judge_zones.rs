@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery
 use siphasher::sip::SipHasher13;
 use weir::{
     limit::{Key, Millis, Part, Seed, Subject, Unkeyed, ZoneSettings},
-    process::state::State,
+    process::state::SavedState,
 };
 
 const SEED: Seed = Seed([7, 11]);
@@ -125,12 +125,12 @@ fn form(text: &[u8]) -> Vec<u8> {
 /// What follows the first eight bytes of a state, under a sum that is right: it is a state that is
 /// written with the same bytes, or damaged; zones that remember it owe no more than it says.
 pub fn state(bytes: &[u8]) {
-    let _ = State::decode(bytes);
+    let _ = SavedState::decode(bytes);
     let mut sealed = [b"weirst02", bytes].concat();
     let mut sum = SipHasher13::new();
     sum.write(&sealed);
     sealed.extend(sum.finish().to_le_bytes());
-    let Ok(mut state) = State::decode(&sealed) else { return };
+    let Ok(mut state) = SavedState::decode(&sealed) else { return };
     assert_eq!(state.encode(), sealed);
     let rate = "1000r/s".parse().expect("a rate");
     let key = Key::of(vec![Part::ClientIp]);
@@ -153,11 +153,11 @@ pub fn state(bytes: &[u8]) {
     remembered(&state, &settings, wall);
 }
 
-fn remembered(state: &State, settings: &[ZoneSettings], wall: SystemTime) {
+fn remembered(state: &SavedState, settings: &[ZoneSettings], wall: SystemTime) {
     let now = Millis(1_000_000);
     let zones = state.clone().revive(settings, now, wall);
     assert_eq!(zones.len(), settings.len());
-    for snapshot in State::take(&zones, now, wall).zones {
+    for snapshot in SavedState::take(&zones, now, wall).zones {
         let was = |fingerprint| {
             let same = state
                 .zones

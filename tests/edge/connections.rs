@@ -8,7 +8,7 @@ use tokio::{
 };
 use weir::{
     config::Config,
-    downstream::{connection_limits::Occupancy, listener::Door},
+    downstream::{connection_limits::ConnectionLimits, listener::ListenerPolicy},
 };
 
 use crate::harness::{config, on_door, on_edge, open_door, status};
@@ -34,7 +34,8 @@ async fn all(mut client: DuplexStream, bytes: &[u8]) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn more_connections_than_a_client_may_have_are_closed_at_once() {
-    let door = || Door { occupancy: Arc::new(Occupancy::new(4, 2)), ..open_door() };
+    let door =
+        || ListenerPolicy { occupancy: Arc::new(ConnectionLimits::new(4, 2)), ..open_door() };
     on_door(trusting(&["10.0.0.0/8"]), door(), |edge| async move {
         let held = [edge.connect_from("192.0.2.1"), edge.connect_from("192.0.2.1")];
         assert_eq!((all(edge.connect_from("192.0.2.1"), GET).await.as_str(), edge.now()), ("", 0));
@@ -50,7 +51,7 @@ async fn more_connections_than_a_client_may_have_are_closed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_ends_with_its_last_request_and_says_so() {
-    on_door(config(&[]), Door { max_requests: 3, ..open_door() }, |edge| async move {
+    on_door(config(&[]), ListenerPolicy { max_requests: 3, ..open_door() }, |edge| async move {
         let mut client = edge.connect();
         let mut answers = Vec::new();
         for _ in 0..3 {
@@ -89,8 +90,8 @@ const TEXT: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
 const BINARY: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x50";
 
-fn behind_proxies() -> Door {
-    Door { proxy_protocol: true, ..open_door() }
+fn behind_proxies() -> ListenerPolicy {
+    ListenerPolicy { proxy_protocol: true, ..open_door() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,22 +114,26 @@ async fn a_proxy_header_says_whose_a_connection_is() {
 #[tokio::test(start_paused = true)]
 async fn max_requests_of_a_pipeline_are_all_answered() {
     for sent in [1_000, 1_100] {
-        on_door(config(&[]), Door { max_requests: 1_000, ..open_door() }, |edge| async move {
-            let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-            let (mut reader, mut writer) = tokio::io::split(edge.connect());
-            let mut answers = String::new();
-            let write = async {
-                // Those behind the last are not taken.
-                let _closed = writer.write_all(&request.repeat(sent)).await;
-            };
-            let (_, read) = tokio::join!(write, reader.read_to_string(&mut answers));
-            read.expect("text");
-            assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 1_000, "of {sent}");
-            assert_eq!(edge.seen.borrow().len(), 1_000, "of {sent}");
-            assert_eq!(answers.matches("\r\nconnection: close\r\n").count(), 1, "of {sent}");
-            let last = answers.rfind("HTTP/1.1").expect("an answer");
-            assert!(answers[last..].contains("\r\nconnection: close\r\n"), "of {sent}");
-        })
+        on_door(
+            config(&[]),
+            ListenerPolicy { max_requests: 1_000, ..open_door() },
+            |edge| async move {
+                let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+                let (mut reader, mut writer) = tokio::io::split(edge.connect());
+                let mut answers = String::new();
+                let write = async {
+                    // Those behind the last are not taken.
+                    let _closed = writer.write_all(&request.repeat(sent)).await;
+                };
+                let (_, read) = tokio::join!(write, reader.read_to_string(&mut answers));
+                read.expect("text");
+                assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 1_000, "of {sent}");
+                assert_eq!(edge.seen.borrow().len(), 1_000, "of {sent}");
+                assert_eq!(answers.matches("\r\nconnection: close\r\n").count(), 1, "of {sent}");
+                let last = answers.rfind("HTTP/1.1").expect("an answer");
+                assert!(answers[last..].contains("\r\nconnection: close\r\n"), "of {sent}");
+            },
+        )
         .await;
     }
 }
@@ -205,8 +210,11 @@ async fn a_proxy_header_has_the_time_of_a_head() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_behind_a_proxy_has_its_own_number_of_connections() {
-    let door =
-        Door { proxy_protocol: true, occupancy: Arc::new(Occupancy::new(10, 1)), ..open_door() };
+    let door = ListenerPolicy {
+        proxy_protocol: true,
+        occupancy: Arc::new(ConnectionLimits::new(10, 1)),
+        ..open_door()
+    };
     on_door(trusting(&["10.0.0.0/8"]), door, |edge| async move {
         let mut first = edge.connect_from("10.0.0.9");
         first.write_all(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n").await.expect("an open pipe");

@@ -28,9 +28,9 @@ use tower::ServiceExt;
 use weir::{
     config::{Config, NetworkLists, RouteConfig, StateSettings},
     downstream::{
-        connection_limits::Occupancy,
+        connection_limits::ConnectionLimits,
         drain::DrainOrder,
-        listener::Door,
+        listener::ListenerPolicy,
         settings::{ClientTimeouts, HeaderLimits},
     },
     limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings, client_ip::Trust},
@@ -47,11 +47,11 @@ use weir::{
     },
     runtime::{clock::Clock, io::Io, release_timer::Timing},
     upstream::{
-        background::Tending,
+        background::BackgroundTasks,
         balance::Balance,
-        connect::{Connector, Stream},
+        connect::{BoxedIo, Connector},
         dns::Resolver,
-        endpoints::{Address, Group},
+        endpoints::{Address, EndpointGroup},
         settings::{Endpoint, Protocol, UpstreamSettings},
     },
 };
@@ -140,10 +140,10 @@ pub struct Edge {
     pub order: DrainOrder,
     pub queue: Arc<Queue>,
     pub world: Arc<World>,
-    upstreams: Vec<Arc<Group>>,
+    upstreams: Vec<Arc<EndpointGroup>>,
     connector: Connector,
     /// What the listener asks of connections.
-    pub door: Arc<Door>,
+    pub door: Arc<ListenerPolicy>,
     log: std::sync::mpsc::Receiver<Vec<u8>>,
     lines: RefCell<VecDeque<serde_json::Value>>,
     start: Instant,
@@ -278,9 +278,15 @@ pub fn config_to(endpoints: &[&str]) -> Config {
 }
 
 /// A listener without TLS, PROXY header, redirect and caps.
-pub fn open_door() -> Door {
-    let occupancy = Arc::new(Occupancy::new(usize::MAX, usize::MAX));
-    Door { tls: None, redirect: None, proxy_protocol: false, occupancy, max_requests: u64::MAX }
+pub fn open_door() -> ListenerPolicy {
+    let occupancy = Arc::new(ConnectionLimits::new(usize::MAX, usize::MAX));
+    ListenerPolicy {
+        tls: None,
+        redirect: None,
+        proxy_protocol: false,
+        occupancy,
+        max_requests: u64::MAX,
+    }
 }
 
 /// Runs a test on a whole worker; time stands still unless everything waits.
@@ -296,7 +302,7 @@ pub async fn on_edge_of<F: Future<Output = ()>>(config: Config, test: impl FnOnc
 /// The same behind a listener that asks something of connections.
 pub async fn on_door<F: Future<Output = ()>>(
     config: Config,
-    door: Door,
+    door: ListenerPolicy,
     test: impl FnOnce(Rc<Edge>) -> F,
 ) {
     let (edge, pipes) = Edge::new(config, door);
@@ -319,7 +325,8 @@ pub async fn on_raw_edge<F: Future<Output = ()>>(
 
 async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
     let house = Rc::clone(&edge.worker);
-    let mut tending = Tending::new(edge.connector.clone(), scripted(Arc::clone(&edge.world)));
+    let mut tending =
+        BackgroundTasks::new(edge.connector.clone(), scripted(Arc::clone(&edge.world)));
     tending.tend(&edge.upstreams);
     LocalSet::new()
         .run_until(async {
@@ -329,12 +336,12 @@ async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
         .await;
 }
 
-fn loaded(settings: UpstreamSettings) -> Arc<Group> {
-    Group::load(settings).expect("authorities of the test")
+fn loaded(settings: UpstreamSettings) -> Arc<EndpointGroup> {
+    EndpointGroup::load(settings).expect("authorities of the test")
 }
 
 impl Edge {
-    fn new(config: Config, door: Door) -> (Rc<Self>, Pipes) {
+    fn new(config: Config, door: ListenerPolicy) -> (Rc<Self>, Pipes) {
         let (order, drain) = DrainOrder::new();
         let (sender, pipes) = mpsc::unbounded_channel();
         let (log_sender, log) = std::sync::mpsc::channel();
@@ -504,7 +511,7 @@ fn in_memory(
             }
             let (ours, theirs) = duplex(1 << 16);
             if taken && sender.send((address.socket(), theirs)).is_ok() {
-                return Ok(Box::new(ours) as Stream);
+                return Ok(Box::new(ours) as BoxedIo);
             }
             Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
         }

@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncWriteExt, DuplexStream},
     time::{sleep, timeout},
 };
-use weir::downstream::listener::Door;
+use weir::downstream::listener::ListenerPolicy;
 
 use crate::{
     frames::{self, DATA, HEADERS, RST_STREAM},
@@ -93,7 +93,7 @@ async fn ask(edge: &Edge, count: u32) -> DuplexStream {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_ends_with_its_last_request() {
-    let door = Door { max_requests: 3, ..open_door() };
+    let door = ListenerPolicy { max_requests: 3, ..open_door() };
     on_door(config(&["1r/s burst=20"]), door, |edge| async move {
         let (answers, told) = to_the_end(&edge, &mut ask(&edge, 3).await).await;
         assert_eq!((answers, told.first()), (vec![(1, 0), (3, 1000), (5, 2000)], Some(&0)));
@@ -105,7 +105,7 @@ async fn a_connection_ends_with_its_last_request() {
 /// GOAWAY.
 #[tokio::test(start_paused = true)]
 async fn max_requests_ends_the_connection_of_a_client_that_ignores_goaway() {
-    let door = Door { max_requests: 3, ..open_door() };
+    let door = ListenerPolicy { max_requests: 3, ..open_door() };
     on_door(config(&[]), door, |edge| async move {
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");
@@ -131,7 +131,7 @@ async fn max_requests_ends_the_connection_of_a_client_that_ignores_goaway() {
 /// All of a connection's requests are answered, whatever was sent ahead.
 #[tokio::test(start_paused = true)]
 async fn max_requests_that_are_sent_ahead_are_all_answered() {
-    let door = Door { max_requests: 1_000, ..open_door() };
+    let door = ListenerPolicy { max_requests: 1_000, ..open_door() };
     on_door(config(&[]), door, |edge| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
         writer.write_all(&frames::hello(&[])).await.expect("an open pipe");

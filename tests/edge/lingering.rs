@@ -7,7 +7,9 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     time::{Instant, sleep},
 };
-use weir::downstream::{connection_limits::Occupancy, drain::Idle, listener::Door};
+use weir::downstream::{
+    connection_limits::ConnectionLimits, drain::Idle, listener::ListenerPolicy,
+};
 
 use crate::{
     frames,
@@ -65,8 +67,8 @@ async fn refused_from(edge: &Edge, address: &str) -> DuplexStream {
     client
 }
 
-fn door_of(most: usize, per_client: usize) -> Door {
-    Door { occupancy: Arc::new(Occupancy::new(most, per_client)), ..open_door() }
+fn door_of(most: usize, per_client: usize) -> ListenerPolicy {
+    ListenerPolicy { occupancy: Arc::new(ConnectionLimits::new(most, per_client)), ..open_door() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,9 +100,13 @@ async fn lingering_takes_the_rest_of_every_refused_upload() {
 
 #[tokio::test(start_paused = true)]
 async fn lingering_takes_the_rest_of_a_redirected_upload() {
-    on_door(config(&[]), Door { redirect: Some(443), ..open_door() }, |edge| async move {
-        assert_eq!(status(&upload(&mut edge.connect(), TOO_LARGE).await), 308);
-    })
+    on_door(
+        config(&[]),
+        ListenerPolicy { redirect: Some(443), ..open_door() },
+        |edge| async move {
+            assert_eq!(status(&upload(&mut edge.connect(), TOO_LARGE).await), 308);
+        },
+    )
     .await;
 }
 
@@ -388,7 +394,7 @@ async fn lingering_over_tls_has_a_second_once_the_process_stops() {
 /// before it has read everything.
 #[tokio::test(start_paused = true)]
 async fn lingering_takes_what_follows_the_end_of_http2() {
-    on_door(config(&[]), Door { max_requests: 1, ..open_door() }, |edge| async move {
+    on_door(config(&[]), ListenerPolicy { max_requests: 1, ..open_door() }, |edge| async move {
         let mut client = edge.connect();
         client
             .write_all(&[frames::hello(&[]), frames::get(1)].concat())

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use weir::downstream::{
     drain::Idle,
-    listener::Door,
+    listener::ListenerPolicy,
     tls::{
         Tls,
         settings::{CertificateFiles, OldestVersion, TlsSettings},
@@ -42,12 +42,15 @@ pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
     }
 }
 
-pub fn door(settings: TlsSettings) -> Door {
-    Door { tls: Some(Tls::load(settings).expect("certificates of the test")), ..open_door() }
+pub fn door(settings: TlsSettings) -> ListenerPolicy {
+    ListenerPolicy {
+        tls: Some(Tls::load(settings).expect("certificates of the test")),
+        ..open_door()
+    }
 }
 
 /// An authority with a certificate for `a.test`, and a door with it.
-pub fn one() -> (Rc<Authority>, Door) {
+pub fn one() -> (Rc<Authority>, ListenerPolicy) {
     let authority = Authority::new();
     authority.issue("a", &["a.test"]);
     let door = door(settings(&authority, &["a"]));
@@ -296,7 +299,7 @@ async fn changed_certificates_are_taken_and_broken_ones_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_redirecting_listener_sends_every_request_to_https() {
-    let to = |port| Door { redirect: Some(port), ..open_door() };
+    let to = |port| ListenerPolicy { redirect: Some(port), ..open_door() };
     for (port, expected) in [(443, "https://a.test/x?y"), (8443, "https://a.test:8443/x?y")] {
         on_door(config(&[]), to(port), |edge| async move {
             let request = "POST /x?y HTTP/1.1\r\nhost: A.test:80\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

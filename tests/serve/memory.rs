@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use rustix::process::Signal;
 use weir::{
     limit::{Key, Part, Seed, Snapshot, ZoneSettings},
-    process::state::State,
+    process::state::SavedState,
 };
 
 use crate::{
@@ -59,7 +59,7 @@ fn state_of_a_million() -> Vec<u8> {
         .duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970")
         .as_millis();
-    State { taken_ms: u64::try_from(taken).expect("64 bit"), zones: vec![zone] }.encode()
+    SavedState { taken_ms: u64::try_from(taken).expect("64 bit"), zones: vec![zone] }.encode()
 }
 
 /// Starts with a million keys, loads a configuration with these zones, and waits until so much less

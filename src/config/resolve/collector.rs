@@ -5,11 +5,11 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use ipnet::IpNet;
 
-use super::location::Spot;
+use super::location::Location;
 use crate::{
     config::{
-        networks::{self, Entry},
-        problem::{Problems, Source, Span},
+        networks::{self, NetworkEntry},
+        problem::{Problems, SourceText, Span},
         quantity::{parse_count, parse_size},
         schema::Amount,
     },
@@ -21,7 +21,7 @@ const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
 /// Collects what is wrong.
 #[derive(Debug)]
-pub struct Judge<'a> {
+pub struct Collector<'a> {
     /// What was found so far.
     pub problems: &'a mut Problems,
     /// The folder that relative paths of networks start from.
@@ -31,10 +31,10 @@ pub struct Judge<'a> {
 /// Separates a message from its hint in the text of an error.
 const HINT: &str = ", hint: ";
 
-impl Judge<'_> {
+impl Collector<'_> {
     /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is
     /// never part of it.
-    pub fn refuse(&mut self, spot: Spot<'_>, error: impl Display) {
+    pub fn refuse(&mut self, spot: Location<'_>, error: impl Display) {
         let scalar = spot.scalar();
         if scalar.is_some_and(|scalar| scalar.broken) {
             return;
@@ -60,12 +60,12 @@ impl Judge<'_> {
     }
 
     /// The value, or what it should have been reported.
-    pub fn take<T, E: Display>(&mut self, spot: Spot<'_>, result: Result<T, E>) -> Option<T> {
+    pub fn take<T, E: Display>(&mut self, spot: Location<'_>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.refuse(spot, error)).ok()
     }
 
     /// A length of time.
-    pub fn duration(&mut self, spot: Spot<'_>, text: &str) -> Duration {
+    pub fn duration(&mut self, spot: Location<'_>, text: &str) -> Duration {
         let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
         if duration > YEAR {
             self.refuse(spot, format!("`{text}` is longer than a year, hint: at most `366d`"));
@@ -74,7 +74,7 @@ impl Judge<'_> {
     }
 
     /// A length of time that is not zero.
-    pub fn positive(&mut self, spot: Spot<'_>, text: &str) -> Duration {
+    pub fn positive(&mut self, spot: Location<'_>, text: &str) -> Duration {
         let duration = self.duration(spot, text);
         if duration.is_zero() {
             self.refuse(
@@ -88,7 +88,7 @@ impl Judge<'_> {
     /// A count within a range.
     pub fn count(
         &mut self,
-        spot: Spot<'_>,
+        spot: Location<'_>,
         amount: &Amount,
         range: RangeInclusive<usize>,
     ) -> usize {
@@ -97,14 +97,19 @@ impl Judge<'_> {
     }
 
     /// A size in bytes within a range.
-    pub fn size(&mut self, spot: Spot<'_>, amount: &Amount, range: RangeInclusive<usize>) -> usize {
+    pub fn size(
+        &mut self,
+        spot: Location<'_>,
+        amount: &Amount,
+        range: RangeInclusive<usize>,
+    ) -> usize {
         let size = self.take(spot, parse_size(&amount.0));
         self.within(spot, size, &amount.0, range)
     }
 
     fn within(
         &mut self,
-        spot: Spot<'_>,
+        spot: Location<'_>,
         value: Option<u64>,
         text: &str,
         range: RangeInclusive<usize>,
@@ -127,13 +132,13 @@ impl Judge<'_> {
     }
 
     /// A list of networks; bits behind a prefix mean nothing and are worth a word.
-    pub fn networks(&mut self, spot: Spot<'_>, texts: &[String]) -> Vec<IpNet> {
+    pub fn networks(&mut self, spot: Location<'_>, texts: &[String]) -> Vec<IpNet> {
         let read = |(index, text): (usize, &String)| self.network(spot.item(index), text);
         texts.iter().enumerate().flat_map(read).collect()
     }
 
-    fn network(&mut self, spot: Spot<'_>, text: &str) -> Vec<IpNet> {
-        if let Some(Entry::File(path)) = Entry::read(text, self.base) {
+    fn network(&mut self, spot: Location<'_>, text: &str) -> Vec<IpNet> {
+        if let Some(NetworkEntry::File(path)) = NetworkEntry::read(text, self.base) {
             return self.networks_of(spot, &path);
         }
         let shape = || {
@@ -149,7 +154,7 @@ impl Judge<'_> {
     }
 
     /// The networks of a file; what is wrong with a line is told at that line.
-    fn networks_of(&mut self, spot: Spot<'_>, path: &Path) -> Vec<IpNet> {
+    fn networks_of(&mut self, spot: Location<'_>, path: &Path) -> Vec<IpNet> {
         let read = networks::read(path)
             .and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
         let (text, lines) = match read {
@@ -170,7 +175,7 @@ impl Judge<'_> {
         // What came from outside is no part of a message, a path neither.
         let filled = spot.scalar().and_then(|scalar| scalar.filled.clone());
         let name = filled.unwrap_or_else(|| path.display().to_string());
-        let source = self.problems.add_source(Source { name, text });
+        let source = self.problems.add_source(SourceText { name, text });
         let mut found = Vec::with_capacity(lines.len());
         for line in lines {
             let span = Span { source, start: line.span.start, end: line.span.end };

@@ -2,15 +2,20 @@
 
 use http::{HeaderName, header};
 
-use super::{collector::Judge, location::Spot};
+use super::{collector::Collector, location::Location};
 use crate::{
-    config::{nearest, schema::Headers},
+    config::{nearest, schema::HeadersSpec},
     http::target,
     proxy::header_edits::{self, Edits, Message, NameError, PLACEHOLDERS, Template, TemplateError},
 };
 
 /// The edits of one kind of messages.
-pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: Message) -> Edits {
+pub fn edits(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    written: &HeadersSpec,
+    message: Message,
+) -> Edits {
     let remove = removed(judge, spot.key("remove"), &written.remove, message);
     let mut set: Vec<(HeaderName, Template)> = Vec::new();
     for (text, value) in &written.set {
@@ -39,8 +44,8 @@ pub fn edits(judge: &mut Judge<'_>, spot: Spot<'_>, written: &Headers, message: 
 }
 
 fn removed(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
     texts: &[String],
     message: Message,
 ) -> Vec<HeaderName> {

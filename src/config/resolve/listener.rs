@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive};
 
-use super::{address, collector::Judge, location::Spot};
+use super::{address, collector::Collector, location::Location};
 use crate::{
-    config::schema::{Certificate, File, Listener, LongListener, MinVersion, Tls},
+    config::schema::{Certificate, File, Listener, LongListener, MinVersion, TlsSpec},
     downstream::{
         settings::ListenerSettings,
         tls::{
@@ -22,7 +22,11 @@ const COUNTS: RangeInclusive<usize> = 1..=1_000_000_000;
 const HTTPS: u16 = 443;
 
 /// All listeners.
-pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<ListenerSettings> {
+pub fn listeners(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    file: &File,
+) -> Vec<ListenerSettings> {
     let mut found: Vec<ListenerSettings> = Vec::new();
     for (index, listener) in file.listeners.iter().enumerate() {
         let spot = spot.item(index);
@@ -61,7 +65,11 @@ pub fn listeners(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Vec<List
 }
 
 /// Everything but the address.
-fn settings(judge: &mut Judge<'_>, spot: Spot<'_>, listener: &LongListener) -> ListenerSettings {
+fn settings(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    listener: &LongListener,
+) -> ListenerSettings {
     let redirect = spot.key("redirect");
     if listener.tls.is_some() && listener.redirect.is_some() {
         judge.refuse(
@@ -101,7 +109,7 @@ fn redirect_port(text: &str) -> Result<u16, String> {
     }
 }
 
-fn read(judge: &mut Judge<'_>, spot: Spot<'_>, tls: &Tls) -> TlsSettings {
+fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSettings {
     let certificates = spot.key("certificates");
     if tls.certificates.is_empty() {
         judge.refuse(
@@ -126,7 +134,11 @@ fn read(judge: &mut Judge<'_>, spot: Spot<'_>, tls: &Tls) -> TlsSettings {
     }
 }
 
-fn certificate(judge: &mut Judge<'_>, spot: Spot<'_>, pair: &Certificate) -> CertificateFiles {
+fn certificate(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    pair: &Certificate,
+) -> CertificateFiles {
     let files = CertificateFiles { cert: (&pair.cert).into(), key: (&pair.key).into() };
     match Pair::read(&files) {
         Ok(pair) if pair.expires.is_some_and(|expires| expires < Clock::wall()) => {

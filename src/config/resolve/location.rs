@@ -7,13 +7,13 @@ use crate::config::{
 
 /// A place in the tree; for a value that is not written, the nearest place above it.
 #[derive(Clone, Copy, Debug)]
-pub struct Spot<'a> {
+pub struct Location<'a> {
     node: Option<&'a Node>,
     /// What to point at.
     pub span: Span,
 }
 
-impl<'a> Spot<'a> {
+impl<'a> Location<'a> {
     /// The whole file.
     #[must_use]
     pub fn root(tree: &'a Node) -> Self {

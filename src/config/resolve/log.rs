@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{collector::Judge, location::Spot};
+use super::{collector::Collector, location::Location};
 use crate::{
     config::schema::{AccessLog, ErrorLog, LogFormat as Format},
     log::settings::{AccessLogSettings, LogFormat, LogTarget},
@@ -19,8 +19,8 @@ fn default_first(format: Format) -> u32 {
 
 /// The access log, and the error log beside it.
 pub fn access(
-    judge: &mut Judge<'_>,
-    root: Spot<'_>,
+    judge: &mut Collector<'_>,
+    root: Location<'_>,
     log: &AccessLog,
     errors: &ErrorLog,
 ) -> AccessLogSettings {
@@ -53,7 +53,7 @@ fn target(text: &str) -> Result<LogTarget, String> {
 }
 
 /// The level of diagnostics: one for all, and others by module.
-pub fn level(judge: &mut Judge<'_>, spot: Spot<'_>, text: &str) -> String {
+pub fn level(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> String {
     for directive in text.split(',') {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
         if tracing::level_filters::LevelFilter::from_str(level).is_err() || level.is_empty() {

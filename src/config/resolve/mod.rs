@@ -6,12 +6,12 @@
 
 use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 
-use self::{collector::Judge, location::Spot};
+use self::{collector::Collector, location::Location};
 use super::{
     Config, StateSettings, nearest,
     networks::NetworkLists,
     problem::Problems,
-    schema::{Amount, ClientIp, File, ForwardingHeader, Upstream},
+    schema::{Amount, ClientIp, File, ForwardingHeader, UpstreamSpec},
     yaml_tree::{Node, Value},
 };
 use crate::{
@@ -74,7 +74,7 @@ pub fn resolve(
     base: &Path,
     problems: &mut Problems,
 ) -> Option<Config> {
-    let (judge, root) = (&mut Judge { problems, base }, Spot::root(tree));
+    let (judge, root) = (&mut Collector { problems, base }, Location::root(tree));
     at_least_one(judge, root, written);
     if file.version != 1 {
         let message =
@@ -117,7 +117,7 @@ pub fn resolve(
     (!problems.has_errors()).then_some(config)
 }
 
-fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
+fn at_least_one(judge: &mut Collector<'_>, root: Location<'_>, written: &Node) {
     for (section, message) in [
         (
             "listeners",
@@ -141,7 +141,7 @@ fn at_least_one(judge: &mut Judge<'_>, root: Spot<'_>, written: &Node) {
     }
 }
 
-fn trust(judge: &mut Judge<'_>, spot: Spot<'_>, client_ip: &ClientIp) -> Trust {
+fn trust(judge: &mut Collector<'_>, spot: Location<'_>, client_ip: &ClientIp) -> Trust {
     Trust {
         proxies: judge.networks(spot.key("trusted_proxies"), &client_ip.trusted_proxies),
         header: match client_ip.header {
@@ -151,7 +151,7 @@ fn trust(judge: &mut Judge<'_>, spot: Spot<'_>, client_ip: &ClientIp) -> Trust {
     }
 }
 
-fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeouts {
+fn timeouts(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> ClientTimeouts {
     ClientTimeouts {
         header: judge.positive(spot.key("header"), &file.timeouts.header),
         body: judge.positive(spot.key("body"), &file.timeouts.body),
@@ -161,7 +161,7 @@ fn timeouts(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> ClientTimeout
     }
 }
 
-fn admin(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Option<SocketAddr> {
+fn admin(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Option<SocketAddr> {
     let text = file.admin.address.as_deref()?;
     let address = judge.take(spot, address::listener(text))?;
     if !address.ip().is_loopback() {
@@ -174,7 +174,7 @@ fn admin(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> Option<SocketAdd
     Some(address)
 }
 
-fn state(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> StateSettings {
+fn state(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> StateSettings {
     let path = file.state.file.as_deref();
     if path.is_some_and(|path| path.is_empty() || path.ends_with('/')) {
         judge.refuse(spot.key("file"), "this is no file, hint: /var/lib/weir/zones.bin");
@@ -185,14 +185,14 @@ fn state(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> StateSettings {
     }
 }
 
-fn header_limits(judge: &mut Judge<'_>, spot: Spot<'_>, file: &File) -> HeaderLimits {
+fn header_limits(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> HeaderLimits {
     HeaderLimits {
         size: judge.size(spot.key("size"), &file.header_limits.size, HEAD_BYTES),
         count: file.header_limits.count as usize,
     }
 }
 
-fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
+fn workers(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> usize {
     match amount.0.as_str() {
         "auto" => available_parallelism().map_or(1, usize::from),
         text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -212,11 +212,11 @@ fn workers(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
 fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
     let mut problems = Problems::default();
-    let judge = &mut Judge { problems: &mut problems, base: Path::new("") };
+    let judge = &mut Collector { problems: &mut problems, base: Path::new("") };
     let secure = endpoint.tls.then(SecureSettings::default);
     UpstreamSettings {
         secure,
         endpoints: vec![endpoint],
-        ..upstream::upstream(judge, Spot::root(&nowhere), name, &Upstream::default())
+        ..upstream::upstream(judge, Location::root(&nowhere), name, &UpstreamSpec::default())
     }
 }

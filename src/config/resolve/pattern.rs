@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use super::{collector::Judge, location::Spot};
+use super::{collector::Collector, location::Location};
 use crate::{
-    config::schema::Route,
+    config::schema::RouteSpec,
     limit::normal_form,
     proxy::route::{HostPattern, PathMatching, PathPattern, Pattern},
 };
@@ -20,9 +20,9 @@ const PATTERN: &str = "*()|^{}\\[]";
 
 /// Which requests a route takes.
 pub fn pattern(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
-    route: &Route,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    route: &RouteSpec,
     matching: PathMatching,
 ) -> Pattern {
     Pattern {
@@ -36,7 +36,7 @@ pub fn pattern(
 /// a key that holds `route`, the methods come first, and `=` before an exact path: `POST /login`,
 /// `= /api`.
 #[must_use]
-pub fn names(routes: &[Route]) -> Vec<Arc<str>> {
+pub fn names(routes: &[RouteSpec]) -> Vec<Arc<str>> {
     let short: Vec<String> = routes.iter().map(name).collect();
     let mut routes_of = HashMap::<&str, usize>::new();
     short.iter().for_each(|name| *routes_of.entry(name).or_default() += 1);
@@ -50,12 +50,12 @@ pub fn names(routes: &[Route]) -> Vec<Arc<str>> {
         .collect()
 }
 
-fn name(route: &Route) -> String {
+fn name(route: &RouteSpec) -> String {
     let path = route.path.as_deref().or(route.path_exact.as_deref());
     format!("{}{}", route.host.as_deref().unwrap_or(""), path.unwrap_or(""))
 }
 
-fn long_name(route: &Route, name: &str) -> Arc<str> {
+fn long_name(route: &RouteSpec, name: &str) -> Arc<str> {
     let methods = route.methods.as_ref().map(|methods| methods.join(","));
     let exact = route.path_exact.as_ref().map(|_| "=".to_owned());
     let words: Vec<String> = methods.into_iter().chain(exact).chain([name.to_owned()]).collect();
@@ -63,9 +63,9 @@ fn long_name(route: &Route, name: &str) -> Arc<str> {
 }
 
 fn path(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
-    route: &Route,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    route: &RouteSpec,
     matching: PathMatching,
 ) -> PathPattern {
     let (key, text) = match (&route.path, &route.path_exact) {
@@ -143,7 +143,7 @@ fn before<'a>(path: &'a str, piece: &str) -> &'a str {
     path.find(piece).map(|at| &path[..at]).filter(|path| !path.is_empty()).unwrap_or("/")
 }
 
-fn host(judge: &mut Judge<'_>, spot: Spot<'_>, text: Option<&str>) -> HostPattern {
+fn host(judge: &mut Collector<'_>, spot: Location<'_>, text: Option<&str>) -> HostPattern {
     let Some(text) = text else { return HostPattern::Any };
     judge.take(spot, read_host(text)).unwrap_or(HostPattern::Any)
 }
@@ -178,7 +178,7 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
     })
 }
 
-fn methods(judge: &mut Judge<'_>, spot: Spot<'_>, texts: Option<&[String]>) -> Vec<Method> {
+fn methods(judge: &mut Collector<'_>, spot: Location<'_>, texts: Option<&[String]>) -> Vec<Method> {
     let Some(texts) = texts else { return Vec::new() };
     if texts.is_empty() {
         judge.refuse(spot, "no method at all, hint: leave `methods` out to take every method");

@@ -1,13 +1,13 @@
 //! Rejects: what a route says of its own over what is said for all.
 
 use crate::{
-    config::schema::{Reject, RejectBody as Body, RejectHeader, RouteReject},
+    config::schema::{RejectBody as Body, RejectHeader, RejectSpec, RouteReject},
     proxy::reply::{RejectBody, RejectSettings},
 };
 
 /// How a route rejects.
 #[must_use]
-pub fn settings(general: &Reject, own: Option<&RouteReject>) -> RejectSettings {
+pub fn settings(general: &RejectSpec, own: Option<&RouteReject>) -> RejectSettings {
     let has = |header| general.headers.contains(&header);
     RejectSettings {
         status: own.map_or(general.status, |own| own.status),

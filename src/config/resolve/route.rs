@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Names, address, collector::Judge, edits, location::Spot, pattern::pattern, reject};
+use super::{
+    Names, address, collector::Collector, edits, location::Location, pattern::pattern, reject,
+};
 use crate::{
     compress::negotiate::Coding,
     config::{
         RouteConfig, nearest,
-        schema::{Coding as Written, Limit, Route},
+        schema::{Coding as Written, LimitSpec, RouteSpec},
     },
     downstream::collected_body::PER_WORKER,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
@@ -22,10 +24,10 @@ const MAX_BUFFER: usize = PER_WORKER / 4;
 
 /// One route, called `name`.
 pub fn route(
-    judge: &mut Judge<'_>,
+    judge: &mut Collector<'_>,
     names: &mut Names<'_>,
-    spot: Spot<'_>,
-    route: &Route,
+    spot: Location<'_>,
+    route: &RouteSpec,
     name: Arc<str>,
 ) -> RouteConfig {
     let (request, response) = (spot.key("request"), spot.key("response"));
@@ -58,7 +60,12 @@ pub fn route(
 }
 
 /// Where a route forwards to: a name, or an endpoint in place of one.
-fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: &str) -> usize {
+fn upstream(
+    judge: &mut Collector<'_>,
+    names: &mut Names<'_>,
+    spot: Location<'_>,
+    text: &str,
+) -> usize {
     let position = |upstreams: &[UpstreamSettings], name: &str| {
         upstreams.iter().position(|one| &*one.name == name)
     };
@@ -88,7 +95,7 @@ fn upstream(judge: &mut Judge<'_>, names: &mut Names<'_>, spot: Spot<'_>, text: 
     0
 }
 
-fn compress(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[Written]) -> Vec<Coding> {
+fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Written]) -> Vec<Coding> {
     let mut codings = Vec::new();
     for (index, written) in written.iter().enumerate() {
         let coding = match written {
@@ -106,10 +113,10 @@ fn compress(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[Written]) -> Vec<C
 }
 
 fn limits(
-    judge: &mut Judge<'_>,
+    judge: &mut Collector<'_>,
     names: &Names<'_>,
-    spot: Spot<'_>,
-    limits: &[Limit],
+    spot: Location<'_>,
+    limits: &[LimitSpec],
 ) -> Vec<(usize, RuleSettings)> {
     if limits.len() > MAX_RULES {
         let over = spot.item(MAX_RULES);
@@ -137,7 +144,12 @@ fn limits(
     seen
 }
 
-fn zone(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, text: &str) -> Option<usize> {
+fn zone(
+    judge: &mut Collector<'_>,
+    names: &Names<'_>,
+    spot: Location<'_>,
+    text: &str,
+) -> Option<usize> {
     let found = names.file.zones.keys().position(|name| name == text);
     if found.is_none() && !names.is_written("zones", text) {
         let known: Vec<&str> = names.file.zones.keys().map(String::as_str).collect();
@@ -150,7 +162,7 @@ fn zone(judge: &mut Judge<'_>, names: &Names<'_>, spot: Spot<'_>, text: &str) ->
     found
 }
 
-fn rule(judge: &mut Judge<'_>, spot: Spot<'_>, limit: &Limit) -> RuleSettings {
+fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> RuleSettings {
     let burst = limit.burst;
     if limit.nodelay && limit.delay.is_some() {
         let message = "both `delay` and `nodelay`, hint: `nodelay` holds nothing back, `delay: N` all but the first N";
@@ -176,8 +188,8 @@ fn rule(judge: &mut Judge<'_>, spot: Spot<'_>, limit: &Limit) -> RuleSettings {
 /// Whether the whole burst is a time that can be counted: the limiter itself is asked, on a zone of
 /// one key.
 fn check_length(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
     zone: &ZoneSettings,
     settings: RuleSettings,
 ) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 
-use super::{HEAD_BYTES, address, collector::Judge, location::Spot};
+use super::{HEAD_BYTES, address, collector::Collector, location::Location};
 use crate::{
-    config::schema::{self, LongEndpoint, Upstream},
+    config::schema::{self, LongEndpoint, UpstreamSpec},
     http::framing::HeaderLimits,
     upstream::{
         balance::Balance,
@@ -18,10 +18,10 @@ use crate::{
 
 /// The upstream of one name.
 pub fn upstream(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
     name: &str,
-    upstream: &Upstream,
+    upstream: &UpstreamSpec,
 ) -> UpstreamSettings {
     let endpoints = spot.key("endpoints");
     if upstream.endpoints.is_empty() {
@@ -72,12 +72,16 @@ pub fn upstream(
     }
 }
 
-fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[schema::Endpoint]) -> Vec<Endpoint> {
+fn endpoints(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    written: &[schema::EndpointSpec],
+) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(written.len());
     for (index, endpoint) in written.iter().enumerate() {
         let (spot, text, weight) = match endpoint {
-            schema::Endpoint::Short(text) => (spot.item(index), text, 1),
-            schema::Endpoint::Long(LongEndpoint { address, weight }) => {
+            schema::EndpointSpec::Short(text) => (spot.item(index), text, 1),
+            schema::EndpointSpec::Long(LongEndpoint { address, weight }) => {
                 (spot.item(index).key("address"), address, *weight)
             }
         };
@@ -97,8 +101,8 @@ fn endpoints(judge: &mut Judge<'_>, spot: Spot<'_>, written: &[schema::Endpoint]
 
 /// TLS to the endpoints: to all of them or to none.
 fn secure(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
     endpoints: &[Endpoint],
     written: Option<&schema::UpstreamTls>,
 ) -> Option<SecureSettings> {
@@ -128,8 +132,8 @@ fn secure(
 }
 
 fn passive(
-    judge: &mut Judge<'_>,
-    spot: Spot<'_>,
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
     written: &schema::Passive,
 ) -> Option<PassiveSettings> {
     let window = judge.positive(spot.key("window"), &written.window);
@@ -137,7 +141,11 @@ fn passive(
     (written.failures > 0).then_some(PassiveSettings { failures: written.failures, window, eject })
 }
 
-fn active(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Active) -> ActiveSettings {
+fn active(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    written: &schema::Active,
+) -> ActiveSettings {
     let text = &written.path;
     let path = text
         .parse::<PathAndQuery>()
@@ -154,7 +162,7 @@ fn active(judge: &mut Judge<'_>, spot: Spot<'_>, written: &schema::Active) -> Ac
     }
 }
 
-fn refresh(judge: &mut Judge<'_>, spot: Spot<'_>, text: &str) -> Duration {
+fn refresh(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Duration {
     let refresh = judge.duration(spot, text);
     if refresh < PAUSE {
         let least = PAUSE.as_millis();

@@ -1,8 +1,8 @@
 //! Zones: from their words to what the limiter counts with.
 
-use super::{collector::Judge, location::Spot};
+use super::{collector::Collector, location::Location};
 use crate::{
-    config::schema::{Amount, MissingPart, Zone, ZoneKey},
+    config::schema::{Amount, MissingPart, ZoneKey, ZoneSpec},
     limit::{Key, Missing, Part, Rate, ZoneSettings},
 };
 
@@ -10,7 +10,12 @@ use crate::{
 const MAX_CAPACITY: usize = 100_000_000;
 
 /// The zone of one name.
-pub fn zone(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, zone: &Zone) -> ZoneSettings {
+pub fn zone(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    name: &str,
+    zone: &ZoneSpec,
+) -> ZoneSettings {
     let rate = judge.take(spot.key("rate"), zone.rate.parse());
     ZoneSettings {
         name: name.into(),
@@ -22,7 +27,7 @@ pub fn zone(judge: &mut Judge<'_>, spot: Spot<'_>, name: &str, zone: &Zone) -> Z
 }
 
 /// A number of keys. nginx's `zone=NAME:10m` is a size, of which a key takes 64 bytes there.
-fn capacity(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
+fn capacity(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> usize {
     let mebibytes = amount.0.strip_suffix('m').and_then(|number| number.parse::<usize>().ok());
     if let Some(keys) =
         mebibytes.and_then(|number| number.checked_mul(16)).filter(|thousands| *thousands > 0)
@@ -37,7 +42,7 @@ fn capacity(judge: &mut Judge<'_>, spot: Spot<'_>, amount: &Amount) -> usize {
     judge.count(spot, amount, 1..=MAX_CAPACITY)
 }
 
-fn key(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &Zone) -> Key {
+fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
     let parts = match &zone.key {
         ZoneKey::Part(part) => judge.take(spot, part.parse()).into_iter().collect(),
         ZoneKey::Parts(parts) => {
@@ -60,7 +65,7 @@ fn key(judge: &mut Judge<'_>, spot: Spot<'_>, zone: &Zone) -> Key {
     Key { missing, ..key }
 }
 
-fn part_of(judge: &mut Judge<'_>, spot: Spot<'_>, part: &str) -> Option<Part> {
+fn part_of(judge: &mut Collector<'_>, spot: Location<'_>, part: &str) -> Option<Part> {
     judge.take(spot, part.parse())
 }
 

@@ -8,7 +8,7 @@ use super::amount::Amount;
 /// Requests that wait for their slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Queue {
+pub struct QueueSpec {
     /// Requests that may wait over all zones, 0 to 10M; further ones are rejected. Half is
     /// split evenly over the zones and reserved for them, the other half is first come, first
     /// served.
@@ -41,7 +41,7 @@ pub struct Timeouts {
 /// Limits on a request head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct HeaderLimits {
+pub struct HeaderLimitsSpec {
     /// Bytes of the whole head, 1KiB to 1MiB (nginx: `large_client_header_buffers`).
     #[schemars(extend("x-type" = "size"))]
     pub size: Amount,
@@ -53,7 +53,7 @@ pub struct HeaderLimits {
 /// State that survives a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct State {
+pub struct StateSpec {
     /// File for the debts of the zones, so that a limited client is still limited after a
     /// restart; readable by its owner only. Without it debts end with the process.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,13 +64,13 @@ pub struct State {
     pub interval: String,
 }
 
-impl Default for State {
+impl Default for StateSpec {
     fn default() -> Self {
         Self { file: None, interval: "30s".to_owned() }
     }
 }
 
-impl Default for Queue {
+impl Default for QueueSpec {
     fn default() -> Self {
         Self { max: Amount("10k".to_owned()) }
     }
@@ -84,7 +84,7 @@ impl Default for Timeouts {
     }
 }
 
-impl Default for HeaderLimits {
+impl Default for HeaderLimitsSpec {
     fn default() -> Self {
         Self { size: Amount("32KiB".to_owned()), count: 100 }
     }

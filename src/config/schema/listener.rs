@@ -23,7 +23,7 @@ pub struct LongListener {
     pub address: String,
     /// TLS 1.2 or newer, with HTTP/2 and HTTP/1.1 by ALPN (nginx: `listen ... ssl`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsSpec>,
     /// `https`, or `https:8443` where the port is not 443: every request gets 308 to the same
     /// host and path over `https`, before any limit is checked. Not together with `tls` (nginx:
     /// `return 308 https://...`).
@@ -85,7 +85,7 @@ impl LongListener {
 /// TLS on a listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Tls {
+pub struct TlsSpec {
     /// At least one. A client gets the first certificate that has the name it asks for, else
     /// the first with a wildcard for it, else the first of all. Changed files are used without
     /// a reload.

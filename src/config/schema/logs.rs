@@ -51,7 +51,7 @@ pub struct ErrorLog {
 /// Diagnostics on standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct LogSpec {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also by module:
     /// `info,weir::upstream=debug` (nginx: `error_log`).
     pub level: String,
@@ -79,7 +79,7 @@ impl Default for SampleRejects {
     }
 }
 
-impl Default for Log {
+impl Default for LogSpec {
     fn default() -> Self {
         Self { level: "info".to_owned() }
     }

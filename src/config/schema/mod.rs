@@ -23,18 +23,20 @@ pub mod upstream;
 pub mod zone;
 
 pub use amount::Amount;
-pub use client_limits::{HeaderLimits, Queue, State, Timeouts};
+pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use listener::{
-    Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, Tls,
+    Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, TlsSpec,
 };
-pub use logs::{AccessLog, ErrorLog, Log, LogFormat, SampleRejects};
-pub use reject::{Reject, RejectBody, RejectHeader};
-pub use route::{Coding, Headers, Limit, Request, Response, Route, RouteReject};
+pub use logs::{AccessLog, ErrorLog, LogFormat, LogSpec, SampleRejects};
+pub use reject::{RejectBody, RejectHeader, RejectSpec};
+pub use route::{
+    Coding, HeadersSpec, LimitSpec, RequestSpec, ResponseSpec, RouteReject, RouteSpec,
+};
 pub use upstream::{
-    Active, Balance, Dns, Endpoint, Health, Keepalive, LongEndpoint, Passive, Protocol,
-    ResponseLimits, Retries, Upstream, UpstreamTimeouts, UpstreamTls,
+    Active, Balance, Dns, EndpointSpec, HealthSpec, Keepalive, LongEndpoint, Passive, Protocol,
+    ResponseLimits, Retries, UpstreamSpec, UpstreamTimeouts, UpstreamTls,
 };
-pub use zone::{MissingPart, Zone, ZoneKey};
+pub use zone::{MissingPart, ZoneKey, ZoneSpec};
 
 /// A weir configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,35 +52,35 @@ pub struct File {
     /// Proxies that are trusted about the client address.
     pub client_ip: ClientIp,
     /// Zones by name: each counts requests by a key at a rate (nginx: `limit_req_zone`).
-    pub zones: BTreeMap<String, Zone>,
+    pub zones: BTreeMap<String, ZoneSpec>,
     /// Groups of servers by name (nginx: `upstream`).
-    pub upstreams: BTreeMap<String, Upstream>,
+    pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Routes: which requests go to which upstream (nginx: `location`).
     #[schemars(length(min = 1))]
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteSpec>,
     /// Form of a path that routes and `path` keys see. `raw` takes a path as received, and
     /// paths in the file as written. It is only for upstreams that decode and clean nothing:
     /// any other spelling of a path passes its limit there, also one with a backslash.
     pub path_matching: PathMatching,
     /// Response to a rejected request.
-    pub reject: Reject,
+    pub reject: RejectSpec,
     /// Requests that wait for their slot.
-    pub queue: Queue,
+    pub queue: QueueSpec,
     /// Time-outs for clients.
     pub timeouts: Timeouts,
     /// Limits on a request head, in HTTP/1.1 and HTTP/2 alike.
-    pub header_limits: HeaderLimits,
+    pub header_limits: HeaderLimitsSpec,
     /// Access log: one line for each request.
     pub access_log: AccessLog,
     /// Error log: one line for each request that is rejected for its rate, in the form of
     /// nginx's error log.
     pub error_log: ErrorLog,
     /// Diagnostics on standard error.
-    pub log: Log,
+    pub log: LogSpec,
     /// Admin listener: health and reload, for programs on this machine.
     pub admin: Admin,
     /// State that survives a restart.
-    pub state: State,
+    pub state: StateSpec,
     /// Worker threads, 1 to 1024; `auto` is the number of cores this process may use (nginx:
     /// `worker_processes`).
     #[schemars(extend("x-type" = "count or `auto`"))]
@@ -99,15 +101,15 @@ impl Default for File {
             upstreams: BTreeMap::new(),
             routes: Vec::new(),
             path_matching: PathMatching::default(),
-            reject: Reject::default(),
-            queue: Queue::default(),
+            reject: RejectSpec::default(),
+            queue: QueueSpec::default(),
             timeouts: Timeouts::default(),
-            header_limits: HeaderLimits::default(),
+            header_limits: HeaderLimitsSpec::default(),
             access_log: AccessLog::default(),
             error_log: ErrorLog::default(),
-            log: Log::default(),
+            log: LogSpec::default(),
             admin: Admin::default(),
-            state: State::default(),
+            state: StateSpec::default(),
             workers: Amount("auto".to_owned()),
             drain: "8s".to_owned(),
         }
@@ -158,8 +160,8 @@ impl File {
             }
         }
         for endpoint in long.upstreams.values_mut().flat_map(|upstream| &mut upstream.endpoints) {
-            if let Endpoint::Short(address) = endpoint {
-                *endpoint = Endpoint::Long(LongEndpoint::at(address.clone()));
+            if let EndpointSpec::Short(address) = endpoint {
+                *endpoint = EndpointSpec::Long(LongEndpoint::at(address.clone()));
             }
         }
         long
@@ -174,8 +176,8 @@ impl File {
                 let place = ["routes".to_owned(), index.to_string(), "upstream".to_owned()];
                 let filled = as_written.iter().find(|(path, _)| *path == place);
                 let address = filled.map_or(&route.upstream, |(_, written)| written).clone();
-                let endpoints = vec![Endpoint::Long(LongEndpoint::at(address.clone()))];
-                found.insert(address, Upstream { endpoints, ..Upstream::default() });
+                let endpoints = vec![EndpointSpec::Long(LongEndpoint::at(address.clone()))];
+                found.insert(address, UpstreamSpecSpec { endpoints, ..Upstream::default() });
             }
         }
         if found.is_empty() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Response to a rejected request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Reject {
+pub struct RejectSpec {
     /// Status, 400 to 599; 444 closes the connection without a response (nginx:
     /// `limit_req_status`).
     #[schemars(range(min = 400, max = 599))]
@@ -46,7 +46,7 @@ pub enum RejectBody {
     None,
 }
 
-impl Default for Reject {
+impl Default for RejectSpec {
     fn default() -> Self {
         let headers = vec![RejectHeader::RetryAfter, RejectHeader::ProxyStatus];
         Self { status: 503, headers, body: RejectBody::Auto }

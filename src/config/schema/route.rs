@@ -10,7 +10,7 @@ use super::amount::Amount;
 /// Route: which requests go to which upstream, and at which rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Route {
+pub struct RouteSpec {
     /// Path that is taken with everything below it: `/api` takes `/api` and `/api/x`, never
     /// `/apiary`. One of `path` and `path_exact` is required. There are no patterns: `*`, `(`,
     /// `)`, `|`, `^`, `{`, `}`, `\`, `[`, `]` and a segment that begins with `:` are errors
@@ -33,22 +33,22 @@ pub struct Route {
     /// At most 8 rules. All must agree, and a reject by one spends nothing in the others
     /// (nginx: `limit_req`).
     #[serde(default)]
-    pub limits: Vec<Limit>,
+    pub limits: Vec<LimitSpec>,
     /// Differences from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<RouteReject>,
     /// Limits and edits of requests.
     #[serde(default)]
-    pub request: Request,
+    pub request: RequestSpec,
     /// Compression and edits of responses.
     #[serde(default)]
-    pub response: Response,
+    pub response: ResponseSpec,
 }
 
 /// Rule: a zone applied on a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Limit {
+pub struct LimitSpec {
     /// Name of the zone (nginx: `zone=`).
     pub zone: String,
     /// Number of requests that a key may be ahead of its rate, 0 to 4294967294; `burst: 20`
@@ -65,7 +65,7 @@ pub struct Limit {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nodelay: bool,
     /// Longest wait. A request that would wait longer is rejected on arrival.
-    #[serde(default = "Limit::default_max_wait")]
+    #[serde(default = "LimitSpec::default_max_wait")]
     #[schemars(extend("x-type" = "time"))]
     pub max_wait: String,
     /// The rule is evaluated and logged, never enforced (nginx: `limit_req_dry_run`).
@@ -73,7 +73,7 @@ pub struct Limit {
     pub dry_run: bool,
 }
 
-impl Limit {
+impl LimitSpec {
     fn default_max_wait() -> String {
         "30s".to_owned()
     }
@@ -92,7 +92,7 @@ pub struct RouteReject {
 /// Limits and edits of the requests of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Request {
+pub struct RequestSpec {
     /// Largest body; `0` allows no body at all and `none` any, while 0 is no limit in nginx
     /// (nginx: `client_max_body_size`).
     #[schemars(extend("x-type" = "size or `none`"))]
@@ -103,15 +103,15 @@ pub struct Request {
     #[schemars(extend("x-type" = "size"))]
     pub buffer: Amount,
     /// Edits of the fields that are forwarded.
-    pub headers: Headers,
+    pub headers: HeadersSpec,
 }
 
-impl Default for Request {
+impl Default for RequestSpec {
     fn default() -> Self {
         Self {
             max_body: Amount("1MiB".to_owned()),
             buffer: Amount("0".to_owned()),
-            headers: Headers::default(),
+            headers: HeadersSpec::default(),
         }
     }
 }
@@ -119,11 +119,11 @@ impl Default for Request {
 /// Compression and edits of the responses of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Response {
+pub struct ResponseSpec {
     /// Codings that clients may get, in order of preference (nginx: `gzip`, `brotli`).
     pub compress: Vec<Coding>,
     /// Edits of the fields of an upstream's responses.
-    pub headers: Headers,
+    pub headers: HeadersSpec,
 }
 
 /// Coding of responses.
@@ -141,7 +141,7 @@ pub enum Coding {
 /// Edits of header fields: removing comes first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Headers {
+pub struct HeadersSpec {
     /// Header values to set; existing lines of the name are replaced. A value is text with
     /// `{client_ip}`, `{host}`, `{request_id}`, `{route}` and `{scheme}` (nginx:
     /// `proxy_set_header`, `add_header`).

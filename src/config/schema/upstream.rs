@@ -8,11 +8,11 @@ use super::amount::Amount;
 /// Group of servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Upstream {
+pub struct UpstreamSpec {
     /// Servers: `http://host:port`, `https://host:port` or `host:port`, or a map. After a
     /// scheme the port may be left out and is 80 or 443. All addresses of a name are used.
     /// `https` is for all endpoints or for none (nginx: `server`).
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<EndpointSpec>,
     /// TLS to endpoints written with `https://`. Their certificates are always verified (nginx:
     /// `proxy_ssl_verify on`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct Upstream {
     pub retries: Retries,
     /// Health of the addresses.
     #[serde(default)]
-    pub health: Health,
+    pub health: HealthSpec,
     /// Time-outs for the servers.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
@@ -84,7 +84,7 @@ pub enum Protocol {
 /// Server of an upstream, alone or with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Endpoint {
+pub enum EndpointSpec {
     /// `http://host:port`, `https://host:port` or `host:port`.
     Short(String),
     /// Map with settings.
@@ -152,7 +152,7 @@ pub struct Retries {
 /// Health of the addresses of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Health {
+pub struct HealthSpec {
     /// Ejection by failed requests: an address that fails them is left out for a while, unless
     /// half of the addresses are. One that accepts no connections is left out beyond half too,
     /// as long as another is available.
@@ -271,7 +271,7 @@ fn no_hold() -> String {
     "0s".to_owned()
 }
 
-impl Default for Upstream {
+impl Default for UpstreamSpec {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
@@ -281,7 +281,7 @@ impl Default for Upstream {
             dns: Dns::default(),
             hold: no_hold(),
             retries: Retries::default(),
-            health: Health::default(),
+            health: HealthSpec::default(),
             timeouts: UpstreamTimeouts::default(),
             keepalive: Keepalive::default(),
             response_limits: ResponseLimits::default(),

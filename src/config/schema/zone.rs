@@ -8,7 +8,7 @@ use super::amount::Amount;
 /// Zone: counts requests by a key at a rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Zone {
+pub struct ZoneSpec {
     /// Key to count by: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`,
     /// `path`, `method`, `route` or `global`. Each combination of a list counts for itself
     /// (nginx: first argument of `limit_req_zone`).
@@ -20,15 +20,15 @@ pub struct Zone {
     /// Number of keys that are kept, 1 to 100M, about 64 bytes each. A full zone evicts the key
     /// that owes least. It is a number of keys and not of bytes: `10m` of nginx is `160k` here
     /// (nginx: size in `zone=`).
-    #[serde(default = "Zone::default_capacity")]
+    #[serde(default = "ZoneSpec::default_capacity")]
     #[schemars(extend("x-type" = "count"))]
     pub capacity: Amount,
     /// Bits of an IPv4 address that make one client, 0 to 32.
-    #[serde(default = "Zone::default_ipv4_prefix")]
+    #[serde(default = "ZoneSpec::default_ipv4_prefix")]
     #[schemars(range(min = 0, max = 32))]
     pub ipv4_prefix: u8,
     /// Bits of an IPv6 address that make one client, 0 to 128.
-    #[serde(default = "Zone::default_ipv6_prefix")]
+    #[serde(default = "ZoneSpec::default_ipv6_prefix")]
     #[schemars(range(min = 0, max = 128))]
     pub ipv6_prefix: u8,
     /// Networks of clients that are not counted: never delayed and never rejected (nginx: `geo`
@@ -44,7 +44,7 @@ pub struct Zone {
     pub missing: Option<MissingPart>,
 }
 
-impl Zone {
+impl ZoneSpec {
     fn default_capacity() -> Amount {
         Amount("1M".to_owned())
     }

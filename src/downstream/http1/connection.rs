@@ -22,15 +22,15 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
-use super::{framed_io::StrictEnd, lingering_close::Bounds};
+use super::{framed_io::FramedIo, lingering_close::Bounds};
 use crate::{
     downstream::{
-        client_conn::{Waking, Wire, WireEnd},
-        fair_queue::{Lane, Queued},
+        client_conn::{ClientConn, ClientConnIo, ConnEvent},
+        fair_queue::{FairQueue, Queued},
         settings::HeaderLimits,
     },
     http::error::{Error, Kind},
-    runtime::io::Cut,
+    runtime::io::CutReason,
 };
 
 /// The most that is buffered of one connection.
@@ -41,7 +41,7 @@ const BUFFER: usize = 128 * 1024;
 const MARGIN: usize = 4;
 
 /// What a connection is granted.
-pub struct Granted<'a> {
+pub struct ConnectionSettings<'a> {
     /// Size of a head.
     pub limits: HeaderLimits,
     /// Number of requests it may carry.
@@ -53,8 +53,8 @@ pub struct Granted<'a> {
 /// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a
 /// request that was never complete, as soon as that is known, and answers it.
 pub async fn serve<S, F, B, E>(
-    (wire, lane): (Rc<Wire>, &Rc<Lane>),
-    granted: Granted<'_>,
+    (wire, lane): (Rc<ClientConn>, &Rc<FairQueue>),
+    granted: ConnectionSettings<'_>,
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
 ) where
@@ -64,7 +64,7 @@ pub async fn serve<S, F, B, E>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Granted { limits, max_requests, closing } = granted;
+    let ConnectionSettings { limits, max_requests, closing } = granted;
     let mut builder = http1::Builder::new();
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
@@ -79,8 +79,8 @@ pub async fn serve<S, F, B, E>(
         let answer = service(request);
         async move { answer.await.map(|answer| if last { as_last(answer) } else { answer }) }
     };
-    let (mut end, mut queued) = (StrictEnd::new(&wire, limits), Queued::new(lane));
-    let mut own = WireEnd(Rc::clone(&wire));
+    let (mut end, mut queued) = (FramedIo::new(&wire, limits), Queued::new(lane));
+    let mut own = ClientConnIo(Rc::clone(&wire));
     let (ended, parts) = loop {
         // On the heap, so that a connection that rests takes no room for it.
         let serving = builder.serve_connection(TokioIo::new(end), service_fn(&counted));
@@ -95,9 +95,9 @@ pub async fn serve<S, F, B, E>(
             Driven::Rests => end = connection.into_parts().io.into_inner(),
         }
         match wire.awakes().await {
-            Waking::Request => {}
-            Waking::Cut => return,
-            Waking::End => return closing.close(&mut own, &mut queued, &[], false).await,
+            ConnEvent::Request => {}
+            ConnEvent::Cut => return,
+            ConnEvent::End => return closing.close(&mut own, &mut queued, &[], false).await,
         }
     };
     // Nothing of hyper's is kept from here on: a connection may linger for long.
@@ -147,9 +147,9 @@ enum Driven {
 
 /// Lets hyper serve a connection, and passes on what is ordered about it.
 async fn drive<S, B>(
-    wire: &Wire,
+    wire: &ClientConn,
     queued: &mut Queued,
-    connection: &mut http1::Connection<TokioIo<StrictEnd>, S>,
+    connection: &mut http1::Connection<TokioIo<FramedIo>, S>,
 ) -> Driven
 where
     S: HttpService<Incoming, ResBody = B>,
@@ -199,6 +199,9 @@ fn malformed(cause: hyper::Error) -> Error {
 /// A client that was cut while it owed a request: only a head that was begun and never finished is
 /// worth telling.
 #[must_use]
-pub fn unfinished_head(wire: &Wire) -> Option<Error> {
-    wire.turn().ended_by().filter(|cut| *cut == Cut::Head && wire.has_begun()).map(Error::from)
+pub fn unfinished_head(wire: &ClientConn) -> Option<Error> {
+    wire.turn()
+        .ended_by()
+        .filter(|cut| *cut == CutReason::Head && wire.has_begun())
+        .map(Error::from)
 }

@@ -16,15 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     downstream::{
-        client_conn::{Wire, WireEnd},
-        client_state::Awaiting,
+        client_conn::{ClientConn, ClientConnIo},
+        client_state::WaitingFor,
     },
-    http::framing::{Flaw, Framer, HeaderLimits, Part},
+    http::framing::{Flaw, Framer, HeaderLimits, Phase},
 };
 
-/// A [`WireEnd`] that follows the framing.
-pub struct StrictEnd {
-    end: WireEnd,
+/// A [`ClientConnIo`] that follows the framing.
+pub struct FramedIo {
+    end: ClientConnIo,
     framer: Framer,
     stop: Option<Stop>,
     /// Answers that were written to their last byte.
@@ -42,11 +42,11 @@ enum Stop {
     Body(Flaw),
 }
 
-impl StrictEnd {
+impl FramedIo {
     /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<Wire>, limits: HeaderLimits) -> Self {
-        let (end, framer) = (WireEnd(Rc::clone(wire)), Framer::new(limits));
+    pub fn new(wire: &Rc<ClientConn>, limits: HeaderLimits) -> Self {
+        let (end, framer) = (ClientConnIo(Rc::clone(wire)), Framer::new(limits));
         Self { end, framer, stop: None, written: 0, withheld: false }
     }
 
@@ -58,17 +58,17 @@ impl StrictEnd {
     /// Whether the client may be within a request: one that is not complete, was refused, or was
     /// not handed on.
     pub fn is_owed(&self) -> bool {
-        self.stop.is_some() || self.framer.part() != Part::Between || self.wire().has_ahead()
+        self.stop.is_some() || self.framer.part() != Phase::Between || self.wire().has_ahead()
     }
 
     /// Notes whether nothing is under way, in either direction: hyper has nothing of this
     /// connection then.
     fn note_rest(&self) {
-        let between = self.framer.part() == Part::Between && self.stop.is_none();
+        let between = self.framer.part() == Phase::Between && self.stop.is_none();
         self.wire().set_resting(between && !self.is_answering());
     }
 
-    fn wire(&self) -> &Wire {
+    fn wire(&self) -> &ClientConn {
         &self.end.0
     }
 
@@ -100,8 +100,8 @@ impl StrictEnd {
             return;
         }
         self.written = answers;
-        if self.framer.part() == Part::Head && self.stop.is_none() {
-            self.wire().turn().expect(Awaiting::Head);
+        if self.framer.part() == Phase::Head && self.stop.is_none() {
+            self.wire().turn().expect(WaitingFor::Head);
         }
         if std::mem::take(&mut self.withheld) {
             self.wire().turn().wake();
@@ -110,7 +110,7 @@ impl StrictEnd {
     }
 }
 
-impl AsyncRead for StrictEnd {
+impl AsyncRead for FramedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -122,13 +122,13 @@ impl AsyncRead for StrictEnd {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
         let fresh = &buffer.filled()[before..];
-        if fresh.is_empty() && self.is_answering() && self.framer.part() != Part::Body {
+        if fresh.is_empty() && self.is_answering() && self.framer.part() != Phase::Body {
             return self.withhold();
         }
         let taken = self.framer.take(fresh);
         let in_head = match &taken {
-            Ok(()) => self.framer.part() == Part::Head,
-            Err(refused) => refused.part != Part::Body,
+            Ok(()) => self.framer.part() == Phase::Head,
+            Err(refused) => refused.part != Phase::Body,
         };
         if in_head {
             self.wire().keep_head(fresh, self.framer.begins());
@@ -138,7 +138,7 @@ impl AsyncRead for StrictEnd {
         self.wire().note_head(in_head.then(|| self.framer.heads()));
         self.note_rest();
         let Err(refused) = taken else { return Poll::Ready(Ok(())) };
-        let stop = if refused.part == Part::Body {
+        let stop = if refused.part == Phase::Body {
             Stop::Body(refused.flaw)
         } else {
             Stop::Head(refused.flaw)
@@ -149,7 +149,7 @@ impl AsyncRead for StrictEnd {
     }
 }
 
-impl AsyncWrite for StrictEnd {
+impl AsyncWrite for FramedIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

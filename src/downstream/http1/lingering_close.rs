@@ -20,8 +20,8 @@ use tokio::{
 
 use crate::{
     downstream::{
-        client_conn::{Wire, WireEnd},
-        connection_limits::{ClientSeat, Place},
+        client_conn::{ClientConn, ClientConnIo},
+        connection_limits::{ClientPermit, ConnectionPermit},
         drain::Drain,
         fair_queue::Queued,
     },
@@ -54,26 +54,26 @@ pub struct Lingering {
 }
 
 /// A place among the connections that linger; dropping it frees it.
-struct Seat<'a> {
+struct LingerPermit<'a> {
     lingering: &'a Lingering,
-    _of_client: ClientSeat<'a>,
+    _of_client: ClientPermit<'a>,
 }
 
 impl Lingering {
     /// A seat for the connection that has this place, if its worker, its listener and its client
     /// have one left.
-    fn enter<'a>(&'a self, place: &'a Place) -> Option<Seat<'a>> {
+    fn enter<'a>(&'a self, place: &'a ConnectionPermit) -> Option<LingerPermit<'a>> {
         let open = self.open.get();
         if open >= PER_WORKER.min(place.max_connections() / SHARE) {
             return None;
         }
         let of_client = place.linger()?;
         self.open.set(open + 1);
-        Some(Seat { lingering: self, _of_client: of_client })
+        Some(LingerPermit { lingering: self, _of_client: of_client })
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for LingerPermit<'_> {
     fn drop(&mut self) {
         self.lingering.open.set(self.lingering.open.get() - 1);
     }
@@ -84,7 +84,7 @@ pub struct Bounds<'a> {
     /// The connections of its worker that do.
     pub lingering: &'a Lingering,
     /// Its place among all connections of its listener.
-    pub place: &'a Place,
+    pub place: &'a ConnectionPermit,
     /// The order to stop.
     pub drain: &'a Drain,
 }
@@ -94,7 +94,7 @@ impl Bounds<'_> {
     /// the client may be within a request.
     pub async fn close(
         &self,
-        end: &mut WireEnd,
+        end: &mut ClientConnIo,
         queued: &mut Queued,
         last_bytes: &[u8],
         owes: bool,
@@ -124,13 +124,13 @@ impl Bounds<'_> {
     }
 }
 
-async fn farewell(end: &mut WireEnd, last_bytes: &[u8]) -> io::Result<()> {
+async fn farewell(end: &mut ClientConnIo, last_bytes: &[u8]) -> io::Result<()> {
     end.write_all(last_bytes).await?;
     end.shutdown().await
 }
 
 /// Throws away what comes until the client closes its side, or its time is up.
-async fn discard(wire: &Wire, queued: &mut Queued, total: Duration, idle: Duration) {
+async fn discard(wire: &ClientConn, queued: &mut Queued, total: Duration, idle: Duration) {
     let mut heard = Instant::now();
     let deadline = heard + total;
     let mut timer = pin!(sleep_until(deadline.min(heard + idle)));
@@ -182,7 +182,7 @@ mod tests {
     };
 
     use crate::{
-        downstream::{fair_queue::Lane, http1::lingering_close::*},
+        downstream::{fair_queue::FairQueue, http1::lingering_close::*},
         runtime::io::Io,
     };
 
@@ -232,7 +232,7 @@ mod tests {
     async fn what_comes_is_thrown_away_in_turns_one_connection_after_the_other() {
         LocalSet::new()
             .run_until(async {
-                let (lane, read) = (Rc::<Lane>::default(), Rc::<Cell<usize>>::default());
+                let (lane, read) = (Rc::<FairQueue>::default(), Rc::<Cell<usize>>::default());
                 let caller = Rc::clone(&lane);
                 spawn_local(async move { caller.run().await });
                 for _ in 0..CLIENTS {
@@ -240,7 +240,7 @@ mod tests {
                     client.write_all(&vec![7; LENGTH]).await.expect("room in the pipe");
                     let (lane, read) = (Rc::clone(&lane), Rc::clone(&read));
                     spawn_local(async move {
-                        let wire = Wire::new(Box::new(Counted(server, read)));
+                        let wire = ClientConn::new(Box::new(Counted(server, read)));
                         discard(&wire, &mut Queued::new(&lane), TOTAL, IDLE).await;
                     });
                     drop(client);

@@ -29,17 +29,17 @@ use tower::BoxError;
 
 use super::{
     allowance::{Allowance, ONE},
-    metered_io::{CalmEnd, Meter},
-    ping::Pulse,
-    response::{Reply, Unsent},
-    scheduler::{A_TURN, Portions},
+    metered_io::{Meter, MeteredIo},
+    ping::PingTimer,
+    response::{Reply, SendError},
+    scheduler::{A_TURN, StreamScheduler},
 };
 use crate::{
     downstream::{
-        client_conn::Wire,
-        client_state::{Awaiting, Line, Turn},
-        fair_queue::{Bell, Lane},
-        request_body::{Inbound, StreamBody},
+        client_conn::ClientConn,
+        client_state::{ClientState, RequestChannel, WaitingFor},
+        fair_queue::{FairQueue, TurnWaker},
+        request_body::{IncomingBody, StreamBody},
         watchdog::Watchdog,
     },
     http::{
@@ -49,7 +49,7 @@ use crate::{
             field_list::{Received, Unfit},
         },
     },
-    runtime::io::Cut,
+    runtime::io::CutReason,
 };
 
 /// How many requests of one connection are under way at most.
@@ -73,11 +73,11 @@ const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// How much of an answer is kept for a stream that has no room for it.
 const SEND_BUFFER: usize = 64 * 1024;
 
-type Connection = server::Connection<CalmEnd, Bytes>;
+type Connection = server::Connection<MeteredIo, Bytes>;
 
 /// The streams of one connection.
 struct Streams {
-    wire: Rc<Wire>,
+    wire: Rc<ClientConn>,
     watchdog: Rc<Watchdog>,
     open: Cell<u32>,
     /// How many more may come.
@@ -87,23 +87,23 @@ struct Streams {
     /// More were.
     exhausted: Cell<bool>,
     /// Turns of streams that ended, to be used again.
-    free: RefCell<Vec<Rc<Turn>>>,
+    free: RefCell<Vec<Rc<ClientState>>>,
     /// What the client owes on the connection, and since when it owes the head that is under way.
-    owes: Cell<(Awaiting, Option<Instant>)>,
+    owes: Cell<(WaitingFor, Option<Instant>)>,
 }
 
 /// One stream; dropping it gives its turn back.
 struct Stream {
     streams: Rc<Streams>,
-    turn: Rc<Turn>,
+    turn: Rc<ClientState>,
 }
 
 /// A connection that is served.
 struct Served<S> {
     connection: Connection,
     streams: Rc<Streams>,
-    portions: Portions,
-    pulse: Pulse,
+    portions: StreamScheduler,
+    pulse: PingTimer,
     meter: Rc<Meter>,
     answer: S,
     /// How many turns in a row the streams have had for themselves.
@@ -115,25 +115,26 @@ struct Served<S> {
 /// Serves a connection until it ends, or has carried `max_requests`. `answer` is given each
 /// request, with what is wrong with it.
 pub async fn serve<S, F, B, E>(
-    wire: Rc<Wire>,
-    (watchdog, lane): (&Rc<Watchdog>, &Rc<Lane>),
+    wire: Rc<ClientConn>,
+    (watchdog, lane): (&Rc<Watchdog>, &Rc<FairQueue>),
     limits: HeaderLimits,
     max_requests: u64,
     answer: S,
 ) where
-    S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
+    S: Fn(RequestChannel, Request<IncomingBody>, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
     let streams = Streams::of(&wire, watchdog, max_requests);
-    let (meter, bell) = (Rc::new(Meter::default()), Bell::new(lane));
+    let (meter, bell) = (Rc::new(Meter::default()), TurnWaker::new(lane));
     let ended = async {
-        let end = CalmEnd::new(&wire, &meter, limits);
+        let end = MeteredIo::new(&wire, &meter, limits);
         let Some(connection) = shake_hands(&wire, end, limits).await else { return Ok(()) };
         let mut connection = connection?;
-        let (portions, pulse) = (Portions::default(), Pulse::new(connection.ping_pong(), &meter));
+        let (portions, pulse) =
+            (StreamScheduler::default(), PingTimer::new(connection.ping_pong(), &meter));
         let mut served = Served {
             connection,
             streams,
@@ -153,8 +154,8 @@ pub async fn serve<S, F, B, E>(
 
 /// Exchanges the first frames, unless the client takes too long.
 async fn shake_hands(
-    wire: &Wire,
-    end: CalmEnd,
+    wire: &ClientConn,
+    end: MeteredIo,
     limits: HeaderLimits,
 ) -> Option<Result<Connection, h2::Error>> {
     let mut builder = server::Builder::new();
@@ -178,7 +179,7 @@ async fn shake_hands(
 
 impl<S, F, B, E> Served<S>
 where
-    S: Fn(Line, Request<Inbound>, Option<Unfit>) -> F,
+    S: Fn(RequestChannel, Request<IncomingBody>, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -186,7 +187,7 @@ where
 {
     /// What is done in one turn, which begins and ends at the bell. Ready when the connection has
     /// ended.
-    fn turn(&mut self, bell: &Bell, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    fn turn(&mut self, bell: &TurnWaker, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let orders = self.streams.wire.turn().orders(context);
         if orders.cut.is_some() {
             return Poll::Ready(Ok(()));
@@ -226,7 +227,7 @@ where
             if let Some(reason) =
                 cause.reason().filter(|_| cause.is_library() && cause.is_go_away())
             {
-                self.streams.wire.turn().blame(Cut::Protocol(reason.into()));
+                self.streams.wire.turn().blame(CutReason::Protocol(reason.into()));
             }
             cause
         })
@@ -244,7 +245,7 @@ where
             // What came before it was dealt with.
             let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
             tracing::debug!(%fault, "an HTTP/2 client broke the rules");
-            self.streams.wire.turn().blame(Cut::Protocol(fault.code()));
+            self.streams.wire.turn().blame(CutReason::Protocol(fault.code()));
             self.connection.abrupt_shutdown(fault.code().into());
         }
     }
@@ -265,10 +266,13 @@ where
         let (stream, began) = (self.streams.open(), Instant::now());
         let reply = Rc::new(Reply::new(sender, &head.method, &self.meter));
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
-        let body = Inbound::Stream(StreamBody::new(stand_in.into_body(), length, invites));
+        let body = IncomingBody::Stream(StreamBody::new(stand_in.into_body(), length, invites));
         let (request, malformed) = (Request::from_parts(head, body), unfit.is_some());
-        let answering =
-            Box::pin((self.answer)(Line::stream(&stream.turn, Some(&reply)), request, unfit));
+        let answering = Box::pin((self.answer)(
+            RequestChannel::stream(&stream.turn, Some(&reply)),
+            request,
+            unfit,
+        ));
         self.portions.add(async move {
             let carried = reply.carry(&stream.turn, answering).await;
             stream.streams.note(&carried, began, malformed);
@@ -277,9 +281,9 @@ where
 }
 
 impl Streams {
-    fn of(wire: &Rc<Wire>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
+    fn of(wire: &Rc<ClientConn>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
         // The settings it begins with.
-        wire.turn().expect(Awaiting::Head);
+        wire.turn().expect(WaitingFor::Head);
         Rc::new(Self {
             wire: Rc::clone(wire),
             watchdog: Rc::clone(watchdog),
@@ -292,7 +296,7 @@ impl Streams {
             )),
             exhausted: Cell::new(false),
             free: RefCell::default(),
-            owes: Cell::new((Awaiting::Head, wire.head_since())),
+            owes: Cell::new((WaitingFor::Head, wire.head_since())),
         })
     }
 
@@ -301,9 +305,9 @@ impl Streams {
     fn owe(&self) {
         let since = self.wire.head_since();
         let owes = match self.open.get() {
-            _ if since.is_some() => Awaiting::Head,
-            0 => Awaiting::Stream,
-            _ => Awaiting::Nothing,
+            _ if since.is_some() => WaitingFor::Head,
+            0 => WaitingFor::Stream,
+            _ => WaitingFor::Nothing,
         };
         // Another head has its own time.
         if self.owes.replace((owes, since)) != (owes, since) {
@@ -314,26 +318,26 @@ impl Streams {
     /// Why the connection is to end at once, if it is.
     fn objection(&self, gone: Poll<()>) -> Option<Reason> {
         if gone.is_ready() {
-            self.wire.turn().blame(Cut::Silent);
+            self.wire.turn().blame(CutReason::Silent);
             return Some(Reason::NO_ERROR);
         }
         // Once is enough.
         if !self.exhausted.take() {
             return None;
         }
-        self.wire.turn().blame(Cut::BrokenOff);
+        self.wire.turn().blame(CutReason::BrokenOff);
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
     /// What became of a request: a client that breaks off one after the other, or sends what is
     /// none, makes us work for nothing.
-    fn note(&self, carried: &Result<(), Unsent>, began: Instant, malformed: bool) {
+    fn note(&self, carried: &Result<(), SendError>, began: Instant, malformed: bool) {
         match carried {
             Ok(()) if malformed => self.wastes(),
             Ok(()) => self.patience.borrow_mut().earn(ONE),
-            Err(Unsent::Unanswered(_)) => {}
-            Err(Unsent::Cut | Unsent::Ended(_)) if began.elapsed() >= LASTING => {}
-            Err(Unsent::Cut | Unsent::Ended(_)) => self.wastes(),
+            Err(SendError::Unanswered(_)) => {}
+            Err(SendError::Cut | SendError::Ended(_)) if began.elapsed() >= LASTING => {}
+            Err(SendError::Cut | SendError::Ended(_)) => self.wastes(),
         }
         if let Err(cause) = carried {
             tracing::debug!(%cause, "a stream ended before its answer");
@@ -354,7 +358,7 @@ impl Streams {
             self.wire.turn().drain();
         }
         let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            let turn = Turn::of_stream(self.wire.turn());
+            let turn = ClientState::of_stream(self.wire.turn());
             self.watchdog.watch_stream(&turn);
             turn
         });
@@ -374,7 +378,7 @@ impl Drop for Stream {
         // A turn that was ordered to end stays ended.
         if !self.turn.is_cut() {
             self.turn.stall(false);
-            self.turn.expect(Awaiting::Nothing);
+            self.turn.expect(WaitingFor::Nothing);
             streams.free.borrow_mut().push(Rc::clone(&self.turn));
         }
     }

@@ -28,14 +28,14 @@ use super::{
     connection::STREAMS,
 };
 use crate::{
-    downstream::client_conn::{Wire, WireEnd},
+    downstream::client_conn::{ClientConn, ClientConnIo},
     http::framing::{
         HeaderLimits,
-        client_frames::{ClientFrames, ConnectionError, Taken},
+        client_frames::{ClientFrames, ConnectionError, Consumed},
         field_list::Received,
         frames::{self, FrameHead, FrameHeads},
     },
-    runtime::io::Cut,
+    runtime::io::CutReason,
 };
 
 /// How many frames a client has read in one turn: the others have theirs before the next.
@@ -164,9 +164,9 @@ impl Meter {
     }
 }
 
-/// A [`WireEnd`] whose frames are counted.
-pub struct CalmEnd {
-    end: WireEnd,
+/// A [`ClientConnIo`] whose frames are counted.
+pub struct MeteredIo {
+    end: ClientConnIo,
     meter: Rc<Meter>,
     frames: ClientFrames,
     /// Bytes that were read and not looked at yet.
@@ -178,12 +178,12 @@ pub struct CalmEnd {
     allowance: Allowance,
 }
 
-impl CalmEnd {
+impl MeteredIo {
     /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<Wire>, meter: &Rc<Meter>, limits: HeaderLimits) -> Self {
+    pub fn new(wire: &Rc<ClientConn>, meter: &Rc<Meter>, limits: HeaderLimits) -> Self {
         Self {
-            end: WireEnd(Rc::clone(wire)),
+            end: ClientConnIo(Rc::clone(wire)),
             meter: Rc::clone(meter),
             frames: ClientFrames::new(limits),
             held: BytesMut::new(),
@@ -198,8 +198,8 @@ impl CalmEnd {
         if self.allowance.spend(u64::from(frames)) {
             return Ok(());
         }
-        self.end.0.turn().blame(Cut::IdleFrames);
-        Err(io::Error::new(io::ErrorKind::InvalidData, Cut::IdleFrames))
+        self.end.0.turn().blame(CutReason::IdleFrames);
+        Err(io::Error::new(io::ErrorKind::InvalidData, CutReason::IdleFrames))
     }
 
     /// Looks at the frames of which so many bytes were written.
@@ -251,7 +251,7 @@ impl CalmEnd {
         }
     }
 
-    fn account(&mut self, taken: Taken) -> io::Result<()> {
+    fn account(&mut self, taken: Consumed) -> io::Result<()> {
         self.meter.left.set(self.meter.left.get().saturating_sub(taken.work));
         if taken.lively {
             self.meter.heard.set(Instant::now());
@@ -297,7 +297,7 @@ impl CalmEnd {
     }
 }
 
-impl AsyncRead for CalmEnd {
+impl AsyncRead for MeteredIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -309,7 +309,7 @@ impl AsyncRead for CalmEnd {
     }
 }
 
-impl AsyncWrite for CalmEnd {
+impl AsyncWrite for MeteredIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -354,7 +354,7 @@ mod tests {
     const LIMITS: HeaderLimits = HeaderLimits { size: 32 * 1024, count: 100 };
 
     /// What one turn reads, piece after piece.
-    async fn turn(end: &mut CalmEnd, meter: &Meter) -> io::Result<Vec<u8>> {
+    async fn turn(end: &mut MeteredIo, meter: &Meter) -> io::Result<Vec<u8>> {
         tokio::task::yield_now().await;
         meter.begin_turn();
         let mut read = Vec::new();
@@ -375,8 +375,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn frames_are_read_a_turn_at_a_time_and_every_byte_of_them() {
         let (mut client, server) = duplex(1 << 20);
-        let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
-        let mut end = CalmEnd::new(&wire, &meter, LIMITS);
+        let (wire, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
+        let mut end = MeteredIo::new(&wire, &meter, LIMITS);
         let begun = meter.heard();
         let data = (0..100_u8).flat_map(|number| [0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, number]);
         let sent: Vec<u8> =
@@ -453,8 +453,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_brings_nothing_is_an_allowance() {
         let (mut client, server) = duplex(1 << 20);
-        let (wire, meter) = (Wire::new(Box::new(server)), Rc::new(Meter::default()));
-        let mut end = CalmEnd::new(&wire, &meter, LIMITS);
+        let (wire, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
+        let mut end = MeteredIo::new(&wire, &meter, LIMITS);
         let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("room in the pipe");
         client.write_all(&ping.repeat(2_500)).await.expect("room in the pipe");

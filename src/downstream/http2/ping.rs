@@ -19,14 +19,14 @@ pub const SILENCE: Duration = Duration::from_secs(20);
 pub const ANSWER: Duration = Duration::from_secs(10);
 
 /// The pings of one connection.
-pub struct Pulse {
+pub struct PingTimer {
     pings: Option<PingPong>,
     meter: Rc<Meter>,
     due: Pin<Box<Sleep>>,
     asked: bool,
 }
 
-impl Pulse {
+impl PingTimer {
     /// The pulse of a connection that has just begun. Without pings a client is never found
     /// missing.
     #[must_use]

@@ -20,7 +20,7 @@ use http_body::Body;
 use tower::BoxError;
 
 use super::metered_io::Meter;
-use crate::{downstream::client_state::Turn, runtime::io::Interim};
+use crate::{downstream::client_state::ClientState, runtime::io::Interim};
 
 /// What a stream is reset with where its client breaks the rules of HTTP/2 (RFC 9113, section 7).
 const ERRORS: [Reason; 4] = [
@@ -44,7 +44,7 @@ pub struct Reply {
 
 /// Why an answer did not go out to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum Unsent {
+pub enum SendError {
     /// Its client took too long.
     #[error("the client took too long")]
     Cut,
@@ -56,7 +56,7 @@ pub enum Unsent {
     Unanswered(#[source] BoxError),
 }
 
-impl Unsent {
+impl SendError {
     /// Whether the stream was reset because of an error of HTTP/2, which may be the client's.
     fn is_clients_error(&self) -> bool {
         let Self::Ended(cause) = self else { return false };
@@ -64,7 +64,7 @@ impl Unsent {
     }
 }
 
-impl From<h2::Error> for Unsent {
+impl From<h2::Error> for SendError {
     fn from(cause: h2::Error) -> Self {
         Self::Ended(cause)
     }
@@ -100,7 +100,11 @@ impl Reply {
     ///
     /// # Errors
     /// When it does not get there. The stream is reset then.
-    pub async fn carry<F, B, E>(&self, turn: &Turn, answer: Pin<Box<F>>) -> Result<(), Unsent>
+    pub async fn carry<F, B, E>(
+        &self,
+        turn: &ClientState,
+        answer: Pin<Box<F>>,
+    ) -> Result<(), SendError>
     where
         F: Future<Output = Result<Response<B>, E>>,
         B: Body<Data = Bytes> + Unpin,
@@ -109,16 +113,16 @@ impl Reply {
     {
         let sent = self.send(turn, answer).await;
         match &sent {
-            Err(Unsent::Unanswered(_)) => {
+            Err(SendError::Unanswered(_)) => {
                 self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
             }
-            Err(Unsent::Cut) => self.sender.borrow_mut().send_reset(Reason::CANCEL),
-            Ok(()) | Err(Unsent::Ended(_)) => {}
+            Err(SendError::Cut) => self.sender.borrow_mut().send_reset(Reason::CANCEL),
+            Ok(()) | Err(SendError::Ended(_)) => {}
         }
         sent
     }
 
-    async fn send<F, B, E>(&self, turn: &Turn, answer: Pin<Box<F>>) -> Result<(), Unsent>
+    async fn send<F, B, E>(&self, turn: &ClientState, answer: Pin<Box<F>>) -> Result<(), SendError>
     where
         F: Future<Output = Result<Response<B>, E>>,
         B: Body<Data = Bytes> + Unpin,
@@ -126,7 +130,8 @@ impl Reply {
         E: Into<BoxError>,
     {
         let answer = self.unless_ended(turn, answer).await?;
-        let (head, body) = answer.map_err(|cause| Unsent::Unanswered(cause.into()))?.into_parts();
+        let (head, body) =
+            answer.map_err(|cause| SendError::Unanswered(cause.into()))?.into_parts();
         // What an answer to HEAD would have had is not sent, whoever made it, and 204 and 304 have
         // no content (RFC 9110, sections 9.3.2 and 6.4.1).
         let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -141,13 +146,13 @@ impl Reply {
     /// client takes for the rest.
     async fn unless_ended<F: Future>(
         &self,
-        turn: &Turn,
+        turn: &ClientState,
         mut answer: Pin<Box<F>>,
-    ) -> Result<F::Output, Unsent> {
+    ) -> Result<F::Output, SendError> {
         let mut begun = false;
         poll_fn(|context| {
             if turn.poll_cut(context).is_ready() {
-                return Poll::Ready(Err(Unsent::Cut));
+                return Poll::Ready(Err(SendError::Cut));
             }
             // Looked at first: for one that was reset as soon as it was opened nothing is done.
             let reset = self.sender.borrow_mut().poll_reset(context);
@@ -167,8 +172,8 @@ impl Reply {
     }
 }
 
-fn ended(reset: Result<Reason, h2::Error>) -> Unsent {
-    Unsent::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
+fn ended(reset: Result<Reason, h2::Error>) -> SendError {
+    SendError::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
 }
 
 /// The head of an answer, with the length of what follows where that is known (RFC 9110, section
@@ -185,18 +190,18 @@ fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
 /// An answer whose head was sent.
 struct Outgoing<'a> {
     stream: SendStream<Bytes>,
-    turn: &'a Turn,
+    turn: &'a ClientState,
     meter: &'a Meter,
 }
 
 impl Outgoing<'_> {
-    async fn send<B>(mut self, mut body: B) -> Result<(), Unsent>
+    async fn send<B>(mut self, mut body: B) -> Result<(), SendError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
         let sent = self.send_all(&mut body).await;
-        if sent.as_ref().is_err_and(Unsent::is_clients_error) {
+        if sent.as_ref().is_err_and(SendError::is_clients_error) {
             // The request's body, which is read with the response's, knows whose error it was.
             poll_fn(|context| {
                 let _told = Pin::new(&mut body).poll_frame(context);
@@ -207,7 +212,7 @@ impl Outgoing<'_> {
         sent
     }
 
-    async fn send_all<B>(&mut self, body: &mut B) -> Result<(), Unsent>
+    async fn send_all<B>(&mut self, body: &mut B) -> Result<(), SendError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
@@ -218,7 +223,7 @@ impl Outgoing<'_> {
                 Poll::Pending => Pin::new(&mut *body).poll_frame(context).map(Ok),
             });
             let frame = match frame.await? {
-                Some(frame) => frame.map_err(|cause| Unsent::Unanswered(cause.into()))?,
+                Some(frame) => frame.map_err(|cause| SendError::Unanswered(cause.into()))?,
                 None => return Ok(self.stream.send_data(Bytes::new(), true)?),
             };
             match frame.into_data() {
@@ -238,7 +243,7 @@ impl Outgoing<'_> {
         }
     }
 
-    async fn send_piece(&mut self, mut data: Bytes, last: bool) -> Result<(), Unsent> {
+    async fn send_piece(&mut self, mut data: Bytes, last: bool) -> Result<(), SendError> {
         if data.is_empty() && last {
             self.stream.send_data(data, true)?;
             return Ok(());
@@ -256,7 +261,7 @@ impl Outgoing<'_> {
     }
 
     /// How much the client takes of what was asked for, once it takes any.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Unsent>> {
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, SendError>> {
         loop {
             if let room @ 1.. = self.stream.capacity() {
                 self.turn.stall(false);
@@ -280,9 +285,9 @@ impl Outgoing<'_> {
     }
 
     /// Why nothing more is to be sent, if that is so.
-    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Unsent> {
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
         if self.turn.poll_cut(context).is_ready() {
-            return Poll::Ready(Unsent::Cut);
+            return Poll::Ready(SendError::Cut);
         }
         self.stream.poll_reset(context).map(ended)
     }

@@ -26,7 +26,7 @@ type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The work for the streams of one connection.
 #[derive(Default)]
-pub struct Portions {
+pub struct StreamScheduler {
     came: VecDeque<Work>,
     places: Vec<Place>,
     free: Vec<usize>,
@@ -38,7 +38,7 @@ pub struct Portions {
 struct Place {
     work: Option<Work>,
     waker: Waker,
-    knock: Arc<Knock>,
+    knock: Arc<StreamWaker>,
 }
 
 /// Which places are ready to go on.
@@ -48,7 +48,7 @@ struct Ready {
     task: AtomicWaker,
 }
 
-struct Knock {
+struct StreamWaker {
     place: usize,
     /// It is among the ready.
     heard: AtomicBool,
@@ -62,7 +62,7 @@ impl Ready {
     }
 }
 
-impl Wake for Knock {
+impl Wake for StreamWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -75,7 +75,7 @@ impl Wake for Knock {
     }
 }
 
-impl Portions {
+impl StreamScheduler {
     /// Adds the work for a stream that came.
     pub fn add(&mut self, work: impl Future<Output = ()> + 'static) {
         self.came.push_back(Box::pin(work));
@@ -106,7 +106,7 @@ impl Portions {
 
     fn another_place(&mut self) -> usize {
         let place = self.places.len();
-        let knock = Arc::new(Knock {
+        let knock = Arc::new(StreamWaker {
             place,
             heard: AtomicBool::new(false),
             ready: Arc::clone(&self.ready),
@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_portion_at_a_time_in_the_order_they_came_and_became_ready() {
-        let (mut portions, polled) = (Portions::default(), Rc::<RefCell<Vec<usize>>>::default());
+        let (mut portions, polled) =
+            (StreamScheduler::default(), Rc::<RefCell<Vec<usize>>>::default());
         for stream in 0..10 {
             let polled = Rc::clone(&polled);
             let mut times = 0;
@@ -172,7 +173,8 @@ mod tests {
 
     #[test]
     fn one_that_panics_takes_no_other_with_it() {
-        let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
+        let (mut portions, mut context) =
+            (StreamScheduler::default(), Context::from_waker(Waker::noop()));
         let ended = Rc::<RefCell<bool>>::default();
         let ends = Rc::clone(&ended);
         portions.add(async { panic!("a broken invariant") });
@@ -187,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_and_an_old_waker_does_no_harm() {
-        let (mut portions, mut context) = (Portions::default(), Context::from_waker(Waker::noop()));
+        let (mut portions, mut context) =
+            (StreamScheduler::default(), Context::from_waker(Waker::noop()));
         let (kept, polls) =
             (Rc::<RefCell<Option<Waker>>>::default(), Rc::<RefCell<u32>>::default());
         let keeps = Rc::clone(&kept);

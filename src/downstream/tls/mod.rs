@@ -83,7 +83,7 @@ struct Seen {
 
 /// What the files of a listener hold now, ready to be used.
 #[derive(Debug)]
-pub struct Renewed {
+pub struct RenewedCertificates {
     used: u64,
     current: Arc<Current>,
 }
@@ -96,7 +96,7 @@ struct Current {
 
 /// What a handshake came to.
 #[derive(Clone, Debug)]
-pub struct Secured {
+pub struct TlsInfo {
     name: Option<String>,
     certificates: Arc<Certificates>,
     /// Whether HTTP/2 was agreed on.
@@ -124,11 +124,11 @@ impl Tls {
     ///
     /// # Errors
     /// When the client does not; it was told why, where the protocol has a word for it.
-    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<(Box<dyn Io>, Secured)> {
+    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<(Box<dyn Io>, TlsInfo)> {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let stream = Box::pin(TlsAcceptor::from(Arc::clone(&current.config)).accept(io)).await?;
         let (_, session) = stream.get_ref();
-        let secured = Secured {
+        let secured = TlsInfo {
             name: session.server_name().map(str::to_ascii_lowercase),
             certificates: Arc::clone(&current.certificates),
             http2: session.alpn_protocol() == Some(HTTP2),
@@ -141,19 +141,22 @@ impl Tls {
     ///
     /// # Errors
     /// When what they hold now cannot be used.
-    pub fn reread(&self) -> Result<Option<Renewed>, TlsError> {
+    pub fn reread(&self) -> Result<Option<RenewedCertificates>, TlsError> {
         self.read_unless_used(fingerprint(&self.settings))
     }
 
-    fn read_unless_used(&self, now: u64) -> Result<Option<Renewed>, TlsError> {
+    fn read_unless_used(&self, now: u64) -> Result<Option<RenewedCertificates>, TlsError> {
         if self.seen().used == now {
             return Ok(None);
         }
-        Ok(Some(Renewed { used: now, current: Arc::new(Current::read(&self.settings)?) }))
+        Ok(Some(RenewedCertificates {
+            used: now,
+            current: Arc::new(Current::read(&self.settings)?),
+        }))
     }
 
     /// Uses for new connections what was read. No session of before is resumed.
-    pub fn renew(&self, Renewed { used, current }: Renewed) {
+    pub fn renew(&self, RenewedCertificates { used, current }: RenewedCertificates) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         *self.seen() = Seen { used, unusable: None };
     }
@@ -207,7 +210,7 @@ impl Current {
     }
 }
 
-impl Secured {
+impl TlsInfo {
     /// Whether a request for this host came on a connection that was opened for another
     /// certificate's (RFC 9110, section 15.5.20).
     #[must_use]

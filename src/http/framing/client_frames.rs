@@ -80,7 +80,7 @@ impl ConnectionError {
 
 /// Result of a look at a piece of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct Consumed {
     /// Number of its bytes that were looked at.
     pub bytes: usize,
     /// Work they ask for, in frames: one with many fields is as much as several.
@@ -194,8 +194,8 @@ impl ClientFrames {
     /// Looks at bytes as long as they are handed on unchanged and ask for less than `most` work,
     /// and returns their number. So large bodies are not copied. All bytes behind these are for
     /// [`ClientFrames::take`].
-    pub fn pass(&mut self, bytes: &[u8], most: u32) -> Taken {
-        let mut taken = Taken::default();
+    pub fn pass(&mut self, bytes: &[u8], most: u32) -> Consumed {
+        let mut taken = Consumed::default();
         while self.fault.is_none() && self.filled == 0 && taken.work < most {
             let rest = &bytes[taken.bytes..];
             match self.at {
@@ -235,9 +235,9 @@ impl ClientFrames {
         most: u32,
         onward: &mut Vec<u8>,
         begin: impl FnMut(u32, Received),
-    ) -> Taken {
+    ) -> Consumed {
         let (mut taken, mut rest, mut outlet) =
-            (Taken::default(), bytes, Outlet { frames: onward, begin });
+            (Consumed::default(), bytes, Outlet { frames: onward, begin });
         // A frame without a payload is whole with its head, and nothing may come behind it.
         while self.fault.is_none() && (taken.work < most || matches!(self.at, At::Gather(_, 0))) {
             match self.at {
@@ -295,7 +295,7 @@ impl ClientFrames {
     }
 
     /// Returns the number of these bytes that are handed on unchanged, of `left`.
-    fn pass_on(&mut self, left: usize, bytes: &[u8], taken: &mut Taken) -> usize {
+    fn pass_on(&mut self, left: usize, bytes: &[u8], taken: &mut Consumed) -> usize {
         let passed = left.min(bytes.len());
         taken.lively |= self.lively && passed > 0;
         self.at = if passed == left { At::Head } else { At::Pass(left - passed) };
@@ -303,7 +303,7 @@ impl ClientFrames {
     }
 
     /// Begins a frame whose head is complete.
-    fn begin(&mut self, head: FrameHead, taken: &mut Taken) {
+    fn begin(&mut self, head: FrameHead, taken: &mut Consumed) {
         if let Err(fault) = self.check(head) {
             self.fault = Some(fault);
             return;

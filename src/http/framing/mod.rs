@@ -63,12 +63,12 @@ pub struct Refused {
     /// What is wrong with the others.
     pub flaw: Flaw,
     /// What they were to be part of.
-    pub part: Part,
+    pub part: Phase,
 }
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Phase {
     /// The last request is complete, and nothing of another one has come.
     Between,
     /// Within a request's head.
@@ -139,7 +139,7 @@ impl Framer {
     /// When something in them, or before them, is refused.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let (mut position, mut begin) = (0, 0);
-        self.begins = (self.part() != Part::Head).then_some(0);
+        self.begins = (self.part() != Phase::Head).then_some(0);
         while position < bytes.len() {
             let rest = &bytes[position..];
             let taken = match self.at {
@@ -169,7 +169,7 @@ impl Framer {
             // A head is refused as a whole.
             if self.at != At::Fields {
                 begin = position;
-                if self.part() != Part::Head {
+                if self.part() != Phase::Head {
                     self.begins = Some(position);
                 }
             }
@@ -179,11 +179,11 @@ impl Framer {
 
     /// What the next byte is part of.
     #[must_use]
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> Phase {
         match self.at {
-            At::RequestLine { .. } if self.partial.is_empty() => Part::Between,
-            At::RequestLine { .. } | At::Fields | At::Refused => Part::Head,
-            _ => Part::Body,
+            At::RequestLine { .. } if self.partial.is_empty() => Phase::Between,
+            At::RequestLine { .. } | At::Fields | At::Refused => Phase::Head,
+            _ => Phase::Body,
         }
     }
 
@@ -407,12 +407,12 @@ mod tests {
             let refused = Framer::new(LIMITS)
                 .take(format!("{first}{second}").as_bytes())
                 .expect_err("a flaw");
-            assert_eq!((refused.fine, refused.part == Part::Body), (first.len(), false));
+            assert_eq!((refused.fine, refused.part == Phase::Body), (first.len(), false));
         }
         let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok";
         let refused =
             Framer::new(LIMITS).take(format!("{chunked}ay\r\n").as_bytes()).expect_err("a flaw");
-        assert_eq!((refused.fine, refused.part), (chunked.len(), Part::Body));
+        assert_eq!((refused.fine, refused.part), (chunked.len(), Phase::Body));
     }
 
     #[test]

@@ -29,7 +29,7 @@ const NO_STATUS: Flaw = flaw("it does not begin with HTTP/1.1 and a status");
 
 /// What an answer begins with.
 #[derive(Debug)]
-pub struct Begun {
+pub struct ResponseHead {
     /// Its status and fields.
     pub parts: Parts,
     /// Its body.
@@ -73,7 +73,7 @@ pub fn head(
     bytes: &mut BytesMut,
     to_head: bool,
     limits: HeaderLimits,
-) -> Result<Option<Begun>, Flaw> {
+) -> Result<Option<ResponseHead>, Flaw> {
     let within_size = |length| if length > limits.size { Err(TOO_LARGE) } else { Ok(()) };
     let Some(end) = line::end(bytes)? else {
         return if could_begin(bytes) {
@@ -158,7 +158,7 @@ fn read(
     lengths: &Lengths,
     (version, status): (Version, StatusCode),
     to_head: bool,
-) -> Result<Begun, Flaw> {
+) -> Result<ResponseHead, Flaw> {
     let mut parts = Response::new(()).into_parts().0;
     parts.status = status;
     let reason = head.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();
@@ -188,7 +188,7 @@ fn read(
         || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
     let persists =
         persists(version, &parts.headers) && body.at != At::Close && !(bodiless && announces);
-    Ok(Begun { parts, body, persists })
+    Ok(ResponseHead { parts, body, persists })
 }
 
 /// A field line's name, which is not looked at, and value.

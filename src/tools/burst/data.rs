@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{
-    judge::{Breach, Counts, Judgement, difference},
+    judge::{Breach, Counts, TraceJudgement, difference},
     limit::Limit,
     report::Report,
     trace::End,
@@ -138,7 +138,7 @@ struct LatenessOut {
 }
 
 impl LatenessOut {
-    fn of(judgement: &Judgement) -> Option<Self> {
+    fn of(judgement: &TraceJudgement) -> Option<Self> {
         let late = judgement.lateness?;
         let [p50, p90, p99] = [late.p50_us, late.p90_us, late.p99_us].map(Ms);
         Some(Self { p50, p90, p99, max: Ms(late.max_us), min: Ms(late.min_us) })

@@ -1,7 +1,7 @@
 //! A burst as text: four rows on one time axis, then the numbers.
 //!
-//! Guarantee: in [`Style::Plain`] the output is ASCII and the same for the same report; colours are
-//! only in [`Style::Colour`].
+//! Guarantee: in [`DrawStyle::Plain`] the output is ASCII and the same for the same report; colours are
+//! only in [`DrawStyle::Colour`].
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use super::{
 
 /// What the reader's side can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub enum DrawStyle {
     /// ASCII only: a pipe.
     Plain,
     /// Block elements: a terminal without colours.
@@ -29,7 +29,7 @@ const MARGIN: usize = 12 + 8;
 
 /// Draws the report, at most `width` columns wide where that leaves room for a timeline.
 #[must_use]
-pub fn draw(report: &Report, width: usize, style: Style) -> String {
+pub fn draw(report: &Report, width: usize, style: DrawStyle) -> String {
     let axis = Axis::new(report.end_us(), width.saturating_sub(MARGIN).max(MIN_COLUMNS));
     let mut out = String::new();
     let subject = report.limit().map_or_else(String::new, |limit| format!("  {limit}"));
@@ -82,9 +82,9 @@ impl Axis {
             .map(|at_us| (self.column(at_us), at_us))
     }
 
-    fn rule(&self, style: Style) -> String {
+    fn rule(&self, style: DrawStyle) -> String {
         let (corner, dash, tick) =
-            if style == Style::Plain { ('|', '-', '+') } else { ('└', '─', '┬') };
+            if style == DrawStyle::Plain { ('|', '-', '+') } else { ('└', '─', '┬') };
         let mut cells = vec![dash; self.columns];
         self.ticks().for_each(|(column, _)| cells[column] = tick);
         format!("{:>10} {corner}{}", "", cells.into_iter().collect::<String>())
@@ -128,13 +128,13 @@ enum Row {
 impl Row {
     const ALL: [Self; 4] = [Self::Sent, Self::Forwarded, Self::Waited, Self::Rejected];
 
-    fn draw(self, report: &Report, axis: &Axis, style: Style) -> String {
+    fn draw(self, report: &Report, axis: &Axis, style: DrawStyle) -> String {
         let cells: String =
             self.columns(report, axis).into_iter().map(|count| glyph(count, style)).collect();
         let (cells, bar) = match style {
-            Style::Plain => (cells, '|'),
-            Style::Unicode => (cells, '│'),
-            Style::Colour => (format!("\x1b[{}m{cells}\x1b[0m", self.colour()), '│'),
+            DrawStyle::Plain => (cells, '|'),
+            DrawStyle::Unicode => (cells, '│'),
+            DrawStyle::Colour => (format!("\x1b[{}m{cells}\x1b[0m", self.colour()), '│'),
         };
         format!("{:>10} {bar}{cells} {:>6}", self.name(report), self.total(report))
     }
@@ -188,12 +188,12 @@ impl Row {
 
 /// A count as one character: digits in a pipe, blocks that double in meaning with each step on a
 /// terminal.
-fn glyph(count: usize, style: Style) -> char {
+fn glyph(count: usize, style: DrawStyle) -> char {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     match (count, style) {
         (0, _) => ' ',
-        (1..=9, Style::Plain) => char::from(b'0' + u8::try_from(count).unwrap_or(9)),
-        (_, Style::Plain) => '#',
+        (1..=9, DrawStyle::Plain) => char::from(b'0' + u8::try_from(count).unwrap_or(9)),
+        (_, DrawStyle::Plain) => '#',
         (1..=4, _) => BLOCKS[count - 1],
         _ => BLOCKS[(count.ilog2() as usize + 2).min(7)],
     }
@@ -305,13 +305,13 @@ envelope   kept: none too many, none early, none rejected while a place was free
                 .into_iter()
                 .collect::<String>()
         };
-        assert_eq!(of(Style::Plain), " 149###");
-        assert_eq!(of(Style::Unicode), " ▁▄▆▆██");
+        assert_eq!(of(DrawStyle::Plain), " 149###");
+        assert_eq!(of(DrawStyle::Unicode), " ▁▄▆▆██");
     }
 
     #[test]
     fn table_b_in_a_pipe() {
-        assert_eq!(draw(&sample::table_b(), 62, Style::Plain), TABLE_B);
+        assert_eq!(draw(&sample::table_b(), 62, DrawStyle::Plain), TABLE_B);
     }
 
     #[test]
@@ -321,7 +321,7 @@ envelope   kept: none too many, none early, none rejected while a place was free
             &[(0, 0, 200), (0, 98_000, 200), (200_000, 200_000, 503)],
             Some(("10r/s", 1, 0)),
         );
-        let text = draw(&report, 62, Style::Plain);
+        let text = draw(&report, 62, DrawStyle::Plain);
         assert!(
             text.contains(
                 "BROKEN: 1 released before the slot, first request 2 sent at 0 ms: 2 ms early\n"
@@ -339,8 +339,8 @@ envelope   kept: none too many, none early, none rejected while a place was free
     #[test]
     fn colours_are_only_where_asked_for() {
         let report = sample::table_b();
-        assert!(draw(&report, 62, Style::Plain).is_ascii());
-        assert!(!draw(&report, 62, Style::Unicode).contains('\x1b'));
-        assert_eq!(draw(&report, 62, Style::Colour).matches("\x1b[0m").count(), 4);
+        assert!(draw(&report, 62, DrawStyle::Plain).is_ascii());
+        assert!(!draw(&report, 62, DrawStyle::Unicode).contains('\x1b'));
+        assert_eq!(draw(&report, 62, DrawStyle::Colour).matches("\x1b[0m").count(), 4);
     }
 }

@@ -104,14 +104,14 @@ fn excess(limit: &Limit, busy: Busy, seen: &Seen) -> Option<Excess> {
 
 /// The most a client may have owed at any time: everything forwarded, as late as it can have
 /// arrived.
-pub(super) struct Fullest<'a> {
+pub(super) struct MostOwed<'a> {
     limit: &'a Limit,
     sent_us: Vec<u64>,
     latest_us: Vec<u64>,
     busy: Vec<Busy>,
 }
 
-impl<'a> Fullest<'a> {
+impl<'a> MostOwed<'a> {
     /// `charged` is what the server forwarded or may have, in the order of sending.
     pub fn of(limit: &'a Limit, charged: &[Seen]) -> Self {
         let mut latest_us: Vec<u64> = Vec::with_capacity(charged.len());

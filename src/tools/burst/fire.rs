@@ -17,9 +17,9 @@ use std::{
 use tokio::task::{JoinSet, LocalSet, yield_now};
 
 use super::{
-    lane::{Answer, Connection, Lane},
+    lane::{Lane, LaneConn, LaneResponse},
     schedule::{MAX_REQUESTS, Schedule},
-    target::{Order, Target},
+    target::{BurstTarget, RequestTemplate},
     trace::{Cause, End, Shot},
 };
 
@@ -40,11 +40,11 @@ const LOOK: Duration = Duration::from_micros(1_500);
 
 /// What is to be fired.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct BurstPlan {
     /// At whom.
-    pub target: Target,
+    pub target: BurstTarget,
     /// What.
-    pub order: Order,
+    pub order: RequestTemplate,
     /// When, by each client.
     pub schedule: Schedule,
     /// By how many clients, each from a loopback address of its own when there are several.
@@ -110,13 +110,13 @@ fn connect_hint(cause: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// When nothing could be fired: no address, no connection, or a plan out of bounds.
-pub async fn fire(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<Shot>, FireError> {
+pub async fn fire(plan: &BurstPlan, tally: &Rc<Tally>) -> Result<Vec<Shot>, FireError> {
     let server = resolve(&plan.target).await?;
     let volley = Rc::new(Volley::new(plan, server)?);
     LocalSet::new().run_until(volley.fire(Rc::clone(tally))).await
 }
 
-async fn resolve(target: &Target) -> Result<SocketAddr, FireError> {
+async fn resolve(target: &BurstTarget) -> Result<SocketAddr, FireError> {
     let failed = |cause| FireError::Resolve { host: target.host.clone(), cause };
     let mut addresses =
         tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(failed)?;
@@ -133,7 +133,7 @@ fn loopback(client: u32) -> IpAddr {
 /// A plan about to be fired.
 struct Volley {
     server: SocketAddr,
-    order: Rc<Order>,
+    order: Rc<RequestTemplate>,
     lanes: Vec<Rc<Lane>>,
     offsets: Vec<Duration>,
     timeout: Duration,
@@ -144,7 +144,7 @@ struct Volley {
 }
 
 impl Volley {
-    fn new(plan: &Plan, server: SocketAddr) -> Result<Self, FireError> {
+    fn new(plan: &BurstPlan, server: SocketAddr) -> Result<Self, FireError> {
         let requests = plan.schedule.offsets_us().len();
         let clients = plan.clients as usize;
         if clients == 0
@@ -284,7 +284,7 @@ impl Flight {
         }
     }
 
-    async fn fly(self, connection: Connection, sent: Instant, written: io::Result<usize>) -> Shot {
+    async fn fly(self, connection: LaneConn, sent: Instant, written: io::Result<usize>) -> Shot {
         self.tally.sent.set(self.tally.sent.get() + 1);
         let written = match written {
             Ok(written) => written,
@@ -293,7 +293,7 @@ impl Flight {
         let order = Rc::clone(&self.volley.order);
         let answer = connection.finish(&order.bytes[written..], order.answers_are_bare);
         match tokio::time::timeout(self.volley.timeout, answer).await {
-            Ok(Answer { at, end, connection }) => {
+            Ok(LaneResponse { at, end, connection }) => {
                 if let (true, Some(connection)) = (self.volley.reuse, connection) {
                     self.lane().put(connection);
                 }
@@ -334,11 +334,17 @@ mod tests {
         clients: u32,
         connections: Option<usize>,
     ) -> Result<(usize, bool), String> {
-        let target: Target = server.parse().expect("a target");
-        let order = Order::new(&target, &http::Method::GET, &[]).expect("an order");
+        let target: BurstTarget = server.parse().expect("a target");
+        let order = RequestTemplate::new(&target, &http::Method::GET, &[]).expect("an order");
         let schedule = "30".parse().expect("a schedule");
-        let plan =
-            Plan { target, order, schedule, clients, connections, timeout: Duration::from_secs(1) };
+        let plan = BurstPlan {
+            target,
+            order,
+            schedule,
+            clients,
+            connections,
+            timeout: Duration::from_secs(1),
+        };
         let volley = Volley::new(&plan, server.parse().expect("an address"));
         volley.map(|volley| (volley.room, volley.reuse)).map_err(|error| error.to_string())
     }

@@ -7,7 +7,7 @@
 //! together may be taken in any order.
 
 use super::{
-    envelope::{Fullest, Seen, Slot, slots},
+    envelope::{MostOwed, Seen, Slot, slots},
     limit::Limit,
     oracle,
     trace::{End, Shot},
@@ -147,7 +147,7 @@ pub struct View {
 
 /// What was found; the vectors have one element per request of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct TraceJudgement {
     /// How each request fared.
     pub classes: Vec<Class>,
     /// When each forwarded request was to be released.
@@ -164,8 +164,8 @@ pub struct Judgement {
 
 /// Judges a trace.
 #[must_use]
-pub fn judge(trace: &[Shot], view: &View) -> Judgement {
-    let mut judgement = Judgement {
+pub fn judge(trace: &[Shot], view: &View) -> TraceJudgement {
+    let mut judgement = TraceJudgement {
         classes: trace.iter().map(|shot| class_without_limit(shot, view.reject_status)).collect(),
         slots_us: vec![None; trace.len()],
         counts: Counts::default(),
@@ -187,7 +187,7 @@ pub fn judge(trace: &[Shot], view: &View) -> Judgement {
     judgement
 }
 
-impl Judgement {
+impl TraceJudgement {
     /// Holds one client's requests, ordered by their sending, against the limit.
     fn hold(&mut self, trace: &[Shot], view: &View, limit: &Limit, client: &[usize]) {
         let seen = |class: fn(Class) -> bool, tolerance_us| -> Vec<Seen> {
@@ -203,7 +203,7 @@ impl Judgement {
         self.breaches
             .extend(forwarded.iter().zip(&slots).filter_map(|(seen, slot)| too_many(seen, slot)));
         self.breaches.extend(early(&forwarded, &slots));
-        let fullest = Fullest::of(limit, &charged);
+        let fullest = MostOwed::of(limit, &charged);
         let needless = rejected.iter().filter(|seen| fullest.had_place_for(seen));
         self.breaches.extend(needless.map(|seen| Breach::NeedlessReject { shot: seen.shot }));
         self.hand_out(&forwarded, &slots);

@@ -32,26 +32,26 @@ pub struct Lane {
     /// The address to send from; any when there is none.
     source: Option<IpAddr>,
     room: Arc<Semaphore>,
-    idle: RefCell<Vec<Connection>>,
+    idle: RefCell<Vec<LaneConn>>,
     returned: Notify,
 }
 
 /// An open connection and its place in the lane.
 #[derive(Debug)]
-pub struct Connection {
+pub struct LaneConn {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 }
 
 /// An answer: when its first byte was read, how it ended, and the connection if it can serve again.
 #[derive(Debug)]
-pub struct Answer {
+pub struct LaneResponse {
     /// When.
     pub at: Instant,
     /// How.
     pub end: End,
     /// The connection.
-    pub connection: Option<Connection>,
+    pub connection: Option<LaneConn>,
 }
 
 impl Lane {
@@ -74,14 +74,14 @@ impl Lane {
     }
 
     /// Leaves a connection for a later request.
-    pub fn put(&self, connection: Connection) {
+    pub fn put(&self, connection: LaneConn) {
         self.idle.borrow_mut().push(connection);
         self.returned.notify_one();
     }
 
     /// A prepared connection that is still open.
     #[must_use]
-    pub fn ready(&self) -> Option<Connection> {
+    pub fn ready(&self) -> Option<LaneConn> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             if connection.is_quiet() {
@@ -95,7 +95,7 @@ impl Lane {
     ///
     /// # Errors
     /// When a new one cannot be opened.
-    pub async fn take(&self) -> io::Result<Connection> {
+    pub async fn take(&self) -> io::Result<LaneConn> {
         loop {
             if let Some(connection) = self.ready() {
                 return Ok(connection);
@@ -111,18 +111,18 @@ impl Lane {
         Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)
     }
 
-    async fn open(&self, place: OwnedSemaphorePermit) -> io::Result<Connection> {
+    async fn open(&self, place: OwnedSemaphorePermit) -> io::Result<LaneConn> {
         let socket =
             if self.server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(source) = self.source {
             socket.bind(SocketAddr::new(source, 0))?;
         }
         socket.set_nodelay(true)?;
-        Ok(Connection { stream: socket.connect(self.server).await?, _place: place })
+        Ok(LaneConn { stream: socket.connect(self.server).await?, _place: place })
     }
 }
 
-impl Connection {
+impl LaneConn {
     /// Open, and nothing has come that nobody asked for.
     fn is_quiet(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -140,17 +140,19 @@ impl Connection {
     }
 
     /// Writes what is left of the request and reads the answer.
-    pub async fn finish(mut self, left: &[u8], answers_are_bare: bool) -> Answer {
+    pub async fn finish(mut self, left: &[u8], answers_are_bare: bool) -> LaneResponse {
         let head = match self.stream.write_all(left).await {
             Ok(()) => self.head().await,
             Err(error) => Err(error.into()),
         };
         match head {
-            Err(cause) => Answer { at: Instant::now(), end: End::Failed(cause), connection: None },
+            Err(cause) => {
+                LaneResponse { at: Instant::now(), end: End::Failed(cause), connection: None }
+            }
             Ok(head) => {
                 let rest = if answers_are_bare { Some(0) } else { head.body_left() };
                 let connection = self.drain(rest.filter(|_| !head.closes)).await;
-                Answer { at: head.at, end: End::Answer(head.status), connection }
+                LaneResponse { at: head.at, end: End::Answer(head.status), connection }
             }
         }
     }

@@ -22,10 +22,10 @@ pub mod target;
 pub mod trace;
 
 pub use expect::Expectation;
-pub use fire::{FireError, Plan, Tally, fire};
-pub use judge::{Breach, Class, Counts, Judgement, Lateness, View, judge};
+pub use fire::{BurstPlan, FireError, Tally, fire};
+pub use judge::{Breach, Class, Counts, Lateness, TraceJudgement, View, judge};
 pub use limit::Limit;
 pub use report::Report;
 pub use schedule::Schedule;
-pub use target::{Order, Target};
+pub use target::{BurstTarget, RequestTemplate};
 pub use trace::{Cause, End, Shot};

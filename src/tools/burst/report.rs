@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    judge::{Breach, Counts, Judgement, View, WAITED_US, judge},
+    judge::{Breach, Counts, TraceJudgement, View, WAITED_US, judge},
     limit::Limit,
     trace::{End, Shot},
 };
@@ -22,7 +22,7 @@ pub struct Report {
     /// What happened.
     pub trace: Vec<Shot>,
     /// What it means.
-    pub judgement: Judgement,
+    pub judgement: TraceJudgement,
 }
 
 /// Tells one kind of breach from the others.

@@ -72,7 +72,7 @@ impl FromStr for Schedule {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        let mut pen = Pen::default();
+        let mut pen = ScheduleBuilder::default();
         for part in text.split(',') {
             pen.write(&part.split_whitespace().collect::<Vec<_>>(), part.trim())?;
             if pen.offsets_us.len() > MAX_REQUESTS {
@@ -91,14 +91,14 @@ impl FromStr for Schedule {
 
 /// Where the next request would go.
 #[derive(Default)]
-struct Pen {
+struct ScheduleBuilder {
     offsets_us: Vec<u64>,
     next_us: u64,
     /// How much of `next_us` is the step of the last group, which a pause replaces.
     step_us: u64,
 }
 
-impl Pen {
+impl ScheduleBuilder {
     fn write(&mut self, words: &[&str], part: &str) -> Result<(), ScheduleError> {
         match words {
             ["pause", period] => {

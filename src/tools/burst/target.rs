@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 
 /// A server and a path on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct BurstTarget {
     /// The host, without brackets.
     pub host: String,
     /// The port.
@@ -33,7 +33,7 @@ pub enum TargetError {
     Header(String),
 }
 
-impl FromStr for Target {
+impl FromStr for BurstTarget {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
@@ -63,19 +63,23 @@ impl FromStr for Target {
 
 /// One request, as it goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct RequestTemplate {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// Whether its answers have no body whatever they announce: the method is HEAD.
     pub answers_are_bare: bool,
 }
 
-impl Order {
+impl RequestTemplate {
     /// A request without a body; of `headers` each is `Name: value`.
     ///
     /// # Errors
     /// When one of the headers is none.
-    pub fn new(target: &Target, method: &Method, headers: &[String]) -> Result<Self, TargetError> {
+    pub fn new(
+        target: &BurstTarget,
+        method: &Method,
+        headers: &[String],
+    ) -> Result<Self, TargetError> {
         let mut text = format!("{method} {} HTTP/1.1\r\n", target.path);
         let own = headers.iter().map(|line| field(line)).collect::<Result<Vec<_>, _>>()?;
         if !own.iter().any(|(name, _)| *name == http::header::HOST) {
@@ -109,14 +113,14 @@ fn field(line: &str) -> Result<(HeaderName, HeaderValue), TargetError> {
 mod tests {
     use crate::tools::burst::target::*;
 
-    fn target(text: &str) -> Target {
+    fn target(text: &str) -> BurstTarget {
         text.parse().expect(text)
     }
 
     #[test]
     fn a_target_is_host_port_and_path() {
         let of = |text| {
-            let Target { host, port, authority, path } = target(text);
+            let BurstTarget { host, port, authority, path } = target(text);
             (host, port, authority, path)
         };
         let expect = |host: &str, port, authority: &str, path: &str| {
@@ -139,7 +143,7 @@ mod tests {
             ("http://me@a.test/", "is not an address"),
             ("http://a.test:99999/", "is not an address"),
         ] {
-            let error = text.parse::<Target>().expect_err(text).to_string();
+            let error = text.parse::<BurstTarget>().expect_err(text).to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
     }
@@ -148,8 +152,8 @@ mod tests {
     fn an_order_is_one_request_without_a_body() {
         let of = |method: Method, headers: &[&str]| {
             let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
-            let order =
-                Order::new(&target("http://a.test/x"), &method, &headers).expect("an order");
+            let order = RequestTemplate::new(&target("http://a.test/x"), &method, &headers)
+                .expect("an order");
             String::from_utf8(order.bytes).expect("text").replace(env!("CARGO_PKG_VERSION"), "V")
         };
         assert_eq!(
@@ -160,7 +164,7 @@ mod tests {
             of(Method::POST, &["Host: b", "User-Agent:me", "X-A: 1"]),
             "POST /x HTTP/1.1\r\ncontent-length: 0\r\nhost: b\r\nuser-agent: me\r\nx-a: 1\r\n\r\n"
         );
-        let wrong = Order::new(&target("a"), &Method::GET, &["X-A".to_owned()]);
+        let wrong = RequestTemplate::new(&target("a"), &Method::GET, &["X-A".to_owned()]);
         assert_eq!(wrong, Err(TargetError::Header("X-A".to_owned())));
     }
 }
