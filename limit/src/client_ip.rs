@@ -34,7 +34,7 @@ pub struct Trust {
 impl Trust {
     /// Whether this address is a proxy of ours.
     #[must_use]
-    pub fn believes(&self, peer: IpAddr) -> bool {
+    pub fn is_trusted(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxies.iter().any(|net| net.contains(&peer))
     }
@@ -43,7 +43,7 @@ impl Trust {
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        if !self.believes(client) {
+        if !self.is_trusted(client) {
             return client;
         }
         let mut hops = 0;
@@ -67,7 +67,7 @@ impl Trust {
                 let Some(address) = address else { return client };
                 client = address;
                 hops += 1;
-                if hops == MOST_HOPS || !self.believes(client) {
+                if hops == MOST_HOPS || !self.is_trusted(client) {
                     return client;
                 }
             }

@@ -162,13 +162,13 @@ impl<C> LimitLayer<C> {
             return Err(verdict);
         }
         let Some(parked) = judgement.parked else { return Ok(None) };
-        let Some(seat) = self.queue.enter(parked.zone()) else {
+        let Some(permit) = self.queue.enter(parked.zone()) else {
             parked.leave(now);
             return Err(verdict.rejected(Reason::QueueFull, verdict.wait));
         };
         // A release counts from the arrival itself, not from the millisecond it was cut to.
         let late = arrival.saturating_sub(now.into());
-        Ok(Some(Hold { desk: Arc::clone(&self.desk), parked: Some(parked), late, _seat: seat }))
+        Ok(Some(Hold { desk: Arc::clone(&self.desk), parked: Some(parked), late, _seat: permit }))
     }
 
     fn reject<R: From<Bytes>>(&self, verdict: &Verdict) -> Response<R> {

@@ -43,7 +43,7 @@ impl Queue {
     /// Takes a seat for a request that is parked by a rule of `zone`, if there is one.
     #[must_use]
     pub fn enter(self: &Arc<Self>, zone: &Arc<Zone>) -> Option<QueuePermit> {
-        let own = if take(zone.seats(), &self.own) {
+        let own = if take(zone.permits(), &self.own) {
             Some(Arc::clone(zone))
         } else if take(&self.in_common, &self.common) {
             None
@@ -80,7 +80,7 @@ fn take(count: &AtomicUsize, most: &AtomicUsize) -> bool {
 
 impl Drop for QueuePermit {
     fn drop(&mut self) {
-        let count = self.own.as_ref().map_or(&self.queue.in_common, |zone| zone.seats());
+        let count = self.own.as_ref().map_or(&self.queue.in_common, |zone| zone.permits());
         count.fetch_sub(1, Ordering::AcqRel);
         self.queue.parked.fetch_sub(1, Ordering::AcqRel);
     }
@@ -137,11 +137,11 @@ mod tests {
     #[test]
     fn zone_made_anew_has_no_more_room_than_the_one_before() {
         let (queue, before) = (Queue::with_room(10, 1), zone());
-        let seats: Vec<_> = (0..20).map_while(|_| queue.enter(&before)).collect();
+        let permits: Vec<_> = (0..20).map_while(|_| queue.enter(&before)).collect();
         let settings = before.settings().clone();
         let after = Arc::new(Zone::new(settings).in_place_of(&before));
-        assert_eq!((seats.len(), queue.enter(&after).is_none()), (10, true));
-        drop(seats);
+        assert_eq!((permits.len(), queue.enter(&after).is_none()), (10, true));
+        drop(permits);
         assert_eq!((0..20).map_while(|_| queue.enter(&after)).collect::<Vec<_>>().len(), 10);
     }
 
@@ -152,9 +152,9 @@ mod tests {
                 Queue::with_room(max, zones),
                 (0..zones.max(1)).map(|_| zone()).collect::<Vec<_>>(),
             );
-            let seats: Vec<_> =
+            let permits: Vec<_> =
                 (0..40).filter_map(|turn| queue.enter(&zones[turn % zones.len()])).collect();
-            assert_eq!(seats.len(), max, "{} zones", zones.len());
+            assert_eq!(permits.len(), max, "{} zones", zones.len());
         }
     }
 }

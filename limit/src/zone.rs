@@ -46,7 +46,7 @@ pub struct Zone {
     table: Table,
     lines: Lines,
     /// Parked requests that take of this zone's own part of the queue's room.
-    seats: Arc<AtomicUsize>,
+    permits: Arc<AtomicUsize>,
 }
 
 /// How a request stands towards a zone.
@@ -77,7 +77,7 @@ impl Zone {
             settings,
             seed,
             lines: Lines::new(),
-            seats: Arc::default(),
+            permits: Arc::default(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Zone {
     /// queue's room too.
     #[must_use]
     pub fn in_place_of(self, before: &Self) -> Self {
-        Self { seats: Arc::clone(&before.seats), ..self }
+        Self { permits: Arc::clone(&before.permits), ..self }
     }
 
     /// What it was made of.
@@ -149,8 +149,8 @@ impl Zone {
         &self.table
     }
 
-    pub(super) fn seats(&self) -> &AtomicUsize {
-        &self.seats
+    pub(super) fn permits(&self) -> &AtomicUsize {
+        &self.permits
     }
 
     pub(super) fn lines(&self) -> &Lines {

@@ -13,7 +13,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
-use super::{Outcome, fail};
+use super::{Outcome, report_error};
 use crate::{
     limit::Rate,
     process::fd_limit,
@@ -143,7 +143,7 @@ impl BenchArgs {
         let Kind::Burst(args) = self.kind;
         args.run().unwrap_or_else(|error| {
             let outcome = if error.is_usage() { Outcome::Usage } else { Outcome::Failed };
-            fail(&error, outcome)
+            report_error(&error, outcome)
         })
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{ConfigArgs, Outcome, complain, say};
+use super::{ConfigArgs, Outcome, print, print_problems};
 use crate::{
     config::{self, Config, Loaded, Problems, problem::Severity},
     downstream::settings::ListenerSettings,
@@ -38,11 +38,12 @@ impl Check {
             Err(problems) => (problems, None),
         };
         let said = if self.json {
-            say(&format!("{:#}\n", report(problems, loaded)))
+            print(&format!("{:#}\n", report(problems, loaded)))
         } else {
-            complain(problems);
-            loaded
-                .map_or(Outcome::Fine, |loaded| say(&summary(&path.display().to_string(), loaded)))
+            print_problems(problems);
+            loaded.map_or(Outcome::Fine, |loaded| {
+                print(&summary(&path.display().to_string(), loaded))
+            })
         };
         if loaded.is_some() { said } else { Outcome::Invalid }
     }

@@ -1,6 +1,6 @@
 //! `weir config`: the configuration as used, and the schema it follows.
 
-use super::{ConfigArgs, Outcome, complain, say};
+use super::{ConfigArgs, Outcome, print, print_problems};
 use crate::config;
 
 /// Show the configuration as used, or its schema.
@@ -23,16 +23,16 @@ impl ConfigCommand {
     #[must_use]
     pub fn run(self) -> Outcome {
         let which = match self.what {
-            ConfigAction::Schema => return say(&config::schema()),
+            ConfigAction::Schema => return print(&config::schema()),
             ConfigAction::Show(which) => which,
         };
         match config::load(&which.path(), &which.sets) {
             Ok(loaded) => {
-                complain(&loaded.warnings);
-                say(&config::show(&loaded))
+                print_problems(&loaded.warnings);
+                print(&config::show(&loaded))
             }
             Err(problems) => {
-                complain(&problems);
+                print_problems(&problems);
                 Outcome::Invalid
             }
         }

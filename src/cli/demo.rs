@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Outcome, complain, fail, run::serve, say};
+use super::{Outcome, print, print_problems, report_error, run::serve};
 use crate::{
     config::{self, resolve::address},
     demo,
@@ -29,7 +29,7 @@ impl Demo {
     pub fn run(self) -> Outcome {
         let upstream = match demo::start() {
             Ok(upstream) => upstream,
-            Err(error) => return fail(&error, Outcome::Failed),
+            Err(error) => return report_error(&error, Outcome::Failed),
         };
         let sets = [
             format!("listeners.0={}", self.listen),
@@ -40,7 +40,7 @@ impl Demo {
         let config = match config::parse("config/demo.yaml", CONFIG, &sets) {
             Ok(loaded) => loaded.config,
             Err(problems) => {
-                complain(&problems);
+                print_problems(&problems);
                 return Outcome::Invalid;
             }
         };
@@ -48,7 +48,7 @@ impl Demo {
             let address = first_address(app).unwrap_or(self.listen);
             listen_beside(app, address);
             // A reader that went away does not stop the demo.
-            let _ = say(&greeting(reachable(address), &program()));
+            let _ = print(&greeting(reachable(address), &program()));
         })
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, complain, fail};
+use super::{ConfigArgs, Outcome, print_problems, report_error};
 use crate::{
     config::{self, Config},
     process::control::{self, ControlError},
@@ -33,7 +33,7 @@ impl Healthcheck {
     pub fn run(self) -> Outcome {
         let failed = |why: &str| {
             let file = self.which.path();
-            fail(
+            report_error(
                 &io::Error::other(format!("`{}` is not served: {why}", file.display())),
                 Outcome::Failed,
             )
@@ -51,18 +51,18 @@ impl Healthcheck {
         let loaded = match config::load(&self.which.path(), &self.which.sets) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                complain(&problems);
+                print_problems(&problems);
                 return Outcome::Invalid;
             }
         };
-        let Some((listener, question)) = whom_to_ask(&loaded.config) else {
+        let Some((listener, question)) = probe_target(&loaded.config) else {
             let message = "no process of this user serves the file, and every listener speaks TLS or wants a PROXY header, \
                            hint: set `admin.address`, like `127.0.0.1:9900`";
-            return fail(&io::Error::other(message), Outcome::Failed);
+            return report_error(&io::Error::other(message), Outcome::Failed);
         };
         match ask(listener, question) {
             Ok(()) => Outcome::Fine,
-            Err(cause) => fail(
+            Err(cause) => report_error(
                 &io::Error::other(format!("`{listener}` does not serve: {cause}")),
                 Outcome::Failed,
             ),
@@ -71,7 +71,7 @@ impl Healthcheck {
 }
 
 /// Who knows, and how that is asked.
-fn whom_to_ask(config: &Config) -> Option<(SocketAddr, &'static str)> {
+fn probe_target(config: &Config) -> Option<(SocketAddr, &'static str)> {
     let open = || {
         config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol)
     };

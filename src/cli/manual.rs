@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Outcome, fail, say};
+use super::{Cli, Outcome, print, report_error};
 
 /// Print the completions of a shell.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +20,7 @@ impl Completions {
     pub fn run(self) -> Outcome {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "weir", &mut text);
-        say(&String::from_utf8_lossy(&text))
+        print(&String::from_utf8_lossy(&text))
     }
 }
 
@@ -39,8 +39,8 @@ impl Man {
         let Some(dir) = self.dir else {
             let mut text = Vec::new();
             return match clap_mangen::Man::new(Cli::command()).render(&mut text) {
-                Ok(()) => say(&String::from_utf8_lossy(&text)),
-                Err(error) => fail(&error, Outcome::Failed),
+                Ok(()) => print(&String::from_utf8_lossy(&text)),
+                Err(error) => report_error(&error, Outcome::Failed),
             };
         };
         match clap_mangen::generate_to(Cli::command(), &dir) {
@@ -50,7 +50,7 @@ impl Man {
                     "cannot write into `{}`: {error}, hint: name a directory that exists",
                     dir.display()
                 );
-                fail(&io::Error::other(message), Outcome::Failed)
+                report_error(&io::Error::other(message), Outcome::Failed)
             }
         }
     }
@@ -59,5 +59,5 @@ impl Man {
 /// Prints the version.
 #[must_use]
 pub fn version() -> Outcome {
-    say(&format!("weir {}\n", env!("CARGO_PKG_VERSION")))
+    print(&format!("weir {}\n", env!("CARGO_PKG_VERSION")))
 }

@@ -125,7 +125,7 @@ impl ConfigArgs {
 
 /// Writes to standard output. A reader that has seen enough is no failure.
 #[must_use]
-pub fn say(text: &str) -> Outcome {
+pub fn print(text: &str) -> Outcome {
     match write_all(io::stdout().lock(), text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let message = format!("cannot write to standard output: {error}");
@@ -137,7 +137,7 @@ pub fn say(text: &str) -> Outcome {
 
 /// Tells on standard error why a command failed, every cause behind the last.
 #[must_use]
-pub fn fail(error: &dyn std::error::Error, outcome: Outcome) -> Outcome {
+pub fn report_error(error: &dyn std::error::Error, outcome: Outcome) -> Outcome {
     let mut text = format!("error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -153,7 +153,7 @@ pub fn fail(error: &dyn std::error::Error, outcome: Outcome) -> Outcome {
 }
 
 /// Draws problems on standard error, in colour on a terminal, with their count below.
-pub fn complain(problems: &Problems) {
+pub fn print_problems(problems: &Problems) {
     if problems.is_empty() {
         return;
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, complain, fail, say};
+use super::{ConfigArgs, Outcome, print, print_problems, report_error};
 use crate::{
     config,
     process::control::{self, ControlError},
@@ -29,10 +29,10 @@ impl Reload {
     #[must_use]
     pub fn run(self) -> Outcome {
         match control::ask(&self.which.path(), "POST /reload", PATIENCE) {
-            Ok(outcome) => told(outcome),
+            Ok(outcome) => outcome_of(outcome),
             Err(ControlError::NoProcess) => self.ask_admin("there is no `admin.address` either"),
             Err(error @ ControlError::Foreign) => self.ask_admin(&error.to_string()),
-            Err(error @ ControlError::Silent(_)) => fail(&error, Outcome::Unreachable),
+            Err(error @ ControlError::Silent(_)) => report_error(&error, Outcome::Unreachable),
         }
     }
 
@@ -41,7 +41,7 @@ impl Reload {
         let loaded = match config::load(&self.which.path(), &self.which.sets) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                complain(&problems);
+                print_problems(&problems);
                 return Outcome::Invalid;
             }
         };
@@ -51,11 +51,11 @@ impl Reload {
                 "no process of this user serves `{}`: {reason}, hint: send the process HUP",
                 file.display()
             );
-            return fail(&io::Error::other(message), Outcome::Unreachable);
+            return report_error(&io::Error::other(message), Outcome::Unreachable);
         };
         match ask(admin) {
-            Ok(outcome) => told(outcome),
-            Err(cause) => fail(
+            Ok(outcome) => outcome_of(outcome),
+            Err(cause) => report_error(
                 &io::Error::other(format!("no proxy answers on `{admin}`: {cause}")),
                 Outcome::Unreachable,
             ),
@@ -64,10 +64,10 @@ impl Reload {
 }
 
 /// Passes on the status and the text of a response.
-fn told((status, text): (u16, String)) -> Outcome {
-    let failed = |outcome| fail(&io::Error::other(text.trim_end().to_owned()), outcome);
+fn outcome_of((status, text): (u16, String)) -> Outcome {
+    let failed = |outcome| report_error(&io::Error::other(text.trim_end().to_owned()), outcome);
     match status {
-        200 => say(&text),
+        200 => print(&text),
         422 => failed(Outcome::Invalid),
         _ => failed(Outcome::Failed),
     }

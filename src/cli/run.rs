@@ -7,7 +7,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{ConfigArgs, Outcome, complain, diagnostics, fail};
+use super::{ConfigArgs, Outcome, diagnostics, print_problems, report_error};
 use crate::{
     config::{self, Config, Loaded, Problems},
     process::{
@@ -51,11 +51,11 @@ pub struct ReloadSource {
 pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource>) -> Outcome {
     match result {
         Ok(loaded) => {
-            complain(&loaded.warnings);
+            print_problems(&loaded.warnings);
             serve(loaded.config, again, |_| {})
         }
         Err(problems) => {
-            complain(&problems);
+            print_problems(&problems);
             Outcome::Invalid
         }
     }
@@ -68,28 +68,28 @@ pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mu
     let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,
-        Err(error) => return fail(&error, Outcome::Failed),
+        Err(error) => return report_error(&error, Outcome::Failed),
     };
     let mut app = match App::bind(config, predecessor) {
         Ok(app) => app,
-        Err(error @ StartError::Bind { .. }) => return fail(&error, Outcome::CannotBind),
-        Err(error) => return fail(&error, Outcome::Failed),
+        Err(error @ StartError::Bind { .. }) => return report_error(&error, Outcome::CannotBind),
+        Err(error) => return report_error(&error, Outcome::Failed),
     };
     let orders = match signals() {
         Ok(orders) => orders,
-        Err(error) => return fail(&error, Outcome::Failed),
+        Err(error) => return report_error(&error, Outcome::Failed),
     };
     if let Some(ReloadSource { file, watch: is_watched, .. }) = &again {
         app.open_control(file);
         if *is_watched && let Err(error) = watch(file.clone(), orders.give.clone()) {
-            return fail(&error, Outcome::Failed);
+            return report_error(&error, Outcome::Failed);
         }
     }
     ready(&mut app);
     match app.run(orders, again.map(|again| ConfigSource { load: again.load, set_log_level })) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,
-        Err(error) => fail(&error, Outcome::Failed),
+        Err(error) => report_error(&error, Outcome::Failed),
     }
 }
 

@@ -73,10 +73,10 @@ impl<B> Coded<B> {
 
     /// A body that goes through a coder.
     #[must_use]
-    pub fn by(coder: Coder, seat: EncoderPermit, inner: B) -> Self {
+    pub fn by(coder: Coder, permit: EncoderPermit, inner: B) -> Self {
         let work = Work {
             coder,
-            _seat: seat,
+            _seat: permit,
             stage: Stage::Reading,
             input: Bytes::new(),
             room: vec![0; FRAME].into(),

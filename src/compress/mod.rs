@@ -67,33 +67,37 @@ impl EncodingPreference {
 /// Codes an answer, if it may be and was wished to be.
 pub fn code<B: Body>(
     response: Response<B>,
-    wish: Option<&EncodingPreference>,
-    seats: &EncoderPermits,
+    preference: Option<&EncodingPreference>,
+    permits: &EncoderPermits,
 ) -> Response<Coded<B>> {
-    let Some(wish) = wish else { return response.map(Coded::plain) };
+    let Some(preference) = preference else { return response.map(Coded::plain) };
     let (mut head, body) = response.into_parts();
     let length = length_of(&head.headers).or_else(|| body.size_hint().exact());
-    if !may_vary(&head, length.filter(|_| !wish.head || head.headers.contains_key(CONTENT_LENGTH)))
-    {
+    if !may_vary(
+        &head,
+        length.filter(|_| !preference.head || head.headers.contains_key(CONTENT_LENGTH)),
+    ) {
         return Response::from_parts(head, Coded::plain(body));
     }
     add_vary(&mut head.headers);
     if head.status == StatusCode::NOT_MODIFIED {
-        match_held(&mut head.headers, &wish.held);
+        match_held(&mut head.headers, &preference.held);
     }
     let whole = ![StatusCode::NOT_MODIFIED, StatusCode::PARTIAL_CONTENT].contains(&head.status);
-    let Some(coding) = wish.coding.filter(|_| whole) else {
+    let Some(coding) = preference.coding.filter(|_| whole) else {
         return Response::from_parts(head, Coded::plain(body));
     };
-    if wish.head {
+    if preference.head {
         describe(&mut head.headers, coding);
         return Response::from_parts(head, Coded::plain(body));
     }
-    let seat =
-        if body.is_end_stream() { None } else { seats.take(coding, body.size_hint().exact()) };
-    let Some((coder, seat)) = seat else { return Response::from_parts(head, Coded::plain(body)) };
+    let permit =
+        if body.is_end_stream() { None } else { permits.take(coding, body.size_hint().exact()) };
+    let Some((coder, permit)) = permit else {
+        return Response::from_parts(head, Coded::plain(body));
+    };
     describe(&mut head.headers, coding);
-    Response::from_parts(head, Coded::by(coder, seat, body))
+    Response::from_parts(head, Coded::by(coder, permit, body))
 }
 
 /// Whether other clients may get this answer in another coding.
@@ -219,11 +223,11 @@ mod tests {
     ) -> HeaderMap {
         let mut request = fields(asked);
         request.insert("accept-encoding", HeaderValue::from_static("gzip"));
-        let wish = EncodingPreference::of(&[Coding::Gzip], method, &request);
+        let preference = EncodingPreference::of(&[Coding::Gzip], method, &request);
         let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; 5000])));
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
         *response.headers_mut() = fields(answered);
-        code(response, wish.as_ref(), &EncoderPermits::default()).into_parts().0.headers
+        code(response, preference.as_ref(), &EncoderPermits::default()).into_parts().0.headers
     }
 
     fn is_coded(status: u16, more: &[(&str, &str)]) -> (bool, bool) {

@@ -39,7 +39,7 @@ impl Coding {
         }
     }
 
-    fn is_called(self, name: &[u8]) -> bool {
+    fn has_name(self, name: &[u8]) -> bool {
         let also = self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip");
         also || name.eq_ignore_ascii_case(self.name().as_bytes())
     }
@@ -84,7 +84,7 @@ impl Accepted {
         if name.eq_ignore_ascii_case(b"identity") {
             return Some(&mut self.identity);
         }
-        let coding = Coding::ALL.into_iter().find(|coding| coding.is_called(name))?;
+        let coding = Coding::ALL.into_iter().find(|coding| coding.has_name(name))?;
         Some(&mut self.codings[coding as usize])
     }
 }
@@ -187,10 +187,10 @@ mod tests {
                 .collect();
             let joined = said.join(" , ");
             let lines: Vec<&str> = if split { said.iter().map(String::as_str).collect() } else { vec![joined.as_str()] };
-            let wish = |place: usize| weights[place].or(weights[4]).unwrap_or(0);
-            let most = offered.iter().map(|coding| wish(*coding as usize)).max().unwrap_or(0);
-            let expected = offered.iter().find(|coding| wish(**coding as usize) == most);
-            let expected = expected.filter(|_| most > 0 && most >= wish(3)).map(|coding| coding.name());
+            let preference = |place: usize| weights[place].or(weights[4]).unwrap_or(0);
+            let most = offered.iter().map(|coding| preference(*coding as usize)).max().unwrap_or(0);
+            let expected = offered.iter().find(|coding| preference(**coding as usize) == most);
+            let expected = expected.filter(|_| most > 0 && most >= preference(3)).map(|coding| coding.name());
             prop_assert_eq!(chosen(&offered, &lines), expected);
         }
 

@@ -50,14 +50,14 @@ mod tests {
 
     #[test]
     fn there_are_no_more_than_there_may_be_and_each_comes_back() {
-        let seats = EncoderPermits::default();
+        let permits = EncoderPermits::default();
         let mut taken: Vec<_> = (0..MAX_CODERS)
-            .map(|_| seats.take(Coding::Gzip, Some(2000)).expect("a coder"))
+            .map(|_| permits.take(Coding::Gzip, Some(2000)).expect("a coder"))
             .collect();
-        assert!(seats.take(Coding::Gzip, None).is_none());
+        assert!(permits.take(Coding::Gzip, None).is_none());
         taken.pop();
-        assert!(seats.take(Coding::Gzip, None).is_some());
+        assert!(permits.take(Coding::Gzip, None).is_some());
         drop(taken);
-        assert_eq!(seats.taken.get(), 0);
+        assert_eq!(permits.taken.get(), 0);
     }
 }

@@ -355,7 +355,7 @@ fn unreachable_burst(
     // Half of the room is split among the zones: what is another's own is never this one's.
     let others =
         (config.queue_max / 2 / config.zones.len().max(1)) * config.zones.len().saturating_sub(1);
-    let seats = (config.queue_max - others) as u128;
+    let room = (config.queue_max - others) as u128;
     let mut tell = |reached: u128, why: String| {
         let message = format!("a burst of `{burst}` is never reached: {why}");
         let reached = u128::from(u64::from(rule.delay)) + reached;
@@ -370,10 +370,10 @@ fn unreachable_burst(
             within_wait,
             format!("what would wait longer than `max_wait`, {wait} ms, is rejected"),
         );
-    } else if seats < u128::from(held) && rule.mode == Mode::Enforce {
+    } else if room < u128::from(held) && rule.mode == Mode::Enforce {
         tell(
-            seats,
-            format!("what finds {seats} waiting, its zone's room of `queue.max`, is rejected"),
+            room,
+            format!("what finds {room} waiting, its zone's room of `queue.max`, is rejected"),
         );
     }
 }

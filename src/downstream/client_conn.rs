@@ -385,23 +385,23 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_ahead_comes_first_and_the_end_is_kept() {
         let (mut client, server) = duplex(64);
-        let wire = ClientConn::new(Box::new(server));
+        let conn = ClientConn::new(Box::new(server));
         client.write_all(b"early").await.expect("room in the pipe");
         drop(client);
-        wire.departed().await;
+        conn.departed().await;
         let mut read = String::new();
-        ClientConnIo(Rc::clone(&wire)).read_to_string(&mut read).await.expect("an open wire");
+        ClientConnIo(Rc::clone(&conn)).read_to_string(&mut read).await.expect("an open wire");
         assert_eq!(read, "early");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stays_is_not_taken_for_gone_and_what_is_read_ahead_is_bounded() {
         let (mut client, server) = duplex(1 << 20);
-        let wire = ClientConn::new(Box::new(server));
+        let conn = ClientConn::new(Box::new(server));
         client.write_all(&vec![7; READ_AHEAD * 4]).await.expect("room in the pipe");
-        let left = tokio::time::timeout(Duration::from_secs(60), wire.departed()).await;
+        let left = tokio::time::timeout(Duration::from_secs(60), conn.departed()).await;
         assert!(left.is_err());
-        assert!(wire.ahead.borrow().len() < READ_AHEAD + 2048);
+        assert!(conn.ahead.borrow().len() < READ_AHEAD + 2048);
     }
 
     #[tokio::test]

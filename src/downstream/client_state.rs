@@ -202,7 +202,7 @@ impl ClientState {
     }
 
     /// Notes why it is about to end by itself; the first reason counts.
-    pub fn blame(&self, why: CutReason) {
+    pub fn record_cut(&self, why: CutReason) {
         self.fault.set(self.fault.get().or(Some(why)));
     }
 
@@ -276,7 +276,7 @@ pub struct RequestChannel {
     /// Whose turn it is there.
     pub turn: Rc<ClientState>,
     /// The connection, where the request has it for itself.
-    pub wire: Option<Rc<ClientConn>>,
+    pub conn: Option<Rc<ClientConn>>,
     /// How a stream's client is answered.
     pub reply: Option<Rc<Reply>>,
 }
@@ -284,21 +284,21 @@ pub struct RequestChannel {
 impl RequestChannel {
     /// A connection.
     #[must_use]
-    pub fn connection(wire: &Rc<ClientConn>) -> Self {
-        Self { turn: Rc::clone(wire.turn()), wire: Some(Rc::clone(wire)), reply: None }
+    pub fn connection(conn: &Rc<ClientConn>) -> Self {
+        Self { turn: Rc::clone(conn.turn()), conn: Some(Rc::clone(conn)), reply: None }
     }
 
     /// A stream of a connection.
     #[must_use]
     pub fn stream(turn: &Rc<ClientState>, reply: Option<&Rc<Reply>>) -> Self {
-        Self { turn: Rc::clone(turn), wire: None, reply: reply.cloned() }
+        Self { turn: Rc::clone(turn), conn: None, reply: reply.cloned() }
     }
 
     /// Completes when the client has left. A stream that is reset never gets there: everything
     /// about its request is dropped.
     pub async fn departed(&self) {
-        match &self.wire {
-            Some(wire) => wire.departed().await,
+        match &self.conn {
+            Some(conn) => conn.departed().await,
             None => pending().await,
         }
     }

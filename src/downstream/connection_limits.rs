@@ -201,11 +201,11 @@ mod tests {
         let occupancy = Arc::new(ConnectionLimits::new(100, 100));
         let places: Vec<_> =
             (0..20).map(|_| enter(&occupancy, "192.0.2.1").expect("a place")).collect();
-        let mut seats: Vec<_> = places.iter().filter_map(ConnectionPermit::linger).collect();
-        assert_eq!(seats.len(), LINGERING_PER_CLIENT);
+        let mut permits: Vec<_> = places.iter().filter_map(ConnectionPermit::linger).collect();
+        assert_eq!(permits.len(), LINGERING_PER_CLIENT);
         let other = enter(&occupancy, "192.0.2.2").expect("a place");
         assert!(other.linger().is_some());
-        seats.truncate(3);
+        permits.truncate(3);
         assert_eq!(
             places.iter().filter_map(ConnectionPermit::linger).collect::<Vec<_>>().len(),
             LINGERING_PER_CLIENT - 3
@@ -213,7 +213,7 @@ mod tests {
         // The connections of a trusted proxy are many clients'.
         let proxy = occupancy.enter().expect("a place");
         assert_eq!((0..20).filter_map(|_| proxy.linger()).collect::<Vec<_>>().len(), 20);
-        drop(seats);
+        drop(permits);
         drop((places, other, proxy));
         assert!(occupancy.clients.lock().expect("no panic").is_empty());
     }

@@ -65,15 +65,15 @@ impl FairQueue {
 /// A task that gets in line only when it has used up its turn: one that never does pays nothing for
 /// it.
 pub struct Queued {
-    lane: Rc<FairQueue>,
+    fair_queue: Rc<FairQueue>,
     place: Option<Place>,
 }
 
 impl Queued {
     /// A task that may get in this line.
     #[must_use]
-    pub fn new(lane: &Rc<FairQueue>) -> Self {
-        Self { lane: Rc::clone(lane), place: None }
+    pub fn new(fair_queue: &Rc<FairQueue>) -> Self {
+        Self { fair_queue: Rc::clone(fair_queue), place: None }
     }
 
     /// The task of `context` has its turn, unless it is in line for it.
@@ -87,7 +87,7 @@ impl Queued {
         }
         let polled = work(context);
         let used_up = polled.is_pending() && !has_budget_remaining();
-        self.place = used_up.then(|| self.lane.join(context.waker()));
+        self.place = used_up.then(|| self.fair_queue.join(context.waker()));
         polled
     }
 }
@@ -95,7 +95,7 @@ impl Queued {
 /// The bell of one task: what rings while the task has its turn is noted, and the task gets in line
 /// for its next. What rings while it waits there changes nothing.
 pub struct TurnWaker {
-    lane: Rc<FairQueue>,
+    fair_queue: Rc<FairQueue>,
     inner: Arc<Inner>,
     waker: Waker,
 }
@@ -124,9 +124,9 @@ impl Wake for Inner {
 impl TurnWaker {
     /// The bell of a task that gets in this line.
     #[must_use]
-    pub fn new(lane: &Rc<FairQueue>) -> Self {
+    pub fn new(fair_queue: &Rc<FairQueue>) -> Self {
         let inner = Arc::<Inner>::default();
-        Self { lane: Rc::clone(lane), waker: Waker::from(Arc::clone(&inner)), inner }
+        Self { fair_queue: Rc::clone(fair_queue), waker: Waker::from(Arc::clone(&inner)), inner }
     }
 
     /// The task of `context` has its turn: `work` is given a context that rings here.
@@ -143,7 +143,7 @@ impl TurnWaker {
         let more = self.take_ring() || !has_budget_remaining();
         if polled.is_pending() && more {
             // Only who calls it wakes it until then.
-            let _place = self.lane.join(context.waker());
+            let _place = self.fair_queue.join(context.waker());
             return polled;
         }
         self.inner.busy.store(false, SeqCst);
@@ -174,14 +174,15 @@ mod tests {
     /// A task that counts its turns and rings within them as long as `more` says so, and where it
     /// keeps its bell.
     fn busy(
-        lane: &Rc<FairQueue>,
+        fair_queue: &Rc<FairQueue>,
         turns: &Rc<Cell<u32>>,
         more: fn(u32) -> bool,
     ) -> (impl Future<Output = ()> + use<>, Kept) {
-        let (bell, turns, kept) = (TurnWaker::new(lane), Rc::clone(turns), Kept::default());
+        let (turn_waker, turns, kept) =
+            (TurnWaker::new(fair_queue), Rc::clone(turns), Kept::default());
         let keeps = Rc::clone(&kept);
         let task = poll_fn(move |context| {
-            bell.turn(context, |context| {
+            turn_waker.turn(context, |context| {
                 keeps.replace(Some(context.waker().clone()));
                 turns.set(turns.get() + 1);
                 if more(turns.get()) {
@@ -198,11 +199,11 @@ mod tests {
         let local = LocalSet::new();
         local
             .run_until(async {
-                let (lane, turns) = (Rc::<FairQueue>::default(), Rc::<Cell<u32>>::default());
-                let caller = Rc::clone(&lane);
+                let (fair_queue, turns) = (Rc::<FairQueue>::default(), Rc::<Cell<u32>>::default());
+                let caller = Rc::clone(&fair_queue);
                 spawn_local(async move { caller.run().await });
                 let tasks: Vec<_> =
-                    (0..10).map(|_| busy(&lane, &turns, |turn| turn < 40)).collect();
+                    (0..10).map(|_| busy(&fair_queue, &turns, |turn| turn < 40)).collect();
                 let kept = tasks.into_iter().map(|(task, kept)| {
                     spawn_local(task);
                     kept
@@ -235,15 +236,15 @@ mod tests {
         let local = LocalSet::new();
         local
             .run_until(async {
-                let (lane, large, small) = (
+                let (fair_queue, large, small) = (
                     Rc::<FairQueue>::default(),
                     Rc::<Cell<u32>>::default(),
                     Rc::<Cell<u32>>::default(),
                 );
-                let caller = Rc::clone(&lane);
+                let caller = Rc::clone(&fair_queue);
                 spawn_local(async move { caller.run().await });
                 let task = |turns: &Rc<Cell<u32>>, steps: usize| {
-                    let (mut queued, turns) = (Queued::new(&lane), Rc::clone(turns));
+                    let (mut queued, turns) = (Queued::new(&fair_queue), Rc::clone(turns));
                     spawn_local(poll_fn(move |context| {
                         queued.turn(context, |context| {
                             turns.set(turns.get() + 1);

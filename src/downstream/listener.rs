@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{connection_limits::ConnectionLimits, settings::ListenerSettings, tls::Tls};
-use crate::{log::throttle::LogThrottle, runtime::io::stay_in_touch};
+use crate::{log::throttle::LogThrottle, runtime::io::set_keepalive};
 
 /// Requirements of a listener on its connections. There is no default: a requirement that is not
 /// known cannot be met.
@@ -108,7 +108,7 @@ pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
 }
 
 /// Makes what is accepted from now on such that nothing waits for more before it is sent, and that
-/// a client that is gone without a word is found out: one that is silent by [`stay_in_touch`], one
+/// a client that is gone without a word is found out: one that is silent by [`set_keepalive`], one
 /// that acknowledges nothing by its user time-out (RFC 5482), `write` or 30 s, whichever is longer.
 /// Accepted connections inherit it, which spares system calls for each.
 ///
@@ -118,7 +118,7 @@ pub fn tune(listener: &StdListener, write: Duration) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(write.max(ACKNOWLEDGED)))?;
-    stay_in_touch(&socket)
+    set_keepalive(&socket)
 }
 
 fn exclusive(address: SocketAddr) -> io::Result<Socket> {
@@ -176,10 +176,10 @@ pub async fn accept(
             }
         }
     }
-    take_waiting(listener, take).unwrap_or_else(|error| tell_of_lost(&error));
+    take_waiting(listener, take).unwrap_or_else(|error| log_lost_connection(&error));
 }
 
-fn tell_of_lost(error: &io::Error) {
+fn log_lost_connection(error: &io::Error) {
     tracing::warn!(%error, "connections that waited as the process stopped are lost");
 }
 

@@ -51,7 +51,7 @@ impl StreamBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if let Some(reply) = self.invites.take() {
-            reply.invite();
+            reply.send_continue();
         }
         if !self.data_ended {
             if let Some(data) = ready!(self.stream.poll_data(context)) {

@@ -46,14 +46,14 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Carries bytes until it ends.
-    pub async fn run(self, wire: &Rc<ClientConn>) {
+    pub async fn run(self, conn: &Rc<ClientConn>) {
         let Self { mut record, far, mut silence, drain } = self;
-        wire.turn().expect(WaitingFor::Tunnel);
-        let (mut near, mut far_io) = (ClientConnIo(Rc::clone(wire)), far.io);
+        conn.turn().expect(WaitingFor::Tunnel);
+        let (mut near, mut far_io) = (ClientConnIo(Rc::clone(conn)), far.io);
         let (mut up, mut down) = (Flow::beginning_with(&[]), Flow::beginning_with(&far.early));
         let mut over = pin!(nearly_over(drain));
         let ended: io::Result<()> = poll_fn(|context| {
-            if wire.turn().poll_cut(context).is_ready() || over.as_mut().poll(context).is_ready() {
+            if conn.turn().poll_cut(context).is_ready() || over.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             let before = (up.bytes, down.bytes);
@@ -63,7 +63,7 @@ impl Tunnel {
             );
             if before != (up.bytes, down.bytes) {
                 silence.reset();
-                wire.turn().uploaded(up.bytes - before.0);
+                conn.turn().uploaded(up.bytes - before.0);
                 record.entry.bytes_out = down.bytes;
             }
             match both {
@@ -80,7 +80,7 @@ impl Tunnel {
             // Most peers of a tunnel end it by leaving.
             Err(cause) => tracing::debug!(%cause, "a tunnel ended"),
             Ok(()) => {
-                if let Some(cut) = wire.turn().ended_by() {
+                if let Some(cut) = conn.turn().ended_by() {
                     record.breaks(&Error::from(cut));
                 }
             }

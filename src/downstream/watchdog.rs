@@ -151,7 +151,7 @@ impl Watchdog {
                 } else {
                     turn.cut(why);
                 }
-            } else if watched.trickles(&turn) {
+            } else if watched.is_too_slow(&turn) {
                 turn.cut(CutReason::SlowBody);
             } else if watched.seen.0 == WaitingFor::Request && watched.ticks == REST_TICKS {
                 turn.rest();
@@ -170,7 +170,7 @@ impl Watched {
     }
 
     /// Whether a body comes too slowly on the whole, however short each pause is.
-    fn trickles(&mut self, turn: &ClientState) -> bool {
+    fn is_too_slow(&mut self, turn: &ClientState) -> bool {
         let upload = turn.upload();
         if upload.number != self.upload {
             (self.upload, self.upload_ticks) = (upload.number, 0);

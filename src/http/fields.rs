@@ -25,7 +25,7 @@ static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LE
 ///
 /// # Errors
 /// [`Kind::HttpProtocolError`].
-pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
+pub fn check_response(status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
     let doubt = match status.as_u16() {
         600.. => Some("the answer's status is above 599"),
         _ if headers.keys().any(|name| !is_token(name.as_str())) => {
@@ -148,7 +148,7 @@ pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Whether an answer changes to one of the protocols that were asked for.
 #[must_use]
-pub fn agrees(headers: &HeaderMap, wanted: &HeaderValue) -> bool {
+pub fn accepts_upgrade(headers: &HeaderMap, wanted: &HeaderValue) -> bool {
     let Some(chosen) = headers.get(header::UPGRADE) else { return false };
     tokens(wanted).any(|token| token.eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))
 }
@@ -333,7 +333,7 @@ mod tests {
             client: Some(IpAddr::from([192, 0, 2, 1])),
             trusted,
             authority: &HeaderValue::from_static("a.test:80"),
-            unnamed: &HeaderValue::from_static("app:80"),
+            default_authority: &HeaderValue::from_static("app:80"),
             version: http::Version::HTTP_11,
             scheme: "http",
             request_id: &HeaderValue::from_static("id"),
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn an_answer_of_doubtful_length_is_refused() {
         let of = |status: u16, lines: &[(&str, &str)]| {
-            check_answer(StatusCode::from_u16(status).expect("a status"), &headers(lines))
+            check_response(StatusCode::from_u16(status).expect("a status"), &headers(lines))
                 .map_err(|error| error.kind())
         };
         assert_eq!(of(200, &[("content-length", "0")]), Ok(()));
@@ -485,7 +485,7 @@ mod tests {
                 let Ok(name) = HeaderName::from_lowercase(&text) else { continue };
                 let fields = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("1"))]);
                 let is_token = token.contains(&byte);
-                assert_eq!(check_answer(StatusCode::OK, &fields).is_ok(), is_token, "{name}");
+                assert_eq!(check_response(StatusCode::OK, &fields).is_ok(), is_token, "{name}");
                 assert_eq!(may_trail(name.as_str()), is_token, "{name}");
             }
         }

@@ -32,7 +32,7 @@ pub struct Identity<'a> {
     /// The requested host with its port; empty where the request names none.
     pub authority: &'a HeaderValue,
     /// The host that is asked for then.
-    pub unnamed: &'a HeaderValue,
+    pub default_authority: &'a HeaderValue,
     /// The version the request came in.
     pub version: Version,
     /// `http` or `https`.
@@ -111,39 +111,41 @@ impl<'a> ForwardedFields<'a> {
         let mut crossing = Self { received, trusted, hidden, told: Vec::with_capacity(TOLD) };
         let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
         let named = !identity.authority.is_empty();
-        crossing
-            .tell(header::HOST, if named { identity.authority } else { identity.unnamed }.clone());
-        crossing.tell(X_REAL_IP, client);
+        crossing.add(
+            header::HOST,
+            if named { identity.authority } else { identity.default_authority }.clone(),
+        );
+        crossing.add(X_REAL_IP, client);
         if trusted {
-            crossing.tell(X_FORWARDED_FOR, list_with(received, X_FORWARDED_FOR, identity.peer)?);
+            crossing.add(X_FORWARDED_FOR, list_with(received, X_FORWARDED_FOR, identity.peer)?);
         } else {
-            crossing.tell(X_FORWARDED_FOR, identity.peer.clone());
+            crossing.add(X_FORWARDED_FOR, identity.peer.clone());
         }
-        crossing.tell_unless_said(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
+        crossing.add_unless_present(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
         if named {
-            crossing.tell_unless_said(X_FORWARDED_HOST, identity.authority.clone());
+            crossing.add_unless_present(X_FORWARDED_HOST, identity.authority.clone());
         }
-        crossing.tell(X_REQUEST_ID, identity.request_id.clone());
+        crossing.add(X_REQUEST_ID, identity.request_id.clone());
         crossing
-            .tell(header::VIA, list_with(received, header::VIA, &passed_here(identity.version))?);
+            .add(header::VIA, list_with(received, header::VIA, &passed_here(identity.version))?);
         Ok(crossing)
     }
 
     /// Tells something of the connection to the endpoint.
-    pub fn tell(&mut self, name: HeaderName, value: HeaderValue) {
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
         self.told.push((name, value));
     }
 
     /// Asks for a change to one of these protocols.
-    pub fn tell_upgrade(&mut self, protocols: &HeaderValue) {
-        self.tell(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        self.tell(header::UPGRADE, protocols.clone());
+    pub fn add_upgrade(&mut self, protocols: &HeaderValue) {
+        self.add(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        self.add(header::UPGRADE, protocols.clone());
     }
 
     /// Tells what a trusted proxy may have said already.
-    fn tell_unless_said(&mut self, name: HeaderName, value: HeaderValue) {
+    fn add_unless_present(&mut self, name: HeaderName, value: HeaderValue) {
         if !self.trusted || !self.received.contains_key(&name) || self.hidden.contains(&name) {
-            self.tell(name, value);
+            self.add(name, value);
         }
     }
 

@@ -98,8 +98,9 @@ impl Target {
             return malformed("Host and `:authority` differ");
         }
         // HTTP/1.0, and HTTP/2 with its authority, do without the field.
-        let unnamed = || Some((HeaderValue::from_static(""), Rc::default()));
-        let Some(mut named) = host.map_or_else(unnamed, |host| last.resolve(host.as_bytes()))
+        let default_authority = || Some((HeaderValue::from_static(""), Rc::default()));
+        let Some(mut named) =
+            host.map_or_else(default_authority, |host| last.resolve(host.as_bytes()))
         else {
             return malformed("Host is not a host and a port");
         };

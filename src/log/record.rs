@@ -107,7 +107,7 @@ impl Record {
     }
 
     /// Tells `visit` when it is over, and asks it how much was received.
-    pub fn accompany(&mut self, visit: Rc<dyn RequestObserver>) {
+    pub fn set_observer(&mut self, visit: Rc<dyn RequestObserver>) {
         self.visit = Some(visit);
     }
 
@@ -224,7 +224,7 @@ pub struct LoggedBody<B> {
 
 impl<B> LoggedBody<B> {
     /// A body whose record is kept elsewhere.
-    pub fn untold(inner: B) -> Self {
+    pub fn unlogged(inner: B) -> Self {
         Self { inner, record: None, ended: true }
     }
 }

@@ -108,7 +108,7 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
     let room = Arc::new(Semaphore::new(VISITORS));
     let (refused, since) = (LogThrottle::default(), Instant::now());
     loop {
-        let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let stream = match entrance.accept(&refused, since).await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -119,7 +119,7 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
         };
         let hall = Rc::clone(&hall);
         tokio::task::spawn_local(async move {
-            let service = service_fn(|request| answer(&hall, request));
+            let service = service_fn(|request| handle(&hall, request));
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
             let visit = builder.serve_connection(TokioIo::new(stream), service);
@@ -128,39 +128,47 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
                 Ok(Err(error)) => tracing::debug!(%error, "a visit to the admin listener ended"),
                 Err(_) => tracing::debug!("a visit to the admin listener took too long"),
             }
-            drop(seat);
+            drop(permit);
         });
     }
 }
 
-async fn answer(
+async fn handle(
     hall: &AdminConnections,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (method, path) = (request.method(), request.uri().path());
     Ok(match (method, path) {
-        (&Method::GET | &Method::HEAD, "/health/live") => say(StatusCode::OK, "live\n"),
+        (&Method::GET | &Method::HEAD, "/health/live") => text_response(StatusCode::OK, "live\n"),
         (&Method::GET | &Method::HEAD, "/health/ready") if (hall.doors.is_ready)() => {
-            say(StatusCode::OK, "ready\n")
+            text_response(StatusCode::OK, "ready\n")
         }
         (&Method::GET | &Method::HEAD, "/health/ready") => {
-            say(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+            text_response(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
         }
         (&Method::POST, "/reload") if comes_from_a_page(&request) => {
             let text = "refused: the order comes from a web page, or its `Host` is a name other than `localhost`\n";
-            say(StatusCode::FORBIDDEN, text)
+            text_response(StatusCode::FORBIDDEN, text)
         }
         (&Method::POST, "/reload") => match hall.reload().await {
-            Reloaded::Done => say(StatusCode::OK, "the configuration was loaded again\n"),
-            Reloaded::Unchanged => {
-                say(StatusCode::OK, "the configuration was loaded again; nothing changed\n")
+            Reloaded::Done => text_response(StatusCode::OK, "the configuration was loaded again\n"),
+            Reloaded::Unchanged => text_response(
+                StatusCode::OK,
+                "the configuration was loaded again; nothing changed\n",
+            ),
+            Reloaded::Invalid(problems) => {
+                text_response(StatusCode::UNPROCESSABLE_ENTITY, problems + "\n")
             }
-            Reloaded::Invalid(problems) => say(StatusCode::UNPROCESSABLE_ENTITY, problems + "\n"),
-            Reloaded::Failed(reason) => say(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+            Reloaded::Failed(reason) => {
+                text_response(StatusCode::SERVICE_UNAVAILABLE, reason + "\n")
+            }
         },
         (_, "/reload") => not_allowed(HeaderValue::from_static("POST")),
         (_, "/health/live" | "/health/ready") => not_allowed(HeaderValue::from_static("GET, HEAD")),
-        _ => say(StatusCode::NOT_FOUND, "here are /health/live, /health/ready and /reload\n"),
+        _ => text_response(
+            StatusCode::NOT_FOUND,
+            "here are /health/live, /health/ready and /reload\n",
+        ),
     })
 }
 
@@ -197,12 +205,12 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 fn not_allowed(methods: HeaderValue) -> Response<Full<Bytes>> {
-    let mut response = say(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n");
+    let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n");
     response.headers_mut().insert(header::ALLOW, methods);
     response
 }
 
-fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn text_response(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     let fields = response.headers_mut();

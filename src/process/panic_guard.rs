@@ -38,15 +38,15 @@ pub async fn guarded(line: &RequestChannel, work: impl Future<Output = Handled>)
             // Standard error has the place. What has panicked is unwound, and not polled again.
             Err(_) => Poll::Ready(None),
         });
-    outcome.await.unwrap_or_else(|| Ok(sorry(line)))
+    outcome.await.unwrap_or_else(|| Ok(internal_error(line)))
 }
 
-fn sorry(line: &RequestChannel) -> Response<LoggedBody<ResponseBody>> {
+fn internal_error(line: &RequestChannel) -> Response<LoggedBody<ResponseBody>> {
     let error = Error::new(Kind::ProxyInternalError, "weir failed within this request");
     let mut answer =
-        reply::failure(&error, None).map(|body| LoggedBody::untold(Either::Left(body)));
-    Clock::date_answer(answer.headers_mut());
-    if line.wire.is_some() {
+        reply::failure(&error, None).map(|body| LoggedBody::unlogged(Either::Left(body)));
+    Clock::set_date(answer.headers_mut());
+    if line.conn.is_some() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

@@ -203,7 +203,7 @@ pub fn moves(before: &[SocketAddr], after: &[SocketAddr]) -> (Vec<SocketAddr>, V
 
 /// What a running process does not change, by key, if it differs.
 #[must_use]
-pub fn left_alone(before: &Config, after: &Config) -> Vec<&'static str> {
+pub fn restart_only_changes(before: &Config, after: &Config) -> Vec<&'static str> {
     let differs = [
         ("workers", before.workers != after.workers),
         ("admin.address", before.admin != after.admin),

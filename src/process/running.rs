@@ -193,7 +193,7 @@ impl Running {
         let Control { give, mut take } = orders;
         let doors = self.open_doors(admin, &give);
         drop(give);
-        self.tending.tend(&self.shared.upstreams);
+        self.tending.replace_tasks(&self.shared.upstreams);
         let told = self.until_told(&mut take).await;
         let (time, idle) = if told == Told::HandedOver {
             (FAREWELL, Idle::Await)
@@ -329,7 +329,7 @@ impl Running {
         } else if std::mem::take(&mut self.wanted.reload) {
             let asked = std::mem::take(&mut self.wanted.asked);
             let Some(load) = self.source.as_ref().map(|source| Arc::clone(&source.load)) else {
-                return tell(&Reason::Reload, &Err(ReloadError::NoFile), asked);
+                return log_outcome(&Reason::Reload, &Err(ReloadError::NoFile), asked);
             };
             let plan = self.plan(move |shared| loaded(shared, &load), AccessLogChange::Reopened);
             self.work = Work::Change(Change { plan, reason: Reason::Reload, asked });
@@ -397,7 +397,7 @@ impl Running {
         if self.crew.is_lost() {
             outcome = Err(ReloadError::Lost);
         }
-        tell(&reason, &outcome, asked);
+        log_outcome(&reason, &outcome, asked);
     }
 
     async fn take_over(&mut self, mut plan: Box<ReloadPlan>) -> Result<Effect, ReloadError> {
@@ -443,7 +443,7 @@ impl Running {
         }
         self.held.extend(held);
         self.shared = shared;
-        self.tending.tend(&self.shared.upstreams);
+        self.tending.replace_tasks(&self.shared.upstreams);
         self.writers.retain(|writer| !writer.has_finished());
         self.writers.extend(writer);
     }
@@ -486,7 +486,7 @@ fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
     for warning in loaded.warnings.iter() {
         tracing::warn!(problem = %warning.message, "the configuration loaded again");
     }
-    for key in reload::left_alone(&before.config, &loaded.config) {
+    for key in reload::restart_only_changes(&before.config, &loaded.config) {
         tracing::warn!(key, "changes only with a restart");
     }
     Ok(loaded.config)
@@ -525,7 +525,7 @@ async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
 }
 
 /// Says what came of an order, to whoever asked too.
-fn tell(
+fn log_outcome(
     reason: &Reason,
     outcome: &Result<Effect, ReloadError>,
     asked: Vec<oneshot::Sender<Reloaded>>,

@@ -98,7 +98,7 @@ pub struct Shared {
 pub struct Worker {
     serving: RefCell<Rc<ActiveConfig>>,
     watchdog: Rc<Watchdog>,
-    lane: Rc<FairQueue>,
+    fair_queue: Rc<FairQueue>,
     lingering: Lingering,
     alarm: Rc<CoarseTimer>,
     releases: Rc<ReleaseTimer>,
@@ -215,7 +215,7 @@ impl Worker {
         Ok(Rc::new(Self {
             serving: RefCell::new(Rc::new(serving)),
             watchdog: Rc::new(Watchdog::new(config.timeouts)),
-            lane: Rc::default(),
+            fair_queue: Rc::default(),
             lingering: Lingering::default(),
             alarm,
             releases,
@@ -258,7 +258,7 @@ impl Worker {
             Ok(place) => place,
             Err(full) => return self.refuse(peer, &full),
         };
-        if !self.serving().proxy.trust.believes(peer.ip())
+        if !self.serving().proxy.trust.is_trusted(peer.ip())
             && let Err(full) = place.belong_to(peer.ip())
         {
             return self.refuse(peer, &full);
@@ -323,7 +323,7 @@ impl Worker {
         peer: SocketAddr,
         place: &mut ConnectionPermit,
     ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
-        if !self.serving().proxy.trust.believes(peer.ip()) {
+        if !self.serving().proxy.trust.is_trusted(peer.ip()) {
             return Err(io::Error::other(
                 "a PROXY header is only taken from `client_ip.trusted_proxies`",
             ));
@@ -342,13 +342,13 @@ impl Worker {
 
     /// What a client speaks. One that was still in the kernel's queue when the process was told to
     /// stop is heard, but not for long.
-    async fn hear(&self, wire: &ClientConn) -> ClientProtocol {
-        if !wire.turn().is_draining() {
-            return wire.speaks().await;
+    async fn hear(&self, conn: &ClientConn) -> ClientProtocol {
+        if !conn.turn().is_draining() {
+            return conn.speaks().await;
         }
-        match self.alarm.within(LATE, wire.speaks()).await {
+        match self.alarm.within(LATE, conn.speaks()).await {
             Some(spoken) => spoken,
-            None if wire.has_begun() => ClientProtocol::Http1,
+            None if conn.has_begun() => ClientProtocol::Http1,
             None => ClientProtocol::Nothing,
         }
     }
@@ -382,14 +382,14 @@ impl Worker {
         transport: Transport,
         (door, place): (&ListenerPolicy, &ConnectionPermit),
     ) {
-        let wire = ClientConn::new(io);
-        self.watchdog.watch_connection(wire.turn());
+        let conn = ClientConn::new(io);
+        self.watchdog.watch_connection(conn.turn());
         if self.drain.closes_idle() {
-            wire.turn().drain();
+            conn.turn().drain();
         }
         let http2 = match &transport {
             Transport::Tls(secured) => secured.http2,
-            Transport::Plain { .. } => match self.hear(&wire).await {
+            Transport::Plain { .. } => match self.hear(&conn).await {
                 ClientProtocol::Http1 => false,
                 ClientProtocol::Http2 => true,
                 ClientProtocol::Nothing => return,
@@ -399,13 +399,13 @@ impl Worker {
         let peer = Peer::new(peer.ip(), transport);
         let closing = Bounds { lingering: &self.lingering, place, drain: &self.drain };
         if http2 {
-            self.serve_streams(&wire, Rc::new(peer), address, door.max_requests).await;
-            if ends_softly(wire.turn()) {
+            self.serve_streams(&conn, Rc::new(peer), address, door.max_requests).await;
+            if ends_softly(conn.turn()) {
                 // The client grants room while it reads the last response.
                 closing
                     .close(
-                        &mut ClientConnIo(Rc::clone(&wire)),
-                        &mut Queued::new(&self.lane),
+                        &mut ClientConnIo(Rc::clone(&conn)),
+                        &mut Queued::new(&self.fair_queue),
                         &[],
                         true,
                     )
@@ -413,7 +413,7 @@ impl Worker {
             }
             return;
         }
-        let line = RequestChannel::connection(&wire);
+        let line = RequestChannel::connection(&conn);
         let (line_of, peer_of) = (&line, &peer);
         let service = |request: Request<Incoming>| {
             let (serving, request) = (self.serving(), request.map(IncomingBody::Connection));
@@ -429,7 +429,7 @@ impl Worker {
         };
         let head = HeadUnderWay {
             worker: self,
-            wire: &wire,
+            conn: &conn,
             peer: peer_of.address,
             proto: Version::HTTP_11,
             is_told: Cell::new(false),
@@ -437,20 +437,21 @@ impl Worker {
         let blame = |error: &Error| {
             head.is_told.set(true);
             head.record().fails(error);
-            reply::last_words(error)
+            reply::raw_response(error)
         };
-        http1::connection::serve((Rc::clone(&wire), &self.lane), granted, service, blame).await;
+        http1::connection::serve((Rc::clone(&conn), &self.fair_queue), granted, service, blame)
+            .await;
     }
 
     /// Serves a connection of HTTP/2.
     async fn serve_streams(
         self: &Rc<Self>,
-        wire: &Rc<ClientConn>,
+        conn: &Rc<ClientConn>,
         peer: Rc<Peer>,
         address: SocketAddr,
         max_requests: u64,
     ) {
-        let (worker, turn) = (Rc::clone(self), Rc::clone(wire.turn()));
+        let (worker, turn) = (Rc::clone(self), Rc::clone(conn.turn()));
         let answer = move |line: RequestChannel, request, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
             if worker.leaving.get() {
@@ -461,29 +462,29 @@ impl Worker {
         let limits = self.serving().limits;
         let head = HeadUnderWay {
             worker: self,
-            wire,
+            conn,
             peer: address.ip(),
             proto: Version::HTTP_2,
             is_told: Cell::new(false),
         };
         // On the heap, so that connections of HTTP/1.1 take no room for it.
         Box::pin(http2::connection::serve(
-            Rc::clone(wire),
-            (&self.watchdog, &self.lane),
+            Rc::clone(conn),
+            (&self.watchdog, &self.fair_queue),
             limits,
             max_requests,
             answer,
         ))
         .await;
-        if let Some(error) = http1::connection::unfinished_head(wire) {
+        if let Some(error) = http1::connection::unfinished_head(conn) {
             head.is_told.set(true);
             head.record().fails(&error);
         }
-        self.tell_abuse(wire.turn(), address);
+        self.log_abuse(conn.turn(), address);
     }
 
     /// Tells of a connection that was closed because of what its client did.
-    fn tell_abuse(&self, turn: &ClientState, peer: SocketAddr) {
+    fn log_abuse(&self, turn: &ClientState, peer: SocketAddr) {
         if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
             && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
         {
@@ -493,10 +494,10 @@ impl Worker {
 
     /// Does what must be done now and then, for as long as it is polled; must be called where
     /// `spawn_local` may be.
-    pub async fn keep_house(&self) {
+    pub async fn run_background_tasks(&self) {
         // A task of its own: with every step of the line all that is joined would be looked at.
-        let lane = Rc::clone(&self.lane);
-        tokio::task::spawn_local(async move { lane.run().await });
+        let fair_queue = Rc::clone(&self.fair_queue);
+        tokio::task::spawn_local(async move { fair_queue.run().await });
         tokio::join!(
             self.watchdog.run(),
             self.alarm.run(),
@@ -617,7 +618,7 @@ impl ActiveConfig {
 /// line.
 struct HeadUnderWay<'a> {
     worker: &'a Worker,
-    wire: &'a ClientConn,
+    conn: &'a ClientConn,
     peer: IpAddr,
     proto: Version,
     /// It has its line already.
@@ -628,12 +629,12 @@ impl HeadUnderWay<'_> {
     /// What can be told of it.
     fn record(&self) -> Record {
         let serving = self.worker.serving();
-        let owed = self.wire.head_since().map_or(Duration::ZERO, |since| since.elapsed());
+        let owed = self.conn.head_since().map_or(Duration::ZERO, |since| since.elapsed());
         let began = serving.proxy.clock.now().saturating_sub(owed);
         let mut record =
             Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
         record.entry.proto = self.proto;
-        if let Some(line) = LineSoFar::read(&self.wire.head()) {
+        if let Some(line) = LineSoFar::read(&self.conn.head()) {
             record.asks_so_far(&line);
         }
         record
@@ -642,7 +643,7 @@ impl HeadUnderWay<'_> {
 
 impl Drop for HeadUnderWay<'_> {
     fn drop(&mut self) {
-        let is_begun = self.wire.has_begun() && self.wire.head_since().is_some();
+        let is_begun = self.conn.has_begun() && self.conn.head_since().is_some();
         if is_begun && !self.is_told.get() && self.worker.journal.is_cutting() {
             drop(self.record());
         }
@@ -685,7 +686,7 @@ pub fn run(
         }
         // Tasks of their own: what is awaited right here is polled with every turn of the loop.
         let house = Rc::clone(&worker);
-        let house = tokio::task::spawn_local(async move { house.keep_house().await });
+        let house = tokio::task::spawn_local(async move { house.run_background_tasks().await });
         let changing = tokio::task::spawn_local(async move {
             while let Some(change) = changes.recv().await {
                 ears.change(change).await;

@@ -40,7 +40,7 @@ impl Proxy {
     ) -> Result<(), Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if self.trust.believes(visit.peer.address) {
+        if self.trust.is_trusted(visit.peer.address) {
             self.believe(head, visit.peer, record);
         }
         let method = normal_form::method(&head.method);

@@ -30,7 +30,7 @@ use crate::{
     http::{
         error::{Error, Kind, Side},
         fields::{
-            address_value, agrees, has_looped, id_of, is_grpc, last_hop, looks_counted,
+            accepts_upgrade, address_value, has_looped, id_of, is_grpc, last_hop, looks_counted,
             prepare_response, upgrade_of, wants_trailers, write_upgrade,
         },
         forwarded::{Fields, ForwardedFields, Identity, Outbound},
@@ -215,7 +215,7 @@ struct RequestContext<'a> {
 impl RequestContext<'_> {
     /// Whom an upstream sees, for a client with this address.
     fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
-        Caller { address: client, private: self.line.wire.is_some().then_some(&self.peer.private) }
+        Caller { address: client, private: self.line.conn.is_some().then_some(&self.peer.private) }
     }
 }
 
@@ -259,7 +259,7 @@ impl Proxy {
         let (body, upload) = RequestBody::new(incoming, line);
         let mut visit = RequestContext { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
-        record.accompany(Rc::clone(&visit.upload) as _);
+        record.set_observer(Rc::clone(&visit.upload) as _);
         record.asks(&head);
 
         let handled = match unfit {
@@ -270,26 +270,26 @@ impl Proxy {
             Ok(response) => response,
             Err(stop) => {
                 let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
-                let grpc = line.wire.is_none() && is_grpc(&head.headers);
+                let grpc = line.conn.is_none() && is_grpc(&head.headers);
                 if grpc { reply::grpc(answer, record.key_fault()) } else { answer }
                     .map(Either::Left)
             }
         };
-        if let (Some((far, silence)), Some(wire)) = (visit.far.take(), &line.wire) {
+        if let (Some((far, silence)), Some(conn)) = (visit.far.take(), &line.conn) {
             record.switches();
-            wire.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });
-            return Ok(response.map(LoggedBody::untold));
+            conn.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });
+            return Ok(response.map(LoggedBody::unlogged));
         }
         // What ends a connection ends a stream by itself.
-        if line.wire.is_none() {
+        if line.conn.is_none() {
             response.headers_mut().remove(header::CONNECTION);
         } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
             leave(body, head.headers.contains_key(header::EXPECT), &mut response);
         }
         if head.version == Version::HTTP_10 {
-            answer_http_1_0(&mut response);
+            respond_http_1_0(&mut response);
         }
-        Clock::date_answer(response.headers_mut());
+        Clock::set_date(response.headers_mut());
         Ok(record.follow(response))
     }
 
@@ -302,13 +302,13 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if let Some(answer) = self.answer_here(head, &target)? {
+        if let Some(answer) = self.respond_locally(head, &target)? {
             return Ok(answer.map(Either::Left));
         }
         if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
             return Ok(answer.map(Either::Left));
         }
-        let trusted = self.trust.believes(visit.peer.address);
+        let trusted = self.trust.is_trusted(visit.peer.address);
         if trusted {
             self.believe(head, visit.peer, record);
         }
@@ -331,13 +331,13 @@ impl Proxy {
         self.admit(&route, &subject, visit, record).await?;
 
         let body = self.body(&route, visit).await?;
-        let unnamed = unnamed(&target, route.upstream.settings())?;
+        let default_authority = default_authority(&target, route.upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
             trusted,
             authority: &target.authority,
-            unnamed: &unnamed,
+            default_authority: &default_authority,
             version: head.version,
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
@@ -345,7 +345,7 @@ impl Proxy {
         let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), &route)?;
         let fields =
             edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
-        let wish = EncodingPreference::of(&route.compress, &head.method, &head.headers);
+        let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
         let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story =
@@ -354,12 +354,12 @@ impl Proxy {
             .upstream
             .forward((&outbound, body), visit.caller(client), &visit.upload.progress, story)
             .await;
-        let response = answer.map_err(|error| blame(error, &visit.upload))?;
+        let response = answer.map_err(|error| attribute_failure(error, &visit.upload))?;
         let mut response = answered(response, upgrade.as_ref(), visit)?;
         route
             .response_edits
             .apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
-        Ok(compress::code(response, wish.as_ref(), &self.coders).map(Either::Right))
+        Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
     /// The body to forward, collected where the route wants that.
@@ -370,7 +370,7 @@ impl Proxy {
     ) -> Result<RequestBody, Error> {
         let mut body = visit.body.take().unwrap_or_default();
         let collected = body.collect(route.buffer, &self.collected).await;
-        collected.map_err(|error| blame(error, &visit.upload))?;
+        collected.map_err(|error| attribute_failure(error, &visit.upload))?;
         Ok(body)
     }
 
@@ -429,7 +429,7 @@ impl Proxy {
 
     /// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections
     /// 7.6.2 and 9.3.7).
-    fn answer_here(
+    fn respond_locally(
         &self,
         head: &mut Parts,
         target: &Target,
@@ -462,7 +462,7 @@ impl Proxy {
     ) -> Result<(), Stop> {
         let mut judgement = route.gate.decide(subject, Millis::cut(visit.began));
         let mut verdict = judgement.verdict;
-        tell(route, &judgement, subject, record);
+        record_verdict(route, &judgement, subject, record);
         if let Some(parked) = judgement.parked.take() {
             match self.hold(parked, visit).await {
                 Ok(waited) => verdict.wait = waited,
@@ -525,10 +525,10 @@ fn crossing<'a>(
 ) -> Result<ForwardedFields<'a>, Error> {
     let mut crossing = ForwardedFields::of(received, identity)?;
     if let Some(protocols) = upgrade {
-        crossing.tell_upgrade(protocols);
+        crossing.add_upgrade(protocols);
     }
     if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(received) {
-        crossing.tell(header::TE, HeaderValue::from_static("trailers"));
+        crossing.add(header::TE, HeaderValue::from_static("trailers"));
     }
     Ok(crossing)
 }
@@ -549,7 +549,7 @@ fn edited<'a>(
 
 /// The host that an upstream is asked for where the request, of HTTP/1.0, names none: its own. A
 /// request of HTTP/2 cannot do without, and of those of HTTP/1.1 servers refuse one that is empty.
-fn unnamed(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
+fn default_authority(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
     let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
         return Ok(HeaderValue::from_static(""));
     };
@@ -606,7 +606,7 @@ fn upgrade(head: &Parts, body: &RequestBody) -> Option<HeaderValue> {
 
 /// The protocol an endpoint switches to, if it is one that was asked for.
 fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
-    let wanted = wanted.filter(|wanted| agrees(response.headers(), wanted));
+    let wanted = wanted.filter(|wanted| accepts_upgrade(response.headers(), wanted));
     let protocol = wanted.and_then(|_| response.headers().get(header::UPGRADE).cloned());
     protocol.ok_or_else(|| {
         Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked")
@@ -622,7 +622,7 @@ fn answered(
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
     // Whoever is told to upgrade must be told to what (RFC 9110, section 15.5.22).
-    let required = response.status() == StatusCode::UPGRADE_REQUIRED && visit.line.wire.is_some();
+    let required = response.status() == StatusCode::UPGRADE_REQUIRED && visit.line.conn.is_some();
     let required = response.headers().get(header::UPGRADE).filter(|_| required).cloned();
     prepare_response(response.headers_mut());
     if response.status() == StatusCode::NO_CONTENT {
@@ -632,7 +632,7 @@ fn answered(
     if let Some(protocols) = required {
         write_upgrade(response.headers_mut(), &protocols);
     }
-    if visit.line.wire.is_some() {
+    if visit.line.conn.is_some() {
         if response.body().is_early() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -667,7 +667,12 @@ fn elsewhere(
 }
 
 /// Notes what the limits said.
-fn tell(route: &Route, judgement: &Judgement, subject: &Subject<'_>, record: &mut Record) {
+fn record_verdict(
+    route: &Route,
+    judgement: &Judgement,
+    subject: &Subject<'_>,
+    record: &mut Record,
+) {
     let (verdict, dry_run, key) = (judgement.verdict, judgement.dry_run, judgement.key);
     record.entry.limit = story(route, verdict, key, subject);
     record.entry.dry_run = dry_run.and_then(|verdict| story(route, verdict, key, subject));
@@ -696,7 +701,7 @@ fn story(
 }
 
 /// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
-fn blame(error: Error, upload: &UploadState) -> Error {
+fn attribute_failure(error: Error, upload: &UploadState) -> Error {
     match upload.fault.get() {
         Some(kind) => Error::caused(kind, "the request's body broke or is too large", error),
         None => error,
@@ -747,7 +752,7 @@ fn rescue(
 
 /// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close`
 /// of ours unless the answer has the version that it will give it anyway.
-fn answer_http_1_0(response: &mut Response<ResponseBody>) {
+fn respond_http_1_0(response: &mut Response<ResponseBody>) {
     if response.body().size_hint().exact().is_none() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

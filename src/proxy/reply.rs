@@ -102,10 +102,10 @@ pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Byt
 
 /// The answer to a request that nobody could read, as the bytes that end its connection.
 #[must_use]
-pub fn last_words(error: &Error) -> Vec<u8> {
+pub fn raw_response(error: &Error) -> Vec<u8> {
     let status = error.kind().status();
     let story = ErrorBody { status, detail: error.detail(), zone: None, retry_ms: None };
-    let (media, body) = story.told(RejectBody::Auto, None);
+    let (media, body) = story.render(RejectBody::Auto, None);
     let date = Clock::date();
     let date = date.as_ref().and_then(|date| date.to_str().ok());
     let head = [
@@ -241,7 +241,7 @@ struct ErrorBody<'a> {
 
 impl ErrorBody<'_> {
     /// The body and its media type.
-    fn told(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
+    fn render(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
         let body = if body == RejectBody::Auto { preferred(accept) } else { body };
         match body {
             RejectBody::Html => ("text/html; charset=utf-8", self.html()),
@@ -257,7 +257,7 @@ impl ErrorBody<'_> {
         body: RejectBody,
         accept: Option<&HeaderValue>,
     ) -> Response<Full<Bytes>> {
-        let (media, text) = self.told(body, accept);
+        let (media, text) = self.render(body, accept);
         if !media.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         }
@@ -280,15 +280,15 @@ impl ErrorBody<'_> {
         let head = format_args!(
             r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}""#
         );
-        let mut told = problem.write_fmt(head);
+        let mut render = problem.write_fmt(head);
         if let Some(zone) = self.zone {
             let zone = serde_json::Value::from(zone);
-            told = told.and_then(|()| write!(problem, r#","zone":{zone}"#));
+            render = render.and_then(|()| write!(problem, r#","zone":{zone}"#));
         }
         if let Some(retry_ms) = self.retry_ms {
-            told = told.and_then(|()| write!(problem, r#","retry_after_ms":{retry_ms}"#));
+            render = render.and_then(|()| write!(problem, r#","retry_after_ms":{retry_ms}"#));
         }
-        if told.is_err() {
+        if render.is_err() {
             tracing::error!("a problem could not be written to memory");
         }
         problem.push('}');

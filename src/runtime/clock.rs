@@ -72,7 +72,7 @@ impl Clock {
 
     /// Dates an answer that has no date (RFC 9110, section 6.6.1). hyper would too, but its dates
     /// stand still while a wall clock that was put back catches up with them.
-    pub fn date_answer(fields: &mut HeaderMap) {
+    pub fn set_date(fields: &mut HeaderMap) {
         if !fields.contains_key(header::DATE)
             && let Some(date) = Self::date()
         {

@@ -106,7 +106,7 @@ pub const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration:
 ///
 /// # Errors
 /// When the kernel says no.
-pub fn stay_in_touch(socket: &SockRef<'_>) -> io::Result<()> {
+pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     let (silence, pause, times) = ALIVE;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(silence).with_interval(pause).with_retries(times),
@@ -165,7 +165,7 @@ impl Progress {
 /// A client that takes interim answers (RFC 9110, section 15.2) before the final one.
 pub trait Interim {
     /// Passes one on. One that comes too late to be told is dropped.
-    fn tell(&self, interim: Response<()>);
+    fn send_interim(&self, interim: Response<()>);
 }
 
 /// A request under way, as its record sees it.

@@ -27,7 +27,7 @@ impl BackgroundTasks {
 
     /// Tends these groups from now on, and no others. Must be called on the runtime that is to do
     /// it.
-    pub fn tend(&mut self, groups: &[Arc<EndpointGroup>]) {
+    pub fn replace_tasks(&mut self, groups: &[Arc<EndpointGroup>]) {
         self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
         for group in groups {
             if !self.tasks.iter().any(|(tended, _)| Arc::ptr_eq(group, tended)) {

@@ -187,7 +187,7 @@ async fn settle<B>(mut incoming: Incoming, lease: Lease<B>, mut silence: Deadlin
 
 /// What ended an answer within: mostly its endpoint, but a client whose upload broke has only
 /// itself to blame.
-fn blame(cause: BoxError) -> Error {
+fn read_error(cause: BoxError) -> Error {
     let cut = |cause: BoxError| {
         Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause)
     };
@@ -242,7 +242,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(cause) = self.cut.take() {
-            return Poll::Ready(Some(Err(blame(cause))));
+            return Poll::Ready(Some(Err(read_error(cause))));
         }
         let Poll::Ready(piece) = self.poll_piece(context) else {
             return self.poll_silence(context);

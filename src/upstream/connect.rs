@@ -14,7 +14,7 @@ use tower::{
 use super::{endpoints::Address, tls::NoHttp2};
 use crate::{
     http::error::{Error, Kind},
-    runtime::io::{Io, stay_in_touch},
+    runtime::io::{Io, set_keepalive},
 };
 
 /// An open connection, of whatever kind.
@@ -30,7 +30,7 @@ pub fn tcp() -> Connector {
         let stream = TcpStream::connect(address.socket()).await?;
         let socket = SockRef::from(&stream);
         socket.set_tcp_nodelay(true)?;
-        stay_in_touch(&socket)?;
+        set_keepalive(&socket)?;
         Ok(Box::new(stream) as BoxedIo)
     })
     .boxed_clone()

@@ -44,7 +44,7 @@ use super::{
 use crate::{
     http::{
         error::{Error, Kind},
-        fields::{check_answer, prepare_response},
+        fields::{check_response, prepare_response},
         forwarded::Outbound,
         framing::{Flaw, response::check_size},
     },
@@ -175,7 +175,7 @@ where
         self.budget.earn();
         let hold = Hold::new(self.settings().hold);
         let (kept, body) = (body.again(), Some(Replay::new(body)));
-        let mut journey = Attempt {
+        let mut attempt = Attempt {
             outbound,
             body,
             kept,
@@ -193,72 +193,72 @@ where
             hold,
         };
         loop {
-            match self.attempt(&mut journey).await {
+            match self.attempt(&mut attempt).await {
                 Ok(response) => return Ok(response),
-                Err(failure) => self.try_again(failure, &mut journey).await?,
+                Err(failure) => self.try_again(failure, &mut attempt).await?,
             }
         }
     }
 
     async fn attempt(
         &self,
-        journey: &mut Attempt<'_, B>,
+        attempt: &mut Attempt<'_, B>,
     ) -> Result<Response<UpstreamBody<B>>, Failure> {
-        journey.story.tries += 1;
+        attempt.story.tries += 1;
         // It may have authenticated that.
-        let bound = journey.caller.take(&self.pools());
+        let bound = attempt.caller.take(&self.pools());
         if let Some(lease) = bound {
-            journey.story.endpoint = Some(Arc::clone(lease.address().label()));
-            return self.send(lease, journey).await;
+            attempt.story.endpoint = Some(Arc::clone(lease.address().label()));
+            return self.send(lease, attempt).await;
         }
         self.settle().await;
         let now = Instant::now();
-        let Some(seat) = self.choose(journey, now) else {
+        let Some(permit) = self.choose(attempt, now) else {
             self.group.doubt(None);
             return Err(Failure::Unsent(Error::new(
                 Kind::DnsError,
                 "the endpoint's name did not resolve",
             )));
         };
-        journey.story.endpoint = Some(Arc::clone(seat.address().label()));
-        let fresh = journey.lost || !self.budget.covers_one();
-        let is_repeatable = journey.kept.is_some() && journey.outbound.method.is_idempotent();
-        let seat = if fresh { Err(seat) } else { seat.take(now, is_repeatable) };
-        let lease = match seat {
+        attempt.story.endpoint = Some(Arc::clone(permit.address().label()));
+        let fresh = attempt.lost || !self.budget.covers_one();
+        let is_repeatable = attempt.kept.is_some() && attempt.outbound.method.is_idempotent();
+        let permit = if fresh { Err(permit) } else { permit.take(now, is_repeatable) };
+        let lease = match permit {
             Ok(lease) => lease,
-            Err(seat) => self.open(seat, journey).await.map_err(Failure::Unsent)?,
+            Err(permit) => self.open(permit, attempt).await.map_err(Failure::Unsent)?,
         };
-        self.send(lease, journey).await
+        self.send(lease, attempt).await
     }
 
     /// Whether there is another try, after a pause if need be.
-    async fn try_again(&self, failure: Failure, journey: &mut Attempt<'_, B>) -> Result<(), Error> {
+    async fn try_again(&self, failure: Failure, attempt: &mut Attempt<'_, B>) -> Result<(), Error> {
         let error = match failure {
-            Failure::Unsent(error) if self.has_elsewhere(journey) => {
+            Failure::Unsent(error) if self.has_elsewhere(attempt) => {
                 tracing::debug!(%error, "no connection could be opened; trying another address");
                 return Ok(());
             }
-            Failure::Unsent(error) if journey.body.is_some() && !is_verdict(error.kind()) => {
-                return self.pause(error, journey).await;
+            Failure::Unsent(error) if attempt.body.is_some() && !is_verdict(error.kind()) => {
+                return self.pause(error, attempt).await;
             }
             // The next connection is a fresh one: this happens once.
-            Failure::Stale(_) if journey.body.is_some() => return Ok(()),
-            Failure::Unprocessed(error) if journey.moves < MOVES => {
+            Failure::Stale(_) if attempt.body.is_some() => return Ok(()),
+            Failure::Unprocessed(error) if attempt.moves < MOVES => {
                 tracing::debug!(%error, "the request was not processed; sending it on another connection");
-                journey.moves += 1;
+                attempt.moves += 1;
                 return Ok(());
             }
-            Failure::Unprocessed(error) => return self.pause(error, journey).await,
+            Failure::Unprocessed(error) => return self.pause(error, attempt).await,
             Failure::Unsent(error) | Failure::Stale(error) => return Err(error),
             Failure::Sent(error) => error,
-            Failure::Unanswered(error) if self.has_a_chance(journey) => {
-                journey.hold.expect_no_haste();
-                return self.pause(error, journey).await;
+            Failure::Unanswered(error) if self.has_a_chance(attempt) => {
+                attempt.hold.expect_no_haste();
+                return self.pause(error, attempt).await;
             }
             Failure::Unanswered(error) => return Err(error),
         };
-        journey.tries += 1;
-        if journey.body.is_none() || journey.tries >= self.settings().attempts {
+        attempt.tries += 1;
+        if attempt.body.is_none() || attempt.tries >= self.settings().attempts {
             return Err(error);
         }
         if self.budget.spend(Instant::now()) {
@@ -269,29 +269,29 @@ where
 
     /// Whether a request of which nothing was sent may move on to an address that it has not tried.
     /// That multiplies no load, but it takes time where addresses are silent.
-    fn has_elsewhere(&self, journey: &Attempt<'_, B>) -> bool {
-        let in_time = journey.opening < self.settings().connect_timeout * self.settings().attempts;
+    fn has_elsewhere(&self, attempt: &Attempt<'_, B>) -> bool {
+        let in_time = attempt.opening < self.settings().connect_timeout * self.settings().attempts;
         in_time
-            && journey.body.is_some()
-            && self.pools().iter().any(|pool| !journey.has_tried(pool.address()))
+            && attempt.body.is_some()
+            && self.pools().iter().any(|pool| !attempt.has_tried(pool.address()))
     }
 
     /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint
     /// that was killed may take connections for a moment longer. Only once, for a request may be
     /// what kills it.
-    fn has_a_chance(&self, journey: &mut Attempt<'_, B>) -> bool {
-        let held = !self.settings().hold.is_zero() && journey.body.is_some();
-        held && !std::mem::replace(&mut journey.unanswered, true)
+    fn has_a_chance(&self, attempt: &mut Attempt<'_, B>) -> bool {
+        let held = !self.settings().hold.is_zero() && attempt.body.is_some();
+        held && !std::mem::replace(&mut attempt.unanswered, true)
             && self.budget.spend(Instant::now())
     }
 
     /// Pauses before the next look for somebody who takes the request, or gives up.
-    async fn pause(&self, error: Error, journey: &mut Attempt<'_, B>) -> Result<(), Error> {
+    async fn pause(&self, error: Error, attempt: &mut Attempt<'_, B>) -> Result<(), Error> {
         let known = self.known.borrow().clone();
-        journey.hold.or_give_up(error, known).await?;
-        journey.tries = 0;
-        journey.opening = Duration::ZERO;
-        journey.tried.clear();
+        attempt.hold.or_give_up(error, known).await?;
+        attempt.tries = 0;
+        attempt.opening = Duration::ZERO;
+        attempt.tried.clear();
         Ok(())
     }
 
@@ -309,20 +309,20 @@ where
 
     /// Of the addresses that did not fail this request those that are fit; if there are none, any
     /// that did not fail it; if all did, the fit ones, and then just any.
-    fn choose(&self, journey: &Attempt<'_, B>, now: Instant) -> Option<EndpointPermit<B>> {
+    fn choose(&self, attempt: &Attempt<'_, B>, now: Instant) -> Option<EndpointPermit<B>> {
         let pools = self.pools();
         if let [only] = pools.as_slice() {
-            return Some(only.seat());
+            return Some(only.permit());
         }
-        let untried = |pool: &Rc<Pool<B>>| !journey.has_tried(pool.address());
+        let untried = |pool: &Rc<Pool<B>>| !attempt.has_tried(pool.address());
         let fit = |pool: &Rc<Pool<B>>| pool.address().health().is_fit(now);
         let among = |wanted: &dyn Fn(&Rc<Pool<B>>) -> bool| {
             let candidates = pools.iter().enumerate().filter(|(_, pool)| wanted(pool));
             let shares = candidates.map(|(position, pool)| (position, pool.share()));
             self.settings()
                 .balance
-                .choose(journey.caller.address, shares)
-                .map(|position| pools[position].seat())
+                .choose(attempt.caller.address, shares)
+                .map(|position| pools[position].permit())
         };
         among(&|pool| untried(pool) && fit(pool))
             .or_else(|| among(&untried))
@@ -358,18 +358,18 @@ where
 
     async fn open(
         &self,
-        seat: EndpointPermit<B>,
-        journey: &mut Attempt<'_, B>,
+        permit: EndpointPermit<B>,
+        attempt: &mut Attempt<'_, B>,
     ) -> Result<Lease<B>, Error> {
-        let address = Arc::clone(seat.address());
+        let address = Arc::clone(permit.address());
         let start = Instant::now();
-        let lease = seat.open().await;
-        journey.story.connect = Some(start.elapsed());
+        let lease = permit.open().await;
+        attempt.story.connect = Some(start.elapsed());
         if lease.is_err() {
             self.group.doubt(Some(address.endpoint()));
             self.group.unreachable(&address, Instant::now());
-            journey.opening += start.elapsed();
-            journey.tried.push(address);
+            attempt.opening += start.elapsed();
+            attempt.tried.push(address);
         }
         lease
     }
@@ -378,20 +378,20 @@ where
     async fn send(
         &self,
         mut lease: Lease<B>,
-        journey: &mut Attempt<'_, B>,
+        attempt: &mut Attempt<'_, B>,
     ) -> Result<Response<UpstreamBody<B>>, Failure> {
-        let Some(body) = journey.body.take() else {
+        let Some(body) = attempt.body.take() else {
             return Err(Failure::Sent(nothing_left()));
         };
-        let (sent, reused, outbound) = (Instant::now(), lease.is_reused(), journey.outbound);
-        if journey.binds {
-            lease.bind(&journey.caller);
+        let (sent, reused, outbound) = (Instant::now(), lease.is_reused(), attempt.outbound);
+        if attempt.binds {
+            lease.bind(&attempt.caller);
         }
         let answer = match &mut lease.way {
             Way::Own(connection) => {
                 connection.begin(outbound, body);
-                let answer = final_head(connection, journey.progress);
-                let answer = self.patiently(journey.progress, answer).await;
+                let answer = final_head(connection, attempt.progress);
+                let answer = self.within_first_byte_timeout(attempt.progress, answer).await;
                 answer.map(|answer| {
                     let lost = |e| Loss::of_exchange(e, connection, reused, outbound.method);
                     answer.map(|head| (head, None)).map_err(lost)
@@ -401,11 +401,11 @@ where
                 if !body.is_end_stream() {
                     stream.expect_body();
                 }
-                let recording = Recording::new(body).or(journey.again());
+                let recording = Recording::new(body).or(attempt.again());
                 let recorded = recording.recorded(stream.tasks());
                 let request = http2::translate(outbound, recorded, self.settings().scheme());
                 let answer = stream.sender().try_send_request(request.map_err(Failure::Sent)?);
-                let answer = self.patiently(journey.progress, answer).await;
+                let answer = self.within_first_byte_timeout(attempt.progress, answer).await;
                 answer.map(|answer| match answer.map(Response::into_parts) {
                     Ok((head, incoming)) => {
                         stream.follow(recording.end());
@@ -417,19 +417,19 @@ where
                 })
             }
         };
-        journey.story.first_byte = Some(sent.elapsed());
+        attempt.story.first_byte = Some(sent.elapsed());
         match answer {
             Some(Ok((head, incoming))) => {
                 self.group.answered(lease.address(), sent);
-                lease.has_response(&head.headers, &journey.caller);
-                journey.story.status = Some(head.status);
+                lease.has_response(&head.headers, &attempt.caller);
+                attempt.story.status = Some(head.status);
                 self.passed_on(head, incoming, lease, outbound.method).map_err(Failure::Sent)
             }
             Some(Err(loss)) => {
                 if !loss.excused {
                     self.group.failed(lease.address(), Instant::now());
                 }
-                Err(journey.lost(loss, &lease))
+                Err(attempt.lost(loss, &lease))
             }
             None => {
                 self.group.failed(lease.address(), Instant::now());
@@ -448,7 +448,7 @@ where
         method: &Method,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         if incoming.is_some() {
-            check_answer(head.status, &head.headers)?;
+            check_response(head.status, &head.headers)?;
             let beyond = |flaw: Flaw| Error::new(Kind::HttpProtocolError, flaw.detail);
             check_size(&head.headers, self.settings().response_limits).map_err(beyond)?;
         }
@@ -471,7 +471,7 @@ where
 
     /// Waits for an answer, but not longer than the time to the first byte after the last piece of
     /// the request was handed on.
-    async fn patiently<T>(
+    async fn within_first_byte_timeout<T>(
         &self,
         progress: &Progress,
         answer: impl Future<Output = T>,
@@ -565,7 +565,7 @@ where
             // It has no content to be the length of (RFC 9110, section 8.6).
             head.headers.remove(header::CONTENT_LENGTH);
             head.version = Version::HTTP_2;
-            client.tell(Response::from_parts(head, ()));
+            client.send_interim(Response::from_parts(head, ()));
         }
     }
 }

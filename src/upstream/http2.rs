@@ -76,7 +76,7 @@ struct Http2Conn<B> {
 
 /// A request's place on a connection.
 pub struct Http2Stream<B> {
-    trunk: Rc<Http2Conn<B>>,
+    http2_conn: Rc<Http2Conn<B>>,
     /// The request's body, once the response has begun.
     upload: Option<Uploading<B>>,
 }
@@ -98,16 +98,16 @@ impl<B> Http2Pool<B> {
     /// A place on a connection there is.
     pub fn take(&self) -> Option<Http2Stream<B>> {
         let mut open = self.open.borrow_mut();
-        open.retain(|trunk| trunk.takes_streams());
-        open.iter().find(|trunk| trunk.has_room()).map(Http2Stream::on)
+        open.retain(|http2_conn| http2_conn.takes_streams());
+        open.iter().find(|http2_conn| http2_conn.has_room()).map(Http2Stream::on)
     }
 
     /// Closes what had no stream for too long.
     pub fn sweep(&self, now: Instant, idle_time: Duration) {
-        let stays = |trunk: &Rc<Http2Conn<B>>| {
-            let idle = now.duration_since(trunk.idle_since.get());
-            let kept = trunk.streams.get() > 0 || (self.max_idle > 0 && idle < idle_time);
-            kept && trunk.takes_streams()
+        let stays = |http2_conn: &Rc<Http2Conn<B>>| {
+            let idle = now.duration_since(http2_conn.idle_since.get());
+            let kept = http2_conn.streams.get() > 0 || (self.max_idle > 0 && idle < idle_time);
+            kept && http2_conn.takes_streams()
         };
         self.open.borrow_mut().retain(stays);
     }
@@ -145,10 +145,10 @@ where
                 |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
             let outcome = opening.wait_for(Option::is_some).await.map_err(abandoned)?.clone();
             // Whoever began it gets a place, so that every turn of this loop is somebody's last.
-            if let Some(trunk) = outcome.transpose()?
-                && (!joins || (trunk.takes_streams() && trunk.has_room()))
+            if let Some(http2_conn) = outcome.transpose()?
+                && (!joins || (http2_conn.takes_streams() && http2_conn.has_room()))
             {
-                return Ok(Http2Stream::on(&trunk));
+                return Ok(Http2Stream::on(&http2_conn));
             }
         }
     }
@@ -165,14 +165,14 @@ where
         let signs = Rc::new(Http2Signals::after(&self.latest.borrow()));
         *self.latest.borrow_mut() = Rc::clone(&signs);
         tokio::task::spawn_local(async move {
-            let trunk = match connecting.await {
+            let http2_conn = match connecting.await {
                 Ok(connected) => {
                     Http2Conn::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new)
                 }
                 Err(error) => Err(error),
             };
-            open.borrow_mut().extend(trunk.iter().cloned());
-            outcome.send_replace(Some(trunk));
+            open.borrow_mut().extend(http2_conn.iter().cloned());
+            outcome.send_replace(Some(http2_conn));
             under_way.borrow_mut().take();
         });
         *self.opening.borrow_mut() = Some(opening.clone());
@@ -194,9 +194,9 @@ impl<B> Http2Conn<B> {
         self.idle_since.set(Instant::now());
         let Some(siblings) = self.siblings.upgrade() else { return };
         let mut siblings = siblings.borrow_mut();
-        let idle = siblings.iter().filter(|trunk| trunk.streams.get() == 0).count();
+        let idle = siblings.iter().filter(|http2_conn| http2_conn.streams.get() == 0).count();
         if idle > self.max_idle || !self.takes_streams() {
-            siblings.retain(|trunk| !Rc::ptr_eq(trunk, self));
+            siblings.retain(|http2_conn| !Rc::ptr_eq(http2_conn, self));
         }
     }
 }
@@ -253,31 +253,31 @@ pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E>
 }
 
 impl<B> Http2Stream<B> {
-    fn on(trunk: &Rc<Http2Conn<B>>) -> Self {
-        trunk.streams.set(trunk.streams.get() + 1);
-        Self { trunk: Rc::clone(trunk), upload: None }
+    fn on(http2_conn: &Rc<Http2Conn<B>>) -> Self {
+        http2_conn.streams.set(http2_conn.streams.get() + 1);
+        Self { http2_conn: Rc::clone(http2_conn), upload: None }
     }
 
     /// Where the request goes in.
     #[must_use]
     pub fn sender(&self) -> SendRequest<Recorded<B>> {
-        self.trunk.sender.clone()
+        self.http2_conn.sender.clone()
     }
 
     /// The tasks of its connection.
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
-        &self.trunk.tasks
+        &self.http2_conn.tasks
     }
 
     /// A request with a body is about to go in.
     pub fn expect_body(&self) {
-        self.trunk.signs.expect_body();
+        self.http2_conn.signs.expect_body();
     }
 
     /// A response has come.
     pub fn has_response(&self) {
-        self.trunk.served.set(true);
+        self.http2_conn.served.set(true);
     }
 
     /// The response has begun: its end is the end of the request's body, too.
@@ -288,7 +288,7 @@ impl<B> Http2Stream<B> {
     /// Whether its connection has brought a response to any request.
     #[must_use]
     pub fn has_served(&self) -> bool {
-        self.trunk.served.get()
+        self.http2_conn.served.get()
     }
 
     /// Whether all of the request was read for the stream.
@@ -302,20 +302,20 @@ impl<B> Http2Stream<B> {
 
     /// No other stream begins on its connection.
     pub fn take_out_of_use(&self) {
-        self.trunk.signs.going.set(true);
+        self.http2_conn.signs.going.set(true);
     }
 
     /// Whether the endpoint has said that no new stream may begin on its connection.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
-        self.trunk.signs.going.get()
+        self.http2_conn.signs.going.get()
     }
 
     /// Nothing came on this stream for so long. Where nothing came on its connection either,
     /// nothing may come ever again: TCP keeps sending what is not acknowledged for a quarter of an
     /// hour. New streams begin on another one.
     pub fn timed_out(&self, silence: Duration) {
-        let signs = &self.trunk.signs;
+        let signs = &self.http2_conn.signs;
         if signs.heard.get().elapsed() >= silence {
             signs.going.set(true);
         }
@@ -324,9 +324,9 @@ impl<B> Http2Stream<B> {
 
 impl<B> Drop for Http2Stream<B> {
     fn drop(&mut self) {
-        self.trunk.streams.set(self.trunk.streams.get() - 1);
-        if self.trunk.streams.get() == 0 {
-            self.trunk.rest();
+        self.http2_conn.streams.set(self.http2_conn.streams.get() - 1);
+        if self.http2_conn.streams.get() == 0 {
+            self.http2_conn.rest();
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Pool<B> {
     /// The endpoint has asked for credentials that authenticate a connection.
     has_challenged: Cell<bool>,
     /// HTTP/2's, where that is spoken.
-    trunks: Option<Http2Pool<B>>,
+    http2_conns: Option<Http2Pool<B>>,
     limits: HeaderLimits,
 }
 
@@ -60,7 +60,7 @@ pub struct EndpointPermit<B> {
 
 /// What one request goes out on.
 pub struct Lease<B> {
-    seat: EndpointPermit<B>,
+    permit: EndpointPermit<B>,
     /// On what.
     pub way: Way<B>,
     reused: bool,
@@ -98,7 +98,7 @@ impl<B> Pool<B> {
             idle: RefCell::default(),
             habit: CloseHistory::default(),
             has_challenged: Cell::new(false),
-            trunks: (settings.protocol == Protocol::Http2).then(|| Http2Pool::new(settings)),
+            http2_conns: (settings.protocol == Protocol::Http2).then(|| Http2Pool::new(settings)),
             limits: settings.response_limits,
         }
     }
@@ -117,7 +117,7 @@ impl<B> Pool<B> {
 
     /// A place for one more request.
     #[must_use]
-    pub fn seat(self: &Rc<Self>) -> EndpointPermit<B> {
+    pub fn permit(self: &Rc<Self>) -> EndpointPermit<B> {
         self.share.under_way.set(self.share.under_way.get() + 1);
         EndpointPermit { pool: Rc::clone(self) }
     }
@@ -136,14 +136,14 @@ impl<B> Pool<B> {
             is_young && is_free
         };
         self.idle.borrow_mut().retain_mut(stays);
-        self.trunks.iter().for_each(|trunks| trunks.sweep(now, self.idle_time));
+        self.http2_conns.iter().for_each(|http2_conns| http2_conns.sweep(now, self.idle_time));
     }
 
     /// The address is gone: idle connections are closed, and those in use as soon as they are idle.
     pub fn retire(&self) {
         self.max_idle.set(0);
         self.idle.borrow_mut().clear();
-        self.trunks.iter().for_each(Http2Pool::retire);
+        self.http2_conns.iter().for_each(Http2Pool::retire);
     }
 }
 
@@ -166,8 +166,8 @@ where
     /// # Errors
     /// The place, when there is no such connection.
     pub fn take(self, now: Instant, is_repeatable: bool) -> Result<Lease<B>, Self> {
-        if let Some(trunks) = &self.pool.trunks {
-            let taken = trunks.take();
+        if let Some(http2_conns) = &self.pool.http2_conns {
+            let taken = http2_conns.take();
             return match taken {
                 Some(stream) => Ok(self.lease(stream.has_served(), Way::Stream(stream))),
                 None => Err(self),
@@ -194,7 +194,7 @@ where
     }
 
     fn lease(self, reused: bool, way: Way<B>) -> Lease<B> {
-        Lease { seat: self, way, reused, keeping: AfterResponse::Pool }
+        Lease { permit: self, way, reused, keeping: AfterResponse::Pool }
     }
 
     /// A new connection.
@@ -203,8 +203,8 @@ where
     /// Whatever kept it from being opened.
     pub async fn open(self) -> Result<Lease<B>, Error> {
         let connecting = || connect::connect(&self.pool.connector, &self.pool.address);
-        if let Some(trunks) = &self.pool.trunks {
-            let stream = trunks.open(connecting).await?;
+        if let Some(http2_conns) = &self.pool.http2_conns {
+            let stream = http2_conns.open(connecting).await?;
             return Ok(self.lease(stream.has_served(), Way::Stream(stream)));
         }
         let connection = Http1Conn::new(connecting().await?, self.pool.limits);
@@ -223,13 +223,13 @@ impl<B> Lease<B> {
     /// Where it leads.
     #[must_use]
     pub fn address(&self) -> &Arc<Address> {
-        &self.seat.pool.address
+        &self.permit.pool.address
     }
 
     /// How large a response may be, but for its content.
     #[must_use]
     pub fn limits(&self) -> HeaderLimits {
-        self.seat.pool.limits
+        self.permit.pool.limits
     }
 
     /// Whether the answer has come to its end, as far as the connection knows.
@@ -280,7 +280,7 @@ impl<B> Lease<B> {
     /// ever asked for them.
     pub fn bind(&mut self, caller: &Caller<'_, B>) {
         match (&self.way, caller.private) {
-            (Way::Stream(stream), _) if self.seat.pool.has_challenged.get() => {
+            (Way::Stream(stream), _) if self.permit.pool.has_challenged.get() => {
                 stream.take_out_of_use();
             }
             (Way::Stream(_), _) => {}
@@ -297,10 +297,10 @@ impl<B> Lease<B> {
         if let Way::Stream(stream) = &self.way {
             stream.has_response();
         } else if self.reused {
-            self.seat.pool.habit.was_open();
+            self.permit.pool.habit.was_open();
         }
         if challenges {
-            self.seat.pool.has_challenged.set(true);
+            self.permit.pool.has_challenged.set(true);
             self.bind(caller);
         }
     }
@@ -308,7 +308,7 @@ impl<B> Lease<B> {
     /// The endpoint closed it before a response.
     pub fn was_closed(&self) {
         if self.reused {
-            self.seat.pool.habit.was_closed();
+            self.permit.pool.habit.was_closed();
         }
     }
 
@@ -321,7 +321,7 @@ impl<B> Lease<B> {
 
     /// Gives it back; what is not free is closed.
     pub fn release(self) {
-        let pool = &self.seat.pool;
+        let pool = &self.permit.pool;
         let Way::Own(mut connection) = self.way else { return };
         if pool.max_idle.get() == 0 || !connection.may_carry_another() {
             return;

@@ -70,7 +70,7 @@ where
             bound.client == self.address && pools.iter().any(|pool| Rc::ptr_eq(pool, &bound.pool))
         };
         let bound = self.private?.0.borrow_mut().take_if(leads_there)?;
-        let mut lease = bound.pool.seat().resume(bound.connection)?;
+        let mut lease = bound.pool.permit().resume(bound.connection)?;
         lease.bind(self);
         Some(lease)
     }

@@ -30,7 +30,7 @@ use super::{
     settings::{ActiveSettings, Protocol},
 };
 use crate::http::{
-    fields::check_answer,
+    fields::check_response,
     forwarded::{Fields, Outbound},
     framing::{HeaderLimits, response::check_size},
 };
@@ -146,7 +146,7 @@ async fn ask_http2(
         answer = sender.send_request(request) => answer?.into_parts().0,
         never = driven => match never {},
     };
-    check_answer(answer.status, &answer.headers)?;
+    check_response(answer.status, &answer.headers)?;
     check_size(&answer.headers, limits)?;
     Ok(answer.status)
 }

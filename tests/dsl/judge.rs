@@ -375,13 +375,13 @@ pub fn routes(bytes: &[u8]) {
     let Ok(method) = method.parse::<Method>() else { return };
     let patterns: Vec<Pattern> = patterns.iter().filter_map(|words| pattern(words)).collect();
     let asked = [&method, if method == Method::HEAD { &Method::GET } else { &method }];
-    let agrees = |pattern: &Pattern| {
+    let accepts_upgrade = |pattern: &Pattern| {
         pattern.methods.is_empty() || asked.iter().any(|method| pattern.methods.contains(method))
     };
     let (mut best, mut nearest) = (None, NoRoute::NotFound);
     for (index, pattern) in patterns.iter().enumerate() {
         let Some(weight) = weight(pattern, host, path) else { continue };
-        if !agrees(pattern) {
+        if !accepts_upgrade(pattern) {
             nearest = NoRoute::MethodNotAllowed;
         } else if best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, index));
@@ -393,7 +393,8 @@ pub fn routes(bytes: &[u8]) {
         best.as_ref().map(|(_, index)| index).ok_or(nearest),
         "{text}"
     );
-    let takes = |pattern: &Pattern| agrees(pattern) && weight(pattern, host, path).is_some();
+    let takes =
+        |pattern: &Pattern| accepts_upgrade(pattern) && weight(pattern, host, path).is_some();
     for narrow in patterns.iter().filter(|pattern| takes(pattern)) {
         for wide in patterns.iter().filter(|wide| wide.covers(narrow)) {
             assert!(takes(wide), "{wide:?} does not cover {narrow:?} at {host}{path}");

@@ -46,7 +46,7 @@ pub fn fields(bytes: &[u8]) {
         client: None,
         trusted: first % 2 == 1,
         authority: &HeaderValue::from_static("a.test"),
-        unnamed: &HeaderValue::from_static("app:80"),
+        default_authority: &HeaderValue::from_static("app:80"),
         version: Version::HTTP_11,
         scheme: "http",
         request_id: &HeaderValue::from_static("id"),

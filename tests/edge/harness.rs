@@ -327,10 +327,10 @@ async fn run(edge: Rc<Edge>, test: impl Future<Output = ()>) {
     let house = Rc::clone(&edge.worker);
     let mut tending =
         BackgroundTasks::new(edge.connector.clone(), scripted(Arc::clone(&edge.world)));
-    tending.tend(&edge.upstreams);
+    tending.replace_tasks(&edge.upstreams);
     LocalSet::new()
         .run_until(async {
-            tokio::task::spawn_local(async move { house.keep_house().await });
+            tokio::task::spawn_local(async move { house.run_background_tasks().await });
             test.await;
         })
         .await;

@@ -87,7 +87,7 @@ async fn missing_exempt_of_a_list_is_written_to_mean_it() {
 
 #[tokio::test(start_paused = true)]
 async fn host_counts_where_http_1_0_names_none() {
-    let unnamed = "GET / HTTP/1.0\r\n";
+    let default_authority = "GET / HTTP/1.0\r\n";
     for key in [
         "host",
         "[ client_ip, host ]",
@@ -95,8 +95,11 @@ async fn host_counts_where_http_1_0_names_none() {
         "[ client_ip, host ], missing: exempt",
         "host, missing: reject",
     ] {
-        let statuses =
-            statuses(zone(&format!("key: {key}"), ROUTES), &[unnamed, unnamed, GET]).await;
+        let statuses = statuses(
+            zone(&format!("key: {key}"), ROUTES),
+            &[default_authority, default_authority, GET],
+        )
+        .await;
         assert_eq!(statuses, [200, 503, 200], "{key}");
     }
 }

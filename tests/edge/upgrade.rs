@@ -146,12 +146,14 @@ async fn told(request: &'static str, answer: &'static str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_101_nobody_asked_for_is_a_fault() {
     let other = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n";
-    let unnamed = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    let default_authority = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
     let plain = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let h2c = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n";
     let switches =
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
-    for (request, answer) in [(ASKS, other), (ASKS, unnamed), (plain, AGREES), (h2c, switches)] {
+    for (request, answer) in
+        [(ASKS, other), (ASKS, default_authority), (plain, AGREES), (h2c, switches)]
+    {
         let told = told(request, answer).await;
         assert!(told.contains("HTTP/1.1 502 "), "{told}");
     }

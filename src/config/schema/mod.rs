@@ -177,7 +177,7 @@ impl File {
                 let filled = as_written.iter().find(|(path, _)| *path == place);
                 let address = filled.map_or(&route.upstream, |(_, written)| written).clone();
                 let endpoints = vec![EndpointSpec::Long(LongEndpoint::at(address.clone()))];
-                found.insert(address, UpstreamSpecSpec { endpoints, ..Upstream::default() });
+                found.insert(address, UpstreamSpec { endpoints, ..UpstreamSpec::default() });
             }
         }
         if found.is_empty() {

@@ -35,7 +35,7 @@ pub struct UpstreamSpec {
     /// its certificate or protocol is not waited on. A request that is idempotent, has no body
     /// and was lost without a response on a fresh connection is sent once more after 500 ms, or
     /// half of a shorter `hold`.
-    #[serde(default = "no_hold")]
+    #[serde(default = "default_hold")]
     #[schemars(extend("x-type" = "time"))]
     pub hold: String,
     /// Retries of requests that are safe to repeat.
@@ -267,7 +267,7 @@ fn probe_timeout() -> String {
     "1s".to_owned()
 }
 
-fn no_hold() -> String {
+fn default_hold() -> String {
     "0s".to_owned()
 }
 
@@ -279,7 +279,7 @@ impl Default for UpstreamSpec {
             protocol: Protocol::default(),
             balance: Balance::default(),
             dns: Dns::default(),
-            hold: no_hold(),
+            hold: default_hold(),
             retries: Retries::default(),
             health: HealthSpec::default(),
             timeouts: UpstreamTimeouts::default(),

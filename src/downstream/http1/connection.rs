@@ -53,7 +53,7 @@ pub struct ConnectionSettings<'a> {
 /// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a
 /// request that was never complete, as soon as that is known, and answers it.
 pub async fn serve<S, F, B, E>(
-    (wire, lane): (Rc<ClientConn>, &Rc<FairQueue>),
+    (conn, fair_queue): (Rc<ClientConn>, &Rc<FairQueue>),
     granted: ConnectionSettings<'_>,
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
@@ -74,27 +74,27 @@ pub async fn serve<S, F, B, E>(
         begun.set(begun.get() + 1);
         let last = begun.get() >= max_requests;
         if last {
-            wire.turn().drain();
+            conn.turn().drain();
         }
         let answer = service(request);
         async move { answer.await.map(|answer| if last { as_last(answer) } else { answer }) }
     };
-    let (mut end, mut queued) = (FramedIo::new(&wire, limits), Queued::new(lane));
-    let mut own = ClientConnIo(Rc::clone(&wire));
+    let (mut end, mut queued) = (FramedIo::new(&conn, limits), Queued::new(fair_queue));
+    let mut own = ClientConnIo(Rc::clone(&conn));
     let (ended, parts) = loop {
         // On the heap, so that a connection that rests takes no room for it.
         let serving = builder.serve_connection(TokioIo::new(end), service_fn(&counted));
         let mut connection = Box::new(serving);
-        match drive(&wire, &mut queued, &mut connection).await {
+        match drive(&conn, &mut queued, &mut connection).await {
             Driven::Cut => {
                 // Nobody waits for an answer who does not ask.
-                let _answer = unfinished_head(&wire).map(|error| blame(&error));
+                let _answer = unfinished_head(&conn).map(|error| blame(&error));
                 return;
             }
             Driven::Ended(ended) => break (ended, connection.into_parts()),
             Driven::Rests => end = connection.into_parts().io.into_inner(),
         }
-        match wire.awakes().await {
+        match conn.awakes().await {
             ConnEvent::Request => {}
             ConnEvent::Cut => return,
             ConnEvent::End => return closing.close(&mut own, &mut queued, &[], false).await,
@@ -106,14 +106,14 @@ pub async fn serve<S, F, B, E>(
     let (holds_back, owes) = (end.holds_back(), early || end.is_owed());
     drop(end);
     match ended {
-        _ if let Some(flaw) = wire.flaw() => {
+        _ if let Some(flaw) = conn.flaw() => {
             let answer = blame(&Error::from(flaw));
             closing.close(&mut own, &mut queued, &answer, true).await;
         }
         Ok(()) => {
             // Nobody may speak the new protocol before it is agreed on.
-            if let Some(tunnel) = wire.take_tunnel().filter(|_| !early && !holds_back) {
-                tunnel.run(&wire).await;
+            if let Some(tunnel) = conn.take_tunnel().filter(|_| !early && !holds_back) {
+                tunnel.run(&conn).await;
             }
             closing.close(&mut own, &mut queued, &[], owes).await;
         }
@@ -147,7 +147,7 @@ enum Driven {
 
 /// Lets hyper serve a connection, and passes on what is ordered about it.
 async fn drive<S, B>(
-    wire: &ClientConn,
+    conn: &ClientConn,
     queued: &mut Queued,
     connection: &mut http1::Connection<TokioIo<FramedIo>, S>,
 ) -> Driven
@@ -159,13 +159,13 @@ where
 {
     let (mut draining, mut fresh) = (false, true);
     poll_fn(|context| {
-        let orders = wire.turn().orders(context);
+        let orders = conn.turn().orders(context);
         if orders.cut.is_some() {
             return Poll::Ready(Driven::Cut);
         }
         if orders.rest {
-            wire.turn().rested();
-            if wire.is_resting() && !orders.drain {
+            conn.turn().rested();
+            if conn.is_resting() && !orders.drain {
                 return Poll::Ready(Driven::Rests);
             }
         }
@@ -199,9 +199,9 @@ fn malformed(cause: hyper::Error) -> Error {
 /// A client that was cut while it owed a request: only a head that was begun and never finished is
 /// worth telling.
 #[must_use]
-pub fn unfinished_head(wire: &ClientConn) -> Option<Error> {
-    wire.turn()
+pub fn unfinished_head(conn: &ClientConn) -> Option<Error> {
+    conn.turn()
         .ended_by()
-        .filter(|cut| *cut == CutReason::Head && wire.has_begun())
+        .filter(|cut| *cut == CutReason::Head && conn.has_begun())
         .map(Error::from)
 }

@@ -45,8 +45,8 @@ enum Stop {
 impl FramedIo {
     /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<ClientConn>, limits: HeaderLimits) -> Self {
-        let (end, framer) = (ClientConnIo(Rc::clone(wire)), Framer::new(limits));
+    pub fn new(conn: &Rc<ClientConn>, limits: HeaderLimits) -> Self {
+        let (end, framer) = (ClientConnIo(Rc::clone(conn)), Framer::new(limits));
         Self { end, framer, stop: None, written: 0, withheld: false }
     }
 
@@ -58,21 +58,21 @@ impl FramedIo {
     /// Whether the client may be within a request: one that is not complete, was refused, or was
     /// not handed on.
     pub fn is_owed(&self) -> bool {
-        self.stop.is_some() || self.framer.part() != Phase::Between || self.wire().has_ahead()
+        self.stop.is_some() || self.framer.part() != Phase::Between || self.conn().has_ahead()
     }
 
     /// Notes whether nothing is under way, in either direction: hyper has nothing of this
     /// connection then.
     fn note_rest(&self) {
         let between = self.framer.part() == Phase::Between && self.stop.is_none();
-        self.wire().set_resting(between && !self.is_answering());
+        self.conn().set_resting(between && !self.is_responding());
     }
 
-    fn wire(&self) -> &ClientConn {
+    fn conn(&self) -> &ClientConn {
         &self.end.0
     }
 
-    fn is_answering(&self) -> bool {
+    fn is_responding(&self) -> bool {
         self.framer.heads() > self.written
     }
 
@@ -83,9 +83,9 @@ impl FramedIo {
 
     fn halt(&mut self, stop: Stop) -> Poll<io::Result<()>> {
         let flaw = match stop {
-            Stop::Head(_) if self.is_answering() => return self.withhold(),
+            Stop::Head(_) if self.is_responding() => return self.withhold(),
             Stop::Head(flaw) => {
-                self.wire().refuse(flaw);
+                self.conn().refuse(flaw);
                 flaw
             }
             Stop::Body(flaw) => flaw,
@@ -95,16 +95,16 @@ impl FramedIo {
 
     /// What was buffered is written: with it every answer that was over by then.
     fn flushed(&mut self) {
-        let answers = self.wire().turn().answers();
+        let answers = self.conn().turn().answers();
         if self.written == answers {
             return;
         }
         self.written = answers;
         if self.framer.part() == Phase::Head && self.stop.is_none() {
-            self.wire().turn().expect(WaitingFor::Head);
+            self.conn().turn().expect(WaitingFor::Head);
         }
         if std::mem::take(&mut self.withheld) {
-            self.wire().turn().wake();
+            self.conn().turn().wake();
         }
         self.note_rest();
     }
@@ -122,7 +122,7 @@ impl AsyncRead for FramedIo {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
         let fresh = &buffer.filled()[before..];
-        if fresh.is_empty() && self.is_answering() && self.framer.part() != Phase::Body {
+        if fresh.is_empty() && self.is_responding() && self.framer.part() != Phase::Body {
             return self.withhold();
         }
         let taken = self.framer.take(fresh);
@@ -131,11 +131,11 @@ impl AsyncRead for FramedIo {
             Err(refused) => refused.part != Phase::Body,
         };
         if in_head {
-            self.wire().keep_head(fresh, self.framer.begins());
+            self.conn().keep_head(fresh, self.framer.begins());
         } else {
-            self.wire().forget_head();
+            self.conn().forget_head();
         }
-        self.wire().note_head(in_head.then(|| self.framer.heads()));
+        self.conn().note_head(in_head.then(|| self.framer.heads()));
         self.note_rest();
         let Err(refused) = taken else { return Poll::Ready(Ok(())) };
         let stop = if refused.part == Phase::Body {

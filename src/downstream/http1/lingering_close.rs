@@ -107,8 +107,8 @@ impl Bounds<'_> {
                 }
                 Err(_) => return tracing::debug!("a client took no last bytes in time"),
             }
-            let seat = owes.then(|| self.lingering.enter(self.place)).flatten();
-            let (total, idle) = if seat.is_some() { (TOTAL, IDLE) } else { (SHORT, SHORT) };
+            let permit = owes.then(|| self.lingering.enter(self.place)).flatten();
+            let (total, idle) = if permit.is_some() { (TOTAL, IDLE) } else { (SHORT, SHORT) };
             discard(&end.0, queued, total, idle).await;
         };
         let mut drain = self.drain.clone();
@@ -130,7 +130,7 @@ async fn farewell(end: &mut ClientConnIo, last_bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Throws away what comes until the client closes its side, or its time is up.
-async fn discard(wire: &ClientConn, queued: &mut Queued, total: Duration, idle: Duration) {
+async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: Duration) {
     let mut heard = Instant::now();
     let deadline = heard + total;
     let mut timer = pin!(sleep_until(deadline.min(heard + idle)));
@@ -140,7 +140,7 @@ async fn discard(wire: &ClientConn, queued: &mut Queued, total: Duration, idle: 
             while left > 0 {
                 let mut piece = [MaybeUninit::uninit(); PIECE];
                 let mut buffer = ReadBuf::uninit(&mut piece);
-                match wire.poll_read_raw(context, &mut buffer) {
+                match conn.poll_read_raw(context, &mut buffer) {
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                         left = left.saturating_sub(buffer.filled().len());
                     }
@@ -232,16 +232,16 @@ mod tests {
     async fn what_comes_is_thrown_away_in_turns_one_connection_after_the_other() {
         LocalSet::new()
             .run_until(async {
-                let (lane, read) = (Rc::<FairQueue>::default(), Rc::<Cell<usize>>::default());
-                let caller = Rc::clone(&lane);
+                let (fair_queue, read) = (Rc::<FairQueue>::default(), Rc::<Cell<usize>>::default());
+                let caller = Rc::clone(&fair_queue);
                 spawn_local(async move { caller.run().await });
                 for _ in 0..CLIENTS {
                     let (mut client, server) = duplex(LENGTH);
                     client.write_all(&vec![7; LENGTH]).await.expect("room in the pipe");
-                    let (lane, read) = (Rc::clone(&lane), Rc::clone(&read));
+                    let (fair_queue, read) = (Rc::clone(&fair_queue), Rc::clone(&read));
                     spawn_local(async move {
-                        let wire = ClientConn::new(Box::new(Counted(server, read)));
-                        discard(&wire, &mut Queued::new(&lane), TOTAL, IDLE).await;
+                        let conn = ClientConn::new(Box::new(Counted(server, read)));
+                        discard(&conn, &mut Queued::new(&fair_queue), TOTAL, IDLE).await;
                     });
                     drop(client);
                 }

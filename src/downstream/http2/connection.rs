@@ -77,7 +77,7 @@ type Connection = server::Connection<MeteredIo, Bytes>;
 
 /// The streams of one connection.
 struct Streams {
-    wire: Rc<ClientConn>,
+    conn: Rc<ClientConn>,
     watchdog: Rc<Watchdog>,
     open: Cell<u32>,
     /// How many more may come.
@@ -115,8 +115,8 @@ struct Served<S> {
 /// Serves a connection until it ends, or has carried `max_requests`. `answer` is given each
 /// request, with what is wrong with it.
 pub async fn serve<S, F, B, E>(
-    wire: Rc<ClientConn>,
-    (watchdog, lane): (&Rc<Watchdog>, &Rc<FairQueue>),
+    conn: Rc<ClientConn>,
+    (watchdog, fair_queue): (&Rc<Watchdog>, &Rc<FairQueue>),
     limits: HeaderLimits,
     max_requests: u64,
     answer: S,
@@ -127,11 +127,11 @@ pub async fn serve<S, F, B, E>(
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
-    let streams = Streams::of(&wire, watchdog, max_requests);
-    let (meter, bell) = (Rc::new(Meter::default()), TurnWaker::new(lane));
+    let streams = Streams::of(&conn, watchdog, max_requests);
+    let (meter, turn_waker) = (Rc::new(Meter::default()), TurnWaker::new(fair_queue));
     let ended = async {
-        let end = MeteredIo::new(&wire, &meter, limits);
-        let Some(connection) = shake_hands(&wire, end, limits).await else { return Ok(()) };
+        let end = MeteredIo::new(&conn, &meter, limits);
+        let Some(connection) = shake_hands(&conn, end, limits).await else { return Ok(()) };
         let mut connection = connection?;
         let (portions, pulse) =
             (StreamScheduler::default(), PingTimer::new(connection.ping_pong(), &meter));
@@ -145,7 +145,8 @@ pub async fn serve<S, F, B, E>(
             alone: 0,
             draining: None,
         };
-        poll_fn(|context| bell.turn(context, |context| served.turn(&bell, context))).await
+        poll_fn(|context| turn_waker.turn(context, |context| served.turn(&turn_waker, context)))
+            .await
     };
     if let Err(cause) = ended.await {
         tracing::debug!(%cause, "an HTTP/2 connection ended");
@@ -154,7 +155,7 @@ pub async fn serve<S, F, B, E>(
 
 /// Exchanges the first frames, unless the client takes too long.
 async fn shake_hands(
-    wire: &ClientConn,
+    conn: &ClientConn,
     end: MeteredIo,
     limits: HeaderLimits,
 ) -> Option<Result<Connection, h2::Error>> {
@@ -170,7 +171,7 @@ async fn shake_hands(
     builder.max_concurrent_reset_streams(STREAMS as usize);
     builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let mut handshake = pin!(builder.handshake(end));
-    poll_fn(|context| match wire.turn().poll_cut(context) {
+    poll_fn(|context| match conn.turn().poll_cut(context) {
         Poll::Ready(()) => Poll::Ready(None),
         Poll::Pending => handshake.as_mut().poll(context).map(Some),
     })
@@ -187,8 +188,12 @@ where
 {
     /// What is done in one turn, which begins and ends at the bell. Ready when the connection has
     /// ended.
-    fn turn(&mut self, bell: &TurnWaker, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        let orders = self.streams.wire.turn().orders(context);
+    fn turn(
+        &mut self,
+        turn_waker: &TurnWaker,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>> {
+        let orders = self.streams.conn.turn().orders(context);
         if orders.cut.is_some() {
             return Poll::Ready(Ok(()));
         }
@@ -209,11 +214,11 @@ where
         self.portions.go_on(context);
         self.alone = if self.portions.is_behind() { (self.alone + 1) % ALONE } else { 0 };
         // Nothing is left to do, and so what rang is what they sent. It has to go out.
-        let sent = self.alone == 0 && (bell.take_ring() || !reads);
+        let sent = self.alone == 0 && (turn_waker.take_ring() || !reads);
         if sent && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let ordered = self.streams.wire.turn().is_draining() && self.draining.is_none();
+        let ordered = self.streams.conn.turn().is_draining() && self.draining.is_none();
         if ordered || self.portions.is_behind() {
             context.waker().wake_by_ref();
         }
@@ -227,7 +232,7 @@ where
             if let Some(reason) =
                 cause.reason().filter(|_| cause.is_library() && cause.is_go_away())
             {
-                self.streams.wire.turn().blame(CutReason::Protocol(reason.into()));
+                self.streams.conn.turn().record_cut(CutReason::Protocol(reason.into()));
             }
             cause
         })
@@ -245,7 +250,7 @@ where
             // What came before it was dealt with.
             let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
             tracing::debug!(%fault, "an HTTP/2 client broke the rules");
-            self.streams.wire.turn().blame(CutReason::Protocol(fault.code()));
+            self.streams.conn.turn().record_cut(CutReason::Protocol(fault.code()));
             self.connection.abrupt_shutdown(fault.code().into());
         }
     }
@@ -281,11 +286,11 @@ where
 }
 
 impl Streams {
-    fn of(wire: &Rc<ClientConn>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
+    fn of(conn: &Rc<ClientConn>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
         // The settings it begins with.
-        wire.turn().expect(WaitingFor::Head);
+        conn.turn().expect(WaitingFor::Head);
         Rc::new(Self {
-            wire: Rc::clone(wire),
+            conn: Rc::clone(conn),
             watchdog: Rc::clone(watchdog),
             open: Cell::new(0),
             left: Cell::new(most),
@@ -296,14 +301,14 @@ impl Streams {
             )),
             exhausted: Cell::new(false),
             free: RefCell::default(),
-            owes: Cell::new((WaitingFor::Head, wire.head_since())),
+            owes: Cell::new((WaitingFor::Head, conn.head_since())),
         })
     }
 
     /// Says what the client owes: the rest of a head before all else, for nothing else of the
     /// connection is read before it.
     fn owe(&self) {
-        let since = self.wire.head_since();
+        let since = self.conn.head_since();
         let owes = match self.open.get() {
             _ if since.is_some() => WaitingFor::Head,
             0 => WaitingFor::Stream,
@@ -311,21 +316,21 @@ impl Streams {
         };
         // Another head has its own time.
         if self.owes.replace((owes, since)) != (owes, since) {
-            self.wire.turn().expect(owes);
+            self.conn.turn().expect(owes);
         }
     }
 
     /// Why the connection is to end at once, if it is.
     fn objection(&self, gone: Poll<()>) -> Option<Reason> {
         if gone.is_ready() {
-            self.wire.turn().blame(CutReason::Silent);
+            self.conn.turn().record_cut(CutReason::Silent);
             return Some(Reason::NO_ERROR);
         }
         // Once is enough.
         if !self.exhausted.take() {
             return None;
         }
-        self.wire.turn().blame(CutReason::BrokenOff);
+        self.conn.turn().record_cut(CutReason::BrokenOff);
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
@@ -355,10 +360,10 @@ impl Streams {
         self.owe();
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 {
-            self.wire.turn().drain();
+            self.conn.turn().drain();
         }
         let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            let turn = ClientState::of_stream(self.wire.turn());
+            let turn = ClientState::of_stream(self.conn.turn());
             self.watchdog.watch_stream(&turn);
             turn
         });

@@ -181,9 +181,9 @@ pub struct MeteredIo {
 impl MeteredIo {
     /// The end of a connection on which nothing was read.
     #[must_use]
-    pub fn new(wire: &Rc<ClientConn>, meter: &Rc<Meter>, limits: HeaderLimits) -> Self {
+    pub fn new(conn: &Rc<ClientConn>, meter: &Rc<Meter>, limits: HeaderLimits) -> Self {
         Self {
-            end: ClientConnIo(Rc::clone(wire)),
+            end: ClientConnIo(Rc::clone(conn)),
             meter: Rc::clone(meter),
             frames: ClientFrames::new(limits),
             held: BytesMut::new(),
@@ -198,7 +198,7 @@ impl MeteredIo {
         if self.allowance.spend(u64::from(frames)) {
             return Ok(());
         }
-        self.end.0.turn().blame(CutReason::IdleFrames);
+        self.end.0.turn().record_cut(CutReason::IdleFrames);
         Err(io::Error::new(io::ErrorKind::InvalidData, CutReason::IdleFrames))
     }
 
@@ -375,8 +375,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn frames_are_read_a_turn_at_a_time_and_every_byte_of_them() {
         let (mut client, server) = duplex(1 << 20);
-        let (wire, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
-        let mut end = MeteredIo::new(&wire, &meter, LIMITS);
+        let (conn, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
+        let mut end = MeteredIo::new(&conn, &meter, LIMITS);
         let begun = meter.heard();
         let data = (0..100_u8).flat_map(|number| [0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, number]);
         let sent: Vec<u8> =
@@ -453,8 +453,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_brings_nothing_is_an_allowance() {
         let (mut client, server) = duplex(1 << 20);
-        let (wire, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
-        let mut end = MeteredIo::new(&wire, &meter, LIMITS);
+        let (conn, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
+        let mut end = MeteredIo::new(&conn, &meter, LIMITS);
         let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("room in the pipe");
         client.write_all(&ping.repeat(2_500)).await.expect("room in the pipe");

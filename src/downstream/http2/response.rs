@@ -71,7 +71,7 @@ impl From<h2::Error> for SendError {
 }
 
 impl Interim for Reply {
-    fn tell(&self, interim: Response<()>) {
+    fn send_interim(&self, interim: Response<()>) {
         if self.answered.get() {
             return;
         }
@@ -90,10 +90,10 @@ impl Reply {
     }
 
     /// Tells the client to send its body (RFC 9110, section 15.2.1).
-    pub fn invite(&self) {
+    pub fn send_continue(&self) {
         let mut interim = Response::new(());
         *interim.status_mut() = StatusCode::CONTINUE;
-        self.tell(interim);
+        self.send_interim(interim);
     }
 
     /// Waits for the answer, and sends it to its end.
