@@ -1,18 +1,18 @@
-//! Whom a request is for: the socket's peer, or what a trusted proxy says.
+//! Client address of a request: the socket peer, or the address a trusted proxy reports.
 //!
-//! Guarantee: a field is only believed when the peer is in `trusted_proxies`, and is then walked
-//! from the right to the first address that is not trusted. What a client writes into the field
-//! itself is never reached.
+//! Guarantee: a forwarding field is used only when the peer is in `trusted_proxies`. It is then
+//! walked from the right to the first address that is not trusted, so an address the client wrote
+//! into the field itself is never used.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// How many proxies there may be in a row: a field that names more is not read further.
+/// Longest chain of proxies: a field that names more hops is not read further.
 const MOST_HOPS: usize = 32;
 
-/// Which field trusted proxies write.
+/// Forwarding field that trusted proxies set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forwarding {
     /// `X-Forwarded-For`: a comma-separated list of addresses.
@@ -22,24 +22,24 @@ pub enum Forwarding {
     Forwarded,
 }
 
-/// Who is believed, and which field.
+/// Trusted proxies and the forwarding field they set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Networks whose peers are proxies of ours. Empty: nobody is believed.
+    /// Networks of trusted proxies. Empty: no peer is trusted.
     pub proxies: Vec<IpNet>,
-    /// The field they write.
+    /// Field that these proxies set.
     pub header: Forwarding,
 }
 
 impl Trust {
-    /// Whether this address is a proxy of ours.
+    /// Returns true if the address is that of a trusted proxy.
     #[must_use]
     pub fn is_trusted(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxies.iter().any(|net| net.contains(&peer))
     }
 
-    /// The client of a request that came from `peer`.
+    /// Returns the client address of a request that came from `peer`.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
@@ -52,13 +52,13 @@ impl Trust {
             Forwarding::Forwarded => "forwarded",
         };
         for line in headers.get_all(name).iter().rev() {
-            // An empty element of a list is none (RFC 9110, section 5.6.1.2).
+            // An empty list element does not count (RFC 9110, section 5.6.1.2).
             for hop in line
                 .as_bytes()
                 .rsplit(|byte| *byte == b',')
                 .filter(|hop| !hop.trim_ascii().is_empty())
             {
-                // What is no text is no address.
+                // Bytes that are not UTF-8 are not an address.
                 let hop = str::from_utf8(hop).unwrap_or("");
                 let address = match self.header {
                     Forwarding::XForwardedFor => address(hop),
@@ -76,7 +76,7 @@ impl Trust {
     }
 }
 
-/// An address as proxies write it: bare, in brackets, with or without a port.
+/// Parses an address as proxies write it: bare, in brackets, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -85,7 +85,7 @@ fn address(text: &str) -> Option<IpAddr> {
     parsed.map(|address: IpAddr| address.to_canonical())
 }
 
-/// The `for` parameter of one element of a `Forwarded` field.
+/// Returns the `for` parameter of one element of a `Forwarded` field.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let mut nodes = pairs

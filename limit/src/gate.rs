@@ -1,8 +1,8 @@
-//! A gate: all the rules of a route. Look at all, then account all.
+//! Gate: all rules of a route. A decision first looks at every rule, then charges every rule.
 //!
-//! Guarantees: a reject by one rule spends nothing in any other; the wait is the longest any rule
-//! asks for; `burst + 1` of a rule is never exceeded, however many threads decide at once
-//! (`tests/threads.rs`); no lock is held between two rules.
+//! Guarantees: a reject by one rule charges no other rule. The wait is the longest that any rule
+//! requires. `burst + 1` of a rule is never exceeded, however many threads decide at the same time
+//! (`tests/threads.rs`). No lock is held between two rules.
 
 use std::sync::Arc;
 
@@ -16,27 +16,27 @@ use super::{
     zone::{Intent, Standing},
 };
 
-/// The rules of a route, in the order of the configuration.
+/// Rules of a route, in the order of the configuration.
 #[derive(Debug, Default)]
 pub struct Gate {
     rules: Vec<Rule>,
 }
 
-/// What a gate decides about one request.
+/// Decision of a gate about one request.
 #[derive(Debug)]
 #[must_use = "a delayed request must be held until its release, or leave"]
 pub struct Judgement {
-    /// What is to happen to the request.
+    /// Action for the request, with the numbers behind it.
     pub verdict: Verdict,
-    /// The first dry-run rule that would have delayed or rejected it.
+    /// Verdict of the first dry-run rule that would have delayed or rejected the request.
     pub dry_run: Option<Verdict>,
-    /// The fingerprint the deciding rule counts the request under; 0 when none does.
+    /// Fingerprint under which the deciding rule counts the request; 0 if no rule counts it.
     pub key: u64,
-    /// The places of a delayed request.
+    /// Places of a delayed request.
     pub parked: Option<Parked>,
 }
 
-/// What was charged so far, by rule.
+/// Charges so far, by rule.
 #[derive(Default)]
 struct Charges {
     holder: Option<Arc<Holder>>,
@@ -44,7 +44,7 @@ struct Charges {
 }
 
 impl Gate {
-    /// A gate of these rules.
+    /// Builds a gate of these rules.
     ///
     /// # Errors
     /// The number of rules, when it is more than [`MAX_RULES`].
@@ -52,13 +52,13 @@ impl Gate {
         if rules.len() > MAX_RULES { Err(rules.len()) } else { Ok(Self { rules }) }
     }
 
-    /// Its rules.
+    /// Returns the rules.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Decides about one request and accounts for it.
+    /// Decides about one request and charges it.
     pub fn decide(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
         let standings = self.standings(subject);
         if self.rules.len() > 1 {
@@ -71,9 +71,9 @@ impl Gate {
         let mut charged = self.run(&standings, now, Some(&mut charges));
         match charged.verdict.decision {
             Decision::Delay => charged.parked = self.park(charges, now, &charged.verdict),
-            // Another thread took the last place of a rule since the look: what the rules before it
-            // took goes back. An ordinary reject was charged nothing, and allocates and shares
-            // nothing either.
+            // Another thread took the last place of a rule after this request looked at it, so the
+            // charges to the rules before are given back. An ordinary reject has charged nothing:
+            // it allocates nothing and touches no shared memory.
             Decision::Reject if charges.by_rule.iter().any(Option::is_some) => {
                 if let Some(loser) = self.park(charges, now, &charged.verdict) {
                     loser.leave(now);
@@ -84,12 +84,12 @@ impl Gate {
         charged
     }
 
-    /// Decides as [`Gate::decide`] would, and leaves no trace.
+    /// Decides as [`Gate::decide`] would, without charging anything.
     pub fn look(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
         self.run(&self.standings(subject), now, None)
     }
 
-    /// What was charged to a request, as something that can leave.
+    /// Turns the charges of a delayed request into places it can give back.
     fn park(&self, charges: Charges, now: Millis, verdict: &Verdict) -> Option<Parked> {
         let zone = self.rules.get(verdict.rule?)?.zone();
         let holder = charges.holder.unwrap_or_else(Holder::new);
@@ -110,8 +110,8 @@ impl Gate {
         standings
     }
 
-    /// Asks every rule in order and stops at the first enforced reject. Without `charges` nothing
-    /// is stored.
+    /// Looks at every rule in order and stops at the first enforced reject. Without `charges`
+    /// nothing is stored.
     fn run(
         &self,
         standings: &[Standing; MAX_RULES],
@@ -144,8 +144,8 @@ impl Gate {
         judgement
     }
 
-    /// When every rule behind `first` would agree: a client that comes back when it is told to is
-    /// not refused by the next rule.
+    /// Returns the time until every rule from `first` on would admit the request. A client that
+    /// waits this long is not rejected by the next rule.
     fn retry_after(&self, first: usize, standings: &[Standing; MAX_RULES], now: Millis) -> Millis {
         let behind = self.rules.iter().zip(standings).skip(first + 1);
         let enforced = behind.filter(|(rule, _)| rule.settings().mode == Mode::Enforce);
@@ -153,7 +153,7 @@ impl Gate {
     }
 }
 
-/// Verdict of one rule on a request that stands so towards its zone; nothing is stored.
+/// Returns the verdict of one rule on a request of this standing. Nothing is stored.
 fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
     match standing {
         Standing::Exempt => Verdict::EXEMPT,
@@ -166,8 +166,9 @@ fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
 impl Judgement {
     const EMPTY: Self = Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None };
 
-    /// Takes one rule's verdict in: a reject ends it, the longest wait leads, any rule that counted
-    /// leads over none. Says whether this rule leads now.
+    /// Merges the verdict of one rule: an enforced reject ends the run, the longest wait leads, and
+    /// a rule that counts the request leads over one that does not. Returns true if this rule leads
+    /// now.
     fn add(&mut self, verdict: Verdict, mode: Mode) -> bool {
         let noteworthy = matches!(verdict.decision, Decision::Delay | Decision::Reject);
         if mode == Mode::DryRun {

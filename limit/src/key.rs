@@ -1,8 +1,8 @@
-//! What a zone counts by: parts of a request, folded into one keyed 64-bit fingerprint.
+//! Key of a zone: parts of a request, folded into one keyed 64-bit fingerprint.
 //!
-//! Guarantee: no bytes of a key are kept, a key of any length costs the same memory, and without
-//! the process's random seed nobody can choose two keys that share a bucket (SipHash-1-3, Aumasson
-//! and Bernstein 2012).
+//! Guarantees: no bytes of a key are kept, and a key of any length costs the same memory. Without
+//! the random seed of the process a client cannot choose two keys that share a bucket (SipHash-1-3,
+//! Aumasson and Bernstein 2012).
 
 use std::{
     fmt,
@@ -16,58 +16,59 @@ use siphasher::sip::SipHasher13;
 
 use super::normal_form::decoded;
 
-/// What the limiter may see of a request.
+/// Part of a request that the limiter sees.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// Whom the request is for.
+    /// Client address of the request.
     pub client: IpAddr,
-    /// The host in its normal form; empty where HTTP/1.0 names none.
+    /// Host in its normal form; empty when an HTTP/1.0 request has none.
     pub host: &'a str,
-    /// The path in its normal form.
+    /// Path in its normal form.
     pub path: &'a str,
-    /// The query as received, without the `?`.
+    /// Query as received, without the `?`.
     pub query: Option<&'a str>,
-    /// The method in its normal form.
+    /// Method in its normal form.
     pub method: &'a Method,
-    /// The name of the route that was chosen.
+    /// Name of the chosen route.
     pub route: &'a str,
-    /// The received fields.
+    /// Header fields as received.
     pub headers: &'a HeaderMap,
 }
 
 /// One part of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The client's address, folded to the zone's prefix.
+    /// Client address, cut to the prefix of the zone.
     ClientIp,
-    /// The field of that name.
+    /// Header field of this name.
     Header(HeaderName),
-    /// The cookie of that name, its value decoded as of a form.
+    /// Cookie of this name, its value decoded like a form value.
     Cookie(String),
-    /// The query parameter of that name, both decoded as forms are (`%XX`, and `+` for a space).
+    /// Query parameter of this name, name and value decoded like a form (`%XX`, and `+` for a
+    /// space).
     Query(String),
-    /// The requested host, also where HTTP/2 or an absolute target says it: what `header:host`
-    /// means. Never absent: a request of HTTP/1.0 without one has the empty host.
+    /// Requested host, from `Host`, `:authority` or an absolute target: `header:host` means the
+    /// same. Never absent: an HTTP/1.0 request without one has the empty host.
     Host,
-    /// The path.
+    /// Path of the request.
     Path,
-    /// The method; HEAD is a GET.
+    /// Method of the request; HEAD counts as GET.
     Method,
-    /// The route's name.
+    /// Name of the chosen route.
     Route,
-    /// Nothing: everyone shares one bucket.
+    /// Nothing: all requests share one bucket.
     Global,
 }
 
-/// Why a text is not a part of a key.
+/// Error of a text that is not a part of a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartError {
-    /// No part of that name.
+    /// There is no part of this name.
     #[error(
         "`{0}` is nothing to count by, hint: use client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method, route or global"
     )]
     Unknown(String),
-    /// `header:` and the like want a name.
+    /// A name is missing behind `header:`, `cookie:` or `query:`.
     #[error("`{0}` names nothing, hint: put a name behind the colon, like `{0}x-api-key`")]
     NoName(String),
     /// Not a field name (RFC 9110, section 5.1).
@@ -78,7 +79,7 @@ pub enum PartError {
         "`{0}` is not the name of a cookie, hint: it is letters, digits and some of !#$%&'*+-.^_`|~"
     )]
     CookieName(String),
-    /// No parameter of a query can be called that.
+    /// A query parameter cannot have this name.
     #[error(
         "`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a space"
     )]
@@ -102,7 +103,7 @@ impl FromStr for Part {
                 }
             }
             Some(("cookie", name)) => match named(name)? {
-                // Both are a token.
+                // Cookie names and field names are both tokens.
                 name if HeaderName::from_str(&name).is_ok() => Self::Cookie(name),
                 name => return Err(PartError::CookieName(name)),
             },
@@ -144,14 +145,14 @@ impl fmt::Display for Part {
     }
 }
 
-/// What it means when a part of the key is not there.
+/// Treatment of a request that lacks a part of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The rule does not apply.
     Exempt,
-    /// It counts as empty; the rule does not apply where all parts are absent (nginx's way).
+    /// The part counts as empty; the rule does not apply if all parts are absent (as in nginx).
     Empty,
-    /// All requests without it share one bucket.
+    /// All requests without the part share one bucket.
     Share,
     /// The request is rejected.
     Reject,
@@ -168,17 +169,17 @@ pub enum Unkeyed {
     Repeated,
 }
 
-/// A part of a key for which a request is rejected.
+/// Part of a key that caused a reject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyFault {
-    /// It is absent.
+    /// The part is absent.
     Missing(Part),
-    /// It is there more than once with different values.
+    /// The part is there more than once with different values.
     Repeated(Part),
 }
 
 impl KeyFault {
-    /// The part.
+    /// Returns the part.
     #[must_use]
     pub fn part(&self) -> &Part {
         match self {
@@ -187,7 +188,7 @@ impl KeyFault {
     }
 }
 
-/// What a request has of a part.
+/// Occurrence of a part in a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Value,
@@ -195,7 +196,7 @@ enum Found {
     Several,
 }
 
-/// The secret half of every fingerprint, new for each process unless taken over from a snapshot.
+/// Secret half of every fingerprint, new for each process unless restored from a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seed(pub [u64; 2]);
 
@@ -206,7 +207,7 @@ impl fmt::Debug for Seed {
 }
 
 impl Seed {
-    /// A seed from the operating system's randomness.
+    /// Draws a seed from the random numbers of the operating system.
     #[must_use]
     pub fn random() -> Self {
         let word = || RandomState::new().build_hasher().finish();
@@ -214,29 +215,29 @@ impl Seed {
     }
 }
 
-/// A key: the parts and how wide an address counts as one client.
+/// Parts to count by, and the prefix lengths that tell clients apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The parts, in order.
+    /// Parts, in order.
     pub parts: Vec<Part>,
-    /// How many leading bits of an IPv4 address tell clients apart.
+    /// Leading bits of an IPv4 address that tell clients apart.
     pub ipv4_prefix: u8,
-    /// How many leading bits of an IPv6 address tell clients apart.
+    /// Leading bits of an IPv6 address that tell clients apart.
     pub ipv6_prefix: u8,
-    /// What an absent part means.
+    /// Treatment of requests that lack a part.
     pub missing: Missing,
 }
 
 impl Key {
-    /// A key of these parts with the usual prefixes (/32, /64) and nginx's meaning of an absent
-    /// part.
+    /// Builds a key of these parts with the usual prefixes (/32, /64) and nginx's treatment of
+    /// absent parts.
     #[must_use]
     pub fn of(parts: Vec<Part>) -> Self {
         Self { parts, ipv4_prefix: 32, ipv6_prefix: 64, missing: Missing::Empty }
     }
 
-    /// A number for what it counts by: debts under one key mean nothing under another, although
-    /// their fingerprints may be equal. Stable over processes and versions.
+    /// Digest of the definition of the key. Debts counted under one key mean nothing under another,
+    /// even when fingerprints are equal. The digest is stable over processes and versions.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = SipHasher13::new();
@@ -255,15 +256,15 @@ impl Key {
         hasher.finish()
     }
 
-    /// The fingerprint of a request under this key.
+    /// Returns the fingerprint of a request under this key.
     ///
-    /// A part that is there several times with different values has none: the upstream may use
-    /// another value than the one that would be counted, and a client could choose a fresh bucket
-    /// with each request.
+    /// A part that occurs several times with different values has no fingerprint: the upstream may
+    /// use another value than the counted one, so a client could choose a fresh bucket for each
+    /// request.
     ///
     /// # Errors
-    /// [`Unkeyed::Repeated`] for such a part. What [`Missing`] says when a part is absent, or all
-    /// of them where one counts as empty, and such requests share no bucket.
+    /// [`Unkeyed::Repeated`] for such a part. [`Unkeyed::Missing`] or [`Unkeyed::Exempt`] by
+    /// [`Missing`] when a part is absent, or, with [`Missing::Empty`], when all are.
     pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Unkeyed> {
         let mut hasher = SipHasher13::new_with_keys(seed.0[0], seed.0[1]);
         let mut absent = 0;
@@ -274,7 +275,7 @@ impl Key {
                 Found::Nothing => absent += 1,
             }
             match self.missing {
-                // No part that is there is as long as that.
+                // No present part has this length.
                 Missing::Empty | Missing::Share => hasher.write_u64(u64::MAX),
                 Missing::Exempt => return Err(Unkeyed::Exempt),
                 Missing::Reject => return Err(Unkeyed::Missing),
@@ -284,7 +285,7 @@ impl Key {
         if counts { Ok(hasher.finish()) } else { Err(Unkeyed::Exempt) }
     }
 
-    /// The part for which [`Self::fingerprint`] rejects a request, if it does.
+    /// Returns the part for which [`Self::fingerprint`] rejects the request.
     #[must_use]
     pub fn fault(&self, subject: &Subject<'_>) -> Option<KeyFault> {
         self.parts.iter().find_map(|part| {
@@ -298,7 +299,8 @@ impl Key {
         })
     }
 
-    /// Feeds one part, length first so that no two lists of parts look alike.
+    /// Hashes one part, its length first, so that two different lists of parts never hash the same
+    /// bytes.
     fn write(&self, part: &Part, subject: &Subject<'_>, hasher: &mut SipHasher13) -> Found {
         let value = match part {
             Part::ClientIp => {
@@ -338,8 +340,8 @@ impl Key {
         Found::Value
     }
 
-    /// Feeds the address, its family first: no IPv6 address and what follows it looks like an IPv4
-    /// one and what follows that.
+    /// Hashes the address, its family first, so that an IPv6 address never hashes the same bytes as
+    /// an IPv4 address and the part behind it.
     fn write_address(&self, client: IpAddr, hasher: &mut SipHasher13) {
         match client.to_canonical() {
             IpAddr::V4(v4) => {
@@ -357,14 +359,14 @@ impl Key {
     }
 }
 
-/// The value that all of these are.
+/// Returns the value if all values are equal.
 fn one<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], Found> {
     let first = values.next().ok_or(Found::Nothing)?;
     if values.all(|other| other == first) { Ok(first) } else { Err(Found::Several) }
 }
 
-/// The cookies of that name as servers read them (RFC 6265, sections 4.1.1 and 5.2): without the
-/// white space around the name and the value, and without the quotes around the value.
+/// Cookies of this name as servers read them (RFC 6265, sections 4.1.1 and 5.2): without white
+/// space around name and value, and without quotation marks around the value.
 fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let pairs = headers
         .get_all(header::COOKIE)
@@ -377,7 +379,7 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [
     })
 }
 
-/// The values, as sent, of the parameters of that name in a query.
+/// Values, as sent, of the query parameters of this name.
 fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = &'a [u8]> {
     query.split('&').filter_map(|pair| {
         let (named, value) = pair.split_once('=')?;
@@ -388,18 +390,18 @@ fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = &'a [u8]> 
     })
 }
 
-/// Whether a text of a form may have another spelling.
+/// Returns true if the form text may have another spelling.
 fn is_spelled(text: &[u8]) -> bool {
     text.iter().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
-/// The bytes of a text of a form.
+/// Decoded bytes of a form text.
 fn of_form(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     decoded(text, |byte| if byte == b'+' { b' ' } else { byte })
 }
 
-/// Feeds credentials: the scheme in lower case, which is no other one (RFC 9110, section 11.1), and
-/// one space behind it.
+/// Hashes credentials: the scheme in lower case, as schemes ignore case (RFC 9110, section 11.1),
+/// and one space behind it.
 fn write_credentials(value: &[u8], hasher: &mut SipHasher13) {
     let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
@@ -408,7 +410,7 @@ fn write_credentials(value: &[u8], hasher: &mut SipHasher13) {
     write_bytes(bytes, hasher);
 }
 
-/// Feeds bytes as if they had been sent in one piece.
+/// Hashes bytes as if they had been sent in one piece.
 fn write_bytes(bytes: impl Iterator<Item = u8> + Clone, hasher: &mut SipHasher13) {
     hasher.write_usize(bytes.clone().count());
     bytes.for_each(|byte| hasher.write(&[byte]));

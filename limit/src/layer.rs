@@ -1,10 +1,10 @@
-//! The queueing limiter as a [`tower::Layer`], for any service that speaks `http`: axum, tonic,
-//! one's own.
+//! Queueing limiter as a [`tower::Layer`], for any service that speaks `http`: axum, tonic, or your
+//! own.
 //!
-//! Guarantees: a delayed request is held before the inner service sees it and is never released
-//! early; one that is dropped while it is held gives its place back; at most `queue` requests are
-//! held; a held or rejected request keeps no readiness of the inner service reserved. The one file
-//! of the limiter that knows tokio (its clock and timer) and tower.
+//! Guarantees: a delayed request is held before the inner service sees it, and is never released
+//! early. A held request that is dropped gives its place back. At most `queue` requests are held. A
+//! held or rejected request reserves nothing of the inner service. This is the one file of the
+//! limiter that uses tokio (its clock and timer) and tower.
 
 use std::{
     borrow::Cow,
@@ -32,10 +32,10 @@ use super::{
     verdict::{Decision, Reason, Verdict},
 };
 
-/// Requests held at once unless [`LimitLayer::queue`] says otherwise.
+/// Default of [`LimitLayer::queue`]: requests held at the same time.
 const ROOM: usize = 10_000;
 
-/// Puts a [`Gate`] before a service.
+/// Layer that puts a [`Gate`] in front of a service.
 #[derive(Clone, Debug)]
 pub struct LimitLayer<C> {
     desk: Arc<LayerShared>,
@@ -44,7 +44,7 @@ pub struct LimitLayer<C> {
     client: C,
 }
 
-/// What all clones of a service share.
+/// State shared by all clones of a service.
 #[derive(Debug)]
 struct LayerShared {
     gate: Arc<Gate>,
@@ -52,29 +52,30 @@ struct LayerShared {
 }
 
 impl<C> LimitLayer<C> {
-    /// Limits by `gate`. `client` tells whom a request is for; all requests it has no answer for
-    /// share one bucket.
+    /// Limits by `gate`. `client` returns the client address of a request; all requests for which
+    /// it returns none share one bucket.
     ///
-    /// The layer knows no routes: a key's `route` counts as absent.
+    /// The layer knows no routes: `route` in a key counts as absent.
     pub fn new(gate: Arc<Gate>, client: C) -> Self {
         let queue = Queue::with_room(ROOM, gate.rules().len());
         let desk = LayerShared { gate, origin: Instant::now() };
         Self { desk: Arc::new(desk), queue, status: StatusCode::SERVICE_UNAVAILABLE, client }
     }
 
-    /// At most so many requests are held at once; one more is rejected. 10 000 by default.
+    /// Sets how many requests are held at the same time (default 10 000); further ones are
+    /// rejected.
     #[must_use]
     pub fn queue(self, most: usize) -> Self {
         Self { queue: Queue::with_room(most, self.desk.gate.rules().len()), ..self }
     }
 
-    /// The status of a reject. 503 by default.
+    /// Sets the status of a reject (default 503).
     #[must_use]
     pub fn status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
 
-    /// How many requests are held now.
+    /// Returns the number of requests that are held now.
     #[must_use]
     pub fn held(&self) -> usize {
         self.queue.parked()
@@ -89,7 +90,7 @@ impl<S, C: Clone> Layer<S> for LimitLayer<C> {
     }
 }
 
-/// A service behind a [`LimitLayer`].
+/// Service behind a [`LimitLayer`].
 #[derive(Clone, Debug)]
 pub struct LimitService<S, C> {
     layer: LimitLayer<C>,
@@ -128,15 +129,18 @@ where
 }
 
 impl<S: Clone, C> LimitService<S, C> {
-    /// Lets go of what the inner service reserved for a request it is not going to see now: only a
-    /// clone is not ready yet.
+    /// Releases what the inner service reserved for a request it will not see now: a clone has not
+    /// been polled ready.
     fn unready(&mut self) {
         self.inner = self.inner.clone();
     }
 }
 
 impl<C> LimitLayer<C> {
-    /// Nothing for a pass, a place in the line for a delay; the verdict of a reject as the error.
+    /// Returns nothing for a pass and a place in the line for a delay.
+    ///
+    /// # Errors
+    /// The verdict of a reject.
     fn judge<B>(&self, request: &Request<B>) -> Result<Option<Hold>, Verdict>
     where
         C: Fn(&Request<B>) -> Option<IpAddr>,
@@ -145,7 +149,8 @@ impl<C> LimitLayer<C> {
         let now = Millis::cut(arrival);
         let host = host(request);
         let uri = request.uri();
-        // The inner service refuses a path without a normal form, or takes it for what it is.
+        // A path without a normal form is left to the inner service, which refuses it or takes it
+        // as it is.
         let path = normal_form::path(uri.path()).unwrap_or(Cow::Borrowed(uri.path()));
         let subject = Subject {
             client: (self.client)(request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -166,7 +171,7 @@ impl<C> LimitLayer<C> {
             parked.leave(now);
             return Err(verdict.rejected(Reason::QueueFull, verdict.wait));
         };
-        // A release counts from the arrival itself, not from the millisecond it was cut to.
+        // The release counts from the arrival itself, not from the millisecond to which it was cut.
         let late = arrival.saturating_sub(now.into());
         Ok(Some(Hold { desk: Arc::clone(&self.desk), parked: Some(parked), late, _seat: permit }))
     }
@@ -188,7 +193,7 @@ impl<C> LimitLayer<C> {
     }
 }
 
-/// A held request: dropped before its turn, it leaves its line.
+/// Held request. Dropped before its release, it leaves its line.
 #[must_use]
 struct Hold {
     desk: Arc<LayerShared>,
@@ -198,13 +203,13 @@ struct Hold {
 }
 
 impl Hold {
-    /// Ready when its turn has come. A leave in its line wakes `context` before the time it was
-    /// told.
+    /// Ready when the request is released. A request that leaves the line ahead wakes `context`
+    /// before the time that was computed on arrival.
     fn poll_turn(&mut self, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
         while let Some(parked) = &self.parked {
             let next = parked.look(Millis::cut(self.desk.origin.elapsed()), context.waker());
             let (Next::Go(at) | Next::LookAt(at)) = next;
-            // tokio's timer rounds up, so never early.
+            // tokio's timer rounds up, so a release is never early.
             let instant = self.desk.origin + Duration::from(at) + self.late;
             if timer.deadline() != instant {
                 timer.as_mut().reset(instant);
@@ -227,7 +232,7 @@ impl Drop for Hold {
 }
 
 pin_project! {
-    /// The answer to come of a [`LimitService`].
+    /// Future response of a [`LimitService`].
     #[must_use = "a request waits and is forwarded only while its future is polled"]
     pub struct LimitFuture<S, B, R>
     where
@@ -289,7 +294,7 @@ impl<S: Service<Request<B>>, B, R> fmt::Debug for LimitFuture<S, B, R> {
     }
 }
 
-/// The host a request asks for, without its port, in its normal form.
+/// Returns the requested host without its port, in its normal form.
 fn host<B>(request: &Request<B>) -> Cow<'_, str> {
     let named = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = request.uri().host().or_else(named).unwrap_or_default();

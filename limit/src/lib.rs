@@ -1,10 +1,10 @@
-//! The decision engine: given a request, the state of the zones and a time, may it pass now, later,
-//! or not at all?
+//! Decision engine of weir: from a request, the state of the zones and a time to pass, delay or
+//! reject.
 //!
-//! A leaky bucket per key, exactly as nginx's `limit_req` counts (GCRA), with a queue: what is over
-//! the rate and within the burst is told how long to wait. Everything here but [`layer`] is
-//! synchronous, reads no clock and does no IO; the live proxy, the burst bench and the tests all
-//! call the same code.
+//! A leaky bucket per key, exactly as nginx's `limit_req` counts (GCRA), with a queue: a request
+//! above the rate and within the burst gets the time it has to wait. Everything but [`layer`] is
+//! synchronous, reads no clock and does no I/O. The proxy, the burst bench and the tests call the
+//! same code.
 
 pub mod client_ip;
 pub mod gate;

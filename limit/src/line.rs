@@ -1,29 +1,30 @@
-//! Waiting lines: who is parked, per zone and key, in order of arrival, and the places they hold.
+//! Waiting lines: the parked requests of a zone and key in order of arrival, and the places they
+//! hold.
 //!
-//! A place is one interval `T` of the key's rate, named by its `begin` in ticks. The table's TAT
-//! hands places out at the tail. A parked request is *through* in a rule at
-//! `max(arrival, begin - delay * T)`, cut to whole milliseconds, and is released when it is through
-//! in every rule. Until then it stands in the key's line.
+//! A place is one interval `T` of the rate of the key, named by its `begin` in ticks. The
+//! theoretical arrival time (TAT) in the table hands out places at the tail. A parked request is
+//! *through* in a rule at `max(arrival, begin - delay * T)`, cut to whole milliseconds, and is
+//! released when it is through in every rule. Until then it stands in the line of its key.
 //!
 //! Guarantees, for requests that leave at any moment: places of forwarded requests of a key are at
-//! least `T` apart, nobody is later than told on arrival, the order of arrival is kept
-//! (`tests/leaving.rs`, worked examples in docs/limits.md).
+//! least `T` apart, no request is later than computed on its arrival, and the order of arrival is
+//! kept (`tests/leaving.rs`, worked examples in docs/limits.md).
 //!
-//! A line keeps its places apart from its people: the i-th person holds the i-th place. So a leave
-//! removes one person and the *last* place, and everybody behind has moved up by rank, without
-//! being touched:
+//! A line stores its places apart from its people: the i-th person holds the i-th place. A leave
+//! therefore removes one person and the *last* place, and everyone behind has moved up by rank
+//! without being touched:
 //!
 //! ```text
 //! people  r2   r3   r4   r5          r3 leaves        people  r2   r4   r5
 //! places  100  200  300  400   ->   400 goes back ->  places  100  200  300      TAT 500 -> 400
 //! ```
 //!
-//! The place that is left over is the tail again, if nothing was handed out behind it: TAT is
-//! lowered from `begin + T` to `begin` by compare-and-swap. If that fails, a request passed behind
-//! the line meanwhile, and the place is lost: lowering TAT by `T` all the same would hand that
-//! request's place out twice.
+//! The freed place becomes the tail again if no place was handed out behind it: TAT is lowered from
+//! `begin + T` to `begin` by compare-and-swap. If that fails, a request has passed behind the line
+//! in the meantime and the place is lost. Lowering TAT by `T` regardless would hand out the place
+//! of that request a second time.
 //!
-//! A line exists only while somebody stands in it. No clock is read here.
+//! A line exists only while a request stands in it. No clock is read here.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -38,21 +39,21 @@ use foldhash::fast::FixedState;
 
 use super::{millis::Millis, verdict::MAX_RULES};
 
-/// Locks over a zone's lines: keys that share one wait for each other for the length of one
-/// operation.
+/// Number of locks over the lines of a zone. Keys that share a lock wait for each other for the
+/// length of one operation.
 const SHARDS: usize = 16;
-/// Lines a shard has room for once a crowd is gone.
+/// Capacity for lines that a shard keeps after a crowd has left.
 const KEPT_LINES: usize = 64;
-/// No place, no time, no number: none of these is ever so large.
+/// Stands for no place, no time and no number, none of which is ever this large.
 const NONE: u64 = u64::MAX;
 
-/// What a parked request shares with the lines it stands in.
+/// State that a parked request shares with the lines it stands in.
 #[derive(Debug)]
 pub(super) struct Holder {
     waker: Mutex<Option<Waker>>,
-    /// By rule: the begin of the place it got through with, or that it passed with.
+    /// By rule: the begin of the place with which the request got through or passed.
     places: [AtomicU64; MAX_RULES],
-    /// The latest millisecond at which it got through in a rule.
+    /// Latest millisecond at which the request got through in a rule.
     through_at: AtomicU64,
 }
 
@@ -62,12 +63,13 @@ impl Holder {
         Arc::new(Self { waker: Mutex::new(None), places, through_at: AtomicU64::new(0) })
     }
 
-    /// The place it got through with in a rule; nothing as long as it stands in that rule's line.
+    /// Place with which the request got through in a rule; none while it stands in the line of that
+    /// rule.
     pub fn place(&self, rule: usize) -> Option<u64> {
         Some(self.places[rule].load(Ordering::Acquire)).filter(|place| *place != NONE)
     }
 
-    /// The latest millisecond at which it got through in a rule, so far.
+    /// Latest millisecond at which the request got through in a rule, so far.
     pub fn through_at(&self) -> Millis {
         Millis(self.through_at.load(Ordering::Acquire))
     }
@@ -88,7 +90,7 @@ impl Holder {
     }
 }
 
-/// Where somebody who leaves stands.
+/// Position of a request that leaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Leaver {
     /// In the line, under this number.
@@ -97,7 +99,7 @@ pub(super) enum Leaver {
     Through(u64),
 }
 
-/// How a zone counts time: what turns a place into an instant.
+/// Time scale of a zone: converts a place into an instant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     pub interval: u64,
@@ -114,16 +116,16 @@ impl Scale {
 #[derive(Debug)]
 struct Person {
     holder: Arc<Holder>,
-    /// Which of the holder's rules this is.
+    /// Index of the rule among those of the holder.
     rule: usize,
-    /// Ticks before its place's begin at which it is through: `delay * T`.
+    /// Ticks before the begin of its place at which the request is through: `delay * T`.
     unheld_ticks: u64,
-    /// When its holder looks at the line by itself; [`NONE`] before it looked first.
+    /// Time at which the holder looks at the line by itself; [`NONE`] before its first look.
     looks_at: u64,
 }
 
 impl Person {
-    /// The millisecond at which it is through with this place.
+    /// Millisecond at which the request is through with this place.
     fn due(&self, place: u64, scale: Scale) -> u64 {
         place.saturating_sub(self.unheld_ticks) / scale.ticks_per_ms
     }
@@ -131,39 +133,40 @@ impl Person {
     fn get_through(&self, place: u64, at: Millis, now: Millis, wakes: &mut Wakes) {
         self.holder.through_at.fetch_max(at.0, Ordering::AcqRel);
         self.holder.places[self.rule].store(place, Ordering::Release);
-        // Who looks by itself at this moment needs no call.
+        // A holder that looks by itself at this moment needs no wake-up.
         if self.looks_at > now.0 {
             wakes.0.push(Arc::clone(&self.holder));
         }
     }
 }
 
-/// The line of one key.
+/// Line of one key.
 #[derive(Debug, Default)]
 pub(super) struct WaitLine {
-    /// Begins, ascending: the i-th belongs to the i-th person.
+    /// Begins in ascending order: the i-th belongs to the i-th person.
     places: VecDeque<u64>,
     /// People by the number they drew on arrival.
     people: BTreeMap<u64, Person>,
     next_number: u64,
-    /// Somebody was moved up: from here on the first must look at the line when its place comes,
-    /// not when it was told.
+    /// The line has moved up: from now on the first person must look at the line when its place
+    /// comes, not at the time computed on arrival.
     moved: bool,
-    /// Rules of different `delay` stand here, so the first need not be through first.
+    /// Rules of different `delay` stand here, so the first person is not necessarily through first.
     mixed: bool,
-    /// For the end of a drain in milliseconds: the number of the first who was too late for it.
+    /// For the end of a drain in milliseconds: the number of the first person that was too late for
+    /// it.
     too_late: Option<(u64, u64)>,
 }
 
-/// Delays that were seen: a few, for there are as many as rules of a zone differ in it.
+/// Delays seen so far: few, as there are only as many as the rules of a zone differ in.
 #[derive(Default)]
 struct Delays {
     seen: [Option<u64>; MAX_RULES],
 }
 
 impl Delays {
-    /// Whether this one was not seen before. Of more than there is room for, all count as the
-    /// first.
+    /// Returns true if this delay was not seen before. When the array is full, every delay counts
+    /// as new.
     fn is_first(&mut self, delay: u64) -> bool {
         for seen in &mut self.seen {
             match seen {
@@ -179,11 +182,11 @@ impl Delays {
     }
 }
 
-/// Who is to be woken once no lock is held.
+/// Wakers to call once no lock is held.
 #[derive(Debug, Default)]
 pub(super) struct Wakes(Vec<Arc<Holder>>);
 
-/// The lines of a zone.
+/// All lines of a zone.
 #[derive(Debug)]
 pub(super) struct Lines {
     shards: [Mutex<HashMap<u64, WaitLine, FixedState>>; SHARDS],
@@ -198,12 +201,12 @@ impl Lines {
         }
     }
 
-    /// Whether nobody stands in any line.
+    /// Returns true if no request stands in any line.
     pub fn is_empty(&self) -> bool {
         self.standing.load(Ordering::Acquire) == 0
     }
 
-    /// Works on a key's line under its lock, then wakes whom that concerns.
+    /// Runs `work` on the line of a key under its lock, then calls the wakers it collected.
     pub fn with<R>(
         &self,
         fingerprint: u64,
@@ -222,7 +225,7 @@ impl Lines {
                 lines.shrink_to(KEPT_LINES);
             }
         }
-        // Within the lock, so that nobody who sees the line finds it uncounted.
+        // Counted within the lock, so that every thread that sees the line finds it counted.
         self.standing.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
         drop(lines);
         wakes.0.iter().for_each(|holder| holder.wake());
@@ -231,13 +234,12 @@ impl Lines {
 }
 
 impl WaitLine {
-    /// TAT is never below this while the line exists, also where its key was evicted from the
-    /// table.
+    /// Lower bound of TAT while the line exists, also when its key was evicted from the table.
     pub fn tail(&self, scale: Scale) -> u64 {
         self.places.back().map_or(0, |place| place.saturating_add(scale.interval))
     }
 
-    /// Takes a request in at the tail; returns its number.
+    /// Adds a request at the tail and returns its number.
     pub fn enter(
         &mut self,
         place: u64,
@@ -258,13 +260,13 @@ impl WaitLine {
         number
     }
 
-    /// Lets everybody through whose time has come.
+    /// Lets through every request whose time has come.
     pub fn advance(&mut self, now: Millis, scale: Scale, wakes: &mut Wakes) {
         self.let_through(now, Millis::ZERO, scale, wakes);
         self.wake_early(scale, wakes);
     }
 
-    /// Lets everybody through who is due at `now`, at the millisecond its place names and not
+    /// Lets through every request that is due at `now`, at the millisecond its place names and not
     /// before `moved_at`.
     fn let_through(&mut self, now: Millis, moved_at: Millis, scale: Scale, wakes: &mut Wakes) {
         if self.mixed {
@@ -282,8 +284,8 @@ impl WaitLine {
         }
     }
 
-    /// With several delays a later request may be through before an earlier one, each with the
-    /// place of its rank.
+    /// Variant for several delays: a later request may be through before an earlier one, each with
+    /// the place of its rank.
     fn let_through_mixed(
         &mut self,
         now: Millis,
@@ -310,11 +312,11 @@ impl WaitLine {
         self.places = kept;
     }
 
-    /// In a line that moved up, wakes those whose place now comes before they would look.
+    /// In a line that moved up, wakes the requests whose place now comes before they would look.
     ///
-    /// Only the first needs to look in time: it wakes the next when it is through. In a mixed line
-    /// that is the first of each delay, for of two with the same delay the earlier one is due
-    /// first.
+    /// Only the first request needs to look in time: it wakes the next when it is through. In a
+    /// mixed line that is the first of each delay, because of two requests with the same delay the
+    /// earlier one is due first.
     fn wake_early(&mut self, scale: Scale, wakes: &mut Wakes) {
         if !self.moved {
             return;
@@ -332,7 +334,7 @@ impl WaitLine {
         }
     }
 
-    /// Whether nobody of the same delay stands before somebody.
+    /// Returns true if no request of the same delay stands before this one.
     fn is_first(&self, number: u64) -> bool {
         let Some(person) = self.people.get(&number) else { return false };
         let mut before = self.people.range(..number);
@@ -343,8 +345,8 @@ impl WaitLine {
         }
     }
 
-    /// When somebody who stands here must look again, at `latest` at the latest. Who is not first
-    /// is woken should that change.
+    /// Time at which this request must look again, `latest` at the latest. A request that is not
+    /// first is woken when it becomes first.
     pub fn next_look(&mut self, number: u64, latest: Millis, scale: Scale) -> Option<Millis> {
         let place = if self.moved && self.is_first(number) { self.place(number) } else { None };
         let person = self.people.get_mut(&number)?;
@@ -353,10 +355,10 @@ impl WaitLine {
         Some(Millis(due))
     }
 
-    /// Takes out somebody who leaves at `now`; returns the place that is left over at the tail.
+    /// Removes a request that leaves at `now` and returns the place that is freed at the tail.
     ///
-    /// Who is through here and held by another rule has a place as well. It is nobody's any more
-    /// only while it is not past.
+    /// A request that is through here but held by another rule has a place as well. That place is
+    /// free only while it is not past.
     pub fn leave(
         &mut self,
         leaver: Leaver,
@@ -364,7 +366,7 @@ impl WaitLine {
         scale: Scale,
         wakes: &mut Wakes,
     ) -> Option<u64> {
-        // Within one millisecond those who are due go first.
+        // Within one millisecond, requests that are due go before the one that leaves.
         self.advance(now, scale, wakes);
         let freed = match leaver {
             Leaver::Standing(number) if self.people.remove(&number).is_some() => {
@@ -379,13 +381,13 @@ impl WaitLine {
             }
             Leaver::Standing(_) | Leaver::Through(_) => return None,
         };
-        // Whoever was moved to an instant that is not after now is through now.
+        // A request moved to an instant that is not after `now` is through now.
         self.let_through(now, now, scale, wakes);
         self.wake_early(scale, wakes);
         freed
     }
 
-    /// Takes somebody out together with its place: nobody moves up.
+    /// Removes a request together with its place: the line does not move up.
     pub fn forget(&mut self, number: u64) {
         let rank = self.people.range(..number).count();
         if self.people.remove(&number).is_some() {
@@ -393,8 +395,9 @@ impl WaitLine {
         }
     }
 
-    /// Whether somebody who stands here is through by `deadline`, from the place it had when that
-    /// was asked first: who is too late leaves, which must not make the next one look in time.
+    /// Returns true if the request is through by `deadline`, judged from the place it had at the
+    /// first call. A request that is too late leaves, which must not make the next one look in
+    /// time.
     pub fn is_in_time(&mut self, number: u64, deadline: Millis, scale: Scale) -> bool {
         if self.mixed {
             let due = self
@@ -417,7 +420,7 @@ impl WaitLine {
         number < first_late
     }
 
-    /// The place of somebody who stands here.
+    /// Place of a request that stands here.
     fn place(&self, number: u64) -> Option<u64> {
         self.places.get(self.people.range(..number).count()).copied()
     }

@@ -2,29 +2,30 @@
 
 use std::time::Duration;
 
-/// An instant on the process's monotonic clock, or the distance between two, in whole milliseconds.
+/// Instant on the monotonic clock of the process, or the distance between two, in whole
+/// milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// Zero: the clock's beginning, or no wait at all.
+    /// Start of the clock, or no wait at all.
     pub const ZERO: Self = Self(0);
 
-    /// Cuts a reading down to the millisecond it lies in: what a decision is made with.
+    /// Cuts a reading to the millisecond it lies in: the time that a decision uses.
     #[must_use]
     pub fn cut(since_start: Duration) -> Self {
         Self(u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The first whole millisecond that is not before the reading: what a release is timed from, so
-    /// that nothing is early.
+    /// First whole millisecond that is not before the reading: the time that a release uses, so
+    /// that no release is early.
     #[must_use]
     pub fn not_before(since_start: Duration) -> Self {
         let cut = Self::cut(since_start);
         if Duration::from(cut) < since_start { cut.plus(Self(1)) } else { cut }
     }
 
-    /// Later by `wait`; stops at the end of time instead of wrapping.
+    /// Adds `wait`; stops at the largest value instead of wrapping.
     #[must_use]
     pub fn plus(self, wait: Self) -> Self {
         Self(self.0.saturating_add(wait.0))

@@ -1,35 +1,35 @@
-//! The normal form of a path, a host and a method: routes and keys are decided on it, and the bytes
-//! that came are forwarded.
+//! Normal form of a path, a host and a method. Routes and keys are decided on it; the received
+//! bytes are forwarded.
 //!
 //! Guarantees: two spellings of a path that a server may serve alike (RFC 3986, section 6.2.2) have
-//! one normal form; the normal form of a normal form is itself; what is in its normal form already
-//! is neither copied nor allocated.
+//! one normal form. The normal form of a normal form is itself. A text that is already in its
+//! normal form is neither copied nor allocated.
 //!
-//! A path in its normal form is ASCII: a byte that is no printable ASCII, and `%`, `?` and `#`, are
-//! written as `%XX`. So `/caf%c3%a9`, `/caf%C3%A9` and the same in raw UTF-8 are one path, and
+//! A path in its normal form is ASCII: a byte that is not printable ASCII, and `%`, `?` and `#`,
+//! are written as `%XX`. So `/caf%c3%a9`, `/caf%C3%A9` and the same in raw UTF-8 are one path, and
 //! `/100%` is `/100%25`.
 
 use std::{borrow::Cow, net::Ipv6Addr};
 
 use http::Method;
 
-/// Why a path is refused.
+/// Error of a path that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.detail())]
 pub enum PathError {
-    /// A `..` has nothing left to take away.
+    /// A `..` climbs above the root.
     AboveRoot,
-    /// `%00`, which ends a text for some servers.
+    /// `%00`, which ends a string for some servers.
     Nul,
-    /// A `\` as it is. No path has one (RFC 3986, section 3.3), and URL parsers of browsers and
-    /// Node take it for a slash.
+    /// A raw `\`. It is not a path character (RFC 3986, section 3.3), and URL parsers of browsers
+    /// and Node take it for a slash.
     Backslash,
-    /// It is long, and has so many readings that a look at each would cost too much.
+    /// A long path with too many possible readings to check each.
     TooManyReadings,
 }
 
 impl PathError {
-    /// The error in the words of an operator.
+    /// Error text for the operator.
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
@@ -46,30 +46,30 @@ type Differences = u8;
 
 /// Parameters stay in their segments.
 const PARAMETERS: Differences = 1;
-/// `.` and `..` are not resolved.
+/// Dot segments are not resolved.
 const DOTS: Differences = 1 << 1;
-/// `//` stays, and `..` takes the empty segment away (RFC 3986, section 5.2.4).
+/// Empty segments stay, and `..` removes one (RFC 3986, section 5.2.4).
 const SLASHES: Differences = 1 << 2;
 /// `%2F` is a byte of its segment.
 const OCTETS: Differences = 1 << 3;
 /// `%5C` is a slash.
 const BACKSLASHES: Differences = 1 << 4;
-/// `//` begins an authority, which is cut off.
+/// A leading `//` begins an authority, which is cut off.
 const AUTHORITY: Differences = 1 << 5;
-/// No octet is decoded but those of dots.
+/// Only the octets of dots are decoded.
 const ENCODED: Differences = 1 << 6;
 const EVERY: Differences = (1 << 7) - 1;
 
-/// The most bytes that are read to look at all readings of a path. It allows three differences in
-/// the longest target, and all in 512 bytes.
+/// Limit on the bytes read to check all readings of a path. It allows three differences in the
+/// longest target, and all differences in 512 bytes.
 const MAX_READ: usize = 64 * 1024;
 
-/// The normal form of a path: its percent-octets decoded once (also `%2F`; an invalid `%` stays),
-/// each segment cut at its `;`, `//` merged, `.` and `..` resolved. What does not begin with `/` is
-/// returned as it is. A borrowed form has no [`other_readings`].
+/// Returns the normal form of a path: percent-octets decoded once (also `%2F`; an invalid `%`
+/// stays), each segment cut at its `;`, `//` merged, `.` and `..` resolved. A path that does not
+/// begin with `/` is returned unchanged. A borrowed form has no [`other_readings`].
 ///
 /// # Errors
-/// When the path climbs above the root, has a NUL, or a backslash.
+/// When the path climbs above the root, or has a NUL or a backslash.
 pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if is_normal(raw.as_bytes()) || !raw.starts_with('/') {
         return Ok(Cow::Borrowed(raw));
@@ -78,22 +78,22 @@ pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
         return Err(PathError::Backslash);
     }
     let form = form(raw, 0, true)?;
-    // `/.well-known` and `/caf%C3%A9` are looked at closely and found to be normal.
+    // `/.well-known` and `/caf%C3%A9` take the slow path and turn out to be normal.
     Ok(if form == raw && !form.contains("%5C") { Cow::Borrowed(raw) } else { Cow::Owned(form) })
 }
 
 /// Readings of a path, which has a normal form, by servers that differ from it: the path as
-/// received, then each combination of the steps that can matter to it, as its reader has it and in
-/// the normal form of what that reader may pass on.
+/// received, then each combination of steps that can matter, both as that server reads it and in
+/// the normal form of what that server may pass on.
 ///
 /// # Errors
-/// When there are too many of a long path.
+/// When a long path has too many of them.
 pub fn other_readings(raw: &str) -> Result<impl Iterator<Item = Cow<'_, str>>, PathError> {
     let possible = possible_differences(raw);
     if (1 << possible.count_ones()) * raw.len() > MAX_READ {
         return Err(PathError::TooManyReadings);
     }
-    // What stays encoded includes `%2F`.
+    // `ENCODED` keeps every octet encoded, so it already includes `OCTETS`.
     let is_new = |differences: Differences| differences & (OCTETS | ENCODED) != OCTETS | ENCODED;
     let combinations =
         (1..=EVERY).filter(move |differences| differences & !possible == 0 && is_new(*differences));
@@ -104,13 +104,13 @@ pub fn other_readings(raw: &str) -> Result<impl Iterator<Item = Cow<'_, str>>, P
     Ok(std::iter::once(Cow::Borrowed(raw)).chain(both.map(Cow::Owned)))
 }
 
-/// The steps that can change the reading of this path.
+/// Steps that can change the reading of this path.
 fn possible_differences(raw: &str) -> Differences {
     let (mut possible, mut before) = (0, 0);
     for byte in decoded(raw.as_bytes(), |byte| byte) {
         let begins = matches!(before, b'/' | b'\\');
         possible |= match byte {
-            // A segment that is nothing but parameters is empty without them.
+            // A segment of nothing but parameters is empty without them.
             b';' if begins => PARAMETERS | SLASHES,
             b';' => PARAMETERS,
             b'.' if begins => DOTS,
@@ -127,19 +127,19 @@ fn possible_differences(raw: &str) -> Differences {
     if raw.starts_with("//") {
         possible |= AUTHORITY;
     }
-    // By itself it is the path as received.
+    // `ENCODED` alone is the path as received.
     if possible != 0 && raw.contains('%') { possible | ENCODED } else { possible }
 }
 
-/// The path as a reader with these differences has it.
+/// Path as a server with these differences reads it.
 fn reading(raw: &str, differences: Differences) -> Option<String> {
     let form = form(&prepared(raw, differences), differences, false).ok()?;
     Some(if differences & ENCODED == 0 { form } else { form.replace("%01", "%") })
 }
 
-/// The path with the differences that can be told before its octets are decoded. `%2F` as a byte of
-/// a segment becomes the NUL that no path has, and [`encoded`] writes that as `%2F` again. The `%`
-/// of what stays encoded becomes `\x01`, which is no byte of a target.
+/// Applies the differences that are visible before octets are decoded. `%2F` as a byte of a segment
+/// becomes NUL, which no path contains, and [`encoded`] writes it as `%2F` again. The `%` of an
+/// octet that stays encoded becomes `\x01`, which no target contains.
 fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
     let mut path = Cow::Borrowed(raw);
     if differences & AUTHORITY != 0 {
@@ -158,9 +158,9 @@ fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
     path
 }
 
-/// The normal form of a host without its port: lower case, an IPv6 address in its one spelling, and
-/// one dot at the end dropped, which says only that the name is complete (RFC 3986, section 3.2.2).
-/// None for a name with an empty label: it is no name.
+/// Returns the normal form of a host without its port: lower case, an IPv6 address in its one
+/// spelling, and one trailing dot dropped, which only marks the name as complete (RFC 3986, section
+/// 3.2.2). None for a name with an empty label.
 #[must_use]
 pub fn host(raw: &str) -> Option<String> {
     if let Some(rest) = raw.strip_prefix('[') {
@@ -173,8 +173,8 @@ pub fn host(raw: &str) -> Option<String> {
     complete.then(|| name.to_ascii_lowercase())
 }
 
-/// The normal form of a method: upper case. Methods are told by case (RFC 9110, section 9.1), but
-/// some servers take `post` for POST.
+/// Returns the normal form of a method: upper case. Methods are case-sensitive (RFC 9110, section
+/// 9.1), but some servers take `post` for POST.
 #[must_use]
 pub fn method(raw: &Method) -> Cow<'_, Method> {
     if !raw.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -184,7 +184,7 @@ pub fn method(raw: &Method) -> Cow<'_, Method> {
         .map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
-/// The bytes a normal form has as they are.
+/// Bytes that a normal form contains unencoded.
 static PLAIN: [bool; 256] = {
     let (mut table, mut byte) = ([false; 256], 0);
     while byte < 128 {
@@ -196,7 +196,7 @@ static PLAIN: [bool; 256] = {
     table
 };
 
-/// Whether a look at each byte and the one before it finds nothing to do.
+/// Returns true if a look at each byte and the one before it finds nothing to change.
 fn is_normal(path: &[u8]) -> bool {
     let mut before = 0;
     path.iter().all(|byte| {
@@ -206,8 +206,8 @@ fn is_normal(path: &[u8]) -> bool {
     })
 }
 
-/// The form of a path with these differences. One that is not `strict` stays at the root where it
-/// would climb above it, as URL parsers do (RFC 3986, section 5.2.4).
+/// Returns the form of a path with these differences. If `strict` is false, `..` at the root stays
+/// at the root, as in URL parsers (RFC 3986, section 5.2.4).
 fn form(path: &str, differences: Differences, strict: bool) -> Result<String, PathError> {
     let takes = |step: Differences| differences & step == 0;
     let mut form = Vec::with_capacity(path.len() + 1);
@@ -231,8 +231,8 @@ fn form(path: &str, differences: Differences, strict: bool) -> Result<String, Pa
     Ok(encoded(&form))
 }
 
-/// Resolves the last segment, which begins at `begin`, right behind a slash. Returns false for one
-/// that is no dot segment.
+/// Resolves the last segment, which begins at `begin`, right behind a slash. Returns false if it is
+/// not a dot segment.
 fn resolve(form: &mut Vec<u8>, begin: usize, strict: bool) -> Result<bool, PathError> {
     match &form[begin..] {
         b"." => form.truncate(begin),
@@ -246,7 +246,7 @@ fn resolve(form: &mut Vec<u8>, begin: usize, strict: bool) -> Result<bool, PathE
     Ok(true)
 }
 
-/// The bytes of a text with its percent-octets decoded once, and the others as `plain` makes them.
+/// Bytes of a text with its percent-octets decoded once, and all other bytes mapped by `plain`.
 pub(super) fn decoded(
     text: &[u8],
     plain: impl Fn(u8) -> u8 + Clone,

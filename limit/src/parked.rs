@@ -1,7 +1,8 @@
-//! A delayed request and the places it holds, one in each rule of its route.
+//! Delayed request and the places it holds, one in each rule of its route.
 //!
-//! Whoever holds it asks [`Parked::look`] when to look again, until it is released; a leave by
-//! others may bring that forward and then wakes. No clock is read and no timer armed here.
+//! The holder calls [`Parked::look`] to learn when to look again, until the request is released.
+//! Requests that leave may bring that time forward; the waker is called then. No clock is read and
+//! no timer armed here.
 
 use std::{sync::Arc, task::Waker};
 
@@ -12,11 +13,11 @@ use super::{
     zone::Zone,
 };
 
-/// A delayed request: a place in the line of each rule that holds it, and the places it took in the
-/// others.
+/// Delayed request: a place in the line of each rule that holds it, and the places it took in the
+/// other rules.
 ///
-/// [`Parked::leave`] gives the places up. Dropped without it, before its release, its places count
-/// as used.
+/// [`Parked::leave`] gives the places back. If it is dropped before its release without that, its
+/// places count as used.
 #[derive(Debug)]
 #[must_use = "a delayed request must be held until its release, or leave"]
 pub struct Parked {
@@ -26,35 +27,35 @@ pub struct Parked {
     charges: Vec<Held>,
 }
 
-/// One rule's charge.
+/// Charge to one rule.
 #[derive(Debug)]
 struct Held {
     zone: Arc<Zone>,
     rule: usize,
     charge: Charge,
-    /// When it is through here if nobody before it leaves.
+    /// Time at which the request is through here if no request ahead leaves.
     told: Millis,
 }
 
 impl Held {
-    /// Works on the line of its key.
+    /// Runs `work` on the line of its key.
     fn in_line<R>(&self, work: impl FnOnce(&mut WaitLine, Scale, &mut Wakes) -> R) -> R {
         let scale = self.zone.scale();
         self.zone.lines().with(self.charge.fingerprint, |line, wakes| work(line, scale, wakes))
     }
 }
 
-/// What a parked request is to do next.
+/// Next step of a parked request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Go: it is through in every rule, since this millisecond.
+    /// Forward it: it is through in every rule since this millisecond.
     Go(Millis),
     /// Look again at this millisecond, or when woken.
     LookAt(Millis),
 }
 
 impl Parked {
-    /// Parked until `told` by a rule of `zone`.
+    /// Parks a request until `told` by a rule of `zone`.
     pub(super) fn new(holder: Arc<Holder>, told: Millis, zone: Arc<Zone>) -> Self {
         Self { holder, told, zone, charges: Vec::new() }
     }
@@ -63,24 +64,24 @@ impl Parked {
         self.charges.push(Held { zone: Arc::clone(zone), rule, charge, told });
     }
 
-    /// The millisecond at which it is released if nobody before it leaves, and never later.
+    /// Millisecond at which the request is released if no request ahead leaves. It is never later.
     #[must_use]
     pub fn told(&self) -> Millis {
         self.told
     }
 
-    /// The zone whose rule holds it longest.
+    /// Zone of the rule that holds the request longest.
     #[must_use]
     pub fn zone(&self) -> &Arc<Zone> {
         &self.zone
     }
 
-    /// Looks at its lines at `now`. `waker` is woken when it should look again before the time that
-    /// is returned.
+    /// Looks at the lines at `now`. `waker` is called when the request should look again before the
+    /// returned time.
     pub fn look(&self, now: Millis, waker: &Waker) -> Next {
         self.holder.set_waker(waker);
-        // By `latest` it is through wherever it stands. Once it is through in one of its lines,
-        // that may be earlier.
+        // At `latest` the request is through wherever it stands. Once it is through in one of its
+        // lines, `latest` may become earlier.
         while let Some(latest) = self.latest() {
             let looks = self.standing().filter_map(|(held, number)| {
                 held.in_line(|line, scale, wakes| {
@@ -97,12 +98,13 @@ impl Parked {
         Next::Go(self.holder.through_at())
     }
 
-    /// The latest millisecond it was told by a rule in whose line it still stands.
+    /// Latest millisecond computed on arrival by a rule in whose line the request still stands.
     fn latest(&self) -> Option<Millis> {
         self.standing().map(|(held, _)| held.told).max()
     }
 
-    /// Whether it is through in every rule by `deadline`, from where it stands now.
+    /// Returns true if the request is through in every rule by `deadline`, judged from its present
+    /// places.
     #[must_use]
     pub fn is_in_time(&self, deadline: Millis) -> bool {
         self.told <= deadline
@@ -111,10 +113,10 @@ impl Parked {
             })
     }
 
-    /// Leaves at `now`, before its release: everybody behind it moves up. Once it is released
-    /// nothing changes any more.
+    /// Leaves at `now`, before the release: all requests behind it move up. After the release this
+    /// changes nothing.
     pub fn leave(mut self, now: Millis) {
-        // Within one millisecond those who are due go first, and this one may be among them.
+        // Within one millisecond, requests that are due go first, and this one may be among them.
         for (held, _) in self.standing() {
             held.in_line(|line, scale, wakes| line.advance(now, scale, wakes));
         }
@@ -135,7 +137,7 @@ impl Parked {
         matches!(held.charge.leaver, Leaver::Standing(_)) && self.holder.place(held.rule).is_none()
     }
 
-    /// The rules in whose lines it stands, with its number there.
+    /// Rules in whose lines the request stands, with its number there.
     fn standing(&self) -> impl Iterator<Item = (&Held, u64)> {
         self.charges.iter().filter_map(|held| match held.charge.leaver {
             Leaver::Standing(number) if self.stands(held) => Some((held, number)),

@@ -1,8 +1,7 @@
-//! The cap on parked requests over all zones and workers, and the part of it that is always a
-//! zone's own.
+//! Limit on parked requests over all zones and workers, with a share reserved for each zone.
 //!
-//! Half of the room is split evenly over the zones: a crowd parked in one zone leaves the others
-//! room. The other half goes to who comes first.
+//! Half of the room is split evenly over the zones, so a crowd parked in one zone leaves the others
+//! room. The other half is first come, first served.
 
 use std::sync::{
     Arc,
@@ -14,25 +13,25 @@ use super::zone::Zone;
 /// Counts parked requests up to a limit.
 #[derive(Debug)]
 pub struct Queue {
-    /// Room each zone has for itself.
+    /// Room reserved for each zone.
     own: AtomicUsize,
-    /// Room for all zones together, beside that.
+    /// Room that all zones share beside that.
     common: AtomicUsize,
     in_common: AtomicUsize,
     parked: AtomicUsize,
 }
 
-/// Room for one parked request, free again when this is dropped.
+/// Room for one parked request, freed on drop.
 #[derive(Debug)]
 #[must_use = "dropping a seat frees it"]
 pub struct QueuePermit {
     queue: Arc<Queue>,
-    /// The zone of whose own room it is; none where it is of the common room.
+    /// Zone whose reserved room this is; none if it is of the shared room.
     own: Option<Arc<Zone>>,
 }
 
 impl Queue {
-    /// A queue with room for `max` requests in `zones` zones.
+    /// Creates a queue with room for `max` requests in `zones` zones.
     #[must_use]
     pub fn with_room(max: usize, zones: usize) -> Arc<Self> {
         let queue = Self { own: 0.into(), common: 0.into(), in_common: 0.into(), parked: 0.into() };
@@ -40,7 +39,7 @@ impl Queue {
         Arc::new(queue)
     }
 
-    /// Takes a seat for a request that is parked by a rule of `zone`, if there is one.
+    /// Takes room for a request that a rule of `zone` parks, if there is any.
     #[must_use]
     pub fn enter(self: &Arc<Self>, zone: &Arc<Zone>) -> Option<QueuePermit> {
         let own = if take(zone.permits(), &self.own) {
@@ -54,21 +53,21 @@ impl Queue {
         Some(QueuePermit { queue: Arc::clone(self), own })
     }
 
-    /// Changes the room; who is parked stays parked.
+    /// Changes the room. Requests that are parked stay parked.
     pub fn set_room(&self, max: usize, zones: usize) {
         let own = (max / 2).checked_div(zones).unwrap_or(0);
         self.own.store(own, Ordering::Relaxed);
         self.common.store(max - own * zones, Ordering::Relaxed);
     }
 
-    /// How many requests are parked now.
+    /// Returns the number of parked requests.
     #[must_use]
     pub fn parked(&self) -> usize {
         self.parked.load(Ordering::Acquire)
     }
 }
 
-/// Counts one more, up to `most`.
+/// Increments `count` unless it is `most`.
 fn take(count: &AtomicUsize, most: &AtomicUsize) -> bool {
     let most = most.load(Ordering::Relaxed);
     count

@@ -1,13 +1,17 @@
-//! A rate is an exact fraction: so many requests in so many milliseconds.
+//! Rate as an exact fraction: requests per milliseconds.
 //!
-//! Guarantee: no rate is ever rounded. `3r/s` is three requests in 1000 ms, not one in 333 ms, and
-//! `1r/m` is one in 60 000 ms. Time on a zone is counted in *ticks* of `1/requests` milliseconds,
-//! so that both "now" (whole milliseconds) and the interval between two requests are whole numbers
-//! and nothing drifts however long a client stays busy.
+//! Guarantee: no rate is rounded. `3r/s` is three requests in 1000 ms, not one in 333 ms, and
+//! `1r/m` is one in 60 000 ms.
+//!
+//! A zone counts time in *ticks* of `1/requests` milliseconds. With `n` requests in `p`
+//! milliseconds, a millisecond is `n` ticks and the interval `T` between two requests is `p` ticks.
+//! Both are whole numbers, so sums of them never drift, however long a client stays busy. For
+//! `3r/s`: 3 ticks a millisecond, `T` = 1000 ticks; after three requests the debt is 3000 ticks,
+//! which is 1000 ms exactly.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// The finest rate a zone can count: requests per millisecond-fraction after reduction.
+/// Finest rate that a zone can count: ticks per millisecond after reduction.
 const MAX_TICKS_PER_MS: u64 = 1_000_000;
 
 /// Requests in a period, reduced to lowest terms.
@@ -18,7 +22,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `requests` in `per`; the period is taken in whole milliseconds.
+    /// Builds a rate of `requests` in `per`, cut to whole milliseconds.
     ///
     /// # Errors
     /// When either is zero, or the fraction is too fine to count in 64 bits.
@@ -40,7 +44,7 @@ impl Rate {
         Ok(Self { requests, per_ms })
     }
 
-    /// How many ticks this rate's time has in a millisecond.
+    /// Ticks per millisecond.
     #[must_use]
     pub fn ticks_per_ms(self) -> u64 {
         self.requests
@@ -53,22 +57,22 @@ impl Rate {
     }
 }
 
-/// Why a text is not a rate.
+/// Error of a text that is not a rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
-    /// There is no `r/`.
+    /// `r/` is missing.
     #[error("`{0}` is not a rate, hint: write requests per time, like `10r/s` or `2r/m`")]
     Shape(String),
-    /// A number with no unit of time: the reader cannot know which was meant.
+    /// The unit of time is missing, so the reader cannot know which was meant.
     #[error("`{0}` has no unit of time, hint: did you mean `{0}r/s` or `{0}r/m`?")]
     NoUnit(String),
-    /// The count of requests is not a decimal number.
+    /// The number of requests is not a decimal number.
     #[error("`{0}` is not a number of requests, hint: write digits, like `10r/s` or `0.5r/s`")]
     Count(String),
-    /// The period is not a time.
+    /// The period is not a duration.
     #[error("{0}")]
     Period(#[from] PeriodError),
-    /// No requests, or no time.
+    /// The number of requests or the period is zero.
     #[error("a rate of zero lets no request pass, hint: to close a path leave its route out")]
     Zero,
     /// The fraction cannot be counted exactly.
@@ -112,25 +116,25 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Why a text is not a length of time.
+/// Error of a text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
-    /// A number without a unit.
+    /// The unit is missing.
     #[error("`{0}` has no unit, hint: did you mean `{0}s` or `{0}ms`?")]
     NoUnit(String),
-    /// Not a number and a unit.
+    /// The text is not a number and a unit.
     #[error("`{0}` is not a length of time, hint: write a number and ms, s, m, h or d, like `30s`")]
     Shape(String),
-    /// More than 64 bits of milliseconds.
+    /// The duration has more than 64 bits of milliseconds.
     #[error("`{0}` is longer than can be counted")]
     TooLong(String),
 }
 
-/// Reads a length of time as configuration writes it: a whole number and one of `ms`, `s`, `m`,
-/// `h`, `d`.
+/// Parses a duration as the configuration writes it: a whole number and one of `ms`, `s`, `m`, `h`,
+/// `d`.
 ///
 /// # Errors
-/// When the text has no unit or is not a length of time.
+/// When the text has no unit or is not a duration.
 pub fn parse_period(text: &str) -> Result<Duration, PeriodError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -153,7 +157,8 @@ pub fn parse_period(text: &str) -> Result<Duration, PeriodError> {
         .ok_or_else(|| PeriodError::TooLong(text.to_owned()))
 }
 
-/// `"0.25"` as `(25, 100)`: the digits without the point and the power of ten they were scaled by.
+/// Parses `"0.25"` as `(25, 100)`: the digits without the point, and the power of ten by which they
+/// are scaled.
 fn decimal(text: &str) -> Option<(u128, u128)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,8 +1,8 @@
-//! A rule: a zone applied on a route, with a burst and a delay.
+//! Rule: a zone applied on a route, with a burst and a delay.
 //!
-//! With `T` the interval of the zone's rate and `debt` what the key owes: a debt above `burst * T`
-//! is rejected, one above `delay * T` waits for the difference, cut to whole milliseconds, and
-//! everything else passes.
+//! With `T` the interval of the rate of the zone and `debt` what a key owes: a debt above
+//! `burst * T` is rejected, one above `delay * T` waits for the difference, cut to whole
+//! milliseconds, and any other passes.
 
 use std::{cell::Cell, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -16,50 +16,50 @@ use super::{
     zone::{Access, Intent, Probe, Still, Store, Zone},
 };
 
-/// Whether a rule's verdict counts.
+/// Enforcement of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It does.
+    /// Its verdict is enforced.
     #[default]
     Enforce,
-    /// It is judged and counted, never enforced.
+    /// Its verdict is computed and counted, never enforced.
     DryRun,
 }
 
-/// What a rule adds to its zone.
+/// Settings of a rule beside its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleSettings {
-    /// Requests a key may be ahead of its rate.
+    /// Requests by which a key may be ahead of its rate.
     pub burst: u32,
-    /// Of these, how many are not held back; nginx's `nodelay` is `delay == burst`.
+    /// Number of these that are not held back; nginx's `nodelay` is `delay == burst`.
     pub delay: u32,
-    /// The longest wait; a longer one is rejected on arrival.
+    /// Longest wait; a request with a longer one is rejected on arrival.
     pub max_wait: Option<Millis>,
-    /// Whether it is enforced.
+    /// Enforcement of the rule.
     pub mode: Mode,
 }
 
 impl RuleSettings {
-    /// `burst` requests, all of the excess held back, enforced.
+    /// Settings with `burst` requests, all of the excess held back, enforced.
     #[must_use]
     pub fn burst(burst: u32) -> Self {
         Self { burst, delay: 0, max_wait: None, mode: Mode::Enforce }
     }
 
-    /// The same, nothing held back.
+    /// Settings with nothing held back.
     #[must_use]
     pub fn nodelay(self) -> Self {
         Self { delay: self.burst, ..self }
     }
 
-    /// The same, the first `delay` of the excess not held back.
+    /// Settings with the first `delay` requests of the excess not held back.
     #[must_use]
     pub fn delay(self, delay: u32) -> Self {
         Self { delay, ..self }
     }
 }
 
-/// Why a rule cannot be.
+/// Error of a rule that cannot be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// The last place of the burst would be centuries away.
@@ -67,17 +67,17 @@ pub enum RuleError {
         "a burst of {burst} at {rate} cannot be counted, hint: the whole burst must fit in 100 years"
     )]
     TooLong {
-        /// The burst asked for.
+        /// Configured burst.
         burst: u32,
-        /// The zone's rate.
+        /// Rate of the zone.
         rate: Rate,
     },
 }
 
-/// The longest debt a rule may hand out.
+/// Longest debt that a rule may hand out.
 const CENTURY_MS: u64 = 100 * 366 * 86_400_000;
 
-/// A rule at work.
+/// Rule in use.
 #[derive(Debug)]
 pub struct Rule {
     zone: Arc<Zone>,
@@ -85,7 +85,7 @@ pub struct Rule {
     limiter: RateLimiter<Probe, Store, Still, NoOpMiddleware<Nanos>>,
     /// Debt that passes without waiting, in ticks.
     unheld_ticks: u64,
-    /// Debt below which the wait, cut to milliseconds, is none, in ticks.
+    /// Debt below which the wait, cut to milliseconds, is zero, in ticks.
     passes_below: u64,
     /// Debt beyond which the rule's burst is full, in ticks.
     burst_ticks: u64,
@@ -93,7 +93,7 @@ pub struct Rule {
     longest_debt: u64,
 }
 
-/// What was charged to a zone, and where the charged request stands there.
+/// Charge to a zone, with the position of the charged request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Charge {
     pub fingerprint: u64,
@@ -101,16 +101,17 @@ pub(super) struct Charge {
     pub wait: Millis,
 }
 
-/// A verdict with what it is made of.
+/// Verdict with the numbers it is made of.
 struct Asked {
     verdict: Verdict,
-    /// The begin of the place it has, or would have.
+    /// Begin of the place that the request has or would have.
     place: u64,
     stored: bool,
 }
 
 impl Asked {
-    /// Nothing holds it here: it is through with its place, if it has one.
+    /// Outcome for a request that this rule does not hold: it is through with its place, if it has
+    /// one.
     fn passed(self, fingerprint: u64) -> (Verdict, Option<Charge>) {
         let charge =
             Charge { fingerprint, leaver: Leaver::Through(self.place), wait: Millis::ZERO };
@@ -134,8 +135,8 @@ impl Rule {
         let burst_ticks = all_ticks.ok_or_else(too_long)? - interval;
         let unheld_ticks = interval * u64::from(settings.delay.min(settings.burst));
         let passes_below = unheld_ticks.saturating_add(rate.ticks_per_ms());
-        // Waits are cut to the millisecond, so the longest that is not longer than `max_wait` ends
-        // one tick before the next.
+        // Waits are cut to the millisecond, so the longest wait that is not longer than `max_wait`
+        // ends one tick before the next millisecond.
         let longest_debt = settings.max_wait.map_or(u64::MAX, |wait| {
             unheld_ticks
                 .saturating_add(wait.plus(Millis(1)).0.saturating_mul(rate.ticks_per_ms()) - 1)
@@ -147,22 +148,22 @@ impl Rule {
         Ok(Self { zone, settings, limiter, unheld_ticks, passes_below, burst_ticks, longest_debt })
     }
 
-    /// The zone it applies.
+    /// Returns the zone.
     #[must_use]
     pub fn zone(&self) -> &Arc<Zone> {
         &self.zone
     }
 
-    /// What it adds to its zone.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> RuleSettings {
         self.settings
     }
 
-    /// Decides about one request of the key with this fingerprint. A reject never leaves a trace.
+    /// Decides about one request of the key with this fingerprint. A reject stores nothing.
     ///
-    /// A delayed request is charged and stands in no line: for harnesses in which nobody leaves.
-    /// [`super::Gate::decide`] parks.
+    /// A delayed request is charged but stands in no line: for harnesses in which no request
+    /// leaves. [`super::Gate::decide`] parks.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
         let access = match intent {
@@ -172,11 +173,11 @@ impl Rule {
         self.ask(fingerprint, now, access).verdict
     }
 
-    /// Decides about one request and charges it. A delayed one enters the key's line, as the rule
-    /// `index` of its holder.
+    /// Decides about one request and charges it. A delayed request enters the line of its key, as
+    /// rule `index` of its holder.
     ///
-    /// What passes takes no lock but the table's. What is delayed is looked at again under its
-    /// line's lock, so that places and people of a line are in the same order.
+    /// A request that passes takes only the lock of the table. A delayed request is looked at again
+    /// under the lock of its line, so that places and people of a line are in the same order.
     pub(super) fn charge(
         &self,
         fingerprint: u64,
@@ -185,8 +186,8 @@ impl Rule {
         holder: &mut Option<Arc<Holder>>,
     ) -> (Verdict, Option<Charge>) {
         if self.settings.mode == Mode::DryRun {
-            // Judged and counted, never held: its place is taken on arrival, behind whoever stands
-            // in the line.
+            // A dry-run rule charges and never holds: the place is taken on arrival, behind all
+            // requests in the line.
             let scale = self.zone.scale();
             let charge =
                 |tail| self.ask(fingerprint, now, Access::Charge { tail }).passed(fingerprint);
@@ -242,7 +243,7 @@ impl Rule {
         Verdict { excess_milli: self.excess_milli(debt), ..Verdict::EXEMPT }.rejected(reason, retry)
     }
 
-    /// Requests that stand before this one, in thousandths.
+    /// Requests ahead of this one, in thousandths.
     fn excess_milli(&self, debt: u64) -> u64 {
         let milli =
             u128::from(debt) * 1_000 / u128::from(self.zone.settings().rate.interval_ticks());

@@ -1,9 +1,8 @@
-//! What a zone remembers, lifted out of it: for a restart, or for a zone built anew with another
-//! rate.
+//! Debts of a zone, copied out of it: for a restart, or for a zone rebuilt with another rate.
 //!
 //! Guarantees: debts are kept as time, so a snapshot fits a zone of any rate, burst and capacity,
-//! at any other "now"; with the same rate nothing is lost or gained. Pure data: where it is
-//! written, and what a damaged file means, is decided elsewhere.
+//! at any other "now". With the same rate nothing is lost or gained. This is pure data: where it is
+//! written, and how a damaged file is treated, is decided elsewhere.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,39 +10,38 @@ use super::{key::Seed, millis::Millis, rate::Rate, zone::Zone};
 
 const NANOS_PER_MS: u128 = 1_000_000;
 
-/// The debts of one zone at one instant.
+/// Debts of one zone at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The zone's name.
+    /// Name of the zone.
     pub zone: Arc<str>,
-    /// The seed its fingerprints were made with.
+    /// Seed of the fingerprints.
     pub seed: Seed,
-    /// The digest of the key they are of ([`super::Key::digest`]).
+    /// Digest of the key that was counted by ([`super::Key::digest`]).
     pub key: u64,
-    /// Fingerprints and what they owe in nanoseconds, rounded up; keys that owe nothing are left
-    /// out.
+    /// Fingerprints with their debts in nanoseconds, rounded up; keys without a debt are left out.
     pub debts: Vec<(u64, u64)>,
 }
 
-/// Why a snapshot does not fit a zone.
+/// Mismatch between a snapshot and a zone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// It was taken from another zone.
+    /// The snapshot is of another zone.
     #[error("the snapshot is of zone `{0}`")]
     Zone(Arc<str>),
-    /// Its fingerprints mean nothing to a zone with another seed.
+    /// The zone has another seed, so the fingerprints mean nothing to it.
     #[error(
         "the snapshot of zone `{0}` was made with another seed, hint: build the zone with the snapshot's seed"
     )]
     Seed(Arc<str>),
-    /// Its fingerprints are of something else.
+    /// The zone counts by another key.
     #[error("the snapshot of zone `{0}` was counted by another key")]
     Key(Arc<str>),
 }
 
 impl Snapshot {
-    /// What `zone` is owed at `now`. The zone stays in use meanwhile; what happens to it then may
-    /// or may not be in.
+    /// Copies the debts of `zone` at `now`. The zone stays in use; charges made during the copy may
+    /// or may not be included.
     #[must_use]
     pub fn take(zone: &Zone, now: Millis) -> Self {
         let rate = zone.settings().rate;
@@ -60,7 +58,7 @@ impl Snapshot {
         }
     }
 
-    /// The same after nobody asked for anything for so long.
+    /// Returns the snapshot after an idle time of this length.
     #[must_use]
     pub fn after(mut self, away: Duration) -> Self {
         let away = u64::try_from(away.as_nanos()).unwrap_or(u64::MAX);
@@ -71,11 +69,11 @@ impl Snapshot {
         self
     }
 
-    /// Puts the debts into `zone` as if they had been made there, `now`; a key the zone knows
-    /// already keeps what it owes.
+    /// Puts the debts into `zone` at `now` as if they had been charged there. A key that the zone
+    /// already has keeps its debt.
     ///
     /// # Errors
-    /// When the zone's name, seed or key is another.
+    /// When the name, the seed or the key of the zone differs.
     pub fn restore(&self, zone: &Zone, now: Millis) -> Result<(), SnapshotError> {
         if zone.settings().name != self.zone {
             return Err(SnapshotError::Zone(Arc::clone(&self.zone)));
@@ -94,35 +92,34 @@ impl Snapshot {
     }
 }
 
-/// Ticks as nanoseconds, rounded up: read back by [`ticks`] at the same rate they are the same
-/// ticks.
+/// Converts ticks to nanoseconds, rounded up: [`ticks`] at the same rate returns the same ticks.
 fn nanos(rate: Rate, ticks: u64) -> u64 {
     let nanos = (u128::from(ticks) * NANOS_PER_MS).div_ceil(rate.ticks_per_ms().into());
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// Nanoseconds as ticks, rounded up: the fewest ticks that [`nanos`] shows as so many. So at the
-/// same rate they are the same ticks, and at another one a place that was handed out is never begun
-/// again before its end.
+/// Converts nanoseconds to ticks, rounded up: the fewest ticks that [`nanos`] shows as this number.
+/// At the same rate they are the same ticks; at another rate a place that was handed out never
+/// begins again before its end.
 fn ticks(rate: Rate, nanos: u64) -> u64 {
     let Some(before) = nanos.checked_sub(1) else { return 0 };
     let ticks = u128::from(before) * u128::from(rate.ticks_per_ms()) / NANOS_PER_MS + 1;
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-/// Debts that go over to a zone that takes another's place, while requests may be charged to both.
+/// Transfer of debts to a zone that replaces another, while requests may be charged to both.
 #[derive(Debug)]
 pub struct Succession {
     before: Arc<Zone>,
     after: Arc<Zone>,
-    /// What `before` was owed when the debts went over, and when that was.
+    /// Debts of `before` at the transfer, and the time of the transfer.
     taken: Snapshot,
     at: Millis,
 }
 
 impl Succession {
-    /// Puts what `before` is owed into `after`, which is of the same name, seed and key, and as
-    /// good as unused.
+    /// Copies the debts of `before` into `after`, which has the same name, seed and key and is
+    /// nearly unused.
     ///
     /// # Errors
     /// When the zones do not fit.
@@ -136,8 +133,8 @@ impl Succession {
         Ok(Self { before: Arc::clone(before), after: Arc::clone(after), taken, at: now })
     }
 
-    /// Adds what was charged to the zone before since then. From here on nobody may charge it any
-    /// more.
+    /// Adds the charges made to the old zone since the transfer. The old zone must not be charged
+    /// after this.
     pub fn finish(self, now: Millis) {
         let passed =
             u64::try_from(Duration::from(now.since(self.at)).as_nanos()).unwrap_or(u64::MAX);
@@ -145,7 +142,7 @@ impl Succession {
             self.taken.after(Duration::from_nanos(passed)).debts.into_iter().collect();
         let (rate, now_ticks) = (self.after.settings().rate, self.after.ticks(now));
         for (fingerprint, debt) in Snapshot::take(&self.before, now).debts {
-            // Less what went over and is still owed: the rest was charged since.
+            // The transferred part that is still owed is subtracted: the rest was charged since.
             let since = debt.saturating_sub(taken.get(&fingerprint).copied().unwrap_or(0));
             self.after.table().add(fingerprint, now_ticks, ticks(rate, since));
         }

@@ -1,11 +1,18 @@
-//! The bounded memory of a zone: fingerprint -> theoretical arrival time, in ticks.
+//! Bounded memory of a zone: fingerprint -> theoretical arrival time, in ticks.
 //!
-//! Guarantees: never more than `capacity` keys; a decision that refuses stores nothing; a full
-//! table evicts the least debt among a few random keys, never one that was charged since it was
-//! chosen, and never refuses for lack of room. Memory comes with keys: the map is cut into shards
-//! so many that growing one moves at most 16,384 entries, and no operation touches more than one
-//! stripe, so there is no pause that grows with the table. A time at or before now carries no
-//! information and is the first to be reused.
+//! Guarantees: never more than `capacity` keys. A refused request stores nothing. A full table
+//! evicts the least debt among a few random keys, never one that was charged since it was chosen,
+//! and never refuses for lack of room (`tests/memory.rs`). Memory grows with the keys: the map has
+//! so many shards that growing one moves at most 16,384 entries, and no operation touches more than
+//! one stripe, so no pause grows with the table. A time at or before now carries no information and
+//! is the first to be reused.
+//!
+//! Eviction, step by step: a stripe that is full looks at `CANDIDATES` random keys and picks the
+//! one with the least debt as last seen. It then reads that key's present time in the map: if the
+//! key was charged since, another may owe less, and the search repeats. The key is removed only if
+//! its time is still the one that was read, so a charge is never forgotten by a race. After
+//! `TRIES` lost races the key is removed regardless: under a flood the bound on memory is worth
+//! more than one debt.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -15,22 +22,22 @@ use std::sync::{
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
-/// Keys of a full stripe, and in the mean of a full shard of the map: such a shard has 16,384
-/// buckets and never doubles again.
+/// Keys of a full stripe, and on average of a full shard of the map: such a shard has 16,384
+/// buckets and does not double again.
 const KEYS_PER_STRIPE: usize = 8_192;
 /// Stripes of the largest table.
 const MAX_STRIPES: usize = 16_384;
-/// Keys that may be charged while they are chosen before one is evicted all the same.
+/// Attempts to evict a key that is not being charged; after that it is evicted regardless.
 const TRIES: usize = 64;
-/// How many keys compete to be forgotten when a stripe is full.
+/// Number of keys compared for eviction when a stripe is full.
 const CANDIDATES: usize = 8;
 
-/// How many keys were forgotten to make room.
+/// Number of keys evicted to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions {
-    /// Keys that owed nothing any more.
+    /// Keys without a debt.
     pub idle: u64,
-    /// Keys that still owed something: the table was too small for the traffic.
+    /// Keys with a debt: the table was too small for the traffic.
     pub forced: u64,
 }
 
@@ -44,16 +51,16 @@ pub struct Table {
     forced: AtomicU64,
 }
 
-/// The keys one stripe has in the map, in no order: what lets a full table pick candidates at
-/// random. Every key enters and leaves the map under its stripe's lock, so the two always agree.
+/// Keys of one stripe, in no order, from which a full table picks random candidates. Every key
+/// enters and leaves the map under the lock of its stripe, so the two always agree.
 #[derive(Debug)]
 struct Stripe {
     known: Vec<Known>,
     dice: u64,
 }
 
-/// A key of a stripe, and its time when it was last looked at here: candidates stand side by side
-/// in memory, and only the one that seems to owe least is looked up in the map.
+/// Key of a stripe with its time when last looked at. Candidates lie side by side in memory, and
+/// only the one that seems to owe least is looked up in the map.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     fingerprint: u64,
@@ -61,7 +68,8 @@ struct Known {
 }
 
 impl Table {
-    /// A table for at most `capacity` keys (at least one). It takes no room before keys come.
+    /// Creates a table for at most `capacity` keys (at least one). It allocates nothing before keys
+    /// come.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.max(1);
@@ -82,17 +90,17 @@ impl Table {
         }
     }
 
-    /// Shows `judge` the time kept for a key; stores nothing.
+    /// Shows `judge` the time stored for a key; stores nothing.
     pub fn look<R>(&self, fingerprint: u64, judge: impl FnOnce(Option<u64>) -> R) -> R {
         let time = self.times.get(&fingerprint).map(|time| time.load(Ordering::Acquire));
         judge(time)
     }
 
-    /// Lets `judge` replace the time kept for a key, atomically: it may run again when another
+    /// Lets `judge` replace the time stored for a key, atomically. It may run again when another
     /// thread was faster.
     ///
     /// # Errors
-    /// What `judge` answers; nothing is stored then.
+    /// The error of `judge`; nothing is stored then.
     pub fn replace<T, E>(
         &self,
         fingerprint: u64,
@@ -132,8 +140,8 @@ impl Table {
         }
     }
 
-    /// Lowers a key's time from `from` to `to`. Nothing happens to a key that is not kept, or whose
-    /// time is another.
+    /// Lowers the time of a key from `from` to `to`. A key that is not stored, or has another time,
+    /// is left unchanged.
     pub fn lower(&self, fingerprint: u64, from: u64, to: u64) -> bool {
         let time = self.times.get(&fingerprint);
         time.is_some_and(|time| {
@@ -141,7 +149,7 @@ impl Table {
         })
     }
 
-    /// Makes a key owe so many ticks more at `now`.
+    /// Adds `ticks` to the debt of a key at `now`.
     pub fn add(&self, fingerprint: u64, now: u64, ticks: u64) {
         if ticks > 0 {
             let later =
@@ -151,19 +159,19 @@ impl Table {
         }
     }
 
-    /// Puts a key back as a snapshot had it, unless it is known already.
+    /// Restores a key from a snapshot, unless it is stored already.
     pub fn restore(&self, fingerprint: u64, now: u64, time: u64) {
         let keep = |known: Option<u64>| match known {
             Some(_) => Err(()),
             None => Ok(((), time)),
         };
         if self.replace(fingerprint, now, keep).is_err() {
-            // Known already: what is alive is newer than any snapshot.
+            // A key in use is newer than any snapshot.
         }
     }
 
-    /// Visits every key that owes something after `now`, one stripe at a time: no stripe is locked
-    /// while another is read.
+    /// Visits every key with a debt after `now`, one stripe at a time: no stripe is locked while
+    /// another is read.
     pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
         for stripe in &self.stripes {
             let known = lock(stripe).known.clone();
@@ -177,13 +185,13 @@ impl Table {
         }
     }
 
-    /// How many keys are kept now, idle ones included.
+    /// Returns the number of stored keys, idle ones included.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.stripes.iter().map(|stripe| lock(stripe).known.len()).sum()
     }
 
-    /// How many keys were forgotten so far.
+    /// Returns the number of evictions so far.
     #[must_use]
     pub fn evictions(&self) -> Evictions {
         Evictions {
@@ -197,14 +205,14 @@ impl Table {
         lock(&self.stripes[which])
     }
 
-    /// Evicts one key of a full stripe: the one that owes least among a few.
+    /// Evicts one key of a full stripe: the one with the least debt among a few.
     fn make_room(&self, stripe: &mut Stripe, now: u64) {
         if stripe.known.len() < self.keys_per_stripe {
             return;
         }
         for attempt in 1..=TRIES {
             let (index, time) = self.least_debt(stripe, now);
-            // A charge since it was chosen must not be forgotten with its key: then another is
+            // A charge made since the choice must not be lost with its key, so another key is
             // chosen.
             if self.evict(stripe.known[index].fingerprint, time) || attempt == TRIES {
                 let evicted = stripe.known.swap_remove(index);
@@ -216,14 +224,14 @@ impl Table {
         }
     }
 
-    /// Takes a key out of the map if its time is still this one.
+    /// Removes a key from the map if its time is still this one.
     fn evict(&self, fingerprint: u64, time: u64) -> bool {
         self.times
             .remove_if(&fingerprint, |_, known| known.load(Ordering::Acquire) == time)
             .is_some()
     }
 
-    /// Which key of a stripe owes least among a few at random, and its time.
+    /// Returns the key of a stripe with the least debt among a few random ones, and its time.
     fn least_debt(&self, stripe: &mut Stripe, now: u64) -> (usize, u64) {
         let first = stripe.random_index();
         let mut least = (first, u64::MAX);
@@ -234,7 +242,7 @@ impl Table {
             if least.1 <= seen.max(now) {
                 break;
             }
-            // It was busy since it was last seen: perhaps another owes less.
+            // The key was charged since it was last seen: another may owe less.
             stripe.known[index].seen = least.1;
         }
         least
@@ -246,8 +254,8 @@ impl Stripe {
         Self { known: Vec::new(), dice: 0x9e37_79b9_7f4a_7c15 }
     }
 
-    /// An index of a known key (xorshift64, Marsaglia 2003; only which key is forgotten hangs on
-    /// it).
+    /// Index of a random known key (xorshift64, Marsaglia 2003; only the choice of an eviction
+    /// depends on it).
     fn random_index(&mut self) -> usize {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
@@ -256,15 +264,15 @@ impl Stripe {
         usize::try_from(index).unwrap_or(0)
     }
 
-    /// Which of the candidates from `first` on seems to owe least.
+    /// Candidate from `first` on that seems to owe least.
     fn least_seen(&self, first: usize) -> usize {
         let candidates = (first..first + CANDIDATES).map(|index| index % self.known.len());
         candidates.min_by_key(|index| self.known[*index].seen).unwrap_or(first)
     }
 }
 
-/// A panic elsewhere leaves a stripe whole: every step below keeps it consistent, so its lock is
-/// taken all the same.
+/// Ignores a poisoned lock: every step below keeps a stripe consistent, so a panic elsewhere leaves
+/// it whole.
 fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }

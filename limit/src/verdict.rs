@@ -1,25 +1,25 @@
-//! What the limiter answers: a decision with the numbers behind it.
+//! Verdict of the limiter: a decision with the numbers behind it.
 
 use super::millis::Millis;
 
-/// The most rules a route may have.
+/// Limit on the number of rules of a route.
 pub const MAX_RULES: usize = 8;
 
-/// What is to happen to a request.
+/// Action for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// Forward it now.
     Pass,
     /// Hold it, then forward it.
     Delay,
-    /// Answer it with the route's reject status.
+    /// Respond with the reject status of the route.
     Reject,
     /// No rule applied to it: forward it now.
     Exempt,
 }
 
 impl Decision {
-    /// The word used in logs and metrics.
+    /// Word used in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,31 +31,31 @@ impl Decision {
     }
 }
 
-/// Why a request was rejected.
+/// Reason of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// More than the rule's burst stood before it.
+    /// More requests than the burst of the rule stood ahead.
     Burst,
-    /// It would have waited longer than the rule's `max_wait`.
+    /// The wait would have been longer than `max_wait` of the rule.
     MaxWait,
     /// A part of the key is absent and the zone rejects such requests.
     MissingKey,
     /// A part of the key is there more than once with different values.
     RepeatedKey,
-    /// As many requests are parked as `queue.max` allows.
+    /// `queue.max` requests are parked.
     QueueFull,
-    /// The proxy is stopping and its turn would come too late.
+    /// The proxy is stopping and the release would come too late.
     Draining,
 }
 
 impl Reason {
-    /// Whether the same request is rejected however long its client waits.
+    /// Returns true if the same request is rejected however long its client waits.
     #[must_use]
     pub fn is_for_good(self) -> bool {
         matches!(self, Self::MissingKey | Self::RepeatedKey)
     }
 
-    /// The word used in logs and response bodies.
+    /// Word used in logs and response bodies.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,21 +69,20 @@ impl Reason {
     }
 }
 
-/// One rule's answer, or that of all the rules of a route together.
+/// Verdict of one rule, or of all rules of a route together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What is to happen.
+    /// Action for the request.
     pub decision: Decision,
-    /// Why, when it is a reject.
+    /// Reason of a reject.
     pub reason: Option<Reason>,
-    /// Which rule of the gate decided, counted from 0; none when no rule applied.
+    /// Index of the rule of the gate that decided; none if no rule applied.
     pub rule: Option<usize>,
-    /// Requests that stand before this one, in thousandths, rounded down.
+    /// Requests ahead of this one, in thousandths, rounded down.
     pub excess_milli: u64,
-    /// How long to hold it: zero unless the decision is to delay.
+    /// Time to hold the request: zero unless the decision is to delay.
     pub wait: Millis,
-    /// When a rejected request would pass, from now, rounded up; zero unless the decision is to
-    /// reject.
+    /// Time until a rejected request would pass, rounded up; zero unless the decision is to reject.
     pub retry: Millis,
 }
 
@@ -98,7 +97,7 @@ impl Verdict {
         retry: Millis::ZERO,
     };
 
-    /// The same verdict turned into a reject for another reason than the bucket.
+    /// Turns the verdict into a reject for another reason than the bucket.
     #[must_use]
     pub fn rejected(self, reason: Reason, retry: Millis) -> Self {
         Self { decision: Decision::Reject, reason: Some(reason), wait: Millis::ZERO, retry, ..self }

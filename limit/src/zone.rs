@@ -1,10 +1,10 @@
-//! A zone: what is counted, at which rate, and the memory of it. Shared by every worker and every
+//! Zone: what is counted, at which rate, and the memory of it. Shared by every worker and every
 //! rule that names it.
 //!
-//! The arithmetic is governor's (GCRA, ITU-T I.371); the memory is ours, handed to governor as its
-//! `StateStore`. governor is given time measured from the decision's own "now": its clock stands
-//! still at zero, and the value it sees for a key is that key's debt. So a decision is a pure
-//! function of (state, now, request) and no clock is read here.
+//! The arithmetic is governor's (GCRA, ITU-T I.371); the memory is [`Table`], handed to governor as
+//! its `StateStore`. governor measures time from the "now" of the decision: its clock stands still
+//! at zero, and the value it sees for a key is the debt of that key. So a decision is a pure
+//! function of (state, now, request), and no clock is read here.
 
 use std::{
     cell::Cell,
@@ -23,53 +23,53 @@ use super::{
     table::{Evictions, Table},
 };
 
-/// What a zone is made of.
+/// Settings of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneSettings {
-    /// Its name in the configuration, in logs and in metrics.
+    /// Name in the configuration, in logs and in metrics.
     pub name: Arc<str>,
-    /// What it counts by.
+    /// Key to count by.
     pub key: Key,
-    /// How fast a key's debt is worked off.
+    /// Rate at which the debt of a key is worked off.
     pub rate: Rate,
-    /// How many keys are kept.
+    /// Limit on the number of stored keys.
     pub capacity: usize,
-    /// Clients it does not count.
+    /// Networks of clients that are not counted.
     pub exempt: Vec<IpNet>,
 }
 
-/// A zone at work.
+/// Zone in use.
 #[derive(Debug)]
 pub struct Zone {
     settings: ZoneSettings,
     seed: Seed,
     table: Table,
     lines: Lines,
-    /// Parked requests that take of this zone's own part of the queue's room.
+    /// Parked requests that use the room reserved for this zone in the queue.
     permits: Arc<AtomicUsize>,
 }
 
-/// How a request stands towards a zone.
+/// Standing of a request towards a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is counted under this fingerprint.
+    /// Counted under this fingerprint.
     Counted(u64),
-    /// It is not counted here.
+    /// Not counted here.
     Exempt,
-    /// It lacks a part of the key and is to be rejected.
+    /// Rejected: a part of the key is missing.
     Missing,
-    /// It has a part of the key more than once with different values, and is to be rejected.
+    /// Rejected: a part of the key occurs more than once with different values.
     Repeated,
 }
 
 impl Zone {
-    /// An empty zone with a random seed.
+    /// Creates an empty zone with a random seed.
     #[must_use]
     pub fn new(settings: ZoneSettings) -> Self {
         Self::with_seed(settings, Seed::random())
     }
 
-    /// An empty zone with a known seed: for snapshots and for tests that must repeat.
+    /// Creates an empty zone with a known seed: for snapshots, and for tests that must repeat.
     #[must_use]
     pub fn with_seed(settings: ZoneSettings, seed: Seed) -> Self {
         Self {
@@ -81,26 +81,26 @@ impl Zone {
         }
     }
 
-    /// The same in the place of `before`: who is parked there takes of this zone's own part of the
-    /// queue's room too.
+    /// Returns this zone as the successor of `before`: requests parked there use the room reserved
+    /// for this zone too.
     #[must_use]
     pub fn in_place_of(self, before: &Self) -> Self {
         Self { permits: Arc::clone(&before.permits), ..self }
     }
 
-    /// What it was made of.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &ZoneSettings {
         &self.settings
     }
 
-    /// The secret of its fingerprints.
+    /// Returns the seed of the fingerprints.
     #[must_use]
     pub fn seed(&self) -> Seed {
         self.seed
     }
 
-    /// How a request stands towards this zone.
+    /// Returns the standing of a request towards this zone.
     #[must_use]
     pub fn standing(&self, subject: &Subject<'_>) -> Standing {
         let client = subject.client.to_canonical();
@@ -115,8 +115,8 @@ impl Zone {
         }
     }
 
-    /// Takes somebody out of a key's line at `now`. What is left over at the tail is handed out
-    /// again, unless a request passed behind the line meanwhile: then it is lost.
+    /// Removes a request from the line of a key at `now`. The place freed at the tail is handed out
+    /// again, unless a request passed behind the line in the meantime: then it is lost.
     pub(super) fn leave(&self, fingerprint: u64, leaver: Leaver, now: Millis) {
         let scale = self.scale();
         self.lines.with(fingerprint, |line, wakes| {
@@ -126,20 +126,20 @@ impl Zone {
         });
     }
 
-    /// The debt of a key in ticks at `now`.
+    /// Returns the debt of a key in ticks at `now`.
     #[must_use]
     pub fn debt_ticks(&self, fingerprint: u64, now: Millis) -> u64 {
         let now = self.ticks(now);
         self.table.look(fingerprint, |time| time.map_or(0, |time| time.saturating_sub(now)))
     }
 
-    /// How many keys are kept.
+    /// Returns the number of stored keys.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.table.keys()
     }
 
-    /// How many keys were forgotten to make room.
+    /// Returns the number of evictions so far.
     #[must_use]
     pub fn evictions(&self) -> Evictions {
         self.table.evictions()
@@ -168,39 +168,39 @@ impl Zone {
     }
 }
 
-/// Whether a decision may leave a trace.
+/// Effect that a decision may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// Only see what would be decided.
+    /// Look at the outcome only.
     Look,
-    /// Decide, and account for it.
+    /// Decide and charge.
     Charge,
 }
 
-/// How a decision may touch the table.
+/// Access of a decision to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Stores nothing.
     Look,
-    /// Stores what passes, with a debt below this many ticks. A longer debt needs the key's line,
-    /// and so does a key that was evicted while requests of its kind are parked: then nothing is
-    /// stored.
+    /// Stores a request that passes, with a debt below this many ticks. A longer debt needs the
+    /// line of the key, and so does a key that was evicted while requests of its kind are parked:
+    /// then nothing is stored.
     Pass { below: u64 },
-    /// Stores whatever is admitted. The line it is charged behind ends at `tail`.
+    /// Stores any admitted request. The line behind which it is charged ends at `tail`.
     Charge { tail: u64 },
 }
 
-/// The key governor carries to [`Store`]: which bucket, when, and how; it brings the debt back.
+/// Key that governor carries to [`Store`]: bucket, time and access; it returns the debt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Probe {
     pub fingerprint: u64,
     pub now: Millis,
     pub access: Access,
-    /// A debt above this many ticks is refused whatever the burst: a `max_wait`.
+    /// A debt above this many ticks is refused whatever the burst: `max_wait`.
     pub longest_debt: u64,
-    /// The debt that was found, in ticks.
+    /// Debt that was found, in ticks.
     pub debt: Cell<u64>,
-    /// Whether it was admitted and stored.
+    /// True if the request was admitted and stored.
     pub stored: Cell<bool>,
 }
 
@@ -210,7 +210,7 @@ impl Hash for Probe {
     }
 }
 
-/// governor's view of a zone.
+/// View of a zone for governor.
 #[derive(Clone, Debug)]
 pub(super) struct Store(pub Arc<Zone>);
 
@@ -227,7 +227,7 @@ impl StateStore for Store {
             let tail = if let Access::Charge { tail } = probe.access { tail } else { 0 };
             let debt = time.unwrap_or(0).max(tail).saturating_sub(now);
             probe.debt.set(debt);
-            // A debt no burst allows is how governor is told of a wait that is too long.
+            // A debt that no burst allows makes governor refuse a wait that is too long.
             let shown = if debt > probe.longest_debt { u64::MAX } else { debt };
             judge(Some(Nanos::new(shown)))
                 .map(|(outcome, next)| (outcome, now.saturating_add(next.as_u64())))
@@ -257,7 +257,7 @@ impl StateStore for Store {
     }
 }
 
-/// The clock governor is given: every decision happens at its zero.
+/// Clock for governor: every decision happens at its zero.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Still;
 

@@ -335,7 +335,7 @@ impl<B> Lease<B> {
                 pool.idle.borrow_mut().push((Instant::now(), connection));
             }
             AfterResponse::Private(private, client) => {
-                private.keep(client, Rc::clone(pool), connection)
+                private.keep(client, Rc::clone(pool), connection);
             }
             AfterResponse::Pool | AfterResponse::Nowhere => {}
         }
