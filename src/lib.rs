@@ -1,7 +1,7 @@
 //! weir: a reverse proxy with a rate limiter built in.
 //!
-//! The decision engine is a package of its own, [`limit`]; everything else is the proxy around it.
-//! A module imports only from modules above it in this list.
+//! The decision engine is a package of its own, [`limit`]; the rest is the proxy around it. A
+//! module imports only from modules above it in this list.
 
 pub use weir_limit as limit;
 

@@ -1,5 +1,5 @@
-//! `weir bench`: measure any HTTP server from outside. Exit code 10 means an expectation or the
-//! envelope was broken.
+//! `weir bench`: measures any HTTP server from outside. Exit code 10 means that an expectation or
+//! the envelope was broken.
 
 use std::{
     convert::Infallible,
@@ -30,10 +30,10 @@ use crate::{
 /// Runs shorter than this have no progress bar.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// The width of a timeline when nobody knows better.
+/// Default width of a timeline.
 const USUAL_WIDTH: usize = 100;
 
-/// Open files that are not connections, generously.
+/// Open files that are not connections, with a margin.
 const SPARE_FILES: usize = 64;
 
 /// Measure a server from outside.
@@ -47,70 +47,70 @@ pub struct BenchArgs {
 enum Kind {
     /// Fire a described burst, draw it on one time axis and judge the server's limit
     ///
-    /// `pass` is answered without waiting, `wait` after waiting, `reject` with the reject status.
-    /// With --rate the limit says which answers had to wait, and its envelope is judged: none too
-    /// many, none before its slot, none rejected while a place was free. Without --rate an answer
-    /// slower than 20 ms has waited. A server that cuts its clock to the millisecond may seem up to
-    /// 1 ms early; that is allowed, and no more.
+    /// `pass` is a response without a wait, `wait` one after a wait, `reject` one with the reject
+    /// status. With --rate the limit says which requests had to wait, and its envelope is judged:
+    /// none too many, none before its slot, none rejected while a place was free. Without --rate a
+    /// response slower than 20 ms counts as a wait. A server that cuts its clock to the millisecond
+    /// may seem up to 1 ms early; that is allowed, and no more.
     ///
     /// Exit codes: 0 fine, 1 failed, 2 usage, 10 an expectation or the envelope was broken.
     Burst(Box<BurstArgs>),
 }
 
-/// What to fire, what to hold it against and how to show it.
+/// Options of `weir bench burst`.
 #[derive(Debug, Args)]
 struct BurstArgs {
-    /// Where to send: http://HOST[:PORT][/PATH]
+    /// URL to send to: http://HOST[:PORT][/PATH]
     url: BurstTarget,
-    /// When: `30`, `30 at once`, `40 every 20ms, pause 2s, 8 every 20ms`
+    /// Schedule: `30`, `30 at once`, `40 every 20ms, pause 2s, 8 every 20ms`
     #[arg(long, default_value = "30 at once", value_name = "SCHEDULE")]
     send: Schedule,
-    /// The rate the server is said to keep for each client, like 10r/s: judges the envelope
+    /// Rate that the server is said to keep for each client, like 10r/s: judges the envelope
     #[arg(long)]
     rate: Option<Rate>,
     /// Requests that may be ahead of the rate
     #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
     burst: u32,
-    /// Of the burst, requests that are not held back
+    /// Requests of the burst that are not held back
     #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
     delay: u32,
-    /// Of the burst none is held back
+    /// Forward the whole burst without delay
     #[arg(long, requires = "rate", conflicts_with = "delay")]
     nodelay: bool,
-    /// Clients, each from a loopback address of its own (127.0.0.1, 127.0.0.2, ...); each fires the
+    /// Clients, each from a loopback address of its own (127.0.0.1, 127.0.0.2, ...); each sends the
     /// whole schedule
     #[arg(long, value_name = "N", default_value_t = 1)]
     clients: u32,
-    /// Counts that must be seen, like "pass=1 wait=20 reject=9"
+    /// Counts to expect, like "pass=1 wait=20 reject=9"
     #[arg(long, value_name = "COUNTS")]
     expect: Option<Expectation>,
-    /// The status every refusal (400 and above) must have; there must be one
+    /// Status that every refusal (400 and above) must have; there must be one
     #[arg(long, value_name = "STATUS")]
     expect_status: Option<u16>,
-    /// The status that means reject; 444 means closed without an answer [default: that of
+    /// Status that means reject; 444 means closed without a response [default: that of
     /// --expect-status, or 503]
     #[arg(long, value_name = "STATUS")]
     reject_status: Option<u16>,
-    /// The method; no body is sent
+    /// Method; no body is sent
     #[arg(long, default_value = "GET")]
     method: Method,
-    /// A header field, `Name: value`; may be repeated
+    /// Header field, `Name: value`; may be repeated
     #[arg(long = "header", short = 'H', value_name = "FIELD")]
     headers: Vec<String>,
-    /// Connections open at once [default: one for each request, as far as open files reach]
+    /// Open connections [default: one for each request, as far as the limit of open files allows]
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
-    /// How long to wait for an answer
+    /// Time-out for a response
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
-    /// How long a request may be under way to the server: what leaves its place among others in
+    /// Longest time that a request may take to reach the server: leaves its order among others in
     /// doubt
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse_time)]
     tolerance: Duration,
-    /// What to print
+    /// Output format
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// Write that to a file, and the text to stdout
+    /// Write the output to a file, and the text to stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -123,7 +123,7 @@ enum Output {
     Svg,
 }
 
-/// Why a burst came to nothing.
+/// Reason why a burst failed.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
     #[error(transparent)]
@@ -137,7 +137,7 @@ enum BenchError {
 }
 
 impl BenchArgs {
-    /// Does it.
+    /// Runs the subcommand and returns its exit code.
     #[must_use]
     pub fn run(self) -> Outcome {
         let Kind::Burst(args) = self.kind;
@@ -215,7 +215,7 @@ impl BurstArgs {
             }
         };
         match io::stdout().write_all(printed.as_bytes()) {
-            // A reader that has seen enough is no failure.
+            // A reader that has closed its pipe is not a failure.
             Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
                 Err(failed("standard output".to_owned())(cause))
             }
@@ -223,7 +223,7 @@ impl BurstArgs {
         }
     }
 
-    /// Names what was broken on stderr.
+    /// Prints on stderr which expectations were broken.
     fn verdict(&self, report: &Report) -> Outcome {
         let counts = self
             .expect
@@ -251,7 +251,7 @@ impl BurstArgs {
     }
 }
 
-/// Fires, with a progress bar if that takes long and somebody watches.
+/// Sends the burst, with a progress bar on a terminal if that takes long.
 async fn watched(plan: &BurstPlan) -> Result<Vec<crate::tools::burst::Shot>, FireError> {
     let tally = Rc::new(Tally::default());
     let (firing, begun) = (fire(plan, &tally), Instant::now());
@@ -269,7 +269,7 @@ async fn watched(plan: &BurstPlan) -> Result<Vec<crate::tools::burst::Shot>, Fir
     }
 }
 
-/// Never ends.
+/// Redraws the progress bar until dropped.
 async fn progress(plan: &BurstPlan, tally: &Tally) -> Infallible {
     let begun = Instant::now();
     let total = plan.schedule.offsets_us().len() * plan.clients as usize;
@@ -288,7 +288,7 @@ async fn progress(plan: &BurstPlan, tally: &Tally) -> Infallible {
     }
 }
 
-/// stderr may be closed; there is nowhere left to say so.
+/// If stderr is closed there is no other place to report to.
 fn say(line: &str) {
     let _nobody_listens = writeln!(io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! `weir check`: everything that is wrong with a configuration, or what it will serve.
+//! `weir check`: reports every error of a configuration, or what it will serve.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::{
     downstream::settings::ListenerSettings,
 };
 
-/// What one key of a zone takes in a process that runs, in bytes (docs/limits.md, Memory).
+/// Memory of one key of a zone in a running process, in bytes (docs/limits.md, Memory).
 const KEY_BYTES: usize = 64;
 
 /// Find everything that is wrong with a configuration.
@@ -21,13 +21,13 @@ pub struct Check {
     /// The configuration file, as with --config
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
-    /// Print one JSON object in place of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
 
 impl Check {
-    /// Checks; exits 3 when the configuration cannot be used.
+    /// Checks the configuration; exits 3 when it cannot be used.
     #[must_use]
     pub fn run(mut self) -> Outcome {
         self.which.config = self.which.config.or(self.file);
@@ -49,7 +49,7 @@ impl Check {
     }
 }
 
-/// What a configuration will serve, for people.
+/// Describes what a configuration will serve, for people.
 #[must_use]
 fn summary(name: &str, loaded: &Loaded) -> String {
     let config = &loaded.config;
@@ -80,7 +80,7 @@ fn summary(name: &str, loaded: &Loaded) -> String {
     text
 }
 
-/// Bytes that the keys of all zones take when every zone is full.
+/// Memory of the keys of all zones when every zone is full, in bytes.
 fn memory(config: &Config) -> usize {
     config.zones.iter().map(|zone| zone.capacity * KEY_BYTES).sum()
 }
@@ -97,7 +97,7 @@ fn listener(settings: &ListenerSettings) -> String {
     }
 }
 
-/// A size, rounded down to whole units.
+/// Formats a size, rounded down to whole units.
 fn human(bytes: usize) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
@@ -106,7 +106,7 @@ fn human(bytes: usize) -> String {
     }
 }
 
-/// The same for programs.
+/// Reports problems and configuration as JSON.
 fn report(problems: &Problems, loaded: Option<&Loaded>) -> serde_json::Value {
     let list: Vec<_> = problems
         .iter()

@@ -1,4 +1,4 @@
-//! `weir config`: the configuration as used, and the schema it follows.
+//! `weir config`: the resolved configuration, and the schema of the file.
 
 use super::{ConfigArgs, Outcome, print, print_problems};
 use crate::config;
@@ -19,7 +19,7 @@ enum ConfigAction {
 }
 
 impl ConfigCommand {
-    /// Shows; exits 3 when the configuration cannot be used.
+    /// Prints it; exits 3 when the configuration cannot be used.
     #[must_use]
     pub fn run(self) -> Outcome {
         let which = match self.what {

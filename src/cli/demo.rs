@@ -1,4 +1,4 @@
-//! `weir demo`: a sample upstream and the proxy before it, with nothing else needed.
+//! `weir demo`: a sample upstream and the proxy in front of it, without any other service.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -11,20 +11,19 @@ use crate::{
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
-/// How many addresses beside the first the page fires from: a browser keeps at most six connections
-/// to one.
+/// Further addresses that the page sends from: a browser keeps at most six connections to one.
 const MORE_ADDRESSES: u8 = 6;
 
 /// Serve a sample upstream behind two limits, with a page that fires bursts.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
-    /// Where to listen, like :8080 or 127.0.0.1:8080
+    /// Address to listen on, like :8080 or 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address::listener)]
     listen: SocketAddr,
 }
 
 impl Demo {
-    /// Serves until told to stop.
+    /// Serves until a signal stops it.
     #[must_use]
     pub fn run(self) -> Outcome {
         let upstream = match demo::start() {
@@ -47,7 +46,7 @@ impl Demo {
         serve(config, None, |app| {
             let address = first_address(app).unwrap_or(self.listen);
             listen_beside(app, address);
-            // A reader that went away does not stop the demo.
+            // A reader that has closed its pipe does not stop the demo.
             let _ = print(&greeting(reachable(address), &program()));
         })
     }
@@ -57,7 +56,7 @@ fn first_address(app: &App) -> Option<SocketAddr> {
     app.addresses().ok()?.first().copied()
 }
 
-/// Listens on 127.0.0.2 and up too, with the port of 127.0.0.1, where this machine has them and
+/// Listens on 127.0.0.2 and following too, with the port of 127.0.0.1, if this machine has them and
 /// they are free.
 fn listen_beside(app: &mut App, first: SocketAddr) {
     if first.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {

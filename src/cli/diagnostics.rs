@@ -1,7 +1,7 @@
 //! Diagnostics on standard error: lines for people on a terminal, JSON elsewhere.
 //!
-//! A thread of their own writes them: a pipe that is not read holds up neither a worker nor a stop.
-//! Lines that found no room are counted, and the count is the first line once writing works again
+//! A thread of its own writes them: a pipe without a reader blocks neither a worker nor a stop.
+//! Lines that find no room are counted, and the count is the first line once writing works again
 //! (tests/serve/stuck.rs).
 
 use std::{
@@ -16,11 +16,11 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 /// Changes the level of diagnostics.
 pub type SetLevel = Box<dyn Fn(&str)>;
 
-/// Lines that wait while standard error takes none; beyond that they are dropped.
+/// Limit on lines that wait while standard error takes none; further ones are dropped.
 const ROOM: usize = 1_024;
 
-/// Starts diagnostics. What is returned changes their level, and writes the rest when it is
-/// dropped, for about a second.
+/// Starts diagnostics. The first result changes their level; dropping the second writes the rest,
+/// for about a second.
 pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
     let is_terminal = io::stderr().is_terminal();
     let counter = Arc::<OnceLock<ErrorCounter>>::default();
@@ -51,10 +51,10 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
     (set_level, rest)
 }
 
-/// Standard error, with a line for those that were dropped.
+/// Standard error, with a line about dropped lines.
 struct Output {
     counter: Arc<OnceLock<ErrorCounter>>,
-    /// Dropped lines that have their line.
+    /// Dropped lines that were reported.
     reported: usize,
     is_terminal: bool,
 }
@@ -89,7 +89,7 @@ impl Write for Output {
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.report_dropped()?;
-        // Locked for the whole line.
+        // The lock is held for the whole line.
         io::stderr().write_all(bytes)
     }
 

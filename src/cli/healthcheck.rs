@@ -1,9 +1,10 @@
-//! `weir healthcheck`: is the proxy of this configuration serving? For images without a shell.
+//! `weir healthcheck`: asks whether the proxy of this configuration serves, for images without a
+//! shell.
 //!
-//! Asks the process at its control socket, whatever the file says by now. Where there is none, the
-//! file says whom to ask: the operator's listener, or the first listener in the open `OPTIONS *`, a
-//! request about the server itself (RFC 9110, section 9.3.7) that goes the whole way from accept to
-//! response. None of them spends a limit or reaches an upstream.
+//! It asks the process at its control socket, whatever the file says by now. If there is none, the
+//! file names whom to ask: the operator's listener, or the first listener with `OPTIONS *`, a
+//! request about the server itself (RFC 9110, section 9.3.7) that passes everything from accept to
+//! response. It is charged to no limit and reaches no upstream.
 
 use std::{
     io::{self, Read, Write},
@@ -17,7 +18,7 @@ use crate::{
     process::control::{self, ControlError},
 };
 
-/// How long connecting, asking and answering may take each.
+/// Time-out for connecting, asking and the response, each.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ask the running proxy whether it serves.
@@ -70,7 +71,7 @@ impl Healthcheck {
     }
 }
 
-/// Who knows, and how that is asked.
+/// Address to ask, and the request to send.
 fn probe_target(config: &Config) -> Option<(SocketAddr, &'static str)> {
     let open = || {
         config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol)
@@ -81,7 +82,7 @@ fn probe_target(config: &Config) -> Option<(SocketAddr, &'static str)> {
     }
 }
 
-/// Where a listener on every address is reached from this machine.
+/// Address at which a listener on every address is reached from this machine.
 fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! `weir completions`, `weir man` and `weir version`: what the command line knows about itself.
+//! `weir completions`, `weir man` and `weir version`: descriptions of the command line itself.
 
 use std::{io, path::PathBuf};
 
@@ -10,12 +10,12 @@ use super::{Cli, Outcome, print, report_error};
 /// Print the completions of a shell.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Completions {
-    /// Which shell
+    /// Shell to print completions for
     shell: Shell,
 }
 
 impl Completions {
-    /// Prints them.
+    /// Prints the completions.
     #[must_use]
     pub fn run(self) -> Outcome {
         let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand.
+//! Command line: one file per subcommand.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -55,24 +55,24 @@ enum Command {
     Version,
 }
 
-/// How a command ended: the process's exit code.
+/// Outcome of a command: the exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It did what was asked.
+    /// The command succeeded.
     Fine = 0,
-    /// It could not.
+    /// The command failed.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage = 2,
     /// The configuration cannot be used.
     Invalid = 3,
-    /// The address cannot be listened on.
+    /// An address cannot be listened on.
     CannotBind = 4,
-    /// Nobody answers at the admin address.
+    /// No process responds at the control socket or the admin address.
     Unreachable = 5,
     /// An expectation was not met.
     Unexpected = 10,
-    /// It was told to stop twice.
+    /// A second signal stopped the process before the drain was complete.
     Interrupted = 130,
 }
 
@@ -102,19 +102,19 @@ impl Cli {
     }
 }
 
-/// Which configuration to read.
+/// Configuration to read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConfigArgs {
-    /// The configuration file [default: ./weir.yaml, then /etc/weir/weir.yaml]
+    /// Configuration file [default: ./weir.yaml, then /etc/weir/weir.yaml]
     #[arg(short, long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Put a value over the file's, like zones.per_ip.rate=5r/s
+    /// Override a value of the file, like zones.per_ip.rate=5r/s
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub sets: Vec<String>,
 }
 
 impl ConfigArgs {
-    /// The file that was named, or the first of the usual places that has one.
+    /// Returns the named file, or the first usual place that has one.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         let usual = ["weir.yaml", "/etc/weir/weir.yaml"].map(Path::new);
@@ -123,19 +123,19 @@ impl ConfigArgs {
     }
 }
 
-/// Writes to standard output. A reader that has seen enough is no failure.
+/// Writes to standard output. A reader that has closed its pipe is not a failure.
 #[must_use]
 pub fn print(text: &str) -> Outcome {
     match write_all(io::stdout().lock(), text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let message = format!("cannot write to standard output: {error}");
-            fail(&io::Error::other(message), Outcome::Failed)
+            report_error(&io::Error::other(message), Outcome::Failed)
         }
         _ => Outcome::Fine,
     }
 }
 
-/// Tells on standard error why a command failed, every cause behind the last.
+/// Prints on standard error why a command failed, with every cause.
 #[must_use]
 pub fn report_error(error: &dyn std::error::Error, outcome: Outcome) -> Outcome {
     let mut text = format!("error: {error}");
@@ -147,12 +147,12 @@ pub fn report_error(error: &dyn std::error::Error, outcome: Outcome) -> Outcome 
         }
         cause = error.source();
     }
-    // Standard error is where failures are told; there is nowhere to tell of its own.
+    // A failure to write to standard error cannot be reported anywhere.
     let _ = write_all(io::stderr().lock(), &format!("{text}\n"));
     outcome
 }
 
-/// Draws problems on standard error, in colour on a terminal, with their count below.
+/// Prints problems on standard error, in colour on a terminal, with their count below.
 pub fn print_problems(problems: &Problems) {
     if problems.is_empty() {
         return;
@@ -167,11 +167,11 @@ pub fn print_problems(problems: &Problems) {
         some(errors, "error"),
         some(warnings, "warning")
     );
-    // Standard error is where failures are told; there is nowhere to tell of its own.
+    // A failure to write to standard error cannot be reported anywhere.
     let _ = write_all(io::stderr().lock(), &text);
 }
 
-/// `1 error`, `2 errors`.
+/// Formats a count: `1 error`, `2 errors`.
 fn some(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

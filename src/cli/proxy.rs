@@ -8,34 +8,34 @@ use crate::config;
 /// Serve one upstream without a configuration file.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProxyCommand {
-    /// Where to listen, like :8080 or 127.0.0.1:8080
+    /// Address to listen on, like :8080 or 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS")]
     from: String,
-    /// Where to forward to, like <http://auth:8000>
+    /// URL to forward to, like <http://auth:8000>
     #[arg(long, value_name = "URL")]
     to: String,
     /// Requests each client may make, like 10r/s
     #[arg(long)]
     rate: Option<String>,
-    /// Requests a client may be ahead of its rate
+    /// Requests by which a client may be ahead of its rate
     #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
     burst: u32,
-    /// Of the burst, requests that are not held back
+    /// Requests of the burst that are not held back
     #[arg(long, value_name = "N", requires = "rate")]
     delay: Option<u32>,
-    /// Of the burst none is held back
+    /// Forward the whole burst without delay
     #[arg(long, requires = "rate", conflicts_with = "delay")]
     nodelay: bool,
 }
 
 impl ProxyCommand {
-    /// Serves; exits 3 when an argument makes no configuration.
+    /// Serves; exits 3 when the arguments do not form a valid configuration.
     #[must_use]
     pub fn run(self) -> Outcome {
         serve_loaded(config::parse("the command line", &self.as_file(), &[]), None)
     }
 
-    /// The file that says the same.
+    /// Renders the equivalent configuration file.
     fn as_file(&self) -> String {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let mut file = format!("listeners: [ {} ]\n", quoted(&self.from));

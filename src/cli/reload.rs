@@ -1,6 +1,6 @@
-//! `weir reload`: the running proxy loads its configuration again, and says here what came of it.
+//! `weir reload`: makes the running proxy reload its configuration and prints the outcome.
 //!
-//! It is asked at its control socket; where there is none, at the `admin.address` of the file.
+//! It is asked at its control socket; if there is none, at the `admin.address` of the file.
 
 use std::{
     io::{self, Write},
@@ -14,7 +14,7 @@ use crate::{
     process::control::{self, ControlError},
 };
 
-/// How long the proxy may take.
+/// Time-out for the proxy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Make the running proxy load its configuration again.
@@ -25,7 +25,7 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Asks; exits 3 when the configuration is wrong and 5 when there is no process to ask.
+    /// Asks; exits 3 when the configuration is invalid and 5 when there is no process to ask.
     #[must_use]
     pub fn run(self) -> Outcome {
         match control::ask(&self.which.path(), "POST /reload", PATIENCE) {
@@ -36,7 +36,7 @@ impl Reload {
         }
     }
 
-    /// Asks the listener that the file names; without one it fails for `reason`.
+    /// Asks the admin listener that the file names; without one it fails for `reason`.
     fn ask_admin(&self, reason: &str) -> Outcome {
         let loaded = match config::load(&self.which.path(), &self.which.sets) {
             Ok(loaded) => loaded,
@@ -63,7 +63,7 @@ impl Reload {
     }
 }
 
-/// Passes on the status and the text of a response.
+/// Prints the text of a response and maps its status to an outcome.
 fn outcome_of((status, text): (u16, String)) -> Outcome {
     let failed = |outcome| report_error(&io::Error::other(text.trim_end().to_owned()), outcome);
     match status {

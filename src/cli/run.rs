@@ -1,4 +1,4 @@
-//! `weir run`: serve a configuration in the foreground until told to stop.
+//! `weir run`: serves a configuration in the foreground until a signal stops it.
 
 use std::{fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 pub struct RunCommand {
     #[command(flatten)]
     which: ConfigArgs,
-    /// Load the configuration again whenever the file says something else
+    /// Reload the configuration when the file changes
     #[arg(long)]
     watch: bool,
 }
@@ -38,16 +38,16 @@ impl RunCommand {
     }
 }
 
-/// How a configuration is loaded again.
+/// Source for reloads of the configuration.
 pub struct ReloadSource {
     load: Load,
-    /// The file it is in: it names the control socket.
+    /// Configuration file, which also names the control socket.
     file: PathBuf,
-    /// Whether the file is watched.
+    /// True if the file is watched.
     watch: bool,
 }
 
-/// Tells what is wrong with a configuration, and serves it unless that is an error.
+/// Prints the problems of a configuration, and serves it unless there is an error.
 pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource>) -> Outcome {
     match result {
         Ok(loaded) => {
@@ -61,10 +61,10 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource
     }
 }
 
-/// Serves a configuration until a signal says stop; `ready` is called with the open sockets before
-/// the first answer.
+/// Serves a configuration until a signal stops it; `ready` is called with the open sockets before
+/// the first response.
 pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mut App)) -> Outcome {
-    // Held to the end: what is left is written then.
+    // Kept to the end: the rest of the diagnostics is written on drop.
     let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,
@@ -93,12 +93,12 @@ pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mu
     }
 }
 
-/// How often a watched file is read.
+/// Interval at which a watched file is read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Orders a reload when a file says something else than before, and says the same a second later:
-/// whoever writes it has finished. What it says counts, not its times or its inode, so that a file
-/// that is mounted by itself can be watched too.
+/// Requests a reload when the content of a file changed and stayed the same for one interval, so
+/// its writer has finished. Only the content counts, not its times or inode, so a file that is
+/// bind-mounted by itself can be watched too.
 fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     let mut served = fs::read(&path).ok();
     let mut before = served.clone();
@@ -118,7 +118,7 @@ fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> 
     thread::Builder::new().name("watch".to_owned()).spawn(look).map(|_| ())
 }
 
-/// TERM, INT, QUIT, HUP, USR1 and USR2, each as an order.
+/// Maps TERM, INT, QUIT, HUP, USR1 and USR2 to control messages.
 fn signals() -> io::Result<Control> {
     let orders = Control::none();
     let sender = orders.give.clone();

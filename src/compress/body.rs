@@ -1,9 +1,9 @@
-//! An answer's body on its way through a coder.
+//! Response body that passes through an encoder.
 //!
-//! Guarantees: a frame is at most [`FRAME`] bytes, and no more than [`TURN`] bytes are coded before
-//! others get a turn; what was taken is given out as soon as the upstream pauses, so that slow
-//! streams flow; a body that breaks breaks, and never ends as if it were whole; trailers follow it.
-//! A body without a coder passes untouched.
+//! Guarantees: a frame has at most [`FRAME`] bytes, and at most [`TURN`] bytes are encoded before
+//! other tasks get a turn. When the upstream pauses, everything taken so far is flushed, so slow
+//! streams flow. A body that breaks stays broken and never ends as if it were complete. Trailers
+//! follow it. A body without an encoder passes unchanged.
 
 use std::{
     pin::Pin,
@@ -21,35 +21,35 @@ use super::{
 };
 use crate::http::error::{Error, Kind};
 
-/// The largest frame of a coded body, in bytes.
+/// Largest frame of an encoded body, in bytes.
 pub const FRAME: usize = 16 * 1024;
-/// How many bytes are coded at one go.
+/// Bytes encoded in one turn.
 pub const TURN: usize = 64 * 1024;
 
-/// A step that would be taken for ever.
+/// Step without progress, which would repeat forever.
 const STALLED: Step = Step { read: 0, written: 0, done: false };
 
-/// A body that may have a coder.
+/// Body that may have an encoder.
 pub struct Coded<B> {
     inner: B,
     work: Option<Box<Work>>,
 }
 
-/// A coder and what is between its ends.
+/// Encoder and its buffers.
 struct Work {
     coder: Coder,
     _seat: EncoderPermit,
     stage: Stage,
-    /// What was received and is not taken yet.
+    /// Input that was received and not encoded yet.
     input: Bytes,
-    /// What is coded and not given out yet: the first `filled` bytes.
+    /// Output that was encoded and not sent yet: the first `filled` bytes.
     room: Box<[u8]>,
     filled: usize,
-    /// Something was taken since the last flush.
+    /// True if input was encoded since the last flush.
     unflushed: bool,
-    /// Whether the upstream had one more turn to send something before a flush.
+    /// True if the upstream had one more turn to send data before a flush.
     waited: bool,
-    /// Why no more comes, and nobody was told yet.
+    /// Error that ended the input and was not reported yet.
     cut: Option<Error>,
     trailers: Option<HeaderMap>,
 }
@@ -65,13 +65,13 @@ enum Stage {
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
 impl<B> Coded<B> {
-    /// A body that goes out as it came.
+    /// Wraps a body that is sent unchanged.
     #[must_use]
     pub fn plain(inner: B) -> Self {
         Self { inner, work: None }
     }
 
-    /// A body that goes through a coder.
+    /// Wraps a body that is encoded.
     #[must_use]
     pub fn by(coder: Coder, permit: EncoderPermit, inner: B) -> Self {
         let work = Work {
@@ -175,8 +175,8 @@ impl Work {
         }
     }
 
-    /// Nothing came. Mostly the next piece is at hand and only its reader has to run: a flush for
-    /// each would cost much of what is gained. So everybody else gets one turn before.
+    /// No data arrived. Usually the next piece is near and only its reader has to run; a flush for
+    /// each piece would cost much of the gain. So all other tasks get one turn first.
     fn wait(&mut self, context: &Context<'_>) -> Polled {
         if self.unflushed {
             self.waited = true;
@@ -185,7 +185,7 @@ impl Work {
         Poll::Pending
     }
 
-    /// What came before a cut goes out first, and everybody else gets a turn to write it.
+    /// Data received before a cut is sent first, after all other tasks got a turn.
     fn break_off(&mut self, context: &Context<'_>) -> Polled {
         if !std::mem::replace(&mut self.waited, true) {
             context.waker().wake_by_ref();
@@ -200,7 +200,7 @@ impl Work {
         Poll::Ready(Some(Err(error)))
     }
 
-    /// One step of the coder, and a frame if there is one to give out.
+    /// Runs one step of the encoder and returns a frame if one is ready.
     fn step(&mut self, turn: &mut usize) -> Result<Option<Frame<Bytes>>, Error> {
         if self.room.len() - self.filled < LEAST_ROOM {
             return Ok(self.give_out());

@@ -1,8 +1,7 @@
-//! One coder at work: the three codecs behind one face.
+//! Encoder: the three codecs behind one interface.
 //!
-//! Guarantee: between two steps it holds no more than [`CODER_BYTES`], and never writes more than
-//! it is given room for. Within a step brotli takes a few MiB more; a worker is within one step at
-//! a time.
+//! Guarantee: between two steps it holds at most [`CODER_BYTES`], and it never writes more than it
+//! is given room for. Within a step brotli takes a few MiB more; a worker runs one step at a time.
 
 use brotli::enc::{
     StandardAlloc,
@@ -17,48 +16,48 @@ use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirecti
 use super::negotiate::Coding;
 use crate::http::error::{Error, Kind};
 
-/// The most memory one coder holds, in bytes: the largest of the three, rounded up
+/// Limit on the memory of one encoder, in bytes: the largest of the three, rounded up
 /// (`tests/coders.rs` measures it).
 pub const CODER_BYTES: usize = 2 * 1024 * 1024;
-/// The least room for a step: a mark of flushing may not be cut again and again.
+/// Least room for a step: a flush marker must not be cut again and again.
 pub const LEAST_ROOM: usize = 64;
 
-/// zstd's level, and the logarithms of its window and its tables: RFC 9659 allows a window of 2^23.
+/// Level of zstd, and the logarithms of its window and tables: RFC 9659 allows a window of 2^23.
 const ZSTD: [CParameter; 4] = [
     CParameter::CompressionLevel(3),
     CParameter::WindowLog(18),
     CParameter::HashLog(16),
     CParameter::ChainLog(15),
 ];
-/// Brotli's quality and the logarithm of its window.
+/// Quality of brotli and the logarithm of its window.
 const BROTLI: (u32, u32) = (4, 17);
-/// gzip's level and the logarithm of its window.
+/// Level of gzip and the logarithm of its window.
 const GZIP: (u32, u8) = (5, 15);
 
-/// What is asked of a coder.
+/// Operation of an encoder step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushMode {
-    /// Take more.
+    /// Encode more input.
     Continue,
-    /// Give out all that was taken, so that it can be decoded; nothing else may be asked until that
-    /// is done.
+    /// Emit everything encoded so far, so that it can be decoded; until that is done no other
+    /// operation is allowed.
     Flush,
-    /// The same, and end.
+    /// Emit everything and end the stream.
     Finish,
 }
 
-/// What came of it.
+/// Result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// How many bytes were taken.
+    /// Bytes of input taken.
     pub read: usize,
-    /// How many were written.
+    /// Bytes of output written.
     pub written: usize,
-    /// Whether a flush or a finish is complete.
+    /// True when a flush or a finish is complete.
     pub done: bool,
 }
 
-/// A coder for one body.
+/// Encoder for one body.
 pub struct Coder(Codec);
 
 enum Codec {
@@ -68,10 +67,10 @@ enum Codec {
 }
 
 impl Coder {
-    /// A coder for a body, of this very length if that is known: a short one needs less memory.
+    /// Creates an encoder for a body, of this length if it is known: a short one needs less memory.
     ///
     /// # Errors
-    /// [`Kind::ProxyInternalError`], when there is no memory.
+    /// [`Kind::ProxyInternalError`] when there is no memory.
     pub fn new(coding: Coding, length: Option<u64>) -> Result<Self, Error> {
         Ok(Self(match coding {
             Coding::Zstd => Codec::Zstd(zstd(length)?),
@@ -80,10 +79,10 @@ impl Coder {
         }))
     }
 
-    /// Codes some of `input` into `room`, of which there are at least [`LEAST_ROOM`] bytes.
+    /// Encodes part of `input` into `room`, which has at least [`LEAST_ROOM`] bytes.
     ///
     /// # Errors
-    /// [`Kind::ProxyInternalError`]: the codec failed.
+    /// [`Kind::ProxyInternalError`] when the codec fails.
     pub fn step(&mut self, order: FlushMode, input: &[u8], room: &mut [u8]) -> Result<Step, Error> {
         match &mut self.0 {
             Codec::Zstd(context) => zstd_step(context, order, input, room),
@@ -130,7 +129,7 @@ fn brotli(length: Option<u64>) -> BrotliState<StandardAlloc> {
     let mut state = BrotliState::new(StandardAlloc::default());
     state.set_parameter(Parameter::BROTLI_PARAM_QUALITY, quality);
     state.set_parameter(Parameter::BROTLI_PARAM_LGWIN, needed.clamp(10, window));
-    // From a mebibyte on it would take a table of four.
+    // From one MiB on brotli would use a table of 4 MiB.
     state.set_parameter(Parameter::BROTLI_PARAM_SIZE_HINT, 1 << 19);
     state
 }
@@ -187,7 +186,7 @@ fn gzip_step(
         ((compress.total_in() - read) as usize, (compress.total_out() - written) as usize);
     let done = match order {
         FlushMode::Finish => status == Status::StreamEnd,
-        // It is complete when there was room for more (zlib.h, deflate).
+        // The flush is complete when there was room for more (zlib.h, deflate).
         FlushMode::Continue | FlushMode::Flush => read == input.len() && written < room.len(),
     };
     Ok(Step { read, written, done })

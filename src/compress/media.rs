@@ -1,7 +1,7 @@
-//! Which media types are worth a coder.
+//! Media types that are worth encoding.
 
-/// Types outside of `text/*`, and without a suffix that tells, that are text or as compressible.
-/// What is not here is either compressed by its own format or not known to gain.
+/// Types that are text or as compressible, but neither `text/*` nor named by a suffix. Other types
+/// are compressed already or not known to gain.
 const LISTED: [&str; 27] = [
     "application/ecmascript",
     "application/graphql",
@@ -35,8 +35,8 @@ const LISTED: [&str; 27] = [
 /// Suffixes of structured syntaxes that are text (RFC 6839, RFC 9512).
 const SUFFIXES: [&str; 4] = ["+json", "+xml", "+yaml", "+json-seq"];
 
-/// Whether a `Content-Type` names what is worth a coder: `text/*` but for streams of events, JSON,
-/// XML and what is listed here. gRPC has a compression of its own.
+/// Returns true if a `Content-Type` is worth encoding: `text/*` except event streams, JSON, XML,
+/// and the listed types. gRPC has its own compression.
 #[must_use]
 pub fn is_compressible(content_type: &[u8]) -> bool {
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Answers in a coding the client takes: zstd, brotli or gzip (RFC 9110, sections 8.4 and 12.5.3).
+//! Response compression: zstd, brotli or gzip (RFC 9110, sections 8.4 and 12.5.3).
 //!
-//! Guarantees: an answer is coded only where nobody can be hurt by it: never a part of one, never
-//! what is coded already or must not be transformed, never a stream of events. A coded answer says
-//! so, varies by `Accept-Encoding`, has a weak `ETag`, and nothing that was true of other bytes.
-//! What a coder takes is bounded ([`encoder::CODER_BYTES`]), and so is how many there are
-//! ([`permits::MAX_CODERS`]): beyond that answers go out as they came.
+//! Guarantees: a response is encoded only where that is safe: never a partial one, never one that
+//! is encoded already or must not be transformed, never an event stream. An encoded response says
+//! so, varies by `Accept-Encoding`, has a weak `ETag`, and keeps no field that describes the
+//! original bytes. The memory of an encoder is bounded ([`encoder::CODER_BYTES`]), and so is their
+//! number ([`permits::MAX_CODERS`]): beyond that responses are sent unencoded.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
@@ -29,11 +29,11 @@ pub mod media;
 pub mod negotiate;
 pub mod permits;
 
-/// An answer that is known to be shorter is not worth a coder, in bytes.
+/// Shortest response that is worth encoding, in bytes.
 pub const WORTHWHILE: u64 = 1024;
 
-/// What is true of the very bytes, and not of others. RFC 9530 has the digests; those of a
-/// representation count its coding in.
+/// Fields that describe the exact bytes. RFC 9530 defines the digests; those of a representation
+/// include its coding.
 static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
@@ -41,18 +41,18 @@ static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// What a request has to say about the coding of its answer.
+/// Encoding preference of a request.
 #[derive(Debug)]
 pub struct EncodingPreference {
     coding: Option<Coding>,
-    /// The answer has a head only.
+    /// True if the response has a head only.
     head: bool,
-    /// The answers it has: `If-None-Match`.
+    /// `If-None-Match`: the responses that the client has.
     held: Vec<HeaderValue>,
 }
 
 impl EncodingPreference {
-    /// What a request wishes of `offered`; nothing where nothing is offered.
+    /// Preference of a request among `offered`; none if nothing is offered.
     #[must_use]
     pub fn of(offered: &[Coding], method: &Method, headers: &HeaderMap) -> Option<Self> {
         if offered.is_empty() {
@@ -64,7 +64,7 @@ impl EncodingPreference {
     }
 }
 
-/// Codes an answer, if it may be and was wished to be.
+/// Encodes a response if it may be encoded and the client prefers that.
 pub fn code<B: Body>(
     response: Response<B>,
     preference: Option<&EncodingPreference>,
@@ -100,7 +100,7 @@ pub fn code<B: Body>(
     Response::from_parts(head, Coded::by(coder, permit, body))
 }
 
-/// Whether other clients may get this answer in another coding.
+/// Returns true if other clients may get this response in another coding.
 fn may_vary(head: &Parts, length: Option<u64>) -> bool {
     let (status, headers) = (head.status, &head.headers);
     if headers.contains_key(CONTENT_ENCODING) || is_to_stay(headers) {
@@ -108,7 +108,7 @@ fn may_vary(head: &Parts, length: Option<u64>) -> bool {
     }
     let media = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     match status {
-        // It may leave out what the answer it stands for would have said.
+        // A 304 may leave out fields of the response it stands for.
         StatusCode::NOT_MODIFIED => media.is_none_or(media::is_compressible),
         StatusCode::PARTIAL_CONTENT => media.is_some_and(media::is_compressible),
         _ => {
@@ -120,14 +120,14 @@ fn may_vary(head: &Parts, length: Option<u64>) -> bool {
     }
 }
 
-/// Whether an answer of this status is a whole representation: of what was asked for, or of what
-/// went wrong.
+/// Returns true if a response of this status is a whole representation: of the resource, or of an
+/// error.
 fn has_content(status: StatusCode) -> bool {
     let empty = status == StatusCode::NO_CONTENT || status == StatusCode::RESET_CONTENT;
     (status.is_success() && !empty) || status.is_client_error() || status.is_server_error()
 }
 
-/// Whether a message says `no-transform` (RFC 9111, sections 5.2.1.6 and 5.2.2.6).
+/// Returns true if a message says `no-transform` (RFC 9111, sections 5.2.1.6 and 5.2.2.6).
 fn is_to_stay(headers: &HeaderMap) -> bool {
     let said = |line: &HeaderValue| {
         elements(line).any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
@@ -139,8 +139,7 @@ fn elements(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Says that the answer depends on `Accept-Encoding`, in one line with what it depends on
-/// otherwise.
+/// Adds `Accept-Encoding` to `Vary`, in one line with its other members.
 fn add_vary(headers: &mut HeaderMap) {
     let lines = headers.get_all(VARY);
     let said = |name: &[u8]| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding");
@@ -150,23 +149,22 @@ fn add_vary(headers: &mut HeaderMap) {
     let mut names: Vec<&[u8]> =
         lines.iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
     names.push(b"accept-encoding");
-    // Joined values are a value.
+    // Joined values form a value.
     if let Ok(vary) = HeaderValue::from_bytes(&names.join(&b", "[..])) {
         headers.insert(VARY, vary);
     }
 }
 
-/// Makes a head that of the coded answer.
+/// Turns a head into that of the encoded response.
 fn describe(headers: &mut HeaderMap, coding: Coding) {
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     headers.remove(CONTENT_LENGTH);
-    // Ranges of a coded answer cannot be asked for: it is coded anew each time.
+    // Ranges of an encoded response cannot be requested: it is encoded anew each time.
     headers.remove(ACCEPT_RANGES);
     restate(headers);
 }
 
-/// Takes out of fields, before a body or behind it, what was true of its bytes before they were
-/// coded.
+/// Removes from headers or trailers what described the bytes before they were encoded.
 fn restate(fields: &mut HeaderMap) {
     for digest in &DIGESTS {
         fields.remove(digest);
@@ -179,14 +177,14 @@ fn restate(fields: &mut HeaderMap) {
     }
 }
 
-/// The weak form of a strong tag: the coded bytes mean the same and are others.
+/// Weak form of a strong tag: the encoded bytes mean the same but differ.
 fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
     let strong = tag.as_bytes().starts_with(b"\"");
     strong.then(|| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()).flatten()
 }
 
-/// A client that has the coded answer knows it by the weak tag: it has to hear of that one (RFC
-/// 9111, section 4.3.4).
+/// A client that has the encoded response knows it by the weak tag, so a 304 must name that one
+/// (RFC 9111, section 4.3.4).
 fn match_held(headers: &mut HeaderMap, held: &[HeaderValue]) {
     let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
     if held.iter().any(|tags| memchr::memmem::find(tags.as_bytes(), weak.as_bytes()).is_some()) {
@@ -214,7 +212,7 @@ mod tests {
         headers
     }
 
-    /// The head of an answer to a client of gzip.
+    /// Head of a response to a client that accepts gzip.
     fn answer(
         method: &Method,
         asked: &[(&str, &str)],

@@ -1,11 +1,11 @@
-//! Which coding a client gets (RFC 9110, section 12.5.3).
+//! Choice of the response coding (RFC 9110, section 12.5.3).
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 
-/// How an answer's bytes are compressed.
+/// Compression of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// Zstandard (RFC 8878), within the window RFC 9659 allows.
+    /// Zstandard (RFC 8878), within the window that RFC 9659 allows.
     Zstd,
     /// Brotli (RFC 7932).
     Brotli,
@@ -13,15 +13,16 @@ pub enum Coding {
     Gzip,
 }
 
-/// Weights are in thousandths: three digits are all a weight has.
+/// Weights are in thousandths: a weight has at most three digits.
 type Weight = u16;
 
-/// What a client accepts. What it names twice has the smaller weight: nobody gets what he refused.
+/// Codings that a client accepts. If a coding is listed twice the smaller weight counts, so a
+/// refused coding is never sent.
 #[derive(Debug, Default)]
 struct Accepted {
     codings: [Option<Weight>; 3],
     identity: Option<Weight>,
-    /// `*`: whatever is not named.
+    /// Weight of `*`: all codings that are not listed.
     other: Option<Weight>,
 }
 
@@ -29,7 +30,7 @@ impl Coding {
     /// Every coding.
     pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
-    /// Its name in `Content-Encoding`.
+    /// Name in `Content-Encoding`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,10 +46,10 @@ impl Coding {
     }
 }
 
-/// The coding of `offered` that the client weighs most, of equals the first; none where it has a
-/// greater wish for none.
+/// Chooses the coding of `offered` with the greatest weight, of equals the first; none if the
+/// client prefers the identity.
 ///
-/// A client that says nothing at all gets none: what does not ask often cannot decode.
+/// A client without `Accept-Encoding` gets none: often it cannot decode.
 #[must_use]
 pub fn choose(offered: &[Coding], headers: &HeaderMap) -> Option<Coding> {
     let accepted = Accepted::read(headers);
@@ -89,7 +90,7 @@ impl Accepted {
     }
 }
 
-/// A name and its weight; what is written otherwise says nothing.
+/// Name and weight of an element; none for an invalid one.
 fn element(text: &[u8]) -> Option<(&[u8], Weight)> {
     let mut parts = text.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().filter(|name| !name.is_empty())?;

@@ -1,25 +1,26 @@
-//! How many answers are coded at once.
+//! Limit on responses that are encoded at the same time.
 
 use std::{cell::Cell, rc::Rc};
 
 use super::{encoder::Coder, negotiate::Coding};
 
-/// The most answers a worker codes at once; the others go out as they came.
+/// Responses that a worker encodes at the same time; further ones are sent unencoded.
 pub const MAX_CODERS: usize = 256;
 
-/// The coders of a worker.
+/// Encoder permits of a worker.
 #[derive(Clone, Debug, Default)]
 pub struct EncoderPermits {
     taken: Rc<Cell<usize>>,
 }
 
-/// The right to one coder, given back when it is dropped.
+/// Permit for one encoder, given back on drop.
 #[derive(Debug)]
 #[must_use]
 pub struct EncoderPermit(Rc<Cell<usize>>);
 
 impl EncoderPermits {
-    /// A coder for a body, of this length if that is known; none when all are at work.
+    /// Takes a permit and creates an encoder for a body, of this length if it is known. None when
+    /// all permits are taken.
     pub fn take(&self, coding: Coding, length: Option<u64>) -> Option<(Coder, EncoderPermit)> {
         if self.taken.get() >= MAX_CODERS {
             tracing::debug!(

@@ -1,8 +1,8 @@
-//! The sample upstream of `weir demo`: a page that fires bursts, and a plain answer for everything
-//! else.
+//! Sample upstream of `weir demo`: a page that sends bursts, and a plain response to any other
+//! path.
 //!
-//! It is a server of its own on a port of its own, and knows nothing of limits: everything the page
-//! shows is weir's doing.
+//! It is a server of its own on a port of its own and knows no limits: all limiting that the page
+//! shows is weir's.
 
 use std::{
     convert::Infallible,
@@ -21,15 +21,15 @@ use tokio::{net::TcpListener, task::LocalSet};
 
 const PAGE: &str = include_str!("page.html");
 
-/// Where the page is.
+/// Path of the page.
 pub const PAGE_PATH: &str = "/demo";
 
 static FORWARDED: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the sample upstream on a thread of its own and says where it listens.
+/// Starts the sample upstream on its own thread and returns its address.
 ///
 /// # Errors
-/// When no port or thread can be had.
+/// When no port is free or the thread cannot be started.
 pub fn start() -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! One worker's side of the logs: lines are formed here and handed over in batches.
+//! Logs of one worker: lines are formed here and passed to the writer in batches.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,20 +21,20 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// A batch is handed over when it is this large, and at the latest after [`LINGER`].
+/// Size at which a batch is passed on; a smaller one is passed on after [`LINGER`].
 const BATCH: usize = 32 * 1024;
-/// How long a line may wait for company.
+/// Longest time that a line waits for further lines.
 const LINGER: Duration = Duration::from_millis(50);
-/// The longest sleep of a journal that has nothing to do.
+/// Longest sleep of an idle logger.
 const FAR: Duration = Duration::from_secs(3600);
 
-/// The logs of one worker.
+/// Logs of one worker.
 pub struct AccessLogger {
     clock: Clock,
     format: Cell<LogFormat>,
     sampling: Cell<Sampling>,
     lines: RefCell<Option<Lines>>,
-    /// Which logs are written at all.
+    /// Logs that are written at all.
     writes: Cell<Writes>,
     access: RefCell<Vec<u8>>,
     errors: RefCell<Vec<u8>>,
@@ -71,7 +71,7 @@ struct SummaryLine {
 }
 
 impl AccessLogger {
-    /// A journal that hands its lines to `lines`, or forms none.
+    /// Creates a logger that passes its lines to `lines`, or forms none.
     #[must_use]
     pub fn new(clock: Clock, settings: &AccessLogSettings, lines: Option<Lines>) -> Rc<Self> {
         Rc::new(Self {
@@ -87,8 +87,7 @@ impl AccessLogger {
         })
     }
 
-    /// From now on writes like this and to there; what was written before goes where it was meant
-    /// to.
+    /// Changes format and destination from now on; lines written before go to the old destination.
     pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
         self.finish();
         self.format.set(settings.format);
@@ -98,38 +97,38 @@ impl AccessLogger {
         self.news.notify_one();
     }
 
-    /// From now on a request that is dropped was cut by the end of the process, not left by its
-    /// client.
+    /// From now on a request that is dropped counts as cut by the end of the process, not as
+    /// abandoned by its client.
     pub fn cut(&self) {
         self.cutting.set(true);
     }
 
-    /// Whether that is so.
+    /// Returns true after [`Self::cut`].
     #[must_use]
     pub fn is_cutting(&self) -> bool {
         self.cutting.get()
     }
 
-    /// The clock that requests are timed with.
+    /// Clock that times requests.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Whether lines are written at all.
+    /// Returns true if lines are written at all.
     #[must_use]
     pub fn writes(&self) -> bool {
         let writes = self.writes.get();
         writes.access || writes.errors
     }
 
-    /// Whether the format has `Referer`, `User-Agent` and the user.
+    /// Returns true if the format has `Referer`, `User-Agent` and the user.
     #[must_use]
     pub fn wants_browser(&self) -> bool {
         self.writes.get().access && self.format.get() == LogFormat::Combined
     }
 
-    /// Writes an entry down, unless it is one reject of many.
+    /// Writes an entry, unless it is a reject that is only counted.
     pub fn write(&self, entry: &AccessEntry) {
         let writes = self.writes.get();
         if writes.errors && is_over_the_limit(entry) {
@@ -143,7 +142,7 @@ impl AccessLogger {
         }
     }
 
-    /// Hands batches over and sums rejects up, for as long as it is polled.
+    /// Passes on batches and summaries of rejects, for as long as it is polled.
     pub async fn run(&self) {
         loop {
             let due =
@@ -159,7 +158,7 @@ impl AccessLogger {
         }
     }
 
-    /// Hands over whatever there is: sums first.
+    /// Passes on everything that is left, summaries first.
     pub fn finish(&self) {
         self.sum_up(|lines| lines.sampler.sum_up());
         self.hand_over();
@@ -176,7 +175,7 @@ impl AccessLogger {
         let Some(lines) = lines.as_ref().filter(|_| sampling.first < u32::MAX) else { return true };
         let reason = limit.verdict.reason;
         if reason == Some(Reason::Draining) {
-            // The end of a request that was accepted, once in a process's life.
+            // The end of a request in progress, once in the life of a process.
             return true;
         }
         let has_key = !reason.is_some_and(Reason::is_for_good);
@@ -184,7 +183,7 @@ impl AccessLogger {
         let reject = RejectEvent { zone: &limit.zone, fingerprint, reason, client: entry.client };
         let (told, begins) = lines.sampler.take(reject, sampling, self.clock.now());
         if begins {
-            // Whoever waits has to look anew until when.
+            // The sleeping task has to compute its next wake-up again.
             self.news.notify_one();
         }
         told == Told::Line
@@ -219,7 +218,7 @@ impl AccessLogger {
         for Summary { rejects, zone, reason, client } in summaries {
             let reason = reason.map(Reason::as_str);
             if self.format.get() == LogFormat::Combined {
-                // The format has no line for them.
+                // The `combined` format has no line for summaries.
                 let (zone, client) = (zone.as_deref(), client.map(tracing::field::display));
                 tracing::info!(
                     zone,
@@ -251,8 +250,8 @@ fn sampling(settings: &AccessLogSettings) -> Sampling {
     Sampling { first: settings.rejects_first, every: settings.rejects_every }
 }
 
-/// Whether a client came faster than a zone lets it. A missing or repeated key, a full queue and a
-/// stop are not its rate.
+/// Returns true if the client exceeded its rate. A missing or repeated key, a full queue and a
+/// drain do not count.
 fn is_over_the_limit(entry: &AccessEntry) -> bool {
     let reason = entry.limit.as_ref().and_then(|limit| limit.verdict.reason);
     matches!(reason, Some(Reason::Burst | Reason::MaxWait))

@@ -1,8 +1,8 @@
 //! One line of the access log: JSON, or nginx's `combined` byte for byte; and of the error log, as
 //! nginx writes it for a reject.
 //!
-//! Guarantee: a line is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes, and
-//! nothing a client sends can begin a line of its own.
+//! Guarantee: an entry is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes,
+//! and a client cannot inject a line.
 
 use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
@@ -12,63 +12,63 @@ use serde::{Serialize, Serializer};
 
 use crate::limit::{KeyFault, Verdict};
 
-/// The longest text of a client's that is logged, in bytes.
+/// Longest text from a client that is logged, in bytes.
 pub const FIELD: usize = 1024;
 
-/// What is known about a request at its end.
+/// Facts about a request at its end.
 #[derive(Clone, Debug)]
 pub struct AccessEntry {
-    /// When it began.
+    /// Start of the request.
     pub at: SystemTime,
-    /// How long it took.
+    /// Duration of the request.
     pub took: Duration,
-    /// Its id.
+    /// Request id.
     pub id: HeaderValue,
-    /// Whom it was for.
+    /// Client address.
     pub client: IpAddr,
-    /// The other end of the socket.
+    /// Socket peer.
     pub peer: IpAddr,
-    /// Its method; none when the head could not be read.
+    /// Method; none when the head could not be read.
     pub method: Option<Method>,
-    /// The requested host.
+    /// Requested host.
     pub host: Option<Rc<str>>,
-    /// What was asked for.
+    /// Requested target.
     pub path: Option<Asked>,
-    /// Its protocol version.
+    /// Protocol version.
     pub proto: Version,
-    /// The status it was answered with.
+    /// Status of the response.
     pub status: StatusCode,
-    /// Bytes of its body that were read.
+    /// Bytes of the request body that were read.
     pub bytes_in: u64,
-    /// Bytes of the answer's body that were written.
+    /// Bytes of the response body that were written.
     pub bytes_out: u64,
-    /// The route that took it.
+    /// Chosen route.
     pub route: Option<Arc<str>>,
-    /// What the limits said.
+    /// Verdict of the limits.
     pub limit: Option<LimitStory>,
-    /// What the dry-run limits would have said.
+    /// Verdict of the dry-run limits.
     pub dry_run: Option<LimitStory>,
-    /// What happened upstream.
+    /// Facts about the upstream.
     pub upstream: Option<UpstreamStory>,
-    /// What went wrong.
+    /// Error of the request.
     pub error: Option<ErrorStory>,
-    /// What only `combined` has.
+    /// Fields that only `combined` has.
     pub browser: Browser,
 }
 
-/// What a request says of who sent it, in `combined` only.
+/// Request fields about the sender, in `combined` only.
 #[derive(Clone, Debug, Default)]
 pub struct Browser {
     /// `Referer`.
     pub referer: Option<HeaderValue>,
     /// `User-Agent`.
     pub agent: Option<HeaderValue>,
-    /// The user of `Authorization: Basic` (RFC 7617), not verified.
+    /// User of `Authorization: Basic` (RFC 7617), not verified.
     pub user: Option<Vec<u8>>,
 }
 
 impl Browser {
-    /// What the fields say.
+    /// Reads them from the header fields.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Browser {
     }
 }
 
-/// The user of Basic credentials: the password is not kept.
+/// Returns the user of Basic credentials; the password is not kept.
 fn basic_user(credentials: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = credentials.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
@@ -90,7 +90,7 @@ fn basic_user(credentials: &[u8]) -> Option<Vec<u8>> {
     Some(decoded[..end].to_vec()).filter(|user| !user.is_empty())
 }
 
-/// Base 64 (RFC 4648, section 4), with its padding or without.
+/// Decodes Base 64 (RFC 4648, section 4) with or without padding.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
     let (mut decoded, mut bits, mut kept) = (Vec::with_capacity(digits * 3 / 4), 0_u32, 0_u32);
@@ -113,13 +113,12 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// The target of a request.
+/// Target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// A path with its query.
+    /// Path with query.
     Path(PathAndQuery),
-    /// What no route is looked for: the authority of CONNECT, or as much as came of a head that was
-    /// refused.
+    /// Other text: the authority of CONNECT, or as much of a refused head as was received.
     Other(Box<str>),
 }
 
@@ -132,46 +131,47 @@ impl Asked {
     }
 }
 
-/// What a limit said.
+/// Verdict of a limit.
 #[derive(Clone, Debug)]
 pub struct LimitStory {
-    /// The zone that decided.
+    /// Zone that decided.
     pub zone: Arc<str>,
-    /// What it decided, with the numbers.
+    /// Decision with its numbers.
     pub verdict: Verdict,
-    /// The fingerprint it was counted under.
+    /// Fingerprint under which the request was counted.
     pub key: u64,
-    /// The fault of its key for which it was rejected.
+    /// Missing or repeated part of the key, when that caused the reject.
     pub fault: Option<KeyFault>,
-    /// It is parked: should it end so, its wait is as long as it took, not what it was told.
+    /// True while the request is parked: if it ends so, its wait is its duration, not the wait
+    /// computed on arrival.
     pub is_parked: bool,
 }
 
-/// What happened upstream.
+/// Facts about the upstream of a request.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamStory {
-    /// The upstream.
+    /// Name of the upstream.
     pub name: Option<Arc<str>>,
-    /// The endpoint that was tried last.
+    /// Endpoint of the last attempt.
     pub endpoint: Option<Arc<str>>,
-    /// Its status.
+    /// Status of its response.
     pub status: Option<StatusCode>,
-    /// How long a connection took, if one had to be opened.
+    /// Time to open a connection, if one was opened.
     pub connect: Option<Duration>,
-    /// How long it took from sending the request to the head of the answer.
+    /// Time from sending the request to the head of the response.
     pub first_byte: Option<Duration>,
-    /// How often it was tried.
+    /// Number of attempts.
     pub tries: u32,
 }
 
-/// What went wrong, in the words of [`crate::http::error`].
+/// Error of a request, in the terms of [`crate::http::error`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorStory {
-    /// Whose fault.
+    /// Side at fault.
     pub side: &'static str,
-    /// What.
+    /// Kind of error.
     pub kind: &'static str,
-    /// What exactly.
+    /// Details.
     pub detail: String,
 }
 
@@ -272,8 +272,8 @@ impl AccessEntry {
         }
     }
 
-    /// Appends the entry as nginx's `combined` line: its time is when the request ended, as nginx's
-    /// `$time_local` is.
+    /// Appends the entry as nginx's `combined` line. Its time is the end of the request, like
+    /// `$time_local`.
     pub fn write_combined(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.client.to_string().as_bytes());
         out.extend_from_slice(b" - ");
@@ -291,8 +291,8 @@ impl AccessEntry {
         out.extend_from_slice(b"\"\n");
     }
 
-    /// Appends the entry of a reject as the line of nginx's error log for it, which tools that ban
-    /// addresses know.
+    /// Appends the entry of a reject as the corresponding line of nginx's error log, which tools
+    /// that ban addresses can read.
     pub fn write_limiting(&self, out: &mut Vec<u8>) {
         let Some(limit) = &self.limit else { return };
         let (excess, pid) = (limit.verdict.excess_milli, std::process::id());
@@ -304,7 +304,7 @@ impl AccessEntry {
                 " [error] {pid}#0: *1 limiting requests, excess: {whole}.{thousandths:03} by zone "
             ),
         );
-        // Names of zones are letters, digits, `_` and `-`.
+        // Zone names are letters, digits, `_` and `-`, so they need no escape.
         write_text(
             out,
             format_args!("\"{}\", client: {}, server: _, request: \"", limit.zone, self.client),
@@ -325,7 +325,7 @@ impl AccessEntry {
         out.extend_from_slice(proto(self.proto).as_bytes());
     }
 
-    /// The local time of its end.
+    /// Local time of the end of the request.
     fn local_end(&self, format: &str) -> String {
         let end = Timestamp::try_from(self.at + self.took).unwrap_or(Timestamp::UNIX_EPOCH);
         end.to_zoned(TimeZone::system()).strftime(format).to_string()
@@ -369,7 +369,7 @@ impl<'a> UpstreamLine<'a> {
     }
 }
 
-/// A wall-clock time as logs show it: RFC 3339, UTC, whole milliseconds.
+/// Formats wall-clock time for logs: RFC 3339, UTC, whole milliseconds.
 #[must_use]
 pub fn timestamp(at: SystemTime) -> String {
     Timestamp::try_from(at)
@@ -378,12 +378,12 @@ pub fn timestamp(at: SystemTime) -> String {
         .to_string()
 }
 
-/// Milliseconds with whole microseconds behind the point.
+/// Milliseconds with whole microseconds as decimals.
 fn millis(duration: Duration) -> f64 {
     to_float(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)) / 1_000.0
 }
 
-/// Exact for everything a log shows: below 2^53.
+/// Exact for all logged values: below 2^53.
 #[allow(clippy::cast_precision_loss)]
 fn to_float(number: u64) -> f64 {
     number as f64
@@ -407,8 +407,8 @@ fn cut<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text[..end])
 }
 
-/// nginx's default escape: quotes, backslashes and everything that is not printable ASCII become
-/// `\xXX`.
+/// Applies nginx's default escape: quotation marks, backslashes and all bytes that are not
+/// printable ASCII become `\xXX`.
 fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in &bytes[..bytes.len().min(FIELD)] {
         match byte {

@@ -1,8 +1,9 @@
-//! Whether most clients appear as the default gateway: behind a port a container publishes, that is
-//! whoever came by IPv6 or from the container's own host, and all of them share one limit.
+//! Detects that most clients appear as the default gateway. Behind a published container port that
+//! is every client that comes by IPv6 or from the host of the container, and all of them share one
+//! limit.
 //!
-//! Guarantee: it is told once a process, and costs a request a comparison and two sums, no clock
-//! and no lock.
+//! Guarantee: the warning is logged once per process. A request costs a comparison and two
+//! additions, no clock and no lock.
 
 use std::{
     cell::Cell,
@@ -14,10 +15,10 @@ use std::{
     },
 };
 
-/// So many requests are judged together.
+/// Requests that are judged together.
 const WINDOW: u32 = 100;
 
-/// A default gateway, and whether it was told of.
+/// Default gateway, and whether the warning was logged.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     address: IpAddr,
@@ -25,14 +26,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// This one, not told of yet.
+    /// Creates a gateway that was not warned about yet.
     #[must_use]
     pub fn new(address: IpAddr) -> Self {
         Self { address, told: Arc::default() }
     }
 
-    /// The one of this network namespace; nothing where there is none, or where the kernel does not
-    /// tell.
+    /// Returns the default gateway of this network namespace; none if there is none or the kernel
+    /// does not say.
     #[must_use]
     pub fn of_this_network() -> Option<Self> {
         let routes = fs::read_to_string("/proc/net/route").ok()?; // no such file: not Linux, and no warning
@@ -40,7 +41,7 @@ impl Gateway {
     }
 }
 
-/// One worker's count of the requests that seem to come from the gateway.
+/// Count of requests of one worker that seem to come from the gateway.
 #[derive(Debug, Default)]
 pub struct Watch {
     gateway: Option<Gateway>,
@@ -49,13 +50,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch on a gateway; without one it sees nothing.
+    /// Creates a watch on a gateway; without one it counts nothing.
     #[must_use]
     pub fn on(gateway: Option<Gateway>) -> Self {
         Self { gateway, ..Self::default() }
     }
 
-    /// Counts a request for `client`, and warns when most of a hundred were the gateway's.
+    /// Counts a request of `client`, and warns when most of a hundred came from the gateway.
     pub fn see(&self, client: IpAddr) {
         let Some(gateway) = &self.gateway else { return };
         if self.most_are_hidden(client == gateway.address)
@@ -70,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// Whether this request ends a window of which more than half came from the gateway.
+    /// Returns true if this request ends a window in which more than half came from the gateway.
     fn most_are_hidden(&self, hidden: bool) -> bool {
         let (seen, hidden) = (self.seen.get() + 1, self.hidden.get() + u32::from(hidden));
         let over = seen == WINDOW;
@@ -80,8 +81,8 @@ impl Watch {
     }
 }
 
-/// The gateway of the cheapest default route in the text of `/proc/net/route`. Addresses stand
-/// there in the machine's byte order.
+/// Gateway of the default route with the lowest metric in the text of `/proc/net/route`. Addresses
+/// are in the byte order of the machine.
 fn default_gateway(routes: &str) -> Option<Ipv4Addr> {
     let default = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -101,7 +102,7 @@ mod tests {
     const HEAD: &str =
         "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
-    /// A line as the kernel writes it on this machine.
+    /// Line as the kernel writes it on this machine.
     fn line(to: [u8; 4], gateway: [u8; 4], metric: u32, mask: [u8; 4]) -> String {
         let [to, gateway, mask] = [to, gateway, mask].map(u32::from_ne_bytes);
         format!("eth0\t{to:08X}\t{gateway:08X}\t0003\t0\t0\t{metric}\t{mask:08X}\t0\t0\t0\n")

@@ -1,5 +1,4 @@
-//! What is told to the outside: the access log, its sampling and its writer, and that clients seem
-//! hidden.
+//! Access log: its record, sampling and writer; and a warning when clients seem hidden.
 
 pub mod access;
 pub mod entry;

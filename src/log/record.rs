@@ -1,8 +1,8 @@
-//! The story of one request, told when its answer's body ends or breaks.
+//! Log record of one request, written when its response body ends or breaks.
 //!
-//! Guarantee: every request that was begun leaves exactly one line, whatever became of it: also
-//! when its client leaves and everything about it is dropped in the middle (then the line says
-//! 499), the process ends before its response (503), or weir itself fails (500).
+//! Guarantee: every request that was started leaves exactly one line, however it ends: also when
+//! its client leaves and the request is dropped halfway (499), when the process ends before its
+//! response (503), or when weir itself fails (500).
 
 use std::{
     error::Error as StdError,
@@ -33,18 +33,19 @@ use crate::{
     },
 };
 
-/// A request under way.
+/// Request in progress.
 pub struct Record {
     journal: Rc<AccessLogger>,
     began: Duration,
-    /// What is known so far.
+    /// Facts known so far.
     pub entry: Box<AccessEntry>,
     visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
 }
 
 impl Record {
-    /// A request from `peer` begins: until something better is known, its client left.
+    /// Starts the record of a request from `peer`. Until another outcome is known it says that the
+    /// client left.
     #[must_use]
     pub fn begin(
         journal: &Rc<AccessLogger>,
@@ -82,13 +83,13 @@ impl Record {
         }
     }
 
-    /// Notes what is asked for.
+    /// Records the requested target.
     pub fn asks(&mut self, head: &Parts) {
         let Parts { method, uri, version, headers, .. } = head;
         self.entry.method = Some(method.clone());
         self.entry.path = Some(match uri.path_and_query() {
             Some(path) => Asked::Path(path.clone()),
-            // CONNECT names an authority.
+            // CONNECT has an authority as its target.
             None => Asked::Other(uri.to_string().into()),
         });
         self.entry.proto = *version;
@@ -97,7 +98,7 @@ impl Record {
         }
     }
 
-    /// Notes what could be told of a request that nobody could read.
+    /// Records as much as could be parsed of a malformed request.
     pub fn asks_so_far(&mut self, line: &LineSoFar<'_>) {
         self.entry.method = line.method.parse().ok();
         self.entry.path = Some(Asked::Other((*line.target).into()));
@@ -106,24 +107,24 @@ impl Record {
         }
     }
 
-    /// Tells `visit` when it is over, and asks it how much was received.
+    /// Notifies `visit` at the end, and asks it for the bytes received.
     pub fn set_observer(&mut self, visit: Rc<dyn RequestObserver>) {
         self.visit = Some(visit);
     }
 
-    /// The part of a zone's key for which a rule rejected it.
+    /// Missing or repeated part of the key for which a rule rejected the request.
     #[must_use]
     pub fn key_fault(&self) -> Option<&KeyFault> {
         self.entry.limit.as_ref()?.fault.as_ref()
     }
 
-    /// Notes what went wrong.
+    /// Records an error.
     pub fn fails(&mut self, error: &Error) {
         self.entry.error = Some(story_of(error));
         self.entry.status = error.kind().status();
     }
 
-    /// Follows an answer to the end of its body.
+    /// Follows a response to the end of its body.
     pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<LoggedBody<B>> {
         self.entry.status = response.status();
         self.answered = true;
@@ -133,21 +134,20 @@ impl Record {
         })
     }
 
-    /// Its connection is closed without a response, with this status in the log only.
+    /// Records that the connection is closed without a response, with this status in the log only.
     pub fn closes(&mut self, status: StatusCode) {
         self.entry.status = status;
         self.answered = true;
     }
 
-    /// Its answer is a change of protocols: whoever carries what follows keeps the record until
-    /// that ends.
+    /// Records that the response switches protocols: the tunnel keeps the record until it ends.
     pub fn switches(&mut self) {
         self.entry.status = StatusCode::SWITCHING_PROTOCOLS;
         self.answered = true;
     }
 
-    /// What ended it before its response was complete: weir cut its client off, the process ended,
-    /// or the client left, told by `gone`.
+    /// Cause of an end before the response was complete: weir cut the client off, the process
+    /// ended, or the client left, in which case the text is `gone`.
     fn end(&self, gone: &'static str, stopped: &'static str) -> Error {
         match self.visit.as_ref().and_then(|visit| visit.cut()) {
             Some(cut) => cut.into(),
@@ -156,7 +156,7 @@ impl Record {
         }
     }
 
-    /// Notes what ended an answer that had begun.
+    /// Records what ended a response that had begun.
     pub fn breaks(&mut self, error: &Error) {
         self.entry.error = Some(story_of(error));
     }
@@ -207,7 +207,7 @@ fn story_of(error: &Error) -> ErrorStory {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        // rustls ends one of its texts with an address of its manual.
+        // rustls ends one of its texts with a URL of its manual.
         let told = text.split_once(": https://docs.rs/").map_or(text.as_str(), |(told, _)| told);
         detail = format!("{detail}: {told}");
         cause = error.source();
@@ -215,7 +215,7 @@ fn story_of(error: &Error) -> ErrorStory {
     ErrorStory { side: error.side().as_str(), kind: error.kind().as_str(), detail }
 }
 
-/// An answer's body, counted.
+/// Response body that counts its bytes for the log.
 pub struct LoggedBody<B> {
     inner: B,
     record: Option<Record>,
@@ -223,7 +223,7 @@ pub struct LoggedBody<B> {
 }
 
 impl<B> LoggedBody<B> {
-    /// A body whose record is kept elsewhere.
+    /// Wraps a body whose record is kept elsewhere.
     pub fn unlogged(inner: B) -> Self {
         Self { inner, record: None, ended: true }
     }
@@ -275,7 +275,7 @@ impl<B> Drop for LoggedBody<B> {
                 || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         };
         let is_cut = |record: &&mut Record| !self.ended && !bodiless(&record.entry);
-        // What made the response one of weir's own says more than that it was not taken.
+        // The error behind a response of weir's own says more than that it was not taken.
         if let Some(record) =
             self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none())
         {

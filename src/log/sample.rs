@@ -1,9 +1,9 @@
-//! Rejects of one key: the first few get a line each, the others are summed up. All workers count
-//! together.
+//! Sampling of rejects: the first few of a key get a line each, the others are summed up. All
+//! workers count together.
 //!
-//! Guarantee: however fast a key is rejected, it costs at most `first` lines at first and then one
-//! each period; the memory is bounded, and what finds no room in it is summed up under no key,
-//! never lost. A sum names a client only when every reject in it was that client's.
+//! Guarantee: however fast a key is rejected, it costs at most `first` lines and then one per
+//! period. Memory is bounded; rejects that find no room are summed up without a key, never lost. A
+//! summary names a client only when every reject in it was of that client.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -18,19 +18,19 @@ use std::{
 
 use crate::limit::Reason;
 
-/// Parts that are locked by themselves, so that workers seldom wait for each other.
+/// Shards with a lock each, so that workers seldom wait for each other.
 const SHARDS: usize = 16;
-/// The most keys that are told apart in a part.
+/// Limit on the keys of a shard.
 const KEYS_OF_A_SHARD: usize = 1024;
-/// No time at all: nothing is to be summed up.
+/// Stands for no time: nothing is to be summed up.
 const NEVER: u64 = u64::MAX;
 
-/// Counts rejects by key.
+/// Counts of rejects by key.
 #[derive(Debug)]
 pub struct Sampler {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
-    /// When the next sums are due, in milliseconds of the process's clock.
+    /// Time of the next summaries, in milliseconds of the process clock.
     due: AtomicU64,
 }
 
@@ -40,14 +40,14 @@ struct Shard {
     crowd: u64,
 }
 
-/// The rejects that belong together.
+/// Key of the rejects that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// The address of the zone's name: a zone of its own in every configuration.
+    /// Address of the zone name: a zone of its own in every configuration.
     zone: usize,
     fingerprint: u64,
     reason: Option<Reason>,
-    /// The client, where it has no fingerprint.
+    /// Client, when there is no fingerprint.
     client: Option<IpAddr>,
 }
 
@@ -57,51 +57,51 @@ struct Run {
     unlogged: u64,
     zone: Arc<str>,
     reason: Option<Reason>,
-    /// The client of all that are not logged yet; nothing once there were two.
+    /// Client of all rejects not logged yet; none once there were two.
     client: Option<IpAddr>,
 }
 
-/// A reject, as far as it matters here.
+/// Reject, as far as sampling needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct RejectEvent<'a> {
-    /// The zone that rejected.
+    /// Zone that rejected.
     pub zone: &'a Arc<str>,
-    /// The fingerprint it was counted under; nothing where a part of the key was missing.
+    /// Fingerprint under which it was counted; none if a part of the key was missing.
     pub fingerprint: Option<u64>,
-    /// Why.
+    /// Reason of the reject.
     pub reason: Option<Reason>,
-    /// Whose it was.
+    /// Client address.
     pub client: IpAddr,
 }
 
-/// How many rejects of a key get a line of their own, and how often the others are summed up.
+/// Number of rejects per key with a line of their own, and the period of summaries.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
-    /// The first so many.
+    /// Rejects with a line of their own.
     pub first: u32,
-    /// The period.
+    /// Period of summaries.
     pub every: Duration,
 }
 
-/// What becomes of a reject.
+/// Logging of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// It gets a line of its own.
+    /// A line of its own.
     Line,
-    /// It is summed up.
+    /// Counted in a summary.
     Sum,
 }
 
-/// The rejects of a period that got no line of their own.
+/// Rejects of a period without a line of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// How many.
+    /// Number of rejects.
     pub rejects: u64,
-    /// Of which zone; nothing for those of keys that found no room.
+    /// Zone; none for keys that found no room.
     pub zone: Option<Arc<str>>,
-    /// Why; nothing for those of keys that found no room.
+    /// Reason; none for keys that found no room.
     pub reason: Option<Reason>,
-    /// Whose, if all of them were one client's.
+    /// Client, if all of them were of one client.
     pub client: Option<IpAddr>,
 }
 
@@ -112,8 +112,8 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// What becomes of a reject at `now`, and whether sums are due some time although none were
-    /// before.
+    /// Counts a reject at `now`. Returns how to log it, and true if a summary is now due that was
+    /// not before.
     pub fn take(&self, reject: RejectEvent<'_>, sampling: Sampling, now: Duration) -> (Told, bool) {
         let key = Key {
             zone: Arc::as_ptr(reject.zone).cast::<u8>().addr(),
@@ -135,14 +135,14 @@ impl Sampler {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the next sums are due; far away when there is nothing to sum up.
+    /// Time of the next summaries; far away when there is nothing to sum up.
     #[must_use]
     pub fn due(&self) -> Duration {
         Duration::from_millis(self.due.load(Ordering::Acquire))
     }
 
-    /// The sums of the period, if it ends by `now`; only one of those who ask at once gets them. A
-    /// key that was silent for a whole period starts anew.
+    /// Returns the summaries of the period if it ends by `now`; of several callers only one gets
+    /// them. A key that was silent for a whole period starts again.
     pub fn sum_up_due(&self, every: Duration, now: Duration) -> Vec<Summary> {
         let due = self.due.load(Ordering::Acquire);
         let next = millis(now + every);
@@ -153,14 +153,14 @@ impl Sampler {
         }
         let (summaries, is_empty) = self.drain();
         if is_empty {
-            // Whoever comes in between begins the next period.
+            // Rejects counted in between belong to the next period.
             let _later =
                 self.due.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Relaxed);
         }
         summaries
     }
 
-    /// All sums there are, at the end.
+    /// Returns all summaries, at the end of the process.
     pub fn sum_up(&self) -> Vec<Summary> {
         self.drain().0
     }
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn sum_names_a_client_only_when_all_of_it_is_that_ones() {
         let test = Test::new();
-        // The first client is told by lines; what is summed up is the second's.
+        // The first client has lines of its own; the summary is of the second.
         let _ = [1, 1, 2, 2].map(|last| test.reject(1, last, 0));
         assert_eq!(test.sums(10), [(2, Some(client(2)))]);
         let _ = [2, 3, 2].map(|last| test.reject(1, last, 11));

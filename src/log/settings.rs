@@ -1,21 +1,21 @@
-//! Where the access log goes and what it looks like.
+//! Destination and format of the access log.
 
 use std::{path::PathBuf, time::Duration};
 
-/// Where access lines go.
+/// Destination of access lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
-    /// A file, appended to.
+    /// File, appended to.
     File(PathBuf),
-    /// Nowhere.
+    /// No log.
     None,
 }
 
-/// What an access line looks like.
+/// Format of an access line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object.
@@ -25,18 +25,17 @@ pub enum LogFormat {
     Combined,
 }
 
-/// The access log.
+/// Settings of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLogSettings {
-    /// Where lines go.
+    /// Destination.
     pub to: LogTarget,
-    /// What they look like.
+    /// Format of the lines.
     pub format: LogFormat,
-    /// How many rejects of one key get a line of their own before they are summed up; `u32::MAX`
-    /// for all.
+    /// Rejects per key with a line of their own before they are summed up; `u32::MAX` for all.
     pub rejects_first: u32,
-    /// How often the others are summed up.
+    /// Period of summaries.
     pub rejects_every: Duration,
-    /// Where each reject goes in the form of nginx's error log.
+    /// Destination of rejects in the form of nginx's error log.
     pub errors_to: LogTarget,
 }

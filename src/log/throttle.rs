@@ -1,8 +1,9 @@
-//! Diagnostics anybody can cause at will: one line now and then, with the number of those left out.
+//! Throttle for diagnostics that clients can cause at will: one line per period, with the number of
+//! those left out.
 
 use std::{cell::Cell, time::Duration};
 
-/// How long there is silence after a line.
+/// Silence after a line.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// Decides which of many equal lines is written.
@@ -13,7 +14,7 @@ pub struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// Whether a line may be written at `now`; if so, how many were left out since the last.
+    /// Returns the number of lines left out since the last one if a line may be written at `now`.
     pub fn look(&self, now: Duration) -> Option<u64> {
         if now < self.next.get() {
             self.left_out.set(self.left_out.get() + 1);

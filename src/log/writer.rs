@@ -1,9 +1,9 @@
-//! The threads that write log lines: the data path hands them over and never waits.
+//! Log writer threads: the data path passes lines to them and never waits.
 //!
-//! Guarantees: when a log takes no lines (a full disk, a pipe nobody reads) they are dropped and
-//! counted, and the count is reported once writing works again. A line that was written in part is
-//! ended before the next one begins. One log that is not taken holds no other up. A log that shares
-//! its pipe with the diagnostics does not run into their lines (tests/serve/log.rs).
+//! Guarantees: when a log takes no lines (a full disk, a pipe without a reader) they are dropped
+//! and counted, and the count is reported once writing works again. A line that was written in part
+//! is ended before the next one begins. A blocked log holds up no other. Lines of a log that shares
+//! its pipe with the diagnostics never mix with theirs (tests/serve/log.rs).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -27,50 +27,50 @@ use super::{
     settings::{AccessLogSettings, LogTarget},
 };
 
-/// The most bytes that wait to be written to a log: some 64 thousand lines.
+/// Limit on bytes that wait to be written to a log: about 64 thousand lines.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// How long a file may take to be opened.
+/// Time limit for opening a file.
 const OPENING: Duration = Duration::from_secs(5);
-/// How long a pipe that is full, and does not block, is left alone.
+/// Pause after a full non-blocking pipe.
 const FULL: Duration = Duration::from_millis(5);
-/// How long the last lines may take when the process stops.
+/// Time limit for the last lines when the process stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Where a worker leaves its lines. All workers share what is behind it.
+/// Sending side of the logs, shared by all workers.
 #[derive(Clone, Debug)]
 pub struct Lines {
-    /// The access log.
+    /// Queue of the access log.
     pub access: Option<WriteQueue>,
-    /// The log of rejects in nginx's form.
+    /// Queue of the log of rejects in nginx's form.
     pub errors: Option<WriteQueue>,
     /// Counts of rejects by key.
     pub sampler: Arc<Sampler>,
 }
 
-/// Lines on their way to one log.
+/// Queue of lines for one log.
 #[derive(Clone, Debug)]
 pub struct WriteQueue {
     batches: Sender<Vec<u8>>,
     backlog: Arc<Backlog>,
 }
 
-/// State of a queue that both ends see.
+/// State of a queue that both ends share.
 #[derive(Debug, Default)]
 struct Backlog {
-    /// Bytes that wait.
+    /// Bytes in the queue.
     bytes: AtomicUsize,
-    /// Lines that were dropped.
+    /// Lines dropped so far.
     dropped: AtomicU64,
 }
 
-/// The writing threads.
+/// Writer threads.
 #[derive(Debug)]
 pub struct Writer {
     threads: Vec<JoinHandle<()>>,
 }
 
 impl WriteQueue {
-    /// Hands over a batch of whole lines; drops and counts it when too many bytes wait already.
+    /// Queues a batch of whole lines, or drops and counts it when too many bytes wait already.
     pub fn push(&self, batch: Vec<u8>) {
         let (size, lines) = (batch.len(), count_lines(&batch));
         let waiting = self.backlog.bytes.fetch_add(size, Ordering::Relaxed);
@@ -80,24 +80,24 @@ impl WriteQueue {
         }
     }
 
-    /// Number of lines dropped so far.
+    /// Returns the number of dropped lines.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.backlog.dropped.load(Ordering::Relaxed)
     }
 }
 
-/// Reason why a log cannot be written to.
+/// Error of a log that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the log{}: {source}{}", named(to), hint(to))]
 pub struct LogError {
-    /// Where its lines go.
+    /// Destination of the log.
     pub to: LogTarget,
-    /// The cause.
+    /// Cause of the error.
     pub source: io::Error,
 }
 
-/// The path of a log, where it has one.
+/// Path of a log, if it has one.
 fn named(to: &LogTarget) -> String {
     match to {
         LogTarget::File(path) => format!(" `{}`", path.display()),
@@ -105,8 +105,8 @@ fn named(to: &LogTarget) -> String {
     }
 }
 
-/// What a process was given by its parent is open already; opening it again by its path may be
-/// another user's right.
+/// An inherited descriptor is open already, while opening its path again may need the rights of
+/// another user.
 fn hint(to: &LogTarget) -> &'static str {
     let LogTarget::File(path) = to else { return "" };
     match path.to_str() {
@@ -120,10 +120,10 @@ fn hint(to: &LogTarget) -> &'static str {
     }
 }
 
-/// Starts a thread for each log that goes anywhere; none when nothing is to be written.
+/// Starts a thread for each log with a destination; none when nothing is to be written.
 ///
 /// # Errors
-/// When a file cannot be opened, or a thread not started.
+/// When a file cannot be opened or a thread not started.
 pub fn start(settings: &AccessLogSettings) -> Result<Option<(Lines, Writer)>, LogError> {
     let failed = |to: &LogTarget| {
         let to = to.clone();
@@ -137,15 +137,15 @@ pub fn start(settings: &AccessLogSettings) -> Result<Option<(Lines, Writer)>, Lo
     start_on(access, errors).map(Some).map_err(failed(&settings.to))
 }
 
-/// Where the lines of a log are written.
+/// Output of one log.
 pub struct Output {
     to: Box<dyn Write + Send>,
-    /// Standard error goes to the same file, pipe or terminal.
+    /// True if standard error goes to the same file, pipe or terminal.
     is_with_diagnostics: bool,
 }
 
 impl Output {
-    /// An output that no diagnostics go to.
+    /// Creates an output that no diagnostics go to.
     #[must_use]
     pub fn own(to: impl Write + Send + 'static) -> Self {
         Self { to: Box::new(to), is_with_diagnostics: false }
@@ -153,7 +153,8 @@ impl Output {
 }
 
 fn open(target: &LogTarget) -> io::Result<Option<Output>> {
-    // Without the buffer of the standard library, so that what was written is known to the byte.
+    // The buffer of the standard library is bypassed, so the number of bytes written is known
+    // exactly.
     let file = match target {
         LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         LogTarget::Stderr => File::from(io::stderr().as_fd().try_clone_to_owned()?),
@@ -170,11 +171,11 @@ fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
     identity(one.as_fd()).is_some_and(|one| Some(one) == identity(other.as_fd()))
 }
 
-/// Opens a file on a thread of its own: a disk that hangs is an error, not a wait without end.
+/// Opens a file on a thread of its own: a hung disk is an error, not an endless wait.
 fn open_file(path: &Path) -> io::Result<File> {
     let (tell, told) = channel();
     let path = path.to_owned();
-    // When it is too late nobody listens any more.
+    // After the time limit there is no receiver any more.
     let open = move || drop(tell.send(open_now(&path)));
     thread::Builder::new().name("open-log".to_owned()).spawn(open)?;
     told.recv_timeout(OPENING).unwrap_or_else(|_| {
@@ -182,8 +183,8 @@ fn open_file(path: &Path) -> io::Result<File> {
     })
 }
 
-/// A pipe without a reader would be waited for; opened both ways it is not (pipe(7)), and lines
-/// wait in it.
+/// Opening a FIFO for writing waits for a reader. Opened for reading and writing it does not
+/// (pipe(7)), and lines wait in it.
 fn open_now(path: &Path) -> io::Result<File> {
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = OpenOptions::new();
@@ -191,7 +192,7 @@ fn open_now(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Starts a thread for each output that is there.
+/// Starts a thread for each output.
 ///
 /// # Errors
 /// When a thread cannot be started.
@@ -221,14 +222,14 @@ impl Writer {
         Ok(WriteQueue { batches, backlog })
     }
 
-    /// Whether the last lines are written: nobody has lines for it any more.
+    /// Returns true when the last lines are written and every sender is gone.
     #[must_use]
     pub fn has_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits, once every [`Lines`] is gone, until the last line of each is written; not for ever
-    /// when nobody takes it.
+    /// Waits, after every [`Lines`] is dropped, until the last line of each log is written, or the
+    /// time limit passes.
     pub fn finish_all(writers: &[Self]) {
         let step = Duration::from_millis(5);
         for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
@@ -240,11 +241,11 @@ impl Writer {
     }
 }
 
-/// A log and how writing to it went.
+/// Log and the state of writing to it.
 struct Log {
     output: Output,
     name: &'static str,
-    /// The last line was written in part.
+    /// True if the last line was written in part.
     is_torn: bool,
     is_failing: bool,
     /// Dropped lines that were reported.
@@ -279,12 +280,12 @@ impl Log {
         self.is_failing = true;
     }
 
-    /// Writes a batch, behind the end of a line that is torn. Lines that were not written whole
-    /// count as dropped.
+    /// Writes a batch, after ending a torn line. Lines that were not written whole count as
+    /// dropped.
     fn write(&mut self, batch: &[u8]) -> io::Result<()> {
         let mut left = batch;
-        // A pipe takes long batches in pieces (pipe(7), PIPE_BUF): no diagnostic may come between
-        // them.
+        // A pipe takes long batches in pieces (pipe(7), PIPE_BUF): the lock keeps diagnostics from
+        // coming between them.
         let _turn = self.output.is_with_diagnostics.then(|| io::stderr().lock());
         let written = self.end_torn_line().and_then(|()| self.write_rest(&mut left));
         if written.is_err() {
@@ -303,14 +304,14 @@ impl Log {
         Ok(())
     }
 
-    /// Writes `left` and moves it behind what was written, also where that fails.
+    /// Writes `left` and advances it past what was written, also on failure.
     fn write_rest(&mut self, left: &mut &[u8]) -> io::Result<()> {
         while !left.is_empty() {
             match self.output.to.write(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => *left = &left[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A parent may have made the pipe one that does not block.
+                // The parent may have made the pipe non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL),
                 Err(error) => return Err(error),
             }
@@ -329,7 +330,7 @@ mod tests {
 
     use crate::log::writer::*;
 
-    /// Takes one batch each time it is allowed to.
+    /// Output that takes one batch each time it is allowed to.
     struct Stuck(Receiver<()>, Sender<Vec<u8>>);
 
     impl Write for Stuck {
@@ -346,7 +347,7 @@ mod tests {
         }
     }
 
-    /// A disk with so much room.
+    /// Disk with this much room.
     #[derive(Clone)]
     struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
 
@@ -391,7 +392,7 @@ mod tests {
         assert_eq!(written.iter().count(), pushed - 10);
     }
 
-    /// 35 requests a second, nobody reads for half an hour: each is handed over by itself.
+    /// 35 requests a second without a reader for half an hour; each line is queued by itself.
     #[test]
     fn queue_of_small_batches_drops_nothing() {
         let (allow, allowed) = mpsc::channel();
@@ -404,7 +405,7 @@ mod tests {
         drop(allow);
     }
 
-    /// A pipe that does not block and is full every other time.
+    /// Non-blocking pipe that is full every other time.
     struct Nonblocking(Vec<u8>, bool);
 
     impl Write for Nonblocking {

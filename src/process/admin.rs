@@ -1,15 +1,15 @@
-//! The operator's door: a listener of its own, on this machine only, that says how the proxy is and
-//! takes orders. It is a port of loopback, or a unix socket for processes of this user.
+//! Admin listener for the operator, on this machine only: reports health and accepts commands. It
+//! is a loopback port, or a unix socket for processes of this user.
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
-//! | `GET /health/live` | 200 while the process answers |
-//! | `GET /health/ready` | 200 while it takes connections, 503 once it stops |
-//! | `POST /reload` | 200 when the configuration was loaded again, 422 with its problems, 503 when that is not possible |
+//! | `GET /health/live` | 200 while the process responds |
+//! | `GET /health/ready` | 200 while it accepts connections, 503 once it stops |
+//! | `POST /reload` | 200 when the configuration was reloaded, 422 with its problems, 503 when that is not possible |
 //!
-//! Guarantees: no web page can give an order, also not one that has its name resolved to this
-//! machine: an order must not say from where it comes (`Origin`, `Sec-Fetch-Site`) and must name
-//! its host by address or as `localhost`; a slow or silent visitor is cut off.
+//! Guarantees: commands are protected from CSRF and DNS rebinding: `POST /reload` with `Origin` or
+//! `Sec-Fetch-Site`, or whose `Host` is neither an IP literal nor `localhost`, gets 403. A slow or
+//! silent connection is closed.
 
 use std::{convert::Infallible, io, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
@@ -26,57 +26,57 @@ use tokio::{
 
 use crate::{log::throttle::LogThrottle, runtime::io::Io};
 
-/// The most visitors at a time.
+/// Limit on connections.
 const VISITORS: usize = 16;
-/// The most of them that wait for a reload: health is answered also while a disk keeps every reload
-/// waiting.
+/// Limit on those that wait for a reload: health is reported even while a hung disk blocks every
+/// reload.
 const RELOADS: usize = 8;
-/// How long a request's head and an idle connection may take.
+/// Time-out for the head of a request and for an idle connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a whole visit may take.
+/// Time-out for a whole connection.
 const VISIT: Duration = Duration::from_secs(60);
 
-/// What came of an order to load the configuration again.
+/// Outcome of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reloaded {
-    /// It serves.
+    /// The new configuration is served.
     Done,
     /// It serves, and is the same as before.
     Unchanged,
-    /// It is wrong; this is what is wrong.
+    /// The configuration is invalid, with its problems.
     Invalid(String),
-    /// Something else is in the way.
+    /// The reload failed for another reason.
     Failed(String),
 }
 
-/// An answer that is still to come.
+/// Future response.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// What the door leads to.
+/// Actions of the admin listener.
 pub struct AdminHandlers {
-    /// Whether connections are taken.
+    /// Returns true while connections are accepted.
     pub is_ready: Box<dyn Fn() -> bool>,
-    /// Loads the configuration again.
+    /// Reloads the configuration.
     pub reload: Box<dyn Fn() -> Pending<Reloaded>>,
 }
 
-/// The doors, and who waits at them.
+/// State shared by the connections of the admin listener.
 struct AdminConnections {
     doors: AdminHandlers,
     reloads: Semaphore,
 }
 
-/// Where visitors come from.
+/// Socket of the admin listener.
 pub enum AdminSocket {
-    /// A port of this machine.
+    /// Loopback port.
     Port(TcpListener),
-    /// A unix socket, and whether the other end of a connection may visit.
+    /// Unix socket, and the check whether the peer of a connection is allowed.
     Socket(UnixListener, fn(&UnixStream) -> io::Result<bool>),
 }
 
 impl AdminSocket {
-    /// The next visitor. Those who are refused are told of now and then: anybody on the machine may
-    /// try.
+    /// Accepts the next allowed connection. Refused ones are logged through a throttle, as any user
+    /// of the machine can cause them.
     async fn accept(&self, refused: &LogThrottle, since: Instant) -> io::Result<Box<dyn Io>> {
         let told = |error: Option<io::Error>| {
             if let Some(left_out) = refused.look(since.elapsed()) {
@@ -102,7 +102,8 @@ impl AdminSocket {
     }
 }
 
-/// Answers visitors for as long as it is polled. Must be polled where `spawn_local` may be called.
+/// Serves connections for as long as it is polled. Must be polled where `spawn_local` may be
+/// called.
 pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
     let hall = Rc::new(AdminConnections { doors, reloads: Semaphore::new(RELOADS) });
     let room = Arc::new(Semaphore::new(VISITORS));
@@ -183,8 +184,8 @@ impl AdminConnections {
     }
 }
 
-/// Browsers say where a request comes from; a name in `Host` may be one that a page had resolved to
-/// this machine.
+/// Returns true if the request may come from a web page: browsers send `Origin` or
+/// `Sec-Fetch-Site`, and a name in `Host` may have been rebound to this machine.
 fn comes_from_a_page(request: &Request<Incoming>) -> bool {
     let fields = request.headers();
     let host = fields.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -193,8 +194,8 @@ fn comes_from_a_page(request: &Request<Incoming>) -> bool {
         || !is_this_machine(host)
 }
 
-/// Whether a `Host` is an address, or the name that no resolver is asked for (RFC 6761, section
-/// 6.3).
+/// Returns true if `Host` is an IP literal, or `localhost`, which no resolver is asked for (RFC
+/// 6761, section 6.3).
 fn is_this_machine(host: &str) -> bool {
     let name = host
         .rsplit_once(':')
@@ -250,7 +251,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("socket");
         let said = async |may_visit: fn(&UnixStream) -> io::Result<bool>| {
-            // The one before is gone, its name is not.
+            // A previous process left its name behind.
             let _ = std::fs::remove_file(&path);
             let entrance =
                 AdminSocket::Socket(UnixListener::bind(&path).expect("a socket"), may_visit);
@@ -262,7 +263,7 @@ mod tests {
                 b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
             visitor.write_all(question).await.expect("a socket");
             let mut said = Vec::new();
-            // Closed with the question unread, it is reset.
+            // Closed with the request unread, the connection is reset.
             let _ = visitor.read_to_end(&mut said).await;
             door.abort();
             String::from_utf8_lossy(&said).into_owned()

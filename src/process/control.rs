@@ -1,12 +1,11 @@
-//! The control socket of a process: with its configuration file alone, a command on the same
-//! machine finds the process that serves it and asks it. The file may be wrong by then, and the
-//! listeners may be full or speak something else.
+//! Control socket of a process. With its configuration file alone, a command on the same machine
+//! finds the process that serves it and asks it. The file may be invalid by then, and the listeners
+//! may be full or speak another protocol.
 //!
-//! It is an abstract unix socket, named by a digest of the file's absolute path: nothing of it is
-//! left on a disk, and a process that is gone has none. It speaks what the operator's listener
-//! speaks.
+//! It is an abstract unix socket, named by a digest of the absolute path of the file: nothing of it
+//! stays on disk, and it ends with its process. It speaks the protocol of the admin listener.
 //!
-//! Guarantee: either side believes processes of its own user only (`SO_PEERCRED`); anybody on the
+//! Guarantee: either side trusts only processes of its own user (`SO_PEERCRED`); any process of the
 //! machine may use the name.
 
 use std::{
@@ -29,7 +28,7 @@ use rustix::process::geteuid;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The most of a response that is read.
+/// Limit on a response, in bytes.
 const RESPONSE: u64 = 1 << 20;
 
 /// Reason why the process that serves a file cannot be asked.
@@ -38,7 +37,7 @@ pub enum ControlError {
     /// There is no such process.
     #[error("no process serves this file")]
     NoProcess,
-    /// There is one, of another user or of another container.
+    /// It belongs to another user or another container.
     #[error(
         "the process that serves this file is another user's, hint: run the command as the user weir runs as"
     )]
@@ -48,8 +47,8 @@ pub enum ControlError {
     Silent(#[from] io::Error),
 }
 
-/// The name for a configuration file. It is made of the path as it is written, not of what links
-/// point to: a file that is replaced by way of links is still the same.
+/// Name for a configuration file. It is made of the path as written, not of the target of links: a
+/// file that is replaced by way of links keeps its name.
 fn name(file: &Path) -> io::Result<SocketAddr> {
     let mut digest = SipHasher13::new();
     digest.write(std::path::absolute(file)?.as_os_str().as_bytes());
@@ -66,8 +65,8 @@ pub fn bind(file: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Whether the other end is a process of this user that can be seen from here: one in another
-/// container has number 0.
+/// Returns true if the peer is a process of this user that is visible from here: one in another
+/// container has process id 0.
 ///
 /// # Errors
 /// When the kernel does not tell.
@@ -76,11 +75,11 @@ pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
     Ok(peer.uid() == geteuid().as_raw() && peer.pid() != Some(0))
 }
 
-/// Asks the process that serves `file`; returns the status and the text of its response.
-/// Connecting, asking and each part of the response may take `limit`.
+/// Asks the process that serves `file`; returns status and text of its response. Connecting, asking
+/// and each part of the response may take `limit`.
 ///
 /// # Errors
-/// When there is no such process, it is another user's, or it does not respond.
+/// When there is no such process, it belongs to another user, or it does not respond.
 pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String), ControlError> {
     let stream = connect(&name(file)?, limit).map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => ControlError::NoProcess,
@@ -96,17 +95,17 @@ pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String)
     Ok(response(stream)?)
 }
 
-/// Connects to the name within `limit`: the queue of a process that accepts nothing may be full.
+/// Connects to the name within `limit`: the backlog of a process that accepts nothing may be full.
 fn connect(name: &SocketAddr, limit: Duration) -> io::Result<UnixStream> {
     let path = [b"\0", name.as_abstract_name().unwrap_or_default()].concat();
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // The time a connect may wait in the queue is that of a write (unix(7)).
+    // The time a connect may wait in the backlog is the write time-out (unix(7)).
     socket.set_write_timeout(Some(limit))?;
     socket.connect(&SockAddr::unix(OsStr::from_bytes(&path))?)?;
     Ok(OwnedFd::from(socket).into())
 }
 
-/// The same connection, if [`is_ours`]; only a runtime's streams tell whose they are.
+/// Returns the connection if [`is_ours`]; only tokio's streams give the peer credentials.
 fn ours(stream: UnixStream) -> io::Result<Option<UnixStream>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
@@ -118,10 +117,10 @@ fn ours(stream: UnixStream) -> io::Result<Option<UnixStream>> {
     Ok(is_ours.then_some(stream))
 }
 
-/// Reads a response to its end: its status and its text.
+/// Reads a response to its end: status and text.
 ///
 /// # Errors
-/// When it ends early or is not one.
+/// When it ends early or is not a response.
 pub fn response(stream: impl Read) -> io::Result<(u16, String)> {
     let mut response = String::new();
     stream.take(RESPONSE).read_to_string(&mut response)?;

@@ -1,27 +1,26 @@
-//! How many files and connections this process may have open.
+//! Limits on open files and connections of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most connections of a listener that does not say.
+/// Most connections of a listener with `max_connections: auto`.
 const MOST: usize = 10_000;
-/// The least of all of these together, however few descriptors there are.
+/// Least number of connections of all these listeners together, however few descriptors there are.
 const LEAST: usize = 16;
-/// Descriptors that no connection gets: listeners, logs, timers.
+/// Descriptors reserved for listeners, logs and timers.
 const OURS: usize = 100;
 
-/// How many files this process may open, after asking for all it can get; nothing when there is no
-/// limit.
+/// Raises the limit of open files as far as allowed and returns it; none when there is no limit.
 #[must_use]
 pub fn raised() -> Option<usize> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What is not granted is not used: the limit is read again.
+    // If the kernel grants less, the limit that is read again is used.
     let _as_far_as_granted = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
 }
 
-/// Connections that each listener without a number of its own takes, with so many descriptors. A
-/// request may need a second one, so half of them are for clients; what the other listeners may
-/// take is theirs, and the rest is divided.
+/// Connections for each listener with `max_connections: auto`, for this many descriptors. A request
+/// may need a second descriptor, so half of them are for clients. The numbers of the other
+/// listeners are subtracted, and the rest is divided.
 #[must_use]
 pub fn connections(descriptors: Option<usize>, written: &[Option<usize>]) -> usize {
     let Some(files) = descriptors else { return MOST };

@@ -1,6 +1,6 @@
-//! Handing everything over to a new binary: it takes the listening sockets and the zones' debts,
-//! and this process ends when its last request is answered. The two talk over a pair of sockets,
-//! one end of which is the new process's standard input, by which it knows:
+//! Hand-over to a new binary: it takes the listening sockets and the debts of the zones, and this
+//! process ends when its last request is done. The two talk over a pair of sockets. One end is the
+//! standard input of the new process, by which it recognises the hand-over:
 //!
 //! ```text
 //! old                                new
@@ -12,8 +12,16 @@
 //! "state" + file                     remembers, serves
 //! ```
 //!
-//! Guarantees: no socket is ever closed in between, so a connection that comes then waits and is
-//! served; a new process that does not get as far as "ready" changes nothing.
+//! The order of the steps decides what a failure costs. Up to "ready" the old process serves as
+//! before, so a new process that fails or hangs changes nothing. The old process stops accepting
+//! *before* it takes the debts, because a request charged after that would be missing in the new
+//! zones. Between these two steps no process accepts: new connections wait in the backlog of the
+//! sockets, which both processes hold, so none of them is refused. Requests that the old process
+//! still has are charged to its own copy of the zones, so both together may let `2 * (burst + 1)`
+//! requests of a key through in that time.
+//!
+//! Guarantees: no socket is closed in between, so a connection that arrives then waits and is
+//! served. A new process that does not reach "ready" changes nothing.
 
 use std::{
     env,
@@ -49,33 +57,33 @@ use tokio::task::JoinHandle;
 use super::worker::Listening;
 use crate::process::state::{SavedState, StateError};
 
-/// How long either side waits for the other.
+/// Time-out of either side for the other.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest message: an address and a word before it.
+/// Longest message: a word and an address.
 const MESSAGE: usize = 128;
 
-/// Why nothing was handed over; this process serves on.
+/// Reason why nothing was handed over; this process continues to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
-    /// The new process cannot be started, or cannot be talked to.
+    /// The new process cannot be started, or the channel to it failed.
     #[error("the new process cannot be started: {0}")]
     Start(#[source] io::Error),
-    /// It said something else, or ended.
+    /// The new process sent something else, or ended.
     #[error("the new process did not get ready: {0}")]
     NotReady(#[source] io::Error),
-    /// The state did not come.
+    /// The state did not arrive.
     #[error("the old process did not hand its state over: {0}")]
     State(#[from] StateError),
 }
 
-/// A new process that is ready to take over.
+/// New process that is ready to take over.
 #[derive(Debug)]
 pub struct Successor {
     channel: Channel,
     child: Child,
 }
 
-/// What a process was handed when it was started.
+/// Sockets that this process was given when it was started.
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
@@ -83,29 +91,29 @@ pub struct Predecessor {
     control: Option<UnixListener>,
 }
 
-/// What is handed to a new process before it is ready.
+/// Sockets for a new process.
 #[derive(Debug)]
 pub struct HandedOver {
     /// The listening sockets.
     pub sockets: Vec<Listening>,
-    /// The control socket.
+    /// Control socket.
     pub control: Option<UnixListener>,
 }
 
-/// A new process that is being started, on a thread of its own.
+/// New process that is being started, by a thread of its own.
 #[derive(Debug)]
 pub struct Starting {
-    /// What comes of it.
+    /// Outcome of the start.
     outcome: JoinHandle<Result<Successor, HandoverError>>,
-    /// This side of the channel once more.
+    /// Duplicate of this side of the channel.
     channel: OwnedFd,
 }
 
-/// Starts this program anew, from where it is on disk now, with these sockets, and waits until it
-/// is ready. Must be called on a runtime.
+/// Starts the program that is on disk now with these sockets, and waits until it is ready. Must be
+/// called on a runtime.
 ///
 /// # Errors
-/// When it cannot be talked to.
+/// When the channel fails.
 pub fn start(handed: HandedOver) -> Result<Starting, HandoverError> {
     let pair = || -> io::Result<_> {
         let (ours, theirs) =
@@ -134,17 +142,18 @@ fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &HandedOver) -> Result<Success
 }
 
 impl Starting {
-    /// What comes of it: a process that is ready within 30 s, or the reason why there is none; one
-    /// that was not ready is ended then.
+    /// Returns a process that is ready within 30 s, or the reason why there is none; one that was
+    /// not ready is killed then.
     pub async fn outcome(&mut self) -> Result<Successor, HandoverError> {
         (&mut self.outcome)
             .await
             .unwrap_or_else(|error| Err(HandoverError::Start(io::Error::other(error))))
     }
 
-    /// Gives it up: the new process is ended, at the latest when `limit` has passed.
+    /// Cancels the start: the new process is killed, at the latest when `limit` has passed.
     pub async fn give_up(mut self, limit: Duration) {
-        // It fails where the new process has closed its side: then the wait for it is over already.
+        // It fails if the new process has closed its side: then the thread has stopped waiting
+        // already.
         let _ = shutdown(&self.channel, Shutdown::Both);
         match tokio::time::timeout(limit, self.outcome()).await {
             Ok(Ok(mut ready)) => ready.end(),
@@ -155,7 +164,7 @@ impl Starting {
 }
 
 impl Successor {
-    /// Its process.
+    /// Process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -176,7 +185,7 @@ impl Successor {
         }
     }
 
-    /// Hands the zones' debts over: from now on it serves.
+    /// Sends the debts of the zones: from now on the new process serves.
     ///
     /// # Errors
     /// When it is gone.
@@ -195,13 +204,12 @@ impl Successor {
 }
 
 impl Predecessor {
-    /// What this process was handed, if it was started to take over.
+    /// Returns the hand-over to this process, if it was started for one.
     ///
     /// # Errors
-    /// When the old process cannot be talked to.
+    /// When the channel to the old process fails.
     pub fn find() -> Result<Option<Self>, HandoverError> {
-        // Nothing else gives a process such a standard input, and nothing is left of it in the
-        // environment.
+        // No other parent gives a process such a standard input, and the environment stays clean.
         if !socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET) {
             return Ok(None);
         }
@@ -226,7 +234,7 @@ impl Predecessor {
         find().map(Some).map_err(HandoverError::Start)
     }
 
-    /// The sockets of an address, as many as there were workers.
+    /// Takes the sockets of an address, one per worker of the old process.
     pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
         let (taken, left) =
             std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| *known == address);
@@ -235,15 +243,15 @@ impl Predecessor {
         taken.into_iter().map(|(_, socket)| socket).collect()
     }
 
-    /// The control socket.
+    /// Takes the control socket.
     pub fn take_control(&mut self) -> Option<UnixListener> {
         self.control.take()
     }
 
-    /// Says that everything is ready, and waits for what the zones are owed.
+    /// Reports that everything is ready, and waits for the debts of the zones.
     ///
     /// # Errors
-    /// When the old process is gone: then nobody else serves.
+    /// When the old process is gone: then no process serves.
     pub fn state(self) -> Result<SavedState, HandoverError> {
         let receive = || -> Result<SavedState, StateError> {
             self.channel.send("ready", None::<&File>)?;
@@ -259,7 +267,7 @@ impl Predecessor {
     }
 }
 
-/// The file this program was started from, also when it was replaced since.
+/// Path of the program, also when the file was replaced since.
 fn program() -> io::Result<PathBuf> {
     let path = env::current_exe()?;
     let bytes = path.as_os_str().as_bytes();
@@ -268,7 +276,7 @@ fn program() -> io::Result<PathBuf> {
         .map_or(path.clone(), |bytes| OsString::from_vec(bytes.to_vec()).into()))
 }
 
-/// Whole messages, each with at most one descriptor.
+/// Channel of whole messages, each with at most one descriptor.
 #[derive(Debug)]
 struct Channel(OwnedFd);
 
@@ -292,7 +300,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The next message; an empty one when the other side is gone.
+    /// Receives the next message; an empty one when the other side is gone.
     fn receive(&self) -> io::Result<(String, Option<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -1,8 +1,9 @@
-//! What each listener asks of connections, by the address it was configured with.
+//! Policies of the listeners, by the address they were configured with.
 //!
-//! Guarantee: a listener whose settings stay keeps its door, and with it the sessions its clients
-//! may resume; its connections are counted on, whatever its settings. Fitting changes nothing: caps
-//! and certificates of doors in use wait for [`ListenerUpdate::apply`].
+//! Guarantee: a listener whose settings stay keeps its policy, and with it the TLS sessions its
+//! clients may resume. The count of its connections continues whatever its settings. [`fit`]
+//! changes nothing: new limits and certificates of policies in use wait for
+//! [`ListenerUpdate::apply`].
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -14,19 +15,19 @@ use crate::downstream::{
     tls::{RenewedCertificates, Tls},
 };
 
-/// The doors of a configuration; connections to an address without one are closed.
+/// Policies of a configuration; connections to an address without one are closed.
 pub type ListenerMap = HashMap<SocketAddr, Arc<ListenerPolicy>>;
 
-/// The doors of another configuration, and what is to change of those in use.
+/// Policies of a new configuration, and the changes to those in use.
 #[derive(Debug)]
 pub struct ListenerUpdate {
-    /// The doors.
+    /// Policies by address.
     pub doors: Arc<ListenerMap>,
     grants: Vec<ListenerCaps>,
     renewals: Vec<(Arc<ListenerPolicy>, RenewedCertificates)>,
 }
 
-/// The caps of a listener.
+/// Connection limits of a listener.
 #[derive(Debug)]
 struct ListenerCaps {
     occupancy: Arc<ConnectionLimits>,
@@ -34,7 +35,7 @@ struct ListenerCaps {
     per_client: usize,
 }
 
-/// The doors these listeners ask for; those of `before` that stay as they were are kept.
+/// Builds the policies for these listeners; those of `before` that stay as they were are kept.
 ///
 /// # Errors
 /// When a certificate cannot be used.
@@ -49,8 +50,7 @@ pub fn fit(
     for settings in listeners {
         let (most, per_client) =
             (settings.max_connections.unwrap_or(auto), settings.max_connections_per_client);
-        // One that listened on both families may be two by now: only the first of these goes on
-        // with its count.
+        // A listener on both address families may now be two: only the first continues its count.
         let counted = |door: &&Arc<ListenerPolicy>| {
             grants.iter().any(|grant| Arc::ptr_eq(&grant.occupancy, &door.occupancy))
         };
@@ -87,7 +87,7 @@ pub fn fit(
 }
 
 impl ListenerUpdate {
-    /// Grants the caps, and uses the certificates that were read again.
+    /// Applies the limits, and uses the certificates that were read again.
     pub fn apply(self) -> Arc<ListenerMap> {
         for ListenerCaps { occupancy, most, per_client } in self.grants {
             occupancy.grant(most, per_client);
@@ -101,7 +101,7 @@ impl ListenerUpdate {
     }
 }
 
-/// Looks whether files of certificates changed.
+/// Checks whether certificate files changed.
 pub fn look(doors: &ListenerMap) {
     doors.values().filter_map(|door| door.tls.as_ref()).for_each(Tls::refresh);
 }

@@ -1,5 +1,5 @@
-//! From a configuration to a running proxy: bind everything, start the workers, wait for the order
-//! to stop, drain.
+//! From a configuration to a running proxy: bind all sockets, start the workers, wait for a stop,
+//! drain.
 
 use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path, sync::Arc};
 
@@ -46,40 +46,40 @@ pub mod state_writer;
 pub mod worker;
 pub mod workers;
 
-/// Why a proxy cannot start.
+/// Reason why a proxy cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
     #[error("cannot listen on `{address}`: {source}{}", taken_hint(source))]
     Bind {
-        /// The address.
+        /// Address of the listener.
         address: SocketAddr,
-        /// Why.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// A listener cannot speak TLS.
+    /// TLS cannot be set up for a listener.
     #[error("cannot speak TLS on `{address}`: {source}")]
     Tls {
-        /// The address.
+        /// Address of the listener.
         address: SocketAddr,
-        /// Why.
+        /// Error of the TLS settings.
         source: Box<TlsError>,
     },
-    /// TLS to an upstream cannot be spoken.
+    /// TLS cannot be set up for an upstream.
     #[error("cannot speak TLS to upstream `{upstream}`: {source}")]
     Upstream {
-        /// Its name.
+        /// Name of the upstream.
         upstream: Arc<str>,
-        /// Why.
+        /// Error of the TLS settings.
         source: SecureError,
     },
     /// The access log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The process that was to be followed did not hand everything over.
+    /// The old process did not hand over everything.
     #[error(transparent)]
     Handover(#[from] HandoverError),
-    /// A thread or a runtime cannot be had.
+    /// A thread or a runtime cannot be started.
     #[error("cannot start a worker: {0}")]
     Thread(#[source] io::Error),
 }
@@ -97,28 +97,28 @@ fn taken_hint(source: &io::Error) -> &'static str {
     }
 }
 
-/// What a running proxy may be told.
+/// Command to a running proxy.
 pub enum ControlMessage {
-    /// To drain; told again, to stop at once.
+    /// Drain; a second one stops immediately.
     Stop,
-    /// To load its configuration again, and to tell somebody what came of it.
+    /// Reload the configuration, and send the outcome.
     Reload(Option<oneshot::Sender<Reloaded>>),
-    /// To open its log again, because the file was moved away.
+    /// Reopen the log files, because they were moved away.
     ReopenLog,
-    /// To hand everything over to a new process of the program that is on disk now.
+    /// Hand over to a new process of the program that is on disk now.
     HandOver,
 }
 
-/// Where orders are given, and where they are taken.
+/// Channel of commands.
 pub struct Control {
-    /// For whoever gives them.
+    /// Sending half, for signals and the admin listener.
     pub give: mpsc::Sender<ControlMessage>,
-    /// For the proxy.
+    /// Receiving half, for the proxy.
     pub take: mpsc::Receiver<ControlMessage>,
 }
 
 impl Control {
-    /// No order given yet; giving waits while several are not taken.
+    /// Creates a channel without commands; sending waits while several are pending.
     #[must_use]
     pub fn none() -> Self {
         let (give, take) = mpsc::channel(4);
@@ -129,42 +129,42 @@ impl Control {
 /// Loads a configuration.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 
-/// Where a running proxy finds its configuration.
+/// Source of the configuration of a running proxy.
 pub struct ConfigSource {
     /// Loads it, on a thread that may wait for a disk.
     pub load: Load,
-    /// Is told the level of diagnostics.
+    /// Sets the level of diagnostics.
     pub set_log_level: Box<dyn Fn(&str)>,
 }
 
-/// A proxy whose sockets are open and whose workers have not begun.
+/// Proxy whose sockets are open and whose workers have not started.
 pub struct App {
     shared: Shared,
     order: DrainOrder,
     sockets: Vec<Vec<Listening>>,
-    /// The operator's.
+    /// Socket of the admin listener.
     admin: Option<Listening>,
-    /// Where commands with the same configuration file ask.
+    /// Control socket for commands with the same configuration file.
     control: Option<UnixListener>,
     writer: Option<Writer>,
     predecessor: Option<Predecessor>,
 }
 
-/// How a proxy ended.
+/// End of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Drained: everything under way was answered, or its time was up.
+    /// Drained: all requests in progress were completed, or the drain timeout passed.
     Drained,
-    /// Told twice: everything was dropped.
+    /// Stopped by a second command: everything was dropped.
     Abandoned,
 }
 
 impl App {
-    /// Opens everything a configuration asks for, but what a predecessor hands over; nothing is
-    /// served yet.
+    /// Opens everything that a configuration needs, except what a predecessor hands over; nothing
+    /// is served yet.
     ///
     /// # Errors
-    /// When an address, a certificate or the access log cannot be had.
+    /// When an address, a certificate or the access log cannot be opened.
     pub fn bind(config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, StartError> {
         let doors = listeners::fit(&listeners::ListenerMap::new(), &config.listeners)?.apply();
         let mut sockets = sockets::none_for(config.workers);
@@ -203,7 +203,7 @@ impl App {
         }
     }
 
-    /// Listens on one more address, with the settings and the connection caps of the first
+    /// Listens on one more address, with the settings and the connection limits of the first
     /// listener.
     ///
     /// # Errors
@@ -224,7 +224,7 @@ impl App {
         Ok(())
     }
 
-    /// The addresses it listens on, ports chosen.
+    /// Addresses it listens on, with the chosen ports.
     ///
     /// # Errors
     /// When the kernel does not tell.
@@ -237,7 +237,7 @@ impl App {
             .collect()
     }
 
-    /// Serves until `orders` say stop. Where there is no `source`, there is nothing to load again.
+    /// Serves until `orders` has a stop. Without a `source` there is nothing to reload.
     ///
     /// # Errors
     /// When a worker cannot be started or fails.
@@ -260,7 +260,7 @@ impl App {
         let running = Running::new(Startup { shared, order, crew, held, control, writer, source });
         let (ended, crew, writers) =
             LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
-        // Nothing waits for a thread that is still within a file, a name or a new process.
+        // A thread that still waits for a file, a name or a new process is not waited for.
         runtime.shutdown_background();
         crew.join()?;
         Writer::finish_all(&writers);
@@ -303,14 +303,14 @@ fn share(
 mod tests {
     use crate::process::*;
 
-    /// A proxy that is told to load this, and then nothing more.
+    /// Runs a proxy that reloads once and then stops.
     fn told_to_load(load: Load) -> (Result<Ended, StartError>, Reloaded) {
         let text = "listeners: [ '127.0.0.1:0' ]\nroutes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\n\
                     access_log: { to: none }\nworkers: 2\ndrain: 1s\n";
         let config = crate::config::parse("test", text, &[]).expect("a configuration").config;
         let app = App::bind(config, None).expect("a free port");
         let (orders, (asked, outcome)) = (Control::none(), oneshot::channel());
-        // Its own end of the orders stays: without one it would be told to stop.
+        // The proxy keeps a sender of its own: without one it would stop.
         let give = orders.give.clone();
         give.try_send(ControlMessage::Reload(Some(asked))).expect("room for an order");
         let ended = app.run(orders, Some(ConfigSource { load, set_log_level: Box::new(|_| ()) }));
@@ -324,7 +324,7 @@ mod tests {
                 "listeners: [ ':1' ]\nroutes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\n";
             let mut loaded = crate::config::parse("test", text, &[])?;
             loaded.config.listeners.clear();
-            // An upstream that is not there: no file says such a thing.
+            // An upstream that does not exist, which no file can express.
             loaded.config.routes[0].upstream = 99;
             Ok(loaded)
         }));

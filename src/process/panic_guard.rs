@@ -1,8 +1,7 @@
-//! What becomes of a request whose handling panics: a broken invariant costs that request, and
-//! nobody else.
+//! Panic guard: a panic while handling a request costs that request only.
 //!
-//! Guarantee: what the request held (a slot, a seat, a place) is given back by unwinding before its
-//! client is answered.
+//! Guarantee: everything the request held (slots and permits) is given back by unwinding before its
+//! client gets a response.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,11 +21,10 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// A request's outcome.
+/// Outcome of a request.
 pub type Handled = Result<Response<LoggedBody<ResponseBody>>, Closed>;
 
-/// What handling a request on this line comes to: 500 when it panics, behind which a connection of
-/// its own ends.
+/// Runs the handling of a request; a panic becomes a 500, after which an HTTP/1.1 connection ends.
 ///
 /// # Errors
 /// [`Closed`], as the work says.
@@ -35,7 +33,8 @@ pub async fn guarded(line: &RequestChannel, work: impl Future<Output = Handled>)
     let outcome =
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(polled) => polled.map(Some),
-            // Standard error has the place. What has panicked is unwound, and not polled again.
+            // The panic hook has printed the place. A future that has panicked is unwound and not
+            // polled again.
             Err(_) => Poll::Ready(None),
         });
     outcome.await.unwrap_or_else(|| Ok(internal_error(line)))

@@ -1,10 +1,9 @@
-//! From the configuration that is served to another one: what stays, what is new, what goes.
+//! Change from the served configuration to another one: which parts stay, are new, or go.
 //!
-//! Guarantees: [`prepare`] does everything that can fail and changes nothing that is served; what
-//! it returns can only be dropped or taken over. A zone whose settings stay keeps its very counts,
-//! one whose rate, burst or capacity changed keeps its debts as time, one that is counted by
-//! another key starts empty. An upstream whose settings stay keeps its addresses and its
-//! connections.
+//! Guarantees: [`prepare`] does everything that can fail and changes nothing that is served; its
+//! result can only be dropped or committed. A zone whose settings stay keeps its counts. One whose
+//! rate, burst or capacity changed keeps its debts as time. One that counts by another key starts
+//! empty. An upstream whose settings stay keeps its addresses and its connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,38 +21,38 @@ use crate::{
     upstream::{endpoints::EndpointGroup, settings::UpstreamSettings},
 };
 
-/// Another configuration, with everything it needs opened, read and built: taking it over cannot
-/// fail.
+/// New configuration with everything it needs opened, read and built: committing it cannot fail.
 pub struct ReloadPlan {
-    /// What the workers serve from then on.
+    /// State that the workers serve from then on.
     pub shared: Shared,
-    /// Where each worker listens in addition ...
+    /// New sockets of each worker.
     pub opened: Vec<Vec<Listening>>,
-    /// ... and no longer.
+    /// Addresses to close.
     pub closed: Vec<SocketAddr>,
-    /// The sockets of `opened` once more, to hand over.
+    /// Duplicates of the sockets in `opened`, for a hand-over.
     pub held: Vec<Listening>,
-    /// The access log's thread, where the log was opened again.
+    /// Thread of the access log, if the log was opened again.
     pub writer: Option<Writer>,
-    /// The caps and certificates.
+    /// New connection limits and certificates.
     pub fitted: ListenerUpdate,
-    /// What is charged to zones made anew until every worker has changed over goes over at the end.
+    /// Rebuilt zones: charges to their predecessors until every worker has changed over are added
+    /// at the end.
     pub successions: Vec<Succession>,
     /// Names of the zones that start empty.
     pub emptied: Vec<Arc<str>>,
 }
 
-/// What becomes of the access log.
+/// Treatment of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLogChange {
-    /// It is opened again.
+    /// Open it again.
     Reopened,
-    /// It stays as it is.
+    /// Keep it as it is.
     Kept,
 }
 
-/// Prepares another configuration for so many workers. Files are read and opened: it may take as
-/// long as a disk takes.
+/// Prepares another configuration for this many workers. Files are read and opened, so it may take
+/// as long as a disk takes.
 ///
 /// # Errors
 /// When something cannot be opened, read or listened on; nothing has changed then.
@@ -79,7 +78,7 @@ pub fn prepare(
     if config.state.file != before.config.state.file {
         state_writer::try_out(&config.state, true);
     }
-    // The last of all, so that the debts are as young as can be.
+    // The debts are copied last, so that they are as recent as possible.
     let Zones { zones, successions, emptied } = carry(&before.zones, &config.zones, before.clock);
     let doors = Arc::clone(&fitted.doors);
     let shared =
@@ -96,25 +95,25 @@ pub enum Effect {
     Nothing,
 }
 
-/// Why a configuration was not taken over; the one before is served on.
+/// Reason why a configuration was not taken over; the current one stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// It was started without a file.
+    /// The proxy was started without a file.
     #[error("there is no configuration file to load again")]
     NoFile,
-    /// The file is wrong.
+    /// The configuration is invalid.
     #[error("the configuration is wrong, the one before is served on\n{0}")]
     Invalid(Problems),
-    /// A new address or the access log cannot be had.
+    /// A new address or the access log cannot be opened.
     #[error("{0}, the configuration before is served on")]
     Start(#[from] StartError),
     /// A worker could not build it.
     #[error("a worker cannot serve the configuration: {0}, the one before is served on")]
     Worker(String),
-    /// A worker panicked over it.
+    /// A worker panicked.
     #[error("a worker has failed within the change: this process ends with the requests under way")]
     Lost,
-    /// weir panicked over it.
+    /// Preparing it panicked.
     #[error("weir failed over the configuration: {0}, the one before is served on")]
     Panicked(String),
     /// The process stops.
@@ -122,18 +121,18 @@ pub enum ReloadError {
     Stopping,
 }
 
-/// The zones of another configuration.
+/// Zones of another configuration.
 #[derive(Default)]
 pub struct Zones {
-    /// In the order of the configuration.
+    /// Zones in the order of the configuration.
     pub zones: Vec<Arc<Zone>>,
-    /// Debts that went over to a zone made anew.
+    /// Rebuilt zones with the debts of their predecessors.
     pub successions: Vec<Succession>,
-    /// Names of those that start empty, for they are counted by another key.
+    /// Names of zones that start empty because they count by another key.
     pub emptied: Vec<Arc<str>>,
 }
 
-/// The zones of another configuration, with what those of the same name remember.
+/// Builds the zones of another configuration, with the debts of those of the same name.
 #[must_use]
 pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Zones {
     let mut carried = Zones::default();
@@ -161,7 +160,7 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
 impl Zones {
     fn succeed(&mut self, before: &Arc<Zone>, settings: ZoneSettings, clock: Clock) -> Arc<Zone> {
         let zone = Arc::new(Zone::with_seed(settings, before.seed()).in_place_of(before));
-        // Name, seed and key are the same, so it fits.
+        // Name, seed and key are the same, so the zones fit.
         match Succession::begin(before, &zone, Millis::cut(clock.now())) {
             Ok(succession) => self.successions.push(succession),
             Err(error) => tracing::error!(%error, "a zone lost its debts"),
@@ -170,11 +169,11 @@ impl Zones {
     }
 }
 
-/// The upstreams of another configuration: those that stay as they were, whose file of authorities
-/// too, and new ones.
+/// Builds the upstreams of another configuration; one whose settings and CA file stayed the same is
+/// kept.
 ///
 /// # Errors
-/// When TLS to an upstream cannot be spoken.
+/// When TLS to an upstream cannot be set up.
 pub fn groups(
     before: &[Arc<EndpointGroup>],
     settings: &[UpstreamSettings],
@@ -192,7 +191,7 @@ pub fn groups(
     settings.iter().map(group).collect()
 }
 
-/// Which addresses are new, and which are gone.
+/// Addresses that are new, and addresses that are gone.
 #[must_use]
 pub fn moves(before: &[SocketAddr], after: &[SocketAddr]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
     let missing = |from: &[SocketAddr], all: &[SocketAddr]| {
@@ -201,7 +200,7 @@ pub fn moves(before: &[SocketAddr], after: &[SocketAddr]) -> (Vec<SocketAddr>, V
     (missing(before, after), missing(after, before))
 }
 
-/// What a running process does not change, by key, if it differs.
+/// Keys that differ but change only with a restart.
 #[must_use]
 pub fn restart_only_changes(before: &Config, after: &Config) -> Vec<&'static str> {
     let differs = [

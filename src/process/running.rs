@@ -1,10 +1,8 @@
-//! A proxy at work: one loop that takes orders, lets the workers change over and brings everything
-//! to an end.
+//! Control loop of a running proxy: takes commands, changes over the workers, and ends the process.
 //!
-//! Guarantees: no file is read, no name resolved and no process started on the loop itself, so that
-//! it answers and obeys while a disk hangs; one change or hand-over is under way at a time, and
-//! what is ordered meanwhile is done once, behind it; a stop ends when `drain` has passed, whatever
-//! else is still waited for.
+//! Guarantees: the loop itself reads no file, resolves no name and starts no process, so it
+//! responds while a disk hangs. One change or hand-over is in progress at a time; further commands
+//! are merged and run after it. A stop ends when `drain` has passed, whatever else is waited for.
 
 use std::{io, os::unix::net::UnixListener, sync::Arc, time::Duration};
 
@@ -37,39 +35,39 @@ use crate::{
     upstream::{background::BackgroundTasks, dns},
 };
 
-/// How long a process that has handed over waits for its last clients beyond `drain`: as long as a
+/// Time beyond `drain` that a process waits for its last clients after a hand-over: as long as a
 /// request may be parked.
 const FAREWELL: Duration = Duration::from_secs(30);
-/// The least that the last state, and a new process that is given up, may take at the end, when the
-/// time to drain is over.
+/// Least time for the last state file, and for cancelling the start of a new process, after the
+/// drain timeout.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// What a proxy begins with.
+/// Parts of a proxy that starts.
 pub struct Startup {
-    /// What its workers serve.
+    /// State that the workers serve.
     pub shared: Shared,
-    /// Gives them the order to drain.
+    /// Starts the drain.
     pub order: DrainOrder,
-    /// The workers.
+    /// Worker threads.
     pub crew: Workers,
-    /// Their sockets once more, and the operator's.
+    /// Duplicates of their sockets and of that of the admin listener.
     pub held: Vec<Listening>,
-    /// The control socket.
+    /// Control socket.
     pub control: Option<UnixListener>,
-    /// The access log's thread.
+    /// Thread of the access log.
     pub writer: Option<Writer>,
-    /// Where the configuration came from.
+    /// Source of the configuration.
     pub source: Option<ConfigSource>,
 }
 
-/// A proxy at work.
+/// Running proxy.
 pub struct Running {
     shared: Shared,
     order: DrainOrder,
     crew: Workers,
-    /// The sockets, to hand over: what a worker no longer listens on must not be here either.
+    /// Sockets for a hand-over: a socket that the workers have closed must not stay open here.
     held: Vec<Listening>,
-    /// The control socket, likewise.
+    /// Control socket for a hand-over.
     control: Option<UnixListener>,
     writers: Vec<Writer>,
     source: Option<ConfigSource>,
@@ -77,47 +75,47 @@ pub struct Running {
     tending: BackgroundTasks,
     wanted: Wanted,
     work: Work,
-    /// The debts of the last change on their way to zones made anew.
+    /// Transfer of the debts of the last change to rebuilt zones.
     succession: Option<JoinHandle<()>>,
-    /// Sees changes of the files of networks; away while it looks.
+    /// Watches the files of networks; taken out while it reads.
     networks: NetworkWatch,
     look: Option<JoinHandle<Found>>,
 }
 
-/// Files that hold something else than what is served.
+/// Files whose content differs from what is served.
 #[derive(Clone, Copy, Default)]
 struct Changed {
-    /// Authorities of an upstream.
+    /// CA file of an upstream.
     authorities: bool,
-    /// Networks.
+    /// File of networks.
     networks: bool,
 }
 
-/// What a look at the files has found.
+/// Findings of a look at the files.
 struct Found {
     changed: Changed,
     networks: NetworkWatch,
 }
 
-/// What was ordered and has not begun.
+/// Commands that have not started.
 #[derive(Default)]
 struct Wanted {
     reload: bool,
     reopen: bool,
     changed: Changed,
     hand_over: bool,
-    /// Who waits for the outcome of the reload.
+    /// Receivers of the outcome of the reload.
     asked: Vec<oneshot::Sender<Reloaded>>,
 }
 
-/// What is under way beside the loop.
+/// Work in progress beside the loop.
 enum Work {
     Nothing,
     Change(Change),
     HandOver(Starting),
 }
 
-/// A plan that is being made.
+/// Plan in preparation.
 struct Change {
     plan: JoinHandle<Planned>,
     reason: Reason,
@@ -134,14 +132,14 @@ enum Reason {
 
 type Planned = Result<Box<ReloadPlan>, ReloadError>;
 
-/// How the time of serving ended.
+/// End of the time of serving.
 #[derive(PartialEq, Eq)]
 enum Told {
     Stop,
     HandedOver,
 }
 
-/// What a piece of work came to.
+/// Outcome of a piece of work.
 enum Outcome {
     Planned(Planned),
     Followed(Result<Successor, HandoverError>),
@@ -162,7 +160,7 @@ impl Work {
 }
 
 impl Running {
-    /// A proxy whose workers have begun.
+    /// Creates the loop for a proxy whose workers have started.
     pub fn new(Startup { shared, order, crew, held, control, writer, source }: Startup) -> Self {
         let tending = BackgroundTasks::new(shared.connector.clone(), dns::system());
         Self {
@@ -183,8 +181,8 @@ impl Running {
         }
     }
 
-    /// Serves until `orders` say stop, and drains. What is returned is still to be joined and
-    /// finished.
+    /// Serves until `orders` has a stop, and drains. The caller joins and finishes what is
+    /// returned.
     pub async fn until_ended(
         mut self,
         orders: Control,
@@ -203,7 +201,7 @@ impl Running {
         self.held.clear();
         self.control = None;
         if told == Told::HandedOver {
-            // Their sockets are another process's now.
+            // The sockets belong to another process now.
             doors.iter().for_each(JoinHandle::abort);
         }
         let deadline = Instant::now() + self.shared.config.drain + time;
@@ -221,7 +219,7 @@ impl Running {
         (ended, crew, writers)
     }
 
-    /// Lets the operator in: at `admin.address`, and at the control socket.
+    /// Opens the admin listener at `admin.address`, and the control socket.
     fn open_doors(
         &self,
         admin: Option<Listening>,
@@ -284,7 +282,7 @@ impl Running {
         }
     }
 
-    /// Does what the work that is done was for; ends the time of serving when that was a hand-over.
+    /// Handles finished work; returns an end when that was a hand-over.
     async fn finish_work(&mut self, outcome: Outcome) -> Option<Told> {
         match (outcome, std::mem::replace(&mut self.work, Work::Nothing)) {
             (Outcome::Planned(plan), Work::Change(change)) => self.change_over(plan, change).await,
@@ -297,7 +295,7 @@ impl Running {
         None
     }
 
-    /// Ends when every worker has, or when told to stop once more; then they are cut.
+    /// Completes when every worker has ended. A second stop cuts them off.
     async fn until_drained(&mut self, orders: &mut mpsc::Receiver<ControlMessage>) -> Ended {
         loop {
             let order = tokio::select! {
@@ -307,7 +305,7 @@ impl Running {
             match order {
                 ControlMessage::Stop => {
                     self.shared.abandon.cancel();
-                    // They end at once; what they owe is known then.
+                    // They end immediately; their last state is known then.
                     let _ = tokio::time::timeout(LAST_WORK, self.crew.finished()).await;
                     return Ended::Abandoned;
                 }
@@ -319,7 +317,7 @@ impl Running {
         }
     }
 
-    /// Begins what was ordered, unless something is under way.
+    /// Starts what was requested, unless work is in progress.
     fn begin_work(&mut self) {
         if !matches!(self.work, Work::Nothing) {
             return;
@@ -338,8 +336,8 @@ impl Running {
         }
     }
 
-    /// Begins to open the log again and to take over what files hold now, with the configuration
-    /// that is served.
+    /// Starts reopening the log and taking over changed files, with the configuration that is
+    /// served.
     fn begin_to_renew(&mut self) {
         let Changed { authorities, networks } = std::mem::take(&mut self.wanted.changed);
         let reopen = std::mem::take(&mut self.wanted.reopen);
@@ -360,7 +358,7 @@ impl Running {
         }
     }
 
-    /// Makes a plan where it may wait for a disk.
+    /// Prepares a plan on a thread that may wait for a disk.
     fn plan<F>(&self, config: F, log: AccessLogChange) -> JoinHandle<Planned>
     where
         F: FnOnce(&Shared) -> Result<Config, ReloadError> + Send + 'static,
@@ -388,7 +386,7 @@ impl Running {
         }
     }
 
-    /// Takes a plan over, if there is one and every worker can.
+    /// Commits a plan if there is one and every worker can take it over.
     async fn change_over(&mut self, plan: Planned, Change { reason, asked, .. }: Change) {
         let mut outcome = match plan {
             Ok(plan) => self.take_over(plan).await,
@@ -407,11 +405,11 @@ impl Running {
         let successions = std::mem::take(&mut plan.successions);
         self.commit(*plan);
         self.crew.commit(built).await;
-        // Nobody charges the zones before any more. As many keys as there are make this long, and
+        // The old zones are no longer charged. The transfer takes as long as there are keys, and
         // nothing waits for it.
         let (clock, before) = (self.shared.clock, self.succession.take());
         self.succession = Some(tokio::spawn(async move {
-            // One change after the other: the next takes over what this one adds.
+            // Transfers run one after the other: the next one copies what this one adds.
             if let Some(before) = before {
                 let _ended = before.await;
             }
@@ -426,7 +424,7 @@ impl Running {
         Ok(if is_same { Effect::Nothing } else { Effect::Changed })
     }
 
-    /// What all workers share becomes what the plan says. Cannot fail.
+    /// Replaces the state that all workers share by that of the plan. Cannot fail.
     fn commit(&mut self, plan: ReloadPlan) {
         let ReloadPlan { shared, closed, held, writer, fitted, emptied, .. } = plan;
         fitted.apply();
@@ -492,20 +490,19 @@ fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
     Ok(loaded.config)
 }
 
-/// The same configuration with the networks its files hold; those of before, should one be wrong by
-/// now.
+/// Returns the same configuration with the networks that its files hold now, or the former ones if
+/// a file is invalid.
 fn read_again(config: &Config) -> Config {
     config.with_networks_read_again().ok().flatten().unwrap_or_else(|| config.clone())
 }
 
-/// Looks whether certificates changed, which are used then, and whether authorities of an upstream
-/// or networks did.
+/// Checks whether certificates changed, which are then used, and whether CA files or networks did.
 fn look(shared: &Shared, mut networks: NetworkWatch) -> JoinHandle<Found> {
     let (doors, upstreams, config) =
         (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
     tokio::task::spawn_blocking(move || {
         super::listeners::look(&doors);
-        // All of them: each says what is wrong with its own.
+        // All of them are asked: each logs its own error.
         let authorities =
             upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
         let changed = Changed { authorities, networks: networks.look(&config).is_some() };
@@ -513,7 +510,7 @@ fn look(shared: &Shared, mut networks: NetworkWatch) -> JoinHandle<Found> {
     })
 }
 
-/// The outcome of a look; nothing while there is none.
+/// Outcome of a look; pending while there is none.
 async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
     match look {
         Some(look) => look.await.unwrap_or_else(|_| Found {
@@ -524,7 +521,7 @@ async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
     }
 }
 
-/// Says what came of an order, to whoever asked too.
+/// Logs the outcome of a command and sends it to those who asked.
 fn log_outcome(
     reason: &Reason,
     outcome: &Result<Effect, ReloadError>,
@@ -543,7 +540,7 @@ fn log_outcome(
         (Err(error), _) => tracing::error!("{error}"),
     }
     for asked in asked {
-        // Who asked may have gone: the log knows.
+        // The requester may be gone; the log has the outcome.
         let _ = asked.send(reloaded(outcome));
     }
 }
@@ -557,7 +554,7 @@ fn reloaded(outcome: &Result<Effect, ReloadError>) -> Reloaded {
     }
 }
 
-/// What the operator's doors lead to.
+/// Actions of the admin listener.
 fn doors(orders: mpsc::Sender<ControlMessage>, drain: Drain) -> AdminHandlers {
     let reload = move || {
         let orders = orders.clone();

@@ -1,4 +1,4 @@
-//! The listening sockets of a process: one for each worker on every address.
+//! Listening sockets of a process: one for each worker on every address.
 
 use std::{
     io,
@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use super::{StartError, worker::Listening};
 use crate::downstream::{listener, settings::ListenerSettings};
 
-/// No socket yet, for each of so many workers.
+/// Creates empty lists for this many workers.
 #[must_use]
 pub fn none_for(workers: usize) -> Vec<Vec<Listening>> {
     (0..workers).map(|_| Vec::new()).collect()
 }
 
-/// Gives each worker a socket on `address`: those that were handed over first. None of these may be
-/// left out, for the kernel shares connections out among all of them.
+/// Opens a socket on `address` for each worker, using those that were handed over first. All of
+/// these must be used, as the kernel distributes connections over all of them.
 ///
 /// # Errors
 /// When the address cannot be listened on.
@@ -45,7 +45,8 @@ pub fn listen(
     Ok(())
 }
 
-/// The same for a configuration; IPv6 that nobody wrote and the machine does not have is left out.
+/// Opens the sockets of a configuration. An IPv6 address that was not written explicitly is skipped
+/// if the machine has none.
 ///
 /// # Errors
 /// When the address cannot be listened on.
@@ -70,16 +71,16 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     known.contains(&error.raw_os_error())
 }
 
-/// The same sockets once more.
+/// Duplicates the sockets.
 ///
 /// # Errors
-/// When there is no descriptor left for one.
+/// When there is no descriptor left.
 pub fn again(sockets: &[Vec<Listening>]) -> io::Result<Vec<Listening>> {
     sockets.iter().flatten().map(Listening::again).collect()
 }
 
-/// Makes what is accepted on these sockets what a configuration asks for, which grants clients so
-/// long to take what is sent.
+/// Sets the options that accepted sockets inherit, including the TCP user time-out of the
+/// configuration.
 ///
 /// # Errors
 /// When the kernel refuses.

@@ -1,9 +1,9 @@
-//! What the zones remember, as a file: for a restart, and for a new binary that takes over.
+//! State file: debts of the zones, for a restart and for a new binary that takes over.
 //!
-//! Guarantees: a file is whole or not there (written beside under a name of its own, synced, moved
-//! into its place, and the folder synced) and readable by its owner only, for it holds the seeds;
-//! bytes that are damaged, cut or of another version are an error, never a wrong debt; debts go on
-//! being worked off while nobody runs. All numbers are little-endian.
+//! Guarantees: a file is complete or absent. It is written under a temporary name beside its place,
+//! synced, renamed, and its directory is synced. Only its owner can read it, as it holds the seeds.
+//! Bytes that are damaged, cut or of another version are an error, never a wrong debt. Debts
+//! continue to be worked off while the process is stopped. All numbers are little-endian.
 
 use std::{
     ffi::OsStr,
@@ -20,46 +20,47 @@ use siphasher::sip::SipHasher13;
 
 use crate::limit::{Millis, Seed, Snapshot, Zone, ZoneSettings};
 
-/// The first bytes of a state: the last two digits are the version of its format.
+/// First bytes of a state; the last two digits are the version of its format.
 const MAGIC: &[u8; 8] = b"weirst02";
-/// The least bytes that are a state: the magic, a time, a number of zones, a checksum.
+/// Shortest state, in bytes: magic, time, number of zones, checksum.
 const LEAST: usize = 8 + 8 + 4 + 8;
-/// The largest state that is read.
+/// Largest state that is read, in bytes.
 const MOST: u64 = 4 << 30;
 
-/// The debts of all zones at one instant.
+/// Debts of all zones at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedState {
-    /// When, in whole milliseconds since 1970.
+    /// Time of the copy, in whole milliseconds since 1970.
     pub taken_ms: u64,
-    /// The zones.
+    /// Debts by zone.
     pub zones: Vec<Snapshot>,
 }
 
-/// Why bytes are no state.
+/// Reason why bytes are not a state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// They cannot be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// They are something else, or of another version.
+    /// The bytes are something else, or of another version.
     #[error("this is no state of this version of weir")]
     Foreign,
-    /// They are not what was written.
+    /// The bytes differ from what was written.
     #[error("the state is damaged")]
     Damaged,
 }
 
 impl SavedState {
-    /// What `zones` are owed at `now`, which is `wall` on the wall clock.
+    /// Copies the debts of `zones` at `now`, which is `wall` on the wall clock.
     #[must_use]
     pub fn take(zones: &[Arc<Zone>], now: Millis, wall: SystemTime) -> Self {
         let zones = zones.iter().map(|zone| Snapshot::take(zone, now)).collect();
         Self { taken_ms: since_1970(wall), zones }
     }
 
-    /// Zones with these settings that remember what they owed, less what was worked off until
-    /// `wall`. The zones' clock stands at `now`. A wall clock that went back works off nothing.
+    /// Builds zones with these settings and the saved debts, less what was worked off until `wall`.
+    /// `now` is the time on the clock of the zones. A wall clock that was set back works off
+    /// nothing.
     #[must_use]
     pub fn revive(
         mut self,
@@ -87,7 +88,7 @@ impl SavedState {
         settings.iter().map(|settings| Arc::new(revived(settings))).collect()
     }
 
-    /// The state as bytes.
+    /// Encodes the state.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
@@ -111,7 +112,7 @@ impl SavedState {
         bytes
     }
 
-    /// The state that was written as `bytes`.
+    /// Decodes a state.
     ///
     /// # Errors
     /// [`StateError::Foreign`] and [`StateError::Damaged`].
@@ -131,13 +132,13 @@ impl SavedState {
         if left.0.is_empty() { Ok(state) } else { Err(StateError::Damaged) }
     }
 
-    /// Reads a file; nothing when there is none yet.
+    /// Reads a file; none if it does not exist yet.
     ///
     /// # Errors
     /// When it cannot be read or holds something else.
     pub fn load(path: &Path) -> Result<Option<Self>, StateError> {
         match fs::metadata(path) {
-            // A pipe would be waited for.
+            // Reading a FIFO would block.
             Ok(metadata) if !metadata.is_file() => {
                 return Err(io::Error::other("not a regular file").into());
             }
@@ -150,10 +151,10 @@ impl SavedState {
         Self::decode(&bytes).map(Some)
     }
 
-    /// Writes a file: beside its place first, so that there is a whole one at every instant.
+    /// Writes the file beside its place first, so that a complete one exists at every instant.
     ///
     /// # Errors
-    /// When it cannot be written; the one before stays.
+    /// When it cannot be written; the previous file stays.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let mut beside = Beside::create(path)?;
         beside.file.write_all(&self.encode())?;
@@ -161,16 +162,16 @@ impl SavedState {
         beside.move_to(path)
     }
 
-    /// Whether a state can be written there: what it takes is made and removed.
+    /// Checks whether a state can be written there, by creating and removing a temporary file.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it cannot.
     pub fn try_out(path: &Path) -> io::Result<()> {
         Beside::create(path).map(drop)
     }
 
-    /// Removes what is left beside a file of writes that were cut short. Whoever writes there now
-    /// is told that it failed, and tries again.
+    /// Removes temporary files of interrupted writes. A process that is writing now gets an error
+    /// and tries again.
     pub fn tidy(path: &Path) {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else { return };
         let is_left = |found: &str| {

@@ -25,7 +25,7 @@ pub struct StateWriter {
     failing: Arc<AtomicBool>,
 }
 
-/// The zones of a configuration, with what its state file says they are owed.
+/// Builds the zones of a configuration with the debts of its state file.
 #[must_use]
 pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
     let Some(path) = &config.state.file else {
@@ -41,20 +41,20 @@ pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
     revive(state.unwrap_or_else(|| SavedState { taken_ms: 0, zones: Vec::new() }), config, clock)
 }
 
-/// The zones of a configuration with the debts of a state.
+/// Builds the zones of a configuration with the debts of a state.
 #[must_use]
 pub fn revive(state: SavedState, config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
     state.revive(&config.zones, Millis::cut(clock.now()), Clock::wall())
 }
 
-/// What the zones are owed now.
+/// Copies the debts of the zones now.
 #[must_use]
 pub fn take(shared: &Shared) -> SavedState {
     SavedState::take(&shared.zones, Millis::cut(shared.clock.now()), Clock::wall())
 }
 
-/// Says now whether the state can be written, not when that is due; removes what writes that were
-/// cut short have left, unless another process may still write.
+/// Logs at start if the state cannot be written, not only when it is due. Removes temporary files
+/// of interrupted writes, unless another process may still be writing.
 pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
     let Some(path) = &settings.file else { return };
     if !has_predecessor {
@@ -66,7 +66,7 @@ pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
 }
 
 impl StateWriter {
-    /// Begins to write the state of `shared`, unless one is being written still.
+    /// Starts writing the state of `shared`, unless a write is in progress.
     pub fn begin(&mut self, shared: &Shared) {
         let Some(path) = shared.config.state.file.clone() else { return };
         if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
@@ -77,8 +77,8 @@ impl StateWriter {
             Some(tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)));
     }
 
-    /// Writes the last state, after the one that is being written; not beyond `end`, should the
-    /// disk take longer.
+    /// Writes the last state, after the write in progress, but not beyond `end` if the disk takes
+    /// longer.
     pub async fn finish(&mut self, shared: &Shared, end: Instant) {
         let Some(path) = shared.config.state.file.clone() else { return };
         let (shared, failing, before) =
@@ -101,7 +101,7 @@ impl StateWriter {
     }
 }
 
-/// Says once that writing fails, and once that it works again.
+/// Logs once that writing fails, and once that it works again.
 fn write(state: &SavedState, path: &Path, failing: &AtomicBool) {
     let outcome = state.save(path);
     let failed_before = failing.swap(outcome.is_err(), Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! One core: its runtime, its sockets, its connections, its pools. Workers share zones and nothing
-//! else.
+//! Worker: one core with its runtime, sockets, connections and pools. Workers share zones and the
+//! health of upstreams, nothing else.
 
 use std::{
     cell::{Cell, RefCell},
@@ -64,37 +64,37 @@ use crate::{
     upstream::{Upstream, connect::Connector, endpoints::EndpointGroup},
 };
 
-/// What all workers have in common: a change of the configuration is another one of these with the
-/// same clock, queue, drain ...
+/// State that all workers share. A configuration change makes a new one with the same clock, queue
+/// and drain.
 #[derive(Clone)]
 pub struct Shared {
-    /// The configuration.
+    /// Resolved configuration.
     pub config: Arc<Config>,
-    /// The zones, as [`Config::zones`] lists them.
+    /// Zones, in the order of [`Config::zones`].
     pub zones: Vec<Arc<Zone>>,
-    /// The upstreams, as [`Config::upstreams`] lists them.
+    /// Upstreams, in the order of [`Config::upstreams`].
     pub upstreams: Vec<Arc<EndpointGroup>>,
-    /// What the listeners ask of connections.
+    /// Policies of the listeners.
     pub doors: Arc<ListenerMap>,
-    /// The cap on parked requests.
+    /// Limit on parked requests.
     pub queue: Arc<Queue>,
-    /// The process's clock.
+    /// Clock of the process.
     pub clock: Clock,
-    /// The access log.
+    /// Queues of the access log.
     pub lines: Option<Lines>,
-    /// How releases are timed.
+    /// Kind of timer for releases.
     pub timing: Timing,
-    /// How connections to upstreams are opened.
+    /// Connector to upstreams.
     pub connector: Connector,
-    /// Whom hidden clients appear as.
+    /// Default gateway, as which hidden clients appear.
     pub gateway: Option<Gateway>,
-    /// The order to stop.
+    /// Drain state.
     pub drain: Drain,
-    /// The order to stop at once.
+    /// Cancelled by an immediate stop.
     pub abandon: CancellationToken,
 }
 
-/// A worker's inside: everything that answers a connection.
+/// State of a worker for serving connections.
 pub struct Worker {
     serving: RefCell<Rc<ActiveConfig>>,
     watchdog: Rc<Watchdog>,
@@ -105,27 +105,28 @@ pub struct Worker {
     journal: Rc<AccessLogger>,
     drain: Drain,
     connections: TaskTracker,
-    /// Ends every listener.
+    /// Cancelled to end every listener.
     shut: CancellationToken,
-    /// Whether the next answer of every connection is its last.
+    /// True once the next response of every connection is its last.
     leaving: Cell<bool>,
     handshakes_failed: LogThrottle,
-    /// Connections that were closed because of what their clients did.
+    /// Throttle for log lines about connections closed for abuse.
     unruly: LogThrottle,
     refused: LogThrottle,
 }
 
-/// After how many turns the kernel is asked for news at the latest, however busy the worker is: a
-/// client that has just asked waits no longer for those that ask without end.
+/// Number of task polls after which the runtime asks the kernel for events at the latest, however
+/// busy the worker is. A client that has just sent a request does not wait for clients that send
+/// without a pause.
 const EVENTS: u32 = 8;
 
-/// How long a client that comes as the process stops may take to begin.
+/// Time that a client has to start a request when it connects while the process stops.
 const LATE: Duration = Duration::from_millis(300);
 
-/// How long before the end of a drain the connections that were awaited are closed.
+/// Time before the end of a drain at which connections that were waited for are closed.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// What one configuration came to. A request keeps the one it began with to its end.
+/// State built from one configuration. A request keeps the one with which it started.
 struct ActiveConfig {
     proxy: Proxy,
     upstreams: Vec<Rc<Upstream<RequestBody>>>,
@@ -133,79 +134,79 @@ struct ActiveConfig {
     limits: HeaderLimits,
 }
 
-/// A socket to accept on, and the address it was configured with.
+/// Socket to accept on, with its configured address.
 #[derive(Debug)]
 pub struct Listening {
-    /// As the configuration says it: port 0 is still 0.
+    /// Address as configured: port 0 is still 0.
     pub address: SocketAddr,
-    /// The socket.
+    /// Listening socket.
     pub socket: StdListener,
 }
 
 impl Listening {
-    /// The same socket once more.
+    /// Duplicates the socket.
     ///
     /// # Errors
-    /// When there is no descriptor left for it.
+    /// When there is no descriptor left.
     pub fn again(&self) -> io::Result<Self> {
         Ok(Self { address: self.address, socket: self.socket.try_clone()? })
     }
 }
 
-/// Another configuration for a worker that runs: it builds what that needs, says so, waits for the
-/// word, and takes it over.
+/// Configuration change for a running worker: it builds what is needed, reports that, waits for the
+/// signal, and takes it over.
 pub struct ConfigChange {
-    /// What it serves from then on.
+    /// State to serve from then on.
     pub shared: Shared,
-    /// Where it listens in addition.
+    /// Sockets to accept on in addition.
     pub opened: Vec<Listening>,
-    /// Where it listens no longer.
+    /// Addresses to close.
     pub closed: Vec<SocketAddr>,
-    /// Where it says that all is built, or why it is not.
+    /// Receives the result of building.
     pub built: mpsc::Sender<Result<(), BuildError>>,
-    /// The word to take it over; when there is none any more, it is forgotten.
+    /// Signal to take over; if the sender is dropped, the change is dropped.
     pub go: oneshot::Receiver<()>,
-    /// Where it says that it has taken it over.
+    /// Receives a message once the change is taken over.
     pub done: mpsc::Sender<()>,
 }
 
-/// Why a worker could not be built.
+/// Reason why a worker could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A rule that cannot be counted.
+    /// A rule cannot be counted.
     #[error("route `{route}`: {source}")]
     Rule {
-        /// The route.
+        /// Name of the route.
         route: Arc<str>,
-        /// Why.
+        /// Error of the rule.
         source: crate::limit::rule::RuleError,
     },
-    /// No timer for parked requests.
+    /// There is no timer for parked requests.
     #[error("no timer can be had: {0}")]
     Timer(#[source] io::Error),
-    /// Its runtime cannot accept on a socket.
+    /// The runtime cannot accept on a socket.
     #[error("`{address}` cannot be accepted on: {source}")]
     Listener {
-        /// The address, as configured.
+        /// Address as configured.
         address: SocketAddr,
-        /// Why.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// More rules than a gate takes.
+    /// A route has more rules than a gate takes.
     #[error("route `{route}` has {rules} limits, hint: at most {max} are looked at", max = crate::limit::MAX_RULES)]
     TooManyRules {
-        /// The route.
+        /// Name of the route.
         route: Arc<str>,
-        /// How many.
+        /// Number of rules.
         rules: usize,
     },
 }
 
 impl Worker {
-    /// Builds what a configuration describes.
+    /// Builds a worker from a configuration.
     ///
     /// # Errors
-    /// When a rule cannot be counted; a checked configuration has none of these.
+    /// When a rule cannot be counted, which a checked configuration rules out.
     pub fn build(shared: &Shared) -> Result<Rc<Self>, BuildError> {
         let config = &shared.config;
         let alarm = Rc::new(CoarseTimer::default());
@@ -230,7 +231,7 @@ impl Worker {
         }))
     }
 
-    /// Builds what another configuration needs; nothing changes.
+    /// Builds the state for another configuration; nothing changes.
     ///
     /// # Errors
     /// When a rule cannot be counted.
@@ -238,9 +239,9 @@ impl Worker {
         ActiveConfig::of(shared, &self.alarm, &self.releases, &self.journal, Some(&self.serving()))
     }
 
-    /// Serves what was prepared for `shared` from now on: the next request of every connection
-    /// meets it. What is under way, parked requests too, ends as it began; an upstream that stays
-    /// as it was keeps its connections.
+    /// Serves `next` from now on: the next request of every connection uses it. Requests in
+    /// progress, parked ones too, end under the old state; an upstream whose settings stayed keeps
+    /// its connections.
     fn commit(&self, next: ActiveConfig, shared: &Shared) {
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
@@ -267,14 +268,15 @@ impl Worker {
         self.connections.spawn_local(async move { worker.open(io, peer, (&door, place)).await });
     }
 
-    /// A connection is closed before anything was said on it.
+    /// Logs a connection that is closed before any response.
     fn refuse(&self, peer: SocketAddr, reason: &dyn std::fmt::Display) {
         if let Some(left_out) = self.refused.look(self.serving().proxy.clock.now()) {
             tracing::warn!(%reason, %peer, left_out, "a connection is refused");
         }
     }
 
-    /// Learns whose connection it is and shakes hands, where that is asked for, and serves.
+    /// Reads the PROXY header and does the TLS handshake where the policy requires them, and
+    /// serves.
     async fn open(
         self: &Rc<Self>,
         mut io: Box<dyn Io>,
@@ -300,8 +302,8 @@ impl Worker {
         }
     }
 
-    /// What `work` with a client that cannot have asked yet comes to. When the process stops
-    /// meanwhile, it is not waited for long.
+    /// Returns the output of `work` with a client that cannot have sent a request yet. When the
+    /// process stops meanwhile, it is waited for only a short time.
     async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let stopping = async {
             match self.drain.clone().begun().await {
@@ -340,8 +342,8 @@ impl Worker {
         }
     }
 
-    /// What a client speaks. One that was still in the kernel's queue when the process was told to
-    /// stop is heard, but not for long.
+    /// Detects the protocol of a client. One that was still in the backlog when the process stopped
+    /// is waited for, but only a short time.
     async fn hear(&self, conn: &ClientConn) -> ClientProtocol {
         if !conn.turn().is_draining() {
             return conn.speaks().await;
@@ -374,7 +376,7 @@ impl Worker {
         }
     }
 
-    /// Serves a connection that came through this door and has this place.
+    /// Serves a connection under this policy and permit.
     async fn serve(
         self: &Rc<Self>,
         io: Box<dyn Io>,
@@ -443,7 +445,7 @@ impl Worker {
             .await;
     }
 
-    /// Serves a connection of HTTP/2.
+    /// Serves an HTTP/2 connection.
     async fn serve_streams(
         self: &Rc<Self>,
         conn: &Rc<ClientConn>,
@@ -467,7 +469,7 @@ impl Worker {
             proto: Version::HTTP_2,
             is_told: Cell::new(false),
         };
-        // On the heap, so that connections of HTTP/1.1 take no room for it.
+        // Boxed, so that HTTP/1.1 connections do not reserve the memory.
         Box::pin(http2::connection::serve(
             Rc::clone(conn),
             (&self.watchdog, &self.fair_queue),
@@ -483,7 +485,7 @@ impl Worker {
         self.log_abuse(conn.turn(), address);
     }
 
-    /// Tells of a connection that was closed because of what its client did.
+    /// Logs a connection that was closed for abuse.
     fn log_abuse(&self, turn: &ClientState, peer: SocketAddr) {
         if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
             && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
@@ -492,10 +494,11 @@ impl Worker {
         }
     }
 
-    /// Does what must be done now and then, for as long as it is polled; must be called where
-    /// `spawn_local` may be.
+    /// Runs the periodic tasks, for as long as it is polled; must be called where `spawn_local` may
+    /// be.
     pub async fn run_background_tasks(&self) {
-        // A task of its own: with every step of the line all that is joined would be looked at.
+        // A task of its own: joined with the others, every step of the queue would poll all of
+        // them.
         let fair_queue = Rc::clone(&self.fair_queue);
         tokio::task::spawn_local(async move { fair_queue.run().await });
         tokio::join!(
@@ -514,8 +517,8 @@ impl Worker {
         }
     }
 
-    /// Passes the order to stop on to the connections, and then to the listeners: who finds that
-    /// nobody listens any more knows that the answers under way are the last.
+    /// Passes a stop to the connections first, then to the listeners: once a client finds the
+    /// listener closed, the responses in progress are the last.
     async fn pass_on(&self) {
         let (deadline, idle) = self.drain.clone().begun().await;
         match idle {
@@ -543,8 +546,8 @@ impl Worker {
         }
     }
 
-    /// Waits until the order to stop was given and either every connection has ended or the time is
-    /// up.
+    /// Completes when a stop was requested and every connection has ended or the drain timeout has
+    /// passed.
     pub async fn finished(&self) {
         let mut drain = self.drain.clone();
         let (deadline, _) = drain.begun().await;
@@ -614,19 +617,19 @@ impl ActiveConfig {
     }
 }
 
-/// The request of a connection whose head is not whole. Dropped with the process, it leaves its
-/// line.
+/// Request of a connection whose head is incomplete. If it is dropped with the process, it still
+/// writes its log line.
 struct HeadUnderWay<'a> {
     worker: &'a Worker,
     conn: &'a ClientConn,
     peer: IpAddr,
     proto: Version,
-    /// It has its line already.
+    /// True once its line is written.
     is_told: Cell<bool>,
 }
 
 impl HeadUnderWay<'_> {
-    /// What can be told of it.
+    /// Record of as much of it as is known.
     fn record(&self) -> Record {
         let serving = self.worker.serving();
         let owed = self.conn.head_since().map_or(Duration::ZERO, |since| since.elapsed());
@@ -650,19 +653,20 @@ impl Drop for HeadUnderWay<'_> {
     }
 }
 
-/// Runs a worker on this thread until it is told to stop; it takes over what `changes` brings, and
-/// of what it began with keeps nothing that is not in use. It drops `starting` once it accepts on
+/// Runs a worker on this thread until it is stopped. It takes over each of `changes`, and then
+/// keeps nothing of its former state that is not in use. It drops `starting` once it accepts on
 /// every socket.
 ///
 /// The end, in order:
 ///
-/// 1. It stops accepting, and takes what the kernel has accepted (`Worker::pass_on`).
-/// 2. Requests under way get their responses, and idle connections close.
-/// 3. Parked requests whose slot comes too late are rejected ([`Drain::last_release`]).
-/// 4. When the time is up, or at once when told again, what is left is cut: the runtime is dropped
-///    with every connection's task.
-/// 5. Each request that was cut writes its line as it is dropped.
-/// 6. All lines are handed over.
+/// 1. It stops accepting, and takes the connections that the kernel has accepted
+///    (`Worker::pass_on`).
+/// 2. Requests in progress get their responses, and idle connections close.
+/// 3. Parked requests whose slot is too late are rejected ([`Drain::last_release`]).
+/// 4. After the drain timeout, or immediately after a second stop, the rest is cut: the runtime is
+///    dropped with the task of every connection.
+/// 5. Each request that was cut writes its log line as it is dropped.
+/// 6. All lines are passed to the log writer.
 ///
 /// # Errors
 /// When its runtime or its sockets fail at the start.
@@ -684,7 +688,7 @@ pub fn run(
             let listener = registered(listening).map_err(io::Error::other)?;
             ears.open(listener);
         }
-        // Tasks of their own: what is awaited right here is polled with every turn of the loop.
+        // Tasks of their own: a future awaited here is polled with every turn of the loop.
         let house = Rc::clone(&worker);
         let house = tokio::task::spawn_local(async move { house.run_background_tasks().await });
         let changing = tokio::task::spawn_local(async move {
@@ -692,7 +696,7 @@ pub fn run(
                 ears.change(change).await;
             }
         });
-        // Behind the tasks that accept.
+        // Spawned after the tasks that accept, so it runs after them.
         tokio::task::spawn_local(async move { drop(starting) });
         let told = async move {
             tokio::select! {
@@ -702,8 +706,8 @@ pub fn run(
         };
         let end = tokio::task::spawn_local(told_or_failed(told, house));
         let outcome = match end.await.map_err(io::Error::other)? {
-            // Its end before that of this worker is a panic, unless nobody is left to order
-            // changes.
+            // If it ends before this worker it has panicked, unless all senders of changes are
+            // gone.
             Ok(()) if changing.is_finished() => changing.await.map_err(io::Error::other),
             outcome => outcome,
         };
@@ -716,8 +720,8 @@ pub fn run(
     outcome
 }
 
-/// Ends when a worker is told to, or its housekeeping ends: that happens by a panic only, and
-/// without it no time-out ends anything.
+/// Completes when the worker is stopped, or when its background tasks end. They end only by a
+/// panic, and without them no time-out fires.
 async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -> io::Result<()> {
     tokio::select! {
         () = told => Ok(()),
@@ -728,13 +732,13 @@ async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -
     }
 }
 
-/// Where a worker listens.
+/// Sockets that a worker accepts on.
 struct Acceptors {
     worker: Rc<Worker>,
     open: Vec<(SocketAddr, CancellationToken)>,
 }
 
-/// A socket that this worker's runtime can accept on.
+/// Socket registered with the runtime of this worker.
 struct Registered {
     address: SocketAddr,
     listener: TcpListener,
@@ -758,21 +762,21 @@ impl Acceptors {
         let stop = shut.clone().cancelled_owned();
         let mut known = worker.door(address);
         let take = move |stream: TcpStream, peer| {
-            // A listener that was taken out still has the connections that waited for it: they meet
-            // the door they came to.
+            // A removed listener still has connections in its backlog: they get the policy of the
+            // listener they connected to.
             known = worker.door(address).or(known.take());
             match &known {
                 Some(door) => worker.take(Box::new(stream), peer, Arc::clone(door)),
                 None => worker.refuse(peer, &"the listener has no settings"),
             }
         };
-        // Among the connections, for it may still bring some when the others have ended.
+        // Among the connections, because it may still bring some when the others have ended.
         self.worker.connections.spawn_local(listener::accept(listener, stop, take));
         self.open.push((address, shut));
     }
 
-    /// Builds, says so, and takes over when it is told to. A failure in between says nothing, and
-    /// is found missing.
+    /// Builds a change, reports that, and takes it over when signalled. A panic in between sends no
+    /// report, which the control loop detects.
     async fn change(
         &mut self,
         ConfigChange { shared, opened, closed, built, go, done }: ConfigChange,
@@ -785,7 +789,7 @@ impl Acceptors {
             Ok(prepared) => (Some(prepared), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        // Who asked may have gone: then there is no word either.
+        // The requester may be gone: then there will be no signal either.
         let _ = built.send(outcome).await;
         drop(built);
         if let Some((next, listeners)) = prepared
@@ -818,7 +822,7 @@ impl Acceptors {
 }
 
 impl Worker {
-    /// The door of the listener that was configured with `address`, while there is one.
+    /// Policy of the listener configured with `address`, while there is one.
     fn door(&self, address: SocketAddr) -> Option<Arc<ListenerPolicy>> {
         self.serving().doors.get(&address).cloned()
     }
@@ -859,8 +863,8 @@ mod tests {
         LocalSet::new().run_until(all).await;
     }
 
-    /// Everything said to a client that sends `GET /` and was still in the kernel's queue as its
-    /// listener was taken out.
+    /// Bytes sent to a client that sends `GET /` and was still in the backlog when its listener was
+    /// removed.
     async fn said_as_the_listener_goes(listener: &str) -> Vec<u8> {
         let text = format!(
             "listeners: [ {listener} ]\nclient_ip: {{ trusted_proxies: [ 127.0.0.0/8 ] }}\n\
@@ -891,7 +895,7 @@ mod tests {
                 client.set_nonblocking(true).expect("a socket");
                 let (mut said, mut client) =
                     (Vec::new(), TcpStream::from_std(client).expect("a socket"));
-                // Closed with its request unread, it is reset.
+                // Closed with its request unread, the connection is reset.
                 let _ = client.read_to_end(&mut said).await;
                 said
             })
@@ -905,8 +909,8 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&said), "");
     }
 
-    /// Without its certificates a client would be served in the clear, and without having shown its
-    /// own.
+    /// Without its certificates a client would be served in the clear, and without a client
+    /// certificate.
     #[tokio::test]
     async fn door_of_a_removed_listener_still_speaks_tls_only() {
         let cert =

@@ -1,4 +1,4 @@
-//! The workers of a process: their threads, and the changes that are passed on to them.
+//! Worker threads of a process, and the changes that are passed to them.
 
 use std::{io, thread};
 
@@ -10,17 +10,16 @@ use super::{
     worker::{self, ConfigChange, Listening, Shared},
 };
 
-/// Threads that serve.
+/// Worker threads.
 pub struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
     changes: Vec<mpsc::Sender<ConfigChange>>,
     ended: mpsc::Receiver<()>,
-    /// Whether a worker did not say what came of a change.
+    /// True if a worker did not report the outcome of a change.
     lost: bool,
 }
 
-/// A change that every worker has built and none has taken over yet. Dropping it lets them forget
-/// it.
+/// Change that every worker has built and none has taken over yet. Dropping it cancels the change.
 #[must_use]
 #[derive(Debug)]
 pub struct Built {
@@ -28,12 +27,12 @@ pub struct Built {
     done: mpsc::Receiver<()>,
 }
 
-/// Says, when it goes, that a worker has ended, however that came.
+/// Reports on drop that a worker has ended, for whatever reason.
 struct WorkerGuard(mpsc::Sender<()>);
 
 impl Drop for WorkerGuard {
     fn drop(&mut self) {
-        // There is room for each, and a crew nobody asks has ended itself.
+        // There is room for each message, and without a receiver the workers are being dropped.
         let _ = self.0.try_send(());
     }
 }
@@ -61,27 +60,27 @@ impl Workers {
             crew.changes.push(change);
         }
         drop(starting);
-        // Nothing is sent; it fails when the last of them has started, or has failed to and is
-        // found missing.
+        // No value is sent: it fails when the last worker has started, or has failed, which is
+        // detected later.
         let _all_started = started.recv();
         Ok(crew)
     }
 
-    /// How many there are.
+    /// Number of workers.
     #[must_use]
     pub fn size(&self) -> usize {
         self.changes.len()
     }
 
-    /// Completes when a worker has ended, or did not say what came of a change. One that does so
-    /// unasked has failed, and nobody takes the connections to its sockets.
+    /// Completes when a worker has ended, or did not report the outcome of a change. A worker that
+    /// ends without a stop has failed, and nothing accepts the connections to its sockets.
     pub async fn lost_one(&mut self) {
         if !self.lost {
             let _or_all = self.ended.recv().await;
         }
     }
 
-    /// Whether a worker did not say what came of a change.
+    /// Returns true if a worker did not report the outcome of a change.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost
@@ -92,11 +91,11 @@ impl Workers {
         while self.ended.recv().await.is_some() {}
     }
 
-    /// Lets every worker build what it needs to serve `shared`; `opened` and `closed` is where they
-    /// listen in addition, and no longer.
+    /// Lets every worker build what it needs to serve `shared`; `opened` and `closed` are its new
+    /// and removed sockets.
     ///
     /// # Errors
-    /// What a worker says against it, or that one says nothing.
+    /// The error of a worker, or the lack of its report.
     pub async fn prepare(
         &mut self,
         shared: &Shared,
@@ -117,7 +116,7 @@ impl Workers {
                 go: wait,
                 done: done.clone(),
             };
-            // One that takes no change any more is found missing below.
+            // A worker that takes no changes any more is detected below.
             let _ = changes.send(change).await;
             go.push(word);
         }
@@ -135,10 +134,10 @@ impl Workers {
         }
     }
 
-    /// Lets every worker take over what it has built. One that does not say that it has is lost.
+    /// Lets every worker take over what it has built. One that does not confirm is lost.
     pub async fn commit(&mut self, Built { go, mut done }: Built) {
         for word in go {
-            // One that does not listen any more says nothing either.
+            // A worker that does not listen any more sends no confirmation either.
             let _ = word.send(());
         }
         let mut heard = 0;
@@ -151,7 +150,7 @@ impl Workers {
     /// Waits for the threads to end.
     ///
     /// # Errors
-    /// What the first worker that failed says.
+    /// The error of the first worker that failed.
     pub fn join(self) -> Result<(), StartError> {
         drop(self.changes);
         for thread in self.threads {

@@ -1,8 +1,8 @@
-//! What a route sets and removes of a message's header fields.
+//! Header edits of a route: fields to set and to remove.
 //!
-//! Guarantees: no edit touches how a message is framed or what belongs to one connection, nor, of a
-//! request, the mark that it passed here; a value is a field value whatever its placeholders stand
-//! for. Removing comes first, setting replaces every line of a name.
+//! Guarantees: no edit touches the framing of a message, fields of one connection or, on a request,
+//! the `Via` that marks its way. A result is a valid field value whatever the placeholders stand
+//! for. Removals come first; setting replaces all lines of a name.
 
 use std::{fmt, io::Write, net::IpAddr};
 
@@ -14,42 +14,42 @@ use crate::http::{
     fields::is_framing,
 };
 
-/// The placeholders of values, as they are written.
+/// Placeholders in values, as written.
 pub const PLACEHOLDERS: [&str; 5] =
     ["{client_ip}", "{host}", "{request_id}", "{route}", "{scheme}"];
 
-/// Which messages are edited.
+/// Kind of edited messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Requests as they are forwarded.
+    /// Forwarded requests.
     Request,
-    /// Answers of an upstream.
+    /// Responses of an upstream.
     Response,
 }
 
-/// The edits of one kind of messages on one route.
+/// Edits of one kind of message on one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, Template)>,
 }
 
-/// What placeholders stand for.
+/// Values of the placeholders.
 #[derive(Clone, Copy, Debug)]
 pub struct EditContext<'a> {
-    /// `{client_ip}`: whom the request is for.
+    /// `{client_ip}`: client address.
     pub client: IpAddr,
-    /// `{host}`: what it asked for, lower case, without a port.
+    /// `{host}`: requested host, lower case, without a port.
     pub host: &'a str,
-    /// `{request_id}`: the `id` of its log line.
+    /// `{request_id}`: the `id` of the log line.
     pub request_id: &'a HeaderValue,
-    /// `{route}`: the name of its route.
+    /// `{route}`: name of the route.
     pub route: &'a str,
     /// `{scheme}`: `http` or `https`.
     pub scheme: &'static str,
 }
 
-/// A value with placeholders. What it says is not shown: it may be a secret.
+/// Value with placeholders. Its `Debug` output hides the text, which may be a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Template(Kept);
 
@@ -70,56 +70,56 @@ enum Piece {
     Scheme,
 }
 
-/// Why a name cannot be edited.
+/// Reason why a field cannot be edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It is no name.
+    /// The text is not a field name.
     #[error("is not the name of a field, hint: letters, digits and `-`, like `x-frame-options`")]
     Malformed,
-    /// It frames the message, or belongs to one connection.
+    /// The field frames the message or belongs to one connection.
     #[error("is about the connection or the framing, hint: weir writes it itself on each side")]
     Framing,
-    /// It says how the body is coded.
+    /// The field describes the coding of the body.
     #[error("says how the body is coded, hint: an edit changes no body; `response.compress` does")]
     Coding,
-    /// It asks for an interim answer.
+    /// The field asks for an interim response.
     #[error(
         "is answered by weir itself, hint: clients are told to continue when their body is wanted"
     )]
     Expect,
-    /// It says that the request passed here.
+    /// The field marks the way of the request.
     #[error(
         "has to say that the request passed here, hint: it is how loops are found (RFC 9110, section 7.6.3)"
     )]
     Via,
 }
 
-/// Why a text is no value.
+/// Reason why a text is not a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// There is nothing.
+    /// The text is empty.
     #[error("there is no value, hint: to take the field out write `remove: [ NAME ]`")]
     Empty,
-    /// A space at an end is not part of a value.
+    /// Leading or trailing space is not part of a value.
     #[error(
         "`{0}` begins or ends with a space, hint: that is not part of a value: write it without"
     )]
     Space(String),
-    /// Something that cannot stand in a field.
+    /// The text has a character that a field cannot contain.
     #[error("`{}` cannot stand in a field, hint: letters, digits, signs and spaces of ASCII can", .0.escape_debug())]
     Character(char),
-    /// A brace without its other one.
+    /// A brace has no counterpart.
     #[error("a `{0}` stands alone, hint: `{0}{0}` is the sign itself")]
     Brace(char),
-    /// No placeholder has this name.
+    /// There is no placeholder of this name.
     #[error("`{0}` stands for nothing")]
     Unknown(String),
 }
 
-/// The name of a field that may be edited in these messages.
+/// Parses the name of a field that may be edited in these messages.
 ///
 /// # Errors
-/// Why it may not.
+/// The reason why it may not.
 pub fn name(text: &str, message: Message) -> Result<HeaderName, NameError> {
     let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| NameError::Malformed)?;
     match (message, &name) {
@@ -132,13 +132,13 @@ pub fn name(text: &str, message: Message) -> Result<HeaderName, NameError> {
 }
 
 impl Edits {
-    /// Edits that remove and set these; a name is in one of the two.
+    /// Builds edits that remove and set these fields; a name is in one of the two lists.
     #[must_use]
     pub fn new(remove: Vec<HeaderName>, set: Vec<(HeaderName, Template)>) -> Self {
         Self { remove, set }
     }
 
-    /// Whether they change nothing.
+    /// Returns true if there are no edits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
@@ -147,8 +147,8 @@ impl Edits {
     /// Edits a message.
     ///
     /// # Errors
-    /// [`Kind::ProxyInternalError`] when what a placeholder stands for is no field value; none of
-    /// weir's facts is.
+    /// [`Kind::ProxyInternalError`] when a rendered value is not a field value, which no
+    /// placeholder of weir causes.
     pub fn apply(&self, headers: &mut HeaderMap, facts: &EditContext<'_>) -> Result<(), Error> {
         for name in &self.remove {
             headers.remove(name);
@@ -161,10 +161,10 @@ impl Edits {
 }
 
 impl Template {
-    /// Reads a value: `{{` and `}}` are braces.
+    /// Parses a value: `{{` and `}}` are braces.
     ///
     /// # Errors
-    /// Why it is none.
+    /// The reason why it is not a value.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.trim_ascii() != text {
             return Err(TemplateError::Space(text.to_owned()));
@@ -186,7 +186,7 @@ impl Template {
         }))
     }
 
-    /// The value for one request.
+    /// Renders the value for one request.
     fn render(&self, facts: &EditContext<'_>) -> Result<HeaderValue, Error> {
         match &self.0 {
             Kept::Constant(value) => Ok(value.clone()),

@@ -1,7 +1,7 @@
-//! What a request that is not well-formed comes to.
+//! Handling of malformed requests.
 //!
-//! Guarantee: it is told what is wrong with it, and counts against the limits of its route as far
-//! as it says where it goes: what is malformed is not for free.
+//! Guarantee: the response names the flaw, and the request counts against the limits of its route
+//! as far as its target can be read: malformed requests are not free.
 
 use super::{Proxy, RequestContext, Stop};
 use crate::{
@@ -13,7 +13,8 @@ use http::request::Parts;
 use std::{rc::Rc, sync::Arc};
 
 impl Proxy {
-    /// Reason why a malformed request is refused: a reject by its route's rules, or else its flaw.
+    /// Returns the outcome of a malformed request: a reject by the rules of its route, or else its
+    /// flaw.
     pub(super) async fn refuse(
         &self,
         unfit: Unfit,
@@ -31,7 +32,7 @@ impl Proxy {
         }
     }
 
-    /// Has the rules of its route count it, if it has one.
+    /// Charges it to the rules of its route, if it has one.
     async fn charge(
         &self,
         head: &Parts,

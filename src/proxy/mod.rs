@@ -1,4 +1,4 @@
-//! The life of one request: who asks, which route, may it pass, forward it, tell its story.
+//! Life of one request: client address, route, limits, forwarding, response, log record.
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -65,30 +65,30 @@ pub mod park;
 pub mod reply;
 pub mod route;
 
-/// An answer's body: weir's own, or an upstream's.
+/// Response body: weir's own, or an upstream's.
 pub type ResponseBody = Either<Full<Bytes>, Coded<UpstreamBody<RequestBody>>>;
 
-/// Where one route's requests go, and on which conditions.
+/// Route: destination of its requests, with limits and edits.
 pub struct Route {
-    /// Its name in logs and keys.
+    /// Name in logs and keys.
     pub name: Arc<str>,
-    /// Its rules.
+    /// Rules of the route.
     pub gate: Gate,
-    /// The fields these count by.
+    /// Header fields that the rules count by.
     pub counted: Vec<HeaderName>,
-    /// Where it forwards to.
+    /// Upstream to forward to.
     pub upstream: Rc<Upstream<RequestBody>>,
-    /// How it rejects.
+    /// Form of rejects.
     pub reject: RejectSettings,
-    /// The largest body it takes.
+    /// Limit on the request body, in bytes.
     pub max_body: Option<u64>,
-    /// The largest body of unknown length that is collected.
+    /// Size up to which a body of unknown length is collected.
     pub buffer: usize,
-    /// What its requests are edited by.
+    /// Edits of requests.
     pub request_edits: Edits,
-    /// What its answers are edited by.
+    /// Edits of responses.
     pub response_edits: Edits,
-    /// The codings of its answers.
+    /// Offered response codings.
     pub compress: Vec<Coding>,
 }
 
@@ -96,7 +96,7 @@ fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
     gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
 }
 
-/// The fields by which the enforced rules of a gate count.
+/// Header fields by which the enforced rules of a gate count.
 #[must_use]
 pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
     let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
@@ -105,9 +105,9 @@ pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
     fields.collect()
 }
 
-/// Says that each enforced rule of `other` also counts a request that takes `chosen`: by the same
-/// zone, in the same bucket, and with no larger burst. A key that holds the path counts it in the
-/// same bucket where the paths are the same, which `same_path` tells.
+/// Returns true if each enforced rule of `other` also counts a request that takes `chosen`: by the
+/// same zone, in the same bucket, and with no larger burst. A key with the path uses the same
+/// bucket only if the paths are equal, which `same_path` tells.
 fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
     enforced(&other.gate).all(|rule| {
         let counted = |own: &Rule| {
@@ -127,55 +127,55 @@ fn refused(error: PathError) -> Error {
     Error::new(Kind::HttpRequestError, error.detail())
 }
 
-/// Everything a worker needs to answer requests.
+/// State of a worker for responding to requests.
 pub struct Proxy {
-    /// The process's clock.
+    /// Clock of the process.
     pub clock: Clock,
-    /// Who is believed about the client's address.
+    /// Trusted proxies and the forwarding field they set.
     pub trust: Trust,
     /// The routes.
     pub routes: RouteTable<Rc<Route>>,
-    /// The form of a path that routes and keys see.
+    /// Form of a path that routes and keys see.
     pub path_matching: PathMatching,
-    /// The cap on parked requests.
+    /// Limit on parked requests.
     pub queue: Arc<Queue>,
-    /// The timer of parked requests.
+    /// Release timer of parked requests.
     pub releases: Rc<ReleaseTimer>,
-    /// The coders of answers.
+    /// Permits to encode responses.
     pub coders: EncoderPermits,
-    /// The memory of collected bodies.
+    /// Memory for collected bodies.
     pub collected: BodyMemory,
-    /// The access log.
+    /// Access log.
     pub journal: Rc<AccessLogger>,
-    /// The ids of requests.
+    /// Generator of request ids.
     pub ids: RequestIds,
-    /// Whether clients are hidden behind a gateway.
+    /// Detects clients hidden behind a gateway.
     pub gateway: Watch,
-    /// The order to stop.
+    /// Drain state of the process.
     pub drain: Drain,
 }
 
-/// The other end of a connection.
+/// Peer of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Its address; IPv4 in IPv6 is IPv4.
+    /// Address; an IPv4-mapped address as IPv4.
     pub address: IpAddr,
-    /// The same as a field value.
+    /// Address as a field value.
     pub value: HeaderValue,
-    /// What it asked for last.
+    /// Host of its last request.
     pub last_host: LastHost,
-    /// How it came.
+    /// Transport of the connection.
     pub transport: Transport,
-    /// The connection to an endpoint that it may have authenticated.
+    /// Endpoint connection that this client may have authenticated.
     pub private: Rc<Private<RequestBody>>,
 }
 
-/// What a connection runs over.
+/// Transport of a connection.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// Nothing but the socket.
+    /// Plain TCP.
     Plain {
-        /// Where every request is sent to, as a port of `https`.
+        /// Port of the `https` redirect for every request, if any.
         redirect: Option<u16>,
     },
     /// TLS.
@@ -192,7 +192,7 @@ impl Transport {
 }
 
 impl Peer {
-    /// A peer with this address.
+    /// Creates a peer with this address.
     #[must_use]
     pub fn new(address: IpAddr, transport: Transport) -> Self {
         let address = address.to_canonical();
@@ -201,29 +201,29 @@ impl Peer {
     }
 }
 
-/// One request on its connection.
+/// Request in the context of its connection.
 struct RequestContext<'a> {
     line: &'a RequestChannel,
     peer: &'a Peer,
     began: Duration,
     upload: Rc<UploadState>,
     body: Option<RequestBody>,
-    /// The endpoint's end of a tunnel that was agreed on.
+    /// Endpoint side of an accepted tunnel.
     far: Option<(Switched, Deadline)>,
 }
 
 impl RequestContext<'_> {
-    /// Whom an upstream sees, for a client with this address.
+    /// Identity that an upstream sees, for a client with this address.
     fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
         Caller { address: client, private: self.line.conn.is_some().then_some(&self.peer.private) }
     }
 }
 
-/// Why a request was not forwarded, or not answered.
+/// Reason why a request was not forwarded, or got no response.
 enum Stop {
-    /// Something went wrong.
+    /// An error occurred.
     Failed(Error),
-    /// No route takes its method, but those of this list.
+    /// No route takes its method; these methods are allowed.
     MethodNotAllowed(HeaderValue),
     /// A rule rejected it.
     Rejected(Rc<Route>, Verdict),
@@ -235,14 +235,13 @@ impl From<Error> for Stop {
     }
 }
 
-/// The connection is to be closed without an answer.
+/// The connection is to be closed without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed without an answer")]
 pub struct Closed;
 
 impl Proxy {
-    /// Answers one request, which may be known to be malformed: it cannot fail, only close the
-    /// connection where the configuration says so.
+    /// Responds to one request, which may be known to be malformed. It never fails otherwise.
     ///
     /// # Errors
     /// [`Closed`], for a reject status of 444 and a client that left.
@@ -280,7 +279,7 @@ impl Proxy {
             conn.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });
             return Ok(response.map(LoggedBody::unlogged));
         }
-        // What ends a connection ends a stream by itself.
+        // The end of an HTTP/2 stream needs no connection close.
         if line.conn.is_none() {
             response.headers_mut().remove(header::CONNECTION);
         } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
@@ -293,7 +292,7 @@ impl Proxy {
         Ok(record.follow(response))
     }
 
-    /// The way of a request that goes well, in order.
+    /// Steps of a request, in order.
     async fn handle(
         &self,
         head: &mut Parts,
@@ -362,7 +361,7 @@ impl Proxy {
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
-    /// The body to forward, collected where the route wants that.
+    /// Body to forward, collected if the route wants that.
     async fn body(
         &self,
         route: &Route,
@@ -374,16 +373,16 @@ impl Proxy {
         Ok(body)
     }
 
-    /// Takes over what a trusted proxy says: whom the request is for, and what it is called.
+    /// Takes over the client address and request id that a trusted proxy sent.
     fn believe(&self, head: &Parts, peer: &Peer, record: &mut Record) {
         record.entry.client = self.trust.client(peer.address, &head.headers);
         if let Some(id) = id_of(&head.headers) {
-            // A copy: a received value would keep the whole buffer it came in.
+            // A copy: the received value would keep its whole read buffer alive.
             record.entry.id = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| id.clone());
         }
     }
 
-    /// The route of a request, and its path as keys see it.
+    /// Returns the route of a request, and its path as keys see it.
     fn route<'a>(
         &self,
         method: &Method,
@@ -399,7 +398,7 @@ impl Proxy {
                 Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter()))
             }
         })?;
-        // Only a path that came in another spelling can be read in two ways.
+        // Only a path that was not in its normal form has other readings.
         if let Cow::Owned(normal) = &path {
             let mut readings =
                 normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
@@ -418,7 +417,7 @@ impl Proxy {
         Ok((Rc::clone(route), path))
     }
 
-    /// The path of a request as routes and keys see it.
+    /// Path of a request as routes and keys see it.
     fn path<'a>(&self, target: &'a Target) -> Result<Cow<'a, str>, Error> {
         let received = target.path_and_query.path();
         match self.path_matching {
@@ -427,7 +426,7 @@ impl Proxy {
         }
     }
 
-    /// What weir answers itself: `OPTIONS *`, and what may not go any further (RFC 9110, sections
+    /// Responses that weir gives itself: `OPTIONS *`, and `Max-Forwards: 0` (RFC 9110, sections
     /// 7.6.2 and 9.3.7).
     fn respond_locally(
         &self,
@@ -452,7 +451,7 @@ impl Proxy {
         Ok(Some(answer))
     }
 
-    /// Asks the route's gate, and holds the request where it says so.
+    /// Asks the gate of the route, and holds the request if it is delayed.
     async fn admit(
         &self,
         route: &Rc<Route>,
@@ -486,8 +485,10 @@ impl Proxy {
         }
     }
 
-    /// Parks a request until its turn; returns the wait that was. It fails with the reason of a
-    /// reject, or with none when its client left.
+    /// Parks a request until its release and returns the actual wait.
+    ///
+    /// # Errors
+    /// The reason of a reject, or none when the client left.
     async fn hold(
         &self,
         parked: Parked,
@@ -509,10 +510,10 @@ impl Proxy {
     }
 }
 
-/// Methods as `Allow` lists them (RFC 9110, section 10.2.1).
+/// Formats methods as a value of `Allow` (RFC 9110, section 10.2.1).
 fn method_list<'a>(methods: impl Iterator<Item = &'a Method>) -> HeaderValue {
     let methods: Vec<&str> = methods.map(Method::as_str).collect();
-    // Methods are tokens; an empty list says that none is allowed.
+    // Methods are tokens; an empty list means that no method is allowed.
     HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -533,7 +534,7 @@ fn crossing<'a>(
     Ok(crossing)
 }
 
-/// Fields of the request after the route's edits.
+/// Fields of the request after the edits of the route.
 fn edited<'a>(
     crossing: ForwardedFields<'a>,
     edits: &Edits,
@@ -547,8 +548,8 @@ fn edited<'a>(
     Ok(Fields::Edited(fields))
 }
 
-/// The host that an upstream is asked for where the request, of HTTP/1.0, names none: its own. A
-/// request of HTTP/2 cannot do without, and of those of HTTP/1.1 servers refuse one that is empty.
+/// Host sent to an upstream when an HTTP/1.0 request names none: that of the upstream. HTTP/2
+/// requires one, and HTTP/1.1 servers refuse an empty one.
 fn default_authority(target: &Target, upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
     let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
         return Ok(HeaderValue::from_static(""));
@@ -559,7 +560,7 @@ fn default_authority(target: &Target, upstream: &UpstreamSettings) -> Result<Hea
     })
 }
 
-/// What edits may say.
+/// Values of the placeholders of edits.
 fn facts<'a>(
     host: &'a str,
     route: &'a Route,
@@ -575,8 +576,8 @@ fn facts<'a>(
     }
 }
 
-/// Refuses, before it is charged or waits, what the head alone can tell; returns the protocols the
-/// request asks to change to.
+/// Refuses, before it is charged or waits, a request whose head alone is wrong; returns the
+/// protocols of an upgrade offer.
 fn checked(
     head: &Parts,
     route: &Route,
@@ -596,15 +597,15 @@ fn checked(
     Ok(upgrade(head, body))
 }
 
-/// The protocols a request asks to change to. Beside a body, an offer is ignored, which a server
-/// may do (RFC 9110, section 7.8): otherwise servers would disagree about where the body ends and
+/// Protocols that a request offers to switch to. Beside a body the offer is ignored, as a server
+/// may do (RFC 9110, section 7.8): otherwise servers could disagree about where the body ends and
 /// the new protocol begins.
 fn upgrade(head: &Parts, body: &RequestBody) -> Option<HeaderValue> {
     let offers = head.version == Version::HTTP_11 && head.headers.contains_key(header::UPGRADE);
     if offers && body.is_end_stream() { upgrade_of(&head.headers) } else { None }
 }
 
-/// The protocol an endpoint switches to, if it is one that was asked for.
+/// Protocol to which an endpoint switches, if it was offered.
 fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
     let wanted = wanted.filter(|wanted| accepts_upgrade(response.headers(), wanted));
     let protocol = wanted.and_then(|_| response.headers().get(header::UPGRADE).cloned());
@@ -613,7 +614,7 @@ fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<Hea
     })
 }
 
-/// An endpoint's answer as it goes to a client.
+/// Response of an endpoint as it goes to the client.
 fn answered(
     mut response: Response<UpstreamBody<RequestBody>>,
     upgrade: Option<&HeaderValue>,
@@ -621,12 +622,12 @@ fn answered(
 ) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
-    // Whoever is told to upgrade must be told to what (RFC 9110, section 15.5.22).
+    // A 426 must name the protocols (RFC 9110, section 15.5.22).
     let required = response.status() == StatusCode::UPGRADE_REQUIRED && visit.line.conn.is_some();
     let required = response.headers().get(header::UPGRADE).filter(|_| required).cloned();
     prepare_response(response.headers_mut());
     if response.status() == StatusCode::NO_CONTENT {
-        // It has no content to be the length of (RFC 9110, section 8.6).
+        // The response has no content (RFC 9110, section 8.6).
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     if let Some(protocols) = required {
@@ -645,7 +646,7 @@ fn answered(
     Ok(response)
 }
 
-/// What is to be asked elsewhere: over TLS, or on a connection of its own.
+/// Responses that send the client elsewhere: to TLS, or to a connection of its own.
 fn elsewhere(
     target: &Target,
     transport: &Transport,
@@ -666,7 +667,7 @@ fn elsewhere(
     }
 }
 
-/// Notes what the limits said.
+/// Records the verdict of the limits.
 fn record_verdict(
     route: &Route,
     judgement: &Judgement,
@@ -688,7 +689,7 @@ fn story(
     let mut fault = None;
     if verdict.reason.is_some_and(Reason::is_for_good) {
         fault = zone.key.fault(subject);
-        // No time that passes mends it.
+        // Waiting does not help against a faulty key.
         verdict.retry = Millis::ZERO;
     }
     Some(LimitStory {
@@ -700,7 +701,8 @@ fn story(
     })
 }
 
-/// An upload that broke on the client's side looks like a failed upstream: the client is to blame.
+/// Attributes an upload that broke on the client side to the client, although it looks like a
+/// failed upstream.
 fn attribute_failure(error: Error, upload: &UploadState) -> Error {
     match upload.fault.get() {
         Some(kind) => Error::caused(kind, "the request's body broke or is too large", error),
@@ -708,7 +710,7 @@ fn attribute_failure(error: Error, upload: &UploadState) -> Error {
     }
 }
 
-/// The answer to a request that was stopped.
+/// Response to a request that was stopped.
 fn rescue(
     stop: Stop,
     accept: Option<&HeaderValue>,
@@ -750,8 +752,8 @@ fn rescue(
     }
 }
 
-/// An answer of unknown length ends with its connection; and hyper adds `keep-alive` to a `close`
-/// of ours unless the answer has the version that it will give it anyway.
+/// Adapts a response for HTTP/1.0: one of unknown length ends with its connection. hyper would add
+/// `keep-alive` beside our `close` unless the response has the version that it sends.
 fn respond_http_1_0(response: &mut Response<ResponseBody>) {
     if response.body().size_hint().exact().is_none() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -761,8 +763,8 @@ fn respond_http_1_0(response: &mut Response<ResponseBody>) {
     }
 }
 
-/// Deals with a body nobody took: what is short is read away, and otherwise the connection ends
-/// with this answer.
+/// Handles a body that was not read: a short one is read and discarded, otherwise the connection
+/// ends with this response.
 fn leave(body: RequestBody, expects: bool, response: &mut Response<ResponseBody>) {
     if body.is_drainable() && !expects {
         tokio::task::spawn_local(body.drain());

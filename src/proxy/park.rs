@@ -1,9 +1,9 @@
-//! A delayed request: a timer and nothing else. It has not touched the upstream and its body is not
-//! read.
+//! Parking of a delayed request: a timer and nothing else. The upstream is not touched and the body
+//! not read.
 //!
-//! Guarantees: it is released when its turn comes, never before, and never later than told on
-//! arrival; when its client leaves it ends immediately and the line behind it moves up; when the
-//! process is to stop before its turn, it is rejected immediately (tests/edge/leaving.rs).
+//! Guarantees: a request is released at its slot, never before, and never later than computed on
+//! arrival. When its client leaves, it ends immediately and the line behind it moves up. When the
+//! process will stop before its slot, it is rejected immediately (tests/edge/leaving.rs).
 
 use std::{
     future::poll_fn,
@@ -17,27 +17,32 @@ use crate::{
     runtime::{clock::Clock, release_timer::ReleaseTimer},
 };
 
-/// What a release is timed by.
+/// Time sources for a release.
 pub struct Parking<'a> {
-    /// The process's clock.
+    /// Clock of the process.
     pub clock: Clock,
-    /// The worker's releases.
+    /// Release timer of the worker.
     pub releases: &'a ReleaseTimer,
-    /// What the arrival was after the millisecond it was decided at: added to each release, so that
-    /// none is early.
+    /// Distance of the arrival from the millisecond used for its decision. It is added to each
+    /// release, so that none is early.
     pub late: Millis,
 }
 
-/// Why a parked request was not released.
+/// Reason why a parked request was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// Its client left.
+    /// The client left.
     ClientGone,
-    /// The process stops before its turn.
+    /// The process stops before the slot.
     Draining,
 }
 
-/// Leaves its line unless the request was released, also when it is dropped.
+/// Leaves the line on drop unless the request was released.
+///
+/// A slot is given back exactly once and only while it is unused. A client may leave at any await
+/// point, so the give-back is in `Drop`: it runs when the future of the request is dropped, however
+/// that happens. After the release the slot is used up, even if the upstream never receives the
+/// request: giving it back then would let another request through on the same slot.
 struct Slot<'a> {
     parked: Option<Parked>,
     parking: &'a Parking<'a>,
@@ -51,10 +56,11 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Holds a request until its release; returns the millisecond at which its turn came.
+/// Holds a request until its release and returns the millisecond of its slot.
 ///
 /// # Errors
-/// Why it left before; those behind it have moved up then, as they have when this is dropped.
+/// The reason why it left before. The requests behind it have moved up then, as they have when this
+/// future is dropped.
 pub async fn park(
     parked: Parked,
     parking: &Parking<'_>,
@@ -76,7 +82,7 @@ pub async fn park(
 }
 
 impl Parking<'_> {
-    /// Completes when the turn of a request has come. A leave in its line wakes it: then it looks
+    /// Completes at the slot of a request. It is woken when a request ahead leaves, and then looks
     /// whether it moved up.
     async fn release(&self, parked: &Parked) -> Millis {
         loop {
@@ -101,8 +107,8 @@ impl Parking<'_> {
         parked.look(Millis::cut(self.clock.now()), context.waker())
     }
 
-    /// Completes when the process is to stop before the turn of a request, or so soon behind it
-    /// that its response would be cut.
+    /// Completes when the process will stop before the slot of a request, or so soon after it that
+    /// its response would be cut.
     async fn too_late(&self, parked: &Parked, mut drain: Drain) {
         let end = Millis::cut(self.clock.since_start(drain.last_release().await));
         if parked.is_in_time(Millis(end.0.saturating_sub(self.late.0))) {

@@ -1,8 +1,8 @@
-//! From an error or a reject to an answer: the only place that writes answers of weir's own.
+//! Responses of weir's own, made from an error or a reject. No other file makes them.
 //!
-//! Guarantees: a rejected client learns exactly when it may come again (`Retry-After` in whole
-//! seconds rounded up, at least one; the milliseconds in the body), or what is wrong with the key
-//! of its requests; every answer names its cause in RFC 9209's words; none of them may be cached.
+//! Guarantees: a rejected client learns exactly when to retry (`Retry-After` in whole seconds,
+//! rounded up, at least one; the milliseconds in the body), or which part of its key is at fault.
+//! Every response names its cause in the terms of RFC 9209. None of them may be cached.
 
 use std::fmt::Write;
 
@@ -22,10 +22,10 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The status that closes the connection instead of answering.
+/// Status that closes the connection instead of responding.
 pub const CLOSE: u16 = 444;
 
-/// What a rejected client is told besides the status.
+/// Body of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectBody {
     /// JSON, HTML or text, as `Accept` prefers.
@@ -36,14 +36,14 @@ pub enum RejectBody {
     Html,
     /// One line of text.
     Text,
-    /// Nothing.
+    /// No body.
     None,
 }
 
-/// How a route answers what it rejects.
+/// Form of the rejects of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejectSettings {
-    /// 400 to 599; 444 closes the connection without an answer.
+    /// Status from 400 to 599; 444 closes the connection without a response.
     pub status: u16,
     /// Send `Retry-After`.
     pub retry_after: bool,
@@ -55,7 +55,7 @@ pub struct RejectSettings {
     pub body: RejectBody,
 }
 
-/// An answer that is only a status.
+/// Creates a response that is only a status.
 #[must_use]
 pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
@@ -63,11 +63,11 @@ pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The same request to a host's `https` port (RFC 9110, section 15.4.9: the method and the body
+/// Redirects a request to the `https` port of a host (RFC 9110, section 15.4.9: method and body
 /// stay).
 ///
 /// # Errors
-/// [`Kind::HttpRequestError`] when host and path make no field value.
+/// [`Kind::HttpRequestError`] when host and path do not form a field value.
 pub fn redirect(
     host: &str,
     port: u16,
@@ -83,7 +83,7 @@ pub fn redirect(
     Ok(response)
 }
 
-/// The answer to a request that failed.
+/// Response to a request that failed.
 #[must_use]
 pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
     let mut headers = HeaderMap::with_capacity(8);
@@ -100,7 +100,7 @@ pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Byt
     story.answer(headers, RejectBody::Auto, accept)
 }
 
-/// The answer to a request that nobody could read, as the bytes that end its connection.
+/// Response to a request that could not be parsed, as the bytes that end its connection.
 #[must_use]
 pub fn raw_response(error: &Error) -> Vec<u8> {
     let status = error.kind().status();
@@ -123,8 +123,8 @@ fn cause_of(error: &Error) -> String {
     format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
 }
 
-/// The response to a request that a rule rejected, with the part of its key that is missing or
-/// repeated if that is why; nothing when the connection is to be closed instead.
+/// Response to a request that a rule rejected, with the part of its key that is missing or repeated
+/// if that is the reason. None when the connection is to be closed instead.
 #[must_use]
 pub fn reject(
     settings: &RejectSettings,
@@ -168,8 +168,8 @@ pub fn reject(
     Some(ErrorBody { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
 }
 
-/// A fault of a key in words that a header field, JSON and HTML may all have: what they may not is
-/// in percent-encoding, which only the name of a query parameter can need.
+/// Describes a key fault in characters that header fields, JSON and HTML can all contain. Others
+/// are percent-encoded; only the name of a query parameter can have them.
 fn described(fault: &KeyFault) -> String {
     let (what, name) = match fault.part() {
         Part::Header(name) => ("the field ", name.as_str()),
@@ -194,19 +194,18 @@ fn described(fault: &KeyFault) -> String {
         }
 }
 
-/// How long the whole burst takes to be free again, in seconds, rounded up.
+/// Time until the whole burst is free again, in seconds, rounded up.
 fn window_seconds(rule: &Rule, places: u64) -> u64 {
     let rate = rule.zone().settings().rate;
     (rate.interval_ticks().saturating_mul(places))
         .div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
 }
 
-/// An answer of weir's own in gRPC's words: the status in a field, no body, and 200, which says
-/// only that there is an answer. A reject for a fault of its key is INVALID_ARGUMENT, which nobody
-/// tries again.
+/// Turns a response of weir's own into a gRPC one: the status in a field, no body, and HTTP status
+/// 200. A reject for a key fault is INVALID_ARGUMENT, which clients do not retry.
 #[must_use]
 pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Response<Full<Bytes>> {
-    // The status codes gRPC's own mapping gives to those of HTTP.
+    // The mapping from HTTP status to gRPC code is gRPC's own.
     let (code, message) = match answer.status().as_u16() {
         _ if fault.is_some() => ("3", ""),
         400 => ("13", "the request is malformed"),
@@ -222,7 +221,7 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
     match fault {
-        // A percent sign begins an octet in that field.
+        // A percent sign begins an octet in this field.
         Some(fault) => insert(headers, GRPC_MESSAGE, &described(fault).replace('%', "%25")),
         None => {
             headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
@@ -231,7 +230,7 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
     answer
 }
 
-/// What the body of an answer tells.
+/// Content of a response body.
 struct ErrorBody<'a> {
     status: StatusCode,
     detail: &'a str,
@@ -240,7 +239,7 @@ struct ErrorBody<'a> {
 }
 
 impl ErrorBody<'_> {
-    /// The body and its media type.
+    /// Renders the body and its media type.
     fn render(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
         let body = if body == RejectBody::Auto { preferred(accept) } else { body };
         match body {
@@ -272,8 +271,7 @@ impl ErrorBody<'_> {
         self.status.canonical_reason().unwrap_or("Error")
     }
 
-    /// Written by hand because floods are answered with it; only the zone's name can hold what JSON
-    /// escapes.
+    /// Written by hand because floods get it; only the zone name may need a JSON escape.
     fn problem(&self) -> String {
         let mut problem = String::with_capacity(192);
         let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
@@ -320,7 +318,7 @@ impl ErrorBody<'_> {
     }
 }
 
-/// The form `Accept` prefers: its first type of the greatest weight that weir can write (RFC 9110,
+/// Body that `Accept` prefers: the first type of the greatest weight that weir can write (RFC 9110,
 /// section 12.5.1).
 fn preferred(accept: Option<&HeaderValue>) -> RejectBody {
     let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else {
@@ -345,15 +343,15 @@ fn preferred(accept: Option<&HeaderValue>) -> RejectBody {
     best.1
 }
 
-/// A weight of `Accept` in thousandths; what is not a weight counts as none.
+/// Weight of an `Accept` element in thousandths; an invalid one counts as zero.
 fn thousandths(weight: &str) -> u32 {
     let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
     let digits = format!("{whole}{fraction:0<3}");
     digits.parse().ok().filter(|weight| *weight <= 1_000).unwrap_or(0)
 }
 
-/// Sets a field to a text of our own, which is always a field value; if it were not, the field is
-/// left out.
+/// Sets a field to a text of weir's own, which is always a valid value; otherwise the field is left
+/// out.
 fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     match HeaderValue::from_str(text) {
         Ok(value) => {

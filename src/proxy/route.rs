@@ -1,10 +1,9 @@
-//! Which route a request takes: the most specific host, then the longest path, among those whose
-//! methods agree.
+//! Route of a request: the most specific host, then the longest path, among the routes whose
+//! methods match.
 //!
-//! Guarantee: matching compares bytes. A caller gives the normal form of path and host
-//! (`limit/src/normal_form.rs`), or, where the configuration says `path_matching: raw`, the path as
-//! received. A prefix only matches on segment boundaries: `/api` takes `/api` and `/api/x`, never
-//! `/apiary`.
+//! Guarantee: matching compares bytes. The caller passes path and host in their normal form
+//! (`limit/src/normal_form.rs`), or, with `path_matching: raw`, the path as received. A prefix
+//! matches on segment boundaries only: `/api` takes `/api` and `/api/x`, never `/apiary`.
 
 use http::Method;
 use schemars::JsonSchema;
@@ -17,42 +16,42 @@ pub enum PathMatching {
     /// The normal form, so that another spelling of a path takes the same route.
     #[default]
     Normal,
-    /// The bytes as received: only for upstreams that decode and clean nothing.
+    /// Bytes as received: only for upstreams that decode and normalise nothing.
     Raw,
 }
 
-/// The methods of RFC 9110 and RFC 5789 that a route without a list is said to take.
+/// Methods (RFC 9110, RFC 5789) listed for a route that takes every method.
 const USUAL: [Method; 6] =
     [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
-/// The hosts a route serves.
+/// Hosts of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
     /// Every host.
     Any,
-    /// `*.example.com`, kept as `.example.com`: any host below it.
+    /// `*.example.com`, stored as `.example.com`: any host below it.
     Below(String),
     /// One host, lower case, without a port.
     Exact(String),
 }
 
-/// The paths a route serves.
+/// Paths of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathPattern {
-    /// This path and everything below it.
+    /// This path and all paths below it.
     Prefix(String),
     /// This path only.
     Exact(String),
 }
 
-/// Which requests a route takes.
+/// Requests that a route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// Its hosts.
+    /// Hosts of the route.
     pub host: HostPattern,
-    /// Its paths.
+    /// Paths of the route.
     pub path: PathPattern,
-    /// Its methods; empty means every method, and GET takes HEAD along (RFC 9110, section 9.3.2).
+    /// Methods; empty means every method, and GET includes HEAD (RFC 9110, section 9.3.2).
     pub methods: Vec<Method>,
 }
 
@@ -65,7 +64,8 @@ impl HostPattern {
         }
     }
 
-    /// An exact host before a wildcard, a longer wildcard before a shorter one, any host last.
+    /// An exact host comes before a wildcard, a longer wildcard before a shorter one, any host
+    /// last.
     fn weight(&self) -> (u8, usize) {
         match self {
             Self::Any => (0, 0),
@@ -85,13 +85,13 @@ impl PathPattern {
         }
     }
 
-    /// Whether this path is the other one, or one of those it lies below.
+    /// Returns true if this path equals the other one or is above it.
     fn is_above(&self, other: &Self) -> bool {
         let (Self::Prefix(text) | Self::Exact(text)) = other;
         self.matches(text)
     }
 
-    /// A longer path before a shorter one, and of the same text the exact one first.
+    /// A longer path comes before a shorter one, and of the same text the exact one first.
     fn weight(&self) -> (usize, u8) {
         match self {
             Self::Prefix(prefix) => (prefix.len(), 0),
@@ -101,14 +101,14 @@ impl PathPattern {
 }
 
 impl Pattern {
-    /// Whether it takes requests with this method.
+    /// Returns true if it takes requests with this method.
     #[must_use]
     pub fn takes(&self, method: &Method) -> bool {
         let head_of_get = || *method == Method::HEAD && self.methods.contains(&Method::GET);
         self.methods.is_empty() || self.methods.contains(method) || head_of_get()
     }
 
-    /// Whether every request `other` takes is taken by this pattern too.
+    /// Returns true if this pattern takes every request that `other` takes.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let host = match (&self.host, &other.host) {
@@ -133,16 +133,16 @@ impl Pattern {
     }
 }
 
-/// Why no route was found.
+/// Reason why no route was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoute {
-    /// No route serves that host and path.
+    /// No route serves this host and path.
     NotFound,
-    /// A route does, but not with that method.
+    /// A route serves them, but not with this method.
     MethodNotAllowed,
 }
 
-/// The route a request takes in another reading of its path.
+/// Route of a request in another reading of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading<'a, T> {
     /// The chosen route, or one whose path is above that of the chosen one.
@@ -160,7 +160,7 @@ pub struct RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// Orders the routes; of two with equal weight the one given first stays first.
+    /// Orders the routes; of two with equal weight the first stays first.
     #[must_use]
     pub fn new(mut entries: Vec<(Pattern, T)>) -> Self {
         entries.sort_by_key(|(pattern, _)| {
@@ -169,18 +169,18 @@ impl<T> RouteTable<T> {
         Self { entries }
     }
 
-    /// The route for a request, `host` and `path` in the form of the patterns.
+    /// Returns the route for a request, `host` and `path` in the form of the patterns.
     ///
     /// # Errors
-    /// Whether it was the method that did not agree.
+    /// [`NoRoute`] says whether only the method did not match.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<&T, NoRoute> {
         self.entry(host, path, method).map(|(_, route)| route)
     }
 
-    /// The same with its pattern.
+    /// Returns the route with its pattern.
     ///
     /// # Errors
-    /// Whether it was the method that did not agree.
+    /// [`NoRoute`] says whether only the method did not match.
     pub fn entry(&self, host: &str, path: &str, method: &Method) -> Result<&(Pattern, T), NoRoute> {
         let mut nearest = NoRoute::NotFound;
         for entry in &self.entries {
@@ -194,7 +194,7 @@ impl<T> RouteTable<T> {
         Err(nearest)
     }
 
-    /// The route of a request that `chosen` takes, if its path was read as `reading`.
+    /// Route of a request that takes `chosen`, if its path were read as `reading`.
     pub fn read(
         &self,
         chosen: &Pattern,
@@ -209,8 +209,8 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// The methods some route takes there, in the order of the routes: the usual ones where one
-    /// takes every method.
+    /// Methods that routes take there, in the order of the routes: the usual ones if a route takes
+    /// every method.
     #[must_use]
     pub fn methods(&self, host: &str, path: &str) -> Vec<Method> {
         let mut methods = Vec::new();

@@ -1,7 +1,7 @@
-//! The one place that reads a clock for the data path.
+//! Clock of the data path: no other file reads one.
 //!
-//! Guarantee: time since the start never goes back and does not follow the wall clock; under a
-//! paused tokio runtime it is the paused time, so that tests compare milliseconds with `==`.
+//! Guarantee: time since the start never goes back and does not follow the wall clock. Under a
+//! paused tokio runtime it is the paused time, so tests compare milliseconds with `==`.
 
 use std::{
     cell::RefCell,
@@ -13,50 +13,49 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 thread_local! {
-    /// The last second that was told as a date.
+    /// Last second that was formatted as a date.
     static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// The process's time: every worker shares one origin, so that all agree on what a millisecond of a
-/// zone is.
+/// Time of the process. All workers share one origin, so they agree on the milliseconds of a zone.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// Creates a clock that starts now.
     #[must_use]
     pub fn start() -> Self {
         Self { origin: Instant::now() }
     }
 
-    /// Time since the clock began.
+    /// Time since the clock started.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    /// The instant at which this much time has passed since the clock began.
+    /// Instant at which this much time has passed since the clock started.
     #[must_use]
     pub fn at(&self, since_start: Duration) -> Instant {
         self.origin + since_start
     }
 
-    /// Time from the clock's beginning to an instant; zero for one before it.
+    /// Time from the start of the clock to an instant; zero for an earlier one.
     #[must_use]
     pub fn since_start(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.origin)
     }
 
-    /// The wall clock, for log lines only: no decision hangs on it.
+    /// Wall clock, for log lines only: no decision depends on it.
     #[must_use]
     pub fn wall() -> SystemTime {
         SystemTime::now()
     }
 
-    /// The wall clock as a `Date` says it (RFC 9110, section 5.6.7), worked out once a second.
-    /// Nothing, should it be set to a time no calendar has.
+    /// Wall clock as a `Date` value (RFC 9110, section 5.6.7), formatted once a second. None if it
+    /// is set to a time that no calendar has.
     #[must_use]
     pub fn date() -> Option<HeaderValue> {
         let second = Self::wall().duration_since(UNIX_EPOCH).ok()?.as_secs();
@@ -70,8 +69,8 @@ impl Clock {
         })
     }
 
-    /// Dates an answer that has no date (RFC 9110, section 6.6.1). hyper would too, but its dates
-    /// stand still while a wall clock that was put back catches up with them.
+    /// Sets `Date` on a response that has none (RFC 9110, section 6.6.1). hyper would do so too,
+    /// but after the wall clock is set back its dates stand still until the clock has caught up.
     pub fn set_date(fields: &mut HeaderMap) {
         if !fields.contains_key(header::DATE)
             && let Some(date) = Self::date()

@@ -1,14 +1,14 @@
-//! Deadlines from one coarse timer per worker: arming and disarming one costs a few instructions,
-//! not a timer and no look at a clock.
+//! Deadlines on one coarse timer per worker. Arming or disarming one costs a few instructions: no
+//! timer of its own and no clock reading.
 //!
-//! Guarantee: a deadline rings no earlier than asked and at most two [`TICK`]s later, and what the
-//! worker was late for a tick; with nothing armed nothing ticks. Time in which the process did not
-//! run (stopped, or its machine asleep) is no reason to give anybody up who has responded
-//! meanwhile: of a longer pause [`LONGEST`] counts.
+//! Guarantee: a deadline fires no earlier than asked, and later by at most two [`TICK`]s plus the
+//! delay of the worker at a tick. While nothing is armed, nothing ticks. Time in which the process
+//! did not run (stopped, or a suspended machine) is no reason to close a connection that has sent
+//! data meanwhile: of a longer pause only [`LONGEST`] counts.
 //!
-//! Each tick counts the time since the last one, so that many ticks that are a little late do not
-//! add up. A deadline that was armed since the last tick counts from this one: later than it was
-//! armed, by less than a tick.
+//! Each tick counts the time since the previous one, so ticks that are each a little late do not
+//! add up. A deadline armed since the last tick counts from that tick on: later than it was armed
+//! by less than one tick.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,16 +21,16 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// How fine deadlines are.
+/// Resolution of deadlines.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// The most time that one tick counts.
+/// Longest time that one tick counts.
 pub const LONGEST: Duration = Duration::from_millis(250);
 
-/// The deadlines of one worker.
+/// Deadlines of one worker.
 #[derive(Debug, Default)]
 pub struct CoarseTimer {
-    /// Time that was counted while anything was armed.
+    /// Time counted while a deadline was armed.
     passed: Cell<Duration>,
     armed: RefCell<Vec<Option<Armed>>>,
     free: RefCell<Vec<usize>>,
@@ -44,16 +44,16 @@ struct Armed {
     waker: Waker,
 }
 
-/// When a deadline rings.
+/// Time at which a deadline fires.
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    /// So long after the next tick.
+    /// This long after the next tick.
     After(Duration),
-    /// Once so much time was counted.
+    /// When this much time has been counted.
     At(Duration),
 }
 
-/// One deadline; dropping it disarms it.
+/// Single deadline; dropping it disarms it.
 #[derive(Debug)]
 pub struct Deadline {
     alarm: Rc<CoarseTimer>,
@@ -62,13 +62,13 @@ pub struct Deadline {
 }
 
 impl CoarseTimer {
-    /// A deadline that is armed when it is first polled.
+    /// Creates a deadline that is armed by its first poll.
     #[must_use]
     pub fn deadline(self: &Rc<Self>, after: Duration) -> Deadline {
         Deadline { alarm: Rc::clone(self), after, slot: None }
     }
 
-    /// What `work` comes to, or nothing when it takes longer than `limit`.
+    /// Returns the output of `work`, or nothing when it takes longer than `limit`.
     pub async fn within<T>(
         self: &Rc<Self>,
         limit: Duration,
@@ -83,7 +83,7 @@ impl CoarseTimer {
         .await
     }
 
-    /// Ticks while anything is armed, for as long as it is polled.
+    /// Ticks while a deadline is armed, for as long as it is polled.
     pub async fn run(&self) {
         loop {
             while self.count.get() == 0 {
@@ -99,7 +99,7 @@ impl CoarseTimer {
         }
     }
 
-    /// Counts time, and wakes those whose time is up.
+    /// Counts time and wakes the deadlines that are due.
     fn tick(&self, time: Duration) {
         let now = self.passed.get() + time;
         self.passed.set(now);
@@ -136,7 +136,7 @@ impl CoarseTimer {
         self.count.set(self.count.get() - 1);
     }
 
-    /// Whether a slot has rung; if not, whom to wake when it does.
+    /// Returns whether a slot has fired; if not, registers the waker.
     fn poll_slot(&self, slot: usize, context: &mut Context<'_>) -> Poll<()> {
         let mut slots = self.armed.borrow_mut();
         let Some(armed) = &mut slots[slot] else { return Poll::Ready(()) };
@@ -160,19 +160,19 @@ impl Deadline {
         }
     }
 
-    /// Time that it takes.
+    /// Length of the deadline.
     #[must_use]
     pub fn length(&self) -> Duration {
         self.after
     }
 
-    /// Another one of the same length, not armed.
+    /// Creates another deadline of the same length, not armed.
     #[must_use]
     pub fn again(&self) -> Self {
         self.alarm.deadline(self.after)
     }
 
-    /// Starts anew with the next poll.
+    /// Restarts the time with the next poll.
     pub fn reset(&mut self) {
         if let Some(slot) = self.slot.take() {
             self.alarm.disarm(slot);
@@ -218,7 +218,7 @@ mod tests {
         .await;
     }
 
-    /// A worker that comes to each tick 7 ms late: 200 of them would be 1.4 s.
+    /// A worker is 7 ms late at each tick: over 200 of them that would be 1.4 s.
     #[tokio::test(start_paused = true)]
     async fn deadline_of_many_late_ticks_does_not_drift() {
         let alarm = Rc::new(CoarseTimer::default());
@@ -239,7 +239,7 @@ mod tests {
         assert!((20_000..=20_220).contains(&took.as_millis()), "{took:?}");
     }
 
-    /// As after SIGSTOP: what came meanwhile is looked at before anybody is given up.
+    /// As after SIGSTOP: data that arrived meanwhile is read before a deadline fires.
     #[tokio::test(start_paused = true)]
     async fn deadline_does_not_ring_for_a_pause_of_the_process() {
         on_alarm(async |alarm| {

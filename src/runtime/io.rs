@@ -1,4 +1,5 @@
-//! Byte streams of any kind, and what the client's side tells the others about a request under way.
+//! Byte streams, and the state that the downstream side shares with the rest about a request in
+//! progress.
 
 use std::{
     cell::Cell,
@@ -20,19 +21,18 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
-/// Any two-way byte stream: a socket, or a pipe in memory.
+/// Two-way byte stream: a socket, or a pipe in memory.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {
-    /// Whether the other end is known to send nothing more, although what it sent before was not
-    /// read yet.
+    /// Returns true if the peer is known to send nothing more, even when earlier data was not read
+    /// yet.
     ///
-    /// A socket knows it once the kernel has seen the end, which it does not as long as more stands
-    /// before it than the receive buffer holds. A pipe never knows.
+    /// A socket knows it once the kernel has seen the FIN. The kernel does not see it while more
+    /// data stands before it than the receive buffer holds. A pipe never knows.
     fn is_read_closed(&self) -> bool {
         false
     }
 
-    /// Reads what comes as it is on the wire, below any encryption: for bytes that nobody is to
-    /// understand.
+    /// Reads bytes as they are on the wire, below any encryption: for data that is thrown away.
     fn poll_read_raw(
         &mut self,
         context: &mut Context<'_>,
@@ -44,8 +44,8 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
 
 impl Io for TcpStream {
     fn is_read_closed(&self) -> bool {
-        // Nothing is consumed, and nobody is woken for it: what the kernel has told so far is
-        // looked at.
+        // Consumes nothing and registers no waker: it only looks at what the kernel has reported so
+        // far.
         let ready =
             pin!(self.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
@@ -97,15 +97,13 @@ impl<T: Io + ?Sized> Io for Box<T> {
     }
 }
 
-/// After how much silence the kernel asks whether the other end is there, how long after each
-/// other, and how often before it gives up.
+/// TCP keep-alive: idle time before the first probe, time between probes, and number of probes.
 pub const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
-/// Has the kernel ask a silent other end whether it is still there, [`ALIVE`]: one that is gone
-/// without a word is found within 30 s.
+/// Turns on TCP keep-alive with [`ALIVE`]: a peer that vanished is detected within 30 s.
 ///
 /// # Errors
-/// When the kernel says no.
+/// When the kernel refuses the option.
 pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     let (silence, pause, times) = ALIVE;
     socket.set_tcp_keepalive(
@@ -113,9 +111,9 @@ pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     )
 }
 
-/// Takes so many steps of the task's turn, or all that are left: its next read or write then waits
-/// for the next turn. tokio lets a task take 128 before the others, and the news of the kernel,
-/// have theirs; a read by itself is one step, however much it brings.
+/// Takes this many steps of the task's cooperative budget, or all that are left: its next read or
+/// write then waits for its next turn. tokio lets a task take 128 steps before it polls other tasks
+/// and the kernel; one read is one step, however many bytes it returns.
 pub fn take_steps(steps: usize, context: &mut Context<'_>) {
     for _ in 0..steps {
         if pin!(coop::consume_budget()).poll(context).is_pending() {
@@ -124,100 +122,103 @@ pub fn take_steps(steps: usize, context: &mut Context<'_>) {
     }
 }
 
-/// A connection that speaks HTTP no longer.
+/// Connection that has switched away from HTTP.
 pub struct Switched {
     /// The connection.
     pub io: Box<dyn Io>,
-    /// What came on it already in the new protocol.
+    /// Bytes received on it that already belong to the new protocol.
     pub early: Bytes,
 }
 
-/// A body that may be kept whole, for a request that is sent again.
+/// Body that may be kept whole, for a request that is sent again.
 pub trait Repeat: Sized {
-    /// The same body from its beginning; nothing where it is not kept.
+    /// Returns the same body from its beginning; none if it is not kept.
     fn again(&self) -> Option<Self>;
 }
 
-/// What the side that reads a request body tells the side that waits for the answer.
+/// Progress of a request, reported by the reader of its body to the code that waits for the
+/// response.
 #[derive(Default)]
 pub struct Progress {
-    /// When the last piece was handed on, the client ended its request, or an interim answer came.
+    /// Last time a piece was passed on, the client ended its request, or an interim response
+    /// arrived.
     pub moved: Cell<Option<Instant>>,
-    /// The client owes the next piece: the upstream is not to blame for silence.
+    /// True while the client has to send the next piece: silence of the upstream is not its fault
+    /// then.
     pub awaiting_client: Cell<bool>,
-    /// Who is told of interim answers, where the client's protocol can.
+    /// Receiver of interim responses, if the protocol of the client allows them.
     pub interim: Option<Rc<dyn Interim>>,
 }
 
 impl Progress {
-    /// The request or its answer has moved on.
+    /// Records that the request or its response has made progress.
     pub fn moves(&self) {
         self.moved.set(Some(Instant::now()));
     }
 
-    /// Time since it last did, if it ever did.
+    /// Time since the last progress, if there was any.
     #[must_use]
     pub fn still(&self) -> Option<Duration> {
         self.moved.get().map(|moved| moved.elapsed())
     }
 }
 
-/// A client that takes interim answers (RFC 9110, section 15.2) before the final one.
+/// Client that accepts interim responses (RFC 9110, section 15.2) before the final one.
 pub trait Interim {
-    /// Passes one on. One that comes too late to be told is dropped.
+    /// Forwards an interim response. One that arrives after the final response is dropped.
     fn send_interim(&self, interim: Response<()>);
 }
 
-/// A request under way, as its record sees it.
+/// Request in progress, as seen by its log record.
 pub trait RequestObserver {
-    /// Bytes of its body that were received.
+    /// Bytes of the request body received so far.
     fn received(&self) -> u64;
-    /// Its answer is over: the connection is ready for the next request.
+    /// Called when the response is over: the connection is ready for the next request.
     fn ended(&self);
-    /// Reason why weir ended it before its response was complete, if it did.
+    /// Reason why weir ended the request before its response was complete, if it did.
     fn cut(&self) -> Option<CutReason>;
 }
 
-/// Reason why weir ended a request, a stream or a connection of a client that is still there.
+/// Reason why weir ended a request, stream or connection whose client is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutReason {
-    /// No next request came in time.
+    /// No next request arrived in time.
     #[error("no request came in time")]
     Idle,
-    /// A request's head took longer than `timeouts.header`.
+    /// The head of a request took longer than `timeouts.header`.
     #[error("the request's head took too long")]
     Head,
-    /// The next piece of a request's body took longer than `timeouts.body`.
+    /// The next piece of a request body took longer than `timeouts.body`.
     #[error("the next piece of the request's body did not come in time")]
     Body,
-    /// A request's body came slower than the least rate.
+    /// A request body was slower than the minimum rate.
     #[error("the request's body came too slowly")]
     SlowBody,
-    /// A request's body broke the rules of its protocol.
+    /// A request body violated its protocol.
     #[error("the request's body is malformed")]
     Malformed,
-    /// Nothing of a response was taken for `timeouts.write`.
+    /// The client took nothing of a response for `timeouts.write`.
     #[error("the client took nothing of its response in time")]
     Write,
-    /// The client closed its sending side, and then took nothing of its response.
+    /// The client closed its sending side and then took nothing of its response.
     #[error("the client closed its side and took nothing more of its response")]
     HalfClosed,
-    /// The client did not answer a PING.
+    /// The client did not acknowledge a PING.
     #[error("the client did not answer a PING in time")]
     Silent,
-    /// Too many frames that bring nothing.
+    /// Too many frames without effect.
     #[error("too many frames that bring nothing")]
     IdleFrames,
-    /// Too many requests were begun and broken off, or were malformed.
+    /// Too many requests were reset or malformed.
     #[error("too many requests were broken off or malformed")]
     BrokenOff,
-    /// An error of HTTP/2, by its number (RFC 9113, section 7).
+    /// HTTP/2 error, by its code (RFC 9113, section 7).
     #[error("an error of HTTP/2: {}", h2::Reason::from(*.0).description())]
     Protocol(u32),
 }
 
 impl CutReason {
-    /// Whether the client misused its connection.
+    /// Returns true if the client misused its connection.
     #[must_use]
     pub fn is_abuse(self) -> bool {
         matches!(self, Self::IdleFrames | Self::BrokenOff | Self::Protocol(_))

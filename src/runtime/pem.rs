@@ -1,7 +1,7 @@
-//! PEM files: certificates and the private key to one (RFC 7468).
+//! PEM files: certificates and private keys (RFC 7468).
 //!
-//! Guarantee: what is wrong with a file is told with its path, what was looked for and what is
-//! there instead; no message shows its content. A byte order mark before the text changes nothing.
+//! Guarantee: an error names the path, what was expected and what was found instead; no message
+//! shows the content. A byte order mark before the text is ignored.
 
 use std::{
     fs::File,
@@ -15,45 +15,45 @@ use rustls::pki_types::{
     pem::{self, PemObject},
 };
 
-/// The largest file read, in bytes.
+/// Limit on the size of a file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Why a file is of no use.
+/// Error of a PEM file.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("`{}` cannot be read: {}, hint: it must be there and readable by the user weir runs as", .0.display(), .1.kind())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is not text.
+    /// The file is not text.
     #[error("`{}` is {form}, not PEM, hint: {remedy}", path.display())]
     Form {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The form it is in.
+        /// Detected format.
         form: &'static str,
-        /// The way to convert it.
+        /// Command that converts it.
         remedy: &'static str,
     },
-    /// Its key asks for a password.
+    /// The key is encrypted with a password.
     #[error(
         "the key in `{}` is encrypted, and there is no way to give a password, hint: `openssl pkey -in FILE -out FILE.key` writes it \
          without one; let only the user weir runs as read that",
         .0.display()
     )]
     Encrypted(PathBuf),
-    /// It has a PEM section that cannot be decoded.
+    /// A PEM section cannot be decoded.
     #[error("`{}` is not in PEM form, hint: text between `-----BEGIN ...-----` and `-----END ...-----`", .0.display())]
     Malformed(PathBuf, #[source] pem::Error),
-    /// It has no section of the kind that was looked for.
+    /// There is no section of the expected kind.
     #[error("`{}` has no {what} in it{}, hint: a PEM file with a section `-----BEGIN {section}-----`", path.display(), instead(found))]
     Nothing {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What was looked for.
+        /// Expected content.
         what: &'static str,
-        /// What its section begins with.
+        /// First words of the expected section.
         section: &'static str,
-        /// The first section that is there.
+        /// First section found.
         found: Option<String>,
     },
 }
@@ -62,12 +62,12 @@ fn instead(found: &Option<String>) -> String {
     found.as_ref().map_or_else(String::new, |found| format!(", but `{found}`"))
 }
 
-/// A kind of section that is looked for.
+/// Kind of section to look for.
 #[derive(Clone, Copy)]
 struct Wanted {
     what: &'static str,
     section: &'static str,
-    /// The way to convert a binary one.
+    /// Command that converts a binary file.
     convert: &'static str,
 }
 
@@ -82,7 +82,7 @@ const PRIVATE_KEY: Wanted = Wanted {
     convert: "convert it, as with `openssl pkey -inform der -in FILE -out FILE.pem`",
 };
 
-/// All certificates of a file, in order.
+/// Returns all certificates of a file, in order.
 ///
 /// # Errors
 /// When there is none, or one that cannot be decoded.
@@ -96,7 +96,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     }
 }
 
-/// The first private key of a file.
+/// Returns the first private key of a file.
 ///
 /// # Errors
 /// When there is none, or it cannot be decoded.
@@ -104,7 +104,8 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     let text = text(path, PRIVATE_KEY)?;
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
-        // PKCS #8 (RFC 5958) has a section of its own for it, older forms a header (RFC 1421).
+        // PKCS #8 (RFC 5958) has its own section for encrypted keys, older formats a header (RFC
+        // 1421).
         Err(_)
             if has(&text, "-----BEGIN ENCRYPTED PRIVATE KEY-----")
                 || has(&text, "Proc-Type: 4,ENCRYPTED") =>
@@ -116,7 +117,7 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     }
 }
 
-/// A file's text without a byte order mark, which would hide the first section.
+/// Reads the text of a file without a byte order mark, which would hide the first section.
 fn text(path: &Path, wanted: Wanted) -> Result<Vec<u8>, PemError> {
     const SEQUENCE: u8 = 0x30;
     let mut content = read(path)?;
@@ -156,8 +157,8 @@ fn has(text: &[u8], piece: &str) -> bool {
     memchr::memmem::find(text, piece.as_bytes()).is_some()
 }
 
-/// One number for the content of several files, or for the reasons they cannot be read: equal while
-/// nothing of it changes.
+/// Fingerprint of the content of several files, or of the errors reading them: equal while nothing
+/// changes.
 #[must_use]
 pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -167,7 +168,7 @@ pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
     hasher.finish()
 }
 
-/// A file's content, up to a megabyte.
+/// Reads a file of up to a megabyte.
 ///
 /// # Errors
 /// When it cannot be read.

@@ -1,8 +1,13 @@
-//! The releases of parked requests: one precise timer per worker.
+//! Release timer for parked requests: one precise timer per worker.
 //!
-//! Guarantee: nothing is woken before its time. A kernel timer (timerfd) wakes the worker within
-//! microseconds of it; where there is none, or the runtime's time is paused, the runtime's own
-//! timer serves, which counts in whole milliseconds.
+//! Guarantee: no release is early. A kernel timer (timerfd) wakes the worker within microseconds of
+//! the release. Where there is none, or tokio's time is paused, tokio's timer is used, which counts
+//! in whole milliseconds.
+//!
+//! There is one timer for all parked requests of a worker. Waiters stand in a map ordered by
+//! (instant, number); the timer is set to the first of them, and set again whenever an earlier one
+//! arrives. When it fires, every waiter that is due is woken and removed. A dropped waiter removes
+//! itself, so the timer may fire once without a waiter, which is harmless.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,17 +25,17 @@ use rustix::time::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// How releases are timed.
+/// Kind of timer for releases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Timing {
-    /// By a kernel timer.
+    /// Kernel timer.
     #[default]
     Precise,
-    /// By the runtime's timer, which follows paused time.
+    /// Timer of the tokio runtime, which follows paused time.
     Runtime,
 }
 
-/// The parked requests of one worker, by the time of their release.
+/// Parked requests of one worker, by their release time.
 #[derive(Debug, Default)]
 pub struct ReleaseTimer {
     timer: Option<AsyncFd<OwnedFd>>,
@@ -39,7 +44,7 @@ pub struct ReleaseTimer {
 }
 
 impl ReleaseTimer {
-    /// Releases timed in this way; must be called on the worker's runtime.
+    /// Creates a timer of this kind; must be called on the runtime of the worker.
     ///
     /// # Errors
     /// When the kernel grants no timer.
@@ -68,7 +73,7 @@ impl ReleaseTimer {
         poll_fn(|context| waiting.poll(context)).await;
     }
 
-    /// Wakes what is due, for as long as it is polled.
+    /// Wakes the waiters that are due, for as long as it is polled.
     pub async fn run(&self) -> io::Result<()> {
         let Some(timer) = &self.timer else { return std::future::pending().await };
         loop {
@@ -96,7 +101,7 @@ impl ReleaseTimer {
         let Some(timer) = &self.timer else { return };
         let (secs, nanos) =
             (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), i64::from(after.subsec_nanos()));
-        // A timer set to zero would be switched off.
+        // A timerfd set to zero would be switched off.
         let value = Timespec { tv_sec: secs, tv_nsec: if after.is_zero() { 1 } else { nanos } };
         let setting =
             Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
@@ -106,7 +111,7 @@ impl ReleaseTimer {
     }
 }
 
-/// One parked request; dropping it forgets it.
+/// One parked request; dropping it removes it.
 struct Waiting<'a> {
     releases: &'a ReleaseTimer,
     at: Instant,

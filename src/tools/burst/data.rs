@@ -1,5 +1,5 @@
-//! A burst for programs: JSON with everything, CSV with one line per request. Times are
-//! milliseconds with three decimals.
+//! Machine-readable report of a burst: JSON with everything, CSV with one line per request. Times
+//! are milliseconds with three decimals.
 
 use std::fmt::Write;
 
@@ -12,10 +12,10 @@ use super::{
     trace::End,
 };
 
-/// The first line of the CSV.
+/// First line of the CSV.
 const COLUMNS: &str = "client,due_ms,sent_ms,end_ms,status,class,slot_ms,late_ms,error";
 
-/// The report as JSON, one value, indented.
+/// Renders the report as one indented JSON value.
 #[must_use]
 pub fn json(report: &Report) -> String {
     let judgement = &report.judgement;
@@ -37,7 +37,7 @@ pub fn json(report: &Report) -> String {
     serde_json::to_string_pretty(&whole).unwrap_or_default()
 }
 
-/// The requests as CSV (RFC 4180), a line each.
+/// Renders the requests as CSV (RFC 4180), one per line.
 #[must_use]
 pub fn csv(report: &Report) -> String {
     let mut out = format!("{COLUMNS}\r\n");
@@ -78,7 +78,7 @@ impl Ms {
 
 impl From<Ms> for f64 {
     fn from(ms: Ms) -> Self {
-        // A double holds every microsecond of two centuries.
+        // A double represents every microsecond of two centuries exactly.
         ms.0 as Self / 1_000.0
     }
 }

@@ -1,7 +1,7 @@
-//! A burst as text: four rows on one time axis, then the numbers.
+//! Text report of a burst: four rows on one time axis, then the numbers.
 //!
-//! Guarantee: in [`DrawStyle::Plain`] the output is ASCII and the same for the same report; colours are
-//! only in [`DrawStyle::Colour`].
+//! Guarantee: with [`DrawStyle::Plain`] the output is ASCII and the same for the same report;
+//! colours appear only with [`DrawStyle::Colour`].
 
 use std::fmt::Write;
 
@@ -10,18 +10,18 @@ use super::{
     report::{Report, millis, signed_millis},
 };
 
-/// What the reader's side can show.
+/// Capability of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrawStyle {
-    /// ASCII only: a pipe.
+    /// ASCII only, for a pipe.
     Plain,
-    /// Block elements: a terminal without colours.
+    /// Block elements, for a terminal without colours.
     Unicode,
     /// Block elements and colours.
     Colour,
 }
 
-/// The narrowest timeline.
+/// Width of the narrowest timeline.
 const MIN_COLUMNS: usize = 20;
 
 /// Columns left of the timeline, and right of it for the counts.
@@ -55,10 +55,10 @@ fn clients(clients: u32) -> String {
     if clients == 1 { String::new() } else { format!(", by each of {clients} clients") }
 }
 
-/// Time as columns.
+/// Time axis in columns.
 struct Axis {
     columns: usize,
-    /// The time one column stands for.
+    /// Time that one column stands for.
     column_us: u64,
     tick_us: u64,
 }
@@ -100,14 +100,15 @@ impl Axis {
     }
 }
 
-/// The smallest of 1, 2, 5 times a power of ten milliseconds that makes at most `most` steps.
+/// Returns the smallest of 1, 2, 5 times a power of ten milliseconds that makes at most `most`
+/// steps.
 pub(super) fn nice_step(span_us: u64, most: u64) -> u64 {
     let powers = (3..=12).map(|power| 10_u64.pow(power));
     let mut steps = powers.flat_map(|power| [power, 2 * power, 5 * power]);
     steps.find(|step| span_us / step < most.max(1)).unwrap_or(span_us.max(1))
 }
 
-/// `0`, `200 ms`, `1.5 s`.
+/// Formats a time: `0`, `200 ms`, `1.5 s`.
 pub(super) fn time_label(at_us: u64) -> String {
     match at_us {
         0 => "0".to_owned(),
@@ -116,7 +117,7 @@ pub(super) fn time_label(at_us: u64) -> String {
     }
 }
 
-/// One row of the timeline.
+/// Row of the timeline.
 #[derive(Clone, Copy)]
 enum Row {
     Sent,
@@ -167,7 +168,8 @@ impl Row {
         }
     }
 
-    /// How many fall into each column; of the waiting, how many were waiting at some time of it.
+    /// Number of requests in each column; of waiting ones, those that waited at some time of the
+    /// column.
     fn columns(self, report: &Report, axis: &Axis) -> Vec<usize> {
         let mut columns = vec![0; axis.columns];
         for (shot, class) in report.trace.iter().zip(&report.judgement.classes) {
@@ -186,7 +188,7 @@ impl Row {
     }
 }
 
-/// A count as one character: digits in a pipe, blocks that double in meaning with each step on a
+/// Shows a count as one character: digits in a pipe, blocks that each double the count on a
 /// terminal.
 fn glyph(count: usize, style: DrawStyle) -> char {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -231,7 +233,7 @@ fn numbers(out: &mut String, report: &Report) {
     envelope(out, report);
 }
 
-/// Sends this late say more about the sender than about the server.
+/// Note on sends so late that the sender, not the server, is measured.
 fn tardy(report: &Report) -> &'static str {
     if report.worst_send_us() > report.view.tolerance_us.max(1_000) {
         ": a busy machine, or too few connections"

@@ -1,24 +1,31 @@
-//! The two-sided envelope of a limit, checked for one client from outside, without asking the
-//! decision engine.
+//! Two-sided envelope of a limit, checked for one client from outside, without the decision engine.
 //!
-//! A server's own arrival time is not seen. It lies between the send and the answer and, as an
-//! answer may have waited, no further from the send than the tolerance if the request was
-//! forwarded; and the server cuts it to a millisecond of a clock whose phase is unknown. So every
-//! check takes the reading that favours the server: a breach that is reported is one under *every*
-//! possible order and time of arrival.
+//! The arrival time at the server is unknown. It lies in `[send, min(response, send + tolerance)]`
+//! for a forwarded request, whose response may have been held, and in `[send, response]` for a
+//! rejected one. The server may also cut its clock to a millisecond of unknown phase. Every check
+//! uses the bound that favours the server: a reported breach is one under *every* possible order
+//! and time of arrival.
+//!
+//! The upper side assumes the least debt: every request arrives as late as it can and earlier ones
+//! as early as they can. With `burst` requests still owed at that time, one more forwarded is a
+//! breach. The lower side assumes the greatest debt: everything forwarded arrived as late as it
+//! can. If even then a place was free at every possible arrival of a rejected request, the reject
+//! is a breach. Example: at `10r/s`, burst 0, forwarded at 0 ms and 90 ms with a tolerance of 5 ms:
+//! the second arrived at 95 ms at the latest, so it owes at least 5 ms and should have been
+//! rejected. Forwarded at 0 and 98 ms proves nothing.
 
 use super::limit::{Debt, Limit};
 
-/// A request as the envelope sees it.
+/// Request as the envelope sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Its place in the trace.
+    /// Index in the trace.
     pub shot: usize,
-    /// The earliest it can have arrived.
+    /// Earliest possible arrival.
     pub sent_us: u64,
-    /// The latest it can have arrived.
+    /// Latest possible arrival.
     pub latest_us: u64,
-    /// When its answer was seen.
+    /// Time at which the response was seen.
     pub end_us: u64,
 }
 
@@ -30,7 +37,7 @@ struct Busy {
 }
 
 impl Busy {
-    /// One more request at `at_us`.
+    /// Adds one request at `at_us`.
     fn charge(before: Option<Self>, at_us: u64, limit: &Limit) -> Self {
         match before {
             Some(busy) if busy.debt(limit, at_us - busy.since_us) > Debt::NONE => {
@@ -45,18 +52,18 @@ impl Busy {
     }
 }
 
-/// What the limit makes of one forwarded request, at the least debt the trace allows.
+/// Verdict of the limit on one forwarded request, at the least debt that the trace allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
-    /// When it may be released.
+    /// Earliest release.
     pub at_us: u64,
-    /// Whether that is a wait.
+    /// True if that is a wait.
     pub waits: bool,
     /// Set when it should not have been forwarded at all.
     pub excess: Option<Excess>,
 }
 
-/// More forwarded than a window holds.
+/// Excess of forwarded requests over the capacity of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Excess {
     pub forwarded: u64,
@@ -64,7 +71,7 @@ pub(super) struct Excess {
     pub allowed: u64,
 }
 
-/// The slots of the forwarded requests, which are in the order of their sending.
+/// Slots of the forwarded requests, which are in the order of their sending.
 pub(super) fn slots(limit: &Limit, forwarded: &[Seen]) -> Vec<Slot> {
     let mut busy: Option<Busy> = None;
     let mut slots = Vec::with_capacity(forwarded.len());
@@ -89,7 +96,7 @@ fn slot(limit: &Limit, busy: Busy, seen: &Seen) -> Slot {
     }
 }
 
-/// The upper side: even at its latest the request found the burst full.
+/// Upper side: even at its latest arrival the request found the burst full.
 fn excess(limit: &Limit, busy: Busy, seen: &Seen) -> Option<Excess> {
     let burst = u64::from(limit.burst());
     let within_us = seen.latest_us - busy.since_us;
@@ -102,8 +109,8 @@ fn excess(limit: &Limit, busy: Busy, seen: &Seen) -> Option<Excess> {
     })
 }
 
-/// The most a client may have owed at any time: everything forwarded, as late as it can have
-/// arrived.
+/// Greatest debt that a client may have had at any time: everything forwarded arrived as late as it
+/// can.
 pub(super) struct MostOwed<'a> {
     limit: &'a Limit,
     sent_us: Vec<u64>,
@@ -112,12 +119,13 @@ pub(super) struct MostOwed<'a> {
 }
 
 impl<'a> MostOwed<'a> {
-    /// `charged` is what the server forwarded or may have, in the order of sending.
+    /// Builds it from `charged`: all requests that the server forwarded or may have, in the order
+    /// of sending.
     pub fn of(limit: &'a Limit, charged: &[Seen]) -> Self {
         let mut latest_us: Vec<u64> = Vec::with_capacity(charged.len());
         let mut busy: Vec<Busy> = Vec::with_capacity(charged.len());
         for seen in charged {
-            // A request that may be late lets all behind it be late: the order is not known.
+            // If one request may be late, all behind it may be: the order of arrival is unknown.
             let at_us =
                 latest_us.last().map_or(seen.latest_us, |before| seen.latest_us.max(*before));
             latest_us.push(at_us);
@@ -126,7 +134,7 @@ impl<'a> MostOwed<'a> {
         Self { limit, sent_us: charged.iter().map(|seen| seen.sent_us).collect(), latest_us, busy }
     }
 
-    /// The lower side: whenever the rejected request arrived, there was a place.
+    /// Lower side: whenever the rejected request arrived, there was a place.
     pub fn had_place_for(&self, rejected: &Seen) -> bool {
         let sent_before = |at_us: u64| self.sent_us.partition_point(|sent_us| *sent_us <= at_us);
         let while_under_way =
@@ -144,11 +152,11 @@ impl<'a> MostOwed<'a> {
         old.plus(self.limit.cost((arrived - settled) as u64))
     }
 
-    /// The server's clock is cut to the millisecond, so it may have counted one less.
+    /// The server cuts its clock to the millisecond, so it may have counted one less.
     fn owed(&self, busy: Busy, at_us: u64) -> Debt {
         let whole_ms = (at_us - busy.since_us) / 1_000;
-        // Where steps are no whole milliseconds, an older busy time cut elsewhere may reach a
-        // little further.
+        // If steps are not whole milliseconds, an older busy time cut elsewhere may reach a little
+        // further.
         let slack_ms = u64::from(whole_ms > 0 && !self.limit.steps_are_whole_ms());
         busy.debt(self.limit, (whole_ms - slack_ms) * 1_000)
     }

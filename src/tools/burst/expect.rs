@@ -1,29 +1,29 @@
-//! What an operator expects of a burst: `pass=1 wait=20 reject=9`.
+//! Counts that an operator expects of a burst: `pass=1 wait=20 reject=9`.
 
 use std::str::FromStr;
 
 use super::judge::{Class, Counts};
 
-/// Expected counts; a class that is not named may be anything.
+/// Expected counts; a class that is not named is not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectation(Vec<(Class, usize)>);
 
-/// Why a text is not an expectation.
+/// Error of a text that is not an expectation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpectError {
-    /// Not `class=count`.
+    /// The text is not `class=count`.
     #[error("`{0}` is not an expectation, hint: write counts like `pass=1 wait=20 reject=9`")]
     Shape(String),
-    /// No class of that name.
+    /// There is no class of this name.
     #[error("`{0}` is nothing to expect, hint: use pass, wait, reject or failed")]
     Class(String),
-    /// Not a number.
+    /// The count is not a number.
     #[error("`{0}` is not a count, hint: write digits, like `reject=9`")]
     Count(String),
 }
 
 impl Expectation {
-    /// What differs, one sentence each.
+    /// Differences, one sentence each.
     #[must_use]
     pub fn broken_by(&self, seen: &Counts) -> Vec<String> {
         let differing = self.0.iter().filter(|(class, count)| seen.of(*class) != *count);

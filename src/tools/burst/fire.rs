@@ -1,10 +1,10 @@
-//! Fires a schedule: every request at its instant, never more than the schedule says, over by a
+//! Sender of a burst: every request at its instant, never more than the schedule says, done by a
 //! known time.
 //!
 //! By default each request has a connection of its own, opened up to [`AHEAD`] before its instant,
 //! so that only one `write` lies between the schedule and the wire. With fewer connections than
-//! requests they are reused, and a request that finds none free is sent late; the instant it really
-//! left is what is written down. Each client fires the whole schedule.
+//! requests they are reused, and a request that finds none free is sent late; the trace has the
+//! instant at which it was really sent. Each client sends the whole schedule.
 
 use std::{
     cell::Cell,
@@ -23,67 +23,66 @@ use super::{
     trace::{Cause, End, Shot},
 };
 
-/// How long before its instant a request's connection is opened: less than any server's patience
-/// with a silent one.
+/// Time before its instant at which the connection of a request is opened: less than the idle
+/// time-out of any server.
 pub const AHEAD: Duration = Duration::from_secs(1);
 
-/// The most clients: addresses taken from 127.0.0.0/8.
+/// Limit on clients: addresses of 127.0.0.0/8.
 pub const MAX_CLIENTS: u32 = 10_000;
 
-/// Connections open at once unless told otherwise: what the usual limit of 1024 open files leaves
-/// room for.
+/// Default number of open connections, for the usual limit of 1024 open files.
 pub const USUAL_CONNECTIONS: usize = 800;
 
-/// The timer is good to a millisecond; the rest of the time to an instant is spent looking at the
-/// clock.
+/// The timer has a resolution of a millisecond; the rest of the time to an instant is spent reading
+/// the clock.
 const LOOK: Duration = Duration::from_micros(1_500);
 
-/// What is to be fired.
+/// Plan of a burst.
 #[derive(Clone, Debug)]
 pub struct BurstPlan {
-    /// At whom.
+    /// Server to send to.
     pub target: BurstTarget,
-    /// What.
+    /// Request to send.
     pub order: RequestTemplate,
-    /// When, by each client.
+    /// Schedule of each client.
     pub schedule: Schedule,
-    /// By how many clients, each from a loopback address of its own when there are several.
+    /// Number of clients, each with a loopback address of its own when there are several.
     pub clients: u32,
-    /// Over how many connections at once, all clients together; none means [`USUAL_CONNECTIONS`].
+    /// Open connections, all clients together; none means [`USUAL_CONNECTIONS`].
     pub connections: Option<usize>,
-    /// How long to wait for an answer, and for a connection.
+    /// Time-out for a response, and for a connection.
     pub timeout: Duration,
 }
 
-/// How far it is, for whoever watches.
+/// Progress of a burst.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Requests sent.
     pub sent: Cell<usize>,
-    /// Requests answered or given up.
+    /// Requests with a response or a failure.
     pub ended: Cell<usize>,
 }
 
-/// Why nothing was fired.
+/// Reason why nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum FireError {
-    /// The name has no address.
+    /// The host has no address.
     #[error("cannot find the address of `{host}`: {cause}, hint: check the spelling")]
     Resolve {
-        /// The name.
+        /// Name of the host.
         host: String,
-        /// What the resolver said.
+        /// Error of the resolver.
         cause: io::Error,
     },
-    /// Nobody listens, or there are too many connections.
+    /// The server does not listen, or there are too many connections.
     #[error("cannot connect to `{server}`: {cause}, hint: {}", connect_hint(cause))]
     Connect {
-        /// The address.
+        /// Address of the server.
         server: SocketAddr,
-        /// What the kernel said.
+        /// Error of the kernel.
         cause: io::Error,
     },
-    /// Several clients need several addresses of our own.
+    /// Several clients need several loopback addresses.
     #[error(
         "`{0}` is not on this machine, hint: more than one client works with 127.0.0.1 only, each from its own 127.0.0.x"
     )]
@@ -106,10 +105,10 @@ fn connect_hint(cause: &io::Error) -> &'static str {
     }
 }
 
-/// Fires the plan and returns what happened, ordered by schedule and client.
+/// Sends the plan and returns the trace, ordered by schedule and client.
 ///
 /// # Errors
-/// When nothing could be fired: no address, no connection, or a plan out of bounds.
+/// When nothing could be sent: no address, no connection, or a plan out of bounds.
 pub async fn fire(plan: &BurstPlan, tally: &Rc<Tally>) -> Result<Vec<Shot>, FireError> {
     let server = resolve(&plan.target).await?;
     let volley = Rc::new(Volley::new(plan, server)?);
@@ -125,21 +124,21 @@ async fn resolve(target: &BurstTarget) -> Result<SocketAddr, FireError> {
     Ok(if first.is_ipv4() { first } else { addresses.find(SocketAddr::is_ipv4).unwrap_or(first) })
 }
 
-/// The n-th loopback address, from 127.0.0.1.
+/// Returns the n-th loopback address, from 127.0.0.1 on.
 fn loopback(client: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + client))
 }
 
-/// A plan about to be fired.
+/// Plan that is ready to be sent.
 struct Volley {
     server: SocketAddr,
     order: Rc<RequestTemplate>,
     lanes: Vec<Rc<Lane>>,
     offsets: Vec<Duration>,
     timeout: Duration,
-    /// Connections serve more than once.
+    /// True if connections serve more than once.
     reuse: bool,
-    /// Places per lane.
+    /// Connections per lane.
     room: usize,
 }
 
@@ -200,7 +199,7 @@ impl Volley {
         }
         let mut trace = Vec::with_capacity(self.offsets.len() * self.lanes.len());
         while let Some(ended) = under_way.join_next().await {
-            // A task that panicked is a bug that has already spoken for itself on stderr.
+            // A task that panicked has reported its bug on stderr already.
             trace.extend(ended.ok());
         }
         preparing.abort();
@@ -220,8 +219,8 @@ impl Volley {
         Ok(())
     }
 
-    /// Opens the others shortly before they are wanted. One that fails here fails, or is tried
-    /// again, when it is wanted.
+    /// Opens the other connections shortly before they are needed. One that fails here fails, or is
+    /// tried again, when it is needed.
     async fn prepare_later(self: Rc<Self>, done: usize, start: Instant) {
         if self.reuse {
             return;
@@ -235,8 +234,8 @@ impl Volley {
     }
 }
 
-/// Waits for an instant: by the timer while it is far, then looking at the clock and letting others
-/// work in between.
+/// Waits for an instant: by the timer while it is far, then by reading the clock and yielding in
+/// between.
 async fn reach(instant: Instant) {
     let far = instant.checked_sub(LOOK).filter(|near| *near > Instant::now());
     if let Some(near) = far {
@@ -247,7 +246,7 @@ async fn reach(instant: Instant) {
     }
 }
 
-/// One request under way.
+/// Request in progress.
 struct Flight {
     volley: Rc<Volley>,
     tally: Rc<Tally>,
@@ -257,7 +256,7 @@ struct Flight {
 }
 
 impl Flight {
-    /// Sends at once if a connection is ready, as soon as there is one if not.
+    /// Sends immediately if a connection is ready, or as soon as one is.
     fn launch(self, under_way: &mut JoinSet<Shot>) {
         match self.lane().ready() {
             Some(connection) => {

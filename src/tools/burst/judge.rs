@@ -1,10 +1,10 @@
-//! The verdict on a trace: what passed, waited and was rejected, and whether the limit's envelope
-//! was kept.
+//! Judgement on a trace: which requests passed, waited and were rejected, and whether the envelope
+//! of the limit was kept.
 //!
 //! Guarantee: pure, and exact to one request wherever the schedule leaves no doubt about the order:
-//! one forwarded too many, one rejected too many or one released more than [`EARLY_US`] before its
-//! slot is a breach. Releases are compared in order, not request by request, for requests sent
-//! together may be taken in any order.
+//! one forwarded too many, one rejected too many, or one released more than [`EARLY_US`] before its
+//! slot is a breach. Releases are compared in order, not request by request, because requests sent
+//! together may be accepted in any order.
 
 use super::{
     envelope::{MostOwed, Seen, Slot, slots},
@@ -13,30 +13,31 @@ use super::{
     trace::{End, Shot},
 };
 
-/// A server that cuts its clock to the millisecond may seem early by so much, and no more.
+/// Tolerance for early releases: a server that cuts its clock to the millisecond may seem early by
+/// this much.
 pub const EARLY_US: u64 = 1_000;
 
-/// Without a limit to compare with, an answer slower than this has waited.
+/// Without a limit to compare with, a response slower than this counts as a wait.
 pub const WAITED_US: u64 = 20_000;
 
-/// How a request fared.
+/// Class of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// Forwarded at once.
+    /// Forwarded immediately.
     Pass,
     /// Forwarded after a wait.
     Wait,
-    /// Answered with the reject status.
+    /// Responded to with the reject status.
     Reject,
-    /// Not answered.
+    /// No response.
     Failed,
 }
 
 impl Class {
-    /// All of them, in the order they are shown.
+    /// All classes, in the order they are shown.
     pub const ALL: [Self; 4] = [Self::Pass, Self::Wait, Self::Reject, Self::Failed];
 
-    /// The word used on the command line and in outputs.
+    /// Word used on the command line and in outputs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,21 +49,21 @@ impl Class {
     }
 }
 
-/// How many of each class.
+/// Number of requests of each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Forwarded at once.
+    /// Forwarded immediately.
     pub pass: usize,
     /// Forwarded after a wait.
     pub wait: usize,
-    /// Answered with the reject status.
+    /// Responded to with the reject status.
     pub reject: usize,
-    /// Not answered.
+    /// No response.
     pub failed: usize,
 }
 
 impl Counts {
-    /// One more.
+    /// Counts one more.
     pub fn add(&mut self, class: Class) {
         match class {
             Class::Pass => self.pass += 1,
@@ -72,7 +73,7 @@ impl Counts {
         }
     }
 
-    /// How many of one class.
+    /// Number of requests of one class.
     #[must_use]
     pub fn of(&self, class: Class) -> usize {
         match class {
@@ -83,82 +84,82 @@ impl Counts {
         }
     }
 
-    /// Passed or waited.
+    /// Number of forwarded requests.
     #[must_use]
     pub fn forwarded(&self) -> usize {
         self.pass + self.wait
     }
 }
 
-/// One way in which the envelope was broken; `shot` is the place in the trace.
+/// Breach of the envelope; `shot` is the index in the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
     /// More forwarded within a window than `burst + 1 + rate * window`.
     TooMany {
-        /// The request that was one too many.
+        /// Request that was one too many.
         shot: usize,
-        /// Forwarded in the window, this one included.
+        /// Requests forwarded in the window, this one included.
         forwarded: u64,
-        /// The window.
+        /// Length of the window.
         within_us: u64,
-        /// What the window holds.
+        /// Requests that the window holds.
         allowed: u64,
     },
-    /// Answered before its slot.
+    /// Released before its slot.
     Early {
-        /// The request.
+        /// Index of the request.
         shot: usize,
-        /// By so much.
+        /// Time before the slot.
         by_us: u64,
     },
-    /// Rejected while there was a place.
+    /// Rejected while a place was free.
     NeedlessReject {
-        /// The request.
+        /// Index of the request.
         shot: usize,
     },
 }
 
-/// How long after their slots answers were seen, in microseconds; negative is early.
+/// Time between slots and responses, in microseconds; negative is early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lateness {
-    /// The median.
+    /// Median.
     pub p50_us: i64,
-    /// Nine of ten are below.
+    /// 90th percentile.
     pub p90_us: i64,
-    /// 99 of 100 are below.
+    /// 99th percentile.
     pub p99_us: i64,
-    /// The latest.
+    /// Maximum.
     pub max_us: i64,
-    /// The earliest.
+    /// Minimum.
     pub min_us: i64,
 }
 
-/// How to look at a trace.
+/// Assumptions for judging a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
-    /// The status that means reject.
+    /// Status that means reject.
     pub reject_status: u16,
-    /// The limit the server is said to keep.
+    /// Limit that the server is said to keep.
     pub limit: Option<Limit>,
-    /// How long a forwarded request may be under way to the server; of a rejected one the answer
-    /// tells.
+    /// Longest time between send and arrival of a forwarded request; that of a rejected one is
+    /// bounded by its response.
     pub tolerance_us: u64,
 }
 
-/// What was found; the vectors have one element per request of the trace.
+/// Findings; the vectors have one element per request of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceJudgement {
-    /// How each request fared.
+    /// Class of each request.
     pub classes: Vec<Class>,
-    /// When each forwarded request was to be released.
+    /// Earliest release of each forwarded request.
     pub slots_us: Vec<Option<u64>>,
-    /// How many of each class.
+    /// Number of requests of each class.
     pub counts: Counts,
-    /// What the decision engine would have counted, had each request arrived as it was sent.
+    /// Counts that the decision engine would give, had each request arrived when it was sent.
     pub expected: Option<Counts>,
-    /// Of forwarded requests against their slots.
+    /// Lateness of forwarded requests against their slots.
     pub lateness: Option<Lateness>,
-    /// How the envelope was broken, by place in the trace.
+    /// Breaches of the envelope, by index in the trace.
     pub breaches: Vec<Breach>,
 }
 
@@ -188,7 +189,7 @@ pub fn judge(trace: &[Shot], view: &View) -> TraceJudgement {
 }
 
 impl TraceJudgement {
-    /// Holds one client's requests, ordered by their sending, against the limit.
+    /// Checks the requests of one client, ordered by their sending, against the limit.
     fn hold(&mut self, trace: &[Shot], view: &View, limit: &Limit, client: &[usize]) {
         let seen = |class: fn(Class) -> bool, tolerance_us| -> Vec<Seen> {
             let chosen = client.iter().filter(|shot| class(self.classes[**shot]));
@@ -196,8 +197,8 @@ impl TraceJudgement {
         };
         let forwarded = seen(|class| matches!(class, Class::Pass | Class::Wait), view.tolerance_us);
         let charged = seen(|class| class != Class::Reject, view.tolerance_us);
-        // A reject waits for nobody: it came at the latest when it was answered, however long that
-        // took.
+        // A reject is not held: it arrived at the latest when it was responded to, however long
+        // that took.
         let rejected = seen(|class| class == Class::Reject, u64::MAX);
         let slots = slots(limit, &forwarded);
         self.breaches
@@ -209,8 +210,8 @@ impl TraceJudgement {
         self.hand_out(&forwarded, &slots);
     }
 
-    /// Gives each forwarded request its slot: within a group that may be in any order, the first
-    /// answered has the first.
+    /// Assigns each forwarded request its slot: within a group of unknown order, the first response
+    /// gets the first slot.
     fn hand_out(&mut self, forwarded: &[Seen], slots: &[Slot]) {
         let mut from = 0;
         while from < forwarded.len() {
@@ -239,7 +240,7 @@ impl TraceJudgement {
 }
 
 impl Breach {
-    /// The request it shows at.
+    /// Index of the request it is seen at.
     #[must_use]
     pub fn shot(&self) -> usize {
         match self {
@@ -250,7 +251,7 @@ impl Breach {
     }
 }
 
-/// `end` less `slot`.
+/// `end` minus `slot`.
 pub(super) fn difference(end_us: u64, slot_us: u64) -> i64 {
     let signed = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
     signed(end_us) - signed(slot_us)
@@ -265,7 +266,7 @@ fn class_without_limit(shot: &Shot, reject_status: u16) -> Class {
     }
 }
 
-/// The places in the trace of each client's requests, ordered by their sending.
+/// Indexes of the requests of each client, ordered by their sending.
 fn by_client(trace: &[Shot]) -> Vec<Vec<usize>> {
     let clients = trace.iter().map(|shot| shot.client as usize + 1).max().unwrap_or(0);
     let mut places = vec![Vec::new(); clients];
@@ -290,7 +291,7 @@ fn too_many(seen: &Seen, slot: &Slot) -> Option<Breach> {
     Some(Breach::TooMany { shot: seen.shot, forwarded, within_us, allowed })
 }
 
-/// The k-th answer must not come before the k-th slot.
+/// The k-th response must not come before the k-th slot.
 fn early(forwarded: &[Seen], slots: &[Slot]) -> Vec<Breach> {
     let mut answered: Vec<&Seen> = forwarded.iter().collect();
     answered.sort_by_key(|seen| seen.end_us);
@@ -303,8 +304,8 @@ fn early(forwarded: &[Seen], slots: &[Slot]) -> Vec<Breach> {
         .collect()
 }
 
-/// Where the group that begins at `from` ends: behind it every request was sent after all before it
-/// had arrived.
+/// End of the group that begins at `from`: every request behind it was sent after all before it had
+/// arrived.
 fn group_end(forwarded: &[Seen], from: usize) -> usize {
     let mut latest_us = forwarded[from].latest_us;
     let mut to = from + 1;
@@ -343,8 +344,7 @@ mod tests {
         "5, pause 400ms, 9, pause 1s, 3 every 333ms",
     ];
 
-    /// The rows of a server that keeps the limit to the letter: arrivals as sent, answers at the
-    /// slot.
+    /// Rows of a server that keeps the limit exactly: arrivals as sent, responses at the slot.
     fn flawless(schedule: &str, limit: (&str, u32, u32)) -> Vec<(u64, u64, u16)> {
         let schedule: crate::tools::burst::Schedule = schedule.parse().expect("a schedule");
         let rule = view(Some(limit)).limit.expect("a limit").rule().expect("a rule");
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(judgement.breaches, []);
         assert_eq!(judgement.counts, Counts { pass: 9, wait: 12, reject: 9, failed: 0 });
         assert_eq!(judgement.classes[29], Class::Pass);
-        // The first that was forwarded was sent at 900 us.
+        // The first forwarded request was sent at 900 us.
         assert_eq!(judgement.slots_us[9], Some(1_200_900));
     }
 

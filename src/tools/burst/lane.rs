@@ -1,7 +1,7 @@
-//! A lane: one client's connections to the server, and the reading of one answer on one of them.
+//! Lane: the connections of one client to the server, and the reading of a response on one of them.
 //!
-//! Guarantee: never more than `room` connections are open at once; an answer's head is at most
-//! [`MAX_HEAD`] bytes.
+//! Guarantee: never more than `room` connections are open at a time; the head of a response has at
+//! most [`MAX_HEAD`] bytes.
 
 use std::{
     cell::RefCell,
@@ -19,50 +19,50 @@ use tokio::{
 
 use super::trace::{Cause, End};
 
-/// The largest head of an answer that is read.
+/// Limit on the head of a response.
 pub const MAX_HEAD: usize = 64 * 1024;
 
-/// The largest body read to keep its connection; behind a larger one the connection is closed.
+/// Largest body read to keep its connection; a connection with a larger one is closed.
 const MAX_BODY: u64 = 16 * 1024 * 1024;
 
-/// One client's connections.
+/// Connections of one client.
 #[derive(Debug)]
 pub struct Lane {
     server: SocketAddr,
-    /// The address to send from; any when there is none.
+    /// Address to send from; none for any.
     source: Option<IpAddr>,
     room: Arc<Semaphore>,
     idle: RefCell<Vec<LaneConn>>,
     returned: Notify,
 }
 
-/// An open connection and its place in the lane.
+/// Open connection with its permit.
 #[derive(Debug)]
 pub struct LaneConn {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 }
 
-/// An answer: when its first byte was read, how it ended, and the connection if it can serve again.
+/// Response: time of its first byte, outcome, and the connection if it can be reused.
 #[derive(Debug)]
 pub struct LaneResponse {
-    /// When.
+    /// Time of the first byte.
     pub at: Instant,
-    /// How.
+    /// Outcome.
     pub end: End,
-    /// The connection.
+    /// Connection, if it can be reused.
     pub connection: Option<LaneConn>,
 }
 
 impl Lane {
-    /// A lane without connections.
+    /// Creates a lane without connections.
     #[must_use]
     pub fn new(server: SocketAddr, source: Option<IpAddr>, room: usize) -> Self {
         let room = Arc::new(Semaphore::new(room));
         Self { server, source, room, idle: RefCell::default(), returned: Notify::new() }
     }
 
-    /// Opens a connection as soon as there is room and leaves it for a later request.
+    /// Opens a connection as soon as there is room and keeps it for a later request.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -73,13 +73,13 @@ impl Lane {
         Ok(())
     }
 
-    /// Leaves a connection for a later request.
+    /// Keeps a connection for a later request.
     pub fn put(&self, connection: LaneConn) {
         self.idle.borrow_mut().push(connection);
         self.returned.notify_one();
     }
 
-    /// A prepared connection that is still open.
+    /// Returns a prepared connection that is still open.
     #[must_use]
     pub fn ready(&self) -> Option<LaneConn> {
         let mut idle = self.idle.borrow_mut();
@@ -91,7 +91,7 @@ impl Lane {
         None
     }
 
-    /// A connection, waited for: a prepared one, a returned one, or a new one if there is room.
+    /// Waits for a connection: a prepared one, a returned one, or a new one if there is room.
     ///
     /// # Errors
     /// When a new one cannot be opened.
@@ -123,12 +123,12 @@ impl Lane {
 }
 
 impl LaneConn {
-    /// Open, and nothing has come that nobody asked for.
+    /// Returns true if the connection is open and no unexpected data has arrived.
     fn is_quiet(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Hands the kernel what it takes at once; says how much.
+    /// Writes as much as the kernel takes immediately and returns how much.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -139,7 +139,7 @@ impl LaneConn {
         }
     }
 
-    /// Writes what is left of the request and reads the answer.
+    /// Writes the rest of the request and reads the response.
     pub async fn finish(mut self, left: &[u8], answers_are_bare: bool) -> LaneResponse {
         let head = match self.stream.write_all(left).await {
             Ok(()) => self.head().await,
@@ -177,7 +177,7 @@ impl LaneConn {
         }
     }
 
-    /// Reads the rest of a body of known length; the connection can then serve again.
+    /// Reads the rest of a body of known length; the connection can be reused then.
     async fn drain(mut self, left: Option<u64>) -> Option<Self> {
         let left = left.filter(|left| *left <= MAX_BODY)?;
         let copied =
@@ -195,21 +195,21 @@ impl From<io::Error> for Cause {
     }
 }
 
-/// What matters of an answer's head.
+/// Relevant parts of the head of a response.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     at: Instant,
     status: u16,
     length: usize,
-    /// The announced length of the body.
+    /// Announced length of the body.
     body: Option<u64>,
-    /// How much of the body was read with the head.
+    /// Bytes of the body that were read with the head.
     body_read: usize,
     closes: bool,
 }
 
 impl Head {
-    /// The head at the beginning of `read`, once it is complete.
+    /// Parses the head at the beginning of `read`, once it is complete.
     fn parse(read: &[u8], at: Instant) -> Result<Option<Self>, Cause> {
         let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else {
             return Ok(None);

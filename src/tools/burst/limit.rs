@@ -1,14 +1,13 @@
-//! The limit a trace is held against: a rate, a burst and a delay, in exact arithmetic on
-//! microseconds.
+//! Limit to judge a trace by: a rate, a burst and a delay, in exact arithmetic on microseconds.
 
 use std::{fmt, sync::Arc};
 
 use crate::limit::{Key, Part, Rate, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError};
 
-/// The most clients a judged burst may have: as many as one schedule has requests.
+/// Limit on the clients of a judged burst: as many as a schedule has requests.
 const CAPACITY: usize = 100_000;
 
-/// A limit as its server is said to keep it, for each client on its own.
+/// Limit that a server is said to keep for each client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     rate: Rate,
@@ -16,7 +15,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// `delay` of `burst` requests are not held back.
+    /// Builds a limit of which `delay` of `burst` requests are not held back.
     ///
     /// # Errors
     /// When the decision engine cannot count that far.
@@ -25,28 +24,28 @@ impl Limit {
         limit.rule().map(|_| limit)
     }
 
-    /// How many requests may be ahead of the rate.
+    /// Requests that may be ahead of the rate.
     #[must_use]
     pub fn burst(&self) -> u32 {
         self.settings.burst
     }
 
-    /// How many of these are not held back.
+    /// Number of these that are not held back.
     #[must_use]
     pub fn delay(&self) -> u32 {
         self.settings.delay
     }
 
-    /// The rate.
+    /// Returns the rate.
     #[must_use]
     pub fn rate(&self) -> Rate {
         self.rate
     }
 
-    /// The decision engine at this limit, nothing counted yet.
+    /// Builds the rule of the decision engine for this limit, with nothing counted yet.
     ///
     /// # Errors
-    /// When it cannot count that far.
+    /// When the engine cannot count that far.
     pub fn rule(&self) -> Result<Rule, RuleError> {
         let zone = ZoneSettings {
             name: "burst".into(),
@@ -58,28 +57,28 @@ impl Limit {
         Rule::new(Arc::new(Zone::new(zone)), self.settings)
     }
 
-    /// What `requests` cost.
+    /// Debt that `requests` add.
     pub(super) fn cost(&self, requests: u64) -> Debt {
         Debt(u128::from(self.rate.interval_ticks()) * 1_000 * u128::from(requests))
     }
 
-    /// What `time_us` works off.
+    /// Debt that `time_us` works off.
     pub(super) fn worth(&self, time_us: u64) -> Debt {
         Debt(u128::from(self.rate.ticks_per_ms()) * u128::from(time_us))
     }
 
-    /// A debt as whole milliseconds of waiting, cut down, in microseconds.
+    /// Wait for a debt in microseconds, cut to whole milliseconds.
     pub(super) fn whole_ms(&self, debt: Debt) -> u64 {
         let millis = debt.0 / (u128::from(self.rate.ticks_per_ms()) * 1_000);
         u64::try_from(millis).unwrap_or(u64::MAX).saturating_mul(1_000)
     }
 
-    /// How many requests `time_us` is worth, cut down.
+    /// Requests that `time_us` is worth, rounded down.
     pub(super) fn earned(&self, time_us: u64) -> u64 {
         u64::try_from(self.worth(time_us).0 / self.cost(1).0).unwrap_or(u64::MAX)
     }
 
-    /// Whether requests are a whole number of milliseconds apart.
+    /// Returns true if requests are a whole number of milliseconds apart.
     pub(super) fn steps_are_whole_ms(&self) -> bool {
         self.rate.ticks_per_ms() == 1
     }
@@ -96,7 +95,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What a key owes, in fractions of a microsecond that make every rate whole.
+/// Debt of a key, in fractions of a microsecond that make every rate whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Debt(u128);
 

@@ -1,10 +1,10 @@
-//! The burst bench: fire a described schedule of requests at any HTTP server and judge from outside
-//! what its limit did.
+//! Burst bench: sends a schedule of requests to any HTTP server and judges from outside what its
+//! limit did.
 //!
-//! Parts: [`schedule`] says when to send, [`target`] what and where, [`mod@fire`] sends and writes
-//! down what happened as a list of [`trace::Shot`]s, [`mod@judge`] holds the list against a limit,
-//! and [`mod@draw`], [`mod@svg`] and [`data`] show it. Only [`mod@fire`] does IO and reads a clock;
-//! everything else is a pure function of the trace, so a recorded trace can be judged again.
+//! [`schedule`] is when to send, [`target`] what and where. [`mod@fire`] sends and records the
+//! outcome as a list of [`trace::Shot`]s, [`mod@judge`] compares the list with a limit, and
+//! [`mod@draw`], [`mod@svg`] and [`data`] show it. Only [`mod@fire`] does I/O and reads a clock.
+//! The rest is a pure function of the trace, so a recorded trace can be judged again.
 
 pub mod data;
 pub mod draw;

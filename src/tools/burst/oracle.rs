@@ -1,4 +1,4 @@
-//! What the decision engine would have said, had every request arrived the instant it was sent.
+//! Verdicts that the decision engine would give, had every request arrived when it was sent.
 
 use super::{
     judge::{Class, Counts},
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::limit::{Decision, Millis, rule::RuleError, zone::Intent};
 
-/// Counts per class of the engine's own verdicts over the observed send times.
+/// Counts the verdicts of the engine over the observed send times, per class.
 ///
 /// # Errors
 /// When the engine cannot count that far.

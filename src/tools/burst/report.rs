@@ -1,4 +1,4 @@
-//! A fired and judged burst: what every output is made from.
+//! Report of a sent and judged burst, from which every output is made.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,20 @@ use super::{
     trace::{End, Shot},
 };
 
-/// A burst, its trace and the judgement on it.
+/// Burst with its trace and judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Where it was sent.
+    /// URL it was sent to.
     pub url: String,
-    /// The schedule as written.
+    /// Schedule as written.
     pub schedule: String,
-    /// How many clients fired it.
+    /// Number of clients.
     pub clients: u32,
-    /// How it was looked at.
+    /// Assumptions of the judgement.
     pub view: View,
-    /// What happened.
+    /// Outcome of each request.
     pub trace: Vec<Shot>,
-    /// What it means.
+    /// Judgement on the trace.
     pub judgement: TraceJudgement,
 }
 
@@ -29,26 +29,26 @@ pub struct Report {
 type Kind = fn(&Breach) -> bool;
 
 impl Report {
-    /// Judges a trace and keeps everything about it.
+    /// Judges a trace.
     #[must_use]
     pub fn new(url: &str, schedule: &str, clients: u32, view: View, trace: Vec<Shot>) -> Self {
         let judgement = judge(&trace, &view);
         Self { url: url.to_owned(), schedule: schedule.to_owned(), clients, view, trace, judgement }
     }
 
-    /// The limit, if the server is said to keep one.
+    /// Limit that the server is said to keep, if any.
     #[must_use]
     pub fn limit(&self) -> Option<&Limit> {
         self.view.limit.as_ref()
     }
 
-    /// How many of each class.
+    /// Number of requests of each class.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.judgement.counts
     }
 
-    /// How often each status was seen.
+    /// Number of responses of each status.
     #[must_use]
     pub fn statuses(&self) -> BTreeMap<u16, usize> {
         let mut statuses = BTreeMap::new();
@@ -58,7 +58,7 @@ impl Report {
         statuses
     }
 
-    /// Why requests failed, and how often.
+    /// Causes of failures with their numbers.
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, usize> {
         let mut failures = BTreeMap::new();
@@ -70,20 +70,20 @@ impl Report {
         failures
     }
 
-    /// The last instant of the trace.
+    /// Last instant of the trace.
     #[must_use]
     pub fn end_us(&self) -> u64 {
         self.trace.iter().map(|shot| shot.end_us).max().unwrap_or(0)
     }
 
-    /// How long after its due instant the latest request was sent.
+    /// Longest time by which a request was sent late.
     #[must_use]
     pub fn worst_send_us(&self) -> u64 {
         self.trace.iter().map(|shot| shot.sent_us.saturating_sub(shot.due_us)).max().unwrap_or(0)
     }
 
-    /// Whether a client's first request did not pass at once, so that its bucket cannot have been
-    /// empty.
+    /// Returns true if the first request of a client did not pass immediately, so its bucket was
+    /// not empty.
     #[must_use]
     pub fn began_in_debt(&self) -> bool {
         let first = self.trace.iter().min_by_key(|shot| shot.sent_us);
@@ -92,8 +92,8 @@ impl Report {
         })
     }
 
-    /// What breaks `--expect-status`: every answer of 400 and above must have it, and there must be
-    /// one.
+    /// Violation of `--expect-status`: every response of 400 and above must have that status, and
+    /// there must be one.
     #[must_use]
     pub fn unexpected_status(&self, expected: u16) -> Option<String> {
         let mut refusals = self.statuses();
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// The envelope's breaches, one sentence for each kind, with its first and how many there are.
+    /// Breaches of the envelope, one sentence for each kind, with the first and their number.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {
         let of = |kind: Kind| self.judgement.breaches.iter().filter(move |breach| kind(breach));
@@ -148,12 +148,12 @@ impl Report {
     }
 }
 
-/// Microseconds as milliseconds with one decimal, none when it is zero.
+/// Formats microseconds as milliseconds with one decimal, none when it is zero.
 pub(super) fn millis(micros: u64) -> String {
     tenths(micros / 100)
 }
 
-/// The same with a sign.
+/// Formats microseconds as milliseconds with a sign.
 pub(super) fn signed_millis(micros: i64) -> String {
     let text = millis(micros.unsigned_abs());
     if micros < 0 && text != "0" { format!("-{text}") } else { text }

@@ -1,30 +1,30 @@
-//! When to send: `40 every 20ms, pause 2s, 8 every 20ms` as a list of instants.
+//! Schedule of a burst: `40 every 20ms, pause 2s, 8 every 20ms` as a list of instants.
 //!
-//! Guarantee: a schedule is finite, at least one and at most [`MAX_REQUESTS`] requests within
-//! [`MAX_LENGTH`]. A group starts one of its predecessor's steps after the last request of it; a
-//! pause takes the place of that step.
+//! Guarantee: a schedule is finite, with at least one and at most [`MAX_REQUESTS`] requests within
+//! [`MAX_LENGTH`]. A group starts one step of its predecessor after the last request of that; a
+//! pause takes the place of this step.
 
 use std::{str::FromStr, time::Duration};
 
 use crate::limit::rate::{PeriodError, parse_period};
 
-/// The most requests one schedule may hold.
+/// Limit on the requests of a schedule.
 pub const MAX_REQUESTS: usize = 100_000;
 
-/// The longest a schedule may last.
+/// Limit on the length of a schedule.
 pub const MAX_LENGTH: Duration = Duration::from_secs(600);
 
-/// Instants to send at, in microseconds since the beginning, ascending.
+/// Instants to send at, in microseconds since the start, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     text: String,
     offsets_us: Vec<u64>,
 }
 
-/// Why a text is not a schedule.
+/// Error of a text that is not a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// A part is none of the known shapes.
+    /// A part has none of the known forms.
     #[error(
         "`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or `pause 2s`"
     )]
@@ -32,36 +32,36 @@ pub enum ScheduleError {
     /// The number of requests is not a number.
     #[error("`{0}` is not a number of requests, hint: write digits, like `40 every 20ms`")]
     Count(String),
-    /// A time cannot be read.
+    /// A duration cannot be parsed.
     #[error("{0}")]
     Period(#[from] PeriodError),
-    /// There is nothing to send.
+    /// The schedule has no request.
     #[error("`{0}` sends nothing, hint: name at least one request, like `30 at once`")]
     Nothing(String),
-    /// More requests than a schedule holds.
+    /// The schedule has too many requests.
     #[error(
         "`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one after the other"
     )]
     TooMany(String),
-    /// Longer than a schedule lasts.
+    /// The schedule is too long.
     #[error("`{0}` lasts longer than 10 minutes, hint: shorten the pauses or the steps")]
     TooLong(String),
 }
 
 impl Schedule {
-    /// As it was written.
+    /// Schedule as written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The instants, in microseconds since the beginning, ascending.
+    /// Instants in microseconds since the start, ascending.
     #[must_use]
     pub fn offsets_us(&self) -> &[u64] {
         &self.offsets_us
     }
 
-    /// From the beginning to the last request.
+    /// Time from the start to the last request.
     #[must_use]
     pub fn length(&self) -> Duration {
         Duration::from_micros(self.offsets_us.last().copied().unwrap_or(0))
@@ -89,12 +89,12 @@ impl FromStr for Schedule {
     }
 }
 
-/// Where the next request would go.
+/// Position at which the next request would be added.
 #[derive(Default)]
 struct ScheduleBuilder {
     offsets_us: Vec<u64>,
     next_us: u64,
-    /// How much of `next_us` is the step of the last group, which a pause replaces.
+    /// Part of `next_us` that is the step of the last group, which a pause replaces.
     step_us: u64,
 }
 
@@ -115,7 +115,7 @@ impl ScheduleBuilder {
 
     fn group(&mut self, count: &str, step_us: u64) -> Result<(), ScheduleError> {
         let count: usize = count.parse().map_err(|_| ScheduleError::Count(count.to_owned()))?;
-        // One more than allowed is enough to be told apart, and bounds the memory.
+        // One more than allowed is enough to detect the excess, and bounds the memory.
         for _ in 0..count.min(MAX_REQUESTS + 1) {
             self.offsets_us.push(self.next_us);
             self.next_us = self.next_us.saturating_add(step_us);
@@ -127,10 +127,10 @@ impl ScheduleBuilder {
     }
 }
 
-/// Reads a length of time: as configuration writes it, or a whole number of `us`.
+/// Parses a duration as the configuration writes it, or a whole number of `us`.
 ///
 /// # Errors
-/// When the text has no unit or is not a length of time.
+/// When the text has no unit or is not a duration.
 pub fn parse_time(text: &str) -> Result<Duration, PeriodError> {
     match text.strip_suffix("us").map(str::parse) {
         Some(Ok(micros)) => Ok(Duration::from_micros(micros)),

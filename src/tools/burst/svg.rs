@@ -1,8 +1,8 @@
-//! A burst as a picture: one self-contained SVG, readable on light and on dark pages.
+//! SVG picture of a burst, self-contained, readable on light and dark pages.
 //!
-//! Every request is a row: a dot where it was sent, a line to where it was released if it waited, a
-//! mark where it was rejected. The rows are in the order of their sending and, for those sent
-//! together, of their answers: a draining queue is a staircase.
+//! Every request is a row: a dot where it was sent, a line to its release if it waited, a mark
+//! where it was rejected. The rows are in the order of sending and, for requests sent together, of
+//! their responses: a draining queue looks like a staircase.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use super::{
     report::Report,
 };
 
-/// Requests drawn at most; of more every n-th is.
+/// Limit on drawn requests; of more, every n-th is drawn.
 const MAX_ROWS: usize = 1_500;
 
 const WIDTH: f64 = 960.0;
@@ -48,12 +48,12 @@ pub fn svg(report: &Report) -> String {
 }
 
 struct Canvas {
-    /// Places in the trace, top to bottom.
+    /// Indexes in the trace, top to bottom.
     rows: Vec<usize>,
     row_height: f64,
     height: f64,
     span_us: u64,
-    /// Of so many requests one is drawn.
+    /// One of this many requests is drawn.
     every: usize,
 }
 
@@ -208,8 +208,8 @@ fn cross(class: &str, x: f64, y: f64, radius: f64) -> String {
     )
 }
 
-/// Groups sent together, one after the other; within each the forwarded by their answers, then the
-/// rejected.
+/// Order of the rows: groups sent together, one after the other; within each the forwarded ones by
+/// their responses, then the rejected.
 fn order(report: &Report) -> Vec<usize> {
     let trace = &report.trace;
     let mut places: Vec<usize> = (0..trace.len()).collect();
@@ -237,7 +237,7 @@ mod tests {
     fn every_request_is_in_the_picture_once() {
         let picture = svg(&sample::table_b());
         let marks = |class: &str| picture.matches(&format!("class=\"{class}\"")).count();
-        // One more of each in the legend, and a release dot for each that waited.
+        // One more of each in the legend, and a release dot for each request that waited.
         assert_eq!(
             [marks("line"), marks("wait"), marks("pass"), marks("reject")],
             [21, 21, 23, 10]

@@ -1,34 +1,34 @@
-//! What to send and where: an `http://` address and the bytes of one request.
+//! Target of a burst: an `http://` URL and the bytes of one request.
 
 use std::str::FromStr;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 
-/// A server and a path on it.
+/// Server with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BurstTarget {
-    /// The host, without brackets.
+    /// Host, without brackets.
     pub host: String,
-    /// The port.
+    /// Port of the server.
     pub port: u16,
-    /// Host and port as they were written: the `Host` field.
+    /// Host and port as written: the `Host` field.
     pub authority: String,
     /// Path and query.
     pub path: String,
 }
 
-/// Why a text is no target.
+/// Error of a text that is not a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Not an address at all.
+    /// The text is not a URL.
     #[error("`{0}` is not an address to send to, hint: write it like `http://127.0.0.1:8080/`")]
     Shape(String),
-    /// Another protocol.
+    /// The URL has another scheme.
     #[error(
         "`{0}` is not plain HTTP, hint: the burst bench speaks `http://` only, aim it at a plain listener"
     )]
     Scheme(String),
-    /// Not a header field.
+    /// The text is not a header field.
     #[error("`{0}` is not a header field, hint: write it like `Accept: text/html`")]
     Header(String),
 }
@@ -44,7 +44,7 @@ impl FromStr for BurstTarget {
             return Err(TargetError::Scheme(text.to_owned()));
         }
         let authority = uri.authority().ok_or_else(shape)?;
-        // A login would not be sent, and a port out of range would be taken for none.
+        // User information would not be sent, and a port out of range would be ignored.
         if authority.port_u16().is_none() && authority.as_str() != authority.host()
             || authority.as_str().contains('@')
         {
@@ -61,20 +61,20 @@ impl FromStr for BurstTarget {
     }
 }
 
-/// One request, as it goes over the wire.
+/// Request as sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestTemplate {
-    /// The bytes.
+    /// Bytes of the request.
     pub bytes: Vec<u8>,
-    /// Whether its answers have no body whatever they announce: the method is HEAD.
+    /// True if its responses have no body whatever they announce: the method is HEAD.
     pub answers_are_bare: bool,
 }
 
 impl RequestTemplate {
-    /// A request without a body; of `headers` each is `Name: value`.
+    /// Builds a request without a body; each of `headers` is `Name: value`.
     ///
     /// # Errors
-    /// When one of the headers is none.
+    /// When one of the headers is invalid.
     pub fn new(
         target: &BurstTarget,
         method: &Method,

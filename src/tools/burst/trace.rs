@@ -1,52 +1,52 @@
-//! What happened to each request, as the client saw it. Times are microseconds since the schedule
-//! began.
+//! Trace of a burst: the outcome of each request, as the client saw it. Times are microseconds
+//! since the start of the schedule.
 
-/// One request.
+/// Single request of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shot {
-    /// Which client sent it, counted from 0.
+    /// Index of the client, counted from 0.
     pub client: u32,
-    /// When it was to be sent.
+    /// Scheduled instant.
     pub due_us: u64,
-    /// When it was handed to the kernel, cut to the microsecond.
+    /// Instant at which it was passed to the kernel, cut to the microsecond.
     pub sent_us: u64,
-    /// When the first byte of its answer was read, or it was given up, not before.
+    /// Instant at which the first byte of its response was read, or it was given up, not earlier.
     pub end_us: u64,
-    /// How it ended.
+    /// Outcome of the request.
     pub end: End,
 }
 
-/// How a request ended.
+/// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With an answer of this status.
+    /// Response with this status.
     Answer(u16),
-    /// Without one.
+    /// No response.
     Failed(Cause),
 }
 
-/// Why there is no answer.
+/// Reason why there is no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// The server closed the connection first.
     #[error("the connection was closed without an answer")]
     Closed,
-    /// It took too long.
+    /// The time-out passed.
     #[error("no answer in time")]
     Timeout,
-    /// The answer is not HTTP/1.
+    /// The response is not HTTP/1.
     #[error("the answer is not HTTP/1.1")]
     Malformed,
-    /// The network said no.
+    /// Network error.
     #[error("{0}")]
     Io(String),
 }
 
-/// The status that stands for closing without an answer.
+/// Status that stands for closing without a response.
 pub const CLOSED: u16 = 444;
 
 impl Shot {
-    /// The status, if there was one.
+    /// Status of the response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self.end {
@@ -55,8 +55,8 @@ impl Shot {
         }
     }
 
-    /// Whether the server rejected it; with [`CLOSED`] a connection closed without an answer is the
-    /// reject.
+    /// Returns true if the server rejected it; with [`CLOSED`] a connection closed without a
+    /// response counts as a reject.
     #[must_use]
     pub fn rejected(&self, reject_status: u16) -> bool {
         match &self.end {
@@ -65,7 +65,7 @@ impl Shot {
         }
     }
 
-    /// From the send to the end.
+    /// Time from the send to the end.
     #[must_use]
     pub fn took_us(&self) -> u64 {
         self.end_us.saturating_sub(self.sent_us)
@@ -79,7 +79,7 @@ pub(super) mod sample {
     use super::{End, Shot};
     use crate::tools::burst::{Limit, Report, View};
 
-    /// One client's trace of `(sent, end, status)`.
+    /// Trace of one client from `(sent, end, status)`.
     pub fn trace(rows: &[(u64, u64, u16)]) -> Vec<Shot> {
         let shot = |(sent_us, end_us, status): &(u64, u64, u16)| Shot {
             client: 0,
@@ -91,7 +91,7 @@ pub(super) mod sample {
         rows.iter().map(shot).collect()
     }
 
-    /// Looks for 503 against `rate, burst, delay` with 5 ms of tolerance.
+    /// View with 503 as reject and 5 ms of tolerance, against `rate, burst, delay`.
     pub fn view(limit: Option<(&str, u32, u32)>) -> View {
         let limit = limit.map(|(rate, burst, delay)| {
             Limit::new(rate.parse().expect("a rate"), burst, delay).expect("a limit of the test")
@@ -99,7 +99,7 @@ pub(super) mod sample {
         View { reject_status: 503, limit, tolerance_us: 5_000 }
     }
 
-    /// A report on such a trace.
+    /// Report on such a trace.
     pub fn report(
         schedule: &str,
         rows: &[(u64, u64, u16)],
@@ -108,7 +108,7 @@ pub(super) mod sample {
         Report::new("http://weir.test/", schedule, 1, view(limit), trace(rows))
     }
 
-    /// Thirty at once at `10r/s burst 20`, without a flaw.
+    /// Thirty requests at the same time at `10r/s`, burst 20, without a breach.
     pub fn table_b() -> Report {
         let row = |k: u64| if k < 21 { (0, k * 100_000, 200) } else { (0, 0, 503) };
         report("30 at once", &(0..30).map(row).collect::<Vec<_>>(), Some(("10r/s", 20, 0)))
