@@ -78,7 +78,20 @@ binaries() {
         || cannot "programs compiled here need $needs, and the images have GLIBC_2.36"
 }
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Below the ports that the kernel gives to outgoing connections: one of those would be taken again before the stack is up.
+free_port() {
+    python3 - << 'END'
+import random, socket
+for port in random.sample(range(20000, 32000), 200):
+    with socket.socket() as listener:
+        try:
+            listener.bind(("0.0.0.0", port))
+        except OSError:
+            continue
+        print(port)
+        break
+END
+}
 
 build_with() {
     (cd "$WORK/clone" && timeout 300 "$@" build > "$WORK/build.log" 2>&1) || { tail -n 20 "$WORK/build.log" >&2; return 1; }
