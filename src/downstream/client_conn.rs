@@ -1,9 +1,9 @@
-//! A client's connection as hyper sees it, plus what hyper does not tell: whether the client is
-//! still there, what it speaks, and since when it has kept us waiting.
+//! Connection of a client, as hyper sees it, with the facts that hyper does not report: whether the
+//! client is still there, which protocol it speaks, and since when it has to send a head.
 //!
-//! Guarantees: bytes are handed on in the order they came; what is read ahead to notice a leaving
-//! client is at most [`READ_AHEAD`] bytes; a client that sends much at once is read in turns, and
-//! no neighbour waits for the end of it.
+//! Guarantees: bytes are passed on in the order they came. At most [`READ_AHEAD`] bytes are read
+//! ahead to detect a client that leaves. A client that sends a lot is read in turns, so its
+//! neighbours do not wait.
 
 use std::{
     cell::{Cell, Ref, RefCell},
@@ -29,64 +29,63 @@ use crate::{
     runtime::io::{Io, take_steps},
 };
 
-/// How much is read ahead while a request is parked.
+/// Bytes read ahead while a request is parked.
 pub const READ_AHEAD: usize = 16 * 1024;
 
-/// How often the socket of a parked client with more than that under way is looked at.
+/// Interval at which the socket of a parked client with more unread data is checked.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+/// Connection preface of an HTTP/2 client (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much of what is read counts as a step of the task that reads ([`take_steps`]): a thousand
-/// frames may be in one read.
+/// Bytes read that count as one step of the reading task ([`take_steps`]): one read may contain a
+/// thousand frames.
 const STEP: usize = 64;
-/// How much is kept of a head that does not come in one piece, for the log: a method, and what a
-/// line shows of a target.
+/// Bytes kept of an incomplete head for the log: a method, and as much of a target as a line shows.
 const HEAD_BEGINNING: usize = 1_100;
 
-/// What a client speaks.
+/// Protocol of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientProtocol {
-    /// HTTP/1.1, or something that is none.
+    /// HTTP/1.1, or something that is not HTTP.
     Http1,
-    /// HTTP/2, known beforehand.
+    /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
     Http2,
-    /// Nothing yet, and the process stops.
+    /// Nothing was received yet, and the process stops.
     Nothing,
 }
 
-/// What ends the rest of a connection.
+/// Event that ends the idle time of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnEvent {
-    /// The first bytes of a request.
+    /// The first bytes of a request arrived.
     Request,
     /// The client has left, or the process stops.
     End,
-    /// The order to end at once.
+    /// The connection has to end immediately.
     Cut,
 }
 
-/// One client's connection.
+/// Connection of one client.
 pub struct ClientConn {
     io: RefCell<Box<dyn Io>>,
     ahead: RefCell<Vec<u8>>,
     begun: Cell<bool>,
-    /// Since when the client owes the head that is not complete yet.
+    /// Time since which the client has to complete a head.
     head_since: Cell<Option<Instant>>,
-    /// Its number among the heads of this connection.
+    /// Number of this head on the connection.
     head_number: Cell<Option<u64>>,
-    /// Nothing is under way, in either direction.
+    /// True while no request or response is in progress.
     resting: Cell<bool>,
     flaw: Cell<Option<Flaw>>,
-    /// The beginning of a head that did not come in one piece, or was refused.
+    /// Beginning of a head that is incomplete or was refused.
     head: RefCell<Vec<u8>>,
     turn: Rc<ClientState>,
     tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl ClientConn {
-    /// Wraps a fresh connection: it owes us a request head.
+    /// Wraps a new connection, on which a request head is expected.
     #[must_use]
     pub fn new(io: Box<dyn Io>) -> Rc<Self> {
         Rc::new(Self {
@@ -103,27 +102,26 @@ impl ClientConn {
         })
     }
 
-    /// What the connection is once the answer under way is written.
+    /// Turns the connection into a tunnel once the response in progress is written.
     pub fn become_tunnel(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
     }
 
-    /// The tunnel it was to become, if any.
+    /// Takes the tunnel it was to become, if any.
     pub fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.take()
     }
 
-    /// Whose turn it is.
+    /// State of the client on this connection.
     #[must_use]
     pub fn turn(&self) -> &Rc<ClientState> {
         &self.turn
     }
 
-    /// Completes when the client has left: it closed, reset, or only closed its sending side.
+    /// Completes when the client has left: it closed, reset, or closed its sending side.
     ///
-    /// Of a client that has more than [`READ_AHEAD`] bytes under way no more is read: its socket is
-    /// looked at instead. What is not noticed is an end behind more than the socket's receive
-    /// buffer holds.
+    /// If more than [`READ_AHEAD`] bytes are unread, nothing more is read: the socket is checked
+    /// instead. A FIN behind more data than the receive buffer holds is not detected.
     pub async fn departed(&self) {
         while poll_fn(|context| self.poll_full(context)).await && !self.io.borrow().is_read_closed()
         {
@@ -131,7 +129,7 @@ impl ClientConn {
         }
     }
 
-    /// Reads ahead until that is full, or the client has left: then it is false.
+    /// Reads ahead until the limit is reached; false if the client has left.
     fn poll_full(&self, context: &mut Context<'_>) -> Poll<bool> {
         loop {
             if self.turn.is_closed() {
@@ -144,7 +142,7 @@ impl ClientConn {
         }
     }
 
-    /// Reads a little ahead, or notes the end.
+    /// Reads a little ahead, or records the end.
     fn poll_read_ahead(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut chunk = [0; 2048];
         let mut buffer = ReadBuf::new(&mut chunk);
@@ -157,7 +155,7 @@ impl ClientConn {
         Poll::Ready(())
     }
 
-    /// What the client speaks: its first bytes decide, and are kept.
+    /// Detects the protocol from the first bytes, which are kept.
     pub async fn speaks(&self) -> ClientProtocol {
         let came_late = self.turn.is_draining();
         poll_fn(|context| self.poll_preface(context, came_late)).await
@@ -178,27 +176,27 @@ impl ClientConn {
                 return Poll::Ready(ClientProtocol::Http2);
             }
             if self.poll_read_ahead(context).is_pending() {
-                // One that came before the order had its time; one that came with it is still
-                // heard.
+                // A connection accepted before the drain had its time; one that came with it is
+                // still waited for.
                 let let_go = orders.drain && known == 0 && !came_late;
                 return if let_go { Poll::Ready(ClientProtocol::Nothing) } else { Poll::Pending };
             }
         }
     }
 
-    /// Whether nothing is under way, in either direction: every answer was written, and nothing of
-    /// another request has come.
+    /// Returns true if no request or response is in progress: every response was written, and
+    /// nothing of another request was received.
     #[must_use]
     pub fn is_resting(&self) -> bool {
         self.resting.get()
     }
 
-    /// Something is under way, or is not any more.
+    /// Records whether a request or response is in progress.
     pub fn set_resting(&self, resting: bool) {
         self.resting.set(resting);
     }
 
-    /// Waits for the next request of a connection that rests.
+    /// Waits for the next request of an idle connection.
     pub async fn awakes(&self) -> ConnEvent {
         poll_fn(|context| self.poll_awake(context)).await
     }
@@ -222,19 +220,19 @@ impl ClientConn {
         }
     }
 
-    /// Nothing more is read: what comes next is no request.
+    /// Stops reading, because the next bytes are not a request.
     pub fn refuse(&self, flaw: Flaw) {
         self.flaw.set(Some(flaw));
     }
 
-    /// Why nothing more is read, if that is so.
+    /// Flaw for which nothing more is read, if any.
     #[must_use]
     pub fn flaw(&self) -> Option<Flaw> {
         self.flaw.get()
     }
 
-    /// Keeps the beginning of the head under way, of which these bytes came: from `begins` on, or
-    /// what follows on what came before.
+    /// Keeps the beginning of the current head, of which these bytes arrived: from `begins` on, or
+    /// the continuation of earlier ones.
     pub fn keep_head(&self, bytes: &[u8], begins: Option<usize>) {
         let mut head = self.head.borrow_mut();
         if begins.is_some() {
@@ -245,34 +243,34 @@ impl ClientConn {
         head.extend_from_slice(&fresh[..room]);
     }
 
-    /// The head is whole, and told by its request.
+    /// Drops the beginning of a head that is complete, as its request has it.
     pub fn forget_head(&self) {
         if !self.head.borrow().is_empty() {
             self.head.take();
         }
     }
 
-    /// The beginning of the head under way, or of the one that was refused.
+    /// Beginning of the current head, or of the one that was refused.
     pub fn head(&self) -> Ref<'_, [u8]> {
         Ref::map(self.head.borrow(), Vec::as_slice)
     }
 
-    /// Since when the client owes the head that is not complete yet: the accept, or the first byte
-    /// of a later one.
+    /// Time since which the client has to complete a head: the accept, or the first byte of a later
+    /// head.
     #[must_use]
     pub fn head_since(&self) -> Option<Instant> {
         self.head_since.get()
     }
 
-    /// Notes the number of the head of which a part has come, and not all of it, if there is one.
+    /// Records the number of an incomplete head, if there is one.
     pub fn note_head(&self, number: Option<u64>) {
-        // The clock is read only for a head that does not come whole.
+        // The clock is read only for a head that does not arrive whole.
         if self.head_number.replace(number) != number {
             self.head_since.set(number.map(|_| Instant::now()));
         }
     }
 
-    /// Whether the client has ever sent a byte.
+    /// Returns true if the client has ever sent a byte.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.begun.get()
@@ -309,7 +307,7 @@ impl ClientConn {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what nobody is to understand any more, below any encryption.
+    /// Reads data that is thrown away, below any encryption.
     pub fn poll_read_raw(
         &self,
         context: &mut Context<'_>,
@@ -318,20 +316,20 @@ impl ClientConn {
         self.io.borrow_mut().poll_read_raw(context, buffer)
     }
 
-    /// Whether the client has sent something that was not handed on.
+    /// Returns true if the client has sent data that was not passed on.
     #[must_use]
     pub fn has_ahead(&self) -> bool {
         !self.ahead.borrow().is_empty()
     }
 
-    /// Notes whether the client takes what we write.
+    /// Records whether the client takes what is written.
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.turn.stall(outcome.is_pending());
         outcome
     }
 }
 
-/// The end of a [`ClientConn`] that is given to hyper.
+/// I/O half of a [`ClientConn`] that hyper uses.
 pub struct ClientConnIo(pub Rc<ClientConn>);
 
 impl AsyncRead for ClientConnIo {

@@ -1,8 +1,18 @@
-//! Whose turn it is on a connection, or on one stream of it: what the client owes, and what was
-//! ordered about it.
+//! State of a client on a connection, or on one stream of it: what weir is waiting for, and pending
+//! stop orders.
 //!
-//! Guarantee: nothing here reads a clock. What changes is counted, and the watchdog counts its own
-//! ticks.
+//! | waiting for | ends with | time-out |
+//! |---|---|---|
+//! | [`WaitingFor::Request`] | first byte of a head | `keepalive` |
+//! | [`WaitingFor::Stream`] | a new stream, or room for data that had piled up | 60 s |
+//! | [`WaitingFor::Head`] | the complete head, not its pieces | `header` |
+//! | [`WaitingFor::Body`] | each piece of the body | `body` |
+//! | [`WaitingFor::Room`] | room to write | `write` |
+//! | [`WaitingFor::Farewell`] | the response is written, or the connection ends | 500 ms |
+//! | [`WaitingFor::Nothing`], [`WaitingFor::Tunnel`] | the next state | none here |
+//!
+//! Guarantee: this file reads no clock. Each event increments a counter, and the watchdog counts
+//! its own ticks: a state whose counter has not changed for enough ticks has timed out.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,48 +24,49 @@ use std::{
 use super::{client_conn::ClientConn, http2::response::Reply};
 use crate::runtime::io::CutReason;
 
-/// What a client is waited for.
+/// Event that weir is waiting for from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitingFor {
-    /// Nothing: it is our turn.
+    /// None: weir has to act next.
     Nothing,
-    /// The first byte of the next request.
+    /// First byte of the next request.
     Request,
-    /// The next stream of a connection that has none.
+    /// Next stream of a connection without streams.
     Stream,
-    /// The rest of a request's head.
+    /// Rest of a request head.
     Head,
-    /// The next piece of a body.
+    /// Next piece of a request body.
     Body,
     /// Room to write to.
     Room,
-    /// Bytes of a tunnel, from either side: it has a time of its own.
+    /// Bytes of a tunnel, from either side, which has a time-out of its own.
     Tunnel,
-    /// Nothing more, for it closed its side: it either takes the answer under way or has left.
+    /// The end, after the client closed its sending side: it either takes the response in progress
+    /// or has left.
     Farewell,
 }
 
-/// What a connection or a stream was told to do.
+/// Pending orders for a connection or a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StopOrders {
-    /// End it, for this reason.
+    /// End immediately, for this reason.
     pub cut: Option<CutReason>,
-    /// The process stops, or the connection is old: the answer under way is the last.
+    /// The response in progress is the last, because the process stops or the connection is old.
     pub drain: bool,
-    /// Nothing comes for a while: what is kept for the next request is let go until it comes.
+    /// Free the buffers for the next request until it arrives.
     pub rest: bool,
 }
 
-/// How far the body of the request under way has come.
+/// Progress of the body of the current request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadProgress {
-    /// Which of the requests it belongs to.
+    /// Number of the request on its connection.
     pub number: u64,
-    /// How many bytes of it came.
+    /// Bytes of the body received.
     pub bytes: u64,
 }
 
-/// What the client of a connection, or of a stream, owes.
+/// State of the client of a connection or a stream.
 #[derive(Debug)]
 pub struct ClientState {
     awaiting: Cell<WaitingFor>,
@@ -65,21 +76,21 @@ pub struct ClientState {
     upload: Cell<UploadProgress>,
     answers: Cell<u64>,
     orders: Cell<StopOrders>,
-    /// What is wrong with the connection, where it ends by itself.
+    /// Fault of a connection that ends by itself.
     fault: Cell<Option<CutReason>>,
-    /// The connection, of a stream.
+    /// State of the connection, for a stream.
     connection: Option<Rc<Self>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl ClientState {
-    /// A turn of the client, who owes this.
+    /// Creates the state of a client from which this event is expected.
     #[must_use]
     pub fn new(awaiting: WaitingFor) -> Rc<Self> {
         Self::of(awaiting, None)
     }
 
-    /// The turn of a stream of a connection.
+    /// Creates the state of a stream of a connection.
     #[must_use]
     pub fn of_stream(connection: &Rc<Self>) -> Rc<Self> {
         Self::of(WaitingFor::Nothing, Some(Rc::clone(connection)))
@@ -100,14 +111,13 @@ impl ClientState {
         })
     }
 
-    /// Says what the client is to do next.
+    /// Sets the event that is expected next.
     pub fn expect(&self, awaiting: WaitingFor) {
         self.awaiting.set(awaiting);
         self.touch();
     }
 
-    /// What the client keeps us waiting for, and a number that changes whenever it did something
-    /// about it.
+    /// Event that is expected, and a counter that changes whenever the client contributes to it.
     #[must_use]
     pub fn pending(&self) -> (WaitingFor, u64) {
         let awaiting = match self.awaiting.get() {
@@ -122,14 +132,13 @@ impl ClientState {
         self.activity.set(self.activity.get().wrapping_add(1));
     }
 
-    /// The client sent something: the first byte of a request starts its head's time, a body's next
-    /// piece its next wait.
+    /// Records received data: the first byte of a request starts the time of its head, a piece of a
+    /// body the wait for the next.
     pub fn received(&self) {
         match self.awaiting.get() {
             WaitingFor::Request => self.expect(WaitingFor::Head),
             WaitingFor::Body => self.expect(WaitingFor::Nothing),
-            // A head has one deadline, however many pieces it comes in, and what comes between
-            // streams is none yet.
+            // A head has one deadline for all its pieces, and a gap between streams has none yet.
             WaitingFor::Head
             | WaitingFor::Stream
             | WaitingFor::Nothing
@@ -139,81 +148,81 @@ impl ClientState {
         }
     }
 
-    /// The client has room for what we write, or has none.
+    /// Records whether the client has room for what weir writes.
     pub fn stall(&self, stalled: bool) {
         let was = self.stalled.replace(stalled);
         if was && stalled {
             return;
         }
         match self.awaiting.get() {
-            // A client that takes what we write owes its request no less ...
+            // A client that takes data still has to send its request ...
             WaitingFor::Head => {}
-            // ... nor its next stream, but where what it takes had piled up for it.
+            // ... and its next stream, unless the data it takes had piled up.
             WaitingFor::Stream if !was => {}
             _ => self.touch(),
         }
     }
 
-    /// A request begins, and with it an upload.
+    /// Starts the upload of a request.
     pub fn begin_upload(&self) {
         self.upload.set(UploadProgress { number: self.upload.get().number + 1, bytes: 0 });
     }
 
-    /// Bytes of the upload came.
+    /// Counts bytes of the upload.
     pub fn uploaded(&self, bytes: u64) {
         let upload = self.upload.get();
         self.upload.set(UploadProgress { bytes: upload.bytes + bytes, ..upload });
     }
 
-    /// The upload under way, or the last one.
+    /// Progress of the current upload, or of the last one.
     #[must_use]
     pub fn upload(&self) -> UploadProgress {
         self.upload.get()
     }
 
-    /// An answer is over, though not all of it may be written yet: the client owes the next
-    /// request.
+    /// Records the end of a response, though it may not be written completely: the next request is
+    /// expected.
     pub fn answered(&self) {
         self.answers.set(self.answers.get() + 1);
         self.expect(WaitingFor::Request);
     }
 
-    /// How many answers are over.
+    /// Number of finished responses.
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.answers.get()
     }
 
-    /// The client sends no more.
+    /// Records that the client sends nothing more.
     pub fn close(&self) {
         self.closed.set(true);
     }
 
-    /// Whether the client sends no more.
+    /// Returns true if the client sends nothing more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// Orders it to end; the first reason counts.
+    /// Orders an immediate end; the first reason counts.
     pub fn cut(&self, why: CutReason) {
         let orders = self.orders.get();
         self.order(StopOrders { cut: orders.cut.or(Some(why)), ..orders });
     }
 
-    /// Notes why it is about to end by itself; the first reason counts.
+    /// Records the reason of an end that is about to happen; the first reason counts.
     pub fn record_cut(&self, why: CutReason) {
         self.fault.set(self.fault.get().or(Some(why)));
     }
 
-    /// Reason why weir ended it, or the connection it is a stream of.
+    /// Reason why weir ended it, or the connection of the stream.
     #[must_use]
     pub fn ended_by(&self) -> Option<CutReason> {
         let own = self.orders.get().cut.or(self.fault.get());
         own.or_else(|| self.connection.as_ref().and_then(|connection| connection.ended_by()))
     }
 
-    /// Orders that the answer under way is the last.
+    /// Orders that the response in progress is the last.
     pub fn drain(&self) {
         if self.is_draining() {
             return;
@@ -221,29 +230,29 @@ impl ClientState {
         self.order(StopOrders { drain: true, ..self.orders.get() });
     }
 
-    /// Orders it to let go what it does not need while nothing comes.
+    /// Orders it to free buffers that are not needed while idle.
     pub fn rest(&self) {
         self.order(StopOrders { rest: true, ..self.orders.get() });
     }
 
-    /// The order to rest was seen.
+    /// Confirms the order to free buffers.
     pub fn rested(&self) {
         self.orders.set(StopOrders { rest: false, ..self.orders.get() });
     }
 
-    /// Whether it was ordered to end.
+    /// Returns true if an immediate end was ordered.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.orders.get().cut.is_some()
     }
 
-    /// Whether the answer under way is the last.
+    /// Returns true if the response in progress is the last.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.orders.get().drain
     }
 
-    /// What was ordered so far; the task of `context` is woken by the next order.
+    /// Orders so far; the next one wakes the task of `context`.
     pub fn orders(&self, context: &mut Context<'_>) -> StopOrders {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
@@ -257,45 +266,45 @@ impl ClientState {
         self.wake();
     }
 
-    /// Wakes the task that asked for orders.
+    /// Wakes the task that waits for orders.
     pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
-    /// Ready once it was ordered to end.
+    /// Ready once an immediate end was ordered.
     pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.orders(context).cut.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-/// What a request came on: a connection, or a stream of one.
+/// Channel of a request: a connection, or a stream of one.
 #[derive(Clone)]
 pub struct RequestChannel {
-    /// Whose turn it is there.
+    /// State of the client there.
     pub turn: Rc<ClientState>,
-    /// The connection, where the request has it for itself.
+    /// Connection, if the request does not share it.
     pub conn: Option<Rc<ClientConn>>,
-    /// How a stream's client is answered.
+    /// Sender of the response on a stream.
     pub reply: Option<Rc<Reply>>,
 }
 
 impl RequestChannel {
-    /// A connection.
+    /// Channel of a connection.
     #[must_use]
     pub fn connection(conn: &Rc<ClientConn>) -> Self {
         Self { turn: Rc::clone(conn.turn()), conn: Some(Rc::clone(conn)), reply: None }
     }
 
-    /// A stream of a connection.
+    /// Channel of a stream.
     #[must_use]
     pub fn stream(turn: &Rc<ClientState>, reply: Option<&Rc<Reply>>) -> Self {
         Self { turn: Rc::clone(turn), conn: None, reply: reply.cloned() }
     }
 
-    /// Completes when the client has left. A stream that is reset never gets there: everything
-    /// about its request is dropped.
+    /// Completes when the client has left. On a stream that is reset it never completes, as
+    /// everything about the request is dropped.
     pub async fn departed(&self) {
         match &self.conn {
             Some(conn) => conn.departed().await,

@@ -1,9 +1,9 @@
 //! Request bodies of unknown length that are collected before they are forwarded (`request.buffer`
-//! of a route), so that they go out with their length, and may be sent again.
+//! of a route), so that they are sent with their length and may be sent again.
 //!
-//! Guarantees: no body takes more memory than its route grants, and all those of a worker no more
-//! than [`PER_WORKER`], until their last byte was handed over; what does not fit is not collected
-//! any further and goes on as it came.
+//! Guarantees: a body takes at most the memory its route allows, and all bodies of a worker at most
+//! [`PER_WORKER`], until their last byte was passed on. A body that does not fit is collected no
+//! further and is streamed.
 
 use std::{
     collections::VecDeque,
@@ -17,21 +17,21 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-/// The most memory that the collected bodies of a worker take.
+/// Limit on the memory for collected bodies of a worker.
 pub const PER_WORKER: usize = 64 * 1024 * 1024;
-/// The most of a collected body that is handed over at once, so that a long one goes out in turns.
+/// Largest piece of a collected body that is passed on in one turn.
 pub const PIECE: usize = 64 * 1024;
-/// The least memory that a body takes once a byte of it came.
+/// Least memory of a body once a byte was received.
 const LEAST: usize = 4 * 1024;
 
-/// The memory of one worker's collected bodies.
+/// Memory for collected bodies of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct BodyMemory {
-    /// Shared with what was handed over, which another library may hold.
+    /// Shared with bytes that were passed on, which another library may hold.
     used: Arc<AtomicUsize>,
 }
 
-/// A body while it is collected.
+/// Body while it is collected.
 #[derive(Debug)]
 pub struct Block {
     bytes: Vec<u8>,
@@ -39,31 +39,31 @@ pub struct Block {
     share: Share,
 }
 
-/// What one body takes of the memory; dropping it gives it back.
+/// Memory of one body, given back on drop.
 #[derive(Debug)]
 struct Share {
     used: Arc<AtomicUsize>,
     size: usize,
 }
 
-/// What was collected of a body, and not handed on yet.
+/// Collected part of a body that was not passed on yet.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// The bytes that were collected, and the piece behind them that did not fit.
+    /// Collected bytes, and the piece behind them that did not fit.
     pieces: VecDeque<Bytes>,
-    /// The fields behind them, where they are the end of the body.
+    /// Trailers, if the body is complete.
     trailers: Option<HeaderMap>,
 }
 
 impl Collected {
-    /// A body of these pieces and the fields behind it.
+    /// Creates a body of these pieces and trailers.
     #[must_use]
     pub fn new(pieces: impl IntoIterator<Item = Bytes>, trailers: Option<HeaderMap>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         Self { pieces, trailers: trailers.filter(|trailers| !trailers.is_empty()) }
     }
 
-    /// Takes the next piece, or the fields behind the last.
+    /// Takes the next piece, or the trailers after the last one.
     pub fn take(&mut self) -> Option<Frame<Bytes>> {
         let Some(first) = self.pieces.front_mut() else {
             return self.trailers.take().map(Frame::trailers);
@@ -81,13 +81,13 @@ impl Collected {
         self.pieces.iter().map(|piece| piece.len() as u64).sum()
     }
 
-    /// Whether fields stand behind them, for which only a body in chunks has room.
+    /// Returns true if there are trailers, which only a chunked body can carry.
     #[must_use]
     pub fn has_trailers(&self) -> bool {
         self.trailers.is_some()
     }
 
-    /// Whether nothing is left.
+    /// Returns true if nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.trailers.is_none()
@@ -95,7 +95,7 @@ impl Collected {
 }
 
 impl BodyMemory {
-    /// Room for a body of at most so many bytes, of which nothing is taken yet.
+    /// Creates room for a body of at most this many bytes; no memory is taken yet.
     #[must_use]
     pub fn block(&self, most: usize) -> Block {
         Block { bytes: Vec::new(), most, share: Share { used: Arc::clone(&self.used), size: 0 } }
@@ -103,7 +103,7 @@ impl BodyMemory {
 }
 
 impl Block {
-    /// Adds a piece; false, with nothing added, where it does not fit.
+    /// Adds a piece; returns false, with nothing added, if it does not fit.
     #[must_use]
     pub fn add(&mut self, piece: &[u8]) -> bool {
         let length = self.bytes.len() + piece.len();
@@ -111,8 +111,7 @@ impl Block {
             return false;
         }
         if length > self.share.size {
-            // Twice as much each time, so that small pieces are copied no more than once on the
-            // average.
+            // The buffer doubles each time, so on average each byte is copied at most once.
             let size = (self.share.size * 2).max(length).max(LEAST).min(self.most);
             if !self.share.grow(size) {
                 return false;
@@ -123,7 +122,7 @@ impl Block {
         true
     }
 
-    /// What was collected; its memory is given back when the last part of it is dropped.
+    /// Returns the collected part; its memory is given back when the last piece is dropped.
     #[must_use]
     pub fn freeze(self) -> Bytes {
         if self.bytes.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
@@ -141,7 +140,8 @@ impl Share {
         let more = size - self.size;
         let fits = self.used.load(Relaxed) + more <= PER_WORKER;
         if fits {
-            // One worker adds, and any thread takes away: it is never more than was looked at.
+            // Only one worker adds, other threads only subtract, so the limit that was checked
+            // still holds.
             self.used.fetch_add(more, Relaxed);
             self.size = size;
         }

@@ -1,8 +1,7 @@
-//! How many connections a listener has open, over all workers, and how many of these are one
-//! client's.
+//! Connection limits of a listener over all workers: in total and per client.
 //!
-//! Guarantees: never more than either limit; a connection that ends frees its place, however it
-//! ends; what is remembered of clients is bounded by the connections that are open.
+//! Guarantees: neither limit is exceeded. A connection that ends frees its permit, however it ends.
+//! The memory about clients is bounded by the open connections.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -13,10 +12,10 @@ use std::{
     },
 };
 
-/// How many bits of an IPv6 address make one client.
+/// Prefix of an IPv6 address that makes one client.
 const IPV6_CLIENT: u128 = !0 << 64;
 
-/// The connections of one listener.
+/// Connections of one listener.
 #[derive(Debug)]
 pub struct ConnectionLimits {
     most: AtomicUsize,
@@ -25,29 +24,28 @@ pub struct ConnectionLimits {
     clients: Mutex<HashMap<IpAddr, Client>>,
 }
 
-/// What is remembered of a client while it has a connection.
+/// Counts of a client while it has a connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct Client {
     open: usize,
     lingering: usize,
 }
 
-/// Why there is no place.
+/// Limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// The listener has all it takes.
+    /// Limit of the listener.
     #[error("the listener has `max_connections` open")]
     Listener,
-    /// The client has all it gets.
+    /// Limit of the client.
     #[error("the client has `max_connections_per_client` open")]
     Client,
 }
 
-/// Connections of one client that may linger: it has read what it was sent on no more than so many
-/// at once.
+/// Limit on lingering connections of one client.
 pub const LINGERING_PER_CLIENT: usize = 8;
 
-/// One connection's place; dropping it frees it.
+/// Permit for one connection, freed on drop.
 #[derive(Debug)]
 #[must_use]
 pub struct ConnectionPermit {
@@ -56,20 +54,20 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionLimits {
-    /// Room for so many connections, and for so many of one client.
+    /// Creates limits: in total and per client.
     #[must_use]
     pub fn new(most: usize, most_per_client: usize) -> Self {
         let (most, most_per_client) = (AtomicUsize::new(most), AtomicUsize::new(most_per_client));
         Self { most, most_per_client, open: AtomicUsize::new(0), clients: Mutex::default() }
     }
 
-    /// Grants other numbers from now on; connections that are open stay so.
+    /// Changes the limits from now on; open connections stay open.
     pub fn grant(&self, most: usize, most_per_client: usize) {
         self.most.store(most, Ordering::Relaxed);
         self.most_per_client.store(most_per_client, Ordering::Relaxed);
     }
 
-    /// Takes a place.
+    /// Takes a permit.
     ///
     /// # Errors
     /// When all are taken.
@@ -83,10 +81,10 @@ impl ConnectionLimits {
 }
 
 impl ConnectionPermit {
-    /// Counts it for a client; for IPv6 that is its network of 64 bits.
+    /// Counts the connection for a client; for IPv6 that is its /64 network.
     ///
     /// # Errors
-    /// When the client has all it gets.
+    /// When the limit of the client is reached.
     pub fn belong_to(&mut self, client: IpAddr) -> Result<(), Full> {
         let client = unit(client);
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,15 +97,14 @@ impl ConnectionPermit {
         Ok(())
     }
 
-    /// Number of connections that the listener takes.
+    /// Limit on the connections of the listener.
     #[must_use]
     pub fn max_connections(&self) -> usize {
         self.occupancy.most.load(Ordering::Relaxed)
     }
 
-    /// Counts the connection among those of its client that linger, of which there are at most
-    /// [`LINGERING_PER_CLIENT`]. A trusted proxy carries the connections of many clients and has no
-    /// such limit.
+    /// Counts the connection as lingering; a client has at most [`LINGERING_PER_CLIENT`] of these.
+    /// A trusted proxy carries the connections of many clients and has no such limit.
     #[must_use]
     pub fn linger(&self) -> Option<ClientPermit<'_>> {
         let Some(client) = self.client else { return Some(ClientPermit { place: self }) };
@@ -119,7 +116,7 @@ impl ConnectionPermit {
     }
 }
 
-/// A connection's share of what its client may have linger; dropping it gives it back.
+/// Permit for one lingering connection of a client, freed on drop.
 #[derive(Debug)]
 #[must_use]
 pub struct ClientPermit<'a> {
@@ -210,7 +207,7 @@ mod tests {
             places.iter().filter_map(ConnectionPermit::linger).collect::<Vec<_>>().len(),
             LINGERING_PER_CLIENT - 3
         );
-        // The connections of a trusted proxy are many clients'.
+        // The connections of a trusted proxy belong to many clients.
         let proxy = occupancy.enter().expect("a place");
         assert_eq!((0..20).filter_map(|_| proxy.linger()).collect::<Vec<_>>().len(), 20);
         drop(permits);

@@ -1,39 +1,39 @@
-//! The order to stop, as everything that must hear it sees it.
+//! Drain: the state of a graceful stop, as seen by everything that has to react to it.
 //!
-//! The end of a stop is ahead of its deadline for parked requests: one that is released just before
-//! the deadline would be forwarded and then cut without a response. So the last part of the time to
-//! drain, a quarter of it and at most `RESERVE`, is for responses only.
+//! For parked requests the stop ends before its deadline: one released just before the deadline
+//! would be forwarded and then cut without a response. So the last quarter of the drain, at most
+//! `RESERVE`, is for responses only.
 
 use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-/// The longest time before the deadline in which no parked request is released.
+/// Longest time before the deadline in which no parked request is released.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// What becomes of connections without a request.
+/// Treatment of connections without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
-    /// They are closed at once: the process is wanted gone.
+    /// They are closed immediately.
     Close,
-    /// They may ask once more, so that no request meets a closing connection: somebody else serves
-    /// already.
+    /// They may send one more request, so that no request meets a closing connection: another
+    /// process serves already.
     Await,
 }
 
-/// Gives the order.
+/// Sending half: starts the drain.
 #[derive(Debug)]
 pub struct DrainOrder {
     order: watch::Sender<Option<Ending>>,
 }
 
-/// Hears it.
+/// Receiving half.
 #[derive(Clone, Debug)]
 pub struct Drain {
     order: watch::Receiver<Option<Ending>>,
 }
 
-/// An order that was given.
+/// Drain that was started.
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     deadline: Instant,
@@ -42,14 +42,14 @@ struct Ending {
 }
 
 impl DrainOrder {
-    /// An order not yet given.
+    /// Creates a drain that was not started.
     #[must_use]
     pub fn new() -> (Self, Drain) {
         let (sender, receiver) = watch::channel(None);
         (Self { order: sender }, Drain { order: receiver })
     }
 
-    /// Orders everything to be finished by `deadline`.
+    /// Starts the drain, which ends at `deadline`.
     pub fn by(&self, deadline: Instant, idle: Idle) {
         let reserve = (deadline.saturating_duration_since(Instant::now()) / 4).min(RESERVE);
         self.order.send_replace(Some(Ending { deadline, last_release: deadline - reserve, idle }));
@@ -57,14 +57,14 @@ impl DrainOrder {
 }
 
 impl Drain {
-    /// Completes with the deadline once the order is given; never, when nobody is left to give it.
+    /// Completes with the deadline once the drain starts; never, if the sending half is gone.
     pub async fn begun(&mut self) -> (Instant, Idle) {
         let Ending { deadline, idle, .. } = self.ending().await;
         (deadline, idle)
     }
 
-    /// Completes with the last instant at which a parked request is released once the order is
-    /// given.
+    /// Completes, once the drain starts, with the last instant at which a parked request is
+    /// released.
     pub async fn last_release(&mut self) -> Instant {
         self.ending().await.last_release
     }
@@ -77,14 +77,14 @@ impl Drain {
         }
     }
 
-    /// The deadline, if the order was given.
+    /// Deadline, if the drain was started.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.order.borrow().map(|order| order.deadline)
     }
 
-    /// Whether the order was given, and connections without a request are to be closed. Every task
-    /// sees it at the same moment, whoever is told first.
+    /// Returns true if the drain was started and idle connections are to be closed. All tasks see
+    /// it at the same moment.
     #[must_use]
     pub fn closes_idle(&self) -> bool {
         self.order.borrow().is_some_and(|order| order.idle == Idle::Close)

@@ -1,9 +1,15 @@
-//! Who takes a turn after the other: a connection that keeps itself busy waits in line, and the
-//! others do not.
+//! Fair queue of a worker: a connection that keeps itself busy waits in the queue, and the others
+//! do not.
 //!
-//! Guarantees: between two looks at the kernel's news at most one task of the line has a turn, and
-//! everybody else who is ready goes first; no ring of a [`TurnWaker`] is lost, whichever thread it comes
-//! from.
+//! A task that still has work when its turn is over does not wake itself: tokio would poll it again
+//! before it asks the kernel for events, and a few busy connections would starve all others. It
+//! joins this queue instead. [`FairQueue::run`] calls one waiting task, yields, and calls the next.
+//! tokio polls a task that yields only after all other ready tasks and the kernel had their turn.
+//! So with `n` busy connections a new request waits for one turn, not for `n`. A task that never
+//! uses up its turn never joins and pays nothing.
+//!
+//! Guarantees: between two polls of the kernel at most one task of the queue has a turn, and all
+//! other ready tasks go first. No wake of a [`TurnWaker`] is lost, whichever thread it comes from.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,14 +26,14 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::task::coop::has_budget_remaining;
 
-/// Whether it was called.
+/// True once the task was called.
 type Place = Rc<Cell<bool>>;
 
-/// The line of one worker.
+/// Queue of one worker.
 #[derive(Default)]
 pub struct FairQueue {
     waiting: RefCell<VecDeque<(Waker, Place)>>,
-    /// Whoever calls the next.
+    /// Waker of the task that calls the next one.
     caller: RefCell<Option<Waker>>,
 }
 
@@ -41,12 +47,11 @@ impl FairQueue {
         place
     }
 
-    /// Calls one after the other, for as long as it is polled.
+    /// Calls the waiting tasks one after the other, for as long as it is polled.
     pub async fn run(&self) {
         loop {
             poll_fn(|context| self.poll_call(context)).await;
-            // tokio keeps who yields aside until others had their turn, and asks the kernel before
-            // it goes on.
+            // tokio polls a task that yields after all others, and asks the kernel before.
             tokio::task::yield_now().await;
         }
     }
@@ -62,21 +67,21 @@ impl FairQueue {
     }
 }
 
-/// A task that gets in line only when it has used up its turn: one that never does pays nothing for
-/// it.
+/// Task that joins the queue only after it has used up its turn. One that never does pays nothing
+/// for it.
 pub struct Queued {
     fair_queue: Rc<FairQueue>,
     place: Option<Place>,
 }
 
 impl Queued {
-    /// A task that may get in this line.
+    /// Creates a task that may join this queue.
     #[must_use]
     pub fn new(fair_queue: &Rc<FairQueue>) -> Self {
         Self { fair_queue: Rc::clone(fair_queue), place: None }
     }
 
-    /// The task of `context` has its turn, unless it is in line for it.
+    /// Runs a turn of the task of `context`, unless the task is in the queue.
     pub fn turn<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -92,8 +97,8 @@ impl Queued {
     }
 }
 
-/// The bell of one task: what rings while the task has its turn is noted, and the task gets in line
-/// for its next. What rings while it waits there changes nothing.
+/// Waker of one task. A wake during the turn of the task is recorded, and the task joins the queue
+/// for its next turn. A wake while it is in the queue changes nothing.
 pub struct TurnWaker {
     fair_queue: Rc<FairQueue>,
     inner: Arc<Inner>,
@@ -103,7 +108,7 @@ pub struct TurnWaker {
 #[derive(Default)]
 struct Inner {
     task: AtomicWaker,
-    /// The task has its turn, or waits in line for it.
+    /// True while the task has its turn, or waits in the queue for it.
     busy: AtomicBool,
     rang: AtomicBool,
 }
@@ -122,14 +127,14 @@ impl Wake for Inner {
 }
 
 impl TurnWaker {
-    /// The bell of a task that gets in this line.
+    /// Creates the waker of a task that joins this queue.
     #[must_use]
     pub fn new(fair_queue: &Rc<FairQueue>) -> Self {
         let inner = Arc::<Inner>::default();
         Self { fair_queue: Rc::clone(fair_queue), waker: Waker::from(Arc::clone(&inner)), inner }
     }
 
-    /// The task of `context` has its turn: `work` is given a context that rings here.
+    /// Runs a turn of the task of `context`: `work` gets a context that wakes through this waker.
     pub fn turn<T>(
         &self,
         context: &mut Context<'_>,
@@ -139,22 +144,22 @@ impl TurnWaker {
         self.inner.busy.store(true, SeqCst);
         self.inner.rang.store(false, SeqCst);
         let polled = work(&mut Context::from_waker(&self.waker));
-        // A read that has used up the task's budget rings only once the turn is over.
+        // A read that has used up the budget of the task wakes it only after the turn.
         let more = self.take_ring() || !has_budget_remaining();
         if polled.is_pending() && more {
-            // Only who calls it wakes it until then.
+            // Until then only a call from the queue wakes it.
             let _place = self.fair_queue.join(context.waker());
             return polled;
         }
         self.inner.busy.store(false, SeqCst);
-        // Rung from another thread just now.
+        // Another thread woke it just now.
         if polled.is_pending() && self.take_ring() {
             context.waker().wake_by_ref();
         }
         polled
     }
 
-    /// Whether it rang since the turn began, or since this was asked.
+    /// Returns true if it was woken since the start of the turn, or since the last call.
     #[must_use]
     pub fn take_ring(&self) -> bool {
         self.inner.rang.swap(false, SeqCst)
@@ -171,8 +176,8 @@ mod tests {
 
     type Kept = Rc<RefCell<Option<Waker>>>;
 
-    /// A task that counts its turns and rings within them as long as `more` says so, and where it
-    /// keeps its bell.
+    /// Creates a task that counts its turns and wakes itself within them as long as `more` is true,
+    /// and the place of its waker.
     fn busy(
         fair_queue: &Rc<FairQueue>,
         turns: &Rc<Cell<u32>>,
@@ -213,7 +218,7 @@ mod tests {
                 let mut before = turns.get();
                 assert!((10..=11).contains(&before), "the first turn of each: {before}");
                 while before < 40 {
-                    // Those in line are not called the sooner.
+                    // A wake does not call a waiting task earlier.
                     kept.iter()
                         .for_each(|kept| kept.borrow().as_ref().expect("a bell").wake_by_ref());
                     yield_now().await;
@@ -249,7 +254,7 @@ mod tests {
                         queued.turn(context, |context| {
                             turns.set(turns.get() + 1);
                             take_steps(steps, context);
-                            // Ready again at once, however much it did.
+                            // Ready again immediately, however much it did.
                             context.waker().wake_by_ref();
                             Poll::<()>::Pending
                         })

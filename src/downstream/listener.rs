@@ -1,8 +1,9 @@
-//! Listening sockets: one for each worker on the same address, shared out by the kernel.
+//! Listening sockets: one for each worker on the same address; the kernel distributes connections
+//! over them.
 //!
-//! Guarantees: an address somebody else listens on is an error, also when that somebody would share
-//! it; with no descriptor left clients are told at once, and nothing spins; what the kernel has
-//! accepted before a stop is still served.
+//! Guarantees: an address in use by another process is an error, even if that process would share
+//! it. When descriptors run out, clients are closed immediately and no loop spins. Connections that
+//! the kernel accepted before a stop are still served.
 
 use std::{
     fs::File,
@@ -29,20 +30,20 @@ use crate::{log::throttle::LogThrottle, runtime::io::set_keepalive};
 /// known cannot be met.
 #[derive(Debug)]
 pub struct ListenerPolicy {
-    /// TLS, if it is spoken here.
+    /// TLS, if required.
     pub tls: Option<Tls>,
-    /// Every request is sent to this port over `https`.
+    /// Port of the `https` redirect for every request, if any.
     pub redirect: Option<u16>,
-    /// Connections come from a proxy that says whose they are.
+    /// True if connections must begin with a PROXY header.
     pub proxy_protocol: bool,
-    /// The connections that are open.
+    /// Connection limits.
     pub occupancy: Arc<ConnectionLimits>,
-    /// After how many requests a connection is closed.
+    /// Number of requests after which a connection is closed.
     pub max_requests: u64,
 }
 
 impl ListenerPolicy {
-    /// What these settings ask for.
+    /// Requirements of these settings.
     #[must_use]
     pub fn new(
         settings: &ListenerSettings,
@@ -54,7 +55,7 @@ impl ListenerPolicy {
         Self { tls, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
     }
 
-    /// Whether it is what these settings ask for.
+    /// Returns true if these settings have the same requirements.
     #[must_use]
     pub fn serves(&self, settings: &ListenerSettings) -> bool {
         self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref()
@@ -64,23 +65,23 @@ impl ListenerPolicy {
     }
 }
 
-/// Connections the kernel may keep until they are accepted.
+/// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
-/// How long what was sent may be unacknowledged.
+/// Least TCP user time-out: time that sent data may be unacknowledged.
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// How many connections are accepted in one turn: those that are open have theirs before the next.
+/// Connections accepted in one turn, before open connections get theirs.
 const A_TURN: u32 = 8;
-/// The shortest and the longest pause after an accept that failed.
+/// Shortest and longest pause after a failed accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// Opens `count` sockets on `address`; port 0 is chosen once for all of them.
 ///
 /// # Errors
-/// When the address is taken or may not be listened on.
+/// When the address is in use or may not be listened on.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     if address.port() != 0 {
-        // Sockets that share a port hide a second weir from each other; one that does not share
-        // finds it. It does not listen: who connected meanwhile would be reset as it closes.
+        // Sockets that share a port hide a second weir; one that does not share detects it. It does
+        // not listen, because closing it would reset clients that have connected meanwhile.
         exclusive(address)?;
     }
     let mut listeners: Vec<StdListener> = Vec::with_capacity(count);
@@ -94,10 +95,10 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     Ok(listeners)
 }
 
-/// One more socket on an address that is listened on already.
+/// Opens one more socket on an address that is listened on already.
 ///
 /// # Errors
-/// When the kernel says no.
+/// When the kernel refuses.
 pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
     let socket = reusable(address)?;
     socket.set_reuse_port(true)?;
@@ -107,13 +108,13 @@ pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Makes what is accepted from now on such that nothing waits for more before it is sent, and that
-/// a client that is gone without a word is found out: one that is silent by [`set_keepalive`], one
-/// that acknowledges nothing by its user time-out (RFC 5482), `write` or 30 s, whichever is longer.
-/// Accepted connections inherit it, which spares system calls for each.
+/// Sets the options that accepted connections inherit, which saves system calls for each: data is
+/// sent without delay, and a client that vanished is detected. A silent one is detected by
+/// [`set_keepalive`], one that acknowledges nothing by the TCP user time-out (RFC 5482), `write` or
+/// 30 s, whichever is longer.
 ///
 /// # Errors
-/// When the kernel says no.
+/// When the kernel refuses.
 pub fn tune(listener: &StdListener, write: Duration) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
@@ -127,8 +128,8 @@ fn exclusive(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// An IPv6 socket takes no IPv4 connections (RFC 3493, section 5.3), whatever the kernel is set to:
-/// those of the same port are another listener's.
+/// Creates a socket. An IPv6 socket takes no IPv4 connections (RFC 3493, section 5.3), whatever the
+/// kernel default is: another listener may have the same port for IPv4.
 fn reusable(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -183,8 +184,8 @@ fn log_lost_connection(error: &io::Error) {
     tracing::warn!(%error, "connections that waited as the process stopped are lost");
 }
 
-/// Takes what the kernel has accepted. It is asked itself: what came since the runtime last looked
-/// is not known there.
+/// Takes the connections in the backlog. The kernel itself is asked, as the runtime does not know
+/// what arrived since its last poll.
 fn take_waiting(
     listener: TcpListener,
     mut take: impl FnMut(TcpStream, SocketAddr),
@@ -203,8 +204,7 @@ fn take_waiting(
     }
 }
 
-/// A descriptor kept for when there is no other: with it a client that waits can be accepted, and
-/// told by the close.
+/// Spare descriptor: when no other is left, it allows a waiting client to be accepted and closed.
 #[derive(Default)]
 struct SpareDescriptor(Option<File>);
 
@@ -213,8 +213,8 @@ impl SpareDescriptor {
         self.0 = self.0.take().or_else(|| File::open("/dev/null").ok());
     }
 
-    /// Refuses one connection, if this is about descriptors and one was spare; without any that
-    /// waits, the next accept waits.
+    /// Refuses one connection if descriptors have run out and the spare one is there. Without a
+    /// waiting connection the next accept waits.
     async fn refuse_one(&mut self, listener: &TcpListener, error: &io::Error) -> bool {
         let out_of_descriptors =
             [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
@@ -227,7 +227,7 @@ impl SpareDescriptor {
     }
 }
 
-/// A connection that waits to be accepted, if there is one.
+/// Returns a connection that waits to be accepted, if there is one.
 async fn waiting(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     poll_fn(|context| match listener.poll_accept(context) {
         Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
@@ -251,7 +251,7 @@ mod tests {
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("an address");
         let listener = TcpListener::from_std(listener).expect("a listener");
-        // Without the runtime: it has not heard of them.
+        // Not through the runtime, which therefore does not know of them.
         let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).expect("a listener"));
         let mut taken = Vec::new();
         accept(listener, std::future::ready(()), |stream, peer| taken.push((stream, peer))).await;

@@ -1,4 +1,4 @@
-//! The client side: listeners, connections and their limits.
+//! Client side: listeners, connections and their limits.
 
 pub mod client_conn;
 pub mod client_state;

@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who is at the other end
-//! of a proxy's connection.
+//! PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): the client address of a
+//! connection from a proxy.
 //!
-//! Guarantee: a header is taken whole or not at all, and not a byte behind it is lost.
+//! Guarantee: a header is parsed whole or not at all, and no byte behind it is lost.
 
 use std::{
     io,
@@ -14,47 +14,47 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::runtime::io::Io;
 
-/// What version 1 begins with.
+/// First bytes of version 1.
 const TEXT: &[u8] = b"PROXY ";
-/// The longest header of version 1.
+/// Longest header of version 1.
 const TEXT_MOST: usize = 107;
-/// What version 2 begins with.
+/// Signature of version 2.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// What stands before the addresses in version 2.
+/// Length of version 2 before the addresses.
 const FIXED: usize = 16;
-/// The most that may follow it: addresses and whatever else is told.
+/// Longest rest of version 2: addresses and TLVs.
 const BINARY_MOST: usize = 4 * 1024;
 
-/// Who a connection is from.
+/// Origin of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxiedPeer {
-    /// The proxy itself, as when it looks whether we live.
+    /// The proxy itself (`LOCAL` command), for example a health check.
     Proxy,
-    /// Somebody behind it.
+    /// A client of the proxy.
     Behind(SocketAddr),
 }
 
-/// Why there is no such header.
+/// Error of a PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// It is something else.
+    /// The connection begins with something else.
     #[error("the connection does not begin with a PROXY header")]
     Missing,
-    /// It is one, but none of those described.
+    /// The header violates the specification.
     #[error("the PROXY header is malformed")]
     Malformed,
-    /// It has more to tell than anybody needs.
+    /// The header is longer than the limit.
     #[error("the PROXY header is too long")]
     TooLong,
-    /// It is about something other than TCP.
+    /// The header does not describe a TCP connection.
     #[error("the PROXY header is about no TCP connection")]
     NotTcp,
 }
 
-/// Reads a header at the start of `bytes`, and says how long it is; nothing while more must come.
+/// Parses a header at the start of `bytes` and returns its length; none while it is incomplete.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no valid header.
 pub fn parse(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     let begins_with = |start: &[u8]| start.starts_with(bytes) || bytes.starts_with(start);
     if begins_with(TEXT) {
@@ -76,7 +76,7 @@ fn text(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     Ok(Some((source, end + 1)))
 }
 
-/// What stands behind `PROXY `: a protocol, both addresses and both ports.
+/// Parses the rest of the line after `PROXY `: a protocol, both addresses and both ports.
 fn source(line: &str) -> Option<ProxiedPeer> {
     if line.split(' ').next() == Some("UNKNOWN") {
         return Some(ProxiedPeer::Proxy);
@@ -116,7 +116,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     Ok(Some((source, FIXED + length)))
 }
 
-/// Two addresses and two ports at the start of what is told: the first of each is the source's.
+/// Parses two addresses and two ports: the first of each is that of the source.
 fn behind<const ADDRESS: usize, const ALL: usize, A>(told: &[u8]) -> Result<SocketAddr, HeaderError>
 where
     A: From<[u8; ADDRESS]> + Into<IpAddr>,
@@ -127,7 +127,7 @@ where
     Ok(SocketAddr::new(A::from(*address).into(), port))
 }
 
-/// Reads the header off a connection.
+/// Reads the header from a connection.
 ///
 /// # Errors
 /// When there is none, or the connection ends before it is complete.
@@ -146,7 +146,7 @@ pub async fn read(mut io: Box<dyn Io>) -> io::Result<(ProxiedPeer, Box<dyn Io>)>
     }
 }
 
-/// A connection of which something was read already.
+/// Connection of which some bytes were read already.
 struct Resumed {
     ahead: Vec<u8>,
     taken: usize,
@@ -218,7 +218,7 @@ impl AsyncWrite for Resumed {
 mod tests {
     use crate::downstream::proxy_protocol::*;
 
-    /// Reads a header with something behind it, whole and at every length short of it.
+    /// Parses a header with bytes behind it, and at every length short of it.
     fn read(header: &[u8]) -> Result<ProxiedPeer, HeaderError> {
         let whole = parse(&[header, b"GET /"].concat())?;
         let (source, length) = whole.expect("a whole header");

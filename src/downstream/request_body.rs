@@ -1,8 +1,8 @@
-//! A request's body as it arrives, whichever protocol its client speaks.
+//! Request body as it arrives, over either protocol.
 //!
-//! Guarantees: a body that its client broke off is an error, never an end; one that breaks tells
-//! whether its client is gone or wrong; a client that waits for `100 Continue` gets it as soon as
-//! its body is wanted, and not before.
+//! Guarantees: a body that its client aborts is an error, never an end. A broken body says whether
+//! its client is gone or at fault. A client that waits for `100 Continue` gets it when its body is
+//! needed, and not before.
 
 use std::{
     error::Error as _,
@@ -20,27 +20,27 @@ use hyper::body::Incoming;
 use super::http2::response::Reply;
 use crate::http::error::{Error, Kind};
 
-/// The body of a request.
+/// Body of a request.
 pub enum IncomingBody {
-    /// As hyper reads it from a connection.
+    /// Read by hyper from a connection.
     Connection(Incoming),
-    /// As a stream of a connection carries it.
+    /// Carried by a stream of a connection.
     Stream(StreamBody),
 }
 
-/// A body that comes on a stream.
+/// Body on a stream.
 pub struct StreamBody {
     stream: RecvStream,
-    /// How much is to come, where the request says it.
+    /// Bytes to come, if the request has a length.
     left: Option<u64>,
     data_ended: bool,
-    /// Who is to be told that the body is wanted.
+    /// Sender of `100 Continue`, if the client waits for it.
     invites: Option<Rc<Reply>>,
 }
 
 impl StreamBody {
-    /// What comes on a stream: so many bytes, where the request says it. `invites` waits to be told
-    /// to send it.
+    /// Wraps the data of a stream, with its length if the request has one. `invites` is asked to
+    /// send `100 Continue`.
     #[must_use]
     pub fn new(stream: RecvStream, length: Option<u64>, invites: Option<Rc<Reply>>) -> Self {
         Self { stream, left: length, data_ended: false, invites }
@@ -57,7 +57,7 @@ impl StreamBody {
             if let Some(data) = ready!(self.stream.poll_data(context)) {
                 let data = data?;
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                // It was taken: its client may send as much again.
+                // The data was taken, so the client may send as much again.
                 self.stream.flow_control().release_capacity(data.len())?;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
@@ -110,7 +110,7 @@ fn broke(gone: bool, cause: impl std::error::Error + Send + Sync + 'static) -> E
     Error::caused(kind, "the request's body broke", cause)
 }
 
-/// Whether a body broke because its client sends no more.
+/// Returns true if a body broke because its client sends nothing more.
 fn is_end(cause: &(dyn std::error::Error + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];

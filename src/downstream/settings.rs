@@ -1,4 +1,4 @@
-//! What is granted to clients, as used.
+//! Resolved settings of listeners and client limits.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -8,37 +8,37 @@ use std::{
 use super::tls::settings::TlsSettings;
 pub use crate::http::framing::HeaderLimits;
 
-/// An address to listen on.
+/// Address to listen on, with its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
-    /// Where.
+    /// Address of the socket.
     pub address: SocketAddr,
-    /// On the same port of every IPv6 address too, where the machine has IPv6: the address was
-    /// written as a port alone.
+    /// True to listen on the same port of all IPv6 addresses too, if the machine has IPv6: the
+    /// address was written as a port alone.
     pub also_ipv6: bool,
-    /// TLS, if it is spoken here.
+    /// TLS, if required.
     pub tls: Option<TlsSettings>,
-    /// Every request is sent to this port over `https`.
+    /// Port of the `https` redirect for every request, if any.
     pub redirect: Option<u16>,
-    /// Connections come from trusted proxies that say whose they are.
+    /// True if connections must begin with a PROXY header of a trusted proxy.
     pub proxy_protocol: bool,
-    /// How many connections may be open; nothing for as many as descriptors allow.
+    /// Limit on open connections; none for as many as descriptors allow.
     pub max_connections: Option<usize>,
-    /// How many of these may be one client's.
+    /// Limit on open connections of one client.
     pub max_connections_per_client: usize,
-    /// After how many requests a connection is closed.
+    /// Number of requests after which a connection is closed.
     pub max_requests: usize,
 }
 
 impl ListenerSettings {
-    /// All addresses it listens on; the second may be left out where there is no IPv6.
+    /// All addresses it listens on; the second is skipped if there is no IPv6.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
         let every_ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.address.port()));
         [Some(self.address), self.also_ipv6.then_some(every_ipv6)].into_iter().flatten()
     }
 }
 
-/// How long a client may take.
+/// Time-outs for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientTimeouts {
     /// For a whole request head, from its first byte or from the accept.
@@ -47,8 +47,8 @@ pub struct ClientTimeouts {
     pub body: Duration,
     /// Between two requests.
     pub keepalive: Duration,
-    /// Between two pieces of an answer it takes.
+    /// Between two pieces of a response that the client takes.
     pub write: Duration,
-    /// For all requests of a connection; the answer under way is still given.
+    /// For all requests of a connection; the response in progress is still completed.
     pub connection: Duration,
 }

@@ -1,8 +1,8 @@
-//! A connection after a 101: bytes both ways until both sides end, or neither has anything to say
-//! (RFC 9110, section 7.8).
+//! Tunnel after a 101: bytes in both directions until both sides end, or both are silent for too
+//! long (RFC 9110, section 7.8).
 //!
-//! Guarantees: each direction holds at most [`BUFFER`] bytes; a side that closes its sending half
-//! still gets what the other sends; the access line leaves when the tunnel ends, and a drain ends
+//! Guarantees: each direction holds at most [`BUFFER`] bytes. A side that closes its sending half
+//! still receives from the other. The access line is written when the tunnel ends, and a drain ends
 //! it in time for that.
 
 use std::{
@@ -27,25 +27,25 @@ use crate::{
     runtime::{coarse_timer::Deadline, io::Switched},
 };
 
-/// How much is under way in one direction.
+/// Buffer of one direction, in bytes.
 pub const BUFFER: usize = 16 * 1024;
-/// How long before the end of a drain a tunnel is closed.
+/// Time before the end of a drain at which a tunnel is closed.
 const EARLY: Duration = Duration::from_millis(100);
 
-/// A change of protocols that both sides agreed on.
+/// Protocol switch that both sides accepted.
 pub struct Tunnel {
-    /// The story of the request that asked for it.
+    /// Log record of the request that asked for it.
     pub record: Record,
-    /// The endpoint's connection.
+    /// Connection of the endpoint.
     pub far: Switched,
-    /// How long neither side may say anything.
+    /// Longest silence of both sides.
     pub silence: Deadline,
-    /// The order to stop.
+    /// Drain state.
     pub drain: Drain,
 }
 
 impl Tunnel {
-    /// Carries bytes until it ends.
+    /// Copies bytes until the tunnel ends.
     pub async fn run(self, conn: &Rc<ClientConn>) {
         let Self { mut record, far, mut silence, drain } = self;
         conn.turn().expect(WaitingFor::Tunnel);
@@ -77,7 +77,7 @@ impl Tunnel {
                 let detail = "neither side of the tunnel said anything for too long";
                 record.breaks(&Error::new(Kind::ConnectionReadTimeout, detail));
             }
-            // Most peers of a tunnel end it by leaving.
+            // Most peers end a tunnel by closing the connection.
             Err(cause) => tracing::debug!(%cause, "a tunnel ended"),
             Ok(()) => {
                 if let Some(cut) = conn.turn().ended_by() {
@@ -93,7 +93,7 @@ async fn nearly_over(mut drain: Drain) {
     tokio::time::sleep_until(deadline - EARLY).await;
 }
 
-/// One direction.
+/// One direction of a tunnel.
 struct Flow {
     buffer: Vec<u8>,
     pending: std::ops::Range<usize>,
@@ -102,14 +102,14 @@ struct Flow {
 }
 
 impl Flow {
-    /// A direction on which these bytes came already.
+    /// Creates a direction on which these bytes were received already.
     fn beginning_with(early: &[u8]) -> Self {
         let mut buffer = early.to_vec();
         buffer.resize(early.len().max(BUFFER), 0);
         Self { buffer, pending: 0..early.len(), ended: false, bytes: 0 }
     }
 
-    /// Ready when everything was handed on, the end too.
+    /// Ready when everything was written, the end too.
     fn poll<R, W>(
         &mut self,
         context: &mut Context<'_>,

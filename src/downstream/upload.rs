@@ -1,9 +1,9 @@
-//! A request's body on its way to the upstream.
+//! Request body on its way to the upstream.
 //!
-//! Guarantees: it is read only as fast as it is taken, but for what its route has collected first;
-//! never more than the route's `max_body`; a fault of the client's is told apart from one of the
-//! upstream's; a body nobody took is drained or its connection closed, never read as the next
-//! request.
+//! Guarantees: it is read only as fast as the upstream takes it, except for what its route collects
+//! first. It never exceeds `max_body` of the route. An error of the client is told apart from one
+//! of the upstream. A body that is not read is drained or its connection closed; it is never parsed
+//! as the next request.
 
 use std::{
     cell::Cell,
@@ -30,39 +30,39 @@ use crate::{
     runtime::io::{CutReason, Progress, Repeat, RequestObserver, take_steps},
 };
 
-/// How much of a body nobody took is read away to keep its connection.
+/// Bytes of an unread body that are drained to keep its connection.
 pub const DRAIN_BYTES: u64 = 64 * 1024;
-/// How long that may take.
+/// Time limit for draining.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// How much of a turn a piece of a collected body takes ([`take_steps`]): four of them are a turn.
+/// Steps of a turn for a piece of a collected body ([`take_steps`]): four pieces are a turn.
 const STEPS: usize = 32;
 
-/// A request body that may be forwarded once, or as often as needed where all of it was collected.
-/// The default is an empty one.
+/// Request body that may be forwarded once, or again if all of it was collected. The default is an
+/// empty one.
 #[derive(Default)]
 pub struct RequestBody {
-    /// What was collected of it, if that was wanted.
+    /// Collected part, if the route collects.
     collected: Option<Box<Collected>>,
-    /// What is still to come, if anything.
+    /// Part still to come, if any.
     incoming: Option<IncomingBody>,
     upload: Option<Rc<UploadState>>,
     left: u64,
 }
 
-/// What is known about an upload while someone else reads it.
+/// State of an upload that another task reads.
 pub struct UploadState {
     turn: Rc<ClientState>,
-    /// How far it has come.
+    /// Progress of the upload.
     pub progress: Progress,
-    /// Why it broke, if it did.
+    /// Kind of error, if the upload broke.
     pub fault: Cell<Option<Kind>>,
     answered: Cell<bool>,
-    /// Which one of its connection it is.
+    /// Number of the upload on its connection.
     number: u64,
 }
 
 impl RequestBody {
-    /// Wraps what is received on a line.
+    /// Wraps the body received on a channel.
     #[must_use]
     pub fn new(incoming: IncomingBody, line: &RequestChannel) -> (Self, Rc<UploadState>) {
         let turn = &line.turn;
@@ -82,10 +82,10 @@ impl RequestBody {
         (body, upload)
     }
 
-    /// Lets at most `most` bytes through.
+    /// Limits the body to `most` bytes.
     ///
     /// # Errors
-    /// [`Kind::BodyTooLarge`] when the request says already that there is more.
+    /// [`Kind::BodyTooLarge`] when the announced length is larger.
     pub fn limit(&mut self, most: Option<u64>) -> Result<(), Error> {
         self.left = most.unwrap_or(u64::MAX);
         if self.size_hint().lower() > self.left {
@@ -97,12 +97,11 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Collects a body of which nobody has said how long it is, if it has at most so many bytes. A
-    /// larger one, or one for which the worker has no room, goes on as it comes behind what was
-    /// collected.
+    /// Collects a body of unknown length if it has at most this many bytes. A larger one, or one
+    /// for which the worker has no room, is streamed behind the collected part.
     ///
     /// # Errors
-    /// When it breaks, or is larger than it may be.
+    /// When it breaks, or exceeds its limit.
     pub async fn collect(&mut self, most: usize, memory: &BodyMemory) -> Result<(), Error> {
         if most == 0 || self.size_hint().exact().is_some() {
             return Ok(());
@@ -125,14 +124,14 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Whether what is left may be read away after an early answer; if not, the connection has to
-    /// close.
+    /// Returns true if the rest may be drained after an early response; if not, the connection has
+    /// to close.
     #[must_use]
     pub fn is_drainable(&self) -> bool {
         self.size_hint().upper().is_some_and(|left| left <= DRAIN_BYTES)
     }
 
-    /// Reads the rest away, within [`DRAIN_BYTES`] and a second; what is dropped earlier closes its
+    /// Drains the rest, within [`DRAIN_BYTES`] and a second; a body dropped earlier closes its
     /// connection.
     pub async fn drain(mut self) {
         let read_away = async {
@@ -163,27 +162,27 @@ impl UploadState {
             self.progress.moves();
         }
         if changed && self.is_current() {
-            // Once it is answered the client owes the rest, whatever it sent of it.
+            // After the response the client still has to send the rest.
             let owes = waits || self.answered.get();
             self.turn.expect(if owes { WaitingFor::Body } else { WaitingFor::Nothing });
         }
     }
 
-    /// All of it came; whoever was answered before that owes the next request.
+    /// Records that the body is complete; after an early response the next request is expected.
     fn is_whole(&self) {
         if self.answered.get() && self.is_current() {
             self.turn.expect(WaitingFor::Request);
         }
     }
 
-    /// Whether no other request has begun on the connection since.
+    /// Returns true if no other request has started on the connection since.
     fn is_current(&self) -> bool {
         self.turn.upload().number == self.number
     }
 }
 
 impl Drop for RequestBody {
-    /// Nobody waits for the rest any more.
+    /// The rest is no longer expected.
     fn drop(&mut self) {
         if let Some(upload) = &self.upload
             && upload.progress.awaiting_client.replace(false)
@@ -204,7 +203,7 @@ impl RequestObserver for UploadState {
     fn ended(&self) {
         self.turn.answered();
         self.answered.set(true);
-        // An answer that came early is over before its request.
+        // An early response ends before its request.
         if self.progress.awaiting_client.get() {
             self.turn.expect(WaitingFor::Body);
         }
@@ -227,7 +226,7 @@ impl Body for RequestBody {
         let this = &mut *self;
         if let Some(frame) = this.collected.as_mut().and_then(|collected| collected.take()) {
             take_steps(STEPS, context);
-            // It is handed on only now: the endpoint's time for its response begins again.
+            // The piece is passed on only now, so the response time of the endpoint starts again.
             this.upload.iter().for_each(|upload| upload.progress.moves());
             return Poll::Ready(Some(Ok(frame)));
         }

@@ -1,6 +1,7 @@
-//! One coarse timer per worker that ends the connections and streams whose clients take too long.
+//! Watchdog of a worker: one coarse timer that ends connections and streams whose clients take too
+//! long.
 //!
-//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later; nothing is
+//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later. Nothing is
 //! armed per request.
 
 use std::{
@@ -17,10 +18,10 @@ use super::{
 };
 use crate::runtime::io::CutReason;
 
-/// How often connections are looked at.
+/// Interval between looks at all connections.
 pub const TICK: Duration = Duration::from_millis(500);
 
-/// The connections and streams of a worker.
+/// Connections and streams of a worker.
 pub struct Watchdog {
     timeouts: Cell<ClientTimeouts>,
     watched: RefCell<Vec<Watched>>,
@@ -33,32 +34,32 @@ struct Watched {
     ticks: u32,
     upload: u64,
     upload_ticks: u32,
-    /// Looks since it began, where that has an end.
+    /// Looks since the connection started, if its age is limited.
     age: Option<u32>,
-    /// How much of an upload may have come that is not counted yet.
+    /// Bytes of an upload that may have arrived but are not counted yet.
     unseen: u64,
 }
 
-/// The rate a body must come at on average, in bytes a second, counted over the time the client
-/// kept us waiting for it ...
+/// Minimum average rate of a body in bytes a second, over the time that was spent waiting for it
+/// ...
 const LEAST_RATE: u64 = 250;
 /// ... once that is longer than this.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 
-/// The largest frame of HTTP/2 that is taken (RFC 9113, section 4.2).
+/// Largest HTTP/2 frame that is accepted (RFC 9113, section 4.2).
 const FRAME: u64 = 16 * 1024;
-/// How long a client that closed its side may wait for the next piece of its answer: most of those
-/// that close have left.
+/// Time that a client which closed its sending side may go without taking the next piece of its
+/// response: most of those have left.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// After so many looks without a request a connection lets go what it keeps for one.
+/// Looks without a request after which a connection frees its buffers.
 const REST_TICKS: u32 = 2;
-/// How long a connection may be without a stream ...
+/// Time-out of a connection without streams ...
 const NO_STREAM: Duration = Duration::from_secs(60);
-/// ... and how long it may take to close once it was told to open no more.
+/// ... and time for closing it after GOAWAY.
 const CLOSING: Duration = Duration::from_secs(1);
 
 impl Watchdog {
-    /// A watchdog with nothing to watch.
+    /// Creates a watchdog without connections.
     #[must_use]
     pub fn new(timeouts: ClientTimeouts) -> Self {
         Self {
@@ -68,23 +69,23 @@ impl Watchdog {
         }
     }
 
-    /// Grants other times from now on, also to the connections there are.
+    /// Changes the time-outs from now on, also for open connections.
     pub fn grant(&self, timeouts: ClientTimeouts) {
         self.timeouts.set(timeouts);
     }
 
-    /// What is granted.
+    /// Returns the time-outs.
     #[must_use]
     pub fn granted(&self) -> ClientTimeouts {
         self.timeouts.get()
     }
 
-    /// Watches a connection from now on: it ends when it is too old.
+    /// Watches a connection, which ends when it is too old.
     pub fn watch_connection(&self, turn: &Rc<ClientState>) {
         self.watch(turn, Some(0), 0);
     }
 
-    /// Watches a stream from now on: of its body only whole frames are seen.
+    /// Watches a stream, of whose body only whole frames are seen.
     pub fn watch_stream(&self, turn: &Rc<ClientState>) {
         self.watch(turn, None, FRAME);
     }
@@ -105,7 +106,7 @@ impl Watchdog {
         });
     }
 
-    /// Tells every connection, and those to come, that the answer under way is the last.
+    /// Tells every connection, also later ones, that the response in progress is the last.
     pub fn drain(&self) {
         self.draining.set(true);
         for turn in self.watched.borrow().iter().filter_map(|watched| watched.turn.upgrade()) {
@@ -113,7 +114,7 @@ impl Watchdog {
         }
     }
 
-    /// The same for those that have a request under way; the others may begin one more.
+    /// Tells it to those with a request in progress; the others may start one more.
     pub fn drain_busy(&self) {
         let watched = self.watched.borrow();
         let idle = |turn: &Rc<ClientState>| {
@@ -126,7 +127,7 @@ impl Watchdog {
         }
     }
 
-    /// Looks at all connections, every [`TICK`], for as long as it is polled.
+    /// Looks at all connections every [`TICK`], for as long as it is polled.
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,7 +146,8 @@ impl Watchdog {
             }
             if let Some(why) = watched.is_late(&turn, &timeouts) {
                 watched.ticks = 0;
-                // Without streams it is told to open no more first, so that none is lost under way.
+                // A connection without streams gets GOAWAY first, so that a stream in flight is not
+                // lost.
                 if turn.pending().0 == WaitingFor::Stream && !turn.is_draining() {
                     turn.drain();
                 } else {
@@ -165,11 +167,11 @@ impl Watched {
     fn is_old(&mut self, timeouts: &ClientTimeouts) -> bool {
         let Some(age) = &mut self.age else { return false };
         *age += 1;
-        // The first look may come right after it began.
+        // The first look may follow right after the start.
         TICK * (*age - 1) >= timeouts.connection
     }
 
-    /// Whether a body comes too slowly on the whole, however short each pause is.
+    /// Returns true if a body is too slow on average, however short each pause is.
     fn is_too_slow(&mut self, turn: &ClientState) -> bool {
         let upload = turn.upload();
         if upload.number != self.upload {
@@ -183,7 +185,7 @@ impl Watched {
         waited > RATE_GRACE && upload.bytes + self.unseen < LEAST_RATE * waited.as_secs()
     }
 
-    /// What the client took too long for.
+    /// Returns the time-out that has passed, if any.
     fn is_late(&mut self, turn: &ClientState, timeouts: &ClientTimeouts) -> Option<CutReason> {
         let now = turn.pending();
         if now != self.seen {
@@ -200,7 +202,7 @@ impl Watched {
             WaitingFor::Room => (timeouts.write, CutReason::Write),
             WaitingFor::Farewell => (FAREWELL, CutReason::HalfClosed),
         };
-        // The first look may come right after the wait began, so one more tick must pass.
+        // The first look may follow right after the start of the wait, so one more tick must pass.
         (TICK * self.ticks.saturating_sub(1) >= timeout).then_some(why)
     }
 }

@@ -1,25 +1,25 @@
-//! What went wrong with a request: whose fault, in RFC 9209's word, and the cause.
+//! Error of a request: side at fault, kind in the terms of RFC 9209, and cause.
 //!
-//! Guarantee: one table maps a kind to its status, and the kind's word is the same in the log, in
-//! `Proxy-Status` and in metrics.
+//! Guarantee: one table maps a kind to its status, and the word of the kind is the same in the log,
+//! in `Proxy-Status` and in metrics.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 use http::StatusCode;
 
-/// Who is at fault.
+/// Side at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The client.
     Client,
-    /// weir, or its configuration.
+    /// weir or its configuration.
     Proxy,
     /// The upstream.
     Upstream,
 }
 
 impl Side {
-    /// The word used in logs.
+    /// Word used in logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,10 +30,10 @@ impl Side {
     }
 }
 
-/// What went wrong. The words are the proxy error types of RFC 9209, section 2.3, where it has one.
+/// Kind of error. The words are the proxy error types of RFC 9209, section 2.3, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The endpoint's name did not resolve.
+    /// The name of the endpoint did not resolve.
     DnsError,
     /// No route takes the request.
     NoRoute,
@@ -45,48 +45,48 @@ pub enum Kind {
     DestinationIpUnroutable,
     /// Opening the connection took too long.
     ConnectionTimeout,
-    /// The endpoint closed the connection before an answer, or in the middle of one.
+    /// The endpoint closed the connection before or within a response.
     ConnectionTerminated,
     /// The endpoint was silent for too long.
     ConnectionReadTimeout,
-    /// The endpoint's certificate is not to be trusted.
+    /// The certificate of the endpoint is not trusted.
     TlsCertificateError,
-    /// The endpoint does not speak TLS as it should.
+    /// The endpoint violates the TLS protocol.
     TlsProtocolError,
     /// The endpoint refused the TLS handshake.
     TlsAlertReceived,
-    /// The endpoint's answer was cut short.
+    /// The response of the endpoint was cut short.
     HttpResponseIncomplete,
-    /// The endpoint's answer is not HTTP, or not an answer to what was asked.
+    /// The response of the endpoint is not valid HTTP, or does not fit its request.
     HttpProtocolError,
     /// The request is malformed.
     HttpRequestError,
     /// The request is for a host that this connection was not opened for.
     MisdirectedRequest,
-    /// The request's target is too long.
+    /// The request target is too long.
     TargetTooLong,
-    /// The request's fields are too large or too many.
+    /// The header fields of the request are too large or too many.
     HeadersTooLarge,
-    /// The request's body is larger than the route allows.
+    /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The client was too slow.
     RequestTimeout,
     /// The client took nothing of its response for too long.
     WriteTimeout,
-    /// The client left before its answer was complete.
+    /// The client left before its response was complete.
     ClientGone,
     /// Rejected by a rule.
     HttpRequestDenied,
-    /// The request has been here before, again and again.
+    /// The request has passed weir too often.
     ProxyLoopDetected,
     /// The process is stopping.
     ShuttingDown,
-    /// A fault of weir's own.
+    /// Internal error of weir.
     ProxyInternalError,
 }
 
 impl Kind {
-    /// The word used in logs, in metrics and in `Proxy-Status`.
+    /// Word used in logs, in metrics and in `Proxy-Status`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -118,7 +118,7 @@ impl Kind {
         }
     }
 
-    /// The status it is answered with. 499 is nginx's: nobody is there to read it.
+    /// Status of the response. 499 is nginx's and never sent, as the client is gone.
     #[must_use]
     pub fn status(self) -> StatusCode {
         let code = match self {
@@ -179,7 +179,7 @@ impl Kind {
     }
 }
 
-/// An error with its cause, which copies share.
+/// Error with its cause, which clones share.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
@@ -188,13 +188,13 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error that is its own cause; `detail` says what exactly, in the words of an operator.
+    /// Creates an error without a cause; `detail` describes it for an operator.
     #[must_use]
     pub fn new(kind: Kind, detail: &'static str) -> Self {
         Self { kind, detail, source: None }
     }
 
-    /// An error that was caused by another.
+    /// Creates an error with a cause.
     #[must_use]
     pub fn caused(
         kind: Kind,
@@ -204,19 +204,19 @@ impl Error {
         Self { kind, detail, source: Some(source.into().into()) }
     }
 
-    /// What went wrong.
+    /// Kind of the error.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Who is at fault.
+    /// Side at fault.
     #[must_use]
     pub fn side(&self) -> Side {
         self.kind.side()
     }
 
-    /// What exactly, in a few words.
+    /// Description in a few words.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         self.detail

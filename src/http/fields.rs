@@ -1,7 +1,7 @@
-//! What of a message's fields may cross the proxy, in either direction.
+//! Rules for header fields that cross the proxy, in either direction.
 //!
-//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC
-//! 9110, section 7.6.1); all other fields keep their order and lines.
+//! Guarantees: framing and hop-by-hop fields never cross, nor any field that `Connection` names
+//! (RFC 9110, section 7.6.1). All other fields keep their order and lines.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -14,14 +14,14 @@ pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// The field that joins the log lines of one request.
+/// Field that joins the log lines of one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What `Connection` may not take away, beside all claims of proxies: it would let a client hide
-/// who it is, or how its message is framed.
+/// Fields that `Connection` cannot remove, beside all forwarding fields: otherwise a client could
+/// hide its identity or its framing.
 static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 
-/// Refuses an answer whose framing, or whose status, could be read in two ways.
+/// Refuses a response whose framing or status is ambiguous.
 ///
 /// # Errors
 /// [`Kind::HttpProtocolError`].
@@ -36,13 +36,13 @@ pub fn check_response(status: StatusCode, headers: &HeaderMap) -> Result<(), Err
     doubt.map_or(Ok(()), |doubt| Err(Error::new(Kind::HttpProtocolError, doubt)))
 }
 
-/// Whether a name that came in HTTP/2 is one in HTTP/1.1 too: [`HeaderName`] lets a quotation mark
-/// pass there.
+/// Returns true if a name received over HTTP/2 is valid in HTTP/1.1 too: [`HeaderName`] accepts a
+/// quotation mark there.
 fn is_token(name: &str) -> bool {
     !name.contains('"')
 }
 
-/// What makes a `Transfer-Encoding` doubtful; anything but one `chunked` by itself does.
+/// Flaw of a `Transfer-Encoding`: anything but a single `chunked`.
 fn doubt_about_coding(headers: &HeaderMap) -> Option<&'static str> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next()?;
@@ -57,7 +57,7 @@ fn doubt_about_coding(headers: &HeaderMap) -> Option<&'static str> {
         .then_some("both Content-Length and Transfer-Encoding")
 }
 
-/// What makes a `Content-Length` doubtful: more than one, or something other than a number.
+/// Flaw of a `Content-Length`: more than one, or not a number.
 fn doubt_about_length(headers: &HeaderMap) -> Option<&'static str> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next()?;
@@ -68,7 +68,7 @@ fn doubt_about_length(headers: &HeaderMap) -> Option<&'static str> {
     (!digits).then_some("Content-Length is not a number")
 }
 
-/// How long a body is, where that is said beyond doubt.
+/// Length of a body, if it is given unambiguously.
 #[must_use]
 pub fn length_of(headers: &HeaderMap) -> Option<u64> {
     let length =
@@ -76,7 +76,8 @@ pub fn length_of(headers: &HeaderMap) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// Whether a client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1).
+/// Returns true if a client waits for `100 Continue` before it sends its body (RFC 9110, section
+/// 10.1.1).
 #[must_use]
 pub fn awaits_continue(headers: &HeaderMap) -> bool {
     headers
@@ -85,10 +86,10 @@ pub fn awaits_continue(headers: &HeaderMap) -> bool {
         .any(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The longest id of a request that is taken from a trusted proxy: what an access line shows of it.
+/// Longest request id taken from a trusted proxy: as much as an access line shows.
 const REQUEST_ID: usize = 1024;
 
-/// The id a proxy gave a request: one line of visible ASCII that is not for its connection only.
+/// Request id from a proxy: one line of visible ASCII that is not limited to its connection.
 #[must_use]
 pub fn id_of(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut ids = headers.get_all(X_REQUEST_ID).iter();
@@ -98,7 +99,7 @@ pub fn id_of(headers: &HeaderMap) -> Option<&HeaderValue> {
     (is_text && !named_by_connection(headers).contains(&X_REQUEST_ID)).then_some(id)
 }
 
-/// Whether a request is gRPC's.
+/// Returns true for a gRPC request.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -106,13 +107,13 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The name by which weir says in `Via` that a message passed it.
+/// Pseudonym of weir in `Via`.
 const PSEUDONYM: &[u8] = b"weir";
-/// The most often that a request may have passed a weir: several in a row are no loop.
+/// Limit on the passes of a request through any weir: several in a row are not a loop.
 pub const PASSES: usize = 8;
 
-/// Whether a request has passed a weir too often: it goes round in a loop, of this one or of
-/// several (RFC 9110, section 7.6.3).
+/// Returns true if a request has passed a weir too often, and so goes round in a loop of one or
+/// several proxies (RFC 9110, section 7.6.3).
 #[must_use]
 pub fn has_looped(headers: &HeaderMap) -> bool {
     let passed = |element: &&[u8]| {
@@ -123,7 +124,7 @@ pub fn has_looped(headers: &HeaderMap) -> bool {
     headers.get_all(header::VIA).iter().flat_map(tokens).filter(passed).count() > PASSES
 }
 
-/// Whether a client takes fields behind an answer's body.
+/// Returns true if a client accepts trailers.
 #[must_use]
 pub fn wants_trailers(headers: &HeaderMap) -> bool {
     headers
@@ -132,8 +133,7 @@ pub fn wants_trailers(headers: &HeaderMap) -> bool {
         .any(|line| tokens(line).any(|token| token.eq_ignore_ascii_case(b"trailers")))
 }
 
-/// The protocols a request asks to change to, where weir goes along: never HTTP/2 in the open (RFC
-/// 9113, section 3.1).
+/// Protocols that a request offers to switch to, except HTTP/2 without TLS (RFC 9113, section 3.1).
 #[must_use]
 pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers.get(header::UPGRADE)?;
@@ -146,14 +146,14 @@ pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     (asked && single && !http2 && !wanted.is_empty()).then(|| wanted.clone())
 }
 
-/// Whether an answer changes to one of the protocols that were asked for.
+/// Returns true if a response switches to one of the offered protocols.
 #[must_use]
 pub fn accepts_upgrade(headers: &HeaderMap, wanted: &HeaderValue) -> bool {
     let Some(chosen) = headers.get(header::UPGRADE) else { return false };
     tokens(wanted).any(|token| token.eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))
 }
 
-/// Writes a change of protocols.
+/// Writes the fields of a protocol switch.
 pub fn write_upgrade(headers: &mut HeaderMap, protocols: &HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocols.clone());
@@ -163,7 +163,7 @@ fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Makes an upstream's fields fit to be answered.
+/// Prepares the fields of an upstream response for the client.
 pub fn prepare_response(headers: &mut HeaderMap) {
     let hop_by_hop =
         |headers: &HeaderMap| headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned();
@@ -183,7 +183,7 @@ pub fn prepare_response(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes one step off `Max-Forwards`; true when this hop is the last (RFC 9110, section 7.6.2).
+/// Decrements `Max-Forwards`; returns true when this hop is the last (RFC 9110, section 7.6.2).
 pub fn last_hop(headers: &mut HeaderMap) -> bool {
     let Some(value) = headers.get_mut(header::MAX_FORWARDS) else { return false };
     let left: Option<u64> = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -197,8 +197,8 @@ pub fn last_hop(headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// Fields that speak about one connection only. A match on text compiles to a look at the length
-/// first: this is asked of every field of every message.
+/// Returns true for fields of one connection only. A match on text compiles to a comparison of
+/// lengths first; this runs for every field of every message.
 pub(super) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -213,22 +213,21 @@ pub(super) fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether a field says how a message is framed, or speaks about one connection only.
+/// Returns true if a field frames a message or belongs to one connection only.
 #[must_use]
 pub fn is_framing(name: &HeaderName) -> bool {
     *name == header::CONTENT_LENGTH || is_hop_by_hop(name.as_str())
 }
 
-/// The trailer fields that are announced and may cross. Towards clients of HTTP/1.1 no others are
-/// sent.
+/// Announced trailers that may cross. HTTP/1.1 clients get no others.
 pub(super) fn trailer_that_may_cross(announced: &HeaderValue) -> Option<HeaderValue> {
     let names = announced.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
     let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name)).collect();
     HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
-/// Whether a field may stand behind a body: nothing may that frames or routes the message, says who
-/// it is from, or has to be known before the body is read (RFC 9110, section 6.5.1).
+/// Returns true if a field may be a trailer: not one that frames or routes the message, identifies
+/// the client, or must be known before the body (RFC 9110, section 6.5.1).
 fn may_trail(name: &str) -> bool {
     let credential =
         ["authorization", "proxy-authorization", "cookie", "set-cookie"].contains(&name);
@@ -241,7 +240,7 @@ fn may_trail(name: &str) -> bool {
         && !is_sensitive(&name.replace('_', "-"))
 }
 
-/// Takes out of the fields behind a body what has no place there, in either direction.
+/// Removes fields that may not be trailers, in either direction.
 pub fn keep_crossing_trailers(trailers: &mut HeaderMap) {
     let doomed: Vec<_> =
         trailers.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
@@ -250,7 +249,7 @@ pub fn keep_crossing_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// The fields of these that `Connection` names: never more than there are, whatever it lists.
+/// Present fields that `Connection` names: never more than there are, whatever it lists.
 pub(super) fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     let lines = headers.get_all(header::CONNECTION);
     let mut two = lines.iter();
@@ -268,15 +267,16 @@ pub(super) fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     names.filter(|name| headers.contains_key(name) && !is_kept(name)).collect()
 }
 
-/// The usual members of `Connection`, which name no field, or one that never crosses anyway.
+/// Returns true for the usual members of `Connection` that name no field, or one that never
+/// crosses.
 fn is_option(token: &[u8]) -> bool {
     [&b"keep-alive"[..], b"close", b"upgrade"]
         .iter()
         .any(|option| token.eq_ignore_ascii_case(option))
 }
 
-/// Whether some gateways would read a name as one of framing or forwarding, because they take `_`
-/// for `-`.
+/// Returns true if some servers would read a name as a framing or forwarding field, because they
+/// take `_` for `-`.
 pub(super) fn is_lookalike(name: &str) -> bool {
     name.contains('_') && is_sensitive(&name.replace('_', "-"))
 }
@@ -286,8 +286,8 @@ fn is_sensitive(name: &str) -> bool {
     names.contains(&name) || is_claim(name) || name.starts_with("remote-")
 }
 
-/// Whether one of these fields looks like one that is counted, as servers see it that make `_` of
-/// `-` (RFC 3875, section 4.1.18): then a client chooses which of the two is counted.
+/// Returns true if a field looks like one that a limit counts by, to servers that turn `-` into `_`
+/// (RFC 3875, section 4.1.18): a client could choose which of the two is counted.
 #[must_use]
 pub fn looks_counted(headers: &HeaderMap, counted: &[HeaderName]) -> bool {
     let same =
@@ -300,7 +300,7 @@ pub fn looks_counted(headers: &HeaderMap, counted: &[HeaderName]) -> bool {
     })
 }
 
-/// An address as a field value.
+/// Formats an address as a field value.
 #[must_use]
 pub fn address_value(address: IpAddr) -> HeaderValue {
     // The text of an address is always a field value.
@@ -406,7 +406,7 @@ mod tests {
         let proxy = forwarded(&lines, true);
         assert_eq!(proxy["x-forwarded-for"], "1.1.1.1, 10.0.0.9");
         assert_eq!(proxy["forwarded"], "for=1.1.1.1");
-        // Whoever makes the identity takes the id of a proxy, so that the log has it too.
+        // The creator of the identity takes the id of a proxy, so that the log has it too.
         assert_eq!(proxy.get_all("x-request-id").iter().collect::<Vec<_>>(), ["id"]);
         assert_eq!(id_of(&headers(&lines)), Some(&HeaderValue::from_static("theirs")));
         assert_eq!(proxy["x-real-ip"], "192.0.2.1");
@@ -474,7 +474,7 @@ mod tests {
         let token = b"!#$%&'*+-.0123456789^_`abcdefghijklmnopqrstuvwxyz|~";
         for byte in 0..=255 {
             for text in [vec![byte, b'x'], vec![b'x', byte]] {
-                // Neither HTTP/1.1's way to a name nor HTTP/2's lets anything else pass.
+                // Neither HTTP/1.1 nor HTTP/2 names accept anything else.
                 let of_http1 = HeaderName::from_bytes(&text).is_ok();
                 assert_eq!(
                     of_http1,

@@ -1,8 +1,9 @@
-//! A request's fields as they cross: those of the client that may, and those weir tells itself.
+//! Header fields of a forwarded request: those of the client that may cross, and those that weir
+//! adds.
 //!
-//! Guarantees: framing and hop-by-hop fields never cross, nor any field `Connection` names (RFC
-//! 9110, section 7.6.1); there is exactly one `Host`; what says who the client is comes from weir
-//! or from a trusted proxy, never from the client; all other fields keep their order and lines.
+//! Guarantees: framing and hop-by-hop fields never cross, nor any field that `Connection` names
+//! (RFC 9110, section 7.6.1). There is exactly one `Host`. Fields about the client come from weir
+//! or from a trusted proxy, never from the client. All other fields keep their order and lines.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -17,52 +18,52 @@ use super::{
 };
 use crate::http::error::{Error, Kind};
 
-/// How many fields weir tells.
+/// Number of fields that weir adds.
 const TOLD: usize = 10;
 
-/// Who a request is from, as told to the upstream.
+/// Identity of a request, as reported to the upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// The other end of the socket, as a field value.
+    /// Socket peer, as a field value.
     pub peer: &'a HeaderValue,
-    /// Whom the request is for, where that is not the peer.
+    /// Client address, if it is not the peer.
     pub client: Option<IpAddr>,
-    /// Whether the peer is a trusted proxy: then what it says is added to, not replaced.
+    /// True if the peer is a trusted proxy: its forwarding fields are extended, not replaced.
     pub trusted: bool,
-    /// The requested host with its port; empty where the request names none.
+    /// Requested host with its port; empty if the request names none.
     pub authority: &'a HeaderValue,
-    /// The host that is asked for then.
+    /// Host that is sent in that case.
     pub default_authority: &'a HeaderValue,
-    /// The version the request came in.
+    /// HTTP version of the received request.
     pub version: Version,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The request's id, which is what a trusted proxy called it if it did.
+    /// Request id, which is that of a trusted proxy if it sent one.
     pub request_id: &'a HeaderValue,
 }
 
-/// A request as it is forwarded, but for its body and what frames that.
+/// Forwarded request, without its body and framing.
 #[derive(Debug)]
 pub struct Outbound<'a> {
-    /// What is asked.
+    /// Method of the request.
     pub method: &'a Method,
-    /// Of what.
+    /// Path and query.
     pub target: &'a PathAndQuery,
-    /// And how.
+    /// Header fields.
     pub fields: Fields<'a>,
 }
 
-/// The fields of a request as it is forwarded.
+/// Header fields of a forwarded request.
 #[derive(Debug)]
 pub enum Fields<'a> {
-    /// Those that cross.
+    /// Fields that cross, without edits.
     Crossing(ForwardedFields<'a>),
-    /// Those that a route made of them.
+    /// Fields after the edits of a route.
     Edited(HeaderMap),
 }
 
 impl Fields<'_> {
-    /// Hands on every line.
+    /// Visits every line.
     pub fn each(&self, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         match self {
             Self::Crossing(crossing) => crossing.each(put),
@@ -70,8 +71,7 @@ impl Fields<'_> {
         }
     }
 
-    /// Fields among which those are that cross unchanged, as they were received or as a route
-    /// edited them.
+    /// Fields that contain all unchanged ones: as received, or as edited.
     #[must_use]
     pub fn unchanged(&self) -> &HeaderMap {
         match self {
@@ -80,7 +80,7 @@ impl Fields<'_> {
         }
     }
 
-    /// All of them.
+    /// Copies all of them.
     #[must_use]
     pub fn to_map(&self) -> HeaderMap {
         match self {
@@ -90,22 +90,21 @@ impl Fields<'_> {
     }
 }
 
-/// The received fields that cross, and those that weir tells in addition or in place of others.
-/// Nothing is copied.
+/// Received fields that cross, and fields that weir adds or replaces. Nothing is copied.
 #[derive(Debug)]
 pub struct ForwardedFields<'a> {
     received: &'a HeaderMap,
     trusted: bool,
-    /// What `Connection` names.
+    /// Fields named by `Connection`.
     hidden: HashSet<HeaderName>,
     told: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl<'a> ForwardedFields<'a> {
-    /// What crosses of these fields.
+    /// Selects the fields that cross.
     ///
     /// # Errors
-    /// [`Kind::HttpRequestError`] when a value weir has to write is not one.
+    /// [`Kind::HttpRequestError`] when a value that weir has to write is invalid.
     pub fn of(received: &'a HeaderMap, identity: &Identity<'_>) -> Result<Self, Error> {
         let (trusted, hidden) = (identity.trusted, named_by_connection(received));
         let mut crossing = Self { received, trusted, hidden, told: Vec::with_capacity(TOLD) };
@@ -131,25 +130,25 @@ impl<'a> ForwardedFields<'a> {
         Ok(crossing)
     }
 
-    /// Tells something of the connection to the endpoint.
+    /// Adds a field for the endpoint.
     pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
         self.told.push((name, value));
     }
 
-    /// Asks for a change to one of these protocols.
+    /// Adds an offer to switch to one of these protocols.
     pub fn add_upgrade(&mut self, protocols: &HeaderValue) {
         self.add(header::CONNECTION, HeaderValue::from_static("upgrade"));
         self.add(header::UPGRADE, protocols.clone());
     }
 
-    /// Tells what a trusted proxy may have said already.
+    /// Adds a field unless a trusted proxy has set it.
     fn add_unless_present(&mut self, name: HeaderName, value: HeaderValue) {
         if !self.trusted || !self.received.contains_key(&name) || self.hidden.contains(&name) {
             self.add(name, value);
         }
     }
 
-    /// Hands on every line, `Host` first.
+    /// Visits every line, `Host` first.
     pub fn each(&self, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         self.told.iter().for_each(|(name, value)| put(name, value));
         for (name, value) in self.received {
@@ -163,7 +162,7 @@ impl<'a> ForwardedFields<'a> {
         }
     }
 
-    /// All of them.
+    /// Copies all of them.
     #[must_use]
     pub fn to_map(&self) -> HeaderMap {
         let mut fields = HeaderMap::with_capacity(self.told.len() + self.received.keys_len());
@@ -174,8 +173,8 @@ impl<'a> ForwardedFields<'a> {
     }
 }
 
-/// Whether a field a client sent crosses as it is. A match on text compiles to a look at the length
-/// first: this is asked of every field of every request.
+/// Returns true if a received field crosses unchanged. A match on text compiles to a comparison of
+/// lengths first; this runs for every field of every request.
 fn crosses(name: &str, trusted: bool) -> bool {
     match name {
         "host" | "via" | "x-forwarded-for" | "x-real-ip" | "x-request-id" | "content-length"
@@ -185,8 +184,7 @@ fn crosses(name: &str, trusted: bool) -> bool {
     }
 }
 
-/// What a request says of having passed here: the version it came in, and who took it (RFC 9110,
-/// section 7.6.3).
+/// Element of `Via` for a request: received version and pseudonym (RFC 9110, section 7.6.3).
 fn passed_here(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_10 => "1.0 weir",
@@ -195,7 +193,7 @@ fn passed_here(version: Version) -> HeaderValue {
     })
 }
 
-/// One element more at the end of a list field, whatever its lines were.
+/// Appends one element to a list field, however it was split into lines.
 fn list_with(
     headers: &HeaderMap,
     name: HeaderName,

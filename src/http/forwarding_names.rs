@@ -1,12 +1,13 @@
-//! Fields in which a proxy tells a server who its client is and what that asked for.
+//! Names of forwarding fields, in which a proxy tells a server about its client and the original
+//! request.
 //!
-//! Servers cannot tell who wrote them (Spring calls it imperative that the edge drops them), so
-//! from a stranger none of them crosses, and from a trusted proxy all do. The lists are what the
-//! field reads: Traefik, Envoy, ingress-nginx, Apache and HAProxy write them; Rack, Django, Spring,
-//! Symfony, ASP.NET Core, PHP frameworks, oauth2-proxy, Grafana and the large content networks'
-//! guides read them.
+//! Servers cannot tell who wrote them (Spring calls it imperative that the edge drops them). So
+//! none of them crosses from a stranger, and all do from a trusted proxy. The lists contain what is
+//! in use: Traefik, Envoy, ingress-nginx, Apache and HAProxy write them; Rack, Django, Spring,
+//! Symfony, ASP.NET Core, PHP frameworks, oauth2-proxy, Grafana and the guides of large content
+//! networks read them.
 
-/// Beginnings of names behind `x-`.
+/// Prefixes of names after `x-`.
 const FAMILIES_OF_X: [&str; 9] = [
     // X-Forwarded-For, -Proto, -Host, -Port, -Prefix, -Server, -Ssl, -Scheme, -User, -Email,
     // -Groups, -Client-Cert, -Tls-Client-Cert ...
@@ -20,12 +21,12 @@ const FAMILIES_OF_X: [&str; 9] = [
     "ssl-",
     "webauth-",
 ];
-/// Beginnings of other names.
+/// Prefixes of other names.
 const FAMILIES: [&str; 4] =
     ["forwarded", "cf-access-authenticated-user-", "client-cert", "ssl-client-"];
 
-/// Whether a field, by its name in lower case, claims something of a client that only a proxy may
-/// say.
+/// Returns true if a field, by its name in lower case, makes a claim about a client that only a
+/// proxy may make.
 #[must_use]
 pub fn is_claim(name: &str) -> bool {
     match name.strip_prefix("x-") {
@@ -36,7 +37,7 @@ pub fn is_claim(name: &str) -> bool {
     }
 }
 
-/// A match on text compiles to a look at the length first: this is asked of every field of every
+/// A match on text compiles to a comparison of lengths first; this runs for every field of every
 /// request.
 fn is_claim_of_x(rest: &str) -> bool {
     let address = matches!(

@@ -1,4 +1,4 @@
-//! Ids of requests: 128 bits that nobody outside can guess, 32 hex digits.
+//! Request ids: 128 bits that cannot be guessed from outside, as 32 hex digits.
 
 use std::{cell::Cell, hash::Hasher};
 
@@ -7,7 +7,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::limit::Seed;
 
-/// Makes the ids of one worker.
+/// Generator of the ids of one worker.
 #[derive(Debug)]
 pub struct RequestIds {
     seed: Seed,
@@ -42,7 +42,7 @@ impl Default for RequestIds {
     }
 }
 
-/// The two digits of every byte.
+/// Hex digits of every byte.
 static HEX: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let (mut hex, mut byte) = ([[0; 2]; 256], 0);

@@ -1,8 +1,7 @@
-//! The outside of a request: its target and its host, taken apart without changing a byte of what
-//! is forwarded.
+//! Target and host of a request, parsed without changing a byte of what is forwarded.
 //!
-//! Guarantee: what passes here names exactly one host (RFC 9110, section 7.2; RFC 3986, section
-//! 3.2.2) and one path that begins with `/`; everything else is an error the sender is told of.
+//! Guarantee: an accepted request names exactly one host (RFC 9110, section 7.2; RFC 3986, section
+//! 3.2.2) and one path that begins with `/`. Everything else is an error that the sender gets.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -17,30 +16,30 @@ use crate::{
     limit::normal_form,
 };
 
-/// The longest request target taken, in bytes.
+/// Longest accepted request target, in bytes.
 pub const MAX_TARGET: usize = 8 * 1024;
 
-/// Where a request wants to go.
+/// Destination of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The host with its port as received: what is forwarded as `Host`.
+    /// Host with its port as received, forwarded as `Host`.
     pub authority: HeaderValue,
-    /// The host alone in its normal form: what routes, keys and logs see. Empty where HTTP/1.0
-    /// names none.
+    /// Host alone in its normal form, for routes, keys and logs. Empty if an HTTP/1.0 request names
+    /// none.
     pub host: Rc<str>,
     /// Path and query as received.
     pub path_and_query: PathAndQuery,
 }
 
-/// The last host a connection asked for: nearly always the next request asks for the same.
+/// Last host requested on a connection: nearly always the next request has the same.
 #[derive(Clone, Debug, Default)]
 pub struct LastHost(RefCell<Option<(HeaderValue, Rc<str>)>>);
 
 impl LastHost {
-    /// An authority as it is forwarded, and its host alone; nothing when it is not a host and a
-    /// port.
+    /// Returns an authority as it is forwarded, and its host alone; none if it is not a host with
+    /// an optional port.
     ///
-    /// What is kept is a copy: a received value would keep the whole buffer it came in.
+    /// The result is a copy: a received value would keep its whole read buffer alive.
     fn resolve(&self, authority: &[u8]) -> Option<(HeaderValue, Rc<str>)> {
         if let Some(known) =
             self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority)
@@ -55,7 +54,7 @@ impl LastHost {
 }
 
 impl Target {
-    /// Takes a request's target and `Host` apart.
+    /// Parses the target and `Host` of a request.
     ///
     /// # Errors
     /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous,
@@ -91,20 +90,19 @@ impl Target {
         if host.is_none() && needed {
             return malformed("no Host");
         }
-        // HTTP/2 has an authority of its own, and a second one may not differ (RFC 9113, section
-        // 8.3.1).
+        // HTTP/2 has its own authority, and a second one must not differ (RFC 9113, section 8.3.1).
         let differs = |authority: &Authority| host.is_some_and(|host| host != authority.as_str());
         if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
             return malformed("Host and `:authority` differ");
         }
-        // HTTP/1.0, and HTTP/2 with its authority, do without the field.
+        // HTTP/1.0, and HTTP/2 with an authority, do not need the field.
         let default_authority = || Some((HeaderValue::from_static(""), Rc::default()));
         let Some(mut named) =
             host.map_or_else(default_authority, |host| last.resolve(host.as_bytes()))
         else {
             return malformed("Host is not a host and a port");
         };
-        // In absolute form the target wins over the field (RFC 9112, section 3.2.2).
+        // In absolute form the target takes precedence over the field (RFC 9112, section 3.2.2).
         if let Some(target) = uri.authority() {
             match last.resolve(target.as_str().as_bytes()) {
                 Some(target) => named = target,
@@ -116,8 +114,8 @@ impl Target {
     }
 }
 
-/// A path and a query, of which an absolute target may leave out the path: then it is `/` (RFC
-/// 9112, section 3.2.1).
+/// Path and query; an absolute target may leave out the path, which is `/` then (RFC 9112, section
+/// 3.2.1).
 fn with_path(path_and_query: &PathAndQuery, absolute: bool) -> Result<PathAndQuery, Error> {
     if !absolute || !path_and_query.as_str().starts_with('?') {
         return Ok(path_and_query.clone());
@@ -127,14 +125,14 @@ fn with_path(path_and_query: &PathAndQuery, absolute: bool) -> Result<PathAndQue
     })
 }
 
-/// Whether a text can be forwarded as `Host`.
+/// Returns true if a text can be forwarded as `Host`.
 #[must_use]
 pub fn is_authority(text: &str) -> bool {
     host_of(text.as_bytes()).is_some_and(|host| normal_form::host(host).is_some())
 }
 
-/// The host of a `host[:port]`, or nothing when the text is not one: no user, no path, no list, no
-/// space, and no percent sign, which would be another spelling of the same host.
+/// Host of a `host[:port]`; none for any other text: no user, path, list, space, or percent sign,
+/// which would be another spelling of the same host.
 fn host_of(authority: &[u8]) -> Option<&str> {
     let authority = str::from_utf8(authority).ok()?;
     let (host, port) = match authority.strip_prefix('[') {

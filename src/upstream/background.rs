@@ -1,4 +1,4 @@
-//! What is done for upstreams beside the requests, once for the whole process.
+//! Background tasks of upstreams, once for the whole process.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{
     probe,
 };
 
-/// The tasks of the upstreams that are served; dropping it ends them.
+/// Tasks of the upstreams that are served; dropping it ends them.
 pub struct BackgroundTasks {
     connector: Connector,
     resolver: Resolver,
@@ -19,14 +19,14 @@ pub struct BackgroundTasks {
 }
 
 impl BackgroundTasks {
-    /// Nothing is tended yet.
+    /// Creates it without tasks.
     #[must_use]
     pub fn new(connector: Connector, resolver: Resolver) -> Self {
         Self { connector, resolver, tasks: Vec::new() }
     }
 
-    /// Tends these groups from now on, and no others. Must be called on the runtime that is to do
-    /// it.
+    /// Runs the tasks of these groups from now on, and no others. Must be called on the runtime
+    /// that runs them.
     pub fn replace_tasks(&mut self, groups: &[Arc<EndpointGroup>]) {
         self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
         for group in groups {
@@ -36,7 +36,7 @@ impl BackgroundTasks {
         }
     }
 
-    /// Starts what a group needs; addresses alone need nothing.
+    /// Starts the tasks of a group; plain addresses need none.
     fn start(&self, group: &Arc<EndpointGroup>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for name in group.names() {

@@ -1,6 +1,6 @@
-//! Which address takes the next request.
+//! Load balancing: choice of the address for the next request.
 //!
-//! Guarantees: every way of sharing follows the weights; equals take turns; the hash of a client
+//! Guarantees: every method follows the weights. Equal addresses take turns. The hash of a client
 //! changes its address only when that address comes or goes.
 
 use std::{
@@ -11,31 +11,31 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-/// How requests are shared out.
+/// Load balancing method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
-    /// In turn.
+    /// Each address in turn.
     RoundRobin,
-    /// To the address with the fewest requests under way from this worker; equals in turn.
+    /// The address with the fewest requests in progress from this worker; equals in turn.
     #[default]
     LeastRequests,
-    /// A client always to the same address.
+    /// Always the same address for a client.
     HashClientIp,
 }
 
-/// One address's part in the sharing, as one worker sees it.
+/// Balancing state of one address, for one worker.
 #[derive(Debug)]
 pub struct Share {
     id: u64,
     weight: u32,
-    /// What it has to its credit in the smooth weighted turn.
+    /// Credit in the smooth weighted round robin.
     credit: Cell<i64>,
-    /// Requests under way.
+    /// Requests in progress.
     pub under_way: Cell<u32>,
 }
 
 impl Share {
-    /// The share of an address nothing was sent to yet.
+    /// Creates the state of an address without requests.
     #[must_use]
     pub fn new(address: SocketAddr, weight: u32) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Share {
         }
     }
 
-    /// Whether it has fewer requests under way for its weight.
+    /// Compares the requests in progress per weight.
     fn load_cmp(&self, other: &Self) -> std::cmp::Ordering {
         let load =
             |one: &Self, other: &Self| u64::from(one.under_way.get()) * u64::from(other.weight);
@@ -54,8 +54,7 @@ impl Share {
     }
 
     /// Weighted rendezvous hashing by logarithms (Schindelhauer and Schomaker 2005): the address
-    /// with the greatest score is the client's, and no score depends on which other addresses there
-    /// are.
+    /// with the greatest score belongs to the client, and no score depends on the other addresses.
     fn score(&self, client: u64) -> f64 {
         let mut hash = SipHasher13::new();
         hash.write_u64(client);
@@ -67,7 +66,7 @@ impl Share {
 }
 
 impl Balance {
-    /// The position of the candidate that takes the next request of `client`; none of none.
+    /// Index of the candidate for the next request of `client`; none if there are no candidates.
     pub fn choose<'a>(
         self,
         client: IpAddr,
@@ -91,8 +90,8 @@ impl Balance {
     }
 }
 
-/// The smooth weighted turn of nginx: everybody earns its weight, and whoever has most pays for
-/// all.
+/// Smooth weighted round robin of nginx: each candidate earns its weight, and the richest is chosen
+/// and pays the total.
 fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option<usize> {
     let mut total = 0;
     let mut richest: Option<(usize, &Share)> = None;
@@ -108,8 +107,8 @@ fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option
     Some(position)
 }
 
-/// One client is one address; in IPv6 it is the 64 bits one home has, whose other half changes by
-/// the hour.
+/// Hash of a client: its IPv4 address, or its IPv6 /64 network, as the other half of an IPv6
+/// address changes every few hours.
 fn client_hash(client: IpAddr) -> u64 {
     let mut hash = SipHasher13::new();
     match client.to_canonical() {
@@ -119,7 +118,7 @@ fn client_hash(client: IpAddr) -> u64 {
     hash.finish()
 }
 
-/// A number that is an address's own, the same in every process.
+/// Hash of an address, the same in every process.
 #[must_use]
 pub fn address_hash(address: SocketAddr) -> u64 {
     let mut hash = SipHasher13::new();

@@ -1,9 +1,10 @@
-//! An answer's body on its way to the client.
+//! Response body on its way to the client.
 //!
-//! Guarantees: its connection goes back to the pool only after its last byte; a cut answer is an
-//! error, never an end; a silence longer than the upstream's `idle` time-out ends it. What came
-//! before a cut goes out first, where the client takes it. A stream whose response is whole is not
-//! reset, also where its endpoint says so only later, unless it still has an upload.
+//! Guarantees: its connection returns to the pool only after the last byte. A response that is cut
+//! short is an error, never an end. A silence longer than the `idle` time-out of the upstream ends
+//! it. Data received before a cut is sent first, if the client takes it. A stream with a complete
+//! response is not reset, even if its endpoint ends it later, unless an upload is still in
+//! progress.
 
 use std::{
     future::poll_fn,
@@ -26,26 +27,26 @@ use crate::{
     runtime::{coarse_timer::Deadline, io::Switched},
 };
 
-/// The most that is read away behind a response that is whole.
+/// Bytes drained behind a complete response.
 const BEHIND: usize = 64 * 1024;
 
-/// An answer's body and the connection it comes on.
+/// Response body with its connection.
 pub struct UpstreamBody<B> {
-    /// A stream's; a connection of HTTP/1.1 has its own.
+    /// Body of a stream; an HTTP/1.1 connection has its own.
     incoming: Option<Incoming>,
-    /// Until the body ends.
+    /// Connection, until the body ends.
     lease: Option<Lease<B>>,
-    /// Armed only while a piece is awaited.
+    /// Deadline that is armed only while a piece is expected.
     silence: Deadline,
-    /// Why there is no more, and nobody was told yet.
+    /// Error that ended the body and was not reported yet.
     cut: Option<BoxError>,
     early: bool,
-    /// Its client takes nothing behind the announced length.
+    /// True if the client takes nothing behind the announced length.
     ends_with_length: bool,
 }
 
 impl<B> UpstreamBody<B> {
-    /// Follows the answer that comes on `lease`.
+    /// Follows the response on `lease`.
     #[must_use]
     pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Self
     where
@@ -64,7 +65,7 @@ impl<B> UpstreamBody<B> {
         body
     }
 
-    /// Follows an answer that switches protocols: its connection is never used for another request.
+    /// Follows a response that switches protocols: its connection is not reused.
     #[must_use]
     pub fn switching(lease: Lease<B>, silence: Deadline) -> Self {
         Self {
@@ -77,13 +78,14 @@ impl<B> UpstreamBody<B> {
         }
     }
 
-    /// The connection that speaks HTTP no longer, and how long a silence there may be.
+    /// Returns the switched connection, and the longest silence on it.
     pub fn switch(&mut self) -> Option<(Switched, Deadline)> {
         let far = self.lease.take()?.switch()?;
         Some((far, self.silence.again()))
     }
 
-    /// Whether the answer came before all of its request was sent; the rest may be never.
+    /// Returns true if the response arrived before its request was sent completely; the rest may
+    /// never be sent.
     #[must_use]
     pub fn is_early(&self) -> bool {
         self.early
@@ -105,7 +107,7 @@ impl<B> UpstreamBody<B> {
         }
     }
 
-    /// The response has no content, whatever its fields say, or no more.
+    /// Ends the body: it has no content, whatever its fields say, or no more.
     pub fn end(&mut self)
     where
         B: Body<Data = Bytes> + Unpin + 'static,
@@ -116,7 +118,7 @@ impl<B> UpstreamBody<B> {
         }
     }
 
-    /// Its client takes nothing behind the announced length, as in HTTP/1.1, which has no trailers
+    /// Ends the body with the announced length, as for an HTTP/1.1 client, which gets no trailers
     /// there.
     pub fn end_with_length(&mut self)
     where
@@ -136,8 +138,8 @@ impl<B> UpstreamBody<B> {
         }
     }
 
-    /// Drops the connection, and reports the error one poll later, so that what came before it is
-    /// flushed first.
+    /// Drops the connection, and reports the error one poll later, so that earlier data is flushed
+    /// first.
     fn poll_cut(
         &mut self,
         cause: BoxError,
@@ -165,9 +167,9 @@ impl<B> UpstreamBody<B> {
     }
 }
 
-/// Waits until a stream ends whose response is whole. Many endpoints say its end in a frame of its
-/// own, a little later (RFC 9113, section 8.1); reset before, it would count as one that was given
-/// up, and they end connections on which there are many.
+/// Waits for the end of a stream whose response is complete. Many endpoints end it with a frame of
+/// its own, a little later (RFC 9113, section 8.1). A reset before that would count as an aborted
+/// request, and they close connections with many of these.
 async fn settle<B>(mut incoming: Incoming, lease: Lease<B>, mut silence: Deadline) {
     let mut left = BEHIND;
     poll_fn(|context| {
@@ -185,8 +187,8 @@ async fn settle<B>(mut incoming: Incoming, lease: Lease<B>, mut silence: Deadlin
     lease.release();
 }
 
-/// What ended an answer within: mostly its endpoint, but a client whose upload broke has only
-/// itself to blame.
+/// Error that ended a response body: usually of the endpoint, but of the client if its upload
+/// broke.
 fn read_error(cause: BoxError) -> Error {
     let cut = |cause: BoxError| {
         Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause)
@@ -200,7 +202,7 @@ fn read_error(cause: BoxError) -> Error {
     }
 }
 
-/// A frame without fields that have no place behind a body.
+/// Removes fields that must not be trailers.
 fn crossing(mut frame: Frame<Bytes>, limits: HeaderLimits) -> Result<Frame<Bytes>, BoxError> {
     if let Some(trailers) = frame.trailers_mut() {
         check_trailers(trailers, limits)?;
@@ -255,8 +257,8 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(cause)) => self.poll_cut(cause, context),
-            // hyper takes RST_STREAM(NO_ERROR) for an end, and before END_STREAM no reset is one
-            // (RFC 9113, section 8.1).
+            // hyper takes RST_STREAM(NO_ERROR) for an end, but before END_STREAM every reset is a
+            // cut (RFC 9113, section 8.1).
             None if self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) => {
                 self.poll_cut("the endpoint reset the stream before its end".into(), context)
             }

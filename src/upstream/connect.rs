@@ -1,5 +1,5 @@
-//! Opening a connection to an endpoint: tower services, so that time-outs and test pipes are layers
-//! and stand-ins.
+//! Connecting to an endpoint, as tower services: time-outs and test pipes are layers and
+//! substitutes.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
     runtime::io::{Io, set_keepalive},
 };
 
-/// An open connection, of whatever kind.
+/// Open connection of any kind.
 pub type BoxedIo = Box<dyn Io + Send>;
 
-/// Something that opens connections.
+/// Service that opens connections.
 pub type Connector = BoxCloneService<Arc<Address>, BoxedIo, BoxError>;
 
-/// Opens TCP connections.
+/// Connector for TCP.
 #[must_use]
 pub fn tcp() -> Connector {
     tower::service_fn(|address: Arc<Address>| async move {
@@ -36,7 +36,7 @@ pub fn tcp() -> Connector {
     .boxed_clone()
 }
 
-/// The same, within a time.
+/// Adds a time-out to a connector.
 #[must_use]
 pub fn within(timeout: Duration, connector: Connector) -> Connector {
     ServiceBuilder::new().layer(TimeoutLayer::new(timeout)).service(connector).boxed_clone()
@@ -45,7 +45,7 @@ pub fn within(timeout: Duration, connector: Connector) -> Connector {
 /// Opens one connection.
 ///
 /// # Errors
-/// The kind says how far it came; the cause is kept.
+/// The kind says at which step it failed; the cause is kept.
 pub fn connect(
     connector: &Connector,
     address: &Arc<Address>,

@@ -1,7 +1,8 @@
-//! Names to addresses, now and then and when a connection fails; never on a request's way.
+//! Name resolution of endpoints, periodically and when a connection fails, never in the path of a
+//! request.
 //!
-//! Guarantees: a name stands for all its addresses; a resolver that fails changes nothing and is
-//! told of once; a name is asked for at most every [`PAUSE`], by one task for the whole process.
+//! Guarantees: a name stands for all its addresses. A failing resolver changes nothing and is
+//! logged once. A name is resolved at most every [`PAUSE`], by one task for the whole process.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,13 +13,13 @@ use super::{
     settings::Endpoint,
 };
 
-/// Something that knows the addresses of an endpoint.
+/// Service that resolves the addresses of an endpoint.
 pub type Resolver = BoxCloneService<Arc<Endpoint>, Vec<SocketAddr>, BoxError>;
 
-/// The shortest time between two questions for the same name.
+/// Shortest time between two queries for the same name.
 pub const PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks the operating system.
+/// Resolver of the operating system.
 #[must_use]
 pub fn system() -> Resolver {
     tower::service_fn(|endpoint: Arc<Endpoint>| async move {
@@ -50,7 +51,7 @@ pub async fn keep(group: Arc<EndpointGroup>, name: Arc<Name>, resolver: Resolver
             }
         }
         tokio::time::sleep(PAUSE).await;
-        // Whether it was its time or somebody asked for it, it is resolved.
+        // Resolved either because it was due or because a request wanted it.
         let _ =
             tokio::time::timeout(group.settings().dns_refresh.saturating_sub(PAUSE), name.wanted())
                 .await;

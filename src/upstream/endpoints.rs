@@ -1,9 +1,9 @@
-//! What all workers know of one upstream: the addresses it has at this moment.
+//! Endpoints of one upstream, shared by all workers: its present addresses.
 //!
-//! Guarantees: an address that stays keeps its state; one that goes is used for no new request; at
-//! most [`MAX_ADDRESSES`] of a name are used; never more than half of the addresses are ejected for
-//! failed requests, and addresses that take no connection only as long as one is left that is fit
-//! and failed no request lately.
+//! Guarantees: an address that stays keeps its state. One that goes gets no new request. At most
+//! [`MAX_ADDRESSES`] of a name are used. At most half of the addresses are ejected for failed
+//! requests. Addresses that refuse connections are ejected only while one is left that is fit and
+//! had no failure lately.
 
 use std::{
     net::SocketAddr,
@@ -27,10 +27,10 @@ use super::{
 };
 use crate::runtime::pem;
 
-/// The most addresses of one name.
+/// Limit on the addresses of one name.
 pub const MAX_ADDRESSES: usize = 256;
 
-/// One address of an upstream.
+/// Single address of an upstream.
 #[derive(Debug)]
 pub struct Address {
     endpoint: Arc<Endpoint>,
@@ -39,35 +39,35 @@ pub struct Address {
     health: Health,
 }
 
-/// A name to be resolved.
+/// Name to be resolved.
 #[derive(Debug)]
 pub struct Name {
-    /// The endpoint it was written for.
+    /// Endpoint that has this name.
     pub endpoint: Arc<Endpoint>,
     wanted: Notify,
 }
 
-/// The addresses known at a moment.
+/// Known addresses at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// All of them.
+    /// All addresses.
     pub addresses: Vec<Arc<Address>>,
-    /// The names nothing was heard of yet.
+    /// Names without a first result.
     unheard: Vec<Arc<Endpoint>>,
 }
 
-/// An upstream as the process knows it.
+/// State of an upstream in this process.
 #[derive(Debug)]
 pub struct EndpointGroup {
     settings: UpstreamSettings,
     names: Vec<Arc<Name>>,
     known: watch::Sender<Known>,
     secure: Option<Secure>,
-    /// The file of the authorities that `secure` was made of, as [`pem::fingerprint`] tells it.
+    /// Fingerprint of the CA file that `secure` was made of, by [`pem::fingerprint`].
     authorities: u64,
-    /// The same of content that was told to be of no use.
+    /// Fingerprint of content that was reported as unusable.
     unusable: AtomicU64,
-    /// Who is to be ejected is judged one at a time, or two could go where one may.
+    /// Serialises ejections: two at once could both take the last allowed place.
     judging: Mutex<()>,
 }
 
@@ -77,25 +77,25 @@ impl Address {
         Arc::new(Self { endpoint: Arc::clone(endpoint), socket, label, health: Health::default() })
     }
 
-    /// What it is an address of.
+    /// Endpoint of this address.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// Where to connect to.
+    /// Address to connect to.
     #[must_use]
     pub fn socket(&self) -> SocketAddr {
         self.socket
     }
 
-    /// The same as logs say it.
+    /// Address as logged.
     #[must_use]
     pub fn label(&self) -> &Arc<str> {
         &self.label
     }
 
-    /// Whether it is fit for requests.
+    /// Returns true if it should get requests.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
@@ -103,14 +103,14 @@ impl Address {
 }
 
 impl Name {
-    /// Waits until somebody wants it to be resolved.
+    /// Waits until a request wants it to be resolved.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 }
 
 impl Known {
-    /// Whether it is known what there is: some address, or that no name has one.
+    /// Returns true if the addresses are known: at least one, or none for all names.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         !self.addresses.is_empty() || self.unheard.is_empty()
@@ -118,11 +118,11 @@ impl Known {
 }
 
 impl EndpointGroup {
-    /// The group of an upstream, with the addresses that need no resolving; reads the file of the
-    /// authorities, if it names one.
+    /// Loads an upstream with the addresses that need no resolution; reads the CA file, if there is
+    /// one.
     ///
     /// # Errors
-    /// When TLS cannot be spoken as the settings say.
+    /// When TLS cannot be set up.
     pub fn load(settings: UpstreamSettings) -> Result<Arc<Self>, SecureError> {
         let (mut known, mut names) = (Known::default(), Vec::new());
         for endpoint in settings.endpoints.iter().cloned().map(Arc::new) {
@@ -148,13 +148,13 @@ impl EndpointGroup {
         }))
     }
 
-    /// What it was made of.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &UpstreamSettings {
         &self.settings
     }
 
-    /// How its addresses are connected to, given how TCP connections are opened.
+    /// Adds TLS to a connector, if the upstream uses it.
     #[must_use]
     pub fn connector(&self, tcp: &Connector) -> Connector {
         match &self.secure {
@@ -163,13 +163,13 @@ impl EndpointGroup {
         }
     }
 
-    /// Whether the file of the authorities holds something else than what is trusted.
+    /// Returns true if the CA file differs from what is trusted.
     #[must_use]
     pub fn has_other_authorities(&self) -> bool {
         fingerprint(&self.settings) != self.authorities
     }
 
-    /// Whether that is so and the file can be used; where it cannot, says so once.
+    /// Returns true if the CA file differs and can be used; an unusable one is logged once.
     #[must_use]
     pub fn has_usable_other_authorities(&self) -> bool {
         let now = fingerprint(&self.settings);
@@ -191,20 +191,20 @@ impl EndpointGroup {
         false
     }
 
-    /// The names among its endpoints.
+    /// Names among its endpoints.
     #[must_use]
     pub fn names(&self) -> &[Arc<Name>] {
         &self.names
     }
 
-    /// The addresses, now and whenever they change.
+    /// Addresses, now and whenever they change.
     #[must_use]
     pub fn known(&self) -> watch::Receiver<Known> {
         self.known.subscribe()
     }
 
-    /// An endpoint cannot be reached, or none is known: its name, or all of them, may have other
-    /// addresses by now.
+    /// Requests a resolution, as an endpoint is unreachable, or none is known: its name, or all
+    /// names, may have other addresses by now.
     pub fn doubt(&self, endpoint: Option<&Arc<Endpoint>>) {
         let doubted = |name: &&Arc<Name>| {
             endpoint.is_none_or(|endpoint| Arc::ptr_eq(endpoint, &name.endpoint))
@@ -212,17 +212,17 @@ impl EndpointGroup {
         self.names.iter().filter(doubted).for_each(|name| name.wanted.notify_one());
     }
 
-    /// A request failed at an address, and the address is to blame: it is ejected if that happens
-    /// too often, unless half of the addresses are.
+    /// Counts a request that failed because of an address. Too many failures eject it, unless half
+    /// of the addresses are ejected.
     pub fn failed(&self, address: &Address, now: Instant) {
         self.count(address, now, |_| false);
     }
 
-    /// An address takes no connection: it is ejected if that happens too often, unless half of the
-    /// addresses are and no other one is well.
+    /// Counts a connection that an address refused. Too many eject it, unless half of the addresses
+    /// are ejected and no other one is well.
     ///
-    /// That one must not have failed lately: where all addresses refuse, the last one to be ejected
-    /// is no better than the others.
+    /// That other one must not have failed lately: where all addresses refuse, the last one to be
+    /// ejected is no better than the rest.
     pub fn unreachable(&self, address: &Address, now: Instant) {
         self.count(address, now, |passive| {
             let well = |other: &&Arc<Address>| {
@@ -233,7 +233,7 @@ impl EndpointGroup {
     }
 
     /// Counts a failure, and ejects the address if that is enough; beyond half of the addresses
-    /// only if it `may` be.
+    /// only if `may` allows it.
     fn count(&self, address: &Address, now: Instant, may: impl FnOnce(&PassiveSettings) -> bool) {
         let Some(passive) = &self.settings.passive else { return };
         let _alone = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,14 +249,14 @@ impl EndpointGroup {
         }
     }
 
-    /// Whether one more is at most half of the addresses.
+    /// Returns true if one more ejection leaves half of the addresses.
     fn has_few_ejected(&self, now: Instant) -> bool {
         let known = self.known.borrow();
         let ejected = known.addresses.iter().filter(|other| other.health.is_ejected(now)).count();
         (ejected + 1) * 2 <= known.addresses.len()
     }
 
-    /// An address answered a request that was sent at `sent`.
+    /// Records a response of an address to a request sent at `sent`.
     pub fn answered(&self, address: &Address, sent: Instant) {
         if address.health.succeeds(sent) {
             let (upstream, endpoint) = (&*self.settings.name, &*address.label);
@@ -264,7 +264,7 @@ impl EndpointGroup {
         }
     }
 
-    /// Probes of an address have come to this.
+    /// Records the outcome of probes of an address.
     pub fn probed(&self, address: &Address, outcome: Result<(), BoxError>) {
         if !address.health.set_down(outcome.is_err()) {
             return;
@@ -282,7 +282,7 @@ impl EndpointGroup {
         }
     }
 
-    /// A name has these addresses.
+    /// Records the addresses of a name.
     pub fn resolved(&self, endpoint: &Arc<Endpoint>, mut sockets: Vec<SocketAddr>) {
         sockets.sort_unstable();
         sockets.dedup();
@@ -302,7 +302,7 @@ impl EndpointGroup {
         });
     }
 
-    /// A name does not resolve: what is known of it stays.
+    /// Records that a name does not resolve; its known addresses stay.
     pub fn unresolved(&self, endpoint: &Arc<Endpoint>) {
         self.known.send_if_modified(|known| known.hear(endpoint));
     }
@@ -318,15 +318,15 @@ fn fingerprint(settings: &UpstreamSettings) -> u64 {
 }
 
 impl Known {
-    /// Whether this is the first that is heard of a name.
+    /// Returns true if this is the first result for a name.
     fn hear(&mut self, endpoint: &Arc<Endpoint>) -> bool {
         let before = self.unheard.len();
         self.unheard.retain(|unheard| !Arc::ptr_eq(unheard, endpoint));
         self.unheard.len() < before
     }
 
-    /// Takes `sockets`, in order, for the addresses of an endpoint; those known before stay what
-    /// they were.
+    /// Replaces the addresses of an endpoint by `sockets`, in order; those known before keep their
+    /// state.
     fn replace(&mut self, endpoint: &Arc<Endpoint>, sockets: &[SocketAddr]) {
         let (before, others): (Vec<_>, Vec<_>) =
             self.addresses.drain(..).partition(|address| Arc::ptr_eq(&address.endpoint, endpoint));

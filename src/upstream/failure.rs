@@ -1,16 +1,16 @@
-//! A request that was lost on its connection: whom to blame, and what of it may be sent again.
+//! Request that failed on its connection: side at fault, and what may be sent again.
 //!
-//! A stream of HTTP/2 that is lost before its response says how far the request came (RFC 9113,
+//! A stream of HTTP/2 that fails before its response says how far the request came (RFC 9113,
 //! sections 5.4, 6.8 and 8.7):
 //!
-//! | the stream was lost because | processed? | is sent again |
+//! | the stream failed because | processed? | is sent again |
 //! |---|---|---|
 //! | its connection ended before anything of it was sent | no | always |
 //! | GOAWAY, whatever its reason, and the stream is above the last one | no | always |
 //! | the endpoint reset it with REFUSED_STREAM | no | always |
 //! | the connection ended | perhaps | if it is idempotent, has no body or one that is kept, and the connection had served before |
 //! | the endpoint reset it with another reason | perhaps | never |
-//! | what came is not HTTP/2 | perhaps | never |
+//! | the bytes received are not HTTP/2 | perhaps | never |
 //! | the request cannot be expressed in HTTP/2 | no | never |
 //!
 //! After the head of a response nothing is sent again.
@@ -28,33 +28,33 @@ use super::{
 };
 use crate::http::error::{Error, Kind};
 
-/// A request that was lost on its connection.
+/// Request that failed on its connection.
 pub struct Loss<B> {
-    /// What to tell.
+    /// Error to report.
     pub error: Error,
-    /// What may be sent again.
+    /// Part that may be sent again.
     pub again: Resend<B>,
-    /// The endpoint is not to blame.
+    /// True if the endpoint is not at fault.
     pub excused: bool,
-    /// The connection was its own, and ended without a byte of a response.
+    /// True if the connection was not shared, and ended without a byte of a response.
     pub was_closed: bool,
 }
 
-/// What may be sent again of a request that was lost.
+/// Part of a failed request that may be sent again.
 pub enum Resend<B> {
-    /// Nothing: it may have been acted on.
+    /// Nothing: the request may have been processed.
     Never,
-    /// The whole of it, as long as it has no body or one that is kept.
+    /// The whole request, if it has no body or one that is kept.
     Repeated,
-    /// The same, but not at once: the connection was a fresh one.
+    /// The whole request, but after a pause, as the connection was a fresh one.
     AfterPause,
-    /// The whole of it: nothing was sent.
+    /// The whole request: nothing was sent.
     Unsent(Replay<B>),
-    /// The whole of it: the endpoint said that it was not processed, and takes nothing more on that
-    /// connection.
+    /// The whole request: the endpoint reported that it was not processed, and accepts nothing more
+    /// on that connection.
     Unprocessed(Replay<B>),
-    /// The whole of it: the endpoint said that it was not processed, and may refuse the next one
-    /// too.
+    /// The whole request: the endpoint reported that it was not processed, and may refuse the next
+    /// one too.
     Refused(Replay<B>),
 }
 
@@ -63,7 +63,7 @@ where
     B: Body<Data = Bytes> + Unpin + Default,
     B::Error: Into<BoxError>,
 {
-    /// Lost on a connection of its own.
+    /// Failure on an HTTP/1.1 connection.
     pub fn of_exchange(
         cause: ResponseError,
         connection: &mut Http1Conn<B>,
@@ -84,16 +84,16 @@ where
         } else {
             Resend::AfterPause
         };
-        // A kept connection may be closed at any time, and a body that breaks is the client's. A
-        // response is no failure of the address, not even one that is refused: clients may choose
-        // what is in it.
+        // A kept connection may be closed at any time, and a broken upload is the client's fault. A
+        // response, even a refused one, is no failure of the address: clients may choose its
+        // content.
         let excused = (reused && silent) || broke || answered;
         let was_closed = silent && !broke && !answered;
         Self { error: cause.unanswered(), again, excused, was_closed }
     }
 }
 
-/// How far a request came on a stream that was lost before its response.
+/// Progress of a request on a stream that failed before its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// Nothing of it was sent.
@@ -104,11 +104,11 @@ enum Fate {
     Refused,
     /// The connection ended.
     Closed,
-    /// The endpoint reset it.
+    /// The endpoint reset the stream.
     Reset,
-    /// What came is not HTTP/2.
+    /// The bytes received are not HTTP/2.
     Malformed,
-    /// It cannot be said in HTTP/2.
+    /// The request cannot be expressed in HTTP/2.
     Inexpressible,
 }
 
@@ -166,7 +166,7 @@ impl Fate {
 }
 
 impl<B> Loss<B> {
-    /// Lost on a stream of a connection that others use too.
+    /// Failure on a stream of a shared connection.
     pub fn of_stream(
         mut lost: TrySendError<Request<Recorded<B>>>,
         recording: Recording<B>,

@@ -1,14 +1,15 @@
-//! Forwarding one request: which address, which connection, and what may be tried again.
+//! Forwarding of one request: address, connection, and retries.
 //!
-//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only if nothing of it was written,
-//! if an HTTP/2 endpoint said that it did not process it, or if it is idempotent, has no body or
-//! one that is kept, and not one byte of an answer came. Lost on a reused connection it goes out on
-//! a fresh one, to another address where there is one, within `attempts` and within the [`Budget`].
-//! Lost on a fresh one it is sent once more where the upstream has a `hold`, after a pause. A
-//! connection that could not be opened is no try: the request moves on to each address that it has
-//! not tried, within the time of `attempts` connect time-outs, and the budget pays nothing. Nor is
-//! a request that was not processed a try, up to [`MOVES`] times; of refused streams only the
-//! first.
+//! Guarantees (RFC 9110, section 9.2.2): a request is sent again only in three cases. Nothing of it
+//! was written; an HTTP/2 endpoint reported that it did not process it; or it is idempotent, has no
+//! body or one that is kept, and no byte of a response was received.
+//!
+//! A request that fails on a reused connection is retried on a fresh one, at another address if
+//! there is one, within `attempts` and within the [`Budget`]. One that fails on a fresh connection
+//! is sent once more if the upstream has a `hold`, after a pause. A connection that could not be
+//! opened is not a try: the request moves on to each address that it has not tried, within the time
+//! of `attempts` connect time-outs, at no cost to the budget. A request that was not processed is
+//! not a try either, up to [`MOVES`] times; of refused streams only the first.
 
 use std::{
     cell::{Ref, RefCell},
@@ -55,16 +56,16 @@ use crate::{
     },
 };
 
-/// How often a request is sent again that an endpoint did not process. Each connection that goes
-/// away takes as few requests with it as came in one round trip, so that one is hardly met twice;
-/// an endpoint that processes nothing is met this often.
+/// Limit on resending a request that an endpoint did not process. A connection that goes away takes
+/// along only the requests of one round trip, so a request hardly meets two of them; an endpoint
+/// that processes nothing is met this often.
 pub const MOVES: u32 = 10;
 
-/// An upstream as one worker sees it.
+/// State of an upstream in one worker.
 pub struct Upstream<B> {
     group: Arc<EndpointGroup>,
     known: RefCell<watch::Receiver<Known>>,
-    /// One for each known address.
+    /// One pool for each known address.
     pools: RefCell<Vec<Rc<Pool<B>>>>,
     connector: Connector,
     budget: Budget,
@@ -79,46 +80,46 @@ fn read_timeout() -> Error {
     Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time")
 }
 
-/// A request on its way.
+/// Request being forwarded.
 struct Attempt<'a, B> {
     outbound: &'a Outbound<'a>,
-    /// What may still be sent, if anything.
+    /// Part that may still be sent, if any.
     body: Option<Replay<B>>,
-    /// The body as it is sent again from its beginning, where there is none or all of it is kept.
+    /// Whole body for a retry, if there is none or all of it is kept.
     kept: Option<B>,
-    /// It has credentials that authenticate the connection it goes out on.
+    /// True if its credentials authenticate the connection.
     binds: bool,
     caller: Caller<'a, B>,
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
-    /// How often it was lost where anything of it may have been sent.
+    /// Failures after which part of it may have been sent.
     tries: u32,
-    /// How often it was not processed.
+    /// Times that it was not processed.
     moves: u32,
-    /// A stream of it was refused.
+    /// True after a refused stream.
     refused: bool,
     /// Time spent on connections that could not be opened.
     opening: Duration,
     /// Addresses that failed it.
     tried: Vec<Arc<Address>>,
-    /// It was lost on a reused connection: only a fresh one will do.
+    /// True after a failure on a reused connection: only a fresh one is used then.
     lost: bool,
-    /// A fresh one has lost it too.
+    /// True after a failure on a fresh connection.
     unanswered: bool,
     hold: Hold,
 }
 
-/// How a try failed.
+/// Outcome of a failed try.
 enum Failure {
     /// No connection: nothing was sent.
     Unsent(Error),
-    /// On a kept connection that took nothing of it.
+    /// A kept connection was closed before it took any of it.
     Stale(Error),
-    /// The endpoint did not process it, and takes nothing more on that connection.
+    /// The endpoint did not process it, and accepts nothing more on that connection.
     Unprocessed(Error),
-    /// On the connection, of which that was to be expected.
+    /// It may have been processed.
     Sent(Error),
-    /// On a connection that was opened for it.
+    /// A fresh connection ended without a response.
     Unanswered(Error),
 }
 
@@ -127,7 +128,7 @@ where
     B: Body<Data = Bytes> + Default + Repeat + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// An upstream without connections yet.
+    /// Creates an upstream without connections.
     #[must_use]
     pub fn new(group: &Arc<EndpointGroup>, connector: &Connector, alarm: &Rc<CoarseTimer>) -> Self {
         let upstream = Self {
@@ -142,29 +143,29 @@ where
         upstream
     }
 
-    /// What all workers know of it.
+    /// State shared by all workers.
     #[must_use]
     pub fn group(&self) -> &Arc<EndpointGroup> {
         &self.group
     }
 
-    /// What it was made of.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &UpstreamSettings {
         self.group.settings()
     }
 
-    /// Closes connections that were idle for too long, and those to addresses that are gone.
+    /// Closes connections that were idle for too long, and those to removed addresses.
     pub fn sweep(&self) {
         for pool in &*self.pools() {
             pool.sweep();
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its response.
     ///
     /// # Errors
-    /// The last try's, with its cause.
+    /// That of the last try, with its cause.
     pub async fn forward(
         &self,
         (outbound, body): (&Outbound<'_>, B),
@@ -205,7 +206,7 @@ where
         attempt: &mut Attempt<'_, B>,
     ) -> Result<Response<UpstreamBody<B>>, Failure> {
         attempt.story.tries += 1;
-        // It may have authenticated that.
+        // The client may have authenticated that connection.
         let bound = attempt.caller.take(&self.pools());
         if let Some(lease) = bound {
             attempt.story.endpoint = Some(Arc::clone(lease.address().label()));
@@ -231,7 +232,7 @@ where
         self.send(lease, attempt).await
     }
 
-    /// Whether there is another try, after a pause if need be.
+    /// Decides on another try, after a pause if needed.
     async fn try_again(&self, failure: Failure, attempt: &mut Attempt<'_, B>) -> Result<(), Error> {
         let error = match failure {
             Failure::Unsent(error) if self.has_elsewhere(attempt) => {
@@ -241,7 +242,7 @@ where
             Failure::Unsent(error) if attempt.body.is_some() && !is_verdict(error.kind()) => {
                 return self.pause(error, attempt).await;
             }
-            // The next connection is a fresh one: this happens once.
+            // The next connection is a fresh one, so this happens once.
             Failure::Stale(_) if attempt.body.is_some() => return Ok(()),
             Failure::Unprocessed(error) if attempt.moves < MOVES => {
                 tracing::debug!(%error, "the request was not processed; sending it on another connection");
@@ -267,8 +268,8 @@ where
         Err(Error::caused(error.kind(), "the retry budget is spent", error))
     }
 
-    /// Whether a request of which nothing was sent may move on to an address that it has not tried.
-    /// That multiplies no load, but it takes time where addresses are silent.
+    /// Returns true if a request of which nothing was sent may move on to an address that it has
+    /// not tried. That does not multiply the load, but it takes time if addresses are silent.
     fn has_elsewhere(&self, attempt: &Attempt<'_, B>) -> bool {
         let in_time = attempt.opening < self.settings().connect_timeout * self.settings().attempts;
         in_time
@@ -276,16 +277,16 @@ where
             && self.pools().iter().any(|pool| !attempt.has_tried(pool.address()))
     }
 
-    /// Whether a request that a fresh connection lost may be sent again, after a pause: an endpoint
-    /// that was killed may take connections for a moment longer. Only once, for a request may be
-    /// what kills it.
+    /// Returns true if a request that failed on a fresh connection may be sent again after a pause:
+    /// an endpoint that was killed may accept connections for a moment longer. Only once, because
+    /// the request may be what kills it.
     fn has_a_chance(&self, attempt: &mut Attempt<'_, B>) -> bool {
         let held = !self.settings().hold.is_zero() && attempt.body.is_some();
         held && !std::mem::replace(&mut attempt.unanswered, true)
             && self.budget.spend(Instant::now())
     }
 
-    /// Pauses before the next look for somebody who takes the request, or gives up.
+    /// Pauses before the next look for an address, or gives up.
     async fn pause(&self, error: Error, attempt: &mut Attempt<'_, B>) -> Result<(), Error> {
         let known = self.known.borrow().clone();
         attempt.hold.or_give_up(error, known).await?;
@@ -295,7 +296,7 @@ where
         Ok(())
     }
 
-    /// Waits for the first addresses of a name, within the time to connect.
+    /// Waits for the first addresses of a name, within the connect time-out.
     async fn settle(&self) {
         if !self.pools().is_empty() {
             return;
@@ -307,8 +308,8 @@ where
         }
     }
 
-    /// Of the addresses that did not fail this request those that are fit; if there are none, any
-    /// that did not fail it; if all did, the fit ones, and then just any.
+    /// Chooses a fit address that did not fail this request; if there is none, any that did not
+    /// fail it; if all did, a fit one, and then any.
     fn choose(&self, attempt: &Attempt<'_, B>, now: Instant) -> Option<EndpointPermit<B>> {
         let pools = self.pools();
         if let [only] = pools.as_slice() {
@@ -330,7 +331,7 @@ where
             .or_else(|| among(&|_| true))
     }
 
-    /// The pools of the addresses there are now.
+    /// Pools of the present addresses.
     fn pools(&self) -> Ref<'_, Vec<Rc<Pool<B>>>> {
         if self.known.borrow().has_changed().unwrap_or(false) {
             self.renew();
@@ -374,7 +375,7 @@ where
         lease
     }
 
-    /// Sends a request once. Where that fails, the journey has what may be sent again, if anything.
+    /// Sends a request once. After a failure `attempt` has the part that may be sent again, if any.
     async fn send(
         &self,
         mut lease: Lease<B>,
@@ -439,7 +440,7 @@ where
         }
     }
 
-    /// An answer as it is passed on.
+    /// Response as it is passed on.
     fn passed_on(
         &self,
         mut head: Parts,
@@ -452,7 +453,7 @@ where
             let beyond = |flaw: Flaw| Error::new(Kind::HttpProtocolError, flaw.detail);
             check_size(&head.headers, self.settings().response_limits).map_err(beyond)?;
         }
-        // Versions are a matter of each connection: the writer on the client's side has its own.
+        // The version belongs to each connection: the writer on the client side has its own.
         head.version = Version::HTTP_11;
         let silence = self.alarm.deadline(self.settings().idle_timeout);
         let mut body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -460,7 +461,7 @@ where
         } else {
             UpstreamBody::new(incoming, lease, silence)
         };
-        // Content that should not be there is not passed on (RFC 9110, section 6.4.1).
+        // Content that must not be there is not passed on (RFC 9110, section 6.4.1).
         if *method == Method::HEAD
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         {
@@ -469,8 +470,8 @@ where
         Ok(Response::from_parts(head, body))
     }
 
-    /// Waits for an answer, but not longer than the time to the first byte after the last piece of
-    /// the request was handed on.
+    /// Waits for a response, but not longer than the first-byte time-out after the last piece of
+    /// the request was passed on.
     async fn within_first_byte_timeout<T>(
         &self,
         progress: &Progress,
@@ -481,12 +482,12 @@ where
 }
 
 impl<B: Repeat> Attempt<'_, B> {
-    /// The whole body once more.
+    /// Returns the whole body for a retry.
     fn again(&self) -> Option<B> {
         self.kept.as_ref().and_then(B::again)
     }
 
-    /// Takes back what may be sent again.
+    /// Takes back the part that may be sent again.
     fn lost(&mut self, loss: Loss<B>, lease: &Lease<B>) -> Failure {
         let (error, reused) = (loss.error, lease.is_reused());
         if loss.was_closed {
@@ -509,7 +510,7 @@ impl<B: Repeat> Attempt<'_, B> {
             }
             Resend::Unsent(body) => {
                 self.body = Some(body);
-                // A fresh connection that took nothing is as good as none.
+                // A fresh connection that took nothing counts as none.
                 if reused { Failure::Stale(error) } else { Failure::Unsent(error) }
             }
             Resend::Unprocessed(body) => {
@@ -518,7 +519,8 @@ impl<B: Repeat> Attempt<'_, B> {
             }
             Resend::Refused(body) => {
                 self.body = Some(body);
-                // Once it is bad luck, as when settings were not known yet; after that it is load.
+                // The first time is bad luck, as when settings were not known yet; the second time
+                // is load.
                 if std::mem::replace(&mut self.refused, true) {
                     Failure::Sent(error)
                 } else {
@@ -535,14 +537,13 @@ impl<B> Attempt<'_, B> {
     }
 }
 
-/// Whether a connection was refused for a reason that does not pass: a TLS handshake ends no better
-/// the next time.
+/// Returns true for a permanent failure: a TLS handshake gives the same result the next time.
 fn is_verdict(kind: Kind) -> bool {
     matches!(kind, Kind::TlsCertificateError | Kind::TlsProtocolError | Kind::TlsAlertReceived)
 }
 
-/// The head of the final answer. Of interim ones the client is told, but for those that weir gives
-/// itself.
+/// Waits for the head of the final response. Interim ones are passed to the client, except those
+/// that weir sends itself.
 async fn final_head<B>(
     connection: &mut Http1Conn<B>,
     progress: &Progress,
@@ -556,13 +557,13 @@ where
         if !is_interim(head.status) {
             return Ok(head);
         }
-        // Somebody is at work on it: the time to the first byte starts again.
+        // The endpoint is working on it, so the first-byte time-out starts again.
         progress.moves();
         if let Some(client) =
             progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE)
         {
             prepare_response(&mut head.headers);
-            // It has no content to be the length of (RFC 9110, section 8.6).
+            // The response has no content (RFC 9110, section 8.6).
             head.headers.remove(header::CONTENT_LENGTH);
             head.version = Version::HTTP_2;
             client.send_interim(Response::from_parts(head, ()));
@@ -570,9 +571,9 @@ where
     }
 }
 
-/// Waits for an answer, but not longer than `timeout` after the last piece of the request was
-/// handed on, or the last interim answer came; time the client takes for the next piece does not
-/// count.
+/// Waits for a response, but not longer than `timeout` after the last piece of the request was
+/// passed on, or the last interim response arrived. Time that the client takes for the next piece
+/// does not count.
 async fn within_silence<T>(
     alarm: &Rc<CoarseTimer>,
     timeout: Duration,

@@ -1,8 +1,8 @@
-//! Whether an address is fit for requests, as all workers know it.
+//! Health of an address, shared by all workers.
 //!
-//! Guarantees: an address that failed too often is ejected for a while, twice as long each time it
-//! comes to that again, up to [`LONGEST`] times; a request that was sent to it after that and
-//! answered ends the ejection at once. What probes say counts for itself.
+//! Guarantees: an address with too many failures is ejected for a while, twice as long each further
+//! time, up to [`LONGEST`] times. A response to a request sent after the ejection ends it
+//! immediately. Probes count separately.
 
 use std::{
     collections::VecDeque,
@@ -17,26 +17,26 @@ use tokio::time::Instant;
 
 use super::settings::PassiveSettings;
 
-/// An ejection is at most this many times the first one, and forgotten as long after its end.
+/// Longest ejection, as a multiple of the first. The doubling is forgotten the same time after its
+/// end.
 pub const LONGEST: u32 = 10;
 
-/// The health of one address.
+/// Health of one address.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Its probes fail.
+    /// True while its probes fail.
     down: AtomicBool,
-    /// It was ejected and nothing better was heard since; what is asked for each request is only
-    /// this.
+    /// True after an ejection until a success; the only flag that each request reads.
     suspect: AtomicBool,
     faults: Mutex<Faults>,
 }
 
-/// How requests failed at an address.
+/// Failures of requests at an address.
 #[derive(Debug, Default)]
 struct Faults {
-    /// The latest, at most as many as lead to an ejection.
+    /// Latest failures, at most as many as lead to an ejection.
     recent: VecDeque<Instant>,
-    /// The latest ejection.
+    /// Latest ejection.
     ejection: Option<Ejection>,
 }
 
@@ -53,25 +53,25 @@ impl Ejection {
 }
 
 impl Health {
-    /// Whether it should get requests.
+    /// Returns true if it should get requests.
     #[must_use]
     pub fn is_fit(&self, now: Instant) -> bool {
         !self.down.load(Ordering::Relaxed) && !self.is_ejected(now)
     }
 
-    /// Whether it is ejected at the moment.
+    /// Returns true while it is ejected.
     #[must_use]
     pub fn is_ejected(&self, now: Instant) -> bool {
         self.suspect.load(Ordering::Relaxed)
             && self.faults(|faults| faults.ejection.is_some_and(|one| now < one.until()))
     }
 
-    /// Probes say that it is down, or up; whether that is news.
+    /// Records the verdict of probes; returns true if it changed.
     pub fn set_down(&self, down: bool) -> bool {
         self.down.swap(down, Ordering::Relaxed) != down
     }
 
-    /// A request failed at it; whether that is enough to eject it.
+    /// Records a failed request; returns true if that is enough to eject the address.
     pub fn fails(&self, settings: &PassiveSettings, now: Instant) -> bool {
         if self.is_ejected(now) {
             return false;
@@ -87,14 +87,14 @@ impl Health {
         })
     }
 
-    /// Whether a request failed at it within the window.
+    /// Returns true if a request failed within the window.
     pub fn has_failed(&self, settings: &PassiveSettings, now: Instant) -> bool {
         self.faults(|faults| {
             faults.recent.back().is_some_and(|at| now.duration_since(*at) <= settings.window)
         })
     }
 
-    /// Ejects it; for how long.
+    /// Ejects the address and returns the duration.
     pub fn eject(&self, settings: &PassiveSettings, now: Instant) -> Duration {
         let longest = settings.eject * LONGEST;
         let time = self.faults(|faults| {
@@ -108,7 +108,7 @@ impl Health {
         time
     }
 
-    /// It answered a request that was sent at `sent`; whether that ends an ejection.
+    /// Records a response to a request sent at `sent`; returns true if that ends an ejection.
     pub fn succeeds(&self, sent: Instant) -> bool {
         if !self.suspect.load(Ordering::Relaxed) {
             return false;

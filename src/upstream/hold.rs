@@ -1,5 +1,5 @@
-//! A request that found nobody to take it, and waits for somebody to come back: nothing of it was
-//! sent.
+//! Hold: a request for which no endpoint accepts connections waits for one to return; nothing of it
+//! was sent.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 use super::endpoints::Known;
 use crate::http::error::Error;
 
-/// How long a request has waited, and how long it may.
+/// Time that a request has waited, and may wait.
 #[derive(Debug)]
 pub struct Hold {
     until: Option<Instant>,
@@ -17,23 +17,23 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The first and the longest pause between two looks.
+    /// First and longest pause between two tries.
     const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
-    /// A request that may wait this long; the first look that fails starts the time.
+    /// Creates the hold of a request that may wait this long; the first failed try starts the time.
     #[must_use]
     pub fn new(time: Duration) -> Self {
         Self { until: None, time, pause: Self::PAUSES.0 }
     }
 
-    /// The next pause is the longest, or half of the time: who lost a fresh connection may be
-    /// dying, and a busy machine takes its time.
+    /// Makes the next pause the longest, or half of the time: an endpoint that closed a fresh
+    /// connection may be about to end, and a busy machine needs time.
     pub fn expect_no_haste(&mut self) {
         self.pause = Self::PAUSES.1.min(self.time / 2);
     }
 
-    /// Pauses before the next look, or gives up with what the last one met. Other addresses end the
-    /// pause.
+    /// Pauses before the next try, or gives up with the error of the last one. New addresses end
+    /// the pause.
     ///
     /// # Errors
     /// The given one, once the time is up.

@@ -1,10 +1,10 @@
-//! A connection of HTTP/1.1 to an endpoint: a request goes out and its answer comes in, both at
-//! once where they take long.
+//! HTTP/1.1 connection to an endpoint. The request is sent while its response is received, if both
+//! take long.
 //!
-//! Guarantees: one request at a time, written with exactly one framing; not a byte of an answer is
-//! taken for another request's; what was read and not taken is never much more than [`READ_MOST`].
-//! The rest of a request is sent as its answer is taken. A long answer is read in turns, and no
-//! neighbour waits for the end of it.
+//! Guarantees: one request at a time, written with exactly one framing. No byte of a response is
+//! taken for that of another request. Received data that was not taken is never much more than
+//! [`READ_MOST`]. The rest of a request is sent while its response is taken. A long response is
+//! read in turns, so other connections do not wait for its end.
 
 use std::{
     future::poll_fn,
@@ -40,70 +40,70 @@ use crate::{
     runtime::io::{Switched, take_steps},
 };
 
-/// How much is read at once, where little is awaited ...
+/// Size of a read if little is expected ...
 pub const READ: usize = 8 * 1024;
-/// ... and where much is.
+/// ... and if much is.
 pub const READ_MOST: usize = 64 * 1024;
-/// How much of what is read counts as a step of the task that reads ([`take_steps`]): twice the
-/// most is a turn.
+/// Bytes read that count as one step of the reading task ([`take_steps`]): twice the largest read
+/// is a turn.
 const STEP: usize = READ_MOST / 64;
-/// A piece of a body no longer than this is copied behind what is written before it.
+/// Longest piece of a body that is copied behind earlier output.
 const COPIED: usize = 4 * 1024;
-/// What most heads of requests fit in.
+/// Size that most request heads fit in.
 const HEAD: usize = 1024;
-/// The most of interim answers that may come before an answer's head.
+/// Limit on interim responses before the final head, in bytes.
 const BEFORE_HEAD: usize = 256 * 1024;
 
-/// A connection, and the request it carries.
+/// Connection with its current request.
 pub struct Http1Conn<B> {
     stream: BoxedIo,
     outgoing: Outgoing<B>,
-    /// What came and was not taken yet.
+    /// Received data that was not taken yet.
     received: BytesMut,
-    /// Whether that has had room for more than is usual.
+    /// True if that buffer has grown beyond its usual size.
     roomy: bool,
-    /// How much came since the request began.
+    /// Bytes received since the request started.
     heard: usize,
-    /// Whether the request asks for a head only.
+    /// True for HEAD.
     to_head: bool,
     answer: AnswerBody,
-    /// Whether another request may follow the answer.
+    /// True if another request may follow the response.
     persists: bool,
     limits: HeaderLimits,
 }
 
-/// What of a request is still to be written.
+/// Part of a request still to be written.
 struct Outgoing<B> {
     head: Vec<u8>,
     written: usize,
     piece: Bytes,
-    /// What stands behind the piece.
+    /// Bytes behind the piece.
     end: &'static [u8],
     body: Option<Replay<B>>,
-    /// The piece of the body that goes out with the head, until anything of them was written.
+    /// Piece of the body that is sent with the head, until any of them is written.
     early: Option<TakenPiece>,
     framing: Framing,
     flushed: bool,
-    /// Whether anything of the request was written.
+    /// True once any of the request was written.
     begun: bool,
 }
 
-/// Why an answer did not come, or not to its end.
+/// Reason why a response did not arrive, or not completely.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
-    /// The request's body broke.
+    /// The request body broke.
     #[error("the request's body broke")]
     Upload(#[source] BoxError),
     /// The connection ended.
     #[error("the connection ended")]
     Connection(#[source] io::Error),
-    /// The answer is not one.
+    /// The response is invalid.
     #[error("{0}")]
     Malformed(Flaw),
 }
 
 impl ResponseError {
-    /// The error of a request that was not answered.
+    /// Converts it to the error of a request without a response.
     #[must_use]
     pub fn unanswered(self) -> Error {
         let (kind, detail) = match self {
@@ -120,7 +120,7 @@ impl ResponseError {
 }
 
 impl<B> Http1Conn<B> {
-    /// A fresh connection, of whose responses no head is larger than the limits.
+    /// Creates a fresh connection with these limits on response heads.
     #[must_use]
     pub fn new(stream: BoxedIo, limits: HeaderLimits) -> Box<Self> {
         let outgoing = Outgoing {
@@ -148,16 +148,16 @@ impl<B> Http1Conn<B> {
         })
     }
 
-    /// Whether it may carry another request, unless the endpoint has closed it: the last one is
-    /// over, and nothing stands behind its response.
+    /// Returns true if it may carry another request, unless the endpoint has closed it: the last
+    /// one is over, and no data stands behind its response.
     #[must_use]
     pub fn may_carry_another(&self) -> bool {
         let over = self.persists && self.answer.has_ended() && self.outgoing.is_over();
         over && self.received.is_empty()
     }
 
-    /// Whether it may carry another request, and the endpoint neither closed it nor said anything
-    /// since the last one.
+    /// Returns true if it may carry another request, and the endpoint neither closed it nor sent
+    /// anything since the last one.
     pub fn is_free(&mut self) -> bool {
         self.may_carry_another() && self.is_silent()
     }
@@ -167,12 +167,11 @@ impl<B> Http1Conn<B> {
         let look = poll_fn(|context| {
             Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte))
         });
-        // Whatever the task has done in this turn: without a budget every connection would look
-        // silent, or none.
+        // Outside the budget of the task: within it every connection would look silent, or none.
         pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Its requests are over for a while: large buffers are let go.
+    /// Frees large buffers, as the connection is idle.
     pub fn rest(&mut self) {
         if std::mem::take(&mut self.roomy) {
             self.received = BytesMut::new();
@@ -182,19 +181,19 @@ impl<B> Http1Conn<B> {
         }
     }
 
-    /// Whether anything of the request was written.
+    /// Returns true if any of the request was written.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.outgoing.begun
     }
 
-    /// Whether anything came since the request began.
+    /// Returns true if anything was received since the request started.
     #[must_use]
     pub fn has_heard(&self) -> bool {
         self.heard > 0
     }
 
-    /// Takes back the body of a request that was not begun.
+    /// Takes back the body of a request that was not started.
     pub fn take_back(&mut self) -> Replay<B>
     where
         B: Default,
@@ -206,25 +205,25 @@ impl<B> Http1Conn<B> {
         body
     }
 
-    /// Whether all of the request was sent.
+    /// Returns true if the request was sent completely.
     #[must_use]
     pub fn has_sent(&self) -> bool {
         self.outgoing.is_over()
     }
 
-    /// Whether the answer has come to its end.
+    /// Returns true if the response is complete.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.answer.has_ended()
     }
 
-    /// How much of the answer is to come.
+    /// Bytes of the response still to come.
     #[must_use]
     pub fn size_hint(&self) -> SizeHint {
         self.answer.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
-    /// The connection after a change of protocols, with what came on it already.
+    /// Returns the connection after a protocol switch, with the data received on it already.
     #[must_use]
     pub fn switch(self) -> Switched {
         Switched { io: self.stream, early: self.received.freeze() }
@@ -247,19 +246,19 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Takes a request on; [`Self::poll_head`] sends it. Legal only on a connection that is free.
+    /// Starts a request; [`Self::poll_head`] sends it. Legal only on a connection that is free.
     pub fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
         self.to_head = *request.method == Method::HEAD;
         self.heard = 0;
         self.outgoing.begin(request, body);
     }
 
-    /// Sends the request, and waits for the head of an answer: interim ones come first, then the
-    /// final one.
+    /// Sends the request and waits for the head of a response: interim ones first, then the final
+    /// one.
     pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, ResponseError>> {
         let sent = self.outgoing.poll(&mut self.stream, context);
         let broken = match sent {
-            // An endpoint that takes no more may have answered before.
+            // An endpoint that accepts no more data may have responded before.
             Poll::Ready(Err(ResponseError::Connection(cause))) if self.outgoing.begun => {
                 Some(self.give_up_sending(cause))
             }
@@ -283,7 +282,7 @@ where
         cause
     }
 
-    /// The head of the next answer, if it has come.
+    /// Head of the next response, if it has arrived.
     fn take_head(&mut self) -> Result<Option<Parts>, Flaw> {
         if !self.received.is_empty()
             && let Some(begun) = response::head(&mut self.received, self.to_head, self.limits)?
@@ -302,14 +301,14 @@ where
         Ok(None)
     }
 
-    /// The next piece of the answer's body, while the rest of the request's is sent.
+    /// Next piece of the response body, while the rest of the request is sent.
     pub fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         if !self.outgoing.is_over() {
             match self.outgoing.poll(&mut self.stream, context) {
-                // The endpoint waits for what will never come.
+                // The endpoint would wait for the rest forever.
                 Poll::Ready(Err(lost @ ResponseError::Upload(_))) => {
                     return Poll::Ready(Some(Err(lost)));
                 }
@@ -340,7 +339,8 @@ where
     }
 }
 
-/// Whether another answer follows (RFC 9110, section 15.2). A change of protocols is the last.
+/// Returns true if another response follows (RFC 9110, section 15.2). A protocol switch is the
+/// last.
 #[must_use]
 pub fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
@@ -360,7 +360,7 @@ impl<B> Outgoing<B> {
             && self.flushed
     }
 
-    /// What was not written is not written any more.
+    /// Drops what was not written yet.
     fn give_up(&mut self) {
         (self.head, self.written, self.piece, self.end) = (Vec::new(), 0, Bytes::new(), &[]);
         (self.body, self.early, self.flushed) = (None, None, true);
@@ -424,8 +424,8 @@ where
         (self.begun, self.flushed, self.early) = (false, false, None);
     }
 
-    /// Ready once everything is written. What has come of the body goes out with the head, in one
-    /// segment.
+    /// Ready once everything is written. Body data that is there already is sent with the head, in
+    /// one segment.
     fn poll(
         &mut self,
         stream: &mut BoxedIo,
@@ -456,8 +456,8 @@ where
         }
     }
 
-    /// A body that is said to be empty and has not ended: with its head it would be whole, and it
-    /// may not be what it said.
+    /// Returns true for a body that is announced as empty and has not ended: with its head it would
+    /// be complete, and the announcement may be wrong.
     fn awaits_no_body(&self) -> bool {
         self.framing == Framing::Length(0)
     }
@@ -504,7 +504,7 @@ where
             }
             Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
             Framing::Chunked => {
-                // The last piece goes out first.
+                // The last piece is sent first.
                 self.end = b"\r\n0\r\n\r\n";
             }
             Framing::Length(_) | Framing::Nothing => {}
@@ -558,7 +558,7 @@ mod tests {
         assert!((LENGTH / READ_MOST / 3..=LENGTH / READ_MOST).contains(&turns), "{turns}");
     }
 
-    /// Notes each write, and takes none where it is broken.
+    /// Pipe that records each write, and fails if it is broken.
     #[derive(Clone, Default)]
     struct Noted {
         writes: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -609,7 +609,7 @@ mod tests {
 
     impl Io for Noted {}
 
-    /// A body of pieces, whose length is known or not, and which waits where a piece is empty.
+    /// Body of pieces, whose length is known or not, and which waits at an empty piece.
     #[derive(Default)]
     struct Pieces(VecDeque<Bytes>, bool);
 
@@ -679,7 +679,7 @@ mod tests {
         assert_eq!(writes(&[9_000], true), [WITH_LENGTH + 3 + 9_000]);
         assert_eq!(writes(&[5], false), [IN_CHUNKS + "5\r\n12345\r\n0\r\n\r\n".len()]);
         assert_eq!(writes(&[], true), [WITH_LENGTH]);
-        // The head of a body that has not come does not wait for it.
+        // A head does not wait for a body that has not arrived.
         assert_eq!(writes(&[0, 5], true), [WITH_LENGTH, 5]);
         assert_eq!(writes(&[5, 0, 4], true), [WITH_LENGTH + 5, 4]);
     }

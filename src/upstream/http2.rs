@@ -1,14 +1,15 @@
-//! One worker's HTTP/2 connections to an address: requests share them, each on a stream of its own.
+//! HTTP/2 connections of one worker to an address: requests share them, each on a stream of its
+//! own.
 //!
 //! Guarantees: there is one connection, and another only when the endpoint allows no more streams
-//! on it; requests that come while one is opened share its outcome, and none waits longer than one
-//! opening may take; no stream begins on a connection that is going away; a connection without
-//! streams is closed after the time idle ones are kept, and immediately beyond their number; what
-//! goes out is framed by HTTP/2 alone.
+//! on it. Requests that arrive while one is opened share its outcome, and none waits longer than
+//! one connect may take. No stream starts on a connection that is going away. A connection without
+//! streams is closed after the idle time, and immediately beyond the number kept. Requests are
+//! framed by HTTP/2 alone.
 //!
-//! No PING is sent: gRPC servers end a connection for a second one without data in a few minutes.
-//! An endpoint that is gone is found by TCP where nothing is under way, and by the time-out of a
-//! request during which nothing came.
+//! No PING is sent: gRPC servers close a connection for a second one without data in a few minutes.
+//! An endpoint that vanished is detected by TCP while idle, and otherwise by the time-out of a
+//! request during which nothing was received.
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,27 +38,27 @@ use crate::http::{
     framing::HeaderLimits,
 };
 
-/// How much an endpoint may send ahead, on a stream and on the connection.
+/// Receive windows: of a stream and of the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 
-/// The connections to one address.
+/// Connections to one address.
 pub struct Http2Pool<B> {
     open: Open<B>,
-    /// What comes of the one that is being opened; kept no longer, because the outcome would keep
-    /// the connection open.
+    /// Outcome of the connection being opened; not kept longer, because it would keep the
+    /// connection open.
     opening: Rc<RefCell<Option<Opening<B>>>>,
-    /// How many without a stream are kept.
+    /// Limit on connections without streams.
     max_idle: usize,
     limits: HeaderLimits,
-    /// What was noticed on the latest one: as many streams as it allowed may begin on the next
-    /// before that says how many.
+    /// Signals of the latest connection: the next one may start as many streams as that allowed,
+    /// until it announces its own number.
     latest: RefCell<Rc<Http2Signals>>,
 }
 
-/// The connections that take requests.
+/// Connections that accept requests.
 type Open<B> = Rc<RefCell<Vec<Rc<Http2Conn<B>>>>>;
 
-/// The outcome of an opening, once there is one.
+/// Outcome of an opening, once there is one.
 type Opening<B> = watch::Receiver<Option<Result<Rc<Http2Conn<B>>, Error>>>;
 
 /// One connection.
@@ -65,24 +66,24 @@ struct Http2Conn<B> {
     sender: SendRequest<Recorded<B>>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
-    /// A response has come on it.
+    /// True once it has carried a response.
     served: Cell<bool>,
     signs: Rc<Http2Signals>,
     tasks: Tasks,
-    /// Those it is one of, and how many of them are kept without a stream.
+    /// Connections it belongs to, and the number of them kept without a stream.
     siblings: Weak<RefCell<Vec<Rc<Self>>>>,
     max_idle: usize,
 }
 
-/// A request's place on a connection.
+/// Stream of a request on a connection.
 pub struct Http2Stream<B> {
     http2_conn: Rc<Http2Conn<B>>,
-    /// The request's body, once the response has begun.
+    /// Body of the request, once the response has started.
     upload: Option<Uploading<B>>,
 }
 
 impl<B> Http2Pool<B> {
-    /// No connection yet.
+    /// Creates a pool without connections.
     #[must_use]
     pub fn new(settings: &UpstreamSettings) -> Self {
         let (max_idle, limits) = (settings.keepalive_max_idle, settings.response_limits);
@@ -95,14 +96,14 @@ impl<B> Http2Pool<B> {
         }
     }
 
-    /// A place on a connection there is.
+    /// Takes a stream on an open connection, if there is room.
     pub fn take(&self) -> Option<Http2Stream<B>> {
         let mut open = self.open.borrow_mut();
         open.retain(|http2_conn| http2_conn.takes_streams());
         open.iter().find(|http2_conn| http2_conn.has_room()).map(Http2Stream::on)
     }
 
-    /// Closes what had no stream for too long.
+    /// Closes connections that had no stream for too long.
     pub fn sweep(&self, now: Instant, idle_time: Duration) {
         let stays = |http2_conn: &Rc<Http2Conn<B>>| {
             let idle = now.duration_since(http2_conn.idle_since.get());
@@ -112,7 +113,7 @@ impl<B> Http2Pool<B> {
         self.open.borrow_mut().retain(stays);
     }
 
-    /// Every connection is closed as soon as it has no stream.
+    /// Closes every connection as soon as it has no stream.
     pub fn retire(&self) {
         self.open.borrow_mut().clear();
     }
@@ -123,11 +124,10 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// A place on a connection that another request opens at this moment, or on one that is opened
-    /// for it.
+    /// Takes a stream on a connection that is being opened, or on one that is opened for it.
     ///
     /// # Errors
-    /// Whatever kept it from being opened, the same for all that waited for it.
+    /// The reason why it could not be opened, the same for all that waited for it.
     pub async fn open<F>(&self, connect: impl Fn() -> F) -> Result<Http2Stream<B>, Error>
     where
         F: Future<Output = Result<Connected, Error>> + 'static,
@@ -136,7 +136,7 @@ where
             if let Some(stream) = self.take() {
                 return Ok(stream);
             }
-            // One that panicked leaves no outcome.
+            // A task that panicked leaves no outcome.
             let under_way =
                 self.opening.borrow().clone().filter(|opening| opening.has_changed().is_ok());
             let joins = under_way.is_some();
@@ -144,7 +144,8 @@ where
             let abandoned =
                 |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
             let outcome = opening.wait_for(Option::is_some).await.map_err(abandoned)?.clone();
-            // Whoever began it gets a place, so that every turn of this loop is somebody's last.
+            // The request that started it gets a stream, so every turn of this loop is the last for
+            // one of them.
             if let Some(http2_conn) = outcome.transpose()?
                 && (!joins || (http2_conn.takes_streams() && http2_conn.has_room()))
             {
@@ -153,8 +154,8 @@ where
         }
     }
 
-    /// Begins to open one. It goes on when the request that began it is given up: others may wait
-    /// for it.
+    /// Starts opening one. It continues when the request that started it is dropped, as others may
+    /// wait for it.
     fn begin(
         &self,
         connecting: impl Future<Output = Result<Connected, Error>> + 'static,
@@ -239,11 +240,11 @@ where
     }
 }
 
-/// How connections are opened, with an executor for their tasks.
+/// Builder of connections, with an executor for their tasks.
 ///
-/// HTTP/2 counts 32 bytes more for each field (RFC 9113, section 6.5.2), and what is beyond the
-/// library's limit has no response that could say why: so it has twice the limits, and
-/// [`check_size`](crate::http::framing::response::check_size) holds them.
+/// HTTP/2 counts 32 bytes more for each field (RFC 9113, section 6.5.2), and beyond the limit of
+/// the library there is no response that could say why. So the library gets twice the limits, and
+/// [`check_size`](crate::http::framing::response::check_size) enforces them.
 pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E> {
     let list = 2 * (limits.size + 32 * limits.count);
     let mut builder = http2::Builder::new(executor);
@@ -258,40 +259,40 @@ impl<B> Http2Stream<B> {
         Self { http2_conn: Rc::clone(http2_conn), upload: None }
     }
 
-    /// Where the request goes in.
+    /// Sender of the request.
     #[must_use]
     pub fn sender(&self) -> SendRequest<Recorded<B>> {
         self.http2_conn.sender.clone()
     }
 
-    /// The tasks of its connection.
+    /// Upload tasks of its connection.
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
         &self.http2_conn.tasks
     }
 
-    /// A request with a body is about to go in.
+    /// Announces a request with a body.
     pub fn expect_body(&self) {
         self.http2_conn.signs.expect_body();
     }
 
-    /// A response has come.
+    /// Records a response.
     pub fn has_response(&self) {
         self.http2_conn.served.set(true);
     }
 
-    /// The response has begun: its end is the end of the request's body, too.
+    /// Records that the response has started: its end also ends the request body.
     pub fn follow(&mut self, upload: Uploading<B>) {
         self.upload = Some(upload);
     }
 
-    /// Whether its connection has brought a response to any request.
+    /// Returns true if its connection has carried a response to any request.
     #[must_use]
     pub fn has_served(&self) -> bool {
         self.http2_conn.served.get()
     }
 
-    /// Whether all of the request was read for the stream.
+    /// Returns true if the whole request was read for the stream.
     #[must_use]
     pub fn has_sent(&self) -> bool
     where
@@ -300,20 +301,19 @@ impl<B> Http2Stream<B> {
         self.upload.as_ref().is_none_or(Uploading::is_over)
     }
 
-    /// No other stream begins on its connection.
+    /// Starts no other stream on its connection.
     pub fn take_out_of_use(&self) {
         self.http2_conn.signs.going.set(true);
     }
 
-    /// Whether the endpoint has said that no new stream may begin on its connection.
+    /// Returns true if the endpoint accepts no new stream on its connection.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
         self.http2_conn.signs.going.get()
     }
 
-    /// Nothing came on this stream for so long. Where nothing came on its connection either,
-    /// nothing may come ever again: TCP keeps sending what is not acknowledged for a quarter of an
-    /// hour. New streams begin on another one.
+    /// Records a time-out on this stream. If its connection was silent too, it may be dead: TCP
+    /// retransmits for a quarter of an hour. New streams start on another one.
     pub fn timed_out(&self, silence: Duration) {
         let signs = &self.http2_conn.signs;
         if signs.heard.get().elapsed() >= silence {
@@ -331,10 +331,10 @@ impl<B> Drop for Http2Stream<B> {
     }
 }
 
-/// A request of HTTP/1.1 as one of HTTP/2 (RFC 9113, section 8.3.1).
+/// Translates a request to HTTP/2 (RFC 9113, section 8.3.1).
 ///
 /// # Errors
-/// [`Kind::HttpRequestError`] when its host and path make no target.
+/// [`Kind::HttpRequestError`] when its host and path do not form a target.
 pub fn translate<B>(
     outbound: &Outbound<'_>,
     body: B,

@@ -1,11 +1,10 @@
-//! The bytes of an HTTP/2 connection to an endpoint, below hyper: what the endpoint says about the
-//! connection is read from its frames, because hyper tells of a GOAWAY only by failing the next
-//! request, and of settings only once there is one; and the head of a request is held back for one
-//! turn of its task, in which hyper hands on what has come of the body.
+//! I/O of an HTTP/2 connection to an endpoint, below hyper, which reads signals from its frames:
+//! hyper reports a GOAWAY only by failing the next request, and settings only once there is one. It
+//! also holds back the head of a request for one turn of its task, in which hyper adds the body
+//! data that is there already.
 //!
 //! Guarantees: a connection is known to be going away from the head of its first GOAWAY on (RFC
-//! 9113, section 6.8); the number of streams is the one that its latest SETTINGS allow (section
-//! 6.5.2).
+//! 9113, section 6.8). The number of streams is that of its latest SETTINGS (section 6.5.2).
 
 use std::{
     cell::Cell,
@@ -23,34 +22,34 @@ use tokio::{
 
 use super::connect::BoxedIo;
 
-/// A frame's head: its length, kind, flags and stream (RFC 9113, section 4.1).
+/// Length of a frame head: length, kind, flags and stream (RFC 9113, section 4.1).
 const HEAD: usize = 9;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const ACK: u8 = 1;
-/// A setting: its number and its value.
+/// Length of a setting: number and value.
 const SETTING: usize = 6;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
-/// The most bytes that are held back.
+/// Limit on the bytes that are held back.
 const HELD: usize = 16 * 1024;
 
-/// The most streams on a connection to an address that has never said how many it allows.
+/// Streams on a connection to an address that has never announced a limit.
 const STREAMS: usize = 100;
 
-/// What was noticed on one connection.
+/// Signals of one connection.
 #[derive(Debug)]
 pub struct Http2Signals {
-    /// The endpoint takes no new stream.
+    /// True if the endpoint accepts no new stream.
     pub going: Cell<bool>,
-    /// When anything came last.
+    /// Time of the last received data.
     pub heard: Cell<Instant>,
-    /// How many streams the endpoint allows; until it says so, how many it allowed on the
-    /// connection before.
+    /// Streams that the endpoint allows; until it announces the number, that of the previous
+    /// connection.
     pub allowed: Cell<usize>,
-    /// Whether it has said so.
+    /// True once it has announced the number.
     settled: Cell<bool>,
-    /// A request with a body is about to be written: its head waits for one turn.
+    /// True if a request with a body is written next: its head waits for one turn.
     body_follows: Cell<bool>,
 }
 
@@ -71,38 +70,38 @@ impl Http2Signals {
         }
     }
 
-    /// The signs of the connection that follows this one to the same address. An endpoint may allow
-    /// no streams for a while, but the connection would never be used if that was believed before
-    /// it has said so.
+    /// Signals for the next connection to the same address. An endpoint may allow no streams for a
+    /// while, but a new connection would never be used if that was assumed before it has announced
+    /// it.
     #[must_use]
     pub fn after(&self) -> Self {
         Self::new(self.allowed.get().max(1))
     }
 
-    /// A request with a body is handed to hyper next.
+    /// Announces that a request with a body is passed to hyper next.
     pub fn expect_body(&self) {
         self.body_follows.set(true);
     }
 
-    /// Something has come.
+    /// Records received data.
     pub fn hear(&self) {
         self.heard.set(Instant::now());
     }
 }
 
-/// A connection whose received frames are watched.
+/// Connection whose received frames are watched.
 pub struct Watched {
     stream: BoxedIo,
     signs: Rc<Http2Signals>,
     frames: FrameHeads,
-    /// What was taken to be written, and waits for what follows.
+    /// Output that waits for what follows.
     held: BytesMut,
-    /// It has waited.
+    /// True if it has waited for one turn.
     has_waited: bool,
 }
 
 impl Watched {
-    /// A connection on which nothing has come.
+    /// Wraps a new connection.
     #[must_use]
     pub fn new(stream: BoxedIo, signs: &Rc<Http2Signals>) -> Self {
         Self {
@@ -114,7 +113,7 @@ impl Watched {
         }
     }
 
-    /// Holds these bytes back, if they are to wait or others before them do, and there is room.
+    /// Holds these bytes back if they are to wait, or earlier ones do, and there is room.
     fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<usize> {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let waits = self.signs.body_follows.get() || !self.held.is_empty();
@@ -140,11 +139,11 @@ impl Watched {
 /// Follows frames, however the bytes are cut into pieces.
 #[derive(Debug, Default)]
 struct FrameHeads {
-    /// Bytes to come of the frame under way.
+    /// Bytes to come of the current frame.
     left: usize,
     head: [u8; HEAD],
     filled: usize,
-    /// The frame under way is SETTINGS, and this much of a setting has come.
+    /// Part of a setting received so far, if the current frame is SETTINGS.
     setting: Option<(usize, [u8; SETTING])>,
 }
 
@@ -168,13 +167,13 @@ impl FrameHeads {
         }
     }
 
-    /// The head of a frame has come.
+    /// Handles the head of a frame.
     fn begin(&mut self, signs: &Http2Signals) {
         let [high, middle, low, kind, flags, ..] = self.head;
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some((0, [0; SETTING]));
         if self.setting.is_some() && !signs.settled.replace(true) {
-            // Settings that do not name the number say that there is none.
+            // Without that setting there is no limit.
             signs.allowed.set(usize::MAX);
         }
         if kind == GOAWAY {
@@ -231,7 +230,7 @@ impl AsyncWrite for Watched {
         if let Some(taken) = this.hold(pieces) {
             return Poll::Ready(Ok(taken));
         }
-        // What does not fit goes out with what was held, in one write.
+        // Bytes that do not fit are written together with the held ones.
         while !this.held.is_empty() {
             let all: Vec<_> =
                 std::iter::once(IoSlice::new(&this.held)).chain(pieces.iter().copied()).collect();
@@ -254,7 +253,7 @@ impl AsyncWrite for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let waits = self.signs.body_follows.replace(false) && !self.held.is_empty();
-        // Only once, however many requests come meanwhile.
+        // Only once, however many requests arrive meanwhile.
         if waits && !std::mem::replace(&mut self.has_waited, true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -278,7 +277,7 @@ mod tests {
 
     use crate::upstream::http2_io::*;
 
-    /// Pieces of many lengths, some held back and some not, through a pipe of this size.
+    /// Sends pieces of many lengths, some held back and some not, through a pipe of this size.
     async fn through(pipe: usize) {
         let (near, mut far) = duplex(pipe);
         let signs = Rc::new(Http2Signals::default());
@@ -328,7 +327,7 @@ mod tests {
             let mut flushes = 0;
             poll_fn(|context| {
                 flushes += 1;
-                // Another one comes in each turn.
+                // Another one arrives in each turn.
                 signs.expect_body();
                 Pin::new(&mut watched).poll_flush(context)
             })
@@ -348,7 +347,7 @@ mod tests {
 
     #[test]
     fn goaway_is_found_however_the_bytes_are_cut() {
-        // What looks like a GOAWAY within a payload is none.
+        // Bytes that look like a GOAWAY within a payload are ignored.
         let disguised = frame(0, &frame(GOAWAY, &[0; 8]));
         let before =
             [frame(SETTINGS, b""), disguised.clone(), frame(6, &[7; 8]), frame(1, &[7; 300])]

@@ -1,4 +1,4 @@
-//! The upstream side: where a route's requests go and how they get there.
+//! Upstream side: endpoints of a route's requests, and the connections to them.
 
 pub mod background;
 pub mod balance;

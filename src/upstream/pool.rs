@@ -1,10 +1,9 @@
-//! One worker's connections to an address: kept open between requests, never shared with another
-//! thread.
+//! Connection pool of one worker for an address; connections are never shared with another thread.
 //!
-//! Guarantees: a connection of HTTP/1.1 is handed out to one request at a time, most recently used
-//! first; at most `max_idle` are kept, none longer than `idle`, and none once the address is gone;
-//! a connection whose answer was not read to its end is closed, never reused; one that a client
-//! authenticated goes back to that client, never to the pool.
+//! Guarantees: an HTTP/1.1 connection carries one request at a time, the most recently used first.
+//! At most `max_idle` are kept, none longer than `idle`, and none once the address is gone. A
+//! connection whose response was not read completely is closed, not reused. One that a client
+//! authenticated returns to that client, never to the pool.
 
 use std::{
     cell::{Cell, RefCell},
@@ -35,7 +34,7 @@ use crate::{
     runtime::io::Switched,
 };
 
-/// The connections to one address.
+/// Connections to one address.
 pub struct Pool<B> {
     address: Arc<Address>,
     share: Share,
@@ -43,50 +42,49 @@ pub struct Pool<B> {
     max_idle: Cell<usize>,
     idle_time: std::time::Duration,
     idle: RefCell<Vec<(Instant, Box<Http1Conn<B>>)>>,
-    /// What became of those that were kept.
+    /// History of the kept ones.
     habit: CloseHistory,
-    /// The endpoint has asked for credentials that authenticate a connection.
+    /// True if the endpoint has asked for credentials that authenticate a connection.
     has_challenged: Cell<bool>,
-    /// HTTP/2's, where that is spoken.
+    /// Connections of HTTP/2, if the upstream uses it.
     http2_conns: Option<Http2Pool<B>>,
     limits: HeaderLimits,
 }
 
-/// A request's place at an address, counted from the choice of that address until its answer has
-/// ended.
+/// Permit of a request at an address, from the choice of that address to the end of the response.
 pub struct EndpointPermit<B> {
     pool: Rc<Pool<B>>,
 }
 
-/// What one request goes out on.
+/// Connection or stream for one request.
 pub struct Lease<B> {
     permit: EndpointPermit<B>,
-    /// On what.
+    /// Connection or stream.
     pub way: Way<B>,
     reused: bool,
     keeping: AfterResponse<B>,
 }
 
-/// Where a connection of HTTP/1.1 goes behind its response.
+/// Destination of an HTTP/1.1 connection after its response.
 enum AfterResponse<B> {
     /// Back to the pool.
     Pool,
     /// To the client that may have authenticated it.
     Private(Rc<Private<B>>, IpAddr),
-    /// Nowhere: it is closed.
+    /// None: it is closed.
     Nowhere,
 }
 
-/// How a request gets to its endpoint.
+/// Connection or stream to an endpoint.
 pub enum Way<B> {
-    /// A connection for itself. Dropping it closes it; [`Lease::release`] gives it back.
+    /// Connection of its own. Dropping it closes it; [`Lease::release`] gives it back.
     Own(Box<Http1Conn<B>>),
-    /// A stream of a connection that others use too.
+    /// Stream of a shared connection.
     Stream(Http2Stream<B>),
 }
 
 impl<B> Pool<B> {
-    /// An empty pool for one address.
+    /// Creates an empty pool for one address.
     #[must_use]
     pub fn new(address: Arc<Address>, settings: &UpstreamSettings, connector: Connector) -> Self {
         Self {

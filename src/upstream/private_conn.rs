@@ -76,7 +76,7 @@ where
     }
 }
 
-/// Whether a request has credentials that authenticate its connection.
+/// Returns true if a request has credentials that authenticate its connection.
 #[must_use]
 pub fn has_credentials(fields: &Fields<'_>) -> bool {
     let fields = fields.unchanged();
@@ -85,7 +85,7 @@ pub fn has_credentials(fields: &Fields<'_>) -> bool {
     credentials.iter().flatten().any(|value| binds(value.as_bytes()))
 }
 
-/// Whether a response asks for such credentials.
+/// Returns true if a response asks for such credentials.
 #[must_use]
 pub fn challenges(fields: &HeaderMap) -> bool {
     let challenges =
@@ -93,8 +93,8 @@ pub fn challenges(fields: &HeaderMap) -> bool {
     challenges.iter().flatten().any(offers)
 }
 
-/// Whether one of a list of challenges (RFC 9110, section 11.6.1) has such a scheme. Its elements
-/// are schemes and parameters, and only parameters have quotes.
+/// Returns true if one of a list of challenges (RFC 9110, section 11.6.1) has such a scheme. Its
+/// elements are schemes and parameters, and only parameters have quotation marks.
 fn offers(list: &HeaderValue) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     let mut elements = list.as_bytes().split(|byte| {
@@ -110,7 +110,7 @@ fn offers(list: &HeaderValue) -> bool {
     elements.any(binds)
 }
 
-/// Whether a challenge or credentials begin with a scheme that authenticates a connection.
+/// Returns true if a challenge or credentials begin with a scheme that authenticates a connection.
 fn binds(element: &[u8]) -> bool {
     let mut words =
         element.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());

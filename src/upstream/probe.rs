@@ -1,8 +1,7 @@
-//! Asking the addresses of an upstream, now and then, whether they are well: once for the whole
-//! process.
+//! Active health probes of the addresses of an upstream, once for the whole process.
 //!
-//! Guarantees: every address is asked at its own moment of the interval; a few answers in a row
-//! decide, not one; an address that leaves is asked no more.
+//! Guarantees: every address is probed at its own moment of the interval. A number of results in a
+//! row decides, not one. A removed address is no longer probed.
 
 use std::{
     convert::Infallible,
@@ -38,7 +37,7 @@ use crate::http::{
 const AGENT: HeaderValue = HeaderValue::from_static("weir");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Probes every address the group has, for as long as it is polled.
+/// Probes every address of the group, for as long as it is polled.
 pub async fn run(group: Arc<EndpointGroup>, active: ActiveSettings, connector: Connector) {
     let (mut known, mut probes) = (group.known(), JoinSet::new());
     let mut probed: Vec<Weak<Address>> = Vec::new();
@@ -60,7 +59,7 @@ pub async fn run(group: Arc<EndpointGroup>, active: ActiveSettings, connector: C
     }
 }
 
-/// Probes one address until it is gone.
+/// Probes one address until it is removed.
 async fn watch(
     group: Arc<EndpointGroup>,
     address: Weak<Address>,
@@ -74,7 +73,7 @@ async fn watch(
     let start = Instant::now() + std::time::Duration::from_millis(hash % interval);
     let mut ticks = interval_at(start, active.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // It is up until something else is known.
+    // It counts as up until probes say otherwise.
     let (mut up, mut against) = (true, 0);
     loop {
         ticks.tick().await;
@@ -91,8 +90,8 @@ async fn watch(
     }
 }
 
-/// One question on a connection of its own, by the code that sends requests: any answer of 200 to
-/// 399 is a good one.
+/// Sends one probe on a connection of its own, by the code that sends requests: any status from 200
+/// to 399 is a success.
 async fn ask(
     group: &EndpointGroup,
     connector: Connector,
@@ -138,7 +137,7 @@ async fn ask_http2(
     let (mut sender, driver) =
         http2::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
     let driven = async {
-        // Its end ends the wait for an answer too, with the reason.
+        // Its end also ends the wait for a response, with the reason.
         let _ = driver.await;
         std::future::pending::<Infallible>().await
     };

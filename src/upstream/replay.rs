@@ -1,9 +1,8 @@
-//! A request's body that can be sent again: what was taken of it goes in front of the rest.
+//! Request body that can be sent again: the part that was taken is put back in front of the rest.
 //!
-//! Guarantees: a body that is sent again is the same to the byte; for one that goes out on a stream
-//! at most [`KEPT`] bytes are kept, and none once its response has begun; a body that was taken
-//! back is not read by the stream it was taken from; the end of a response is the end of its
-//! upload.
+//! Guarantees: a body that is sent again is identical. For one that is sent on a stream at most
+//! [`KEPT`] bytes are kept, and none once its response has started. A body that was taken back is
+//! not read by its former stream. The end of a response ends its upload.
 
 use std::{
     cell::RefCell,
@@ -20,19 +19,19 @@ use tower::BoxError;
 
 use super::upload::{Stop, Tasks};
 
-/// The most of a body that is kept until its response begins.
+/// Bytes of a body that are kept until its response starts.
 pub const KEPT: usize = 64 * 1024;
-/// The least that a piece counts for: many small ones take more memory than their bytes.
+/// Least size that a piece counts for: many small ones take more memory than their bytes.
 const PIECE: usize = 256;
-/// A piece no longer than this is copied: it would keep the whole buffer it came in.
+/// Longest piece that is copied: uncopied it would keep its whole read buffer alive.
 const COPIED: usize = 4 * 1024;
 
-/// A piece of a body that was taken.
+/// Piece of a body that was taken.
 #[derive(Clone, Debug)]
 pub enum TakenPiece {
     /// Bytes of it.
     Data(Bytes),
-    /// The fields behind it, which are its end.
+    /// Trailers, which end the body.
     Trailers(HeaderMap),
 }
 
@@ -64,23 +63,23 @@ impl TakenPiece {
     }
 }
 
-/// A body with what was taken of it put back in front.
+/// Body with the taken part put back in front.
 #[derive(Debug)]
 pub struct Replay<B> {
     taken: VecDeque<TakenPiece>,
     rest: B,
-    /// The rest has come to its end, and is not asked again.
+    /// True if the rest has ended and is not polled again.
     ended: bool,
 }
 
 impl<B> Replay<B> {
-    /// A body of which nothing was taken.
+    /// Wraps a body of which nothing was taken.
     #[must_use]
     pub fn new(rest: B) -> Self {
         Self { taken: VecDeque::new(), rest, ended: false }
     }
 
-    /// Puts a piece that was taken back in front.
+    /// Puts a taken piece back in front.
     pub fn put_back(&mut self, piece: TakenPiece) {
         self.taken.push_front(piece);
     }
@@ -133,18 +132,18 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     }
 }
 
-/// A body and what was kept of it.
+/// Body with its kept part.
 #[derive(Debug)]
 struct BodyRecording<B> {
-    /// Nothing once it was taken back.
+    /// None once it was taken back.
     body: Option<Replay<B>>,
-    /// Nothing once it will not be sent again.
+    /// None once it will not be sent again.
     kept: Option<Vec<TakenPiece>>,
-    /// What is kept, in bytes.
+    /// Size of the kept part, in bytes.
     size: usize,
-    /// The whole of it, where somebody else keeps that.
+    /// Whole body, if it is kept elsewhere.
     whole: Option<B>,
-    /// The order to stop the task that sends it, once it was polled.
+    /// Stops the task that sends it, once it was polled.
     stop: Option<Rc<Stop>>,
 }
 
@@ -165,23 +164,23 @@ impl<B> BodyRecording<B> {
     }
 }
 
-/// A body that goes out on a stream, as the one who may send it again sees it.
+/// Body sent on a stream, for the code that may send it again.
 #[derive(Debug)]
 pub struct Recording<B>(Rc<RefCell<BodyRecording<B>>>);
 
-/// The same as the stream sees it, which reads it.
+/// Body sent on a stream, for the stream that reads it.
 #[derive(Debug)]
 pub struct Recorded<B> {
     tape: Rc<RefCell<BodyRecording<B>>>,
     tasks: Tasks,
 }
 
-/// Body whose response has begun. Dropping it ends the upload, whether its task waits for the
+/// Body whose response has started. Dropping it ends the upload, whether its task waits for the
 /// client or for the endpoint.
 #[derive(Debug)]
 pub struct Uploading<B>(Rc<RefCell<BodyRecording<B>>>);
 
-/// The stream that reads a body is not the one that it goes out on now.
+/// The stream that reads a body is no longer the one it is sent on.
 #[derive(Debug, thiserror::Error)]
 #[error("the request was taken back")]
 struct TakenBack;
@@ -194,7 +193,7 @@ impl<B> Recording<B> {
         Self(Rc::new(RefCell::new(BodyRecording { body, kept, size: 0, whole: None, stop: None })))
     }
 
-    /// Has the whole body taken back from elsewhere, however long it is.
+    /// Uses a copy of the whole body kept elsewhere, however long it is.
     #[must_use]
     pub fn or(self, whole: Option<B>) -> Self {
         let mut tape = self.0.borrow_mut();
@@ -205,13 +204,14 @@ impl<B> Recording<B> {
         self
     }
 
-    /// The body for a stream of the connection that has these tasks.
+    /// Body for a stream of the connection with these tasks.
     #[must_use]
     pub fn recorded(&self, tasks: &Tasks) -> Recorded<B> {
         Recorded { tape: Rc::clone(&self.0), tasks: tasks.clone() }
     }
 
-    /// The response has begun: the body is not sent again, and nothing of it is kept.
+    /// Records that the response has started: the body is not sent again, and nothing of it is
+    /// kept.
     #[must_use]
     pub fn end(self) -> Uploading<B> {
         let mut tape = self.0.borrow_mut();
@@ -220,7 +220,7 @@ impl<B> Recording<B> {
         Uploading(self.0)
     }
 
-    /// Takes the whole body back; nothing when more was taken of it than is kept.
+    /// Takes the whole body back; none when more was taken of it than is kept.
     #[must_use]
     pub fn rewind(self) -> Option<Replay<B>> {
         let mut tape = self.0.borrow_mut();
@@ -236,7 +236,7 @@ impl<B> Recording<B> {
 }
 
 impl<B> Uploading<B> {
-    /// Whether the stream has read all of it.
+    /// Returns true if the stream has read all of it.
     #[must_use]
     pub fn is_over(&self) -> bool
     where
@@ -297,7 +297,7 @@ mod tests {
 
     use crate::upstream::replay::*;
 
-    /// A body of these frames.
+    /// Body of these frames.
     struct Pieces(VecDeque<Frame<Bytes>>);
 
     impl Body for Pieces {
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// So many pieces of so many bytes each, and trailers.
+    /// Body of this many pieces of this length, and trailers.
     fn body(pieces: usize, length: usize) -> Replay<Pieces> {
         let whole = Bytes::from(vec![b'x'; length]);
         let trailers =

@@ -1,49 +1,48 @@
-//! How many tries one worker adds to an upstream's requests: a budget, so that failures do not
-//! multiply the load.
+//! Retry budget of one worker for an upstream, so that failures do not multiply the load.
 //!
-//! Guarantee: in any time there are at most a fifth as many retries as requests, one more for each
-//! second, and [`SAVED`] that were saved up before.
+//! Guarantee: in any period there are at most a fifth as many retries as requests, plus one per
+//! second, plus [`SAVED`] saved earlier.
 
 use std::cell::Cell;
 
 use tokio::time::Instant;
 
-/// What a retry costs; a request earns one, so that five requests pay for a retry.
+/// Cost of a retry; a request earns one, so five requests pay for a retry.
 const COST: u32 = 5;
-/// The most retries that are saved up.
+/// Limit on saved retries.
 pub const SAVED: u32 = 100;
-/// A quiet service earns a retry each second until it has this many.
+/// Number of retries up to which a quiet service earns one per second.
 pub const FLOOR: u32 = 10;
 
-/// One worker's retry budget for one upstream.
+/// Retry budget of one worker for one upstream.
 #[derive(Debug)]
 pub struct Budget {
-    /// In parts of a retry.
+    /// Credit in parts of a retry.
     credit: Cell<u32>,
-    /// Until when the seconds were paid out.
+    /// Time up to which the seconds were credited.
     paid: Cell<Instant>,
 }
 
 impl Budget {
-    /// A budget for the first [`FLOOR`] retries.
+    /// Creates a budget for the first [`FLOOR`] retries.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { credit: Cell::new(FLOOR * COST), paid: Cell::new(now) }
     }
 
-    /// A request was made.
+    /// Credits a request.
     pub fn earn(&self) {
         self.credit.set((self.credit.get() + 1).min(SAVED * COST));
     }
 
-    /// Whether the next request could pay for a retry. If not it should not go where it may well
-    /// need one: over a connection that was kept, and may have been closed meanwhile.
+    /// Returns true if the next request could pay for a retry. If not, it should not use a kept
+    /// connection, which may have been closed meanwhile.
     #[must_use]
     pub fn covers_one(&self) -> bool {
         self.credit.get() >= COST
     }
 
-    /// Pays for a retry, or says that it cannot.
+    /// Pays for a retry; returns false if the credit is too small.
     #[must_use]
     pub fn spend(&self, now: Instant) -> bool {
         let seconds = now.duration_since(self.paid.get()).as_secs();

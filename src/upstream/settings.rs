@@ -1,4 +1,4 @@
-//! What an upstream is made of, as used.
+//! Resolved settings of an upstream.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,22 +11,21 @@ use http::uri::PathAndQuery;
 use super::{balance::Balance, tls::SecureSettings};
 use crate::http::framing::HeaderLimits;
 
-/// Where an upstream is, as written: an address, or a name that stands for all its addresses.
+/// Endpoint as written: an address, or a name that stands for all its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// A host name or an address, without brackets.
+    /// Host name or address, without brackets.
     pub host: String,
-    /// The port.
+    /// Port of the endpoint.
     pub port: u16,
-    /// Its share of the requests, beside the other endpoints'; each address of a name has the whole
-    /// of it.
+    /// Weight among the endpoints; each address of a name has the whole weight.
     pub weight: u32,
-    /// Whether it was written with `https://`.
+    /// True if it was written with `https://`.
     pub tls: bool,
 }
 
 impl Endpoint {
-    /// The address it is, unless it is a name.
+    /// Address, unless the host is a name.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         let address: IpAddr = self.host.parse().ok()?;
@@ -42,49 +41,50 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// What endpoints speak.
+/// Protocol of the endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2: by ALPN where there is TLS, by prior knowledge where there is none.
+    /// HTTP/2: by ALPN with TLS, with prior knowledge without.
     Http2,
 }
 
-/// A named group of endpoints.
+/// Named group of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
-    /// Its name in the configuration and in logs.
+    /// Name in the configuration and in logs.
     pub name: Arc<str>,
-    /// Where it is.
+    /// Endpoints of the upstream.
     pub endpoints: Vec<Endpoint>,
-    /// TLS to them, if that is spoken.
+    /// TLS settings, if TLS is used.
     pub secure: Option<SecureSettings>,
-    /// What they speak.
+    /// Protocol of the endpoints.
     pub protocol: Protocol,
-    /// How its addresses share the requests.
+    /// Load balancing method.
     pub balance: Balance,
-    /// How often names are resolved anew.
+    /// Interval of name resolution.
     pub dns_refresh: Duration,
-    /// How long it may take to open a connection.
+    /// Time-out of a connect.
     pub connect_timeout: Duration,
-    /// How long it may take from the end of the request to the first byte of the answer.
+    /// Time-out from the end of the request to the first byte of the response.
     pub first_byte_timeout: Duration,
-    /// The longest silence within an answer.
+    /// Longest silence within a response.
     pub idle_timeout: Duration,
-    /// How large the head of a response may be.
+    /// Limits on the head of a response.
     pub response_limits: HeaderLimits,
     /// Idle connections kept per worker and address.
     pub keepalive_max_idle: usize,
-    /// How long an idle connection is kept.
+    /// Time for which an idle connection is kept.
     pub keepalive_idle: Duration,
-    /// How often a request is tried at most, the first try included.
+    /// Limit on tries of a request, the first included.
     pub attempts: u32,
-    /// How long a request of which nothing was sent waits for an endpoint that takes connections.
+    /// Time that a request of which nothing was sent waits for an endpoint that accepts
+    /// connections.
     pub hold: Duration,
-    /// How requests that fail tell whether an address is fit; nothing when they do not.
+    /// Passive health checks by failed requests; none to disable them.
     pub passive: Option<PassiveSettings>,
-    /// How probes tell; nothing when there are none.
+    /// Active health probes; none to disable them.
     pub active: Option<ActiveSettings>,
 }
 
@@ -96,7 +96,7 @@ impl UpstreamSettings {
     }
 }
 
-/// When an address that fails is ejected.
+/// Conditions for ejecting an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveSettings {
     /// This many failures,
@@ -107,17 +107,17 @@ pub struct PassiveSettings {
     pub eject: Duration,
 }
 
-/// How addresses are probed.
+/// Settings of active probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveSettings {
-    /// What is asked for.
+    /// Path to request.
     pub path: PathAndQuery,
-    /// How often.
+    /// Time between probes.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// Time-out for a response.
     pub timeout: Duration,
-    /// Good answers in a row after which an address that was down is up.
+    /// Successes in a row after which a down address is up.
     pub healthy: u32,
-    /// Bad ones in a row after which one that was up is down.
+    /// Failures in a row after which an up address is down.
     pub unhealthy: u32,
 }

@@ -1,41 +1,41 @@
-//! Whether an address closes its connections right behind a response without saying so, as some
-//! application servers do.
+//! Detection of addresses that close connections right behind a response without announcing it, as
+//! some application servers do.
 //!
-//! Guarantee: an address has the habit while [`CLOSED`] or more of the latest [`LATEST`] kept
+//! Guarantee: an address counts as such while [`CLOSED`] or more of the latest [`LATEST`] kept
 //! connections ended before they could carry another request.
 //!
-//! Each kept connection is judged once: it was open if it carried another request or stayed as long
-//! as idle ones are kept, and closed if it was found so, or lost a request of which no response
-//! came. A request that cannot be sent again then goes out on a fresh connection; those that can be
-//! go on to use kept ones, and the connections of both go on to be judged, so that the habit is
-//! forgotten once the address behaves.
+//! Each kept connection is judged once. It was open if it carried another request or stayed for the
+//! whole idle time, and closed if it was found closed, or lost a request without a response. A
+//! request that cannot be sent again then uses a fresh connection. Requests that can be sent again
+//! continue to use kept ones, and all connections continue to be judged, so the detection ends once
+//! the address behaves.
 
 use std::cell::Cell;
 
-/// How many connections are remembered.
+/// Number of connections remembered.
 pub const LATEST: u32 = u8::BITS;
-/// How many of them were closed where it is a habit.
+/// Number of closed ones among them from which on the address counts as closing silently.
 pub const CLOSED: u32 = 3;
 
-/// What became of the latest connections to an address.
+/// Outcome of the latest connections to an address.
 #[derive(Debug, Default)]
 pub struct CloseHistory {
-    /// One bit each, the latest lowest; set where it was closed.
+    /// One bit for each, the latest lowest; set if it was closed.
     closed: Cell<u8>,
 }
 
 impl CloseHistory {
-    /// A kept connection was still open.
+    /// Records that a kept connection was still open.
     pub fn was_open(&self) {
         self.closed.set(self.closed.get() << 1);
     }
 
-    /// A kept connection was closed.
+    /// Records that a kept connection was closed.
     pub fn was_closed(&self) {
         self.closed.set(self.closed.get() << 1 | 1);
     }
 
-    /// Whether the next one is likely to be closed too.
+    /// Returns true if the next one is likely to be closed too.
     #[must_use]
     pub fn is_to_close(&self) -> bool {
         self.closed.get().count_ones() >= CLOSED

@@ -1,7 +1,8 @@
-//! TLS to endpoints: who is believed to be one, and what is spoken then.
+//! TLS to endpoints: verification of their certificates, and the protocol.
 //!
-//! Guarantees: an endpoint shows a certificate for its name that somebody trusted has signed, there
-//! is no way around that; not one byte it sends before the handshake is taken for an answer.
+//! Guarantees: an endpoint must present a certificate for its name that a trusted authority signed,
+//! and this check cannot be turned off. Bytes sent before the handshake are never taken for a
+//! response.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -19,36 +20,36 @@ use super::{
 };
 use crate::runtime::pem::{self, PemError};
 
-/// HTTP/2 as ALPN calls it.
+/// ALPN name of HTTP/2.
 const HTTP2: &[u8] = b"h2";
 
-/// TLS to the endpoints of an upstream, as used.
+/// Resolved TLS settings for the endpoints of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecureSettings {
-    /// Who signs the endpoints' certificates; the public authorities, where nobody is named.
+    /// CA file for the certificates of endpoints; the public authorities if none is named.
     pub ca: Option<PathBuf>,
-    /// The name the certificates are for, where it is not the endpoint's host.
+    /// Name in the certificates, if it is not the host of the endpoint.
     pub server_name: Option<String>,
 }
 
-/// Why TLS to endpoints cannot be had.
+/// Reason why TLS to endpoints cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SecureError {
-    /// The file of those who sign.
+    /// Error of the CA file.
     #[error(transparent)]
     Ca(#[from] PemError),
-    /// One in it cannot sign.
+    /// A certificate in it cannot sign others.
     #[error("`{0}` cannot be trusted to sign certificates: {1}")]
     Anchor(String, #[source] rustls::Error),
-    /// No name.
+    /// The server name is invalid.
     #[error("`{0}` is no name a certificate can be for, hint: a host name or an IP address")]
     Name(String, #[source] InvalidDnsNameError),
-    /// The TLS library refuses.
+    /// Error of the TLS library.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
 }
 
-/// The endpoint speaks TLS, but not the protocol the upstream is said to.
+/// The endpoint speaks TLS, but not the configured protocol.
 #[derive(Debug, thiserror::Error)]
 #[error("the endpoint did not agree on HTTP/2")]
 pub struct NoHttp2;
@@ -70,10 +71,10 @@ pub struct Secure {
 }
 
 impl Secure {
-    /// Reads what the settings name.
+    /// Reads the files of the settings.
     ///
     /// # Errors
-    /// When the file of authorities cannot be used, or the name is none.
+    /// When the CA file cannot be used, or the server name is invalid.
     pub fn load(settings: &SecureSettings, http2: bool) -> Result<Self, SecureError> {
         let mut roots = RootCertStore::empty();
         match &settings.ca {
@@ -92,7 +93,7 @@ impl Secure {
         Ok(Self { config: client(roots, http2)?, name: name.transpose()?, http2 })
     }
 
-    /// The same connections, with TLS on them.
+    /// Adds TLS to a connector.
     #[must_use]
     pub fn over(&self, connector: &Connector) -> Connector {
         let (secure, connector) = (self.clone(), connector.clone());

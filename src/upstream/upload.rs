@@ -1,16 +1,16 @@
-//! The tasks in which hyper sends bodies on an HTTP/2 connection to an endpoint, and how one is
-//! ended.
+//! Tasks in which hyper sends bodies on an HTTP/2 connection to an endpoint, and how one is
+//! stopped.
 //!
 //! hyper takes a piece of a body and waits until the endpoint grants room for it. Once the response
-//! has begun it listens to nothing else meanwhile, so an endpoint that grants no room would keep
-//! the stream open behind the end of its response, and after the client has left. Therefore the
-//! task is dropped, and with it the last handle of the stream, which the `h2` crate resets then.
+//! has started it listens to nothing else meanwhile. So an endpoint that grants no room would keep
+//! the stream open after the end of its response, and after the client has left. Therefore the task
+//! is dropped, and with it the last handle of the stream, which the `h2` crate then resets.
 //!
-//! An executor is not told whose task it gets. But hyper polls a body when it begins the request,
-//! and spawns the task for the rest of it before it polls another: it is that of the body that was
-//! polled last.
+//! An executor does not know whose task it gets. But hyper polls a body when it starts the request,
+//! and spawns the task for the rest of it before it polls another one: the task belongs to the body
+//! that was polled last.
 //!
-//! Guarantee: an order to stop ends no other request's task.
+//! Guarantee: stopping one upload ends the task of no other request.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,7 +30,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Gives the order.
+    /// Stops the upload.
     pub fn order(&self) {
         self.ordered.set(true);
         if let Some(waker) = self.waker.take() {
@@ -50,14 +50,14 @@ impl Stop {
     }
 }
 
-/// The tasks of one connection, all on this thread.
+/// Tasks of one connection, all on this thread.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     polled_last: Rc<RefCell<Option<Rc<Stop>>>>,
 }
 
 impl Tasks {
-    /// Notes that the body which this order stops is polled.
+    /// Records that the body of this order was polled.
     pub fn polls(&self, stop: &Rc<Stop>) {
         *self.polled_last.borrow_mut() = Some(Rc::clone(stop));
     }
@@ -77,7 +77,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
                     return Poll::Ready(());
                 }
                 let polled = task.as_mut().poll(context);
-                // It has its task: the next one that is spawned is not for its body.
+                // It has its task: the next spawned one is not for its body.
                 polled_last.take();
                 polled
             })

@@ -1,9 +1,9 @@
-//! One client's HTTP/1.1 connection, from its first byte to its last.
+//! HTTP/1.1 connection of a client, from its first byte to its last.
 //!
-//! Guarantees: a client that takes too long is cut; when the process is to stop, the answer under
-//! way is the last; a connection that ends with bytes unread is closed softly, so that the last
-//! answer reaches its client; one that waits for its next request keeps no buffers for it; one with
-//! much to carry does so in turns, between which everybody else has theirs.
+//! Guarantees: a client that takes too long is cut. When the process stops, the response in
+//! progress is the last. A connection that ends with unread bytes lingers, so that the last
+//! response reaches its client. An idle connection keeps no buffers. A busy one works in turns,
+//! between which all others get theirs.
 
 use std::{
     cell::Cell,
@@ -33,25 +33,24 @@ use crate::{
     runtime::io::CutReason,
 };
 
-/// The most that is buffered of one connection.
+/// Buffer limit of a connection.
 const BUFFER: usize = 128 * 1024;
 
-/// What hyper may find before it refuses a head: an empty line and the last CRLF more than we let
-/// through.
+/// Bytes by which hyper's head limit exceeds weir's: an empty line and the last CRLF.
 const MARGIN: usize = 4;
 
-/// What a connection is granted.
+/// Settings of a connection.
 pub struct ConnectionSettings<'a> {
-    /// Size of a head.
+    /// Limits of a head.
     pub limits: HeaderLimits,
-    /// Number of requests it may carry.
+    /// Limit on its requests.
     pub max_requests: u64,
-    /// Bounds of its end.
+    /// Bounds on its lingering close.
     pub closing: Bounds<'a>,
 }
 
-/// Serves a connection until it ends, or has carried all requests it may. `blame` is told of a
-/// request that was never complete, as soon as that is known, and answers it.
+/// Serves a connection until it ends or has carried all its requests. `blame` is called with a
+/// request that was never complete, as soon as that is known, and responds to it.
 pub async fn serve<S, F, B, E>(
     (conn, fair_queue): (Rc<ClientConn>, &Rc<FairQueue>),
     granted: ConnectionSettings<'_>,
@@ -69,7 +68,7 @@ pub async fn serve<S, F, B, E>(
     let head = limits.size + MARGIN;
     builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
     let begun = Cell::new(0_u64);
-    // Those that were begun are counted: heads may be read ahead of them.
+    // Requests that started are counted: more heads may be read ahead.
     let counted = |request| {
         begun.set(begun.get() + 1);
         let last = begun.get() >= max_requests;
@@ -82,12 +81,12 @@ pub async fn serve<S, F, B, E>(
     let (mut end, mut queued) = (FramedIo::new(&conn, limits), Queued::new(fair_queue));
     let mut own = ClientConnIo(Rc::clone(&conn));
     let (ended, parts) = loop {
-        // On the heap, so that a connection that rests takes no room for it.
+        // Boxed, so that an idle connection does not reserve the memory.
         let serving = builder.serve_connection(TokioIo::new(end), service_fn(&counted));
         let mut connection = Box::new(serving);
         match drive(&conn, &mut queued, &mut connection).await {
             Driven::Cut => {
-                // Nobody waits for an answer who does not ask.
+                // The client is not waiting for a response.
                 let _answer = unfinished_head(&conn).map(|error| blame(&error));
                 return;
             }
@@ -111,14 +110,14 @@ pub async fn serve<S, F, B, E>(
             closing.close(&mut own, &mut queued, &answer, true).await;
         }
         Ok(()) => {
-            // Nobody may speak the new protocol before it is agreed on.
+            // Bytes of the new protocol before it was accepted are an error.
             if let Some(tunnel) = conn.take_tunnel().filter(|_| !early && !holds_back) {
                 tunnel.run(&conn).await;
             }
             closing.close(&mut own, &mut queued, &[], owes).await;
         }
         Err(cause) if cause.is_parse() => {
-            // hyper has answered it.
+            // hyper has responded already.
             let _answer = blame(&malformed(cause));
             closing.close(&mut own, &mut queued, &[], true).await;
         }
@@ -126,8 +125,8 @@ pub async fn serve<S, F, B, E>(
     }
 }
 
-/// The last answer of a connection, which says so: hyper may take another request before it sees an
-/// order. A change of protocols ends it anyway.
+/// Marks the last response of a connection: hyper may take another request before it sees an order.
+/// A protocol switch ends the connection anyway.
 fn as_last<B>(mut answer: Response<B>) -> Response<B> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -135,17 +134,17 @@ fn as_last<B>(mut answer: Response<B>) -> Response<B> {
     answer
 }
 
-/// How hyper's part in a connection ended.
+/// End of hyper's part in a connection.
 enum Driven {
     /// The client took too long.
     Cut,
-    /// With the connection.
+    /// The connection ended.
     Ended(hyper::Result<()>),
-    /// Nothing is under way, and nothing comes.
+    /// No request is in progress, and none arrives.
     Rests,
 }
 
-/// Lets hyper serve a connection, and passes on what is ordered about it.
+/// Lets hyper serve a connection, and passes orders on to it.
 async fn drive<S, B>(
     conn: &ClientConn,
     queued: &mut Queued,
@@ -169,15 +168,15 @@ where
                 return Poll::Ready(Driven::Rests);
             }
         }
-        // The request of a connection that came with the order is answered: hyper must know of it
-        // before it is told to end.
+        // A request that arrives with the drain is served: hyper must know it before the graceful
+        // shutdown.
         if std::mem::take(&mut fresh)
             && orders.drain
             && let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context)
         {
             return Poll::Ready(Driven::Ended(ended));
         }
-        // Told before it writes, so that the last answer says that it is the last.
+        // Set before hyper writes, so that the last response says `close`.
         if orders.drain && !draining {
             draining = true;
             Pin::new(&mut *connection).graceful_shutdown();
@@ -196,8 +195,8 @@ fn malformed(cause: hyper::Error) -> Error {
     Error::caused(kind, detail, cause)
 }
 
-/// A client that was cut while it owed a request: only a head that was begun and never finished is
-/// worth telling.
+/// Error for a client that was cut while a request was expected: only a head that was started and
+/// never completed is logged.
 #[must_use]
 pub fn unfinished_head(conn: &ClientConn) -> Option<Error> {
     conn.turn()

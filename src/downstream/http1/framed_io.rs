@@ -1,9 +1,8 @@
-//! The end of a connection that is given to hyper's HTTP/1.1: nothing reaches it that could be
-//! framed in two ways.
+//! I/O of a connection for hyper's HTTP/1.1: no bytes with ambiguous framing reach it.
 //!
-//! Guarantees: hyper never sees the end of a head that is refused; while a request is being
-//! answered neither what is refused behind it nor the client's end of sending is told, so that the
-//! answer is finished first.
+//! Guarantees: hyper never sees the end of a head that is refused. While a response is in progress,
+//! neither refused bytes behind its request nor the FIN of the client are reported, so the response
+//! is completed first.
 
 use std::{
     io,
@@ -22,47 +21,47 @@ use crate::{
     http::framing::{Flaw, Framer, HeaderLimits, Phase},
 };
 
-/// A [`ClientConnIo`] that follows the framing.
+/// [`ClientConnIo`] that follows the framing.
 pub struct FramedIo {
     end: ClientConnIo,
     framer: Framer,
     stop: Option<Stop>,
-    /// Answers that were written to their last byte.
+    /// Responses written to their last byte.
     written: u64,
-    /// Something is kept from hyper until the answer under way is written.
+    /// True while something is withheld from hyper until the response in progress is written.
     withheld: bool,
 }
 
-/// Why nothing more is handed on.
+/// Reason why nothing more is passed on.
 #[derive(Clone, Copy)]
 enum Stop {
-    /// A request that is refused.
+    /// Refused request.
     Head(Flaw),
-    /// A body that is refused: whoever reads it is told at once.
+    /// Refused body: its reader gets the error immediately.
     Body(Flaw),
 }
 
 impl FramedIo {
-    /// The end of a connection on which nothing was read.
+    /// Wraps a connection from which nothing was read.
     #[must_use]
     pub fn new(conn: &Rc<ClientConn>, limits: HeaderLimits) -> Self {
         let (end, framer) = (ClientConnIo(Rc::clone(conn)), Framer::new(limits));
         Self { end, framer, stop: None, written: 0, withheld: false }
     }
 
-    /// Whether the client sent something behind the request under way that was not handed on.
+    /// Returns true if the client sent something behind the request in progress that was not passed
+    /// on.
     pub fn holds_back(&self) -> bool {
         self.stop.is_some()
     }
 
-    /// Whether the client may be within a request: one that is not complete, was refused, or was
-    /// not handed on.
+    /// Returns true if the client may be within a request: one that is incomplete, was refused, or
+    /// was not passed on.
     pub fn is_owed(&self) -> bool {
         self.stop.is_some() || self.framer.part() != Phase::Between || self.conn().has_ahead()
     }
 
-    /// Notes whether nothing is under way, in either direction: hyper has nothing of this
-    /// connection then.
+    /// Records whether the connection is idle in both directions: hyper holds nothing of it then.
     fn note_rest(&self) {
         let between = self.framer.part() == Phase::Between && self.stop.is_none();
         self.conn().set_resting(between && !self.is_responding());
@@ -93,7 +92,7 @@ impl FramedIo {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
     }
 
-    /// What was buffered is written: with it every answer that was over by then.
+    /// Records that the buffer was written, with every response that was complete by then.
     fn flushed(&mut self) {
         let answers = self.conn().turn().answers();
         if self.written == answers {
@@ -170,14 +169,14 @@ impl AsyncWrite for FramedIo {
         self.end.is_write_vectored()
     }
 
-    /// hyper asks for this once everything it has buffered is written.
+    /// hyper calls this once everything it has buffered is written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.end).poll_flush(context))?;
         self.flushed();
         Poll::Ready(Ok(()))
     }
 
-    /// The connection is closed by whoever serves it, when there is nothing more to say.
+    /// The connection is closed by its server loop, after the last response.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
     }

@@ -1,13 +1,13 @@
-//! The end of a connection of HTTP/1.1 whose client may still be sending (RFC 9112, section 9.6).
+//! Lingering close of an HTTP/1.1 connection whose client may still be sending (RFC 9112, section
+//! 9.6).
 //!
-//! Closing with bytes unread makes the kernel send a reset, and a reset makes the client's kernel
-//! drop the response that it has not read yet. So weir closes its own sending side, and throws away
-//! what still comes until the client closes too.
+//! Closing with unread bytes makes the kernel send a reset, and the reset makes the kernel of the
+//! client drop a response that it has not read yet. So weir closes its own sending side and
+//! discards what still arrives until the client closes too.
 //!
-//! Guarantees: nothing that is thrown away is read as a request, decrypted, counted or logged; a
-//! client that owes something has [`IDLE`] from piece to piece and [`TOTAL`] in all, within the
-//! bounds of [`Lingering`]; every other connection, and each one once the process stops, has
-//! [`SHORT`].
+//! Guarantees: discarded bytes are not parsed, decrypted, counted or logged. A client with an
+//! incomplete request has [`IDLE`] from piece to piece and [`TOTAL`] in all, within the bounds of
+//! [`Lingering`]. Every other connection, and each one once the process stops, has [`SHORT`].
 
 use std::{
     cell::Cell, future::poll_fn, io, mem::MaybeUninit, pin::pin, task::Poll, time::Duration,
@@ -28,40 +28,40 @@ use crate::{
     runtime::io::take_steps,
 };
 
-/// The longest time that a connection lingers, and the longest silence within, as nginx has them.
+/// Longest time that a connection lingers, as in nginx.
 pub const TOTAL: Duration = Duration::from_secs(30);
-/// See [`TOTAL`].
+/// Longest silence of a lingering connection, as in nginx.
 pub const IDLE: Duration = Duration::from_secs(5);
-/// The time of a connection on which nothing is owed, and of one that finds no seat.
+/// Linger time of a connection with complete requests, and of one without a permit.
 pub const SHORT: Duration = Duration::from_secs(1);
 
-/// The most connections of a worker that linger ...
+/// Limit on lingering connections of a worker ...
 pub const PER_WORKER: usize = 256;
-/// ... and the most of them as a share of the listener's `max_connections`: one in so many.
+/// ... and of a listener: one in this many of its `max_connections`.
 pub const SHARE: usize = 8;
 
-/// Bytes that are thrown away in one turn ...
+/// Bytes discarded in one turn ...
 const TURN: usize = 64 * 1024;
 /// ... and in one read.
 const PIECE: usize = 16 * 1024;
-/// All steps of a task's turn ([`take_steps`]).
+/// All steps of a turn ([`take_steps`]).
 const STEPS: usize = 128;
 
-/// How many connections of one worker linger.
+/// Count of lingering connections of one worker.
 #[derive(Debug, Default)]
 pub struct Lingering {
     open: Cell<usize>,
 }
 
-/// A place among the connections that linger; dropping it frees it.
+/// Permit for a lingering connection, freed on drop.
 struct LingerPermit<'a> {
     lingering: &'a Lingering,
     _of_client: ClientPermit<'a>,
 }
 
 impl Lingering {
-    /// A seat for the connection that has this place, if its worker, its listener and its client
-    /// have one left.
+    /// Takes a permit for the connection with this connection permit, if its worker, listener and
+    /// client have one left.
     fn enter<'a>(&'a self, place: &'a ConnectionPermit) -> Option<LingerPermit<'a>> {
         let open = self.open.get();
         if open >= PER_WORKER.min(place.max_connections() / SHARE) {
@@ -79,18 +79,18 @@ impl Drop for LingerPermit<'_> {
     }
 }
 
-/// What decides how long a connection may linger.
+/// Bounds on the time that a connection may linger.
 pub struct Bounds<'a> {
-    /// The connections of its worker that do.
+    /// Lingering connections of its worker.
     pub lingering: &'a Lingering,
-    /// Its place among all connections of its listener.
+    /// Permit of the connection.
     pub place: &'a ConnectionPermit,
-    /// The order to stop.
+    /// Drain state.
     pub drain: &'a Drain,
 }
 
 impl Bounds<'_> {
-    /// Sends the last bytes, closes the sending side, and throws away what comes. `owes` says that
+    /// Sends the last bytes, closes the sending side, and discards what arrives. `owes` is true if
     /// the client may be within a request.
     pub async fn close(
         &self,
@@ -129,7 +129,7 @@ async fn farewell(end: &mut ClientConnIo, last_bytes: &[u8]) -> io::Result<()> {
     end.shutdown().await
 }
 
-/// Throws away what comes until the client closes its side, or its time is up.
+/// Discards what arrives until the client closes its side, or its time is up.
 async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: Duration) {
     let mut heard = Instant::now();
     let deadline = heard + total;
@@ -152,7 +152,7 @@ async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: 
                 heard = Instant::now();
             }
             if left == 0 {
-                // There may be more: whoever else is ready goes first.
+                // There may be more: all other ready tasks go first.
                 take_steps(STEPS, context);
             }
             Poll::Pending
@@ -186,7 +186,7 @@ mod tests {
         runtime::io::Io,
     };
 
-    /// A pipe that counts what is read of it.
+    /// Pipe that counts the bytes read from it.
     struct Counted(DuplexStream, Rc<Cell<usize>>);
 
     impl Io for Counted {}
@@ -246,7 +246,7 @@ mod tests {
                     drop(client);
                 }
                 yield_now().await;
-                // The first turn of each, and of one the second.
+                // The first turn of each, and the second of one.
                 assert!((1..=(CLIENTS + 1) * TURN).contains(&read.get()), "{}", read.get());
                 let mut turns = 0;
                 while read.get() < CLIENTS * LENGTH {

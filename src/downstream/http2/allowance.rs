@@ -1,8 +1,8 @@
-//! Allowance for what a client may do that brings nothing: a number at once, and more as time
-//! passes and as the client earns it.
+//! Allowance for client actions without use: a number at the start, and more as time passes and as
+//! the client earns it.
 //!
-//! Guarantees: what is left never exceeds what is granted at once; integers only, in thousandths;
-//! the clock is read only when too little is left.
+//! Guarantees: the rest never exceeds the initial number. Only integers are used, in thousandths.
+//! The clock is read only when too little is left.
 
 use tokio::time::Instant;
 
@@ -19,18 +19,18 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The whole allowance: `at_once`, and `a_second` more each second from `now` on.
+    /// Creates a full allowance of `at_once`, with `a_second` more each second from `now` on.
     #[must_use]
     pub fn new(at_once: u64, a_second: u64, now: Instant) -> Self {
         Self { left: at_once * ONE, most: at_once * ONE, a_second, since: now }
     }
 
-    /// Gives thousandths back.
+    /// Adds thousandths.
     pub fn earn(&mut self, thousandths: u64) {
         self.left = self.left.saturating_add(thousandths).min(self.most);
     }
 
-    /// Takes `count` off; false when that used up the rest.
+    /// Subtracts `count`; returns false if that used up the rest.
     #[must_use]
     pub fn spend(&mut self, count: u64) -> bool {
         let cost = count.saturating_mul(ONE);
@@ -38,7 +38,7 @@ impl Allowance {
             let now = Instant::now();
             let passed =
                 u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
-            // A thousandth of each for each millisecond.
+            // One thousandth of `a_second` for each millisecond.
             self.earn(passed.saturating_mul(self.a_second));
             self.since = now;
         }

@@ -1,12 +1,16 @@
-//! One client's HTTP/2 connection: many requests at a time, each a stream that is waited for by
-//! itself.
+//! HTTP/2 connection of a client: many concurrent requests, each a stream of its own.
 //!
-//! Guarantees: at most [`STREAMS`] requests are under way, parked ones included; a client that does
-//! not take an answer loses that stream, one that does nothing at all, only keeps us busy, or
-//! breaks off one request after the other ([`BROKEN_OFF`]), its connection; when the process is to
-//! stop, no new stream is taken (GOAWAY). All of a connection's streams are one task, which does
-//! little in one turn ([`A_TURN`]): a client that asks for much waits for itself, and its
-//! neighbours do not.
+//! Guarantees: at most [`STREAMS`] requests are in progress, parked ones included. A client that
+//! does not take a response loses that stream. A client that is silent, only keeps weir busy, or
+//! resets one request after another ([`BROKEN_OFF`]) loses its connection. When the process stops,
+//! no new stream is accepted (GOAWAY). All streams of a connection are one task, which does little
+//! in one turn ([`A_TURN`]): a client that sends many requests waits for itself, and its neighbours
+//! do not.
+//!
+//! One turn reads at most [`A_TURN`] frames and then lets the scheduler run a few streams. While
+//! streams have work, up to `ALONE` further turns run streams only, without reading, so that their
+//! output leaves in few large writes. A turn that had more to do than it was allowed joins the
+//! [`FairQueue`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -52,53 +56,52 @@ use crate::{
     runtime::io::CutReason,
 };
 
-/// How many requests of one connection are under way at most.
+/// Limit on requests in progress on a connection.
 pub const STREAMS: u32 = 100;
-/// How many turns in a row streams that have work have for themselves, before what they sent goes
-/// out.
+/// Consecutive turns for streams only, before their output is written.
 const ALONE: usize = STREAMS as usize / A_TURN;
-/// How many requests a client may break off at once ...
+/// Requests that a client may reset at once ...
 pub const BROKEN_OFF: u32 = 200;
-/// ... how many more each second, besides one for each that it lets be answered ...
+/// ... more per second, besides one for each request that it lets complete ...
 pub const BROKEN_OFF_A_SECOND: u32 = 60;
-/// ... and how long one lasts that is not counted: no more than [`STREAMS`] are under way, so that
-/// there are no more of these in a second than could be answered in it. A client that sets
-/// deadlines breaks off many such.
+/// ... and duration of a request whose reset is not counted: at most [`STREAMS`] are in progress,
+/// so a second has no more of these than it could have responses. A client with deadlines resets
+/// many such requests.
 pub const LASTING: Duration = Duration::from_millis(100);
-/// How long streams are taken after GOAWAY, of a client that has not acknowledged the PING behind
-/// it: it may not have seen it.
+/// Time that streams are accepted after GOAWAY from a client that has not acknowledged the PING
+/// behind it, as it may not have seen it.
 const UNDER_WAY: Duration = Duration::from_secs(1);
-/// How much a client may send ahead, on a stream and on the connection.
+/// Receive windows: of a stream and of the connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
-/// How much of an answer is kept for a stream that has no room for it.
+/// Bytes of a response kept for a stream without window.
 const SEND_BUFFER: usize = 64 * 1024;
 
 type Connection = server::Connection<MeteredIo, Bytes>;
 
-/// The streams of one connection.
+/// Streams of one connection.
 struct Streams {
     conn: Rc<ClientConn>,
     watchdog: Rc<Watchdog>,
     open: Cell<u32>,
-    /// How many more may come.
+    /// Streams that may still come.
     left: Cell<u64>,
-    /// How many more may be broken off.
+    /// Allowance for resets.
     patience: RefCell<Allowance>,
-    /// More were.
+    /// True once it was used up.
     exhausted: Cell<bool>,
-    /// Turns of streams that ended, to be used again.
+    /// States of ended streams, for reuse.
     free: RefCell<Vec<Rc<ClientState>>>,
-    /// What the client owes on the connection, and since when it owes the head that is under way.
+    /// Event expected on the connection, and since when the current head is expected.
     owes: Cell<(WaitingFor, Option<Instant>)>,
 }
 
-/// One stream; dropping it gives its turn back.
+/// One stream; dropping it returns its state for reuse.
 struct Stream {
     streams: Rc<Streams>,
     turn: Rc<ClientState>,
 }
 
-/// A connection that is served.
+/// Connection being served.
 struct Served<S> {
     connection: Connection,
     streams: Rc<Streams>,
@@ -106,14 +109,14 @@ struct Served<S> {
     pulse: PingTimer,
     meter: Rc<Meter>,
     answer: S,
-    /// How many turns in a row the streams have had for themselves.
+    /// Consecutive turns for streams only, so far.
     alone: usize,
-    /// When the client was told to open no more streams.
+    /// Time at which GOAWAY was sent.
     draining: Option<Instant>,
 }
 
-/// Serves a connection until it ends, or has carried `max_requests`. `answer` is given each
-/// request, with what is wrong with it.
+/// Serves a connection until it ends or has carried `max_requests`. `answer` is called with each
+/// request and its flaw, if any.
 pub async fn serve<S, F, B, E>(
     conn: Rc<ClientConn>,
     (watchdog, fair_queue): (&Rc<Watchdog>, &Rc<FairQueue>),
@@ -153,21 +156,21 @@ pub async fn serve<S, F, B, E>(
     }
 }
 
-/// Exchanges the first frames, unless the client takes too long.
+/// Exchanges the connection preface, unless the client takes too long.
 async fn shake_hands(
     conn: &ClientConn,
     end: MeteredIo,
     limits: HeaderLimits,
 ) -> Option<Result<Connection, h2::Error>> {
     let mut builder = server::Builder::new();
-    // Heads are not the library's, but trailers are, and clients are told.
+    // The library reads only trailers, not heads, but it announces the limit to clients.
     let list = u32::try_from(limits.size).unwrap_or(u32::MAX);
     builder
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(list)
         .max_send_buffer_size(SEND_BUFFER);
-    // What is under way to streams that were answered before it came is thrown away; by default
-    // only to 50.
+    // Frames in flight to streams that were already reset are discarded; the default of the library
+    // is 50 such streams.
     builder.max_concurrent_reset_streams(STREAMS as usize);
     builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
     let mut handshake = pin!(builder.handshake(end));
@@ -186,8 +189,7 @@ where
     B::Error: Into<BoxError>,
     E: Into<BoxError> + 'static,
 {
-    /// What is done in one turn, which begins and ends at the bell. Ready when the connection has
-    /// ended.
+    /// Runs one turn, from one wake to the next. Ready when the connection has ended.
     fn turn(
         &mut self,
         turn_waker: &TurnWaker,
@@ -205,15 +207,15 @@ where
             self.connection.abrupt_shutdown(reason);
         }
         self.meter.begin_turn();
-        // While there is work the streams have some turns for themselves, so that much is sent at
-        // once.
+        // While there is work, the streams get some turns for themselves, so that much is sent in
+        // one write.
         let reads = self.alone == 0;
         if reads && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         self.portions.go_on(context);
         self.alone = if self.portions.is_behind() { (self.alone + 1) % ALONE } else { 0 };
-        // Nothing is left to do, and so what rang is what they sent. It has to go out.
+        // No work is left, so the wake comes from what the streams sent, which has to be written.
         let sent = self.alone == 0 && (turn_waker.take_ring() || !reads);
         if sent && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
@@ -225,8 +227,8 @@ where
         Poll::Pending
     }
 
-    /// The same as [`Served::take`]. What the client did wrong is noted before its requests end
-    /// with the connection.
+    /// Calls [`Served::take`]. A fault of the client is recorded before its requests end with the
+    /// connection.
     fn take_or_blame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.take(context).map_err(|cause| {
             if let Some(reason) =
@@ -238,7 +240,7 @@ where
         })
     }
 
-    /// Reads and writes, and takes the requests that came. Ready when the connection has ended.
+    /// Reads and writes, and accepts new requests. Ready when the connection has ended.
     fn take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
             while let Poll::Ready(came) = self.connection.poll_accept(context)? {
@@ -247,7 +249,7 @@ where
             }
             self.meter.forget_refused();
             self.streams.owe();
-            // What came before it was dealt with.
+            // Everything before the fault was processed.
             let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
             tracing::debug!(%fault, "an HTTP/2 client broke the rules");
             self.streams.conn.turn().record_cut(CutReason::Protocol(fault.code()));
@@ -255,16 +257,16 @@ where
         }
     }
 
-    /// A stream came: all the work its request takes is added.
+    /// Starts a stream: adds all work of its request.
     fn begin(&mut self, stand_in: Request<RecvStream>, mut sender: SendResponse<Bytes>) {
         let Some(Received { head, length, unfit }) =
             self.meter.take_request(sender.stream_id().as_u32())
         else {
-            // Nothing was done for it.
+            // No work was done for it.
             return sender.send_reset(Reason::REFUSED_STREAM);
         };
         if self.draining.is_some_and(|since| since.elapsed() > UNDER_WAY) {
-            // The client goes on as if it had not been told.
+            // The client ignores GOAWAY.
             self.streams.wastes();
             return sender.send_reset(Reason::REFUSED_STREAM);
         }
@@ -287,7 +289,7 @@ where
 
 impl Streams {
     fn of(conn: &Rc<ClientConn>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
-        // The settings it begins with.
+        // The SETTINGS frame of the preface.
         conn.turn().expect(WaitingFor::Head);
         Rc::new(Self {
             conn: Rc::clone(conn),
@@ -305,7 +307,7 @@ impl Streams {
         })
     }
 
-    /// Says what the client owes: the rest of a head before all else, for nothing else of the
+    /// Sets the event expected from the client: an incomplete head first, as nothing else of the
     /// connection is read before it.
     fn owe(&self) {
         let since = self.conn.head_since();
@@ -320,13 +322,13 @@ impl Streams {
         }
     }
 
-    /// Why the connection is to end at once, if it is.
+    /// Reason to end the connection immediately, if any.
     fn objection(&self, gone: Poll<()>) -> Option<Reason> {
         if gone.is_ready() {
             self.conn.turn().record_cut(CutReason::Silent);
             return Some(Reason::NO_ERROR);
         }
-        // Once is enough.
+        // Reported once.
         if !self.exhausted.take() {
             return None;
         }
@@ -334,8 +336,7 @@ impl Streams {
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
-    /// What became of a request: a client that breaks off one after the other, or sends what is
-    /// none, makes us work for nothing.
+    /// Records the outcome of a request: resets and malformed requests are wasted work.
     fn note(&self, carried: &Result<(), SendError>, began: Instant, malformed: bool) {
         match carried {
             Ok(()) if malformed => self.wastes(),
@@ -349,12 +350,12 @@ impl Streams {
         }
     }
 
-    /// The client made us work for nothing.
+    /// Counts wasted work.
     fn wastes(&self) {
         self.exhausted.set(!self.patience.borrow_mut().spend(1));
     }
 
-    /// A stream, which has a turn of its own.
+    /// Opens a stream with a state of its own.
     fn open(self: &Rc<Self>) -> Stream {
         self.open.set(self.open.get() + 1);
         self.owe();
@@ -380,7 +381,7 @@ impl Drop for Stream {
             // An idle connection keeps little.
             streams.free.borrow_mut().truncate(1);
         }
-        // A turn that was ordered to end stays ended.
+        // A state with an order to end is not reused.
         if !self.turn.is_cut() {
             self.turn.stall(false);
             self.turn.expect(WaitingFor::Nothing);

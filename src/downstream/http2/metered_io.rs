@@ -1,12 +1,19 @@
-//! The end of a connection that is given to the HTTP/2 library: a client is read in turns of little
-//! work, and one that keeps it busy with frames that bring nothing is cut.
+//! I/O of a connection for the HTTP/2 library: frames are read in small turns, and a client that
+//! sends too many frames without use is cut.
 //!
-//! Guarantees: what the library gets of a request is a stand-in for its head, which is kept here
-//! until the library yields the stream, and no longer: it may refuse it. In one turn a client's
-//! frames are read until they come to [`A_TURN`] of work. PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-//! empty DATA, ends of requests that have ended and unknown frames are an allowance: [`FRAMES`] at
-//! once, [`A_SECOND`] more each second, and [`EARNED`] more for each DATA or HEADERS frame that is
-//! sent, so that a client may respond to all it gets.
+//! The library gets a stand-in for the head of each request. The request itself is kept here until
+//! the library yields the stream, or refuses it, and no longer.
+//!
+//! In one turn the frames of a client are read up to [`A_TURN`] of work. PING, SETTINGS, PRIORITY,
+//! WINDOW_UPDATE, empty DATA, ends of finished requests and unknown frames use an allowance. It
+//! starts with [`FRAMES`], grows by [`A_SECOND`] each second, and by [`EARNED`] for each DATA or
+//! HEADERS frame that is sent. So a well-behaved client can respond to everything it gets. Example:
+//! a response of 2 bytes is one HEADERS and one DATA frame and earns 20; the client sends two
+//! WINDOW_UPDATEs and perhaps a PING acknowledgement for it, so its allowance never shrinks.
+//!
+//! A client could farm this by granting the window one byte at a time: each tiny DATA frame would
+//! earn [`EARNED`] for one WINDOW_UPDATE. So a DATA frame below [`SLIVER`] bytes that was cut short
+//! by a window earns only by its bytes, [`BYTES`] for one frame.
 
 use std::{
     cell::{Cell, RefCell},
@@ -38,43 +45,43 @@ use crate::{
     runtime::io::CutReason,
 };
 
-/// How many frames a client has read in one turn: the others have theirs before the next.
+/// Frames of a client read in one turn, before others get theirs.
 pub const A_TURN: u32 = 8;
-/// How many frames that bring nothing a client may send at once.
+/// Frames without use that a client may send at once.
 pub const FRAMES: u64 = 2_000;
-/// How many more each second.
+/// Further ones per second.
 pub const A_SECOND: u64 = 40;
-/// How many more for each DATA or HEADERS frame that is sent: room for it on the stream and on the
-/// connection, a PING by which the client measures its link, and as much again for frames it has
-/// cut in two.
+/// Further ones for each DATA or HEADERS frame that is sent: window updates for stream and
+/// connection, a PING by which the client measures its link, and as much again for frames that it
+/// splits in two.
 pub const EARNED: u64 = 10;
-/// How many bytes of DATA allow one more: a client may grant room for a large frame piece by piece.
+/// Bytes of DATA that allow one more: a client may open the window for a large frame piece by
+/// piece.
 pub const BYTES: u64 = 32;
-/// A DATA frame shorter than this that a window cut off earns by its bytes alone: by granting a
-/// byte at a time a client would make as many of these as it likes.
+/// A shorter DATA frame that was cut by a window earns by its bytes alone, because a client that
+/// opens the window byte by byte could cause any number of them.
 pub const SLIVER: usize = 128;
 
-/// Bytes of the buffer for stand-ins that are kept between turns.
+/// Bytes of the stand-in buffer that are kept between turns.
 const STAND_INS: usize = 256;
 
-/// What the one who polls a connection, and its end, tell each other.
+/// State shared by the connection task and its I/O wrapper.
 #[derive(Debug)]
 pub struct Meter {
-    /// What is left of this turn.
+    /// Work left in this turn.
     left: Cell<u32>,
     heard: Cell<Instant>,
-    /// Number of slivers that are to be sent ([`SLIVER`]).
+    /// Number of pending slivers ([`SLIVER`]).
     slivers: Cell<u32>,
     /// Requests whose stand-ins the library got, in the order of their streams.
     requests: RefCell<VecDeque<(u32, Received)>>,
-    /// The library asked for more bytes than there are, so it has dealt with every stand-in.
+    /// True if the library asked for more bytes than there are, so it has processed every stand-in.
     caught_up: Cell<bool>,
     fault: Cell<Option<ConnectionError>>,
 }
 
-/// Bound on the requests that are kept for the library. It has not dealt with at most those of a
-/// turn, and keeps at most [`STREAMS`] open of the others, so the oldest beyond twice as many were
-/// refused.
+/// Limit on kept requests. The library has not processed at most those of a turn, and keeps at most
+/// [`STREAMS`] of the others open, so the oldest beyond twice as many were refused.
 const REQUESTS: usize = 2 * STREAMS as usize;
 
 impl Default for Meter {
@@ -91,12 +98,12 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Another turn begins.
+    /// Starts another turn.
     pub fn begin_turn(&self) {
         self.left.set(A_TURN);
     }
 
-    /// When the client last gave a sign of life: sent what brings something, or granted room.
+    /// Time of the last sign of life: a useful frame, or room granted.
     #[must_use]
     pub fn heard(&self) -> Instant {
         self.heard.get()
@@ -115,8 +122,8 @@ impl Meter {
         None
     }
 
-    /// Forgets the requests that the library has dealt with. It yields no more streams for now, so
-    /// it has refused these.
+    /// Drops the requests that the library has processed. It yields no more streams for now, so it
+    /// has refused these.
     pub fn forget_refused(&self) {
         if self.caught_up.get() {
             self.requests.take();
@@ -137,7 +144,7 @@ impl Meter {
         requests.push_back((stream, request));
     }
 
-    /// Notes that a window left room for `length` bytes of what there is to send.
+    /// Records that a window left room for only `length` bytes of the pending data.
     pub fn cuts_off(&self, length: usize) {
         if length < SLIVER {
             self.slivers.set(self.slivers.get().saturating_add(1));
@@ -157,29 +164,29 @@ impl Meter {
                 EARNED * ONE + by_bytes
             }
             frames::HEADERS => EARNED * ONE,
-            // One is to be acknowledged.
+            // The client has to acknowledge it.
             frames::PING | frames::SETTINGS if frame.flags & frames::ACK == 0 => ONE,
             _ => 0,
         }
     }
 }
 
-/// A [`ClientConnIo`] whose frames are counted.
+/// [`ClientConnIo`] that counts frames.
 pub struct MeteredIo {
     end: ClientConnIo,
     meter: Rc<Meter>,
     frames: ClientFrames,
-    /// Bytes that were read and not looked at yet.
+    /// Bytes that were read and not examined yet.
     held: BytesMut,
-    /// Bytes to hand on.
+    /// Bytes to pass on.
     onward: Vec<u8>,
-    /// The frames that are sent.
+    /// Heads of the frames that are sent.
     sent: FrameHeads,
     allowance: Allowance,
 }
 
 impl MeteredIo {
-    /// The end of a connection on which nothing was read.
+    /// Wraps a connection from which nothing was read.
     #[must_use]
     pub fn new(conn: &Rc<ClientConn>, meter: &Rc<Meter>, limits: HeaderLimits) -> Self {
         Self {
@@ -193,7 +200,7 @@ impl MeteredIo {
         }
     }
 
-    /// Takes so many frames off the allowance.
+    /// Subtracts this many frames from the allowance.
     fn spend(&mut self, frames: u32) -> io::Result<()> {
         if self.allowance.spend(u64::from(frames)) {
             return Ok(());
@@ -202,7 +209,7 @@ impl MeteredIo {
         Err(io::Error::new(io::ErrorKind::InvalidData, CutReason::IdleFrames))
     }
 
-    /// Looks at the frames of which so many bytes were written.
+    /// Examines the frames of which this many bytes were written.
     fn wrote(&mut self, outcome: &Poll<io::Result<usize>>, pieces: &[io::IoSlice<'_>]) {
         let Poll::Ready(Ok(mut count)) = *outcome else { return };
         for piece in pieces {
@@ -215,7 +222,8 @@ impl MeteredIo {
         }
     }
 
-    /// Of what was just read, behind `before`, only what is handed on as it came stays there.
+    /// Examines what was just read, behind `before`; only bytes that are passed on unchanged stay
+    /// there.
     fn look_at(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let (read, most) = (&buffer.filled()[before..], self.meter.left.get());
         let passed = self.frames.pass(read, most);
@@ -229,7 +237,7 @@ impl MeteredIo {
         self.account(taken)
     }
 
-    /// Looks at what is held, as far as it belongs to this turn.
+    /// Examines held bytes, as far as they belong to this turn.
     fn go_on(&mut self) -> io::Result<()> {
         let begin = |stream, request| self.meter.keep(stream, request);
         let taken = self.frames.take(&self.held, self.meter.left.get(), &mut self.onward, begin);
@@ -241,7 +249,7 @@ impl MeteredIo {
         self.account(taken)
     }
 
-    /// Hands on as much as there is room for.
+    /// Passes on as much as there is room for.
     fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
         let fits = self.onward.len().min(buffer.remaining());
         buffer.put_slice(&self.onward[..fits]);
@@ -256,7 +264,7 @@ impl MeteredIo {
         if taken.lively {
             self.meter.heard.set(Instant::now());
         }
-        // What is held waits for its turn, and not for the client.
+        // Held bytes wait for their turn, not for the client.
         let owed = self.frames.is_within_head() && self.held.is_empty();
         self.end.0.note_head(owed.then(|| self.frames.head_number()));
         if let Some(fault) = self.frames.fault() {
@@ -276,7 +284,7 @@ impl MeteredIo {
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
-            // `streams` ends the connection.
+            // The connection task ends the connection.
             if self.frames.fault().is_some() {
                 return Poll::Pending;
             }
@@ -353,7 +361,7 @@ mod tests {
 
     const LIMITS: HeaderLimits = HeaderLimits { size: 32 * 1024, count: 100 };
 
-    /// What one turn reads, piece after piece.
+    /// Bytes read in one turn, piece after piece.
     async fn turn(end: &mut MeteredIo, meter: &Meter) -> io::Result<Vec<u8>> {
         tokio::task::yield_now().await;
         meter.begin_turn();
@@ -405,7 +413,7 @@ mod tests {
             meter.keep(stream, request());
             assert!(meter.requests.borrow().len() <= REQUESTS);
         }
-        // Those before the one that is yielded were refused; it is taken once.
+        // Requests before the yielded one were refused; each is taken once.
         assert!(meter.take_request(1_801).is_some() && meter.take_request(1_801).is_none());
         assert!(meter.take_request(1_000).is_none());
         assert_eq!(meter.requests.borrow().front().map(|(stream, _)| *stream), Some(1_803));
@@ -442,7 +450,7 @@ mod tests {
         );
         meter.cuts_off(SLIVER - 1);
         meter.cuts_off(SLIVER);
-        // The first earns nothing but by its bytes; whole ones before it earn what they always do.
+        // The first earns only by its bytes; whole ones before it earn the usual number.
         assert_eq!(earned(frames::DATA, 0, SLIVER), EARNED * ONE + 4 * ONE);
         assert_eq!(
             [earned(frames::DATA, 0, 32), earned(frames::DATA, 0, 32)],

@@ -1,5 +1,5 @@
-//! Whether the client of an HTTP/2 connection is still there: one that is silent is asked, and has
-//! to answer (RFC 9113, section 6.7) or to show otherwise that it is.
+//! Liveness of an HTTP/2 client: a silent one gets a PING and has to acknowledge it (RFC 9113,
+//! section 6.7) or to send something else.
 
 use std::{
     pin::Pin,
@@ -13,12 +13,12 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::metered_io::Meter;
 
-/// After how much silence a client is asked, ...
+/// Silence after which a PING is sent, ...
 pub const SILENCE: Duration = Duration::from_secs(20);
-/// ... and how long it has to answer.
+/// ... and time to acknowledge it.
 pub const ANSWER: Duration = Duration::from_secs(10);
 
-/// The pings of one connection.
+/// PING state of one connection.
 pub struct PingTimer {
     pings: Option<PingPong>,
     meter: Rc<Meter>,
@@ -27,14 +27,13 @@ pub struct PingTimer {
 }
 
 impl PingTimer {
-    /// The pulse of a connection that has just begun. Without pings a client is never found
-    /// missing.
+    /// Creates the timer of a new connection. Without PINGs a client is never declared gone.
     #[must_use]
     pub fn new(pings: Option<PingPong>, meter: &Rc<Meter>) -> Self {
         Self { pings, meter: Rc::clone(meter), due: Box::pin(sleep(SILENCE)), asked: false }
     }
 
-    /// Ready when the client is gone. Asks it when it is time to.
+    /// Ready when the client is gone. Sends a PING when it is due.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(pings) = &mut self.pings else { return Poll::Pending };
         if self.asked && pings.poll_pong(context).is_ready() {
@@ -44,8 +43,8 @@ impl PingTimer {
         while self.due.as_mut().poll(context).is_ready() {
             let (due, silent_till) = (self.due.deadline(), self.meter.heard() + SILENCE);
             if self.asked {
-                // What it takes may lie before what it is asked, and what it sends before what it
-                // answers.
+                // Pending data may lie before the PING, and received data before its
+                // acknowledgement.
                 let answers_till = self.meter.heard() + ANSWER;
                 if answers_till <= due {
                     self.pings = None;

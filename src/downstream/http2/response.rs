@@ -1,9 +1,9 @@
-//! One request of an HTTP/2 connection: its answer goes out as its client takes it.
+//! Response on an HTTP/2 stream, sent as fast as its client takes it.
 //!
-//! Guarantees (RFC 9113, section 8.1): interim answers come before the final one and never instead
-//! of it; a piece of a body is only taken from where it comes once there is room for the last, so
-//! that nothing piles up; an answer that breaks is a reset stream, never a complete one; a client
-//! that resets the stream ends the work for it.
+//! Guarantees (RFC 9113, section 8.1): interim responses come before the final one and never
+//! instead of it. A piece of a body is taken only when there is room for the previous one, so
+//! nothing piles up. A response that breaks is a reset stream, never a complete one. A reset by the
+//! client ends the work for the stream.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,42 +22,42 @@ use tower::BoxError;
 use super::metered_io::Meter;
 use crate::{downstream::client_state::ClientState, runtime::io::Interim};
 
-/// What a stream is reset with where its client breaks the rules of HTTP/2 (RFC 9113, section 7).
+/// Error codes of a stream whose client violates HTTP/2 (RFC 9113, section 7).
 const ERRORS: [Reason; 4] = [
     Reason::PROTOCOL_ERROR,
     Reason::FLOW_CONTROL_ERROR,
     Reason::STREAM_CLOSED,
     Reason::FRAME_SIZE_ERROR,
 ];
-/// How much room is asked for at once.
+/// Window requested at a time.
 const ROOM: usize = 64 * 1024;
 
-/// How the client of a stream is answered.
+/// Sender of the response of a stream.
 pub struct Reply {
     sender: RefCell<SendResponse<Bytes>>,
-    /// It asked for a head only.
+    /// True for HEAD.
     to_head: bool,
-    /// The final answer has begun.
+    /// True once the final response has started.
     answered: Cell<bool>,
     meter: Rc<Meter>,
 }
 
-/// Why an answer did not go out to its end.
+/// Reason why a response was not sent completely.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// Its client took too long.
     #[error("the client took too long")]
     Cut,
-    /// Its client does not want it, or its connection ended.
+    /// The client reset the stream, or the connection ended.
     #[error("the stream ended")]
     Ended(#[source] h2::Error),
-    /// There is none.
+    /// There is no response.
     #[error("there is no answer")]
     Unanswered(#[source] BoxError),
 }
 
 impl SendError {
-    /// Whether the stream was reset because of an error of HTTP/2, which may be the client's.
+    /// Returns true if the stream was reset with an error code, which may be the client's fault.
     fn is_clients_error(&self) -> bool {
         let Self::Ended(cause) = self else { return false };
         cause.reason().is_some_and(|reason| ERRORS.contains(&reason))
@@ -82,24 +82,24 @@ impl Interim for Reply {
 }
 
 impl Reply {
-    /// Answers on a stream that was just opened.
+    /// Creates the sender for a new stream.
     #[must_use]
     pub fn new(sender: SendResponse<Bytes>, method: &Method, meter: &Rc<Meter>) -> Self {
         let (to_head, answered) = (method == Method::HEAD, Cell::new(false));
         Self { sender: RefCell::new(sender), to_head, answered, meter: Rc::clone(meter) }
     }
 
-    /// Tells the client to send its body (RFC 9110, section 15.2.1).
+    /// Sends `100 Continue` (RFC 9110, section 15.2.1).
     pub fn send_continue(&self) {
         let mut interim = Response::new(());
         *interim.status_mut() = StatusCode::CONTINUE;
         self.send_interim(interim);
     }
 
-    /// Waits for the answer, and sends it to its end.
+    /// Waits for the response and sends it to its end.
     ///
     /// # Errors
-    /// When it does not get there. The stream is reset then.
+    /// When it cannot be sent completely. The stream is reset then.
     pub async fn carry<F, B, E>(
         &self,
         turn: &ClientState,
@@ -132,8 +132,8 @@ impl Reply {
         let answer = self.unless_ended(turn, answer).await?;
         let (head, body) =
             answer.map_err(|cause| SendError::Unanswered(cause.into()))?.into_parts();
-        // What an answer to HEAD would have had is not sent, whoever made it, and 204 and 304 have
-        // no content (RFC 9110, sections 9.3.2 and 6.4.1).
+        // The body of a response to HEAD is not sent, and 204 and 304 have no content (RFC 9110,
+        // sections 9.3.2 and 6.4.1).
         let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = self.to_head || bodiless || body.is_end_stream();
         self.answered.set(true);
@@ -142,8 +142,8 @@ impl Reply {
         if ended { Ok(()) } else { Outgoing { stream, turn, meter: &self.meter }.send(body).await }
     }
 
-    /// The answer, if its client waits for it. What it took is let go with it, however long the
-    /// client takes for the rest.
+    /// Returns the response if the client still waits for it. The request is dropped with the
+    /// future, however long the client takes for the rest.
     async fn unless_ended<F: Future>(
         &self,
         turn: &ClientState,
@@ -154,14 +154,14 @@ impl Reply {
             if turn.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(SendError::Cut));
             }
-            // Looked at first: for one that was reset as soon as it was opened nothing is done.
+            // Checked first: no work is done for a stream that was reset right away.
             let reset = self.sender.borrow_mut().poll_reset(context);
             let Poll::Ready(reset) = reset else {
                 begun = true;
                 return answer.as_mut().poll(context).map(Ok);
             };
-            // Its body knows whether its client did, or an error of its client's: it is told of
-            // that before it ends.
+            // The request body knows whether the client or its error ended the stream, and gets
+            // that error before it ends.
             let why = ended(reset);
             if begun && why.is_clients_error() {
                 let _told = answer.as_mut().poll(context);
@@ -176,8 +176,7 @@ fn ended(reset: Result<Reason, h2::Error>) -> SendError {
     SendError::Ended(reset.map_or_else(|cause| cause, h2::Error::from))
 }
 
-/// The head of an answer, with the length of what follows where that is known (RFC 9110, section
-/// 8.6).
+/// Head of a response, with the length of the body if it is known (RFC 9110, section 8.6).
 fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
     let mut response = Response::from_parts(head, ());
     let fields = response.headers_mut();
@@ -187,7 +186,7 @@ fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
     response
 }
 
-/// An answer whose head was sent.
+/// Response whose head was sent.
 struct Outgoing<'a> {
     stream: SendStream<Bytes>,
     turn: &'a ClientState,
@@ -202,7 +201,8 @@ impl Outgoing<'_> {
     {
         let sent = self.send_all(&mut body).await;
         if sent.as_ref().is_err_and(SendError::is_clients_error) {
-            // The request's body, which is read with the response's, knows whose error it was.
+            // The request body, which is read together with the response, knows the cause of the
+            // error.
             poll_fn(|context| {
                 let _told = Pin::new(&mut body).poll_frame(context);
                 Poll::Ready(())
@@ -260,7 +260,7 @@ impl Outgoing<'_> {
         Ok(())
     }
 
-    /// How much the client takes of what was asked for, once it takes any.
+    /// Room that the client grants of what was requested, once there is any.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, SendError>> {
         loop {
             if let room @ 1.. = self.stream.capacity() {
@@ -284,7 +284,7 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Why nothing more is to be sent, if that is so.
+    /// Reason why nothing more is to be sent, if any.
     fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
         if self.turn.poll_cut(context).is_ready() {
             return Poll::Ready(SendError::Cut);

@@ -1,8 +1,14 @@
-//! Work for many streams, done in portions.
+//! Stream scheduler of one connection: runs the work of its streams in small portions.
 //!
-//! Guarantees: in one turn at most [`A_TURN`] streams are begun, in the order they came, and at
-//! most as many others gone on with, in the order they became ready; no wake is lost, whichever
-//! thread it comes from; one that panics is dropped, and no other.
+//! All streams of a connection are one task, so tokio cannot schedule them. New streams wait in
+//! order of arrival; started ones are futures in reusable slots. A slot has a waker that puts its
+//! index into the ready list, so only ready streams are polled. A turn starts at most [`A_TURN`]
+//! new streams and polls at most [`A_TURN`] ready ones: the order among streams stays fair, and one
+//! connection with 100 streams does no more per turn than one with 3.
+//!
+//! Guarantees: in one turn at most [`A_TURN`] streams are started, in the order they came, and at
+//! most as many others continued, in the order they became ready. No wake is lost, whichever thread
+//! it comes from. A stream that panics is dropped, and no other.
 
 use std::{
     collections::VecDeque,
@@ -19,12 +25,12 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::task::coop::unconstrained;
 
-/// How many streams are begun in one turn, and how many are gone on with.
+/// Streams started in one turn, and streams continued in one turn.
 pub const A_TURN: usize = 3;
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The work for the streams of one connection.
+/// Work of the streams of one connection.
 #[derive(Default)]
 pub struct StreamScheduler {
     came: VecDeque<Work>,
@@ -33,15 +39,15 @@ pub struct StreamScheduler {
     ready: Arc<Ready>,
 }
 
-/// Where the work for a stream is while it is under way; its waker serves the next one too, which
-/// is woken once too often at worst.
+/// Slot for the work of a started stream. Its waker is reused by the next stream in the slot, which
+/// at worst is polled once too often.
 struct Place {
     work: Option<Work>,
     waker: Waker,
     knock: Arc<StreamWaker>,
 }
 
-/// Which places are ready to go on.
+/// Slots that are ready to continue.
 #[derive(Default)]
 struct Ready {
     places: Mutex<VecDeque<usize>>,
@@ -50,14 +56,14 @@ struct Ready {
 
 struct StreamWaker {
     place: usize,
-    /// It is among the ready.
+    /// True while it is in the ready list.
     heard: AtomicBool,
     ready: Arc<Ready>,
 }
 
 impl Ready {
     fn places(&self) -> MutexGuard<'_, VecDeque<usize>> {
-        // No panic happens with the lock held.
+        // No code panics while the lock is held.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,19 +82,19 @@ impl Wake for StreamWaker {
 }
 
 impl StreamScheduler {
-    /// Adds the work for a stream that came.
+    /// Adds the work of a new stream.
     pub fn add(&mut self, work: impl Future<Output = ()> + 'static) {
         self.came.push_back(Box::pin(work));
     }
 
-    /// Whether there is something to do at once.
+    /// Returns true if there is work to do now.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         !self.came.is_empty() || !self.ready.places().is_empty()
     }
 
-    /// Does a turn's portion. The task of `context` is woken for what becomes ready later, but not
-    /// for what is left over.
+    /// Runs the portion of a turn. The task of `context` is woken for streams that become ready
+    /// later, but not for those left over.
     pub fn go_on(&mut self, context: &mut Context<'_>) {
         for _ in 0..A_TURN {
             let Some(place) = self.ready.places().pop_front() else { break };
@@ -100,7 +106,7 @@ impl StreamScheduler {
             self.places[place].work = Some(work);
             self.poll(place);
         }
-        // Last, for a wake takes it away.
+        // Registered last, because a wake removes it.
         self.ready.task.register(context.waker());
     }
 
@@ -119,8 +125,8 @@ impl StreamScheduler {
         let place = &mut self.places[index];
         place.knock.heard.store(false, SeqCst);
         let Some(work) = &mut place.work else { return };
-        // What the connection read in this turn is not their expense, and what one breaks is not
-        // its neighbours'.
+        // Bytes read by the connection in this turn do not count against the stream, and a panic of
+        // one does not reach its neighbours.
         let mut work = pin!(unconstrained(work.as_mut()));
         let mut context = Context::from_waker(&place.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));

@@ -1,7 +1,7 @@
-//! The certificates of a listener, and which of them a client is shown.
+//! Certificates of a listener, and the choice among them by server name.
 //!
-//! Guarantee: a name goes to the first certificate that has it, else to the first with a wildcard
-//! for it, else to the first of the list; the key of a certificate is its own.
+//! Guarantee: a name selects the first certificate that contains it, else the first with a matching
+//! wildcard, else the first of the list. A certificate is used only with its own key.
 
 use std::{collections::HashMap, path::Path, sync::Arc, time::SystemTime};
 
@@ -14,19 +14,19 @@ use rustls::{
 use super::{settings::CertificateFiles, validity};
 use crate::runtime::pem::{self, PemError};
 
-/// Why a certificate and its key cannot be used.
+/// Reason why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// The certificate's file.
+    /// The certificate file cannot be read.
     #[error(transparent)]
     Certificate(PemError),
-    /// What it holds is not a certificate.
+    /// The file does not contain a valid certificate.
     #[error("`{0}` holds no certificate that can be read: {1}")]
     NoCertificate(String, #[source] webpki::Error),
-    /// The key's file.
+    /// The key file cannot be read.
     #[error(transparent)]
     Key(PemError),
-    /// The key is of a kind or size that is not used.
+    /// The kind or size of the key is not supported.
     #[error(
         "the key `{0}` is of a kind or size that is not used: {1}, hint: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or \
          Ed25519"
@@ -37,29 +37,29 @@ pub enum PairError {
         "the key `{key}` does not fit the certificate `{cert}`: {source}, hint: the key that was made for this certificate"
     )]
     Mismatch {
-        /// The certificate's file.
+        /// Certificate file.
         cert: String,
-        /// The key's file.
+        /// Key file.
         key: String,
-        /// What the TLS library says.
+        /// Error of the TLS library.
         source: rustls::Error,
     },
 }
 
 impl PairError {
-    /// Whether the certificate's file is to blame, and not the key's.
+    /// Returns true if the certificate file is at fault, not the key file.
     #[must_use]
     pub fn is_about_certificate(&self) -> bool {
         matches!(self, Self::Certificate(_) | Self::NoCertificate(..))
     }
 }
 
-/// A certificate with its chain and its key.
+/// Certificate with its chain and key.
 #[derive(Debug)]
 pub struct Pair {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
-    /// Until when it is valid.
+    /// End of its validity.
     pub expires: Option<SystemTime>,
 }
 
@@ -77,7 +77,8 @@ impl Pair {
         let expires = validity::not_after(&chain[0]);
         let key = pem::private_key(&files.key).map_err(PairError::Key)?;
         let provider = aws_lc_rs::default_provider();
-        // Tried by itself first, so that the certificate is not blamed for it.
+        // The key is tested by itself first, so that its error is not attributed to the
+        // certificate.
         provider
             .key_provider
             .load_private_key(key.clone_key())
@@ -96,12 +97,12 @@ impl Pair {
 #[derive(Debug)]
 pub struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
-    /// Which certificate a name goes to; `*.example.com` stands as `.example.com`.
+    /// Index of the certificate by name; `*.example.com` is stored as `.example.com`.
     by_name: HashMap<String, usize>,
 }
 
 impl Certificates {
-    /// These certificates, in order; there is at least one.
+    /// Indexes these certificates in order; there is at least one.
     #[must_use]
     pub fn new(pairs: Vec<Pair>) -> Self {
         let (mut keys, mut by_name) = (Vec::new(), HashMap::new());
@@ -115,7 +116,7 @@ impl Certificates {
         Self { keys, by_name }
     }
 
-    /// Which certificate goes with a name in lower case.
+    /// Returns the certificate for a name in lower case.
     #[must_use]
     pub fn choose(&self, name: &str) -> usize {
         let below = || name.find('.').and_then(|dot| self.by_name.get(&name[dot..]));

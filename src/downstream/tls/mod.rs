@@ -1,8 +1,8 @@
-//! TLS on a listener: handshakes, and certificates that change while it runs.
+//! TLS on a listener: handshakes, and certificates that change at run time.
 //!
-//! Guarantees: TLS 1.2 and 1.3 only, no early data (a replayed request would be a second one);
-//! files that changed take effect within [`LOOK`] for new connections, and when what they hold
-//! cannot be used the old ones stay.
+//! Guarantees: only TLS 1.2 and 1.3, and no early data, as a replayed request would be executed
+//! twice. Changed files take effect within [`LOOK`] for new connections; when they cannot be used
+//! the old ones stay.
 
 use std::{
     io,
@@ -35,36 +35,36 @@ pub mod certificates;
 pub mod settings;
 pub mod validity;
 
-/// How often the files are looked at.
+/// Interval between looks at the files.
 pub const LOOK: Duration = Duration::from_secs(5);
-/// How long a handshake may take.
+/// Time-out of a handshake.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many sessions of TLS 1.2 clients without tickets a listener remembers.
+/// Limit on the sessions that a listener remembers for TLS 1.2 clients without tickets.
 const SESSIONS: usize = 4096;
-/// HTTP/2 over TLS, as ALPN calls it (RFC 9113, section 3.2).
+/// ALPN name of HTTP/2 (RFC 9113, section 3.2).
 const HTTP2: &[u8] = b"h2";
 
-/// Why TLS cannot be had.
+/// Reason why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A certificate or its key.
+    /// Error of a certificate or its key.
     #[error(transparent)]
     Pair(#[from] PairError),
-    /// The file of those that sign clients' certificates.
+    /// Error of the file of client CAs.
     #[error(transparent)]
     ClientCa(#[from] PemError),
-    /// A certificate in it cannot sign others.
+    /// A certificate in that file cannot sign others.
     #[error("`{0}` cannot be trusted to sign clients' certificates: {1}")]
     Anchor(String, #[source] rustls::Error),
-    /// It cannot be used to verify clients.
+    /// The client CAs cannot be used.
     #[error("clients cannot be verified: {0}")]
     Verifier(#[from] VerifierBuilderError),
-    /// The TLS library refuses.
+    /// Error of the TLS library.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
 }
 
-/// TLS as one listener speaks it; all workers share it.
+/// TLS of one listener, shared by all workers.
 #[derive(Debug)]
 pub struct Tls {
     settings: TlsSettings,
@@ -72,16 +72,16 @@ pub struct Tls {
     seen: Mutex<Seen>,
 }
 
-/// The content of the files at two moments, as [`pem::fingerprint`] tells it.
+/// Fingerprints of the files at two moments, by [`pem::fingerprint`].
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// As it was read into what is in use.
+    /// Content that is in use.
     used: u64,
-    /// As it was last found to be of no use, so that this is told once.
+    /// Content that was last found unusable, so that this is logged once.
     unusable: Option<u64>,
 }
 
-/// What the files of a listener hold now, ready to be used.
+/// New content of the files, ready to be used.
 #[derive(Debug)]
 pub struct RenewedCertificates {
     used: u64,
@@ -94,36 +94,36 @@ struct Current {
     certificates: Arc<Certificates>,
 }
 
-/// What a handshake came to.
+/// Handshake result.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
     name: Option<String>,
     certificates: Arc<Certificates>,
-    /// Whether HTTP/2 was agreed on.
+    /// True if HTTP/2 was negotiated.
     pub http2: bool,
 }
 
 impl Tls {
-    /// Reads what the settings name.
+    /// Reads the files of the settings.
     ///
     /// # Errors
-    /// When something cannot be read, or does not fit together.
+    /// When a file cannot be read, or they do not fit together.
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
         let seen = Mutex::new(Seen { used: fingerprint(&settings), unusable: None });
         let current = RwLock::new(Arc::new(Current::read(&settings)?));
         Ok(Self { settings, current, seen })
     }
 
-    /// What it was made of.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &TlsSettings {
         &self.settings
     }
 
-    /// Shakes hands on a fresh connection.
+    /// Does the handshake on a new connection.
     ///
     /// # Errors
-    /// When the client does not; it was told why, where the protocol has a word for it.
+    /// When it fails; the client gets the alert that TLS defines, if any.
     pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<(Box<dyn Io>, TlsInfo)> {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let stream = Box::pin(TlsAcceptor::from(Arc::clone(&current.config)).accept(io)).await?;
@@ -136,11 +136,11 @@ impl Tls {
         Ok((Box::new(stream), secured))
     }
 
-    /// Reads the files, if they hold something else than what is in use. Nothing changes before
+    /// Reads the files if their content differs from what is in use. Nothing changes before
     /// [`renew`](Self::renew).
     ///
     /// # Errors
-    /// When what they hold now cannot be used.
+    /// When the new content cannot be used.
     pub fn reread(&self) -> Result<Option<RenewedCertificates>, TlsError> {
         self.read_unless_used(fingerprint(&self.settings))
     }
@@ -155,13 +155,13 @@ impl Tls {
         }))
     }
 
-    /// Uses for new connections what was read. No session of before is resumed.
+    /// Uses the new content for new connections. Older sessions are not resumed.
     pub fn renew(&self, RenewedCertificates { used, current }: RenewedCertificates) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         *self.seen() = Seen { used, unusable: None };
     }
 
-    /// Looks whether the files changed, and uses them if they can be used. Says either once.
+    /// Checks whether the files changed, and uses them if possible. Logs either outcome once.
     pub fn refresh(&self) {
         let now = fingerprint(&self.settings);
         let first = self.settings.certificates[0].cert.display();
@@ -211,8 +211,8 @@ impl Current {
 }
 
 impl TlsInfo {
-    /// Whether a request for this host came on a connection that was opened for another
-    /// certificate's (RFC 9110, section 15.5.20).
+    /// Returns true if a request for this host came on a connection that was opened with another
+    /// certificate (RFC 9110, section 15.5.20).
     #[must_use]
     pub fn misdirects(&self, host: &str) -> bool {
         let other = |name: &String| {
@@ -222,7 +222,7 @@ impl TlsInfo {
     }
 }
 
-/// Verifies clients against the certificates of a file.
+/// Builds a verifier of client certificates from a file of CAs.
 ///
 /// # Errors
 /// When there are none, or one of them cannot sign.

@@ -1,32 +1,32 @@
-//! What TLS on a listener is made of, as used.
+//! Resolved TLS settings of a listener.
 
 use std::path::PathBuf;
 
-/// Where a certificate and its key are.
+/// Files of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate and its chain, in PEM.
+    /// Certificate and its chain, in PEM.
     pub cert: PathBuf,
-    /// Its key, in PEM.
+    /// Private key, in PEM.
     pub key: PathBuf,
 }
 
-/// The oldest version of TLS spoken.
+/// Minimum TLS version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldestVersion {
-    /// RFC 5246.
+    /// TLS 1.2 (RFC 5246).
     Tls12,
-    /// RFC 8446.
+    /// TLS 1.3 (RFC 8446).
     Tls13,
 }
 
-/// TLS on a listener.
+/// TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// At least one; the first is shown to a client that names none of the others.
+    /// Certificates, at least one; the first is the default.
     pub certificates: Vec<CertificateFiles>,
-    /// What older clients are refused.
+    /// Minimum TLS version; clients that offer only older versions fail the handshake.
     pub oldest: OldestVersion,
-    /// Clients must show a certificate that one of these signed.
+    /// CA file for client certificates: clients must present one that these signed.
     pub client_ca: Option<PathBuf>,
 }

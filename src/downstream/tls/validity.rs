@@ -1,5 +1,5 @@
-//! Until when a certificate is valid, read off its DER (RFC 5280, section 4.1): the TLS library
-//! checks this of a peer's certificate and has no word on our own.
+//! Validity of a certificate, read from its DER (RFC 5280, section 4.1). The TLS library checks it
+//! for the certificate of a peer, but does not report it for our own.
 
 use std::time::SystemTime;
 
@@ -10,12 +10,12 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The end of a certificate's validity; nothing when the bytes are not a certificate's.
+/// Returns the end of the validity; none if the bytes are not a certificate.
 #[must_use]
 pub fn not_after(der: &[u8]) -> Option<SystemTime> {
     let (certificate, _) = expect(SEQUENCE, der)?;
     let (body, _) = expect(SEQUENCE, certificate)?;
-    // An optional version, then the serial number, the signature's algorithm and the issuer.
+    // An optional version, then serial number, signature algorithm and issuer.
     let mut rest = body;
     let others = if element(body)?.0 == VERSION { 4 } else { 3 };
     for _ in 0..others {
@@ -48,7 +48,7 @@ fn expect(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     element(der).filter(|(found, ..)| *found == tag).map(|(_, content, rest)| (content, rest))
 }
 
-/// The first element's tag and content, and what stands behind it.
+/// Returns tag and content of the first element, and the rest.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = der.split_first()?;
     let (first, rest) = rest.split_first()?;

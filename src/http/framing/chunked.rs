@@ -1,16 +1,16 @@
-//! The lines of a body that comes in chunks (RFC 9112, section 7.1).
+//! Lines of a chunked body (RFC 9112, section 7.1).
 
 use super::{Flaw, line};
 
-/// The longest line before a chunk: its size and extensions.
+/// Longest line before a chunk: size and extensions.
 pub const SIZE_LINE: usize = 1024;
-/// The most digits of a size.
+/// Limit on the digits of a size.
 const SIZE_DIGITS: usize = 15;
 
-/// The size of the chunk that follows.
+/// Parses the size of the next chunk.
 ///
 /// # Errors
-/// For anything but hexadecimal digits, and extensions behind a semicolon right after them.
+/// For anything but hexadecimal digits, and extensions after a semicolon right behind them.
 pub fn size(line: &[u8]) -> Result<u64, Flaw> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, rest) = line.split_at(digits);
@@ -20,12 +20,12 @@ pub fn size(line: &[u8]) -> Result<u64, Flaw> {
     number(digits)
 }
 
-/// Size of the chunk that follows in a response: zeros may stand before it, and white space behind
-/// it, which a recipient must parse (RFC 9110, section 5.6.3; RFC 9112, section 7.1.1). Requests
-/// are read more strictly, because servers behind them disagree.
+/// Parses the size of the next chunk of a response: leading zeros and trailing white space are
+/// allowed, as a recipient must parse them (RFC 9110, section 5.6.3; RFC 9112, section 7.1.1).
+/// Requests are parsed more strictly, because servers behind weir disagree about them.
 ///
 /// # Errors
-/// For anything but hexadecimal digits, white space, and extensions behind a semicolon.
+/// For anything but hexadecimal digits, white space, and extensions after a semicolon.
 pub fn padded_size(line: &[u8]) -> Result<u64, Flaw> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, rest) = line.split_at(digits);
@@ -42,10 +42,10 @@ fn number(digits: &[u8]) -> Result<u64, Flaw> {
         .ok_or(Flaw::malformed("a chunk's size is not a hexadecimal number that fits"))
 }
 
-/// A field behind the last chunk.
+/// Checks a trailer line.
 ///
 /// # Errors
-/// When it is none, or says what must be known before the body.
+/// When it is not a field, or one that must be known before the body.
 pub fn trailer(line: &[u8]) -> Result<(), Flaw> {
     let (name, _) = line::field(line)?;
     let framing =

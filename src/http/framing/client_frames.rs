@@ -1,11 +1,11 @@
-//! Frames of an HTTP/2 client on their way to the `h2` crate, which keeps its streams: header
-//! blocks are taken out and decoded, and the crate gets a stand-in for each.
+//! Frames of an HTTP/2 client on their way to the `h2` crate, which manages the streams. Header
+//! blocks are taken out and decoded here, and the crate gets a stand-in for each.
 //!
-//! Guarantees: what comes out are whole requests by their streams, and a stream of frames in which
-//! each of them is the same three bytes, so that no field is an error of the connection, and no
-//! table is needed behind it. A block is gathered to its end within bounds that hold before
-//! anything is kept. Frames of a wrong length, and blocks that cannot be decoded, are told with the
-//! code that is due (RFC 9113, sections 4.2, 4.3 and 6); everything else is handed on as it came.
+//! Guarantees: the output is whole requests by stream, and a sequence of frames in which each
+//! request is the same three bytes. So no field is a connection error, and no table is needed
+//! behind it. A block is collected within limits that are checked before anything is kept. Frames
+//! of a wrong length, and blocks that cannot be decoded, are reported with the right error code
+//! (RFC 9113, sections 4.2, 4.3 and 6). Everything else is passed on unchanged.
 
 use super::{
     HeaderLimits,
@@ -19,17 +19,17 @@ use super::{
 
 /// Length of the connection preface (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
-/// The largest frame that is taken: no other is offered (RFC 9113, section 4.2).
+/// Largest accepted frame: no other is offered (RFC 9113, section 4.2).
 pub const LARGEST: usize = 16 * 1024;
-/// Bytes of fields that are as much work as a frame.
+/// Bytes of fields that count as much work as a frame.
 const FIELDS: usize = 64;
-/// How many times [`HeaderLimits::size`] a block may have, coded and decoded: up to here its
-/// request is refused, and beyond its connection ends.
+/// Multiple of [`HeaderLimits::size`] that a block may have, coded and decoded: up to here its
+/// request is refused, beyond it the connection ends.
 const BEYOND: usize = 4;
-/// How many CONTINUATION frames a block may have beside those its size needs.
+/// CONTINUATION frames that a block may have beside those its size needs.
 const CONTINUATIONS: usize = 16;
-/// Requests that may be reset, and end with trailers, by frames that do not count as idle: no more
-/// streams are open at once.
+/// Requests that may be reset, or end with trailers, by frames that do not count as idle: no more
+/// streams are open at a time.
 const ENDS: u32 = 100;
 /// Stand-in for the header block of a request: `GET`, `http` and `/` of the static table (RFC 7541,
 /// appendix A). A request without these is malformed, so there is no shorter one.
@@ -44,13 +44,13 @@ const GOAWAY: u8 = 7;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const LARGEST_WINDOW: u32 = u32::MAX >> 1;
 
-/// Reason why a connection cannot go on.
+/// Connection error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
-    /// A frame where none of its kind may be.
+    /// A frame where its kind is not allowed.
     #[error("a frame came where none of its kind may")]
     Protocol,
-    /// A window above the largest there may be.
+    /// A window above the maximum.
     #[error("a window is larger than any may be")]
     FlowControl,
     /// A frame of a wrong length.
@@ -59,13 +59,13 @@ pub enum ConnectionError {
     /// A header block that cannot be decoded.
     #[error("{0}")]
     Compression(#[from] hpack::CodingError),
-    /// A header block beyond all bounds.
+    /// A header block beyond all limits.
     #[error("a header block is far larger than may be sent")]
     Calm,
 }
 
 impl ConnectionError {
-    /// Its code (RFC 9113, section 7).
+    /// Error code (RFC 9113, section 7).
     #[must_use]
     pub fn code(self) -> u32 {
         match self {
@@ -78,34 +78,33 @@ impl ConnectionError {
     }
 }
 
-/// Result of a look at a piece of a connection.
+/// Result of examining a piece of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consumed {
-    /// Number of its bytes that were looked at.
+    /// Number of bytes examined.
     pub bytes: usize,
-    /// Work they ask for, in frames: one with many fields is as much as several.
+    /// Work they require, in frames: a frame with many fields counts as several.
     pub work: u32,
-    /// Number of frames that begin there and bring nothing: neither a request, nor a piece of one,
-    /// nor the end of one. Each request has one RST_STREAM and one block of trailers.
+    /// Number of frames in them without use: neither a request, nor a piece or the end of one. Each
+    /// request has one RST_STREAM and one block of trailers.
     pub idle: u32,
-    /// Sign that the connection is in use: bytes of frames that bring something, or that grant room
-    /// for responses.
+    /// True if the connection is in use: useful frames, or room granted for responses.
     pub lively: bool,
 }
 
 /// Position of the next byte.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// In bytes that are handed on as they come, with the number still to come.
+    /// In bytes that are passed on unchanged, with the number still to come.
     Pass(usize),
     /// In the head of a frame.
     Head,
-    /// In the payload of a frame that is looked at as a whole, with the number of bytes still to
+    /// In the payload of a frame that is examined as a whole, with the number of bytes still to
     /// come.
     Gather(FrameHead, usize),
 }
 
-/// Header block without its end yet.
+/// Incomplete header block.
 #[derive(Debug)]
 struct Block {
     stream: u32,
@@ -127,21 +126,21 @@ pub struct ClientFrames {
     at: At,
     head: [u8; HEAD],
     filled: usize,
-    /// Payload of the frame under way, where it comes in pieces.
+    /// Payload of the current frame, if it arrives in pieces.
     gathered: Vec<u8>,
     block: Option<Block>,
     decoder: Decoder,
-    /// The last stream that was begun.
+    /// Last stream that was opened.
     last: u32,
-    /// Number of the latest requests that may still be reset ...
+    /// Number of recent requests that may still be reset ...
     resets: u32,
     /// ... and of those that may still end with trailers.
     trailers: u32,
-    /// Number of heads that were begun, each with its whole block.
+    /// Number of heads that were started, each with its whole block.
     heads: u64,
-    /// The frame under way is a sign of life.
+    /// True if the current frame is a sign of life.
     lively: bool,
-    /// The client's first SETTINGS frame came.
+    /// True once the first SETTINGS frame of the client was received.
     greeted: bool,
     fault: Option<ConnectionError>,
 }
@@ -168,14 +167,14 @@ impl ClientFrames {
         }
     }
 
-    /// Reason why nothing more is taken, if that is so.
+    /// Reason why nothing more is accepted, if any.
     #[must_use]
     pub fn fault(&self) -> Option<ConnectionError> {
         self.fault
     }
 
-    /// Returns true while the client owes the rest of a frame's head, of a header block or of a
-    /// SETTINGS frame, or its first one.
+    /// Returns true while the rest of a frame head, of a header block or of a SETTINGS frame, or
+    /// the first one, is expected.
     #[must_use]
     pub fn is_within_head(&self) -> bool {
         !self.greeted
@@ -184,14 +183,13 @@ impl ClientFrames {
             || matches!(self.at, At::Gather(..))
     }
 
-    /// Number of the head that is under way, or was last: another head has another one, however
-    /// its bytes come.
+    /// Number of the current or last head: each head has its own, however its bytes arrive.
     #[must_use]
     pub fn head_number(&self) -> u64 {
         self.heads
     }
 
-    /// Looks at bytes as long as they are handed on unchanged and ask for less than `most` work,
+    /// Examines bytes as long as they are passed on unchanged and require less than `most` work,
     /// and returns their number. So large bodies are not copied. All bytes behind these are for
     /// [`ClientFrames::take`].
     pub fn pass(&mut self, bytes: &[u8], most: u32) -> Consumed {
@@ -226,9 +224,9 @@ impl ClientFrames {
         taken
     }
 
-    /// Looks at bytes until all are seen, or until the frames that begin there ask for `most` work.
-    /// It stops behind the head of the last frame then. Writes to `onward` what is to be handed on,
-    /// and gives `begin` each request with its stream.
+    /// Examines bytes until all are done, or until the frames that begin there require `most` work.
+    /// It then stops behind the head of the last frame. Writes to `onward` what is passed on, and
+    /// calls `begin` with each request and its stream.
     pub fn take(
         &mut self,
         bytes: &[u8],
@@ -238,7 +236,7 @@ impl ClientFrames {
     ) -> Consumed {
         let (mut taken, mut rest, mut outlet) =
             (Consumed::default(), bytes, Outlet { frames: onward, begin });
-        // A frame without a payload is whole with its head, and nothing may come behind it.
+        // A frame without a payload is complete with its head, and nothing may come behind it.
         while self.fault.is_none() && (taken.work < most || matches!(self.at, At::Gather(_, 0))) {
             match self.at {
                 At::Pass(left) => {
@@ -251,7 +249,7 @@ impl ClientFrames {
                 }
                 At::Head => {
                     let (of_head, behind) = rest.split_at((HEAD - self.filled).min(rest.len()));
-                    // A block goes on with its frames; what a client begins with is one.
+                    // A block continues with its frames, and so does the preface of the client.
                     if self.greeted
                         && self.filled == 0
                         && !of_head.is_empty()
@@ -294,7 +292,7 @@ impl ClientFrames {
         taken
     }
 
-    /// Returns the number of these bytes that are handed on unchanged, of `left`.
+    /// Returns the number of these bytes that are passed on unchanged, of `left`.
     fn pass_on(&mut self, left: usize, bytes: &[u8], taken: &mut Consumed) -> usize {
         let passed = left.min(bytes.len());
         taken.lively |= self.lively && passed > 0;
@@ -302,7 +300,7 @@ impl ClientFrames {
         passed
     }
 
-    /// Begins a frame whose head is complete.
+    /// Starts a frame whose head is complete.
     fn begin(&mut self, head: FrameHead, taken: &mut Consumed) {
         if let Err(fault) = self.check(head) {
             self.fault = Some(fault);
@@ -359,12 +357,12 @@ impl ClientFrames {
         Ok(())
     }
 
-    /// Bound on the bytes of a block, coded and decoded.
+    /// Limit on the bytes of a block, coded and decoded.
     fn most(&self) -> usize {
         (self.limits.size * BEYOND).max(LARGEST)
     }
 
-    /// Ends a frame that is looked at as a whole.
+    /// Ends a frame that is examined as a whole.
     fn end(
         &mut self,
         head: FrameHead,
@@ -473,7 +471,7 @@ fn stand_in_with(length: u64) -> Vec<u8> {
     [&STAND_IN[..], &CONTENT_LENGTH, &[digits.len() as u8], digits.as_bytes()].concat()
 }
 
-/// Takes one off what is left, if there is one.
+/// Decrements `left`; returns false if it is zero.
 fn spend(left: &mut u32) -> bool {
     let is_left = *left > 0;
     *left = left.saturating_sub(1);
@@ -507,7 +505,7 @@ fn write_block(onward: &mut Vec<u8>, stream: u32, flags: u8, block: &[u8]) {
     let (mut kind, mut rest) = (HEADERS, block);
     loop {
         let (piece, behind) = rest.split_at(rest.len().min(LARGEST));
-        // The end of a stream is said by the first frame, that of a block by the last.
+        // The first frame ends the stream, the last one the block.
         let of_stream = if kind == HEADERS { flags & END_STREAM } else { 0 };
         let of_block = if behind.is_empty() { END_HEADERS } else { 0 };
         write_frame(
@@ -666,7 +664,7 @@ mod tests {
         }
     }
 
-    /// A request that is known by its stream alone goes on, with the length of its body.
+    /// A request that is known by its stream alone is passed on, with the length of its body.
     #[test]
     fn heads_are_taken_out_and_stood_in_for() {
         let length = [GET, b"\x0f\x0d\x0210"].concat();
@@ -751,7 +749,7 @@ mod tests {
         );
     }
 
-    /// A block is as long as it may be, or its connection ends before the rest of it is kept.
+    /// A block has at most its limit, or its connection ends before the rest of it is kept.
     #[test]
     fn blocks_are_gathered_within_their_bounds() {
         let mut limited = ClientFrames::new(LIMITS);
@@ -775,7 +773,7 @@ mod tests {
         assert_eq!(came(&endless, 100, 8).fault, Some(ConnectionError::Calm));
     }
 
-    /// Nothing may come behind it, and nobody would look at it then.
+    /// Nothing may come behind it, and nothing would examine it then.
     #[test]
     fn frame_without_a_payload_is_whole_however_little_work_is_taken() {
         let head = frame(HEADERS, END_STREAM, GET);

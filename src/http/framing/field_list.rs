@@ -1,9 +1,9 @@
 //! Requests and trailers of HTTP/2 from the fields of their header blocks (RFC 9113, sections 8.1
 //! to 8.3).
 //!
-//! Guarantees: what passes is well-formed and within the limits. These are those of HTTP/1.1: the
-//! same fields count as many lines and bytes there. Crumbs of a cookie are one line. A malformed
-//! request is never an error of the connection. Nothing is kept of fields above the limits.
+//! Guarantees: an accepted request is well-formed and within the limits. The limits are those of
+//! HTTP/1.1: the same fields count as many lines and bytes as there, and the crumbs of a cookie are
+//! one line. A malformed request is never a connection error. Fields above the limits are not kept.
 
 use bytes::Bytes;
 use http::{
@@ -28,15 +28,15 @@ const FIRST_LINE: usize = " ".len() + " HTTP/1.1".len() + "\r\n".len();
 /// Bytes kept of a malformed target: more than a log line shows of one.
 const TARGET: usize = 1_100;
 
-/// A request, well-formed or not.
+/// Request, well-formed or not.
 #[derive(Debug)]
 pub struct Received {
     /// Head of the request. A malformed one has its well-formed fields, and `-` for a method that
     /// is not a token.
     pub head: Parts,
-    /// Length of its body, where the request says it.
+    /// Length of its body, if the request has one.
     pub length: Option<u64>,
-    /// Reason to refuse it, where it is malformed or too large.
+    /// Reason to refuse it, if it is malformed or too large.
     pub unfit: Option<Unfit>,
 }
 
@@ -45,11 +45,11 @@ pub struct Received {
 pub struct Unfit {
     /// Flaw of the request.
     pub flaw: Flaw,
-    /// The beginning of the malformed target as received, for the log: as much as a line shows.
+    /// Beginning of the malformed target as received, for the log: as much as a line shows.
     pub target: Option<Box<str>>,
 }
 
-/// Head of a request whose fields are still coming.
+/// Head of a request whose fields are still being decoded.
 pub struct RequestSoFar {
     limits: HeaderLimits,
     method: Option<Bytes>,
@@ -58,9 +58,9 @@ pub struct RequestSoFar {
     path: Option<Bytes>,
     fields: HeaderMap,
     framing: Head,
-    /// Joined crumbs, where there is more than one.
+    /// Joined crumbs, if there is more than one.
     cookie: Vec<u8>,
-    /// An ordinary field came. No pseudo-header may follow.
+    /// True after an ordinary field: no pseudo-header may follow.
     ordinary: bool,
     /// Size and number of the fields in HTTP/1.1.
     bytes: usize,
@@ -71,7 +71,7 @@ pub struct RequestSoFar {
 }
 
 impl RequestSoFar {
-    /// Head without a field yet.
+    /// Creates a head without fields.
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl RequestSoFar {
         self.size
     }
 
-    /// Takes the next field.
+    /// Adds the next field.
     pub fn take(&mut self, field: &HeaderField) {
         self.size += size(field);
         match (&field.name, &field.value) {
@@ -112,7 +112,7 @@ impl RequestSoFar {
                 self.refuse("a field's name is not a token in lower case");
             }
             (name, FieldValue::Raw(value)) => self.take_pseudo(name, value),
-            // The values of pseudo-headers are never made texts.
+            // The values of pseudo-headers are always raw.
             (_, FieldValue::Text(_)) => {}
         }
         self.ordinary |= matches!(field.name, FieldName::Field(_));
@@ -172,7 +172,7 @@ impl RequestSoFar {
         }
     }
 
-    /// Counts more bytes and lines; true while they are within the limits.
+    /// Counts more bytes and lines; returns true while they are within the limits.
     fn has_room(&mut self, bytes: usize, lines: usize) -> bool {
         self.bytes += bytes;
         self.lines += lines;
@@ -187,7 +187,7 @@ impl RequestSoFar {
         self.flaw = self.flaw.or(Some(Flaw::malformed(detail)));
     }
 
-    /// Makes the request, whose fields all came. `ends` says that no body follows.
+    /// Builds the request after its last field. `ends` is true if no body follows.
     #[must_use]
     pub fn finish(mut self, ends: bool) -> Received {
         if let Some(cookie) = Some(&self.cookie[..]).filter(|cookie| !cookie.is_empty()) {
@@ -243,14 +243,14 @@ impl RequestSoFar {
                 authority.map_err(|_| Flaw::malformed("`:authority` is not a host and a port"))?,
             );
         }
-        // CONNECT has neither a scheme nor a path (RFC 9113, section 8.5). `message::Target`
-        // refuses it.
+        // CONNECT has neither a scheme nor a path (RFC 9113, section 8.5). `target::Target` refuses
+        // it.
         if *method == Method::CONNECT && self.scheme.is_none() && self.path.is_none() {
             return Uri::from_parts(parts).map_err(|_| Flaw::malformed("no `:authority`"));
         }
         let scheme = self.scheme.as_deref().ok_or(Flaw::malformed("no `:scheme`"))?;
-        // The `http` crate takes an empty one, and one that begins with a digit (RFC 3986, section
-        // 3.1).
+        // The `http` crate accepts an empty scheme, and one that begins with a digit (RFC 3986,
+        // section 3.1).
         let scheme =
             Some(scheme).filter(|scheme| scheme.first().is_some_and(u8::is_ascii_alphabetic));
         let scheme = scheme
@@ -273,7 +273,7 @@ impl RequestSoFar {
     }
 }
 
-/// URI without a path, so that no route is looked for.
+/// Path of a request without a target, so that no route matches.
 const NO_TARGET: &str = "-";
 
 /// Method of a request whose own is missing or not a token; the log writes a missing method like
@@ -286,8 +286,8 @@ fn size(field: &HeaderField) -> usize {
     field.name.len() + field.value.as_bytes().len() + BESIDE
 }
 
-/// Flaw of a field that no request of HTTP/2 may have, though HTTP/1.1 knows it (RFC 9113, sections
-/// 8.2.1 and 8.2.2).
+/// Flaw of a field that HTTP/2 requests must not have although HTTP/1.1 knows it (RFC 9113,
+/// sections 8.2.1 and 8.2.2).
 fn flaw_of(name: &HeaderName, value: &HeaderValue) -> Option<&'static str> {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     match name.as_str() {
@@ -302,8 +302,8 @@ fn flaw_of(name: &HeaderName, value: &HeaderValue) -> Option<&'static str> {
     }
 }
 
-/// Trailers whose fields are still coming. They are encoded again without a reference to a table,
-/// because the `h2` crate has none.
+/// Trailers whose fields are still being decoded. They are encoded again without a reference to a
+/// table, because the `h2` crate has none.
 pub struct TrailersSoFar {
     limits: HeaderLimits,
     block: Vec<u8>,
@@ -313,7 +313,7 @@ pub struct TrailersSoFar {
 }
 
 impl TrailersSoFar {
-    /// Trailers without a field yet.
+    /// Creates trailers without fields.
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         Self { limits, block: Vec::new(), size: 0, lines: 0, malformed: false }
@@ -325,13 +325,12 @@ impl TrailersSoFar {
         self.size
     }
 
-    /// Takes the next field.
+    /// Adds the next field.
     pub fn take(&mut self, field: &HeaderField) {
         self.size += size(field);
         self.lines += 1;
         match (&field.name, &field.value) {
-            // Of trailers as large as the limit the `h2` crate drops the last field, and nobody is
-            // told.
+            // Of trailers as large as the limit the `h2` crate drops the last field silently.
             (FieldName::Field(name), FieldValue::Text(value))
                 if self.size < self.limits.size
                     && self.lines <= self.limits.count
@@ -343,8 +342,8 @@ impl TrailersSoFar {
         }
     }
 
-    /// Returns their header block. For malformed or too large trailers it is one that the `h2`
-    /// crate resets the stream for.
+    /// Returns their header block. For malformed or too large trailers it is one for which the `h2`
+    /// crate resets the stream.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         if self.malformed {

@@ -1,57 +1,57 @@
-//! Frames of HTTP/2 and their heads (RFC 9113, section 4.1).
+//! HTTP/2 frames and their heads (RFC 9113, section 4.1).
 
-/// A frame's head: its length, kind, flags and stream.
+/// Length of a frame head: length, kind, flags and stream.
 pub const HEAD: usize = 9;
 
 /// Carries a piece of a body (RFC 9113, section 6.1).
 pub const DATA: u8 = 0;
 /// Begins a header block.
 pub const HEADERS: u8 = 1;
-/// Ends a stream at once.
+/// Ends a stream immediately.
 pub const RST_STREAM: u8 = 3;
-/// Says what its sender allows.
+/// Announces the limits of its sender.
 pub const SETTINGS: u8 = 4;
-/// Asks whether the other end is there.
+/// Asks for an acknowledgement.
 pub const PING: u8 = 6;
 /// Grants room for DATA.
 pub const WINDOW_UPDATE: u8 = 8;
-/// Goes on with a header block.
+/// Continues a header block.
 pub const CONTINUATION: u8 = 9;
 
-/// The flag of the last frame of a stream.
+/// Flag of the last frame of a stream.
 pub const END_STREAM: u8 = 1;
-/// The flag of SETTINGS and PING that acknowledge.
+/// Flag of an acknowledging SETTINGS or PING.
 pub const ACK: u8 = 1;
 
-/// The flag of the last frame of a header block.
+/// Flag of the last frame of a header block.
 pub const END_HEADERS: u8 = 4;
-/// The flag of a frame that begins with the length of its padding.
+/// Flag of a frame that begins with the length of its padding.
 pub const PADDED: u8 = 8;
-/// The flag of HEADERS that have a priority.
+/// Flag of HEADERS with a priority.
 pub const PRIORITY: u8 = 32;
 
-/// The head of a frame (RFC 9113, section 4.1).
+/// Frame head (RFC 9113, section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHead {
-    /// The kind.
+    /// Frame type.
     pub kind: u8,
-    /// The flags.
+    /// Frame flags.
     pub flags: u8,
-    /// The stream, without the reserved bit.
+    /// Stream id, without the reserved bit.
     pub stream: u32,
-    /// Bytes of the payload.
+    /// Length of the payload.
     pub length: usize,
 }
 
 impl FrameHead {
-    /// Reads it.
+    /// Parses a frame head.
     #[must_use]
     pub fn read([high, middle, low, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         Self { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), length }
     }
 
-    /// Writes it; a length has three bytes.
+    /// Encodes it; a length has three bytes.
     #[must_use]
     pub fn write(self) -> [u8; HEAD] {
         let [.., high, middle, low] = self.length.to_be_bytes();
@@ -60,7 +60,7 @@ impl FrameHead {
     }
 }
 
-/// Follows frames, however they come in pieces, from head to head.
+/// Follows frames from head to head, however they arrive in pieces.
 #[derive(Debug, Default)]
 pub struct FrameHeads {
     /// Bytes to come before the next head.
@@ -70,7 +70,7 @@ pub struct FrameHeads {
 }
 
 impl FrameHeads {
-    /// Takes bytes up to the end of the next head, or all of them where it is not whole.
+    /// Takes bytes up to the end of the next head, or all of them if it is incomplete.
     pub fn next(&mut self, bytes: &mut &[u8]) -> Option<FrameHead> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;

@@ -1,4 +1,4 @@
-//! A request's head: its first line, and of its fields those that say how long the body is (RFC
+//! Head of a request: its first line, and the fields that determine the length of the body (RFC
 //! 9112, sections 3 and 6).
 
 use std::borrow::Cow;
@@ -10,10 +10,10 @@ use super::{
     line::{self, trim},
 };
 
-/// The most digits of a length.
+/// Limit on the digits of a length.
 const LENGTH_DIGITS: usize = 18;
 
-/// What a head has said so far.
+/// Facts of a head so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     version: Version,
@@ -21,7 +21,7 @@ pub struct Head {
     chunked: bool,
 }
 
-/// The versions whose framing this is.
+/// HTTP version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0.
@@ -32,12 +32,12 @@ pub enum Version {
 }
 
 impl Head {
-    /// Reads a request line: method, target and version, one space between them.
+    /// Parses a request line: method, target and version, one space between them.
     ///
     /// # Errors
-    /// For everything else: other white space, other versions, a target without a slash or that is
-    /// no text, a fragment, bytes that no target has. What passes is one that the `http` crate
-    /// reads, so that every other one is refused here, where its line is known.
+    /// For everything else: other white space or versions, a target without a slash or that is not
+    /// UTF-8, a fragment, or bytes that a target cannot contain. The `http` crate accepts every
+    /// target that passes, so a bad one is refused here, where its line is known.
     pub fn begin(line: &[u8]) -> Result<Self, Flaw> {
         let (method, rest) = line.split_at(line::token(line));
         let [b' ', rest @ ..] = rest else {
@@ -67,16 +67,16 @@ impl Head {
         Ok(Self { version, ..Self::default() })
     }
 
-    /// The head of an answer, of which the first line says this version.
+    /// Creates the head of a response with this version.
     #[must_use]
     pub fn answer(version: Version) -> Self {
         Self { version, ..Self::default() }
     }
 
-    /// Reads a field.
+    /// Takes a field into account.
     ///
     /// # Errors
-    /// When it says the body's length in a way that could be read otherwise.
+    /// When it gives the length of the body in an ambiguous way.
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Flaw> {
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
@@ -87,13 +87,13 @@ impl Head {
         }
     }
 
-    /// Whether the body comes in chunks.
+    /// Returns true if the body is chunked.
     #[must_use]
     pub fn is_chunked(&self) -> bool {
         self.chunked
     }
 
-    /// How long the body is, if that is said.
+    /// Length of the body, if given.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.length
@@ -136,21 +136,21 @@ impl Head {
     }
 }
 
-/// The request line of a head that was refused, or never came to its end, as far as it can be told.
-/// For logs; nothing is decided on it.
+/// Request line of a head that was refused or never completed, as far as it can be parsed. For
+/// logs; no decision depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineSoFar<'a> {
-    /// The method.
+    /// Method of the request.
     pub method: &'a str,
-    /// The target; where it is no text, what stands in for it.
+    /// Target; invalid UTF-8 is replaced.
     pub target: Cow<'a, str>,
-    /// The version, where the line says one of those that are spoken.
+    /// Version, if the line has a supported one.
     pub version: Version,
 }
 
 impl<'a> LineSoFar<'a> {
-    /// Reads the first bytes of a head: a token, one space, and what is no space; none where they
-    /// are something else.
+    /// Parses the first bytes of a head: a token, one space, and bytes without a space; none for
+    /// other bytes.
     #[must_use]
     pub fn read(head: &'a [u8]) -> Option<Self> {
         let line = head.split(u8::is_ascii_control).next()?;
@@ -166,13 +166,13 @@ impl<'a> LineSoFar<'a> {
     }
 }
 
-/// The longest method that is told of a head that was refused.
+/// Longest method that is logged of a refused head.
 const METHOD: usize = 32;
 
-/// Refuses the `:path` of HTTP/2 where a request line with it would be refused.
+/// Refuses a `:path` of HTTP/2 that would be refused in a request line.
 ///
 /// # Errors
-/// For a fragment, bytes that no target has, and what is no text.
+/// For a fragment, bytes that a target cannot contain, and invalid UTF-8.
 pub fn check_path(path: &[u8]) -> Result<(), Flaw> {
     match path.get(end_of_target(path)) {
         Some(byte) => {
@@ -186,7 +186,7 @@ pub fn check_path(path: &[u8]) -> Result<(), Flaw> {
 
 const NO_TEXT: Flaw = Flaw::malformed("the target is not text in UTF-8");
 
-/// What is wrong with a byte that ends a target, where that is more than the end of it.
+/// Flaw of a byte that ends a target, if it is more than the end.
 fn stray(byte: u8) -> Option<Flaw> {
     match byte {
         b'#' => Some(Flaw::malformed("the target has a fragment")),
@@ -198,10 +198,10 @@ fn stray(byte: u8) -> Option<Flaw> {
     }
 }
 
-/// Where a target ends: at the first byte that none has. A grave accent may stand in a query only,
-/// and a quote in a path only, which is how browsers send them.
+/// End of a target: the first byte that a target cannot contain. A grave accent may occur in a
+/// query only, and a quotation mark in a path only, which is how browsers send them.
 fn end_of_target(line: &[u8]) -> usize {
-    // No byte is looked at again: a long target may have nothing but quotes.
+    // Each byte is examined once: a long target may consist of quotation marks.
     let (mut from, mut in_query) = (0, false);
     while let Some(length) = line[from..].iter().position(|byte| NO_TARGET[usize::from(*byte)]) {
         let at = from + length;
@@ -216,7 +216,7 @@ fn end_of_target(line: &[u8]) -> usize {
     line.len()
 }
 
-/// The bytes that no target has, or not everywhere.
+/// Bytes that a target cannot contain, or not everywhere.
 static NO_TARGET: [bool; 256] = {
     let (mut table, mut byte) = ([false; 256], 0);
     while byte < 256 {
@@ -226,8 +226,8 @@ static NO_TARGET: [bool; 256] = {
     table
 };
 
-/// Whether this is a target in origin, asterisk or absolute form. An authority alone is one of
-/// CONNECT, which is not served.
+/// Returns true for a target in origin, asterisk or absolute form. An authority alone belongs to
+/// CONNECT, which is not supported.
 fn is_target(target: &[u8]) -> bool {
     match target {
         [b'/', ..] | b"*" => true,
@@ -270,7 +270,7 @@ mod tests {
             assert!(Head::begin(format!("GET {target} HTTP/1.1").as_bytes()).is_ok());
             assert_eq!(check_path(target.as_bytes()), Ok(()));
         }
-        // Looking back from each quote takes minutes.
+        // Looking back from each quotation mark would take minutes.
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 

@@ -1,10 +1,9 @@
 //! HPACK decoder for header blocks of HTTP/2 (RFC 7541).
 //!
 //! Guarantees: the content of a field is never a coding error. A malformed field is decoded,
-//! indexed and returned like any other, so that the table stays right and only its request is
-//! malformed. The table holds at most [`TABLE`] bytes as the RFC counts them, and each of its
-//! fields is a copy, which keeps no received buffer alive. Nothing else is kept from one block to
-//! the next.
+//! indexed and returned like any other, so the table stays right and only its request is malformed.
+//! The table holds at most [`TABLE`] bytes as the RFC counts them. Each of its fields is a copy,
+//! which keeps no received buffer alive. Nothing else is kept from one block to the next.
 
 use std::{collections::VecDeque, sync::LazyLock};
 
@@ -13,35 +12,35 @@ use http::{HeaderName, HeaderValue};
 
 use super::{huffman, line};
 
-/// The largest table, which is the default of `SETTINGS_HEADER_TABLE_SIZE`: no other is offered.
+/// Largest table, which is the default of `SETTINGS_HEADER_TABLE_SIZE`: no other is offered.
 pub const TABLE: usize = 4_096;
 /// Overhead of a field in the table (RFC 7541, section 4.1).
 const BESIDE: usize = 32;
-/// Bound on the bytes of an integer: no number above 2^28 is of use.
+/// Limit on the bytes of an integer: no number above 2^28 is useful.
 const INTEGER: u32 = 5;
 
-/// Reason why a block cannot be decoded: the connection cannot go on, because its table is not
-/// known any more.
+/// Error of a block that cannot be decoded. The connection has to end, because its table is no
+/// longer known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodingError {
-    /// It ends within a field.
+    /// The block ends within a field.
     #[error("a header block ends within a field")]
     Truncated,
     /// An integer of more than five bytes.
     #[error("a header block has too large an integer")]
     Integer,
-    /// A field that is in no table.
+    /// A field is in neither table.
     #[error("a header block names a field that is in no table")]
     Index,
-    /// A table above the limit, or a change of it behind a field.
+    /// A table size above the limit, or a change of it behind a field.
     #[error("a header block changes its table as it may not")]
     TableSize,
-    /// A string that is none of the Huffman code.
+    /// A string is not valid Huffman code.
     #[error("a header block has a malformed string")]
     Huffman,
 }
 
-/// The name of a field.
+/// Name of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldName {
     /// `:method`.
@@ -52,9 +51,9 @@ pub enum FieldName {
     Authority,
     /// `:path`.
     Path,
-    /// The name of an ordinary field, in lower case.
+    /// Name of an ordinary field, in lower case.
     Field(HeaderName),
-    /// FieldName that no field of a request may have.
+    /// Name that a request field must not have.
     Malformed(Bytes),
 }
 
@@ -65,7 +64,7 @@ impl FieldName {
             b":scheme" => Self::Scheme,
             b":authority" => Self::Authority,
             b":path" => Self::Path,
-            // `HeaderName` lets a quotation mark pass, which no parser of HTTP/1.1 does.
+            // `HeaderName` accepts a quotation mark, which no parser of HTTP/1.1 does.
             _ if line::token(text) < text.len() => Self::Malformed(Bytes::copy_from_slice(text)),
             _ => HeaderName::from_lowercase(text)
                 .map_or_else(|_| Self::Malformed(Bytes::copy_from_slice(text)), Self::Field),
@@ -91,7 +90,7 @@ impl FieldName {
     }
 }
 
-/// The value of a field.
+/// Value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldValue {
     /// Well-formed value of an ordinary field.
@@ -101,7 +100,7 @@ pub enum FieldValue {
 }
 
 impl FieldValue {
-    /// The bytes of the value.
+    /// Bytes of the value.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -111,12 +110,12 @@ impl FieldValue {
     }
 }
 
-/// A field of a header block.
+/// Field of a header block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderField {
-    /// Its name.
+    /// Name of the field.
     pub name: FieldName,
-    /// Its value.
+    /// Value of the field.
     pub value: FieldValue,
 }
 
@@ -137,7 +136,7 @@ impl HeaderField {
     }
 }
 
-/// Decodes the header blocks of one connection, all of them, in order.
+/// Decoder of the header blocks of one connection, which needs all of them, in order.
 #[derive(Debug)]
 pub struct Decoder {
     /// Fields, the latest first.
@@ -186,7 +185,7 @@ impl Decoder {
                 0x10.. => {
                     let mut field = self.literal(&mut rest, 4, &mut scratch)?;
                     if let FieldValue::Text(value) = &mut field.value {
-                        // To be sent on in the same way (RFC 7541, section 7.1.3).
+                        // It must be sent on in the same way (RFC 7541, section 7.1.3).
                         value.set_sensitive(true);
                     }
                     take(&field);
@@ -211,7 +210,7 @@ impl Decoder {
         Ok(HeaderField::new(name, string(rest, scratch)?))
     }
 
-    /// The field at an index of both tables (RFC 7541, section 2.3.3).
+    /// Field at an index of both tables (RFC 7541, section 2.3.3).
     fn field(&self, index: usize) -> Result<&HeaderField, CodingError> {
         let index = index.checked_sub(1).ok_or(CodingError::Index)?;
         match STATIC.get(index) {
@@ -220,7 +219,8 @@ impl Decoder {
         }
     }
 
-    /// A field that is larger than the table empties it, and is not kept (RFC 7541, section 4.4).
+    /// Inserts a field. One that is larger than the table empties it and is not kept (RFC 7541,
+    /// section 4.4).
     fn insert(&mut self, field: HeaderField) {
         let size = field.size();
         self.make_room(size);
@@ -356,7 +356,7 @@ mod tests {
         }
     }
 
-    /// The fields of a block, a line each; behind a value that HTTP does not know comes `?`.
+    /// Fields of a block, a line each; `?` follows a value that is not valid in HTTP.
     fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, CodingError> {
         let mut fields = Vec::new();
         decoder.decode(block, |field| {

@@ -120,8 +120,8 @@ struct Bits {
 }
 
 impl Bits {
-    /// Reads as many whole bytes as there is room for, where at least eight are left. The bits of
-    /// the next byte that fit in are not counted; they are the same when they are read again.
+    /// Reads as many whole bytes as there is room for, if at least eight are left. The bits of the
+    /// next byte that fit in are not counted; they are the same when they are read again.
     fn fill(&mut self, rest: &mut &[u8]) -> bool {
         let Some(eight) = rest.first_chunk() else { return false };
         self.bits |= u64::from_be_bytes(*eight) >> self.count;
@@ -197,8 +197,7 @@ mod tests {
         }
     }
 
-    /// The codes of each symbol by itself, as the table says them, one behind the other and with
-    /// every padding.
+    /// Codes of each symbol by itself, one behind the other and with every padding.
     #[test]
     fn every_code_is_decoded_wherever_it_stands() {
         let code = |position: usize| {
@@ -211,7 +210,7 @@ mod tests {
         for before in 0..8 {
             for (position, symbol) in SYMBOLS.iter().enumerate() {
                 let (bits, length) = code(position);
-                // So many times `0`, which is five zeros.
+                // As many `0` as fit, which is five zeros each.
                 let all = before * 5 + length;
                 let padding = all.next_multiple_of(8) - all;
                 let string = ((bits as u128 + 1) << padding) - 1;
@@ -222,7 +221,7 @@ mod tests {
         }
     }
 
-    /// A string in this code, as the table says it.
+    /// Encodes a string by the table.
     fn coded(text: &[u8]) -> Vec<u8> {
         let (mut string, mut bits, mut count) = (Vec::new(), 0_u64, 0);
         for symbol in text {
@@ -253,7 +252,7 @@ mod tests {
                 assert_eq!(decoded(&coded(&text)), Some(text), "{length} in steps of {step}");
             }
         }
-        // What stands before a string stays, and its end is found behind many codes too.
+        // Earlier output stays, and the end is found behind many codes too.
         let mut behind = b"before".to_vec();
         assert!(decode(&coded(b"www.example.com/a/long/path"), &mut behind));
         assert_eq!(behind, b"beforewww.example.com/a/long/path");
@@ -263,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_no_string_is_told() {
-        // The end of a string, seven ones too many, a padding of zeros, and a code that ends in the
+        // A truncated string, seven ones too many, a padding of zeros, and a code that ends in the
         // middle.
         for string in
             [&[0xff; 4][..], &[0xff], &[0x07, 0xff], &[0x00], &[0x06], &[0xfe], &[0xff, 0xc0]]

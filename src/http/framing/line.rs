@@ -1,15 +1,15 @@
-//! Lines and the bytes they are made of (RFC 9112, section 2.2; RFC 9110, section 5.6.2).
+//! Lines and the bytes they consist of (RFC 9112, section 2.2; RFC 9110, section 5.6.2).
 //!
-//! Guarantee: a line ends with CRLF, and no other control byte than a tab is in it.
+//! Guarantee: a line ends with CRLF, and contains no control byte but a tab.
 
 use super::Flaw;
 use crate::http::error::Kind;
 
-/// Where the line at the start of `bytes` ends: the index of its CRLF. None when that is still to
-/// come.
+/// Finds the end of the line at the start of `bytes`: the index of its CRLF. None while that is
+/// still to come.
 ///
 /// # Errors
-/// For a bare CR, a bare LF, NUL and every other control byte but the tab.
+/// For a bare CR, a bare LF, NUL and every other control byte except the tab.
 pub fn end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
     let mut from = 0;
     while let Some(at) = control(bytes, from) {
@@ -25,7 +25,7 @@ pub fn end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
     Ok(None)
 }
 
-/// The first control byte at or behind `from`, eight bytes a step.
+/// First control byte at or after `from`, eight bytes a step.
 fn control(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -46,7 +46,7 @@ fn control(bytes: &[u8], from: usize) -> Option<usize> {
     rest.iter().position(u8::is_ascii_control).map(|at| done + at)
 }
 
-/// Which bytes a token may have.
+/// Bytes of a token.
 static TOKEN: [bool; 256] = {
     let (mut table, mut byte) = ([false; 256], 0);
     while byte < 128 {
@@ -58,20 +58,20 @@ static TOKEN: [bool; 256] = {
     table
 };
 
-/// How many bytes at the start are a token.
+/// Number of bytes at the start that form a token.
 #[must_use]
 pub fn token(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(bytes.len())
 }
 
-/// The longest name of a field: what a [`http::HeaderName`] holds, so that whoever reads it after
-/// us takes it too.
+/// Longest field name: as much as an [`http::HeaderName`] holds, so that later parsers accept it
+/// too.
 pub const NAME: usize = u16::MAX as usize;
 
-/// A field line's name and value, the white space around the value taken off.
+/// Splits a field line into name and value, without the white space around the value.
 ///
 /// # Errors
-/// When it has no name, one longer than [`NAME`], or something else than a colon right behind it.
+/// When it has no name, one longer than [`NAME`], or no colon right behind it.
 pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     let (name, rest) = line.split_at(token(line));
     match rest {
@@ -86,7 +86,7 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     }
 }
 
-/// A value without the white space around it.
+/// Value without the white space around it.
 #[must_use]
 pub fn trim(value: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');

@@ -1,9 +1,9 @@
-//! Where one request ends and the next begins, told from the very bytes, before anything else reads
-//! them.
+//! Request framing: the end of one request and the start of the next, found in the raw bytes before
+//! any other parser reads them.
 //!
-//! Guarantees: what passes can be framed in one way only (RFC 9112, sections 2 to 7): whoever reads
-//! it after us finds the same heads and the same bodies. Nothing is repaired. No byte is looked at
-//! twice, and nothing is copied but a line that comes in pieces.
+//! Guarantees: accepted bytes can be framed in one way only (RFC 9112, sections 2 to 7): every
+//! later parser finds the same heads and the same bodies. Nothing is repaired. No byte is examined
+//! twice, and only lines that arrive in pieces are copied.
 
 use memchr::memchr;
 
@@ -21,10 +21,10 @@ pub mod line;
 pub mod request;
 pub mod response;
 
-/// The longest request line, in bytes.
+/// Longest request line, in bytes.
 pub const REQUEST_LINE: usize = 8 * 1024;
 
-/// How large the head of a message may be, and the trailers behind its body.
+/// Limits on the head of a message, and on its trailers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeaderLimits {
     /// Bytes of all lines.
@@ -33,13 +33,13 @@ pub struct HeaderLimits {
     pub count: usize,
 }
 
-/// Why a message is refused.
+/// Reason why a message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Flaw {
-    /// What it is answered as.
+    /// Kind of error.
     pub kind: Kind,
-    /// What exactly.
+    /// Description for the operator.
     pub detail: &'static str,
 }
 
@@ -55,46 +55,46 @@ impl From<Flaw> for Error {
     }
 }
 
-/// Bytes that are not to be handed on.
+/// Input rejected by the framer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// How many of the bytes before are fine. They never complete the message that is refused.
+    /// Number of accepted bytes before it. They never complete the refused message.
     pub fine: usize,
-    /// What is wrong with the others.
+    /// Flaw of the other bytes.
     pub flaw: Flaw,
-    /// What they were to be part of.
+    /// Part of a request that they belong to.
     pub part: Phase,
 }
 
-/// Where a connection stands.
+/// Phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The last request is complete, and nothing of another one has come.
+    /// The last request is complete, and nothing of another one was received.
     Between,
-    /// Within a request's head.
+    /// Within a request head.
     Head,
-    /// Within a request's body.
+    /// Within a request body.
     Body,
 }
 
-/// What the next byte is part of.
+/// Element that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// The line a request begins with; whether an empty one went before it.
+    /// Request line, possibly after an empty line.
     RequestLine { after_empty: bool },
-    /// The fields of a request's head.
+    /// Fields of a request head.
     Fields,
-    /// A body of which so much is to come.
+    /// Body with this many bytes to come.
     Body(u64),
-    /// The line before a chunk.
+    /// Line before a chunk.
     ChunkSize,
-    /// A chunk of which so much is to come.
+    /// Chunk with this many bytes to come.
     Chunk(u64),
-    /// The end of a chunk's line.
+    /// CRLF after a chunk.
     ChunkEnd,
-    /// The fields behind a body.
+    /// Trailers.
     Trailers,
-    /// Nothing: the connection carried something that was refused.
+    /// None: the connection carried something that was refused.
     Refused,
 }
 
@@ -104,19 +104,19 @@ pub struct Framer {
     limits: HeaderLimits,
     at: At,
     head: Head,
-    /// Bytes and lines of the head or the trailers under way.
+    /// Bytes and lines of the current head or trailers.
     bytes: usize,
     fields: usize,
-    /// A line of which the end has not come.
+    /// Incomplete line.
     partial: Vec<u8>,
     heads: u64,
-    /// Where in the last bytes the head under way begins; none when it began before them.
+    /// Start of the current head in the last bytes; none if it started before them.
     begins: Option<usize>,
     refused: Option<Flaw>,
 }
 
 impl Framer {
-    /// A connection of which nothing has come.
+    /// Creates a framer for a new connection.
     #[must_use]
     pub fn new(limits: HeaderLimits) -> Self {
         let (at, head) = (At::RequestLine { after_empty: false }, Head::default());
@@ -133,10 +133,10 @@ impl Framer {
         }
     }
 
-    /// Looks at the bytes that came.
+    /// Examines received bytes.
     ///
     /// # Errors
-    /// When something in them, or before them, is refused.
+    /// When these or earlier bytes are refused.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let (mut position, mut begin) = (0, 0);
         self.begins = (self.part() != Phase::Head).then_some(0);
@@ -177,7 +177,7 @@ impl Framer {
         Ok(())
     }
 
-    /// What the next byte is part of.
+    /// Phase that the next byte belongs to.
     #[must_use]
     pub fn part(&self) -> Phase {
         match self.at {
@@ -187,21 +187,21 @@ impl Framer {
         }
     }
 
-    /// Where in the bytes that were taken last the head begins that is under way or was refused;
-    /// none when it began before them.
+    /// Start, in the bytes that were taken last, of the head that is current or was refused; none
+    /// if it started before them.
     #[must_use]
     pub fn begins(&self) -> Option<usize> {
         self.begins
     }
 
-    /// How many whole heads were seen.
+    /// Number of complete heads.
     #[must_use]
     pub fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Takes the lines of a head that are whole, one after the other: this is what nearly every
-    /// byte of it goes through.
+    /// Takes complete lines of a head, one after the other: nearly every byte of a head takes this
+    /// path.
     fn take_fields(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
         let mut taken = 0;
         while let Some(length) = line::end(&bytes[taken..])? {
@@ -234,7 +234,7 @@ impl Framer {
         }
     }
 
-    /// Takes the rest of a line, or all there is when the line goes on; says how much it took.
+    /// Takes the rest of a line, or all bytes if the line continues; returns their number.
     fn take_line(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
         if self.partial.is_empty() {
             return match line::end(bytes)? {
@@ -263,7 +263,7 @@ impl Framer {
         Ok(taken)
     }
 
-    /// Whether a line of at least so many bytes is short enough.
+    /// Checks that a line of at least this length is short enough.
     fn fits(&self, length: usize) -> Result<(), Flaw> {
         let (most, flaw) = match self.at {
             At::RequestLine { .. } => (REQUEST_LINE.min(self.limits.size), TARGET_TOO_LONG),
@@ -276,7 +276,7 @@ impl Framer {
         if length > most { Err(flaw) } else { Ok(()) }
     }
 
-    /// One whole line, without its CRLF.
+    /// Handles one complete line, without its CRLF.
     fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
         self.at = match self.at {
             At::RequestLine { after_empty: false } if line.is_empty() => {
@@ -335,12 +335,12 @@ const HEAD_TOO_LARGE: Flaw =
 const NOTHING_MORE: Flaw = Flaw::malformed("the connection carried something that was refused");
 const NO_CHUNK_END: Flaw = Flaw::malformed("a chunk is longer than its size");
 
-/// The length of a line of which the LF is still to come.
+/// Length of a line whose LF is still to come.
 fn without_cr(bytes: &[u8]) -> usize {
     bytes.strip_suffix(b"\r").unwrap_or(bytes).len()
 }
 
-/// How many of the bytes belong to what is left.
+/// Number of the bytes that belong to `left`.
 fn within(left: u64, bytes: &[u8]) -> usize {
     usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
 }
@@ -351,8 +351,8 @@ mod tests {
 
     const LIMITS: HeaderLimits = HeaderLimits { size: 300, count: 5 };
 
-    /// How many heads are accepted, and why it ends there if it does; the same however the bytes
-    /// are cut into pieces.
+    /// Number of accepted heads, and the reason if it ends there; the same however the bytes are
+    /// cut into pieces.
     fn framed(bytes: &[u8]) -> (u64, Option<&'static str>) {
         let in_pieces = |size: usize| {
             let mut framer = Framer::new(LIMITS);

@@ -1,27 +1,26 @@
-//! A request as it is written to an endpoint: its head, and exactly one framing of its body (RFC
-//! 9112, sections 3 and 6).
+//! Request as written to an endpoint: its head, and exactly one framing of its body (RFC 9112,
+//! sections 3 and 6).
 //!
-//! Guarantee: what is written can be framed in one way only; a body never ends early or late
-//! without that being an error.
+//! Guarantee: the output can be framed in one way only. A body that ends early or late is an error.
 
 use std::io::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use http_body::Body;
 
-/// How the end of a body is told.
+/// Framing of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is no body, and nothing said of one.
+    /// No body, and no framing field.
     Nothing,
-    /// So many bytes are to come.
+    /// Length in bytes.
     Length(u64),
-    /// It comes in chunks.
+    /// Chunked transfer coding.
     Chunked,
 }
 
 impl Framing {
-    /// The framing of a request.
+    /// Chooses the framing of a request.
     #[must_use]
     pub fn of(method: &Method, body: &impl Body) -> Self {
         let expected = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
@@ -34,7 +33,7 @@ impl Framing {
     }
 }
 
-/// Writes the line a request begins with.
+/// Writes the request line.
 pub fn write_line(out: &mut Vec<u8>, method: &Method, target: &PathAndQuery) {
     for part in [method.as_str(), " ", target.as_str(), " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
@@ -48,8 +47,7 @@ pub fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     }
 }
 
-/// Writes the end of a head, which says how the end of the body is told. No field may have said so
-/// before.
+/// Writes the end of a head, with the framing of the body. No earlier field may frame it.
 pub fn write_framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Nothing => {}
@@ -59,12 +57,12 @@ pub fn write_framing(out: &mut Vec<u8>, framing: Framing) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the line before a chunk of so many bytes.
+/// Writes the line before a chunk of this size.
 pub fn write_size(out: &mut Vec<u8>, size: usize) {
     write(out, format_args!("{size:x}\r\n"));
 }
 
-/// Writes the end of a body in chunks, and the fields behind it.
+/// Writes the end of a chunked body, and its trailers.
 pub fn write_end(out: &mut Vec<u8>, trailers: &HeaderMap) {
     out.extend_from_slice(b"0\r\n");
     trailers.iter().for_each(|(name, value)| write_field(out, name, value));

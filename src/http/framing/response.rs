@@ -1,7 +1,7 @@
-//! An endpoint's answer: its head, and where its body ends (RFC 9112, sections 4, 6 and 7).
+//! Response of an endpoint: its head, and the end of its body (RFC 9112, sections 4, 6 and 7).
 //!
-//! Guarantees: an answer that could be framed in two ways is refused, by the very rules requests
-//! are; neither a head nor trailers are larger than the upstream's `response_limits`.
+//! Guarantees: a response with ambiguous framing is refused, by the same rules as requests. Neither
+//! a head nor trailers exceed `response_limits` of the upstream.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::http::error::Kind;
 
-/// The lines of nearly every head; the lengths of more are kept on the heap.
+/// Lines of nearly every head; the lengths of further ones are on the heap.
 const FIELDS: usize = 100;
-/// A piece of a body no longer than this is copied: it would keep the whole buffer it came in for
-/// as long as somebody takes to take it.
+/// Longest piece of a body that is copied: uncopied it would keep its whole read buffer alive until
+/// the client has taken it.
 const COPIED: usize = 4 * 1024;
 
 const TOO_LARGE: Flaw = flaw("the response's head is larger than `response_limits.size`");
@@ -27,18 +27,18 @@ const TRAILERS: Flaw = flaw("the response's trailers are larger than `response_l
 const NO_VALUE: Flaw = flaw("a field's value has a control byte");
 const NO_STATUS: Flaw = flaw("it does not begin with HTTP/1.1 and a status");
 
-/// What an answer begins with.
+/// Head of a response.
 #[derive(Debug)]
 pub struct ResponseHead {
-    /// Its status and fields.
+    /// Status and fields.
     pub parts: Parts,
-    /// Its body.
+    /// Framing of the body.
     pub body: AnswerBody,
-    /// Whether another request may follow on the connection.
+    /// True if another request may follow on the connection.
     pub persists: bool,
 }
 
-/// What is wrong with an answer; whom to blame, and how it is answered, is for others to say.
+/// Flaw of a response; the caller decides on the kind of error.
 const fn flaw(detail: &'static str) -> Flaw {
     Flaw { kind: Kind::HttpProtocolError, detail }
 }
@@ -64,11 +64,11 @@ impl Lengths {
     }
 }
 
-/// Reads the head of an answer off the front of `bytes`; nothing when it is not whole yet. To
-/// `HEAD` no body is answered.
+/// Takes the head of a response from the front of `bytes`; none if it is incomplete. A response to
+/// `HEAD` has no body.
 ///
 /// # Errors
-/// When it is no head, one that could be read in two ways, or one beyond the limits.
+/// When it is not a valid head, is ambiguous, or exceeds the limits.
 pub fn head(
     bytes: &mut BytesMut,
     to_head: bool,
@@ -105,11 +105,11 @@ pub fn head(
     Ok(Some(begun))
 }
 
-/// Holds the fields of a response in HTTP/2 against the limits, with the size that they had in
-/// HTTP/1.1.
+/// Checks the fields of an HTTP/2 response against the limits, with the size that they would have
+/// in HTTP/1.1.
 ///
 /// # Errors
-/// When they are beyond them.
+/// When they exceed them.
 pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
     let size: usize =
         fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -120,15 +120,15 @@ pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> 
     }
 }
 
-/// The same for the fields behind its body.
+/// Checks the trailers of an HTTP/2 response against the limits.
 ///
 /// # Errors
-/// When they are beyond the limits.
+/// When they exceed them.
 pub fn check_trailers(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
     check_size(fields, limits).map_err(|_| TRAILERS)
 }
 
-/// Whether a status line may begin so.
+/// Returns true if a status line may begin like this.
 fn could_begin(bytes: &[u8]) -> bool {
     const BEGIN: &[u8] = b"HTTP/1.";
     let known = bytes.len().min(BEGIN.len());
@@ -151,7 +151,7 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
     }
 }
 
-/// Reads a whole head: its first line ends at `end`, and its fields have these lengths.
+/// Parses a complete head: its first line ends at `end`, and its fields have these lengths.
 fn read(
     head: &Bytes,
     end: usize,
@@ -182,8 +182,8 @@ fn read(
         Some(length) => AnswerBody::exactly(length),
         None => AnswerBody { at: At::Close, ..AnswerBody::default() },
     };
-    // What a response without a body announces may come all the same, and would be the next
-    // request's response. HEAD and 304 may say a length that they do not have.
+    // A body announced by a response without one may be sent all the same, and would be parsed as
+    // the next response. HEAD and 304 may give a length without a body.
     let announces = framing.is_chunked()
         || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
     let persists =
@@ -191,7 +191,7 @@ fn read(
     Ok(ResponseHead { parts, body, persists })
 }
 
-/// A field line's name, which is not looked at, and value.
+/// Splits a field line into name, which is not checked, and value.
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     let colon = memchr(b':', line).ok_or(flaw("a field without a colon"))?;
     Ok((&line[..colon], line::trim(&line[colon + 1..])))
@@ -206,7 +206,7 @@ fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
     HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| NO_VALUE)
 }
 
-/// Whether a connection stays open behind an answer (RFC 9112, section 9.3).
+/// Returns true if a connection persists after a response (RFC 9112, section 9.3).
 fn persists(version: Version, headers: &HeaderMap) -> bool {
     let mut persists = version == Version::Http11;
     for line in headers.get_all(header::CONNECTION) {
@@ -220,7 +220,7 @@ fn persists(version: Version, headers: &HeaderMap) -> bool {
     persists
 }
 
-/// The body of an answer: how much of it is still to come.
+/// Body of a response, with the part still to come.
 #[derive(Debug, Default)]
 pub struct AnswerBody {
     at: At,
@@ -231,36 +231,36 @@ pub struct AnswerBody {
     limits: HeaderLimits,
 }
 
-/// What the next byte is part of.
+/// Element that the next byte belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
-    /// Nothing of this answer.
+    /// None of this response.
     #[default]
     End,
-    /// A body of which so much is to come.
+    /// Body with this many bytes to come.
     Length(u64),
-    /// A body that ends with its connection.
+    /// Body that ends with its connection.
     Close,
-    /// The line before a chunk.
+    /// Line before a chunk.
     Size,
-    /// A chunk of which so much is to come.
+    /// Chunk with this many bytes to come.
     Chunk(u64),
-    /// The end of a chunk's line.
+    /// CRLF after a chunk.
     ChunkEnd,
-    /// The fields behind the last chunk.
+    /// Trailers.
     Trailers,
 }
 
-/// What comes next of a body.
+/// Next piece of a body.
 #[derive(Debug)]
 pub enum Piece {
-    /// Bytes of it.
+    /// Bytes of the body.
     Data(Bytes),
-    /// The fields behind it; they are its end.
+    /// Trailers, which end the body.
     Trailers(HeaderMap),
-    /// Its end.
+    /// End of the body.
     End,
-    /// Nothing yet: more must be received.
+    /// None yet: more must be received.
     More,
 }
 
@@ -270,13 +270,13 @@ impl AnswerBody {
         Self { at, ..Self::default() }
     }
 
-    /// Whether it has ended.
+    /// Returns true if the body has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.at == At::End
     }
 
-    /// How many bytes are to come, where that is known.
+    /// Number of bytes to come, if known.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match self.at {
@@ -286,7 +286,7 @@ impl AnswerBody {
         }
     }
 
-    /// How many bytes of it are to come before it says more about itself.
+    /// Number of bytes to come before the next framing element.
     #[must_use]
     pub fn run(&self) -> u64 {
         match self.at {
@@ -296,7 +296,7 @@ impl AnswerBody {
         }
     }
 
-    /// The connection is closed: whether that is an end of the body.
+    /// Returns true if closing the connection ends the body.
     #[must_use]
     pub fn close(&mut self) -> bool {
         if self.at == At::Close {
@@ -305,10 +305,10 @@ impl AnswerBody {
         self.has_ended()
     }
 
-    /// Takes the next piece off the front of what was received.
+    /// Takes the next piece from the front of the received bytes.
     ///
     /// # Errors
-    /// When it is not framed as it should be.
+    /// When the framing is invalid.
     pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Piece, Flaw> {
         loop {
             match self.at {
@@ -351,7 +351,7 @@ impl AnswerBody {
         data
     }
 
-    /// Reads one line of the framing; says whether it was whole.
+    /// Parses one line of the framing; returns false if it is incomplete.
     fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
         let most = match self.at {
             At::Trailers => self.limits.size,
@@ -406,8 +406,8 @@ mod tests {
     const HEAD: usize = 32 * 1024;
     const LIMITS: HeaderLimits = HeaderLimits { size: HEAD, count: FIELDS };
 
-    /// Status, persistence, body and trailers of an answer that comes in pieces of `size` bytes and
-    /// then closes.
+    /// Status, persistence, body and trailers of a response that arrives in pieces of `size` bytes
+    /// before the connection closes.
     fn answered(
         bytes: &[u8],
         size: usize,
@@ -554,7 +554,7 @@ mod tests {
             let refused = Err("a line of its body's framing is too long");
             assert_eq!(chunked(&line(chunked::SIZE_LINE + 1)), refused, "{start}{fill}{end}");
         }
-        // A size without an end is not waited for any longer, and one that does not fit is none.
+        // A size without an end is not waited for, and one that does not fit is refused.
         let endless = format!(
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}",
             "0".repeat(chunked::SIZE_LINE + 2)
