@@ -28,10 +28,9 @@ const FLOORS: [(&str, u32); 15] = [
 ];
 
 /// The same for the auth service, below `auth/src/`.
-const AUTH_FLOORS: [(&str, u32); 20] = [
+const AUTH_FLOORS: [(&str, u32); 19] = [
     ("clock", 0),
-    ("gcra", 0),
-    ("client", 0),
+    ("allowance", 0),
     ("metrics", 0),
     ("token", 0),
     ("text", 0),

@@ -1,24 +1,20 @@
-//! The only place that reads a clock. What is allowed to whom is decided on [`uptime_ms`], which nobody can put back.
+//! The only place that reads a clock. What is allowed to whom is decided on [`uptime`], which nobody can put back.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use weir_limit::Millis;
+
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Milliseconds since this process first asked.
+/// Returns the time since this process first asked.
 #[must_use]
-pub fn uptime_ms() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+pub fn uptime() -> Millis {
+    Millis::cut(START.elapsed())
 }
 
-/// Milliseconds since 1970; a clock set before that reads zero.
-#[must_use]
-pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| u64::try_from(past.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Whole seconds since 1970.
+/// Returns whole seconds since 1970; a clock set before that reads zero.
 #[must_use]
 pub fn unix_s() -> u64 {
-    unix_ms() / 1000
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_secs())
 }

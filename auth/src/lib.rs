@@ -1,13 +1,12 @@
 //! Sign-up, login and tokens on Postgres and Redis, and the migrations of its database.
 
+pub mod allowance;
 pub mod app;
 pub mod argon;
 pub mod cache;
 pub mod cli;
-pub mod client;
 pub mod clock;
 pub mod cursor;
-pub mod gcra;
 pub mod http;
 pub mod metrics;
 pub mod password;

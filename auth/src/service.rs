@@ -68,7 +68,7 @@ impl Auth {
             store: Store::lazy(&settings.database, settings.pooler, settings.pool),
             cache: Cache::new(link.clone(), Arc::clone(&metrics)),
             keys: settings.key_ring()?,
-            failed_logins: FailedLogins::new(link, settings.pair, settings.account),
+            failed_logins: FailedLogins::new(link, settings.pair, settings.account)?,
             mail: Mail::new(settings.mail_dir.clone()),
             hasher,
             metrics,

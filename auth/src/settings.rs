@@ -12,9 +12,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use redis::TlsCertificates;
 use secrecy::{ExposeSecret, SecretString};
+use weir_limit::client_ip::{Forwarding, Trust};
 
+use crate::allowance::{Allowance, AllowanceError};
 use crate::database::{AddressError, Database, setting};
-use crate::gcra::Allowance;
 use crate::token::KeyRing;
 use crate::token::key::{KeyError, SigningKey};
 
@@ -63,6 +64,9 @@ pub enum SettingError {
         /// Error of the driver.
         cause: String,
     },
+    /// An allowance of failed logins.
+    #[error("the allowance of failed logins cannot be counted: {0}")]
+    Allowance(#[from] AllowanceError),
     /// argon2 does not take the parameters.
     #[error("the parameters of password hashing cannot be used: {0}")]
     Hashing(String),
@@ -78,7 +82,7 @@ impl SettingError {
             Self::File { hint, .. } => Some((*hint).to_owned()),
             Self::Key { .. } => Some("`auth keys generate` makes one".to_owned()),
             Self::Redis => Some("it is redis://HOST:6379, or rediss://HOST:6379 with TLS".to_owned()),
-            Self::RedisAuthority { .. } | Self::Hashing(_) => None,
+            Self::RedisAuthority { .. } | Self::Allowance(_) | Self::Hashing(_) => None,
         }
     }
 }
@@ -166,7 +170,7 @@ pub struct Settings {
     /// The `iss` of access tokens.
     pub issuer: String,
     /// Peers whose `X-Forwarded-For` counts.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Trust,
     /// Choice of `Secure` for cookies.
     pub cookie_secure: CookieSecure,
     /// Directory for mails to be sent, one file each; without it none are made.
@@ -210,7 +214,10 @@ impl Settings {
             redis_ca: environment("REDIS_CA").map(PathBuf::from),
             keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
             issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
-            trusted_proxies: networks(environment, "TRUSTED_PROXIES")?,
+            trusted_proxies: Trust {
+                proxies: networks(environment, "TRUSTED_PROXIES")?,
+                header: Forwarding::XForwardedFor,
+            },
             cookie_secure: parsed(environment, "COOKIE_SECURE", CookieSecure::Auto, "`true`, `false` or `auto`")?,
             mail_dir: environment("MAIL_DIR").map(PathBuf::from),
             hashing: Hashing { memory_kib: 19_456, passes: 2, permits, waiting: 64 },
@@ -316,7 +323,7 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "0.0.0.0:8000");
         assert_eq!(settings.metrics_listen.to_string(), "0.0.0.0:9100");
         assert_eq!((settings.hashing.memory_kib, settings.hashing.passes), (19_456, 2));
-        assert!(settings.trusted_proxies.is_empty() && settings.redis.is_none());
+        assert!(settings.trusted_proxies.proxies.is_empty() && settings.redis.is_none());
         assert_eq!(settings.cookie_secure, CookieSecure::Auto);
         assert!(read(&[]).is_err());
     }
@@ -337,7 +344,7 @@ mod tests {
     fn lists_are_separated_by_commas_and_a_wrong_value_is_named() {
         let database = ("DATABASE_URL", "postgres://auth_app@db/auth");
         let settings = read(&[database, ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1, 2001:db8::1")]).unwrap();
-        assert_eq!(settings.trusted_proxies.len(), 3);
+        assert_eq!(settings.trusted_proxies.proxies.len(), 3);
         let error = read(&[database, ("TRUSTED_PROXIES", "proxy")]).unwrap_err();
         assert!(error.starts_with("`TRUSTED_PROXIES`: `proxy` cannot be used") && error.contains("10.0.0.0/8"), "{error}");
         for name in ["START_WAIT_S", "HASH_PERMITS", "DATABASE_POOL"] {

@@ -133,6 +133,15 @@ impl Zone {
         self.table.look(fingerprint, |time| time.map_or(0, |time| time.saturating_sub(now)))
     }
 
+    /// Clears the debt of a key at `now`: for programs that count failures, after a success. It
+    /// keeps the debt if another charge arrives at the same moment.
+    pub fn forgive(&self, fingerprint: u64, now: Millis) {
+        let now = self.ticks(now);
+        if let Some(time) = self.table.look(fingerprint, |time| time.filter(|time| *time > now)) {
+            self.table.lower(fingerprint, time, now);
+        }
+    }
+
     /// Returns the number of stored keys.
     #[must_use]
     pub fn keys(&self) -> usize {
@@ -266,5 +275,30 @@ impl Clock for Still {
 
     fn now(&self) -> Nanos {
         Nanos::new(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Decision, Rule, RuleSettings};
+
+    #[test]
+    fn forgive_clears_one_key_and_no_other() {
+        let rate = "1r/m".parse().expect("a rate");
+        let (key, exempt) = (Key::of(Vec::new()), Vec::new());
+        let zone = Zone::new(ZoneSettings { name: "z".into(), key, rate, capacity: 10, exempt });
+        let rule = Rule::new(Arc::new(zone), RuleSettings::burst(1).nodelay()).expect("a rule");
+        let decide = |fingerprint, intent| rule.decide(fingerprint, Millis(500), intent).decision;
+        for fingerprint in [1, 2] {
+            assert_eq!(decide(fingerprint, Intent::Charge), Decision::Pass);
+            assert_eq!(decide(fingerprint, Intent::Charge), Decision::Pass);
+            assert_eq!(decide(fingerprint, Intent::Charge), Decision::Reject);
+        }
+        rule.zone().forgive(1, Millis(500));
+        rule.zone().forgive(3, Millis(500));
+        assert_eq!(decide(1, Intent::Look), Decision::Pass);
+        assert_eq!(rule.zone().debt_ticks(1, Millis(500)), 0);
+        assert_eq!(decide(2, Intent::Look), Decision::Reject);
     }
 }

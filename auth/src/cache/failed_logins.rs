@@ -1,11 +1,11 @@
-//! Failed logins as debt in Redis, shared by all replicas: the arithmetic of `gcra.rs`, atomically, on Redis's own clock.
+//! Failed logins as debt in Redis, shared by all replicas: the arithmetic of `allowance.rs`, atomically, on Redis's own clock.
 
 use std::sync::LazyLock;
 
 use redis::Script;
 
+use crate::allowance::Allowance;
 use crate::cache::link::RedisLink;
-use crate::gcra::Allowance;
 
 /// `KEYS`: what is charged. `ARGV`: 1 to charge or 0 to look, then burst and interval of each key. Returns the longest wait in
 /// milliseconds before this charge. Every key expires when its debt has run off.

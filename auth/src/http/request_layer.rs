@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 use uuid::Uuid;
+use weir_limit::client_ip::Trust;
 
-use crate::client::{client, is_plain_http};
 use crate::http::caller::Caller;
 use crate::http::cookie::Transport;
 use crate::http::problem::Problem;
@@ -54,8 +54,7 @@ pub async fn serve(
 ) -> Response {
     let began = Instant::now();
     let request_id = request_id(request.headers());
-    let forwarded = request.headers().get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("not text"));
-    let client = client(peer.ip(), forwarded, &layer.auth.settings.trusted_proxies);
+    let client = layer.auth.settings.trusted_proxies.client(peer.ip(), request.headers());
     let origin = Origin { client: Some(client), request_id: request_id.clone() };
     let cookies = cookies(&layer.auth.settings, peer.ip(), request.headers());
     request.extensions_mut().insert(Caller { client, origin, cookies });
@@ -98,9 +97,14 @@ fn cookies(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> Transport 
     let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
     match settings.cookie_secure {
         CookieSecure::Never => Transport::Any,
-        CookieSecure::Auto if is_plain_http(peer, proto, &settings.trusted_proxies) => Transport::Any,
+        CookieSecure::Auto if is_plain_http(&settings.trusted_proxies, peer, proto) => Transport::Any,
         CookieSecure::Auto | CookieSecure::Always => Transport::TlsOnly,
     }
+}
+
+/// Returns whether the client came over plain HTTP: only a trusted peer can say so, with `X-Forwarded-Proto: http`.
+fn is_plain_http(trusted: &Trust, peer: IpAddr, proto: Option<&str>) -> bool {
+    trusted.is_trusted(peer) && proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("http"))
 }
 
 fn complete(headers: &mut HeaderMap, request_id: &str) {
@@ -128,7 +132,16 @@ fn word(method: &Method) -> &'static str {
 mod tests {
     use axum::http::{HeaderMap, HeaderValue};
 
-    use super::{REQUEST_ID, request_id};
+    use super::{REQUEST_ID, Trust, is_plain_http, request_id};
+
+    #[test]
+    fn plain_http_is_said_by_trusted_peers_only() {
+        let trusted = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Trust::default() };
+        let plain = |peer: &str, proto| is_plain_http(&trusted, peer.parse().unwrap(), proto);
+        assert!(plain("10.0.0.2", Some("http")) && plain("::ffff:10.0.0.2", Some(" HTTP")));
+        assert!(!plain("10.0.0.2", Some("https")) && !plain("10.0.0.2", Some("https, http")) && !plain("10.0.0.2", None));
+        assert!(!plain("192.0.2.7", Some("http")));
+    }
 
     #[test]
     fn request_id_plain_is_kept_and_any_other_replaced() {

@@ -2,18 +2,17 @@
 //! Counted in Redis for all replicas and in this process too, so that losing Redis forgives nobody.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
+use crate::allowance::{Allowance, AllowanceError, Failures};
 use crate::cache::failed_logins;
 use crate::cache::link::RedisLink;
-use crate::clock::uptime_ms;
-use crate::gcra::{Allowance, Debts};
+use crate::clock::uptime;
 use crate::service::error::ServiceError;
 use crate::text::canonical;
 use crate::token::opaque::hash_text;
 use uuid::Uuid;
 
-/// So many accounts and addresses are remembered by the process itself.
+/// Most keys that the process itself remembers.
 const KEYS_MAX: usize = 50_000;
 
 /// The debts of everyone who failed.
@@ -22,7 +21,8 @@ pub struct FailedLogins {
     link: Option<RedisLink>,
     pair: Allowance,
     account: Allowance,
-    local: Mutex<Debts>,
+    /// What this process has seen: of the pair, and of the account.
+    local: [Failures; 2],
 }
 
 /// Account that a login names.
@@ -39,10 +39,13 @@ pub enum Target<'a> {
 pub struct Attempt([(String, Allowance); 2]);
 
 impl FailedLogins {
-    /// With these allowances.
-    #[must_use]
-    pub fn new(link: Option<RedisLink>, pair: Allowance, account: Allowance) -> Self {
-        Self { link, pair, account, local: Mutex::new(Debts::new(KEYS_MAX)) }
+    /// Counts by these allowances.
+    ///
+    /// # Errors
+    /// One of them cannot be counted.
+    pub fn new(link: Option<RedisLink>, pair: Allowance, account: Allowance) -> Result<Self, AllowanceError> {
+        let local = [Failures::new("pair", pair, KEYS_MAX)?, Failures::new("account", account, KEYS_MAX)?];
+        Ok(Self { link, pair, account, local })
     }
 
     /// An attempt to log in as `account` from `client`.
@@ -62,11 +65,9 @@ impl FailedLogins {
     /// # Errors
     /// [`ServiceError::TooManyFailures`].
     pub async fn check(&self, attempt: &Attempt) -> Result<(), ServiceError> {
-        let now_ms = uptime_ms();
-        let here = {
-            let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-            attempt.0.iter().map(|(key, allowance)| local.wait_ms(key, *allowance, now_ms)).max().unwrap_or(0)
-        };
+        let now = uptime();
+        let waits = self.local.iter().zip(&attempt.0).map(|(local, (key, _))| local.wait(key, now).0);
+        let here = waits.max().unwrap_or(0);
         let there = match &self.link {
             Some(link) if here == 0 => failed_logins::wait_ms(link, &attempt.0).await.unwrap_or(0),
             _ => 0,
@@ -79,10 +80,9 @@ impl FailedLogins {
 
     /// It failed.
     pub async fn failed(&self, attempt: &Attempt) {
-        let now_ms = uptime_ms();
-        {
-            let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-            attempt.0.iter().for_each(|(key, allowance)| local.charge(key, *allowance, now_ms));
+        let now = uptime();
+        for (local, (key, _)) in self.local.iter().zip(&attempt.0) {
+            local.charge(key, now);
         }
         if let Some(link) = &self.link {
             failed_logins::charge(link, &attempt.0).await;
@@ -92,7 +92,7 @@ impl FailedLogins {
     /// It succeeded: the address is forgiven, the account's other failures are not.
     pub async fn succeeded(&self, attempt: &Attempt) {
         let (pair, _) = &attempt.0[0];
-        self.local.lock().unwrap_or_else(PoisonError::into_inner).clear(pair);
+        self.local[0].clear(pair, uptime());
         if let Some(link) = &self.link {
             failed_logins::clear(link, pair).await;
         }
@@ -110,12 +110,12 @@ fn network(client: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::{FailedLogins, Target};
-    use crate::gcra::Allowance;
+    use crate::allowance::Allowance;
     use crate::service::error::ServiceError;
 
     fn failed_logins() -> FailedLogins {
         let often = Allowance { burst: 4, interval_ms: 60_000 };
-        FailedLogins::new(None, Allowance { burst: 2, interval_ms: 60_000 }, often)
+        FailedLogins::new(None, Allowance { burst: 2, interval_ms: 60_000 }, often).expect("countable")
     }
 
     #[tokio::test]

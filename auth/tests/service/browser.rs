@@ -51,7 +51,7 @@ async fn secure(bench: &Bench, proto: &str) -> bool {
 async fn cookies_over_plain_http_are_such_that_a_browser_keeps_them() {
     let bench = bench().await;
     assert_eq!((secure(&bench, "http").await, secure(&bench, "https").await), (false, true));
-    let stranger = with_settings(|settings| settings.trusted_proxies.clear()).await;
+    let stranger = with_settings(|settings| settings.trusted_proxies.proxies.clear()).await;
     assert!(secure(&stranger, "http").await, "whoever is not trusted says nothing");
     let always = with_settings(|settings| settings.cookie_secure = CookieSecure::Always).await;
     let never = with_settings(|settings| settings.cookie_secure = CookieSecure::Never).await;

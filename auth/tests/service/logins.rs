@@ -123,9 +123,25 @@ async fn logins_a_thousand_at_the_same_time_exhaust_nothing() {
     bench.login(&ada.name).await;
 }
 
+/// Ports, brackets and empty elements are read as weir reads them: they were one client, the proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_address_is_read_as_weir_reads_it() {
+    let bench = bench().await;
+    let ada = bench.person().await;
+    for hop in ["198.51.100.9:4711", "198.51.100.9, ", "1.2.3.4, 198.51.100.9", "[::ffff:198.51.100.9]:1", "198.51.100.9"] {
+        assert_eq!(bench.login_call(&ada.name, "wrong horse battery").from(hop).send().await.status, 401, "{hop}");
+    }
+    assert_eq!(bench.login_call(&ada.name, PASSWORD).from("198.51.100.9:1").send().await.problem().0, 429);
+    let sessions = {
+        let tokens = bench.login_call(&ada.name, PASSWORD).from("[2001:db8::1]:443").send().await;
+        bench.call("GET /api/v1/me/sessions").bearer(&tokens.member("access_token")).send().await.json()
+    };
+    assert_eq!(sessions["sessions"][0]["client"], "2001:db8::1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn client_address_said_by_strangers_does_not_count() {
-    let bench = with(|settings| settings.trusted_proxies.clear()).await;
+    let bench = with(|settings| settings.trusted_proxies.proxies.clear()).await;
     let ada = bench.person().await;
     for number in 0..5 {
         bench.login_call(&ada.name, "wrong horse battery").from(&format!("198.51.100.{number}")).send().await;
