@@ -1,7 +1,7 @@
 //! Redis before Postgres. What a read returns is never older than the last write that got its response before the read began:
 //! - a write puts a tombstone over each key it changes, just before and just after it commits; a reader that began earlier
 //!   cannot fill a key that holds a tombstone, and a tombstone outlives every such reader;
-//! - a tombstone that could not be set is deferred: until all are paid this process reads from Postgres alone (`link.rs`);
+//! - a tombstone that could not be set is deferred: until all are set this process reads from Postgres alone (`link.rs`);
 //! - readers of one key share one query, but only one that began after they came (`single_flight.rs`).
 
 pub mod failed_logins;

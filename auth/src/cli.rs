@@ -31,7 +31,7 @@ enum Command {
     Serve,
     /// Change the database, revision by revision
     Migrate(Migrate),
-    /// Lookup at everything the service stands on and say what is wrong
+    /// Look at everything the service stands on and say what is wrong
     Doctor,
     /// Ask the service on this machine whether it is well; for images without curl
     Healthcheck(healthcheck::Healthcheck),

@@ -107,7 +107,7 @@ impl RedisLink {
         }
     }
 
-    /// Sets tombstones, or owes them; false when they are deferred.
+    /// Sets tombstones, or defers them; false when they are deferred.
     pub async fn set_tombstones(&self, keys: &[String]) -> bool {
         let connection = {
             let mut state = self.0.state();
@@ -178,7 +178,7 @@ impl Inner {
         }
     }
 
-    /// Connects, pays what is deferred, and lets the other replicas pay before anything is read; true when the link is up.
+    /// Connects, sets what is deferred, and lets the other replicas do so before anything is read; true when the link is up.
     async fn try_reconnect(&self) -> RedisResult<bool> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));

@@ -48,7 +48,7 @@ impl FromFields for ChangeAccount {
     }
 }
 
-/// ChangeAccount something about me.
+/// Change something about me.
 #[utoipa::path(patch, path = "/api/v1/me", operation_id = "change_me", security(("bearer" = [])), request_body = ChangeAccount, responses(
     (status = 200, description = "me, changed", body = Account),
     (status = 400, description = "a field is not acceptable, or `current_password` is missing beside `email`"),

@@ -33,7 +33,7 @@ impl FromFields for ChangePassword {
     }
 }
 
-/// ChangePassword my password; my other sessions end.
+/// Change my password; my other sessions end.
 #[utoipa::path(post, path = "/api/v1/password/change", operation_id = "change_password", security(("bearer" = [])), request_body = ChangePassword, responses(
     (status = 204, description = "changed"),
     (status = 400, description = "the new password is not acceptable"),
