@@ -1,7 +1,8 @@
 //! How long cached reads take at 200 a second, and what logins cost: `cargo bench -p auth`.
 //!
-//! The real program on a private PostgreSQL and a private Redis, asked over loopback. Reads come on a fixed schedule and are timed
-//! from when they were due, so one that is held up counts for all it holds up. Nothing here fails because it is slow.
+//! The real program on a private PostgreSQL and a private Redis, asked over loopback. Reads come on
+//! a fixed schedule and are timed from when they were due, so one that is held up counts for all it
+//! holds up. Nothing here fails because it is slow.
 
 #![allow(missing_docs, clippy::print_stdout, reason = "a program that prints what it measured")]
 
@@ -50,7 +51,11 @@ async fn main() {
         let call = Call::new(service.at, &format!("GET {path}")).bearer(&token);
         row(&format!("{path}, {} r/s", READS.0), &on_schedule(service.at, &call));
     }
-    let kinds = [("granted", "ada", PASSWORD, 200), ("wrong password", "ada", "x", 401), ("unknown user", "eve", "x", 401)];
+    let kinds = [
+        ("granted", "ada", PASSWORD, 200),
+        ("wrong password", "ada", "x", 401),
+        ("unknown user", "eve", "x", 401),
+    ];
     let mut took = kinds.map(|_| Vec::new());
     for number in 0..LOGINS {
         for ((_, name, password, status), took) in kinds.iter().zip(&mut took) {
@@ -77,7 +82,11 @@ fn migrated() -> Database {
     let database = Server::shared().database();
     database.run("CREATE ROLE auth_owner NOLOGIN; CREATE ROLE auth_app LOGIN PASSWORD 'app'");
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_auth"));
-    let done = migrate.args(["migrate", "upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
+    let done = migrate
+        .args(["migrate", "upgrade", "head"])
+        .current_dir("/")
+        .env("DATABASE_URL", database.url())
+        .output();
     assert!(done.expect("migrate runs").status.success());
     database
 }
@@ -97,22 +106,34 @@ impl Service {
         };
         assert!(auth(&["keys", "generate"]).status().expect("auth runs").success());
         let mut serve = auth(&["serve"]);
-        serve.env("DATABASE_URL", database.url_as("auth_app")).env("PGPASSWORD", "app").env("REDIS_URL", redis.url());
-        serve.env("LISTEN", "127.0.0.1:0").env("METRICS_LISTEN", "127.0.0.1:0").env("TRUSTED_PROXIES", "127.0.0.1/32");
+        serve
+            .env("DATABASE_URL", database.url_as("auth_app"))
+            .env("PGPASSWORD", "app")
+            .env("REDIS_URL", redis.url());
+        serve
+            .env("LISTEN", "127.0.0.1:0")
+            .env("METRICS_LISTEN", "127.0.0.1:0")
+            .env("TRUSTED_PROXIES", "127.0.0.1/32");
         let mut child = serve.spawn().expect("auth runs");
-        let mut log = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+        let mut log = BufReader::new(child.stdout.take().expect("piped"))
+            .lines()
+            .map(|line| line.expect("text"));
         let line = log.find(|line| line.contains("\"listening\"")).expect("it listens");
         let line: serde_json::Value = serde_json::from_str(&line).expect("JSON lines only");
         // Read all the while: a full pipe would stop the service.
         thread::spawn(move || log.for_each(drop));
-        Self { child, at: line["address"].as_str().and_then(|at| at.parse().ok()).expect("an address") }
+        Self {
+            child,
+            at: line["address"].as_str().and_then(|at| at.parse().ok()).expect("an address"),
+        }
     }
 
     fn call(&self, line: &str) -> Call {
         Call::new(self.at, line)
     }
 
-    /// A login from an address nobody else has: failures of one address are soon refused without a hash.
+    /// A login from an address nobody else has: failures of one address are soon refused without a
+    /// hash.
     fn login_call(&self, name: &str, password: &str, number: usize) -> Call {
         let body = json!({"username": name, "password": password});
         self.call("POST /api/v1/login").from(&format!("198.51.100.{number}")).json(&body)
@@ -132,20 +153,35 @@ impl Drop for Service {
     }
 }
 
-/// One call again and again on its schedule, over connections that are kept; how long after it was due each got its response.
+/// One call again and again on its schedule, over connections that are kept; how long after it was
+/// due each got its response.
 fn on_schedule(at: SocketAddr, call: &Call) -> Vec<Duration> {
-    let (text, begin) = (call.text().replace("connection: close\r\n", ""), Instant::now() + Duration::from_millis(100));
+    let (text, begin) = (
+        call.text().replace("connection: close\r\n", ""),
+        Instant::now() + Duration::from_millis(100),
+    );
     let all = READS.0 * u32::try_from(READS.1.as_secs()).expect("a short time");
     thread::scope(|scope| {
         let text = text.as_str();
-        let lane = |first: u32| scope.spawn(move || one_lane(at, text, (first..all).step_by(LANES), begin));
+        let lane = |first: u32| {
+            scope.spawn(move || one_lane(at, text, (first..all).step_by(LANES), begin))
+        };
         let lanes: Vec<_> = (0..u32::try_from(LANES).expect("a few")).map(lane).collect();
-        lanes.into_iter().flat_map(|lane| lane.join().expect("every request got its response")).collect()
+        lanes
+            .into_iter()
+            .flat_map(|lane| lane.join().expect("every request got its response"))
+            .collect()
     })
 }
 
-/// Every so many requests of the schedule, over one connection, by a thread of its own: a timer of the runtime is a millisecond late.
-fn one_lane(at: SocketAddr, text: &str, numbers: impl Iterator<Item = u32>, begin: Instant) -> Vec<Duration> {
+/// Every so many requests of the schedule, over one connection, by a thread of its own: a timer of
+/// the runtime is a millisecond late.
+fn one_lane(
+    at: SocketAddr,
+    text: &str,
+    numbers: impl Iterator<Item = u32>,
+    begin: Instant,
+) -> Vec<Duration> {
     let mut stream = TcpStream::connect(at).expect("it listens");
     stream.set_nodelay(true).expect("an open socket");
     let ask = |number| {
@@ -169,7 +205,9 @@ fn read_response(stream: &mut TcpStream) -> u16 {
         let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let head = head.to_ascii_lowercase();
-        let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap_or("0"));
+        let length = head
+            .split_once("content-length: ")
+            .map_or("0", |(_, rest)| rest.lines().next().unwrap_or("0"));
         if body.len() >= length.parse().expect("a length") {
             return head.get(9..12).and_then(|code| code.parse().ok()).expect("a status");
         }
@@ -179,10 +217,12 @@ fn read_response(stream: &mut TcpStream) -> u16 {
 fn row(what: &str, took: &[Duration]) {
     let mut sorted = took.to_vec();
     sorted.sort_unstable();
-    let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    let at =
+        |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
     let [half, most, nearly, all] = [0.5, 0.9, 0.99, 1.0].map(at);
     println!(
-        "{what:<24} {:>5} times   p50 {half:6.2} ms   p90 {most:6.2}   p99 {nearly:6.2}   max {all:6.2}",
+        "{what:<24} {:>5} times   p50 {half:6.2} ms   p90 {most:6.2}   p99 {nearly:6.2}   max \
+         {all:6.2}",
         sorted.len()
     );
 }

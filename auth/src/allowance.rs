@@ -1,5 +1,6 @@
-//! Allowance of failed attempts: a few at the same time, then one each interval. What this process counts, weir's own
-//! limiter counts: a debt always runs off, so no lock is for ever, and no decision hangs on the wall clock.
+//! Allowance of failed attempts: a few at the same time, then one each interval. What this process
+//! counts, weir's own limiter counts: a debt always runs off, so no lock is for ever, and no
+//! decision hangs on the wall clock.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Counts by `allowance` for at most `keys_max` keys. When there are more, the key that owes least is forgotten.
+    /// Counts by `allowance` for at most `keys_max` keys. When there are more, the key that owes
+    /// least is forgotten.
     ///
     /// # Errors
     /// See [`AllowanceError`].
@@ -55,7 +57,8 @@ impl Failures {
         Ok(Self { rule: Rule::new(Arc::new(zone), settings)?, seed: RandomState::new() })
     }
 
-    /// Returns the time until an attempt under `key` is allowed; zero is now. Never more than one interval.
+    /// Returns the time until an attempt under `key` is allowed; zero is now. Never more than one
+    /// interval.
     #[must_use]
     pub fn wait(&self, key: &str, now: Millis) -> Millis {
         self.rule.decide(self.seed.hash_one(key), now, Intent::Look).retry
@@ -63,7 +66,8 @@ impl Failures {
 
     /// Counts one more failure under `key`. Beyond the allowance nothing is added.
     pub fn charge(&self, key: &str, now: Millis) {
-        let _ = self.rule.decide(self.seed.hash_one(key), now, Intent::Charge); // a reject adds nothing
+        // a reject adds nothing
+        let _ = self.rule.decide(self.seed.hash_one(key), now, Intent::Charge);
     }
 
     /// Forgets the failures under `key`.
@@ -77,7 +81,8 @@ mod tests {
     use super::{Allowance, Failures, Millis};
 
     fn failures(keys_max: usize) -> Failures {
-        Failures::new("test", Allowance { burst: 5, interval_ms: 60_000 }, keys_max).expect("countable")
+        Failures::new("test", Allowance { burst: 5, interval_ms: 60_000 }, keys_max)
+            .expect("countable")
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! From settings to a running service: check the database, bind, serve, and stop without cutting an response off.
+//! From settings to a running service: check the database, bind, serve, and stop without cutting an
+//! response off.
 
 use std::io;
 use std::net::SocketAddr;
@@ -72,14 +73,18 @@ impl StartError {
             Self::Setting(error) => return error.hint(),
             Self::Unknown(error) => return error.hint().map(str::to_owned),
             Self::Unreachable { .. } => "is it up, and is DATABASE_URL right?",
-            Self::Pooler { .. } => "behind a pooler set `DATABASE_POOLER=transaction`, or connect to PostgreSQL itself",
+            Self::Pooler { .. } => {
+                "behind a pooler set `DATABASE_POOLER=transaction`, or connect to PostgreSQL itself"
+            }
             Self::Behind(_) => {
-                "run `auth migrate upgrade head` first; where it has `MIGRATIONS_DIR`, `auth migrate init --missing` \
+                "run `auth migrate upgrade head` first; where it has `MIGRATIONS_DIR`, `auth \
+                 migrate init --missing` \
                  copies what is missing there"
             }
             Self::HalfDone(revision) => {
                 return Some(format!(
-                    "look at the database, then `auth migrate resolve {revision} --applied` or `--rolled-back`"
+                    "look at the database, then `auth migrate resolve {revision} --applied` or \
+                     `--rolled-back`"
                 ));
             }
             Self::Bind { .. } => "LISTEN and METRICS_LISTEN name the addresses",
@@ -140,11 +145,14 @@ impl App {
             stop.await;
             order.send_replace(true);
         });
-        let metrics = tokio::spawn(axum::serve(self.metrics, http::metrics_router(&self.auth)).into_future());
+        let metrics =
+            tokio::spawn(axum::serve(self.metrics, http::metrics_router(&self.auth)).into_future());
         let sweeper = tokio::spawn(sweep(Arc::clone(&self.auth)));
         let router = http::router(&self.auth).into_make_service_with_connect_info::<SocketAddr>();
-        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true))); // slower without, never wrong
-        let server = axum::serve(listener, router).with_graceful_shutdown(stop_ordered(ordered.clone()));
+        // slower without, never wrong
+        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let server =
+            axum::serve(listener, router).with_graceful_shutdown(stop_ordered(ordered.clone()));
         let late = async {
             stop_ordered(ordered).await;
             tokio::time::sleep(DRAIN).await;
@@ -189,7 +197,10 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
                 return Err(StartError::Pooler { cause: refused.cause });
             }
             Err(refused) if Instant::now() >= deadline => {
-                return Err(StartError::Unreachable { database: settings.database.to_string(), cause: refused.cause });
+                return Err(StartError::Unreachable {
+                    database: settings.database.to_string(),
+                    cause: refused.cause,
+                });
             }
             Err(refused) => tracing::warn!(cause = refused.cause, "waiting for the database"),
         }
@@ -197,13 +208,22 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     };
     let unknown = |source| migrate::Error::Database { verb: "tell its settings", source };
     let mut transaction = connection.begin().await.map_err(unknown)?;
-    let is_limited = sqlx::query_scalar("SELECT current_setting('statement_timeout') <> '0'").persistent(false);
-    if settings.pooler == Pooler::None && !is_limited.fetch_one(&mut *transaction).await.map_err(unknown)? {
-        return Err(StartError::Pooler { cause: "it drops the startup parameter `options`".to_owned() });
+    let is_limited =
+        sqlx::query_scalar("SELECT current_setting('statement_timeout') <> '0'").persistent(false);
+    if settings.pooler == Pooler::None
+        && !is_limited.fetch_one(&mut *transaction).await.map_err(unknown)?
+    {
+        return Err(StartError::Pooler {
+            cause: "it drops the startup parameter `options`".to_owned(),
+        });
     }
-    let is_in_the_clear = sqlx::query_scalar(IN_THE_CLEAR).persistent(false).fetch_optional(&mut *transaction).await;
+    let is_in_the_clear =
+        sqlx::query_scalar(IN_THE_CLEAR).persistent(false).fetch_optional(&mut *transaction).await;
     if let Some(true) = is_in_the_clear.map_err(unknown)? {
-        tracing::info!("the connection to the database is not encrypted; `sslmode=verify-full` makes it so, and verified");
+        tracing::info!(
+            "the connection to the database is not encrypted; `sslmode=verify-full` makes it so, \
+             and verified"
+        );
     }
     Ok(migrate::state(&mut transaction, &Revisions::built_in(BUILT_IN)?).await?)
 }
@@ -212,8 +232,8 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
 const REFUSED_BY_POOLER: &str = "unsupported startup parameter";
 
 /// Query that tells whether this connection goes over a network without TLS.
-const IN_THE_CLEAR: &str =
-    "SELECT inet_client_addr() IS NOT NULL AND NOT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
+const IN_THE_CLEAR: &str = "SELECT inet_client_addr() IS NOT NULL AND NOT ssl FROM \
+                            pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 /// Refuses a database that has not everything this program needs.
 ///
@@ -228,7 +248,8 @@ pub async fn check_revision(settings: &Settings) -> Result<Standing, StartError>
         return Err(StartError::Behind(missing.clone()));
     }
     if standing.ahead() {
-        tracing::warn!(unknown = ?standing.unknown, "the database is ahead of this program: a newer release has been here");
+        tracing::warn!(unknown = ?standing.unknown, "the database is ahead of this program: a \
+                                                     newer release has been here");
     }
     Ok(standing)
 }

@@ -1,4 +1,5 @@
-//! argon2id over memory that is lent: a hash allocates nothing, so the memory of all hashes is what was set aside for them.
+//! argon2id over memory that is lent: a hash allocates nothing, so the memory of all hashes is what
+//! was set aside for them.
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -42,7 +43,11 @@ impl Argon {
     ///
     /// # Errors
     /// There is no randomness, or the memory is too small.
-    pub fn hash(&self, password: &[u8], memory: &mut [Block]) -> Result<String, argon2::password_hash::Error> {
+    pub fn hash(
+        &self,
+        password: &[u8],
+        memory: &mut [Block],
+    ) -> Result<String, argon2::password_hash::Error> {
         let salt = Salt::generate();
         let mut output = [0; OUTPUT];
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.0.clone());
@@ -70,7 +75,8 @@ impl Argon {
     fn matches(password: &[u8], kept: &str, memory: &mut Vec<Block>) -> Option<Params> {
         let kept = PasswordHash::new(kept).ok()?;
         let algorithm = Algorithm::try_from(kept.algorithm.as_str()).ok()?;
-        let version = kept.version.map_or(Some(Version::V0x13), |number| Version::try_from(number).ok())?;
+        let version =
+            kept.version.map_or(Some(Version::V0x13), |number| Version::try_from(number).ok())?;
         let params = Params::try_from(&kept).ok()?;
         if memory.len() < params.block_count() {
             memory.resize(params.block_count(), Block::new());
@@ -112,6 +118,9 @@ mod tests {
         let other = Argon2::from(Params::new(128, 1, 2, None).unwrap());
         let kept = other.hash_password(b"correct horse").unwrap().to_string();
         let argon = Argon::new(64, 2).unwrap();
-        assert_eq!(argon.compare(b"correct horse", &kept, &mut argon.memory()), PasswordMatch::Outdated);
+        assert_eq!(
+            argon.compare(b"correct horse", &kept, &mut argon.memory()),
+            PasswordMatch::Outdated
+        );
     }
 }

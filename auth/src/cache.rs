@@ -1,8 +1,12 @@
-//! Redis before Postgres. What a read returns is never older than the last write that got its response before the read began:
-//! - a write puts a tombstone over each key it changes, just before and just after it commits; a reader that began earlier
+//! Redis before Postgres. What a read returns is never older than the last write that got its
+//! response before the read began:
+//! - a write puts a tombstone over each key it changes, just before and just after it commits; a
+//!   reader that began earlier
 //!   cannot fill a key that holds a tombstone, and a tombstone outlives every such reader;
-//! - a tombstone that could not be set is deferred: until all are set this process reads from Postgres alone (`link.rs`);
-//! - readers of one key share one query, but only one that began after they came (`single_flight.rs`).
+//! - a tombstone that could not be set is deferred: until all are set this process reads from
+//!   Postgres alone (`link.rs`);
+//! - readers of one key share one query, but only one that began after they came
+//!   (`single_flight.rs`).
 
 pub mod failed_logins;
 pub mod link;
@@ -115,7 +119,8 @@ impl Cache {
         look
     }
 
-    /// Puts a row whose reading began at `began`, unless the key holds something or the row may be old.
+    /// Puts a row whose reading began at `began`, unless the key holds something or the row may be
+    /// old.
     pub async fn fill(&self, key: &Key, json: &str, began: Instant) {
         let Some(link) = &self.link else { return };
         if began.elapsed() > FILL {
@@ -123,14 +128,17 @@ impl Cache {
         }
         let mut set = redis::cmd("SET");
         set.arg(key.text()).arg(json).arg("NX").arg("PX").arg(TTL_MS + jitter_ms());
-        let _: Option<Option<String>> = link.run(&set).await; // not filled is a miss next time, no more
+        // not filled is a miss next time, no more
+        let _: Option<Option<String>> = link.run(&set).await;
     }
 
-    /// Puts tombstones just before a write to these rows commits. Does not wait for Redis to come back: the write holds locks.
+    /// Puts tombstones just before a write to these rows commits. Does not wait for Redis to come
+    /// back: the write holds locks.
     pub async fn invalidate_early(&self, keys: &[Key]) {
         if let (Some(link), false) = (&self.link, keys.is_empty()) {
             let keys: Vec<String> = keys.iter().map(Key::text).collect();
-            let _ = link.set_tombstones(&keys).await; // what failed is deferred, and put again after the commit
+            // what failed is deferred, and put again after the commit
+            let _ = link.set_tombstones(&keys).await;
         }
     }
 

@@ -46,11 +46,12 @@ enum Command {
     Client(client::ClientCommand),
 }
 
-/// Does what the command line says. Under the name `migrate` or `alembic`, which links in the image have, the program is
-/// `auth migrate`.
+/// Does what the command line says. Under the name `migrate` or `alembic`, which links in the image
+/// have, the program is `auth migrate`.
 #[must_use]
 pub fn run(words: &[OsString]) -> ExitCode {
-    let name = words.first().and_then(|word| Path::new(word).file_name()).and_then(|name| name.to_str());
+    let name =
+        words.first().and_then(|word| Path::new(word).file_name()).and_then(|name| name.to_str());
     match name {
         Some("migrate" | "alembic") => Migrate::parse_from(words).run(BUILT_IN),
         _ => Cli::parse_from(words).run(),

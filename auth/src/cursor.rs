@@ -1,4 +1,5 @@
-//! End of a page of a list: an opaque text that leads to the next page, whatever was added meanwhile.
+//! End of a page of a list: an opaque text that leads to the next page, whatever was added
+//! meanwhile.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -36,7 +37,8 @@ impl Cursor {
     /// # Errors
     /// It is not ours.
     pub fn decode(text: &str) -> Result<Self, NotACursor> {
-        let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(NotACursor)?;
+        let bytes: [u8; 24] =
+            URL_SAFE_NO_PAD.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(NotACursor)?;
         let (time, id) = bytes.split_at(8);
         let created_us = i64::from_be_bytes(time.try_into().map_err(|_| NotACursor)?);
         if !(0..=Self::START.created_us).contains(&created_us) {
@@ -69,6 +71,8 @@ mod tests {
     #[test]
     fn cursor_with_a_time_that_no_row_has_is_refused() {
         assert!(Cursor::decode(&Cursor { created_us: -1, id: Uuid::nil() }.encode()).is_err());
-        assert!(Cursor::decode(&Cursor { created_us: i64::MAX, id: Uuid::nil() }.encode()).is_err());
+        assert!(
+            Cursor::decode(&Cursor { created_us: i64::MAX, id: Uuid::nil() }.encode()).is_err()
+        );
     }
 }

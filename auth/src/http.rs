@@ -1,4 +1,5 @@
-//! The paths. Each file below is one resource; what is true of every request is in `request_layer.rs`.
+//! The paths. Each file below is one resource; what is true of every request is in
+//! `request_layer.rs`.
 
 pub mod admin;
 pub mod caller;
@@ -50,14 +51,18 @@ impl Modify for Schemes {
         let components = document.components.get_or_insert_default();
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+        components
+            .add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     }
 }
 
 /// Describes what any operation may respond besides: a problem.
 fn describe_refusals(document: &mut utoipa::openapi::OpenApi) {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let refusal = ResponseBuilder::new().description("a refusal").content("application/problem+json", problem).build();
+    let refusal = ResponseBuilder::new()
+        .description("a refusal")
+        .content("application/problem+json", problem)
+        .build();
     for path in document.paths.paths.values_mut() {
         let operations = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];
         for operation in operations.into_iter().flatten() {
@@ -123,5 +128,7 @@ fn programs() -> OpenApiRouter<Arc<Auth>> {
 
 /// Paths on the internal port.
 pub fn metrics_router(auth: &Arc<Auth>) -> Router {
-    Router::new().route("/metrics", axum::routing::get(health::metrics)).with_state(Arc::clone(auth))
+    Router::new()
+        .route("/metrics", axum::routing::get(health::metrics))
+        .with_state(Arc::clone(auth))
 }

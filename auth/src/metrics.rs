@@ -58,7 +58,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let seconds = Histogram::new([0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let seconds = Histogram::new([
+            0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+        ]);
         let mut metrics = Self {
             registry: Registry::with_prefix("auth"),
             requests: Family::default(),
@@ -70,11 +72,23 @@ impl Default for Metrics {
             reused: Counter::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("http_requests", "requests by route, method and status", metrics.requests.clone());
-        registry.register("http_request_seconds", "how long a response took", metrics.seconds.clone());
+        registry.register(
+            "http_requests",
+            "requests by route, method and status",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "http_request_seconds",
+            "how long a response took",
+            metrics.seconds.clone(),
+        );
         registry.register("cache_reads", "reads of the cache", metrics.reads.clone());
         registry.register("logins", "logins tried", metrics.logins.clone());
-        registry.register("hashing", "requests waiting for or holding a hashing permit", metrics.hashing.clone());
+        registry.register(
+            "hashing",
+            "requests waiting for or holding a hashing permit",
+            metrics.hashing.clone(),
+        );
         registry.register("redis_up", "1 while Redis is used", metrics.redis_up.clone());
         registry.register("refresh_reused", "refresh tokens used twice", metrics.reused.clone());
         metrics

@@ -18,7 +18,8 @@ const LENGTH_MIN: usize = 8;
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("../assets/common_passwords.txt").lines().collect());
 
-/// Rule that a password breaks. Reads on from the name of what it was meant for: "`new_password` has 5 characters; ...".
+/// Rule that a password breaks. Reads on from the name of what it was meant for: "`new_password`
+/// has 5 characters; ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// Longer than any password, so hashing it would be for nothing.
@@ -38,12 +39,14 @@ pub enum PasswordError {
     OwnName,
 }
 
-/// A password in NFC, as another keyboard may not type it (RFC 8265, section 4.2): wiped from memory when dropped, never printed.
+/// A password in NFC, as another keyboard may not type it (RFC 8265, section 4.2): wiped from
+/// memory when dropped, never printed.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
 impl Password {
-    /// Takes what someone logs in with: whatever was once accepted, so only its length is looked at.
+    /// Takes what someone logs in with: whatever was once accepted, so only its length is looked
+    /// at.
     ///
     /// # Errors
     /// [`PasswordError::TooLong`].

@@ -1,11 +1,13 @@
-//! Names, addresses and countries that cannot exist wrong, and what is known about a person and a session.
+//! Names, addresses and countries that cannot exist wrong, and what is known about a person and a
+//! session.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::text::in_nfc;
 
-/// Rule that a text breaks. Reads on from the name of what it was meant for: "`email` is not of the form ...".
+/// Rule that a text breaks. Reads on from the name of what it was meant for: "`email` is not of the
+/// form ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PersonError {
     /// See [`Username`].
@@ -62,7 +64,9 @@ impl Email {
             (1..=64).contains(&local.len())
                 && !local.contains('@')
                 && domain.contains('.')
-                && domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+                && domain.split('.').all(|label| {
+                    !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+                })
         });
         if plain && parts {
             return Ok(Self(text));
@@ -77,12 +81,17 @@ impl Email {
     }
 }
 
-/// Returns whether an address may have this character: none that is not seen, and none that stands for something around addresses
-/// (RFC 5322, section 3.2.3).
+/// Returns whether an address may have this character: none that is not seen, and none that stands
+/// for something around addresses (RFC 5322, section 3.2.3).
 fn is_plain(c: char) -> bool {
     let is_unseen = c.is_whitespace()
         || c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        );
     !is_unseen && !"()<>[]:;,\\\"".contains(c)
 }
 
@@ -184,7 +193,8 @@ mod tests {
 
     #[test]
     fn addresses_have_one_form() {
-        let parse = |text: &str| Email::parse(text.to_owned()).map(|email| email.as_str().to_owned());
+        let parse =
+            |text: &str| Email::parse(text.to_owned()).map(|email| email.as_str().to_owned());
         assert_eq!(parse("jose\u{301}@x.org"), parse("jos\u{e9}@x.org"));
         assert_eq!(crate::text::canonical("JOSE\u{301}@X.org"), "jos\u{e9}@x.org");
     }
@@ -192,6 +202,8 @@ mod tests {
     #[test]
     fn countries_that_are_and_are_not() {
         assert!(Country::parse("NO".to_owned()).is_ok());
-        assert!(Country::parse("no".to_owned()).is_err() && Country::parse("NOR".to_owned()).is_err());
+        assert!(
+            Country::parse("no".to_owned()).is_err() && Country::parse("NOR".to_owned()).is_err()
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The revisions of the service's database, built in for a first start without a directory. A test holds the list to the
-//! directory.
+//! The revisions of the service's database, built in for a first start without a directory. A test
+//! holds the list to the directory.
 
 use weir_migrate::built_in::{BuiltIn, Roles};
 
@@ -8,7 +8,10 @@ macro_rules! embedded {
     ($($name:literal),* $(,)?) => {
         &[$(
             (concat!($name, ".up.sql"), include_str!(concat!("../migrations/", $name, ".up.sql"))),
-            (concat!($name, ".down.sql"), include_str!(concat!("../migrations/", $name, ".down.sql"))),
+            (
+                concat!($name, ".down.sql"),
+                include_str!(concat!("../migrations/", $name, ".down.sql")),
+            ),
         )*]
     };
 }

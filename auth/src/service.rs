@@ -55,13 +55,15 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Reads the keys; connects to nothing yet. Needs a runtime: the link to Redis mends itself in the background.
+    /// Reads the keys; connects to nothing yet. Needs a runtime: the link to Redis mends itself in
+    /// the background.
     ///
     /// # Errors
     /// A key or an address cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingError> {
         let metrics = Arc::new(Metrics::default());
-        let link = settings.redis_client()?.map(|client| RedisLink::open(client, Arc::clone(&metrics)));
+        let link =
+            settings.redis_client()?.map(|client| RedisLink::open(client, Arc::clone(&metrics)));
         let hasher = Hasher::new(settings.hashing, Arc::clone(&metrics));
         let hasher = hasher.map_err(|error| SettingError::Hashing(error.to_string()))?;
         Ok(Self {
@@ -89,7 +91,8 @@ impl Auth {
     }
 }
 
-/// Runs work to its end also when the client leaves: between a commit and its tombstones nothing may stop it.
+/// Runs work to its end also when the client leaves: between a commit and its tombstones nothing
+/// may stop it.
 ///
 /// # Errors
 /// The work's own, or that it panicked.

@@ -1,4 +1,5 @@
-//! Every setting of the service, read once from the environment, all with a default but the secrets.
+//! Every setting of the service, read once from the environment, all with a default but the
+//! secrets.
 
 use std::env;
 use std::fs;
@@ -81,7 +82,9 @@ impl SettingError {
             Self::Value { form, .. } => Some(format!("it is {form}")),
             Self::File { hint, .. } => Some((*hint).to_owned()),
             Self::Key { .. } => Some("`auth keys generate` makes one".to_owned()),
-            Self::Redis => Some("it is redis://HOST:6379, or rediss://HOST:6379 with TLS".to_owned()),
+            Self::Redis => {
+                Some("it is redis://HOST:6379, or rediss://HOST:6379 with TLS".to_owned())
+            }
             Self::RedisAuthority { .. } | Self::Allowance(_) | Self::Hashing(_) => None,
         }
     }
@@ -127,12 +130,15 @@ impl FromStr for CookieSecure {
     }
 }
 
-/// Pooler between the service and Postgres, by what a session keeps from one transaction to the next.
+/// Pooler between the service and Postgres, by what a session keeps from one transaction to the
+/// next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooler {
-    /// `none`: everything. There is no pooler, or one that gives each client a server connection of its own.
+    /// `none`: everything. There is no pooler, or one that gives each client a server connection of
+    /// its own.
     None,
-    /// `transaction`: nothing. Each transaction gets a server connection, as with PgBouncer's `pool_mode = transaction`.
+    /// `transaction`: nothing. Each transaction gets a server connection, as with PgBouncer's
+    /// `pool_mode = transaction`.
     Transaction,
 }
 
@@ -206,19 +212,35 @@ impl Settings {
         let permits = bounded(environment, "HASH_PERMITS", permits as u64, 1..=1024)? as usize;
         Ok(Self {
             listen: listen(environment)?,
-            metrics_listen: parsed(environment, "METRICS_LISTEN", SocketAddr::from(([0, 0, 0, 0], 9100)), ADDRESS)?,
+            metrics_listen: parsed(
+                environment,
+                "METRICS_LISTEN",
+                SocketAddr::from(([0, 0, 0, 0], 9100)),
+                ADDRESS,
+            )?,
             database,
-            pooler: parsed(environment, "DATABASE_POOLER", Pooler::None, "`none` or `transaction`")?,
+            pooler: parsed(
+                environment,
+                "DATABASE_POOLER",
+                Pooler::None,
+                "`none` or `transaction`",
+            )?,
             pool: bounded(environment, "DATABASE_POOL", 10, 2..=1024)? as u32,
             redis: setting("REDIS_URL", environment)?.map(SecretString::from),
             redis_ca: environment("REDIS_CA").map(PathBuf::from),
-            keys_dir: environment("AUTH_KEYS_DIR").map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
+            keys_dir: environment("AUTH_KEYS_DIR")
+                .map_or_else(|| PathBuf::from("/run/secrets/auth_keys"), PathBuf::from),
             issuer: environment("ISSUER").unwrap_or_else(|| "auth".to_owned()),
             trusted_proxies: Trust {
                 proxies: networks(environment, "TRUSTED_PROXIES")?,
                 header: Forwarding::XForwardedFor,
             },
-            cookie_secure: parsed(environment, "COOKIE_SECURE", CookieSecure::Auto, "`true`, `false` or `auto`")?,
+            cookie_secure: parsed(
+                environment,
+                "COOKIE_SECURE",
+                CookieSecure::Auto,
+                "`true`, `false` or `auto`",
+            )?,
             mail_dir: environment("MAIL_DIR").map(PathBuf::from),
             hashing: Hashing { memory_kib: 19_456, passes: 2, permits, waiting: 64 },
             pair: Allowance { burst: 5, interval_ms: 60_000 },
@@ -235,24 +257,35 @@ impl Settings {
     pub fn redis_client(&self) -> Result<Option<redis::Client>, SettingError> {
         let Some(url) = &self.redis else { return Ok(None) };
         let Some(path) = &self.redis_ca else {
-            return redis::Client::open(url.expose_secret()).map(Some).map_err(|_| SettingError::Redis);
+            return redis::Client::open(url.expose_secret())
+                .map(Some)
+                .map_err(|_| SettingError::Redis);
         };
-        let unread = |source| SettingError::File { path: path.clone(), hint: "`REDIS_CA` names it", source };
-        let certificates = TlsCertificates { client_tls: None, root_cert: Some(fs::read(path).map_err(unread)?) };
+        let unread =
+            |source| SettingError::File { path: path.clone(), hint: "`REDIS_CA` names it", source };
+        let certificates =
+            TlsCertificates { client_tls: None, root_cert: Some(fs::read(path).map_err(unread)?) };
         let client = redis::Client::build_with_tls(url.expose_secret(), certificates);
-        let unusable =
-            |error: redis::RedisError| SettingError::RedisAuthority { path: path.clone(), cause: error.to_string() };
+        let unusable = |error: redis::RedisError| SettingError::RedisAuthority {
+            path: path.clone(),
+            cause: error.to_string(),
+        };
         client.map(Some).map_err(unusable)
     }
 
-    /// The signing keys: `current.pem` and, where they are there, `next.pem` and `previous.pem` of the directory.
+    /// The signing keys: `current.pem` and, where they are there, `next.pem` and `previous.pem` of
+    /// the directory.
     ///
     /// # Errors
     /// A file is missing, or is not a key.
     pub fn key_ring(&self) -> Result<KeyRing, SettingError> {
         let current = read_key(&self.keys_dir.join("current.pem"))?;
         let others = ["next.pem", "previous.pem"].map(|name| self.keys_dir.join(name));
-        let others = others.iter().filter(|path| path.exists()).map(|path| read_key(path)).collect::<Result<_, _>>()?;
+        let others = others
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| read_key(path))
+            .collect::<Result<_, _>>()?;
         Ok(KeyRing::new(self.issuer.clone(), current, others))
     }
 }
@@ -263,9 +296,14 @@ impl Settings {
 /// The file cannot be read, or is no key.
 pub fn read_key(path: &Path) -> Result<SigningKey, SettingError> {
     let hint = "`AUTH_KEYS_DIR` names its directory; `auth keys generate` makes it";
-    let pem = fs::read_to_string(path).map_err(|source| SettingError::File { path: path.to_owned(), hint, source })?;
+    let pem = fs::read_to_string(path).map_err(|source| SettingError::File {
+        path: path.to_owned(),
+        hint,
+        source,
+    })?;
     let pem = SecretString::from(pem);
-    SigningKey::from_pem(pem.expose_secret()).map_err(|source| SettingError::Key { path: path.to_owned(), source })
+    SigningKey::from_pem(pem.expose_secret())
+        .map_err(|source| SettingError::Key { path: path.to_owned(), source })
 }
 
 /// Reads the address of the service.
@@ -279,7 +317,12 @@ pub fn listen(environment: Environment<'_>) -> Result<SocketAddr, SettingError> 
 /// Form of an address.
 const ADDRESS: &str = "an address and a port, like `0.0.0.0:8000`";
 
-fn parsed<T: FromStr>(environment: Environment<'_>, name: &'static str, default: T, form: &str) -> Result<T, SettingError> {
+fn parsed<T: FromStr>(
+    environment: Environment<'_>,
+    name: &'static str,
+    default: T,
+    form: &str,
+) -> Result<T, SettingError> {
     environment(name).map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, &text, form)))
 }
 
@@ -291,16 +334,22 @@ fn bounded(
 ) -> Result<u64, SettingError> {
     let Some(text) = environment(name) else { return Ok(default) };
     let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| wrong(name, &text, &format!("a number from {} to {}", range.start(), range.end())))
+    number.ok_or_else(|| {
+        wrong(name, &text, &format!("a number from {} to {}", range.start(), range.end()))
+    })
 }
 
 /// Networks by commas; an address is a network of one.
 fn networks(environment: Environment<'_>, name: &'static str) -> Result<Vec<IpNet>, SettingError> {
     let text = environment(name).unwrap_or_default();
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let network = |item: &str| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
+    let network =
+        |item: &str| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
     items
-        .map(|item| network(item).ok_or_else(|| wrong(name, item, "networks by commas, like `10.0.0.0/8,192.0.2.1`")))
+        .map(|item| {
+            network(item)
+                .ok_or_else(|| wrong(name, item, "networks by commas, like `10.0.0.0/8,192.0.2.1`"))
+        })
         .collect()
 }
 
@@ -313,8 +362,11 @@ mod tests {
     use super::{CookieSecure, Settings};
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
-        let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Settings::read(&find).map_err(|error| format!("{error}\nhint: {}", error.hint().unwrap_or_default()))
+        let find = |name: &str| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::read(&find)
+            .map_err(|error| format!("{error}\nhint: {}", error.hint().unwrap_or_default()))
     }
 
     #[test]
@@ -331,7 +383,8 @@ mod tests {
     #[test]
     fn cookies_are_secure_always_never_or_as_the_proxy_says() {
         let secure = |value| {
-            let settings = read(&[("DATABASE_URL", "postgres://auth_app@db/auth"), ("COOKIE_SECURE", value)]);
+            let settings =
+                read(&[("DATABASE_URL", "postgres://auth_app@db/auth"), ("COOKIE_SECURE", value)]);
             settings.map(|settings| settings.cookie_secure)
         };
         assert_eq!(secure("true"), Ok(CookieSecure::Always));
@@ -343,14 +396,21 @@ mod tests {
     #[test]
     fn lists_are_separated_by_commas_and_a_wrong_value_is_named() {
         let database = ("DATABASE_URL", "postgres://auth_app@db/auth");
-        let settings = read(&[database, ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1, 2001:db8::1")]).unwrap();
+        let settings =
+            read(&[database, ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1, 2001:db8::1")]).unwrap();
         assert_eq!(settings.trusted_proxies.proxies.len(), 3);
         let error = read(&[database, ("TRUSTED_PROXIES", "proxy")]).unwrap_err();
-        assert!(error.starts_with("`TRUSTED_PROXIES`: `proxy` cannot be used") && error.contains("10.0.0.0/8"), "{error}");
+        assert!(
+            error.starts_with("`TRUSTED_PROXIES`: `proxy` cannot be used")
+                && error.contains("10.0.0.0/8"),
+            "{error}"
+        );
         for name in ["START_WAIT_S", "HASH_PERMITS", "DATABASE_POOL"] {
             let error = read(&[database, (name, "18446744073709551615")]).unwrap_err();
             assert!(error.contains(name) && error.contains("a number from"), "{error}");
         }
-        assert!(read(&[database, ("LISTEN", "8000")]).unwrap_err().contains("an address and a port"));
+        assert!(
+            read(&[database, ("LISTEN", "8000")]).unwrap_err().contains("an address and a port")
+        );
     }
 }

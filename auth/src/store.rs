@@ -1,4 +1,5 @@
-//! Postgres, the truth: one file for each table. An error says whether the database is away, somebody was first, or it is our fault.
+//! Postgres, the truth: one file for each table. An error says whether the database is away,
+//! somebody was first, or it is our fault.
 
 pub mod audit;
 pub mod clients;
@@ -23,8 +24,8 @@ pub enum StoreError {
     Broken(#[source] Arc<sqlx::Error>),
 }
 
-/// SQLSTATE classes and codes that pass without a change of this program: connection, resources, shutdown, time-outs, serialisation;
-/// a password or a database that is being replaced.
+/// SQLSTATE classes and codes that pass without a change of this program: connection, resources,
+/// shutdown, time-outs, serialisation; a password or a database that is being replaced.
 const PASSING: &[&str] = &["08", "53", "57", "40", "55P03", "25006", "28", "3D"];
 
 impl From<sqlx::Error> for StoreError {

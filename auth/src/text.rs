@@ -1,4 +1,5 @@
-//! Forms of text in which names, addresses and passwords are compared, so that neither a keyboard nor a database decides.
+//! Forms of text in which names, addresses and passwords are compared, so that neither a keyboard
+//! nor a database decides.
 
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 

@@ -1,5 +1,6 @@
-//! Access tokens: EdDSA JWTs of ten minutes, signed with the current key, verified with the next, the current and the previous one: a
-//! replica that has not been started again yet knows the key that the others sign with by now.
+//! Access tokens: EdDSA JWTs of ten minutes, signed with the current key, verified with the next,
+//! the current and the previous one: a replica that has not been started again yet knows the key
+//! that the others sign with by now.
 
 pub mod key;
 pub mod opaque;
@@ -54,7 +55,14 @@ impl KeyRing {
     /// The claims of a new token, good from `now_s` on.
     #[must_use]
     pub fn claims(&self, sub: Uuid, sid: Uuid, scopes: &[String], now_s: u64) -> Claims {
-        Claims { iss: self.issuer.clone(), sub, sid, iat: now_s, exp: now_s + ACCESS_S, scope: scopes.join(" ") }
+        Claims {
+            iss: self.issuer.clone(),
+            sub,
+            sid,
+            iat: now_s,
+            exp: now_s + ACCESS_S,
+            scope: scopes.join(" "),
+        }
     }
 
     /// Signs with the current key.
@@ -101,7 +109,8 @@ mod tests {
     #[test]
     fn access_token_is_valid_for_ten_minutes_to_the_second() {
         let ring = ring(&SigningKey::generate().unwrap(), &[]);
-        let claims = ring.claims(Uuid::nil(), Uuid::max(), &["a:read".to_owned(), "b".to_owned()], 1000);
+        let claims =
+            ring.claims(Uuid::nil(), Uuid::max(), &["a:read".to_owned(), "b".to_owned()], 1000);
         let token = ring.sign(&claims).unwrap();
         assert_eq!(claims.scope, "a:read b");
         assert_eq!(ring.verify(&token, 1000 + ACCESS_S - 1), Some(claims));

@@ -1,4 +1,5 @@
-//! `postgres_init.sql` against a real PostgreSQL: twice without a change, three roles with what they need and no more.
+//! `postgres_init.sql` against a real PostgreSQL: twice without a change, three roles with what
+//! they need and no more.
 
 #[path = "../../migrate/tests/support/postgres.rs"]
 mod postgres;
@@ -17,14 +18,20 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../postgres_init.sql"
 fn secrets(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for role in ["auth_migrator", "auth_app"] {
-        fs::write(folder.path().join(format!("{role}_password")), text.replace("ROLE", role)).expect("written");
+        fs::write(folder.path().join(format!("{role}_password")), text.replace("ROLE", role))
+            .expect("written");
     }
     folder
 }
 
 fn init(database: &Database, secrets: &Path) -> Output {
     let mut psql = database.program("psql");
-    psql.arg("-X").arg("-v").arg(format!("secrets={}", secrets.display())).args(["-f", SCRIPT]).output().expect("psql")
+    psql.arg("-X")
+        .arg("-v")
+        .arg(format!("secrets={}", secrets.display()))
+        .args(["-f", SCRIPT])
+        .output()
+        .expect("psql")
 }
 
 /// The database `auth` of a server on which the script ran twice while everything was logged.
@@ -51,12 +58,18 @@ fn migrate(role: &str, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auth"));
     command.arg("migrate").args(arguments.split(' ')).env_clear().current_dir(secrets.path());
     command.env("PGHOST", Server::shared().host()).env("PGUSER", role).env("PGDATABASE", "auth");
-    command.env("PGPASSWORD_FILE", secrets.path().join(format!("{role}_password"))).output().expect("the command")
+    command
+        .env("PGPASSWORD_FILE", secrets.path().join(format!("{role}_password")))
+        .output()
+        .expect("the command")
 }
 
 /// What PostgreSQL says to the service's role.
 fn as_app(sql: &str) -> String {
-    let output = auth().program("psql").args(["-X", "-q", "-t", "-A", "-c", &format!("SET ROLE auth_app; {sql}")]).output();
+    let output = auth()
+        .program("psql")
+        .args(["-X", "-q", "-t", "-A", "-c", &format!("SET ROLE auth_app; {sql}")])
+        .output();
     let output = output.expect("psql");
     let said = if output.status.success() { output.stdout } else { output.stderr };
     String::from_utf8(said).expect("text").trim_end().to_owned()
@@ -69,8 +82,8 @@ fn migrator_makes_everything_and_the_owner_owns_it() {
     let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ',') FROM pg_class \
                   WHERE relnamespace IN ('auth'::regnamespace, 'migrations'::regnamespace)";
     assert_eq!(auth().run(owners), "auth_owner");
-    let functions =
-        "SELECT string_agg(DISTINCT pg_get_userbyid(proowner), ',') FROM pg_proc WHERE pronamespace = 'auth'::regnamespace";
+    let functions = "SELECT string_agg(DISTINCT pg_get_userbyid(proowner), ',') FROM pg_proc \
+                     WHERE pronamespace = 'auth'::regnamespace";
     assert_eq!(auth().run(functions), "auth_owner");
 }
 
@@ -86,7 +99,8 @@ fn migrator_may_undo_and_redo_too() {
 /// What a migration that waits for a lock of `auth_app` says.
 fn waiting_for_the_app() -> String {
     let folder = secrets("it's ROLE's \\secret\n");
-    let mut holder = auth().session("SET application_name = 'a report'; BEGIN; SELECT FROM auth.clients");
+    let mut holder =
+        auth().session("SET application_name = 'a report'; BEGIN; SELECT FROM auth.clients");
     let run = |arguments: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_auth"));
         command.arg("migrate").args(arguments.split(' ')).env_clear().current_dir(folder.path());
@@ -96,9 +110,14 @@ fn waiting_for_the_app() -> String {
     let never = "ALTER TABLE auth.clients ADD COLUMN never text;";
     fs::write(folder.path().join("revisions/29991231000000_never.up.sql"), never).expect("written");
     let mut command = run("-d revisions upgrade head --lock-timeout 20ms --wait 700ms");
-    command.env("PGHOST", Server::shared().host()).env("PGUSER", "auth_migrator").env("PGDATABASE", "auth");
-    let output =
-        command.env("PGPASSWORD_FILE", folder.path().join("auth_migrator_password")).output().expect("the command");
+    command
+        .env("PGHOST", Server::shared().host())
+        .env("PGUSER", "auth_migrator")
+        .env("PGDATABASE", "auth");
+    let output = command
+        .env("PGPASSWORD_FILE", folder.path().join("auth_migrator_password"))
+        .output()
+        .expect("the command");
     holder.say("ROLLBACK");
     assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stderr).expect("text")
@@ -110,7 +129,8 @@ fn migrator_tells_who_holds_the_lock_it_waits_for() {
     let said = waiting_for_the_app();
     assert!(
         said.contains(
-            "trying again: no lock in time at revisions/29991231000000_never.up.sql:1: the oldest transaction is pid "
+            "trying again: no lock in time at revisions/29991231000000_never.up.sql:1: the oldest \
+             transaction is pid "
         ),
         "{said}"
     );
@@ -122,21 +142,32 @@ fn migrator_tells_who_holds_the_lock_it_waits_for() {
     auth().run("REVOKE pg_read_all_stats FROM auth_owner");
     let said = waiting_for_the_app();
     auth().run("GRANT pg_read_all_stats TO auth_owner");
-    let hidden = "holds locks on `auth.clients`; this role may not see more of it, `GRANT pg_read_all_stats` lets it";
-    assert!(said.contains(hidden) && said.contains("pid ") && !said.contains("no other transaction"), "{said}");
+    let hidden = "holds locks on `auth.clients`; this role may not see more of it, `GRANT \
+                  pg_read_all_stats` lets it";
+    assert!(
+        said.contains(hidden) && said.contains("pid ") && !said.contains("no other transaction"),
+        "{said}"
+    );
 }
 
 #[test]
 fn roles_are_what_their_names_say() {
-    let roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname LIKE 'auth%' ORDER BY 1";
+    let roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles \
+                 WHERE rolname LIKE 'auth%' ORDER BY 1";
     assert_eq!(auth().run(roles), "auth_app|t|f|f|f\nauth_migrator|t|f|f|f\nauth_owner|f|f|f|f");
 }
 
 #[test]
 fn service_reads_and_writes_rows_and_cannot_change_tables() {
-    let insert = format!("INSERT INTO auth.users (id, username, email, password_hash) VALUES ('{ID}', 'a', 'a@b', 'x')");
+    let insert = format!(
+        "INSERT INTO auth.users (id, username, email, password_hash) VALUES ('{ID}', 'a', 'a@b', \
+         'x')"
+    );
     assert_eq!(
-        as_app(&format!("BEGIN; {insert}; UPDATE auth.users SET country = 'NO'; SELECT version FROM auth.users; ROLLBACK")),
+        as_app(&format!(
+            "BEGIN; {insert}; UPDATE auth.users SET country = 'NO'; SELECT version FROM \
+             auth.users; ROLLBACK"
+        )),
         "2"
     );
     for table in ["users", "clients"] {
@@ -145,17 +176,28 @@ fn service_reads_and_writes_rows_and_cannot_change_tables() {
             "it disables, and removes nothing"
         );
     }
-    for ddl in ["CREATE TABLE auth.x ()", "CREATE TABLE public.x ()", "CREATE SCHEMA x", "CREATE TEMP TABLE x ()"] {
+    for ddl in [
+        "CREATE TABLE auth.x ()",
+        "CREATE TABLE public.x ()",
+        "CREATE SCHEMA x",
+        "CREATE TEMP TABLE x ()",
+    ] {
         assert!(as_app(ddl).contains("permission denied"), "{ddl}: {}", as_app(ddl));
     }
-    for ddl in ["ALTER TABLE auth.users ADD x int", "DROP TABLE auth.sessions", "CREATE INDEX ON auth.users (email)"] {
+    for ddl in [
+        "ALTER TABLE auth.users ADD x int",
+        "DROP TABLE auth.sessions",
+        "CREATE INDEX ON auth.users (email)",
+    ] {
         assert!(as_app(ddl).contains("must be owner of"), "{ddl}: {}", as_app(ddl));
     }
 }
 
 #[test]
 fn service_may_only_add_to_the_audit_log() {
-    let insert = format!("INSERT INTO auth.audit_log (action, actor_id, ip) VALUES ('login', '{ID}', '::1')");
+    let insert = format!(
+        "INSERT INTO auth.audit_log (action, actor_id, ip) VALUES ('login', '{ID}', '::1')"
+    );
     assert_eq!(as_app(&format!("BEGIN; {insert}; ROLLBACK")), "");
     for other in [
         "SELECT FROM auth.audit_log",
@@ -172,18 +214,26 @@ fn service_may_see_where_the_database_is_and_not_say_so() {
     auth();
     let current = migrate("auth_app", "current --check-heads");
     assert!(current.status.success(), "{}", String::from_utf8_lossy(&current.stderr));
-    assert!(as_app("DELETE FROM migrations.applied").contains("permission denied for table applied"));
-    assert!(as_app("UPDATE auth.roles SET scopes = '{}'").contains("permission denied for table roles"));
+    assert!(
+        as_app("DELETE FROM migrations.applied").contains("permission denied for table applied")
+    );
+    assert!(
+        as_app("UPDATE auth.roles SET scopes = '{}'").contains("permission denied for table roles")
+    );
 }
 
 #[test]
 fn everybody_else_gets_nothing() {
-    let acl = "SELECT count(*) FROM (SELECT unnest(datacl) AS acl FROM pg_database WHERE datname <> 'template0' \
-               UNION ALL SELECT unnest(nspacl) FROM pg_namespace WHERE nspname IN ('public', 'auth', 'migrations') \
-               UNION ALL SELECT unnest(relacl) FROM pg_class WHERE relnamespace IN ('auth'::regnamespace, 'migrations'::regnamespace) \
+    let acl = "SELECT count(*) FROM (SELECT unnest(datacl) AS acl FROM pg_database WHERE datname \
+               <> 'template0' \
+               UNION ALL SELECT unnest(nspacl) FROM pg_namespace WHERE nspname IN ('public', \
+               'auth', 'migrations') \
+               UNION ALL SELECT unnest(relacl) FROM pg_class WHERE relnamespace IN \
+               ('auth'::regnamespace, 'migrations'::regnamespace) \
                ) AS every WHERE acl::text LIKE '=%'";
     assert_eq!(auth().run(acl), "0");
-    let functions = "SELECT bool_or(has_function_privilege('public', oid, 'EXECUTE')) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace";
+    let functions = "SELECT bool_or(has_function_privilege('public', oid, 'EXECUTE')) FROM \
+                     pg_proc WHERE pronamespace = 'auth'::regnamespace";
     assert_eq!(auth().run(functions), "f");
 }
 
@@ -191,7 +241,10 @@ fn everybody_else_gets_nothing() {
 fn passwords_reach_no_log_although_everything_is_logged() {
     auth();
     let log = fs::read_to_string(Server::shared().host().join("log")).expect("the server's log");
-    assert!(log.contains("REVOKE ALL ON SCHEMA public FROM PUBLIC") && !log.contains("secret"), "{log}");
+    assert!(
+        log.contains("REVOKE ALL ON SCHEMA public FROM PUBLIC") && !log.contains("secret"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -201,6 +254,9 @@ fn init_stops_at_a_missing_password_before_anything_is_made() {
     fs::remove_file(secrets.path().join("auth_app_password")).expect("removed");
     let output = init(&database, secrets.path());
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("a password file is empty or cannot be read"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("a password file is empty or cannot be read")
+    );
     assert_eq!(database.run("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'auth%'"), "0");
 }

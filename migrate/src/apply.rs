@@ -1,4 +1,5 @@
-//! One revision, up or down: in one transaction with its row, or statement by statement around a mark.
+//! One revision, up or down: in one transaction with its row, or statement by statement around a
+//! mark.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,16 @@ use crate::{
     statements::Statement,
 };
 
-/// A pause before a revision tries again to lock a table, so that those who queued behind it get through.
+/// A pause before a revision tries again to lock a table, so that those who queued behind it get
+/// through.
 const BREATH: Duration = Duration::from_millis(500);
 
 /// Runs a revision one way and returns how long it took.
-pub(crate) async fn run(session: &mut Session<'_>, revision: &Revision, way: Way) -> Result<Duration, Error> {
+pub(crate) async fn run(
+    session: &mut Session<'_>,
+    revision: &Revision,
+    way: Way,
+) -> Result<Duration, Error> {
     let script = match (way, &revision.down) {
         (Way::Up, _) => &revision.up,
         (Way::Down, Some(down)) => down,
@@ -57,7 +63,8 @@ pub(crate) async fn forget(session: &mut Session<'_>, revision: &Revision) -> Re
     gone.map_err(Error::database("write `migrations.applied`"))
 }
 
-/// All statements and the row in one transaction; from the start again when a lock on a table does not come in time.
+/// All statements and the row in one transaction; from the start again when a lock on a table does
+/// not come in time.
 async fn whole(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error> {
     loop {
         session.reset(session.patience.lock_timeout).await?;
@@ -72,11 +79,17 @@ async fn transaction<'r>(connection: &mut PgConnection, job: &Job<'r>) -> Result
     let at_end = |source| Broken::at_end(job.script, source);
     let mut transaction = connection.begin().await.map_err(at_end)?;
     for statement in job.script.statements() {
-        execute(&mut transaction, statement).await.map_err(|source| Broken::at(job.script, statement, source))?;
+        execute(&mut transaction, statement)
+            .await
+            .map_err(|source| Broken::at(job.script, statement, source))?;
     }
     match job.way {
-        Way::Up => ledger::insert(&mut transaction, job.revision, job.done()).await.map_err(at_end)?,
-        Way::Down => ledger::delete(&mut transaction, job.revision.version).await.map_err(at_end)?,
+        Way::Up => {
+            ledger::insert(&mut transaction, job.revision, job.done()).await.map_err(at_end)?;
+        }
+        Way::Down => {
+            ledger::delete(&mut transaction, job.revision.version).await.map_err(at_end)?;
+        }
     }
     transaction.commit().await.map_err(at_end)
 }
@@ -85,11 +98,12 @@ async fn execute(connection: &mut PgConnection, statement: Statement<'_>) -> sql
     sqlx::raw_sql(AssertSqlSafe(statement.text)).execute(connection).await.map(drop)
 }
 
-/// Each statement on its own. The row is marked before the first and cleared after the last, so that whatever happens in
-/// between is known to the next run.
+/// Each statement on its own. The row is marked before the first and cleared after the last, so
+/// that whatever happens in between is known to the next run.
 async fn stepwise(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error> {
     let statements = job.script.statements();
-    // CONCURRENTLY blocks nobody while it waits, and giving up half-way would leave an invalid index.
+    // CONCURRENTLY blocks nobody while it waits, and giving up half-way would leave an invalid
+    // index.
     let concurrent = statements.iter().any(|statement| statement.concurrent);
     session.reset(if concurrent { Duration::ZERO } else { session.patience.lock_timeout }).await?;
     mark(&mut session.connection, job).await?;
@@ -98,7 +112,8 @@ async fn stepwise(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error>
             let broken = Broken::at(job.script, *statement, source);
             if let Err(error) = give_way(session, job, broken).await {
                 if at == 0 && !statement.concurrent {
-                    // If this fails too the mark stays, which the next run tells; the first failure is the one to show.
+                    // If this fails too the mark stays, which the next run tells; the first failure
+                    // is the one to show.
                     drop(unmark(&mut session.connection, job).await);
                 }
                 return Err(error);
@@ -129,7 +144,11 @@ async fn unmark(connection: &mut PgConnection, job: &Job<'_>) -> sqlx::Result<()
 }
 
 /// After a failure: waits a breath if another attempt makes sense, otherwise says what happened.
-async fn give_way(session: &mut Session<'_>, job: &Job<'_>, broken: Broken<'_>) -> Result<(), Error> {
+async fn give_way(
+    session: &mut Session<'_>,
+    job: &Job<'_>,
+    broken: Broken<'_>,
+) -> Result<(), Error> {
     if !broken.contended() {
         return Err(broken.explain(job.revision));
     }
@@ -142,21 +161,31 @@ async fn give_way(session: &mut Session<'_>, job: &Job<'_>, broken: Broken<'_>) 
     Ok(())
 }
 
-/// The oldest transaction besides ours that holds a lock on a table: the one in the way does. Every role may see who holds locks;
-/// since when, and what for, only the role itself and `pg_read_all_stats` may.
+/// The oldest transaction besides ours that holds a lock on a table: the one in the way does. Every
+/// role may see who holds locks; since when, and what for, only the role itself and
+/// `pg_read_all_stats` may.
 async fn suspect(connection: &mut PgConnection) -> Result<String, Error> {
     let sql = "SELECT CASE WHEN a.xact_start IS NULL \
-               THEN format('pid %s, user `%s`, holds locks on %s; this role may not see more of it, `GRANT pg_read_all_stats` \
+               THEN format('pid %s, user `%s`, holds locks on %s; this role may not see more of \
+               it, `GRANT pg_read_all_stats` \
                lets it', a.pid, a.usename, l.tables) \
-               ELSE format('the oldest transaction is pid %s, `%s`, user `%s`, %s, open for %s s, with locks on %s', a.pid, \
+               ELSE format('the oldest transaction is pid %s, `%s`, user `%s`, %s, open for %s s, \
+               with locks on %s', a.pid, \
                a.application_name, a.usename, a.state, \
                floor(extract(epoch FROM clock_timestamp() - a.xact_start)), l.tables) END \
                FROM pg_catalog.pg_stat_activity a JOIN (SELECT pid, \
-               string_agg(DISTINCT format('`%s`', relation::regclass), ', ') AS tables FROM pg_catalog.pg_locks \
-               WHERE locktype = 'relation' AND granted AND relation IN (SELECT oid FROM pg_catalog.pg_class \
+               string_agg(DISTINCT format('`%s`', relation::regclass), ', ') AS tables FROM \
+               pg_catalog.pg_locks \
+               WHERE locktype = 'relation' AND granted AND relation IN (SELECT oid FROM \
+               pg_catalog.pg_class \
                WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384) \
-               AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) GROUP BY pid) l \
-               USING (pid) WHERE a.pid <> pg_backend_pid() ORDER BY a.xact_start NULLS LAST, a.pid LIMIT 1";
-    let found = sqlx::query_scalar(sql).fetch_optional(connection).await.map_err(Error::database("tell its sessions"))?;
+               AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = \
+               current_database()) GROUP BY pid) l \
+               USING (pid) WHERE a.pid <> pg_backend_pid() ORDER BY a.xact_start NULLS LAST, \
+               a.pid LIMIT 1";
+    let found = sqlx::query_scalar(sql)
+        .fetch_optional(connection)
+        .await
+        .map_err(Error::database("tell its sessions"))?;
     Ok(found.unwrap_or_else(|| "no other transaction holds a lock on a table now".into()))
 }

@@ -1,9 +1,11 @@
 //! Revisions and roles that a program carries which embeds the migrations.
 
-/// Revisions of a program for a first start without a directory, and the roles its database may have.
+/// Revisions of a program for a first start without a directory, and the roles its database may
+/// have.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn {
-    /// File names and texts: an `.up.sql` for each revision, and a `.down.sql` where it can be undone.
+    /// File names and texts: an `.up.sql` for each revision, and a `.down.sql` where it can be
+    /// undone.
     pub files: &'static [(&'static str, &'static str)],
     /// Roles that get the table of what was applied.
     pub roles: Roles,
@@ -14,8 +16,8 @@ impl BuiltIn {
     pub const NONE: Self = Self { files: &[], roles: Roles::NONE };
 }
 
-/// Roles that get the table of what was applied when it is made, as far as they exist. Plain lower-case names: they are
-/// written into SQL as they are.
+/// Roles that get the table of what was applied when it is made, as far as they exist. Plain
+/// lower-case names: they are written into SQL as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
     /// Owner of the schema `migrations`.
@@ -33,23 +35,30 @@ impl Roles {
     pub fn grants(self) -> String {
         let owner = self.owner.map(|role| {
             let change = format!(
-                "ALTER SCHEMA migrations OWNER TO {role};\n        ALTER TABLE migrations.applied OWNER TO {role};"
+                "ALTER SCHEMA migrations OWNER TO {role};\n        ALTER TABLE migrations.applied \
+                 OWNER TO {role};"
             );
             (role, change)
         });
         let reader = self.reader.map(|role| {
             let change = format!(
-                "GRANT USAGE ON SCHEMA migrations TO {role};\n        GRANT SELECT ON migrations.applied TO {role};"
+                "GRANT USAGE ON SCHEMA migrations TO {role};\n        GRANT SELECT ON \
+                 migrations.applied TO {role};"
             );
             (role, change)
         });
-        owner.into_iter().chain(reader).map(|(role, change)| where_it_exists(role, &change)).collect()
+        owner
+            .into_iter()
+            .chain(reader)
+            .map(|(role, change)| where_it_exists(role, &change))
+            .collect()
     }
 }
 
 fn where_it_exists(role: &str, change: &str) -> String {
     format!(
-        "DO $$\nBEGIN\n    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN\n        {change}\n    \
+        "DO $$\nBEGIN\n    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN\n       \
+         {change}\n    \
          END IF;\nEND\n$$;\n"
     )
 }

@@ -1,7 +1,8 @@
 //! `auth migrate`, also called `migrate`: revisions of the database from the command line.
 //!
-//! stdout carries the output, stderr what happens meanwhile. Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable,
-//! 4 lock not free in time, 5 files and applied revisions differ, 6 not at head.
+//! stdout carries the output, stderr what happens meanwhile. Exit codes: 0 fine, 1 failed, 2 usage,
+//! 3 database unreachable, 4 lock not free in time, 5 files and applied revisions differ, 6 not at
+//! head.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -21,7 +22,8 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "migrate", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub struct Migrate {
-    /// Directory of the revisions [env: MIGRATIONS_DIR] [default: ./migrations, or those built in if it does not exist]
+    /// Directory of the revisions [env: MIGRATIONS_DIR] [default: ./migrations, or those built in
+    /// if it does not exist]
     #[arg(short, long, global = true, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Output in JSON
@@ -35,10 +37,13 @@ pub struct Migrate {
 }
 
 const AFTER_HELP: &str = "\
-The database is named by DATABASE_URL or DATABASE_URL_FILE, or by PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD_FILE.
-Each of them may be given as MIGRATIONS_DATABASE_URL and so on, for a role of its own beside the service's.
+The database is named by DATABASE_URL or DATABASE_URL_FILE, or by PGHOST, PGPORT, PGUSER, \
+PGDATABASE and PGPASSWORD_FILE.
+Each of them may be given as MIGRATIONS_DATABASE_URL and so on, for a role of its own beside the \
+service's.
 REV is `head`, a number, a name, or the beginning of one. Installed as `alembic` too.
-Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not free, 5 drift, 6 not at head.";
+Exit codes: 0 fine, 1 failed, 2 usage, 3 database unreachable, 4 lock not free, 5 drift, 6 not at \
+head.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -107,8 +112,10 @@ impl Migrate {
     #[must_use]
     pub fn run(self, built_in: BuiltIn) -> ExitCode {
         if let Some(file) = self.config {
-            let said = format!("there is no file of settings here, so not `{}` either", file.display());
-            let hint = "leave `-c` out; the database comes from the environment, `-d DIR` names the revisions";
+            let said =
+                format!("there is no file of settings here, so not `{}` either", file.display());
+            let hint = "leave `-c` out; the database comes from the environment, `-d DIR` names \
+                        the revisions";
             return Output::print(Err(Error::usage(said, hint)), self.json);
         }
         let place = files::Place::new(self.directory, built_in);
@@ -145,7 +152,17 @@ mod tests {
         assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "5", "s", "-1s", "1.5s", "5h", "99999999999999999999s", "18446744073709551615m", "1441m"] {
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "5h",
+            "99999999999999999999s",
+            "18446744073709551615m",
+            "1441m",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
@@ -153,7 +170,18 @@ mod tests {
     #[test]
     fn downgrade_step_is_no_option() {
         assert!(Migrate::try_parse_from(["migrate", "downgrade", "-1", "--sql"]).is_ok());
-        assert!(Migrate::try_parse_from(["migrate", "-d", "x", "downgrade", "--json", "--dry-run", "-12"]).is_ok());
+        assert!(
+            Migrate::try_parse_from([
+                "migrate",
+                "-d",
+                "x",
+                "downgrade",
+                "--json",
+                "--dry-run",
+                "-12"
+            ])
+            .is_ok()
+        );
         assert!(Migrate::try_parse_from(["migrate", "upgrade", "+1", "--wait", "1s"]).is_ok());
     }
 }

@@ -16,7 +16,8 @@ use crate::{
 const README: &str = "\
 # Revisions
 
-Each revision is a pair of files: `<UTC timestamp>_<words>.up.sql` makes the change, `.down.sql` undoes it.
+Each revision is a pair of files: `<UTC timestamp>_<words>.up.sql` makes the change, `.down.sql` \
+undoes it.
 
     migrate revision -m \"what it does\"     makes a pair to edit
     migrate upgrade head                   runs what is missing
@@ -25,8 +26,8 @@ Each revision is a pair of files: `<UTC timestamp>_<words>.up.sql` makes the cha
 Never edit a revision that another database has already run: write a new one.
 ";
 
-/// Makes a directory and puts the built-in revisions there, so that new ones continue from what the database has. Returns the
-/// files made.
+/// Makes a directory and puts the built-in revisions there, so that new ones continue from what the
+/// database has. Returns the files made.
 ///
 /// # Errors
 /// The directory has something in it already, or cannot be written.
@@ -35,7 +36,10 @@ pub fn init(directory: &Path, built_in: BuiltIn) -> Result<Vec<PathBuf>, Error> 
     fs::create_dir_all(directory).map_err(failed)?;
     if fs::read_dir(directory).map_err(failed)?.next().is_some() {
         let path = directory.display();
-        return Err(Error::revisions(format!("`{path}` is not empty"), "remove it first, or choose another name"));
+        return Err(Error::revisions(
+            format!("`{path}` is not empty"),
+            "remove it first, or choose another name",
+        ));
     }
     let mut made = vec![write(&directory.join("README.md"), README)?];
     for (name, sql) in built_in.files {
@@ -65,27 +69,41 @@ pub fn add_missing(directory: &Path, built_in: BuiltIn) -> Result<Vec<PathBuf>, 
 /// As [`Revisions::built_in`].
 pub fn missing(revisions: &Revisions, built_in: BuiltIn) -> Result<Vec<Revision>, Error> {
     let built_in = Revisions::built_in(built_in)?;
-    Ok(built_in.iter().filter(|revision| revisions.get(revision.version).is_none()).cloned().collect())
+    Ok(built_in
+        .iter()
+        .filter(|revision| revisions.get(revision.version).is_none())
+        .cloned()
+        .collect())
 }
 
-/// Makes the two files of a new revision, newer than all there are, and returns their paths. `now` is `YYYYMMDDhhmmss`.
+/// Makes the two files of a new revision, newer than all there are, and returns their paths. `now`
+/// is `YYYYMMDDhhmmss`.
 ///
 /// # Errors
 /// There is no such directory, its files make no sense, or it cannot be written.
 pub fn revision(directory: &Path, message: &str, now: i64) -> Result<[PathBuf; 2], Error> {
     if !directory.is_dir() {
         let path = directory.display();
-        return Err(Error::revisions(format!("there is no directory `{path}`"), format!("`migrate init {path}` makes it")));
+        return Err(Error::revisions(
+            format!("there is no directory `{path}`"),
+            format!("`migrate init {path}` makes it"),
+        ));
     }
     let slug = slug(message).ok_or_else(|| {
-        Error::usage(format!("`{message}` has no letter or digit to name files with"), "-m \"add a column\"")
+        Error::usage(
+            format!("`{message}` has no letter or digit to name files with"),
+            "-m \"add a column\"",
+        )
     })?;
     let revisions = Revisions::read(directory, Roles::NONE)?;
     let version = revisions.head().map_or(now, |head| now.max(head.version + 1));
     let previous = revisions.head().map_or_else(|| "base".to_owned(), Revision::name);
     let file = |ending: &str| directory.join(format!("{version}_{slug}.{ending}.sql"));
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok([write(&file("up"), &up_text(&message, &previous))?, write(&file("down"), &down_text(&message, version))?])
+    Ok([
+        write(&file("up"), &up_text(&message, &previous))?,
+        write(&file("down"), &down_text(&message, version))?,
+    ])
 }
 
 fn up_text(message: &str, previous: &str) -> String {
@@ -97,7 +115,8 @@ fn up_text(message: &str, previous: &str) -> String {
 
 fn down_text(message: &str, version: i64) -> String {
     format!(
-        "-- {message}: undo\n--\n-- Takes back what {version} did, in the opposite order. Without a statement here the revision\n\
+        "-- {message}: undo\n--\n-- Takes back what {version} did, in the opposite order. Without \
+         a statement here the revision\n\
          -- cannot be undone, and `downgrade` refuses before it touches anything.\n\n"
     )
 }

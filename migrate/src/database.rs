@@ -1,4 +1,5 @@
-//! Address of the database, read from the environment and from secret files. No message and no `Debug` shows a password.
+//! Address of the database, read from the environment and from secret files. No message and no
+//! `Debug` shows a password.
 
 use std::{fmt, fs, time::Duration};
 
@@ -22,7 +23,8 @@ pub struct Database {
 pub struct ConnectError {
     /// Error of the attempt.
     pub cause: String,
-    /// The same attempt may succeed a moment later: the server is starting, say. A wrong password stays wrong.
+    /// The same attempt may succeed a moment later: the server is starting, say. A wrong password
+    /// stays wrong.
     pub passes: bool,
 }
 
@@ -59,8 +61,13 @@ impl AddressError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Both(_) => "keep one of them",
-            Self::Address(_) => "postgres://USER@HOST:5432/DATABASE, the password in PGPASSWORD_FILE",
-            Self::Nowhere => "set DATABASE_URL or DATABASE_URL_FILE, or PGHOST, PGUSER, PGDATABASE and PGPASSWORD_FILE",
+            Self::Address(_) => {
+                "postgres://USER@HOST:5432/DATABASE, the password in PGPASSWORD_FILE"
+            }
+            Self::Nowhere => {
+                "set DATABASE_URL or DATABASE_URL_FILE, or PGHOST, PGUSER, PGDATABASE and \
+                 PGPASSWORD_FILE"
+            }
             Self::Unreadable { .. } | Self::Port(_) => return None,
         })
     }
@@ -75,8 +82,9 @@ impl Database {
         Self::from_settings(&|name| std::env::var(name).ok())
     }
 
-    /// From the process's environment, for the role that changes tables: each of its settings may be given as
-    /// `MIGRATIONS_` and the name, so that a service and its migrations can stand in one environment with two roles.
+    /// From the process's environment, for the role that changes tables: each of its settings may
+    /// be given as `MIGRATIONS_` and the name, so that a service and its migrations can stand in
+    /// one environment with two roles.
     ///
     /// # Errors
     /// See [`AddressError`].
@@ -117,14 +125,20 @@ impl Database {
     /// It is no address.
     pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, AddressError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(AddressError::Address("it does not begin with `postgres://` or `postgresql://`".into()));
+            return Err(AddressError::Address(
+                "it does not begin with `postgres://` or `postgresql://`".into(),
+            ));
         }
-        let mut options: PgConnectOptions = url.parse().map_err(|error| AddressError::Address(cause_of(&error)))?;
+        let mut options: PgConnectOptions =
+            url.parse().map_err(|error| AddressError::Address(cause_of(&error)))?;
         if let (Some(password), None) = (password, options.to_url_lossy().password()) {
             options = options.password(password);
         }
-        // The driver keeps the brackets of an IPv6 address, which no resolver takes; its own address would not be one without.
-        if let Some(address) = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        // The driver keeps the brackets of an IPv6 address, which no resolver takes; its own
+        // address would not be one without.
+        if let Some(address) =
+            options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+        {
             let address = address.to_owned();
             options = options.host(&address);
         }
@@ -152,7 +166,8 @@ impl Database {
 /// Error of the attempt.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
-        Ok(connected) => connected.map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
+        Ok(connected) => connected
+            .map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
         Err(_) => {
             let cause = format!("no response within {} s", CONNECT_TIMEOUT.as_secs());
             Err(ConnectError { passes: true, cause })
@@ -163,9 +178,17 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Connect
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let database = self.options.get_database().unwrap_or_else(|| self.options.get_username());
-        let host = self.options.get_socket().map_or_else(|| self.options.get_host().into(), |path| path.to_string_lossy());
+        let host = self
+            .options
+            .get_socket()
+            .map_or_else(|| self.options.get_host().into(), |path| path.to_string_lossy());
         let host = if host.contains(':') { format!("[{host}]").into() } else { host };
-        write!(f, "`{database}` at `{host}:{}` as `{}`", self.options.get_port(), self.options.get_username())
+        write!(
+            f,
+            "`{database}` at `{host}:{}` as `{}`",
+            self.options.get_port(),
+            self.options.get_username()
+        )
     }
 }
 
@@ -196,11 +219,15 @@ fn cause_of(error: &sqlx::Error) -> String {
     cause.to_string()
 }
 
-/// Returns `X`, or what the file `X_FILE` holds without its last newline, which editors and `echo` put there.
+/// Returns `X`, or what the file `X_FILE` holds without its last newline, which editors and `echo`
+/// put there.
 ///
 /// # Errors
 /// Both are set, or the file cannot be read.
-pub fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, AddressError> {
+pub fn setting(
+    name: &'static str,
+    find: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, AddressError> {
     match (find(name), find(&format!("{name}_FILE"))) {
         (Some(_), Some(_)) => Err(AddressError::Both(name)),
         (None, Some(path)) => match fs::read_to_string(&path) {
@@ -211,11 +238,16 @@ pub fn setting(name: &'static str, find: &dyn Fn(&str) -> Option<String>) -> Res
     }
 }
 
-/// The value under `MIGRATIONS_`, or the plain one if neither the setting nor its file is given there.
+/// The value under `MIGRATIONS_`, or the plain one if neither the setting nor its file is given
+/// there.
 fn own_setting(name: &str, find: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let base = name.strip_suffix("_FILE").unwrap_or(name);
     let own = |name: &str| find(&format!("MIGRATIONS_{name}")).filter(|value| !value.is_empty());
-    if own(base).is_some() || own(&format!("{base}_FILE")).is_some() { own(name) } else { find(name) }
+    if own(base).is_some() || own(&format!("{base}_FILE")).is_some() {
+        own(name)
+    } else {
+        find(name)
+    }
 }
 
 fn without_newline(text: &str) -> &str {
@@ -228,8 +260,11 @@ mod tests {
     use super::*;
 
     fn read(settings: &[(&str, &str)]) -> Result<Database, AddressError> {
-        let owned: Vec<(String, String)> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Database::from_settings(&|name| owned.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+        let owned: Vec<(String, String)> =
+            settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Database::from_settings(&|name| {
+            owned.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        })
     }
 
     fn password(database: &Database) -> Option<String> {
@@ -238,8 +273,13 @@ mod tests {
 
     #[test]
     fn address_is_made_of_its_parts() {
-        let parts =
-            [("PGHOST", "db"), ("PGPORT", "6543"), ("PGUSER", "auth_app"), ("PGDATABASE", "auth"), ("PGPASSWORD", "pw")];
+        let parts = [
+            ("PGHOST", "db"),
+            ("PGPORT", "6543"),
+            ("PGUSER", "auth_app"),
+            ("PGDATABASE", "auth"),
+            ("PGPASSWORD", "pw"),
+        ];
         let database = read(&parts).expect("an address");
         assert_eq!(database.to_string(), "`auth` at `db:6543` as `auth_app`");
         assert_eq!(password(&database).as_deref(), Some("pw"));
@@ -264,10 +304,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "top secret\n").expect("written");
         let path = file.path().to_string_lossy();
-        let database = read(&[("DATABASE_URL", "postgres://u@db/auth"), ("PGPASSWORD_FILE", &path)]).expect("an address");
+        let database =
+            read(&[("DATABASE_URL", "postgres://u@db/auth"), ("PGPASSWORD_FILE", &path)])
+                .expect("an address");
         assert_eq!(password(&database).as_deref(), Some("top%20secret"));
         assert_eq!(format!("{database:?}"), "Database(`auth` at `db:5432` as `u`)");
-        assert_eq!((without_newline("a\n\n"), without_newline("a\r\n"), without_newline(" a ")), ("a\n", "a", " a "));
+        assert_eq!(
+            (without_newline("a\n\n"), without_newline("a\r\n"), without_newline(" a ")),
+            ("a\n", "a", " a ")
+        );
     }
 
     #[test]
@@ -282,7 +327,10 @@ mod tests {
             _ => None,
         };
         let own = |name| own_setting(name, &find);
-        assert_eq!((own("PGUSER").as_deref(), own("PGHOST").as_deref()), (Some("auth_migrator"), Some("db")));
+        assert_eq!(
+            (own("PGUSER").as_deref(), own("PGHOST").as_deref()),
+            (Some("auth_migrator"), Some("db"))
+        );
         assert_eq!((own("PGPASSWORD"), own("PGPASSWORD_FILE").as_deref()), (None, Some("/a/file")));
     }
 
@@ -290,7 +338,10 @@ mod tests {
     fn setting_in_two_places_is_an_error() {
         for name in ["DATABASE_URL", "PGPASSWORD"] {
             let file = format!("{name}_FILE");
-            assert!(matches!(read(&[(name, "x"), (&file, "y")]), Err(AddressError::Both(found)) if found == name));
+            assert!(
+                read(&[(name, "x"), (&file, "y")])
+                    .is_err_and(|error| error == AddressError::Both(name))
+            );
         }
     }
 
@@ -299,13 +350,24 @@ mod tests {
         let wrong = |settings: &[(&str, &str)]| read(settings).expect_err("wrong").to_string();
         assert!(wrong(&[]).starts_with("no database is named"));
         assert!(wrong(&[("PGHOST", "")]).starts_with("no database is named"));
-        assert_eq!(wrong(&[("PGHOST", "db"), ("PGPORT", "x")]), "`PGPORT` is `x`, which is no port");
+        assert_eq!(
+            wrong(&[("PGHOST", "db"), ("PGPORT", "x")]),
+            "`PGPORT` is `x`, which is no port"
+        );
         let url = wrong(&[("DATABASE_URL", "postgres://u:hunter2@db:port/auth")]);
         assert!(url.contains("invalid port number") && !url.contains("hunter2"), "{url}");
-        for other in ["mysql://u:hunter2@db/auth", "postgresql+psycopg2://u:hunter2@db/auth", "hunter2"] {
+        for other in
+            ["mysql://u:hunter2@db/auth", "postgresql+psycopg2://u:hunter2@db/auth", "hunter2"]
+        {
             let url = wrong(&[("DATABASE_URL", other)]);
-            assert!(url.contains("it does not begin with `postgres://`") && !url.contains("hunter2"), "{url}");
+            assert!(
+                url.contains("it does not begin with `postgres://`") && !url.contains("hunter2"),
+                "{url}"
+            );
         }
-        assert!(wrong(&[("PGPASSWORD_FILE", "/nowhere")]).starts_with("`PGPASSWORD_FILE` names `/nowhere`"));
+        assert!(
+            wrong(&[("PGPASSWORD_FILE", "/nowhere")])
+                .starts_with("`PGPASSWORD_FILE` names `/nowhere`")
+        );
     }
 }

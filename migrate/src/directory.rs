@@ -1,4 +1,5 @@
-//! Source of revisions: a directory, or this program itself. What is loaded is in order, complete and checked.
+//! Source of revisions: a directory, or this program itself. What is loaded is in order, complete
+//! and checked.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +47,11 @@ impl Revisions {
     /// # Errors
     /// The directory cannot be read, or its files make no sense together.
     pub fn load(directory: &Path, built_in: BuiltIn) -> Result<Self, Error> {
-        if directory.exists() { Self::read(directory, built_in.roles) } else { Self::built_in(built_in) }
+        if directory.exists() {
+            Self::read(directory, built_in.roles)
+        } else {
+            Self::built_in(built_in)
+        }
     }
 
     /// Reads a directory.
@@ -74,12 +79,21 @@ impl Revisions {
     /// # Errors
     /// Its files make no sense together, which a test of that program rules out.
     pub fn built_in(built_in: BuiltIn) -> Result<Self, Error> {
-        let script =
-            |(name, sql): &(&str, &str)| ((*name).to_owned(), Script { file: (*name).to_owned(), sql: (*sql).to_owned() });
-        Self::from_files(Source::BuiltIn, built_in.roles, built_in.files.iter().map(script).collect())
+        let script = |(name, sql): &(&str, &str)| {
+            ((*name).to_owned(), Script { file: (*name).to_owned(), sql: (*sql).to_owned() })
+        };
+        Self::from_files(
+            Source::BuiltIn,
+            built_in.roles,
+            built_in.files.iter().map(script).collect(),
+        )
     }
 
-    fn from_files(source: Source, roles: Roles, files: Vec<(String, Script)>) -> Result<Self, Error> {
+    fn from_files(
+        source: Source,
+        roles: Roles,
+        files: Vec<(String, Script)>,
+    ) -> Result<Self, Error> {
         let mut pairs: BTreeMap<i64, Pair> = BTreeMap::new();
         for (name, script) in files {
             let Some((version, slug, part)) = parse_file_name(&name) else {
@@ -89,7 +103,10 @@ impl Revisions {
             };
             pairs.entry(version).or_default().add(slug, part, script)?;
         }
-        let list = pairs.into_iter().map(|(version, pair)| pair.revision(version)).collect::<Result<_, _>>()?;
+        let list = pairs
+            .into_iter()
+            .map(|(version, pair)| pair.revision(version))
+            .collect::<Result<_, _>>()?;
         Ok(Self { source, roles, list })
     }
 
@@ -128,20 +145,33 @@ impl Revisions {
     /// Nothing begins like that, or several do.
     pub fn named(&self, wanted: &str) -> Result<&Revision, Error> {
         if wanted == "head" {
-            return self.head().ok_or_else(|| Error::Name("`head` of nothing: there is no revision".into()));
+            return self
+                .head()
+                .ok_or_else(|| Error::Name("`head` of nothing: there is no revision".into()));
         }
-        let exact = |r: &&Revision| wanted == r.slug || wanted == r.name() || wanted == r.version.to_string();
-        let begins = |r: &&Revision| !wanted.is_empty() && (r.slug.starts_with(wanted) || r.name().starts_with(wanted));
+        let exact = |r: &&Revision| {
+            wanted == r.slug || wanted == r.name() || wanted == r.version.to_string()
+        };
+        let begins = |r: &&Revision| {
+            !wanted.is_empty() && (r.slug.starts_with(wanted) || r.name().starts_with(wanted))
+        };
         let mut found: Vec<&Revision> = self.list.iter().filter(exact).collect();
         if found.is_empty() {
             found = self.list.iter().filter(begins).collect();
         }
         match found[..] {
             [one] => Ok(one),
-            [] => Err(Error::name(format!("no revision begins with `{wanted}`"), "`migrate history` lists them")),
+            [] => Err(Error::name(
+                format!("no revision begins with `{wanted}`"),
+                "`migrate history` lists them",
+            )),
             _ => {
-                let names: Vec<String> = found.iter().map(|revision| format!("`{}`", revision.name())).collect();
-                Err(Error::name(format!("`{wanted}` could be {}", names.join(" or ")), "write more of it"))
+                let names: Vec<String> =
+                    found.iter().map(|revision| format!("`{}`", revision.name())).collect();
+                Err(Error::name(
+                    format!("`{wanted}` could be {}", names.join(" or ")),
+                    "write more of it",
+                ))
             }
         }
     }
@@ -180,7 +210,10 @@ impl Pair {
     fn revision(self, version: i64) -> Result<Revision, Error> {
         let Some(up) = self.up else {
             let down = self.down.map(|down| down.file).unwrap_or_default();
-            return Err(Error::revisions(format!("`{down}` has no up file"), "it was renamed or not copied"));
+            return Err(Error::revisions(
+                format!("`{down}` has no up file"),
+                "it was renamed or not copied",
+            ));
         };
         let revision = Revision { version, slug: self.slug, up, down: self.down };
         revision.check()?;

@@ -1,19 +1,29 @@
-//! Backward: undoes applied revisions down to a target, newest first, under the lock; or touches nothing at all when one of
-//! them cannot be undone.
+//! Backward: undoes applied revisions down to a target, newest first, under the lock; or touches
+//! nothing at all when one of them cannot be undone.
 
 use crate::{
-    apply, directory::Revisions, error::Error, event::Event, event::Way, ledger, plan, session::Session, standing::Standing,
+    apply, directory::Revisions, error::Error, event::Event, event::Way, ledger, plan,
+    session::Session, standing::Standing,
 };
 
 /// Undoes what is above `wanted` and returns the names of what was undone.
 ///
 /// # Errors
-/// Nothing has changed, or the error names the revision whose undoing did not work; what was undone before it stays undone.
-pub async fn downgrade(session: &mut Session<'_>, revisions: &Revisions, wanted: &str) -> Result<Vec<String>, Error> {
+/// Nothing has changed, or the error names the revision whose undoing did not work; what was undone
+/// before it stays undone.
+pub async fn downgrade(
+    session: &mut Session<'_>,
+    revisions: &Revisions,
+    wanted: &str,
+) -> Result<Vec<String>, Error> {
     session.locked(async |session| under_lock(session, revisions, wanted).await).await
 }
 
-async fn under_lock(session: &mut Session<'_>, revisions: &Revisions, wanted: &str) -> Result<Vec<String>, Error> {
+async fn under_lock(
+    session: &mut Session<'_>,
+    revisions: &Revisions,
+    wanted: &str,
+) -> Result<Vec<String>, Error> {
     let rows = ledger::read(&mut session.connection).await?;
     let plan = plan::downgrade(revisions, &rows, wanted)?;
     for edited in Standing::of(revisions, &rows).drifted {

@@ -99,7 +99,10 @@ pub enum Error {
         only_line_endings: bool,
     },
     /// The database has revisions that the files do not have.
-    #[error("the database is ahead: it has {}, which {source_name} does not have", backticked(revisions))]
+    #[error(
+        "the database is ahead: it has {}, which {source_name} does not have",
+        backticked(revisions)
+    )]
     Ahead {
         /// Their numbers.
         revisions: Vec<String>,
@@ -153,7 +156,9 @@ fn backticked(names: &[String]) -> String {
 
 /// The database's own words; the driver adds a line number of PostgreSQL's source code to them.
 fn said(error: &sqlx::Error) -> String {
-    error.as_database_error().map_or_else(|| error.to_string(), |refusal| refusal.message().to_owned())
+    error
+        .as_database_error()
+        .map_or_else(|| error.to_string(), |refusal| refusal.message().to_owned())
 }
 
 impl Error {
@@ -194,23 +199,37 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
-            Self::Usage(said) | Self::Revisions(said) | Self::Name(said) => return said.hint.as_deref(),
-            Self::Unreachable { .. } => "is it up, and do DATABASE_URL or PGHOST, PGUSER, PGDATABASE name it?",
+            Self::Usage(said) | Self::Revisions(said) | Self::Name(said) => {
+                return said.hint.as_deref();
+            }
+            Self::Unreachable { .. } => {
+                "is it up, and do DATABASE_URL or PGHOST, PGUSER, PGDATABASE name it?"
+            }
             Self::Locked { .. } => "wait longer with `--wait`, or end that session",
             Self::Blocked { .. } => {
-                "end that transaction, or wait longer with `--wait`; nothing of this statement was kept"
+                "end that transaction, or wait longer with `--wait`; nothing of this statement \
+                 was kept"
             }
             Self::Drift { only_line_endings: true, .. } => {
-                "only line endings differ: give the files those they had, with `*.sql text eol=lf` in .gitattributes, for one"
+                "only line endings differ: give the files those they had, with `*.sql text \
+                 eol=lf` in .gitattributes, for one"
             }
             Self::Drift { .. } => {
-                "restore the file and write a new revision; or `downgrade` past it; or `stamp` to accept it"
+                "restore the file and write a new revision; or `downgrade` past it; or `stamp` to \
+                 accept it"
             }
-            Self::Ahead { .. } => "use the files or the image of the newer release, or `downgrade` with them first",
-            Self::Dirty(_) => "look at the database, then `migrate resolve REV --applied` or `--rolled-back`",
+            Self::Ahead { .. } => {
+                "use the files or the image of the newer release, or `downgrade` with them first"
+            }
+            Self::Dirty(_) => {
+                "look at the database, then `migrate resolve REV --applied` or `--rolled-back`"
+            }
             Self::Irreversible(_) => "write the down file; nothing was touched",
             Self::NotAtHead(_) => "run `migrate upgrade head`",
-            Self::Interrupted => "a revision in a transaction is taken back; `migrate current` tells if one is half done",
+            Self::Interrupted => {
+                "a revision in a transaction is taken back; `migrate current` tells if one is \
+                 half done"
+            }
             Self::Failed { hint, .. } | Self::Lost { hint, .. } => hint,
             _ => return None,
         })

@@ -66,11 +66,17 @@ impl Way {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { target, cause } => write!(f, "waiting: cannot reach the database {target}: {cause}"),
+            Self::Unreachable { target, cause } => {
+                write!(f, "waiting: cannot reach the database {target}: {cause}")
+            }
             Self::Waiting { holder } => write!(f, "waiting: another migration runs: {holder}"),
             Self::Begins { way, revision } => write!(f, "running {} {revision}", way.verb()),
-            Self::Ends { way, revision, took } => write!(f, "done    {} {revision} ({} ms)", way.verb(), took.as_millis()),
-            Self::Retries { place, suspect } => write!(f, "trying again: no lock in time at {place}: {suspect}"),
+            Self::Ends { way, revision, took } => {
+                write!(f, "done    {} {revision} ({} ms)", way.verb(), took.as_millis())
+            }
+            Self::Retries { place, suspect } => {
+                write!(f, "trying again: no lock in time at {place}: {suspect}")
+            }
             Self::Warning(text) => write!(f, "warning: {text}"),
         }
     }

@@ -1,5 +1,5 @@
-//! The table of what was applied: `migrations.applied`, in the form of sqlx's migrator, outside the schemas that revisions make
-//! and drop.
+//! The table of what was applied: `migrations.applied`, in the form of sqlx's migrator, outside the
+//! schemas that revisions make and drop.
 
 use std::time::Duration;
 
@@ -71,7 +71,8 @@ impl Applied {
 
 /// Returns whether the table is there. Asks the catalogue, which everybody may read.
 pub(crate) async fn exists(connection: &mut PgConnection) -> Result<bool, Error> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'migrations' AND tablename = 'applied')";
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'migrations' \
+               AND tablename = 'applied')";
     // Without a name, here and below: a service behind a pooler asks this too.
     let query = sqlx::query_scalar(sql).persistent(false);
     query.fetch_one(connection).await.map_err(Error::database("tell its tables"))
@@ -83,14 +84,20 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Vec<Applied>, 
         return Ok(Vec::new());
     }
     let sql = "SELECT version, description, success, checksum, \
-               to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS installed_on, \
+               to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS \
+               installed_on, \
                CASE WHEN execution_time < 0 THEN -1 ELSE execution_time / 1000000 END AS took_ms, \
                success AND execution_time = 0 AS ran_nothing \
                FROM migrations.applied ORDER BY version";
-    sqlx::query_as(sql).persistent(false).fetch_all(connection).await.map_err(Error::database("read `migrations.applied`"))
+    sqlx::query_as(sql)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(Error::database("read `migrations.applied`"))
 }
 
-/// Makes the table if it is not there. Only under the lock: two sessions would collide in the catalogue.
+/// Makes the table if it is not there. Only under the lock: two sessions would collide in the
+/// catalogue.
 pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Result<(), Error> {
     if exists(connection).await? {
         return Ok(());
@@ -103,8 +110,10 @@ pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Resul
         Error::Database { verb: "create `migrations.applied`", source }
     };
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrations')";
-    let schema: bool =
-        sqlx::query_scalar(sql).fetch_one(&mut *connection).await.map_err(Error::database("tell its schemas"))?;
+    let schema: bool = sqlx::query_scalar(sql)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(Error::database("tell its schemas"))?;
     if !schema {
         connection.create_schema_if_not_exists("migrations").await.map_err(refused)?;
     }
@@ -117,36 +126,60 @@ pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Resul
 }
 
 /// End of an `INSERT` for a revision that has its row: it replaces a run of nothing, and no other.
-pub(crate) const OVER_NOTHING: &str = "ON CONFLICT (version) DO UPDATE SET installed_on = now(), success = excluded.success, \
-    checksum = excluded.checksum, execution_time = excluded.execution_time WHERE applied.execution_time = 0";
+pub(crate) const OVER_NOTHING: &str = "ON CONFLICT (version) DO UPDATE SET installed_on = now(), \
+                                       success = excluded.success, \
+    checksum = excluded.checksum, execution_time = excluded.execution_time WHERE \
+    applied.execution_time = 0";
 
 /// Writes that a revision was applied, or that it is being applied.
-pub(crate) async fn insert(connection: &mut PgConnection, revision: &Revision, mark: Mark) -> sqlx::Result<()> {
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    revision: &Revision,
+    mark: Mark,
+) -> sqlx::Result<()> {
     let sql = format!(
         "INSERT INTO migrations.applied (version, description, success, checksum, execution_time) \
          VALUES ($1, $2, $3, $4, $5) {OVER_NOTHING}"
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(revision.version).bind(revision.message()).bind(mark != Mark::Dirty);
-    let done = query.bind(revision.checksum()).bind(mark.execution_time()).execute(connection).await?;
+    let query = sqlx::query(AssertSqlSafe(sql))
+        .bind(revision.version)
+        .bind(revision.message())
+        .bind(mark != Mark::Dirty);
+    let done =
+        query.bind(revision.checksum()).bind(mark.execution_time()).execute(connection).await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
 /// Writes the state of a revision that has its row.
-pub(crate) async fn update(connection: &mut PgConnection, revision: &Revision, mark: Mark) -> sqlx::Result<()> {
-    let sql = "UPDATE migrations.applied SET success = $2, checksum = $3, execution_time = $4 WHERE version = $1";
-    let query = sqlx::query(sql).bind(revision.version).bind(mark != Mark::Dirty).bind(revision.checksum());
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    revision: &Revision,
+    mark: Mark,
+) -> sqlx::Result<()> {
+    let sql = "UPDATE migrations.applied SET success = $2, checksum = $3, execution_time = $4 \
+               WHERE version = $1";
+    let query =
+        sqlx::query(sql).bind(revision.version).bind(mark != Mark::Dirty).bind(revision.checksum());
     query.bind(mark.execution_time()).execute(connection).await.map(drop)
 }
 
 /// Marks a row as half done, or clears the mark.
-pub(crate) async fn set_success(connection: &mut PgConnection, version: i64, success: bool) -> sqlx::Result<()> {
+pub(crate) async fn set_success(
+    connection: &mut PgConnection,
+    version: i64,
+    success: bool,
+) -> sqlx::Result<()> {
     let sql = "UPDATE migrations.applied SET success = $2 WHERE version = $1";
     sqlx::query(sql).bind(version).bind(success).execute(connection).await.map(drop)
 }
 
 /// Removes a row.
 pub(crate) async fn delete(connection: &mut PgConnection, version: i64) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM migrations.applied WHERE version = $1").bind(version).execute(connection).await.map(drop)
+    sqlx::query("DELETE FROM migrations.applied WHERE version = $1")
+        .bind(version)
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// State of a revision according to its row.

@@ -1,11 +1,13 @@
-//! Database migrations for PostgreSQL with Alembic's commands, on the table and the checksums of sqlx's migrator.
+//! Database migrations for PostgreSQL with Alembic's commands, on the table and the checksums of
+//! sqlx's migrator.
 //!
-//! A program that carries revisions passes them as [`BuiltIn`] and offers [`cli::Migrate`] as its command line. A service
-//! checks with [`state`] at its start whether the database is at head.
+//! A program that carries revisions passes them as [`BuiltIn`] and offers [`cli::Migrate`] as its
+//! command line. A service checks with [`state`] at its start whether the database is at head.
 //!
-//! Guarantees: at most one migration of a database runs at a time. A revision runs once. A revision in a transaction is
-//! there with its row or not at all. One without a transaction that stopped half-way is marked as such. Nothing begins when
-//! the files and the database disagree. sqlx's own advisory lock is never taken: see [`lock`].
+//! Guarantees: at most one migration of a database runs at a time. A revision runs once. A revision
+//! in a transaction is there with its row or not at all. One without a transaction that stopped
+//! half-way is marked as such. Nothing begins when the files and the database disagree. sqlx's own
+//! advisory lock is never taken: see [`lock`].
 
 use sqlx::PgConnection;
 
@@ -42,11 +44,15 @@ pub use session::{Patience, Session};
 pub use standing::Standing;
 pub use upgrade::upgrade;
 
-/// Compares the database with these revisions. Changes nothing and takes no lock; for a service that starts.
+/// Compares the database with these revisions. Changes nothing and takes no lock; for a service
+/// that starts.
 ///
 /// # Errors
 /// The database does not respond, or does not let this role read the table.
-pub async fn state(connection: &mut PgConnection, revisions: &Revisions) -> Result<Standing, Error> {
+pub async fn state(
+    connection: &mut PgConnection,
+    revisions: &Revisions,
+) -> Result<Standing, Error> {
     Ok(Standing::of(revisions, &applied(connection).await?))
 }
 
@@ -62,7 +68,11 @@ pub async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>, Erro
 ///
 /// # Errors
 /// As [`upgrade`] before it begins.
-pub fn planned_upgrade(revisions: &Revisions, rows: &[Applied], wanted: &str) -> Result<Vec<String>, Error> {
+pub fn planned_upgrade(
+    revisions: &Revisions,
+    rows: &[Applied],
+    wanted: &str,
+) -> Result<Vec<String>, Error> {
     Ok(plan::upgrade(revisions, rows, wanted)?.into_iter().map(Revision::name).collect())
 }
 
@@ -70,7 +80,11 @@ pub fn planned_upgrade(revisions: &Revisions, rows: &[Applied], wanted: &str) ->
 ///
 /// # Errors
 /// As [`downgrade`] before it begins.
-pub fn planned_downgrade(revisions: &Revisions, rows: &[Applied], wanted: &str) -> Result<Vec<String>, Error> {
+pub fn planned_downgrade(
+    revisions: &Revisions,
+    rows: &[Applied],
+    wanted: &str,
+) -> Result<Vec<String>, Error> {
     Ok(plan::downgrade(revisions, rows, wanted)?.into_iter().map(Revision::name).collect())
 }
 

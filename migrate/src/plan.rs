@@ -13,7 +13,11 @@ use crate::{
 ///
 /// # Errors
 /// The database does not fit the files, or `wanted` means nothing.
-pub(crate) fn upgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: &str) -> Result<Vec<&'r Revision>, Error> {
+pub(crate) fn upgrade<'r>(
+    revisions: &'r Revisions,
+    rows: &[Applied],
+    wanted: &str,
+) -> Result<Vec<&'r Revision>, Error> {
     let up = target::up(wanted, revisions)?;
     Standing::of(revisions, rows).fit(&revisions.source)?;
     let pending = revisions.iter().filter(|revision| is_pending(revision, rows));
@@ -21,7 +25,11 @@ pub(crate) fn upgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: &s
         Up::To(version) => Ok(pending.filter(|revision| revision.version <= version).collect()),
         Up::Steps(steps) => {
             let found: Vec<_> = pending.take(steps).collect();
-            if found.len() == steps { Ok(found) } else { Err(too_far("pending", found.len(), wanted)) }
+            if found.len() == steps {
+                Ok(found)
+            } else {
+                Err(too_far("pending", found.len(), wanted))
+            }
         }
     }
 }
@@ -30,28 +38,41 @@ pub(crate) fn upgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: &s
 ///
 /// # Errors
 /// One of them cannot be undone, or `wanted` means nothing.
-pub(crate) fn downgrade<'r>(revisions: &'r Revisions, rows: &[Applied], wanted: &str) -> Result<Vec<&'r Revision>, Error> {
+pub(crate) fn downgrade<'r>(
+    revisions: &'r Revisions,
+    rows: &[Applied],
+    wanted: &str,
+) -> Result<Vec<&'r Revision>, Error> {
     let down = target::down(wanted, revisions)?;
     Standing::of(revisions, rows).clean()?;
     let newest_first = rows.iter().rev().map(|row| row.version);
     let versions: Vec<i64> = match down {
-        Down::Steps(steps) if steps > rows.len() => return Err(too_far("applied", rows.len(), wanted)),
+        Down::Steps(steps) if steps > rows.len() => {
+            return Err(too_far("applied", rows.len(), wanted));
+        }
         Down::Steps(steps) => newest_first.take(steps).collect(),
         Down::To(version) if version > 0 && !rows.iter().any(|row| row.version == version) => {
-            return Err(Error::name(format!("`{wanted}` is not applied"), "`migrate current -v` lists what is"));
+            return Err(Error::name(
+                format!("`{wanted}` is not applied"),
+                "`migrate current -v` lists what is",
+            ));
         }
         Down::To(version) => newest_first.take_while(|found| *found > version).collect(),
     };
     known(revisions, rows, &versions)?;
-    let found: Vec<&Revision> = versions.iter().filter_map(|version| revisions.get(*version)).collect();
-    let ran_nothing = |revision: &Revision| rows.iter().any(|row| row.version == revision.version && row.ran_nothing);
+    let found: Vec<&Revision> =
+        versions.iter().filter_map(|version| revisions.get(*version)).collect();
+    let ran_nothing = |revision: &Revision| {
+        rows.iter().any(|row| row.version == revision.version && row.ran_nothing)
+    };
     let stuck = found.iter().filter(|revision| !revision.reversible() && !ran_nothing(revision));
     let stuck: Vec<String> = stuck.map(|revision| revision.name()).collect();
     if stuck.is_empty() { Ok(found) } else { Err(Error::Irreversible(stuck)) }
 }
 
 fn known(revisions: &Revisions, rows: &[Applied], versions: &[i64]) -> Result<(), Error> {
-    let unknown = |row: &&Applied| versions.contains(&row.version) && revisions.get(row.version).is_none();
+    let unknown =
+        |row: &&Applied| versions.contains(&row.version) && revisions.get(row.version).is_none();
     let names: Vec<String> = rows.iter().filter(unknown).map(Applied::name).collect();
     if names.is_empty() {
         return Ok(());

@@ -43,26 +43,42 @@ impl Script {
         self.statements().is_empty()
     }
 
-    /// A file that begins or ends a transaction itself would commit half of a revision; one that runs CONCURRENTLY needs to say
-    /// that it runs outside.
+    /// A file that begins or ends a transaction itself would commit half of a revision; one that
+    /// runs CONCURRENTLY needs to say that it runs outside.
     fn check(&self) -> Result<(), Error> {
         if self.no_transaction() {
             return Ok(());
         }
-        if let Some(line) = self.sql.lines().position(|line| line.trim_start_matches('\u{feff}').trim() == NO_TRANSACTION) {
-            let cause = format!("{}:{}: `{NO_TRANSACTION}` counts as the very first line only", self.file, line + 1);
+        if let Some(line) = self
+            .sql
+            .lines()
+            .position(|line| line.trim_start_matches('\u{feff}').trim() == NO_TRANSACTION)
+        {
+            let cause = format!(
+                "{}:{}: `{NO_TRANSACTION}` counts as the very first line only",
+                self.file,
+                line + 1
+            );
             return Err(Error::revisions(cause, "move it to the top, without anything before it"));
         }
         for statement in self.statements() {
             let place = format!("{}:{}", self.file, statement.line);
             let first_line = statement.text.lines().next().unwrap_or_default();
             if statement.steers_transaction {
-                let cause = format!("{place}: `{first_line}` inside a revision, which is one transaction already");
-                return Err(Error::revisions(cause, format!("remove it, or begin the file with `{NO_TRANSACTION}`")));
+                let cause = format!(
+                    "{place}: `{first_line}` inside a revision, which is one transaction already"
+                );
+                return Err(Error::revisions(
+                    cause,
+                    format!("remove it, or begin the file with `{NO_TRANSACTION}`"),
+                ));
             }
             if statement.concurrent {
                 let cause = format!("{place}: `{first_line}` cannot run inside a transaction");
-                return Err(Error::revisions(cause, format!("begin the file with the line `{NO_TRANSACTION}`")));
+                return Err(Error::revisions(
+                    cause,
+                    format!("begin the file with the line `{NO_TRANSACTION}`"),
+                ));
             }
         }
         Ok(())
@@ -101,10 +117,12 @@ impl Revision {
         self.down.as_ref().is_some_and(|down| !down.is_empty() || self.up.is_empty())
     }
 
-    /// The revision as sqlx's migrator has it: same number, description and checksum, so that sqlx's own tools read our table.
+    /// The revision as sqlx's migrator has it: same number, description and checksum, so that
+    /// sqlx's own tools read our table.
     #[must_use]
     pub fn migration(&self) -> Migration {
-        let kind = if self.down.is_some() { MigrationType::ReversibleUp } else { MigrationType::Simple };
+        let kind =
+            if self.down.is_some() { MigrationType::ReversibleUp } else { MigrationType::Simple };
         let sql = AssertSqlSafe(self.up.sql.clone()).into_sql_str();
         Migration::new(self.version, self.message().into(), kind, sql, self.up.no_transaction())
     }
@@ -115,7 +133,8 @@ impl Revision {
         self.migration().checksum.into_owned()
     }
 
-    /// Returns whether that is the checksum it would have if its lines ended in the other way: with CR LF in place of LF, or without.
+    /// Returns whether that is the checksum it would have if its lines ended in the other way: with
+    /// CR LF in place of LF, or without.
     #[must_use]
     pub fn has_checksum_with_other_line_endings(&self, checksum: &[u8]) -> bool {
         let unix = self.up.sql.replace("\r\n", "\n");
@@ -170,7 +189,15 @@ mod tests {
         assert_eq!(parse_file_name("7_a_b.up.sql"), Some((7, "a_b", Part::Up)));
         assert_eq!(parse_file_name("7_a_b.down.sql"), Some((7, "a_b", Part::Down)));
         assert_eq!(parse_file_name("7_a.sql"), Some((7, "a", Part::Up)));
-        for wrong in ["a.sql", "x_a.sql", "0_a.sql", "-1_a.sql", "7_.sql", "7_a.sqlx", "99999999999999999999_a.sql"] {
+        for wrong in [
+            "a.sql",
+            "x_a.sql",
+            "0_a.sql",
+            "-1_a.sql",
+            "7_.sql",
+            "7_a.sqlx",
+            "99999999999999999999_a.sql",
+        ] {
             assert_eq!(parse_file_name(wrong), None, "{wrong}");
         }
     }

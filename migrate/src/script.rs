@@ -1,5 +1,5 @@
-//! The same work as a script for psql, for those who run no program against their database: the same statements, the same
-//! rows, the same lock.
+//! The same work as a script for psql, for those who run no program against their database: the
+//! same statements, the same rows, the same lock.
 
 use std::fmt::Write;
 
@@ -28,7 +28,12 @@ CREATE TABLE IF NOT EXISTS migrations.applied (
 ///
 /// # Errors
 /// As the upgrade itself before it begins.
-pub fn upgrade(revisions: &Revisions, rows: &[Applied], wanted: &str, lock_timeout_ms: u128) -> Result<String, Error> {
+pub fn upgrade(
+    revisions: &Revisions,
+    rows: &[Applied],
+    wanted: &str,
+    lock_timeout_ms: u128,
+) -> Result<String, Error> {
     let plan = plan::upgrade(revisions, rows, wanted)?;
     let steps = plan.iter().map(|revision| step(revision, &revision.up, Way::Up, lock_timeout_ms));
     Ok(around(&steps.collect::<String>(), &format!("{TABLE}{}", revisions.roles.grants())))
@@ -38,14 +43,28 @@ pub fn upgrade(revisions: &Revisions, rows: &[Applied], wanted: &str, lock_timeo
 ///
 /// # Errors
 /// As the downgrade itself before it begins.
-pub fn downgrade(revisions: &Revisions, rows: &[Applied], wanted: &str, lock_timeout_ms: u128) -> Result<String, Error> {
+pub fn downgrade(
+    revisions: &Revisions,
+    rows: &[Applied],
+    wanted: &str,
+    lock_timeout_ms: u128,
+) -> Result<String, Error> {
     let plan = plan::downgrade(revisions, rows, wanted)?;
-    let ran_nothing = |revision: &Revision| rows.iter().any(|row| row.version == revision.version && row.ran_nothing);
+    let ran_nothing = |revision: &Revision| {
+        rows.iter().any(|row| row.version == revision.version && row.ran_nothing)
+    };
     let step = |revision: &&Revision| {
         if ran_nothing(revision) {
-            return format!("DELETE FROM migrations.applied WHERE version = {};\n", revision.version);
+            return format!(
+                "DELETE FROM migrations.applied WHERE version = {};\n",
+                revision.version
+            );
         }
-        revision.down.as_ref().map(|down| step(revision, down, Way::Down, lock_timeout_ms)).unwrap_or_default()
+        revision
+            .down
+            .as_ref()
+            .map(|down| step(revision, down, Way::Down, lock_timeout_ms))
+            .unwrap_or_default()
     };
     Ok(around(&plan.iter().map(step).collect::<String>(), ""))
 }
@@ -68,7 +87,8 @@ fn step(revision: &Revision, script: &Script, way: Way, lock_timeout_ms: u128) -
     let statements = script.statements();
     let concurrent = statements.iter().any(|statement| statement.concurrent);
     let lock_timeout = if concurrent { 0 } else { lock_timeout_ms };
-    let mut text = format!("\n-- {}\nRESET ALL;\nSET lock_timeout = {lock_timeout};\n", script.file);
+    let mut text =
+        format!("\n-- {}\nRESET ALL;\nSET lock_timeout = {lock_timeout};\n", script.file);
     let (before, after) = bookkeeping(revision, script, way);
     text.push_str(&before);
     for statement in statements {
@@ -82,7 +102,9 @@ fn step(revision: &Revision, script: &Script, way: Way, lock_timeout_ms: u128) -
 fn bookkeeping(revision: &Revision, script: &Script, way: Way) -> (String, String) {
     let version = revision.version;
     let delete = format!("DELETE FROM migrations.applied WHERE version = {version};\n");
-    let mark = |success| format!("UPDATE migrations.applied SET success = {success} WHERE version = {version};\n");
+    let mark = |success| {
+        format!("UPDATE migrations.applied SET success = {success} WHERE version = {version};\n")
+    };
     match (way, script.no_transaction()) {
         (Way::Up, false) => ("BEGIN;\n".into(), insert(revision, true) + "COMMIT;\n"),
         (Way::Down, false) => ("BEGIN;\n".into(), delete + "COMMIT;\n"),
@@ -100,7 +122,8 @@ fn insert(revision: &Revision, success: bool) -> String {
     let execution_time = if revision.up.is_empty() { 0 } else { -1 };
     let message = revision.message().replace('\'', "''");
     format!(
-        "INSERT INTO migrations.applied (version, description, success, checksum, execution_time)\n    \
+        "INSERT INTO migrations.applied (version, description, success, checksum, \
+         execution_time)\n    \
          VALUES ({}, '{message}', {success}, '\\x{checksum}', {execution_time})\n    {};\n",
         revision.version,
         ledger::OVER_NOTHING

@@ -1,4 +1,5 @@
-//! The one connection a migration works on: it holds the lock and runs the revisions, so that both end together.
+//! The one connection a migration works on: it holds the lock and runs the revisions, so that both
+//! end together.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,8 @@ pub struct Session<'t> {
 }
 
 impl<'t> Session<'t> {
-    /// Connects, for as long as `patience` waits: a database may be starting. Other sessions see it as `migrate COMMAND on HOST`.
+    /// Connects, for as long as `patience` waits: a database may be starting. Other sessions see it
+    /// as `migrate COMMAND on HOST`.
     ///
     /// # Errors
     /// The database cannot be reached.
@@ -42,8 +44,15 @@ impl<'t> Session<'t> {
         loop {
             let cause = match database.connect(&name).await {
                 Ok(connection) => return Ok(Self { connection, patience, tell }),
-                Err(refused) if refused.passes && begin.elapsed() + AGAIN <= patience.wait => refused.cause,
-                Err(refused) => return Err(Error::Unreachable { target: database.to_string(), cause: refused.cause }),
+                Err(refused) if refused.passes && begin.elapsed() + AGAIN <= patience.wait => {
+                    refused.cause
+                }
+                Err(refused) => {
+                    return Err(Error::Unreachable {
+                        target: database.to_string(),
+                        cause: refused.cause,
+                    });
+                }
             };
             if !told {
                 told = true;
@@ -56,8 +65,12 @@ impl<'t> Session<'t> {
     /// Waits for the lock, runs, gives the lock back.
     ///
     /// # Errors
-    /// The lock was not free in time, or the error of `work`. The lock is then freed with the connection.
-    pub(crate) async fn locked<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+    /// The lock was not free in time, or the error of `work`. The lock is then freed with the
+    /// connection.
+    pub(crate) async fn locked<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.reset(self.patience.lock_timeout).await?;
         lock::acquire(&mut self.connection, self.patience.wait, self.tell).await?;
         let done = work(self).await?;
@@ -65,12 +78,14 @@ impl<'t> Session<'t> {
         Ok(done)
     }
 
-    /// Takes back whatever an earlier revision set, and sets how long a statement queues for a table; zero is for ever.
+    /// Takes back whatever an earlier revision set, and sets how long a statement queues for a
+    /// table; zero is for ever.
     pub(crate) async fn reset(&mut self, lock_timeout: Duration) -> Result<(), Error> {
         let sql = format!("RESET ALL; SET lock_timeout = {}", lock_timeout.as_millis());
         let reset = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
         reset.map_err(Error::database("set `lock_timeout`"))?;
-        // A server that cannot notice a vanished client immediately still does so after the statement: worth no error.
+        // A server that cannot notice a vanished client immediately still does so after the
+        // statement: worth no error.
         let notice = sqlx::raw_sql("SET client_connection_check_interval = '500ms'");
         drop(notice.execute(&mut self.connection).await);
         Ok(())

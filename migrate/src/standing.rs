@@ -1,4 +1,5 @@
-//! Files against database: what is missing, what was edited, what the files do not know, what stopped half-way.
+//! Files against database: what is missing, what was edited, what the files do not know, what
+//! stopped half-way.
 
 use crate::{
     directory::{Revisions, Source},
@@ -24,7 +25,8 @@ pub struct Standing {
     pub dirty: Vec<String>,
 }
 
-/// Returns whether a revision has yet to run. One that had no statement when it was applied has, once it has some: nothing of it was done.
+/// Returns whether a revision has yet to run. One that had no statement when it was applied has,
+/// once it has some: nothing of it was done.
 #[must_use]
 pub fn is_pending(revision: &Revision, applied: &[Applied]) -> bool {
     match applied.iter().find(|row| row.version == revision.version) {
@@ -37,14 +39,20 @@ impl Standing {
     /// Compares the two.
     #[must_use]
     pub fn of(revisions: &Revisions, applied: &[Applied]) -> Self {
-        let mut standing = Self { current: applied.last().map(Applied::name), only_line_endings: true, ..Self::default() };
-        standing.pending = revisions.iter().filter(|r| is_pending(r, applied)).map(Revision::name).collect();
+        let mut standing = Self {
+            current: applied.last().map(Applied::name),
+            only_line_endings: true,
+            ..Self::default()
+        };
+        standing.pending =
+            revisions.iter().filter(|r| is_pending(r, applied)).map(Revision::name).collect();
         for row in applied {
             match revisions.get(row.version) {
                 None => standing.unknown.push(row.name()),
                 Some(revision) if revision.checksum() != row.checksum && !row.ran_nothing => {
                     standing.drifted.push(revision.name());
-                    standing.only_line_endings &= revision.has_checksum_with_other_line_endings(&row.checksum);
+                    standing.only_line_endings &=
+                        revision.has_checksum_with_other_line_endings(&row.checksum);
                 }
                 Some(_) => {}
             }
@@ -55,13 +63,15 @@ impl Standing {
         standing
     }
 
-    /// Returns whether revisions are missing or half done: a program that needs them must not serve.
+    /// Returns whether revisions are missing or half done: a program that needs them must not
+    /// serve.
     #[must_use]
     pub fn behind(&self) -> bool {
         !self.pending.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Returns whether the database has more than the files: a newer release has been here. Worth a warning, no more.
+    /// Returns whether the database has more than the files: a newer release has been here. Worth a
+    /// warning, no more.
     #[must_use]
     pub fn ahead(&self) -> bool {
         !self.unknown.is_empty()
@@ -82,10 +92,16 @@ impl Standing {
     pub fn fit(&self, source: &Source) -> Result<(), Error> {
         self.clean()?;
         if self.ahead() {
-            return Err(Error::Ahead { revisions: self.unknown.clone(), source_name: source.to_string() });
+            return Err(Error::Ahead {
+                revisions: self.unknown.clone(),
+                source_name: source.to_string(),
+            });
         }
         if !self.drifted.is_empty() {
-            return Err(Error::Drift { revisions: self.drifted.clone(), only_line_endings: self.only_line_endings });
+            return Err(Error::Drift {
+                revisions: self.drifted.clone(),
+                only_line_endings: self.only_line_endings,
+            });
         }
         Ok(())
     }

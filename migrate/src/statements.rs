@@ -1,14 +1,16 @@
-//! A SQL file split into its statements, each with its line, at the same places where psql splits it.
+//! A SQL file split into its statements, each with its line, at the same places where psql splits
+//! it.
 //!
-//! A semicolon ends a statement unless it stands in a quoted text or name, a dollar-quoted body, a comment, parentheses, or
-//! the `BEGIN ATOMIC` body of a SQL function. An unfinished quote or comment runs to the end of the file: the database says
-//! what is wrong with it.
+//! A semicolon ends a statement unless it stands in a quoted text or name, a dollar-quoted body, a
+//! comment, parentheses, or the `BEGIN ATOMIC` body of a SQL function. An unfinished quote or
+//! comment runs to the end of the file: the database says what is wrong with it.
 
 mod scanner;
 
 use scanner::{Scanner, Token};
 
-/// One statement of a file: from its first word to its last, without its semicolon and the comments around it.
+/// One statement of a file: from its first word to its last, without its semicolon and the comments
+/// around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement<'s> {
     /// The statement as written.
@@ -71,7 +73,15 @@ const LEADING_WORDS: usize = 4;
 
 impl Open {
     fn at(start: usize, line: usize) -> Self {
-        Self { start, end: start, line, parentheses: 0, atomic: 0, words: Vec::new(), concurrent: false }
+        Self {
+            start,
+            end: start,
+            line,
+            parentheses: 0,
+            atomic: 0,
+            words: Vec::new(),
+            concurrent: false,
+        }
     }
 
     fn may_end(&self) -> bool {
@@ -106,7 +116,9 @@ impl Open {
         let mut words = self.words.iter().map(String::as_str);
         let routine = |word| matches!(word, Some("function" | "procedure"));
         match (words.next(), words.next()) {
-            (Some("create"), Some("or")) => words.next() == Some("replace") && routine(words.next()),
+            (Some("create"), Some("or")) => {
+                words.next() == Some("replace") && routine(words.next())
+            }
             (Some("create"), second) => routine(second),
             _ => false,
         }
@@ -147,7 +159,10 @@ mod tests {
 
     #[test]
     fn statements_do_not_include_a_last_comment() {
-        assert_eq!(texts("SELECT /* a */ 1 -- b\n ; SELECT 2 -- c"), ["SELECT /* a */ 1", "SELECT 2"]);
+        assert_eq!(
+            texts("SELECT /* a */ 1 -- b\n ; SELECT 2 -- c"),
+            ["SELECT /* a */ 1", "SELECT 2"]
+        );
     }
 
     #[test]
@@ -157,7 +172,8 @@ mod tests {
 
     #[test]
     fn statements_know_their_lines() {
-        let lines: Vec<usize> = split("\n-- a\nSELECT 1;\n\nSELECT\n2; SELECT 3").iter().map(|s| s.line).collect();
+        let lines: Vec<usize> =
+            split("\n-- a\nSELECT 1;\n\nSELECT\n2; SELECT 3").iter().map(|s| s.line).collect();
         assert_eq!(lines, [3, 5, 6]);
     }
 
@@ -169,8 +185,16 @@ mod tests {
 
     #[test]
     fn quotes_hide_semicolons() {
-        for quoted in ["'a;''b;'", "E'a\\';b'", "\"a;\"\"b\"", "$$a;b$$", "$é$a;$$b;$é$", "U&'a;\\'", "(a; b)", "a$b;c$b"]
-        {
+        for quoted in [
+            "'a;''b;'",
+            "E'a\\';b'",
+            "\"a;\"\"b\"",
+            "$$a;b$$",
+            "$é$a;$$b;$é$",
+            "U&'a;\\'",
+            "(a; b)",
+            "a$b;c$b",
+        ] {
             let sql = format!("SELECT {quoted} ;x");
             let expected = if quoted == "a$b;c$b" { 3 } else { 2 };
             assert_eq!(texts(&sql).len(), expected, "{sql}");
@@ -184,8 +208,8 @@ mod tests {
 
     #[test]
     fn atomic_body_is_part_of_its_function() {
-        let function =
-            "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END";
+        let function = "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; \
+                        SELECT CASE WHEN true THEN 1 END; END";
         assert_eq!(texts(&format!("{function}; SELECT 2")), [function, "SELECT 2"]);
     }
 
@@ -201,7 +225,13 @@ mod tests {
         for sql in ["begin", "COMMIT;", "/* x */ rollback", "START TRANSACTION", "END", "ABORT"] {
             assert!(steers(sql), "{sql}");
         }
-        for sql in ["SAVEPOINT a", "ROLLBACK TO a", "ROLLBACK TO SAVEPOINT a", "SELECT 'commit'", "PREPARE p AS SELECT 1"] {
+        for sql in [
+            "SAVEPOINT a",
+            "ROLLBACK TO a",
+            "ROLLBACK TO SAVEPOINT a",
+            "SELECT 'commit'",
+            "PREPARE p AS SELECT 1",
+        ] {
             assert!(!steers(sql), "{sql}");
         }
     }

@@ -1,4 +1,5 @@
-//! Target of a command: `head`, `base`, a number of steps or a revision, as written on the command line.
+//! Target of a command: `head`, `base`, a number of steps or a revision, as written on the command
+//! line.
 
 use crate::{directory::Revisions, error::Error};
 
@@ -36,7 +37,10 @@ pub fn up(wanted: &str, revisions: &Revisions) -> Result<Up, Error> {
         return steps_after(from, steps, wanted, revisions).map(Up::To);
     }
     if wanted == "base" || wanted.starts_with('-') {
-        return Err(Error::usage(format!("`{wanted}` is the way down"), format!("`migrate downgrade {wanted}`")));
+        return Err(Error::usage(
+            format!("`{wanted}` is the way down"),
+            format!("`migrate downgrade {wanted}`"),
+        ));
     }
     Ok(Up::To(revisions.named(wanted)?.version))
 }
@@ -53,7 +57,10 @@ pub fn down(wanted: &str, revisions: &Revisions) -> Result<Down, Error> {
         return Ok(Down::To(0));
     }
     if wanted == "head" || wanted.starts_with('+') {
-        return Err(Error::usage(format!("`{wanted}` is the way up"), format!("`migrate upgrade {wanted}`")));
+        return Err(Error::usage(
+            format!("`{wanted}` is the way up"),
+            format!("`migrate upgrade {wanted}`"),
+        ));
     }
     Ok(Down::To(revisions.named(wanted)?.version))
 }
@@ -75,9 +82,12 @@ pub fn stamp(wanted: &str, revisions: &Revisions) -> Result<i64, Error> {
 /// # Errors
 /// One of them names no revision, or they stand the wrong way round.
 pub fn range(wanted: &str, revisions: &Revisions) -> Result<(i64, i64), Error> {
-    let usage = |why: &str| Error::usage(format!("`{wanted}` {why}"), "`OLDER:NEWER`, like `base:head`");
+    let usage =
+        |why: &str| Error::usage(format!("`{wanted}` {why}"), "`OLDER:NEWER`, like `base:head`");
     let (from, to) = wanted.split_once(':').ok_or_else(|| usage("is not two revisions"))?;
-    let end = |name: &str, otherwise: &str| stamp(if name.is_empty() { otherwise } else { name }, revisions);
+    let end = |name: &str, otherwise: &str| {
+        stamp(if name.is_empty() { otherwise } else { name }, revisions)
+    };
     let (from, to) = (end(from, "base")?, end(to, "head")?);
     if from <= to { Ok((from, to)) } else { Err(usage("goes down")) }
 }
@@ -88,12 +98,16 @@ fn steps_after(from: i64, steps: &str, wanted: &str, revisions: &Revisions) -> R
     let mut later = revisions.iter().filter(|revision| revision.version > from);
     let there_are = later.clone().count();
     let found = later.nth(steps - 1).map(|revision| revision.version);
-    found.ok_or_else(|| Error::Name(format!("`{wanted}` is too far: {there_are} come after it").into()))
+    found.ok_or_else(|| {
+        Error::Name(format!("`{wanted}` is too far: {there_are} come after it").into())
+    })
 }
 
 fn steps_of(text: &str) -> Result<usize, Error> {
     let steps = text.parse().ok().filter(|steps| *steps > 0);
-    steps.ok_or_else(|| Error::usage(format!("`{text}` is not a number of steps"), "`upgrade +1`, `downgrade -1`"))
+    steps.ok_or_else(|| {
+        Error::usage(format!("`{text}` is not a number of steps"), "`upgrade +1`, `downgrade -1`")
+    })
 }
 
 #[cfg(test)]
@@ -125,7 +139,12 @@ mod tests {
         ] {
             assert_eq!(up(wanted, &revisions()).expect(wanted), expected, "{wanted}");
         }
-        assert!(up("sessions+99", &revisions()).expect_err("too far").to_string().contains("2 come after it"));
+        assert!(
+            up("sessions+99", &revisions())
+                .expect_err("too far")
+                .to_string()
+                .contains("2 come after it")
+        );
     }
 
     #[test]
@@ -160,7 +179,10 @@ mod tests {
     #[test]
     fn target_name_must_mean_one_revision() {
         let several = up("create", &revisions()).expect_err("two").to_string();
-        assert!(several.starts_with("`create` could be `10_create_people` or `12_create_roles`"), "{several}");
+        assert!(
+            several.starts_with("`create` could be `10_create_people` or `12_create_roles`"),
+            "{several}"
+        );
         let none = up("nothing", &revisions()).expect_err("none").to_string();
         assert!(none.starts_with("no revision begins with `nothing`"), "{none}");
     }

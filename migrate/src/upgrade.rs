@@ -11,16 +11,24 @@ use crate::{
     session::Session,
 };
 
-/// Runs what is missing up to `wanted` and returns the names of what ran. What is planned is decided after the lock is there,
-/// so of several at the same time each revision runs in one.
+/// Runs what is missing up to `wanted` and returns the names of what ran. What is planned is
+/// decided after the lock is there, so of several at the same time each revision runs in one.
 ///
 /// # Errors
 /// Nothing has changed, or the error names the revision that did not work; those before it stay.
-pub async fn upgrade(session: &mut Session<'_>, revisions: &Revisions, wanted: &str) -> Result<Vec<String>, Error> {
+pub async fn upgrade(
+    session: &mut Session<'_>,
+    revisions: &Revisions,
+    wanted: &str,
+) -> Result<Vec<String>, Error> {
     session.locked(async |session| under_lock(session, revisions, wanted).await).await
 }
 
-async fn under_lock(session: &mut Session<'_>, revisions: &Revisions, wanted: &str) -> Result<Vec<String>, Error> {
+async fn under_lock(
+    session: &mut Session<'_>,
+    revisions: &Revisions,
+    wanted: &str,
+) -> Result<Vec<String>, Error> {
     let rows = ledger::read(&mut session.connection).await?;
     let plan = plan::upgrade(revisions, &rows, wanted)?;
     for warning in warnings(&plan, &rows) {
@@ -40,8 +48,12 @@ fn warnings(plan: &[&Revision], rows: &[Applied]) -> Vec<String> {
     let empty = plan.iter().filter(|revision| revision.up.is_empty());
     let late = plan.iter().filter(|revision| revision.version < newest);
     let empty = empty.map(|revision| {
-        format!("`{}` has no statements yet: what is written into it runs with the next upgrade", revision.up.file)
+        format!(
+            "`{}` has no statements yet: what is written into it runs with the next upgrade",
+            revision.up.file
+        )
     });
-    let late = late.map(|revision| format!("`{}` is older than what was applied last", revision.name()));
+    let late =
+        late.map(|revision| format!("`{}` is older than what was applied last", revision.name()));
     empty.chain(late).collect()
 }

@@ -37,7 +37,11 @@ impl View {
         let mut follows = "base".to_owned();
         for revision in revisions {
             let row = rows.iter().find(|row| row.version == revision.version);
-            let view = Self::of(revision, std::mem::replace(&mut follows, revision.version.to_string()), row);
+            let view = Self::of(
+                revision,
+                std::mem::replace(&mut follows, revision.version.to_string()),
+                row,
+            );
             views.push(view);
         }
         if let Some(newest) = views.last_mut() {
@@ -66,14 +70,16 @@ impl View {
     #[must_use]
     pub fn line(&self) -> String {
         let head = if self.head { " (head)" } else { "" };
-        let applied = self.applied.as_ref().map(|when| format!(", applied {when}")).unwrap_or_default();
+        let applied =
+            self.applied.as_ref().map(|when| format!(", applied {when}")).unwrap_or_default();
         format!("{} -> {}{head}, {}{applied}", self.follows, self.revision, self.message)
     }
 
     /// Everything, several lines.
     #[must_use]
     pub fn paragraph(&self) -> String {
-        let mut lines = vec![format!("revision {}{}", self.revision, if self.head { " (head)" } else { "" })];
+        let mut lines =
+            vec![format!("revision {}{}", self.revision, if self.head { " (head)" } else { "" })];
         lines.push(format!("  message:  {}", self.message));
         lines.push(format!("  follows:  {}", self.follows));
         lines.extend(self.files.iter().map(|file| format!("  file:     {file}")));

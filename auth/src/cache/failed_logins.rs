@@ -1,4 +1,5 @@
-//! Failed logins as debt in Redis, shared by all replicas: the arithmetic of `allowance.rs`, atomically, on Redis's own clock.
+//! Failed logins as debt in Redis, shared by all replicas: the arithmetic of `allowance.rs`,
+//! atomically, on Redis's own clock.
 
 use std::sync::LazyLock;
 
@@ -7,8 +8,9 @@ use redis::Script;
 use crate::allowance::Allowance;
 use crate::cache::link::RedisLink;
 
-/// `KEYS`: what is charged. `ARGV`: 1 to charge or 0 to look, then burst and interval of each key. Returns the longest wait in
-/// milliseconds before this charge. Every key expires when its debt has run off.
+/// `KEYS`: what is charged. `ARGV`: 1 to charge or 0 to look, then burst and interval of each key.
+/// Returns the longest wait in milliseconds before this charge. Every key expires when its debt has
+/// run off.
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -18,10 +20,12 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         for i, key in ipairs(KEYS) do
             local burst, interval = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
             -- No debt is larger: one that looks so is of a clock that was put back since.
-            local ahead = math.min(math.max(0, tonumber(redis.call('GET', key) or 0) - now), burst * interval)
+            local until_ms = tonumber(redis.call('GET', key) or 0)
+            local ahead = math.min(math.max(0, until_ms - now), burst * interval)
             longest = math.max(longest, ahead - (burst - 1) * interval)
             if ARGV[1] == '1' then
-                redis.call('SET', key, string.format('%.0f', now + ahead + interval), 'PX', ahead + interval)
+                local debt = ahead + interval
+                redis.call('SET', key, string.format('%.0f', now + debt), 'PX', debt)
             end
         end
         return longest
@@ -41,7 +45,8 @@ pub async fn charge(link: &RedisLink, keys: &[(String, Allowance)]) {
 
 /// A success: `key` owes nothing.
 pub async fn clear(link: &RedisLink, key: &str) {
-    let _: Option<u64> = link.run(redis::cmd("DEL").arg(key)).await; // an old debt runs off by itself
+    // an old debt runs off by itself
+    let _: Option<u64> = link.run(redis::cmd("DEL").arg(key)).await;
 }
 
 async fn invoke(link: &RedisLink, keys: &[(String, Allowance)], charge: u8) -> Option<u64> {

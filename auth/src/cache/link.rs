@@ -1,8 +1,10 @@
-//! One connection to Redis with a breaker. The first failure opens it: until Redis responds again, and every tombstone that could
-//! not be set has been set, nobody asks Redis anything. So a dead Redis costs one request one deadline, not each of them.
+//! One connection to Redis with a breaker. The first failure opens it: until Redis responds again,
+//! and every tombstone that could not be set has been set, nobody asks Redis anything. So a dead
+//! Redis costs one request one deadline, not each of them.
 //!
-//! Another replica may still read from a Redis that only this one lost for a moment. So a write whose tombstone failed waits until
-//! it was set over a new connection, or until a new connection failed too: then Redis is away for all.
+//! Another replica may still read from a Redis that only this one lost for a moment. So a write
+//! whose tombstone failed waits until it was set over a new connection, or until a new connection
+//! failed too: then Redis is away for all.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,10 +26,12 @@ const CONNECT: Duration = Duration::from_millis(500);
 /// Between attempts, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
-/// After an outage nothing is read from Redis for so long: the other replicas find it again meanwhile and pay what they owe.
+/// After an outage nothing is read from Redis for so long: the other replicas find it again
+/// meanwhile and pay what they owe.
 const SETTLE: Duration = Duration::from_millis(1500);
 
-/// So many tombstones may be deferred by name; beyond it Redis is left alone until it has forgotten everything.
+/// So many tombstones may be deferred by name; beyond it Redis is left alone until it has forgotten
+/// everything.
 const DEFERRED_MAX: usize = 10_000;
 
 #[derive(Default)]
@@ -86,7 +90,10 @@ impl RedisLink {
     }
 
     /// Runs any operation; nothing when Redis is away, slow or refuses.
-    pub async fn with<T>(&self, operation: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>) -> Option<T> {
+    pub async fn with<T>(
+        &self,
+        operation: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
+    ) -> Option<T> {
         let (connection, number) = {
             let state = self.0.state();
             (state.connection.clone().filter(|_| state.reads)?, state.number)
@@ -103,7 +110,9 @@ impl RedisLink {
     /// Sets tombstones, or owes them when Redis is away. Waits until it is known which.
     pub async fn invalidate(&self, keys: &[String]) {
         if !self.set_tombstones(keys).await {
-            let _ = tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.settled_or_down(keys)).await; // deferred all the same
+            let _ =
+                // deferred all the same
+                tokio::time::timeout(CONNECT + 2 * OPERATION, self.0.settled_or_down(keys)).await;
         }
     }
 
@@ -178,16 +187,20 @@ impl Inner {
         }
     }
 
-    /// Connects, sets what is deferred, and lets the other replicas do so before anything is read; true when the link is up.
+    /// Connects, sets what is deferred, and lets the other replicas do so before anything is read;
+    /// true when the link is up.
     async fn try_reconnect(&self) -> RedisResult<bool> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(OPERATION));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(OPERATION));
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await?;
         connection.req_packed_command(&redis::cmd("PING")).await?;
         let number = loop {
             self.set_deferred(&mut connection).await?;
             let mut state = self.state();
-            // Nobody can owe anything between this look and the connection being there: both are under the lock.
+            // Nobody can owe anything between this look and the connection being there: both are
+            // under the lock.
             if state.deferred.is_empty() {
                 state.connection = Some(connection);
                 state.is_down = false;
@@ -205,7 +218,9 @@ impl Inner {
                 if state.number != number || state.connection.is_none() {
                     return Ok(false);
                 }
-                let quiet = state.quiet_until.and_then(|until| until.checked_duration_since(Instant::now()));
+                let quiet = state
+                    .quiet_until
+                    .and_then(|until| until.checked_duration_since(Instant::now()));
                 state.reads = quiet.is_none();
                 quiet
             };

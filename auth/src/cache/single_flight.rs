@@ -1,5 +1,5 @@
-//! Readers of one key share one query. Nobody gets the result of a query that began before they came: it could be older than a
-//! write they have already seen.
+//! Readers of one key share one query. Nobody gets the result of a query that began before they
+//! came: it could be older than a write they have already seen.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -102,7 +102,9 @@ mod tests {
         {
             let stuck = flights.run(&"k", async |_| std::future::pending().await);
             let mut stuck = std::pin::pin!(stuck);
-            let poll = std::future::poll_fn(|context| std::task::Poll::Ready(stuck.as_mut().poll(context).is_pending()));
+            let poll = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(stuck.as_mut().poll(context).is_pending())
+            });
             assert!(poll.await);
         }
         assert_eq!(flights.run(&"k", async |_| 7).await, 7);

@@ -40,6 +40,11 @@ impl ClientCommand {
 }
 
 fn id(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-    if fits { Ok(text.to_owned()) } else { Err("1 to 64 visible ASCII letters without a colon".to_owned()) }
+    let fits =
+        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 64 visible ASCII letters without a colon".to_owned())
+    }
 }

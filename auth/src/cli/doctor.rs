@@ -1,4 +1,5 @@
-//! `auth doctor`: everything the service stands on, one line each; the exit code says whether it could serve.
+//! `auth doctor`: everything the service stands on, one line each; the exit code says whether it
+//! could serve.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +17,8 @@ pub fn run() -> ExitCode {
 async fn examine() -> Result<(), Failure> {
     let mut settings = Settings::from_environment()?;
     settings.start_wait = Duration::ZERO;
-    let findings = [keys(&settings), database(&settings).await, redis(&settings).await, mail(&settings)];
+    let findings =
+        [keys(&settings), database(&settings).await, redis(&settings).await, mail(&settings)];
     let mut well = true;
     for (subject, finding) in ["keys", "database", "redis", "mail"].iter().zip(findings) {
         match finding {
@@ -51,14 +53,18 @@ fn keys(settings: &Settings) -> Result<String, Finding> {
 async fn database(settings: &Settings) -> Result<String, Finding> {
     let standing = check_revision(settings).await.map_err(broken)?;
     if standing.ahead() {
-        return Err(Finding::Worse("ahead of this program: a newer release has been here".to_owned()));
+        return Err(Finding::Worse(
+            "ahead of this program: a newer release has been here".to_owned(),
+        ));
     }
     Ok(format!("{} at `{}`", settings.database, standing.current.unwrap_or_default()))
 }
 
 async fn redis(settings: &Settings) -> Result<String, Finding> {
     let Some(client) = settings.redis_client().map_err(broken)? else {
-        return Err(Finding::Worse("not configured: everything is read from the database".to_owned()));
+        return Err(Finding::Worse(
+            "not configured: everything is read from the database".to_owned(),
+        ));
     };
     let ask = async {
         let mut connection = client.get_multiplexed_async_connection().await?;
@@ -66,15 +72,21 @@ async fn redis(settings: &Settings) -> Result<String, Finding> {
     };
     match tokio::time::timeout(Duration::from_secs(2), ask).await {
         Ok(Ok(_)) => Ok("responds".to_owned()),
-        Ok(Err(error)) => Err(Finding::Worse(format!("away ({error}); everything is read from the database"))),
-        Err(_) => Err(Finding::Worse("no response in 2 s; everything is read from the database".to_owned())),
+        Ok(Err(error)) => {
+            Err(Finding::Worse(format!("away ({error}); everything is read from the database")))
+        }
+        Err(_) => Err(Finding::Worse(
+            "no response in 2 s; everything is read from the database".to_owned(),
+        )),
     }
 }
 
 fn mail(settings: &Settings) -> Result<String, Finding> {
     match &settings.mail_dir {
         Some(directory) if directory.is_dir() => Ok(format!("put into `{}`", directory.display())),
-        Some(directory) => Err(Finding::Worse(format!("`{}` is not a directory", directory.display()))),
+        Some(directory) => {
+            Err(Finding::Worse(format!("`{}` is not a directory", directory.display())))
+        }
         None => Err(Finding::Worse("MAIL_DIR is not set: no mail is made".to_owned())),
     }
 }

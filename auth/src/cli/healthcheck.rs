@@ -35,7 +35,8 @@ impl Healthcheck {
         let failed = |error| Failure::system(format!("`{address}{path}` does not respond"))(error);
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(failed)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .map_err(failed)?;
         let mut head = [0; 12];
         stream.read_exact(&mut head).map_err(failed)?;
         if head.ends_with(b" 200") { Ok(()) } else { Err(Failure::NotWell) }
@@ -57,7 +58,9 @@ mod tests {
 
     #[test]
     fn healthcheck_takes_everywhere_for_here_and_refuses_nonsense() {
-        let of = |listen: Option<&str>| address(&|_| listen.map(str::to_owned)).map(|address| address.to_string()).ok();
+        let of = |listen: Option<&str>| {
+            address(&|_| listen.map(str::to_owned)).map(|address| address.to_string()).ok()
+        };
         assert_eq!(of(None).as_deref(), Some("127.0.0.1:8000"));
         assert_eq!(of(Some("0.0.0.0:81")).as_deref(), Some("127.0.0.1:81"));
         assert_eq!(of(Some("192.0.2.1:81")).as_deref(), Some("192.0.2.1:81"));

@@ -23,9 +23,15 @@ pub enum KeysCommand {
 #[derive(Debug, Args)]
 pub struct Generate {
     /// Directory of the keys
-    #[arg(long, env = "AUTH_KEYS_DIR", value_name = "DIR", default_value = "/run/secrets/auth_keys")]
+    #[arg(
+        long,
+        env = "AUTH_KEYS_DIR",
+        value_name = "DIR",
+        default_value = "/run/secrets/auth_keys"
+    )]
     dir: PathBuf,
-    /// Sign with `next.pem` from now on, and keep the present key as `previous.pem`: what it signed stays good
+    /// Sign with `next.pem` from now on, and keep the present key as `previous.pem`: what it signed
+    /// stays good
     #[arg(long)]
     rotate: bool,
 }
@@ -40,9 +46,11 @@ impl KeysCommand {
 }
 
 impl Generate {
-    /// Each step is a rename or a new file: whatever step is the last, what the keys before signed is good, and the same call goes on.
+    /// Each step is a rename or a new file: whatever step is the last, what the keys before signed
+    /// is good, and the same call goes on.
     fn run(&self) -> Result<(), Failure> {
-        let [current, previous, next] = ["current.pem", "previous.pem", "next.pem"].map(|name| self.dir.join(name));
+        let [current, previous, next] =
+            ["current.pem", "previous.pem", "next.pem"].map(|name| self.dir.join(name));
         let there = current.exists();
         if there && !self.rotate {
             return Err(Failure::KeyExists(current));
@@ -51,10 +59,12 @@ impl Generate {
             if !next.exists() {
                 make(&next)?;
             }
-            fs::copy(&current, &previous).map_err(Failure::system("cannot keep the present key"))?;
+            fs::copy(&current, &previous)
+                .map_err(Failure::system("cannot keep the present key"))?;
         }
         if there || next.exists() {
-            fs::rename(&next, &current).map_err(Failure::system("cannot put the next key in its place"))?;
+            fs::rename(&next, &current)
+                .map_err(Failure::system("cannot put the next key in its place"))?;
         } else {
             make(&current)?;
         }
@@ -69,7 +79,9 @@ fn make(path: &Path) -> Result<(), Failure> {
     let key = SigningKey::generate().map_err(|_| Failure::Randomness)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o400)).tempfile_in(folder)?;
+        let mut file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o400))
+            .tempfile_in(folder)?;
         file.write_all(key.to_pem().as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(path)?;

@@ -87,7 +87,9 @@ impl Failure {
             Self::Service(ServiceError::ClientExists(id)) => {
                 Some(format!("`auth client rotate {id}` gives it another secret"))
             }
-            Self::KeyExists(_) => Some("`--rotate` signs with the next key and keeps it".to_owned()),
+            Self::KeyExists(_) => {
+                Some("`--rotate` signs with the next key and keeps it".to_owned())
+            }
             _ => None,
         }
     }
@@ -121,8 +123,8 @@ fn say(to: &mut impl io::Write, text: &str) {
     let _ = writeln!(to, "{text}"); // nobody listens: nothing to tell them
 }
 
-/// Runs work that needs a runtime, and waits for nothing else: a thread may be asking for the name of a Redis that is gone, which takes
-/// ten seconds where there is no way to the outside.
+/// Runs work that needs a runtime, and waits for nothing else: a thread may be asking for the name
+/// of a Redis that is gone, which takes ten seconds where there is no way to the outside.
 ///
 /// # Errors
 /// The work's, or there is no runtime.
@@ -134,12 +136,16 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
     done
 }
 
-/// Returns the service without its listener, for a command that changes something. Warnings go to standard error.
+/// Returns the service without its listener, for a command that changes something. Warnings go to
+/// standard error.
 ///
 /// # Errors
 /// A setting cannot be used, or the database cannot: it is away, refuses us, or is behind.
 pub async fn service() -> Result<Auth, Failure> {
-    let lines = tracing_subscriber::fmt().without_time().with_target(false).with_max_level(tracing::Level::WARN);
+    let lines = tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_max_level(tracing::Level::WARN);
     if lines.with_writer(io::stderr).try_init().is_err() {
         tracing::debug!("a log was started before");
     }

@@ -1,4 +1,5 @@
-//! `auth serve`: one JSON line per request on stdout; TERM, INT and QUIT stop it, responses under way are finished.
+//! `auth serve`: one JSON line per request on stdout; TERM, INT and QUIT stop it, responses under
+//! way are finished.
 
 use std::process::ExitCode;
 
@@ -15,12 +16,24 @@ pub fn run() -> ExitCode {
     tell(start_log().and_then(|()| block_on(serve())))
 }
 
-/// Starts the log: one JSON object a line. What is said while a request is handled has its id in `span`.
+/// Starts the log: one JSON object a line. What is said while a request is handled has its id in
+/// `span`.
 fn start_log() -> Result<(), Failure> {
-    let text = std::env::var("LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
+    let text = std::env::var("LOG")
+        .ok()
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "info".to_owned());
     let form = "a level, like `info`, or `info,auth=debug`".to_owned();
-    let filter = EnvFilter::try_new(&text).map_err(|_| SettingError::Value { name: "LOG", value: text, form })?;
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let filter = EnvFilter::try_new(&text).map_err(|_| SettingError::Value {
+        name: "LOG",
+        value: text,
+        form,
+    })?;
+    let lines = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false);
     lines.with_env_filter(filter).with_writer(std::io::stdout).init();
     Ok(())
 }
@@ -30,7 +43,10 @@ async fn serve() -> Result<(), Failure> {
     let stop = stop()?;
     let settings = Settings::from_environment()?;
     if settings.mail_dir.is_none() {
-        tracing::warn!("MAIL_DIR is not set: nobody is mailed a token to set a new password; `auth user reset` makes one");
+        tracing::warn!(
+            "MAIL_DIR is not set: nobody is mailed a token to set a new password; `auth user \
+             reset` makes one"
+        );
     }
     let app = tokio::select! {
         app = App::bind(settings) => app?,
@@ -45,8 +61,11 @@ async fn serve() -> Result<(), Failure> {
 /// Ends with the first signal that asks to stop.
 fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let listen = |kind| signal(kind).map_err(Failure::system("cannot listen to signals"));
-    let (mut term, mut int, mut quit) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::quit())?);
+    let (mut term, mut int, mut quit) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::quit())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = term.recv() => {}

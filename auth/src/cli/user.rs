@@ -1,4 +1,5 @@
-//! `auth user`: people, made by an operator. There is no default password: one is read from stdin or made up and shown once.
+//! `auth user`: people, made by an operator. There is no default password: one is read from stdin
+//! or made up and shown once.
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -86,7 +87,8 @@ impl UserCommand {
 impl CreateArguments {
     async fn run(self) -> Result<(), Failure> {
         let service = service().await?;
-        let (text, made_up) = if self.password_stdin { (from_stdin()?, false) } else { (made_up()?, true) };
+        let (text, made_up) =
+            if self.password_stdin { (from_stdin()?, false) } else { (made_up()?, true) };
         let signup = Signup {
             username: Username::parse(self.username).map_err(Failure::argument("username"))?,
             email: Email::parse(self.email).map_err(Failure::argument("email"))?,
@@ -124,7 +126,8 @@ impl RoleArguments {
         let auth = service().await?;
         let user = auth.find_user(&self.user).await?;
         let changed = auth.set_role(&user, &self.role, holds, &Origin::console()).await?;
-        let (has, role, name) = (if holds { "has" } else { "does not have" }, &self.role, &user.username);
+        let (has, role, name) =
+            (if holds { "has" } else { "does not have" }, &self.role, &user.username);
         line(&format!("{name} {has} the role {role}{}", if changed { "" } else { ", as before" }));
         Ok(())
     }
@@ -151,6 +154,9 @@ fn made_up() -> Result<String, Failure> {
 
 fn from_stdin() -> Result<String, Failure> {
     let mut text = String::new();
-    std::io::stdin().take(1024).read_to_string(&mut text).map_err(Failure::system("cannot read the password"))?;
+    std::io::stdin()
+        .take(1024)
+        .read_to_string(&mut text)
+        .map_err(Failure::system("cannot read the password"))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

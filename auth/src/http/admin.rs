@@ -23,10 +23,14 @@ pub struct Page {
 
 impl FromFields for Page {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        let limit = |text: String| text.parse().ok().filter(|limit| (1..=200).contains(limit)).ok_or("is 1 to 200");
+        let limit = |text: String| {
+            text.parse().ok().filter(|limit| (1..=200).contains(limit)).ok_or("is 1 to 200")
+        };
         Ok(Self {
             limit: fields.optional_parsed("limit", limit)?.unwrap_or(50),
-            after: fields.optional_parsed("after", |text| Cursor::decode(&text))?.unwrap_or(Cursor::START),
+            after: fields
+                .optional_parsed("after", |text| Cursor::decode(&text))?
+                .unwrap_or(Cursor::START),
         })
     }
 }
@@ -41,11 +45,21 @@ pub struct People {
 }
 
 /// Everyone.
-#[utoipa::path(get, path = "/api/v1/admin/users", operation_id = "list_users", security(("bearer" = [])),
-    params(("limit" = Option<u32>, Query, description = "1 to 200, 50 if left out"), ("after" = Option<String>, Query)), responses(
-    (status = 200, description = "a page, newest first", body = People),
-    (status = 401, description = "not logged in"),
-    (status = 403, description = "needs the scope users:read")))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/admin/users",
+    operation_id = "list_users",
+    security(("bearer" = [])),
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 200, 50 if left out"),
+        ("after" = Option<String>, Query),
+    ),
+    responses(
+        (status = 200, description = "a page, newest first", body = People),
+        (status = 401, description = "not logged in"),
+        (status = 403, description = "needs the scope users:read"),
+    ),
+)]
 pub async fn list(
     State(auth): State<Arc<Auth>>,
     Bearer(identity): Bearer,
@@ -71,11 +85,20 @@ impl FromFields for SetDisabled {
 }
 
 /// Disable or enable someone; disabling ends their sessions.
-#[utoipa::path(patch, path = "/api/v1/admin/users/{username}", operation_id = "set_disabled", security(("bearer" = [])), params(("username" = String, Path)), request_body = SetDisabled, responses(
-    (status = 200, description = "as they are now", body = Account),
-    (status = 401, description = "not logged in"),
-    (status = 403, description = "needs the scope users:write"),
-    (status = 404, description = "there is no such user")))]
+#[utoipa::path(
+    patch,
+    path = "/api/v1/admin/users/{username}",
+    operation_id = "set_disabled",
+    security(("bearer" = [])),
+    params(("username" = String, Path)),
+    request_body = SetDisabled,
+    responses(
+        (status = 200, description = "as they are now", body = Account),
+        (status = 401, description = "not logged in"),
+        (status = 403, description = "needs the scope users:write"),
+        (status = 404, description = "there is no such user"),
+    ),
+)]
 pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
@@ -84,6 +107,10 @@ pub async fn change(
     JsonBody(SetDisabled { disabled }): JsonBody<SetDisabled>,
 ) -> Result<axum::Json<Account>, Problem> {
     identity.may("users:write")?;
-    let user = detached(async move { auth.set_disabled(&identity, &username, disabled, &caller.origin).await }).await?;
+    let user =
+        detached(
+            async move { auth.set_disabled(&identity, &username, disabled, &caller.origin).await },
+        )
+        .await?;
     Ok(axum::Json(Account::of(&user)))
 }

@@ -33,7 +33,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Someone logged in: by `Authorization: Bearer`, or by the browser's cookie from one of our own pages.
+/// Someone logged in: by `Authorization: Bearer`, or by the browser's cookie from one of our own
+/// pages.
 #[derive(Debug)]
 pub struct Bearer(pub Identity);
 
@@ -45,7 +46,8 @@ impl FromRequestParts<Arc<Auth>> for Bearer {
         if let Some(token) = bearer(headers) {
             return Ok(Self(auth.identify(token).await?));
         }
-        let token = cookie::read(headers, cookie::ACCESS).ok_or_else(|| Problem::unauthenticated("there is no token"))?;
+        let token = cookie::read(headers, cookie::ACCESS)
+            .ok_or_else(|| Problem::unauthenticated("there is no token"))?;
         if !parts.method.is_safe() {
             from_own_page(headers)?;
         }
@@ -75,7 +77,9 @@ pub fn from_own_page(headers: &HeaderMap) -> Result<(), Problem> {
     if own {
         Ok(())
     } else {
-        Err(Problem::forbidden("cookies count only on pages of this site: `origin` names another one or none"))
+        Err(Problem::forbidden(
+            "cookies count only on pages of this site: `origin` names another one or none",
+        ))
     }
 }
 
@@ -86,8 +90,9 @@ mod tests {
     use super::from_own_page;
 
     fn own(pairs: &[(&'static str, &'static str)]) -> bool {
-        let pair =
-            |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
         let headers: HeaderMap = pairs.iter().map(pair).collect();
         from_own_page(&headers).is_ok()
     }
@@ -101,7 +106,13 @@ mod tests {
     #[test]
     fn origin_of_anything_else_is_foreign() {
         assert!(!own(&[("host", "a.example"), ("origin", "https://b.example")]));
-        assert!(!own(&[("host", "a.example"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
-        assert!(!own(&[("host", "a.example")]) && !own(&[("sec-fetch-site", "same-site")]) && !own(&[]));
+        assert!(!own(&[
+            ("host", "a.example"),
+            ("origin", "null"),
+            ("sec-fetch-site", "same-origin")
+        ]));
+        assert!(
+            !own(&[("host", "a.example")]) && !own(&[("sec-fetch-site", "same-site")]) && !own(&[])
+        );
     }
 }

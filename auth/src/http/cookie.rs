@@ -28,7 +28,8 @@ pub enum Transport {
 #[must_use]
 pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs =
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
@@ -46,7 +47,8 @@ fn write(headers: &mut HeaderMap, values: [&str; 2], transport: Transport, age_s
     let secure = if transport == Transport::TlsOnly { "; Secure" } else { "" };
     for ((name, path, kept_s), value) in KEPT.into_iter().zip(values) {
         let age_s = age_s.unwrap_or(kept_s);
-        let line = format!("{name}={value}; Path={path}; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}");
+        let line =
+            format!("{name}={value}; Path={path}; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}");
         if let Ok(line) = HeaderValue::from_str(&line) {
             headers.append(axum::http::header::SET_COOKIE, line);
         }

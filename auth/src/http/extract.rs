@@ -42,12 +42,18 @@ impl<T: FromFields, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/json") {
             return Err(Problem::media_type("application/json"));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| refused(rejection.status().as_u16()))?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| refused(rejection.status().as_u16()))?;
         taken(Fields::json(&body)?).map(Self)
     }
 }
@@ -58,7 +64,9 @@ impl<T: FromFields, S: Send + Sync> FromRequest<S> for FormBody<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
         let Form(pairs) = form.map_err(|rejection| match rejection {
-            FormRejection::InvalidFormContentType(_) => Problem::media_type("application/x-www-form-urlencoded"),
+            FormRejection::InvalidFormContentType(_) => {
+                Problem::media_type("application/x-www-form-urlencoded")
+            }
             other => refused(other.status().as_u16()),
         })?;
         T::from_fields(&mut Fields::form(pairs)).map(Self)
@@ -94,7 +102,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathSegment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let nothing = || Problem::not_found("no such name");
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        let Path(text) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| nothing())?;
         if text.contains('\0') { Err(nothing()) } else { Ok(Self(text)) }
     }
 }
@@ -106,5 +115,9 @@ fn taken<T: FromFields>(mut fields: Fields) -> Result<T, Problem> {
 }
 
 fn refused(status: u16) -> Problem {
-    if status == 413 { Problem::too_large(BODY_MAX) } else { Problem::malformed("the body cannot be read") }
+    if status == 413 {
+        Problem::too_large(BODY_MAX)
+    } else {
+        Problem::malformed("the body cannot be read")
+    }
 }

@@ -1,4 +1,5 @@
-//! The fields of a request, taken one by one: what is missing, unknown, too long or holds a NUL is named.
+//! The fields of a request, taken one by one: what is missing, unknown, too long or holds a NUL is
+//! named.
 
 use std::fmt::Display;
 
@@ -23,7 +24,9 @@ impl Fields {
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(_) => Err(Problem::malformed("the body is not a JSON object")),
-            Err(error) => Err(Problem::malformed(format!("the body is not JSON: line {}", error.line()))),
+            Err(error) => {
+                Err(Problem::malformed(format!("the body is not JSON: line {}", error.line())))
+            }
         }
     }
 
@@ -57,7 +60,11 @@ impl Fields {
     ///
     /// # Errors
     /// See [`Fields::text`], and what `parse` says.
-    pub fn parsed<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(String) -> Result<T, E>) -> Result<T, Problem> {
+    pub fn parsed<T, E: Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Result<T, Problem> {
         parse(self.text(name)?).map_err(|rule| Problem::field(name, rule))
     }
 

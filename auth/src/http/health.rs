@@ -1,4 +1,5 @@
-//! Health: the process responds, and it can do its work. Without Redis it can; without the database it cannot.
+//! Health: the process responds, and it can do its work. Without Redis it can; without the database
+//! it cannot.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -26,7 +27,12 @@ pub struct Health {
 }
 
 /// The process responds.
-#[utoipa::path(get, path = "/health/live", operation_id = "health_live", responses((status = 200, description = "it does")))]
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "health_live",
+    responses((status = 200, description = "it does")),
+)]
 pub async fn live() -> &'static str {
     "ok\n"
 }

@@ -31,7 +31,9 @@ pub struct LoginBody {
 
 impl FromFields for LoginBody {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        let login = |text: String| if (1..=254).contains(&text.len()) { Ok(text) } else { Err("has 1 to 254 bytes") };
+        let login = |text: String| {
+            if (1..=254).contains(&text.len()) { Ok(text) } else { Err("has 1 to 254 bytes") }
+        };
         Ok(Self {
             username: fields.parsed("username", login)?,
             password: fields.parsed("password", Password::presented)?,
@@ -56,8 +58,12 @@ pub struct Granted {
 /// Hands tokens out, in the body or as cookies.
 pub fn grant(tokens: Tokens, cookies: Option<Transport>) -> Response {
     let mut headers = HeaderMap::new();
-    let body =
-        |access_token, refresh_token| Granted { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_S };
+    let body = |access_token, refresh_token| Granted {
+        access_token,
+        refresh_token,
+        token_type: "Bearer",
+        expires_in: ACCESS_S,
+    };
     let Some(transport) = cookies else {
         return axum::Json(body(Some(tokens.access), Some(tokens.refresh))).into_response();
     };
@@ -82,17 +88,28 @@ pub async fn login(
     if cookies.is_some() {
         from_own_page(&headers)?;
     }
-    let user_agent = headers.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let login = login::Login { name: body.username, password: body.password, client: caller.client, user_agent };
+    let user_agent =
+        headers.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let login = login::Login {
+        name: body.username,
+        password: body.password,
+        client: caller.client,
+        user_agent,
+    };
     let tokens = detached(async move { auth.login(&login, &caller.origin).await }).await?;
     Ok(grant(tokens, cookies))
 }
 
-/// End this session. Takes the access token or the refresh token, whichever is left; ends nothing where neither is good.
+/// End this session. Takes the access token or the refresh token, whichever is left; ends nothing
+/// where neither is good.
 #[utoipa::path(post, path = "/api/v1/logout", security((), ("bearer" = [])), responses(
     (status = 204, description = "logged out"),
     (status = 403, description = "cookies from a page of another site")))]
-pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn logout(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (tokens, transport) = (presented(&headers)?, caller.cookies);
     detached(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
     Ok(logged_out(transport))
@@ -100,18 +117,26 @@ pub async fn logout(State(auth): State<Arc<Auth>>, caller: Caller, headers: Head
 
 /// The tokens of a request: of its cookies only where they come from one of our own pages.
 fn presented(headers: &HeaderMap) -> Result<Presented, Problem> {
-    let [access, refresh] = [cookie::ACCESS, cookie::REFRESH].map(|name| cookie::read(headers, name));
+    let [access, refresh] =
+        [cookie::ACCESS, cookie::REFRESH].map(|name| cookie::read(headers, name));
     if access.or(refresh).is_some() {
         from_own_page(headers)?;
     }
-    Ok(Presented { access: bearer(headers).or(access).map(str::to_owned), refresh: refresh.map(str::to_owned) })
+    Ok(Presented {
+        access: bearer(headers).or(access).map(str::to_owned),
+        refresh: refresh.map(str::to_owned),
+    })
 }
 
 /// End every session of mine.
 #[utoipa::path(post, path = "/api/v1/logout-all", security(("bearer" = [])), responses(
     (status = 204, description = "logged out everywhere"),
     (status = 401, description = "not logged in")))]
-pub async fn logout_all(State(auth): State<Arc<Auth>>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn logout_all(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (tokens, transport) = (presented(&headers)?, caller.cookies);
     detached(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
     Ok(logged_out(transport))

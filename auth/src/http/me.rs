@@ -19,9 +19,16 @@ use crate::service::{Auth, account, detached};
 use crate::store::sessions;
 
 /// Me.
-#[utoipa::path(get, path = "/api/v1/me", operation_id = "read_me", security(("bearer" = [])), responses(
-    (status = 200, description = "me", body = Account),
-    (status = 401, description = "not logged in")))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/me",
+    operation_id = "read_me",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "me", body = Account),
+        (status = 401, description = "not logged in"),
+    ),
+)]
 pub async fn read(Bearer(identity): Bearer) -> axum::Json<Account> {
     axum::Json(Account::of(&identity.user))
 }
@@ -49,12 +56,24 @@ impl FromFields for ChangeAccount {
 }
 
 /// Change something about me.
-#[utoipa::path(patch, path = "/api/v1/me", operation_id = "change_me", security(("bearer" = [])), request_body = ChangeAccount, responses(
-    (status = 200, description = "me, changed", body = Account),
-    (status = 400, description = "a field is not acceptable, or `current_password` is missing beside `email`"),
-    (status = 401, description = "not logged in, or the password is wrong"),
-    (status = 429, description = "too many failed attempts; see Retry-After"),
-    (status = 409, description = "the address is taken")))]
+#[utoipa::path(
+    patch,
+    path = "/api/v1/me",
+    operation_id = "change_me",
+    security(("bearer" = [])),
+    request_body = ChangeAccount,
+    responses(
+        (status = 200, description = "me, changed", body = Account),
+        (
+            status = 400,
+            description = "a field is not acceptable, or `current_password` is missing beside \
+                           `email`",
+        ),
+        (status = 401, description = "not logged in, or the password is wrong"),
+        (status = 429, description = "too many failed attempts; see Retry-After"),
+        (status = 409, description = "the address is taken"),
+    ),
+)]
 pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
@@ -62,14 +81,17 @@ pub async fn change(
     JsonBody(ChangeAccount { email, current_password, country }): JsonBody<ChangeAccount>,
 ) -> Result<axum::Json<Account>, Problem> {
     let email = match (email, current_password) {
-        (Some(email), Some(password)) => Some(account::NewEmail { email, password, client: caller.client }),
+        (Some(email), Some(password)) => {
+            Some(account::NewEmail { email, password, client: caller.client })
+        }
         (Some(_), None) => {
             return Err(Problem::field("current_password", "is needed beside `email`"));
         }
         (None, _) => None,
     };
     let change = account::AccountChange { email, country };
-    let user = detached(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
+    let user =
+        detached(async move { auth.change(&identity.user, &change, &caller.origin).await }).await?;
     Ok(axum::Json(Account::of(&user)))
 }
 
@@ -94,10 +116,20 @@ pub struct Devices {
 }
 
 /// List my sessions.
-#[utoipa::path(get, path = "/api/v1/me/sessions", operation_id = "list_my_sessions", security(("bearer" = [])), responses(
-    (status = 200, description = "the last used first", body = Devices),
-    (status = 401, description = "not logged in")))]
-pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -> Result<axum::Json<Devices>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/sessions",
+    operation_id = "list_my_sessions",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "the last used first", body = Devices),
+        (status = 401, description = "not logged in"),
+    ),
+)]
+pub async fn sessions(
+    State(auth): State<Arc<Auth>>,
+    Bearer(identity): Bearer,
+) -> Result<axum::Json<Devices>, Problem> {
     let listed = auth.list_sessions(identity.user.id).await?;
     let device = |one: sessions::Listed| Device {
         id: one.id,
@@ -111,10 +143,18 @@ pub async fn sessions(State(auth): State<Arc<Auth>>, Bearer(identity): Bearer) -
 }
 
 /// Log one of my devices out.
-#[utoipa::path(delete, path = "/api/v1/me/sessions/{id}", operation_id = "end_my_session", security(("bearer" = [])), params(("id" = Uuid, Path)), responses(
-    (status = 204, description = "it is logged out"),
-    (status = 401, description = "not logged in"),
-    (status = 404, description = "there is no such session of mine")))]
+#[utoipa::path(
+    delete,
+    path = "/api/v1/me/sessions/{id}",
+    operation_id = "end_my_session",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 204, description = "it is logged out"),
+        (status = 401, description = "not logged in"),
+        (status = 404, description = "there is no such session of mine"),
+    ),
+)]
 pub async fn end_session(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
@@ -124,6 +164,8 @@ pub async fn end_session(
     let nothing = || Problem::not_found("there is no such session of yours");
     let id = id.parse::<Uuid>().map_err(|_| nothing())?;
     let user_id = identity.user.id;
-    let ended = detached(async move { auth.end_session(user_id, id, "logout", &caller.origin).await }).await?;
+    let ended =
+        detached(async move { auth.end_session(user_id, id, "logout", &caller.origin).await })
+            .await?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(nothing()) }
 }

@@ -1,4 +1,5 @@
-//! `/oauth/introspect` (RFC 7662) and `/oauth/revoke` (RFC 7009), for clients that know their secret.
+//! `/oauth/introspect` (RFC 7662) and `/oauth/revoke` (RFC 7009), for clients that know their
+//! secret.
 
 use std::sync::Arc;
 
@@ -27,13 +28,15 @@ impl FromRequestParts<Arc<Auth>> for OauthClient {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Refusal> {
-        let (id, secret) = basic(parts).ok_or_else(|| Problem::unauthenticated("the client does not say who it is"))?;
+        let (id, secret) = basic(parts)
+            .ok_or_else(|| Problem::unauthenticated("the client does not say who it is"))?;
         auth.authenticate_client(&id, &secret).await?;
         Ok(Self)
     }
 }
 
-/// A problem in OAuth's words as well: `error` is what its clients look at (RFC 6749, section 5.2; RFC 7662, section 2.3).
+/// A problem in OAuth's words as well: `error` is what its clients look at (RFC 6749, section 5.2;
+/// RFC 7662, section 2.3).
 #[derive(Debug)]
 pub struct Refusal(Problem);
 
@@ -72,7 +75,8 @@ impl IntoResponse for Refusal {
 
 fn basic(parts: &Parts) -> Option<(String, String)> {
     let (scheme, encoded) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let decoded =
+        STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let text = String::from_utf8(decoded).ok().filter(|text| !text.contains('\0'))?;
     text.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
 }
@@ -90,8 +94,16 @@ impl FromFields for TokenBody {
 }
 
 /// Tell whether a token is valid, and whose it is.
-#[utoipa::path(post, path = "/oauth/introspect", security(("basic" = [])), request_body(content = TokenBody, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "active or not"), (status = 401, description = "the client is not known")))]
+#[utoipa::path(
+    post,
+    path = "/oauth/introspect",
+    security(("basic" = [])),
+    request_body(content = TokenBody, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "active or not"),
+        (status = 401, description = "the client is not known"),
+    ),
+)]
 pub async fn introspect(
     State(auth): State<Arc<Auth>>,
     _: OauthClient,
@@ -102,8 +114,16 @@ pub async fn introspect(
 }
 
 /// End the session of this token.
-#[utoipa::path(post, path = "/oauth/revoke", security(("basic" = [])), request_body(content = TokenBody, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "it is not good any more"), (status = 401, description = "the client is not known")))]
+#[utoipa::path(
+    post,
+    path = "/oauth/revoke",
+    security(("basic" = [])),
+    request_body(content = TokenBody, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "it is not good any more"),
+        (status = 401, description = "the client is not known"),
+    ),
+)]
 pub async fn revoke(
     State(auth): State<Arc<Auth>>,
     caller: Caller,

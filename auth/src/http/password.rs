@@ -34,11 +34,19 @@ impl FromFields for ChangePassword {
 }
 
 /// Change my password; my other sessions end.
-#[utoipa::path(post, path = "/api/v1/password/change", operation_id = "change_password", security(("bearer" = [])), request_body = ChangePassword, responses(
-    (status = 204, description = "changed"),
-    (status = 400, description = "the new password is not acceptable"),
-    (status = 401, description = "not logged in, or the present password is wrong"),
-    (status = 429, description = "too many failed attempts; see Retry-After")))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/password/change",
+    operation_id = "change_password",
+    security(("bearer" = [])),
+    request_body = ChangePassword,
+    responses(
+        (status = 204, description = "changed"),
+        (status = 400, description = "the new password is not acceptable"),
+        (status = 401, description = "not logged in, or the present password is wrong"),
+        (status = 429, description = "too many failed attempts; see Retry-After"),
+    ),
+)]
 pub async fn change(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
@@ -69,10 +77,20 @@ impl FromFields for ForgotPassword {
     }
 }
 
-/// Mail me a token to set a new password. The response is the same whether there is such an address or not.
-#[utoipa::path(post, path = "/api/v1/password/forgot", operation_id = "forgot_password", request_body = ForgotPassword, responses(
-    (status = 202, description = "mailed, if there is such an address")))]
-pub async fn forgot(State(auth): State<Arc<Auth>>, caller: Caller, JsonBody(body): JsonBody<ForgotPassword>) -> StatusCode {
+/// Mail me a token to set a new password. The response is the same whether there is such an address
+/// or not.
+#[utoipa::path(
+    post,
+    path = "/api/v1/password/forgot",
+    operation_id = "forgot_password",
+    request_body = ForgotPassword,
+    responses( (status = 202, description = "mailed, if there is such an address")),
+)]
+pub async fn forgot(
+    State(auth): State<Arc<Auth>>,
+    caller: Caller,
+    JsonBody(body): JsonBody<ForgotPassword>,
+) -> StatusCode {
     auth.forgot(body.email.as_str().to_owned(), caller.origin);
     StatusCode::ACCEPTED
 }
@@ -87,19 +105,30 @@ pub struct ResetPassword {
 
 impl FromFields for ResetPassword {
     fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        Ok(Self { token: fields.text("token")?, password: fields.parsed("password", Password::chosen)? })
+        Ok(Self {
+            token: fields.text("token")?,
+            password: fields.parsed("password", Password::chosen)?,
+        })
     }
 }
 
 /// Set a new password with a mailed token; every session ends.
-#[utoipa::path(post, path = "/api/v1/password/reset", operation_id = "reset_password", request_body = ResetPassword, responses(
-    (status = 204, description = "set"),
-    (status = 400, description = "the token is not good, or the password is not acceptable")))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/password/reset",
+    operation_id = "reset_password",
+    request_body = ResetPassword,
+    responses(
+        (status = 204, description = "set"),
+        (status = 400, description = "the token is not good, or the password is not acceptable"),
+    ),
+)]
 pub async fn reset(
     State(auth): State<Arc<Auth>>,
     caller: Caller,
     JsonBody(body): JsonBody<ResetPassword>,
 ) -> Result<StatusCode, Problem> {
-    detached(async move { auth.reset_password(&body.token, &body.password, &caller.origin).await }).await?;
+    detached(async move { auth.reset_password(&body.token, &body.password, &caller.origin).await })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

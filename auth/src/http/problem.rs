@@ -1,5 +1,5 @@
-//! A request that is refused: status, whose fault, which field, and when to try again, as `application/problem+json` (RFC 9457).
-//! The only place that makes responses of errors.
+//! A request that is refused: status, whose fault, which field, and when to try again, as
+//! `application/problem+json` (RFC 9457). The only place that makes responses of errors.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use crate::service::error::ServiceError;
 use crate::store::StoreError;
 
-/// A response that is not a success. Says nothing a stranger may not know: causes go to the log, not here.
+/// A response that is not a success. Says nothing a stranger may not know: causes go to the log,
+/// not here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// A name for programs: `urn:problem:auth:<kind>`.
@@ -49,10 +50,12 @@ impl Problem {
         self
     }
 
-    /// 400: one field is missing, unknown or not acceptable. `rule` reads on from the field's name, as in "is missing".
+    /// 400: one field is missing, unknown or not acceptable. `rule` reads on from the field's name,
+    /// as in "is missing".
     #[must_use]
     pub fn field(field: &str, rule: impl Display) -> Self {
-        Self::new(400, "invalid-field", "a field is not acceptable", format!("`{field}` {rule}")).at(field)
+        Self::new(400, "invalid-field", "a field is not acceptable", format!("`{field}` {rule}"))
+            .at(field)
     }
 
     /// 400: the request as a whole cannot be read.
@@ -82,44 +85,77 @@ impl Problem {
     /// 405: the path exists, the method does not.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "method-not-allowed", "the path does not take this method", "see /openapi.json")
+        Self::new(
+            405,
+            "method-not-allowed",
+            "the path does not take this method",
+            "see /openapi.json",
+        )
     }
 
     /// 409: somebody else has it.
     #[must_use]
     pub fn taken(field: &str) -> Self {
-        Self::new(409, "taken", "somebody has this already", format!("`{field}` is taken")).at(field)
+        Self::new(409, "taken", "somebody has this already", format!("`{field}` is taken"))
+            .at(field)
     }
 
     /// 413: the body is longer than `limit` bytes.
     #[must_use]
     pub fn too_large(limit: usize) -> Self {
-        Self::new(413, "too-large", "the body is too large", format!("a body may have {limit} bytes"))
+        Self::new(
+            413,
+            "too-large",
+            "the body is too large",
+            format!("a body may have {limit} bytes"),
+        )
     }
 
     /// 415: the body is not of the type this path reads.
     #[must_use]
     pub fn media_type(expected: &str) -> Self {
-        Self::new(415, "media-type", "the body has another type", format!("send `content-type: {expected}`"))
+        Self::new(
+            415,
+            "media-type",
+            "the body has another type",
+            format!("send `content-type: {expected}`"),
+        )
     }
 
     /// 429: too many failed attempts; free again after `seconds`.
     #[must_use]
     pub fn too_many_failures(seconds: u64) -> Self {
-        Self::new(429, "too-many-failures", "too many failed attempts", "this account had too many failed attempts")
-            .after(seconds)
+        Self::new(
+            429,
+            "too-many-failures",
+            "too many failed attempts",
+            "this account had too many failed attempts",
+        )
+        .after(seconds)
     }
 
     /// 503: everything is fine but busy.
     #[must_use]
     pub fn busy(seconds: u64) -> Self {
-        Self::new(503, "busy", "too much at the same time", "the service is at its limit; try again").after(seconds)
+        Self::new(
+            503,
+            "busy",
+            "too much at the same time",
+            "the service is at its limit; try again",
+        )
+        .after(seconds)
     }
 
     /// 503: something this service stands on is away; it recovers by itself.
     #[must_use]
     pub fn unavailable() -> Self {
-        Self::new(503, "unavailable", "not available now", "the database cannot be reached; try again").after(2)
+        Self::new(
+            503,
+            "unavailable",
+            "not available now",
+            "the database cannot be reached; try again",
+        )
+        .after(2)
     }
 
     /// 500: our fault; the log has the cause under the request's id.
@@ -133,16 +169,22 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let detail = error.to_string();
         match error {
-            ServiceError::WrongCredentials => Self::new(401, "wrong-credentials", "not logged in", detail),
+            ServiceError::WrongCredentials => {
+                Self::new(401, "wrong-credentials", "not logged in", detail)
+            }
             ServiceError::InvalidToken | ServiceError::WrongClient => Self::unauthenticated(detail),
-            ServiceError::InvalidResetToken => Self::field("token", "is not valid, or not any more"),
+            ServiceError::InvalidResetToken => {
+                Self::field("token", "is not valid, or not any more")
+            }
             ServiceError::Password(rule) => Self::field("password", rule),
-            ServiceError::TooManyFailures { retry_after_s } => Self::too_many_failures(retry_after_s),
+            ServiceError::TooManyFailures { retry_after_s } => {
+                Self::too_many_failures(retry_after_s)
+            }
             ServiceError::Busy { retry_after_s } => Self::busy(retry_after_s),
             ServiceError::MissingScope(_) | ServiceError::OwnAccount => Self::forbidden(detail),
-            ServiceError::NoSuchUser(_) | ServiceError::NoSuchRole { .. } | ServiceError::NoSuchClient(_) => {
-                Self::not_found(detail)
-            }
+            ServiceError::NoSuchUser(_)
+            | ServiceError::NoSuchRole { .. }
+            | ServiceError::NoSuchClient(_) => Self::not_found(detail),
             ServiceError::ClientExists(_) => Self::taken("id"),
             ServiceError::Store(StoreError::Taken(field)) => Self::taken(field),
             ServiceError::Store(StoreError::Unavailable(cause)) => {
@@ -189,7 +231,8 @@ mod tests {
         let problem = serde_json::to_value(Problem::taken("email")).unwrap();
         assert_eq!(
             problem,
-            serde_json::json!({"type": "urn:problem:auth:taken", "title": "somebody has this already", "status": 409,
+            serde_json::json!({"type": "urn:problem:auth:taken", "title": "somebody has this \
+                already", "status": 409,
                 "detail": "`email` is taken", "field": "email"})
         );
     }

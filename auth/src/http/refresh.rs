@@ -42,7 +42,8 @@ pub async fn refresh(
     let token = match body.refresh_token {
         Some(token) => token,
         None => {
-            let none = || Problem::field("refresh_token", "is missing, and there is no cookie either");
+            let none =
+                || Problem::field("refresh_token", "is missing, and there is no cookie either");
             let token = cookie::read(&headers, cookie::REFRESH).ok_or_else(none)?.to_owned();
             from_own_page(&headers)?;
             token

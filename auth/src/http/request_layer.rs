@@ -1,4 +1,5 @@
-//! Layer around every request: an id, a client address, a deadline, a limit on concurrency, a log line, a count.
+//! Layer around every request: an id, a client address, a deadline, a limit on concurrency, a log
+//! line, a count.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -60,14 +61,17 @@ pub async fn serve(
     request.extensions_mut().insert(Caller { client, origin, cookies });
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
 
     let span = tracing::info_span!("request", request_id);
     let mut response = match layer.places.try_acquire() {
-        Ok(_place) => match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
-            Ok(response) => response,
-            Err(_) => Problem::busy(2).into_response(),
-        },
+        Ok(_place) => {
+            match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
+                Ok(response) => response,
+                Err(_) => Problem::busy(2).into_response(),
+            }
+        }
         Err(_) => Problem::busy(1).into_response(),
     };
 
@@ -86,23 +90,29 @@ pub async fn serve(
 fn request_id(headers: &HeaderMap) -> String {
     let plain = |id: &&str| {
         (1..=128).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
     };
     let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(plain);
     sent.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-/// A browser keeps a `Secure` cookie only over TLS, and whether there was TLS is what the proxy says.
+/// A browser keeps a `Secure` cookie only over TLS, and whether there was TLS is what the proxy
+/// says.
 fn cookies(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> Transport {
     let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
     match settings.cookie_secure {
         CookieSecure::Never => Transport::Any,
-        CookieSecure::Auto if is_plain_http(&settings.trusted_proxies, peer, proto) => Transport::Any,
+        CookieSecure::Auto if is_plain_http(&settings.trusted_proxies, peer, proto) => {
+            Transport::Any
+        }
         CookieSecure::Auto | CookieSecure::Always => Transport::TlsOnly,
     }
 }
 
-/// Returns whether the client came over plain HTTP: only a trusted peer can say so, with `X-Forwarded-Proto: http`.
+/// Returns whether the client came over plain HTTP: only a trusted peer can say so, with
+/// `X-Forwarded-Proto: http`.
 fn is_plain_http(trusted: &Trust, peer: IpAddr, proto: Option<&str>) -> bool {
     trusted.is_trusted(peer) && proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("http"))
 }
@@ -139,7 +149,11 @@ mod tests {
         let trusted = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Trust::default() };
         let plain = |peer: &str, proto| is_plain_http(&trusted, peer.parse().unwrap(), proto);
         assert!(plain("10.0.0.2", Some("http")) && plain("::ffff:10.0.0.2", Some(" HTTP")));
-        assert!(!plain("10.0.0.2", Some("https")) && !plain("10.0.0.2", Some("https, http")) && !plain("10.0.0.2", None));
+        assert!(
+            !plain("10.0.0.2", Some("https"))
+                && !plain("10.0.0.2", Some("https, http"))
+                && !plain("10.0.0.2", None)
+        );
         assert!(!plain("192.0.2.7", Some("http")));
     }
 

@@ -52,6 +52,7 @@ pub async fn signup(
 ) -> Result<(StatusCode, axum::Json<Account>), Problem> {
     let SignupBody { username, email, password, country } = body;
     let signup = signup::Signup { username, email, password, country };
-    let user = detached(async move { auth.signup(&signup, &["user"], &caller.origin).await }).await?;
+    let user =
+        detached(async move { auth.signup(&signup, &["user"], &caller.origin).await }).await?;
     Ok((StatusCode::CREATED, axum::Json(Account::of(&user))))
 }

@@ -62,10 +62,18 @@ pub fn time(us: i64) -> String {
 }
 
 /// Somebody's profile.
-#[utoipa::path(get, path = "/api/v1/users/{username}", operation_id = "read_profile", security(("bearer" = [])), params(("username" = String, Path)), responses(
-    (status = 200, description = "the profile", body = Profile),
-    (status = 401, description = "not logged in"),
-    (status = 404, description = "there is no such user")))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{username}",
+    operation_id = "read_profile",
+    security(("bearer" = [])),
+    params(("username" = String, Path)),
+    responses(
+        (status = 200, description = "the profile", body = Profile),
+        (status = 401, description = "not logged in"),
+        (status = 404, description = "there is no such user"),
+    ),
+)]
 pub async fn read(
     State(auth): State<Arc<Auth>>,
     _: Bearer,
@@ -73,7 +81,11 @@ pub async fn read(
 ) -> Result<axum::Json<Profile>, Problem> {
     let nobody = || Problem::not_found("there is no such user");
     let username = Username::parse(username).map_err(|_| nobody())?;
-    let user = auth.user_by_name(username.as_str()).await?.filter(|user| !user.disabled).ok_or_else(nobody)?;
+    let user = auth
+        .user_by_name(username.as_str())
+        .await?
+        .filter(|user| !user.disabled)
+        .ok_or_else(nobody)?;
     let created_at = time(user.created_us);
     Ok(axum::Json(Profile { username: user.username, country: user.country, created_at }))
 }

@@ -1,4 +1,5 @@
-//! `GET /verify`: a proxy asks whether a request may pass (forward-auth). 204, 401 or 403, with who it is.
+//! `GET /verify`: a proxy asks whether a request may pass (forward-auth). 204, 401 or 403, with who
+//! it is.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -21,11 +22,21 @@ impl FromFields for Needs {
 }
 
 /// May this request pass?
-#[utoipa::path(get, path = "/verify", security(("bearer" = [])),
-    params(("role" = Option<String>, Query), ("scope" = Option<String>, Query)), responses(
-    (status = 204, description = "yes", headers(("Remote-User" = String), ("Remote-Roles" = String))),
-    (status = 401, description = "nobody is logged in"),
-    (status = 403, description = "the role or the scope is missing")))]
+#[utoipa::path(
+    get,
+    path = "/verify",
+    security(("bearer" = [])),
+    params(("role" = Option<String>, Query), ("scope" = Option<String>, Query)),
+    responses(
+        (
+            status = 204,
+            description = "yes",
+            headers(("Remote-User" = String), ("Remote-Roles" = String)),
+        ),
+        (status = 401, description = "nobody is logged in"),
+        (status = 403, description = "the role or the scope is missing"),
+    ),
+)]
 pub async fn verify(
     Bearer(identity): Bearer,
     LenientQuery(needs): LenientQuery<Needs>,

@@ -11,7 +11,11 @@ use crate::http::Description;
 use crate::service::Auth;
 
 /// The public keys (RFC 7517).
-#[utoipa::path(get, path = "/.well-known/jwks.json", responses((status = 200, description = "current and previous key")))]
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    responses((status = 200, description = "current and previous key")),
+)]
 pub async fn jwks(State(auth): State<Arc<Auth>>) -> Response {
     ([(CACHE_CONTROL, "public, max-age=300")], axum::Json(auth.keys.jwks())).into_response()
 }
@@ -19,5 +23,6 @@ pub async fn jwks(State(auth): State<Arc<Auth>>) -> Response {
 /// This description.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3.1")))]
 pub async fn openapi(Extension(Description(text)): Extension<Description>) -> Response {
-    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")], text.to_string()).into_response()
+    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")], text.to_string())
+        .into_response()
 }

@@ -35,14 +35,23 @@ pub struct NewEmail {
 }
 
 impl Auth {
-    /// Changes a person. Visible everywhere once this returns. Another address ends the tokens that were mailed to the one before,
-    /// and a mail tells the one before.
+    /// Changes a person. Visible everywhere once this returns. Another address ends the tokens that
+    /// were mailed to the one before, and a mail tells the one before.
     ///
     /// # Errors
     /// The password is wrong, or too often; somebody else has the address.
-    pub async fn change(&self, user: &User, change: &AccountChange, origin: &Origin) -> Result<User, ServiceError> {
+    pub async fn change(
+        &self,
+        user: &User,
+        change: &AccountChange,
+        origin: &Origin,
+    ) -> Result<User, ServiceError> {
         let hash = match &change.email {
-            Some(new) => Some(self.verify_password(&self.hasher.enqueue()?, user, &new.password, new.client).await?.0),
+            Some(new) => Some(
+                self.verify_password(&self.hasher.enqueue()?, user, &new.password, new.client)
+                    .await?
+                    .0,
+            ),
             None => None,
         };
         let mut transaction = self.store.begin().await?;
@@ -51,7 +60,8 @@ impl Auth {
                 return Err(ServiceError::WrongCredentials);
             }
             one_time::end_resets(&mut transaction, user.id).await?;
-            record(&mut transaction, origin, "address changed", Some(user.id), Some(user.id)).await?;
+            record(&mut transaction, origin, "address changed", Some(user.id), Some(user.id))
+                .await?;
         }
         let email = change.email.as_ref().map(|new| &new.email);
         users::update(&mut transaction, user.id, email, change.country.as_ref()).await?;
@@ -76,14 +86,18 @@ impl Auth {
         disabled: bool,
         origin: &Origin,
     ) -> Result<User, ServiceError> {
-        let user = self.user_by_name(name).await?.ok_or_else(|| ServiceError::NoSuchUser(name.to_owned()))?;
+        let user = self
+            .user_by_name(name)
+            .await?
+            .ok_or_else(|| ServiceError::NoSuchUser(name.to_owned()))?;
         if disabled && user.id == by.user.id {
             return Err(ServiceError::OwnAccount);
         }
         self.disable(&user, disabled, Some(by.user.id), origin).await
     }
 
-    /// Disables or enables a person, as `actor` or an operator wants it; disabling ends their sessions and mailed tokens.
+    /// Disables or enables a person, as `actor` or an operator wants it; disabling ends their
+    /// sessions and mailed tokens.
     ///
     /// # Errors
     /// The database's.
@@ -99,7 +113,9 @@ impl Auth {
         let mut changed = vec![Key::User(user.id)];
         if disabled {
             one_time::end_resets(&mut transaction, user.id).await?;
-            changed.extend(session_keys(&sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?));
+            changed.extend(session_keys(
+                &sessions::revoke_all(&mut transaction, user.id, None, "disabled").await?,
+            ));
         }
         let action = if disabled { "user disabled" } else { "user enabled" };
         record(&mut transaction, origin, action, actor, Some(user.id)).await?;
@@ -107,19 +123,32 @@ impl Auth {
         self.user(user.id).await?.ok_or_else(|| ServiceError::NoSuchUser(user.username.clone()))
     }
 
-    /// Gives a person a role, or takes it. It counts with their next request. False when nothing changed.
+    /// Gives a person a role, or takes it. It counts with their next request. False when nothing
+    /// changed.
     ///
     /// # Errors
     /// [`ServiceError::NoSuchRole`].
-    pub async fn set_role(&self, user: &User, role: &str, holds: bool, origin: &Origin) -> Result<bool, ServiceError> {
+    pub async fn set_role(
+        &self,
+        user: &User,
+        role: &str,
+        holds: bool,
+        origin: &Origin,
+    ) -> Result<bool, ServiceError> {
         let roles = users::roles(&mut self.store.connection().await?).await?;
         if !roles.iter().any(|one| one == role) {
             return Err(ServiceError::NoSuchRole { role: role.to_owned(), known: roles });
         }
         let mut transaction = self.store.begin().await?;
         let (changed, action) = match holds {
-            true => (users::grant(&mut transaction, user.id, role).await?, format!("role {role} granted")),
-            false => (users::revoke(&mut transaction, user.id, role).await?, format!("role {role} revoked")),
+            true => (
+                users::grant(&mut transaction, user.id, role).await?,
+                format!("role {role} granted"),
+            ),
+            false => (
+                users::revoke(&mut transaction, user.id, role).await?,
+                format!("role {role} revoked"),
+            ),
         };
         if changed {
             record(&mut transaction, origin, &action, None, Some(user.id)).await?;

@@ -15,7 +15,8 @@ impl Auth {
     /// # Errors
     /// [`ServiceError::WrongClient`], the same for an unknown client and a wrong secret.
     pub async fn authenticate_client(&self, id: &str, secret: &str) -> Result<(), ServiceError> {
-        let kept = clients::secret_hash(&mut self.store.reader().await?, id).await?.unwrap_or_default();
+        let kept =
+            clients::secret_hash(&mut self.store.reader().await?, id).await?.unwrap_or_default();
         if opaque::same(kept.as_bytes(), opaque::hash_text(secret).as_bytes()) {
             return Ok(());
         }
@@ -50,7 +51,8 @@ impl Auth {
         Ok(secret)
     }
 
-    /// Describes a token: `{"active": false}` for everything that is not valid now, whatever the reason.
+    /// Describes a token: `{"active": false}` for everything that is not valid now, whatever the
+    /// reason.
     ///
     /// # Errors
     /// The database's.
@@ -58,18 +60,22 @@ impl Auth {
         match self.identify(token).await {
             Ok(identity) => {
                 let claims = identity.claims;
-                return Ok(
-                    json!({ "active": true, "token_type": "Bearer", "username": identity.user.username, "sub": claims.sub,
-                    "sid": claims.sid, "iss": claims.iss, "iat": claims.iat, "exp": claims.exp, "scope": claims.scope }),
-                );
+                return Ok(json!({
+                    "active": true, "token_type": "Bearer", "username": identity.user.username,
+                    "sub": claims.sub, "sid": claims.sid, "iss": claims.iss, "iat": claims.iat,
+                    "exp": claims.exp, "scope": claims.scope
+                }));
             }
             Err(ServiceError::InvalidToken) => {}
             Err(error) => return Err(error),
         }
-        let Some(session) = self.session_of(token).await? else { return Ok(json!({ "active": false })) };
-        Ok(
-            json!({ "active": true, "token_type": "refresh_token", "sub": session.user_id, "sid": session.id, "exp": session.expires_s }),
-        )
+        let Some(session) = self.session_of(token).await? else {
+            return Ok(json!({ "active": false }));
+        };
+        Ok(json!({
+            "active": true, "token_type": "refresh_token", "sub": session.user_id,
+            "sid": session.id, "exp": session.expires_s
+        }))
     }
 
     /// Ends the session of a token. A token that is not good is no error: it is revoked already.

@@ -1,4 +1,5 @@
-//! People and sessions by id or name: from the cache, and from Postgres when it has nothing to rely on.
+//! People and sessions by id or name: from the cache, and from Postgres when it has nothing to rely
+//! on.
 
 use std::time::Instant;
 
@@ -27,14 +28,18 @@ impl Auth {
         self.read(&self.users, Key::User(id), |_| true, find).await
     }
 
-    /// The person with this name, in any case. Names never change hands, so the way from name to id needs no tombstone.
+    /// The person with this name, in any case. Names never change hands, so the way from name to id
+    /// needs no tombstone.
     ///
     /// # Errors
     /// The database's.
     pub async fn user_by_name(&self, name: &str) -> Read<User> {
         let name = canonical(name);
         let find = || async { users::id_by_name(&mut self.store.reader().await?, &name).await };
-        let Some(id) = self.read(&self.names, Key::Name(name.clone()), |_| true, find).await? else { return Ok(None) };
+        let Some(id) = self.read(&self.names, Key::Name(name.clone()), |_| true, find).await?
+        else {
+            return Ok(None);
+        };
         self.user(id).await
     }
 
@@ -43,7 +48,8 @@ impl Auth {
     /// # Errors
     /// The database's.
     pub async fn session(&self, id: Uuid) -> Read<Session> {
-        // A refresh moves the end of a session without touching the cache: one that looks over is read again.
+        // A refresh moves the end of a session without touching the cache: one that looks over is
+        // read again.
         let now_s = i64::try_from(unix_s()).unwrap_or(i64::MAX);
         let live = |session: &Session| session.expires_s > now_s;
         let find = || async move { sessions::live(&mut self.store.reader().await?, id).await };
@@ -54,7 +60,11 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn list_users(&self, after: Cursor, limit: u32) -> Result<(Vec<User>, Option<Cursor>), ServiceError> {
+    pub async fn list_users(
+        &self,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<(Vec<User>, Option<Cursor>), ServiceError> {
         Ok(users::page(&mut self.store.reader().await?, after, limit).await?)
     }
 
@@ -89,7 +99,12 @@ impl Auth {
     }
 
     /// Runs one query and puts its row into the cache, if it may be.
-    async fn query<T, F>(&self, key: &Key, (fill, began): (bool, Instant), query: &impl Fn() -> F) -> Read<T>
+    async fn query<T, F>(
+        &self,
+        key: &Key,
+        (fill, began): (bool, Instant),
+        query: &impl Fn() -> F,
+    ) -> Read<T>
     where
         T: Serialize,
         F: Future<Output = Read<T>>,

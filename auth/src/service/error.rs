@@ -1,18 +1,20 @@
-//! Reasons why the service does not do what it is asked for. What they mean to a client of HTTP, or to an operator at a terminal, is
-//! decided there.
+//! Reasons why the service does not do what it is asked for. What they mean to a client of HTTP, or
+//! to an operator at a terminal, is decided there.
 
 use std::error::Error;
 
 use crate::password::PasswordError;
 use crate::store::StoreError;
 
-/// Reason why a request to the service fails. The text says nothing that a stranger may not know; a cause is the source.
+/// Reason why a request to the service fails. The text says nothing that a stranger may not know; a
+/// cause is the source.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// A wrong password, an unknown person or a disabled one: nobody can tell them apart.
     #[error("the user name or the password is wrong")]
     WrongCredentials,
-    /// A token that is not ours, has expired, or belongs to a session or a person that is over or disabled.
+    /// A token that is not ours, has expired, or belongs to a session or a person that is over or
+    /// disabled.
     #[error("the token is not valid, or not any more")]
     InvalidToken,
     /// An unknown client or a wrong secret.
@@ -74,7 +76,9 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// Makes an error of ours of the cause why `task` failed.
-    pub(super) fn internal<E: Error + Send + Sync + 'static>(task: &'static str) -> impl FnOnce(E) -> Self {
+    pub(super) fn internal<E: Error + Send + Sync + 'static>(
+        task: &'static str,
+    ) -> impl FnOnce(E) -> Self {
         move |source| Self::Internal { task, source: source.into() }
     }
 }

@@ -1,5 +1,6 @@
-//! Failed logins: strict for one account from one address, lenient for one account from anywhere, never for ever.
-//! Counted in Redis for all replicas and in this process too, so that losing Redis forgives nobody.
+//! Failed logins: strict for one account from one address, lenient for one account from anywhere,
+//! never for ever. Counted in Redis for all replicas and in this process too, so that losing Redis
+//! forgives nobody.
 
 use std::net::IpAddr;
 
@@ -43,8 +44,13 @@ impl FailedLogins {
     ///
     /// # Errors
     /// One of them cannot be counted.
-    pub fn new(link: Option<RedisLink>, pair: Allowance, account: Allowance) -> Result<Self, AllowanceError> {
-        let local = [Failures::new("pair", pair, KEYS_MAX)?, Failures::new("account", account, KEYS_MAX)?];
+    pub fn new(
+        link: Option<RedisLink>,
+        pair: Allowance,
+        account: Allowance,
+    ) -> Result<Self, AllowanceError> {
+        let local =
+            [Failures::new("pair", pair, KEYS_MAX)?, Failures::new("account", account, KEYS_MAX)?];
         Ok(Self { link, pair, account, local })
     }
 
@@ -55,7 +61,8 @@ impl FailedLogins {
             Target::Known(id) => id.to_string(),
             Target::Unknown(name) => canonical(name),
         };
-        let pair = format!("auth:failed:pair:{}", hash_text(&format!("{account}\0{}", network(client))));
+        let pair =
+            format!("auth:failed:pair:{}", hash_text(&format!("{account}\0{}", network(client))));
         let alone = format!("auth:failed:account:{}", hash_text(&account));
         Attempt([(pair, self.pair), (alone, self.account)])
     }
@@ -66,7 +73,8 @@ impl FailedLogins {
     /// [`ServiceError::TooManyFailures`].
     pub async fn check(&self, attempt: &Attempt) -> Result<(), ServiceError> {
         let now = uptime();
-        let waits = self.local.iter().zip(&attempt.0).map(|(local, (key, _))| local.wait(key, now).0);
+        let waits =
+            self.local.iter().zip(&attempt.0).map(|(local, (key, _))| local.wait(key, now).0);
         let here = waits.max().unwrap_or(0);
         let there = match &self.link {
             Some(link) if here == 0 => failed_logins::wait_ms(link, &attempt.0).await.unwrap_or(0),
@@ -115,7 +123,8 @@ mod tests {
 
     fn failed_logins() -> FailedLogins {
         let often = Allowance { burst: 4, interval_ms: 60_000 };
-        FailedLogins::new(None, Allowance { burst: 2, interval_ms: 60_000 }, often).expect("countable")
+        FailedLogins::new(None, Allowance { burst: 2, interval_ms: 60_000 }, often)
+            .expect("countable")
     }
 
     #[tokio::test]
@@ -126,7 +135,10 @@ mod tests {
         failed_logins.failed(&here).await;
         failed_logins.failed(&here).await;
         let refused = failed_logins.check(&here).await;
-        assert!(matches!(refused, Err(ServiceError::TooManyFailures { retry_after_s: 60 })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ServiceError::TooManyFailures { retry_after_s: 60 })),
+            "{refused:?}"
+        );
         assert!(failed_logins.check(&there).await.is_ok());
         failed_logins.failed(&there).await;
         failed_logins.failed(&there).await;
@@ -139,7 +151,9 @@ mod tests {
         let failed_logins = failed_logins();
         let here = failed_logins.attempt(Target::Unknown("ada"), "2001:db8::1".parse().unwrap());
         failed_logins.failed(&here).await;
-        failed_logins.failed(&failed_logins.attempt(Target::Unknown("ada"), "2001:db8::2".parse().unwrap())).await;
+        failed_logins
+            .failed(&failed_logins.attempt(Target::Unknown("ada"), "2001:db8::2".parse().unwrap()))
+            .await;
         assert!(failed_logins.check(&here).await.is_err(), "one /64 is one address");
         failed_logins.succeeded(&here).await;
         assert!(failed_logins.check(&here).await.is_ok());

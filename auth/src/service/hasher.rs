@@ -1,5 +1,5 @@
-//! Password hashing that cannot exhaust the machine: a bounded number runs, in memory set aside for it, a bounded number waits,
-//! and the rest is refused. A permit is the memory of one hash.
+//! Password hashing that cannot exhaust the machine: a bounded number runs, in memory set aside for
+//! it, a bounded number waits, and the rest is refused. A permit is the memory of one hash.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -54,7 +54,10 @@ impl Hasher {
     ///
     /// # Errors
     /// argon2 does not take the parameters.
-    pub fn new(hashing: Hashing, metrics: Arc<Metrics>) -> Result<Self, argon2::password_hash::Error> {
+    pub fn new(
+        hashing: Hashing,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, argon2::password_hash::Error> {
         let argon = Argon::new(hashing.memory_kib, hashing.passes)?;
         let mut memory = argon.memory();
         Ok(Self {
@@ -72,7 +75,9 @@ impl Hasher {
     /// # Errors
     /// [`ServiceError::Busy`]: the queue is full.
     pub fn enqueue(&self) -> Result<Queued<'_>, ServiceError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ServiceError::Busy { retry_after_s: 2 })?;
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| ServiceError::Busy { retry_after_s: 2 })?;
         self.metrics.hashing.inc();
         Ok(Queued { hasher: self, _place: place })
     }
@@ -93,7 +98,9 @@ impl Queued<'_> {
     pub async fn permit(&self) -> Result<HashPermit<'_>, ServiceError> {
         let permit = Arc::clone(&self.hasher.permits).acquire_owned();
         match tokio::time::timeout(PATIENCE, permit).await {
-            Ok(Ok(permit)) => Ok(HashPermit { hasher: self.hasher, permit: self.hasher.lend(permit) }),
+            Ok(Ok(permit)) => {
+                Ok(HashPermit { hasher: self.hasher, permit: self.hasher.lend(permit) })
+            }
             Ok(Err(_)) | Err(_) => Err(ServiceError::Busy { retry_after_s: PATIENCE.as_secs() }),
         }
     }
@@ -117,7 +124,11 @@ impl HashPermit<'_> {
     ///
     /// # Errors
     /// The hashing broke.
-    pub async fn verify(self, password: &Password, hash: Option<&str>) -> Result<(PasswordMatch, Self), ServiceError> {
+    pub async fn verify(
+        self,
+        password: &Password,
+        hash: Option<&str>,
+    ) -> Result<(PasswordMatch, Self), ServiceError> {
         let known = hash.is_some();
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
         let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
@@ -132,7 +143,8 @@ impl HashPermit<'_> {
     /// The hashing broke.
     pub async fn hash(self, password: &Password) -> Result<String, ServiceError> {
         let (argon, password) = (self.hasher.argon.clone(), password.clone());
-        let (hash, _turn) = self.blocking(move |memory| argon.hash(password.bytes(), memory)).await?;
+        let (hash, _turn) =
+            self.blocking(move |memory| argon.hash(password.bytes(), memory)).await?;
         hash.map_err(ServiceError::internal("hashing a password"))
     }
 
@@ -170,9 +182,26 @@ mod tests {
     #[tokio::test]
     async fn right_wrong_unknown_and_outdated() {
         let (today, tomorrow) = (hasher(1), hasher(2));
-        let hash = today.enqueue().unwrap().permit().await.unwrap().hash(&password("correct horse")).await.unwrap();
+        let hash = today
+            .enqueue()
+            .unwrap()
+            .permit()
+            .await
+            .unwrap()
+            .hash(&password("correct horse"))
+            .await
+            .unwrap();
         let verdict = async |hasher: &Hasher, text: &str, hash: Option<&str>| {
-            hasher.enqueue().unwrap().permit().await.unwrap().verify(&password(text), hash).await.unwrap().0
+            hasher
+                .enqueue()
+                .unwrap()
+                .permit()
+                .await
+                .unwrap()
+                .verify(&password(text), hash)
+                .await
+                .unwrap()
+                .0
         };
         assert_eq!(verdict(&today, "correct horse", Some(&hash)).await, PasswordMatch::Match);
         assert_eq!(verdict(&tomorrow, "correct horse", Some(&hash)).await, PasswordMatch::Outdated);
@@ -182,7 +211,11 @@ mod tests {
 
     #[test]
     fn hash_permit_is_kept_until_the_hash_is_done_when_the_client_leaves() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let hasher = hasher(1);
             let (begin, wait) = std::sync::mpsc::channel::<()>();
@@ -191,8 +224,9 @@ mod tests {
             {
                 let (permit, typed) = (queued.permit().await.unwrap(), password("correct horse"));
                 let mut verify = std::pin::pin!(permit.verify(&typed, None));
-                let poll =
-                    std::future::poll_fn(|context| std::task::Poll::Ready(verify.as_mut().poll(context).is_pending()));
+                let poll = std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(verify.as_mut().poll(context).is_pending())
+                });
                 assert!(poll.await, "it waits for a thread");
             }
             assert_eq!(hasher.permits.available_permits(), 0);

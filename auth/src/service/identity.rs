@@ -1,4 +1,5 @@
-//! Identity behind a request: a token that is ours, of a session that is not over, of a person who is not disabled.
+//! Identity behind a request: a token that is ours, of a session that is not over, of a person who
+//! is not disabled.
 
 use crate::clock::unix_s;
 use crate::person::{Session, User};

@@ -1,4 +1,5 @@
-//! Logging in and out. A wrong password and an unknown user take the same path, cost the same and get the same response.
+//! Logging in and out. A wrong password and an unknown user take the same path, cost the same and
+//! get the same response.
 
 use std::net::IpAddr;
 
@@ -62,12 +63,15 @@ impl Auth {
     async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
         let queued = self.hasher.enqueue()?;
         let found = users::by_login(&mut self.store.connection().await?, &login.name).await?;
-        let account = found.as_ref().map_or_else(|| Target::Unknown(&login.name), |(user, _)| Target::Known(user.id));
+        let account = found
+            .as_ref()
+            .map_or_else(|| Target::Unknown(&login.name), |(user, _)| Target::Known(user.id));
         let attempt = self.failed_logins.attempt(account, login.client);
         self.failed_logins.check(&attempt).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
         let permit = queued.permit().await?;
-        // Again: those before us in the queue may have failed. From here to the charge only as many run as there are permits.
+        // Again: those before us in the queue may have failed. From here to the charge only as many
+        // run as there are permits.
         self.failed_logins.check(&attempt).await?;
         let (verdict, permit) = permit.verify(&login.password, hash).await?;
         match found {
@@ -102,9 +106,15 @@ impl Auth {
         Ok(is_kept)
     }
 
-    /// Opens a session for the password that was verified against `hash`. Verifying takes tens of milliseconds: by now the
-    /// password may be another one, or its owner disabled.
-    async fn open_session(&self, user: &User, hash: &str, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
+    /// Opens a session for the password that was verified against `hash`. Verifying takes tens of
+    /// milliseconds: by now the password may be another one, or its owner disabled.
+    async fn open_session(
+        &self,
+        user: &User,
+        hash: &str,
+        login: &Login,
+        origin: &Origin,
+    ) -> Result<Tokens, ServiceError> {
         let refresh = Refresh { session: Uuid::now_v7(), generation: 0 };
         let token = refresh.mint(&self.keys);
         let new = NewSession {
@@ -134,7 +144,13 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn end_session(&self, user_id: Uuid, id: Uuid, reason: &str, origin: &Origin) -> Result<bool, ServiceError> {
+    pub async fn end_session(
+        &self,
+        user_id: Uuid,
+        id: Uuid,
+        reason: &str,
+        origin: &Origin,
+    ) -> Result<bool, ServiceError> {
         let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke(&mut transaction, user_id, id, reason).await?;
         if ended.is_some() {
@@ -148,7 +164,12 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn end_sessions(&self, tokens: &Presented, reason: &str, origin: &Origin) -> Result<(), ServiceError> {
+    pub async fn end_sessions(
+        &self,
+        tokens: &Presented,
+        reason: &str,
+        origin: &Origin,
+    ) -> Result<(), ServiceError> {
         for session in self.sessions_of(tokens).await? {
             self.end_session(session.user_id, session.id, reason, origin).await?;
         }
@@ -159,7 +180,11 @@ impl Auth {
     ///
     /// # Errors
     /// [`ServiceError::InvalidToken`] when none of them is valid. Or the database's.
-    pub async fn logout_all(&self, tokens: &Presented, origin: &Origin) -> Result<(), ServiceError> {
+    pub async fn logout_all(
+        &self,
+        tokens: &Presented,
+        origin: &Origin,
+    ) -> Result<(), ServiceError> {
         let sessions = self.sessions_of(tokens).await?;
         let id = sessions.first().ok_or(ServiceError::InvalidToken)?.user_id;
         let mut transaction = self.store.begin().await?;
@@ -171,11 +196,18 @@ impl Auth {
     /// The live sessions that tokens belong to, each once.
     async fn sessions_of(&self, tokens: &Presented) -> Result<Vec<Session>, ServiceError> {
         let mut found = Vec::with_capacity(2);
-        if let Some(claims) = tokens.access.as_ref().and_then(|token| self.keys.verify(token, unix_s())) {
-            found.extend(self.session(claims.sid).await?.filter(|session| session.user_id == claims.sub));
+        if let Some(claims) =
+            tokens.access.as_ref().and_then(|token| self.keys.verify(token, unix_s()))
+        {
+            found.extend(
+                self.session(claims.sid).await?.filter(|session| session.user_id == claims.sub),
+            );
         }
-        // Any generation: who shows an old one had the token, and using it would end the session too.
-        if let Some(refresh) = tokens.refresh.as_ref().and_then(|token| Refresh::open(token, &self.keys)) {
+        // Any generation: who shows an old one had the token, and using it would end the session
+        // too.
+        if let Some(refresh) =
+            tokens.refresh.as_ref().and_then(|token| Refresh::open(token, &self.keys))
+        {
             found.extend(self.session(refresh.session).await?);
         }
         found.dedup_by_key(|session| session.id);
@@ -183,7 +215,8 @@ impl Auth {
     }
 }
 
-/// Tokens that a caller presents to end a session: an access token lives for ten minutes, the refresh token beside it for weeks.
+/// Tokens that a caller presents to end a session: an access token lives for ten minutes, the
+/// refresh token beside it for weeks.
 #[derive(Debug, Default)]
 pub struct Presented {
     /// An access token.

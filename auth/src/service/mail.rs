@@ -1,4 +1,5 @@
-//! Mails to be sent: one JSON file each in a directory a mailer empties. A token stands in no log and in no other place.
+//! Mails to be sent: one JSON file each in a directory a mailer empties. A token stands in no log
+//! and in no other place.
 
 use std::io;
 use std::path::PathBuf;
@@ -51,8 +52,10 @@ impl Mail {
             Message::EmailChanged => serde_json::json!({ "to": to, "purpose": "email_changed" }),
         };
         let name = Uuid::now_v7();
-        let (hidden, seen) = (directory.join(format!(".{name}")), directory.join(format!("{name}.json")));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).await?;
+        let (hidden, seen) =
+            (directory.join(format!(".{name}")), directory.join(format!("{name}.json")));
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).await?;
         file.write_all(mail.to_string().as_bytes()).await?;
         file.flush().await?;
         tokio::fs::rename(hidden, seen).await

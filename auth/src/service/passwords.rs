@@ -1,4 +1,5 @@
-//! Changing a password, and setting a new one with a mailed token. Both end the person's other sessions.
+//! Changing a password, and setting a new one with a mailed token. Both end the person's other
+//! sessions.
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -43,14 +44,20 @@ impl Auth {
             return Err(ServiceError::WrongCredentials);
         }
         one_time::end_resets(&mut transaction, user.id).await?;
-        let ended = sessions::revoke_all(&mut transaction, user.id, Some(identity.session.id), "password changed").await?;
+        let ended = sessions::revoke_all(
+            &mut transaction,
+            user.id,
+            Some(identity.session.id),
+            "password changed",
+        )
+        .await?;
         record(&mut transaction, origin, "password changed", Some(user.id), Some(user.id)).await?;
         let changed = [session_keys(&ended), vec![Key::User(user.id)]].concat();
         Ok(self.commit(transaction, &changed).await?)
     }
 
-    /// Checks the password of somebody who is logged in; failures count like those of a login. Returns the hash it has, and the permit
-    /// to hash another.
+    /// Checks the password of somebody who is logged in; failures count like those of a login.
+    /// Returns the hash it has, and the permit to hash another.
     pub(super) async fn verify_password<'a>(
         &self,
         queued: &'a Queued<'_>,
@@ -64,7 +71,9 @@ impl Auth {
         let permit = queued.permit().await?;
         self.failed_logins.check(&attempt).await?;
         match (permit.verify(password, hash.as_deref()).await?, hash) {
-            ((verdict, permit), Some(hash)) if verdict != PasswordMatch::Wrong => Ok((hash, permit)),
+            ((verdict, permit), Some(hash)) if verdict != PasswordMatch::Wrong => {
+                Ok((hash, permit))
+            }
             _ => {
                 self.failed_logins.failed(&attempt).await;
                 Err(ServiceError::WrongCredentials)
@@ -72,8 +81,8 @@ impl Auth {
         }
     }
 
-    /// Mails a token to set a new password, if there is such an address. Says nothing either way, and takes no time either way:
-    /// the work is done after the response.
+    /// Mails a token to set a new password, if there is such an address. Says nothing either way,
+    /// and takes no time either way: the work is done after the response.
     pub fn forgot(self: &Arc<Self>, email: String, origin: Origin) {
         let auth = Arc::clone(self);
         let Some(place) = self.mail.place() else {
@@ -82,14 +91,18 @@ impl Auth {
         };
         tokio::spawn(async move {
             if let Err(error) = auth.mail_reset(&email, &origin).await {
-                tracing::error!(%error, cause = error.source(), "a token to set a new password was not mailed");
+                tracing::error!(%error, cause = error.source(), "a token to set a new password \
+                    was not mailed");
             }
             drop(place);
         });
     }
 
     async fn mail_reset(&self, email: &str, origin: &Origin) -> Result<(), ServiceError> {
-        let Some((user, _)) = users::by_login(&mut self.store.connection().await?, email).await? else { return Ok(()) };
+        let Some((user, _)) = users::by_login(&mut self.store.connection().await?, email).await?
+        else {
+            return Ok(());
+        };
         if user.disabled || !self.mail.is_configured() {
             return Ok(());
         }
@@ -108,7 +121,11 @@ impl Auth {
     ///
     /// # Errors
     /// The database's.
-    pub async fn reset_token(&self, user_id: Uuid, origin: &Origin) -> Result<String, ServiceError> {
+    pub async fn reset_token(
+        &self,
+        user_id: Uuid,
+        origin: &Origin,
+    ) -> Result<String, ServiceError> {
         let token = opaque::secret().map_err(ServiceError::internal("the system's randomness"))?;
         let mut transaction = self.store.begin().await?;
         one_time::insert_reset(&mut transaction, user_id, &opaque::hash(&token)).await?;
@@ -121,17 +138,28 @@ impl Auth {
     ///
     /// # Errors
     /// [`ServiceError::InvalidResetToken`], or the password is not acceptable.
-    pub async fn reset_password(&self, token: &str, new: &Password, origin: &Origin) -> Result<(), ServiceError> {
+    pub async fn reset_password(
+        &self,
+        token: &str,
+        new: &Password,
+        origin: &Origin,
+    ) -> Result<(), ServiceError> {
         let token = opaque::hash(token);
         let queued = self.hasher.enqueue()?;
         let id = one_time::peek_reset(&mut self.store.connection().await?, &token)
             .await?
             .ok_or(ServiceError::InvalidResetToken)?;
-        let user = self.user(id).await?.filter(|user| !user.disabled).ok_or(ServiceError::InvalidResetToken)?;
+        let user = self
+            .user(id)
+            .await?
+            .filter(|user| !user.disabled)
+            .ok_or(ServiceError::InvalidResetToken)?;
         new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
         let hash = queued.permit().await?.hash(new).await?;
         let mut transaction = self.store.begin().await?;
-        one_time::spend_reset(&mut transaction, &token).await?.ok_or(ServiceError::InvalidResetToken)?;
+        one_time::spend_reset(&mut transaction, &token)
+            .await?
+            .ok_or(ServiceError::InvalidResetToken)?;
         users::set_password_hash(&mut transaction, id, None, &hash).await?;
         one_time::end_resets(&mut transaction, id).await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "password reset").await?;

@@ -28,7 +28,12 @@ impl Auth {
     ///
     /// # Errors
     /// Somebody else has the name or the address, or too many passwords are hashed.
-    pub async fn signup(&self, signup: &Signup, roles: &[&str], origin: &Origin) -> Result<User, ServiceError> {
+    pub async fn signup(
+        &self,
+        signup: &Signup,
+        roles: &[&str],
+        origin: &Origin,
+    ) -> Result<User, ServiceError> {
         let (username, email) = (signup.username.as_str(), signup.email.as_str());
         signup.password.unlike(&[username, email]).map_err(ServiceError::Password)?;
         let queued = self.hasher.enqueue()?;
@@ -53,7 +58,12 @@ impl Auth {
             .ok_or_else(|| ServiceError::NoSuchUser(username.to_owned()))
     }
 
-    async fn insert(&self, new: &NewUser<'_>, roles: &[&str], origin: &Origin) -> Result<(), StoreError> {
+    async fn insert(
+        &self,
+        new: &NewUser<'_>,
+        roles: &[&str],
+        origin: &Origin,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.store.begin().await?;
         users::insert(&mut transaction, new, roles).await?;
         record(&mut transaction, origin, "signup", Some(new.id), Some(new.id)).await?;

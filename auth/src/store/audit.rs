@@ -1,4 +1,5 @@
-//! `auth.audit_log`: who did what. Lines are added, never read, changed or removed: the service may not.
+//! `auth.audit_log`: who did what. Lines are added, never read, changed or removed: the service may
+//! not.
 
 use std::net::IpAddr;
 
@@ -35,9 +36,13 @@ pub async fn record(
     actor: Option<Uuid>,
     subject: Option<Uuid>,
 ) -> Result<(), StoreError> {
-    let sql =
-        "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES ($1, $2, $3, $4::text::inet, $5)";
+    let sql = "INSERT INTO auth.audit_log (action, actor_id, subject_id, ip, request_id) VALUES \
+               ($1, $2, $3, $4::text::inet, $5)";
     let query = connection.query(sql).bind(action).bind(actor).bind(subject);
-    query.bind(origin.client.map(|ip| ip.to_string())).bind(&origin.request_id).execute(connection.raw()).await?;
+    query
+        .bind(origin.client.map(|ip| ip.to_string()))
+        .bind(&origin.request_id)
+        .execute(connection.raw())
+        .await?;
     Ok(())
 }

@@ -13,17 +13,20 @@ const GOOD: i64 = 3;
 /// # Errors
 /// The database's.
 pub async fn is_fresh(connection: &mut Connection, user_id: Uuid) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = 'password_reset' \
+    let sql = "SELECT EXISTS (SELECT FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = \
+               'password_reset' \
                AND used_at IS NULL AND created_at > now() - interval '1 minute')";
     Ok(connection.scalar(sql).bind(user_id).fetch_one(connection.raw()).await?)
 }
 
-/// Ends every token of a person: what it was mailed for is settled, or is not theirs to settle any more.
+/// Ends every token of a person: what it was mailed for is settled, or is not theirs to settle any
+/// more.
 ///
 /// # Errors
 /// The database's.
 pub async fn end_resets(connection: &mut Connection, user_id: Uuid) -> Result<(), StoreError> {
-    let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND used_at IS NULL";
+    let sql =
+        "UPDATE auth.one_time_tokens SET used_at = now() WHERE user_id = $1 AND used_at IS NULL";
     connection.query(sql).bind(user_id).execute(connection.raw()).await?;
     Ok(())
 }
@@ -32,23 +35,40 @@ pub async fn end_resets(connection: &mut Connection, user_id: Uuid) -> Result<()
 ///
 /// # Errors
 /// The database's.
-pub async fn insert_reset(connection: &mut Connection, user_id: Uuid, hash: &[u8]) -> Result<(), StoreError> {
-    let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE id IN (SELECT id FROM auth.one_time_tokens \
-               WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL ORDER BY created_at DESC, id DESC OFFSET $2)";
+pub async fn insert_reset(
+    connection: &mut Connection,
+    user_id: Uuid,
+    hash: &[u8],
+) -> Result<(), StoreError> {
+    let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE id IN (SELECT id FROM \
+               auth.one_time_tokens \
+               WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL ORDER BY \
+               created_at DESC, id DESC OFFSET $2)";
     connection.query(sql).bind(user_id).bind(GOOD - 1).execute(connection.raw()).await?;
     let sql = "INSERT INTO auth.one_time_tokens (id, user_id, purpose, token_hash, expires_at) \
                VALUES ($1, $2, 'password_reset', $3, now() + interval '1 hour')";
-    connection.query(sql).bind(Uuid::now_v7()).bind(user_id).bind(hash).execute(connection.raw()).await?;
+    connection
+        .query(sql)
+        .bind(Uuid::now_v7())
+        .bind(user_id)
+        .bind(hash)
+        .execute(connection.raw())
+        .await?;
     Ok(())
 }
 
-/// Returns the owner of a token that is valid. Changes nothing: hashing a new password is worth it then.
+/// Returns the owner of a token that is valid. Changes nothing: hashing a new password is worth it
+/// then.
 ///
 /// # Errors
 /// The database's.
-pub async fn peek_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, StoreError> {
+pub async fn peek_reset(
+    connection: &mut Connection,
+    hash: &[u8],
+) -> Result<Option<Uuid>, StoreError> {
     let sql = "SELECT user_id FROM auth.one_time_tokens \
-               WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now()";
+               WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND \
+               expires_at > now()";
     Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
 }
 
@@ -56,9 +76,13 @@ pub async fn peek_reset(connection: &mut Connection, hash: &[u8]) -> Result<Opti
 ///
 /// # Errors
 /// The database's.
-pub async fn spend_reset(connection: &mut Connection, hash: &[u8]) -> Result<Option<Uuid>, StoreError> {
+pub async fn spend_reset(
+    connection: &mut Connection,
+    hash: &[u8],
+) -> Result<Option<Uuid>, StoreError> {
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() \
-               WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND expires_at > now() RETURNING user_id";
+               WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND \
+               expires_at > now() RETURNING user_id";
     Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
 }
 

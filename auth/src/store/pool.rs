@@ -1,8 +1,10 @@
-//! The connections: bounded, each statement with a deadline, and only half of them for reads the cache could have served.
+//! The connections: bounded, each statement with a deadline, and only half of them for reads the
+//! cache could have served.
 //!
-//! Behind a pooler that gives a server connection to each transaction (PgBouncer's `pool_mode = transaction`) a session
-//! keeps nothing between two transactions: no setting and no prepared statement. There every piece of work is a transaction
-//! that sets its own limits, and statements have no name.
+//! Behind a pooler that gives a server connection to each transaction (PgBouncer's `pool_mode =
+//! transaction`) a session keeps nothing between two transactions: no setting and no prepared
+//! statement. There every piece of work is a transaction that sets its own limits, and statements
+//! have no name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +22,21 @@ use crate::store::StoreError;
 /// Longest wait of a request for a connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
 
-/// Limits of a session, in milliseconds. A statement ends well before a tombstone of the cache does, which relies on it.
-const LIMITS: [(&str, &str); 3] =
-    [("statement_timeout", "4000"), ("lock_timeout", "2000"), ("idle_in_transaction_session_timeout", "5000")];
+/// Limits of a session, in milliseconds. A statement ends well before a tombstone of the cache
+/// does, which relies on it.
+const LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "4000"),
+    ("lock_timeout", "2000"),
+    ("idle_in_transaction_session_timeout", "5000"),
+];
 
 /// The same limits for one transaction.
-const BEGIN_LIMITED: &str = "BEGIN; SET LOCAL statement_timeout = 4000; SET LOCAL lock_timeout = 2000; \
+const BEGIN_LIMITED: &str = "BEGIN; SET LOCAL statement_timeout = 4000; SET LOCAL lock_timeout = \
+                             2000; \
                              SET LOCAL idle_in_transaction_session_timeout = 5000";
 
-/// Returns how a connection is opened: with limits for the session where a session is a thing of its own.
+/// Returns how a connection is opened: with limits for the session where a session is a thing of
+/// its own.
 #[must_use]
 pub fn options(database: &Database, pooler: Pooler) -> PgConnectOptions {
     let options = database.options().clone().application_name("auth");
@@ -48,7 +56,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens nothing yet: connections come with the first queries, so a start does not need the database.
+    /// Opens nothing yet: connections come with the first queries, so a start does not need the
+    /// database.
     #[must_use]
     pub fn lazy(database: &Database, pooler: Pooler, connections: u32) -> Self {
         let pool = PgPoolOptions::new()
@@ -73,8 +82,8 @@ impl Store {
         Ok(Connection { held, pooler: self.pooler, _permit: None })
     }
 
-    /// Takes a connection for reads that must be true this moment. What is written through it may be lost: see
-    /// [`Store::begin`].
+    /// Takes a connection for reads that must be true this moment. What is written through it may
+    /// be lost: see [`Store::begin`].
     ///
     /// # Errors
     /// The database's, or no connection was free in time.
@@ -93,7 +102,8 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// Takes a place among the reads that stand in for the cache: however many there are, half the pool is left for the others.
+    /// Takes a place among the reads that stand in for the cache: however many there are, half the
+    /// pool is left for the others.
     async fn read_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
         let timed_out = || StoreError::Unavailable(Arc::new(sqlx::Error::PoolTimedOut));
         match tokio::time::timeout(ACQUIRE, Arc::clone(&self.reads).acquire_owned()).await {
@@ -117,11 +127,14 @@ impl Store {
     /// # Errors
     /// It does not respond, has no tables, or is read-only.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let sql = "SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM auth.sessions)";
+        let sql = "SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM \
+                   auth.sessions)";
         let mut connection = self.connection().await?;
         let is_read_only: bool = connection.scalar(sql).fetch_one(connection.raw()).await?;
         if is_read_only {
-            return Err(StoreError::Unavailable(Arc::new(sqlx::Error::Protocol("the database is read-only".to_owned()))));
+            return Err(StoreError::Unavailable(Arc::new(sqlx::Error::Protocol(
+                "the database is read-only".to_owned(),
+            ))));
         }
         Ok(())
     }

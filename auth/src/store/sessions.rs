@@ -69,11 +69,15 @@ pub enum TokenState {
     },
 }
 
-/// Adds a session; beyond the most a person may have, the ones unused for longest end. Returns which ended.
+/// Adds a session; beyond the most a person may have, the ones unused for longest end. Returns
+/// which ended.
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result<Vec<Uuid>, StoreError> {
+pub async fn insert(
+    connection: &mut Connection,
+    new: &NewSession<'_>,
+) -> Result<Vec<Uuid>, StoreError> {
     connection
         .query(
             "INSERT INTO auth.sessions (id, user_id, token_hash, ip, user_agent, expires_at) \
@@ -87,8 +91,10 @@ pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result
         .bind(IDLE_DAYS)
         .execute(connection.raw())
         .await?;
-    let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = 'room' WHERE id IN (SELECT id FROM auth.sessions \
-               WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id DESC OFFSET $2) RETURNING id";
+    let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = 'room' WHERE id IN \
+               (SELECT id FROM auth.sessions \
+               WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id DESC \
+               OFFSET $2) RETURNING id";
     Ok(connection.scalar(sql).bind(new.user_id).bind(PER_USER).fetch_all(connection.raw()).await?)
 }
 
@@ -97,9 +103,12 @@ pub async fn insert(connection: &mut Connection, new: &NewSession<'_>) -> Result
 /// # Errors
 /// The database's.
 pub async fn live(connection: &mut Connection, id: Uuid) -> Result<Option<Session>, StoreError> {
-    let sql = "SELECT user_id, extract(epoch FROM expires_at)::bigint AS expires_s FROM auth.sessions \
+    let sql = "SELECT user_id, extract(epoch FROM expires_at)::bigint AS expires_s FROM \
+               auth.sessions \
                WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
-    let Some(row) = connection.query(sql).bind(id).fetch_optional(connection.raw()).await? else { return Ok(None) };
+    let Some(row) = connection.query(sql).bind(id).fetch_optional(connection.raw()).await? else {
+        return Ok(None);
+    };
     Ok(Some(Session { id, user_id: row.try_get("user_id")?, expires_s: row.try_get("expires_s")? }))
 }
 
@@ -107,12 +116,17 @@ pub async fn live(connection: &mut Connection, id: Uuid) -> Result<Option<Sessio
 ///
 /// # Errors
 /// The database's.
-pub async fn of_user(connection: &mut Connection, user_id: Uuid) -> Result<Vec<Listed>, StoreError> {
+pub async fn of_user(
+    connection: &mut Connection,
+    user_id: Uuid,
+) -> Result<Vec<Listed>, StoreError> {
     let sql = "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint AS created_us, \
-               (extract(epoch FROM last_used_at) * 1000000)::bigint AS used_us, host(ip) AS client, user_agent \
+               (extract(epoch FROM last_used_at) * 1000000)::bigint AS used_us, host(ip) AS \
+               client, user_agent \
                FROM auth.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
                ORDER BY last_used_at DESC, id DESC LIMIT $2";
-    let rows = connection.query(sql).bind(user_id).bind(PER_USER).fetch_all(connection.raw()).await?;
+    let rows =
+        connection.query(sql).bind(user_id).bind(PER_USER).fetch_all(connection.raw()).await?;
     Ok(rows.iter().map(listed).collect::<Result<_, _>>()?)
 }
 
@@ -126,7 +140,8 @@ fn listed(row: &PgRow) -> Result<Listed, sqlx::Error> {
     })
 }
 
-/// Replaces the token of `generation` by its successor; whose session it is, if the token was the current one.
+/// Replaces the token of `generation` by its successor; whose session it is, if the token was the
+/// current one.
 ///
 /// # Errors
 /// The database's.
@@ -136,10 +151,19 @@ pub async fn rotate(
     generation: i64,
     successor_hash: &[u8],
 ) -> Result<Option<Uuid>, StoreError> {
-    let sql = "UPDATE auth.sessions SET generation = generation + 1, token_hash = $3, rotated_at = now(), \
-               last_used_at = now(), expires_at = least(now() + make_interval(days => $4), created_at + make_interval(days => $5)) \
-               WHERE id = $1 AND generation = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING user_id";
-    let query = connection.scalar(sql).bind(id).bind(generation).bind(successor_hash).bind(IDLE_DAYS).bind(WHOLE_DAYS);
+    let sql = "UPDATE auth.sessions SET generation = generation + 1, token_hash = $3, rotated_at \
+               = now(), \
+               last_used_at = now(), expires_at = least(now() + make_interval(days => $4), \
+               created_at + make_interval(days => $5)) \
+               WHERE id = $1 AND generation = $2 AND revoked_at IS NULL AND expires_at > now() \
+               RETURNING user_id";
+    let query = connection
+        .scalar(sql)
+        .bind(id)
+        .bind(generation)
+        .bind(successor_hash)
+        .bind(IDLE_DAYS)
+        .bind(WHOLE_DAYS);
     Ok(query.fetch_optional(connection.raw()).await?)
 }
 
@@ -153,10 +177,13 @@ pub async fn token_state(
     generation: i64,
     grace: Duration,
 ) -> Result<TokenState, StoreError> {
-    let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - make_interval(secs => $3) AS just_used \
+    let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - \
+               make_interval(secs => $3) AS just_used \
                FROM auth.sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
     let query = connection.query(sql).bind(id).bind(generation).bind(grace.as_secs_f64());
-    let Some(row) = query.fetch_optional(connection.raw()).await? else { return Ok(TokenState::Over) };
+    let Some(row) = query.fetch_optional(connection.raw()).await? else {
+        return Ok(TokenState::Over);
+    };
     let user_id = row.try_get("user_id")?;
     if row.try_get::<Option<bool>, _>("just_used")?.unwrap_or(false) {
         return Ok(TokenState::JustUsed { user_id, token_hash: row.try_get("token_hash")? });
@@ -176,7 +203,13 @@ pub async fn revoke(
 ) -> Result<Option<Uuid>, StoreError> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING id";
-    Ok(connection.scalar(sql).bind(user_id).bind(id).bind(reason).fetch_optional(connection.raw()).await?)
+    Ok(connection
+        .scalar(sql)
+        .bind(user_id)
+        .bind(id)
+        .bind(reason)
+        .fetch_optional(connection.raw())
+        .await?)
 }
 
 /// Ends all sessions of a person but one. Returns which ended.
@@ -191,7 +224,13 @@ pub async fn revoke_all(
 ) -> Result<Vec<Uuid>, StoreError> {
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL RETURNING id";
-    Ok(connection.scalar(sql).bind(user_id).bind(except).bind(reason).fetch_all(connection.raw()).await?)
+    Ok(connection
+        .scalar(sql)
+        .bind(user_id)
+        .bind(except)
+        .bind(reason)
+        .fetch_all(connection.raw())
+        .await?)
 }
 
 /// Removes what has been over for a while, a bounded number at a time.

@@ -14,10 +14,12 @@ use crate::text::canonical;
 macro_rules! select_user {
     ($rest:literal) => {
         concat!(
-            "SELECT u.id, u.username, u.email, u.country, u.version, u.password_hash, u.disabled_at IS NOT NULL AS disabled, ",
+            "SELECT u.id, u.username, u.email, u.country, u.version, u.password_hash, \
+             u.disabled_at IS NOT NULL AS disabled, ",
             "(extract(epoch FROM u.created_at) * 1000000)::bigint AS created_us, ",
             "ARRAY(SELECT role FROM auth.user_roles WHERE user_id = u.id ORDER BY role) AS roles, ",
-            "ARRAY(SELECT DISTINCT s FROM auth.user_roles ur JOIN auth.roles r ON r.name = ur.role, unnest(r.scopes) s ",
+            "ARRAY(SELECT DISTINCT s FROM auth.user_roles ur JOIN auth.roles r ON r.name = \
+             ur.role, unnest(r.scopes) s ",
             "WHERE ur.user_id = u.id ORDER BY s) AS scopes FROM auth.users u ",
             $rest
         )
@@ -62,7 +64,11 @@ fn with_hash(row: &PgRow) -> Result<(User, String), sqlx::Error> {
 /// # Errors
 /// The database's.
 pub async fn by_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>, StoreError> {
-    let row = connection.query(select_user!("WHERE u.id = $1")).bind(id).fetch_optional(connection.raw()).await?;
+    let row = connection
+        .query(select_user!("WHERE u.id = $1"))
+        .bind(id)
+        .fetch_optional(connection.raw())
+        .await?;
     Ok(row.as_ref().map(user).transpose()?)
 }
 
@@ -70,7 +76,10 @@ pub async fn by_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>
 ///
 /// # Errors
 /// The database's.
-pub async fn id_by_name(connection: &mut Connection, username: &str) -> Result<Option<Uuid>, StoreError> {
+pub async fn id_by_name(
+    connection: &mut Connection,
+    username: &str,
+) -> Result<Option<Uuid>, StoreError> {
     let query = connection.scalar("SELECT id FROM auth.users WHERE username_canonical = $1");
     Ok(query.bind(canonical(username)).fetch_optional(connection.raw()).await?)
 }
@@ -79,7 +88,10 @@ pub async fn id_by_name(connection: &mut Connection, username: &str) -> Result<O
 ///
 /// # Errors
 /// The database's.
-pub async fn by_login(connection: &mut Connection, login: &str) -> Result<Option<(User, String)>, StoreError> {
+pub async fn by_login(
+    connection: &mut Connection,
+    login: &str,
+) -> Result<Option<(User, String)>, StoreError> {
     let sql = if login.contains('@') {
         select_user!("WHERE u.email_canonical = $1")
     } else {
@@ -93,7 +105,10 @@ pub async fn by_login(connection: &mut Connection, login: &str) -> Result<Option
 ///
 /// # Errors
 /// The database's.
-pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Option<String>, StoreError> {
+pub async fn password_hash(
+    connection: &mut Connection,
+    id: Uuid,
+) -> Result<Option<String>, StoreError> {
     Ok(connection
         .scalar("SELECT password_hash FROM auth.users WHERE id = $1")
         .bind(id)
@@ -101,13 +116,24 @@ pub async fn password_hash(connection: &mut Connection, id: Uuid) -> Result<Opti
         .await?)
 }
 
-/// Returns whether a person still has this password's hash and is enabled. Holds both as they are until the transaction ends.
+/// Returns whether a person still has this password's hash and is enabled. Holds both as they are
+/// until the transaction ends.
 ///
 /// # Errors
 /// The database's.
-pub async fn hold_credentials(connection: &mut Connection, id: Uuid, password_hash: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT true FROM auth.users WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE";
-    let held = connection.scalar(sql).bind(id).bind(password_hash).fetch_optional(connection.raw()).await?;
+pub async fn hold_credentials(
+    connection: &mut Connection,
+    id: Uuid,
+    password_hash: &str,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT true FROM auth.users WHERE id = $1 AND password_hash = $2 AND disabled_at \
+               IS NULL FOR SHARE";
+    let held = connection
+        .scalar(sql)
+        .bind(id)
+        .bind(password_hash)
+        .fetch_optional(connection.raw())
+        .await?;
     Ok(held.unwrap_or(false))
 }
 
@@ -133,7 +159,10 @@ pub async fn page(
     if more {
         users.pop();
     }
-    let next = users.last().filter(|_| more).map(|last| Cursor { created_us: last.created_us, id: last.id });
+    let next = users
+        .last()
+        .filter(|_| more)
+        .map(|last| Cursor { created_us: last.created_us, id: last.id });
     Ok((users, next))
 }
 
@@ -141,8 +170,13 @@ pub async fn page(
 ///
 /// # Errors
 /// [`StoreError::Taken`], or the database's.
-pub async fn insert(connection: &mut Connection, new: &NewUser<'_>, roles: &[&str]) -> Result<(), StoreError> {
-    let sql = "INSERT INTO auth.users (id, username, username_canonical, email, email_canonical, country, password_hash) \
+pub async fn insert(
+    connection: &mut Connection,
+    new: &NewUser<'_>,
+    roles: &[&str],
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO auth.users (id, username, username_canonical, email, email_canonical, \
+               country, password_hash) \
                VALUES ($1, $2, $3, $4, $5, $6, $7)";
     connection
         .query(sql)
@@ -176,15 +210,22 @@ pub async fn update(
     email: Option<&Email>,
     country: Option<&Country>,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE auth.users SET email = coalesce($2, email), email_canonical = coalesce($3, email_canonical), \
+    let sql = "UPDATE auth.users SET email = coalesce($2, email), email_canonical = coalesce($3, \
+               email_canonical), \
                country = coalesce($4, country) WHERE id = $1";
     let email = email.map(Email::as_str);
-    let query = connection.query(sql).bind(id).bind(email).bind(email.map(canonical)).bind(country.map(Country::as_str));
+    let query = connection
+        .query(sql)
+        .bind(id)
+        .bind(email)
+        .bind(email.map(canonical))
+        .bind(country.map(Country::as_str));
     query.execute(connection.raw()).await?;
     Ok(())
 }
 
-/// Replaces the hash of a person's password, if it still is `old`; `None` replaces whatever is there.
+/// Replaces the hash of a person's password, if it still is `old`; `None` replaces whatever is
+/// there.
 ///
 /// # Errors
 /// The database's.
@@ -194,18 +235,21 @@ pub async fn set_password_hash(
     old: Option<&str>,
     new: &str,
 ) -> Result<bool, StoreError> {
-    let sql = "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = coalesce($2, password_hash)";
+    let sql = "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = \
+               coalesce($2, password_hash)";
     let done = connection.query(sql).bind(id).bind(old).bind(new).execute(connection.raw()).await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Gives a person a role; false when they have it. [`StoreError::Broken`] when there is no such role.
+/// Gives a person a role; false when they have it. [`StoreError::Broken`] when there is no such
+/// role.
 ///
 /// # Errors
 /// The database's.
 pub async fn grant(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, StoreError> {
     let sql = "INSERT INTO auth.user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected() == 1)
+    Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected()
+        == 1)
 }
 
 /// Takes a role from a person; false when they do not have it.
@@ -214,7 +258,8 @@ pub async fn grant(connection: &mut Connection, id: Uuid, role: &str) -> Result<
 /// The database's.
 pub async fn revoke(connection: &mut Connection, id: Uuid, role: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM auth.user_roles WHERE user_id = $1 AND role = $2";
-    Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected() == 1)
+    Ok(connection.query(sql).bind(id).bind(role).execute(connection.raw()).await?.rows_affected()
+        == 1)
 }
 
 /// The names of all roles, in order.
@@ -222,15 +267,23 @@ pub async fn revoke(connection: &mut Connection, id: Uuid, role: &str) -> Result
 /// # Errors
 /// The database's.
 pub async fn roles(connection: &mut Connection) -> Result<Vec<String>, StoreError> {
-    Ok(connection.scalar("SELECT name FROM auth.roles ORDER BY name").fetch_all(connection.raw()).await?)
+    Ok(connection
+        .scalar("SELECT name FROM auth.roles ORDER BY name")
+        .fetch_all(connection.raw())
+        .await?)
 }
 
 /// Disables or enables a person.
 ///
 /// # Errors
 /// The database's.
-pub async fn set_disabled(connection: &mut Connection, id: Uuid, disabled: bool) -> Result<(), StoreError> {
-    let sql = "UPDATE auth.users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1";
+pub async fn set_disabled(
+    connection: &mut Connection,
+    id: Uuid,
+    disabled: bool,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE auth.users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) \
+               END WHERE id = $1";
     connection.query(sql).bind(id).bind(disabled).execute(connection.raw()).await?;
     Ok(())
 }

@@ -43,7 +43,8 @@ impl SigningKey {
         Self::from_der(der.as_ref())
     }
 
-    /// Reads a key as [`SigningKey::to_pem`] wrote it, or as `openssl genpkey -algorithm ed25519` does.
+    /// Reads a key as [`SigningKey::to_pem`] wrote it, or as `openssl genpkey -algorithm ed25519`
+    /// does.
     ///
     /// # Errors
     /// It is something else.
@@ -58,10 +59,12 @@ impl SigningKey {
     fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|_| KeyError::Kind)?;
         let public = pair.public_key().as_ref().to_vec();
-        let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&public));
+        let thumbprint =
+            format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&public));
         // A key of its own for refresh tokens, so that no signature is ever made over their bytes.
         let parent = hmac::Key::new(hmac::HMAC_SHA256, der);
-        let refresh = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&parent, b"refresh tokens, 1").as_ref());
+        let refresh =
+            hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&parent, b"refresh tokens, 1").as_ref());
         Ok(Self {
             kid: URL_SAFE_NO_PAD.encode(digest(&SHA256, thumbprint.as_bytes())),
             decoding: DecodingKey::from_ed_der(&public),
@@ -75,7 +78,10 @@ impl SigningKey {
     #[must_use]
     pub fn to_pem(&self) -> Zeroizing<String> {
         let body = Zeroizing::new(STANDARD.encode(self.encoding.as_bytes()));
-        Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *body))
+        Zeroizing::new(format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            *body
+        ))
     }
 
     /// The key's name.
@@ -87,8 +93,10 @@ impl SigningKey {
     /// The public half.
     #[must_use]
     pub fn jwk(&self) -> serde_json::Value {
-        serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.kid,
-            "x": URL_SAFE_NO_PAD.encode(&self.public) })
+        serde_json::json!({
+            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.kid,
+            "x": URL_SAFE_NO_PAD.encode(&self.public)
+        })
     }
 
     pub(super) fn encoding(&self) -> &EncodingKey {
@@ -125,14 +133,22 @@ mod tests {
     #[test]
     fn key_of_rfc_8037_has_its_thumbprint() {
         // The private key and thumbprint of RFC 8037, appendix A.1 and A.3.
-        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+        let pem = "-----BEGIN PRIVATE KEY-----\n\
+            MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
             -----END PRIVATE KEY-----";
-        assert_eq!(SigningKey::from_pem(pem).unwrap().kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(
+            SigningKey::from_pem(pem).unwrap().kid(),
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+        );
     }
 
     #[test]
     fn key_from_pem_refuses_anything_else() {
-        for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----"] {
+        for text in [
+            "",
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----",
+        ] {
             assert!(SigningKey::from_pem(text).is_err(), "{text}");
         }
     }

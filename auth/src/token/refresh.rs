@@ -1,5 +1,6 @@
-//! Refresh tokens: session and generation, sealed with a MAC. The token of a generation can be made again, so a repeat within the
-//! grace window gets the very same successor; and an old one of ours differs from noise, so noise revokes nothing.
+//! Refresh tokens: session and generation, sealed with a MAC. The token of a generation can be made
+//! again, so a repeat within the grace window gets the very same successor; and an old one of ours
+//! differs from noise, so noise revokes nothing.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -46,7 +47,10 @@ impl Refresh {
         let (body, mac) = bytes.split_at(24);
         ring.keys().find(|key| hmac::verify(key.refresh(), body, mac).is_ok())?;
         let (session, generation) = body.split_at(16);
-        Some(Self { session: Uuid::from_slice(session).ok()?, generation: i64::from_be_bytes(generation.try_into().ok()?) })
+        Some(Self {
+            session: Uuid::from_slice(session).ok()?,
+            generation: i64::from_be_bytes(generation.try_into().ok()?),
+        })
     }
 
     fn seal(self, key: &SigningKey) -> String {
@@ -79,7 +83,8 @@ mod tests {
     #[test]
     fn refresh_token_of_strangers_is_nothing() {
         let ring = |key: &SigningKey| KeyRing::new("auth".to_owned(), key.clone(), Vec::new());
-        let (ours, theirs) = (ring(&SigningKey::generate().unwrap()), ring(&SigningKey::generate().unwrap()));
+        let (ours, theirs) =
+            (ring(&SigningKey::generate().unwrap()), ring(&SigningKey::generate().unwrap()));
         let token = Refresh { session: Uuid::now_v7(), generation: 3 }.mint(&theirs);
         assert_eq!(Refresh::open(&token, &ours), None);
         assert_eq!(Refresh::open("", &ours), None);

@@ -14,12 +14,15 @@ fn directory() -> &'static Path {
 #[test]
 fn built_in_revisions_are_those_of_the_directory() {
     let entries = fs::read_dir(directory()).expect("the revisions");
-    let mut names: Vec<String> = entries.map(|e| e.expect("readable").file_name().into_string().expect("text")).collect();
+    let mut names: Vec<String> =
+        entries.map(|e| e.expect("readable").file_name().into_string().expect("text")).collect();
     let mut carried: Vec<&str> = BUILT_IN.files.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     carried.sort_unstable();
     assert_eq!(names, carried);
-    assert!(Revisions::built_in(BUILT_IN).expect("fine").iter().all(|revision| revision.reversible()));
+    assert!(
+        Revisions::built_in(BUILT_IN).expect("fine").iter().all(|revision| revision.reversible())
+    );
 }
 
 #[test]
@@ -35,7 +38,8 @@ fn base_head_base_head_gives_the_same_schema() {
     assert_eq!(go("downgrade base"), base);
 }
 
-/// A dump whose tables have their lines in order: a column that was dropped comes back, and comes last.
+/// A dump whose tables have their lines in order: a column that was dropped comes back, and comes
+/// last.
 fn in_order(dump: &str) -> Vec<String> {
     let mut tables = Vec::new();
     for part in dump.split("\n\n") {
@@ -71,7 +75,8 @@ fn head() -> Bench {
 }
 
 const ANNA: &str = "INSERT INTO auth.users (id, username, email, password_hash) \
-                    VALUES ('01900000-0000-7000-8000-000000000001', 'Anna', 'anna@example.org', 'x')";
+                    VALUES ('01900000-0000-7000-8000-000000000001', 'Anna', 'anna@example.org', \
+                    'x')";
 
 #[test]
 fn version_of_a_person_grows_with_every_change() {
@@ -79,7 +84,10 @@ fn version_of_a_person_grows_with_every_change() {
     bench.database.run(ANNA);
     bench.database.run("UPDATE auth.users SET country = 'NO'");
     bench.database.run("UPDATE auth.users SET country = NULL, version = version + 1");
-    assert_eq!(bench.database.run("SELECT version, updated_at > created_at FROM auth.users"), "3|t");
+    assert_eq!(
+        bench.database.run("SELECT version, updated_at > created_at FROM auth.users"),
+        "3|t"
+    );
 }
 
 #[test]
@@ -106,7 +114,10 @@ fn canonical_forms_follow_whoever_writes() {
     assert_eq!(forms(), "anna|anna@example.org", "of those who were there before");
     bench.database.run("UPDATE auth.users SET email = 'ANNA@Example.net'");
     assert_eq!(forms(), "anna|anna@example.net");
-    bench.database.run("UPDATE auth.users SET email = U&'\\00D1e\\0301@x.org', email_canonical = U&'\\00F1\\00E9@x.org'");
+    bench.database.run(
+        "UPDATE auth.users SET email = U&'\\00D1e\\0301@x.org', email_canonical = \
+                        U&'\\00F1\\00E9@x.org'",
+    );
     assert_eq!(forms(), "anna|\u{f1}\u{e9}@x.org", "as the service makes it");
 }
 
@@ -115,14 +126,26 @@ fn canonical_forms_follow_whoever_writes() {
 fn canonical_forms_need_no_unicode_database() {
     let bench = built_in();
     let name = format!("{}_ascii", bench.database.name);
-    bench.database.run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"));
+    bench
+        .database
+        .run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"));
     let ascii = crate::postgres::Server::shared().named(&name);
     let mut command = bench.command("upgrade head");
-    assert!(command.env("DATABASE_URL", ascii.url()).output().expect("the command").status.success());
-    let insert = "INSERT INTO auth.users (id, username, email, email_canonical, password_hash) VALUES";
-    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000001', 'Anna', 'ANNA@x.org', NULL, 'x')"));
-    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000002', 'Eva', '\u{d1}@x.org', '\u{f1}@x.org', 'x')"));
-    ascii.run(&format!("{insert} ('01900000-0000-7000-8000-000000000003', 'Ida', '\u{c9}@X.org', NULL, 'x')"));
+    assert!(
+        command.env("DATABASE_URL", ascii.url()).output().expect("the command").status.success()
+    );
+    let insert =
+        "INSERT INTO auth.users (id, username, email, email_canonical, password_hash) VALUES";
+    ascii.run(&format!(
+        "{insert} ('01900000-0000-7000-8000-000000000001', 'Anna', 'ANNA@x.org', NULL, 'x')"
+    ));
+    ascii.run(&format!(
+        "{insert} ('01900000-0000-7000-8000-000000000002', 'Eva', '\u{d1}@x.org', \
+                        '\u{f1}@x.org', 'x')"
+    ));
+    ascii.run(&format!(
+        "{insert} ('01900000-0000-7000-8000-000000000003', 'Ida', '\u{c9}@X.org', NULL, 'x')"
+    ));
     let forms = ascii.run("SELECT string_agg(email_canonical, ' ' ORDER BY id) FROM auth.users");
     assert_eq!(forms, "anna@x.org \u{f1}@x.org \u{c9}@x.org");
 }
@@ -159,7 +182,8 @@ fn scopes_are_all_asked_for_somewhere() {
 fn columns_are_all_used_by_the_service() {
     // For people who look into the database; filled in by defaults and triggers.
     let for_people = ["updated_at", "granted_at", "description", "at", "revoked_reason"];
-    let columns = "SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'auth'";
+    let columns =
+        "SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'auth'";
     let (columns, store) = (head().database.run(columns), sources("store"));
     for column in columns.lines().filter(|column| !for_people.contains(column)) {
         assert!(store.contains(column), "nothing uses `{column}`");
@@ -171,7 +195,8 @@ fn list_of_people_uses_the_keyset_index() {
     let bench = head();
     let plan = bench.database.run(
         "SET enable_seqscan = off; SET enable_sort = off; EXPLAIN SELECT id FROM auth.users \
-         WHERE (created_at, id) < (now(), '01900000-0000-7000-8000-000000000001') ORDER BY created_at DESC, id DESC LIMIT 50",
+         WHERE (created_at, id) < (now(), '01900000-0000-7000-8000-000000000001') ORDER BY \
+         created_at DESC, id DESC LIMIT 50",
     );
     assert!(plan.contains("users_keyset_idx"), "{plan}");
 }
@@ -179,12 +204,18 @@ fn list_of_people_uses_the_keyset_index() {
 #[test]
 fn sqlx_reads_our_table_as_its_own() {
     let bench = head();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut connection = PgConnection::connect(&bench.database.url()).await.expect("a connection");
+        let mut connection =
+            PgConnection::connect(&bench.database.url()).await.expect("a connection");
         let mut migrator = Migrator::new(directory()).await.expect("the revisions");
         migrator.dangerous_set_table_name("migrations.applied");
-        migrator.set_locking(false).run_direct(None, &mut connection, false).await.expect("nothing to do");
+        migrator
+            .set_locking(false)
+            .run_direct(None, &mut connection, false)
+            .await
+            .expect("nothing to do");
     });
     assert_eq!(bench.migrate("check").fine(), "at head, 11 revisions as applied");
 }

@@ -36,7 +36,8 @@ pub struct Person {
     pub refresh: String,
 }
 
-/// The database most tests share, as the service's own role sees it: what that role may not do, no test relies on.
+/// The database most tests share, as the service's own role sees it: what that role may not do, no
+/// test relies on.
 pub fn shared_database() -> &'static Database {
     static DATABASE: OnceLock<Database> = OnceLock::new();
     DATABASE.get_or_init(|| migrated(Server::shared()))
@@ -58,7 +59,11 @@ pub fn migrated(server: &'static Server) -> Database {
 /// Runs all revisions.
 pub fn upgrade(database: &Database) {
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_auth"));
-    let done = migrate.args(["migrate", "upgrade", "head"]).current_dir("/").env("DATABASE_URL", database.url()).output();
+    let done = migrate
+        .args(["migrate", "upgrade", "head"])
+        .current_dir("/")
+        .env("DATABASE_URL", database.url())
+        .output();
     let done = done.expect("migrate runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
@@ -125,7 +130,10 @@ impl Bench {
     }
 
     pub async fn signup(&self, name: &str) -> Response {
-        let body = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD, "country": "NO"});
+        let body = json!({
+            "username": name, "email": format!("{name}@example.org"),
+            "password": PASSWORD, "country": "NO"
+        });
         self.call("POST /api/v1/signup").json(&body).send().await
     }
 
@@ -136,7 +144,11 @@ impl Bench {
     pub async fn login(&self, name: &str) -> Person {
         let response = self.login_call(name, PASSWORD).send().await;
         assert_eq!(response.status, 200, "{}", response.text);
-        Person { name: name.to_owned(), access: response.member("access_token"), refresh: response.member("refresh_token") }
+        Person {
+            name: name.to_owned(),
+            access: response.member("access_token"),
+            refresh: response.member("refresh_token"),
+        }
     }
 
     /// Somebody new, logged in.
@@ -155,7 +167,10 @@ impl Bench {
             password: auth::password::Password::chosen(PASSWORD.to_owned()).expect("a password"),
             country: None,
         };
-        let made = self.auth.signup(&body, &["admin", "user"], &auth::store::audit::Origin::console()).await;
+        let made = self
+            .auth
+            .signup(&body, &["admin", "user"], &auth::store::audit::Origin::console())
+            .await;
         made.expect("made");
         self.login(&name).await
     }

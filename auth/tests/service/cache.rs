@@ -19,8 +19,11 @@ async fn on(redis: &Redis) -> Bench {
 async fn hits_and_misses_are_counted() {
     let bench = on(&Redis::shared()).await;
     let ada = bench.person().await;
-    let count =
-        async |outcome: &str| bench.metric(&format!("auth_cache_reads_total{{kind=\"user\",outcome=\"{outcome}\"}}")).await;
+    let count = async |outcome: &str| {
+        bench
+            .metric(&format!("auth_cache_reads_total{{kind=\"user\",outcome=\"{outcome}\"}}"))
+            .await
+    };
     assert_eq!(bench.me(&ada.access).await.status, 200);
     assert_eq!((count("miss").await, count("hit").await), (1.0, 0.0));
     for _ in 0..3 {
@@ -46,7 +49,8 @@ async fn cache_takes_no_old_row_from_a_slow_reader() {
 async fn cache_is_filled_by_the_first_and_by_no_stale_reading() {
     let bench = on(&Redis::shared()).await;
     let (cache, key) = (&bench.auth.cache, Key::User(Uuid::now_v7()));
-    let long_ago = Instant::now().checked_sub(std::time::Duration::from_secs(4)).expect("it runs for longer");
+    let long_ago =
+        Instant::now().checked_sub(std::time::Duration::from_secs(4)).expect("it runs for longer");
     cache.fill(&key, "\"stale\"", long_ago).await;
     assert_eq!(cache.lookup(&key).await, Lookup::Miss);
     cache.fill(&key, "\"first\"", Instant::now()).await;
@@ -85,9 +89,11 @@ async fn cache_shows_a_replica_what_another_one_wrote() {
     let ada = one.person().await;
     for round in 0..60 {
         let country = ["NO", "SE", "DK"][round % 3];
-        let write = one.call("PATCH /api/v1/me").bearer(&ada.access).json(&json!({"country": country}));
+        let write =
+            one.call("PATCH /api/v1/me").bearer(&ada.access).json(&json!({"country": country}));
         // Readers around the write try to put the old row back.
-        let (written, _, _) = tokio::join!(write.send(), other.me(&ada.access), one.me(&ada.access));
+        let (written, _, _) =
+            tokio::join!(write.send(), other.me(&ada.access), one.me(&ada.access));
         assert_eq!(written.status, 200);
         assert_eq!(other.me(&ada.access).await.json()["country"], country, "round {round}");
     }
@@ -99,7 +105,8 @@ async fn cache_shows_a_change_by_others_when_the_row_expires() {
     let ada = bench.person().await;
     until("redis is in use", async || bench.auth.cache.is_up() == Some(true)).await;
     bench.me(&ada.access).await;
-    shared_database().run(&format!("UPDATE auth.users SET country = 'FI' WHERE username = '{}'", ada.name));
+    shared_database()
+        .run(&format!("UPDATE auth.users SET country = 'FI' WHERE username = '{}'", ada.name));
     let id: Uuid = bench.me(&ada.access).await.member("id").parse().expect("an id");
     Redis::shared().ask(&["del", &Key::User(id).text()]);
     assert_eq!(bench.me(&ada.access).await.json()["country"], "FI");

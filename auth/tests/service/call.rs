@@ -52,7 +52,8 @@ impl Call {
     }
 
     pub fn text(&self) -> String {
-        let mut text = format!("{} HTTP/1.1\r\nhost: auth.test\r\nconnection: close\r\n", self.line);
+        let mut text =
+            format!("{} HTTP/1.1\r\nhost: auth.test\r\nconnection: close\r\n", self.line);
         for (name, value) in &self.headers {
             text += &format!("{name}: {value}\r\n");
         }
@@ -75,7 +76,8 @@ impl Call {
 impl Response {
     pub fn parse(bytes: &[u8]) -> Self {
         let all = String::from_utf8(bytes.to_vec()).expect("text");
-        let (head, text) = all.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {all}"));
+        let (head, text) =
+            all.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {all}"));
         let status = head.get(9..12).and_then(|code| code.parse().ok()).expect("a status");
         Self { status, head: head.to_ascii_lowercase(), text: text.to_owned() }
     }
@@ -106,8 +108,10 @@ impl Response {
     /// Name and value of every cookie it sets.
     pub fn cookies(&self) -> Vec<(String, String)> {
         let lines = self.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
-        let pair =
-            |line: &str| line.split_once(';').and_then(|(pair, _)| pair.split_once('=').map(|(k, v)| (k.into(), v.into())));
+        let pair = |line: &str| {
+            line.split_once(';')
+                .and_then(|(pair, _)| pair.split_once('=').map(|(k, v)| (k.into(), v.into())))
+        };
         lines.filter_map(pair).collect()
     }
 }

@@ -44,7 +44,9 @@ async fn openapi_names_exactly_the_paths_there_are() {
     let paths = document["paths"].as_object().unwrap();
     let described: BTreeSet<String> = paths
         .iter()
-        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+        })
         .collect();
     assert_eq!(described, PATHS.iter().map(|path| (*path).to_owned()).collect());
 }
@@ -63,7 +65,11 @@ async fn openapi_describes_the_status_of_each_path() {
         let described = &document["paths"][path][method]["responses"];
         // What every body can get: unreadable, too large, of another type.
         let general = [400, 413, 415].contains(&response.status) && method != "get";
-        assert!(general || described.get(response.status.to_string()).is_some(), "{line} answered {}", response.status);
+        assert!(
+            general || described.get(response.status.to_string()).is_some(),
+            "{line} answered {}",
+            response.status
+        );
     }
 }
 
@@ -76,10 +82,13 @@ async fn openapi_describes_the_members_of_responses() {
         let properties = document["components"]["schemas"][schema]["properties"].as_object();
         properties.unwrap_or_else(|| panic!("no schema {schema}")).keys().cloned().collect()
     };
-    let of = |value: &serde_json::Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let of = |value: &serde_json::Value| -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
     assert_eq!(of(&bench.me(&ada.access).await.json()), members("Account"));
     assert_eq!(of(&bench.refresh(&ada.refresh).await.json()), members("Granted"));
-    let profile = bench.call(&format!("GET /api/v1/users/{}", ada.name)).bearer(&ada.access).send().await;
+    let profile =
+        bench.call(&format!("GET /api/v1/users/{}", ada.name)).bearer(&ada.access).send().await;
     assert_eq!(of(&profile.json()), members("Profile"));
     assert_eq!(of(&bench.call("GET /health/ready").send().await.json()), members("Health"));
 }
@@ -105,7 +114,8 @@ async fn openapi_describes_bodies_that_are_accepted() {
     let document = bench.call("GET /openapi.json").send().await.json();
     let client = name("described");
     let secret = bench.auth.create_client(&client).await.unwrap();
-    let basic = format!("Basic {}", base64::Engine::encode(&STANDARD, format!("{client}:{secret}")));
+    let basic =
+        format!("Basic {}", base64::Engine::encode(&STANDARD, format!("{client}:{secret}")));
     let mut bodies = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -115,27 +125,38 @@ async fn openapi_describes_bodies_that_are_accepted() {
             let schema = content["schema"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
             let (admin, ada) = (bench.admin().await, bench.person().await);
             let id = bench.me(&ada.access).await.member("id").parse().unwrap();
-            let reset = bench.auth.reset_token(id, &auth::store::audit::Origin::console()).await.unwrap();
+            let reset =
+                bench.auth.reset_token(id, &auth::store::audit::Origin::console()).await.unwrap();
             let token = if schema == "ResetPassword" { &reset } else { &ada.refresh };
-            let members = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
-            let mut body: Map<String, Value> = members.keys().map(|name| (name.clone(), value_of(name, token))).collect();
+            let members =
+                document["components"]["schemas"][schema]["properties"].as_object().unwrap();
+            let mut body: Map<String, Value> =
+                members.keys().map(|name| (name.clone(), value_of(name, token))).collect();
             if schema == "LoginBody" {
                 body.insert("username".to_owned(), json!(ada.name));
                 body.insert("password".to_owned(), json!(PASSWORD));
             }
-            let line = format!("{} {}", method.to_uppercase(), path.replace("{username}", &ada.name));
+            let line =
+                format!("{} {}", method.to_uppercase(), path.replace("{username}", &ada.name));
             let call = match kind.as_str() {
                 "application/json" => bench.call(&line).json(&Value::Object(body)),
                 form => bench.call(&line).body(form, &format!("token={token}")),
             };
-            let call = match operation["security"][0].as_object().and_then(|schemes| schemes.keys().next()) {
+            let call = match operation["security"][0]
+                .as_object()
+                .and_then(|schemes| schemes.keys().next())
+            {
                 Some(scheme) if scheme == "basic" => call.header("authorization", &basic),
                 Some(_) if path.contains("admin") => call.bearer(&admin.access),
                 Some(_) => call.bearer(&ada.access),
                 None => call,
             };
             let response = call.send().await;
-            assert!((200..300).contains(&response.status), "{line} with a {schema}: {}", response.text);
+            assert!(
+                (200..300).contains(&response.status),
+                "{line} with a {schema}: {}",
+                response.text
+            );
         }
     }
     assert_eq!(bodies, 10);
@@ -145,19 +166,27 @@ async fn openapi_describes_bodies_that_are_accepted() {
 async fn openapi_operations_have_unique_ids_refusals_and_security() {
     let bench = bench().await;
     let document = bench.call("GET /openapi.json").send().await.json();
-    let schemes: Vec<&String> = document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
+    let schemes: Vec<&String> =
+        document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
     assert_eq!(schemes, ["basic", "bearer"]);
     let mut names = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
             assert!(names.insert(name.to_owned()), "`{name}` stands twice");
-            let refusal = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+            let refusal = &operation["responses"]["default"]["content"]["application/problem+json"]
+                ["schema"]["$ref"];
             assert_eq!(refusal, "#/components/schemas/Problem", "{method} {path}");
-            let line = format!("{} {}", method.to_uppercase(), path.replace("{username}", "nobody").replace("{id}", "x"));
+            let line = format!(
+                "{} {}",
+                method.to_uppercase(),
+                path.replace("{username}", "nobody").replace("{id}", "x")
+            );
             let call = bench.call(&line);
             let call = if method == "get" { call } else { call.body("application/json", "{}") };
-            let takes_a_token = operation["security"].as_array().is_some_and(|one| one.iter().all(|one| one != &json!({})));
+            let takes_a_token = operation["security"]
+                .as_array()
+                .is_some_and(|one| one.iter().all(|one| one != &json!({})));
             assert_eq!(call.send().await.status == 401, takes_a_token, "{line}");
         }
     }

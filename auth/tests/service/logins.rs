@@ -12,9 +12,12 @@ use crate::postgres::Server;
 #[tokio::test(flavor = "multi_thread")]
 async fn login_wrong_password_and_unknown_user_look_the_same_in_the_same_time() {
     // What a login costs in life; a few more failures than usual are free.
-    let bench =
-        with(|settings| (settings.hashing.memory_kib, settings.hashing.passes, settings.pair.burst) = (19_456, 2, 100))
-            .await;
+    let bench = with(|settings| {
+        settings.hashing.memory_kib = 19_456;
+        settings.hashing.passes = 2;
+        settings.pair.burst = 100;
+    })
+    .await;
     let ada = bench.person().await;
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     let mut texts = std::collections::HashSet::new();
@@ -41,12 +44,17 @@ async fn failures_five_make_an_address_wait_and_no_other() {
     let (bench, replica) = (bench().await, bench().await);
     let ada = bench.person().await;
     for _ in 0..5 {
-        let refused = bench.login_call(&ada.name, "wrong horse battery").from("198.51.100.7").send().await;
+        let refused =
+            bench.login_call(&ada.name, "wrong horse battery").from("198.51.100.7").send().await;
         assert_eq!(refused.status, 401);
     }
     for (service, login) in [(&bench, ada.name.clone()), (&replica, ada.name.to_uppercase())] {
         let refused = service.login_call(&login, PASSWORD).from("198.51.100.7").send().await;
-        assert_eq!(refused.problem().0, 429, "also with the right password, also by another replica");
+        assert_eq!(
+            refused.problem().0,
+            429,
+            "also with the right password, also by another replica"
+        );
         let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");
     }
@@ -58,14 +66,21 @@ async fn failures_five_make_an_address_wait_and_no_other() {
 async fn login_outcomes_are_counted_apart() {
     let server: &'static Server = Box::leak(Box::new(Server::start()));
     let bench = on(&migrated(server), |settings| settings.pair.burst = 2).await;
-    let count = async |outcome: &str| bench.metric(&format!("auth_logins_total{{outcome=\"{outcome}\"}}")).await;
+    let count = async |outcome: &str| {
+        bench.metric(&format!("auth_logins_total{{outcome=\"{outcome}\"}}")).await
+    };
     let ada = bench.person().await;
     for status in [401, 401, 429] {
         assert_eq!(bench.login_call(&ada.name, "wrong horse battery").send().await.status, status);
     }
     server.down();
     assert_eq!(bench.login_call(&ada.name, PASSWORD).send().await.status, 503);
-    let counted = [count("granted").await, count("refused").await, count("limited").await, count("failed").await];
+    let counted = [
+        count("granted").await,
+        count("refused").await,
+        count("limited").await,
+        count("failed").await,
+    ];
     assert_eq!((counted, count("busy").await), ([1.0, 2.0, 1.0, 1.0], 0.0));
 }
 
@@ -128,13 +143,31 @@ async fn logins_a_thousand_at_the_same_time_exhaust_nothing() {
 async fn client_address_is_read_as_weir_reads_it() {
     let bench = bench().await;
     let ada = bench.person().await;
-    for hop in ["198.51.100.9:4711", "198.51.100.9, ", "1.2.3.4, 198.51.100.9", "[::ffff:198.51.100.9]:1", "198.51.100.9"] {
-        assert_eq!(bench.login_call(&ada.name, "wrong horse battery").from(hop).send().await.status, 401, "{hop}");
+    for hop in [
+        "198.51.100.9:4711",
+        "198.51.100.9, ",
+        "1.2.3.4, 198.51.100.9",
+        "[::ffff:198.51.100.9]:1",
+        "198.51.100.9",
+    ] {
+        assert_eq!(
+            bench.login_call(&ada.name, "wrong horse battery").from(hop).send().await.status,
+            401,
+            "{hop}"
+        );
     }
-    assert_eq!(bench.login_call(&ada.name, PASSWORD).from("198.51.100.9:1").send().await.problem().0, 429);
+    assert_eq!(
+        bench.login_call(&ada.name, PASSWORD).from("198.51.100.9:1").send().await.problem().0,
+        429
+    );
     let sessions = {
         let tokens = bench.login_call(&ada.name, PASSWORD).from("[2001:db8::1]:443").send().await;
-        bench.call("GET /api/v1/me/sessions").bearer(&tokens.member("access_token")).send().await.json()
+        bench
+            .call("GET /api/v1/me/sessions")
+            .bearer(&tokens.member("access_token"))
+            .send()
+            .await
+            .json()
     };
     assert_eq!(sessions["sessions"][0]["client"], "2001:db8::1");
 }
@@ -144,22 +177,30 @@ async fn client_address_said_by_strangers_does_not_count() {
     let bench = with(|settings| settings.trusted_proxies.proxies.clear()).await;
     let ada = bench.person().await;
     for number in 0..5 {
-        bench.login_call(&ada.name, "wrong horse battery").from(&format!("198.51.100.{number}")).send().await;
+        bench
+            .login_call(&ada.name, "wrong horse battery")
+            .from(&format!("198.51.100.{number}"))
+            .send()
+            .await;
     }
     let refused = bench.login_call(&ada.name, PASSWORD).from("198.51.100.99").send().await;
     assert_eq!(refused.problem().0, 429);
-    let body = json!({"username": name("ida"), "email": format!("{}@example.org", name("ida")), "password": PASSWORD});
+    let body = json!({
+        "username": name("ida"), "email": format!("{}@example.org", name("ida")),
+        "password": PASSWORD
+    });
     assert_eq!(bench.call("POST /api/v1/signup").json(&body).send().await.status, 201);
 }
 
 /// The statement of somebody else waits for what this transaction holds.
 async fn is_waited_for(transaction: &mut sqlx::PgConnection) -> bool {
-    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY \
+               (pg_blocking_pids(pid)))";
     sqlx::query_scalar(sql).fetch_one(transaction).await.expect("a database")
 }
 
-/// A login is verified against what was read before; a change of the password, or a disabling, is under way in a transaction that ends
-/// when the login is about to open its session.
+/// A login is verified against what was read before; a change of the password, or a disabling, is
+/// under way in a transaction that ends when the login is about to open its session.
 #[tokio::test(flavor = "multi_thread")]
 async fn login_opens_no_session_once_what_it_verified_is_changed() {
     let bench = bench().await;
@@ -173,8 +214,10 @@ async fn login_opens_no_session_once_what_it_verified_is_changed() {
             async move { call.send().await }
         });
         let login = {
-            until("the login has ended, or waits", async || login.is_finished() || is_waited_for(transaction.raw()).await)
-                .await;
+            until("the login has ended, or waits", async || {
+                login.is_finished() || is_waited_for(transaction.raw()).await
+            })
+            .await;
             transaction.commit().await.expect("a commit");
             login.await.expect("no panic")
         };
@@ -189,18 +232,30 @@ async fn failures_count_per_account_not_per_spelling() {
     assert_eq!(bench.signup(&name).await.status, 201);
     let address = format!("{name}@example.org");
     let capital = name.replacen('a', "A", 1);
-    let spellings = [name.clone(), address.clone(), name.to_uppercase(), address.to_uppercase(), capital];
+    let spellings =
+        [name.clone(), address.clone(), name.to_uppercase(), address.to_uppercase(), capital];
     for spelling in &spellings {
         bench.login_call(spelling, "wrong horse battery").send().await;
     }
     for spelling in &spellings {
-        assert_eq!(bench.login_call(spelling, PASSWORD).send().await.problem().0, 429, "{spelling}");
+        assert_eq!(
+            bench.login_call(spelling, PASSWORD).send().await.problem().0,
+            429,
+            "{spelling}"
+        );
     }
-    // Nobody has this name, whatever the database's locale says: its letters are not those of user names.
-    assert_eq!(bench.login_call(&name.replace('i', "\u{130}"), PASSWORD).send().await.problem().0, 401);
+    // Nobody has this name, whatever the database's locale says: its letters are not those of user
+    // names.
+    assert_eq!(
+        bench.login_call(&name.replace('i', "\u{130}"), PASSWORD).send().await.problem().0,
+        401
+    );
     // Names that nobody has are counted in one spelling too.
     for ghost in ["Ghost\u{e9}", "gHoste\u{301}", "GHOST\u{c9}", "ghost\u{e9}", "ghoste\u{301}"] {
         bench.login_call(ghost, "wrong horse battery").send().await;
     }
-    assert_eq!(bench.login_call("GHOSTE\u{301}", "wrong horse battery").send().await.problem().0, 429);
+    assert_eq!(
+        bench.login_call("GHOSTE\u{301}", "wrong horse battery").send().await.problem().0,
+        429
+    );
 }

@@ -1,4 +1,5 @@
-//! The service against a real PostgreSQL and a real Redis, over its own socket: the API as a specification.
+//! The service against a real PostgreSQL and a real Redis, over its own socket: the API as a
+//! specification.
 
 #[path = "../support/chromium.rs"]
 mod chromium;

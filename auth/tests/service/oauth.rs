@@ -13,22 +13,32 @@ async fn call(bench: &Bench, path: &str, token: &str) -> Call {
     let secret = bench.auth.create_client(&id).await.expect("made");
     let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     let form = format!("token={token}&token_type_hint=anything");
-    bench.call(&format!("POST {path}")).header("authorization", &basic).body("application/x-www-form-urlencoded", &form)
+    bench
+        .call(&format!("POST {path}"))
+        .header("authorization", &basic)
+        .body("application/x-www-form-urlencoded", &form)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn introspection_says_active_until_it_is_not() {
     let bench = bench().await;
     let ada = bench.person().await;
-    let ask = async |token: &str| call(&bench, "/oauth/introspect", token).await.send().await.json();
+    let ask =
+        async |token: &str| call(&bench, "/oauth/introspect", token).await.send().await.json();
     let told = ask(&ada.access).await;
-    assert_eq!((&told["active"], &told["username"], &told["scope"]), (&json!(true), &json!(ada.name), &json!("")));
+    assert_eq!(
+        (&told["active"], &told["username"], &told["scope"]),
+        (&json!(true), &json!(ada.name), &json!(""))
+    );
     let admin = bench.admin().await;
     assert_eq!(ask(&admin.access).await["scope"], "users:read users:write");
     assert_eq!(ask(&ada.refresh).await["token_type"], "refresh_token");
     assert_eq!(ask("noise").await, json!({"active": false}));
     bench.call("POST /api/v1/logout").bearer(&ada.access).send().await;
-    assert_eq!((ask(&ada.access).await, ask(&ada.refresh).await), (json!({"active": false}), json!({"active": false})));
+    assert_eq!(
+        (ask(&ada.access).await, ask(&ada.refresh).await),
+        (json!({"active": false}), json!({"active": false}))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +50,11 @@ async fn revoking_either_token_ends_the_session_and_noise_is_no_error() {
         assert_eq!(call(&bench, "/oauth/revoke", token).await.send().await.status, 200);
         assert_eq!(bench.me(&ada.access).await.status, 401);
         assert_eq!(bench.refresh(&ada.refresh).await.status, 401);
-        assert_eq!(call(&bench, "/oauth/revoke", token).await.send().await.status, 200, "a second time too");
+        assert_eq!(
+            call(&bench, "/oauth/revoke", token).await.send().await.status,
+            200,
+            "a second time too"
+        );
     }
     assert_eq!(call(&bench, "/oauth/revoke", "noise").await.send().await.status, 200);
 }
@@ -51,18 +65,26 @@ async fn client_that_is_unknown_learns_nothing() {
     let ada = bench.person().await;
     for path in ["/oauth/introspect", "/oauth/revoke"] {
         let form = format!("token={}", ada.access);
-        let open = bench.call(&format!("POST {path}")).body("application/x-www-form-urlencoded", &form);
-        let wrong = open.clone().header("authorization", &format!("Basic {}", STANDARD.encode("nobody:wrong")));
+        let open =
+            bench.call(&format!("POST {path}")).body("application/x-www-form-urlencoded", &form);
+        let wrong = open
+            .clone()
+            .header("authorization", &format!("Basic {}", STANDARD.encode("nobody:wrong")));
         for call in [open, wrong] {
             let refused = call.send().await;
             assert_eq!((refused.status, refused.member("error").as_str()), (401, "invalid_client"));
             assert_eq!(refused.header("www-authenticate"), Some("basic realm=\"auth\""));
             assert_eq!(refused.header("content-type"), Some("application/json"));
         }
-        let nothing = call(&bench, path, "x").await.body("application/x-www-form-urlencoded", "nothing=1").send().await;
+        let nothing = call(&bench, path, "x")
+            .await
+            .body("application/x-www-form-urlencoded", "nothing=1")
+            .send()
+            .await;
         assert_eq!((nothing.status, nothing.member("error").as_str()), (400, "invalid_request"));
     }
-    let json = call(&bench, "/oauth/introspect", "x").await.header("content-type", "application/json");
+    let json =
+        call(&bench, "/oauth/introspect", "x").await.header("content-type", "application/json");
     assert!([400, 401, 415, 200].contains(&json.send().await.status));
     assert_eq!(bench.me(&ada.access).await.status, 200);
 }
@@ -72,13 +94,19 @@ async fn access_token_can_be_checked_with_the_public_keys() {
     let bench = bench().await;
     let ada = bench.person().await;
     let keys = bench.call("GET /.well-known/jwks.json").send().await.json();
-    let part = |number: usize| URL_SAFE_NO_PAD.decode(ada.access.split('.').nth(number).unwrap()).unwrap();
+    let part =
+        |number: usize| URL_SAFE_NO_PAD.decode(ada.access.split('.').nth(number).unwrap()).unwrap();
     let header: serde_json::Value = serde_json::from_slice(&part(0)).unwrap();
-    let key = keys["keys"].as_array().unwrap().iter().find(|key| key["kid"] == header["kid"]).unwrap();
-    assert_eq!((&header["alg"], &key["crv"], &key["use"]), (&json!("EdDSA"), &json!("Ed25519"), &json!("sig")));
+    let key =
+        keys["keys"].as_array().unwrap().iter().find(|key| key["kid"] == header["kid"]).unwrap();
+    assert_eq!(
+        (&header["alg"], &key["crv"], &key["use"]),
+        (&json!("EdDSA"), &json!("Ed25519"), &json!("sig"))
+    );
     assert!(key.get("d").is_none(), "never the private half");
     let public = URL_SAFE_NO_PAD.decode(key["x"].as_str().unwrap()).unwrap();
-    let public = aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, public);
+    let public =
+        aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, public);
     let (signed, _) = ada.access.rsplit_once('.').unwrap();
     assert!(public.verify(signed.as_bytes(), &part(2)).is_ok());
     let claims: serde_json::Value = serde_json::from_slice(&part(1)).unwrap();

@@ -10,7 +10,8 @@ use crate::bench::{Bench, PASSWORD, migrated, on, until, with};
 use crate::postgres::Server;
 use crate::redis::Redis;
 
-/// New people who are read by both replicas, change something by one of them and are read again; what goes wrong is kept.
+/// New people who are read by both replicas, change something by one of them and are read again;
+/// what goes wrong is kept.
 struct Load {
     rounds: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -19,7 +20,8 @@ struct Load {
 
 impl Load {
     fn start(writer: &Arc<Bench>, reader: &Arc<Bench>) -> Self {
-        let mut load = Self { rounds: Arc::default(), stop: Arc::default(), workers: JoinSet::new() };
+        let mut load =
+            Self { rounds: Arc::default(), stop: Arc::default(), workers: JoinSet::new() };
         for _ in 0..4 {
             let (rounds, stop) = (Arc::clone(&load.rounds), Arc::clone(&load.stop));
             let (writer, reader) = (Arc::clone(writer), Arc::clone(reader));
@@ -47,20 +49,33 @@ impl Load {
     }
 }
 
-/// Reads that fill the cache, a write, then reads by both; which reads failed or were old. A write may be told to come back, which
-/// a machine with nothing to spare does; then its rows may be either.
+/// Reads that fill the cache, a write, then reads by both; which reads failed or were old. A write
+/// may be told to come back, which a machine with nothing to spare does; then its rows may be
+/// either.
 async fn round(writer: &Bench, reader: &Bench) -> Vec<String> {
     let person = writer.person().await;
     let (one, two) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
-    let write = writer.call("PATCH /api/v1/me").bearer(&person.access).json(&json!({"country": "SE"})).send().await;
+    let write = writer
+        .call("PATCH /api/v1/me")
+        .bearer(&person.access)
+        .json(&json!({"country": "SE"}))
+        .send()
+        .await;
     assert!([200, 503].contains(&write.status), "{}", write.text);
     let (three, four) = tokio::join!(writer.me(&person.access), reader.me(&person.access));
     let after = if write.status == 200 { "SE" } else { "" };
-    let responses = [("before", one, "NO"), ("before", two, "NO"), ("writer", three, after), ("reader", four, after)];
+    let responses = [
+        ("before", one, "NO"),
+        ("before", two, "NO"),
+        ("writer", three, after),
+        ("reader", four, after),
+    ];
     let wrong = responses.iter().filter(|(_, response, country)| {
         response.status != 200 || !response.text.contains(&format!("\"country\":\"{country}"))
     });
-    wrong.map(|(what, response, _)| format!("{what}: {} {}", response.status, response.text)).collect()
+    wrong
+        .map(|(what, response, _)| format!("{what}: {} {}", response.status, response.text))
+        .collect()
 }
 
 /// Two replicas with the same keys on one Redis.
@@ -118,7 +133,10 @@ async fn redis_that_comes_later_is_used() {
     let bench = with(|settings| settings.redis = Some(redis.url().into())).await;
     let ada = bench.person().await;
     assert_eq!(bench.me(&ada.access).await.status, 200);
-    assert_eq!(bench.call("GET /health/ready").send().await.json(), json!({"database": "up", "redis": "down"}));
+    assert_eq!(
+        bench.call("GET /health/ready").send().await.json(),
+        json!({"database": "up", "redis": "down"})
+    );
     redis.up();
     up(&[&bench]).await;
     assert_eq!(bench.me(&ada.access).await.status, 200);
@@ -159,10 +177,15 @@ async fn reads_that_stand_in_for_redis_leave_half_the_pool_to_others() {
             }
         });
     }
-    let waiting = "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())";
+    let waiting = "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND \
+                   datname = current_database())";
     database.until(&format!("{waiting} = 3"));
     for _ in 0..10 {
-        assert_eq!(bench.call("GET /health/ready").send().await.status, 200, "who needs another connection gets it");
+        assert_eq!(
+            bench.call("GET /health/ready").send().await.status,
+            200,
+            "who needs another connection gets it"
+        );
         assert_eq!(database.run(&format!("SELECT {waiting} <= 3")), "t");
     }
     lock.say("COMMIT");
@@ -188,7 +211,10 @@ async fn database_that_is_down_is_503_with_a_time_and_recovers_by_itself() {
     }
     assert_eq!(bench.call("GET /health/live").send().await.status, 200);
     server.up();
-    until("the database is found again", async || bench.call("GET /health/ready").send().await.status == 200).await;
+    until("the database is found again", async || {
+        bench.call("GET /health/ready").send().await.status == 200
+    })
+    .await;
     assert_eq!(bench.me(&ada.access).await.status, 200);
     bench.login(&ada.name).await;
     server.down();
@@ -200,7 +226,8 @@ async fn database_that_loses_its_sessions_is_used_again() {
     let database = migrated(server);
     let bench = on(&database, |_| {}).await;
     let ada = bench.person().await;
-    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_app'");
+    database
+        .run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_app'");
     until("responses come again", async || bench.me(&ada.access).await.status == 200).await;
     server.down();
 }
@@ -220,14 +247,19 @@ async fn database_that_refuses_is_away_and_is_found_again() {
         ),
         ("ALTER TABLE auth.sessions RENAME TO away", "ALTER TABLE auth.away RENAME TO sessions"),
     ] {
-        let anew = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_app'";
+        let anew =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_app'";
         database.run(&format!("{refuse}; {anew}"));
         until("the refusal shows", async || ready().await == 503).await;
         let refused = bench.call("GET /health/ready").send().await;
         assert!(refused.problem().0 == 503 && refused.header("retry-after").is_some(), "{refuse}");
         if refuse.contains("NOLOGIN") {
             let refused = bench.me(&ada.access).await;
-            assert_eq!((refused.problem().0, refused.header("retry-after").is_some()), (503, true), "{refuse}");
+            assert_eq!(
+                (refused.problem().0, refused.header("retry-after").is_some()),
+                (503, true),
+                "{refuse}"
+            );
         }
         database.run(&format!("{take_back}; {anew}"));
         until("it is ready again", async || ready().await == 200).await;
@@ -245,10 +277,14 @@ async fn clock_of_redis_put_back_locks_nobody_out_for_longer_than_a_minute() {
     assert_eq!(bench.login_call(&ada.name, "wrong horse battery").send().await.status, 401);
     // What was charged an hour from now, as it looks to a clock that was put back by an hour.
     let later = "for _, key in ipairs(redis.call('KEYS', 'auth:failed:*')) do \
-                 redis.call('SET', key, string.format('%.0f', redis.call('GET', key) + 3600000)) end";
+                 redis.call('SET', key, string.format('%.0f', redis.call('GET', key) + 3600000)) \
+                 end";
     redis.ask(&["EVAL", later, "0"]);
     let other = with(|settings| settings.redis = Some(redis.url().into())).await;
     up(&[&other]).await;
     let refused = other.login_call(&ada.name, PASSWORD).send().await;
-    assert!(refused.status == 200 || refused.header("retry-after").is_some_and(|wait| wait.parse::<u64>().unwrap() <= 60));
+    assert!(
+        refused.status == 200
+            || refused.header("retry-after").is_some_and(|wait| wait.parse::<u64>().unwrap() <= 60)
+    );
 }

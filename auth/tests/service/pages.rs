@@ -52,7 +52,8 @@ async fn index_page_tells_that_a_logout_failed() {
     browser.shows("/", &format!("You are {}.", ada.name));
     let at = bench.at;
     drop(bench);
-    until("it takes no connection", async || tokio::net::TcpStream::connect(at).await.is_err()).await;
+    until("it takes no connection", async || tokio::net::TcpStream::connect(at).await.is_err())
+        .await;
     browser.click("button");
     browser.shows("/", "You are still logged in: the service cannot be reached. Try again.");
 }
@@ -79,7 +80,11 @@ async fn reset_page_takes_the_token_from_its_address_and_sets_the_password_once(
     let token = bench.auth.reset_token(id, &Origin::console()).await.unwrap();
     for said in ["The password is set. Log in.", "`token` is not valid, or not any more"] {
         browser.open(&url(&bench, &format!("/reset#{token}")));
-        assert_eq!(browser.run("return location.hash"), "", "the token does not stay in the address");
+        assert_eq!(
+            browser.run("return location.hash"),
+            "",
+            "the token does not stay in the address"
+        );
         browser.type_into("password", "another horse battery");
         browser.click("form button");
         browser.shows(if said.contains("set") { "/login" } else { "/reset" }, said);
@@ -109,7 +114,8 @@ async fn login_page_shows_the_reason_and_counts_the_time_down() {
     assert_eq!(browser.run("return document.querySelector('form button').disabled"), true);
 }
 
-/// The policy allows the style of a page by its digest; the tests above show that it allows the script.
+/// The policy allows the style of a page by its digest; the tests above show that it allows the
+/// script.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_keep_to_their_own_policy() {
     let (bench, mut browser) = (plain().await, Chromium::start());

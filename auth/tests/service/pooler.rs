@@ -22,21 +22,41 @@ async fn live_a_day(bench: &Bench) {
     let sessions = bench.call("GET /api/v1/me/sessions").bearer(&access).send().await;
     assert_eq!(sessions.status, 200, "{}", sessions.text);
     let change = json!({"current_password": PASSWORD, "new_password": "another horse battery"});
-    assert_eq!(bench.call("POST /api/v1/password/change").bearer(&access).json(&change).send().await.status, 204);
+    assert_eq!(
+        bench
+            .call("POST /api/v1/password/change")
+            .bearer(&access)
+            .json(&change)
+            .send()
+            .await
+            .status,
+        204
+    );
     assert_eq!(bench.login_call(&ada.name, PASSWORD).send().await.status, 401);
-    assert_eq!(bench.call("PATCH /api/v1/me").bearer(&access).json(&json!({"country": "SE"})).send().await.status, 200);
+    assert_eq!(
+        bench
+            .call("PATCH /api/v1/me")
+            .bearer(&access)
+            .json(&json!({"country": "SE"}))
+            .send()
+            .await
+            .status,
+        200
+    );
     assert_eq!(bench.call("POST /api/v1/logout").bearer(&access).send().await.status, 204);
     assert_eq!(bench.me(&access).await.status, 401);
 }
 
-/// Two server connections for ten of the service: what one transaction leaves behind, another client's would meet.
+/// Two server connections for ten of the service: what one transaction leaves behind, another
+/// client's would meet.
 #[tokio::test(flavor = "multi_thread")]
 async fn pooler_of_transactions_serves_everything_within_its_connections() {
     let database = migrated(Server::shared());
     let pooler = PgBouncer::start(Server::shared(), 2, "");
     let bench = std::sync::Arc::new(
         on(&database, |settings| {
-            settings.database = Address::from_url(&pooler.url(&database), None).expect("an address");
+            settings.database =
+                Address::from_url(&pooler.url(&database), None).expect("an address");
             settings.pooler = Pooler::Transaction;
         })
         .await,
@@ -48,15 +68,20 @@ async fn pooler_of_transactions_serves_everything_within_its_connections() {
     }
     days.join_all().await;
     let admin = bench.admin().await;
-    assert_eq!(bench.call("GET /api/v1/admin/users").bearer(&admin.access).send().await.status, 200);
+    assert_eq!(
+        bench.call("GET /api/v1/admin/users").bearer(&admin.access).send().await.status,
+        200
+    );
     let secret = bench.auth.create_client("pooled").await.expect("a client");
     bench.auth.authenticate_client("pooled", &secret).await.expect("kept");
     assert_eq!(bench.call("GET /health/ready").send().await.status, 200);
-    let used = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'auth_app'";
+    let used = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND \
+                usename = 'auth_app'";
     assert_eq!(database.run(used), "2");
     let prepared = "SELECT count(*) FROM pg_prepared_statements";
     let mut connection = bench.auth.store.connection().await.expect("a connection");
-    let left: i64 = connection.scalar(prepared).fetch_one(connection.raw()).await.expect("a number");
+    let left: i64 =
+        connection.scalar(prepared).fetch_one(connection.raw()).await.expect("a number");
     assert_eq!(left, 0, "a statement with a name outlives its transaction");
 }
 
@@ -67,15 +92,20 @@ async fn pooler_or_not_statements_have_the_same_limits() {
     for kind in [Pooler::None, Pooler::Transaction] {
         let bench = on(shared_database(), |settings| {
             if kind == Pooler::Transaction {
-                settings.database = Address::from_url(&pooler.url(shared_database()), None).expect("an address");
+                settings.database =
+                    Address::from_url(&pooler.url(shared_database()), None).expect("an address");
             }
             settings.pooler = kind;
         })
         .await;
-        for mut connection in [bench.auth.store.connection().await.unwrap(), bench.auth.store.begin().await.unwrap()] {
-            for (limit, expected) in
-                [("statement_timeout", "4s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "5s")]
-            {
+        for mut connection in
+            [bench.auth.store.connection().await.unwrap(), bench.auth.store.begin().await.unwrap()]
+        {
+            for (limit, expected) in [
+                ("statement_timeout", "4s"),
+                ("lock_timeout", "2s"),
+                ("idle_in_transaction_session_timeout", "5s"),
+            ] {
                 let query = connection.scalar("SELECT current_setting($1)").bind(limit);
                 let found: String = query.fetch_one(connection.raw()).await.expect("a setting");
                 assert_eq!(found, expected, "{kind:?} {limit}");
@@ -93,7 +123,8 @@ async fn pooler_that_the_settings_do_not_name_is_refused_at_the_start() {
         let pooler = PgBouncer::start(Server::shared(), 2, ignored);
         let folder = tempfile::tempdir().expect("a folder");
         let mut settings = settings(shared_database(), folder.path());
-        settings.database = Address::from_url(&pooler.url(shared_database()), None).expect("an address");
+        settings.database =
+            Address::from_url(&pooler.url(shared_database()), None).expect("an address");
         settings.start_wait = std::time::Duration::from_secs(600);
         let refused = App::bind(settings).await.expect_err("refused");
         let hint = refused.hint().unwrap_or_default();

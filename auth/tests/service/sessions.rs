@@ -21,7 +21,8 @@ async fn refresh_token_is_exchanged_for_the_next_one() {
 async fn refresh_within_the_grace_gives_everyone_the_same_successor() {
     let bench = bench().await;
     let ada = bench.person().await;
-    // A machine with nothing to spare may tell somebody to come back; the grace is long enough for that.
+    // A machine with nothing to spare may tell somebody to come back; the grace is long enough for
+    // that.
     let refresh = || async {
         loop {
             let response = bench.refresh(&ada.refresh).await;
@@ -43,11 +44,16 @@ async fn refresh_repeated_after_the_grace_ends_the_session() {
     let (ada, elsewhere) = (bench.person().await, bench.person().await);
     let next = bench.refresh(&ada.refresh).await;
     assert_eq!(bench.refresh(&ada.refresh).await.problem().0, 401);
-    assert_eq!(bench.refresh(&next.member("refresh_token")).await.status, 401, "the thief's and the owner's");
+    assert_eq!(
+        bench.refresh(&next.member("refresh_token")).await.status,
+        401,
+        "the thief's and the owner's"
+    );
     assert_eq!(bench.me(&next.member("access_token")).await.status, 401);
     assert_eq!(bench.me(&elsewhere.access).await.status, 200);
     assert_eq!(bench.metric("auth_refresh_reused_total").await, 1.0);
-    let reason = "SELECT count(*) FROM auth.sessions WHERE revoked_reason = 'refresh token reused' AND user_id = \
+    let reason = "SELECT count(*) FROM auth.sessions WHERE revoked_reason = 'refresh token \
+                  reused' AND user_id = \
                   (SELECT id FROM auth.users WHERE username = ";
     assert_eq!(shared_database().run(&format!("{reason}'{}')", ada.name)), "1");
 }
@@ -105,20 +111,27 @@ async fn sessions_are_listed_and_ended_by_their_owner_only() {
     let bench = bench().await;
     let (here, other) = (bench.person().await, bench.person().await);
     let there = bench.login(&here.name).await;
-    let list = async |who: &str| bench.call("GET /api/v1/me/sessions").bearer(who).send().await.json()["sessions"].clone();
+    let list = async |who: &str| {
+        bench.call("GET /api/v1/me/sessions").bearer(who).send().await.json()["sessions"].clone()
+    };
     let sessions = list(&here.access).await;
     let of = |current: bool| {
-        sessions.as_array().unwrap().iter().find(|one| one["current"] == json!(current)).unwrap()["id"].clone()
+        let mut sessions = sessions.as_array().unwrap().iter();
+        sessions.find(|one| one["current"] == json!(current)).unwrap()["id"].clone()
     };
     assert_eq!(sessions.as_array().map(Vec::len), Some(2));
-    let end =
-        async |who: &str, id: &str| bench.call(&format!("DELETE /api/v1/me/sessions/{id}")).bearer(who).send().await.status;
+    let end = async |who: &str, id: &str| {
+        bench.call(&format!("DELETE /api/v1/me/sessions/{id}")).bearer(who).send().await.status
+    };
     let id = of(false).as_str().unwrap().to_owned();
     assert_eq!(end(&other.access, &id).await, 404);
     assert_eq!(end(&here.access, "nonsense").await, 404);
     assert_eq!(end(&here.access, &id).await, 204);
     assert_eq!(end(&here.access, &id).await, 404);
-    assert_eq!((bench.me(&there.access).await.status, bench.me(&here.access).await.status), (401, 200));
+    assert_eq!(
+        (bench.me(&there.access).await.status, bench.me(&here.access).await.status),
+        (401, 200)
+    );
     assert_eq!(list(&here.access).await.as_array().map(Vec::len), Some(1));
 }
 

@@ -10,7 +10,8 @@ use crate::postgres::Server;
 use crate::process::{Serving, auth, folder};
 use crate::redis::Redis;
 
-/// An authority, and a certificate for `localhost` that it signed, as files: `ca.pem`, `server.pem`, `server.key`.
+/// An authority, and a certificate for `localhost` that it signed, as files: `ca.pem`,
+/// `server.pem`, `server.key`.
 fn certificates(folder: &Path) {
     let key = KeyPair::generate().expect("a key");
     let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
@@ -18,15 +19,23 @@ fn certificates(folder: &Path) {
     let ca = authority.self_signed(&key).expect("a certificate");
     let server = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-    let certificate = params.signed_by(&server, &Issuer::new(authority, key)).expect("a certificate");
-    for (name, text) in [("ca.pem", ca.pem()), ("server.pem", certificate.pem()), ("server.key", server.serialize_pem())] {
+    let certificate =
+        params.signed_by(&server, &Issuer::new(authority, key)).expect("a certificate");
+    for (name, text) in [
+        ("ca.pem", ca.pem()),
+        ("server.pem", certificate.pem()),
+        ("server.key", server.serialize_pem()),
+    ] {
         std::fs::write(folder.join(name), text).expect("a file");
     }
 }
 
 /// A port that nobody listens on: neither server takes one that is open already.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +48,9 @@ async fn postgres_is_spoken_to_over_tls_and_verified() {
     server.down();
     server.up_with_tls(folder.path(), port);
     let ca = folder.path().join("ca.pem").display().to_string();
-    let url = |host: &str, more: &str| format!("postgres://auth_app:app@{host}:{port}/{}?{more}", database.name);
+    let url = |host: &str, more: &str| {
+        format!("postgres://auth_app:app@{host}:{port}/{}?{more}", database.name)
+    };
     for (address, fits) in [
         (url("localhost", &format!("sslmode=verify-full&sslrootcert={ca}")), true),
         (url("localhost", "sslmode=require"), true),
@@ -47,11 +58,25 @@ async fn postgres_is_spoken_to_over_tls_and_verified() {
         (url("127.0.0.1", &format!("sslmode=verify-full&sslrootcert={ca}")), false),
         (url("localhost", "sslmode=verify-full"), false),
     ] {
-        let connected = auth::database::Database::from_url(&address, None).expect("an address").connect("tls").await;
-        assert_eq!(connected.is_ok(), fits, "{address}: {}", connected.err().map(|error| error.cause).unwrap_or_default());
+        let connected = auth::database::Database::from_url(&address, None)
+            .expect("an address")
+            .connect("tls")
+            .await;
+        assert_eq!(
+            connected.is_ok(),
+            fits,
+            "{address}: {}",
+            connected.err().map(|error| error.cause).unwrap_or_default()
+        );
         if let Ok(mut connection) = connected {
             let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-            assert!(sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut connection).await.expect("an response"), "{address}");
+            assert!(
+                sqlx::query_scalar::<_, bool>(sql)
+                    .fetch_one(&mut connection)
+                    .await
+                    .expect("an response"),
+                "{address}"
+            );
         }
     }
     let bench = on(&database, |settings| {
@@ -66,17 +91,23 @@ async fn postgres_is_spoken_to_over_tls_and_verified() {
 #[test]
 fn postgres_in_the_clear_is_said_once_at_the_start() {
     let server: &'static Server = Box::leak(Box::new(Server::start()));
-    let (database, keys, folder) = (migrated(server), folder(), tempfile::tempdir().expect("a folder"));
+    let (database, keys, folder) =
+        (migrated(server), folder(), tempfile::tempdir().expect("a folder"));
     certificates(folder.path());
     let port = free_port();
     server.down();
     server.up_with_tls(folder.path(), port);
     for (mode, times) in [("disable", 1), ("require", 0)] {
         let mut command = auth(keys.path(), &["serve"]);
-        let url = format!("postgres://auth_app:app@127.0.0.1:{port}/{}?sslmode={mode}", database.name);
+        let url =
+            format!("postgres://auth_app:app@127.0.0.1:{port}/{}?sslmode={mode}", database.name);
         command.env_remove("PGPASSWORD").env("DATABASE_URL", url);
         let serving = Serving::start(command);
-        let said = serving.early.iter().filter(|line| line["message"].to_string().contains("is not encrypted")).count();
+        let said = serving
+            .early
+            .iter()
+            .filter(|line| line["message"].to_string().contains("is not encrypted"))
+            .count();
         assert_eq!(said, times, "{mode}: {:?}", serving.early);
     }
     server.down();
@@ -100,7 +131,8 @@ async fn redis_is_spoken_to_over_tls_and_verified() {
     let ada = bench.person().await;
     bench.me(&ada.access).await;
     assert!(redis.ask(&["DBSIZE"]) != "0", "the cache is filled");
-    // It goes on without it: another name than the certificate's, and an authority that is not known.
+    // It goes on without it: another name than the certificate's, and an authority that is not
+    // known.
     for (host, ca) in [("127.0.0.1", true), ("localhost", false)] {
         let bench = with(host, ca).await;
         bench.person().await;

@@ -1,5 +1,5 @@
-//! A private PgBouncer before a private PostgreSQL, from the installed program: no TCP port, its own folder, gone with the
-//! value. Include with `#[path]`.
+//! A private PgBouncer before a private PostgreSQL, from the installed program: no TCP port, its
+//! own folder, gone with the value. Include with `#[path]`.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -13,7 +13,8 @@ use crate::postgres::{Database, Server, is_root, unprivileged};
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// Starts the pooler, says so once its socket is there, and stops it when stdin ends, however the test ends.
+/// Starts the pooler, says so once its socket is there, and stops it when stdin ends, however the
+/// test ends.
 const WATCH: &str = r#"
 "$1" -q "$2/pgbouncer.ini" &
 pid=$!
@@ -38,12 +39,19 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts one with `connections` to the server and these startup parameters ignored.
     pub fn start(server: &Server, connections: u32, ignored: &str) -> Self {
-        assert!(Path::new(PROGRAM).exists(), "no {PROGRAM}: install the Debian package `pgbouncer`");
-        let folder = tempfile::Builder::new().prefix("auth-pgbouncer").tempdir_in("/tmp").expect("a folder");
+        assert!(
+            Path::new(PROGRAM).exists(),
+            "no {PROGRAM}: install the Debian package `pgbouncer`"
+        );
+        let folder =
+            tempfile::Builder::new().prefix("auth-pgbouncer").tempdir_in("/tmp").expect("a folder");
         let path = folder.path().display().to_string();
         let configuration = format!(
-            "[databases]\n* = host={} port=5432\n[pgbouncer]\nunix_socket_dir = {path}\nlisten_port = 6432\nlogfile = {path}/log\n\
-             auth_type = scram-sha-256\nauth_file = {path}/users\npool_mode = transaction\ndefault_pool_size = {connections}\n\
+            "[databases]\n* = host={} port=5432\n[pgbouncer]\n\
+             unix_socket_dir = {path}\nlisten_port = 6432\n\
+             logfile = {path}/log\n\
+             auth_type = scram-sha-256\nauth_file = {path}/users\npool_mode = transaction\n\
+             default_pool_size = {connections}\n\
              ignore_startup_parameters = {ignored}\n",
             server.host().display()
         );
@@ -51,7 +59,8 @@ impl PgBouncer {
         fs::write(folder.path().join("users"), "\"auth_app\" \"app\"\n").expect("written");
         if is_root() {
             let server = fs::metadata(server.host()).expect("the server's folder");
-            chown(folder.path(), Some(server.uid()), Some(server.gid())).expect("a folder of postgres");
+            chown(folder.path(), Some(server.uid()), Some(server.gid()))
+                .expect("a folder of postgres");
         }
         let mut sh = unprivileged(Path::new("sh"));
         sh.args(["-c", WATCH, "watch", PROGRAM]).arg(folder.path());
@@ -63,7 +72,11 @@ impl PgBouncer {
 
     /// The address of a database through it, as the service's role.
     pub fn url(&self, database: &Database) -> String {
-        format!("postgres:///{}?host={}&port=6432&user=auth_app&password=app", database.name, self.folder.path().display())
+        format!(
+            "postgres:///{}?host={}&port=6432&user=auth_app&password=app",
+            database.name,
+            self.folder.path().display()
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! A private Redis from the installed program: no TCP port, its own folder, gone with the tests. It can be killed, started again
-//! and made to hang.
+//! A private Redis from the installed program: no TCP port, its own folder, gone with the tests. It
+//! can be killed, started again and made to hang.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Starts the server, says its process's id, and kills it when stdin ends, however the test ends.
 const WATCH: &str = r#"
-redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save "" --appendonly no $2 >"$1/log" 2>&1 &
+redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save "" --appendonly no $2 \
+    >"$1/log" 2>&1 &
 pid=$!
 echo $pid
 cat >/dev/null
@@ -44,12 +45,14 @@ impl Redis {
         redis
     }
 
-    /// Starts one that listens on this port of loopback too, over TLS with the certificate and the key in `folder`.
+    /// Starts one that listens on this port of loopback too, over TLS with the certificate and the
+    /// key in `folder`.
     pub fn start_with_tls(folder: &std::path::Path, port: u16) -> Self {
         let redis = Self::stopped();
         let name = |name: &str| folder.join(name).display().to_string();
         redis.up_with(&format!(
-            "--tls-port {port} --bind 127.0.0.1 --tls-auth-clients no --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {}",
+            "--tls-port {port} --bind 127.0.0.1 --tls-auth-clients no --tls-cert-file {} \
+             --tls-key-file {} --tls-ca-cert-file {}",
             name("server.pem"),
             name("server.key"),
             name("ca.pem")
@@ -61,7 +64,10 @@ impl Redis {
     pub fn stopped() -> Self {
         let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
         assert!(found.is_ok(), "no redis-server: install the Debian package `redis-server`");
-        Self(Arc::new(Inner { folder: tempfile::tempdir().expect("a folder"), running: Mutex::default() }))
+        Self(Arc::new(Inner {
+            folder: tempfile::tempdir().expect("a folder"),
+            running: Mutex::default(),
+        }))
     }
 
     fn socket(&self) -> PathBuf {
@@ -114,14 +120,21 @@ impl Redis {
 
     /// What `redis-cli` responses.
     pub fn ask(&self, words: &[&str]) -> String {
-        let response = Command::new("redis-cli").arg("-s").arg(self.socket()).args(words).output().expect("redis-cli");
+        let response = Command::new("redis-cli")
+            .arg("-s")
+            .arg(self.socket())
+            .args(words)
+            .output()
+            .expect("redis-cli");
         String::from_utf8(response.stdout).expect("text").trim().to_owned()
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some((mut child, _)) = self.running.lock().ok().and_then(|mut running| running.take()) {
+        if let Some((mut child, _)) =
+            self.running.lock().ok().and_then(|mut running| running.take())
+        {
             drop(child.stdin.take());
             let _ = child.wait();
         }

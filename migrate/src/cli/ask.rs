@@ -1,4 +1,5 @@
-//! Commands that ask: where the database is, what revisions there are, whether the two agree. They take no lock.
+//! Commands that ask: where the database is, what revisions there are, whether the two agree. They
+//! take no lock.
 
 use std::time::Duration;
 
@@ -31,7 +32,11 @@ impl Current {
         in_session("current", NO_PATIENCE, async |session| {
             let rows = session.applied().await?;
             let standing = Standing::of(&revisions, &rows);
-            let text = if self.verbose { applied_text(&revisions, &rows) } else { current_text(&standing) };
+            let text = if self.verbose {
+                applied_text(&revisions, &rows)
+            } else {
+                current_text(&standing)
+            };
             let found = if self.check_heads { at_head(&standing, &revisions) } else { Ok(()) };
             Ok(Output::new(text, standing_json(&standing, &revisions)).but(found))
         })
@@ -46,7 +51,8 @@ fn current_text(standing: &Standing) -> String {
         (standing.ahead(), "unknown to these files"),
         (!standing.drifted.is_empty(), "edited since"),
     ];
-    let marks: Vec<String> = marks.iter().filter(|(is, _)| *is).map(|(_, word)| format!(" ({word})")).collect();
+    let marks: Vec<String> =
+        marks.iter().filter(|(is, _)| *is).map(|(_, word)| format!(" ({word})")).collect();
     let pending = standing.pending.iter().map(|name| format!("\npending {name}"));
     format!("{current}{}{}", marks.concat(), pending.collect::<String>())
 }
@@ -54,7 +60,9 @@ fn current_text(standing: &Standing) -> String {
 fn applied_text(revisions: &Revisions, rows: &[Applied]) -> String {
     let views = View::all(revisions, rows);
     let unknown = rows.iter().rev().filter(|row| revisions.get(row.version).is_none());
-    let unknown = unknown.map(|row| format!("{} (unknown to these files), applied {}", row.name(), row.installed_on));
+    let unknown = unknown.map(|row| {
+        format!("{} (unknown to these files), applied {}", row.name(), row.installed_on)
+    });
     let known = views.iter().filter(|view| view.applied.is_some()).map(View::paragraph);
     unknown.chain(known).collect::<Vec<_>>().join("\n")
 }
@@ -68,7 +76,8 @@ fn at_head(standing: &Standing, revisions: &Revisions) -> Result<(), Error> {
 fn standing_json(standing: &Standing, revisions: &Revisions) -> serde_json::Value {
     json!({
         "current": standing.current, "head": revisions.head().map(crate::Revision::name),
-        "pending": standing.pending, "unknown": standing.unknown, "drifted": standing.drifted, "dirty": standing.dirty,
+        "pending": standing.pending, "unknown": standing.unknown, "drifted": standing.drifted,
+        "dirty": standing.dirty,
     })
 }
 
@@ -100,10 +109,15 @@ impl History {
     fn output(&self, revisions: &Revisions, mut views: Vec<View>) -> Result<Output, Error> {
         if let Some(range) = &self.rev_range {
             let (from, to) = target::range(range, revisions)?;
-            views.retain(|view| view.revision.parse::<i64>().is_ok_and(|version| (from..=to).contains(&version)));
+            views.retain(|view| {
+                view.revision.parse::<i64>().is_ok_and(|version| (from..=to).contains(&version))
+            });
         }
         let line = if self.verbose { View::paragraph } else { View::line };
-        Ok(Output::new(views.iter().map(line).collect::<Vec<_>>().join("\n"), json!({ "revisions": views })))
+        Ok(Output::new(
+            views.iter().map(line).collect::<Vec<_>>().join("\n"),
+            json!({ "revisions": views }),
+        ))
     }
 }
 
@@ -112,7 +126,10 @@ pub(super) fn heads(place: &Place, verbose: bool) -> Result<Output, Error> {
     let revisions = place.load()?;
     if verbose {
         let newest: Vec<View> = View::all(&revisions, &[]).into_iter().take(1).collect();
-        return Ok(Output::new(newest.iter().map(View::paragraph).collect::<String>(), json!({ "heads": newest })));
+        return Ok(Output::new(
+            newest.iter().map(View::paragraph).collect::<String>(),
+            json!({ "heads": newest }),
+        ));
     }
     let head = revisions.head().map(crate::Revision::name);
     let text = head.as_ref().map(|name| format!("{name} (head)")).unwrap_or_default();
@@ -133,9 +150,14 @@ impl Show {
         let number = revision.version.to_string();
         let view = View::all(&revisions, &[]).into_iter().find(|view| view.revision == number);
         let scripts: Vec<_> = std::iter::once(&revision.up).chain(&revision.down).collect();
-        let sql = scripts.iter().map(|script| format!("\n\n==> {} <==\n{}", script.file, script.sql.trim_end()));
+        let sql = scripts
+            .iter()
+            .map(|script| format!("\n\n==> {} <==\n{}", script.file, script.sql.trim_end()));
         let text = view.iter().map(View::paragraph).chain(sql).collect::<String>();
-        let sql: Vec<_> = scripts.iter().map(|script| json!({ "file": script.file, "sql": script.sql })).collect();
+        let sql: Vec<_> = scripts
+            .iter()
+            .map(|script| json!({ "file": script.file, "sql": script.sql }))
+            .collect();
         Ok(Output::new(text, json!({ "revision": view, "scripts": sql })))
     }
 }
@@ -149,7 +171,11 @@ pub(super) fn check(place: &Place) -> Result<Output, Error> {
     in_session("check", NO_PATIENCE, async |session| {
         let standing = Standing::of(&revisions, &session.applied().await?);
         let found = standing.fit(&revisions.source).and_then(|()| standing.at_head());
-        let text = if found.is_ok() { format!("at head, {} revisions as applied", revisions.len()) } else { String::new() };
+        let text = if found.is_ok() {
+            format!("at head, {} revisions as applied", revisions.len())
+        } else {
+            String::new()
+        };
         Ok(Output::new(text, standing_json(&standing, &revisions)).but(found))
     })
 }

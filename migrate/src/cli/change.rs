@@ -42,7 +42,10 @@ pub(super) struct Upgrade {
 impl Upgrade {
     pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let (patient, revisions) = (self.patient, place.load()?);
-        move_to(&Move { way: Way::Up, target: &self.target, preview: &self.preview, patient }, &revisions)
+        move_to(
+            &Move { way: Way::Up, target: &self.target, preview: &self.preview, patient },
+            &revisions,
+        )
     }
 }
 
@@ -60,7 +63,10 @@ pub(super) struct Downgrade {
 impl Downgrade {
     pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let (patient, revisions) = (self.patient, place.load()?);
-        move_to(&Move { way: Way::Down, target: &self.target, preview: &self.preview, patient }, &revisions)
+        move_to(
+            &Move { way: Way::Down, target: &self.target, preview: &self.preview, patient },
+            &revisions,
+        )
     }
 }
 
@@ -91,7 +97,8 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Output, Error> {
                 Way::Up => crate::planned_upgrade(revisions, &rows, asked.target)?,
                 Way::Down => crate::planned_downgrade(revisions, &rows, asked.target)?,
             };
-            let lines: Vec<String> = plan.iter().map(|name| format!("would {command} {name}")).collect();
+            let lines: Vec<String> =
+                plan.iter().map(|name| format!("would {command} {name}")).collect();
             let text = if lines.is_empty() { "nothing to do".into() } else { lines.join("\n") };
             return Ok(Output::new(text, json!({ "would_run": plan })));
         }
@@ -99,20 +106,37 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Output, Error> {
             Way::Up => crate::upgrade(session, revisions, asked.target).await?,
             Way::Down => crate::downgrade(session, revisions, asked.target).await?,
         };
-        let current = session.applied().await?.last().map_or_else(|| "base".to_owned(), Applied::name);
-        let text = if ran.is_empty() { "nothing to do".into() } else { format!("{verb} {}", counted(ran.len())) };
+        let current =
+            session.applied().await?.last().map_or_else(|| "base".to_owned(), Applied::name);
+        let text = if ran.is_empty() {
+            "nothing to do".into()
+        } else {
+            format!("{verb} {}", counted(ran.len()))
+        };
         Ok(Output::new(format!("{text}; at {current}"), json!({ "ran": ran, "current": current })))
     })
 }
 
 /// The script from one revision to another, for a database that is asked nothing.
-fn between(asked: &Move<'_>, revisions: &Revisions, (from, to): (&str, &str)) -> Result<Output, Error> {
+fn between(
+    asked: &Move<'_>,
+    revisions: &Revisions,
+    (from, to): (&str, &str),
+) -> Result<Output, Error> {
     if !asked.preview.sql {
-        let said = format!("`{}` is two revisions: where the database is, it says itself", asked.target);
-        return Err(Error::usage(said, format!("`migrate upgrade {to}`, or `--sql` for the script between them")));
+        let said =
+            format!("`{}` is two revisions: where the database is, it says itself", asked.target);
+        return Err(Error::usage(
+            said,
+            format!("`migrate upgrade {to}`, or `--sql` for the script between them"),
+        ));
     }
     let (from, _) = target::range(&format!("{from}:{to}"), revisions)?;
-    let rows: Vec<_> = revisions.iter().filter(|revision| revision.version <= from).map(Applied::as_written).collect();
+    let rows: Vec<_> = revisions
+        .iter()
+        .filter(|revision| revision.version <= from)
+        .map(Applied::as_written)
+        .collect();
     let asked = Move { target: if to.is_empty() { "head" } else { to }, ..*asked };
     let sql = script_of(&asked, revisions, &rows)?;
     Ok(Output::new(sql.clone(), json!({ "sql": sql })))
@@ -168,7 +192,10 @@ impl Resolve {
         in_session("resolve", self.patient.into(), async |session| {
             let name = stamp::resolve(session, &revisions, &self.revision, verdict).await?;
             let state = if self.applied { "applied" } else { "not applied" };
-            Ok(Output::new(format!("{name} is {state}"), json!({ "resolved": name, "applied": self.applied })))
+            Ok(Output::new(
+                format!("{name} is {state}"),
+                json!({ "resolved": name, "applied": self.applied }),
+            ))
         })
     }
 }

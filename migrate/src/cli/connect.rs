@@ -8,7 +8,8 @@ use crate::{
     event::Event,
 };
 
-/// Connects, works, closes. A stop signal ends it immediately: the server takes back what is not committed.
+/// Connects, works, closes. A stop signal ends it immediately: the server takes back what is not
+/// committed.
 pub(super) fn in_session(
     command: &str,
     patience: Patience,
@@ -16,8 +17,11 @@ pub(super) fn in_session(
 ) -> Result<Output, Error> {
     let wrong = |error: AddressError| Error::Usage(Message::new(error.to_string(), error.hint()));
     let database = Database::for_migrations().map_err(wrong)?;
-    let failed = |cause: std::io::Error| Error::Revisions(format!("cannot start the runtime: {cause}").into());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let failed = |cause: std::io::Error| {
+        Error::Revisions(format!("cannot start the runtime: {cause}").into())
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {
         let mut show = |event: &Event| tell(event);
         let working = async {
@@ -36,7 +40,8 @@ pub(super) fn in_session(
     ended
 }
 
-/// Returns at SIGTERM or SIGINT; a process that is number 1 of its container would ignore both without this.
+/// Returns at SIGTERM or SIGINT; a process that is number 1 of its container would ignore both
+/// without this.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {

@@ -20,7 +20,9 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(directory: Option<PathBuf>, built_in: BuiltIn) -> Self {
         let named = directory.is_some();
-        let from_environment = || std::env::var_os("MIGRATIONS_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let from_environment = || {
+            std::env::var_os("MIGRATIONS_DIR").filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
         let path = directory.or_else(from_environment).unwrap_or_else(|| "migrations".into());
         Self { path, named, built_in }
     }
@@ -45,13 +47,17 @@ impl Place {
                 ));
             }
             Source::BuiltIn => {
-                tell(&format!("using {number} built into this program; there is no `{}`", self.path.display()));
+                tell(&format!(
+                    "using {number} built into this program; there is no `{}`",
+                    self.path.display()
+                ));
             }
         }
         Ok(revisions)
     }
 
-    /// A directory that has some of the built-in revisions and not others is that of an earlier release.
+    /// A directory that has some of the built-in revisions and not others is that of an earlier
+    /// release.
     fn warn_of_missing(&self, revisions: &Revisions, directory: &Path) -> Result<(), Error> {
         let missing = create::missing(revisions, self.built_in)?;
         if missing.len() == Revisions::built_in(self.built_in)?.len() {
@@ -60,7 +66,8 @@ impl Place {
         let directory = directory.display();
         for revision in missing {
             tell(&format!(
-                "warning: this program needs `{}`, which `{directory}` does not have; `migrate init --missing {directory}` copies it",
+                "warning: this program needs `{}`, which `{directory}` does not have; `migrate \
+                 init --missing {directory}` copies it",
                 revision.name()
             ));
         }
@@ -88,7 +95,8 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         if self.missing {
-            let made = create::add_missing(self.new.as_deref().unwrap_or(&place.path), place.built_in)?;
+            let made =
+                create::add_missing(self.new.as_deref().unwrap_or(&place.path), place.built_in)?;
             return Ok(if made.is_empty() {
                 Output::new("nothing is missing", json!({ "generated": [] }))
             } else {
@@ -111,12 +119,14 @@ pub(super) struct NewRevision {
 impl NewRevision {
     pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
         let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
-        let now = now.parse().map_err(|_| Error::Usage(format!("the clock says `{now}`").into()))?;
+        let now =
+            now.parse().map_err(|_| Error::Usage(format!("the clock says `{now}`").into()))?;
         Ok(generated(&create::revision(&place.path, &self.message, now)?))
     }
 }
 
 fn generated(made: &[PathBuf]) -> Output {
-    let lines: Vec<String> = made.iter().map(|path| format!("generated {}", path.display())).collect();
+    let lines: Vec<String> =
+        made.iter().map(|path| format!("generated {}", path.display())).collect();
     Output::new(lines.join("\n"), json!({ "generated": made }))
 }

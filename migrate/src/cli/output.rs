@@ -1,4 +1,5 @@
-//! Response of a command: text for a person, the same as JSON, or an error; the only place that prints one.
+//! Response of a command: text for a person, the same as JSON, or an error; the only place that
+//! prints one.
 
 use std::{
     fmt::Display,
@@ -37,9 +38,9 @@ impl Output {
             Ok(output) => (Some((output.text, output.json)), output.error),
             Err(error) => (None, Some(error)),
         };
-        let failure = error
-            .as_ref()
-            .map(|error| json!({ "error": error.to_string(), "hint": error.hint(), "exit": error.exit_code() }));
+        let failure = error.as_ref().map(|error| {
+            json!({ "error": error.to_string(), "hint": error.hint(), "exit": error.exit_code() })
+        });
         let shown = match (output, json) {
             (Some((_, mut value)), true) => {
                 if let (Some(failure), Some(object)) = (failure, value.as_object_mut()) {
@@ -51,14 +52,22 @@ impl Output {
             (Some((text, _)), false) => text,
             (None, false) => String::new(),
         };
-        let printed = if shown.is_empty() { Ok(()) } else { writeln!(io::stdout(), "{}", shown.trim_end()) };
+        let printed =
+            if shown.is_empty() { Ok(()) } else { writeln!(io::stdout(), "{}", shown.trim_end()) };
         if let Some(error) = &error {
             tell(&format!("error: {error}"));
             error.hint().into_iter().for_each(|hint| tell(&format!("hint: {hint}")));
         }
         let code = error.map_or(0, |error| error.exit_code());
-        // Nobody reads the output any more (`migrate history | head`), or it could not be written: the work itself is done.
-        ExitCode::from(if code == 0 && printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) { 1 } else { code })
+        // Nobody reads the output any more (`migrate history | head`), or it could not be written:
+        // the work itself is done.
+        ExitCode::from(
+            if code == 0 && printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+                1
+            } else {
+                code
+            },
+        )
     }
 }
 

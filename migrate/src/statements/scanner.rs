@@ -1,4 +1,5 @@
-//! SQL cut into the few tokens that decide where a statement ends. Every byte belongs to exactly one token.
+//! SQL cut into the few tokens that decide where a statement ends. Every byte belongs to exactly
+//! one token.
 
 use std::ops::Range;
 
@@ -21,7 +22,8 @@ pub(super) enum Token {
     Other,
 }
 
-/// Walks over SQL token by token. All that it looks for is ASCII, so it never stops inside a character.
+/// Walks over SQL token by token. All that it looks for is ASCII, so it never stops inside a
+/// character.
 pub(super) struct Scanner<'s> {
     bytes: &'s [u8],
     at: usize,
@@ -63,7 +65,8 @@ impl Iterator for Scanner<'_> {
     }
 }
 
-/// Digits too, so that `1e'` is no escape text; a wrong word hurts nobody, the database reads the statement itself.
+/// Digits too, so that `1e'` is no escape text; a wrong word hurts nobody, the database reads the
+/// statement itself.
 fn starts_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
@@ -95,7 +98,8 @@ fn quoted(rest: &[u8], quote: u8) -> usize {
     rest.iter().skip(1).position(|byte| *byte == quote).map_or(rest.len(), |at| at + 2)
 }
 
-/// `E'...'`, from its quote on: a backslash takes the next byte with it, a doubled quote is one quote.
+/// `E'...'`, from its quote on: a backslash takes the next byte with it, a doubled quote is one
+/// quote.
 fn escaped(rest: &[u8]) -> usize {
     let mut at = 1;
     while at < rest.len() {

@@ -21,7 +21,11 @@ fn fine(output: &Output) {
 #[test]
 fn script_does_what_upgrade_and_downgrade_do() {
     let revisions = [
-        (1, "CREATE SCHEMA s;\nCREATE TABLE s.a (id int, t text DEFAULT 'it''s; $1');", "DROP SCHEMA s CASCADE;"),
+        (
+            1,
+            "CREATE SCHEMA s;\nCREATE TABLE s.a (id int, t text DEFAULT 'it''s; $1');",
+            "DROP SCHEMA s CASCADE;",
+        ),
         (2, "-- nothing yet\n", "-- nothing yet\n"),
         (
             3,
@@ -31,7 +35,8 @@ fn script_does_what_upgrade_and_downgrade_do() {
         (4, "DO $x$ BEGIN ALTER TABLE s.a ADD b int; END $x$;", "ALTER TABLE s.a DROP b;"),
     ];
     let (ours, theirs) = (with(&revisions), with(&revisions));
-    for command in ["upgrade +3", "upgrade head", "downgrade -2", "upgrade head", "downgrade base"] {
+    for command in ["upgrade +3", "upgrade head", "downgrade -2", "upgrade head", "downgrade base"]
+    {
         fine(&psql(&theirs, &theirs.migrate(&format!("{command} --sql")).fine()));
         ours.migrate(command).fine();
         assert_eq!(theirs.database.dump(), ours.database.dump(), "{command}");
@@ -41,7 +46,10 @@ fn script_does_what_upgrade_and_downgrade_do() {
 
 #[test]
 fn script_from_before_runs_nothing_twice() {
-    let bench = with(&[(1, "CREATE TABLE a ()", "SELECT 1"), (2, "-- no-transaction\nCREATE TABLE b ()", "SELECT 1")]);
+    let bench = with(&[
+        (1, "CREATE TABLE a ()", "SELECT 1"),
+        (2, "-- no-transaction\nCREATE TABLE b ()", "SELECT 1"),
+    ]);
     let script = bench.migrate("upgrade head --sql").fine();
     fine(&psql(&bench, &script));
     let dump = bench.database.dump();
@@ -53,7 +61,8 @@ fn script_from_before_runs_nothing_twice() {
 fn script_does_not_run_beside_a_migration() {
     let bench = with(&[(1, "CREATE TABLE a ()", "SELECT 1")]);
     let script = bench.migrate("upgrade head --sql").fine();
-    let _held = bench.database.session(&format!("SELECT pg_advisory_lock({})", weir_migrate::lock::KEY));
+    let _held =
+        bench.database.session(&format!("SELECT pg_advisory_lock({})", weir_migrate::lock::KEY));
     let output = psql(&bench, &script);
     assert!(String::from_utf8_lossy(&output.stderr).contains("another migration runs"));
     assert_eq!(bench.database.run("SELECT to_regclass('a')"), "");

@@ -15,7 +15,8 @@ fn applied(revisions: &[(u32, &str, &str)]) -> Bench {
 fn drift_is_an_edited_applied_revision() {
     let bench = applied(&[ONE]);
     bench.write("1_r1.up.sql", "CREATE TABLE a (id int)").write("2_r2.up.sql", "CREATE TABLE b ()");
-    let said = bench.migrate("upgrade head").refused(5, "error: changed after it was applied: `1_r1`");
+    let said =
+        bench.migrate("upgrade head").refused(5, "error: changed after it was applied: `1_r1`");
     assert!(said.contains("\nhint: restore the file"), "{said}");
     bench.migrate("check").refused(5, "changed after it was applied: `1_r1`");
     assert_eq!(bench.applied(), "1");
@@ -54,7 +55,9 @@ fn downgrade_stops_at_an_irreversible_revision_before_anything_is_touched() {
         if missing == "no file" {
             bench.remove("2_r2.down.sql");
         }
-        bench.migrate("downgrade base").refused(1, "error: cannot undo `2_r2`: no statements in a down file");
+        bench
+            .migrate("downgrade base")
+            .refused(1, "error: cannot undo `2_r2`: no statements in a down file");
         assert_eq!(bench.database.run("SELECT to_regclass('c')"), "c");
         bench.migrate("downgrade -1").fine();
         assert_eq!(bench.applied(), "1 2");
@@ -65,16 +68,22 @@ fn downgrade_stops_at_an_irreversible_revision_before_anything_is_touched() {
 fn revision_without_transaction_that_fails_half_way_is_marked() {
     let up = "-- no-transaction\nCREATE TABLE b ();\nCREATE TABLE c (x wrong);\n";
     let bench = with(&[ONE, (2, up, "-- no-transaction\nDROP TABLE b;")]);
-    let said =
-        bench.migrate("upgrade head").refused(1, "failed at migrations/2_r2.up.sql:3: type \"wrong\" does not exist");
+    let said = bench
+        .migrate("upgrade head")
+        .refused(1, "failed at migrations/2_r2.up.sql:3: type \"wrong\" does not exist");
     assert!(said.contains("`migrate resolve 2 --rolled-back` or `--applied`"), "{said}");
     for command in ["upgrade head", "downgrade base", "stamp head", "check"] {
-        bench.migrate(command).refused(1, "error: revision `2_r2` stopped half-way in an earlier run");
+        bench
+            .migrate(command)
+            .refused(1, "error: revision `2_r2` stopped half-way in an earlier run");
     }
     assert_eq!(bench.migrate("current").fine(), "2_r2 (head) (half done)");
     bench.database.run("DROP TABLE b");
     assert_eq!(bench.migrate("resolve 2 --rolled-back").fine(), "2_r2 is not applied");
-    bench.write("2_r2.up.sql", "-- no-transaction\nCREATE TABLE b ();").migrate("upgrade head").fine();
+    bench
+        .write("2_r2.up.sql", "-- no-transaction\nCREATE TABLE b ();")
+        .migrate("upgrade head")
+        .fine();
     assert_eq!(bench.applied(), "1 2");
 }
 
@@ -100,7 +109,10 @@ fn revision_whose_first_statement_fails_leaves_no_mark() {
 #[test]
 fn files_that_make_no_sense_together_are_refused() {
     for (name, said) in [
-        ("2_other.up.sql", "`migrations/2_other.up.sql` and `migrations/2_r2.down.sql` have the same number"),
+        (
+            "2_other.up.sql",
+            "`migrations/2_other.up.sql` and `migrations/2_r2.down.sql` have the same number",
+        ),
         ("3_c.down.sql", "`migrations/3_c.down.sql` has no up file"),
         ("notes.sql", "`migrations/notes.sql` is not named like a revision"),
     ] {

@@ -8,9 +8,10 @@ use crate::bench::{bench, built_in, with};
 #[test]
 fn tutorial_works_in_an_empty_folder() {
     let bench = built_in();
-    bench
-        .migrate("upgrade head")
-        .refused(1, "error: there is no directory `migrations`\nhint: `migrate init migrations` makes it");
+    bench.migrate("upgrade head").refused(
+        1,
+        "error: there is no directory `migrations`\nhint: `migrate init migrations` makes it",
+    );
     bench.migrate("init migrations").fine();
     let made = bench.migrate("revision -m first").fine();
     let up = made.lines().find_map(|line| line.strip_prefix("generated ")).expect("a file");
@@ -29,13 +30,18 @@ fn directory_named_on_the_command_line_must_be_there() {
 fn directory_is_named_by_the_environment() {
     let bench = with(&[(1, "SELECT 1", "SELECT 1")]);
     fs::rename(bench.path("migrations"), bench.path("elsewhere")).expect("renamed");
-    let ended = bench.command("heads").env("MIGRATIONS_DIR", "elsewhere").output().expect("the command");
+    let ended =
+        bench.command("heads").env("MIGRATIONS_DIR", "elsewhere").output().expect("the command");
     assert_eq!(ended.stdout, b"1_r1 (head)\n");
 }
 
 #[test]
 fn up_and_down_by_steps_names_and_beginnings() {
-    let bench = with(&[(11, "SELECT 1", "SELECT 1"), (12, "SELECT 1", "SELECT 1"), (23, "SELECT 1", "SELECT 1")]);
+    let bench = with(&[
+        (11, "SELECT 1", "SELECT 1"),
+        (12, "SELECT 1", "SELECT 1"),
+        (23, "SELECT 1", "SELECT 1"),
+    ]);
     for (command, applied) in [
         ("upgrade +1", "11"),
         ("upgrade 12", "11 12"),
@@ -67,16 +73,26 @@ fn too_many_steps_and_unclear_names_change_nothing() {
 #[test]
 fn dry_run_names_what_would_run() {
     let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, "SELECT 1", "SELECT 1")]);
-    assert_eq!(bench.migrate("upgrade head --dry-run").fine(), "would upgrade 1_r1\nwould upgrade 2_r2");
-    assert_eq!(bench.database.run("SELECT to_regclass('a'), to_regclass('migrations.applied')"), "|");
+    assert_eq!(
+        bench.migrate("upgrade head --dry-run").fine(),
+        "would upgrade 1_r1\nwould upgrade 2_r2"
+    );
+    assert_eq!(
+        bench.database.run("SELECT to_regclass('a'), to_regclass('migrations.applied')"),
+        "|"
+    );
     bench.migrate("upgrade head").fine();
-    assert_eq!(bench.migrate("downgrade base --dry-run --json").fine(), r#"{"would_run":["2_r2","1_r1"]}"#);
+    assert_eq!(
+        bench.migrate("downgrade base --dry-run --json").fine(),
+        r#"{"would_run":["2_r2","1_r1"]}"#
+    );
     assert_eq!(bench.applied(), "1 2");
 }
 
 #[test]
 fn stamp_writes_the_table_and_runs_nothing() {
-    let bench = with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, "CREATE TABLE b ()", "DROP TABLE b")]);
+    let bench =
+        with(&[(1, "CREATE TABLE a ()", "DROP TABLE a"), (2, "CREATE TABLE b ()", "DROP TABLE b")]);
     assert_eq!(bench.migrate("stamp 1").fine(), "stamped 1_r1");
     assert_eq!(bench.migrate("stamp head").fine(), "stamped 2_r2");
     assert_eq!(bench.database.run("SELECT to_regclass('a'), to_regclass('b')"), "|");
@@ -88,7 +104,9 @@ fn stamp_writes_the_table_and_runs_nothing() {
 #[test]
 fn revision_that_is_new_comes_after_all_others() {
     let bench = bench();
-    bench.write("99991231235959_far.up.sql", "SELECT 1").write("99991231235959_far.down.sql", "SELECT 1");
+    bench
+        .write("99991231235959_far.up.sql", "SELECT 1")
+        .write("99991231235959_far.down.sql", "SELECT 1");
     bench.migrate("revision -m next").fine();
     assert_eq!(bench.migrate("heads").fine(), "99991231235960_next (head)");
 }
@@ -98,9 +116,11 @@ fn revision_that_is_new_comes_after_all_others() {
 fn revision_that_was_empty_runs_once_it_is_written() {
     let bench = bench();
     let made = bench.migrate("revision -m later").fine();
-    let files: Vec<&str> = made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
+    let files: Vec<&str> =
+        made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
     let ended = bench.migrate("upgrade head");
-    let warning = "_later.up.sql` has no statements yet: what is written into it runs with the next upgrade";
+    let warning =
+        "_later.up.sql` has no statements yet: what is written into it runs with the next upgrade";
     assert!(ended.err.contains(warning), "{}", ended.err);
     ended.fine();
     bench.migrate("check").fine();
@@ -125,7 +145,8 @@ fn revision_that_was_empty_runs_once_it_is_written() {
 fn downgrade_of_a_revision_that_ran_nothing_runs_nothing() {
     let bench = bench();
     let made = bench.migrate("revision -m later").fine();
-    let files: Vec<&str> = made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
+    let files: Vec<&str> =
+        made.lines().filter_map(|line| line.strip_prefix("generated ")).collect();
     bench.migrate("upgrade head").fine();
     fs::write(bench.path(files[0]), "CREATE TABLE public.later ();").expect("written");
     fs::write(bench.path(files[1]), "DROP TABLE public.later;").expect("written");
@@ -139,7 +160,10 @@ fn drift_of_line_endings_is_told_as_such() {
     bench.migrate("upgrade head").fine();
     bench.write("1_r1.up.sql", "CREATE TABLE a ();\r\n-- b\r\n");
     let said = bench.migrate("upgrade head").refused(5, "changed after it was applied: `1_r1`");
-    assert!(said.contains("hint: only line endings differ") && said.contains(".gitattributes"), "{said}");
+    assert!(
+        said.contains("hint: only line endings differ") && said.contains(".gitattributes"),
+        "{said}"
+    );
     bench.write("1_r1.up.sql", "CREATE TABLE b ();\r\n-- b\r\n");
     let said = bench.migrate("upgrade head").refused(5, "changed after it was applied: `1_r1`");
     assert!(!said.contains("line endings"), "{said}");

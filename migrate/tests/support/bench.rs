@@ -1,4 +1,5 @@
-//! The language of these tests: a folder, a database, the command. Include with `#[path]`, next to a `PROGRAM`.
+//! The language of these tests: a folder, a database, the command. Include with `#[path]`, next to
+//! a `PROGRAM`.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -29,7 +30,10 @@ pub struct Ended {
 
 /// A folder without revisions and an empty database.
 pub fn bench() -> Bench {
-    let bench = Bench { folder: tempfile::tempdir().expect("a folder"), database: Server::shared().database() };
+    let bench = Bench {
+        folder: tempfile::tempdir().expect("a folder"),
+        database: Server::shared().database(),
+    };
     fs::create_dir(bench.path("migrations")).expect("a new folder");
     bench
 }
@@ -38,7 +42,9 @@ pub fn bench() -> Bench {
 pub fn with(revisions: &[(u32, &str, &str)]) -> Bench {
     let bench = bench();
     for (number, up, down) in revisions {
-        bench.write(&format!("{number}_r{number}.up.sql"), up).write(&format!("{number}_r{number}.down.sql"), down);
+        bench
+            .write(&format!("{number}_r{number}.up.sql"), up)
+            .write(&format!("{number}_r{number}.down.sql"), down);
     }
     bench
 }
@@ -68,7 +74,10 @@ impl Bench {
     /// The command, not yet started, with nothing in its environment but the database.
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(PROGRAM[0]);
-        command.args(&PROGRAM[1..]).args(arguments.split_whitespace()).current_dir(self.folder.path());
+        command
+            .args(&PROGRAM[1..])
+            .args(arguments.split_whitespace())
+            .current_dir(self.folder.path());
         command.env_clear().env("DATABASE_URL", self.database.url()).stdin(Stdio::null());
         command
     }
@@ -80,17 +89,27 @@ impl Bench {
 
     /// Starts it.
     pub fn start(&self, arguments: &str) -> Child {
-        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command")
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command")
     }
 
     /// The numbers of what is applied.
     pub fn applied(&self) -> String {
-        self.database.run("SELECT string_agg(version::text, ' ' ORDER BY version) FROM migrations.applied WHERE success")
+        self.database.run(
+            "SELECT string_agg(version::text, ' ' ORDER BY version) FROM \
+                           migrations.applied WHERE success",
+        )
     }
 
     /// What no revision changes afterwards: everything but the times.
     pub fn rows(&self) -> String {
-        self.database.run("SELECT version, description, success, checksum FROM migrations.applied ORDER BY version")
+        self.database.run(
+            "SELECT version, description, success, checksum FROM migrations.applied \
+                           ORDER BY version",
+        )
     }
 }
 

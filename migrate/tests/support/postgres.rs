@@ -1,6 +1,8 @@
-//! A private PostgreSQL for one test binary, from the installed programs: no TCP port, its own folder, gone with the tests.
+//! A private PostgreSQL for one test binary, from the installed programs: no TCP port, its own
+//! folder, gone with the tests.
 //!
-//! A shell watches over it and ends it when the test process ends, however it ends. Include with `#[path]`.
+//! A shell watches over it and ends it when the test process ends, however it ends. Include with
+//! `#[path]`.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -32,7 +34,8 @@ const HBA: &str = "local all postgres trust\nlocal all all scram-sha-256\n";
 const WATCH: &str = r#"
 trap '' INT
 "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -t 60 \
-    -o "-k $2 -c listen_addresses='' -c fsync=off -c max_connections=200 -c unix_socket_permissions=0777" start >"$2/start" 2>&1 \
+    -o "-k $2 -c listen_addresses='' -c fsync=off -c max_connections=200 \
+       -c unix_socket_permissions=0777" start >"$2/start" 2>&1 \
     && echo ready || { cat "$2/start" "$2/log"; exit 1; }
 cat >/dev/null
 "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1
@@ -49,9 +52,14 @@ impl Server {
     /// Starts one.
     pub fn start() -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("auth-pg").tempdir_in("/tmp").expect("a folder").keep();
+        let folder =
+            tempfile::Builder::new().prefix("auth-pg").tempdir_in("/tmp").expect("a folder").keep();
         if is_root() {
-            let id = |what: &str| text_of(Command::new("id").args([what, "postgres"])).parse().expect("the user postgres");
+            let id = |what: &str| {
+                text_of(Command::new("id").args([what, "postgres"]))
+                    .parse()
+                    .expect("the user postgres")
+            };
             chown(&folder, Some(id("-u")), Some(id("-g"))).expect("a folder of postgres");
         }
         let data = folder.join("data");
@@ -89,29 +97,40 @@ impl Server {
 
     /// Starts it again.
     pub fn up(&self) {
-        let options =
-            format!("-k {} -c listen_addresses='' -c fsync=off -c unix_socket_permissions=0777", self.folder.display());
+        let options = format!(
+            "-k {} -c listen_addresses='' -c fsync=off -c unix_socket_permissions=0777",
+            self.folder.display()
+        );
         self.control(&["-o", &options, "start"]);
     }
 
-    /// Starts it again, listening on this port of loopback too, over TLS with the certificate and the key in `folder`.
+    /// Starts it again, listening on this port of loopback too, over TLS with the certificate and
+    /// the key in `folder`.
     pub fn up_with_tls(&self, folder: &Path, port: u16) {
         let own = |name: &str| {
             let (from, to) = (folder.join(name), self.folder.join(name));
             fs::copy(from, &to).expect("a copy");
             if is_root() {
-                let id =
-                    |what: &str| text_of(Command::new("id").args([what, "postgres"])).parse().expect("the user postgres");
+                let id = |what: &str| {
+                    text_of(Command::new("id").args([what, "postgres"]))
+                        .parse()
+                        .expect("the user postgres")
+                };
                 chown(&to, Some(id("-u")), Some(id("-g"))).expect("a file of postgres");
             }
-            fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a file");
+            fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .expect("a file");
             to.display().to_string()
         };
         let (certificate, key) = (own("server.pem"), own("server.key"));
-        fs::write(self.folder.join("data/pg_hba.conf"), format!("{HBA}host all all 127.0.0.1/32 scram-sha-256\n"))
-            .expect("written");
+        fs::write(
+            self.folder.join("data/pg_hba.conf"),
+            format!("{HBA}host all all 127.0.0.1/32 scram-sha-256\n"),
+        )
+        .expect("written");
         let options = format!(
-            "-k {} -c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_permissions=0777 -c ssl=on \
+            "-k {} -c listen_addresses=127.0.0.1 -p {port} -c fsync=off \
+             -c unix_socket_permissions=0777 -c ssl=on \
              -c ssl_cert_file={certificate} -c ssl_key_file={key}",
             self.folder.display()
         );
@@ -127,7 +146,8 @@ impl Server {
             .arg(self.folder.join("log"))
             .args(["-w", "-t", "60"])
             .args(what);
-        let ended = control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let ended =
+            control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(ended.expect("pg_ctl runs").success(), "{what:?} failed");
     }
 
@@ -165,7 +185,10 @@ impl Database {
     /// `psql`, `pg_dump` and so on, set up for this database.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.server.programs.join(name));
-        command.env("PGHOST", &self.server.folder).env("PGUSER", "postgres").env("PGDATABASE", &self.name);
+        command
+            .env("PGHOST", &self.server.folder)
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", &self.name);
         command
     }
 
@@ -200,8 +223,10 @@ impl Database {
 
     /// A session that runs SQL and stays open.
     pub fn session(&self, sql: &str) -> Held {
-        let mut psql = self.psql().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql");
-        let (stdin, stdout) = (psql.stdin.take().expect("piped"), BufReader::new(psql.stdout.take().expect("piped")));
+        let mut psql =
+            self.psql().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql");
+        let (stdin, stdout) =
+            (psql.stdin.take().expect("piped"), BufReader::new(psql.stdout.take().expect("piped")));
         let mut held = Held { psql, stdin: Some(stdin), stdout };
         held.say(sql);
         held
@@ -223,7 +248,10 @@ impl Held {
         let mut line = String::new();
         while line.trim_end() != "done" {
             line.clear();
-            assert!(self.stdout.read_line(&mut line).expect("psql speaks") > 0, "psql ended at: {sql}");
+            assert!(
+                self.stdout.read_line(&mut line).expect("psql speaks") > 0,
+                "psql ended at: {sql}"
+            );
         }
     }
 }
@@ -238,9 +266,15 @@ impl Drop for Held {
 /// The newest installed version's programs.
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let installed = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());
-    let number = |bin: &PathBuf| bin.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.parse::<u32>().ok());
-    installed.max_by_key(number).expect("no PostgreSQL below /usr/lib/postgresql: install the Debian package `postgresql`")
+    let installed = versions
+        .map(|version| version.path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists());
+    let number = |bin: &PathBuf| {
+        bin.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.parse::<u32>().ok())
+    };
+    installed
+        .max_by_key(number)
+        .expect("no PostgreSQL below /usr/lib/postgresql: install the Debian package `postgresql`")
 }
 
 /// Whether the tests run as root.
@@ -254,7 +288,10 @@ pub fn unprivileged(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).current_dir("/");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program)
+        .current_dir("/");
     command
 }
 
