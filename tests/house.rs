@@ -531,9 +531,6 @@ fn prose_of(page: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Pages that still have words of [`FOREIGN_WORDS`] or long lines: their number may only shrink.
-const FOREIGN_PAGES: [(&str, usize, usize); 1] = [("docs/auth.md", 30, 120)];
-
 /// Words with a plain technical counterpart, like `answer` (response), `told` (logged, reported,
 /// sent), `at once` (immediately, or at the same time).
 const FOREIGN_WORDS: [&str; 15] = [
@@ -557,8 +554,6 @@ const FOREIGN_WORDS: [&str; 15] = [
 #[test]
 fn pages_use_plain_words() {
     for name in pages() {
-        let allowed =
-            FOREIGN_PAGES.iter().find(|(page, ..)| *page == name).map_or(0, |(_, words, _)| *words);
         let mut found = Vec::new();
         for (number, line) in prose_of(&page(&name)) {
             let plain: String = line
@@ -570,15 +565,13 @@ fn pages_use_plain_words() {
             let here = FOREIGN_WORDS.iter().filter(|word| plain.contains(&format!(" {word} ")));
             found.extend(here.map(|word| format!("{name}:{number}: `{word}`")));
         }
-        assert!(found.len() <= allowed, "{} of at most {allowed}: {found:#?}", found.len());
+        assert!(found.is_empty(), "{found:#?}");
     }
 }
 
 #[test]
 fn pages_are_at_most_100_columns_wide() {
     for name in pages() {
-        let allowed =
-            FOREIGN_PAGES.iter().find(|(page, ..)| *page == name).map_or(0, |(.., lines)| *lines);
         let text = page(&name);
         let numbers =
             prose_of(&text).into_iter().map(|(number, _)| number).collect::<BTreeSet<_>>();
@@ -588,12 +581,7 @@ fn pages_are_at_most_100_columns_wide() {
         let wide = text.lines().enumerate().map(|(at, line)| (at + 1, line));
         let wide: Vec<_> =
             wide.filter(|(number, line)| numbers.contains(number) && is_wide(line)).collect();
-        assert!(
-            wide.len() <= allowed,
-            "{name}: {} of at most {allowed}, first {:#?}",
-            wide.len(),
-            wide.first()
-        );
+        assert!(wide.is_empty(), "{name}: {} lines, first {:#?}", wide.len(), wide.first());
     }
 }
 
