@@ -1,6 +1,7 @@
-//! `${VAR}`, `${VAR:-default}` and `${file:/path}` in values; `$$` is a `$`.
+//! Interpolation of `${VAR}`, `${VAR:-default}` and `${file:/path}` in values; `$$` is a `$`.
 //!
-//! Guarantee: what came from outside is marked as such, and no message made here contains it.
+//! Guarantee: a value from outside the text is marked as such, and no message made here contains
+//! it.
 
 use std::{io::Read, path::Path};
 
@@ -9,21 +10,21 @@ use super::{
     yaml_tree::{Node, Scalar, Value},
 };
 
-/// The largest file a value is filled from, in bytes.
+/// Limit on a file that fills a value, in bytes.
 const MAX_VALUE: u64 = 64 * 1024;
 
-/// Where values come from that the text does not contain.
+/// Source of values that the text does not contain.
 pub trait Outside {
-    /// An environment variable; `None` when it is not set or not UTF-8.
+    /// Environment variable; `None` when it is not set or not UTF-8.
     fn variable(&self, name: &str) -> Option<String>;
-    /// What a file contains.
+    /// Content of a file.
     ///
     /// # Errors
     /// When it cannot be read, or is not UTF-8, or too large.
     fn file(&self, path: &Path) -> std::io::Result<String>;
 }
 
-/// This process's environment and the file system.
+/// Environment of this process and the file system.
 #[derive(Clone, Copy, Debug)]
 pub struct Process;
 
@@ -42,7 +43,7 @@ impl Outside for Process {
     }
 }
 
-/// Fills every value of a tree; what cannot be filled is reported and stands broken.
+/// Fills every value of a tree; a value that cannot be filled is reported and marked as broken.
 pub fn fill(node: &mut Node, outside: &dyn Outside, problems: &mut Problems) {
     match &mut node.value {
         Value::Scalar(scalar) if scalar.text.contains('$') => {
@@ -70,18 +71,18 @@ fn fill_scalar(scalar: &mut Scalar, span: Span, outside: &dyn Outside, problems:
     }
 }
 
-/// The most private origin of any part of a value.
+/// Most private origin of any part of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     /// The text, nothing filled in.
     Text,
-    /// A default that is written in the text.
+    /// A default written in the text.
     Default,
     /// The environment or a file.
     Outside,
 }
 
-/// A message and its hint.
+/// Message with its hint.
 type Refusal = (String, &'static str);
 
 fn filled(text: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal> {
@@ -140,7 +141,7 @@ fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refu
     }
 }
 
-/// A file's text without the newline at its end.
+/// Text of a file without the newline at its end.
 fn read(path: &str, outside: &dyn Outside) -> Result<String, Refusal> {
     if !path.starts_with('/') {
         let message = format!("`{path}` is not an absolute path");

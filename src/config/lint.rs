@@ -1,4 +1,4 @@
-//! What can be used and is probably not what was meant.
+//! Lints: warnings about configurations that can be used but probably do not mean what they say.
 
 use std::net::SocketAddr;
 
@@ -29,10 +29,10 @@ const NAMES_THE_CLIENT: [&str; 8] = [
     "x-real-ip",
 ];
 
-/// The longest wait that does not look like a mistake: browsers and clients give up about then.
+/// Longest wait that does not look like a mistake: browsers and clients give up at about that time.
 const LONG_WAIT: Millis = Millis(30_000);
 
-/// Looks over a configuration without errors.
+/// Checks a configuration without errors.
 pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) {
     let root = Location::root(tree);
     let order = order(config);
@@ -49,8 +49,8 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     lone_ipv6(config, file, root, problems);
 }
 
-/// nginx and weir take IPv6 only at `[::]`; who comes from a server that takes both there loses the
-/// clients of IPv4.
+/// nginx and weir take only IPv6 at `[::]`; with a server that takes both there, IPv4 clients
+/// worked, and are lost now.
 fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
     let every =
         |address: SocketAddr, ipv6| address.ip().is_unspecified() && address.is_ipv6() == ipv6;
@@ -75,7 +75,7 @@ fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Pr
     }
 }
 
-/// The routes in the order they are tried.
+/// Indexes of the routes in the order they are tried.
 fn order(config: &Config) -> Vec<usize> {
     let entries = config
         .routes
@@ -109,7 +109,7 @@ fn unreachable_routes(
     }
 }
 
-/// The host counts for more than the path: a limit on a longer path does not hold where a route
+/// The host takes precedence over the path: a limit on a longer path does not apply where a route
 /// with a more specific host takes that path too.
 fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
     for (index, limited) in
@@ -147,7 +147,7 @@ fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problem
     }
 }
 
-/// A limit that names its methods does not hold for those that a route before it takes.
+/// A limit that names its methods does not apply to those that an earlier route takes.
 fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
     for (place, index) in order.iter().enumerate() {
         let limited = &config.routes[*index];
@@ -166,7 +166,7 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, proble
                 })
             };
             let method = limited.pattern.methods.iter().find(takes)?;
-            // One that takes all of them is told of as such.
+            // A route that takes all of them is reported elsewhere.
             let is_partial = !taker.pattern.covers(&limited.pattern);
             (is_partial && leaves_a_limit_out(taker)).then_some((*earlier, method))
         });
@@ -180,8 +180,8 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, proble
     }
 }
 
-/// A route whose limits all count by what a client can choose: who makes up another value with each
-/// request is not limited.
+/// A route whose limits all count by what a client can choose: a client that makes up another value
+/// for each request is not limited.
 fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let is_made_up =
@@ -206,8 +206,8 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
     }
 }
 
-/// Whether `taker` takes requests to `host` from a route with a longer path, and leaves out one of
-/// its limits.
+/// Returns true if `taker` takes requests to `host` from a route with a longer path, and leaves out
+/// one of its limits.
 fn is_shadowed(limited: &RouteConfig, host: &HostPattern, taker: &RouteConfig) -> bool {
     let of_host = |host: &HostPattern| Pattern {
         host: host.clone(),
@@ -241,7 +241,7 @@ fn named(host: &HostPattern) -> String {
     }
 }
 
-/// A zone that limits fewer clients than it seems to, or more.
+/// Warns about a zone that limits fewer clients than it seems to, or more.
 fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
     let (key, parts) = (&zone.key, &zone.key.parts);
     let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
@@ -283,7 +283,7 @@ fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
     }
 }
 
-/// The networks among these, put together, that are all addresses of a family.
+/// Networks among these, merged, that contain all addresses of a family.
 fn everybody(networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
     IpNet::aggregate(&networks.to_vec()).into_iter().filter(|network| network.prefix_len() == 0)
 }
@@ -339,8 +339,8 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
     }
 }
 
-/// The last places of a burst that no request can have, because the wait for them is too long or
-/// too many would wait.
+/// Warns about the last places of a burst that no request can get, because the wait for them is too
+/// long or too many requests would wait.
 fn unreachable_burst(
     config: &Config,
     zone: usize,
@@ -352,7 +352,8 @@ fn unreachable_burst(
     let rate = config.zones[zone].rate;
     let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
     let within_wait = rule.max_wait.map_or(u128::MAX, |wait| u128::from(wait.0) * ticks / interval);
-    // Half of the room is split among the zones: what is another's own is never this one's.
+    // Half of the room is split among the zones: the share of another zone is never available to
+    // this one.
     let others =
         (config.queue_max / 2 / config.zones.len().max(1)) * config.zones.len().saturating_sub(1);
     let room = (config.queue_max - others) as u128;

@@ -1,5 +1,4 @@
-//! From a file to a configuration: read, apply `--set`, fill, check the shape, decode, resolve,
-//! lint.
+//! Loading a configuration: read, apply `--set`, fill, check the shape, decode, resolve, lint.
 
 use std::{io::Read, path::Path};
 
@@ -16,24 +15,24 @@ use super::{
     yaml_tree::{self, Node, Value},
 };
 
-/// The largest configuration file, in bytes.
+/// Limit on the configuration file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// A configuration that can be used.
+/// Configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// As used.
+    /// Resolved configuration.
     pub config: Config,
-    /// As written, with every default.
+    /// Configuration as written, with every default.
     pub file: File,
-    /// What is probably not what was meant.
+    /// Warnings about it.
     pub warnings: Problems,
-    /// Paths of the values that were filled in from outside, and what is written there.
+    /// Paths of the values that were filled in from outside, with the text as written.
     pub(super) as_written: Vec<(Vec<String>, String)>,
 }
 
 impl Loaded {
-    /// A route as messages call it: its host and path as written, where they were filled in from
+    /// Name of a route in messages: its host and path, as written if they were filled in from
     /// outside.
     #[must_use]
     pub fn route_as_written(&self, index: usize) -> String {
@@ -51,10 +50,10 @@ impl Loaded {
     }
 }
 
-/// Reads a file, with `path=value` settings over it.
+/// Loads a file, with `path=value` settings applied over it.
 ///
 /// # Errors
-/// Every problem there is, each with its place.
+/// All problems, each with its place.
 pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
@@ -86,18 +85,18 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     }
 }
 
-/// The same for a text that is called `name` in messages.
+/// Loads a text that is called `name` in messages.
 ///
 /// # Errors
-/// Every problem there is, each with its place.
+/// All problems, each with its place.
 pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Loaded, Problems> {
     parse_with(name, text, sets, &Process)
 }
 
-/// The same, filled from a given outside.
+/// Loads a text, filled from the given source of values.
 ///
 /// # Errors
-/// Every problem there is, each with its place.
+/// All problems, each with its place.
 pub fn parse_with(
     name: &str,
     text: &str,
@@ -121,7 +120,7 @@ pub fn parse_with(
 
 type Judged = (Config, File, Vec<(Vec<String>, String)>);
 
-/// `None` when anything is wrong; then that is reported.
+/// Returns `None` after reporting an error.
 fn judge(
     text: &str,
     base: &Path,

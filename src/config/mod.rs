@@ -1,8 +1,8 @@
-//! The configuration as used: every name resolved, every value parsed, every default filled in.
+//! Resolved configuration: every name resolved, every value parsed, every default filled in.
 //!
-//! From text to there: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] ->
-//! [`validate`] (against the [`shape`] of [`schema`](mod@schema)) -> [`resolve`] -> [`lint`], every
-//! [`problem`] collected on the way.
+//! The steps from text to there: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] ->
+//! [`validate`] (against the [`shape`] of [`schema`](mod@schema)) -> [`resolve`] -> [`lint`]. Each
+//! [`problem`] is collected on the way.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -39,73 +39,73 @@ pub use networks::NetworkLists;
 pub use problem::Problems;
 pub use show::{schema, show};
 
-/// Everything `weir run` needs to know.
+/// Resolved configuration of `weir run`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where to listen.
+    /// Listeners.
     pub listeners: Vec<ListenerSettings>,
-    /// Who is believed about the client's address.
+    /// Trusted proxies and the forwarding field they set.
     pub client_ip: Trust,
-    /// Entries that the networks of `client_ip` and of `zones` were read from.
+    /// Entries from which the networks of `client_ip` and of `zones` were read.
     pub networks: NetworkLists,
-    /// What is counted.
+    /// Zones of the limiter.
     pub zones: Vec<ZoneSettings>,
-    /// Where requests go.
+    /// Upstreams.
     pub upstreams: Vec<UpstreamSettings>,
-    /// Which requests go where.
+    /// Routes.
     pub routes: Vec<RouteConfig>,
-    /// The form of a path that routes and keys see.
+    /// Form of a path that routes and keys see.
     pub path_matching: PathMatching,
-    /// How many requests may be parked over all zones.
+    /// Limit on parked requests over all zones.
     pub queue_max: usize,
-    /// How long clients may take.
+    /// Time-outs for clients.
     pub timeouts: ClientTimeouts,
-    /// How large a request head may be.
+    /// Limits on request heads.
     pub header_limits: HeaderLimits,
-    /// The access log.
+    /// Access log.
     pub access_log: AccessLogSettings,
-    /// Diagnostics: a `tracing` filter such as `info`.
+    /// Filter of diagnostics: a `tracing` filter such as `info`.
     pub log_level: String,
-    /// Where the operator is listened to.
+    /// Address of the admin listener.
     pub admin: Option<SocketAddr>,
-    /// What the zones remember across a restart.
+    /// State file.
     pub state: StateSettings,
-    /// How many workers to run.
+    /// Number of workers.
     pub workers: usize,
-    /// How long a stop may take.
+    /// Drain timeout.
     pub drain: Duration,
 }
 
-/// Where the zones' debts are kept, and how often they are written.
+/// Settings of the state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSettings {
-    /// The file, if there is to be one.
+    /// Path of the file, if there is one.
     pub file: Option<PathBuf>,
-    /// How long what it says may be behind.
+    /// Interval between writes.
     pub interval: Duration,
 }
 
-/// One route.
+/// Resolved route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
-    /// Its name in logs and keys: the pattern as written.
+    /// Name in logs and keys: the pattern as written.
     pub name: Arc<str>,
-    /// Which requests it takes.
+    /// Requests that it takes.
     pub pattern: Pattern,
-    /// Which of [`Config::upstreams`] it forwards to.
+    /// Index of its upstream in [`Config::upstreams`].
     pub upstream: usize,
-    /// Its rules, in order: which of [`Config::zones`], and how.
+    /// Rules in order: index of the zone in [`Config::zones`], and settings.
     pub limits: Vec<(usize, RuleSettings)>,
-    /// How it rejects.
+    /// Form of rejects.
     pub reject: RejectSettings,
-    /// The largest request body, in bytes; `None` for no limit.
+    /// Limit on the request body, in bytes; `None` for no limit.
     pub max_body: Option<u64>,
-    /// The largest body of unknown length that is collected before it is forwarded, in bytes.
+    /// Size up to which a body of unknown length is collected before it is forwarded, in bytes.
     pub buffer: usize,
-    /// What its requests are edited by.
+    /// Edits of requests.
     pub request_edits: Edits,
-    /// What its answers are edited by.
+    /// Edits of responses.
     pub response_edits: Edits,
-    /// The codings of its answers, the one it likes best first.
+    /// Offered response codings, the preferred one first.
     pub compress: Vec<Coding>,
 }

@@ -1,6 +1,6 @@
-//! The known word somebody probably meant.
+//! Suggestion of the known word that a misspelt one probably means.
 
-/// The hint for a word that is not known: the nearest known one, or all of them.
+/// Hint for an unknown word: the nearest known one, or all of them.
 #[must_use]
 pub fn hint(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
@@ -10,7 +10,7 @@ pub fn hint(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known word with the fewest edits, if they are few enough to be a slip.
+/// Known word with the fewest edits, if they are few enough for a slip.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
@@ -23,8 +23,8 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, meant)| meant)
 }
 
-/// Letters to insert, drop or change to get from one word to the other (Levenshtein 1965); swapped
-/// neighbours count as one.
+/// Number of letters to insert, remove or change to get from one word to the other (Levenshtein
+/// 1965); swapped neighbours count as one.
 fn edits(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) =
         (from.chars().take(64).collect(), to.chars().collect());

@@ -15,25 +15,25 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{Config, schema};
 
-/// The most networks of one file: each is compared with the address of every request.
+/// Limit on the networks of one file: each is compared with the address of every request.
 pub const MAX_NETWORKS: usize = 4_096;
-/// The largest file, in bytes.
+/// Limit on the size of a file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 /// Leading bits of an IPv4 address mapped into IPv6.
 const MAPPED: u8 = 96;
 /// Prefix of an entry that names a file.
 const FILE: &str = "@file:";
 
-/// One entry of a list.
+/// Entry of a list of networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkEntry {
-    /// A network that is written out.
+    /// Network that is written out.
     Network(IpNet),
-    /// A file with one network a line.
+    /// File with one network per line.
     File(PathBuf),
 }
 
-/// The lists of a configuration that networks can be read into again.
+/// Lists of a configuration whose networks can be read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkLists {
     /// Entries of `client_ip.trusted_proxies`.
@@ -45,38 +45,38 @@ pub struct NetworkLists {
 /// Reason why a file of networks cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworksError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("`{}` cannot be read: {}", .0.display(), .1.kind())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is a pipe or a folder.
+    /// The path is a FIFO or a directory.
     #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
-    /// It has too many lines.
+    /// The file has too many lines.
     #[error("`{}` has more than {MAX_NETWORKS} networks", .0.display())]
     TooMany(PathBuf),
     /// One of its lines is not a network.
     #[error("`{}`, line {line}: `{text}` is not a network", path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The number of the line, counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// Its text.
+        /// Text of the line.
         text: String,
     },
 }
 
-/// One line of a file that is neither blank nor a comment.
+/// Line of a file that is neither blank nor a comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkLine {
-    /// The bytes of the file it is written in.
+    /// Bytes of the file it is written in.
     pub span: Range<usize>,
-    /// Its network as written; `None` when it is not one.
+    /// Network as written; `None` when it is not one.
     pub network: Option<IpNet>,
 }
 
 impl NetworkEntry {
-    /// The entry a text stands for, its path relative to `base`; `None` when it is neither.
+    /// Parses an entry, a path relative to `base`; `None` when it is neither a network nor a file.
     #[must_use]
     pub fn read(text: &str, base: &Path) -> Option<Self> {
         match text.strip_prefix(FILE) {
@@ -107,7 +107,7 @@ impl NetworkEntry {
 }
 
 impl NetworkLists {
-    /// The lists of a file, paths relative to `base`.
+    /// Lists of a configuration file, paths relative to `base`.
     #[must_use]
     pub fn of(file: &schema::File, base: &Path) -> Self {
         let read = |texts: &[String]| {
@@ -129,8 +129,8 @@ impl NetworkLists {
 }
 
 impl Config {
-    /// The same configuration with the networks its files hold now; `None` while they hold the
-    /// same.
+    /// Returns the configuration with the networks that its files hold now; `None` while they are
+    /// unchanged.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -148,15 +148,15 @@ impl Config {
     }
 }
 
-/// Looks at files of networks again and again, and tells of one that is wrong once.
+/// Watches files of networks, and logs an invalid one once.
 #[derive(Debug, Default)]
 pub struct NetworkWatch {
     told: Option<String>,
 }
 
 impl NetworkWatch {
-    /// The configuration to serve in place of `config`, if its files of networks hold something
-    /// else now.
+    /// Returns the configuration to serve instead of `config`, if its files of networks have
+    /// changed.
     pub fn look(&mut self, config: &Config) -> Option<Config> {
         match config.with_networks_read_again() {
             Ok(changed) => {
@@ -181,9 +181,9 @@ fn all(entries: &[NetworkEntry]) -> Result<Vec<IpNet>, NetworksError> {
     Ok(networks)
 }
 
-/// Reads a network as it is written, bits behind its prefix included. One of IPv4 addresses mapped
-/// into IPv6 (RFC 4291, section 2.5.5.2) is that of the IPv4 addresses, as which clients are looked
-/// up.
+/// Parses a network as written, bits behind its prefix included. A network of IPv4-mapped IPv6
+/// addresses (RFC 4291, section 2.5.5.2) becomes that of the IPv4 addresses, as which clients are
+/// looked up.
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
     let network: IpNet =
@@ -197,12 +197,12 @@ pub fn network(text: &str) -> Option<IpNet> {
     Some(mapped.map_or(network, IpNet::V4))
 }
 
-/// The text of a file of networks.
+/// Reads a file of networks.
 ///
 /// # Errors
 /// When it cannot be read, is not a regular file or too large.
 pub fn read(path: &Path) -> Result<String, NetworksError> {
-    // A pipe would be waited for.
+    // Reading a FIFO would block.
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return Err(NetworksError::NotAFile(path.to_owned()));
     }
@@ -217,7 +217,7 @@ pub fn read(path: &Path) -> Result<String, NetworksError> {
     read().map_err(|cause| NetworksError::Unreadable(path.to_owned(), cause))
 }
 
-/// The lines of a file that say something: `#` begins a comment.
+/// Lines of a file without blank ones and comments (`#`).
 ///
 /// # Errors
 /// When there are more than [`MAX_NETWORKS`].

@@ -1,64 +1,64 @@
-//! What is wrong with a configuration: every problem with its place, drawn under the very text.
+//! Problems of a configuration, each with its place, drawn below the text it is about.
 //!
-//! Guarantee: a problem always has a place, drawing never shows a value that was filled in from
-//! outside the text, and no number of warnings hides an error: errors are counted apart from the
-//! list that is kept, and displace warnings in it.
+//! Guarantee: a problem always has a place. A drawing never shows a value that was filled in from
+//! outside the text. No number of warnings hides an error: errors are counted apart from the list
+//! that is kept, and displace warnings in it.
 
 use std::{fmt, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-/// How many problems are kept; the others are only counted, warnings first.
+/// Limit on kept problems; further ones are only counted, warnings first.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// Whether a configuration with the problem can be used.
+/// Severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// It cannot.
+    /// The configuration cannot be used.
     Error,
-    /// It can, and probably does not do what was meant.
+    /// The configuration can be used, and probably does not do what was meant.
     Warning,
 }
 
-/// A piece of one of the texts a configuration is made of, in bytes.
+/// Range of one of the texts of a configuration, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// Which of the sources: 0 is the file, the others are `--set` arguments in order.
+    /// Index of the source: 0 is the file, the others are `--set` arguments in order.
     pub source: usize,
-    /// Its first byte.
+    /// First byte.
     pub start: usize,
-    /// The byte behind its last.
+    /// Byte behind the last one.
     pub end: usize,
 }
 
-/// One problem.
+/// Problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
-    /// Where it is.
+    /// Place of the problem.
     pub span: Span,
-    /// What is wrong, lower case, without a full stop.
+    /// Description, lower case, without a full stop.
     pub message: String,
-    /// What to write instead.
+    /// Advice on what to write instead.
     pub hint: Option<String>,
-    /// A second place that matters, and why.
+    /// Second place that matters, with the reason.
     pub also: Option<(Span, &'static str)>,
 }
 
-/// A text problems point into.
+/// Text that problems point into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// The file's path, or `--set`.
+    /// Path of the file, or `--set`.
     pub name: String,
-    /// What was read; empty when nothing could be.
+    /// Text as read; empty when it could not be read.
     pub text: String,
 }
 
-/// Whether drawings use colour.
+/// Style of drawings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Letters only.
+    /// Without colours.
     Plain,
     /// ANSI colours.
     Colour,
@@ -74,13 +74,13 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// No problems yet, in these texts.
+    /// Creates an empty list for these texts.
     #[must_use]
     pub fn new(sources: Vec<SourceText>) -> Self {
         Self { sources, ..Self::default() }
     }
 
-    /// One problem with a whole file.
+    /// Creates a list of one problem about a whole file.
     #[must_use]
     pub fn with_file(name: &str, message: String, hint: &str) -> Self {
         let mut problems =
@@ -89,17 +89,17 @@ impl Problems {
         problems
     }
 
-    /// Adds an error; an empty hint is none.
+    /// Adds an error; an empty hint means none.
     pub fn error(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
         self.push(Problem::new(Severity::Error, span, message.into(), hint.into()));
     }
 
-    /// Adds a warning; an empty hint is none.
+    /// Adds a warning; an empty hint means none.
     pub fn warn(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
         self.push(Problem::new(Severity::Warning, span, message.into(), hint.into()));
     }
 
-    /// Counts a problem, and keeps it where there is room: an error takes the room of a warning.
+    /// Counts a problem, and keeps it if there is room: an error displaces a warning.
     pub fn push(&mut self, problem: Problem) {
         let is_error = problem.severity == Severity::Error;
         *if is_error { &mut self.errors } else { &mut self.warnings } += 1;
@@ -113,54 +113,54 @@ impl Problems {
         }
     }
 
-    /// Adds a text that problems may point into, and returns its number.
+    /// Adds a text that problems may point into, and returns its index.
     pub(super) fn add_source(&mut self, source: SourceText) -> usize {
         self.sources.push(source);
         self.sources.len() - 1
     }
 
-    /// The problems in the order of their places.
+    /// Kept problems in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
     }
 
-    /// Number of problems, those that are not kept included.
+    /// Number of problems, including those that are not kept.
     #[must_use]
     pub fn len(&self) -> usize {
         self.errors + self.warnings
     }
 
-    /// Number of errors, those that are not kept included.
+    /// Number of errors, including those that are not kept.
     #[must_use]
     pub fn errors(&self) -> usize {
         self.errors
     }
 
-    /// Number of warnings, those that are not kept included.
+    /// Number of warnings, including those that are not kept.
     #[must_use]
     pub fn warnings(&self) -> usize {
         self.warnings
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Whether one of them makes the configuration unusable.
+    /// Returns true if one of them makes the configuration unusable.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// Puts them in the order of their places.
+    /// Sorts them by place.
     pub(super) fn sort(&mut self) {
         self.list
             .sort_by_key(|problem| (problem.span.source, problem.span.start, problem.span.end));
     }
 
-    /// The name of the text a problem is in, and the line and column (in characters) it begins at,
+    /// Name of the text a problem is in, and the line and column (in characters) of its start,
     /// counted from 1.
     #[must_use]
     pub fn place(&self, problem: &Problem) -> (&str, usize, usize) {
@@ -171,7 +171,7 @@ impl Problems {
         (&source.name, line, before[line_start..].chars().count() + 1)
     }
 
-    /// Draws every problem: what, where, the text with a caret below it, and what to write instead.
+    /// Draws every problem: description, place, the text with a caret below it, and the hint.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
         let renderer = match style {
@@ -228,8 +228,8 @@ impl Problem {
 }
 
 impl SourceText {
-    /// The lines from the first to the last place of a problem; the rest of the text is not looked
-    /// at again.
+    /// Lines from the first to the last place of a problem; the rest of the text is not scanned
+    /// again.
     fn snippet<'a>(
         &'a self,
         problem: &'a Problem,
@@ -256,7 +256,7 @@ impl SourceText {
         }
     }
 
-    /// The part of a span that is on its first line, at character boundaries.
+    /// Part of a span on its first line, at character boundaries.
     fn first_line(&self, span: Span) -> Range<usize> {
         let text = &self.text;
         let start = floor(text, span.start);

@@ -1,35 +1,35 @@
-//! Counts such as `10k` and sizes such as `32KiB`. Nothing is rounded; what does not fit in 64 bits
-//! is an error.
+//! Counts such as `10k` and sizes such as `32KiB`. Nothing is rounded; a value above 64 bits is an
+//! error.
 
-/// Why a text is not a quantity.
+/// Error of a text that is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// Not a whole number with a known letter behind it.
+    /// The text is not a whole number with a known letter behind it.
     #[error(
         "`{0}` is not a count, hint: write a whole number, or one with k, M or G behind it, like `10k`"
     )]
     Count(String),
-    /// Not a whole number with a known unit behind it.
+    /// The text is not a whole number with a known unit behind it.
     #[error(
         "`{0}` is not a size, hint: write bytes, or a whole number with KiB, MiB or GiB behind it, like `32KiB`"
     )]
     Size(String),
-    /// A unit of thousands where one of 1024 is probably meant, or the reverse.
+    /// The unit is one of thousands where one of 1024 is probably meant, or the reverse.
     #[error("`{text}` has no clear unit, hint: did you mean `{number}{unit}`?")]
     Unit {
-        /// What was written.
+        /// Text as written.
         text: String,
-        /// Its number.
+        /// Number in the text.
         number: u64,
-        /// The unit that is clear.
+        /// Unit that is probably meant.
         unit: &'static str,
     },
-    /// More than 64 bits.
+    /// The quantity has more than 64 bits.
     #[error("`{0}` is more than can be counted")]
     TooMany(String),
 }
 
-/// Reads a count: `250`, `10k`, `1M`, `2G`; the letters are powers of a thousand.
+/// Parses a count: `250`, `10k`, `1M`, `2G`; the letters are powers of a thousand.
 ///
 /// # Errors
 /// When the text is not one.
@@ -47,7 +47,7 @@ pub fn parse_count(text: &str) -> Result<u64, QuantityError> {
     number.checked_mul(factor).ok_or_else(|| QuantityError::TooMany(text.to_owned()))
 }
 
-/// Reads a size in bytes: `512`, `512B`, `32KiB`, `1MiB`, `2GiB`; the units are powers of 1024.
+/// Parses a size in bytes: `512`, `512B`, `32KiB`, `1MiB`, `2GiB`; the units are powers of 1024.
 ///
 /// # Errors
 /// When the text is not one.

@@ -1,11 +1,11 @@
-//! `--set path=value`: a value put into the tree before it is judged, as if the file had said so.
+//! `--set path=value`: a value put into the tree before it is checked, as if it were in the file.
 
 use super::{
     problem::{Problems, Span},
     yaml_tree::{self, MappingEntry, Node, Value},
 };
 
-/// Applies one argument, which is source number `source`.
+/// Applies one argument, which is the source with index `source`.
 pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Problems) {
     let whole = Span { source, start: 0, end: argument.len() };
     let Some((path, text)) = argument.split_once('=') else {
@@ -28,7 +28,7 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
     }
 }
 
-/// A place in the argument, a message and its hint.
+/// Place in the argument, with a message and its hint.
 type Refusal = (Span, String, String);
 
 fn put(root: &mut Node, path: &str, source: usize, value: Node) -> Result<(), Refusal> {
@@ -50,7 +50,7 @@ fn put(root: &mut Node, path: &str, source: usize, value: Node) -> Result<(), Re
     Ok(())
 }
 
-/// The node a step leads to; a key that is not there yet is added.
+/// Node that a step leads to; a missing key is added.
 fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node, Refusal> {
     if node.scalar().is_some_and(yaml_tree::Scalar::is_null) {
         node.value = Value::Map(Vec::new());

@@ -1,15 +1,15 @@
-//! The shape a value must have, read off the JSON schema that describes `File`: one description for
-//! the editor, for the checks and for the decoder.
+//! Shape of a value, read from the JSON schema of `File`: one description for the editor, the
+//! checks and the decoder.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value as Json;
 
-/// What a value may be.
+/// Kinds of value that are allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A map with these keys only.
+    /// Map with these keys only.
     Map(Vec<Field>),
-    /// A map from any name.
+    /// Map with any names.
     Names(Box<Self>),
     /// A list.
     List(Box<Self>),
@@ -17,27 +17,27 @@ pub enum Shape {
     Text,
     /// One of these words.
     Word(Vec<String>),
-    /// A whole number from the first to the second.
+    /// Whole number within these bounds.
     Whole(u64, u64),
     /// `true` or `false`.
     Flag,
-    /// Any of these.
+    /// Any of these shapes.
     Either(Vec<Self>),
 }
 
-/// A key of a map.
+/// Key of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The key.
+    /// Name of the key.
     pub name: String,
-    /// Whether it must be there.
+    /// True if it must be present.
     pub required: bool,
-    /// What its value may be.
+    /// Shape of its value.
     pub shape: Shape,
 }
 
 impl Shape {
-    /// The shape of a type.
+    /// Shape of a type.
     #[must_use]
     pub fn of<T: JsonSchema>() -> Self {
         let settings =
@@ -66,7 +66,7 @@ impl Shape {
         }
     }
 
-    /// Words are gathered into one choice, a choice of one is that one.
+    /// Merges words into one choice; a single choice is returned as it is.
     fn either(choices: Vec<Self>) -> Self {
         let (mut words, mut others) = (Vec::new(), Vec::new());
         for choice in choices {
@@ -102,7 +102,7 @@ impl Shape {
         }
     }
 
-    /// What it is called in a message.
+    /// Name of the shape in messages.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -119,7 +119,7 @@ impl Shape {
         }
     }
 
-    /// The shapes it is a choice of, or itself.
+    /// Choices of the shape, or itself.
     #[must_use]
     pub fn choices(&self) -> &[Self] {
         match self {

@@ -1,9 +1,7 @@
-//! Whether a tree has the shape of a configuration: unknown keys, wrong kinds of values, what is
-//! missing.
+//! Validation of the shape of a tree: unknown keys, wrong kinds of values, missing values.
 //!
-//! Guarantee: afterwards the tree decodes. What was wrong is reported and taken out, or replaced by
-//! a stand-in marked as broken where a value is required, so that everything else can still be
-//! judged.
+//! Guarantee: the tree decodes afterwards. Wrong values are reported and removed, or replaced by a
+//! stand-in marked as broken if a value is required, so that the rest can still be checked.
 
 use super::{
     nearest,
@@ -12,7 +10,7 @@ use super::{
     yaml_tree::{MappingEntry, Node, Scalar, Value},
 };
 
-/// Directives of nginx, and the key of weir in their place.
+/// Directives of nginx, with the corresponding key of weir.
 const NGINX: [(&str, &str); 54] = [
     ("add_header", "response: { headers: { set: { NAME: VALUE } } } on the route"),
     ("brotli", "response: { compress: [ br ] } on the route"),
@@ -70,7 +68,7 @@ const NGINX: [(&str, &str); 54] = [
     ("worker_shutdown_timeout", "drain: 8s"),
 ];
 
-/// Directives of nginx without a key, and the remedy; docs/non-goals.md has more words.
+/// Directives of nginx without a key, and the remedy; docs/non-goals.md says more.
 const WITHOUT_KEY: [(&str, &str); 26] = [
     ("alias", FILES),
     ("allow", NETWORKS),
@@ -104,8 +102,8 @@ const NETWORKS: &str =
     "use the firewall; `exempt: [ NETWORK ]` on a zone only frees networks from its limit";
 const AUTHENTICATION: &str = "authenticate in the application, or with a proxy behind weir";
 
-/// What to write for a key that must be there; behind its list's name where it means something else
-/// elsewhere.
+/// Examples for required keys; prefixed with the name of the list where the key means something
+/// else elsewhere.
 const EXAMPLES: [(&str, &str); 10] = [
     ("certificates.key", "certs/privkey.pem"),
     ("cert", "certs/fullchain.pem"),
@@ -119,7 +117,7 @@ const EXAMPLES: [(&str, &str); 10] = [
     ("zone", "NAME"),
 ];
 
-/// Checks the whole tree; whether it is a map at all.
+/// Checks the whole tree; returns false if it is not a map.
 #[must_use]
 pub fn check<'a>(root: &mut Node, shape: &'a Shape, problems: &'a mut Problems) -> bool {
     let span = root.span;
@@ -130,7 +128,7 @@ pub fn check<'a>(root: &mut Node, shape: &'a Shape, problems: &'a mut Problems) 
     Checker { problems, top }.node(root, shape, Place { name: "the configuration", span })
 }
 
-/// What a node is called in messages, and where to point when it has no place of its own.
+/// Name of a node in messages, and the place to point to if it has none.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     name: &'a str,
@@ -144,7 +142,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Whether the node may stay.
+    /// Checks a node; returns true if it may stay.
     fn node(&mut self, node: &mut Node, shape: &Shape, place: Place<'_>) -> bool {
         for choice in shape.choices() {
             match (&mut node.value, choice) {
@@ -177,7 +175,7 @@ impl Checker<'_> {
         let required = fields.iter().filter(|field| field.required);
         let absent = required.filter(|field| !entries.iter().any(|entry| entry.key == field.name));
         let absent: Vec<&Field> = absent.collect();
-        // A misspelt key is told of once, not also as missing.
+        // A misspelt key is reported once, not also as missing.
         let misspelt = |field: &Field| {
             let unknown = entries.iter().filter(|entry| !names.contains(&entry.key.as_str()));
             unknown
@@ -224,7 +222,7 @@ impl Checker<'_> {
         true
     }
 
-    /// Names go into metrics, logs and response fields as they are.
+    /// Names are used unchanged in metrics, logs and response fields.
     fn name(&mut self, entry: &MappingEntry) {
         let name = &entry.key;
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -299,7 +297,7 @@ impl Checker<'_> {
     }
 }
 
-/// How to write a value of a shape.
+/// Advice on how to write a value of a shape.
 fn advice(node: &Node, shape: &Shape) -> String {
     let scalar = node.scalar().filter(|scalar| scalar.filled.is_none());
     let written = scalar.map_or("", |scalar| &scalar.text);
@@ -333,7 +331,7 @@ fn advice(node: &Node, shape: &Shape) -> String {
     }
 }
 
-/// Whether a scalar has a shape. A number is text too; a flag and nothing are not.
+/// Returns true if a scalar has a shape. A number is text too; a flag and an empty value are not.
 fn fits(scalar: &Scalar, shape: &Shape) -> bool {
     match shape {
         Shape::Whole(least, most) => {
@@ -348,7 +346,7 @@ fn fits(scalar: &Scalar, shape: &Shape) -> bool {
     }
 }
 
-/// A value that decodes, in place of one that is wrong; there is none for maps.
+/// Value that decodes, to replace a wrong one; there is none for maps.
 fn stand_in(shape: &Shape) -> Option<Value> {
     Some(match shape.choices().first()? {
         Shape::List(of) => Value::List(vec![Node { span: Span::default(), value: stand_in(of)? }]),

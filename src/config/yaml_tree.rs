@@ -1,7 +1,7 @@
-//! YAML text as a tree in which every key and value knows its place.
+//! YAML text as a tree in which every key and value has its place.
 //!
-//! Guarantee: no key stands twice in a map, nothing refers to anything else (no anchors, aliases or
-//! tags), nesting is bounded.
+//! Guarantee: no key occurs twice in a map, there are no references (anchors, aliases or tags), and
+//! nesting is bounded.
 
 use std::collections::HashMap;
 
@@ -9,19 +9,19 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Marks, StrInp
 
 use super::problem::{Problem, Problems, Severity, Span};
 
-/// How deep lists and maps may be nested; weir's own format needs five levels.
+/// Limit on the nesting of lists and maps; weir's format needs five levels.
 const MAX_DEPTH: usize = 32;
 
-/// A value and its place.
+/// Value with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where it is; of a list or map where it begins.
+    /// Place of the value; of a list or map its start.
     pub span: Span,
-    /// What it is.
+    /// Value itself.
     pub value: Value,
 }
 
-/// What a node is.
+/// Kind of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Text, a number, a flag or nothing, as written.
@@ -32,34 +32,35 @@ pub enum Value {
     Map(Vec<MappingEntry>),
 }
 
-/// A scalar.
+/// Scalar with its style.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scalar {
-    /// Its text, without quotes.
+    /// Text without quotation marks.
     pub text: String,
-    /// Written without quotes, so that it may be a number, a flag or nothing.
+    /// True if it was written without quotation marks, so it may be a number, a flag or empty.
     pub plain: bool,
-    /// Something was filled in, so that it may be a number or a flag even within quotes.
+    /// True if part of it was filled in, so it may be a number or a flag even within quotation
+    /// marks.
     pub substituted: bool,
-    /// What is written, where part of the text came from outside: such a value is never shown.
+    /// Text as written, if part of it came from outside: such a value is never shown.
     pub filled: Option<String>,
-    /// Stands in for something that is wrong and already reported.
+    /// True if it replaces a wrong value that was reported.
     pub broken: bool,
 }
 
-/// A key and its value.
+/// Key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingEntry {
-    /// The key.
+    /// Name of the key.
     pub key: String,
-    /// Where the key is.
+    /// Place of the key.
     pub key_span: Span,
-    /// Its value.
+    /// Value of the key.
     pub node: Node,
 }
 
 impl Node {
-    /// The value of a key, if this is a map that has it.
+    /// Value of a key, if this is a map with it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&MappingEntry> {
         match &self.value {
@@ -68,13 +69,13 @@ impl Node {
         }
     }
 
-    /// The keys, if this is a map.
+    /// Keys, if this is a map.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let entries = if let Value::Map(entries) = &self.value { entries.as_slice() } else { &[] };
         entries.iter().map(|entry| entry.key.as_str())
     }
 
-    /// The value at an index, if this is a list that has it.
+    /// Value at an index, if this is a list with it.
     #[must_use]
     pub fn item(&self, index: usize) -> Option<&Self> {
         match &self.value {
@@ -83,7 +84,7 @@ impl Node {
         }
     }
 
-    /// The scalar, if it is one.
+    /// Scalar, if this is one.
     #[must_use]
     pub fn scalar(&self) -> Option<&Scalar> {
         match &self.value {
@@ -94,7 +95,7 @@ impl Node {
 }
 
 impl Scalar {
-    /// Nothing: an empty value, `~` or `null`.
+    /// Returns true for an empty value, `~` or `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.plain
@@ -102,7 +103,7 @@ impl Scalar {
             && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
-    /// Whether it may be more than text.
+    /// Returns true if it may be more than text.
     fn is_typed(&self) -> bool {
         self.plain || self.substituted
     }
@@ -131,8 +132,8 @@ impl Scalar {
     }
 }
 
-/// Reads `text`, which is source number `source` from its byte `offset` on. `None` when it is not
-/// YAML at all.
+/// Reads `text`, which belongs to the source with index `source` from its byte `offset` on. `None`
+/// when it is not YAML at all.
 pub fn read(source: usize, text: &str, offset: usize, problems: &mut Problems) -> Option<Node> {
     let positions = text.char_indices().map(|(position, _)| position).chain([text.len()]).collect();
     let parser = Parser::new_from_str(text);
@@ -153,16 +154,16 @@ struct Reader<'a> {
     source: usize,
     text: &'a str,
     offset: usize,
-    /// The byte each character begins at: the parser counts characters.
+    /// Byte offset of each character: the parser counts characters.
     positions: Vec<usize>,
     problems: &'a mut Problems,
 }
 
-/// Why reading ended early.
+/// Reason why reading ended early.
 enum Stop {
     /// The text is not YAML.
     Syntax(ScanError),
-    /// It is nested too deep; already reported.
+    /// It is nested too deeply, which was reported.
     Deep,
 }
 
@@ -173,7 +174,7 @@ impl From<ScanError> for Stop {
 }
 
 impl<'a> Reader<'a> {
-    /// The one document of the text.
+    /// Reads the one document of the text.
     fn document(&mut self) -> Result<Option<Node>, Stop> {
         let mut node = None;
         while let Some((event, marks)) = self.next()? {
@@ -198,7 +199,7 @@ impl<'a> Reader<'a> {
         self.parser.next_event().transpose()
     }
 
-    /// The node an event begins; `None` for an alias, which is reported.
+    /// Reads the node that an event starts; `None` for an alias, which is reported.
     fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Option<Node>, Stop> {
         let span = self.span(marks);
         if depth > MAX_DEPTH {
@@ -215,7 +216,7 @@ impl<'a> Reader<'a> {
             Event::MappingStart(..) => Value::Map(self.map(depth)?),
             _ => return Ok(None),
         };
-        // A map without brackets begins with its first key.
+        // A map without braces starts with its first key.
         let first_key = match &value {
             Value::Map(entries) => {
                 entries.first().map(|entry| entry.key_span).filter(|key| key.start == span.start)
@@ -252,7 +253,7 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// A key and its value, unless the key is none or was there before.
+    /// Reads a key with its value, unless the key is invalid or a duplicate.
     fn entry(
         &mut self,
         key: Node,
@@ -280,7 +281,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Anchors and aliases make one text mean many; tags change what a text means.
+    /// Refuses anchors, aliases and tags: the first two give one text several uses, a tag changes
+    /// the meaning of a text.
     fn refuse_references(&mut self, event: &Event<'_>, span: Span) {
         let (anchor, tag) = match event {
             Event::Scalar(_, _, anchor, tag)
@@ -311,7 +313,7 @@ impl<'a> Reader<'a> {
         span.end = span.start
             + self.text[span.start - self.offset..].chars().next().map_or(0, char::len_utf8);
         let (before, after) = self.text.split_at(span.start - self.offset);
-        // The parser stops at the tab, behind it, or at the word the tab stands before.
+        // The parser stops at the tab, behind it, or at the word behind it.
         let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
         let hint = if after.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             "indent with spaces, not tabs"

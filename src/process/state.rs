@@ -189,18 +189,18 @@ impl SavedState {
     }
 }
 
-/// How the name of a file ends that is not in its place yet.
+/// Suffix of a file that is not in its place yet.
 const NEW: &str = ".new";
 
-/// A file beside another one, to be moved into its place. Dropped before, it is removed.
+/// Temporary file beside its place, to be moved there. It is removed if it is dropped before.
 struct Beside {
     file: File,
     path: PathBuf,
 }
 
 impl Beside {
-    /// A new file that only its owner can read, with a name that no other process has: an old and a
-    /// new process may write at once.
+    /// Creates a new file that only its owner can read, with a name that no other process has: an
+    /// old and a new process may write at the same time.
     fn create(of: &Path) -> io::Result<Self> {
         let number = RandomState::new().build_hasher().finish();
         let mut path = of.as_os_str().to_owned();
@@ -212,7 +212,7 @@ impl Beside {
     fn move_to(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)?;
         match File::open(folder_of(path))?.sync_all() {
-            // Some file systems have nothing to sync of a folder.
+            // Some file systems cannot sync a directory.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -228,7 +228,7 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // Once it is in its place there is nothing here.
+        // After the move there is nothing to remove.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -237,7 +237,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What is left to read of a state.
+/// Rest of a state that is still to be read.
 struct Left<'a>(&'a [u8]);
 
 impl<'a> Left<'a> {
@@ -284,7 +284,7 @@ fn size(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// Finds damage, not malice: who can write the file can also write the sum.
+/// Checksum against damage, not against forgery: a writer of the file can also write the sum.
 fn checksum(bytes: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(bytes);
@@ -311,7 +311,7 @@ mod tests {
         }
     }
 
-    /// A state of two zones, the first of which is owed three seconds.
+    /// State of two zones, the first of which is owed three seconds.
     fn state(wall: SystemTime) -> SavedState {
         let zones = [Arc::new(Zone::new(settings("a"))), Arc::new(Zone::new(settings("b")))];
         let rule = Rule::new(Arc::clone(&zones[0]), RuleSettings::burst(9)).expect("a rule");

@@ -1,4 +1,4 @@
-//! Keeping what the zones remember in a file, beside everything else: nothing waits for a disk.
+//! Writer of the state file: runs beside the requests, so nothing waits for a disk.
 
 use std::{
     path::Path,

@@ -49,7 +49,7 @@ struct Armed {
 enum Due {
     /// This long after the next tick.
     After(Duration),
-    /// When this much time has been counted.
+    /// At this much counted time.
     At(Duration),
 }
 

@@ -101,26 +101,26 @@ impl<B> Pool<B> {
         }
     }
 
-    /// Where it connects to.
+    /// Address that it connects to.
     #[must_use]
     pub fn address(&self) -> &Arc<Address> {
         &self.address
     }
 
-    /// Its part in the sharing of requests.
+    /// Balancing state of the address.
     #[must_use]
     pub fn share(&self) -> &Share {
         &self.share
     }
 
-    /// A place for one more request.
+    /// Takes a permit for one more request.
     #[must_use]
     pub fn permit(self: &Rc<Self>) -> EndpointPermit<B> {
         self.share.under_way.set(self.share.under_way.get() + 1);
         EndpointPermit { pool: Rc::clone(self) }
     }
 
-    /// Closes what was idle for too long, or was closed by the endpoint.
+    /// Closes connections that were idle for too long, or that the endpoint closed.
     pub fn sweep(&self) {
         let now = Instant::now();
         let stays = |(since, connection): &mut (Instant, Box<Http1Conn<B>>)| {
@@ -137,7 +137,8 @@ impl<B> Pool<B> {
         self.http2_conns.iter().for_each(|http2_conns| http2_conns.sweep(now, self.idle_time));
     }
 
-    /// The address is gone: idle connections are closed, and those in use as soon as they are idle.
+    /// Retires the pool of a removed address: idle connections are closed, those in use as soon as
+    /// they are idle.
     pub fn retire(&self) {
         self.max_idle.set(0);
         self.idle.borrow_mut().clear();
@@ -150,19 +151,19 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// The address.
+    /// Returns the address.
     #[must_use]
     pub fn address(&self) -> &Arc<Address> {
         &self.pool.address
     }
 
-    /// An idle connection that is still good; if there is none, the place is still taken.
+    /// Takes an idle connection that is still open.
     ///
-    /// A request that cannot be sent again gets none of an address that closes them behind
-    /// responses.
+    /// A request that cannot be sent again gets none of an address that closes connections
+    /// silently.
     ///
     /// # Errors
-    /// The place, when there is no such connection.
+    /// The permit, when there is no such connection.
     pub fn take(self, now: Instant, is_repeatable: bool) -> Result<Lease<B>, Self> {
         if let Some(http2_conns) = &self.pool.http2_conns {
             let taken = http2_conns.take();
@@ -185,7 +186,7 @@ where
         Err(self)
     }
 
-    /// A connection that was kept for the client; nothing when it was closed meanwhile.
+    /// Takes the connection that was kept for the client; none if it was closed meanwhile.
     #[must_use]
     pub fn resume(self, mut connection: Box<Http1Conn<B>>) -> Option<Lease<B>> {
         connection.is_free().then(|| self.lease(true, Way::Own(connection)))
@@ -195,10 +196,10 @@ where
         Lease { permit: self, way, reused, keeping: AfterResponse::Pool }
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     ///
     /// # Errors
-    /// Whatever kept it from being opened.
+    /// The reason why it could not be opened.
     pub async fn open(self) -> Result<Lease<B>, Error> {
         let connecting = || connect::connect(&self.pool.connector, &self.pool.address);
         if let Some(http2_conns) = &self.pool.http2_conns {
@@ -218,25 +219,25 @@ impl<B> Drop for EndpointPermit<B> {
 }
 
 impl<B> Lease<B> {
-    /// Where it leads.
+    /// Returns the address.
     #[must_use]
     pub fn address(&self) -> &Arc<Address> {
         &self.permit.pool.address
     }
 
-    /// How large a response may be, but for its content.
+    /// Limits on the head and trailers of a response.
     #[must_use]
     pub fn limits(&self) -> HeaderLimits {
         self.permit.pool.limits
     }
 
-    /// Whether the answer has come to its end, as far as the connection knows.
+    /// Returns true if the response is complete, as far as the connection knows.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(&self.way, Way::Own(connection) if connection.has_ended())
     }
 
-    /// Whether all of the request was sent, as far as the connection knows.
+    /// Returns true if the request was sent completely, as far as the connection knows.
     #[must_use]
     pub fn has_sent(&self) -> bool
     where
@@ -248,7 +249,7 @@ impl<B> Lease<B> {
         }
     }
 
-    /// How much of the answer is to come, as far as the connection knows.
+    /// Bytes of the response still to come, as far as the connection knows.
     #[must_use]
     pub fn size_hint(&self) -> SizeHint {
         match &self.way {
@@ -257,7 +258,7 @@ impl<B> Lease<B> {
         }
     }
 
-    /// The connection, once it speaks HTTP no longer; nothing when others use it too.
+    /// Returns the connection after a protocol switch; none if it is shared.
     #[must_use]
     pub fn switch(self) -> Option<Switched> {
         match self.way {
@@ -266,16 +267,16 @@ impl<B> Lease<B> {
         }
     }
 
-    /// Whether it has carried a request before; of a connection that others use too, whether any
-    /// was answered on it.
+    /// Returns true if it has carried a request before; for a shared connection, if it has carried
+    /// any response.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// The client may have authenticated it: no other may use it. Streams share a connection, so
-    /// anybody could close it for all by such credentials: they count only where the endpoint has
-    /// ever asked for them.
+    /// Binds it to the client, which may have authenticated it: no other client may use it. Streams
+    /// share a connection, so any client could close it for all with such credentials: they count
+    /// only if the endpoint has ever asked for them.
     pub fn bind(&mut self, caller: &Caller<'_, B>) {
         match (&self.way, caller.private) {
             (Way::Stream(stream), _) if self.permit.pool.has_challenged.get() => {
@@ -289,7 +290,7 @@ impl<B> Lease<B> {
         }
     }
 
-    /// A response has begun, with these fields.
+    /// Records the start of a response with these fields.
     pub fn has_response(&mut self, fields: &HeaderMap, caller: &Caller<'_, B>) {
         let challenges = private_conn::challenges(fields);
         if let Way::Stream(stream) = &self.way {
@@ -303,21 +304,21 @@ impl<B> Lease<B> {
         }
     }
 
-    /// The endpoint closed it before a response.
+    /// Records that the endpoint closed it before a response.
     pub fn was_closed(&self) {
         if self.reused {
             self.permit.pool.habit.was_closed();
         }
     }
 
-    /// Nothing came of a response for so long.
+    /// Records a time-out after this silence.
     pub fn timed_out(&self, silence: std::time::Duration) {
         if let Way::Stream(stream) = &self.way {
             stream.timed_out(silence);
         }
     }
 
-    /// Gives it back; what is not free is closed.
+    /// Gives it back; a connection that is not free is closed.
     pub fn release(self) {
         let pool = &self.permit.pool;
         let Way::Own(mut connection) = self.way else { return };
@@ -345,7 +346,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// The next piece of an answer's body that comes on a connection of its own.
+    /// Next piece of a response body on an HTTP/1.1 connection.
     pub fn poll_frame(
         &mut self,
         context: &mut Context<'_>,

@@ -1,12 +1,12 @@
-//! Connections that belong to one client: a server that authenticates connections, as NTLM and
-//! Negotiate do (RFC 4559), takes whatever comes on one for its user's.
+//! Private connections of one client: a server that authenticates connections, as NTLM and
+//! Negotiate do (RFC 4559), attributes everything on one to its user.
 //!
-//! Guarantees: a connection that carried such credentials, or a challenge to send some, carries
-//! requests of no other client; for each connection of a client at most one is kept, until either
+//! Guarantees: a connection that carried such credentials, or a challenge for them, carries
+//! requests of no other client. For each connection of a client at most one is kept, until either
 //! of the two ends.
 //!
-//! Streams of HTTP/2 have no connection of their own: behind a response to one the endpoint's
-//! connection is closed.
+//! HTTP/2 streams have no connection of their own: after a response to one the connection to the
+//! endpoint is closed.
 
 use std::{cell::RefCell, fmt, net::IpAddr, rc::Rc};
 
@@ -21,19 +21,19 @@ use super::{
 };
 use crate::http::forwarded::Fields;
 
-/// Whom a request is from, as an upstream sees it.
+/// Sender of a request, as an upstream sees it.
 pub struct Caller<'a, B> {
-    /// The client's address.
+    /// Client address.
     pub address: IpAddr,
-    /// What is kept for its connection; nothing for a stream.
+    /// Slot for the private connection of its connection; none for a stream.
     pub private: Option<&'a Rc<Private<B>>>,
 }
 
-/// The connection that is kept for a connection of a client.
+/// Slot for the endpoint connection that belongs to a connection of a client.
 pub struct Private<B>(RefCell<Option<Bound<B>>>);
 
 struct Bound<B> {
-    /// A proxy in front may speak for many clients on one connection.
+    /// A proxy in front may carry many clients on one connection.
     client: IpAddr,
     pool: Rc<Pool<B>>,
     connection: Box<Http1Conn<B>>,
@@ -52,7 +52,7 @@ impl<B> fmt::Debug for Private<B> {
 }
 
 impl<B> Private<B> {
-    /// Keeps a connection for the next request of this client, in place of any other.
+    /// Keeps a connection for the next request of this client, instead of any other.
     pub fn keep(&self, client: IpAddr, pool: Rc<Pool<B>>, connection: Box<Http1Conn<B>>) {
         *self.0.borrow_mut() = Some(Bound { client, pool, connection });
     }
@@ -63,7 +63,7 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    /// The connection that is kept for it, if it leads to one of these addresses and was not closed
+    /// Takes the kept connection, if it leads to one of these addresses and was not closed
     /// meanwhile.
     pub fn take(&self, pools: &[Rc<Pool<B>>]) -> Option<Lease<B>> {
         let leads_there = |bound: &mut Bound<B>| {

@@ -1,52 +1,52 @@
-//! Addresses: what a listener binds and where an upstream's endpoint is.
+//! Addresses of listeners and endpoints.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::upstream::settings::Endpoint;
 
-/// Why a text is not an address that can be listened on or connected to.
+/// Error of a text that is not an address to listen on or connect to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// A kind of listener that is not built.
+    /// The kind of listener is not supported.
     #[error("`{0}`: {1} are not supported yet, hint: listen on host:port, like `0.0.0.0:8080`")]
     Listener(String, &'static str),
-    /// A kind of endpoint that is not built.
+    /// The kind of endpoint is not supported.
     #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port` or `https://host:port`")]
     Scheme(String, &'static str),
-    /// A unix socket.
+    /// Unix socket.
     #[error(
         "`{0}`: unix sockets are not supported, hint: let the server listen on TCP, like `http://127.0.0.1:8000`"
     )]
     Unix(String),
-    /// Something other than a host and a port behind the scheme.
+    /// The text has more than a host and a port behind the scheme.
     #[error(
         "`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received"
     )]
     Path(String, String),
-    /// No port where one is needed.
+    /// The port is missing.
     #[error("`{0}` has no port, hint: write `{0}:{1}`")]
     NoPort(String, u16),
-    /// Only a port.
+    /// The host is missing.
     #[error("`{0}` has no host, hint: write `:{0}` for every address, or `127.0.0.1:{0}`")]
     OnlyPort(String),
-    /// A listener's host must be an address.
+    /// The host of a listener is not an address.
     #[error(
         "`{0}` is not an IP address and a port, hint: like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`"
     )]
     Socket(String),
-    /// An endpoint's host and port cannot be told.
+    /// Host and port of an endpoint cannot be parsed.
     #[error("`{0}` is not a host and a port, hint: like `http://127.0.0.1:8000` or `auth:8000`")]
     Endpoint(String),
 }
 
-/// Whether a listener's address is a port alone: every address of both families.
+/// Returns true if the address of a listener is a port alone: every address of both families.
 #[must_use]
 pub fn is_port_alone(text: &str) -> bool {
     text.starts_with(':')
 }
 
-/// Reads `host:port` to listen on; no host is every IPv4 address, and by [`is_port_alone`] every
-/// IPv6 one too; port 0 is any free one.
+/// Parses `host:port` to listen on. No host means every IPv4 address, and by [`is_port_alone`]
+/// every IPv6 one too; port 0 is any free one.
 ///
 /// # Errors
 /// When it is something else.
@@ -69,8 +69,8 @@ pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
-/// Reads `http://host:port`, `https://host:port` or `host:port`; behind a scheme the port may be
-/// left out and is 80 or 443.
+/// Parses `http://host:port`, `https://host:port` or `host:port`; behind a scheme the port is
+/// optional and defaults to 80 or 443.
 ///
 /// # Errors
 /// When it is something else.
@@ -119,7 +119,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     Ok(Endpoint { host: host.to_owned(), port, weight: 1, tls })
 }
 
-/// What stands behind a bracket without being a port is passed on, to be found wrong.
+/// Text behind a bracket that is not a port is passed on, and refused later.
 fn none(rest: &str) -> Option<&str> {
     Some(rest).filter(|rest| !rest.is_empty())
 }

@@ -1,5 +1,5 @@
-//! From text to a value of its own type, or a problem at the very text and a stand-in, so that
-//! judging goes on.
+//! Collector of problems: parses texts into typed values, or reports a problem at the text and
+//! returns a stand-in, so that checking continues.
 
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
@@ -16,15 +16,15 @@ use crate::{
     limit::rate::parse_period,
 };
 
-/// The longest time that can be configured.
+/// Longest time that can be configured.
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
-/// Collects what is wrong.
+/// Collector of problems.
 #[derive(Debug)]
 pub struct Collector<'a> {
-    /// What was found so far.
+    /// Problems so far.
     pub problems: &'a mut Problems,
-    /// The folder that relative paths of networks start from.
+    /// Directory that relative paths of networks start from.
     pub base: &'a Path,
 }
 
@@ -59,12 +59,12 @@ impl Collector<'_> {
         self.problems.error(span, message, hint);
     }
 
-    /// The value, or what it should have been reported.
+    /// Returns the value, or reports its error.
     pub fn take<T, E: Display>(&mut self, spot: Location<'_>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.refuse(spot, error)).ok()
     }
 
-    /// A length of time.
+    /// Parses a duration.
     pub fn duration(&mut self, spot: Location<'_>, text: &str) -> Duration {
         let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
         if duration > YEAR {
@@ -73,7 +73,7 @@ impl Collector<'_> {
         duration.min(YEAR)
     }
 
-    /// A length of time that is not zero.
+    /// Parses a duration above zero.
     pub fn positive(&mut self, spot: Location<'_>, text: &str) -> Duration {
         let duration = self.duration(spot, text);
         if duration.is_zero() {
@@ -85,7 +85,7 @@ impl Collector<'_> {
         duration
     }
 
-    /// A count within a range.
+    /// Parses a count within a range.
     pub fn count(
         &mut self,
         spot: Location<'_>,
@@ -96,7 +96,7 @@ impl Collector<'_> {
         self.within(spot, count, &amount.0, range)
     }
 
-    /// A size in bytes within a range.
+    /// Parses a size in bytes within a range.
     pub fn size(
         &mut self,
         spot: Location<'_>,
@@ -131,7 +131,7 @@ impl Collector<'_> {
         }
     }
 
-    /// A list of networks; bits behind a prefix mean nothing and are worth a word.
+    /// Parses a list of networks, with a warning for bits behind a prefix, which mean nothing.
     pub fn networks(&mut self, spot: Location<'_>, texts: &[String]) -> Vec<IpNet> {
         let read = |(index, text): (usize, &String)| self.network(spot.item(index), text);
         texts.iter().enumerate().flat_map(read).collect()
@@ -153,7 +153,7 @@ impl Collector<'_> {
         vec![self.truncated(spot.span, network, shown)]
     }
 
-    /// The networks of a file; what is wrong with a line is told at that line.
+    /// Networks of a file; an invalid line is reported at that line.
     fn networks_of(&mut self, spot: Location<'_>, path: &Path) -> Vec<IpNet> {
         let read = networks::read(path)
             .and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
@@ -172,7 +172,7 @@ impl Collector<'_> {
                 "one a line, like `10.8.0.0/16`; `#` begins a comment",
             );
         }
-        // What came from outside is no part of a message, a path neither.
+        // No message contains a value from outside, not even a path.
         let filled = spot.scalar().and_then(|scalar| scalar.filled.clone());
         let name = filled.unwrap_or_else(|| path.display().to_string());
         let source = self.problems.add_source(SourceText { name, text });
@@ -190,7 +190,7 @@ impl Collector<'_> {
         found
     }
 
-    /// The network without the bits behind its prefix, which mean nothing and are worth a word.
+    /// Returns the network without the bits behind its prefix, with a warning about them.
     fn truncated(&mut self, span: Span, network: IpNet, is_shown: bool) -> IpNet {
         if network.trunc() != network {
             let hint = format!("the network is `{}`", network.trunc());

@@ -1,4 +1,4 @@
-//! Edits of header fields: names that may be edited, values that are field values.
+//! Header edits: names that may be edited, and values that are field values.
 
 use http::{HeaderName, header};
 
@@ -9,7 +9,7 @@ use crate::{
     proxy::header_edits::{self, Edits, Message, NameError, PLACEHOLDERS, Template, TemplateError},
 };
 
-/// The edits of one kind of messages.
+/// Resolves the edits of one kind of message.
 pub fn edits(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
@@ -20,7 +20,7 @@ pub fn edits(
     let mut set: Vec<(HeaderName, Template)> = Vec::new();
     for (text, value) in &written.set {
         let spot = spot.key("set");
-        // The key is to blame, and what stands behind it is not looked at.
+        // The key is at fault, and its value is not checked.
         let place = spot.name(text).span;
         let value = judge.take(spot.key(text), template(text, value));
         let name = match header_edits::name(text, message) {
@@ -31,7 +31,7 @@ pub fn edits(
                 Err(format!("`{text}` is set twice, hint: upper and lower case are the same name"))
             }
             Ok(name) => Ok(name),
-            // What is no name at all was told of where every key is looked at.
+            // A malformed name is reported where every key is checked.
             Err(NameError::Malformed) => continue,
             Err(error) => Err(format!("`{text}` {error}")),
         };

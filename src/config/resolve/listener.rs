@@ -1,4 +1,5 @@
-//! Listeners: addresses, certificates that are read to see whether they can be used, redirects.
+//! Listeners: addresses, redirects, and certificates, which are read to check that they can be
+//! used.
 
 use std::{net::SocketAddr, ops::RangeInclusive};
 
@@ -16,12 +17,12 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// How many connections or requests there may be.
+/// Range of limits on connections and requests.
 const COUNTS: RangeInclusive<usize> = 1..=1_000_000_000;
-/// Where `https` is when nothing else is said.
+/// Default port of `https`.
 const HTTPS: u16 = 443;
 
-/// All listeners.
+/// Resolves all listeners.
 pub fn listeners(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
@@ -64,7 +65,7 @@ pub fn listeners(
     found
 }
 
-/// Everything but the address.
+/// Resolves everything but the address.
 fn settings(
     judge: &mut Collector<'_>,
     spot: Location<'_>,

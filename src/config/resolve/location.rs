@@ -1,26 +1,26 @@
-//! Where a value of the file is written, found by the way that leads to it.
+//! Location of a value in the file, found by its path.
 
 use crate::config::{
     problem::Span,
     yaml_tree::{Node, Scalar},
 };
 
-/// A place in the tree; for a value that is not written, the nearest place above it.
+/// Place in the tree; for a value that is not written, the nearest place above it.
 #[derive(Clone, Copy, Debug)]
 pub struct Location<'a> {
     node: Option<&'a Node>,
-    /// What to point at.
+    /// Span to point at.
     pub span: Span,
 }
 
 impl<'a> Location<'a> {
-    /// The whole file.
+    /// Location of the whole file.
     #[must_use]
     pub fn root(tree: &'a Node) -> Self {
         Self { node: Some(tree), span: tree.span }
     }
 
-    /// The value of a key: a single value itself, else the key.
+    /// Value of a key: a scalar itself, else the key.
     #[must_use]
     pub fn key(self, key: &str) -> Self {
         let Some(entry) = self.node.and_then(|node| node.get(key)) else {
@@ -30,7 +30,7 @@ impl<'a> Location<'a> {
         Self { node: Some(&entry.node), span }
     }
 
-    /// The key itself.
+    /// Key itself.
     #[must_use]
     pub fn name(self, key: &str) -> Self {
         let span =
@@ -38,7 +38,7 @@ impl<'a> Location<'a> {
         Self { span, ..self.key(key) }
     }
 
-    /// An entry of a list.
+    /// Entry of a list.
     #[must_use]
     pub fn item(self, index: usize) -> Self {
         match self.node.and_then(|node| node.item(index)) {
@@ -47,13 +47,13 @@ impl<'a> Location<'a> {
         }
     }
 
-    /// Whether a key is written here.
+    /// Returns true if a key is written here.
     #[must_use]
     pub fn has(self, key: &str) -> bool {
         self.node.is_some_and(|node| node.get(key).is_some())
     }
 
-    /// The single value here.
+    /// Scalar at this place.
     #[must_use]
     pub fn scalar(self) -> Option<&'a Scalar> {
         self.node.and_then(Node::scalar)

@@ -1,4 +1,4 @@
-//! Logs: where they go and how much they say.
+//! Logs: destination, format and level.
 
 use std::str::FromStr;
 
@@ -8,8 +8,8 @@ use crate::{
     log::settings::{AccessLogSettings, LogFormat, LogTarget},
 };
 
-/// How many rejects of a key get a line of their own where nothing is written. nginx's format has
-/// no line for sums.
+/// Default number of rejects per key with a line of their own. nginx's format has no line for
+/// summaries.
 fn default_first(format: Format) -> u32 {
     match format {
         Format::Json => 5,
@@ -17,7 +17,7 @@ fn default_first(format: Format) -> u32 {
     }
 }
 
-/// The access log, and the error log beside it.
+/// Resolves the access log, and the error log beside it.
 pub fn access(
     judge: &mut Collector<'_>,
     root: Location<'_>,
@@ -52,7 +52,7 @@ fn target(text: &str) -> Result<LogTarget, String> {
     }
 }
 
-/// The level of diagnostics: one for all, and others by module.
+/// Resolves the level of diagnostics: one for all modules, and others by module.
 pub fn level(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> String {
     for directive in text.split(',') {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();

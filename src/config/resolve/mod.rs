@@ -1,8 +1,7 @@
-//! From the file as written to the configuration as used: every text parsed, every name a
-//! reference.
+//! Resolution of the file as written: every text parsed, every name a reference.
 //!
-//! Guarantee: all problems are found in one go, each at the very text; nothing is left to be found
-//! wrong while serving.
+//! Guarantee: all problems are found in one run, each at its text; no error is left to be found
+//! while serving.
 
 use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 
@@ -38,35 +37,35 @@ pub mod route;
 pub mod upstream;
 pub mod zone;
 
-/// The most requests that may wait: each holds a connection.
+/// Limit on parked requests: each holds a connection.
 const MAX_QUEUE: usize = 10_000_000;
-/// The least and most bytes of a message's head.
+/// Range of the size of a message head.
 const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
-/// The most threads.
+/// Limit on threads.
 const MAX_WORKERS: usize = 1_024;
 
-/// What can be referred to.
+/// Names that can be referred to.
 #[derive(Debug)]
 pub struct Names<'a> {
-    /// The file as decoded.
+    /// Decoded file.
     pub file: &'a File,
-    /// The tree before anything wrong was taken out of it.
+    /// Tree before wrong parts were removed.
     written: &'a Node,
     zones: Vec<ZoneSettings>,
     upstreams: Vec<UpstreamSettings>,
 }
 
 impl Names<'_> {
-    /// Whether somebody wrote that name, even if what it names is wrong.
+    /// Returns true if the name is written, even if its value is wrong.
     fn is_written(&self, section: &str, name: &str) -> bool {
         self.written.get(section).is_some_and(|entry| entry.node.get(name).is_some())
     }
 }
 
-/// Resolves a whole file; `None` when anything in it is wrong, so that no value that stands in for
-/// a wrong one is ever used.
+/// Resolves a whole file; `None` after any error, so that no stand-in for a wrong value is ever
+/// used.
 ///
-/// `base` is the folder that relative paths of networks start from.
+/// `base` is the directory that relative paths of networks start from.
 pub fn resolve(
     file: &File,
     tree: &Node,
@@ -128,7 +127,7 @@ fn at_least_one(judge: &mut Collector<'_>, root: Location<'_>, written: &Node) {
             "no route: every request would be refused, hint: routes: [ { path: /, upstream: \"http://host:port\" } ]",
         ),
     ] {
-        // A misspelt key is told of once, not also as missing.
+        // A misspelt key is reported once, not also as missing.
         let misspelt = || written.keys().any(|key| nearest::nearest(key, &[section]).is_some());
         match written.get(section).map(|entry| &entry.node.value) {
             None if misspelt() => {}
@@ -208,7 +207,7 @@ fn workers(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> us
     }
 }
 
-/// The upstream of an endpoint that a route writes in place of a name.
+/// Upstream of an endpoint that a route names directly.
 fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
     let mut problems = Problems::default();

@@ -11,14 +11,14 @@ use crate::{
     proxy::route::{HostPattern, PathMatching, PathPattern, Pattern},
 };
 
-/// The methods people use (RFC 9110, RFC 5789); others are taken too, in upper case.
+/// Usual methods (RFC 9110, RFC 5789); others are accepted too, in upper case.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
-/// Signs of patterns. None of them is read, and a path that has one would take no request anybody
-/// sends.
+/// Characters of pattern languages. Patterns are not supported, and a path with one of these would
+/// match no real request.
 const PATTERN: &str = "*()|^{}\\[]";
 
-/// Which requests a route takes.
+/// Resolves the requests that a route takes.
 pub fn pattern(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
@@ -32,8 +32,8 @@ pub fn pattern(
     }
 }
 
-/// The names of routes: host and path as written. Where two would have one name, and one bucket of
-/// a key that holds `route`, the methods come first, and `=` before an exact path: `POST /login`,
+/// Names of routes: host and path as written. If two would have one name, and so share a bucket of
+/// a key with `route`, the methods come first, and `=` before an exact path: `POST /login`,
 /// `= /api`.
 #[must_use]
 pub fn names(routes: &[RouteSpec]) -> Vec<Arc<str>> {
@@ -89,7 +89,7 @@ fn path(
     if key == "path" { PathPattern::Prefix(path) } else { PathPattern::Exact(path) }
 }
 
-/// The path as requests are compared with it.
+/// Path in the form that requests are compared with.
 fn form_of(text: &str, matching: PathMatching) -> Result<String, String> {
     match matching {
         PathMatching::Raw => Ok(text.to_owned()),
@@ -138,7 +138,7 @@ fn check_path(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The part of a path before a piece of it; the root where that is all.
+/// Part of a path before a piece of it; the root if that is all.
 fn before<'a>(path: &'a str, piece: &str) -> &'a str {
     path.find(piece).map(|at| &path[..at]).filter(|path| !path.is_empty()).unwrap_or("/")
 }

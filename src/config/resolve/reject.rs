@@ -1,11 +1,11 @@
-//! Rejects: what a route says of its own over what is said for all.
+//! Rejects: settings of a route over the general ones.
 
 use crate::{
     config::schema::{RejectBody as Body, RejectHeader, RejectSpec, RouteReject},
     proxy::reply::{RejectBody, RejectSettings},
 };
 
-/// How a route rejects.
+/// Resolves the form of the rejects of a route.
 #[must_use]
 pub fn settings(general: &RejectSpec, own: Option<&RouteReject>) -> RejectSettings {
     let has = |header| general.headers.contains(&header);

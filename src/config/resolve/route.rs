@@ -1,4 +1,4 @@
-//! Routes: names to references, rules against their zones.
+//! Routes: names to references, rules checked against their zones.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::{
     upstream::settings::UpstreamSettings,
 };
 
-/// The largest body that can be configured: what a pointer can count.
+/// Largest configurable body: what a pointer can count.
 const MAX_BODY: usize = usize::MAX >> 1;
-/// The largest body that is collected: a worker has room for four.
+/// Largest body that can be collected: a worker has room for four.
 const MAX_BUFFER: usize = PER_WORKER / 4;
 
-/// One route, called `name`.
+/// Resolves one route, called `name`.
 pub fn route(
     judge: &mut Collector<'_>,
     names: &mut Names<'_>,
@@ -59,7 +59,7 @@ pub fn route(
     }
 }
 
-/// Where a route forwards to: a name, or an endpoint in place of one.
+/// Upstream of a route: a name, or an endpoint instead.
 fn upstream(
     judge: &mut Collector<'_>,
     names: &mut Names<'_>,
@@ -71,7 +71,7 @@ fn upstream(
     };
     if text.contains("://") || text.starts_with("unix:") {
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
-        // No declared upstream is called that: names have no colon.
+        // Names have no colon, so no declared upstream has this one.
         let name = if endpoint.tls { format!("https://{endpoint}") } else { endpoint.to_string() };
         return position(&names.upstreams, &name).unwrap_or_else(|| {
             names.upstreams.push(super::inline(&name, endpoint));
@@ -185,8 +185,8 @@ fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> Rul
     }
 }
 
-/// Whether the whole burst is a time that can be counted: the limiter itself is asked, on a zone of
-/// one key.
+/// Checks that the whole burst is a time that can be counted, by asking the limiter itself on a
+/// zone of one key.
 fn check_length(
     judge: &mut Collector<'_>,
     spot: Location<'_>,

@@ -1,4 +1,4 @@
-//! Upstreams: the named ones, and those a route writes in place of a name.
+//! Upstreams: the named ones, and those that a route names by their address.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The upstream of one name.
+/// Resolves the upstream of one name.
 pub fn upstream(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
@@ -99,7 +99,7 @@ fn endpoints(
     endpoints
 }
 
-/// TLS to the endpoints: to all of them or to none.
+/// TLS settings for the endpoints: for all of them or for none.
 fn secure(
     judge: &mut Collector<'_>,
     spot: Location<'_>,

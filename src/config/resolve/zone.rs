@@ -1,4 +1,4 @@
-//! Zones: from their words to what the limiter counts with.
+//! Zones: from the file to the settings of the limiter.
 
 use super::{collector::Collector, location::Location};
 use crate::{
@@ -6,10 +6,10 @@ use crate::{
     limit::{Key, Missing, Part, Rate, ZoneSettings},
 };
 
-/// The most keys a zone may keep: about 5 GB.
+/// Limit on the keys of a zone: about 5 GB.
 const MAX_CAPACITY: usize = 100_000_000;
 
-/// The zone of one name.
+/// Resolves the zone of one name.
 pub fn zone(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
@@ -26,7 +26,7 @@ pub fn zone(
     }
 }
 
-/// A number of keys. nginx's `zone=NAME:10m` is a size, of which a key takes 64 bytes there.
+/// Parses a number of keys. nginx's `zone=NAME:10m` is a size, of which a key takes 64 bytes there.
 fn capacity(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> usize {
     let mebibytes = amount.0.strip_suffix('m').and_then(|number| number.parse::<usize>().ok());
     if let Some(keys) =
@@ -69,7 +69,7 @@ fn part_of(judge: &mut Collector<'_>, spot: Location<'_>, part: &str) -> Option<
     judge.take(spot, part.parse())
 }
 
-/// Takes the place of a rate that is wrong; fast enough to make no burst too long.
+/// Stand-in for a wrong rate, fast enough to make no burst too long.
 fn stand_in() -> Rate {
     const RATE: &str = "1000r/s";
     RATE.parse().unwrap_or_else(|_| unreachable!("`{RATE}` is a rate"))

@@ -67,7 +67,7 @@ fn per_connection() -> Amount {
 }
 
 impl LongListener {
-    /// What an address alone stands for.
+    /// Listener of an address alone.
     #[must_use]
     pub fn on(address: String) -> Self {
         Self {
