@@ -744,7 +744,7 @@ struct Registered {
     listener: TcpListener,
 }
 
-/// Whether a connection of HTTP/2 came to its end without a fault of its client.
+/// Returns true if an HTTP/2 connection ended without a fault of its client.
 fn ends_softly(turn: &ClientState) -> bool {
     matches!(turn.ended_by(), None | Some(CutReason::Idle))
 }
