@@ -117,7 +117,7 @@ async fn table_d() {
 }
 
 #[tokio::test]
-async fn a_train_a_pause_and_another_train_keep_the_envelope() {
+async fn burst_trains_with_pause_keep_the_envelope() {
     // No request comes within 40 ms of the instant a place becomes free: a busy machine changes
     // nothing.
     let server = engine::serve("5r/s burst 2 delay 1");
@@ -184,7 +184,7 @@ mod command {
     const JUDGED: &str = "--send|8|--rate|20r/s|--burst|3|--tolerance|25ms";
 
     #[test]
-    fn a_server_that_keeps_its_limit_is_0() {
+    fn bench_server_that_keeps_its_limit_exits_0() {
         let server = engine::serve("20r/s burst 3").to_string();
         let output =
             weir(&server, &format!("{JUDGED}|--expect|pass=1 wait=3 reject=4|--expect-status|503"));
@@ -211,7 +211,7 @@ mod command {
     }
 
     #[test]
-    fn a_limit_kept_wrong_by_one_is_10_and_named() {
+    fn bench_limit_wrong_by_one_exits_10_and_is_named() {
         for (kept, says) in [
             ("20r/s burst 4", "forwarded over the limit"),
             ("20r/s burst 3 delay 1", "released before the slot"),
@@ -224,7 +224,7 @@ mod command {
     }
 
     #[test]
-    fn a_broken_expectation_is_10_and_shows_both_numbers() {
+    fn bench_broken_expectation_exits_10_and_shows_both_numbers() {
         let server = engine::serve("1r/m burst 1 nodelay").to_string();
         let (code, errors) =
             code_and_errors(&weir(&server, "--send|4|--expect|reject=3|--expect-status|429"));
@@ -236,7 +236,7 @@ mod command {
     }
 
     #[test]
-    fn nobody_there_is_1_and_names_the_address() {
+    fn bench_no_server_exits_1_and_names_address() {
         // Bound and not listening: nobody else can get the port.
         let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
             .expect("a socket");
@@ -263,7 +263,7 @@ mod command {
     }
 
     #[test]
-    fn a_file_gets_the_picture_and_stdout_the_text() {
+    fn bench_output_file_gets_picture_and_stdout_text() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("burst.svg");
         let server = engine::serve("20r/s burst 3").to_string();

@@ -118,14 +118,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_body_is_what_it_was_however_it_is_cut(coding in coding(), script in proptest::collection::vec(act(), 0..12)) {
+    fn compressed_body_decodes_to_original_however_it_is_cut(coding in coding(), script in proptest::collection::vec(act(), 0..12)) {
         let got = play(coding, &script);
         prop_assert_eq!(decode(coding.name(), &got.bytes).expect("a whole body"), sent(&script));
         prop_assert!(got.broke.is_none() && got.trailers.is_none());
     }
 
     #[test]
-    fn a_body_that_breaks_is_never_whole(
+    fn broken_body_is_never_complete(
         coding in coding(),
         script in proptest::collection::vec(act(), 0..6),
     ) {
@@ -191,7 +191,7 @@ fn trailers_follow_without_what_was_true_of_other_bytes() {
 }
 
 #[test]
-fn a_body_that_never_pauses_leaves_others_their_turn() {
+fn compression_of_endless_body_yields_to_others() {
     for coding in Coding::ALL {
         let got = play(coding, &[Act::Send(vec![b'x'; 20 * TURN])]);
         assert_eq!(got.pauses.len(), 19, "{coding:?}");
@@ -199,7 +199,7 @@ fn a_body_that_never_pauses_leaves_others_their_turn() {
 }
 
 #[test]
-fn an_end_that_is_known_comes_with_the_last_frame() {
+fn http2_known_end_comes_with_last_frame() {
     let (coder, seat) = EncoderPermits::default().take(Coding::Gzip, Some(2000)).expect("a coder");
     let mut body = Coded::by(coder, seat, Script([Act::Send(vec![b'x'; 2000])].into()));
     let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));

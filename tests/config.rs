@@ -179,7 +179,7 @@ fn numbers_and_flags_may_come_from_outside_within_brackets() {
 }
 
 #[test]
-fn a_value_of_the_environment_is_shown_as_it_is_written() {
+fn config_show_keeps_environment_values_as_written() {
     let outside = Outside(&[("TOKEN", "s3cr3t"), ("BURST", "20")]);
     let text = "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 10r/s } }\nroutes:\n- path: /\n  upstream: 'http://a:1'\n  \
         limits: [ { zone: z, burst: \"${BURST}\" } ]\n  request: { headers: { set: { authorization: \"Bearer ${TOKEN}\" } } }\n";
@@ -347,7 +347,7 @@ fn sets_for(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_shown_loads_to_the_same() {
+fn config_show_loads_to_the_same() {
     for path in yaml_files(&["config", "config/examples"]) {
         let shown =
             show(&load(&path, &sets_for(&path)).unwrap_or_else(|problems| panic!("{problems}")));
@@ -433,7 +433,7 @@ fn words_become_what_they_name() {
 }
 
 #[test]
-fn the_same_inline_upstream_is_one_upstream() {
+fn config_same_inline_upstream_is_one_upstream() {
     let text = "listeners: [ ':1' ]\nupstreams: { a: { endpoints: [ 'a:80' ] } }\nroutes:\n";
     let routes = ["http://a", "http://a:80", "a", "http://b:1"].into_iter().enumerate();
     let routes: String =
@@ -463,7 +463,7 @@ fn settings_over_the_file_are_used() {
 }
 
 #[test]
-fn a_secret_is_used_and_never_shown() {
+fn config_secret_is_used_and_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = folder.path().join("secret");
     fs::write(&secret, "/hush-4711\n").expect("a file");
@@ -522,7 +522,7 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
 }
 
 #[test]
-fn a_secret_in_an_edit_is_never_shown() {
+fn header_edit_secret_is_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = folder.path().join("secret");
     let edit = |written: &str| {
@@ -539,7 +539,7 @@ fn a_secret_in_an_edit_is_never_shown() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told() {
+fn config_unreadable_file_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = |path: &Path| load(path, &[]).expect_err("it cannot be read").to_string();
     assert!(
@@ -560,7 +560,7 @@ fn a_file_that_cannot_be_read_is_told() {
 }
 
 #[test]
-fn a_byte_order_mark_and_carriage_returns_change_nothing() {
+fn yaml_byte_order_mark_and_crlf_change_nothing() {
     let text = format!("\u{feff}{MINIMAL}drain: 8\n").replace('\n', "\r\n");
     let problems = wrong(&text);
     let places: Vec<_> = problems.iter().map(|problem| problems.place(problem)).collect();

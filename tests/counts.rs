@@ -167,13 +167,13 @@ fn assert_at_most(calls: &[String], each: usize) {
 }
 
 #[test]
-fn a_keep_alive_get_costs_at_most_seven_system_calls() {
+fn syscalls_of_keepalive_get_at_most_seven() {
     assert_at_most(&calls("burst: 100000, nodelay: true", "1000000r/s", (get, "200")), 7);
 }
 
 /// The body goes to the endpoint with its head, and the response to the client in one piece too.
 #[test]
-fn a_post_costs_as_many_calls_as_a_get_and_two_writes() {
+fn syscalls_of_post_are_those_of_get_and_two_writes() {
     let calls = calls("burst: 100000, nodelay: true", "1000000r/s", (post, "200"));
     assert_at_most(&calls, 7);
     let writes = calls
@@ -184,7 +184,7 @@ fn a_post_costs_as_many_calls_as_a_get_and_two_writes() {
 }
 
 #[test]
-fn a_reject_costs_at_most_three_system_calls() {
+fn syscalls_of_reject_at_most_three() {
     assert_at_most(&calls("burst: 0", "1r/d", (get, "503")), 3);
 }
 

@@ -74,7 +74,7 @@ fn statuses(answers: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_page_is_never_limited() {
+fn demo_page_is_never_limited() {
     let answers = Demo::start().ask(&[("/demo", "text/html"); 60]);
     assert_eq!(statuses(&answers), ["200"; 60]);
     assert_eq!(answers.matches("text/html; charset=utf-8").count(), 60);
@@ -82,7 +82,7 @@ fn the_page_is_never_limited() {
 }
 
 #[test]
-fn a_browser_is_led_to_the_page_and_a_script_is_not() {
+fn demo_redirects_browsers_to_the_page_and_not_scripts() {
     let demo = Demo::start();
     let browser = demo.ask(&[("/", "text/html,application/xhtml+xml,*/*;q=0.8")]);
     assert_eq!((statuses(&browser), browser.contains("location: /demo\r\n")), (vec!["302"], true));
@@ -118,7 +118,7 @@ fn whatever_address_the_page_fires_at_it_is_one_client() {
 }
 
 #[test]
-fn the_page_needs_nothing_from_elsewhere() {
+fn demo_page_is_self_contained() {
     let own = ["http://127.0.0.", "http://${host}", "http://www.w3.org/2000/svg'"];
     let foreign = PAGE.match_indices("//").filter(|(at, _)| {
         let from = PAGE[..*at].rfind([' ', '"', '\'', '`', '(']).map_or(0, |before| before + 1);
@@ -130,7 +130,7 @@ fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[test]
-fn the_page_explains_the_limits_that_are_configured() {
+fn demo_page_explains_configured_limits() {
     let config = include_str!("../config/demo.yaml");
     for words in [
         "one: { key: client_ip, rate: 1r/s }",

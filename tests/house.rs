@@ -195,7 +195,7 @@ fn imports_go_strictly_downward() {
 }
 
 #[test]
-fn the_import_reader_reads_trees() {
+fn import_reader_reads_use_trees() {
     let text = "use crate::{\n    a::B,\n    c::{D, e::F},\n};\nfn g() { crate::h::i() }";
     assert_eq!(imports(text), ["a", "c", "h"].map(str::to_owned).into());
 }
@@ -242,7 +242,7 @@ fn names_say_what_is_inside() {
 }
 
 #[test]
-fn the_words_of_the_lexicon_are_used() {
+fn lexicon_words_are_used() {
     let banned = ["backend", "backpressure", "bucket_manager"];
     for (name, text) in sources() {
         let lower = text.to_lowercase();
@@ -256,7 +256,7 @@ fn the_words_of_the_lexicon_are_used() {
 }
 
 #[test]
-fn the_decision_engine_knows_no_runtime_and_reads_no_clock() {
+fn decision_engine_knows_no_runtime_and_reads_no_clock() {
     for (name, text) in sources_below("limit/src") {
         if name != "layer.rs" {
             for word in ["tokio", "Instant::now", "SystemTime", "std::net::Tcp", "std::fs"] {
@@ -303,7 +303,7 @@ fn main_is_thin() {
 }
 
 #[test]
-fn the_front_door_compiles_no_database_driver() {
+fn proxy_compiles_no_database_driver() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
     for crate_name in ["sqlx", "redis", "argon2", "diesel", "rusqlite", "postgres"] {
         assert!(
@@ -316,7 +316,7 @@ fn the_front_door_compiles_no_database_driver() {
 /// Cargo refuses a manifest whose targets are not there, and images are built from what
 /// `.dockerignore` lets in.
 #[test]
-fn what_the_manifests_declare_gets_into_the_images() {
+fn manifest_targets_are_in_the_images() {
     let rules = fs::read_to_string(root().join(".dockerignore")).expect(".dockerignore");
     let lets_in = |path: &str| {
         rules.lines().filter_map(|rule| rule.strip_prefix('!')).any(|rule| path.starts_with(rule))
@@ -717,7 +717,7 @@ fn index_of_docs_links_every_page() {
 }
 
 #[test]
-fn the_project_stands_alone() {
+fn project_stands_alone() {
     let tracked = [
         root().join("src"),
         root().join("limit"),

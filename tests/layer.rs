@@ -107,7 +107,7 @@ fn spaced(from: u128, step: u128, count: u128) -> Vec<(u16, u128)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_is_spaced_by_the_rate() {
+async fn burst_is_spaced_by_the_rate() {
     let answers = burst("10r/s burst=20", 30).await;
     assert_eq!(answers, [spaced(0, 100, 21), vec![(503, 0); 9]].concat());
     let answers = burst("10r/s burst=20 nodelay", 30).await;
@@ -175,7 +175,7 @@ async fn leaving_and_asking_again_is_never_forwarded_faster_than_the_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_released_is_not_given_back() {
+async fn released_slot_is_not_given_back() {
     let service = layer("10r/s burst=1").layer(Upstream::default());
     all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await;
     assert_eq!(
@@ -185,7 +185,7 @@ async fn what_was_released_is_not_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_between_two_milliseconds_is_never_early() {
+async fn layer_request_between_milliseconds_is_never_early() {
     let service = layer("10r/s burst=1").layer(Upstream::default());
     advance(Duration::from_micros(300)).await;
     let answers = all(vec![send(&service, "192.0.2.1"), send(&service, "192.0.2.1")]).await;
@@ -195,7 +195,7 @@ async fn a_request_between_two_milliseconds_is_never_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_rejects_and_charges_nothing() {
+async fn queue_full_rejects_and_charges_nothing() {
     let layer = layer("10r/s burst=20").queue(2);
     let service = layer.layer(Upstream::default());
     let sent: Vec<_> = (0..5).map(|_| send(&service, "192.0.2.1")).collect();
@@ -209,7 +209,7 @@ async fn a_full_queue_rejects_and_charges_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reject_says_when_to_come_back() {
+async fn reject_has_retry_after() {
     let mut service =
         layer("1r/m").status(http::StatusCode::TOO_MANY_REQUESTS).layer(Upstream::default());
     let mut ask = async || {
@@ -256,7 +256,7 @@ async fn requests_of_unknown_clients_share_one_bucket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_axum_router_stands_behind_it() {
+async fn layer_wraps_an_axum_router() {
     let peer = |request: &Request<Body>| {
         request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
     };

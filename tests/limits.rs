@@ -76,7 +76,7 @@ fn table_e_two_limits_on_one_route() {
 }
 
 #[test]
-fn a_reject_by_one_rule_spends_nothing_in_the_others() {
+fn reject_by_one_rule_charges_no_other() {
     for rules in ["1r/s; 10r/s burst=10 key=global", "10r/s burst=10 key=global; 1r/s"] {
         let mut door = gate(rules);
         assert_eq!(
@@ -93,7 +93,7 @@ fn a_reject_by_one_rule_spends_nothing_in_the_others() {
 }
 
 #[test]
-fn the_wait_is_the_longest_and_names_its_rule() {
+fn wait_is_the_longest_of_all_rules_and_names_it() {
     let mut door = gate("10r/s burst=5; 1r/s burst=5 key=host; 100r/s burst=5 key=global");
     assert_eq!(door.at(0).times(3), [Pass, Delay(1_000), Delay(2_000)]);
     let verdict = door.one().verdict;
@@ -101,7 +101,7 @@ fn the_wait_is_the_longest_and_names_its_rule() {
 }
 
 #[test]
-fn the_retry_of_several_full_rules_is_the_longest_and_the_first_is_named() {
+fn retry_after_of_several_full_rules_is_the_longest() {
     let mut door = gate("1r/s; 10r/m key=host");
     assert_eq!(door.at(0).times(2), [Pass, Reject(6_000)]);
     let refused = door.one().verdict;
@@ -130,7 +130,7 @@ fn evicted_key_keeps_its_debt_while_its_requests_are_parked() {
 }
 
 #[test]
-fn a_parked_request_leaves_late_and_still_frees_its_place() {
+fn parked_request_that_leaves_late_frees_its_place() {
     let mut door = gate("10r/s burst=2");
     let [_first, _second, third] = [(); 3].map(|()| door.at(0).one());
     door.at(199).leaves(third);
@@ -138,7 +138,7 @@ fn a_parked_request_leaves_late_and_still_frees_its_place() {
 }
 
 #[test]
-fn what_leaves_one_zone_late_frees_nothing_that_others_used_in_another() {
+fn late_leave_in_one_zone_frees_nothing_in_another() {
     let mut door = gate("1r/m burst=5; 10r/s key=global");
     door.at(0).times(1);
     let parked = door.at(1_000).one();
@@ -153,7 +153,7 @@ fn what_leaves_one_zone_late_frees_nothing_that_others_used_in_another() {
 }
 
 #[test]
-fn a_longer_wait_than_max_wait_is_rejected_on_arrival() {
+fn max_wait_rejects_longer_wait_on_arrival() {
     let mut door = gate("10r/s burst=20 max_wait=300");
     assert_eq!(
         door.at(0).times(6),
@@ -178,14 +178,14 @@ fn no_max_wait_rejects_what_would_pass_at_once() {
 }
 
 #[test]
-fn a_burst_reject_says_so() {
+fn reject_for_burst_says_so() {
     let door = gate("1r/s");
     assert_eq!(door.one().verdict.reason, None);
     assert_eq!(door.one().verdict.reason, Some(Reason::Burst));
 }
 
 #[test]
-fn a_dry_run_is_judged_and_never_enforced() {
+fn dry_run_is_judged_and_never_enforced() {
     let mut door = gate("1r/s dry_run; 10r/s burst=1 key=host");
     let (first, second, third) = (door.at(0).one(), door.one(), door.one());
     assert_eq!((first.verdict.into(), first.dry_run), (Pass, None));
@@ -199,7 +199,7 @@ fn a_dry_run_is_judged_and_never_enforced() {
 }
 
 #[test]
-fn an_exempt_network_is_never_counted() {
+fn exempt_network_is_never_counted() {
     let mut door = gate("1r/s exempt=10.8.0.0/16");
     assert_eq!(door.from("10.8.3.4").times(3), [Exempt; 3]);
     assert_eq!(door.from("::ffff:10.8.3.4").times(3), [Exempt; 3]);
@@ -207,7 +207,7 @@ fn an_exempt_network_is_never_counted() {
 }
 
 #[test]
-fn a_request_without_the_key_is_exempt_shared_or_rejected() {
+fn key_missing_is_exempt_shared_or_rejected() {
     assert_eq!(gate("1r/s key=header:x-key").times(2), [Exempt, Exempt]);
     let mut shared = gate("1r/s key=header:x-key missing=share");
     assert_eq!(shared.from("192.0.2.1").times(1), [Pass]);
@@ -218,7 +218,7 @@ fn a_request_without_the_key_is_exempt_shared_or_rejected() {
 }
 
 #[test]
-fn an_exempt_rule_leaves_the_others_in_force() {
+fn exempt_rule_leaves_others_in_force() {
     let mut door = gate("1r/s key=header:x-key; 10r/s");
     assert_eq!(door.at(0).times(2), [Pass, Reject(100)]);
 }
@@ -234,7 +234,7 @@ fn one_home_is_one_client() {
 }
 
 #[test]
-fn a_long_key_is_counted_like_any_other() {
+fn key_of_any_length_is_counted() {
     let mut door = gate("1r/s key=header:x-key");
     let (long, other) = ("k".repeat(100_000), "k".repeat(99_999) + "l");
     assert_eq!(door.with("x-key", &long).times(2), [Pass, Reject(1_000)]);
@@ -242,7 +242,7 @@ fn a_long_key_is_counted_like_any_other() {
 }
 
 #[test]
-fn a_minute_is_sixty_seconds_to_the_millisecond() {
+fn rate_per_minute_is_sixty_seconds_to_the_millisecond() {
     assert_eq!(
         gate("1r/m").each([0, 59_999, 60_000, 119_999, 120_000]),
         [Pass, Reject(1), Pass, Reject(1), Pass]
@@ -263,7 +263,7 @@ fn three_thirds_of_a_second_are_a_second() {
 }
 
 #[test]
-fn who_hammers_recovers_when_who_waits_does() {
+fn retrying_while_rejected_does_not_delay_admission() {
     let mut door = gate("1r/s burst=2 nodelay");
     door.at(0).from("192.0.2.1").times(3);
     door.from("192.0.2.2").times(3);
@@ -275,7 +275,7 @@ fn who_hammers_recovers_when_who_waits_does() {
 }
 
 #[test]
-fn who_obeys_retry_after_is_not_refused_twice() {
+fn retry_after_covers_every_rule_of_the_route() {
     for rules in [
         "7r/s burst=3 nodelay",
         "1r/m",
@@ -294,7 +294,7 @@ fn who_obeys_retry_after_is_not_refused_twice() {
 }
 
 #[test]
-fn a_look_leaves_no_trace() {
+fn look_stores_nothing() {
     let mut door = gate("1r/s burst=1; 1r/s key=host");
     for _ in 0..10 {
         assert_eq!(door.at(0).look(), Pass);

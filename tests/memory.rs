@@ -107,7 +107,7 @@ fn at_work(coding: Coding, text: &[u8]) -> Coder {
 }
 
 #[test]
-fn a_coder_takes_no_more_than_it_is_said_to() {
+fn encoder_memory_stays_within_its_bound() {
     let _alone = ALONE.lock().expect("no panic");
     let text = words();
     for coding in Coding::ALL {

@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn a_retry_is_the_first_millisecond_that_passes(rate in rates(), burst in 0_u32..20, times in arrivals(100)) {
+    fn retry_after_is_the_first_millisecond_that_passes(rate in rates(), burst in 0_u32..20, times in arrivals(100)) {
         let rule = rule(rate, burst, burst);
         for now in times {
             if let Reject(retry) = decide(&rule, now) {
@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn a_later_look_never_finds_more_debt(rate in rates(), burst in 0_u32..20, times in arrivals(100), later in 0_u64..10_000) {
+    fn debt_never_grows_with_time(rate in rates(), burst in 0_u32..20, times in arrivals(100), later in 0_u64..10_000) {
         let rule = rule(rate, burst, 0);
         for now in times {
             decide(&rule, now);

@@ -218,7 +218,7 @@ fn admissions_until_nanoseconds_err(rate: u32, arrivals_per_ms: u32) -> Option<u
 /// Why time is counted in ticks of 1/requests ms: neither 1/700 s nor 1/3001 s is a whole number of
 /// nanoseconds.
 #[test]
-fn an_interval_cut_to_nanoseconds_would_flip_verdicts() {
+fn rate_in_nanoseconds_would_flip_verdicts() {
     assert_eq!(admissions_until_nanoseconds_err(700, 1), Some(333_343));
     assert_eq!(admissions_until_nanoseconds_err(3_001, 4), Some(3_000));
 }

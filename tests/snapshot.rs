@@ -39,7 +39,7 @@ fn debts_move_to_another_now_and_only_debts() {
 }
 
 #[test]
-fn the_same_rate_loses_nothing_however_odd_it_is() {
+fn snapshot_same_rate_loses_nothing() {
     for rate in ["7r/s", "999r/s", "0.333r/s", "1r/m", "4999r/s"] {
         let old = zone(rate);
         (1..=50).for_each(|key| charge(&old, key, key % 7, 1 + key as usize));
@@ -67,7 +67,7 @@ fn another_rate_keeps_the_debt_in_time() {
 }
 
 #[test]
-fn what_is_alive_is_newer_than_a_snapshot() {
+fn snapshot_never_replaces_newer_debts() {
     let zone = zone("10r/s");
     charge(&zone, 1, 0, 9);
     let snapshot = Snapshot::take(&zone, Millis(0));

@@ -89,7 +89,7 @@ fn two_zones_never_exceed_their_bursts_and_a_lost_race_costs_no_more_than_its_pl
 }
 
 #[test]
-fn a_site_limit_shared_by_many_clients_holds() {
+fn limit_shared_by_many_clients_holds() {
     for _ in 0..50 {
         let (site, clients) = (zone("global", 100), zone("client_ip", 100));
         let gate = Gate::new(vec![rule(&clients, 1), rule(&site, 20)]).expect("two rules");
@@ -103,7 +103,7 @@ fn a_site_limit_shared_by_many_clients_holds() {
 }
 
 #[test]
-fn the_first_insertion_of_a_key_is_one_insertion() {
+fn table_first_insertion_counts_once() {
     for _ in 0..100 {
         let zone = zone("client_ip", 100);
         let gate = Gate::new(vec![rule(&zone, 9)]).expect("one rule");
@@ -113,7 +113,7 @@ fn the_first_insertion_of_a_key_is_one_insertion() {
 }
 
 #[test]
-fn a_crowded_table_keeps_its_bound_and_its_offender() {
+fn table_full_keeps_its_bound_and_its_offender() {
     let zone = zone("client_ip", 256);
     let rule = rule(&zone, 50);
     let offend = || rule.decide(u64::MAX, NOW, Intent::Charge).decision != Decision::Reject;

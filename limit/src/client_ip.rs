@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_unless_told() {
+    fn client_ip_trusts_no_proxy_by_default() {
         assert_eq!(client("", Forwarding::XForwardedFor, "192.0.2.1", &["10.0.0.1"]), "192.0.2.1");
         assert_eq!(
             client("10.0.0.0/8", Forwarding::XForwardedFor, "192.0.2.1", &["1.2.3.4"]),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_untrusted_hop_from_the_right_is_the_client() {
+    fn client_ip_is_first_untrusted_hop_from_the_right() {
         let x = Forwarding::XForwardedFor;
         let of = |lines: &[&str]| client("10.0.0.0/8 ::1/128", x, "10.0.0.9", lines);
         assert_eq!(of(&["1.1.1.1, 192.0.2.7"]), "192.0.2.7");

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_part_means_what_the_zone_says() {
+    fn key_absent_part_follows_missing() {
         let mut key = Key::of(vec![Part::ClientIp, "header:x-key".parse().expect("a part")]);
         let none = HeaderMap::new();
         let of = |key: &Key, client| key.fingerprint(SEED, &subject(client, None, &none));
@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_part_names_what_is_known() {
+    fn key_error_names_known_parts() {
         assert!(
             "ip".parse::<Part>()
                 .expect_err("unknown")

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_above_the_root_or_with_a_nul_or_backslash_has_no_form() {
+    fn path_above_root_or_with_nul_or_backslash_has_no_form() {
         for raw in
             ["/..", "/../a", "/a/../..", "/a/../../b", "//..", "/%2e%2e", "/..;/a", "/.;x/..;y"]
         {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_normal_path_is_not_copied() {
+    fn normal_path_is_not_copied() {
         for raw in
             ["/", "/api/v1/users", "/a.b/c..d/~x@y:z!$&'()*+,=", "/.well-known/x", "/caf%C3%A9"]
         {
@@ -429,7 +429,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_form_of_a_form_is_itself(raw in spelled()) {
+        fn normal_form_of_normal_form_is_itself(raw in spelled()) {
             if let Ok(once) = path(&raw) {
                 prop_assert_eq!(path(&once), Ok(Cow::Borrowed(&*once)));
                 prop_assert!(is_normal(once.as_bytes()) || once.contains(['%', '.']));

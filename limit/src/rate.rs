@@ -206,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_reads_back_as_the_same_rate() {
+    fn rate_display_parses_to_the_same() {
         for text in ["10r/s", "3r/s", "2r/m", "1r/d", "100r/h", "7r/11ms", "0.333r/s"] {
             assert_eq!(rate(&rate(text).to_string()), rate(text), "{text}");
         }
     }
 
     #[test]
-    fn a_wrong_rate_says_what_and_what_to_write() {
+    fn rate_error_says_what_to_write() {
         for (text, says) in [
             ("10", "did you mean `10r/s` or `10r/m`?"),
             ("10/s", "`10/s` is not a rate"),

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_stores_nothing() {
+    fn table_refusal_stores_nothing() {
         let table = Table::with_capacity(4);
         assert_eq!(table.replace(1, 0, |_| Err::<((), u64), _>("no")), Err("no"));
         assert_eq!((table.keys(), time(&table, 1)), (0, None));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_reuses_idle_keys_and_says_so() {
+    fn table_full_reuses_idle_keys_and_counts_them() {
         let table = Table::with_capacity(3);
         for fingerprint in 1..=3 {
             store(&table, fingerprint, 0, 10);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_new_keys_does_not_free_a_busy_one() {
+    fn table_flood_of_new_keys_does_not_evict_busy_key() {
         let table = Table::with_capacity(1_000);
         store(&table, 7, 0, 1_000_000);
         for fingerprint in 1_000..101_000 {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_busy_since_it_came_is_not_taken_for_idle() {
+    fn http2_ping_not_sent_to_busy_client() {
         let table = Table::with_capacity(8);
         for fingerprint in 1..=8 {
             store(&table, fingerprint, 0, 10 + fingerprint);

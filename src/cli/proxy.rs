@@ -70,7 +70,7 @@ mod tests {
     };
 
     #[test]
-    fn the_arguments_are_the_short_configuration() {
+    fn proxy_command_arguments_form_configuration() {
         let proxy = ProxyCommand {
             from: ":8080".into(),
             to: "http://auth:8000".into(),

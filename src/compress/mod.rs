@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_whole_is_coded_whatever_came_of_the_request() {
+    fn compression_encodes_complete_error_responses() {
         for status in [200, 201, 203, 400, 403, 404, 422, 500, 503] {
             assert_eq!(is_coded(status, &[]), (true, true), "{status}");
         }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_that_it_is_not_to_be_coded_is_left_alone() {
+    fn compression_respects_no_transform() {
         for field in [
             ("content-encoding", "br"),
             ("content-range", "bytes 0-4999/9000"),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_hears_of_the_tag_it_has() {
+    fn etag_of_encoded_response_matches_on_304() {
         let tagged = [("etag", "\"a\"")];
         for (held, told) in [
             ("\"a\"", "\"a\""),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_varies_by_is_one_line_without_repetition() {
+    fn vary_is_one_line_without_repetition() {
         for (lines, expected) in [
             (&[][..], &["accept-encoding"][..]),
             (&["origin"], &["origin, accept-encoding"]),

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_weight_wins_and_of_equals_the_first_that_is_offered() {
+    fn coding_with_greatest_weight_wins_then_first_offered() {
         for (lines, expected) in [
             (&["gzip, br, zstd"][..], Some("zstd")),
             (&["gzip", "br"], Some("br")),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_weight_says_nothing() {
+    fn accept_invalid_weight_is_ignored() {
         for line in [
             "gzip;q=",
             "gzip;q=2",
@@ -176,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_chosen_is_offered_accepted_and_no_other_is_wished_more(
+        fn coding_chosen_is_offered_accepted_and_preferred(
             offered in proptest::sample::subsequence(ALL.to_vec(), 0..=3).prop_shuffle(),
             weights in proptest::collection::vec(proptest::option::of(0_u16..=1000), 5),
             split in any::<bool>(),

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_says_why() {
+    fn interpolation_error_says_why() {
         for (text, message) in [
             ("${NONE}", "the environment variable `NONE` is not set"),
             ("${RATE", "`${` is never closed"),

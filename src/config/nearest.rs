@@ -49,7 +49,7 @@ mod tests {
     use crate::config::nearest::*;
 
     #[test]
-    fn a_slip_is_recognised_and_a_stranger_is_not() {
+    fn nearest_finds_slips_and_no_other_word() {
         let known = ["burst", "delay", "zone"];
         assert_eq!(hint("brust", &known), "did you mean `burst`?");
         assert_eq!(hint("bursts", &known), "did you mean `burst`?");

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_found_beside_the_configuration() {
+    fn networks_file_is_found_beside_configuration() {
         let file = |text| NetworkEntry::read(text, Path::new("/etc/weir"));
         assert_eq!(file("@file:a.txt"), Some(NetworkEntry::File("/etc/weir/a.txt".into())));
         assert_eq!(file("@file:/run/a.txt"), Some(NetworkEntry::File("/run/a.txt".into())));

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_quantity_says_what_to_write() {
+    fn quantity_error_says_what_to_write() {
         let count = |text| parse_count(text).expect_err(text).to_string();
         let size = |text| parse_size(text).expect_err(text).to_string();
         assert!(count("1m").contains("did you mean `1M`?"));

@@ -381,7 +381,7 @@ mod tests {
     use crate::downstream::client_conn::*;
 
     #[tokio::test]
-    async fn what_was_read_ahead_comes_first_and_the_end_is_kept() {
+    async fn client_conn_read_ahead_comes_first_and_end_is_kept() {
         let (mut client, server) = duplex(64);
         let conn = ClientConn::new(Box::new(server));
         client.write_all(b"early").await.expect("room in the pipe");
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_stays_is_not_taken_for_gone_and_what_is_read_ahead_is_bounded() {
+    async fn client_that_stays_is_not_gone_and_read_ahead_is_bounded() {
         let (mut client, server) = duplex(1 << 20);
         let conn = ClientConn::new(Box::new(server));
         client.write_all(&vec![7; READ_AHEAD * 4]).await.expect("room in the pipe");
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_much_is_read_in_turns() {
+    async fn client_that_sends_much_is_read_in_turns() {
         let (mut client, server) = duplex(1 << 20);
         let mut end = ClientConnIo(ClientConn::new(Box::new(server)));
         client.write_all(&vec![7; 1 << 20]).await.expect("room in the pipe");

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_uses_up_its_turn_gets_in_line_and_who_does_not_is_served_at_once() {
+    async fn fair_queue_only_queues_tasks_that_use_up_their_turn() {
         let local = LocalSet::new();
         local
             .run_until(async {

@@ -246,7 +246,7 @@ mod tests {
     use crate::downstream::listener::*;
 
     #[tokio::test]
-    async fn what_waits_as_the_process_stops_is_taken_though_nobody_has_looked_since() {
+    async fn listener_takes_backlog_at_stop() {
         let listener =
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("an address");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_is_asked_whether_it_is_still_there() {
+    fn accepted_sockets_have_keepalive() {
         let listener =
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         listener.set_nonblocking(false).expect("a socket");

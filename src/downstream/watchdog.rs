@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_of_which_too_little_came_is_cut_when_the_grace_is_over() {
+    async fn watchdog_cuts_body_below_minimum_rate_after_grace() {
         assert_eq!(cut_after(WaitingFor::Body, 0).await, (RATE_GRACE, Some(CutReason::SlowBody)));
         assert_eq!(
             cut_after(WaitingFor::Body, 250 * 20).await,
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_ended_is_forgotten() {
+    async fn connection_that_ended_is_forgotten() {
         let watchdog = Watchdog::new(TIMEOUTS);
         watchdog.watch(&ClientState::new(WaitingFor::Head), None, 0);
         watchdog.look();

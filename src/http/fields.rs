@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_says_about_itself_is_replaced_and_what_a_proxy_says_is_added_to() {
+    fn forwarded_fields_replace_client_claims_and_extend_proxies() {
         let lines = [
             ("x-forwarded-for", "1.1.1.1"),
             ("forwarded", "for=1.1.1.1"),
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_doubtful_length_is_refused() {
+    fn response_of_ambiguous_length_is_refused() {
         let of = |status: u16, lines: &[(&str, &str)]| {
             check_response(StatusCode::from_u16(status).expect("a status"), &headers(lines))
                 .map_err(|error| error.kind())
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_its_lines_and_loses_its_connection() {
+    fn response_keeps_field_lines_and_loses_hop_by_hop() {
         let mut fields = headers(&[
             ("set-cookie", "a"),
             ("set-cookie", "b"),

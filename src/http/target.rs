@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_may_ask_for_another_host_every_time() {
+    fn connection_may_request_another_host_every_time() {
         let last = LastHost::default();
         for host in ["a.test", "A.test:80", "a.test", "b.test"] {
             let request =
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_is_refused() {
+    fn target_ambiguous_is_refused() {
         for hosts in [
             &[][..],
             &["a", "a"],

@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_field_is_cut() {
+    fn access_line_cuts_long_fields() {
         let mut line = Vec::new();
         AccessEntry { host: Some("é".repeat(FIELD).into()), ..entry() }.write_json(&mut line);
         assert!(line.len() < 2 * FIELD);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_route_names_the_gateway_and_the_cheapest_of_two_wins() {
+    fn gateway_is_default_route_with_lowest_metric() {
         let near = line([172, 18, 0, 0], [0; 4], 0, [255, 255, 0, 0]);
         let default = |last, metric| line([0; 4], [172, 18, 0, last], metric, [0; 4]);
         let found = |lines: &str| {

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_crosses_and_still_listens() {
+    fn handover_socket_crosses_and_still_listens() {
         let (one, other) = pair();
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("an address");
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_says_nothing() {
+    fn gone_client_is_reported_once() {
         let (one, other) = pair();
         drop(one);
         let (words, attached) = other.receive().expect("an end");

@@ -60,7 +60,7 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_is_a_500_and_gives_back_what_was_held() {
+    async fn panic_is_a_500_and_gives_back_permits() {
         let (queue, line) = (
             Queue::with_room(1, 1),
             RequestChannel::stream(&ClientState::new(WaitingFor::Nothing), None),

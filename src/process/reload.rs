@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_that_stays_is_the_same_one() {
+    fn reload_keeps_unchanged_upstream() {
         let upstreams = |hold: &str| {
             let text = format!(
                 "listeners: [ ':1' ]\nupstreams: {{ a: {{ endpoints: [ 'a:80' ] }}, b: {{ endpoints: [ 'b:80' ], hold: {hold} }} }}\n\

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_nothing_else() {
+    fn state_decodes_only_what_was_encoded() {
         let state = state(SystemTime::now());
         let bytes = state.encode();
         assert_eq!(SavedState::decode(&bytes).expect("a state"), state);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_works_off_nothing() {
+    fn state_clock_set_back_works_off_nothing() {
         let wall = SystemTime::now();
         let zones =
             state(wall).revive(&[settings("a")], Millis::ZERO, wall - Duration::from_secs(3600));
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_its_owners_and_comes_back() {
+    fn state_file_is_private_and_reads_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("zones.bin");
         assert!(SavedState::load(&path).expect("no file is fine").is_none());

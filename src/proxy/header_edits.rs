@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_told() {
+    fn header_edit_invalid_value_is_an_error() {
         for (text, error) in [
             ("", TemplateError::Empty),
             (" a", TemplateError::Space(" a".into())),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_replaces_every_line_and_what_is_removed_is_gone() {
+    fn header_edit_set_replaces_and_remove_removes() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("server", "a"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
             headers.append(name, value.parse().expect("a value"));
@@ -370,7 +370,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_can_be_read_can_be_written(text in "([ -~]|\\{host\\}|\\{scheme\\}|\\{\\{|\\}\\}|\\PC){0,20}") {
+        fn headers_that_can_be_read_can_be_written(text in "([ -~]|\\{host\\}|\\{scheme\\}|\\{\\{|\\}\\}|\\PC){0,20}") {
             let _ = rendered(&text);
         }
     }

@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rejected_client_learns_when_to_come_again() {
+    async fn reject_response_has_retry_time() {
         let (headers, body) = rejected("*/*").await;
         assert_eq!(headers["retry-after"], "2");
         assert_eq!(
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_body_is_what_accept_prefers() {
+    async fn reject_body_follows_accept() {
         for (accept, media) in [
             ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
             ("text/html;q=0.5, application/json", "application/problem+json"),
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_its_kind() {
+    fn response_to_failure_names_its_kind() {
         let response = failure(
             &Error::new(Kind::ConnectionRefused, "the endpoint refused the connection"),
             None,

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_host_then_the_longest_path_wins() {
+    fn route_most_specific_host_then_longest_path_wins() {
         let table = table();
         for (host, path, expected) in [
             ("x", "/", "all"),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_route_is_told_from_a_method_without_route() {
+    fn route_missing_path_differs_from_missing_method() {
         let table = RouteTable::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
         assert_eq!(table.find("x", "/a", &Method::POST), Err(NoRoute::MethodNotAllowed));
         assert_eq!(table.find("x", "/a", &Method::HEAD), Ok(&()));
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_covers_another_is_found() {
+    fn route_pattern_that_covers_another_is_found() {
         assert!(pattern("", "/", &[]).covers(&pattern("a.test", "/x", &[Method::GET])));
         assert!(pattern("*.test", "/", &[]).covers(&pattern("a.test", "=/x", &[])));
         assert!(!pattern("", "/x", &[]).covers(&pattern("", "/", &[])));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_rings_in_time_and_never_early() {
+    async fn deadline_fires_in_time_and_never_early() {
         on_alarm(async |alarm| {
             for pause in [0, 30, 99, 100, 170] {
                 sleep(Duration::from_millis(pause)).await;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_done_in_time_disarms_its_deadline() {
+    async fn deadline_is_disarmed_by_work_done_in_time() {
         on_alarm(async |alarm| {
             for _ in 0..100 {
                 let work = sleep(Duration::from_millis(10));

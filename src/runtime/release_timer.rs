@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_runtime_times_to_the_millisecond_when_paused() {
+    async fn release_timer_is_exact_in_paused_time() {
         let releases = ReleaseTimer::new(Timing::Runtime).expect("no timer needed");
         let start = Instant::now();
         releases.until(start + Duration::from_millis(7)).await;

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_busy_takes_it_and_equals_take_turns() {
+    fn balance_least_busy_wins_and_equals_take_turns() {
         let shares = shares(&[1, 1, 2]);
         shares[1].under_way.set(1);
         shares[2].under_way.set(1);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_moves_only_when_its_address_goes() {
+    fn balance_hash_moves_a_client_only_when_its_address_goes() {
         let shares = shares(&[1, 1, 1, 3]);
         let clients = || (0..=255).flat_map(|b| (0..20).map(move |c| [10, 9, b, c]));
         let mut counts = [0; 4];

@@ -529,7 +529,7 @@ mod tests {
     const LIMITS: HeaderLimits = HeaderLimits { size: 1_024, count: 10 };
 
     #[tokio::test]
-    async fn a_long_answer_is_read_in_turns() {
+    async fn response_long_is_read_in_turns() {
         let (near, mut far) = duplex(2 * LENGTH);
         let answer = [
             format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes(),

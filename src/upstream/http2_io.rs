@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_back_goes_out_in_order_and_whole() {
+    async fn http2_io_held_bytes_go_out_in_order() {
         for pipe in [1, 7, 1_000, 20_000, 1 << 20] {
             through(pipe).await;
         }

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_taken_goes_out_again_in_front_of_the_rest() {
+    async fn replay_puts_taken_part_in_front_of_the_rest() {
         for taken in 0..=4 {
             let recording = Recording::new(body(3, 5_000));
             let mut recorded = recording.recorded(&Tasks::default());

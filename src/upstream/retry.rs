@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_service_earns_one_each_second() {
+    fn retry_budget_earns_one_each_second() {
         let now = Instant::now();
         let budget = Budget::new(now);
         retries(&budget, now);

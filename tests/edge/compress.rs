@@ -96,7 +96,7 @@ fn said(headers: &HeaderMap) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_gets_the_coding_it_weighs_most() {
+async fn compression_uses_the_coding_with_most_weight() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         for over in [Over::Http1, Over::Http2] {
@@ -125,7 +125,7 @@ async fn a_client_gets_the_coding_it_weighs_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_accepts_none_gets_it_as_it_came_and_caches_are_told() {
+async fn compression_refused_passes_original_with_vary() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         let length = format!("content-length: {}", page().len());
@@ -149,7 +149,7 @@ async fn a_client_that_accepts_none_gets_it_as_it_came_and_caches_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_head_for_head_is_that_for_get() {
+async fn compression_head_for_head_is_that_for_get() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         for over in [Over::Http1, Over::Http2] {
@@ -165,7 +165,7 @@ async fn the_head_for_head_is_that_for_get() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_to_be_coded_passes_untouched() {
+async fn compression_passes_excluded_responses_untouched() {
     type Answer = fn(http::response::Builder) -> Response<String>;
     let html: Answer =
         |answer| answer.header("content-type", "text/html").body(page()).expect("an answer");
@@ -209,7 +209,7 @@ async fn what_is_not_to_be_coded_passes_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_and_not_modified_are_never_coded_and_say_what_they_vary_by() {
+async fn compression_skips_partial_and_not_modified_with_vary() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, |answer| {
             let answer =
@@ -291,7 +291,7 @@ async fn flow(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_stream_flows_through_a_coder_piece_by_piece() {
+async fn compression_slow_stream_is_flushed_piece_by_piece() {
     let pieces = [(0, "0\n"), (1000, "0\n1\n"), (2000, "0\n1\n2\n"), (3000, "0\n1\n2\n")];
     let pieces = pieces.map(|(at, text)| (at, text.to_owned()));
     for over in [Over::Http1, Over::Http2] {
@@ -314,7 +314,7 @@ async fn half(pipes: &mut Pipes) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_breaks_is_never_complete() {
+async fn response_that_breaks_is_never_complete() {
     for over in [Over::Http1, Over::Http2] {
         for coding in ["zstd", "br", "gzip"] {
             on_raw_edge(self::coding(&[]), |edge, mut pipes| async move {
@@ -343,7 +343,7 @@ async fn an_answer_that_breaks_is_never_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_a_coded_answer_frees_the_connection_and_the_coder() {
+async fn client_abort_of_encoded_response_frees_connection_and_encoder() {
     on_raw_edge(coding(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         client
@@ -392,7 +392,7 @@ async fn trailers_follow_a_coded_body_without_its_old_digest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_client_gets_a_coded_answer_that_ends_with_its_connection() {
+async fn compression_for_http10_ends_with_connection() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         let mut client = edge.connect();
@@ -414,7 +414,7 @@ async fn an_old_client_gets_a_coded_answer_that_ends_with_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_weir_answers_itself_is_not_coded() {
+async fn compression_skips_own_responses() {
     on_edge_of(coding(&["1r/s"]), |edge: Rc<Edge>| async move {
         let request =
             "GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";

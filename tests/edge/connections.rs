@@ -50,7 +50,7 @@ async fn more_connections_than_a_client_may_have_are_closed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_ends_with_its_last_request_and_says_so() {
+async fn max_requests_ends_connection_with_close() {
     on_door(config(&[]), ListenerPolicy { max_requests: 3, ..open_door() }, |edge| async move {
         let mut client = edge.connect();
         let mut answers = Vec::new();
@@ -71,7 +71,7 @@ async fn a_connection_ends_with_its_last_request_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_ends_after_its_hour() {
+async fn timeout_connection_ends_after_its_hour() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         let mut buffer = [0; 1024];
@@ -95,7 +95,7 @@ fn behind_proxies() -> ListenerPolicy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_header_says_whose_a_connection_is() {
+async fn proxy_protocol_sets_client_address() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
         let headers = [TEXT, BINARY, b"PROXY UNKNOWN\r\n"];
         for (header, client) in headers.into_iter().zip(["192.0.2.7", "192.0.2.8", "10.0.0.9"]) {
@@ -139,7 +139,7 @@ async fn max_requests_of_a_pipeline_are_all_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
+async fn proxy_protocol_is_required_and_only_from_trusted_proxies() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
         let header = TEXT;
         for (peer, bytes) in [
@@ -157,7 +157,7 @@ async fn a_proxy_header_is_required_and_only_taken_from_trusted_proxies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_header_where_none_is_configured_is_no_request() {
+async fn proxy_protocol_header_without_configuration_is_400() {
     on_door(trusting(&["10.0.0.0/8"]), open_door(), |edge| async move {
         for header in [TEXT, BINARY] {
             let answer =
@@ -200,7 +200,7 @@ async fn connection_takes_nothing_away_of_what_a_trusted_proxy_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_header_has_the_time_of_a_head() {
+async fn proxy_protocol_has_header_timeout() {
     on_door(trusting(&["10.0.0.0/8"]), behind_proxies(), |edge| async move {
         assert_eq!(all(edge.connect_from("10.0.0.9"), b"PROXY TCP4 ").await, "");
         assert!((10_000..=10_200).contains(&edge.now()), "{}", edge.now());
@@ -209,7 +209,7 @@ async fn a_proxy_header_has_the_time_of_a_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_behind_a_proxy_has_its_own_number_of_connections() {
+async fn max_connections_per_client_counts_clients_behind_a_proxy() {
     let door = ListenerPolicy {
         proxy_protocol: true,
         occupancy: Arc::new(ConnectionLimits::new(10, 1)),

@@ -41,7 +41,7 @@ async fn via_is_added_and_appended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_start_line_says_our_own_version() {
+async fn request_line_has_own_version() {
     on_recorded(&[], |edge, recorder| async move {
         edge.exchange("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
         assert_eq!(recorder.requests.borrow()[0].first, "GET / HTTP/1.1");
@@ -91,7 +91,7 @@ async fn options_asterisk_is_answered_and_keeps_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absolute_target_makes_the_host_anew() {
+async fn host_is_rewritten_from_absolute_target() {
     on_recorded(&[], |edge, recorder| async move {
         for (target, host, path) in [
             ("http://B.test/x", "B.test", "/x"),
@@ -112,7 +112,7 @@ async fn an_absolute_target_makes_the_host_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interim_answer_is_never_the_final_one() {
+async fn interim_response_is_never_the_final_one() {
     let reply = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let answer = replied(GET, reply).await;
     assert!(
@@ -166,7 +166,7 @@ async fn http_1_0_never_gets_chunks_and_its_answer_ends_with_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_ends_with_its_connection_is_framed_anew() {
+async fn response_framed_by_close_is_reframed() {
     let answer = replied(GET, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nuntil the end").await;
     assert!(answer.ends_with("\r\n\r\nD\r\nuntil the end\r\n0\r\n\r\n"), "{answer}");
 }
@@ -184,7 +184,7 @@ async fn trailers_are_never_fields_of_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_date_is_added_if_missing_and_kept_if_present() {
+async fn date_is_added_if_missing_and_kept_if_present() {
     let answer = replied(GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(answer.matches("\r\ndate: ").count(), 1, "{answer}");
     let dated =
@@ -206,7 +206,7 @@ async fn no_transform_and_every_other_byte_of_a_body_is_respected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstreams_connection_close_is_not_the_clients() {
+async fn connection_close_of_upstream_is_not_forwarded() {
     let reply = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close, x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\r\nok";
     let two =
         "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";

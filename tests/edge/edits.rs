@@ -37,7 +37,7 @@ fn on_answers(limits: &[&str], set: &[(&str, &str)], remove: &[&str]) -> Config 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_edited_behind_what_weir_says_of_it() {
+async fn header_edits_follow_forwarding_fields() {
     let set = [
         ("x-request-id", "{request_id}"),
         ("X-Entry", "{scheme}://{host} by {route} for {client_ip}"),
@@ -83,7 +83,7 @@ const SAYING_MUCH: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nserver: inner\r\nset-cookie: a\r\nset-cookie: b\r\nx-frame-options: x\r\n\r\nok";
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_edited_whoever_asks() {
+async fn header_edits_apply_to_every_response() {
     let set = [("x-frame-options", "DENY"), ("x-id", "{request_id}")];
     on_raw_edge(on_answers(&[], &set, &["server", "set-cookie"]), |edge, mut pipes| async move {
         let play = async {
@@ -118,7 +118,7 @@ async fn an_answer_is_edited_whoever_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_weir_answers_itself_is_not_edited() {
+async fn header_edits_skip_own_responses() {
     let mut config = on_answers(&["1r/s"], &[("x-edited", "1")], &["retry-after"]);
     config.routes[0].max_body = Some(1);
     on_edge_of(config, |edge: Rc<Edge>| async move {
@@ -144,7 +144,7 @@ async fn what_weir_answers_itself_is_not_edited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_sent_again_is_edited_as_before() {
+async fn retry_has_the_same_header_edits() {
     let config = on_requests(&[("x-entry", "{host}"), ("x-id", "{request_id}")], &["x-powered-by"]);
     on_raw_edge(config, |edge, mut pipes| async move {
         let get = "GET / HTTP/1.1\r\nhost: a\r\nx-powered-by: me\r\nconnection: close\r\n\r\n";
@@ -188,7 +188,7 @@ async fn a_request_that_is_sent_again_is_edited_as_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_has_the_last_word_on_a_coded_answer() {
+async fn header_edits_apply_after_compression() {
     let mut config = on_answers(&[], &[("vary", "*"), ("cache-control", "no-store")], &["etag"]);
     config.routes[0].compress = vec![Coding::Gzip];
     on_raw_edge(config, |edge, mut pipes| async move {

@@ -124,12 +124,12 @@ async fn unconnected(like: fn(&World) -> &AtomicBool, at: u64, told: u16, kind: 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_refuses_connections() {
+async fn upstream_refuses_connections() {
     unconnected(|world| &world.refusing, 0, 502, "connection_refused").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_takes_no_connection() {
+async fn upstream_takes_no_connection() {
     unconnected(|world| &world.silent, 2000, 504, "connection_timeout").await;
 }
 
@@ -171,7 +171,7 @@ async fn close_after_the_head_short_length_cut_chunk_no_last_chunk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_that_is_none() {
+async fn rejects_invalid_chunks() {
     for body in [
         "xyz\r\nhello",
         "-5\r\nhello",
@@ -199,7 +199,7 @@ async fn garbage_and_http_0_9() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_huge_head() {
+async fn rejects_huge_head() {
     let long = "x".repeat(33 * 1024);
     refused(&format!("HTTP/1.1 200 OK\r\nx: {long}\r\n\r\n"), Then::Wait, PROTOCOL).await;
     refused(&format!("HTTP/1.1 200 OK\r\nx: {long}"), Then::Wait, PROTOCOL).await;
@@ -263,7 +263,7 @@ async fn lines_that_are_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interim_answer_is_never_the_final_one() {
+async fn interim_response_is_never_the_final_one() {
     refused("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n", Then::Close, TERMINATED).await;
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
         let play = async {
@@ -289,7 +289,7 @@ async fn an_interim_answer_is_never_the_final_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_body_is_cut_after_its_silence() {
+async fn timeout_body_cuts_slow_body() {
     cut("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel", Then::Wait, "connection_read_timeout")
         .await;
 }
@@ -381,7 +381,7 @@ async fn answer_on(edge: &Edge, request: &str) -> (u16, DuplexStream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_early_final_answer_to_an_upload() {
+async fn early_final_response_to_an_upload() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");
@@ -424,7 +424,7 @@ async fn bodies_without_a_length_end_with_the_connection() {
 
 /// The endpoint answers and goes on reading; then the upload breaks.
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_breaks_behind_an_early_answer_is_the_clients_fault() {
+async fn upload_broken_after_early_response_is_client_fault() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");
@@ -454,7 +454,7 @@ async fn an_upload_that_breaks_behind_an_early_answer_is_the_clients_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_early_answer_says_that_it_is_the_last() {
+async fn early_response_says_connection_close() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");

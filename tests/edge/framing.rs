@@ -66,7 +66,7 @@ async fn early_answer(edge: &Edge, body: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_body_of_a_rejected_request_is_never_the_next_request() {
+async fn reject_body_is_never_the_next_request() {
     on_edge(&["1r/d"], |edge| async move {
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         let answers = early_answer(&edge, "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -78,7 +78,7 @@ async fn the_body_of_a_rejected_request_is_never_the_next_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_body_of_a_rejected_request_closes_the_connection() {
+async fn reject_with_long_body_closes_connection() {
     on_edge(&["1r/d"], |edge| async move {
         edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         let mut client = edge.connect();
@@ -124,7 +124,7 @@ async fn no_continue_is_sent_to_a_parked_or_rejected_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_head_is_cut_and_logged() {
+async fn timeout_header_cuts_slow_head_and_logs() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         client.write_all(b"GET / HTTP/1.1\r\n").await.expect("an open pipe");
@@ -141,7 +141,7 @@ async fn a_slow_head_is_cut_and_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_trickles_is_cut() {
+async fn trickling_body_is_cut() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         client
@@ -162,7 +162,7 @@ async fn a_body_that_trickles_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_body_is_cut_and_a_slow_but_steady_one_is_not() {
+async fn timeout_body_cuts_silent_and_keeps_steady_body() {
     on_edge(&[], |edge| async move {
         let mut steady = edge.connect();
         steady
@@ -222,7 +222,7 @@ async fn upstream_faults_have_their_status_and_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_answer_is_never_a_complete_one() {
+async fn response_cut_is_never_complete() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let play = async {
             let mut upstream = pipes.recv().await.expect("a connection");
@@ -242,7 +242,7 @@ async fn a_cut_answer_is_never_a_complete_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_upstream_is_given_up_in_time() {
+async fn timeout_first_byte_is_504() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let held = async { pipes.recv().await.expect("a connection") };
         let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
@@ -255,7 +255,7 @@ async fn a_silent_upstream_is_given_up_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_connection_costs_a_safe_request_nothing_and_a_post_its_try() {
+async fn retry_stale_connection_costs_get_nothing_and_post_a_try() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let play = async {
             let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -289,7 +289,7 @@ async fn a_stale_connection_costs_a_safe_request_nothing_and_a_post_its_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_held_until_somebody_takes_it_and_no_longer_than_hold() {
+async fn hold_waits_for_endpoint_and_no_longer_than_hold() {
     let mut held = config(&[]);
     held.upstreams[0].hold = Duration::from_secs(15);
     held.upstreams[0].connect_timeout = Duration::from_secs(60);
@@ -305,7 +305,7 @@ async fn a_request_is_held_until_somebody_takes_it_and_no_longer_than_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_request_is_forwarded_when_its_endpoint_comes_back_and_a_post_is_sent_once() {
+async fn hold_forwards_when_endpoint_returns_and_post_once() {
     let mut held = config(&[]);
     held.upstreams[0].hold = Duration::from_secs(15);
     on_raw_edge(held, |edge, mut pipes| async move {

@@ -108,7 +108,7 @@ async fn chunk_data_without_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_last_chunk_is_no_end_and_its_connection_is_not_used_again() {
+async fn response_without_last_chunk_is_cut_and_connection_dropped() {
     on_recorded(&[], |edge, recorder| async move {
         for body in ["2\r\nhi\r\n", "2\r\nhi", "2\r\nhi\r\n0\r\n", "5\r\nhi"] {
             let mut client = edge.connect();

@@ -53,7 +53,7 @@ async fn cl_0_a_body_with_a_length_stays_a_body_of_every_method() {
 
 /// Its answer has none, so that it is read to the byte.
 #[tokio::test(start_paused = true)]
-async fn a_body_of_head_stays_a_body() {
+async fn response_to_head_keeps_its_length() {
     for framed in [
         "content-length: 7\r\n\r\nGET / x",
         "transfer-encoding: chunked\r\n\r\n7\r\nGET / x\r\n0\r\n\r\n",
@@ -212,13 +212,13 @@ async fn lookalikes_with_underscores_are_no_framing_and_do_not_cross() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_length_above_the_routes_is_refused_before_a_byte_of_it() {
+async fn max_body_refuses_announced_length_before_reading() {
     refused_with("413", &[b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1048577\r\n\r\n"]).await;
 }
 
 /// The upstream has seen a part of it, and never its end.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_grows_above_the_routes_is_refused_and_never_whole() {
+async fn body_above_route_max_body_is_refused_and_never_complete() {
     let chunked = |length: usize| {
         let chunks = format!("8000\r\n{}\r\n", "x".repeat(0x8000)).repeat(length / 0x8000);
         let rest = length % 0x8000;

@@ -166,7 +166,7 @@ async fn connect_and_pri() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_line_of_more_than_8_kib() {
+async fn rejects_request_line_above_8_kib() {
     let line =
         |length: usize| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(length - 14));
     refused_with("414", &[line(8_193).as_bytes(), &[b'x'; 9_000], line(60_000).as_bytes()]).await;
@@ -212,7 +212,7 @@ async fn hosts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absolute_target_wins_over_host() {
+async fn target_absolute_form_wins_over_host() {
     on_recorded(&[], |edge, recorder| async move {
         let get = "GET http://b.test:81/x?y HTTP/1.1\r\nhost: a.test\r\n\r\n";
         play(&edge, &recorder, format!("{get}{NEXT}").as_bytes()).await;

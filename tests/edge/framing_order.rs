@@ -12,7 +12,7 @@ fn answers(of: &[Message]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pipeline_is_answered_in_order() {
+async fn pipelined_responses_are_in_order() {
     on_recorded(&[], |edge, recorder| async move {
         let pipeline = "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi\
                         POST /3 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
@@ -24,7 +24,7 @@ async fn a_pipeline_is_answered_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_before_a_refused_request_is_answered_first() {
+async fn responses_before_a_refused_request_come_first() {
     on_recorded(&["10r/s burst=20"], |edge, recorder| async move {
         let pipeline =
             "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\nGET /#3 HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -37,7 +37,7 @@ async fn what_came_before_a_refused_request_is_answered_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_behind_connection_close_is_no_request() {
+async fn bytes_after_connection_close_are_no_request() {
     on_recorded(&[], |edge, recorder| async move {
         for behind in [NEXT, "junk\r\n", "\u{0}"] {
             let (got, seen) = play(&edge, &recorder, format!("{NEXT}{behind}").as_bytes()).await;
@@ -83,7 +83,7 @@ async fn early_answer_of_the_upstream(expect: &'static str, answer: &'static str
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_early_answer_of_the_upstream_and_then_a_body_that_holds_a_request() {
+async fn early_response_then_body_with_a_request_inside() {
     let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\nno thanks";
     early_answer_of_the_upstream("", answer).await;
     early_answer_of_the_upstream("expect: 100-continue\r\n", answer).await;
@@ -110,7 +110,7 @@ async fn rejected_with_body(framing: &str, body: &str) -> (Vec<String>, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_early_answer_drains_what_is_short_and_closes_otherwise() {
+async fn early_response_drains_short_body_and_closes_otherwise() {
     let requests =
         |size: usize| "GET /s HTTP/1.1\r\nhost: a\r\n\r\n".repeat(size)[..size].to_owned();
     for size in [1, 280, 65_536] {
@@ -131,7 +131,7 @@ async fn an_early_answer_drains_what_is_short_and_closes_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_drained_gets_a_second() {
+async fn drained_body_has_one_second() {
     on_recorded(&["1r/d"], |edge, recorder| async move {
         play(&edge, &recorder, NEXT.as_bytes()).await;
         let (mut client, start) = (edge.connect(), edge.now());
@@ -179,7 +179,7 @@ async fn head_with_an_expectation_keeps_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expectation_never_crosses_and_http_1_0_gets_no_continue() {
+async fn expect_never_crosses_and_http10_gets_no_continue() {
     on_recorded(&[], |edge, recorder| async move {
         for expect in ["100-continue", "100-Continue", "x-other"] {
             let head = format!(
@@ -194,7 +194,7 @@ async fn an_expectation_never_crosses_and_http_1_0_gets_no_continue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_truncated_body_reaches_nobody_as_a_whole_and_its_connection_is_not_used_again() {
+async fn upload_truncated_never_completes_and_connection_is_dropped() {
     on_recorded(&[], |edge, recorder| async move {
         play(&edge, &recorder, NEXT.as_bytes()).await;
         let mut client = edge.connect();
@@ -216,7 +216,7 @@ async fn a_truncated_body_reaches_nobody_as_a_whole_and_its_connection_is_not_us
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upgrade_nobody_grants_is_an_ordinary_request() {
+async fn websocket_upgrade_not_accepted_is_an_ordinary_request() {
     on_recorded(&[], |edge, recorder| async move {
         for upgrade in ["websocket", "h2c", "TLS/1.0, HTTP/1.1"] {
             let get = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: {upgrade}\r\nhttp2-settings: AAMAAABk\r\n\r\n");

@@ -90,7 +90,7 @@ fn call() -> Request<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_goes_through_with_trailers_both_ways() {
+async fn grpc_call_passes_with_trailers_both_ways() {
     on_raw_edge(to_http2(&[]), |edge, pipes| async move {
         let heard = serve(pipes);
         let response = client(&edge).await.send_request(call()).await.expect("an answer");
@@ -159,7 +159,7 @@ async fn over_tls_it_is_agreed_on_or_there_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_call_is_told_in_its_own_words() {
+async fn grpc_reject_has_grpc_status() {
     on_raw_edge(to_http2(&["30r/m"]), |edge, pipes| async move {
         let _heard = serve(pipes);
         let mut client = client(&edge).await;
@@ -178,7 +178,7 @@ async fn a_rejected_call_is_told_in_its_own_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_a_route_sets_is_the_authority() {
+async fn header_edit_of_host_is_the_authority() {
     let mut config = to_http2(&[]);
     config.routes[0].request_edits = edits(Message::Request, &[("host", "inner:8000")], &[]);
     on_raw_edge(config, |edge, pipes| async move {

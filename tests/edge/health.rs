@@ -68,7 +68,7 @@ fn retried(got: &[(u16, u64)]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_fails_is_ejected_and_comes_back() {
+async fn health_failing_address_is_ejected_and_returns() {
     on_edge_of(passive(&["1", "2"]), |edge| async move {
         edge.world.down_are(&[1]);
         let got = gets(&edge, 40).await;
@@ -161,7 +161,7 @@ async fn all_down_then_up_serves_with_the_first_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_an_ejected_address_ends_its_ejection() {
+async fn health_response_of_ejected_address_ends_ejection() {
     on_edge_of(passive(&["1", "2"]), |edge| async move {
         edge.world.down_are(&[1]);
         gets(&edge, 12).await;
@@ -213,7 +213,7 @@ async fn play(mut pipes: Pipes, first: &'static str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_never_answers_is_ejected() {
+async fn health_silent_address_is_ejected() {
     on_raw_edge(passive(&["1", "2"]), |edge, pipes| async move {
         tokio::task::spawn_local(play(pipes, ""));
         let unanswered = async || edge.burst(10).await.iter().filter(|got| got.0 == 504).count();
@@ -283,7 +283,7 @@ async fn each_address_is_probed_once_an_interval_and_no_more_when_it_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_or_slow_answer_to_a_probe_is_no_answer() {
+async fn probe_bad_or_slow_response_is_a_failure() {
     for answer in ["HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", ""] {
         on_raw_edge(active(&["1", "2"]), |edge, pipes| async move {
             tokio::task::spawn_local(play(pipes, answer));
@@ -339,7 +339,7 @@ async fn probes_speak_the_protocol_of_the_upstream() {
 
 /// What is refused as a response to a request is none to a probe.
 #[tokio::test(start_paused = true)]
-async fn a_response_to_a_probe_is_read_as_strictly_as_one_to_a_request() {
+async fn probe_response_is_parsed_as_strictly_as_any() {
     let both = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n";
     on_raw_edge(active(&["1", "2"]), |edge, pipes| async move {
         tokio::task::spawn_local(play(pipes, both));

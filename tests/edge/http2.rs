@@ -87,7 +87,7 @@ async fn table(limits: &[&str], sent: usize, passes: usize, delays: &[u64]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_tables_hold_over_streams() {
+async fn worked_tables_hold_over_http2_streams() {
     let hundreds = |count: u64| (1..=count).map(|number| number * 100).collect::<Vec<_>>();
     table(&["1r/s"], 3, 1, &[]).await;
     table(&["10r/s burst=20"], 30, 1, &hundreds(20)).await;
@@ -99,7 +99,7 @@ async fn the_tables_hold_over_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_forwarded_as_one_of_http_1() {
+async fn http2_request_is_forwarded_as_http1() {
     on_edge(&[], |edge| async move {
         let mut request = get("/x?y=%20");
         let headers = request.headers_mut();
@@ -128,7 +128,7 @@ async fn a_request_is_forwarded_as_one_of_http_1() {
 
 /// Over HTTP/2 not even its connection: that goes on.
 #[tokio::test(start_paused = true)]
-async fn a_panic_costs_the_request_that_met_it() {
+async fn panic_costs_only_its_request() {
     on_edge(&[], |edge| async move {
         let mut sender = client(&edge).await;
         edge.world.cursed.store(true, Ordering::Relaxed);
@@ -146,7 +146,7 @@ async fn a_panic_costs_the_request_that_met_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_stream_that_is_reset_gives_its_slot_back() {
+async fn http2_reset_of_parked_stream_gives_slot_back() {
     on_edge(&["1r/s burst=1"], |edge| async move {
         let mut sender = client(&edge).await;
         assert_eq!(sender.send_request(get("/")).await.expect("an answer").status(), 200);
@@ -228,7 +228,7 @@ pub async fn to_the_end(edge: &Edge, client: &mut DuplexStream) -> (Vec<(u32, u6
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_says_goaway_and_answers_what_is_under_way() {
+async fn drain_sends_goaway_and_completes_streams() {
     on_edge(&["1r/s burst=20"], |edge| async move {
         let mut client = edge.connect();
         let requests = (0..12).map(|number| frames::get(2 * number + 1));
@@ -266,14 +266,14 @@ async fn cut_after(bytes: Vec<u8>) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_silent_or_stops_within_its_preface_is_cut_in_time() {
+async fn http2_incomplete_preface_is_cut_in_time() {
     assert!((10_000..=10_500).contains(&cut_after(Vec::new()).await));
     assert!((10_000..=10_500).contains(&cut_after(frames::PREFACE[..17].to_vec()).await));
     assert!((60_000..62_000).contains(&cut_after(frames::hello(&[])).await));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_answers_no_ping_is_cut() {
+async fn http2_client_without_ping_ack_is_cut() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         client
@@ -291,7 +291,7 @@ async fn a_client_that_answers_no_ping_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_takes_no_answer_is_reset_and_its_neighbour_served() {
+async fn http2_stalled_stream_is_reset_and_neighbour_served() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         // No window on streams, so that not one byte of a body may be sent.

@@ -83,7 +83,7 @@ async fn continuation_flood() {
 
 /// The same by a client that lets each request begin, so that there is work to throw away.
 #[tokio::test(start_paused = true)]
-async fn who_breaks_off_one_request_after_the_other_is_let_go() {
+async fn http2_client_with_too_many_resets_is_cut() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");
@@ -104,7 +104,7 @@ async fn who_breaks_off_one_request_after_the_other_is_let_go() {
 
 /// One that breaks off every other request, and lets the rest be answered.
 #[tokio::test(start_paused = true)]
-async fn who_breaks_off_some_and_takes_others_stays() {
+async fn http2_client_with_some_resets_stays() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");
@@ -203,7 +203,7 @@ async fn trailers_of_a_stream_that_was_reset_are_a_flood() {
 
 /// A client that asks now and then whether we are there, for an hour.
 #[tokio::test(start_paused = true)]
-async fn a_calm_client_stays() {
+async fn http2_calm_client_stays() {
     on_edge(&[], |edge| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
         writer.write_all(&frames::hello(&[])).await.expect("an open pipe");
@@ -283,7 +283,7 @@ async fn malformed_requests_end_their_stream_and_reach_nobody() {
 
 /// One field of 4000 bytes in the table, named 4000 times with a byte each: 16 MB from 8 KB.
 #[tokio::test(start_paused = true)]
-async fn a_bomb_of_fields_is_not_unpacked() {
+async fn hpack_bomb_is_not_unpacked() {
     on_edge(&[], |edge| async move {
         let large = "z".repeat(4000);
         let mut block = frames::fields(&GET);

@@ -109,7 +109,7 @@ fn config() -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_is_sent_again() {
+async fn http2_refused_stream_is_sent_again() {
     for request in [GET, POST] {
         on_raw_edge(config(), |edge, pipes| async move {
             let heard = listen(pipes, 1, Fault::Reset(Reason::REFUSED_STREAM));
@@ -126,7 +126,7 @@ async fn what_was_refused_is_sent_again() {
 /// A connection may end at any time: what was sent on one that had served before is sent again,
 /// where that is safe.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_lost() {
+async fn upstream_connection_lost() {
     let lost = (502, "connection_terminated");
     for (number, request, expected, requests) in
         [(1, GET, lost, 2), (2, GET, (200, ""), 4), (2, POST, lost, 3)]
@@ -146,7 +146,7 @@ async fn a_connection_that_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_reset_is_not_sent_again() {
+async fn http2_upstream_reset_is_not_retried() {
     on_raw_edge(config(), |edge, pipes| async move {
         let heard = listen(pipes, 1, Fault::Reset(Reason::INTERNAL_ERROR));
         assert_eq!(asked(&edge, GET).await, (502, "connection_terminated".to_owned()));
@@ -156,7 +156,7 @@ async fn a_stream_that_is_reset_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_without_an_answer_ends_at_its_time_out() {
+async fn http2_stream_without_response_times_out() {
     on_raw_edge(config(), |edge, pipes| async move {
         let heard = listen(pipes, 1, Fault::Silence);
         let answer = edge.exchange(GET).await;
@@ -174,7 +174,7 @@ async fn a_stream_without_an_answer_ends_at_its_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_cut_is_cut_towards_the_client() {
+async fn response_cut_is_cut_towards_the_client() {
     for reason in [Reason::INTERNAL_ERROR, Reason::NO_ERROR, Reason::CANCEL] {
         on_raw_edge(config(), |edge, pipes| async move {
             listen(pipes, 1, Fault::CutAnswer(reason));
@@ -191,7 +191,7 @@ async fn an_answer_that_is_cut_is_cut_towards_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_doubtful_head_is_not_taken() {
+async fn response_ambiguous_head_is_refused() {
     for first in [Fault::TwoLengths, Fault::LengthOfNone] {
         on_raw_edge(config(), |edge, pipes| async move {
             listen(pipes, 1, first);
@@ -203,7 +203,7 @@ async fn a_doubtful_head_is_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_takes_no_connection_costs_every_request_one_connect_timeout() {
+async fn timeout_connect_is_paid_once_per_request() {
     on_raw_edge(to_http2(&[]), |edge, pipes| async move {
         drop(pipes);
         edge.world.silent.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -225,7 +225,7 @@ async fn an_endpoint_that_takes_no_connection_costs_every_request_one_connect_ti
 
 /// The others wait for it still.
 #[tokio::test(start_paused = true)]
-async fn an_opening_goes_on_without_the_client_that_caused_it() {
+async fn connect_continues_without_its_client() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         edge.world.slow.store(true, std::sync::atomic::Ordering::Relaxed);
         let mut gone = edge.connect();

@@ -61,7 +61,7 @@ async fn windows_of_one_byte_make_an_answer_slow_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_in_frames_of_one_byte_arrives_whole() {
+async fn http2_body_in_one_byte_frames_arrives_complete() {
     on_recorded(&[], |edge, recorder| async move {
         let mut client = edge.connect();
         say(&mut client, &[frames::hello(&[]), post(1, &[])]).await;
@@ -78,7 +78,7 @@ async fn a_body_in_frames_of_one_byte_arrives_whole() {
 
 /// The body is not as long as was said: the stream ends, and nobody gets it for a whole request.
 #[tokio::test(start_paused = true)]
-async fn a_body_of_another_length_than_was_said() {
+async fn body_of_another_length_than_announced() {
     let length = |length: &'static str| post(1, &[("content-length", length)]);
     let data = |flags, bytes: &[u8]| frames::frame(DATA, flags, 1, bytes);
     let trailers =
@@ -208,7 +208,7 @@ async fn made_you_reset() {
 /// the floods): they cost no neighbour anything, and are no sign of life in place of a ping's
 /// answer.
 #[tokio::test(start_paused = true)]
-async fn what_means_nothing_is_no_sign_of_life() {
+async fn http2_frames_without_use_are_no_sign_of_life() {
     let priority = frames::frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 16]);
     let unknown = frames::frame(0xfa, 0, 1, b"grease");
     for piece in [priority, unknown] {
@@ -234,7 +234,7 @@ async fn what_means_nothing_is_no_sign_of_life() {
 
 /// Frames without a byte, one each millisecond: a connection's hundredth is its last.
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_empty_data() {
+async fn flood_of_empty_data() {
     on_recorded(&[], |edge, recorder| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
         say(&mut writer, &[frames::hello(&[]), post(1, &[])]).await;
@@ -265,7 +265,7 @@ async fn a_flood_of_empty_data() {
 
 /// An answer that breaks off is a reset stream, never one that ended.
 #[tokio::test(start_paused = true)]
-async fn a_cut_answer_is_a_reset_stream() {
+async fn http2_cut_response_is_a_reset_stream() {
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n",
@@ -296,7 +296,7 @@ async fn a_cut_answer_is_a_reset_stream() {
 /// A stream that is reset while its answer is sent: the endpoint's connection is dropped, and its
 /// neighbour's goes on.
 #[tokio::test(start_paused = true)]
-async fn a_reset_while_sending_is_the_streams_own() {
+async fn http2_reset_while_sending_ends_only_its_stream() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         say(&mut client, &[frames::hello(&[]), frames::get(1), frames::get(3)]).await;

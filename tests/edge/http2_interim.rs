@@ -85,7 +85,7 @@ async fn interim_answers_cross_as_they_come_but_for_what_belongs_to_a_connection
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interim_answer_is_never_the_final_one() {
+async fn interim_response_is_never_the_final_one() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut answer, _) = ask(&edge, get(), true).await;
         let mut pipe = pipes.recv().await.expect("a connection");
@@ -106,7 +106,7 @@ async fn an_interim_answer_is_never_the_final_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_to_send_its_body_is_told_to_once_somebody_wants_it() {
+async fn expect_100_continue_is_sent_when_body_is_read() {
     on_raw_edge(config(&["1r/s burst=1"]), |edge, mut pipes| async move {
         for (wait, said) in [(0, "first"), (1000, "other")] {
             let (mut answer, mut body) = ask(&edge, expecting("5"), false).await;
@@ -128,7 +128,7 @@ async fn who_waits_to_send_its_body_is_told_to_once_somebody_wants_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_is_never_told_to_send_its_body() {
+async fn refused_request_gets_no_100_continue() {
     on_raw_edge(config(&["1r/m"]), |edge, mut pipes| async move {
         let (first, _) = ask(&edge, get(), true).await;
         let mut pipe = pipes.recv().await.expect("a connection");
@@ -144,7 +144,7 @@ async fn who_is_refused_is_never_told_to_send_its_body() {
 
 /// An upload that its client breaks off must not reach anybody as a whole one.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_broken_off_has_no_end() {
+async fn aborted_body_has_no_end() {
     for reason in [0_u32, 8] {
         on_raw_edge(config(&[]), |edge, mut pipes| async move {
             let mut client = edge.connect();

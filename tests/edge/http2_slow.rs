@@ -88,7 +88,7 @@ async fn one_answer_that_is_taken_slowly_is_taken_whole() {
 
 /// No answer to a ping can pass within a frame.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_comes_slowly_in_large_frames_is_taken() {
+async fn http2_slow_body_in_large_frames_is_accepted() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
         let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
@@ -122,7 +122,7 @@ async fn a_body_that_comes_slowly_in_large_frames_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_to_head_has_no_body_whoever_made_it() {
+async fn response_to_head_has_no_body() {
     on_edge(&["1r/m"], |edge| async move {
         let mut client = edge.connect();
         client

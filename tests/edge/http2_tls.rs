@@ -22,7 +22,7 @@ async fn ask(sender: &mut Sender, host: &str) -> (u16, Version) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_offers_http_2_is_answered_in_it() {
+async fn alpn_h2_uses_http2() {
     let (authority, door) = one();
     on_door(config(&[]), door, |edge| async move {
         for offers in [&["h2"][..], &["h2", "http/1.1"], &["http/1.1", "h2"]] {
@@ -39,7 +39,7 @@ async fn a_client_that_offers_http_2_is_answered_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_offer_it_is_answered_in_http_1() {
+async fn alpn_without_h2_uses_http1() {
     let (authority, door) = one();
     on_door(config(&[]), door, |edge| async move {
         for (offers, agreed) in [(&["http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
@@ -57,7 +57,7 @@ async fn a_client_that_does_not_offer_it_is_answered_in_http_1() {
 /// Clients may use a connection for other names, and are to be told for which it is not (RFC 9113,
 /// section 9.1.2).
 #[tokio::test(start_paused = true)]
-async fn a_stream_for_another_certificates_name_is_misdirected_and_its_connection_goes_on() {
+async fn http2_stream_of_another_certificate_is_421() {
     let authority = Authority::new();
     authority.issue("a", &["a.test", "also.a.test"]);
     authority.issue("b", &["b.test"]);
@@ -79,7 +79,7 @@ async fn a_stream_for_another_certificates_name_is_misdirected_and_its_connectio
 
 /// One that agrees on it and says nothing, or not all it has to begin with, has the time of a head.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_begin_is_cut_in_time() {
+async fn timeout_header_cuts_silent_client() {
     for begin in [&b""[..], b"PRI * HT", &frames::hello(&[(4, 1)])[..34]] {
         let (authority, door) = one();
         on_door(config(&[]), door, |edge| async move {

@@ -31,7 +31,7 @@ async fn reset_at(edge: &Edge, client: &mut DuplexStream) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_ends_its_stream_alone() {
+async fn http2_body_timeout_ends_only_its_stream() {
     on_recorded(&[], |edge, recorder| async move {
         let mut client = edge.connect();
         let part = frames::frame(DATA, 0, 1, b"part");
@@ -50,7 +50,7 @@ async fn a_body_that_does_not_come_ends_its_stream_alone() {
 /// 100 bytes a second beside a frame of 16 KiB that is granted fall below 250 a second in the
 /// 110th.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_trickles_ends_its_stream_alone() {
+async fn http2_trickling_body_ends_only_its_stream() {
     on_recorded(&[], |edge, recorder| async move {
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
         writer.write_all(&[frames::hello(&[]), post(1, &[])].concat()).await.expect("an open pipe");
@@ -92,7 +92,7 @@ async fn ask(edge: &Edge, count: u32) -> DuplexStream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_ends_with_its_last_request() {
+async fn http2_max_requests_ends_connection() {
     let door = ListenerPolicy { max_requests: 3, ..open_door() };
     on_door(config(&["1r/s burst=20"]), door, |edge| async move {
         let (answers, told) = to_the_end(&edge, &mut ask(&edge, 3).await).await;
@@ -153,7 +153,7 @@ async fn max_requests_that_are_sent_ahead_are_all_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_old_answers_what_is_under_way() {
+async fn timeout_connection_completes_request_in_progress() {
     let mut config = config(&["1r/s burst=20"]);
     config.timeouts.connection = Duration::from_secs(5);
     on_edge_of(config, |edge| async move {
@@ -169,7 +169,7 @@ async fn a_connection_that_is_old_answers_what_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_grows_above_the_routes_is_refused_and_never_whole() {
+async fn body_above_route_max_body_is_refused_and_never_complete() {
     on_recorded(&[], |edge, recorder| async move {
         let mut client = grpc::client(&edge).await;
         for (length, status) in [(1_048_577, 413), (1_048_576, 200)] {

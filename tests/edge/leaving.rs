@@ -55,23 +55,23 @@ async fn parked_client_leaves_with(request: &'static str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_get_leaves() {
+async fn parked_get_leaves() {
     parked_client_leaves_with("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_post_leaves() {
+async fn parked_post_leaves() {
     parked_client_leaves_with("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789")
         .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_post_without_its_body_leaves() {
+async fn parked_post_without_its_body_leaves() {
     parked_client_leaves_with("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_pipeline_leaves() {
+async fn parked_pipeline_leaves() {
     parked_client_leaves_with(
         "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n",
     )
@@ -79,7 +79,7 @@ async fn a_parked_pipeline_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_while_the_upstream_works_is_logged_and_the_work_cancelled() {
+async fn client_abort_cancels_upstream_request_and_is_logged() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();
         client.write_all(GET).await.expect("an open pipe");
@@ -95,7 +95,7 @@ async fn a_client_that_leaves_while_the_upstream_works_is_logged_and_the_work_ca
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_rejects_and_says_why() {
+async fn queue_full_rejects_and_says_why() {
     let config = weir::config::Config { queue_max: 1, ..config(&["10r/s burst=20"]) };
     on_raw_edge(config, |edge, pipes| async move {
         drop(pipes);
@@ -112,7 +112,7 @@ async fn a_full_queue_rejects_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_serves_whose_turn_comes_in_time_and_rejects_the_others_at_once() {
+async fn drain_releases_parked_in_time_and_rejects_others_immediately() {
     on_edge(&["1r/s burst=20"], |edge| async move {
         let asking = edge.burst(21);
         let stopping = async {
@@ -147,7 +147,7 @@ async fn parked_slot_within_the_reserve_of_a_drain_is_rejected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_answer_of_a_draining_connection_says_so_and_idle_ones_close() {
+async fn drain_last_response_says_close_and_idle_connections_close() {
     on_edge(&["10r/s burst=20"], |edge| async move {
         let (mut idle, mut parked) = (edge.connect(), edge.connect());
         let mut buffer = vec![0; 1024];
@@ -177,7 +177,7 @@ async fn half_closed(edge: &crate::harness::Edge, requests: &[u8]) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_half_closing_client_still_gets_the_answers_in_flight() {
+async fn half_closed_client_gets_responses_in_flight() {
     on_edge(&[], |edge| async move {
         assert_eq!(half_closed(&edge, GET).await.matches("HTTP/1.1 200 OK").count(), 1);
         assert_eq!(half_closed(&edge, &GET.repeat(3)).await.matches("HTTP/1.1 200 OK").count(), 3);
@@ -193,7 +193,7 @@ async fn a_half_closing_client_still_gets_the_answers_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_half_closing_client_gets_its_answer_as_long_as_it_moves_and_has_left_when_it_does_not() {
+async fn half_closed_client_gets_response_while_it_reads() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let play = async {
             let mut upstream = pipes.recv().await.expect("a connection");
@@ -227,7 +227,7 @@ async fn a_half_closing_client_gets_its_answer_as_long_as_it_moves_and_has_left_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_client_that_half_closes_leaves_at_once() {
+async fn parked_client_that_half_closes_leaves_immediately() {
     on_edge(&["1r/s burst=1"], |edge| async move {
         Rc::clone(&edge).get().await;
         assert_eq!(
@@ -239,7 +239,7 @@ async fn a_parked_client_that_half_closes_leaves_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_comes_as_the_process_stops_is_heard_and_a_silent_one_let_go() {
+async fn drain_serves_late_connection_and_closes_silent_one() {
     on_edge(&["10r/s burst=20"], |edge| async move {
         edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
         sleep(Duration::from_millis(1)).await;
@@ -257,7 +257,7 @@ async fn a_client_that_comes_as_the_process_stops_is_heard_and_a_silent_one_let_
 
 /// It was accepted before the order and heard of it first: the connections are told a moment later.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_comes_just_before_the_order_is_heard_too() {
+async fn drain_serves_connection_accepted_just_before() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);

@@ -34,7 +34,7 @@ async fn three_addresses_of_a_name_get_equal_shares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_spreads_over_the_addresses() {
+async fn balance_spreads_a_burst_over_the_addresses() {
     on_edge_of(config_to(&["app"]), |edge| async move {
         edge.world.app_is(&[1, 2, 3]);
         edge.burst(90).await;
@@ -55,7 +55,7 @@ async fn weights_are_shares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_stays_with_its_address_when_another_leaves() {
+async fn balance_hash_keeps_address_when_another_leaves() {
     let mut config = config_to(&["app"]);
     config.upstreams[0].balance = Balance::HashClientIp;
     on_edge_of(config, |edge| async move {
@@ -82,7 +82,7 @@ async fn a_client_stays_with_its_address_when_another_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_least_busy_address_takes_the_next_request_until_the_bodies_end() {
+async fn balance_least_busy_counts_until_bodies_end() {
     on_raw_edge(config_to(&["1", "2"]), |edge, mut pipes| async move {
         let mut reading = edge.connect();
         reading.write_all(GET).await.expect("an open pipe");
@@ -153,7 +153,7 @@ async fn new_addresses_get_traffic_within_the_refresh_and_gone_ones_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_resolver_keeps_the_last_addresses() {
+async fn dns_failing_resolver_keeps_last_addresses() {
     on_edge_of(config_to(&["app"]), |edge| async move {
         edge.world.app_is(&[1, 2]);
         gets(&edge, 2).await;
@@ -166,7 +166,7 @@ async fn a_failing_resolver_keeps_the_last_addresses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_fails_has_its_name_resolved_at_once_but_not_for_each_request() {
+async fn dns_failed_connection_resolves_immediately_but_not_per_request() {
     on_edge_of(config_to(&["app"]), |edge| async move {
         edge.world.app_is(&[1]);
         gets(&edge, 1).await;
@@ -187,7 +187,7 @@ async fn a_connection_that_fails_has_its_name_resolved_at_once_but_not_for_each_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_does_not_resolve_is_told_and_one_that_does_later_is_used() {
+async fn dns_unresolved_name_is_logged_and_used_later() {
     on_edge_of(config_to(&["app"]), |edge| async move {
         let answer = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         assert_eq!((status(&answer), edge.now()), (502, 0));
@@ -200,7 +200,7 @@ async fn a_name_that_does_not_resolve_is_told_and_one_that_does_later_is_used() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_request_goes_to_the_new_address_as_soon_as_it_is_known() {
+async fn hold_uses_new_dns_address_as_soon_as_known() {
     let mut config = config_to(&["app"]);
     config.upstreams[0].hold = Duration::from_secs(15);
     on_edge_of(config, |edge| async move {

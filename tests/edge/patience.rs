@@ -16,7 +16,7 @@ use crate::{
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_says_nothing_is_closed_without_a_line() {
+async fn silent_client_is_closed_without_log_line() {
     on_edge(&[], |edge| async move {
         assert_eq!(edge.exchange("").await, "");
         assert!((10_000..=10_500).contains(&edge.now()), "{}", edge.now());
@@ -27,7 +27,7 @@ async fn a_client_that_says_nothing_is_closed_without_a_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_closed_after_its_time() {
+async fn keepalive_idle_connection_is_closed_in_time() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         client.write_all(GET).await.expect("an open pipe");
@@ -52,7 +52,7 @@ async fn answer(client: &mut DuplexStream) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_rested_serves_as_before_and_keeps_its_times() {
+async fn idle_connection_serves_as_before_and_keeps_its_timeouts() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         for pause in [0, 1_200, 5_000, 60_000] {
@@ -75,7 +75,7 @@ async fn a_connection_that_rested_serves_as_before_and_keeps_its_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_begun_after_a_rest_has_its_deadline() {
+async fn timeout_header_holds_after_idle_time() {
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         client.write_all(GET).await.expect("an open pipe");
@@ -94,7 +94,7 @@ async fn a_head_begun_after_a_rest_has_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_rests_is_closed_by_a_drain_and_by_its_client() {
+async fn idle_connection_is_closed_by_drain_and_by_client() {
     on_edge(&[], |edge| async move {
         let mut clients = [edge.connect(), edge.connect()];
         for client in &mut clients {
@@ -150,7 +150,7 @@ async fn slow_read_an_answer_nobody_takes_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_that_takes_a_piece_now_and_then_is_served() {
+async fn timeout_write_serves_slow_reader() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let body = async {
             let mut upstream = pipes.recv().await.expect("a connection");
@@ -216,7 +216,7 @@ async fn answered_early(edge: &Edge, pipes: &mut Pipes) -> (DuplexStream, Duplex
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_owed_behind_an_early_answer_has_the_time_of_a_body() {
+async fn body_after_early_response_has_body_timeout() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, _upstream) = answered_early(&edge, &mut pipes).await;
         client.read_to_end(&mut Vec::new()).await.expect("an end");
@@ -226,7 +226,7 @@ async fn a_body_that_is_owed_behind_an_early_answer_has_the_time_of_a_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_sent_its_body_behind_an_early_answer_owes_the_next_request() {
+async fn request_after_early_response_and_body_has_header_timeout() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut upstream) = answered_early(&edge, &mut pipes).await;
         tokio::task::spawn_local(async move { upstream.read_to_end(&mut Vec::new()).await });

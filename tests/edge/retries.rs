@@ -14,7 +14,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_goes_to_another_address_whatever_the_method() {
+async fn retry_unsent_request_moves_to_another_address() {
     on_edge_of(config_to(&["1", "2"]), |edge| async move {
         edge.world.down_are(&[1]);
         for request in [GET, POST, GET, POST] {
@@ -115,7 +115,7 @@ async fn lose_thirty(mut pipes: Pipes) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_retry_budget_is_a_fifth_and_then_the_failure_is_answered_and_logged() {
+async fn retry_budget_is_a_fifth_and_then_failure_is_logged() {
     on_raw_edge(config_to(&["1"]), |edge, pipes| async move {
         tokio::task::spawn_local(lose_thirty(pipes));
         assert_eq!(edge.burst(30).await, [(200, 0); 30]);
@@ -265,7 +265,7 @@ async fn half_an_answer_on_a_kept_connection_is_never_asked_for_again() {
 /// A client that sends much at once uses up its turn: what is known of kept connections does not
 /// depend on that.
 #[tokio::test(start_paused = true)]
-async fn a_large_upload_goes_over_the_connection_that_is_kept() {
+async fn upload_large_uses_kept_connection() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");

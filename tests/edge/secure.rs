@@ -122,7 +122,7 @@ async fn hold_does_not_wait_on_a_tls_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_endpoint_says_before_its_handshake_is_no_answer() {
+async fn tls_bytes_before_upstream_handshake_are_no_response() {
     on_raw_edge(secured(&Authority::new()), |edge, mut pipes| async move {
         let mut client = client(&edge).await;
         let asked = tokio::task::spawn_local(async move { client.send_request(get("/")).await });
@@ -145,7 +145,7 @@ async fn what_an_endpoint_says_before_its_handshake_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_is_silent_within_the_handshake_is_given_up_in_time() {
+async fn timeout_connect_covers_upstream_tls_handshake() {
     on_raw_edge(secured(&Authority::new()), |edge, mut pipes| async move {
         let held = tokio::task::spawn_local(async move {
             let mut held = Vec::new();

@@ -22,7 +22,7 @@ fn rejects(count: usize) -> Vec<Got> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_one_a_second_without_burst() {
+async fn table_a_one_a_second_without_burst() {
     on_edge(&["1r/s"], |edge| async move {
         let mut got = Vec::new();
         for pause in [0, 100, 899, 1, 100] {
@@ -35,7 +35,7 @@ async fn a_one_a_second_without_burst() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tells_when_to_come_again() {
+async fn table_a_has_retry_times() {
     on_edge(&["1r/s"], |edge| async move {
         Rc::clone(&edge).get().await;
         sleep(Duration::from_millis(100)).await;
@@ -138,7 +138,7 @@ async fn pipelined_requests_are_answered_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_longer_than_max_wait_is_rejected_on_arrival() {
+async fn max_wait_rejects_on_arrival() {
     on_edge(&["10r/s burst=20 max_wait=300"], |edge| async move {
         assert_eq!(edge.burst(6).await, [passes(1), delays([100, 200, 300]), rejects(2)].concat());
     })
@@ -146,7 +146,7 @@ async fn a_wait_longer_than_max_wait_is_rejected_on_arrival() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_access_line_has_the_numbers() {
+async fn access_line_has_limit_numbers() {
     on_edge(&["1r/s burst=1"], |edge| async move {
         Rc::clone(&edge).get().await;
         let passed = edge.line().await;

@@ -81,7 +81,7 @@ pub async fn exchange(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_over_tls_is_forwarded_as_https() {
+async fn tls_request_is_forwarded_as_https() {
     let (authority, door) = one();
     on_door(config(&[]), door, |edge| async move {
         let stream = connect(&edge, authority.client(&["http/1.1"], ALL, None), "a.test")
@@ -98,7 +98,7 @@ async fn a_request_over_tls_is_forwarded_as_https() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_gets_its_certificate_then_a_wildcard_then_the_first() {
+async fn tls_sni_selects_exact_then_wildcard_then_first() {
     let authority = Authority::new();
     authority.issue("a", &["a.test"]);
     authority.issue("wild", &["*.b.test", "x.b.test"]);
@@ -126,7 +126,7 @@ async fn a_name_gets_its_certificate_then_a_wildcard_then_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_with_another_certificate_is_misdirected() {
+async fn tls_host_of_another_certificate_is_421() {
     let authority = Authority::new();
     authority.issue("a", &["a.test", "also.a.test"]);
     authority.issue("b", &["b.test"]);
@@ -157,7 +157,7 @@ fn eager(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_resumed_at_its_own_listener_only() {
+async fn tls_session_resumes_only_at_its_listener() {
     for versions in [&[&TLS13][..], &[&TLS12]] {
         let authority = Rc::new(Authority::new());
         authority.issue("a", &["a.test"]);
@@ -238,7 +238,7 @@ async fn clients_show_a_certificate_where_that_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_silent_within_its_handshake_is_cut_after_ten_seconds() {
+async fn tls_silent_handshake_is_cut_after_ten_seconds() {
     let (_authority, door) = one();
     on_door(config(&[]), door, |edge| async move {
         for begun in [&b""[..], b"\x16\x03\x01\x00\x40\x01"] {
@@ -258,7 +258,7 @@ async fn a_client_that_is_silent_within_its_handshake_is_cut_after_ten_seconds()
 
 /// It cannot have asked for anything: a stop does not wait its ten seconds.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_silent_within_its_handshake_is_let_go_by_a_stop() {
+async fn shutdown_closes_silent_tls_handshake() {
     let (_authority, door) = one();
     on_door(config(&[]), door, |edge| async move {
         for begun in [&b""[..], b"\x16\x03\x01\x00\x40\x01"] {
@@ -298,7 +298,7 @@ async fn changed_certificates_are_taken_and_broken_ones_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redirecting_listener_sends_every_request_to_https() {
+async fn redirect_listener_sends_every_request_to_https() {
     let to = |port| ListenerPolicy { redirect: Some(port), ..open_door() };
     for (port, expected) in [(443, "https://a.test/x?y"), (8443, "https://a.test:8443/x?y")] {
         on_door(config(&[]), to(port), |edge| async move {

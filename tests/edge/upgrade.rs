@@ -50,7 +50,7 @@ async fn tunnel(edge: &Rc<Edge>, pipes: &mut Pipes) -> (DuplexStream, DuplexStre
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_matching_101_opens_a_tunnel_and_its_end_is_logged() {
+async fn websocket_101_opens_tunnel_and_its_end_is_logged() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut endpoint, asked) = ask(&edge, &mut pipes, ASKS).await;
         assert!(
@@ -84,7 +84,7 @@ async fn a_matching_101_opens_a_tunnel_and_its_end_is_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_side_that_ends_still_gets_what_the_other_sends() {
+async fn websocket_half_closed_side_still_receives() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut endpoint) = tunnel(&edge, &mut pipes).await;
         said(&mut client, "bye").await;
@@ -99,7 +99,7 @@ async fn a_side_that_ends_still_gets_what_the_other_sends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_tunnel_is_closed_after_the_upstreams_idle_time() {
+async fn websocket_silent_tunnel_is_closed_after_idle_timeout() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut endpoint) = tunnel(&edge, &mut pipes).await;
         sleep(Duration::from_secs(50)).await;
@@ -117,7 +117,7 @@ async fn a_silent_tunnel_is_closed_after_the_upstreams_idle_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_closes_tunnels_at_its_end() {
+async fn drain_closes_websocket_tunnels_at_its_end() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut endpoint) = tunnel(&edge, &mut pipes).await;
         edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
@@ -144,7 +144,7 @@ async fn told(request: &'static str, answer: &'static str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_101_nobody_asked_for_is_a_fault() {
+async fn unrequested_101_is_an_upstream_error() {
     let other = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n";
     let default_authority = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
     let plain = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -187,7 +187,7 @@ async fn another_answer_to_an_upgrade_is_an_answer() {
 /// The answer was given: a 101 behind it is nothing anybody waits for, and its connection is not
 /// used again.
 #[tokio::test(start_paused = true)]
-async fn a_late_101_opens_nothing() {
+async fn websocket_late_101_opens_nothing() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let (mut client, mut endpoint, _) = ask(&edge, &mut pipes, ASKS).await;
         said(&mut endpoint, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
@@ -250,7 +250,7 @@ async fn upgrade_beside_a_body_opens_no_tunnel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_before_the_answer_is_not_tunnelled() {
+async fn websocket_bytes_before_the_response_are_not_tunnelled() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let smuggled = format!("{ASKS}GET /admin HTTP/1.1\r\nhost: a\r\n\r\n");
         let (mut client, mut endpoint, asked) = ask(&edge, &mut pipes, &smuggled).await;

@@ -36,7 +36,7 @@ fn stalled(weir: &Weir) -> TcpStream {
 }
 
 #[test]
-fn what_clients_that_mean_harm_cost_is_bounded() {
+fn abuse_costs_bounded_memory() {
     let upstream =
         upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
     let weir = Weir::run(&format!(

@@ -54,7 +54,7 @@ fn it_says_how_the_proxy_is_and_loads_the_configuration_again() {
 }
 
 #[test]
-fn a_wrong_configuration_is_told_to_who_asked() {
+fn reload_reports_wrong_configuration_to_requester() {
     let (upstream, _) = noting();
     let (weir, admin, config) = with_admin(upstream);
     weir.rewrite(&config.replace("upstream:", "upsteam:"));
@@ -66,7 +66,7 @@ fn a_wrong_configuration_is_told_to_who_asked() {
 }
 
 #[test]
-fn a_web_page_gives_no_orders() {
+fn admin_refuses_requests_from_web_pages() {
     let (upstream, _) = noting();
     let (_weir, admin, _) = with_admin(upstream);
     let address = format!("host: {admin}\r\n");
@@ -212,7 +212,7 @@ fn control_socket_is_for_the_same_user() {
 
 /// Every listener speaks TLS: the operator's knows.
 #[test]
-fn a_healthcheck_asks_it() {
+fn healthcheck_asks_control_socket() {
     let authority = crate::pki::Authority::new();
     authority.issue("a", &["a.test"]);
     let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));

@@ -81,7 +81,7 @@ fn is_limited(answer: &Answer) -> bool {
 }
 
 #[test]
-fn whoever_is_limited_stays_so_and_nobody_else_is_when_the_clock_jumps() {
+fn limit_holds_when_wall_clock_jumps() {
     let ((upstream, _), wall) = (noting(), Wall::right());
     let weir = wall.run(&format!(
         "zones: {{ each: {{ key: client_ip, rate: 1r/10m }} }}\n\
@@ -152,7 +152,7 @@ fn parked_requests_are_released_on_their_slots_when_the_clock_jumps() {
 }
 
 #[test]
-fn a_state_from_an_hour_ahead_works_off_nothing_and_one_from_an_hour_ago_an_hour() {
+fn state_file_age_works_off_debts_and_future_none() {
     let ((upstream, _), wall, folder) =
         (noting(), Wall::right(), tempfile::tempdir().expect("a folder"));
     let config = format!(

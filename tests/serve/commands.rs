@@ -32,7 +32,7 @@ fn printing(folder: &tempfile::TempDir) -> Vec<(Vec<String>, &'static str)> {
 }
 
 #[test]
-fn what_they_print_goes_to_standard_output() {
+fn cli_output_goes_to_standard_output() {
     let folder = tempfile::tempdir().expect("a folder");
     for (args, expected) in printing(&folder) {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -47,7 +47,7 @@ fn what_they_print_goes_to_standard_output() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_failure() {
+fn cli_closed_pipe_is_no_failure() {
     let folder = tempfile::tempdir().expect("a folder");
     for (args, _) in printing(&folder) {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -89,7 +89,7 @@ fn unreadable_file_names_the_user() {
 }
 
 #[test]
-fn a_proxy_needs_no_file() {
+fn proxy_command_needs_no_file() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let to = format!("http://{upstream}");
@@ -110,7 +110,7 @@ fn a_proxy_needs_no_file() {
 }
 
 #[test]
-fn a_healthcheck_makes_no_zones() {
+fn healthcheck_creates_no_zones() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (folder, address) =
         (tempfile::tempdir().expect("a folder"), server.local_addr().expect("an address"));
@@ -127,7 +127,7 @@ fn a_healthcheck_makes_no_zones() {
 }
 
 #[test]
-fn a_healthcheck_tells_a_proxy_that_serves_from_one_that_does_not() {
+fn healthcheck_detects_whether_proxy_serves() {
     let (upstream, log) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");

@@ -19,7 +19,7 @@ fn before(upstream: SocketAddr) -> Weir {
 }
 
 #[test]
-fn an_upstream_that_is_down_is_told_at_once() {
+fn upstream_down_is_502_immediately() {
     // Bound and never listening: nobody else gets the port, and every connection is refused.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
@@ -47,7 +47,7 @@ fn deaf() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
 }
 
 #[test]
-fn an_upstream_that_takes_no_connection_is_given_up_after_two_seconds() {
+fn timeout_connect_gives_up_after_two_seconds() {
     let (address, _listener, _waiting) = deaf();
     let weir = before(address);
     let begun = Instant::now();
@@ -60,7 +60,7 @@ fn an_upstream_that_takes_no_connection_is_given_up_after_two_seconds() {
 }
 
 #[test]
-fn a_reset_while_a_body_is_sent_is_told_and_the_next_request_is_served() {
+fn upload_reset_is_logged_and_next_request_served() {
     let resetting = upstream(|mut wire| {
         if wire.fill_buf()?.starts_with(b"POST") {
             // No time to linger: the kernel sends a reset.
@@ -83,7 +83,7 @@ fn a_reset_while_a_body_is_sent_is_told_and_the_next_request_is_served() {
 }
 
 #[test]
-fn a_name_is_resolved_by_the_system() {
+fn dns_uses_the_system_resolver() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let _upstream = crate::upstream::upstream_on(listener, |mut wire| {

@@ -134,7 +134,7 @@ fn handover_leaves_the_environment_as_it_was() {
 }
 
 #[test]
-fn who_was_limited_is_limited_by_the_new_process() {
+fn handover_keeps_limits() {
     let (upstream, _) = noting();
     let weir = Weir::run(&limited(upstream));
     let ask = || get(weir.address, "/limited").status;
@@ -145,7 +145,7 @@ fn who_was_limited_is_limited_by_the_new_process() {
 }
 
 #[test]
-fn a_parked_request_is_answered_by_the_process_that_parked_it() {
+fn handover_parked_request_completes_in_old_process() {
     let (upstream, _) = noting();
     let delayed =
         limited(upstream).replace("rate: 1r/d", "rate: 1r/s").replace(", nodelay: true", "");
@@ -162,7 +162,7 @@ fn a_parked_request_is_answered_by_the_process_that_parked_it() {
 }
 
 #[test]
-fn a_new_process_that_does_not_get_ready_changes_nothing() {
+fn handover_to_unready_process_changes_nothing() {
     let (upstream, _) = noting();
     let weir = Weir::run(&limited(upstream));
     weir.rewrite(&limited(upstream).replace("workers", "walkers"));

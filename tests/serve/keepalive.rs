@@ -36,7 +36,7 @@ fn two_thousand_gets_survive_an_upstream_that_closes_at_odd_moments() {
 
 /// The worst moment: the request is read, and then the connection closes without a byte.
 #[test]
-fn a_get_that_is_taken_and_never_answered_on_a_reused_connection_is_sent_again() {
+fn retry_get_lost_on_reused_connection_is_sent_again() {
     let closing = upstream(move |mut wire| {
         Head::read(&mut wire)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         wire.get_mut().write_all(OK)?;

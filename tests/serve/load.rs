@@ -90,7 +90,7 @@ fn twenty_thousand_requests_from_two_hundred_clients_keep_the_envelope() {
 /// The same clients, judged from outside: none too many, and none rejected while a place was free
 /// for certain.
 #[test]
-fn a_place_that_is_free_is_given_away() {
+fn table_capacity_one_gives_free_place_away() {
     let (upstream, _log) = noting();
     let weir = Weir::run(&format!(
         "zones: {{ per_ip: {{ key: client_ip, rate: 50r/s }} }}\n\

@@ -40,7 +40,7 @@ fn logged(settings: &str, ask: impl FnOnce(&Weir)) -> Vec<Value> {
 }
 
 #[test]
-fn a_file_has_one_line_for_each_request() {
+fn access_log_file_has_one_line_per_request() {
     let lines = logged("", |weir| {
         let mut client = Client::connect(weir.address);
         for number in 0..500 {
@@ -92,7 +92,7 @@ fn rejects_of_one_key_have_five_lines_and_then_a_sum() {
 }
 
 #[test]
-fn a_request_nobody_serves_is_logged_with_its_reason() {
+fn access_line_of_unrouted_request_has_reason() {
     let lines = logged("", |weir| assert_eq!(get(weir.address, "/nowhere").status, 404));
     assert_eq!((&lines[0]["status"], &lines[0]["path"]), (&404.into(), &"/nowhere".into()));
     assert_eq!(lines[0]["error"]["kind"], "destination_not_found");
@@ -100,7 +100,7 @@ fn a_request_nobody_serves_is_logged_with_its_reason() {
 }
 
 #[test]
-fn a_pipe_nobody_reads_blocks_no_request() {
+fn access_log_unread_pipe_blocks_no_request() {
     let (upstream, _) = noting();
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]");
     let weir = Weir::run_with(&routes, Stdio::piped());

@@ -43,7 +43,7 @@ fn limited(upstream: std::net::SocketAddr, rate: &str, burst: u32) -> String {
 }
 
 #[test]
-fn an_open_connection_meets_the_new_routes_and_the_debts_stay() {
+fn reload_open_connection_uses_new_routes_and_keeps_debts() {
     let (upstream, seen) = noting();
     let weir = Weir::run(&limited(upstream, "1r/d", 1));
     let mut client = Client::connect(weir.address);
@@ -61,7 +61,7 @@ fn an_open_connection_meets_the_new_routes_and_the_debts_stay() {
 }
 
 #[test]
-fn a_wrong_file_changes_nothing_however_often() {
+fn reload_of_wrong_file_changes_nothing() {
     let (upstream, _) = noting();
     let right = limited(upstream, "1r/d", 2);
     let weir = Weir::run(&right);
@@ -84,7 +84,7 @@ fn a_wrong_file_changes_nothing_however_often() {
 }
 
 #[test]
-fn a_listener_comes_and_goes_and_one_that_cannot_be_had_leaves_everything() {
+fn reload_adds_and_removes_listeners_or_changes_nothing() {
     let (upstream, _) = noting();
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
     let weir = Weir::run(&routes);
@@ -104,7 +104,7 @@ fn a_listener_comes_and_goes_and_one_that_cannot_be_had_leaves_everything() {
 }
 
 #[test]
-fn a_parked_request_survives_and_keeps_its_turn() {
+fn reload_parked_request_keeps_its_slot() {
     let (upstream, _) = noting();
     let delayed = limited(upstream, "2r/s", 4).replace(", nodelay: true", "");
     let weir = Weir::run(&delayed);
@@ -118,7 +118,7 @@ fn a_parked_request_survives_and_keeps_its_turn() {
 }
 
 #[test]
-fn a_storm_of_orders_is_weathered_and_loses_no_descriptor() {
+fn signals_storm_loses_no_descriptor() {
     let (upstream, _) = noting();
     let routes = format!(
         "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n"
@@ -137,7 +137,7 @@ fn a_storm_of_orders_is_weathered_and_loses_no_descriptor() {
 }
 
 #[test]
-fn a_log_that_was_moved_away_is_opened_again() {
+fn access_log_is_reopened_after_rotation() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
@@ -165,7 +165,7 @@ fn a_log_that_was_moved_away_is_opened_again() {
 }
 
 #[test]
-fn what_only_a_restart_changes_is_named() {
+fn reload_names_keys_that_need_a_restart() {
     let (upstream, _) = noting();
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
     let weir = Weir::run(&format!("{routes}workers: 1\n"));
@@ -174,7 +174,7 @@ fn what_only_a_restart_changes_is_named() {
 }
 
 #[test]
-fn a_watched_file_is_loaded_when_it_says_something_else() {
+fn watch_reloads_when_content_changes() {
     let (upstream, _) = noting();
     let weir = Weir::run_watching(&format!(
         "routes: [ {{ path: /old, upstream: \"http://{upstream}\" }} ]\n"

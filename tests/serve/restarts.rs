@@ -64,7 +64,7 @@ fn middle(upstream: SocketAddr, listener: &str) -> Weir {
 /// fresh connection; the kernel may still take that and reset it with the rest of the dying
 /// process, and then it is sent once more.
 #[test]
-fn an_upstream_that_is_killed_and_started_again_under_load_fails_nothing() {
+fn hold_covers_upstream_restart_under_load() {
     let upstream = meeting();
     let mut killed = middle(upstream, "127.0.0.1:0");
     let address = killed.address;

@@ -59,7 +59,7 @@ fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_s
 /// A worker that cannot start leaves a socket nobody accepts on: the process says so and ends, for
 /// somebody to start it again.
 #[test]
-fn a_process_that_loses_a_worker_ends() {
+fn process_ends_when_a_worker_is_lost() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let path = crate::weir::written(
@@ -82,7 +82,7 @@ fn a_process_that_loses_a_worker_ends() {
 }
 
 #[test]
-fn a_full_disk_costs_lines_and_no_request_and_a_log_with_room_is_written_again() {
+fn access_log_full_disk_drops_lines_and_recovers() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("access.log");
@@ -110,7 +110,7 @@ fn a_full_disk_costs_lines_and_no_request_and_a_log_with_room_is_written_again()
 /// Two seconds in which the process does not run: nothing fails, and nobody is given more than
 /// burst and rate of that time.
 #[test]
-fn a_frozen_process_fails_nothing_and_admits_no_burst() {
+fn frozen_process_fails_nothing_and_admits_no_burst() {
     let (upstream, _) = noting();
     let weir = Weir::run(&format!(
         "zones: {{ all: {{ key: global, rate: 20r/s }} }}\nroutes:\n- {{ path: /, upstream: \"http://{upstream}\" }}\n\

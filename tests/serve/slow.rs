@@ -125,7 +125,7 @@ pub fn ask_well(server: SocketAddr, over: &AtomicBool) -> (u32, Duration) {
 }
 
 #[test]
-fn a_thousand_slow_clients_are_cut_in_time_and_a_good_one_is_served_beside() {
+fn slow_clients_by_the_thousand_are_cut_and_a_good_one_served() {
     let weir = Weir::run(&format!(
         "routes: [ {{ path: /, upstream: \"http://{}\" }} ]\naccess_log: {{ to: none }}\n\
          timeouts: {{ header: 2s, body: 2s, write: 2s }}\n",

@@ -20,20 +20,20 @@ fn cannot_bind(address: SocketAddr) {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn listener_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     cannot_bind(taken.local_addr().expect("an address"));
 }
 
 #[test]
-fn a_port_of_another_weir_is_in_use() {
+fn listener_port_of_another_weir_is_in_use() {
     let other = Weir::run(ROUTES);
     cannot_bind(other.address);
     assert!(TcpStream::connect(other.address).is_ok());
 }
 
 #[test]
-fn a_wrong_configuration_tells_every_problem_and_listens_nowhere() {
+fn start_with_wrong_configuration_reports_all_and_listens_nowhere() {
     let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     reserved.set_reuse_address(true).expect("a socket");
     reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
@@ -56,7 +56,7 @@ fn a_wrong_configuration_tells_every_problem_and_listens_nowhere() {
 }
 
 #[test]
-fn a_file_that_is_missing_is_named() {
+fn config_missing_file_is_named() {
     let output = output(&["run", "-c", "/nowhere/weir.yaml"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");

@@ -24,7 +24,7 @@ fn asked(weir: &Weir, times: usize) -> Vec<u16> {
 }
 
 #[test]
-fn a_client_that_was_limited_is_limited_after_a_stop() {
+fn state_file_keeps_limits_over_restart() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("zones.bin");
@@ -59,7 +59,7 @@ fn and_after_a_kill_once_the_interval_has_passed() {
 }
 
 #[test]
-fn a_state_that_is_damaged_or_cannot_be_written_stops_nothing() {
+fn state_file_damaged_or_unwritable_stops_nothing() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("zones.bin");

@@ -125,7 +125,7 @@ fn quit_drains() {
 }
 
 #[test]
-fn a_second_signal_stops_now() {
+fn shutdown_second_signal_stops_immediately() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::QUIT)] {
         let upstream = slow();
         let mut weir = Weir::run(&patient(upstream.address));
@@ -141,7 +141,7 @@ fn a_second_signal_stops_now() {
 
 /// A client that was told `connection: close` and stays is waited for, but only for a second.
 #[test]
-fn a_client_that_does_not_close_its_side_does_not_hold_the_process() {
+fn shutdown_does_not_wait_for_client_to_close() {
     let (upstream, _) = crate::upstream::noting();
     let mut weir = Weir::run(&patient(upstream));
     let mut stays = ask(&weir, "/");
@@ -151,7 +151,7 @@ fn a_client_that_does_not_close_its_side_does_not_hold_the_process() {
 }
 
 #[test]
-fn a_stop_without_anything_under_way_is_immediate() {
+fn shutdown_when_idle_is_immediate() {
     let mut weir = Weir::run(&patient(SocketAddr::from(([127, 0, 0, 1], 9))));
     weir.signal(Signal::TERM);
     assert_eq!(weir.ended().code(), Some(0));

@@ -134,17 +134,17 @@ fn streams(up: (u64, Framing), down: (u64, Framing)) {
 }
 
 #[test]
-fn a_gibibyte_down_and_64_mebibytes_up() {
+fn http2_gibibyte_down_and_64_mebibytes_up() {
     streams((64 * MIB, Framing::Length(64 * MIB)), (GIB, Framing::Chunked));
 }
 
 #[test]
-fn a_gibibyte_up_and_64_mebibytes_down() {
+fn http2_gibibyte_up_and_64_mebibytes_down() {
     streams((GIB, Framing::Chunked), (64 * MIB, Framing::Length(64 * MIB)));
 }
 
 #[test]
-fn the_other_framings() {
+fn framing_other_codings() {
     streams((64 * MIB, Framing::Length(64 * MIB)), (64 * MIB, Framing::Length(64 * MIB)));
     streams((64 * MIB, Framing::Chunked), (64 * MIB, Framing::Chunked));
 }
@@ -166,7 +166,7 @@ fn coded(weir: &Weir, coding: &str, length: u64) {
 }
 
 #[test]
-fn a_large_body_goes_through_a_coder_in_pieces() {
+fn compression_large_body_passes_in_pieces() {
     let text = upstream(|mut wire| {
         while let Some(head) = Head::read(&mut wire)? {
             let length = head.second().trim_start_matches('/').parse().map_err(io::Error::other)?;
@@ -251,7 +251,7 @@ fn queued(ports: [u16; 2]) -> u64 {
 const ENDLESS: u64 = 256 * MIB;
 
 #[test]
-fn a_client_that_does_not_read_stops_the_upstream() {
+fn response_backpressure_reaches_the_upstream() {
     let (tell, stalled) = channel();
     let upstream = narrow_upstream(move |mut wire| {
         while let Some(head) = Head::read(&mut wire)? {
@@ -304,7 +304,7 @@ fn reluctant(may: Receiver<()>) -> SocketAddr {
 }
 
 #[test]
-fn an_upstream_that_does_not_read_stops_the_client() {
+fn upload_backpressure_reaches_the_client() {
     let (allow, may): (Sender<()>, _) = channel();
     let upstream = reluctant(may);
     let weir = before(upstream);

@@ -193,10 +193,10 @@ fn restart(mut killed: Weir, peer: SocketAddr) -> Weir {
 
 #[test]
 fn faults_without_end_leave_nothing_behind_and_nobody_gets_what_is_anothers() {
-    println!("{}", asked_for().map_or_else(a_few_rounds, as_long_as));
+    println!("{}", asked_for().map_or_else(soak_few_rounds, as_long_as));
 }
 
-fn a_few_rounds() -> String {
+fn soak_few_rounds() -> String {
     let mut soak = Soak::begin(counted::command);
     let mut counter = Counter::of(&mut soak.weir);
     let descriptors = soak.descriptors_at_rest();

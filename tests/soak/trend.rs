@@ -46,7 +46,7 @@ fn slope(samples: &[Sample]) -> f64 {
 }
 
 #[test]
-fn a_line_has_its_slope() {
+fn trend_line_has_its_slope() {
     let samples: Vec<Sample> = (0..9)
         .map(|at| Sample { at: Duration::from_secs(at * at), resident: 50 + 7 * at * at })
         .collect();

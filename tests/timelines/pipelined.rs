@@ -27,7 +27,7 @@ fn four_pipelined_are_answered_a_tenth_of_a_second_apart() {
 }
 
 #[test]
-fn a_pipelined_reject_does_not_disturb_its_neighbours() {
+fn pipelined_reject_does_not_disturb_neighbours() {
     let stage = limited("1r/d", "burst: 1, nodelay: true");
     let mut client = Client::connect(stage.weir.address);
     client

@@ -97,7 +97,7 @@ fn holds_at_once(stage: &Stage, expected: &[Expected]) {
 }
 
 #[test]
-fn a_one_a_second_without_burst() {
+fn table_a_one_a_second_without_burst() {
     let (stage, machine) = (limited("1r/s", "burst: 0"), Machine::watched());
     // The pauses leave room for a late machine on either side of the second.
     let (_, shots) =

@@ -229,7 +229,7 @@ mod tests {
     const LENGTH: usize = 1 << 20;
 
     #[tokio::test]
-    async fn what_comes_is_thrown_away_in_turns_one_connection_after_the_other() {
+    async fn lingering_close_discards_in_turns() {
         LocalSet::new()
             .run_until(async {
                 let (fair_queue, read) = (Rc::<FairQueue>::default(), Rc::<Cell<usize>>::default());

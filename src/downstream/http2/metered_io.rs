@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_brings_nothing_is_an_allowance() {
+    async fn http2_frames_without_use_have_an_allowance() {
         let (mut client, server) = duplex(1 << 20);
         let (conn, meter) = (ClientConn::new(Box::new(server)), Rc::new(Meter::default()));
         let mut end = MeteredIo::new(&conn, &meter, LIMITS);

@@ -144,7 +144,7 @@ mod tests {
     use crate::downstream::http2::scheduler::*;
 
     #[test]
-    fn a_portion_at_a_time_in_the_order_they_came_and_became_ready() {
+    fn scheduler_runs_portions_in_order_of_arrival_and_readiness() {
         let (mut portions, polled) =
             (StreamScheduler::default(), Rc::<RefCell<Vec<usize>>>::default());
         for stream in 0..10 {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_used_again_and_an_old_waker_does_no_harm() {
+    fn scheduler_slot_is_reused_and_old_waker_is_harmless() {
         let (mut portions, mut context) =
             (StreamScheduler::default(), Context::from_waker(Waker::noop()));
         let (kept, polls) =

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_end() {
+    fn validity_of_invalid_certificate_is_none() {
         for der in [
             &[][..],
             &[0x30],

@@ -631,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_a_body_slowly_or_grants_room_is_alive_and_who_pings_is_not() {
+    fn http2_slow_body_or_window_is_alive_and_ping_is_not() {
         let mut frames = ClientFrames::new(LIMITS);
         let mut lively =
             |bytes: &[u8]| frames.take(bytes, u32::MAX, &mut Vec::new(), |_, _| {}).lively;

@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_field_says_is_no_error_and_it_can_be_named_again() {
+    fn hpack_field_content_is_no_error_and_is_indexed() {
         run(&[
             ("4003 782d 6103 6101 62", &["x-a: a\\x01b?"], 38),
             ("be", &["x-a: a\\x01b?"], 38),
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_never_larger_than_it_may_be() {
+    fn table_never_exceeds_capacity() {
         let mut decoder = Decoder::default();
         for number in 0..2_000_usize {
             let value = vec![b'v'; number % 300];

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_is_told() {
+    fn hpack_invalid_string_is_an_error() {
         // A truncated string, seven ones too many, a padding of zeros, and a code that ends in the
         // middle.
         for string in

@@ -100,7 +100,7 @@ mod tests {
     use crate::http::framing::line::*;
 
     #[test]
-    fn a_line_ends_with_crlf_wherever_the_pieces_fall() {
+    fn line_ends_with_crlf_wherever_pieces_are_cut() {
         for length in 0..40 {
             let text = [&vec![b'x'; length][..], b"\r\ny\n"].concat();
             assert_eq!(end(&text), Ok(Some(length)));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_borrow_marks_no_byte_before_the_first_control() {
+    fn control_byte_search_marks_nothing_before_the_first() {
         assert_eq!(end(b"xx\tx x!\x80\xff~ \r\n"), Ok(Some(11)));
         assert_eq!(end(b"\t\t\t\t\t\t\t\t \r\n"), Ok(Some(9)));
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_loses_the_space_around_it_and_no_other() {
+    fn field_value_loses_only_surrounding_space() {
         assert_eq!(trim(b" \t a b\t "), b"a b");
         assert_eq!(trim(b" \t "), b"");
         assert_eq!(trim(b"a\x0b"), b"a\x0b");

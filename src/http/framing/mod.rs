@@ -381,7 +381,7 @@ mod tests {
     const NEXT: &str = "GET / HTTP/1.0\r\n\r\n";
 
     #[test]
-    fn a_body_ends_where_its_length_says_and_the_next_request_begins_there() {
+    fn framing_content_length_ends_body_and_next_request_begins() {
         assert_eq!(post("", NEXT), (2, None));
         assert_eq!(post("content-length: 0\r\n", NEXT), (2, None));
         assert_eq!(post("Content-Length:  20\t \r\n", NEXT), (1, None));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_in_chunks_ends_behind_its_trailers() {
+    fn chunked_body_ends_after_trailers() {
         let chunked = |rest: &str| post("Transfer-Encoding: CHUNKED\r\n", rest);
         assert_eq!(chunked(&format!("0\r\n\r\n{NEXT}")), (2, None));
         assert_eq!(
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fine_never_completes_what_is_refused() {
+    fn framing_accepted_bytes_never_complete_a_refused_head() {
         let first = "POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nok";
         for second in ["GET /#x HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\na b\r\n\r\n"] {
             let refused = Framer::new(LIMITS)

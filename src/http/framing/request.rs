@@ -82,7 +82,7 @@ mod tests {
     use crate::http::framing::request::*;
 
     #[test]
-    fn a_head_has_one_framing() {
+    fn request_head_has_one_framing() {
         let written = |method: Method, framing: Framing| {
             let mut out = Vec::new();
             write_line(&mut out, &method, &PathAndQuery::from_static("/a?b"));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_is_only_told_where_one_is_expected() {
+    fn content_length_zero_is_only_sent_where_expected() {
         let empty = Empty::<Bytes>::new();
         assert_eq!(Framing::of(&Method::GET, &empty), Framing::Nothing);
         assert_eq!(Framing::of(&Method::POST, &empty), Framing::Length(0));

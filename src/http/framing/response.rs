@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_its_length_its_chunks_or_its_connection() {
+    fn response_body_is_framed_by_length_chunks_or_close() {
         assert_eq!(
             get("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"),
             fine(200, true, "abc", 0)
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_not_kept_behind_a_body_that_must_not_be_there() {
+    fn pool_drops_connection_with_forbidden_body() {
         let chunked = "transfer-encoding: chunked";
         for (status, field, kept) in [
             ("204 No Content", chunked, false),
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_chunk_may_be_padded() {
+    fn chunk_size_of_response_may_be_padded() {
         let chunked = |lines: &str| {
             get(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{lines}"))
         };
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_of_a_chunk_has_a_bound_to_the_byte() {
+    fn chunk_line_has_a_limit_to_the_byte() {
         let chunked = |line: &str| {
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
             same_in_pieces(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), false)
@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_persists_unless_it_says_otherwise_or_is_old() {
+    fn response_connection_persists_by_version_and_field() {
         let persists = |version: &str, fields: &str| {
             get(&format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n"))
                 .expect("an answer")

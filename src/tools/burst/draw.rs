@@ -300,7 +300,7 @@ envelope   kept: none too many, none early, none rejected while a place was free
     }
 
     #[test]
-    fn a_count_is_one_character() {
+    fn drawing_count_is_one_character() {
         let of = |style| {
             [0, 1, 4, 9, 10, 64, 1_000]
                 .map(|count| glyph(count, style))
@@ -317,7 +317,7 @@ envelope   kept: none too many, none early, none rejected while a place was free
     }
 
     #[test]
-    fn what_broke_the_envelope_is_said() {
+    fn report_names_the_breach() {
         let report = sample::report(
             "3",
             &[(0, 0, 200), (0, 98_000, 200), (200_000, 200_000, 503)],

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_expectation_says_what_to_write() {
+    fn expectation_error_says_what_to_write() {
         for (text, says) in [
             ("", "`` is not an expectation"),
             ("pass", "`pass` is not an expectation"),

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_out_of_bounds_is_refused_with_what_is_allowed() {
+    fn burst_plan_out_of_bounds_names_allowed_range() {
         for (server, clients, connections, says) in [
             ("192.0.2.1:80", 2, None, "`192.0.2.1:80` is not on this machine"),
             ("127.0.0.1:80", 0, None, "`0` clients cannot fire"),

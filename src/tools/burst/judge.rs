@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flawless_server_breaks_nothing_and_is_counted_as_the_engine_counts() {
+    fn judge_flawless_server_has_no_breach_and_engine_counts() {
         every_flawless(|rows, limit| {
             let judgement = judge(&trace(&rows), &view(Some(limit)));
             assert_eq!(judgement.breaches, [], "{limit:?}");
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_server_is_late_and_breaks_nothing() {
+    fn judge_lagging_server_is_late_without_breach() {
         let late = |(sent, end, status): &(u64, u64, u16)| (*sent, end + 700, *status);
         let rows: Vec<_> = flawless("30 at once", ("10r/s", 20, 0)).iter().map(late).collect();
         let judgement = judge(&trace(&rows), &view(Some(("10r/s", 20, 0))));
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reject_may_have_been_decided_as_late_as_it_was_answered() {
+    fn judge_reject_may_be_as_late_as_its_response() {
         let limit = ("10r/s", 0, 0);
         assert_eq!(breaches(&[(0, 40_000, 503), (30_000, 30_500, 200)], limit), []);
         assert_eq!(
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_overflows_is_described() {
+    fn report_describes_overflowing_window() {
         let rows = [(0, 0, 200), (50_000, 50_000, 200), (150_000, 150_000, 200)];
         let found = breaches(&rows, ("10r/s", 0, 0))
             .into_iter()
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_an_answer_may_have_been_charged_and_is_no_reject() {
+    fn judge_request_without_response_is_no_reject() {
         let mut shots = trace(&[(0, 0, 200), (500_000, 500_100, 503)]);
         shots[0].end = End::Failed(crate::tools::burst::Cause::Timeout);
         let judgement = judge(&shots, &view(Some(("1r/s", 0, 0))));

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_tells_status_and_what_is_left_of_the_body() {
+    fn lane_head_has_status_and_rest_of_body() {
         assert_eq!(
             parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"),
             Ok(Some((200, Some(3), false)))
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_said_to_be_malformed() {
+    fn malformed_input_is_400() {
         assert_eq!(parse("SSH-2.0-x\r\n\r\n"), Err(Cause::Malformed));
         assert_eq!(parse("HTTP/1.1 20 OK\r\n\r\n"), Err(Cause::Malformed));
         assert_eq!(parse("HTTP/1.1 abc\r\n\r\n"), Err(Cause::Malformed));

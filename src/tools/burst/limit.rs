@@ -116,7 +116,7 @@ mod tests {
     use crate::tools::burst::limit::*;
 
     #[test]
-    fn a_limit_reads_like_the_configuration() {
+    fn limit_displays_like_configuration() {
         let shown = |burst, delay| {
             Limit::new("10r/s".parse().expect("a rate"), burst, delay).expect("a limit").to_string()
         };

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_takes_the_place_of_the_step_before_it() {
+    fn schedule_pause_replaces_preceding_step() {
         assert_eq!(offsets_ms("3 every 20ms, 2 every 10ms"), [0, 20, 40, 60, 70]);
         assert_eq!(offsets_ms("3 every 20ms, pause 2s, 2 every 20ms"), [0, 20, 40, 2_040, 2_060]);
         assert_eq!(offsets_ms("2, pause 1s, pause 1s, 1"), [0, 0, 2_000]);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_kept_and_its_length_known() {
+    fn scratch_text_is_kept_and_its_length_known() {
         let schedule: Schedule =
             " 40 every 20ms, pause 2s, 8 every 20ms".parse().expect("a schedule");
         assert_eq!(schedule.text(), "40 every 20ms, pause 2s, 8 every 20ms");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_schedule_says_what_and_what_to_write() {
+    fn schedule_error_says_what_to_write() {
         for (text, says) in [
             ("", "`` is not a part"),
             ("30 in a row", "`30 in a row` is not a part of a schedule, hint: write `30`"),

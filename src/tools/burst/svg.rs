@@ -251,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_outside_is_escaped() {
+    fn access_line_escapes_outside_text() {
         let mut report = sample::table_b();
         report.url = "http://a/?x=<b>&\"".to_owned();
         assert!(svg(&report).contains("<title>http://a/?x=&lt;b&gt;&amp;&quot; ·"));
     }
 
     #[test]
-    fn a_large_burst_is_thinned() {
+    fn svg_large_burst_is_thinned() {
         let rows: Vec<(u64, u64, u16)> = (0..4_000).map(|n| (n, n, 200)).collect();
         let picture = svg(&sample::report("4000", &rows, None));
         assert_eq!(picture.matches("<circle").count(), 1_334 + 1);

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_host_port_and_path() {
+    fn burst_target_is_host_port_and_path() {
         let of = |text| {
             let BurstTarget { host, port, authority, path } = target(text);
             (host, port, authority, path)
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_target_says_what_and_what_to_write() {
+    fn burst_target_error_says_what_to_write() {
         for (text, says) in [
             ("https://a.test", "`https://a.test` is not plain HTTP"),
             ("http://", "`http://` is not an address"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_one_request_without_a_body() {
+    fn burst_request_has_no_body() {
         let of = |method: Method, headers: &[&str]| {
             let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
             let order = RequestTemplate::new(&target("http://a.test/x"), &method, &headers)
