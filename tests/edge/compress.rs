@@ -392,7 +392,7 @@ async fn trailers_follow_a_coded_body_without_its_old_digest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compression_for_http10_ends_with_connection() {
+async fn gzip_for_http10_ends_with_connection() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         let mut client = edge.connect();
