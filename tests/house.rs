@@ -569,6 +569,55 @@ fn pages_use_plain_words() {
     }
 }
 
+/// Comment lines of a source file, without the slashes.
+fn comments_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().filter_map(|(at, line)| {
+        let comment = line.trim_start().strip_prefix("//")?;
+        Some((at + 1, comment.trim_start_matches(['/', '!']).trim()))
+    })
+}
+
+#[test]
+fn comments_use_plain_words() {
+    // `answer` as a variable and `told` as a field are code; the names go with the code they name.
+    let mut found = Vec::new();
+    for (name, text) in all_sources() {
+        for (number, line) in comments_of(&text) {
+            let outside_code = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+            let plain: String =
+                outside_code.to_lowercase().replace(|c: char| !c.is_alphabetic(), " ");
+            let plain = format!(" {} ", plain.split_whitespace().collect::<Vec<_>>().join(" "));
+            let here = FOREIGN_WORDS.iter().filter(|word| plain.contains(&format!(" {word} ")));
+            found.extend(here.map(|word| format!("{name}:{number}: `{word}`")));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A doc comment names its subject or says what the item does (rustdoc shows its first line in
+/// lists): at most 5 in 100 begin with a question word.
+#[test]
+fn doc_comments_begin_with_a_noun_or_a_verb() {
+    let questions = ["What", "How", "Whether", "Where", "Why", "Who", "Whom"];
+    let (mut blocks, mut asking) = (0, Vec::new());
+    for (name, text) in all_sources() {
+        let mut before = "";
+        for (at, line) in text.lines().enumerate() {
+            let is_doc = |line: &str| line.trim_start().starts_with("///");
+            if is_doc(line) && !is_doc(before) {
+                blocks += 1;
+                let first = line.split_whitespace().nth(1).unwrap_or_default();
+                if questions.contains(&first) {
+                    asking.push(format!("{name}:{}", at + 1));
+                }
+            }
+            before = line;
+        }
+    }
+    assert!(blocks > 3_000, "{blocks} doc comments");
+    assert!(asking.len() * 20 <= blocks, "{} of {blocks}: {asking:#?}", asking.len());
+}
+
 #[test]
 fn pages_are_at_most_100_columns_wide() {
     for name in pages() {

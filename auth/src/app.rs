@@ -20,10 +20,10 @@ use crate::settings::{Pooler, SettingError, Settings};
 use crate::store::pool::{self, Store};
 use crate::store::{StoreError, one_time, sessions};
 
-/// Responses under way have so long after the order to stop.
+/// Time that responses in progress have after the order to stop.
 const DRAIN: Duration = Duration::from_secs(8);
 
-/// Between two looks for rows nobody needs any more.
+/// Interval between two looks for expired rows.
 const SWEEP: Duration = Duration::from_secs(600);
 
 /// Reason why the service does not start.
@@ -135,7 +135,7 @@ impl App {
         &self.auth
     }
 
-    /// Serves until `stop`, then finishes what is under way.
+    /// Serves until `stop`, then finishes what is in progress.
     ///
     /// # Errors
     /// The listener broke.
@@ -174,7 +174,7 @@ impl App {
 }
 
 async fn stop_ordered(mut ordered: watch::Receiver<bool>) {
-    // An error means that nobody can order a stop any more: then never.
+    // An error means that no sender of a stop is left: then never.
     if ordered.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -231,7 +231,7 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
 /// PgBouncer's words for a startup parameter that it does not pass on.
 const REFUSED_BY_POOLER: &str = "unsupported startup parameter";
 
-/// Query that tells whether this connection goes over a network without TLS.
+/// Query that finds out whether this connection goes over a network without TLS.
 const IN_THE_CLEAR: &str = "SELECT inet_client_addr() IS NOT NULL AND NOT ssl FROM \
                             pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
 

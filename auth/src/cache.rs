@@ -142,7 +142,7 @@ impl Cache {
         }
     }
 
-    /// Puts tombstones just after the commit; from then on nobody reads what was there before.
+    /// Puts tombstones just after the commit; from then on no reader gets what was there before.
     pub async fn invalidate(&self, keys: &[Key]) {
         if let (Some(link), false) = (&self.link, keys.is_empty()) {
             let keys: Vec<String> = keys.iter().map(Key::text).collect();

@@ -1,5 +1,5 @@
-//! The only place that reads a clock. What is allowed to whom is decided on [`uptime`], which
-//! nobody can put back.
+//! The only place that reads a clock. Every permission is decided on [`uptime`], which
+//! no user can put back.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -25,7 +25,7 @@ pub struct RequestLabels {
 pub struct ReadLabels {
     /// `user`, `name` or `session`.
     pub kind: &'static str,
-    /// `hit`, `miss`, `written` (a write is under way or just done) or `away` (Redis is).
+    /// `hit`, `miss`, `written` (a write is in progress or just done) or `away` (Redis is).
     pub outcome: &'static str,
 }
 

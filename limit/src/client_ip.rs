@@ -40,6 +40,20 @@ impl Trust {
     }
 
     /// Returns the client address of a request that came from `peer`.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue};
+    /// use weir_limit::client_ip::{Forwarding, Trust};
+    ///
+    /// let trust = Trust { proxies: vec!["10.0.0.0/8".parse()?], header: Forwarding::default() };
+    /// let mut headers = HeaderMap::new();
+    /// // The client wrote the first address itself; the proxy added the second.
+    /// headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1, 198.51.100.7"));
+    /// assert_eq!(trust.client("10.0.0.2".parse()?, &headers).to_string(), "198.51.100.7");
+    /// // A stranger is not believed.
+    /// assert_eq!(trust.client("203.0.113.9".parse()?, &headers).to_string(), "203.0.113.9");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();

@@ -36,6 +36,36 @@ use super::{
 const ROOM: usize = 10_000;
 
 /// Layer that puts a [`Gate`] in front of a service.
+///
+/// ```
+/// use std::{convert::Infallible, net::IpAddr, sync::Arc};
+/// use http::{Request, Response, StatusCode};
+/// use tower::{Layer, Service, ServiceExt, service_fn};
+/// use weir_limit::{Gate, Key, LimitLayer, Part, Rule, RuleSettings, Zone, ZoneSettings};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let zone = Arc::new(Zone::new(ZoneSettings {
+///     name: "per_ip".into(),
+///     key: Key::of(vec![Part::ClientIp]),
+///     rate: "1r/m".parse()?,
+///     capacity: 1_000,
+///     exempt: Vec::new(),
+/// }));
+/// let gate = Gate::new(vec![Rule::new(zone, RuleSettings::burst(0))?]).expect("few rules");
+/// let client = |request: &Request<String>| request.extensions().get::<IpAddr>().copied();
+/// let inner = service_fn(async |_: Request<String>| {
+///     Ok::<_, Infallible>(Response::new(bytes::Bytes::new()))
+/// });
+/// let mut service = LimitLayer::new(Arc::new(gate), client).layer(inner);
+/// let first = service.ready().await?.call(Request::new(String::new())).await?;
+/// let second = service.ready().await?.call(Request::new(String::new())).await?;
+/// assert_eq!(first.status(), StatusCode::OK);
+/// assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LimitLayer<C> {
     desk: Arc<LayerShared>,

@@ -5,6 +5,42 @@
 //! above the rate and within the burst gets the time it has to wait. Everything but [`layer`] is
 //! synchronous, reads no clock and does no I/O. The proxy, the burst bench and the tests call the
 //! same code.
+//!
+//! Ten requests per second for each client, and a burst of two that waits for its slots:
+//!
+//! ```
+//! use std::{net::{IpAddr, Ipv4Addr}, sync::Arc};
+//! use weir_limit::{
+//!     Decision, Gate, Key, Millis, Part, Rule, RuleSettings, Subject, Zone, ZoneSettings,
+//! };
+//!
+//! let zone = Arc::new(Zone::new(ZoneSettings {
+//!     name: "per_ip".into(),
+//!     key: Key::of(vec![Part::ClientIp]),
+//!     rate: "10r/s".parse()?,
+//!     capacity: 1_000,
+//!     exempt: Vec::new(),
+//! }));
+//! let gate = Gate::new(vec![Rule::new(zone, RuleSettings::burst(2))?]).expect("few rules");
+//! let subject = Subject {
+//!     client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+//!     host: "example.com",
+//!     path: "/login",
+//!     query: None,
+//!     method: &http::Method::GET,
+//!     route: "login",
+//!     headers: &http::HeaderMap::new(),
+//! };
+//! let verdicts = [(); 4].map(|()| gate.decide(&subject, Millis(0)).verdict);
+//! let decisions = verdicts.map(|verdict| verdict.decision);
+//! assert_eq!(
+//!     decisions,
+//!     [Decision::Pass, Decision::Delay, Decision::Delay, Decision::Reject]
+//! );
+//! assert_eq!(verdicts.map(|verdict| verdict.wait.0), [0, 100, 200, 0]);
+//! assert_eq!(verdicts[3].retry, Millis(100));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod client_ip;
 pub mod gate;

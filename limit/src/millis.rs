@@ -38,6 +38,12 @@ impl Millis {
     }
 
     /// Whole seconds, rounded up: the unit of `Retry-After`.
+    ///
+    /// ```
+    /// use weir_limit::Millis;
+    ///
+    /// assert_eq!(Millis(1_001).seconds_up(), 2);
+    /// ```
     #[must_use]
     pub fn seconds_up(self) -> u64 {
         self.0.div_ceil(1_000)

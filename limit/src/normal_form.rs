@@ -68,6 +68,16 @@ const MAX_READ: usize = 64 * 1024;
 /// stays), each segment cut at its `;`, `//` merged, `.` and `..` resolved. A path that does not
 /// begin with `/` is returned unchanged. A borrowed form has no [`other_readings`].
 ///
+/// ```
+/// use weir_limit::normal_form::path;
+///
+/// for spelling in ["/login", "//login", "/%6cogin", "/x/../login", "/login;a=b"] {
+///     assert_eq!(path(spelling)?, "/login");
+/// }
+/// assert!(path("/../etc").is_err());
+/// # Ok::<(), weir_limit::normal_form::PathError>(())
+/// ```
+///
 /// # Errors
 /// When the path climbs above the root, or has a NUL or a backslash.
 pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
@@ -161,6 +171,14 @@ fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
 /// Returns the normal form of a host without its port: lower case, an IPv6 address in its one
 /// spelling, and one trailing dot dropped, which only marks the name as complete (RFC 3986, section
 /// 3.2.2). None for a name with an empty label.
+///
+/// ```
+/// use weir_limit::normal_form::host;
+///
+/// assert_eq!(host("Example.COM.").as_deref(), Some("example.com"));
+/// assert_eq!(host("[2001:DB8:0::1]").as_deref(), Some("[2001:db8::1]"));
+/// assert_eq!(host("a..b"), None);
+/// ```
 #[must_use]
 pub fn host(raw: &str) -> Option<String> {
     if let Some(rest) = raw.strip_prefix('[') {

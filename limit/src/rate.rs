@@ -15,6 +15,15 @@ use std::{fmt, str::FromStr, time::Duration};
 const MAX_TICKS_PER_MS: u64 = 1_000_000;
 
 /// Requests in a period, reduced to lowest terms.
+///
+/// ```
+/// use weir_limit::Rate;
+///
+/// let rate: Rate = "3r/s".parse()?;
+/// assert_eq!((rate.ticks_per_ms(), rate.interval_ticks()), (3, 1_000));
+/// assert_eq!("0.5r/s".parse::<Rate>()?, "30r/m".parse()?);
+/// # Ok::<(), weir_limit::rate::RateError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     requests: u64,
@@ -132,6 +141,15 @@ pub enum PeriodError {
 
 /// Parses a duration as the configuration writes it: a whole number and one of `ms`, `s`, `m`, `h`,
 /// `d`.
+///
+/// ```
+/// use std::time::Duration;
+/// use weir_limit::rate::parse_period;
+///
+/// assert_eq!(parse_period("1500ms")?, Duration::from_millis(1_500));
+/// assert!(parse_period("30").is_err());
+/// # Ok::<(), weir_limit::rate::PeriodError>(())
+/// ```
 ///
 /// # Errors
 /// When the text has no unit or is not a duration.

@@ -53,6 +53,14 @@ impl RuleSettings {
     }
 
     /// Settings with the first `delay` requests of the excess not held back.
+    ///
+    /// ```
+    /// use weir_limit::RuleSettings;
+    ///
+    /// // nginx: `burst=20 delay=5`, `burst=20 nodelay`.
+    /// assert_eq!(RuleSettings::burst(20).delay(5).delay, 5);
+    /// assert_eq!(RuleSettings::burst(20).nodelay().delay, 20);
+    /// ```
     #[must_use]
     pub fn delay(self, delay: u32) -> Self {
         Self { delay, ..self }

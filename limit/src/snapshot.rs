@@ -59,6 +59,29 @@ impl Snapshot {
     }
 
     /// Returns the snapshot after an idle time of this length.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use weir_limit::{Key, Millis, Part, Rule, RuleSettings, Snapshot, Zone, ZoneSettings};
+    /// use weir_limit::zone::Intent;
+    ///
+    /// let zone = std::sync::Arc::new(Zone::new(ZoneSettings {
+    ///     name: "logins".into(),
+    ///     key: Key::of(vec![Part::Global]),
+    ///     rate: "1r/s".parse()?,
+    ///     capacity: 1,
+    ///     exempt: Vec::new(),
+    /// }));
+    /// let rule = Rule::new(zone.clone(), RuleSettings::burst(9).nodelay())?;
+    /// for _ in 0..3 {
+    ///     rule.decide(1, Millis(0), Intent::Charge);
+    /// }
+    /// let debt = |snapshot: Snapshot| snapshot.debts.first().map(|(_, nanos)| *nanos);
+    /// assert_eq!(debt(Snapshot::take(&zone, Millis(0))), Some(3_000_000_000));
+    /// let later = Snapshot::take(&zone, Millis(0)).after(Duration::from_secs(1));
+    /// assert_eq!(debt(later), Some(2_000_000_000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn after(mut self, away: Duration) -> Self {
         let away = u64::try_from(away.as_nanos()).unwrap_or(u64::MAX);

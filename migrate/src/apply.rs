@@ -102,7 +102,7 @@ async fn execute(connection: &mut PgConnection, statement: Statement<'_>) -> sql
 /// that whatever happens in between is known to the next run.
 async fn stepwise(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error> {
     let statements = job.script.statements();
-    // CONCURRENTLY blocks nobody while it waits, and giving up half-way would leave an invalid
+    // CONCURRENTLY blocks no session while it waits, and giving up half-way would leave an invalid
     // index.
     let concurrent = statements.iter().any(|statement| statement.concurrent);
     session.reset(if concurrent { Duration::ZERO } else { session.patience.lock_timeout }).await?;
@@ -112,7 +112,7 @@ async fn stepwise(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error>
             let broken = Broken::at(job.script, *statement, source);
             if let Err(error) = give_way(session, job, broken).await {
                 if at == 0 && !statement.concurrent {
-                    // If this fails too the mark stays, which the next run tells; the first failure
+                    // If this fails too the mark stays, which the next run reports; the first failure
                     // is the one to show.
                     drop(unmark(&mut session.connection, job).await);
                 }

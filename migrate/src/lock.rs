@@ -19,7 +19,7 @@ pub const KEY: i64 = 0x006d_6967_7261_7465;
 /// The pause between two polls.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Asks until the lock is there or `wait` is over; tells once who has it.
+/// Asks until the lock is there or `wait` is over; reports once who has it.
 pub(crate) async fn acquire(
     connection: &mut PgConnection,
     wait: Duration,

@@ -2,7 +2,7 @@
 //! shell.
 //!
 //! It asks the process at its control socket, whatever the file says by now. If there is none, the
-//! file names whom to ask: the operator's listener, or the first listener with `OPTIONS *`, a
+//! file names the address to ask: the operator's listener, or the first listener with `OPTIONS *`, a
 //! request about the server itself (RFC 9110, section 9.3.7) that passes everything from accept to
 //! response. It is charged to no limit and reaches no upstream.
 

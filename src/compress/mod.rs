@@ -159,7 +159,7 @@ fn add_vary(headers: &mut HeaderMap) {
 fn describe(headers: &mut HeaderMap, coding: Coding) {
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     headers.remove(CONTENT_LENGTH);
-    // Ranges of an encoded response cannot be requested: it is encoded anew each time.
+    // Ranges of an encoded response cannot be requested: each request encodes it again.
     headers.remove(ACCEPT_RANGES);
     restate(headers);
 }

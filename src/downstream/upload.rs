@@ -1,7 +1,7 @@
 //! Request body on its way to the upstream.
 //!
 //! Guarantees: it is read only as fast as the upstream takes it, except for what its route collects
-//! first. It never exceeds `max_body` of the route. An error of the client is told apart from one
+//! first. It never exceeds `max_body` of the route. An error of the client is distinguished from one
 //! of the upstream. A body that is not read is drained or its connection closed; it is never parsed
 //! as the next request.
 

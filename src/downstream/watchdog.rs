@@ -106,7 +106,7 @@ impl Watchdog {
         });
     }
 
-    /// Tells every connection, also later ones, that the response in progress is the last.
+    /// Notifies every connection, also later ones, that the response in progress is the last.
     pub fn drain(&self) {
         self.draining.set(true);
         for turn in self.watched.borrow().iter().filter_map(|watched| watched.turn.upgrade()) {
@@ -114,7 +114,7 @@ impl Watchdog {
         }
     }
 
-    /// Tells it to those with a request in progress; the others may start one more.
+    /// Notifies those with a request in progress; the others may start one more.
     pub fn drain_busy(&self) {
         let watched = self.watched.borrow();
         let idle = |turn: &Rc<ClientState>| {

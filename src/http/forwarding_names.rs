@@ -1,4 +1,4 @@
-//! Names of forwarding fields, in which a proxy tells a server about its client and the original
+//! Names of forwarding fields, in which a proxy informs a server about its client and the original
 //! request.
 //!
 //! Servers cannot tell who wrote them (Spring calls it imperative that the edge drops them). So

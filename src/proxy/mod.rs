@@ -107,7 +107,7 @@ pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
 
 /// Returns true if each enforced rule of `other` also counts a request that takes `chosen`: by the
 /// same zone, in the same bucket, and with no larger burst. A key with the path uses the same
-/// bucket only if the paths are equal, which `same_path` tells.
+/// bucket only if the paths are equal, which `same_path` says.
 fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
     enforced(&other.gate).all(|rule| {
         let counted = |own: &Rule| {

@@ -67,7 +67,7 @@ pub struct EndpointGroup {
     authorities: u64,
     /// Fingerprint of content that was reported as unusable.
     unusable: AtomicU64,
-    /// Serialises ejections: two at once could both take the last allowed place.
+    /// Serialises ejections: two at the same time could both take the last allowed place.
     judging: Mutex<()>,
 }
 

@@ -1,5 +1,5 @@
 //! One connection to Redis with a breaker. The first failure opens it: until Redis responds again,
-//! and every tombstone that could not be set has been set, nobody asks Redis anything. So a dead
+//! and every tombstone that could not be set has been set, no request asks Redis anything. So a dead
 //! Redis costs one request one deadline, not each of them.
 //!
 //! Another replica may still read from a Redis that only this one lost for a moment. So a write
@@ -199,7 +199,7 @@ impl Inner {
         let number = loop {
             self.set_deferred(&mut connection).await?;
             let mut state = self.state();
-            // Nobody can owe anything between this look and the connection being there: both are
+            // No tombstone can become due between this look and the connection being there: both are
             // under the lock.
             if state.deferred.is_empty() {
                 state.connection = Some(connection);
@@ -244,7 +244,7 @@ impl Inner {
     }
 }
 
-/// Mends the link whenever it breaks, until nobody holds it.
+/// Mends the link whenever it breaks, until its last holder is dropped.
 async fn reconnect(link: std::sync::Weak<Inner>) {
     let mut pause = RETRY.0;
     loop {

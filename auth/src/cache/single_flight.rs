@@ -1,5 +1,5 @@
-//! Readers of one key share one query. Nobody gets the result of a query that began before they
-//! came: it could be older than a write they have already seen.
+//! Readers of one key share one query. No reader gets the result of a query that began before it
+//! came: it could be older than a write it has already seen.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// The last result under a key and when its query began; the lock is held while a query runs.
 type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, T)>>>;
 
-/// The queries under way; empty when nobody reads.
+/// Queries in progress; empty when there is no reader.
 #[derive(Debug)]
 pub struct SingleFlight<K, T>(Mutex<HashMap<K, Slot<T>>>);
 
@@ -57,7 +57,7 @@ struct Waiter<'a, K: Clone + Eq + Hash, T: Clone> {
 impl<K: Clone + Eq + Hash, T: Clone> Drop for Waiter<'_, K, T> {
     fn drop(&mut self) {
         let mut slots = self.flights.slots();
-        // The map's own and this one: nobody else can come while the map is locked.
+        // The map's own and this one: no other reader can come while the map is locked.
         if let Entry::Occupied(entry) = slots.entry(self.key.clone())
             && Arc::strong_count(entry.get()) <= 2
         {

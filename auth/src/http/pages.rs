@@ -52,7 +52,7 @@ impl Page {
     }
 }
 
-/// Page that tells who is logged in.
+/// Page that shows who is logged in.
 #[utoipa::path(
     get,
     path = "/",

@@ -36,7 +36,7 @@ pub struct NewEmail {
 
 impl Auth {
     /// Changes a person. Visible everywhere once this returns. Another address ends the tokens that
-    /// were mailed to the one before, and a mail tells the one before.
+    /// were mailed to the one before, and a mail informs the one before.
     ///
     /// # Errors
     /// The password is wrong, or too often; somebody else has the address.
@@ -78,7 +78,7 @@ impl Auth {
     /// Disables or enables a person; disabling ends their sessions.
     ///
     /// # Errors
-    /// It is oneself, or nobody.
+    /// It is the caller, or no user.
     pub async fn set_disabled(
         &self,
         by: &Identity,

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 /// cause is the source.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A wrong password, an unknown person or a disabled one: nobody can tell them apart.
+    /// A wrong password, an unknown person or a disabled one: no caller can distinguish them.
     #[error("the user name or the password is wrong")]
     WrongCredentials,
     /// A token that is not ours, has expired, or belongs to a session or a person that is over or
@@ -44,7 +44,7 @@ pub enum ServiceError {
     /// Administrators cannot lock themselves out.
     #[error("administrators cannot disable themselves")]
     OwnAccount,
-    /// Nobody has this name or address.
+    /// No user has this name or address.
     #[error("there is no user `{0}`")]
     NoSuchUser(String),
     /// No role has this name.

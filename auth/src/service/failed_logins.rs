@@ -1,6 +1,6 @@
 //! Failed logins: strict for one account from one address, lenient for one account from anywhere,
 //! never for ever. Counted in Redis for all replicas and in this process too, so that losing Redis
-//! forgives nobody.
+//! forgives no failure.
 
 use std::net::IpAddr;
 
@@ -31,7 +31,7 @@ pub struct FailedLogins {
 pub enum Target<'a> {
     /// Somebody there is: one account, by whichever name and in whichever spelling.
     Known(Uuid),
-    /// Nobody there is, as typed.
+    /// Unknown login, as typed.
     Unknown(&'a str),
 }
 

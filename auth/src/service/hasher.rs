@@ -13,7 +13,7 @@ use crate::password::Password;
 use crate::service::error::ServiceError;
 use crate::settings::Hashing;
 
-/// Nobody waits longer for a permit.
+/// Longest wait for a permit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// argon2id behind permits.

@@ -39,7 +39,7 @@ impl Mail {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Puts a mail; it appears whole or not at all, and for nobody but the mailer.
+    /// Puts a mail; it appears whole or not at all, and only for the mailer.
     ///
     /// # Errors
     /// The directory's.

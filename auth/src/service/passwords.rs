@@ -106,7 +106,7 @@ impl Auth {
         if user.disabled || !self.mail.is_configured() {
             return Ok(());
         }
-        // A mail a minute: nobody's letter box is filled by a stranger who knows the address.
+        // A mail a minute: a stranger who knows the address cannot fill a letter box.
         if one_time::is_fresh(&mut self.store.connection().await?, user.id).await? {
             return Ok(());
         }

@@ -86,7 +86,7 @@ pub async fn spend_reset(
     Ok(connection.scalar(sql).bind(hash).fetch_optional(connection.raw()).await?)
 }
 
-/// Removes what nobody can use any more, a bounded number at a time.
+/// Removes tokens that cannot be used any more, a bounded number at a time.
 ///
 /// # Errors
 /// The database's.

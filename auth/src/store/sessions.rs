@@ -167,7 +167,7 @@ pub async fn rotate(
     Ok(query.fetch_optional(connection.raw()).await?)
 }
 
-/// Tells why [`rotate`] found nothing to replace.
+/// Finds out why [`rotate`] found nothing to replace.
 ///
 /// # Errors
 /// The database's.

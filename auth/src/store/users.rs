@@ -150,7 +150,7 @@ pub async fn page(
         "WHERE (u.created_at, u.id) < (timestamptz 'epoch' + $1 * interval '1 microsecond', $2) \
          ORDER BY u.created_at DESC, u.id DESC LIMIT $3"
     );
-    // Nobody signs up after the year 9999; later times overflow the database's.
+    // No user signs up after the year 9999; later times overflow the database's.
     let created_us = after.created_us.min(253_402_300_799_000_000);
     let query = connection.query(sql).bind(created_us).bind(after.id).bind(i64::from(limit) + 1);
     let rows = query.fetch_all(connection.raw()).await?;

@@ -15,7 +15,7 @@ pub fn secret() -> Result<String, Unspecified> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// SHA-256, enough for secrets nobody chose.
+/// SHA-256, enough for random secrets.
 #[must_use]
 pub fn hash(secret: &str) -> Vec<u8> {
     digest(&SHA256, secret.as_bytes()).as_ref().to_vec()

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Applied, Error, Patience, Revisions, Session, Standing, target, view::View};
 
-/// A question waits for nobody.
+/// A question waits for no lock.
 const NO_PATIENCE: Patience = Patience { wait: Duration::ZERO, lock_timeout: Duration::ZERO };
 
 #[derive(Debug, Args)]

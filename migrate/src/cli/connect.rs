@@ -35,7 +35,7 @@ pub(super) fn in_session(
             () = stopped() => Err(Error::Interrupted),
         }
     });
-    // A thread may still be asking for the name of a database that is gone: nobody waits for that.
+    // A thread may still be asking for the name of a database that is gone: it is not waited for.
     runtime.shutdown_background();
     ended
 }

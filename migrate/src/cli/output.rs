@@ -59,7 +59,7 @@ impl Output {
             error.hint().into_iter().for_each(|hint| tell(&format!("hint: {hint}")));
         }
         let code = error.map_or(0, |error| error.exit_code());
-        // Nobody reads the output any more (`migrate history | head`), or it could not be written:
+        // The reader of the output has left (`migrate history | head`), or it could not be written:
         // the work itself is done.
         ExitCode::from(
             if code == 0 && printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {

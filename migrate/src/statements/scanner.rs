@@ -65,7 +65,7 @@ impl Iterator for Scanner<'_> {
     }
 }
 
-/// Digits too, so that `1e'` is no escape text; a wrong word hurts nobody, the database reads the
+/// Digits too, so that `1e'` is no escape text; a wrong word does no harm, the database reads the
 /// statement itself.
 fn starts_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80

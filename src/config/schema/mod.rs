@@ -190,7 +190,7 @@ impl File {
     }
 }
 
-/// Tells a path of a listener or an endpoint that is written as an address alone.
+/// Recognises the path of a listener or an endpoint that is written as an address alone.
 fn is_short_form(path: &[String]) -> bool {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     matches!(words[..], ["listeners", _] | ["upstreams", _, "endpoints", _])

@@ -47,7 +47,7 @@ use crate::{
 
 /// Frames of a client read in one turn, before others get theirs.
 pub const A_TURN: u32 = 8;
-/// Frames without use that a client may send at once.
+/// Frames without use that a client may send in a burst.
 pub const FRAMES: u64 = 2_000;
 /// Further ones per second.
 pub const A_SECOND: u64 = 40;

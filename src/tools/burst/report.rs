@@ -25,7 +25,7 @@ pub struct Report {
     pub judgement: TraceJudgement,
 }
 
-/// Tells one kind of breach from the others.
+/// Selects one kind of breach.
 type Kind = fn(&Breach) -> bool;
 
 impl Report {
