@@ -107,7 +107,8 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(settings: Settings) -> Result<Self, StartError> {
-        let (listen, metrics_listen) = (settings.listen, settings.metrics_listen);
+        let listen = settings.listen;
+        let metrics_listen = settings.metrics_listen;
         let auth = Arc::new(Auth::new(settings)?);
         check_revision(&auth.settings).await?;
         Ok(Self { auth, listener: bind(listen).await?, metrics: bind(metrics_listen).await? })

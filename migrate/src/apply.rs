@@ -152,7 +152,8 @@ async fn give_way(
     if !broken.contended() {
         return Err(broken.explain(job.revision));
     }
-    let (place, suspect) = (broken.place(), suspect(&mut session.connection).await?);
+    let place = broken.place();
+    let suspect = suspect(&mut session.connection).await?;
     if job.begin.elapsed() + BREATH > session.patience.wait {
         return Err(Error::Blocked { revision: job.revision.name(), place, suspect });
     }

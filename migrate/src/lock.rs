@@ -25,7 +25,8 @@ pub(crate) async fn acquire(
     wait: Duration,
     tell: &mut dyn FnMut(&Event),
 ) -> Result<(), Error> {
-    let (begin, mut told) = (Instant::now(), false);
+    let begin = Instant::now();
+    let mut told = false;
     while !attempt(connection).await? {
         let holder = holder(connection).await?;
         if begin.elapsed() >= wait {

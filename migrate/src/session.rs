@@ -40,7 +40,8 @@ impl<'t> Session<'t> {
         tell: &'t mut dyn FnMut(&Event),
     ) -> Result<Self, Error> {
         let name = format!("migrate {command} on {}", host_name());
-        let (begin, mut told) = (Instant::now(), false);
+        let begin = Instant::now();
+        let mut told = false;
         loop {
             let cause = match database.connect(&name).await {
                 Ok(connection) => return Ok(Self { connection, patience, tell }),

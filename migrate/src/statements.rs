@@ -35,8 +35,10 @@ impl Statement<'_> {
 /// Every statement of a file, in order. Comments alone make no statement.
 #[must_use]
 pub fn split(sql: &str) -> Vec<Statement<'_>> {
-    let (mut found, mut open) = (Vec::new(), None::<Open>);
-    let (mut line, mut counted) = (1, 0);
+    let mut found = Vec::new();
+    let mut open = None::<Open>;
+    let mut line = 1;
+    let mut counted = 0;
     for (token, span) in Scanner::new(sql) {
         if token == Token::Blank {
             continue;

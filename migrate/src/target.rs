@@ -88,7 +88,8 @@ pub fn range(wanted: &str, revisions: &Revisions) -> Result<(i64, i64), Error> {
     let end = |name: &str, otherwise: &str| {
         stamp(if name.is_empty() { otherwise } else { name }, revisions)
     };
-    let (from, to) = (end(from, "base")?, end(to, "head")?);
+    let from = end(from, "base")?;
+    let to = end(to, "head")?;
     if from <= to { Ok((from, to)) } else { Err(usage("goes down")) }
 }
 

@@ -71,7 +71,8 @@ impl RedisLink {
     /// A link to where `client` goes. Connects in the background, so a start does not need Redis.
     #[must_use]
     pub fn open(client: Client, metrics: Arc<Metrics>) -> Self {
-        let (broken, tried) = (Notify::new(), Notify::new());
+        let broken = Notify::new();
+        let tried = Notify::new();
         let inner = Inner { client, state: Mutex::default(), broken, tried, metrics };
         let link = Self(Arc::new(inner));
         tokio::spawn(reconnect(Arc::downgrade(&link.0)));

@@ -61,11 +61,9 @@ async fn serve() -> Result<(), Failure> {
 /// Ends with the first signal that asks to stop.
 fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let listen = |kind| signal(kind).map_err(Failure::system("cannot listen to signals"));
-    let (mut term, mut int, mut quit) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::quit())?,
-    );
+    let mut term = listen(SignalKind::terminate())?;
+    let mut int = listen(SignalKind::interrupt())?;
+    let mut quit = listen(SignalKind::quit())?;
     Ok(async move {
         tokio::select! {
             _ = term.recv() => {}

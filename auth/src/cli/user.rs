@@ -126,8 +126,9 @@ impl RoleArguments {
         let auth = service().await?;
         let user = auth.find_user(&self.user).await?;
         let changed = auth.set_role(&user, &self.role, holds, &Origin::console()).await?;
-        let (has, role, name) =
-            (if holds { "has" } else { "does not have" }, &self.role, &user.username);
+        let has = if holds { "has" } else { "does not have" };
+        let role = &self.role;
+        let name = &user.username;
         line(&format!("{name} {has} the role {role}{}", if changed { "" } else { ", as before" }));
         Ok(())
     }

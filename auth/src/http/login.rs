@@ -110,7 +110,8 @@ pub async fn logout(
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (tokens, transport) = (presented(&headers)?, caller.cookies);
+    let tokens = presented(&headers)?;
+    let transport = caller.cookies;
     detached(async move { auth.end_sessions(&tokens, "logout", &caller.origin).await }).await?;
     Ok(logged_out(transport))
 }
@@ -137,7 +138,8 @@ pub async fn logout_all(
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (tokens, transport) = (presented(&headers)?, caller.cookies);
+    let tokens = presented(&headers)?;
+    let transport = caller.cookies;
     detached(async move { auth.logout_all(&tokens, &caller.origin).await }).await?;
     Ok(logged_out(transport))
 }

@@ -13,6 +13,7 @@ use crate::http::problem::Problem;
 use crate::password::Password;
 use crate::person::Email;
 use crate::service::error::ServiceError;
+use crate::service::passwords::PasswordChange;
 use crate::service::{Auth, detached};
 
 /// The password I have and the one I want.
@@ -54,8 +55,9 @@ pub async fn change(
     JsonBody(body): JsonBody<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let changed = detached(async move {
-        let passwords = (&body.current_password, &body.new_password);
-        auth.change_password(&identity, passwords, caller.client, &caller.origin).await
+        let ChangePassword { current_password: current, new_password: new } = body;
+        let change = PasswordChange { current, new, client: caller.client };
+        auth.change_password(&identity, &change, &caller.origin).await
     });
     match changed.await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),

@@ -95,14 +95,15 @@ impl Auth {
             return Ok(Some(row));
         }
         let fill = look == Lookup::Miss;
-        queries.run(&key, async |began| self.query(&key, (fill, began), &query).await).await
+        queries.run(&key, async |began| self.query(&key, fill, began, &query).await).await
     }
 
     /// Runs one query and puts its row into the cache, if it may be.
     async fn query<T, F>(
         &self,
         key: &Key,
-        (fill, began): (bool, Instant),
+        fill: bool,
+        began: Instant,
         query: &impl Fn() -> F,
     ) -> Read<T>
     where

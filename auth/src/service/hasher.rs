@@ -130,7 +130,8 @@ impl HashPermit<'_> {
         hash: Option<&str>,
     ) -> Result<(PasswordMatch, Self), ServiceError> {
         let known = hash.is_some();
-        let (argon, password) = (self.hasher.argon.clone(), password.clone());
+        let argon = self.hasher.argon.clone();
+        let password = password.clone();
         let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
         let compare = move |memory: &mut Vec<Block>| argon.compare(password.bytes(), &hash, memory);
         let (verdict, permit) = self.blocking(compare).await?;
@@ -142,7 +143,8 @@ impl HashPermit<'_> {
     /// # Errors
     /// The hashing broke.
     pub async fn hash(self, password: &Password) -> Result<String, ServiceError> {
-        let (argon, password) = (self.hasher.argon.clone(), password.clone());
+        let argon = self.hasher.argon.clone();
+        let password = password.clone();
         let (hash, _turn) =
             self.blocking(move |memory| argon.hash(password.bytes(), memory)).await?;
         hash.map_err(ServiceError::internal("hashing a password"))

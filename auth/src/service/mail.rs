@@ -52,8 +52,8 @@ impl Mail {
             Message::EmailChanged => serde_json::json!({ "to": to, "purpose": "email_changed" }),
         };
         let name = Uuid::now_v7();
-        let (hidden, seen) =
-            (directory.join(format!(".{name}")), directory.join(format!("{name}.json")));
+        let hidden = directory.join(format!(".{name}"));
+        let seen = directory.join(format!("{name}.json"));
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).await?;
         file.write_all(mail.to_string().as_bytes()).await?;

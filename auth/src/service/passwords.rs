@@ -22,6 +22,17 @@ use crate::store::audit::{Origin, record};
 use crate::store::{one_time, sessions, users};
 use crate::token::opaque;
 
+/// Another password for somebody who is logged in.
+#[derive(Debug)]
+pub struct PasswordChange {
+    /// The password of now.
+    pub current: Password,
+    /// The one to come.
+    pub new: Password,
+    /// Client address.
+    pub client: IpAddr,
+}
+
 impl Auth {
     /// Replaces a person's password by another one; the session that asks stays.
     ///
@@ -30,14 +41,14 @@ impl Auth {
     pub async fn change_password(
         &self,
         identity: &Identity,
-        (current, new): (&Password, &Password),
-        client: IpAddr,
+        change: &PasswordChange,
         origin: &Origin,
     ) -> Result<(), ServiceError> {
+        let PasswordChange { current, new, client } = change;
         let user = &identity.user;
         new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
         let queued = self.hasher.enqueue()?;
-        let (old, permit) = self.verify_password(&queued, user, current, client).await?;
+        let (old, permit) = self.verify_password(&queued, user, current, *client).await?;
         let hash = permit.hash(new).await?;
         let mut transaction = self.store.begin().await?;
         if !users::set_password_hash(&mut transaction, user.id, Some(&old), &hash).await? {

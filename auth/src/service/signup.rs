@@ -34,7 +34,8 @@ impl Auth {
         roles: &[&str],
         origin: &Origin,
     ) -> Result<User, ServiceError> {
-        let (username, email) = (signup.username.as_str(), signup.email.as_str());
+        let username = signup.username.as_str();
+        let email = signup.email.as_str();
         signup.password.unlike(&[username, email]).map_err(ServiceError::Password)?;
         let queued = self.hasher.enqueue()?;
         // Cheaper than a hash; the unique index decides all the same.

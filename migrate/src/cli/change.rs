@@ -41,7 +41,8 @@ pub(super) struct Upgrade {
 
 impl Upgrade {
     pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
-        let (patient, revisions) = (self.patient, place.load()?);
+        let patient = self.patient;
+        let revisions = place.load()?;
         move_to(
             &Move { way: Way::Up, target: &self.target, preview: &self.preview, patient },
             &revisions,
@@ -62,7 +63,8 @@ pub(super) struct Downgrade {
 
 impl Downgrade {
     pub(super) fn run(&self, place: &Place) -> Result<Output, Error> {
-        let (patient, revisions) = (self.patient, place.load()?);
+        let patient = self.patient;
+        let revisions = place.load()?;
         move_to(
             &Move { way: Way::Down, target: &self.target, preview: &self.preview, patient },
             &revisions,
@@ -83,7 +85,7 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Output, Error> {
     let command = if asked.way == Way::Up { "upgrade" } else { "downgrade" };
     let verb = if asked.way == Way::Up { "upgraded" } else { "downgraded" };
     if let (Way::Up, Some((from, to))) = (asked.way, asked.target.split_once(':')) {
-        return between(asked, revisions, (from, to));
+        return between(asked, revisions, from, to);
     }
     in_session(command, asked.patient.into(), async |session| {
         if asked.preview.sql {
@@ -118,11 +120,7 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Output, Error> {
 }
 
 /// The script from one revision to another, for a database that is asked nothing.
-fn between(
-    asked: &Move<'_>,
-    revisions: &Revisions,
-    (from, to): (&str, &str),
-) -> Result<Output, Error> {
+fn between(asked: &Move<'_>, revisions: &Revisions, from: &str, to: &str) -> Result<Output, Error> {
     if !asked.preview.sql {
         let said =
             format!("`{}` is two revisions: where the database is, it says itself", asked.target);

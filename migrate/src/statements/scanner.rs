@@ -81,7 +81,8 @@ fn line_comment(rest: &[u8]) -> usize {
 
 /// Block comments nest.
 fn block_comment(rest: &[u8]) -> usize {
-    let (mut at, mut depth) = (0, 0);
+    let mut at = 0;
+    let mut depth = 0;
     while at < rest.len() {
         match &rest[at..] {
             [b'/', b'*', ..] => (at, depth) = (at + 2, depth + 1),
