@@ -215,7 +215,7 @@ mod command {
         for (kept, says) in [
             ("20r/s burst 4", "forwarded over the limit"),
             ("20r/s burst 3 delay 1", "released before the slot"),
-            ("20r/s burst 2", "rejected while a place was free"),
+            ("20r/s burst 2", "rejected with room left"),
         ] {
             let (code, errors) = code_and_errors(&weir(&engine::serve(kept).to_string(), JUDGED));
             assert_eq!(code, Some(10), "{errors}");

@@ -50,7 +50,7 @@ impl Body for Script {
             Some(Act::Trail(fields)) => Poll::Ready(Some(Ok(Frame::trailers(fields)))),
             Some(Act::Break) => Poll::Ready(Some(Err(Error::new(
                 Kind::HttpResponseIncomplete,
-                "the endpoint's answer was cut short",
+                "the endpoint cut its response short",
             )))),
         }
     }

@@ -229,7 +229,7 @@ async fn reject_has_retry_after() {
         (&answer.headers()["retry-after"], &answer.headers()["cache-control"]),
         (&"59".parse().unwrap(), &"no-store".parse().unwrap())
     );
-    assert_eq!(answer.body(), "rejected: burst, free in 58500 ms\n");
+    assert_eq!(answer.body(), "rejected: burst, retry in 58500 ms\n");
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,23 +65,23 @@ pub enum Part {
 pub enum PartError {
     /// There is no part of this name.
     #[error(
-        "`{0}` is nothing to count by, hint: use client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method, route or global"
+        "unknown key `{0}`, hint: use client_ip, header:NAME, cookie:NAME, query:NAME, host, \
+        path, method, route or global"
     )]
     Unknown(String),
     /// A name is missing behind `header:`, `cookie:` or `query:`.
-    #[error("`{0}` names nothing, hint: put a name behind the colon, like `{0}x-api-key`")]
+    #[error("`{0}` has no name, hint: write a name after the colon, like `{0}x-api-key`")]
     NoName(String),
     /// Not a field name (RFC 9110, section 5.1).
     #[error("`{0}` is not the name of a header field")]
     HeaderName(String),
     /// Not a cookie's name (RFC 6265, section 4.1.1).
-    #[error(
-        "`{0}` is not the name of a cookie, hint: it is letters, digits and some of !#$%&'*+-.^_`|~"
-    )]
+    #[error("`{0}` is not the name of a cookie, hint: use letters, digits and !#$%&'*+-.^_`|~")]
     CookieName(String),
     /// A query parameter cannot have this name.
     #[error(
-        "`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a space"
+        "`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a \
+        space"
     )]
     QueryName(String),
 }
@@ -625,7 +625,7 @@ mod tests {
                 .contains("client_ip, header:NAME")
         );
         assert!(
-            "header:".parse::<Part>().expect_err("no name").to_string().contains("names nothing")
+            "header:".parse::<Part>().expect_err("no name").to_string().contains("has no name")
         );
         assert_eq!("header:a b".parse::<Part>(), Err(PartError::HeaderName("a b".to_owned())));
         for name in ["a b", "a=b", "a;b", "\u{e9}"] {

@@ -209,7 +209,7 @@ impl<C> LimitLayer<C> {
     fn reject<R: From<Bytes>>(&self, verdict: &Verdict) -> Response<R> {
         let reason = verdict.reason.map_or("", Reason::as_str);
         let retry = (!verdict.reason.is_some_and(Reason::is_for_good)).then_some(verdict.retry);
-        let free = retry.map_or_else(String::new, |retry| format!(", free in {} ms", retry.0));
+        let free = retry.map_or_else(String::new, |retry| format!(", retry in {} ms", retry.0));
         let body = format!("rejected: {reason}{free}\n");
         let mut answer = Response::new(R::from(Bytes::from(body)));
         *answer.status_mut() = self.status;

@@ -82,7 +82,7 @@ pub enum RateError {
     #[error("{0}")]
     Period(#[from] PeriodError),
     /// The number of requests or the period is zero.
-    #[error("a rate of zero lets no request pass, hint: to close a path leave its route out")]
+    #[error("a rate must be greater than 0, hint: to close a path remove its route")]
     Zero,
     /// The fraction cannot be counted exactly.
     #[error(
@@ -132,10 +132,10 @@ pub enum PeriodError {
     #[error("`{0}` has no unit, hint: did you mean `{0}s` or `{0}ms`?")]
     NoUnit(String),
     /// The text is not a number and a unit.
-    #[error("`{0}` is not a length of time, hint: write a number and ms, s, m, h or d, like `30s`")]
+    #[error("`{0}` is not a duration, hint: write a number and ms, s, m, h or d, like `30s`")]
     Shape(String),
     /// The duration has more than 64 bits of milliseconds.
-    #[error("`{0}` is longer than can be counted")]
+    #[error("`{0}` is too long a duration")]
     TooLong(String),
 }
 
@@ -240,8 +240,8 @@ mod tests {
             ("0r/s", "a rate of zero"),
             ("1r/0s", "a rate of zero"),
             ("1r/5", "did you mean `5s` or `5ms`?"),
-            ("1r/week", "`week` is not a length of time"),
-            ("1r/", "`` is not a length of time"),
+            ("1r/week", "`week` is not a duration"),
+            ("1r/", "`` is not a duration"),
             ("999999999999r/s", "too fine"),
         ] {
             let error = text.parse::<Rate>().expect_err(text).to_string();

@@ -72,7 +72,7 @@ impl RuleSettings {
 pub enum RuleError {
     /// The last place of the burst would be centuries away.
     #[error(
-        "a burst of {burst} at {rate} cannot be counted, hint: the whole burst must fit in 100 years"
+        "a burst of {burst} at {rate} takes too long, hint: the whole burst must fit in 100 years"
     )]
     TooLong {
         /// Configured burst.

@@ -27,15 +27,15 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// The snapshot is of another zone.
-    #[error("the snapshot is of zone `{0}`")]
+    #[error("the snapshot belongs to zone `{0}`")]
     Zone(Arc<str>),
     /// The zone has another seed, so the fingerprints mean nothing to it.
     #[error(
-        "the snapshot of zone `{0}` was made with another seed, hint: build the zone with the snapshot's seed"
+        "the snapshot of zone `{0}` has another seed, hint: build the zone with the snapshot's seed"
     )]
     Seed(Arc<str>),
     /// The zone counts by another key.
-    #[error("the snapshot of zone `{0}` was counted by another key")]
+    #[error("the snapshot of zone `{0}` has another key")]
     Key(Arc<str>),
 }
 

@@ -236,9 +236,7 @@ impl BurstArgs {
             say(&format!("broken: {sentence}"));
         }
         if !report.broken().is_empty() && report.began_in_debt() {
-            say(
-                "hint: the first request already had to wait; begin when the server has forgotten its clients",
-            );
+            say("hint: the first request already waited; let the limit recover, then run it again");
         }
         for (cause, count) in report.failures() {
             say(&format!("failed: {count} of {} requests: {cause}", report.trace.len()));
@@ -282,7 +280,7 @@ async fn progress(plan: &BurstPlan, tally: &Tally) -> Infallible {
             let seconds = begun.elapsed().as_secs();
             let _cosmetic = write!(
                 io::stderr(),
-                "\r[{bar}] {sent} sent, {ended} of {total} answered, {seconds} s\x1b[K"
+                "\r[{bar}] {sent} sent, {ended} of {total} completed, {seconds} s\x1b[K"
             );
         }
     }

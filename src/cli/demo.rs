@@ -66,7 +66,7 @@ fn listen_beside(app: &mut App, first: SocketAddr) {
         if let Err(error) =
             app.listen_beside_first(SocketAddr::from(([127, 0, 0, last], first.port())))
         {
-            tracing::debug!(%error, "the page fires from fewer addresses");
+            tracing::debug!(%error, "the demo page sends from fewer client addresses");
         }
     }
 }

@@ -41,11 +41,11 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
         registry.with(lines.json()).try_init()
     };
     if let Err(error) = started {
-        tracing::debug!(%error, "diagnostics were started before");
+        tracing::debug!(%error, "a log subscriber is installed already; keeping it");
     }
     let set_level = Box::new(move |level: &str| {
         if let Err(error) = handle.reload(filter(level)) {
-            tracing::error!(%error, "the level of diagnostics stays as it was");
+            tracing::error!(%error, "cannot change the log level; keeping the current level");
         }
     });
     (set_level, rest)
@@ -67,7 +67,7 @@ impl Output {
             return Ok(());
         }
         let now = Timestamp::now();
-        let message = "diagnostics were dropped: standard error took none";
+        let message = "log lines dropped: standard error did not accept them in time";
         let line = if self.is_terminal {
             format!("{now:.6}  WARN {message} lines={lines}\n")
         } else {

@@ -64,7 +64,7 @@ impl Healthcheck {
         match ask(listener, question) {
             Ok(()) => Outcome::Fine,
             Err(cause) => report_error(
-                &io::Error::other(format!("`{listener}` does not serve: {cause}")),
+                &io::Error::other(format!("`{listener}` is not healthy: {cause}")),
                 Outcome::Failed,
             ),
         }
@@ -102,5 +102,5 @@ fn ask(listener: SocketAddr, question: &str) -> io::Result<()> {
     if head == *b"HTTP/1.1 200" {
         return Ok(());
     }
-    Err(io::Error::other(format!("it answered `{}`", String::from_utf8_lossy(&head))))
+    Err(io::Error::other(format!("unexpected response `{}`", String::from_utf8_lossy(&head))))
 }

@@ -56,7 +56,7 @@ impl Reload {
         match ask(admin) {
             Ok(outcome) => outcome_of(outcome),
             Err(cause) => report_error(
-                &io::Error::other(format!("no proxy answers on `{admin}`: {cause}")),
+                &io::Error::other(format!("no response from `{admin}`: {cause}")),
                 Outcome::Unreachable,
             ),
         }

@@ -144,7 +144,7 @@ fn signals() -> io::Result<Control> {
                 };
                 if matches!(order, ControlMessage::Stop) {
                     tracing::info!(
-                        "told to stop: what is under way is finished, once more stops now"
+                        "draining: finishing requests in progress; signal again to stop immediately"
                     );
                 }
                 if sender.send(order).await.is_err() {

@@ -213,7 +213,7 @@ impl Work {
         let most = self.input.len().min(*turn);
         let step = self.coder.step(order, &self.input[..most], &mut self.room[self.filled..])?;
         if step == STALLED {
-            return Err(Error::new(Kind::ProxyInternalError, "the coder stands still"));
+            return Err(Error::new(Kind::ProxyInternalError, "the compressor makes no progress"));
         }
         self.input.advance(step.read);
         self.filled += step.written;

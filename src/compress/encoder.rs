@@ -93,7 +93,7 @@ impl Coder {
 }
 
 fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::caused(Kind::ProxyInternalError, "the answer cannot be coded", cause)
+    Error::caused(Kind::ProxyInternalError, "cannot compress the response", cause)
 }
 
 fn zstd(length: Option<u64>) -> Result<CCtx<'static>, Error> {
@@ -159,7 +159,7 @@ fn brotli_step(
         &mut |_, _, _, _| (),
     );
     if !fine {
-        return Err(failed("brotli refused what it was asked"));
+        return Err(failed("brotli reported an error"));
     }
     let done = match order {
         FlushMode::Finish => state.is_finished(),

@@ -25,14 +25,15 @@ impl EncoderPermits {
         if self.taken.get() >= MAX_CODERS {
             tracing::debug!(
                 most = MAX_CODERS,
-                "all coders are at work: an answer goes out as it came"
+                "all compressors are in use; sending response uncompressed"
             );
             return None;
         }
         let coder = Coder::new(coding, length);
-        let coder = coder.inspect_err(
-            |error| tracing::warn!(coding = coding.name(), %error, "a coder cannot be had"),
-        );
+        let coder = coder.inspect_err(|error| {
+            let coding = coding.name();
+            tracing::warn!(coding, %error, "cannot create compressor; sending response uncompressed");
+        });
         let coder = coder.ok()?;
         self.taken.set(self.taken.get() + 1);
         Some((coder, EncoderPermit(Rc::clone(&self.taken))))

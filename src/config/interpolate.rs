@@ -92,10 +92,7 @@ fn filled(text: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal
         rest = match after.strip_prefix('{') {
             Some(inside) => {
                 let unclosed = || {
-                    (
-                        "`${` is never closed".to_owned(),
-                        "write `${NAME}`, or `$$` for a dollar sign",
-                    )
+                    ("`${` is not closed".to_owned(), "write `${NAME}`, or `$$` for a dollar sign")
                 };
                 let (name, behind) = inside.split_once('}').ok_or_else(unclosed)?;
                 let (value, from) = look_up(name, outside)?;
@@ -118,7 +115,7 @@ fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refu
         return read(path, outside).map(|text| (text, Origin::Outside));
     }
     if inside.contains("${") {
-        let message = format!("`${{{inside}}}` has another `${{` within it");
+        let message = format!("`${{{inside}}}` contains another `${{`");
         return Err((message, "a default is plain text, like `${NAME:-default}`"));
     }
     let (name, default) = match inside.split_once(":-") {
@@ -202,8 +199,8 @@ mod tests {
     fn interpolation_error_says_why() {
         for (text, message) in [
             ("${NONE}", "the environment variable `NONE` is not set"),
-            ("${RATE", "`${` is never closed"),
-            ("${NONE:-${RATE}}", "`${NONE:-${RATE}` has another `${` within it"),
+            ("${RATE", "`${` is not closed"),
+            ("${NONE:-${RATE}}", "`${NONE:-${RATE}` contains another `${`"),
             ("${}", "`${}` does not name a variable"),
             ("${1A}", "`${1A}` does not name a variable"),
             ("${file:key}", "`key` is not an absolute path"),

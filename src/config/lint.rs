@@ -70,7 +70,7 @@ fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Pr
             spot.key("address")
         };
         let message =
-            format!("`{}` takes IPv6 only: no client of IPv4 can connect", listener.address);
+            format!("`{}` accepts IPv6 only: IPv4 clients cannot connect", listener.address);
         problems.warn(spot.span, message, format!("write `:{port}` for both"));
     }
 }
@@ -103,8 +103,8 @@ fn unreachable_routes(
         let spot = [spot.key("path"), spot.key("path_exact")]
             .into_iter()
             .find(|spot| spot.scalar().is_some());
-        let message = "no request ever takes this route";
-        let hint = format!("entry {first} of `routes`, counted from 0, takes them all before it");
+        let message = "no request ever matches this route";
+        let hint = format!("entry {first} of `routes`, counted from 0, matches them all first");
         problems.warn(spot.unwrap_or(root).span, message, hint);
     }
 }
@@ -136,11 +136,12 @@ fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problem
         if let Some((taker, host)) = shadow {
             let spot = root.key("routes").item(index).key("limits");
             let hint = format!(
-                "entry {taker} of `routes`, counted from 0, has a more specific host and takes them; repeat the limited path with that host"
+                "entry {taker} of `routes`, counted from 0, has a more specific host and matches \
+                them; repeat the limited path with that host"
             );
             problems.warn(
                 spot.span,
-                format!("the limits of this route do not hold for requests to `{}`", named(host)),
+                format!("the limits of this route do not apply to requests to `{}`", named(host)),
                 hint,
             );
         }
@@ -171,9 +172,10 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, proble
             (is_partial && leaves_a_limit_out(taker)).then_some((*earlier, method))
         });
         if let Some((taker, method)) = shadow {
-            let message = format!("the limits of this route do not hold for {method} requests");
+            let message = format!("the limits of this route do not apply to {method} requests");
             let hint = format!(
-                "entry {taker} of `routes`, counted from 0, takes them; repeat the limits there, or take {method} out"
+                "entry {taker} of `routes`, counted from 0, matches them; repeat the limits \
+                there, or remove {method}"
             );
             problems.warn(root.key("routes").item(*index).key("limits").span, message, hint);
         }
@@ -199,7 +201,7 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
             parts.iter().any(is_made_up) || parts.iter().all(is_chosen)
         };
         if !route.limits.is_empty() && route.limits.iter().all(is_evaded) {
-            let message = "a client that makes up another value with each request is not limited";
+            let message = "a client that sends a new value with each request is not limited";
             let hint = "add a limit that counts by `client_ip` alone, or by `global`";
             problems.warn(root.key("routes").item(index).key("limits").span, message, hint);
         }
@@ -249,7 +251,7 @@ fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
         && parts.iter().all(optional)
         && !spot.has("missing")
     {
-        let message = "a client that leaves this out is not limited";
+        let message = "a client that omits this value is not limited";
         let hint =
             "write `missing: share` or `missing: reject`, or `missing: exempt` if that is meant";
         problems.warn(spot.key("key").span, message, hint);
@@ -259,25 +261,21 @@ fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
             let at = spot.key("key");
             let at = if at.scalar().is_some() { at } else { at.item(index) };
             let hint = "count by `client_ip`, and name the proxies in `client_ip.trusted_proxies`";
-            problems.warn(
-                at.span,
-                format!("any client can write what it likes there: `{part}`"),
-                hint,
-            );
+            problems.warn(at.span, format!("any client can send any value there: `{part}`"), hint);
         }
     }
     for every in everybody(&zone.exempt) {
-        let hint = "name the networks that are not to be counted";
+        let hint = "list only the networks to exempt";
         problems.warn(
             spot.key("exempt").span,
-            format!("this zone counts no client: `{every}` is every one"),
+            format!("this zone limits no client: `{every}` is every address"),
             hint,
         );
     }
     let counts_addresses = parts.contains(&Part::ClientIp);
     for (field, bits) in [("ipv4_prefix", key.ipv4_prefix), ("ipv6_prefix", key.ipv6_prefix)] {
         if counts_addresses && bits == 0 {
-            let hint = "for one bucket that all share use `key: global`";
+            let hint = "for one bucket shared by all clients use `key: global`";
             problems.warn(spot.key(field).span, "all addresses count as one client", hint);
         }
     }
@@ -291,7 +289,7 @@ fn everybody(networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
 fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
     for (index, name) in file.zones.keys().enumerate() {
         if !config.routes.iter().any(|route| route.limits.iter().any(|(zone, _)| *zone == index)) {
-            let hint = "apply it: limits: [ { zone: NAME, burst: N } ] on a route, or take it out";
+            let hint = "apply it: limits: [ { zone: NAME, burst: N } ] on a route, or remove it";
             problems.warn(
                 root.key("zones").name(name).span,
                 format!("the zone `{name}` is not used"),
@@ -305,7 +303,7 @@ fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Probl
             problems.warn(
                 span,
                 format!("the upstream `{name}` is not used"),
-                "name it on a route, or take it out",
+                "use it on a route, or remove it",
             );
         }
     }
@@ -323,12 +321,12 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
                     "a page and its assets arrive together: give it a burst, like `burst: 20`";
                 problems.warn(
                     spot.key("burst").span,
-                    "no burst on a route that takes every path",
+                    "no burst on a route that matches every path",
                     hint,
                 );
             }
             if rule.max_wait.is_some_and(|wait| wait > LONG_WAIT) {
-                let message = "waits longer than most clients do";
+                let message = "this wait is longer than most clients wait";
                 problems.warn(
                     spot.key("max_wait").span,
                     message,
@@ -361,7 +359,8 @@ fn unreachable_burst(
         let message = format!("a burst of `{burst}` is never reached: {why}");
         let reached = u128::from(u64::from(rule.delay)) + reached;
         let hint = format!(
-            "`burst: {reached}` does the same; to let more through at once write `nodelay: true` or `delay: N`"
+            "`burst: {reached}` does the same; to pass more without delay write `nodelay: true` \
+            or `delay: N`"
         );
         problems.warn(spot.key("burst").span, message, hint);
     };
@@ -369,12 +368,12 @@ fn unreachable_burst(
         let wait = rule.max_wait.unwrap_or(Millis::ZERO).0;
         tell(
             within_wait,
-            format!("what would wait longer than `max_wait`, {wait} ms, is rejected"),
+            format!("a request that would wait longer than `max_wait`, {wait} ms, is rejected"),
         );
     } else if room < u128::from(held) && rule.mode == Mode::Enforce {
         tell(
             room,
-            format!("what finds {room} waiting, its zone's room of `queue.max`, is rejected"),
+            format!("a request is rejected while {room} wait, the zone's share of `queue.max`"),
         );
     }
 }
@@ -387,7 +386,7 @@ fn trust(config: &Config, file: &File, root: Location<'_>, problems: &mut Proble
             networks::network(text).is_some_and(|network| network.trunc() == every)
         });
         let spot = written.map_or(spot, |index| spot.item(index));
-        let hint = "name the networks your own proxies are in";
+        let hint = "list the networks of your own proxies";
         problems.warn(
             spot.span,
             "every address is a trusted proxy: any client can choose its address",

@@ -62,7 +62,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     if let Err(error) = read {
         let hint = if error.kind() == std::io::ErrorKind::PermissionDenied {
             let user = rustix::process::geteuid().as_raw();
-            format!("let the user with the id {user} read it, who runs this command")
+            format!("make it readable for the user with the id {user}, who runs this command")
         } else {
             "name another file with `-c FILE`; without it `./weir.yaml` is read, or else \
              `/etc/weir/weir.yaml`"
@@ -132,7 +132,7 @@ fn judge(
         Some(tree) => tree,
         None if problems.has_errors() => return None,
         None if sets.is_empty() => {
-            let hint = "the least there is: listeners, and routes with an upstream";
+            let hint = "write at least `listeners`, and `routes` with an upstream";
             problems.error(Span::default(), "the configuration is empty", hint);
             return None;
         }

@@ -166,7 +166,7 @@ impl NetworkWatch {
             Err(error) => {
                 let error = error.to_string();
                 if self.told.as_ref() != Some(&error) {
-                    tracing::warn!("{error}; the networks read before stay in use");
+                    tracing::warn!("{error}; keeping the current networks");
                 }
                 self.told = Some(error);
                 None

@@ -6,12 +6,13 @@
 pub enum QuantityError {
     /// The text is not a whole number with a known letter behind it.
     #[error(
-        "`{0}` is not a count, hint: write a whole number, or one with k, M or G behind it, like `10k`"
+        "`{0}` is not a count, hint: write a whole number, or one followed by k, M or G, like `10k`"
     )]
     Count(String),
     /// The text is not a whole number with a known unit behind it.
     #[error(
-        "`{0}` is not a size, hint: write bytes, or a whole number with KiB, MiB or GiB behind it, like `32KiB`"
+        "`{0}` is not a size, hint: write bytes, or a whole number followed by KiB, MiB or GiB, \
+        like `32KiB`"
     )]
     Size(String),
     /// The unit is one of thousands where one of 1024 is probably meant, or the reverse.
@@ -25,7 +26,7 @@ pub enum QuantityError {
         unit: &'static str,
     },
     /// The quantity has more than 64 bits.
-    #[error("`{0}` is more than can be counted")]
+    #[error("`{0}` is too large")]
     TooMany(String),
 }
 
@@ -103,8 +104,8 @@ mod tests {
         assert!(count("-1").contains("`-1` is not a count"));
         assert!(count("1.5k").contains("is not a count"));
         assert!(count("").contains("is not a count"));
-        assert!(count("99999999999999999999").contains("more than can be counted"));
-        assert!(count("99999999999999999G").contains("more than can be counted"));
+        assert!(count("99999999999999999999").contains("is too large"));
+        assert!(count("99999999999999999G").contains("is too large"));
         assert!(size("1MB").contains("did you mean `1MiB`?"));
         assert!(size("1 MiB").contains("is not a size"));
     }

@@ -10,7 +10,7 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
     let whole = Span { source, start: 0, end: argument.len() };
     let Some((path, text)) = argument.split_once('=') else {
         let hint = "write path=value, like `zones.per_ip.rate=5r/s`";
-        return problems.error(whole, format!("`{argument}` sets nothing"), hint);
+        return problems.error(whole, format!("`{argument}` is not a setting"), hint);
     };
     let before = problems.len();
     let Some(value) = yaml_tree::read(source, text, path.len() + 1, problems) else {
@@ -20,7 +20,7 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
         return problems.error(
             whole,
             format!("`{argument}` has no value"),
-            "write it behind the `=`",
+            "write it after the `=`",
         );
     };
     if let Err((span, message, hint)) = put(root, path, source, value) {

@@ -78,7 +78,7 @@ const WITHOUT_KEY: [(&str, &str); 26] = [
     ("autoindex", FILES),
     ("deny", NETWORKS),
     ("error_page", "responses follow `Accept`, and `reject: { body: text }` sets that of a reject"),
-    ("fastcgi_pass", "put an HTTP server before the application, and name that"),
+    ("fastcgi_pass", "run an HTTP server in front of the application, and name that"),
     ("if", "write one route for each path, host or method"),
     ("include", "`${file:PATH}` fills in a value, and `@file:PATH` a list of networks"),
     ("index", FILES),
@@ -90,17 +90,17 @@ const WITHOUT_KEY: [(&str, &str); 26] = [
     ("return", "`redirect: https` on a listener is the only response that is configured"),
     ("rewrite", "the path is forwarded as received"),
     ("root", FILES),
-    ("scgi_pass", "put an HTTP server before the application, and name that"),
+    ("scgi_pass", "run an HTTP server in front of the application, and name that"),
     ("stub_status", "the access log has every number"),
     ("sub_filter", "bodies are forwarded as they come"),
     ("try_files", FILES),
     ("types", FILES),
     ("uwsgi_pass", "use uWSGI's HTTP socket"),
 ];
-const FILES: &str = "weir serves no files: put a file server behind it as an upstream";
+const FILES: &str = "weir serves no files: run a file server and name it as an upstream";
 const NETWORKS: &str =
-    "use the firewall; `exempt: [ NETWORK ]` on a zone only frees networks from its limit";
-const AUTHENTICATION: &str = "authenticate in the application, or with a proxy behind weir";
+    "use the firewall; `exempt: [ NETWORK ]` on a zone only exempts networks from its limit";
+const AUTHENTICATION: &str = "authenticate in the application, or in a proxy between weir and it";
 
 /// Examples for required keys; prefixed with the name of the list where the key means something
 /// else elsewhere.
@@ -249,7 +249,7 @@ impl Checker<'_> {
             (Some(ours), _) => format!("nginx's `{}` is here: {ours}", entry.key),
             (None, Some(instead)) => format!("nginx's `{}` has no key here: {instead}", entry.key),
             (None, None) if self.top.contains(&entry.key.as_str()) => {
-                format!("`{}` stands at the top of the file, for all routes", entry.key)
+                format!("`{}` belongs at the top of the file and applies to all routes", entry.key)
             }
             (None, None) => nearest::hint(&entry.key, known),
         };
@@ -283,7 +283,7 @@ impl Checker<'_> {
                 return self.problems.error(node.span, format!("{name} has no value"), hint);
             }
             Value::Scalar(scalar) => match &scalar.filled {
-                Some(_) => (node.span, "what is filled in here".to_owned()),
+                Some(_) => (node.span, "the value filled in here".to_owned()),
                 None => (node.span, format!("`{}`", shorten(&scalar.text))),
             },
             Value::List(_) => (place.span, "a list".to_owned()),
@@ -315,7 +315,7 @@ fn advice(node: &Node, shape: &Shape) -> String {
             let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
             format!("write `key: value` with keys of these: {}", names.join(", "))
         }
-        Shape::Names(_) => "write a name, and below it what it names".to_owned(),
+        Shape::Names(_) => "write a name, and its settings below it".to_owned(),
         Shape::Flag => nearest::hint(written, &["true", "false"]),
         Shape::Whole(least, most)
             if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) =>

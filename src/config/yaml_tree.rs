@@ -294,15 +294,15 @@ impl<'a> Reader<'a> {
         if anchor > 0 {
             self.problems.error(
                 span,
-                "anchors and aliases are not read",
+                "anchors and aliases are not supported",
                 "write the value out where it is used",
             );
         }
         if tag {
             self.problems.error(
                 span,
-                "tags are not read",
-                "leave the `!` out, or quote the value if it is text",
+                "tags are not supported",
+                "remove the `!`, or quote the value if it is text",
             );
         }
     }
@@ -318,7 +318,7 @@ impl<'a> Reader<'a> {
         let hint = if after.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             "indent with spaces, not tabs"
         } else if after.starts_with('{') && before.ends_with('$') {
-            "inside of brackets quote it: \"${NAME}\""
+            "inside brackets quote it: \"${NAME}\""
         } else {
             "check the indentation, quotes and brackets up to here"
         };

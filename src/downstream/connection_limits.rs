@@ -35,10 +35,10 @@ struct Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Limit of the listener.
-    #[error("the listener has `max_connections` open")]
+    #[error("the listener's `max_connections` is reached")]
     Listener,
     /// Limit of the client.
-    #[error("the client has `max_connections_per_client` open")]
+    #[error("the client's `max_connections_per_client` is reached")]
     Client,
 }
 

@@ -167,7 +167,7 @@ pub async fn accept(
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 if let Some(left_out) = said.look(begun.elapsed()) {
-                    tracing::warn!(%error, left_out, "connections are refused, for none can be accepted");
+                    tracing::warn!(%error, left_out, "accept failed; refusing connections");
                 }
                 if !spare.refuse_one(&listener, &error).await {
                     tokio::time::sleep(pause).await;
@@ -181,7 +181,7 @@ pub async fn accept(
 }
 
 fn log_lost_connection(error: &io::Error) {
-    tracing::warn!(%error, "connections that waited as the process stopped are lost");
+    tracing::warn!(%error, "accept failed while stopping; pending connections are lost");
 }
 
 /// Takes the connections in the backlog. The kernel itself is asked, as the runtime does not know

@@ -47,7 +47,7 @@ pub enum HeaderError {
     #[error("the PROXY header is too long")]
     TooLong,
     /// The header does not describe a TCP connection.
-    #[error("the PROXY header is about no TCP connection")]
+    #[error("the PROXY header does not describe a TCP connection")]
     NotTcp,
 }
 

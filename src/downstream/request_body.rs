@@ -107,7 +107,7 @@ impl Body for IncomingBody {
 
 fn broke(gone: bool, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     let kind = if gone { Kind::ClientGone } else { Kind::HttpRequestError };
-    Error::caused(kind, "the request's body broke", cause)
+    Error::caused(kind, "the request's body failed", cause)
 }
 
 /// Returns true if a body broke because its client sends nothing more.

@@ -74,7 +74,7 @@ impl Tunnel {
         .await;
         match ended {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let detail = "neither side of the tunnel said anything for too long";
+                let detail = "neither side of the tunnel sent data within the time-out";
                 record.breaks(&Error::new(Kind::ConnectionReadTimeout, detail));
             }
             // Most peers end a tunnel by closing the connection.

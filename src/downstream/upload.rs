@@ -140,7 +140,10 @@ impl RequestBody {
             }
         };
         if tokio::time::timeout(DRAIN_TIME, read_away).await.is_err() {
-            tracing::debug!("a body nobody took came too slowly: its connection is closed");
+            tracing::debug!(
+                "the unread rest of a request's body came too slowly; closing the \
+                connection"
+            );
         }
     }
 }

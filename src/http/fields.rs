@@ -27,7 +27,7 @@ static KEPT_FROM_CONNECTION: [HeaderName; 2] = [header::HOST, header::CONTENT_LE
 /// [`Kind::HttpProtocolError`].
 pub fn check_response(status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
     let doubt = match status.as_u16() {
-        600.. => Some("the answer's status is above 599"),
+        600.. => Some("the response's status is above 599"),
         _ if headers.keys().any(|name| !is_token(name.as_str())) => {
             Some("a field's name is not a token")
         }

@@ -225,7 +225,7 @@ impl AccessLogger {
                     reason,
                     client,
                     rejects,
-                    "rejects without an access line of their own"
+                    "summary of rejects without access lines"
                 );
                 continue;
             }

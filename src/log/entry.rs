@@ -334,7 +334,7 @@ impl AccessEntry {
 
 fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     if out.write_fmt(text).is_err() {
-        tracing::error!("a log line could not be written to memory");
+        tracing::error!("cannot format a log line");
     }
 }
 

@@ -165,7 +165,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.fails(&Error::new(Kind::ProxyInternalError, "weir failed within this request"));
+            self.fails(&Error::new(Kind::ProxyInternalError, "internal error"));
         } else if !self.answered && self.entry.error.is_none() {
             self.fails(&self.end(
                 "the client left before its response",
@@ -198,7 +198,7 @@ impl From<CutReason> for Error {
             | CutReason::BrokenOff
             | CutReason::Protocol(_) => Kind::HttpRequestError,
         };
-        Self::caused(kind, "the client was cut off", cut)
+        Self::caused(kind, "weir closed the client's connection", cut)
     }
 }
 
@@ -280,8 +280,8 @@ impl<B> Drop for LoggedBody<B> {
             self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none())
         {
             record.breaks(&record.end(
-                "the client left within its response",
-                "the process ended within the response",
+                "the client left during its response",
+                "the process ended during the response",
             ));
         }
     }

@@ -179,7 +179,7 @@ fn open_file(path: &Path) -> io::Result<File> {
     let open = move || drop(tell.send(open_now(&path)));
     thread::Builder::new().name("open-log".to_owned()).spawn(open)?;
     told.recv_timeout(OPENING).unwrap_or_else(|_| {
-        Err(io::Error::new(io::ErrorKind::TimedOut, "it cannot be opened within 5 s"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "it did not open within 5 s"))
     })
 }
 
@@ -263,11 +263,7 @@ impl Log {
             self.backlog.bytes.fetch_sub(batch.len(), Ordering::Relaxed);
             let dropped = self.backlog.dropped.load(Ordering::Relaxed);
             if !self.is_failing && dropped > self.reported {
-                tracing::warn!(
-                    lines = dropped - self.reported,
-                    "lines of {} were dropped",
-                    self.name
-                );
+                tracing::warn!(lines = dropped - self.reported, "lines of {} dropped", self.name);
                 self.reported = dropped;
             }
         }
@@ -275,7 +271,7 @@ impl Log {
 
     fn fail(&mut self, error: &io::Error) {
         if !self.is_failing {
-            tracing::warn!(%error, "{} cannot be written; its lines are dropped until it can", self.name);
+            tracing::warn!(%error, "cannot write {}; dropping its lines until it can be written", self.name);
         }
         self.is_failing = true;
     }

@@ -84,7 +84,7 @@ impl AdminSocket {
                 tracing::warn!(
                     error,
                     left_out,
-                    "a process of another user is refused at the control socket"
+                    "control socket: connection from a process of another user refused"
                 );
             }
         };
@@ -113,7 +113,7 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
         let stream = match entrance.accept(&refused, since).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept for now");
+                tracing::warn!(%error, "admin listener: accept failed; trying again");
                 tokio::time::sleep(PATIENCE / 10).await;
                 continue;
             }
@@ -126,8 +126,8 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
             let visit = builder.serve_connection(TokioIo::new(stream), service);
             match tokio::time::timeout(VISIT, visit).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a visit to the admin listener ended"),
-                Err(_) => tracing::debug!("a visit to the admin listener took too long"),
+                Ok(Err(error)) => tracing::debug!(%error, "admin listener: a connection failed"),
+                Err(_) => tracing::debug!("admin listener: a connection timed out"),
             }
             drop(permit);
         });
@@ -148,15 +148,15 @@ async fn handle(
             text_response(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
         }
         (&Method::POST, "/reload") if comes_from_a_page(&request) => {
-            let text = "refused: the order comes from a web page, or its `Host` is a name other than `localhost`\n";
+            let text = "refused: the request comes from a web page, or its `Host` is a name other \
+                than `localhost`\n";
             text_response(StatusCode::FORBIDDEN, text)
         }
         (&Method::POST, "/reload") => match hall.reload().await {
-            Reloaded::Done => text_response(StatusCode::OK, "the configuration was loaded again\n"),
-            Reloaded::Unchanged => text_response(
-                StatusCode::OK,
-                "the configuration was loaded again; nothing changed\n",
-            ),
+            Reloaded::Done => text_response(StatusCode::OK, "configuration reloaded\n"),
+            Reloaded::Unchanged => {
+                text_response(StatusCode::OK, "configuration reloaded; nothing changed\n")
+            }
             Reloaded::Invalid(problems) => {
                 text_response(StatusCode::UNPROCESSABLE_ENTITY, problems + "\n")
             }
@@ -168,7 +168,7 @@ async fn handle(
         (_, "/health/live" | "/health/ready") => not_allowed(HeaderValue::from_static("GET, HEAD")),
         _ => text_response(
             StatusCode::NOT_FOUND,
-            "here are /health/live, /health/ready and /reload\n",
+            "not found; endpoints: /health/live, /health/ready, /reload\n",
         ),
     })
 }
@@ -178,7 +178,7 @@ impl AdminConnections {
         match self.reloads.try_acquire() {
             Ok(_place) => (self.doors.reload)().await,
             Err(_) => Reloaded::Failed(format!(
-                "{RELOADS} others wait for a reload already; try again when they are done"
+                "{RELOADS} requests for a reload wait already; retry later"
             )),
         }
     }
@@ -206,7 +206,7 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 fn not_allowed(methods: HeaderValue) -> Response<Full<Bytes>> {
-    let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n");
+    let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
     response.headers_mut().insert(header::ALLOW, methods);
     response
 }
@@ -291,7 +291,8 @@ mod tests {
         let ask = async |question: &str| {
             let mut visitor = UnixStream::connect(&path).await.expect("a socket");
             let head = format!(
-                "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                "{question} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: \
+                close\r\n\r\n"
             );
             visitor.write_all(head.as_bytes()).await.expect("a socket");
             visitor
@@ -305,7 +306,10 @@ mod tests {
             beginning.clone().wait_for(|count| *count == RELOADS).await.expect("a door");
             let mut said = String::new();
             ask("POST /reload").await.read_to_string(&mut said).await.expect("text");
-            assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("8 others wait"), "{said}");
+            assert!(
+                said.starts_with("HTTP/1.1 503 ") && said.contains("8 requests for a reload wait"),
+                "{said}"
+            );
             said.clear();
             ask("GET /health/ready").await.read_to_string(&mut said).await.expect("text");
             assert!(said.starts_with("HTTP/1.1 200 "), "{said}");

@@ -39,7 +39,8 @@ pub enum ControlError {
     NoProcess,
     /// It belongs to another user or another container.
     #[error(
-        "the process that serves this file is another user's, hint: run the command as the user weir runs as"
+        "the process that serves this file belongs to another user, hint: run the command as the \
+        user weir runs as"
     )]
     Foreign,
     /// It does not respond.

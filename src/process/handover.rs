@@ -69,10 +69,10 @@ pub enum HandoverError {
     #[error("the new process cannot be started: {0}")]
     Start(#[source] io::Error),
     /// The new process sent something else, or ended.
-    #[error("the new process did not get ready: {0}")]
+    #[error("the new process did not become ready: {0}")]
     NotReady(#[source] io::Error),
     /// The state did not arrive.
-    #[error("the old process did not hand its state over: {0}")]
+    #[error("the old process did not hand over its state: {0}")]
     State(#[from] StateError),
 }
 
@@ -158,7 +158,7 @@ impl Starting {
         match tokio::time::timeout(limit, self.outcome()).await {
             Ok(Ok(mut ready)) => ready.end(),
             Ok(Err(_)) => {}
-            Err(_) => tracing::error!("the new process cannot be ended; it may still wait"),
+            Err(_) => tracing::error!("cannot end the new process; it may still be waiting"),
         }
     }
 }
@@ -180,8 +180,8 @@ impl Successor {
         self.channel.send("all", None::<&File>)?;
         match self.channel.receive()? {
             (word, None) if word == "ready" => Ok(()),
-            (word, _) if word.is_empty() => Err(io::Error::other("it ended, see what it said")),
-            (word, _) => Err(io::Error::other(format!("it said `{word}`"))),
+            (word, _) if word.is_empty() => Err(io::Error::other("it exited; see its log")),
+            (word, _) => Err(io::Error::other(format!("unexpected message `{word}`"))),
         }
     }
 
@@ -198,7 +198,7 @@ impl Successor {
 
     fn end(&mut self) {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
-            tracing::error!(%error, "a new process that did not get ready cannot be ended");
+            tracing::error!(%error, "cannot end the new process that did not become ready");
         }
     }
 }
@@ -227,7 +227,12 @@ impl Predecessor {
                     (None, None) if words == "all" => {
                         return Ok(Self { channel, sockets, control });
                     }
-                    _ => return Err(io::Error::other(format!("the old process said `{words}`"))),
+                    _ => {
+                        return Err(io::Error::other(format!(
+                            "unexpected message from the old \
+                        process: `{words}`"
+                        )));
+                    }
                 }
             }
         };
@@ -257,7 +262,11 @@ impl Predecessor {
             self.channel.send("ready", None::<&File>)?;
             let (word, attached) = self.channel.receive()?;
             let Some(file) = attached.filter(|_| word == "state") else {
-                return Err(io::Error::other(format!("the old process said `{word}`")).into());
+                return Err(io::Error::other(format!(
+                    "unexpected message from the old process: \
+                    `{word}`"
+                ))
+                .into());
             };
             let mut bytes = Vec::new();
             File::from(file).read_to_end(&mut bytes)?;

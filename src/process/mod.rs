@@ -198,7 +198,8 @@ impl App {
         match handed.map_or_else(|| control::bind(file), Ok) {
             Ok(socket) => self.control = Some(socket),
             Err(error) => {
-                tracing::warn!(%error, file = %file.display(), "cannot open the control socket; commands ask `admin.address`");
+                tracing::warn!(%error, file = %file.display(), "cannot open the control socket; \
+                    commands ask `admin.address`");
             }
         }
     }
@@ -216,7 +217,7 @@ impl App {
             .first()
             .and_then(|first| self.shared.doors.get(&first.address));
         let Some(first) = first.map(Arc::clone) else {
-            let source = io::Error::other("there is no listener beside it");
+            let source = io::Error::other("there is no first listener");
             return Err(StartError::Bind { address, source });
         };
         sockets::listen(&mut self.sockets, address, Vec::new())?;
@@ -329,7 +330,7 @@ mod tests {
             Ok(loaded)
         }));
         assert!(
-            matches!(&outcome, Reloaded::Failed(why) if why.contains("a worker has failed")),
+            matches!(&outcome, Reloaded::Failed(why) if why.contains("a worker failed")),
             "{outcome:?}"
         );
         assert!(matches!(ended, Err(StartError::Thread(_))), "{ended:?}");

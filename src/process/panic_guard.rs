@@ -41,7 +41,7 @@ pub async fn guarded(line: &RequestChannel, work: impl Future<Output = Handled>)
 }
 
 fn internal_error(line: &RequestChannel) -> Response<LoggedBody<ResponseBody>> {
-    let error = Error::new(Kind::ProxyInternalError, "weir failed within this request");
+    let error = Error::new(Kind::ProxyInternalError, "internal error");
     let mut answer =
         reply::failure(&error, None).map(|body| LoggedBody::unlogged(Either::Left(body)));
     Clock::set_date(answer.headers_mut());

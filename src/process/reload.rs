@@ -99,22 +99,22 @@ pub enum Effect {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The proxy was started without a file.
-    #[error("there is no configuration file to load again")]
+    #[error("there is no configuration file to reload")]
     NoFile,
     /// The configuration is invalid.
-    #[error("the configuration is wrong, the one before is served on\n{0}")]
+    #[error("the configuration is invalid; keeping the current configuration\n{0}")]
     Invalid(Problems),
     /// A new address or the access log cannot be opened.
-    #[error("{0}, the configuration before is served on")]
+    #[error("{0}; keeping the current configuration")]
     Start(#[from] StartError),
     /// A worker could not build it.
-    #[error("a worker cannot serve the configuration: {0}, the one before is served on")]
+    #[error("a worker cannot serve the configuration: {0}; keeping the current configuration")]
     Worker(String),
     /// A worker panicked.
-    #[error("a worker has failed within the change: this process ends with the requests under way")]
+    #[error("a worker failed during the reload; exiting after requests in progress")]
     Lost,
     /// Preparing it panicked.
-    #[error("weir failed over the configuration: {0}, the one before is served on")]
+    #[error("internal error while reloading: {0}; keeping the current configuration")]
     Panicked(String),
     /// The process stops.
     #[error("weir is stopping")]
@@ -163,7 +163,7 @@ impl Zones {
         // Name, seed and key are the same, so the zones fit.
         match Succession::begin(before, &zone, Millis::cut(clock.now())) {
             Ok(succession) => self.successions.push(succession),
-            Err(error) => tracing::error!(%error, "a zone lost its debts"),
+            Err(error) => tracing::error!(%error, "cannot restore zone; zone starts empty"),
         }
         zone
     }

@@ -238,7 +238,8 @@ impl Running {
                 Some(tokio::task::spawn_local(admin::serve(entrance, doors)))
             }
             Err(error) => {
-                tracing::error!(%error, "orders cannot be taken");
+                tracing::error!(%error, "cannot open a control or admin listener; continuing \
+                    without it");
                 None
             }
         };
@@ -252,7 +253,8 @@ impl Running {
             self.begin_work();
             tokio::select! {
                 () = self.crew.lost_one() => {
-                    tracing::error!("a worker has failed: this process ends with the requests of the others");
+                    tracing::error!("a worker failed; exiting after requests in progress on the \
+                        others");
                     return Told::Stop;
                 }
                 outcome = self.work.outcome() => {
@@ -288,7 +290,7 @@ impl Running {
             (Outcome::Planned(plan), Work::Change(change)) => self.change_over(plan, change).await,
             (Outcome::Followed(Ok(successor)), _) => return Some(self.follow(&successor).await),
             (Outcome::Followed(Err(error)), _) => {
-                tracing::error!("{error}; this process serves on");
+                tracing::error!("{error}; this process continues");
             }
             (Outcome::Planned(_), _) => {}
         }
@@ -342,12 +344,9 @@ impl Running {
         let Changed { authorities, networks } = std::mem::take(&mut self.wanted.changed);
         let reopen = std::mem::take(&mut self.wanted.reopen);
         let told = [
-            (reopen, "the log was opened again"),
-            (
-                authorities,
-                "the authorities of an upstream changed; new connections trust the new ones",
-            ),
-            (networks, "files of networks changed and were read again"),
+            (reopen, "log files reopened"),
+            (authorities, "upstream certificate authorities changed; new connections use them"),
+            (networks, "network files changed; networks reloaded"),
         ];
         let done: Vec<_> = told.into_iter().filter_map(|(was, told)| was.then_some(told)).collect();
         if !done.is_empty() {
@@ -380,7 +379,7 @@ impl Running {
         match again().map_err(HandoverError::Start).and_then(handover::start) {
             Ok(starting) => Work::HandOver(starting),
             Err(error) => {
-                tracing::error!("{error}; this process serves on");
+                tracing::error!("{error}; this process continues");
                 Work::Nothing
             }
         }
@@ -417,7 +416,8 @@ impl Running {
                 successions.into_iter().for_each(|one| one.finish(Millis::cut(clock.now())));
             };
             if let Err(error) = tokio::task::spawn_blocking(finish).await {
-                tracing::error!(%error, "charges to zones before a change are lost");
+                tracing::error!(%error, "cannot carry over zone state after a reload; some \
+                    charges are lost");
             }
         }));
         tokio::spawn(sys::give_back_memory_after_a_change());
@@ -429,7 +429,7 @@ impl Running {
         let ReloadPlan { shared, closed, held, writer, fitted, emptied, .. } = plan;
         fitted.apply();
         for zone in emptied {
-            tracing::warn!(%zone, "the key of this zone changed; it starts empty");
+            tracing::warn!(%zone, "zone key changed; zone starts empty");
         }
         shared.queue.set_room(shared.config.queue_max, shared.config.zones.len());
         if let Some(source) = &self.source {
@@ -437,7 +437,7 @@ impl Running {
         }
         self.held.retain(|listening| !closed.contains(&listening.address));
         if let Err(error) = sockets::tune(&self.held, shared.config.timeouts.write) {
-            tracing::error!("{error}; its connections keep the time-out of before");
+            tracing::error!("{error}; its connections keep the previous time-out");
         }
         self.held.extend(held);
         self.shared = shared;
@@ -453,12 +453,13 @@ impl Running {
             Ok(()) => {
                 tracing::info!(
                     pid = successor.pid(),
-                    "handed over: this process ends with its last request"
+                    "handed over; exiting after the last request in progress"
                 );
                 Told::HandedOver
             }
             Err(error) => {
-                tracing::error!(%error, "the new process is gone, and this one has stopped listening: it ends");
+                tracing::error!(%error, "the new process is gone and this one no longer listens; \
+                    exiting");
                 Told::Stop
             }
         }
@@ -482,10 +483,10 @@ impl Wanted {
 fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
     let loaded = load().map_err(ReloadError::Invalid)?;
     for warning in loaded.warnings.iter() {
-        tracing::warn!(problem = %warning.message, "the configuration loaded again");
+        tracing::warn!(problem = %warning.message, "configuration warning");
     }
     for key in reload::restart_only_changes(&before.config, &loaded.config) {
-        tracing::warn!(key, "changes only with a restart");
+        tracing::warn!(key, "a changed setting needs a restart; ignored until then");
     }
     Ok(loaded.config)
 }
@@ -529,12 +530,12 @@ fn log_outcome(
 ) {
     match (outcome, reason) {
         (Ok(Effect::Changed), Reason::Reload) => {
-            tracing::info!("the configuration was loaded again");
+            tracing::info!("configuration reloaded");
         }
         // An operator whose editor has written another file than the one that is served looks for
         // this.
         (Ok(Effect::Nothing), Reason::Reload) => {
-            tracing::info!("the configuration was loaded again; nothing changed");
+            tracing::info!("configuration reloaded; nothing changed");
         }
         (Ok(_), Reason::Renewal(done)) => done.iter().for_each(|done| tracing::info!("{done}")),
         (Err(error), _) => tracing::error!("{error}"),

@@ -43,10 +43,10 @@ pub enum StateError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The bytes are something else, or of another version.
-    #[error("this is no state of this version of weir")]
+    #[error("not a state file of this version of weir")]
     Foreign,
     /// The bytes differ from what was written.
-    #[error("the state is damaged")]
+    #[error("the state file is damaged")]
     Damaged,
 }
 
@@ -76,12 +76,12 @@ impl SavedState {
                 return Zone::new(settings.clone());
             };
             if snapshot.key != settings.key.digest() {
-                tracing::warn!(zone = %settings.name, "the key of this zone changed; it starts empty");
+                tracing::warn!(zone = %settings.name, "zone key changed; zone starts empty");
                 return Zone::new(settings.clone());
             }
             let zone = Zone::with_seed(settings.clone(), snapshot.seed);
             if let Err(error) = snapshot.restore(&zone, now) {
-                tracing::error!(%error, "a zone lost its debts");
+                tracing::error!(%error, "cannot restore zone; zone starts empty");
             }
             zone
         };
@@ -183,7 +183,8 @@ impl SavedState {
         let found = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
         for entry in found.filter(|entry| entry.file_name().to_str().is_some_and(is_left)) {
             if let Err(error) = fs::remove_file(entry.path()) {
-                tracing::warn!(%error, file = %entry.path().display(), "cannot remove what an earlier write has left");
+                tracing::warn!(%error, file = %entry.path().display(), "cannot remove a temporary \
+                    file of an earlier write");
             }
         }
     }

@@ -34,7 +34,8 @@ pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
     let state = match SavedState::load(path) {
         Ok(state) => state,
         Err(error) => {
-            tracing::error!(%error, file = %path.display(), "nothing is remembered: every client starts without a debt");
+            tracing::error!(%error, file = %path.display(), "cannot read state file; zones start \
+                empty");
             None
         }
     };
@@ -61,7 +62,8 @@ pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
         SavedState::tidy(path);
     }
     if let Err(error) = SavedState::try_out(path) {
-        tracing::error!(%error, file = %path.display(), "cannot write the state file; debts end with the process");
+        tracing::error!(%error, file = %path.display(), "cannot write state file; zone state is \
+            lost when the process ends");
     }
 }
 
@@ -87,15 +89,15 @@ impl StateWriter {
             if let Some(before) = before
                 && let Err(error) = before.await
             {
-                tracing::error!(%error, "the state was not written");
+                tracing::error!(%error, "state not written");
             }
             tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)).await
         };
         match tokio::time::timeout_at(end, last).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the last state was not written"),
+            Ok(Err(error)) => tracing::error!(%error, "last state not written"),
             Err(_) => tracing::error!(
-                "the last state is not written in time; the file is as old as `state.interval`"
+                "last state not written in time; the state file may be as old as `state.interval`"
             ),
         }
     }
@@ -107,10 +109,11 @@ fn write(state: &SavedState, path: &Path, failing: &AtomicBool) {
     let failed_before = failing.swap(outcome.is_err(), Ordering::Relaxed);
     match outcome {
         Err(error) if !failed_before => {
-            tracing::error!(%error, file = %path.display(), "the state cannot be written: debts may end with the process");
+            tracing::error!(%error, file = %path.display(), "cannot write state file; zone state \
+                may be lost when the process ends");
         }
         Ok(()) if failed_before => {
-            tracing::info!(file = %path.display(), "the state is written again");
+            tracing::info!(file = %path.display(), "state file is written again");
         }
         Ok(()) | Err(_) => {}
     }

@@ -182,10 +182,10 @@ pub enum BuildError {
         source: crate::limit::rule::RuleError,
     },
     /// There is no timer for parked requests.
-    #[error("no timer can be had: {0}")]
+    #[error("cannot create a timer: {0}")]
     Timer(#[source] io::Error),
     /// The runtime cannot accept on a socket.
-    #[error("`{address}` cannot be accepted on: {source}")]
+    #[error("cannot accept on `{address}`: {source}")]
     Listener {
         /// Address as configured.
         address: SocketAddr,
@@ -193,7 +193,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// A route has more rules than a gate takes.
-    #[error("route `{route}` has {rules} limits, hint: at most {max} are looked at", max = crate::limit::MAX_RULES)]
+    #[error("route `{route}` has {rules} limits, hint: use at most {max}", max = crate::limit::MAX_RULES)]
     TooManyRules {
         /// Name of the route.
         route: Arc<str>,
@@ -271,7 +271,7 @@ impl Worker {
     /// Logs a connection that is closed before any response.
     fn refuse(&self, peer: SocketAddr, reason: &dyn std::fmt::Display) {
         if let Some(left_out) = self.refused.look(self.serving().proxy.clock.now()) {
-            tracing::warn!(%reason, %peer, left_out, "a connection is refused");
+            tracing::warn!(%reason, %peer, left_out, "connection refused");
         }
     }
 
@@ -327,7 +327,7 @@ impl Worker {
     ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
         if !self.serving().proxy.trust.is_trusted(peer.ip()) {
             return Err(io::Error::other(
-                "a PROXY header is only taken from `client_ip.trusted_proxies`",
+                "a PROXY header is accepted only from `client_ip.trusted_proxies`",
             ));
         }
         let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
@@ -369,7 +369,7 @@ impl Worker {
                 if let Some(left_out) =
                     self.handshakes_failed.look(self.serving().proxy.clock.now())
                 {
-                    tracing::info!(%error, %peer, left_out, "a TLS handshake failed");
+                    tracing::info!(%error, %peer, left_out, "TLS handshake failed");
                 }
                 None
             }
@@ -490,7 +490,7 @@ impl Worker {
         if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
             && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
         {
-            tracing::info!(%reason, %peer, left_out, "an HTTP/2 connection was closed for abuse");
+            tracing::info!(%reason, %peer, left_out, "HTTP/2 connection closed for abuse");
         }
     }
 
@@ -555,7 +555,7 @@ impl Worker {
         if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
             tracing::warn!(
                 connections = self.connections.len(),
-                "the time to drain is over: connections are cut"
+                "drain timeout reached; closing remaining connections"
             );
         }
     }
@@ -726,7 +726,7 @@ async fn told_or_failed(told: impl Future<Output = ()>, house: JoinHandle<()>) -
     tokio::select! {
         () = told => Ok(()),
         ended = house => match ended {
-            Ok(()) => Err(io::Error::other("a worker's timers have ended")),
+            Ok(()) => Err(io::Error::other("the worker's timers ended")),
             Err(cause) => Err(io::Error::other(cause)),
         },
     }

@@ -74,22 +74,24 @@ enum Piece {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is not a field name.
-    #[error("is not the name of a field, hint: letters, digits and `-`, like `x-frame-options`")]
+    #[error("is not a header name, hint: use letters, digits and `-`, like `x-frame-options`")]
     Malformed,
     /// The field frames the message or belongs to one connection.
-    #[error("is about the connection or the framing, hint: weir writes it itself on each side")]
+    #[error("belongs to the connection or the framing, hint: weir sets it itself on each side")]
     Framing,
     /// The field describes the coding of the body.
-    #[error("says how the body is coded, hint: an edit changes no body; `response.compress` does")]
+    #[error(
+        "describes the coding of the body, hint: edits do not change bodies; \
+        `response.compress` does"
+    )]
     Coding,
     /// The field asks for an interim response.
-    #[error(
-        "is answered by weir itself, hint: clients are told to continue when their body is wanted"
-    )]
+    #[error("is handled by weir itself, hint: weir sends `100 Continue` when it reads the body")]
     Expect,
     /// The field marks the way of the request.
     #[error(
-        "has to say that the request passed here, hint: it is how loops are found (RFC 9110, section 7.6.3)"
+        "records that the request passed here, hint: it is needed to detect loops (RFC 9110, \
+        section 7.6.3)"
     )]
     Via,
 }
@@ -98,21 +100,20 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// The text is empty.
-    #[error("there is no value, hint: to take the field out write `remove: [ NAME ]`")]
+    #[error("there is no value, hint: to remove the header write `remove: [ NAME ]`")]
     Empty,
     /// Leading or trailing space is not part of a value.
-    #[error(
-        "`{0}` begins or ends with a space, hint: that is not part of a value: write it without"
-    )]
+    #[error("`{0}` begins or ends with a space, hint: remove the space; it is not part of a value")]
     Space(String),
     /// The text has a character that a field cannot contain.
-    #[error("`{}` cannot stand in a field, hint: letters, digits, signs and spaces of ASCII can", .0.escape_debug())]
+    #[error("`{}` is not allowed in a header value, hint: use letters, digits, signs and spaces \
+        of ASCII", .0.escape_debug())]
     Character(char),
     /// A brace has no counterpart.
-    #[error("a `{0}` stands alone, hint: `{0}{0}` is the sign itself")]
+    #[error("unmatched `{0}`, hint: write `{0}{0}` for the sign itself")]
     Brace(char),
     /// There is no placeholder of this name.
-    #[error("`{0}` stands for nothing")]
+    #[error("unknown placeholder `{0}`")]
     Unknown(String),
 }
 
@@ -195,7 +196,11 @@ impl Template {
                 let mut value = Vec::with_capacity(64);
                 pieces.iter().for_each(|piece| piece.write(&mut value, facts));
                 let wrong = |cause| {
-                    Error::caused(Kind::ProxyInternalError, "an edit is no field value", cause)
+                    Error::caused(
+                        Kind::ProxyInternalError,
+                        "a header edit makes an invalid value",
+                        cause,
+                    )
                 };
                 HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(wrong)
             }

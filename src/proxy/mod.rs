@@ -237,7 +237,7 @@ impl From<Error> for Stop {
 
 /// The connection is to be closed without a response.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is closed without an answer")]
+#[error("the connection is closed without a response")]
 pub struct Closed;
 
 impl Proxy {
@@ -392,7 +392,7 @@ impl Proxy {
         let found = self.routes.entry(host, &path, method);
         let (pattern, route) = found.map_err(|nearest| match nearest {
             NoRoute::NotFound => {
-                Stop::Failed(Error::new(Kind::NoRoute, "no route takes this host and path"))
+                Stop::Failed(Error::new(Kind::NoRoute, "no route matches this host and path"))
             }
             NoRoute::MethodNotAllowed => {
                 Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter()))
@@ -556,7 +556,11 @@ fn default_authority(target: &Target, upstream: &UpstreamSettings) -> Result<Hea
     };
     let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
     HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string())).map_err(|cause| {
-        Error::caused(Kind::ProxyInternalError, "the endpoint's host is no field value", cause)
+        Error::caused(
+            Kind::ProxyInternalError,
+            "the endpoint's host is not a valid header value",
+            cause,
+        )
     })
 }
 
@@ -586,11 +590,15 @@ fn checked(
     if has_looped(&head.headers) {
         return Err(Error::new(
             Kind::ProxyLoopDetected,
-            "the request has passed here too often, as `Via` says",
+            "forwarding loop: `Via` names weir too often",
         ));
     }
     if looks_counted(&head.headers, &route.counted) {
-        return Err(Error::new(Kind::HttpRequestError, "a field looks like one that is counted"));
+        return Err(Error::new(
+            Kind::HttpRequestError,
+            "a header's name resembles one that a key \
+            counts",
+        ));
     }
     let body = visit.body.get_or_insert_default();
     body.limit(route.max_body)?;
@@ -610,7 +618,7 @@ fn agreed<B>(response: &Response<B>, wanted: Option<&HeaderValue>) -> Result<Hea
     let wanted = wanted.filter(|wanted| accepts_upgrade(response.headers(), wanted));
     let protocol = wanted.and_then(|_| response.headers().get(header::UPGRADE).cloned());
     protocol.ok_or_else(|| {
-        Error::new(Kind::HttpProtocolError, "the endpoint switched protocols unasked")
+        Error::new(Kind::HttpProtocolError, "the endpoint switched protocols without a request to")
     })
 }
 
@@ -661,7 +669,7 @@ fn elsewhere(
         }
         Transport::Tls(secured) if secured.misdirects(&target.host) => Err(Error::new(
             Kind::MisdirectedRequest,
-            "the host has another certificate than the connection was opened for",
+            "the host belongs to another certificate than the connection",
         )),
         Transport::Tls(_) => Ok(None),
     }
@@ -705,7 +713,7 @@ fn story(
 /// failed upstream.
 fn attribute_failure(error: Error, upload: &UploadState) -> Error {
     match upload.fault.get() {
-        Some(kind) => Error::caused(kind, "the request's body broke or is too large", error),
+        Some(kind) => Error::caused(kind, "the request's body failed or is too large", error),
         None => error,
     }
 }
@@ -731,7 +739,7 @@ fn rescue(
             Ok(response)
         }
         Stop::MethodNotAllowed(methods) => {
-            let error = Error::new(Kind::MethodNotAllowed, "no route takes this method here");
+            let error = Error::new(Kind::MethodNotAllowed, "no route matches this method");
             record.fails(&error);
             let mut response = reply::failure(&error, accept);
             response.headers_mut().insert(header::ALLOW, methods);

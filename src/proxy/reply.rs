@@ -76,7 +76,7 @@ pub fn redirect(
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let location =
         HeaderValue::from_str(&format!("https://{host}{port}{path}")).map_err(|cause| {
-            Error::caused(Kind::HttpRequestError, "the target is no field value", cause)
+            Error::caused(Kind::HttpRequestError, "the target is not a valid header value", cause)
         })?;
     let mut response = empty(StatusCode::PERMANENT_REDIRECT);
     response.headers_mut().insert(header::LOCATION, location);
@@ -164,7 +164,7 @@ pub fn reject(
     }
     let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let retry_ms = fault.is_none().then_some(verdict.retry.0);
-    let detail = fault.as_deref().unwrap_or("too many requests: come again later");
+    let detail = fault.as_deref().unwrap_or("rate limit exceeded; retry later");
     Some(ErrorBody { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
 }
 
@@ -190,7 +190,7 @@ fn described(fault: &KeyFault) -> String {
     described
         + match fault {
             KeyFault::Missing(_) => " is missing",
-            KeyFault::Repeated(_) => " is there more than once",
+            KeyFault::Repeated(_) => " appears more than once",
         }
 }
 
@@ -211,8 +211,8 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
         400 => ("13", "the request is malformed"),
         401 => ("16", "not authenticated"),
         403 => ("7", "not permitted"),
-        404 => ("12", "no route takes this method"),
-        429 | 502..=504 => ("14", "unavailable: come again later"),
+        404 => ("12", "no route matches this method"),
+        429 | 502..=504 => ("14", "unavailable; retry later"),
         _ => ("2", "refused"),
     };
     *answer.status_mut() = StatusCode::OK;
@@ -287,7 +287,7 @@ impl ErrorBody<'_> {
             render = render.and_then(|()| write!(problem, r#","retry_after_ms":{retry_ms}"#));
         }
         if render.is_err() {
-            tracing::error!("a problem could not be written to memory");
+            tracing::error!("cannot format a problem body");
         }
         problem.push('}');
         problem
@@ -305,14 +305,13 @@ impl ErrorBody<'_> {
     fn html(&self) -> String {
         let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
         let mut page = format!(
-            "<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} {title}</h1>"
+            "<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} \
+            {title}</h1>"
         );
-        let again = self
-            .retry_ms
-            .map(|retry_ms| format!(" Free again in {retry_ms} ms."))
-            .unwrap_or_default();
+        let again =
+            self.retry_ms.map(|retry_ms| format!(" Retry in {retry_ms} ms.")).unwrap_or_default();
         if write!(page, "<p>{detail}.{again}</p>").is_err() {
-            tracing::error!("a page could not be written to memory");
+            tracing::error!("cannot format an error page");
         }
         page
     }
@@ -357,7 +356,8 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
         Ok(value) => {
             headers.insert(name, value);
         }
-        Err(error) => tracing::error!(%error, %name, "a field of an answer cannot be written"),
+        Err(error) => tracing::error!(%error, %name, "invalid value for a response header; header \
+            left out"),
     }
 }
 
@@ -433,7 +433,7 @@ mod tests {
         }
         assert_eq!(
             rejected("text/plain").await.1,
-            "503 Service Unavailable: too many requests: come again later (in 1001 ms)\n"
+            "503 Service Unavailable: rate limit exceeded; retry later (in 1001 ms)\n"
         );
     }
 
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(of("cookie:a&b"), "the cookie a%26b is missing");
         assert_eq!(of("query:<b>\"\\"), "the query parameter %3Cb%3E%22%5C is missing");
         let repeated = described(&KeyFault::Repeated("cookie:sid".parse().expect("a part")));
-        assert_eq!(repeated, "the cookie sid is there more than once");
+        assert_eq!(repeated, "the cookie sid appears more than once");
     }
 
     #[test]

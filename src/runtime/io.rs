@@ -183,7 +183,7 @@ pub trait RequestObserver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutReason {
     /// No next request arrived in time.
-    #[error("no request came in time")]
+    #[error("no request arrived in time")]
     Idle,
     /// The head of a request took longer than `timeouts.header`.
     #[error("the request's head took too long")]
@@ -198,22 +198,22 @@ pub enum CutReason {
     #[error("the request's body is malformed")]
     Malformed,
     /// The client took nothing of a response for `timeouts.write`.
-    #[error("the client took nothing of its response in time")]
+    #[error("the client read nothing of its response in time")]
     Write,
     /// The client closed its sending side and then took nothing of its response.
-    #[error("the client closed its side and took nothing more of its response")]
+    #[error("the client closed its side and read nothing more of its response")]
     HalfClosed,
     /// The client did not acknowledge a PING.
-    #[error("the client did not answer a PING in time")]
+    #[error("the client did not acknowledge a PING in time")]
     Silent,
     /// Too many frames without effect.
-    #[error("too many frames that bring nothing")]
+    #[error("too many frames without effect")]
     IdleFrames,
     /// Too many requests were reset or malformed.
-    #[error("too many requests were broken off or malformed")]
+    #[error("too many requests were reset or malformed")]
     BrokenOff,
     /// HTTP/2 error, by its code (RFC 9113, section 7).
-    #[error("an error of HTTP/2: {}", h2::Reason::from(*.0).description())]
+    #[error("HTTP/2 error: {}", h2::Reason::from(*.0).description())]
     Protocol(u32),
 }
 

@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// The file cannot be read.
-    #[error("`{}` cannot be read: {}, hint: it must be there and readable by the user weir runs as", .0.display(), .1.kind())]
+    #[error("`{}` cannot be read: {}, hint: it must exist and be readable by the user weir runs as", .0.display(), .1.kind())]
     Unreadable(PathBuf, #[source] io::Error),
     /// The file is not text.
     #[error("`{}` is {form}, not PEM, hint: {remedy}", path.display())]
@@ -36,16 +36,18 @@ pub enum PemError {
     },
     /// The key is encrypted with a password.
     #[error(
-        "the key in `{}` is encrypted, and there is no way to give a password, hint: `openssl pkey -in FILE -out FILE.key` writes it \
+        "the key in `{}` is encrypted, which is not supported, hint: `openssl pkey -in FILE -out FILE.key` writes it \
          without one; let only the user weir runs as read that",
         .0.display()
     )]
     Encrypted(PathBuf),
     /// A PEM section cannot be decoded.
-    #[error("`{}` is not in PEM form, hint: text between `-----BEGIN ...-----` and `-----END ...-----`", .0.display())]
+    #[error("`{}` is not in PEM form, hint: it has text between `-----BEGIN ...-----` and \
+        `-----END ...-----`", .0.display())]
     Malformed(PathBuf, #[source] pem::Error),
     /// There is no section of the expected kind.
-    #[error("`{}` has no {what} in it{}, hint: a PEM file with a section `-----BEGIN {section}-----`", path.display(), instead(found))]
+    #[error("`{}` contains no {what}{}, hint: use a PEM file with a section `-----BEGIN \
+        {section}-----`", path.display(), instead(found))]
     Nothing {
         /// Path of the file.
         path: PathBuf,

@@ -106,7 +106,7 @@ impl ReleaseTimer {
         let setting =
             Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         if let Err(error) = timerfd_settime(timer, TimerfdTimerFlags::empty(), &setting) {
-            tracing::error!(%error, "the timer of parked requests cannot be set");
+            tracing::error!(%error, "cannot set the timer of parked requests");
         }
     }
 }

@@ -162,7 +162,7 @@ impl<B> UpstreamBody<B> {
         }
         Poll::Ready(Some(Err(Error::new(
             Kind::ConnectionReadTimeout,
-            "the endpoint fell silent within its answer",
+            "the endpoint stopped sending during its response",
         ))))
     }
 }
@@ -191,7 +191,7 @@ async fn settle<B>(mut incoming: Incoming, lease: Lease<B>, mut silence: Deadlin
 /// broke.
 fn read_error(cause: BoxError) -> Error {
     let cut = |cause: BoxError| {
-        Error::caused(Kind::HttpResponseIncomplete, "the endpoint's answer was cut short", cause)
+        Error::caused(Kind::HttpResponseIncomplete, "the endpoint cut its response short", cause)
     };
     match cause.downcast::<ResponseError>().map(|lost| *lost) {
         Ok(ResponseError::Upload(upload)) => {

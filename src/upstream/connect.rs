@@ -61,16 +61,13 @@ pub fn connect(
 
 fn reason(cause: &BoxError) -> (Kind, &'static str) {
     if cause.is::<Elapsed>() {
-        return (Kind::ConnectionTimeout, "the endpoint did not take the connection in time");
+        return (Kind::ConnectionTimeout, "the endpoint did not accept the connection in time");
     }
     let cause = cause.downcast_ref::<io::Error>();
     if let Some(inner) = cause.and_then(io::Error::get_ref) {
         match inner.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-                return (
-                    Kind::TlsCertificateError,
-                    "the endpoint's certificate is not to be trusted",
-                );
+                return (Kind::TlsCertificateError, "upstream certificate is not trusted");
             }
             Some(rustls::Error::AlertReceived(_)) => {
                 return (
@@ -79,7 +76,7 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
                 );
             }
             Some(_) => {
-                return (Kind::TlsProtocolError, "the endpoint does not speak TLS as it should");
+                return (Kind::TlsProtocolError, "TLS protocol error by the endpoint");
             }
             None if inner.is::<NoHttp2>() => {
                 return (Kind::TlsProtocolError, "the endpoint did not agree on HTTP/2");
@@ -90,20 +87,20 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
     match cause.map(io::Error::kind) {
         Some(io::ErrorKind::UnexpectedEof) => (
             Kind::ConnectionTerminated,
-            "the endpoint closed the connection within the TLS handshake",
+            "the endpoint closed the connection during the TLS handshake",
         ),
         Some(io::ErrorKind::ConnectionRefused) => {
             (Kind::ConnectionRefused, "the endpoint refused the connection")
         }
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
-            (Kind::DestinationIpUnroutable, "there is no way to the endpoint")
+            (Kind::DestinationIpUnroutable, "no route to upstream")
         }
         Some(io::ErrorKind::TimedOut) => {
-            (Kind::ConnectionTimeout, "the endpoint did not take the connection in time")
+            (Kind::ConnectionTimeout, "the endpoint did not accept the connection in time")
         }
         Some(io::ErrorKind::ConnectionReset) => {
             (Kind::ConnectionTerminated, "the endpoint reset the connection")
         }
-        _ => (Kind::ProxyInternalError, "no connection could be opened"),
+        _ => (Kind::ProxyInternalError, "cannot open a connection"),
     }
 }

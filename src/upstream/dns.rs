@@ -45,7 +45,8 @@ pub async fn keep(group: Arc<EndpointGroup>, name: Arc<Name>, resolver: Resolver
                     let error = outcome
                         .err()
                         .map_or_else(|| "no address".to_owned(), |error| error.to_string());
-                    tracing::warn!(%error, upstream, %endpoint, "a name does not resolve: its last addresses are kept");
+                    tracing::warn!(%error, upstream, %endpoint, "cannot resolve upstream name; \
+                        keeping its last addresses");
                 }
                 group.unresolved(&name.endpoint);
             }

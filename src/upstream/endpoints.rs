@@ -185,7 +185,7 @@ impl EndpointGroup {
             tracing::error!(
                 upstream,
                 cause,
-                "changed authorities of an upstream cannot be used; the old ones stay"
+                "cannot use the changed upstream certificate authorities; keeping the current ones"
             );
         }
         false
@@ -244,7 +244,7 @@ impl EndpointGroup {
                 upstream,
                 endpoint,
                 eject_ms,
-                "too many requests failed: the address is ejected"
+                "too many requests failed; upstream address ejected"
             );
         }
     }
@@ -260,7 +260,7 @@ impl EndpointGroup {
     pub fn answered(&self, address: &Address, sent: Instant) {
         if address.health.succeeds(sent) {
             let (upstream, endpoint) = (&*self.settings.name, &*address.label);
-            tracing::info!(upstream, endpoint, "the address answers again and is used as before");
+            tracing::info!(upstream, endpoint, "upstream address responds again; back in use");
         }
     }
 
@@ -271,13 +271,10 @@ impl EndpointGroup {
         }
         let (upstream, endpoint) = (&*self.settings.name, &*address.label);
         match outcome {
-            Ok(()) => tracing::info!(
-                upstream,
-                endpoint,
-                "its probes are answered: the address gets requests"
-            ),
+            Ok(()) => tracing::info!(upstream, endpoint, "probes succeed; upstream address in use"),
             Err(error) => {
-                tracing::warn!(%error, upstream, endpoint, "its probes fail: the address gets no requests");
+                tracing::warn!(%error, upstream, endpoint, "probes fail; upstream address not in \
+                    use");
             }
         }
     }
@@ -296,7 +293,7 @@ impl EndpointGroup {
                 return heard;
             }
             let (upstream, addresses) = (&*self.settings.name, &sockets);
-            tracing::info!(upstream, %endpoint, ?addresses, "a name has other addresses");
+            tracing::info!(upstream, %endpoint, ?addresses, "upstream addresses changed");
             known.replace(endpoint, &sockets);
             true
         });

@@ -137,7 +137,7 @@ impl Fate {
         let (kind, detail) = match self {
             Self::Unsent | Self::Unprocessed | Self::Refused if !is_kept => (
                 Kind::ConnectionTerminated,
-                "the endpoint did not process the request, whose body is too long to be sent again",
+                "the endpoint did not process the request; its body is too long to retry",
             ),
             Self::Unsent | Self::Closed => (
                 Kind::ConnectionTerminated,

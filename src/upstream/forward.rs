@@ -73,11 +73,11 @@ pub struct Upstream<B> {
 }
 
 fn nothing_left() -> Error {
-    Error::new(Kind::ProxyInternalError, "there is nothing left of the request to send")
+    Error::new(Kind::ProxyInternalError, "the request was sent already and cannot be retried")
 }
 
 fn read_timeout() -> Error {
-    Error::new(Kind::ConnectionReadTimeout, "the endpoint did not answer in time")
+    Error::new(Kind::ConnectionReadTimeout, "the endpoint did not respond in time")
 }
 
 /// Request being forwarded.
@@ -236,7 +236,7 @@ where
     async fn try_again(&self, failure: Failure, attempt: &mut Attempt<'_, B>) -> Result<(), Error> {
         let error = match failure {
             Failure::Unsent(error) if self.has_elsewhere(attempt) => {
-                tracing::debug!(%error, "no connection could be opened; trying another address");
+                tracing::debug!(%error, "cannot open a connection; trying another address");
                 return Ok(());
             }
             Failure::Unsent(error) if attempt.body.is_some() && !is_verdict(error.kind()) => {
@@ -245,7 +245,8 @@ where
             // The next connection is a fresh one, so this happens once.
             Failure::Stale(_) if attempt.body.is_some() => return Ok(()),
             Failure::Unprocessed(error) if attempt.moves < MOVES => {
-                tracing::debug!(%error, "the request was not processed; sending it on another connection");
+                tracing::debug!(%error, "the request was not processed; sending it on another \
+                    connection");
                 attempt.moves += 1;
                 return Ok(());
             }
@@ -304,7 +305,7 @@ where
         let mut known = self.known.borrow().clone();
         let settled = known.wait_for(Known::is_settled);
         if tokio::time::timeout(self.settings().connect_timeout, settled).await.is_err() {
-            tracing::debug!(upstream = &*self.settings().name, "no name has resolved in time");
+            tracing::debug!(upstream = &*self.settings().name, "no upstream name resolved in time");
         }
     }
 

@@ -92,7 +92,7 @@ struct Outgoing<B> {
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
     /// The request body broke.
-    #[error("the request's body broke")]
+    #[error("the request's body failed")]
     Upload(#[source] BoxError),
     /// The connection ended.
     #[error("the connection ended")]
@@ -109,11 +109,13 @@ impl ResponseError {
         let (kind, detail) = match self {
             Self::Malformed(flaw) => return Error::new(Kind::HttpProtocolError, flaw.detail),
             Self::Upload(_) => {
-                (Kind::ConnectionTerminated, "the request could not be sent to its end")
+                (Kind::ConnectionTerminated, "the request could not be sent completely")
             }
-            Self::Connection(_) => {
-                (Kind::ConnectionTerminated, "the endpoint closed the connection before its answer")
-            }
+            Self::Connection(_) => (
+                Kind::ConnectionTerminated,
+                "the endpoint closed the connection before its \
+                    response",
+            ),
         };
         Error::caused(kind, detail, self)
     }
@@ -295,7 +297,7 @@ where
         if self.heard > BEFORE_HEAD + self.limits.size {
             return Err(Flaw {
                 kind: Kind::HttpProtocolError,
-                detail: "its interim answers do not end",
+                detail: "too many interim responses",
             });
         }
         Ok(None)
@@ -313,7 +315,7 @@ where
                     return Poll::Ready(Some(Err(lost)));
                 }
                 Poll::Ready(Err(cause)) => {
-                    tracing::debug!(%cause, "the rest of a request that was answered could not be sent");
+                    tracing::debug!(%cause, "cannot send the rest of a request after its response");
                     self.outgoing.give_up();
                     self.persists = false;
                 }
@@ -484,7 +486,9 @@ where
             }
             Framing::Length(left) if *left >= data.len() as u64 => *left -= data.len() as u64,
             Framing::Length(_) | Framing::Nothing => {
-                return Err(ResponseError::Upload("the body is longer than it said".into()));
+                return Err(ResponseError::Upload(
+                    "the body is longer than its Content-Length".into(),
+                ));
             }
         }
         if data.len() > COPIED {
@@ -500,7 +504,9 @@ where
         self.body = None;
         match self.framing {
             Framing::Length(1..) => {
-                return Err(ResponseError::Upload("the body is shorter than it said".into()));
+                return Err(ResponseError::Upload(
+                    "the body is shorter than its Content-Length".into(),
+                ));
             }
             Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
             Framing::Chunked => {

@@ -220,7 +220,7 @@ where
             .handshake(TokioIo::new(Watched::new(connected, &signs)))
             .await
             .map_err(|cause| {
-                Error::caused(Kind::ConnectionTerminated, "the connection ended at once", cause)
+                Error::caused(Kind::ConnectionTerminated, "the connection ended immediately", cause)
             })?;
         tokio::task::spawn_local(async move {
             if let Err(cause) = driver.await {
@@ -341,7 +341,7 @@ pub fn translate<B>(
     scheme: &'static str,
 ) -> Result<Request<B>, Error> {
     let malformed = |cause: http::Error| {
-        Error::caused(Kind::HttpRequestError, "the request cannot be said in HTTP/2", cause)
+        Error::caused(Kind::HttpRequestError, "the request cannot be expressed in HTTP/2", cause)
     };
     let mut headers = outbound.fields.to_map();
     for name in [header::CONNECTION, header::UPGRADE] {

@@ -154,6 +154,6 @@ fn judge(status: StatusCode) -> Result<(), BoxError> {
     if status.is_success() || status.is_redirection() {
         Ok(())
     } else {
-        Err(format!("it answers {status}").into())
+        Err(format!("status {status}").into())
     }
 }

@@ -182,7 +182,7 @@ pub struct Uploading<B>(Rc<RefCell<BodyRecording<B>>>);
 
 /// The stream that reads a body is no longer the one it is sent on.
 #[derive(Debug, thiserror::Error)]
-#[error("the request was taken back")]
+#[error("the request was withdrawn")]
 struct TakenBack;
 
 impl<B> Recording<B> {

@@ -39,10 +39,10 @@ pub enum SecureError {
     #[error(transparent)]
     Ca(#[from] PemError),
     /// A certificate in it cannot sign others.
-    #[error("`{0}` cannot be trusted to sign certificates: {1}")]
+    #[error("`{0}` cannot be used as a certificate authority: {1}")]
     Anchor(String, #[source] rustls::Error),
     /// The server name is invalid.
-    #[error("`{0}` is no name a certificate can be for, hint: a host name or an IP address")]
+    #[error("`{0}` is not a server name, hint: write a host name or an IP address")]
     Name(String, #[source] InvalidDnsNameError),
     /// Error of the TLS library.
     #[error("TLS cannot be set up: {0}")]

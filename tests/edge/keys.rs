@@ -269,7 +269,7 @@ async fn reject_for_a_repeated_part_says_which_and_no_time() {
             let response = edge.exchange(request).await;
             assert!(
                 response
-                    .ends_with("503 Service Unavailable: the cookie sid is there more than once\n"),
+                    .ends_with("503 Service Unavailable: the cookie sid appears more than once\n"),
                 "{response}"
             );
             assert!(!response.contains("retry-after"), "{response}");

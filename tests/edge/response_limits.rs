@@ -111,8 +111,8 @@ async fn response_that_is_refused_names_its_flaw() {
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
             "Content-Length",
         ),
-        ("HTTP/1.1 999 No\r\n\r\n", "its status is not one of 100 to 599"),
-        ("SSH-2.0\r\n", "it does not begin with HTTP/1.1 and a status"),
+        ("HTTP/1.1 999 No\r\n\r\n", "the response's status is not 100 to 599"),
+        ("SSH-2.0\r\n", "the response does not begin with HTTP/1.1 and a status"),
     ] {
         on_raw_edge(config(&[]), |edge, mut pipes| async move {
             let play = async {

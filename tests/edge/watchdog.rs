@@ -83,7 +83,7 @@ async fn body_timeout_is_408_over_http_1() {
         let detail = line["error"]["detail"].as_str().expect("a detail").to_owned();
         assert_eq!(
             detail,
-            "the client was cut off: the next piece of the request's body did not come in time"
+            "weir closed the client's connection: the next piece of the request's body did not come in time"
         );
         assert!(
             (30_000.0..=30_500.0).contains(&line["dur_ms"].as_f64().expect("a number")),
@@ -264,7 +264,7 @@ async fn abuse_of_an_http_2_connection_is_the_reason_in_its_requests_lines() {
         assert_eq!(told(&line), json!([400, "http_request_error", "client"]), "{line}");
         assert_eq!(
             line["error"]["detail"],
-            "the client was cut off: too many frames that bring nothing"
+            "weir closed the client's connection: too many frames without effect"
         );
     })
     .await;

@@ -94,7 +94,7 @@ fn abuse_is_told_with_its_reason_and_its_peer() {
         (pings, "too many frames"),
         (continuations, "an error of HTTP/2"),
         (resets, ""),
-        (malformed, "too many requests were broken off or malformed"),
+        (malformed, "too many requests were reset or malformed"),
         (undecodable, "unable to maintain the header compression context"),
         (too_short, "frame with invalid size"),
     ] {
@@ -102,7 +102,7 @@ fn abuse_is_told_with_its_reason_and_its_peer() {
             "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"
         ));
         flood(&weir, piece);
-        let line = weir.says("an HTTP/2 connection was closed for abuse");
+        let line = weir.says("HTTP/2 connection closed for abuse");
         assert!(line.contains(reason) && line.contains("127.0.0.1:"), "{line}");
     }
 }

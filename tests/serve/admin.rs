@@ -43,14 +43,14 @@ fn it_says_how_the_proxy_is_and_loads_the_configuration_again() {
     let reload = output(&["reload", "-c", &weir.config()]);
     assert_eq!(
         (reload.status.code(), &*reload.stdout),
-        (Some(0), &b"the configuration was loaded again\n"[..])
+        (Some(0), &b"configuration reloaded\n"[..])
     );
     assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
     // A file that was renamed away under a bind mount is read again as it was: the operator looks
     // for this.
     let unchanged = output(&["reload", "-c", &weir.config()]);
-    assert_eq!(&*unchanged.stdout, b"the configuration was loaded again; nothing changed\n");
-    weir.says("the configuration was loaded again; nothing changed");
+    assert_eq!(&*unchanged.stdout, b"configuration reloaded; nothing changed\n");
+    weir.says("configuration reloaded; nothing changed");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn without_a_proxy_the_command_says_what_to_do() {
         "listeners: [ \":0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
     for (admin, told) in [
         ("", "send the process HUP"),
-        ("admin: { address: \"127.0.0.1:9\" }\n", "no proxy answers on"),
+        ("admin: { address: \"127.0.0.1:9\" }\n", "no response from"),
     ] {
         let path = crate::weir::written(&folder, &format!("{routes}{admin}"));
         let reload = output(&["reload", "-c", &path]);
@@ -163,7 +163,7 @@ fn healthcheck_fails_once_the_process_stops() {
     let mut under_way = Client::connect(weir.address);
     under_way.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a connection");
     weir.signal(rustix::process::Signal::TERM);
-    weir.says("told to stop");
+    weir.says("draining: finishing requests in progress");
     crate::stop::refuses_soon(weir.address);
     assert_eq!(healthcheck(&weir), Some(1));
     weir.signal(rustix::process::Signal::TERM);
@@ -187,7 +187,7 @@ fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
     let reload = output(&["reload", "-c", &file]);
     assert_eq!(
         (reload.status.code(), &*reload.stdout),
-        (Some(0), &b"the configuration was loaded again\n"[..])
+        (Some(0), &b"configuration reloaded\n"[..])
     );
     assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
     weir.rewrite(&text("/new").replace("upstream", "upsteam"));
@@ -207,7 +207,10 @@ fn control_socket_is_for_the_same_user() {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("a folder");
     let reload = command.args(["reload", "-c", &weir.config()]).output().expect("a process");
     assert_eq!(reload.status.code(), Some(5));
-    assert!(String::from_utf8_lossy(&reload.stderr).contains("is another user's"), "{reload:?}");
+    assert!(
+        String::from_utf8_lossy(&reload.stderr).contains("belongs to another user"),
+        "{reload:?}"
+    );
 }
 
 /// Every listener speaks TLS: the operator's knows.
@@ -233,7 +236,7 @@ fn healthcheck_asks_control_socket() {
     assert!(weir.ended().success());
     let stopped = output(&["healthcheck", "-c", &weir.config()]);
     assert_eq!(stopped.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&stopped.stderr).contains("does not serve"), "{stopped:?}");
+    assert!(String::from_utf8_lossy(&stopped.stderr).contains("is not healthy"), "{stopped:?}");
     weir.rewrite(&secure);
     let nobody = output(&["healthcheck", "-c", &weir.config()]);
     assert!(

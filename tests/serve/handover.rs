@@ -111,7 +111,7 @@ fn two_hundred_configurations_under_load_fail_no_request() {
     for number in 0..200 {
         weir.rewrite(&format!("{}queue: {{ max: {} }}\n", limited(upstream), 10 + number));
         weir.signal(Signal::HUP);
-        weir.says("the configuration was loaded again");
+        weir.says("configuration reloaded");
         load.goes_on(5);
     }
     assert_eq!(load.failures(), Vec::<String>::new());
@@ -169,7 +169,7 @@ fn handover_to_unready_process_changes_nothing() {
     let mut client = Client::connect(weir.address);
     for _ in 0..3 {
         weir.signal(Signal::USR2);
-        weir.says("this process serves on");
+        weir.says("this process continues");
         assert_eq!(client.get("/").expect("an answer").status, 200);
         assert_eq!(get(weir.address, "/").status, 200);
     }

@@ -111,7 +111,7 @@ fn reload_goes_from_one_family_to_the_other_and_to_both() {
     ] {
         weir.rewrite(&listening(upstream, listeners));
         weir.signal(Signal::HUP);
-        weir.says("the configuration was loaded again");
+        weir.says("configuration reloaded");
         let deadline = std::time::Instant::now() + crate::http::PATIENCE;
         // What a worker no longer listens on it closes in its next turn.
         while both_listen(port) != expected.map(|status| status.is_some()) {
@@ -133,7 +133,7 @@ fn check_warns_of_ipv6_alone() {
         let config = written(&folder, &listening(SocketAddr::from(([127, 0, 0, 1], 9)), listeners));
         let check = output(&["check", "-c", &config]);
         assert_eq!(check.status.code(), Some(0), "{check:?}");
-        String::from_utf8_lossy(&check.stderr).contains("takes IPv6 only")
+        String::from_utf8_lossy(&check.stderr).contains("accepts IPv6 only")
     };
     assert!(
         warned("\"[::]:8080\"")
@@ -150,5 +150,5 @@ fn check_warns_of_ipv6_alone() {
         &listening(SocketAddr::from(([127, 0, 0, 1], 9)), "\":8080\", \"[::]:8080\""),
     );
     let check = output(&["check", "-c", &config]);
-    assert!(String::from_utf8_lossy(&check.stderr).contains("is listened on twice"), "{check:?}");
+    assert!(String::from_utf8_lossy(&check.stderr).contains("duplicate listener"), "{check:?}");
 }

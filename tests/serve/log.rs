@@ -96,7 +96,7 @@ fn access_line_of_unrouted_request_has_reason() {
     let lines = logged("", |weir| assert_eq!(get(weir.address, "/nowhere").status, 404));
     assert_eq!((&lines[0]["status"], &lines[0]["path"]), (&404.into(), &"/nowhere".into()));
     assert_eq!(lines[0]["error"]["kind"], "destination_not_found");
-    assert_eq!(lines[0]["error"]["detail"], "no route takes this host and path");
+    assert_eq!(lines[0]["error"]["detail"], "no route matches this host and path");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn standard_error_shared_with_the_diagnostics_has_whole_lines() {
         String::from_utf8_lossy(torn[0])
     );
     assert!(
-        lines.iter().any(|line| String::from_utf8_lossy(line).contains("loaded again"))
+        lines.iter().any(|line| String::from_utf8_lossy(line).contains("configuration reloaded"))
             && lines.len() > 3000
     );
 }
@@ -274,7 +274,7 @@ fn combined_with_sampling_tells_the_sums_on_standard_error() {
     );
     let (access, _) = written(&settings, |weir| {
         (0..11).for_each(|_| drop(get(weir.address, "/")));
-        let line = weir.says("rejects without an access line of their own");
+        let line = weir.says("summary of rejects without access lines");
         assert!(line.contains("\"rejects\":8") || line.contains("rejects=8"), "{line}");
         assert!(line.contains("127.0.0.1"), "{line}");
     });

@@ -80,7 +80,7 @@ fn falls_after_a_reload_to(zones: &str, most_left: impl Fn(u64) -> u64) {
     assert!(full > 40 * MIB, "{full} bytes of a million keys");
     weir.rewrite(&config(zones));
     weir.signal(Signal::HUP);
-    weir.says("loaded again");
+    weir.says("configuration reloaded");
     let deadline = Instant::now() + PATIENCE;
     while weir.memory("RssAnon") > most_left(full) {
         assert!(Instant::now() < deadline, "{} bytes, of {full} before", weir.memory("RssAnon"));

@@ -31,7 +31,7 @@ fn reload(weir: &Weir, config: &str) {
 
 fn reloaded(weir: &Weir, config: &str) {
     reload(weir, config);
-    weir.says("the configuration was loaded again");
+    weir.says("configuration reloaded");
 }
 
 /// A route to `upstream` with one limit, so slow that no test sees it work off anything.
@@ -68,7 +68,7 @@ fn reload_of_wrong_file_changes_nothing() {
     assert_eq!(get(weir.address, "/").status, 200);
     for number in 0..50 {
         reload(&weir, &right.replace("burst: 2", &format!("brust: {number}")));
-        let line = weir.says("the configuration is wrong");
+        let line = weir.says("the configuration is invalid");
         assert!(line.contains("did you mean `burst`?") && line.contains("weir.yaml:3"), "{line}");
     }
     reload(&weir, "");
@@ -149,7 +149,7 @@ fn access_log_is_reopened_after_rotation() {
     assert_eq!(get(weir.address, "/before").status, 200);
     fs::rename(&path, &moved).expect("a log");
     weir.signal(Signal::USR1);
-    weir.says("the log was opened again");
+    weir.says("log files reopened");
     assert_eq!(get(weir.address, "/after").status, 200);
     // Its room on the disk is not kept from whoever removes it.
     let deadline = Instant::now() + PATIENCE;
@@ -170,7 +170,9 @@ fn reload_names_keys_that_need_a_restart() {
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n");
     let weir = Weir::run(&format!("{routes}workers: 1\n"));
     reload(&weir, &format!("{routes}workers: 2\n"));
-    assert!(weir.says("changes only with a restart").contains("\"workers\""));
+    assert!(
+        weir.says("a changed setting needs a restart; ignored until then").contains("\"workers\"")
+    );
 }
 
 #[test]
@@ -181,9 +183,9 @@ fn watch_reloads_when_content_changes() {
     ));
     assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [200, 404]);
     weir.rewrite("routes: nonsense");
-    weir.says("the configuration is wrong");
+    weir.says("the configuration is invalid");
     weir.rewrite(&format!("routes: [ {{ path: /new, upstream: \"http://{upstream}\" }} ]\n"));
-    weir.says("the configuration was loaded again");
+    weir.says("configuration reloaded");
     assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [404, 200]);
 }
 
@@ -202,13 +204,13 @@ fn networks_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
         |count: usize| (0..count).map(|_| get(weir.address, "/").status).collect::<Vec<_>>();
     assert_eq!(statuses(3), [200, 200, 503]);
     fs::write(&networks, "127.0.0.0/8\n").expect("a file");
-    weir.says("files of networks changed and were read again");
+    weir.says("network files changed; networks reloaded");
     assert_eq!(statuses(4), [200; 4]);
     fs::write(&networks, "127.0.0.0/8\nno network\n").expect("a file");
-    weir.says("line 2: `no network` is not a network; the networks read before stay in use");
+    weir.says("line 2: `no network` is not a network; keeping the current networks");
     assert_eq!(statuses(2), [200; 2]);
     fs::write(&networks, "192.0.2.0/24\n").expect("a file");
-    weir.says("files of networks changed and were read again");
+    weir.says("network files changed; networks reloaded");
     assert_eq!(statuses(1), [503]);
 }
 
@@ -306,13 +308,13 @@ fn authorities_of_an_upstream_are_watched_and_heal() {
     let weir = Weir::run(&trusting(secured(&shown), &file));
     assert_eq!(get(weir.address, "/").status, 200);
     fs::write(&file, "half a certificate").expect("a file");
-    weir.says("changed authorities of an upstream cannot be used");
+    weir.says("cannot use the changed upstream certificate authorities");
     assert_eq!(get(weir.address, "/").status, 200);
     trust(&other);
-    weir.says("the authorities of an upstream changed");
+    weir.says("upstream certificate authorities changed");
     assert_eq!(get(weir.address, "/").status, 502);
     trust(&shown);
-    weir.says("the authorities of an upstream changed");
+    weir.says("upstream certificate authorities changed");
     assert_eq!(get(weir.address, "/").status, 200);
 }
 

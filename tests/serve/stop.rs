@@ -95,7 +95,7 @@ fn drains_on(signal: Signal) {
     let mut under_way = ask(&weir, "/slow");
     upstream.is_asked();
     weir.signal(signal);
-    weir.says("told to stop");
+    weir.says("draining: finishing requests in progress");
     assert!(idle.is_closed(), "a connection without a request ends");
     drop(idle);
     refuses_soon(weir.address);
@@ -132,7 +132,7 @@ fn shutdown_second_signal_stops_immediately() {
         let mut under_way = ask(&weir, "/slow");
         upstream.is_asked();
         weir.signal(first);
-        weir.says("told to stop");
+        weir.says("draining: finishing requests in progress");
         weir.signal(second);
         assert_eq!(weir.ended().code(), Some(130));
         assert!(under_way.answer("GET").is_err());
@@ -249,7 +249,7 @@ fn lines_of_a_stop(drain: &str, signals: usize) -> (Option<i32>, Vec<(String, u6
     let parked = (signals > 1).then(|| one_of_two_is_parked(&weir));
     for _ in 0..signals {
         weir.signal(Signal::TERM);
-        weir.says("told to stop");
+        weir.says("draining: finishing requests in progress");
     }
     let code = weir.ended().code();
     drop((begun, parked, head));

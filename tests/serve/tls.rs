@@ -43,9 +43,9 @@ fn renewed_certificates_are_shown_without_a_restart() {
     assert_eq!(shown, authority.certificate("a"));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     std::fs::write(&cert, "half a certificate").expect("a file");
-    weir.says("changed certificates cannot be used");
+    weir.says("cannot use the changed listener certificates");
     assert_eq!(get(&authority, weir.address).0, shown);
     authority.issue("a", &["a.test"]);
-    weir.says("the certificates of a listener changed");
+    weir.says("listener certificates changed");
     assert_eq!(get(&authority, weir.address).0, authority.certificate("a"));
 }

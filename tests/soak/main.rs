@@ -135,12 +135,13 @@ impl Soak {
     /// A configuration that is wrong, and then one that is right.
     fn reload(&self, middle: SocketAddr) {
         let right = config(self.peer, middle, self.round);
-        for (config, said) in
-            [(right.replace("burst", "brust"), "is wrong"), (right, "was loaded again")]
-        {
+        for (config, said) in [
+            (right.replace("burst", "brust"), "the configuration is invalid"),
+            (right, "configuration reloaded"),
+        ] {
             self.weir.rewrite(&config);
             self.weir.signal(Signal::HUP);
-            self.weir.says(&format!("the configuration {said}"));
+            self.weir.says(said);
         }
     }
 

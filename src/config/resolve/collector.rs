@@ -40,11 +40,11 @@ impl Collector<'_> {
             return;
         }
         if let Some(filled) = scalar.and_then(|scalar| scalar.filled.as_ref()) {
-            let message = format!("what `{filled}` stands for does not fit here");
+            let message = format!("the value of `{filled}` is not valid here");
             return self.problems.error(
                 spot.span,
                 message,
-                "it is not shown here, because it may be a secret",
+                "the value is not shown: it may be a secret",
             );
         }
         let error = error.to_string();
@@ -77,10 +77,7 @@ impl Collector<'_> {
     pub fn positive(&mut self, spot: Location<'_>, text: &str) -> Duration {
         let duration = self.duration(spot, text);
         if duration.is_zero() {
-            self.refuse(
-                spot,
-                format!("`{text}` is no time at all, hint: nothing would ever be in time"),
-            );
+            self.refuse(spot, format!("duration `{text}` must be longer than 0"));
         }
         duration
     }
@@ -143,7 +140,8 @@ impl Collector<'_> {
         }
         let shape = || {
             format!(
-                "`{text}` is not a network, hint: write an address and a prefix, like `10.8.0.0/16`, or `@file:PATH`"
+                "`{text}` is not a network, hint: write an address and a prefix, like \
+                `10.8.0.0/16`, or `@file:PATH`"
             )
         };
         let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else {
@@ -160,7 +158,8 @@ impl Collector<'_> {
         let (text, lines) = match read {
             Ok(read) => read,
             Err(error) => {
-                let hint = "a file of at most 1 MiB, a network a line, found from where the configuration is";
+                let hint = "use a file of at most 1 MiB with one network per line; a relative \
+                    path starts at the configuration's folder";
                 self.refuse(spot, format!("{error}{HINT}{hint}"));
                 return Vec::new();
             }
@@ -168,8 +167,8 @@ impl Collector<'_> {
         if lines.is_empty() {
             self.problems.warn(
                 spot.span,
-                "this file names no network",
-                "one a line, like `10.8.0.0/16`; `#` begins a comment",
+                "this file contains no network",
+                "write one per line, like `10.8.0.0/16`; `#` begins a comment",
             );
         }
         // No message contains a value from outside, not even a path.
@@ -182,7 +181,8 @@ impl Collector<'_> {
             match line.network {
                 Some(network) => found.push(self.truncated(span, network, true)),
                 None => {
-                    let hint = "an address and a prefix, like `10.8.0.0/16`; `#` begins a comment";
+                    let hint = "write an address and a prefix, like `10.8.0.0/16`; `#` \
+                        begins a comment";
                     self.problems.error(span, "this line is not a network", hint);
                 }
             }
@@ -196,7 +196,7 @@ impl Collector<'_> {
             let hint = format!("the network is `{}`", network.trunc());
             self.problems.warn(
                 span,
-                "bits behind the prefix mean nothing",
+                "bits after the prefix are ignored",
                 if is_shown { &hint } else { "" },
             );
         }

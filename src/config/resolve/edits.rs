@@ -25,10 +25,10 @@ pub fn edits(
         let value = judge.take(spot.key(text), template(text, value));
         let name = match header_edits::name(text, message) {
             Ok(name) if remove.contains(&name) => {
-                Err(format!("`{text}` is set and removed, hint: setting is enough: it replaces"))
+                Err(format!("`{text}` is set and removed, hint: `set` alone replaces the header"))
             }
             Ok(name) if set.iter().any(|(other, _)| *other == name) => {
-                Err(format!("`{text}` is set twice, hint: upper and lower case are the same name"))
+                Err(format!("`{text}` is set twice, hint: keep one of them; case does not matter"))
             }
             Ok(name) => Ok(name),
             // A malformed name is reported where every key is checked.
@@ -53,12 +53,12 @@ fn removed(
     for (index, text) in texts.iter().enumerate() {
         let name = header_edits::name(text, message).map_err(|error| format!("`{text}` {error}"));
         let name = name.and_then(|name| match (message, &name) {
-            (Message::Request, &header::HOST) => Err(
-                "a request without `host` is none, hint: set it to what the upstream is to hear"
-                    .to_owned(),
-            ),
+            (Message::Request, &header::HOST) => {
+                Err("`host` cannot be removed, hint: set it to the value for the upstream"
+                    .to_owned())
+            }
             _ if names.contains(&name) => {
-                Err(format!("`{text}` is here twice, hint: once is enough"))
+                Err(format!("`{text}` is listed twice, hint: keep one of them"))
             }
             _ => Ok(name),
         });
@@ -70,7 +70,8 @@ fn removed(
 fn template(name: &str, text: &str) -> Result<Template, String> {
     if name.eq_ignore_ascii_case("host") && !target::is_authority(&text.replace("{host}", "a")) {
         return Err(format!(
-            "`{text}` is no host, hint: write `example.com`, with a port or without, or `{{host}}`"
+            "`{text}` is not a host, hint: write `example.com`, with or without a port, or \
+            `{{host}}`"
         ));
     }
     Template::parse(text).map_err(|error| match &error {

@@ -36,10 +36,10 @@ pub fn listeners(
             Listener::Long(long) => (spot.key("address"), long),
         };
         if long.proxy_protocol && file.client_ip.trusted_proxies.is_empty() {
-            let hint = "name them: client_ip: { trusted_proxies: [ \"10.0.0.0/8\" ] }";
+            let hint = "list them: client_ip: { trusted_proxies: [ \"10.0.0.0/8\" ] }";
             judge.refuse(
                 spot.key("proxy_protocol"),
-                format!("nobody may send a PROXY header here, hint: {hint}"),
+                format!("`proxy_protocol` without trusted proxies, hint: {hint}"),
             );
         }
         let settings = settings(judge, spot, long);
@@ -57,7 +57,7 @@ pub fn listeners(
         if found.iter().any(twice) {
             judge.refuse(
                 place,
-                format!("`{}` is listened on twice, hint: keep one of them", long.address),
+                format!("duplicate listener `{}`, hint: keep one of them", long.address),
             );
         }
         found.push(settings);
@@ -75,7 +75,7 @@ fn settings(
     if listener.tls.is_some() && listener.redirect.is_some() {
         judge.refuse(
             redirect,
-            "a redirect where TLS is spoken already, hint: write it on the listener without `tls`",
+            "`redirect` on a listener with `tls`, hint: write it on a listener without `tls`",
         );
     }
     let port =
@@ -98,8 +98,12 @@ fn settings(
 }
 
 fn redirect_port(text: &str) -> Result<u16, String> {
-    let wrong =
-        || format!("`{text}` is nowhere to redirect to, hint: `https`, or like `https:8443`");
+    let wrong = || {
+        format!(
+            "`{text}` is not a redirect target, hint: write `https`, or a port as in \
+            `https:8443`"
+        )
+    };
     match text.strip_prefix("https").ok_or_else(wrong)? {
         "" => Ok(HTTPS),
         port => port
@@ -143,7 +147,7 @@ fn certificate(
     let files = CertificateFiles { cert: (&pair.cert).into(), key: (&pair.key).into() };
     match Pair::read(&files) {
         Ok(pair) if pair.expires.is_some_and(|expires| expires < Clock::wall()) => {
-            let hint = "clients will refuse it: renew it; a new file is taken without a restart";
+            let hint = "clients will refuse it: renew it; a new file is loaded without a restart";
             judge.problems.warn(spot.key("cert").span, "the certificate is no longer valid", hint);
         }
         Ok(_) => {}

@@ -47,7 +47,8 @@ fn target(text: &str) -> Result<LogTarget, String> {
         "none" => Ok(LogTarget::None),
         path if path.contains('/') => Ok(LogTarget::File(path.into())),
         _ => Err(format!(
-            "`{text}` is no place for a log, hint: stdout, stderr, none, or a path with a slash in it"
+            "`{text}` is not a log target, hint: write stdout, stderr, none, or a path with a \
+            slash in it"
         )),
     }
 }
@@ -59,7 +60,9 @@ pub fn level(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Strin
         if tracing::level_filters::LevelFilter::from_str(level).is_err() || level.is_empty() {
             judge.refuse(
                 spot,
-                format!("`{level}` is not a level, hint: off, error, warn, info, debug or trace"),
+                format!(
+                    "`{level}` is not a level, hint: use off, error, warn, info, debug or trace"
+                ),
             );
         }
     }

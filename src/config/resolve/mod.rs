@@ -76,8 +76,7 @@ pub fn resolve(
     let (judge, root) = (&mut Collector { problems, base }, Location::root(tree));
     at_least_one(judge, root, written);
     if file.version != 1 {
-        let message =
-            format!("`{}` is no version of this format, hint: write `version: 1`", file.version);
+        let message = format!("unknown version `{}`, hint: write `version: 1`", file.version);
         judge.refuse(root.key("version"), message);
     }
     let zones = file.zones.iter();
@@ -124,7 +123,8 @@ fn at_least_one(judge: &mut Collector<'_>, root: Location<'_>, written: &Node) {
         ),
         (
             "routes",
-            "no route: every request would be refused, hint: routes: [ { path: /, upstream: \"http://host:port\" } ]",
+            "no route: every request would be refused, hint: routes: [ { path: /, upstream: \
+            \"http://host:port\" } ]",
         ),
     ] {
         // A misspelt key is reported once, not also as missing.
@@ -165,7 +165,8 @@ fn admin(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Option<S
     let address = judge.take(spot, address::listener(text))?;
     if !address.ip().is_loopback() {
         let message = format!(
-            "`{text}` can be reached from elsewhere and takes orders, hint: 127.0.0.1:{}",
+            "`{text}` is reachable from other machines, hint: use a loopback address, like \
+            `127.0.0.1:{}`",
             address.port()
         );
         judge.refuse(spot, message);
@@ -176,7 +177,11 @@ fn admin(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Option<S
 fn state(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> StateSettings {
     let path = file.state.file.as_deref();
     if path.is_some_and(|path| path.is_empty() || path.ends_with('/')) {
-        judge.refuse(spot.key("file"), "this is no file, hint: /var/lib/weir/zones.bin");
+        judge.refuse(
+            spot.key("file"),
+            "not a file, hint: write a path, like \
+            `/var/lib/weir/zones.bin`",
+        );
     }
     StateSettings {
         file: path.map(Into::into),
@@ -200,7 +205,9 @@ fn workers(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> us
         text => {
             judge.refuse(
                 spot,
-                format!("`{text}` is no number of workers, hint: write a whole number, or `auto`"),
+                format!(
+                    "`{text}` is not a number of workers, hint: write a whole number, or `auto`"
+                ),
             );
             1
         }

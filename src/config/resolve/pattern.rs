@@ -72,7 +72,8 @@ fn path(
         (Some(path), None) => ("path", path),
         (None, Some(path)) => ("path_exact", path),
         (Some(path), Some(_)) => {
-            let message = "both `path` and `path_exact`, hint: keep `path` for all below it, or `path_exact` for it alone";
+            let message = "both `path` and `path_exact`, hint: keep `path` to match all below it \
+                too, or `path_exact` to match it alone";
             judge.refuse(spot.key("path_exact"), message);
             ("path", path)
         }
@@ -112,17 +113,20 @@ fn check_path(text: &str) -> Result<(), String> {
     let begins = |sign: &char| *sign == '~' && text.starts_with('~');
     if let Some(sign) = text.chars().find(|sign| PATTERN.contains(*sign) || begins(sign)) {
         let hint =
-            "a path takes all below it and is compared as it is; write one route for each path";
+            "a path matches all below it and is compared literally; write one route for each path";
         return Err(format!(
-            "`{text}` looks like a pattern, which is not read: `{sign}`, hint: {hint}"
+            "`{text}` looks like a pattern, which is not supported: `{sign}`, hint: {hint}"
         ));
     }
     if !text.starts_with('/') {
         return Err(format!("`{text}` does not begin with a slash, hint: write `/{text}`"));
     }
     if text.contains("/:") {
-        let hint = format!("a path takes all below it: write `{}`", before(text, "/:"));
-        return Err(format!("`{text}` looks like a pattern, which is not read: `:`, hint: {hint}"));
+        let hint = format!("a path matches all below it: write `{}`", before(text, "/:"));
+        return Err(format!(
+            "`{text}` looks like a pattern, which is not supported: `:`, hint: \
+            {hint}"
+        ));
     }
     if let Some(end) = text.find(['?', '#']) {
         return Err(format!(
@@ -151,13 +155,13 @@ fn host(judge: &mut Collector<'_>, spot: Location<'_>, text: Option<&str>) -> Ho
 fn read_host(text: &str) -> Result<HostPattern, String> {
     let lower = text.to_ascii_lowercase();
     if lower == "*" || lower == "_" {
-        return Err(format!("`{text}` is not a host, hint: leave `host` out to take every host"));
+        return Err(format!("`{text}` is not a host, hint: remove `host` to match every host"));
     }
     if let Some((host, port)) = lower.rsplit_once(':').filter(|_| !lower.starts_with('[')) {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if digits && !host.contains(':') {
             return Err(format!(
-                "`{text}` has a port, hint: write `{host}`; it is taken on every port"
+                "`{text}` has a port, hint: write `{host}`; it matches on every port"
             ));
         }
     }
@@ -169,7 +173,7 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
     let normal = normal_form::host(name).filter(|_| plain || address.is_some());
     let Some(name) = normal else {
         return Err(format!(
-            "`{text}` is not a host, hint: like `example.com`, or `*.example.com` for all below it"
+            "`{text}` is not a host, hint: write `example.com`, or `*.example.com` for all below it"
         ));
     };
     Ok(match below {
@@ -181,7 +185,7 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
 fn methods(judge: &mut Collector<'_>, spot: Location<'_>, texts: Option<&[String]>) -> Vec<Method> {
     let Some(texts) = texts else { return Vec::new() };
     if texts.is_empty() {
-        judge.refuse(spot, "no method at all, hint: leave `methods` out to take every method");
+        judge.refuse(spot, "`methods` is empty, hint: remove it to match every method");
     }
     let mut methods = Vec::new();
     for (index, text) in texts.iter().enumerate() {
@@ -196,16 +200,13 @@ fn method(text: &str) -> Result<Method, String> {
         return Err(format!("`{text}` is not in upper case, hint: did you mean `{upper}`?"));
     }
     if text == "*" {
-        return Err(
-            "`*` is not a method, hint: leave `methods` out to take every method".to_owned()
-        );
+        return Err("`*` is not a method, hint: remove `methods` to match every method".to_owned());
     }
     if text == "CONNECT" {
         return Err(
-            "`CONNECT` is never forwarded, hint: take it out; such a request is answered 400"
-                .to_owned(),
+            "`CONNECT` is never forwarded, hint: remove it; such a request gets 400".to_owned()
         );
     }
-    let wrong = || format!("`{text}` is not a method, hint: like {}", METHODS.join(", "));
+    let wrong = || format!("`{text}` is not a method, hint: use one like {}", METHODS.join(", "));
     Method::from_bytes(text.as_bytes()).ok().filter(|_| upper == text).ok_or_else(wrong)
 }

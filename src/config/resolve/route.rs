@@ -104,7 +104,11 @@ fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Written]) 
             Written::Gzip => Coding::Gzip,
         };
         if codings.contains(&coding) {
-            let message = format!("`{}` is here twice, hint: the first one counts", coding.name());
+            let message = format!(
+                "`{}` is listed twice, hint: keep one of them; the first one \
+                counts",
+                coding.name()
+            );
             judge.refuse(spot.item(index), message);
         }
         codings.push(coding);
@@ -122,10 +126,7 @@ fn limits(
         let over = spot.item(MAX_RULES);
         judge.refuse(
             over,
-            format!(
-                "{} limits on one route, hint: at most {MAX_RULES} can be judged",
-                limits.len()
-            ),
+            format!("{} limits on one route, hint: use at most {MAX_RULES}", limits.len()),
         );
     }
     let mut seen = Vec::new();
@@ -165,13 +166,14 @@ fn zone(
 fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> RuleSettings {
     let burst = limit.burst;
     if limit.nodelay && limit.delay.is_some() {
-        let message = "both `delay` and `nodelay`, hint: `nodelay` holds nothing back, `delay: N` all but the first N";
+        let message = "both `delay` and `nodelay`, hint: `nodelay` delays nothing, `delay: N` all \
+            but the first N";
         judge.refuse(spot.name("nodelay"), message);
     }
     let delay = limit.delay.unwrap_or(if limit.nodelay { burst } else { 0 });
     let burst_is_known = spot.key("burst").scalar().is_none_or(|scalar| !scalar.broken);
     if delay > burst && burst_is_known {
-        let hint = "at most as many as the burst; `nodelay: true` holds none of it back";
+        let hint = "use at most the burst; `nodelay: true` delays none of it";
         judge.refuse(
             spot.key("delay"),
             format!("a delay of `{delay}` is more than the burst, hint: {hint}"),
@@ -195,10 +197,7 @@ fn check_length(
 ) {
     let zone = Zone::new(ZoneSettings { capacity: 1, ..zone.clone() });
     let too_long = |_| {
-        let message = format!(
-            "a burst of `{}` at the zone's rate is more time than can be counted",
-            settings.burst
-        );
+        let message = format!("a burst of `{}` at the zone's rate takes too long", settings.burst);
         format!("{message}, hint: the whole burst must fit in 100 years")
     };
     judge.take(spot.key("burst"), Rule::new(Arc::new(zone), settings).map_err(too_long));

@@ -90,7 +90,7 @@ fn endpoints(
             judge.refuse(
                 spot,
                 format!(
-                    "`{text}` is written twice, hint: keep one; `weight` gives it more requests"
+                    "`{text}` is listed twice, hint: keep one; `weight` gives it more requests"
                 ),
             );
         }
@@ -111,13 +111,14 @@ fn secure(
         if written.is_some() && !endpoints.is_empty() {
             judge.refuse(
                 spot.key("tls"),
-                "no endpoint speaks TLS, hint: write `https://` before the endpoints",
+                "no endpoint uses TLS, hint: write `https://` before the endpoints",
             );
         }
         return None;
     }
     if count < endpoints.len() {
-        let message = "some endpoints speak TLS and some do not, hint: write `https://` before all of them, or make two upstreams";
+        let message = "some endpoints use TLS and some do not, hint: write `https://` before all \
+            of them, or make two upstreams";
         judge.refuse(spot.key("endpoints"), message);
     }
     let written = written.cloned().unwrap_or_default();
@@ -152,7 +153,7 @@ fn active(
         .ok()
         .filter(|path| path.as_str() == text && text.starts_with('/'));
     let path = path
-        .ok_or_else(|| format!("`{text}` cannot be asked for, hint: write a path, like `/health`"));
+        .ok_or_else(|| format!("`{text}` cannot be requested, hint: write a path, like `/health`"));
     ActiveSettings {
         path: judge.take(spot.key("path"), path).unwrap_or(PathAndQuery::from_static("/")),
         interval: judge.positive(spot.key("interval"), &written.interval),
@@ -168,7 +169,7 @@ fn refresh(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Duratio
         let least = PAUSE.as_millis();
         judge.refuse(
             spot,
-            format!("`{text}` asks the resolver too often, hint: at least `{least}ms`"),
+            format!("`{text}` is too short an interval for DNS, hint: use at least `{least}ms`"),
         );
     }
     refresh

@@ -47,7 +47,11 @@ fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
         ZoneKey::Part(part) => judge.take(spot, part.parse()).into_iter().collect(),
         ZoneKey::Parts(parts) => {
             if parts.is_empty() {
-                judge.refuse(spot, "a key of no parts counts nothing, hint: for one bucket that all share use `global`");
+                judge.refuse(
+                    spot,
+                    "`key` is empty, hint: for one bucket shared by all requests use \
+                    `global`",
+                );
             }
             let parts = parts.iter().enumerate();
             parts.filter_map(|(index, part)| part_of(judge, spot.item(index), part)).collect()

@@ -103,9 +103,14 @@ impl Bounds<'_> {
             match timeout(IDLE, farewell(end, last_bytes)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(cause)) => {
-                    return tracing::debug!(%cause, "a connection could not be closed softly");
+                    return tracing::debug!(%cause, "cannot close the connection gracefully");
                 }
-                Err(_) => return tracing::debug!("a client took no last bytes in time"),
+                Err(_) => {
+                    return tracing::debug!(
+                        "the client did not read the last bytes in time; \
+                    closing the connection"
+                    );
+                }
             }
             let permit = owes.then(|| self.lingering.enter(self.place)).flatten();
             let (total, idle) = if permit.is_some() { (TOTAL, IDLE) } else { (SHORT, SHORT) };

@@ -251,7 +251,7 @@ where
             self.streams.owe();
             // Everything before the fault was processed.
             let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
-            tracing::debug!(%fault, "an HTTP/2 client broke the rules");
+            tracing::debug!(%fault, "HTTP/2 protocol error by the client; closing the connection");
             self.streams.conn.turn().record_cut(CutReason::Protocol(fault.code()));
             self.connection.abrupt_shutdown(fault.code().into());
         }
@@ -346,7 +346,7 @@ impl Streams {
             Err(SendError::Cut | SendError::Ended(_)) => self.wastes(),
         }
         if let Err(cause) = carried {
-            tracing::debug!(%cause, "a stream ended before its answer");
+            tracing::debug!(%cause, "the stream ended before its response");
         }
     }
 

@@ -57,7 +57,7 @@ impl PingTimer {
                 continue;
             }
             if let Err(cause) = pings.send_ping(Ping::opaque()) {
-                tracing::debug!(%cause, "a client could not be asked whether it is there");
+                tracing::debug!(%cause, "cannot send PING to the client");
             }
             self.asked = pings.poll_pong(context).is_pending();
             self.due.as_mut().reset(due + ANSWER);

@@ -52,7 +52,7 @@ pub enum SendError {
     #[error("the stream ended")]
     Ended(#[source] h2::Error),
     /// There is no response.
-    #[error("there is no answer")]
+    #[error("there is no response")]
     Unanswered(#[source] BoxError),
 }
 
@@ -76,7 +76,7 @@ impl Interim for Reply {
             return;
         }
         if let Err(cause) = self.sender.borrow_mut().send_informational(interim) {
-            tracing::debug!(%cause, "an interim answer came too late");
+            tracing::debug!(%cause, "the interim response came too late; not sent");
         }
     }
 }

@@ -21,20 +21,21 @@ pub enum PairError {
     #[error(transparent)]
     Certificate(PemError),
     /// The file does not contain a valid certificate.
-    #[error("`{0}` holds no certificate that can be read: {1}")]
+    #[error("`{0}` contains no readable certificate: {1}")]
     NoCertificate(String, #[source] webpki::Error),
     /// The key file cannot be read.
     #[error(transparent)]
     Key(PemError),
     /// The kind or size of the key is not supported.
     #[error(
-        "the key `{0}` is of a kind or size that is not used: {1}, hint: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or \
+        "the key `{0}` has an unsupported kind or size: {1}, hint: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or \
          Ed25519"
     )]
     Unusable(String, #[source] rustls::Error),
     /// The key belongs to another certificate.
     #[error(
-        "the key `{key}` does not fit the certificate `{cert}`: {source}, hint: the key that was made for this certificate"
+        "the key `{key}` does not match the certificate `{cert}`: {source}, hint: use the key \
+        that was made for this certificate"
     )]
     Mismatch {
         /// Certificate file.

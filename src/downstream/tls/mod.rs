@@ -54,7 +54,7 @@ pub enum TlsError {
     #[error(transparent)]
     ClientCa(#[from] PemError),
     /// A certificate in that file cannot sign others.
-    #[error("`{0}` cannot be trusted to sign clients' certificates: {1}")]
+    #[error("`{0}` cannot be used to verify client certificates: {1}")]
     Anchor(String, #[source] rustls::Error),
     /// The client CAs cannot be used.
     #[error("clients cannot be verified: {0}")]
@@ -169,7 +169,7 @@ impl Tls {
             Ok(None) => self.seen().unusable = None,
             Ok(Some(renewed)) => {
                 self.renew(renewed);
-                tracing::info!(%first, "the certificates of a listener changed: new connections get the new ones");
+                tracing::info!(%first, "listener certificates changed; new connections use them");
             }
             Err(error) => {
                 if self.seen().unusable.replace(now) == Some(now) {
@@ -177,7 +177,8 @@ impl Tls {
                 }
                 let error = error.to_string();
                 let cause = error.split(", hint: ").next().unwrap_or_default();
-                tracing::error!(%first, cause, "changed certificates cannot be used: the old ones stay");
+                tracing::error!(%first, cause, "cannot use the changed listener certificates; \
+                    keeping the current ones");
             }
         }
     }

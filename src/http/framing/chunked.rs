@@ -51,7 +51,7 @@ pub fn trailer(line: &[u8]) -> Result<(), Flaw> {
     let framing =
         [&b"content-length"[..], b"transfer-encoding", b"host", b"trailer", b"connection"];
     if framing.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
-        return Err(Flaw::malformed("a framing field behind the body"));
+        return Err(Flaw::malformed("a framing field in the trailers"));
     }
     Ok(())
 }

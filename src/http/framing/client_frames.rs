@@ -48,19 +48,19 @@ const LARGEST_WINDOW: u32 = u32::MAX >> 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
     /// A frame where its kind is not allowed.
-    #[error("a frame came where none of its kind may")]
+    #[error("a frame of a kind that is not allowed here")]
     Protocol,
     /// A window above the maximum.
-    #[error("a window is larger than any may be")]
+    #[error("a flow-control window is above its maximum")]
     FlowControl,
     /// A frame of a wrong length.
-    #[error("a frame is of a wrong length")]
+    #[error("a frame has a wrong length")]
     FrameSize,
     /// A header block that cannot be decoded.
     #[error("{0}")]
     Compression(#[from] hpack::CodingError),
     /// A header block beyond all limits.
-    #[error("a header block is far larger than may be sent")]
+    #[error("a header block is far above the size limit")]
     Calm,
 }
 
@@ -702,7 +702,7 @@ mod tests {
         let came = came(&bytes, 11, 2);
         assert_eq!((came.onward, came.fault), (expected, None));
         let get = |stream, fields: &str| (stream, format!("GET http://a/ {fields}"), None);
-        let unfit = Some("a field's value has a byte that none may have");
+        let unfit = Some("a field's value has a byte that is not allowed");
         assert_eq!(
             came.requests,
             [

@@ -103,10 +103,10 @@ impl RequestSoFar {
         match (&field.name, &field.value) {
             (FieldName::Field(name), FieldValue::Text(value)) => self.take_ordinary(name, value),
             (FieldName::Field(_), FieldValue::Raw(_)) => {
-                self.refuse("a field's value has a byte that none may have");
+                self.refuse("a field's value has a byte that is not allowed");
             }
             (FieldName::Malformed(name), _) if name.starts_with(b":") => {
-                self.refuse("a pseudo-header that no request has");
+                self.refuse("an unknown pseudo-header");
             }
             (FieldName::Malformed(_), _) => {
                 self.refuse("a field's name is not a token in lower case");
@@ -120,7 +120,7 @@ impl RequestSoFar {
 
     fn take_pseudo(&mut self, name: &FieldName, value: &Bytes) {
         if self.ordinary {
-            return self.refuse("a pseudo-header behind a field");
+            return self.refuse("a pseudo-header after a field");
         }
         let (bytes, lines) = match name {
             FieldName::Authority => ("host".len() + value.len() + LINE, 1),
@@ -140,7 +140,7 @@ impl RequestSoFar {
             _ => &mut self.path,
         };
         if slot.is_some() {
-            return self.refuse("a pseudo-header twice");
+            return self.refuse("a repeated pseudo-header");
         }
         *slot = Some(value.clone());
     }
@@ -255,7 +255,7 @@ impl RequestSoFar {
             Some(scheme).filter(|scheme| scheme.first().is_some_and(u8::is_ascii_alphabetic));
         let scheme = scheme
             .and_then(|scheme| Scheme::try_from(scheme).ok())
-            .ok_or(Flaw::malformed("`:scheme` is none"))?;
+            .ok_or(Flaw::malformed("`:scheme` is not a scheme"))?;
         // A URI has a scheme only with an authority.
         parts.scheme = parts.authority.is_some().then_some(scheme);
         let path = self
@@ -268,8 +268,8 @@ impl RequestSoFar {
         }
         head::check_path(path)?;
         let path = PathAndQuery::from_maybe_shared(path.clone());
-        parts.path_and_query = Some(path.map_err(|_| Flaw::malformed("`:path` is no target"))?);
-        Uri::from_parts(parts).map_err(|_| Flaw::malformed("`:path` is no target"))
+        parts.path_and_query = Some(path.map_err(|_| Flaw::malformed("`:path` is not a target"))?);
+        Uri::from_parts(parts).map_err(|_| Flaw::malformed("`:path` is not a target"))
     }
 }
 
@@ -292,7 +292,7 @@ fn flaw_of(name: &HeaderName, value: &HeaderValue) -> Option<&'static str> {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     match name.as_str() {
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
-            Some("a field of HTTP/1.1 that speaks about one connection")
+            Some("a connection-specific field of HTTP/1.1")
         }
         "te" if value != "trailers" => Some("`TE` is not `trailers`"),
         _ if is_space(value.as_bytes().first()) || is_space(value.as_bytes().last()) => {

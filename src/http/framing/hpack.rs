@@ -30,10 +30,10 @@ pub enum CodingError {
     #[error("a header block has too large an integer")]
     Integer,
     /// A field is in neither table.
-    #[error("a header block names a field that is in no table")]
+    #[error("a header block has an index outside its tables")]
     Index,
     /// A table size above the limit, or a change of it behind a field.
-    #[error("a header block changes its table as it may not")]
+    #[error("a header block has a table size update that is not allowed")]
     TableSize,
     /// A string is not valid Huffman code.
     #[error("a header block has a malformed string")]

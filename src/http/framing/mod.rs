@@ -332,7 +332,7 @@ const TARGET_TOO_LONG: Flaw =
     Flaw { kind: Kind::TargetTooLong, detail: "the request line is too long" };
 const HEAD_TOO_LARGE: Flaw =
     Flaw { kind: Kind::HeadersTooLarge, detail: "the request's fields are too large or too many" };
-const NOTHING_MORE: Flaw = Flaw::malformed("the connection carried something that was refused");
+const NOTHING_MORE: Flaw = Flaw::malformed("the connection failed earlier");
 const NO_CHUNK_END: Flaw = Flaw::malformed("a chunk is longer than its size");
 
 /// Length of a line whose LF is still to come.

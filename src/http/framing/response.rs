@@ -25,7 +25,7 @@ const TOO_LARGE: Flaw = flaw("the response's head is larger than `response_limit
 const TOO_MANY: Flaw = flaw("the response has more fields than `response_limits.count`");
 const TRAILERS: Flaw = flaw("the response's trailers are larger than `response_limits`");
 const NO_VALUE: Flaw = flaw("a field's value has a control byte");
-const NO_STATUS: Flaw = flaw("it does not begin with HTTP/1.1 and a status");
+const NO_STATUS: Flaw = flaw("the response does not begin with HTTP/1.1 and a status");
 
 /// Head of a response.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
     };
     match (rest.get(..3).map(StatusCode::from_bytes), rest.get(3)) {
         (Some(Ok(status)), None | Some(b' ')) if status.as_u16() < 600 => Ok((version, status)),
-        _ => Err(flaw("its status is not one of 100 to 599")),
+        _ => Err(flaw("the response's status is not 100 to 599")),
     }
 }
 
@@ -363,7 +363,7 @@ impl AnswerBody {
             Some(newline) => line::end(&bytes[..=newline])?,
             None if bytes.len() > most + 1 && self.at == At::Trailers => return Err(TRAILERS),
             None if bytes.len() > most + 1 => {
-                return Err(flaw("a line of its body's framing is too long"));
+                return Err(flaw("a line of the body's framing is too long"));
             }
             None => None,
         }) else {
@@ -483,7 +483,8 @@ mod tests {
             fine(200, true, "abc", 0)
         );
         assert_eq!(get("HTTP/1.1 404\r\ncontent-length:0\r\n\r\nx"), fine(404, true, "", 0));
-        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\n";
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: \
+            Chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\n";
         assert_eq!(get(&format!("{chunked}\r\n")), fine(200, true, "abc0123456789", 0));
         assert_eq!(
             get(&format!("{chunked}x: y\r\nz:\r\n\r\n")),
@@ -551,7 +552,7 @@ mod tests {
                 fine(200, true, "hello", 0),
                 "{start}{fill}{end}"
             );
-            let refused = Err("a line of its body's framing is too long");
+            let refused = Err("a line of the body's framing is too long");
             assert_eq!(chunked(&line(chunked::SIZE_LINE + 1)), refused, "{start}{fill}{end}");
         }
         // A size without an end is not waited for, and one that does not fit is refused.
@@ -559,7 +560,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}",
             "0".repeat(chunked::SIZE_LINE + 2)
         );
-        assert_eq!(get(&endless), Err("a line of its body's framing is too long"));
+        assert_eq!(get(&endless), Err("a line of the body's framing is too long"));
         assert!(chunked("0001000000000000000").is_err() && chunked("ffffffffffffffff5").is_err());
     }
 

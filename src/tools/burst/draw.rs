@@ -249,7 +249,7 @@ fn failed(failed: usize) -> String {
 fn late(lateness: &Lateness) -> String {
     let [p50, p90, p99, max] =
         [lateness.p50_us, lateness.p90_us, lateness.p99_us, lateness.max_us].map(signed_millis);
-    format!("p50 {p50}  p90 {p90}  p99 {p99}  max {max} ms behind the slot")
+    format!("p50 {p50}  p90 {p90}  p99 {p99}  max {max} ms after the slot")
 }
 
 fn envelope(out: &mut String, report: &Report) {
@@ -258,10 +258,7 @@ fn envelope(out: &mut String, report: &Report) {
     }
     let broken = report.broken();
     if broken.is_empty() {
-        line(
-            out,
-            "envelope   kept: none too many, none early, none rejected while a place was free",
-        );
+        line(out, "envelope   kept: none too many, none early, none rejected with room left");
     }
     for sentence in broken {
         line(out, &format!("envelope   BROKEN: {sentence}"));
@@ -287,8 +284,8 @@ sent       30, at most 0 ms late
 seen       pass 1  wait 20  reject 9
 by limit   pass 1  wait 20  reject 9
 status     200 21x  503 9x
-lateness   p50 0  p90 0  p99 0  max 0 ms behind the slot
-envelope   kept: none too many, none early, none rejected while a place was free
+lateness   p50 0  p90 0  p99 0  max 0 ms after the slot
+envelope   kept: none too many, none early, none rejected with room left
 ";
 
     #[test]
@@ -331,9 +328,7 @@ envelope   kept: none too many, none early, none rejected while a place was free
             "{text}"
         );
         assert!(
-            text.contains(
-                "BROKEN: 1 rejected while a place was free, first request 3 sent at 200 ms\n"
-            ),
+            text.contains("BROKEN: 1 rejected with room left, first request 3 sent at 200 ms\n"),
             "{text}"
         );
     }

@@ -15,7 +15,7 @@ pub enum ExpectError {
     #[error("`{0}` is not an expectation, hint: write counts like `pass=1 wait=20 reject=9`")]
     Shape(String),
     /// There is no class of this name.
-    #[error("`{0}` is nothing to expect, hint: use pass, wait, reject or failed")]
+    #[error("unknown count `{0}`, hint: use pass, wait, reject or failed")]
     Class(String),
     /// The count is not a number.
     #[error("`{0}` is not a count, hint: write digits, like `reject=9`")]
@@ -76,7 +76,7 @@ mod tests {
         for (text, says) in [
             ("", "`` is not an expectation"),
             ("pass", "`pass` is not an expectation"),
-            ("passed=1", "`passed` is nothing to expect, hint: use pass, wait, reject or failed"),
+            ("passed=1", "unknown count `passed`, hint: use pass, wait, reject or failed"),
             ("pass=one", "`one` is not a count"),
         ] {
             let error = text.parse::<Expectation>().expect_err(text).to_string();

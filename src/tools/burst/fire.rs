@@ -84,16 +84,18 @@ pub enum FireError {
     },
     /// Several clients need several loopback addresses.
     #[error(
-        "`{0}` is not on this machine, hint: more than one client works with 127.0.0.1 only, each from its own 127.0.0.x"
+        "`{0}` is not on this machine, hint: more than one client works with 127.0.0.1 only, each \
+        from its own 127.0.0.x"
     )]
     NotLoopback(SocketAddr),
     /// Out of bounds.
     #[error(
-        "`{0}` clients cannot fire, hint: use 1 to {MAX_CLIENTS} clients and at most {MAX_REQUESTS} requests in all"
+        "`{0}` is not a supported number of clients, hint: use 1 to {MAX_CLIENTS} clients and at \
+        most {MAX_REQUESTS} requests in all"
     )]
     Clients(u32),
     /// Out of bounds.
-    #[error("`0` connections carry nothing, hint: use at least one for each client")]
+    #[error("`0` is too few connections, hint: use at least one for each client")]
     NoConnections,
 }
 
@@ -360,14 +362,15 @@ mod tests {
     fn burst_plan_out_of_bounds_names_allowed_range() {
         for (server, clients, connections, says) in [
             ("192.0.2.1:80", 2, None, "`192.0.2.1:80` is not on this machine"),
-            ("127.0.0.1:80", 0, None, "`0` clients cannot fire"),
+            ("127.0.0.1:80", 0, None, "`0` is not a supported number of clients"),
             (
                 "127.0.0.1:80",
                 4_000,
                 None,
-                "`4000` clients cannot fire, hint: use 1 to 10000 clients and at most 100000",
+                "`4000` is not a supported number of clients, hint: use 1 to 10000 clients and at \
+                most 100000",
             ),
-            ("127.0.0.1:80", 1, Some(0), "`0` connections"),
+            ("127.0.0.1:80", 1, Some(0), "`0` is too few connections"),
         ] {
             let error = volley(server, clients, connections).expect_err(says);
             assert!(error.contains(says), "{error}");

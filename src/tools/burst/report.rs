@@ -119,9 +119,7 @@ impl Report {
         let kinds: [(&str, Kind); 3] = [
             ("forwarded over the limit", |breach| matches!(breach, Breach::TooMany { .. })),
             ("released before the slot", |breach| matches!(breach, Breach::Early { .. })),
-            ("rejected while a place was free", |breach| {
-                matches!(breach, Breach::NeedlessReject { .. })
-            }),
+            ("rejected with room left", |breach| matches!(breach, Breach::NeedlessReject { .. })),
         ];
         let sentence = |(what, kind): (&str, Kind)| {
             let first = of(kind).next()?;
@@ -137,7 +135,8 @@ impl Report {
             Breach::TooMany { forwarded, within_us, allowed, .. } => {
                 let within = millis(*within_us);
                 format!(
-                    "request {number} sent at {at} ms: {forwarded} in {within} ms where {allowed} fit"
+                    "request {number} sent at {at} ms: {forwarded} in {within} ms where {allowed} \
+                    fit"
                 )
             }
             Breach::Early { by_us, .. } => {

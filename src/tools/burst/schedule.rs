@@ -26,7 +26,8 @@ pub struct Schedule {
 pub enum ScheduleError {
     /// A part has none of the known forms.
     #[error(
-        "`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or `pause 2s`"
+        "`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or \
+        `pause 2s`"
     )]
     Part(String),
     /// The number of requests is not a number.
@@ -40,7 +41,8 @@ pub enum ScheduleError {
     Nothing(String),
     /// The schedule has too many requests.
     #[error(
-        "`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one after the other"
+        "`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one \
+        after the other"
     )]
     TooMany(String),
     /// The schedule is too long.
@@ -187,7 +189,7 @@ mod tests {
             ("many", "`many` is not a number of requests"),
             ("-1 at once", "`-1` is not a number"),
             ("5 every 20", "`20` has no unit, hint: did you mean `20s` or `20ms`?"),
-            ("5 every often", "`often` is not a length of time"),
+            ("5 every often", "`often` is not a duration"),
             ("0", "`0` sends nothing"),
             ("pause 2s", "`pause 2s` sends nothing"),
             ("100001", "more than 100000 requests"),

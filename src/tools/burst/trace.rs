@@ -29,13 +29,13 @@ pub enum End {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// The server closed the connection first.
-    #[error("the connection was closed without an answer")]
+    #[error("the connection was closed without a response")]
     Closed,
     /// The time-out passed.
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Timeout,
     /// The response is not HTTP/1.
-    #[error("the answer is not HTTP/1.1")]
+    #[error("the response is not HTTP/1.1")]
     Malformed,
     /// Network error.
     #[error("{0}")]
