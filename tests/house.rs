@@ -1,7 +1,7 @@
 //! The house rules: floors, names, and that what is written down exists.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -310,6 +310,28 @@ fn proxy_compiles_no_database_driver() {
             !manifest.lines().any(|line| line.starts_with(&format!("{crate_name} "))),
             "{crate_name}"
         );
+    }
+}
+
+/// Name of the public type that a line declares.
+fn public_type(line: &str) -> Option<String> {
+    let declared = line.trim_start().strip_prefix("pub ")?;
+    let kinds = ["struct ", "enum ", "trait ", "type "];
+    kinds.iter().find_map(|kind| declared.strip_prefix(kind)).and_then(first_word)
+}
+
+#[test]
+fn public_types_of_a_crate_have_different_names() {
+    for src in ["src", "limit/src"] {
+        let mut places = BTreeMap::<String, Vec<String>>::new();
+        for (name, text) in sources_below(src) {
+            for declared in text.lines().filter_map(public_type) {
+                places.entry(declared).or_default().push(format!("{src}/{name}"));
+            }
+        }
+        assert!(places.len() > 20, "{src}: {places:?}");
+        places.retain(|_, files| files.len() > 1);
+        assert!(places.is_empty(), "one name for several types: {places:#?}");
     }
 }
 

@@ -12,13 +12,17 @@ use ipnet::IpNet;
 /// Longest chain of proxies: a field that names more hops is not read further.
 const MOST_HOPS: usize = 32;
 
-/// Forwarding field that trusted proxies set.
+/// Header that carries client addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub enum Forwarding {
-    /// `X-Forwarded-For`: a comma-separated list of addresses.
+    /// `X-Forwarded-For`: a list of addresses.
     #[default]
     XForwardedFor,
-    /// `Forwarded` (RFC 7239): its `for` parameters.
+    // Its `for` parameters.
+    /// `Forwarded`: RFC 7239.
     Forwarded,
 }
 

@@ -145,16 +145,20 @@ impl fmt::Display for Part {
     }
 }
 
-/// Treatment of a request that lacks a part of the key.
+/// Meaning of a missing part of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub enum Missing {
-    /// The rule does not apply.
+    /// Such requests are not counted.
     Exempt,
-    /// The part counts as empty; the rule does not apply if all parts are absent (as in nginx).
+    // As in nginx.
+    /// The part counts as empty; only requests that lack all parts are not counted.
     Empty,
-    /// All requests without the part share one bucket.
+    /// Such requests share one bucket.
     Share,
-    /// The request is rejected.
+    /// Such requests are rejected.
     Reject,
 }
 

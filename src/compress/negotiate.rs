@@ -1,15 +1,22 @@
 //! Choice of the response coding (RFC 9110, section 12.5.3).
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Compression of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Coding of responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Coding {
-    /// Zstandard (RFC 8878), within the window that RFC 9659 allows.
+    // RFC 8878, within the window that RFC 9659 allows.
+    /// Zstandard.
     Zstd,
-    /// Brotli (RFC 7932).
+    // RFC 7932.
+    /// Brotli.
+    #[serde(rename = "br")]
     Brotli,
-    /// gzip (RFC 1952).
+    // RFC 1952.
+    /// gzip.
     Gzip,
 }
 
@@ -20,7 +27,9 @@ type Weight = u16;
 /// refused coding is never sent.
 #[derive(Debug, Default)]
 struct Accepted {
-    codings: [Option<Weight>; 3],
+    zstd: Option<Weight>,
+    brotli: Option<Weight>,
+    gzip: Option<Weight>,
     identity: Option<Weight>,
     /// Weight of `*`: all codings that are not listed.
     other: Option<Weight>,
@@ -52,11 +61,11 @@ impl Coding {
 /// A client without `Accept-Encoding` gets none: often it cannot decode.
 #[must_use]
 pub fn choose(offered: &[Coding], headers: &HeaderMap) -> Option<Coding> {
-    let accepted = Accepted::read(headers);
+    let mut accepted = Accepted::read(headers);
     let identity = accepted.identity.or(accepted.other).unwrap_or(0);
     let mut best = None;
     for coding in offered {
-        let weight = accepted.codings[*coding as usize].or(accepted.other).unwrap_or(0);
+        let weight = accepted.listed(*coding).or(accepted.other).unwrap_or(0);
         if weight > 0 && weight >= identity && best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, *coding));
         }
@@ -86,7 +95,16 @@ impl Accepted {
             return Some(&mut self.identity);
         }
         let coding = Coding::ALL.into_iter().find(|coding| coding.has_name(name))?;
-        Some(&mut self.codings[coding as usize])
+        Some(self.listed(coding))
+    }
+
+    /// Weight of a coding that is listed by its name.
+    fn listed(&mut self, coding: Coding) -> &mut Option<Weight> {
+        match coding {
+            Coding::Zstd => &mut self.zstd,
+            Coding::Brotli => &mut self.brotli,
+            Coding::Gzip => &mut self.gzip,
+        }
     }
 }
 
@@ -156,6 +174,15 @@ mod tests {
         assert_eq!(chosen(&[Coding::Gzip], &["br, *;q=0.1, gzip;q=0.05"]), None);
         assert_eq!(chosen(&[Coding::Gzip, Coding::Zstd], &["zstd, gzip"]), Some("gzip"));
         assert_eq!(chosen(&[], &["gzip"]), None);
+    }
+
+    /// The schema is derived from the enum, so it has every coding, also one that `ALL` lacks.
+    #[test]
+    fn all_has_every_coding_under_its_name() {
+        let schema = schemars::schema_for!(Coding).to_value();
+        let variants = schema["oneOf"].as_array().expect("a list of codings");
+        let words: Vec<_> = variants.iter().filter_map(|one| one["const"].as_str()).collect();
+        assert_eq!(words, ALL.map(Coding::name));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// Destination of access lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
@@ -15,8 +18,9 @@ pub enum LogTarget {
     None,
 }
 
-/// Format of an access line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Form of an access line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object.
     #[default]

@@ -9,6 +9,8 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::Full;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     http::error::{Error, Kind},
@@ -26,15 +28,17 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 pub const CLOSE: u16 = 444;
 
 /// Body of a reject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum RejectBody {
     /// JSON, HTML or text, as `Accept` prefers.
     Auto,
-    /// `application/problem+json` (RFC 9457).
+    // RFC 9457.
+    /// `application/problem+json`.
     Problem,
     /// A small page.
     Html,
-    /// One line of text.
+    /// One line.
     Text,
     /// No body.
     None,

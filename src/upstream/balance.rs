@@ -9,17 +9,22 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-/// Load balancing method.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Distribution of requests over the addresses of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// Each address in turn.
     RoundRobin,
-    /// The address with the fewest requests in progress from this worker; equals in turn.
+    // Those of this worker, per weight; equals in turn.
+    /// The address with the fewest requests in progress (nginx: `least_conn`).
     #[default]
     LeastRequests,
-    /// Always the same address for a client.
+    /// The same address for one client (nginx: `ip_hash`).
+    #[serde(rename = "hash:client_ip")]
     HashClientIp,
 }
 

@@ -7,6 +7,8 @@ use std::{
 };
 
 use http::uri::PathAndQuery;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{balance::Balance, tls::SecureSettings};
 use crate::http::framing::HeaderLimits;
@@ -41,12 +43,15 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// Protocol of the endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Protocol of endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1.
+    #[default]
     Http1,
-    /// HTTP/2: by ALPN with TLS, with prior knowledge without.
+    // By ALPN with TLS, with prior knowledge without.
+    /// HTTP/2, as gRPC needs it (nginx: `grpc_pass`).
     Http2,
 }
 

@@ -17,7 +17,7 @@ use weir::downstream::{
     listener::ListenerPolicy,
     tls::{
         Tls,
-        settings::{CertificateFiles, OldestVersion, TlsSettings},
+        settings::{CertificateFiles, MinVersion, TlsSettings},
     },
 };
 
@@ -37,7 +37,7 @@ pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
     };
     TlsSettings {
         certificates: stems.iter().map(files).collect(),
-        oldest: OldestVersion::Tls12,
+        min_version: MinVersion::Tls12,
         client_ca: None,
     }
 }
@@ -200,7 +200,7 @@ async fn sessions_are_resumed_without_early_data() {
 async fn clients_that_are_too_old_or_speak_another_protocol_are_refused() {
     let authority = Authority::new();
     authority.issue("a", &["a.test"]);
-    let door = door(TlsSettings { oldest: OldestVersion::Tls13, ..settings(&authority, &["a"]) });
+    let door = door(TlsSettings { min_version: MinVersion::Tls13, ..settings(&authority, &["a"]) });
     on_door(config(&[]), door, |edge| async move {
         let old = connect(&edge, authority.client(&[], &[&TLS12], None), "a.test")
             .await

@@ -5,13 +5,13 @@ use std::{net::SocketAddr, ops::RangeInclusive};
 
 use super::{address, collector::Collector, location::Location};
 use crate::{
-    config::schema::{Certificate, File, Listener, LongListener, MinVersion, TlsSpec},
+    config::schema::{Certificate, File, Listener, LongListener, TlsSpec},
     downstream::{
         settings::ListenerSettings,
         tls::{
             self,
             certificates::Pair,
-            settings::{CertificateFiles, OldestVersion, TlsSettings},
+            settings::{CertificateFiles, TlsSettings},
         },
     },
     runtime::clock::Clock,
@@ -131,10 +131,7 @@ fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSett
         certificates: pairs
             .map(|(index, pair)| certificate(judge, certificates.item(index), pair))
             .collect(),
-        oldest: match tls.min_version {
-            MinVersion::Tls12 => OldestVersion::Tls12,
-            MinVersion::Tls13 => OldestVersion::Tls13,
-        },
+        min_version: tls.min_version,
         client_ca,
     }
 }

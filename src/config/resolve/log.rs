@@ -4,16 +4,16 @@ use std::str::FromStr;
 
 use super::{collector::Collector, location::Location};
 use crate::{
-    config::schema::{AccessLog, ErrorLog, LogFormat as Format},
+    config::schema::{AccessLog, ErrorLog},
     log::settings::{AccessLogSettings, LogFormat, LogTarget},
 };
 
 /// Default number of rejects per key with a line of their own. nginx's format has no line for
 /// summaries.
-fn default_first(format: Format) -> u32 {
+fn default_first(format: LogFormat) -> u32 {
     match format {
-        Format::Json => 5,
-        Format::Combined => u32::MAX,
+        LogFormat::Json => 5,
+        LogFormat::Combined => u32::MAX,
     }
 }
 
@@ -28,10 +28,7 @@ pub fn access(
     let every = spot.key("sample_rejects").key("then_every");
     AccessLogSettings {
         to: judge.take(spot.key("to"), target(&log.to)).unwrap_or(LogTarget::None),
-        format: match log.format {
-            Format::Json => LogFormat::Json,
-            Format::Combined => LogFormat::Combined,
-        },
+        format: log.format,
         rejects_first: log.sample_rejects.first.unwrap_or_else(|| default_first(log.format)),
         rejects_every: judge.positive(every, &log.sample_rejects.then_every),
         errors_to: judge

@@ -10,15 +10,12 @@ use super::{
     Config, StateSettings, nearest,
     networks::NetworkLists,
     problem::Problems,
-    schema::{Amount, ClientIp, File, ForwardingHeader, UpstreamSpec},
+    schema::{Amount, ClientIp, File, UpstreamSpec},
     yaml_tree::{Node, Value},
 };
 use crate::{
     downstream::settings::{ClientTimeouts, HeaderLimits},
-    limit::{
-        ZoneSettings,
-        client_ip::{Forwarding, Trust},
-    },
+    limit::{ZoneSettings, client_ip::Trust},
     upstream::{
         settings::{Endpoint, UpstreamSettings},
         tls::SecureSettings,
@@ -143,10 +140,7 @@ fn at_least_one(judge: &mut Collector<'_>, root: Location<'_>, written: &Node) {
 fn trust(judge: &mut Collector<'_>, spot: Location<'_>, client_ip: &ClientIp) -> Trust {
     Trust {
         proxies: judge.networks(spot.key("trusted_proxies"), &client_ip.trusted_proxies),
-        header: match client_ip.header {
-            ForwardingHeader::XForwardedFor => Forwarding::XForwardedFor,
-            ForwardingHeader::Forwarded => Forwarding::Forwarded,
-        },
+        header: client_ip.header,
     }
 }
 

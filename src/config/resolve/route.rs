@@ -9,7 +9,7 @@ use crate::{
     compress::negotiate::Coding,
     config::{
         RouteConfig, nearest,
-        schema::{Coding as Written, LimitSpec, RouteSpec},
+        schema::{LimitSpec, RouteSpec},
     },
     downstream::collected_body::PER_WORKER,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
@@ -95,14 +95,9 @@ fn upstream(
     0
 }
 
-fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Written]) -> Vec<Coding> {
+fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Coding]) -> Vec<Coding> {
     let mut codings = Vec::new();
-    for (index, written) in written.iter().enumerate() {
-        let coding = match written {
-            Written::Zstd => Coding::Zstd,
-            Written::Br => Coding::Brotli,
-            Written::Gzip => Coding::Gzip,
-        };
+    for (index, coding) in written.iter().copied().enumerate() {
         if codings.contains(&coding) {
             let message = format!(
                 "`{}` is listed twice, hint: keep one of them; the first one \

@@ -9,9 +9,8 @@ use crate::{
     config::schema::{self, LongEndpoint, UpstreamSpec},
     http::framing::HeaderLimits,
     upstream::{
-        balance::Balance,
         dns::PAUSE,
-        settings::{ActiveSettings, Endpoint, PassiveSettings, Protocol, UpstreamSettings},
+        settings::{ActiveSettings, Endpoint, PassiveSettings, UpstreamSettings},
         tls::{Secure, SecureError, SecureSettings},
     },
 };
@@ -31,21 +30,13 @@ pub fn upstream(
         );
     }
     let (timeouts, keepalive) = (spot.key("timeouts"), spot.key("keepalive"));
-    let protocol = match upstream.protocol {
-        schema::Protocol::Http1 => Protocol::Http1,
-        schema::Protocol::Http2 => Protocol::Http2,
-    };
     let places = self::endpoints(judge, endpoints, &upstream.endpoints);
     UpstreamSettings {
         name: name.into(),
         secure: secure(judge, spot, &places, upstream.tls.as_ref()),
-        protocol,
+        protocol: upstream.protocol,
         endpoints: places,
-        balance: match upstream.balance {
-            schema::Balance::RoundRobin => Balance::RoundRobin,
-            schema::Balance::LeastRequests => Balance::LeastRequests,
-            schema::Balance::HashClientIp => Balance::HashClientIp,
-        },
+        balance: upstream.balance,
         dns_refresh: refresh(judge, spot.key("dns").key("refresh"), &upstream.dns.refresh),
         connect_timeout: judge.positive(timeouts.key("connect"), &upstream.timeouts.connect),
         first_byte_timeout: judge

@@ -2,8 +2,8 @@
 
 use super::{collector::Collector, location::Location};
 use crate::{
-    config::schema::{Amount, MissingPart, ZoneKey, ZoneSpec},
-    limit::{Key, Missing, Part, Rate, ZoneSettings},
+    config::schema::{Amount, ZoneKey, ZoneSpec},
+    limit::{Key, Part, Rate, ZoneSettings},
 };
 
 /// Limit on the keys of a zone: about 5 GB.
@@ -59,14 +59,7 @@ fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
     };
     let key =
         Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, ..Key::of(parts) };
-    let missing = match zone.missing {
-        None => key.missing,
-        Some(MissingPart::Exempt) => Missing::Exempt,
-        Some(MissingPart::Empty) => Missing::Empty,
-        Some(MissingPart::Share) => Missing::Share,
-        Some(MissingPart::Reject) => Missing::Reject,
-    };
-    Key { missing, ..key }
+    Key { missing: zone.missing.unwrap_or(key.missing), ..key }
 }
 
 fn part_of(judge: &mut Collector<'_>, spot: Location<'_>, part: &str) -> Option<Part> {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use crate::{downstream::tls::settings::MinVersion, limit::client_ip::Forwarding};
 
 /// Address to listen on, alone or with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -114,18 +115,6 @@ pub struct Certificate {
     pub key: String,
 }
 
-/// Version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum MinVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    #[serde(rename = "1.3")]
-    Tls13,
-}
-
 /// Proxies that are trusted about the client address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -136,18 +125,7 @@ pub struct ClientIp {
     pub trusted_proxies: Vec<String>,
     /// Header that trusted proxies write. It is read from the right to the first address that
     /// is not trusted (nginx: `real_ip_header`).
-    pub header: ForwardingHeader,
-}
-
-/// Header that carries client addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardingHeader {
-    /// `X-Forwarded-For`: a list of addresses.
-    #[default]
-    XForwardedFor,
-    /// `Forwarded`: RFC 7239.
-    Forwarded,
+    pub header: Forwarding,
 }
 
 /// Admin listener: health and reload.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::log::settings::LogFormat;
+
 /// Access log: one line for each request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -13,16 +15,6 @@ pub struct AccessLog {
     pub format: LogFormat,
     /// Fewer lines for a key that is rejected again and again.
     pub sample_rejects: SampleRejects,
-}
-
-/// Form of an access line.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object.
-    Json,
-    /// nginx's `combined`.
-    Combined,
 }
 
 /// Fewer lines for a key that is rejected again and again.

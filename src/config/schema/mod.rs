@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value as Yaml;
 
 use super::yaml_tree::{Node, Scalar, Value};
-use crate::proxy::route::PathMatching;
+use crate::{limit::Missing, proxy::route::PathMatching};
 
 pub mod amount;
 pub mod client_limits;
@@ -24,19 +24,15 @@ pub mod zone;
 
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
-pub use listener::{
-    Admin, Certificate, ClientIp, ForwardingHeader, Listener, LongListener, MinVersion, TlsSpec,
-};
-pub use logs::{AccessLog, ErrorLog, LogFormat, LogSpec, SampleRejects};
-pub use reject::{RejectBody, RejectHeader, RejectSpec};
-pub use route::{
-    Coding, HeadersSpec, LimitSpec, RequestSpec, ResponseSpec, RouteReject, RouteSpec,
-};
+pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
+pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
+pub use reject::{RejectHeader, RejectSpec};
+pub use route::{HeadersSpec, LimitSpec, RequestSpec, ResponseSpec, RouteReject, RouteSpec};
 pub use upstream::{
-    Active, Balance, Dns, EndpointSpec, HealthSpec, Keepalive, LongEndpoint, Passive, Protocol,
-    ResponseLimits, Retries, UpstreamSpec, UpstreamTimeouts, UpstreamTls,
+    Active, Dns, EndpointSpec, HealthSpec, Keepalive, LongEndpoint, Passive, ResponseLimits,
+    Retries, UpstreamSpec, UpstreamTimeouts, UpstreamTls,
 };
-pub use zone::{MissingPart, ZoneKey, ZoneSpec};
+pub use zone::{ZoneKey, ZoneSpec};
 
 /// A weir configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -128,8 +124,8 @@ impl File {
         }
         for zone in file.zones.values_mut() {
             zone.missing.get_or_insert(match zone.key {
-                ZoneKey::Part(_) => MissingPart::Exempt,
-                ZoneKey::Parts(_) => MissingPart::Empty,
+                ZoneKey::Part(_) => Missing::Exempt,
+                ZoneKey::Parts(_) => Missing::Empty,
             });
         }
         Ok(file)

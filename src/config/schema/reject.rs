@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::reply::RejectBody;
+
 /// Response to a rejected request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -28,22 +30,6 @@ pub enum RejectHeader {
     ProxyStatus,
     /// `RateLimit-Policy` and `RateLimit`.
     Ratelimit,
-}
-
-/// Body of a reject.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RejectBody {
-    /// JSON, HTML or text, as `Accept` prefers.
-    Auto,
-    /// `application/problem+json`.
-    Problem,
-    /// A small page.
-    Html,
-    /// One line.
-    Text,
-    /// No body.
-    None,
 }
 
 impl Default for RejectSpec {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use crate::compress::negotiate::Coding;
 
 /// Route: which requests go to which upstream, and at which rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -124,18 +125,6 @@ pub struct ResponseSpec {
     pub compress: Vec<Coding>,
     /// Edits of the fields of an upstream's responses.
     pub headers: HeadersSpec,
-}
-
-/// Coding of responses.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Coding {
-    /// Zstandard.
-    Zstd,
-    /// Brotli.
-    Br,
-    /// gzip.
-    Gzip,
 }
 
 /// Edits of header fields: removing comes first.

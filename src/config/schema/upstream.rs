@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use crate::upstream::{balance::Balance, settings::Protocol};
 
 /// Group of servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,17 +71,6 @@ pub struct UpstreamTls {
     pub server_name: Option<String>,
 }
 
-/// Protocol of endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2, as gRPC needs it (nginx: `grpc_pass`).
-    Http2,
-}
-
 /// Server of an upstream, alone or with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -110,21 +100,6 @@ impl LongEndpoint {
     pub fn at(address: String) -> Self {
         Self { address, weight: one() }
     }
-}
-
-/// Distribution of requests over the addresses of an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum Balance {
-    /// Each address in turn.
-    #[serde(rename = "round_robin")]
-    RoundRobin,
-    /// The address with the fewest requests in progress (nginx: `least_conn`).
-    #[default]
-    #[serde(rename = "least_requests")]
-    LeastRequests,
-    /// The same address for one client (nginx: `ip_hash`).
-    #[serde(rename = "hash:client_ip")]
-    HashClientIp,
 }
 
 /// Resolution of the names of endpoints.

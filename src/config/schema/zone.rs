@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use crate::limit::Missing;
 
 /// Zone: counts requests by a key at a rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +42,7 @@ pub struct ZoneSpec {
     /// that lack all parts, and is the default of a list. `share` puts them all into one
     /// bucket, and `reject` rejects them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing: Option<MissingPart>,
+    pub missing: Option<Missing>,
 }
 
 impl ZoneSpec {
@@ -66,18 +67,4 @@ pub enum ZoneKey {
     Part(String),
     /// Several parts: each combination counts for itself.
     Parts(Vec<String>),
-}
-
-/// Meaning of a missing part of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum MissingPart {
-    /// Such requests are not counted.
-    Exempt,
-    /// The part counts as empty; only requests that lack all parts are not counted.
-    Empty,
-    /// Such requests share one bucket.
-    Share,
-    /// Such requests are rejected.
-    Reject,
 }

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::{
     certificates::{Certificates, Pair, PairError},
-    settings::{OldestVersion, TlsSettings},
+    settings::{MinVersion, TlsSettings},
 };
 use crate::runtime::{
     io::Io,
@@ -193,9 +193,9 @@ impl Current {
         let pairs: Result<Vec<Pair>, PairError> =
             settings.certificates.iter().map(Pair::read).collect();
         let certificates = Arc::new(Certificates::new(pairs?));
-        let versions = match settings.oldest {
-            OldestVersion::Tls12 => &[&TLS13, &TLS12][..],
-            OldestVersion::Tls13 => &[&TLS13],
+        let versions = match settings.min_version {
+            MinVersion::Tls12 => &[&TLS13, &TLS12][..],
+            MinVersion::Tls13 => &[&TLS13],
         };
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let builder = builder.with_protocol_versions(versions)?;

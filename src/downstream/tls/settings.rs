@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// Files of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
@@ -11,12 +14,15 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Minimum TLS version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OldestVersion {
+/// Version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MinVersion {
     /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
     Tls12,
     /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
     Tls13,
 }
 
@@ -26,7 +32,7 @@ pub struct TlsSettings {
     /// Certificates, at least one; the first is the default.
     pub certificates: Vec<CertificateFiles>,
     /// Minimum TLS version; clients that offer only older versions fail the handshake.
-    pub oldest: OldestVersion,
+    pub min_version: MinVersion,
     /// CA file for client certificates: clients must present one that these signed.
     pub client_ca: Option<PathBuf>,
 }
