@@ -92,7 +92,7 @@ fn abuse_is_told_with_its_reason_and_its_peer() {
     let too_short: Piece = |_| frames::frame(frames::PING, 0, 0, &[0; 2]);
     for (piece, reason) in [
         (pings, "too many frames"),
-        (continuations, "an error of HTTP/2"),
+        (continuations, "HTTP/2 error"),
         (resets, ""),
         (malformed, "too many requests were reset or malformed"),
         (undecodable, "unable to maintain the header compression context"),

@@ -140,5 +140,5 @@ fn healthcheck_detects_whether_proxy_serves() {
     let Output { status, stderr, .. } = output(&["healthcheck", "-c", &config]);
     let stderr = String::from_utf8_lossy(&stderr);
     assert_eq!(status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&format!("`{address}` does not serve")), "{stderr}");
+    assert!(stderr.contains(&format!("`{address}` is not healthy")), "{stderr}");
 }
