@@ -58,7 +58,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// TLS cannot be set up for a listener.
-    #[error("cannot speak TLS on `{address}`: {source}")]
+    #[error("cannot speak TLS on `{address}`: {source}{}", after_comma(source.hint()))]
     Tls {
         /// Address of the listener.
         address: SocketAddr,
@@ -66,7 +66,7 @@ pub enum StartError {
         source: Box<TlsError>,
     },
     /// TLS cannot be set up for an upstream.
-    #[error("cannot speak TLS to upstream `{upstream}`: {source}")]
+    #[error("cannot speak TLS to upstream `{upstream}`: {source}{}", after_comma(source.hint()))]
     Upstream {
         /// Name of the upstream.
         upstream: Arc<str>,
@@ -82,6 +82,11 @@ pub enum StartError {
     /// A thread or a runtime cannot be started.
     #[error("cannot start a worker: {0}")]
     Thread(#[source] io::Error),
+}
+
+/// A hint as the end of a line of text; only for people, and never split off again.
+fn after_comma(hint: Option<String>) -> String {
+    hint.map_or_else(String::new, |hint| format!(", hint: {hint}"))
 }
 
 fn taken_hint(source: &io::Error) -> &'static str {

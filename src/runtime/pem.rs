@@ -22,10 +22,10 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// The file cannot be read.
-    #[error("`{}` cannot be read: {}, hint: it must exist and be readable by the user weir runs as", .0.display(), .1.kind())]
+    #[error("`{}` cannot be read: {}", .0.display(), .1.kind())]
     Unreadable(PathBuf, #[source] io::Error),
     /// The file is not text.
-    #[error("`{}` is {form}, not PEM, hint: {remedy}", path.display())]
+    #[error("`{}` is {form}, not PEM", path.display())]
     Form {
         /// Path of the file.
         path: PathBuf,
@@ -35,19 +35,13 @@ pub enum PemError {
         remedy: &'static str,
     },
     /// The key is encrypted with a password.
-    #[error(
-        "the key in `{}` is encrypted, which is not supported, hint: `openssl pkey -in FILE -out FILE.key` writes it \
-         without one; let only the user weir runs as read that",
-        .0.display()
-    )]
+    #[error("the key in `{}` is encrypted, which is not supported", .0.display())]
     Encrypted(PathBuf),
     /// A PEM section cannot be decoded.
-    #[error("`{}` is not in PEM form, hint: it has text between `-----BEGIN ...-----` and \
-        `-----END ...-----`", .0.display())]
+    #[error("`{}` is not in PEM form", .0.display())]
     Malformed(PathBuf, #[source] pem::Error),
     /// There is no section of the expected kind.
-    #[error("`{}` contains no {what}{}, hint: use a PEM file with a section `-----BEGIN \
-        {section}-----`", path.display(), instead(found))]
+    #[error("`{}` contains no {what}{}", path.display(), instead(found))]
     Nothing {
         /// Path of the file.
         path: PathBuf,
@@ -58,6 +52,28 @@ pub enum PemError {
         /// First section found.
         found: Option<String>,
     },
+}
+
+impl PemError {
+    /// Returns the remedy.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable(..) => {
+                "it must exist and be readable by the user weir runs as".to_owned()
+            }
+            Self::Form { remedy, .. } => (*remedy).to_owned(),
+            Self::Encrypted(_) => "`openssl pkey -in FILE -out FILE.key` writes it without a \
+                 password; let only the user weir runs as read that"
+                .to_owned(),
+            Self::Malformed(..) => {
+                "it has text between `-----BEGIN ...-----` and `-----END ...-----`".to_owned()
+            }
+            Self::Nothing { section, .. } => {
+                format!("use a PEM file with a section `-----BEGIN {section}-----`")
+            }
+        }
+    }
 }
 
 fn instead(found: &Option<String>) -> String {

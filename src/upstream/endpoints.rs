@@ -179,12 +179,10 @@ impl EndpointGroup {
         }
         let Err(error) = secure(&self.settings) else { return true };
         if self.unusable.swap(now, Ordering::Relaxed) != now {
-            let error = error.to_string();
-            let cause = error.split(", hint: ").next().unwrap_or_default();
             let upstream = &*self.settings.name;
             tracing::error!(
                 upstream,
-                cause,
+                cause = %error,
                 "cannot use the changed upstream certificate authorities; keeping the current ones"
             );
         }

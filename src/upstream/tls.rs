@@ -42,11 +42,23 @@ pub enum SecureError {
     #[error("`{0}` cannot be used as a certificate authority: {1}")]
     Anchor(String, #[source] rustls::Error),
     /// The server name is invalid.
-    #[error("`{0}` is not a server name, hint: write a host name or an IP address")]
+    #[error("`{0}` is not a server name")]
     Name(String, #[source] InvalidDnsNameError),
     /// Error of the TLS library.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
+}
+
+impl SecureError {
+    /// Returns the remedy, if there is a usual one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ca(error) => Some(error.hint()),
+            Self::Name(..) => Some("write a host name or an IP address".to_owned()),
+            Self::Anchor(..) | Self::Library(_) => None,
+        }
+    }
 }
 
 /// The endpoint speaks TLS, but not the configured protocol.

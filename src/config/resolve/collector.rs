@@ -35,6 +35,18 @@ impl Collector<'_> {
     /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is
     /// never part of it.
     pub fn refuse(&mut self, spot: Location<'_>, error: impl Display) {
+        let error = error.to_string();
+        let (message, hint) = parts(&error, spot.scalar().map_or("", |scalar| &scalar.text));
+        self.refuse_with(spot, message, Some(hint));
+    }
+
+    /// Reports a message with its hint; a value that came from outside is part of neither.
+    pub fn refuse_with(
+        &mut self,
+        spot: Location<'_>,
+        message: impl Display,
+        hint: Option<impl Into<String>>,
+    ) {
         let scalar = spot.scalar();
         if scalar.is_some_and(|scalar| scalar.broken) {
             return;
@@ -47,9 +59,8 @@ impl Collector<'_> {
                 "the value is not shown: it may be a secret",
             );
         }
-        let error = error.to_string();
-        let (message, hint) = parts(&error, scalar.map_or("", |scalar| &scalar.text));
-        self.problems.error(spot.span, message, hint);
+        let hint = hint.map_or_else(String::new, Into::into);
+        self.problems.error(spot.span, message.to_string(), hint);
     }
 
     /// Reports an error text of the same form about the text at a place that shows nothing that

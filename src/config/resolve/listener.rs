@@ -123,8 +123,10 @@ fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSett
         );
     }
     let client_ca = tls.client_ca.as_ref().map(std::path::PathBuf::from);
-    if let Some(path) = &client_ca {
-        judge.take(spot.key("client_ca"), tls::client_verifier(path));
+    if let Some(path) = &client_ca
+        && let Err(error) = tls::client_verifier(path)
+    {
+        judge.refuse_with(spot.key("client_ca"), &error, error.hint());
     }
     let pairs = tls.certificates.iter().enumerate();
     TlsSettings {
@@ -149,8 +151,8 @@ fn certificate(
         }
         Ok(_) => {}
         Err(error) => {
-            judge
-                .refuse(spot.key(if error.is_about_certificate() { "cert" } else { "key" }), error);
+            let key = if error.is_about_certificate() { "cert" } else { "key" };
+            judge.refuse_with(spot.key(key), &error, error.hint());
         }
     }
     files

@@ -118,7 +118,7 @@ fn secure(
     let spot = spot.key("tls");
     if let Err(error) = Secure::load(&settings, false) {
         let key = if matches!(error, SecureError::Name(..)) { "server_name" } else { "ca" };
-        judge.refuse(spot.key(key), error);
+        judge.refuse_with(spot.key(key), &error, error.hint());
     }
     Some(settings)
 }

@@ -27,16 +27,10 @@ pub enum PairError {
     #[error(transparent)]
     Key(PemError),
     /// The kind or size of the key is not supported.
-    #[error(
-        "the key `{0}` has an unsupported kind or size: {1}, hint: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or \
-         Ed25519"
-    )]
+    #[error("the key `{0}` has an unsupported kind or size: {1}")]
     Unusable(String, #[source] rustls::Error),
     /// The key belongs to another certificate.
-    #[error(
-        "the key `{key}` does not match the certificate `{cert}`: {source}, hint: use the key \
-        that was made for this certificate"
-    )]
+    #[error("the key `{key}` does not match the certificate `{cert}`: {source}")]
     Mismatch {
         /// Certificate file.
         cert: String,
@@ -48,6 +42,20 @@ pub enum PairError {
 }
 
 impl PairError {
+    /// Returns the remedy, if there is a usual one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Certificate(error) | Self::Key(error) => return Some(error.hint()),
+            Self::NoCertificate(..) => return None,
+            Self::Unusable(..) => {
+                "use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
+            }
+            Self::Mismatch { .. } => "use the key that was made for this certificate",
+        };
+        Some(text.to_owned())
+    }
+
     /// Returns true if the certificate file is at fault, not the key file.
     #[must_use]
     pub fn is_about_certificate(&self) -> bool {

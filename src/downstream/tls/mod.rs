@@ -64,6 +64,18 @@ pub enum TlsError {
     Library(#[from] rustls::Error),
 }
 
+impl TlsError {
+    /// Returns the remedy, if there is a usual one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pair(error) => error.hint(),
+            Self::ClientCa(error) => Some(error.hint()),
+            Self::Anchor(..) | Self::Verifier(_) | Self::Library(_) => None,
+        }
+    }
+}
+
 /// TLS of one listener, shared by all workers.
 #[derive(Debug)]
 pub struct Tls {
@@ -175,9 +187,7 @@ impl Tls {
                 if self.seen().unusable.replace(now) == Some(now) {
                     return;
                 }
-                let error = error.to_string();
-                let cause = error.split(", hint: ").next().unwrap_or_default();
-                tracing::error!(%first, cause, "cannot use the changed listener certificates; \
+                tracing::error!(%first, cause = %error, "cannot use the changed listener certificates; \
                     keeping the current ones");
             }
         }
