@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     encoder::{Coder, FlushMode, LEAST_ROOM, Step},
     permits::EncoderPermit,
-    restate,
+    validators::restate,
 };
 use crate::http::error::{Error, Kind};
 

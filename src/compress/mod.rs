@@ -7,7 +7,7 @@
 //! number ([`permits::MAX_CODERS`]): beyond that responses are sent unencoded.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
         CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
@@ -20,6 +20,7 @@ use self::{
     body::Coded,
     negotiate::{Coding, choose},
     permits::EncoderPermits,
+    validators::{restate, weak},
 };
 use crate::http::fields::length_of;
 
@@ -28,18 +29,10 @@ pub mod encoder;
 pub mod media;
 pub mod negotiate;
 pub mod permits;
+mod validators;
 
 /// Shortest response that is worth encoding, in bytes.
 pub const WORTHWHILE: u64 = 1024;
-
-/// Fields that describe the exact bytes. RFC 9530 defines the digests; those of a representation
-/// include its coding.
-static DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-md5"),
-];
 
 /// Encoding preference of a request.
 #[derive(Debug)]
@@ -164,25 +157,6 @@ fn describe(headers: &mut HeaderMap, coding: Coding) {
     restate(headers);
 }
 
-/// Removes from headers or trailers what described the bytes before they were encoded.
-fn restate(fields: &mut HeaderMap) {
-    for digest in &DIGESTS {
-        fields.remove(digest);
-    }
-    let Some(tag) = fields.get(ETAG) else { return };
-    match weak(tag) {
-        Some(weak) => drop(fields.insert(ETAG, weak)),
-        None if tag.as_bytes().starts_with(b"W/") => {}
-        None => drop(fields.remove(ETAG)),
-    }
-}
-
-/// Weak form of a strong tag: the encoded bytes mean the same but differ.
-fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
-    let strong = tag.as_bytes().starts_with(b"\"");
-    strong.then(|| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()).flatten()
-}
-
 /// A client that has the encoded response knows it by the weak tag, so a 304 must name that one
 /// (RFC 9111, section 4.3.4).
 fn match_held(headers: &mut HeaderMap, held: &[HeaderValue]) {
@@ -205,7 +179,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(
-                name.parse::<HeaderName>().expect("a name"),
+                name.parse::<http::HeaderName>().expect("a name"),
                 value.parse().expect("a value"),
             );
         }

@@ -16,12 +16,10 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::pending,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
 
-use super::{client_conn::ClientConn, http2::response::Reply};
 use crate::runtime::io::CutReason;
 
 /// Event that weir is waiting for from a client.
@@ -276,39 +274,5 @@ impl ClientState {
     /// Ready once an immediate end was ordered.
     pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.orders(context).cut.is_some() { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-/// Channel of a request: a connection, or a stream of one.
-#[derive(Clone)]
-pub struct RequestChannel {
-    /// State of the client there.
-    pub turn: Rc<ClientState>,
-    /// Connection, if the request does not share it.
-    pub conn: Option<Rc<ClientConn>>,
-    /// Sender of the response on a stream.
-    pub reply: Option<Rc<Reply>>,
-}
-
-impl RequestChannel {
-    /// Channel of a connection.
-    #[must_use]
-    pub fn connection(conn: &Rc<ClientConn>) -> Self {
-        Self { turn: Rc::clone(conn.turn()), conn: Some(Rc::clone(conn)), reply: None }
-    }
-
-    /// Channel of a stream.
-    #[must_use]
-    pub fn stream(turn: &Rc<ClientState>, reply: Option<&Rc<Reply>>) -> Self {
-        Self { turn: Rc::clone(turn), conn: None, reply: reply.cloned() }
-    }
-
-    /// Completes when the client has left. On a stream that is reset it never completes, as
-    /// everything about the request is dropped.
-    pub async fn departed(&self) {
-        match &self.conn {
-            Some(conn) => conn.departed().await,
-            None => pending().await,
-        }
     }
 }

@@ -18,9 +18,10 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    client_state::{ClientState, RequestChannel, WaitingFor},
+    client_state::{ClientState, WaitingFor},
     collected_body::{BodyMemory, Collected},
     request_body::IncomingBody,
+    request_channel::RequestChannel,
 };
 use crate::{
     http::{

@@ -14,7 +14,7 @@ use http::{HeaderValue, Response, header};
 use http_body_util::Either;
 
 use crate::{
-    downstream::client_state::RequestChannel,
+    downstream::request_channel::RequestChannel,
     http::error::{Error, Kind},
     log::record::LoggedBody,
     proxy::{Closed, ResponseBody, reply},

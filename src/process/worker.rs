@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     downstream::{
         client_conn::{ClientConn, ClientConnIo, ClientProtocol},
-        client_state::{ClientState, RequestChannel},
+        client_state::ClientState,
         connection_limits::ConnectionPermit,
         drain::{Drain, Idle},
         fair_queue::{FairQueue, Queued},
@@ -39,6 +39,7 @@ use crate::{
         listener::{self, ListenerPolicy},
         proxy_protocol::{self, ProxiedPeer},
         request_body::IncomingBody,
+        request_channel::RequestChannel,
         settings::HeaderLimits,
         tls::{self, Tls},
         upload::RequestBody,

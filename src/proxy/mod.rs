@@ -19,10 +19,11 @@ use self::{
 use crate::{
     compress::{self, EncodingPreference, body::Coded, negotiate::Coding, permits::EncoderPermits},
     downstream::{
-        client_state::{RequestChannel, WaitingFor},
+        client_state::WaitingFor,
         collected_body::BodyMemory,
         drain::Drain,
         request_body::IncomingBody,
+        request_channel::RequestChannel,
         tls::TlsInfo,
         tunnel::Tunnel,
         upload::{RequestBody, UploadState},
@@ -54,7 +55,7 @@ use crate::{
     upstream::{
         Upstream,
         body::UpstreamBody,
-        private_conn::{Caller, Private},
+        pool::{Caller, Private},
         settings::{Protocol, UpstreamSettings},
     },
 };

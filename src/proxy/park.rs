@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    downstream::{client_state::RequestChannel, drain::Drain},
+    downstream::{drain::Drain, request_channel::RequestChannel},
     limit::{Millis, Next, Parked},
     runtime::{clock::Clock, release_timer::ReleaseTimer},
 };

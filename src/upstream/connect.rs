@@ -11,7 +11,7 @@ use tower::{
     util::BoxCloneService,
 };
 
-use super::{endpoints::Address, tls::NoHttp2};
+use super::address::Address;
 use crate::{
     http::error::{Error, Kind},
     runtime::io::{Io, set_keepalive},
@@ -22,6 +22,11 @@ pub type BoxedIo = Box<dyn Io + Send>;
 
 /// Service that opens connections.
 pub type Connector = BoxCloneService<Arc<Address>, BoxedIo, BoxError>;
+
+/// The endpoint speaks TLS, but not the configured protocol.
+#[derive(Debug, thiserror::Error)]
+#[error("the endpoint did not agree on HTTP/2")]
+pub struct NoHttp2;
 
 /// Connector for TCP.
 #[must_use]

@@ -19,9 +19,9 @@ use tokio::{
 };
 use tower::BoxError;
 
+pub use super::address::Address;
 use super::{
     connect::Connector,
-    health::Health,
     settings::{Endpoint, PassiveSettings, Protocol, UpstreamSettings},
     tls::{Secure, SecureError},
 };
@@ -29,15 +29,6 @@ use crate::runtime::pem;
 
 /// Limit on the addresses of one name.
 pub const MAX_ADDRESSES: usize = 256;
-
-/// Single address of an upstream.
-#[derive(Debug)]
-pub struct Address {
-    endpoint: Arc<Endpoint>,
-    socket: SocketAddr,
-    label: Arc<str>,
-    health: Health,
-}
 
 /// Name to be resolved.
 #[derive(Debug)]
@@ -69,37 +60,6 @@ pub struct EndpointGroup {
     unusable: AtomicU64,
     /// Serialises ejections: two at the same time could both take the last allowed place.
     judging: Mutex<()>,
-}
-
-impl Address {
-    fn new(endpoint: &Arc<Endpoint>, socket: SocketAddr) -> Arc<Self> {
-        let label = socket.to_string().into();
-        Arc::new(Self { endpoint: Arc::clone(endpoint), socket, label, health: Health::default() })
-    }
-
-    /// Endpoint of this address.
-    #[must_use]
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
-    /// Address to connect to.
-    #[must_use]
-    pub fn socket(&self) -> SocketAddr {
-        self.socket
-    }
-
-    /// Address as logged.
-    #[must_use]
-    pub fn label(&self) -> &Arc<str> {
-        &self.label
-    }
-
-    /// Returns true if it should get requests.
-    #[must_use]
-    pub fn health(&self) -> &Health {
-        &self.health
-    }
 }
 
 impl Name {
@@ -224,7 +184,7 @@ impl EndpointGroup {
     pub fn unreachable(&self, address: &Address, now: Instant) {
         self.count(address, now, |passive| {
             let well = |other: &&Arc<Address>| {
-                other.health.is_fit(now) && !other.health.has_failed(passive, now)
+                other.health().is_fit(now) && !other.health().has_failed(passive, now)
             };
             self.known.borrow().addresses.iter().any(|other| well(&other))
         });
@@ -235,9 +195,9 @@ impl EndpointGroup {
     fn count(&self, address: &Address, now: Instant, may: impl FnOnce(&PassiveSettings) -> bool) {
         let Some(passive) = &self.settings.passive else { return };
         let _alone = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
-        if address.health.fails(passive, now) && (self.has_few_ejected(now) || may(passive)) {
-            let eject_ms = address.health.eject(passive, now).as_millis();
-            let (upstream, endpoint) = (&*self.settings.name, &*address.label);
+        if address.health().fails(passive, now) && (self.has_few_ejected(now) || may(passive)) {
+            let eject_ms = address.health().eject(passive, now).as_millis();
+            let (upstream, endpoint) = (&*self.settings.name, &**address.label());
             tracing::warn!(
                 upstream,
                 endpoint,
@@ -250,24 +210,24 @@ impl EndpointGroup {
     /// Returns true if one more ejection leaves half of the addresses.
     fn has_few_ejected(&self, now: Instant) -> bool {
         let known = self.known.borrow();
-        let ejected = known.addresses.iter().filter(|other| other.health.is_ejected(now)).count();
+        let ejected = known.addresses.iter().filter(|other| other.health().is_ejected(now)).count();
         (ejected + 1) * 2 <= known.addresses.len()
     }
 
     /// Records a response of an address to a request sent at `sent`.
     pub fn answered(&self, address: &Address, sent: Instant) {
-        if address.health.succeeds(sent) {
-            let (upstream, endpoint) = (&*self.settings.name, &*address.label);
+        if address.health().succeeds(sent) {
+            let (upstream, endpoint) = (&*self.settings.name, &**address.label());
             tracing::info!(upstream, endpoint, "upstream address responds again; back in use");
         }
     }
 
     /// Records the outcome of probes of an address.
     pub fn probed(&self, address: &Address, outcome: Result<(), BoxError>) {
-        if !address.health.set_down(outcome.is_err()) {
+        if !address.health().set_down(outcome.is_err()) {
             return;
         }
-        let (upstream, endpoint) = (&*self.settings.name, &*address.label);
+        let (upstream, endpoint) = (&*self.settings.name, &**address.label());
         match outcome {
             Ok(()) => tracing::info!(upstream, endpoint, "probes succeed; upstream address in use"),
             Err(error) => {
@@ -284,9 +244,9 @@ impl EndpointGroup {
         sockets.truncate(MAX_ADDRESSES);
         self.known.send_if_modified(|known| {
             let heard = known.hear(endpoint);
-            let of_name = |address: &&Arc<Address>| Arc::ptr_eq(&address.endpoint, endpoint);
+            let of_name = |address: &&Arc<Address>| Arc::ptr_eq(address.endpoint(), endpoint);
             let before: Vec<_> =
-                known.addresses.iter().filter(of_name).map(|address| address.socket).collect();
+                known.addresses.iter().filter(of_name).map(|address| address.socket()).collect();
             if before == sockets {
                 return heard;
             }
@@ -324,9 +284,9 @@ impl Known {
     /// state.
     fn replace(&mut self, endpoint: &Arc<Endpoint>, sockets: &[SocketAddr]) {
         let (before, others): (Vec<_>, Vec<_>) =
-            self.addresses.drain(..).partition(|address| Arc::ptr_eq(&address.endpoint, endpoint));
+            self.addresses.drain(..).partition(|address| Arc::ptr_eq(address.endpoint(), endpoint));
         let known =
-            |socket: SocketAddr| before.iter().find(|address| address.socket == socket).cloned();
+            |socket: SocketAddr| before.iter().find(|address| address.socket() == socket).cloned();
         let now = sockets
             .iter()
             .map(|socket| known(*socket).unwrap_or_else(|| Address::new(endpoint, *socket)));

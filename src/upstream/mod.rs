@@ -1,9 +1,11 @@
 //! Upstream side: endpoints of a route's requests, and the connections to them.
 
+pub mod address;
 pub mod background;
 pub mod balance;
 pub mod body;
 pub mod connect;
+pub mod connection_auth;
 pub mod dns;
 pub mod endpoints;
 pub mod failure;
@@ -14,7 +16,6 @@ pub mod http1;
 pub mod http2;
 pub mod http2_io;
 pub mod pool;
-pub mod private_conn;
 pub mod probe;
 pub mod replay;
 pub mod retry;

@@ -3,10 +3,12 @@
 //! Guarantees: an HTTP/1.1 connection carries one request at a time, the most recently used first.
 //! At most `max_idle` are kept, none longer than `idle`, and none once the address is gone. A
 //! connection whose response was not read completely is closed, not reused. One that a client
-//! authenticated returns to that client, never to the pool.
+//! authenticated, or was asked to, carries requests of no other client: for each connection of a
+//! client at most one is kept, until either of the two ends.
 
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -22,10 +24,10 @@ use tower::BoxError;
 use super::{
     balance::Share,
     connect::{self, Connector},
+    connection_auth,
     endpoints::Address,
     http1::Http1Conn,
     http2::{Http2Pool, Http2Stream},
-    private_conn::{self, Caller, Private},
     settings::{Protocol, UpstreamSettings},
     silent_close::CloseHistory,
 };
@@ -292,7 +294,7 @@ impl<B> Lease<B> {
 
     /// Records the start of a response with these fields.
     pub fn has_response(&mut self, fields: &HeaderMap, caller: &Caller<'_, B>) {
-        let challenges = private_conn::challenges(fields);
+        let challenges = connection_auth::challenges(fields);
         if let Way::Stream(stream) = &self.way {
             stream.has_response();
         } else if self.reused {
@@ -355,5 +357,60 @@ where
             Way::Own(connection) => connection.poll_frame(context).map_err(Into::into),
             Way::Stream(_) => Poll::Ready(None),
         }
+    }
+}
+
+/// Sender of a request, as an upstream sees it.
+pub struct Caller<'a, B> {
+    /// Client address.
+    pub address: IpAddr,
+    /// Slot for the private connection of its connection; none for a stream.
+    pub private: Option<&'a Rc<Private<B>>>,
+}
+
+/// Slot for the endpoint connection that belongs to a connection of a client.
+pub struct Private<B>(RefCell<Option<Bound<B>>>);
+
+struct Bound<B> {
+    /// A proxy in front may carry many clients on one connection.
+    client: IpAddr,
+    pool: Rc<Pool<B>>,
+    connection: Box<Http1Conn<B>>,
+}
+
+impl<B> Default for Private<B> {
+    fn default() -> Self {
+        Self(RefCell::new(None))
+    }
+}
+
+impl<B> fmt::Debug for Private<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Private").field("is_kept", &self.0.borrow().is_some()).finish()
+    }
+}
+
+impl<B> Private<B> {
+    /// Keeps a connection for the next request of this client, instead of any other.
+    pub fn keep(&self, client: IpAddr, pool: Rc<Pool<B>>, connection: Box<Http1Conn<B>>) {
+        *self.0.borrow_mut() = Some(Bound { client, pool, connection });
+    }
+}
+
+impl<B> Caller<'_, B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// Takes the kept connection, if it leads to one of these addresses and was not closed
+    /// meanwhile.
+    pub fn take(&self, pools: &[Rc<Pool<B>>]) -> Option<Lease<B>> {
+        let leads_there = |bound: &mut Bound<B>| {
+            bound.client == self.address && pools.iter().any(|pool| Rc::ptr_eq(pool, &bound.pool))
+        };
+        let bound = self.private?.0.borrow_mut().take_if(leads_there)?;
+        let mut lease = bound.pool.permit().resume(bound.connection)?;
+        lease.bind(self);
+        Some(lease)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -10,7 +11,7 @@ use http::uri::PathAndQuery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{balance::Balance, tls::SecureSettings};
+use super::balance::Balance;
 use crate::http::framing::HeaderLimits;
 
 /// Endpoint as written: an address, or a name that stands for all its addresses.
@@ -53,6 +54,15 @@ pub enum Protocol {
     // By ALPN with TLS, with prior knowledge without.
     /// HTTP/2, as gRPC needs it (nginx: `grpc_pass`).
     Http2,
+}
+
+/// Resolved TLS settings for the endpoints of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecureSettings {
+    /// CA file for the certificates of endpoints; the public authorities if none is named.
+    pub ca: Option<PathBuf>,
+    /// Name in the certificates, if it is not the host of the endpoint.
+    pub server_name: Option<String>,
 }
 
 /// Named group of endpoints.

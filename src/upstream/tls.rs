@@ -4,7 +4,7 @@
 //! and this check cannot be turned off. Bytes sent before the handshake are never taken for a
 //! response.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -14,23 +14,15 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 use tower::{BoxError, ServiceExt};
 
+pub use super::settings::SecureSettings;
 use super::{
-    connect::{BoxedIo, Connector},
-    endpoints::Address,
+    address::Address,
+    connect::{BoxedIo, Connector, NoHttp2},
 };
 use crate::runtime::pem::{self, PemError};
 
 /// ALPN name of HTTP/2.
 const HTTP2: &[u8] = b"h2";
-
-/// Resolved TLS settings for the endpoints of an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecureSettings {
-    /// CA file for the certificates of endpoints; the public authorities if none is named.
-    pub ca: Option<PathBuf>,
-    /// Name in the certificates, if it is not the host of the endpoint.
-    pub server_name: Option<String>,
-}
 
 /// Reason why TLS to endpoints cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +52,6 @@ impl SecureError {
         }
     }
 }
-
-/// The endpoint speaks TLS, but not the configured protocol.
-#[derive(Debug, thiserror::Error)]
-#[error("the endpoint did not agree on HTTP/2")]
-pub struct NoHttp2;
 
 fn client(roots: RootCertStore, http2: bool) -> Result<Arc<ClientConfig>, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));

@@ -27,6 +27,7 @@ use crate::{
     downstream::{
         client_conn::{ClientConn, ClientConnIo, ConnEvent},
         fair_queue::{FairQueue, Queued},
+        relay::relay,
         settings::HeaderLimits,
     },
     http::error::{Error, Kind},
@@ -112,7 +113,7 @@ pub async fn serve<S, F, B, E>(
         Ok(()) => {
             // Bytes of the new protocol before it was accepted are an error.
             if let Some(tunnel) = conn.take_tunnel().filter(|_| !early && !holds_back) {
-                tunnel.run(&conn).await;
+                relay(tunnel, &conn).await;
             }
             closing.close(&mut own, &mut queued, &[], owes).await;
         }

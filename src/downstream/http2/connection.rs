@@ -33,7 +33,7 @@ use tower::BoxError;
 
 use super::{
     allowance::{Allowance, ONE},
-    metered_io::{Meter, MeteredIo},
+    metered_io::{Meter, MeteredIo, STREAMS},
     ping::PingTimer,
     response::{Reply, SendError},
     scheduler::{A_TURN, StreamScheduler},
@@ -41,9 +41,10 @@ use super::{
 use crate::{
     downstream::{
         client_conn::ClientConn,
-        client_state::{ClientState, RequestChannel, WaitingFor},
+        client_state::{ClientState, WaitingFor},
         fair_queue::{FairQueue, TurnWaker},
         request_body::{IncomingBody, StreamBody},
+        request_channel::RequestChannel,
         watchdog::Watchdog,
     },
     http::{
@@ -56,8 +57,6 @@ use crate::{
     runtime::io::CutReason,
 };
 
-/// Limit on requests in progress on a connection.
-pub const STREAMS: u32 = 100;
 /// Consecutive turns for streams only, before their output is written.
 const ALONE: usize = STREAMS as usize / A_TURN;
 /// Requests that a client may reset in a burst ...

@@ -30,10 +30,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    allowance::{Allowance, ONE},
-    connection::STREAMS,
-};
+use super::allowance::{Allowance, ONE};
 use crate::{
     downstream::client_conn::{ClientConn, ClientConnIo},
     http::framing::{
@@ -45,6 +42,8 @@ use crate::{
     runtime::io::CutReason,
 };
 
+/// Limit on requests in progress on a connection.
+pub const STREAMS: u32 = 100;
 /// Frames of a client read in one turn, before others get theirs.
 pub const A_TURN: u32 = 8;
 /// Frames without use that a client may send in a burst.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::Uri;
 
 use super::{
-    Flaw,
+    flaw::Flaw,
     line::{self, trim},
 };
 

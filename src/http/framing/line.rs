@@ -2,7 +2,7 @@
 //!
 //! Guarantee: a line ends with CRLF, and contains no control byte but a tab.
 
-use super::Flaw;
+use super::flaw::Flaw;
 use crate::http::error::Kind;
 
 /// Finds the end of the line at the start of `bytes`: the index of its CRLF. None while that is

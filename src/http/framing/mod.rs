@@ -8,11 +8,12 @@
 use memchr::memchr;
 
 use self::head::Head;
-use crate::http::error::{Error, Kind};
+use crate::http::error::Kind;
 
 pub mod chunked;
 pub mod client_frames;
 pub mod field_list;
+pub mod flaw;
 pub mod frames;
 pub mod head;
 pub mod hpack;
@@ -20,6 +21,8 @@ pub mod huffman;
 pub mod line;
 pub mod request;
 pub mod response;
+
+pub use flaw::Flaw;
 
 /// Longest request line, in bytes.
 pub const REQUEST_LINE: usize = 8 * 1024;
@@ -31,28 +34,6 @@ pub struct HeaderLimits {
     pub size: usize,
     /// Number of field lines.
     pub count: usize,
-}
-
-/// Reason why a message is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct Flaw {
-    /// Kind of error.
-    pub kind: Kind,
-    /// Description for the operator.
-    pub detail: &'static str,
-}
-
-impl Flaw {
-    const fn malformed(detail: &'static str) -> Self {
-        Self { kind: Kind::HttpRequestError, detail }
-    }
-}
-
-impl From<Flaw> for Error {
-    fn from(flaw: Flaw) -> Self {
-        Self::new(flaw.kind, flaw.detail)
-    }
 }
 
 /// Input rejected by the framer.

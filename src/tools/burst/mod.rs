@@ -6,6 +6,7 @@
 //! [`mod@draw`], [`mod@svg`] and [`data`] show it. Only [`mod@fire`] does I/O and reads a clock.
 //! The rest is a pure function of the trace, so a recorded trace can be judged again.
 
+pub mod class;
 pub mod data;
 pub mod draw;
 pub mod envelope;
@@ -21,9 +22,10 @@ pub mod svg;
 pub mod target;
 pub mod trace;
 
+pub use class::{Class, Counts};
 pub use expect::Expectation;
 pub use fire::{BurstPlan, FireError, Tally, fire};
-pub use judge::{Breach, Class, Counts, Lateness, TraceJudgement, View, judge};
+pub use judge::{Breach, Lateness, TraceJudgement, View, judge};
 pub use limit::Limit;
 pub use report::Report;
 pub use schedule::Schedule;

@@ -1,7 +1,7 @@
 //! Verdicts that the decision engine would give, had every request arrived when it was sent.
 
 use super::{
-    judge::{Class, Counts},
+    class::{Class, Counts},
     limit::Limit,
     trace::Shot,
 };

@@ -1,80 +1,12 @@
-//! Private connections of one client: a server that authenticates connections, as NTLM and
-//! Negotiate do (RFC 4559), attributes everything on one to its user.
-//!
-//! Guarantees: a connection that carried such credentials, or a challenge for them, carries
-//! requests of no other client. For each connection of a client at most one is kept, until either
-//! of the two ends.
+//! Credentials that authenticate a connection rather than a request, as NTLM and Negotiate do
+//! (RFC 4559): the server attributes everything on such a connection to one user.
 //!
 //! HTTP/2 streams have no connection of their own: after a response to one the connection to the
 //! endpoint is closed.
 
-use std::{cell::RefCell, fmt, net::IpAddr, rc::Rc};
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use http_body::Body;
-use tower::BoxError;
 
-use super::{
-    http1::Http1Conn,
-    pool::{Lease, Pool},
-};
 use crate::http::forwarded::Fields;
-
-/// Sender of a request, as an upstream sees it.
-pub struct Caller<'a, B> {
-    /// Client address.
-    pub address: IpAddr,
-    /// Slot for the private connection of its connection; none for a stream.
-    pub private: Option<&'a Rc<Private<B>>>,
-}
-
-/// Slot for the endpoint connection that belongs to a connection of a client.
-pub struct Private<B>(RefCell<Option<Bound<B>>>);
-
-struct Bound<B> {
-    /// A proxy in front may carry many clients on one connection.
-    client: IpAddr,
-    pool: Rc<Pool<B>>,
-    connection: Box<Http1Conn<B>>,
-}
-
-impl<B> Default for Private<B> {
-    fn default() -> Self {
-        Self(RefCell::new(None))
-    }
-}
-
-impl<B> fmt::Debug for Private<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Private").field("is_kept", &self.0.borrow().is_some()).finish()
-    }
-}
-
-impl<B> Private<B> {
-    /// Keeps a connection for the next request of this client, instead of any other.
-    pub fn keep(&self, client: IpAddr, pool: Rc<Pool<B>>, connection: Box<Http1Conn<B>>) {
-        *self.0.borrow_mut() = Some(Bound { client, pool, connection });
-    }
-}
-
-impl<B> Caller<'_, B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    /// Takes the kept connection, if it leads to one of these addresses and was not closed
-    /// meanwhile.
-    pub fn take(&self, pools: &[Rc<Pool<B>>]) -> Option<Lease<B>> {
-        let leads_there = |bound: &mut Bound<B>| {
-            bound.client == self.address && pools.iter().any(|pool| Rc::ptr_eq(pool, &bound.pool))
-        };
-        let bound = self.private?.0.borrow_mut().take_if(leads_there)?;
-        let mut lease = bound.pool.permit().resume(bound.connection)?;
-        lease.bind(self);
-        Some(lease)
-    }
-}
 
 /// Returns true if a request has credentials that authenticate its connection.
 #[must_use]
@@ -121,7 +53,7 @@ fn binds(element: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::upstream::private_conn::*;
+    use crate::upstream::connection_auth::*;
 
     #[test]
     fn challenge_is_found_among_others() {

@@ -1,0 +1,25 @@
+//! Flaw for which a message is refused.
+
+use crate::http::error::{Error, Kind};
+
+/// Reason why a message is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Flaw {
+    /// Kind of error.
+    pub kind: Kind,
+    /// Description for the operator.
+    pub detail: &'static str,
+}
+
+impl Flaw {
+    pub(super) const fn malformed(detail: &'static str) -> Self {
+        Self { kind: Kind::HttpRequestError, detail }
+    }
+}
+
+impl From<Flaw> for Error {
+    fn from(flaw: Flaw) -> Self {
+        Self::new(flaw.kind, flaw.detail)
+    }
+}
