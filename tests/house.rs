@@ -573,18 +573,19 @@ const FOREIGN_WORDS: [&str; 15] = [
     "under way",
 ];
 
+/// Foreign words of a line of prose, as whole words in any case.
+fn foreign_words_in(line: &str) -> impl Iterator<Item = &'static str> {
+    let plain = line.to_lowercase().replace(|c: char| !c.is_alphabetic(), " ");
+    let plain = format!(" {} ", plain.split_whitespace().collect::<Vec<_>>().join(" "));
+    FOREIGN_WORDS.into_iter().filter(move |word| plain.contains(&format!(" {word} ")))
+}
+
 #[test]
 fn pages_use_plain_words() {
     for name in pages() {
         let mut found = Vec::new();
         for (number, line) in prose_of(&page(&name)) {
-            let plain: String = line
-                .to_lowercase()
-                .chars()
-                .map(|c| if c.is_alphabetic() { c } else { ' ' })
-                .collect();
-            let plain = format!(" {} ", plain.split_whitespace().collect::<Vec<_>>().join(" "));
-            let here = FOREIGN_WORDS.iter().filter(|word| plain.contains(&format!(" {word} ")));
+            let here = foreign_words_in(&line);
             found.extend(here.map(|word| format!("{name}:{number}: `{word}`")));
         }
         assert!(found.is_empty(), "{found:#?}");
@@ -601,15 +602,12 @@ fn comments_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn comments_use_plain_words() {
-    // `answer` as a variable and `told` as a field are code; the names go with the code they name.
+    // What stands in backticks is code.
     let mut found = Vec::new();
     for (name, text) in all_sources() {
         for (number, line) in comments_of(&text) {
             let outside_code = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
-            let plain: String =
-                outside_code.to_lowercase().replace(|c: char| !c.is_alphabetic(), " ");
-            let plain = format!(" {} ", plain.split_whitespace().collect::<Vec<_>>().join(" "));
-            let here = FOREIGN_WORDS.iter().filter(|word| plain.contains(&format!(" {word} ")));
+            let here = foreign_words_in(&outside_code);
             found.extend(here.map(|word| format!("{name}:{number}: `{word}`")));
         }
     }

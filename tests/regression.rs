@@ -94,7 +94,7 @@ async fn r007_a_client_that_left_was_told_to_be_malformed() {
     .await;
 }
 
-/// An answer of unknown length to HTTP/1.0 promised to keep a connection that only its end could
+/// A response of unknown length to HTTP/1.0 promised to keep a connection that only its end could
 /// frame.
 #[tokio::test(start_paused = true)]
 async fn r008_keep_alive_was_promised_to_http_1_0() {
@@ -104,7 +104,7 @@ async fn r008_keep_alive_was_promised_to_http_1_0() {
     assert!(answer.contains("connection: close\r\n") && !answer.contains("keep-alive"), "{answer}");
 }
 
-/// The version of an upstream's answer was passed on as ours.
+/// The version of an upstream's response was passed on as ours.
 #[tokio::test(start_paused = true)]
 async fn r009_the_version_was_the_upstreams() {
     let answer = replied(
@@ -141,7 +141,7 @@ async fn r011_a_byte_hid_the_client() {
     .await;
 }
 
-/// A parked client that closed its sending side was answered with a status that is for the log
+/// A parked client that closed its sending side got a status that is for the log
 /// only.
 #[tokio::test(start_paused = true)]
 async fn r012_a_client_that_left_was_answered() {
@@ -314,7 +314,7 @@ async fn r023_a_missing_part_had_a_time() {
     .await;
 }
 
-/// A method that is not allowed was answered without saying which are.
+/// A method that is not allowed got a response without saying which are.
 #[tokio::test(start_paused = true)]
 async fn r024_405_had_no_allow() {
     let mut getting = config(&[]);
@@ -575,7 +575,7 @@ fn r043_a_crowd_in_one_zone_shut_out_the_others() {
     assert_eq!((crowd.len(), queue.enter(&calm).is_some()), (6, true));
 }
 
-/// An upstream nobody is at: what is not refused before is answered 502.
+/// An upstream nobody is at: what is not refused before gets 502.
 const NOWHERE: &str =
     "routes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\naccess_log: { to: none }\n";
 
@@ -603,8 +603,10 @@ fn r062_a_withdrawn_authority_stayed_trusted() {
     let (one, other) = (pki::Authority::new(), pki::Authority::new());
     let file = one.path("ca.pem");
     let mut upstreams = config(&[]).upstreams;
-    upstreams[0].secure =
-        Some(weir::upstream::tls::SecureSettings { ca: Some(file.clone()), server_name: None });
+    upstreams[0].secure = Some(weir::upstream::settings::SecureSettings {
+        ca: Some(file.clone()),
+        server_name: None,
+    });
     let groups =
         |before: &[_]| weir::process::reload::groups(before, &upstreams).expect("authorities");
     let before = groups(&[]);
@@ -621,7 +623,7 @@ fn r063_a_wrong_file_made_a_healthy_process_unhealthy() {
     assert_eq!(process::output(&["healthcheck", "-c", &weir.config()]).status.code(), Some(0));
 }
 
-/// While a file was waited for, neither TERM nor health was answered.
+/// While a file was waited for, neither TERM nor health got a response.
 #[test]
 fn r064_a_file_that_hangs_held_a_stop() {
     let mut weir = process::Weir::run(NOWHERE);
@@ -1004,7 +1006,7 @@ async fn r110_room_for_small_responses_was_a_flood() {
 #[tokio::test(start_paused = true)]
 async fn r111_deadlines_added_up_to_abuse() {
     on_raw_edge(config(&[]), |edge, pipes| async move {
-        // No request is answered.
+        // No request gets a response.
         let _pipes = pipes;
         let mut client = edge.connect();
         client.write_all(&frames::hello(&[])).await.expect("an open pipe");

@@ -19,8 +19,8 @@ use tokio::{
 };
 use tower::BoxError;
 
-pub use super::address::Address;
 use super::{
+    address::Address,
     connect::Connector,
     settings::{Endpoint, PassiveSettings, Protocol, UpstreamSettings},
     tls::{Secure, SecureError},

@@ -29,10 +29,11 @@ use tokio::{
 };
 
 use super::{
+    address::Address,
     body::UpstreamBody,
     connect::Connector,
     connection_auth,
-    endpoints::{Address, EndpointGroup, Known},
+    endpoints::{EndpointGroup, Known},
     failure::{Loss, Resend},
     hold::Hold,
     http1::{Http1Conn, ResponseError, is_interim},

@@ -22,10 +22,10 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
+    address::Address,
     balance::Share,
     connect::{self, Connector},
     connection_auth,
-    endpoints::Address,
     http1::Http1Conn,
     http2::{Http2Pool, Http2Stream},
     settings::{Protocol, UpstreamSettings},

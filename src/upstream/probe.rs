@@ -20,9 +20,10 @@ use tokio::{
 use tower::BoxError;
 
 use super::{
+    address::Address,
     balance::address_hash,
     connect::{self, BoxedIo, Connector},
-    endpoints::{Address, EndpointGroup},
+    endpoints::EndpointGroup,
     http1::{Http1Conn, ResponseError, is_interim},
     http2,
     replay::Replay,

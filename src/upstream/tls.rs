@@ -14,10 +14,10 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 use tower::{BoxError, ServiceExt};
 
-pub use super::settings::SecureSettings;
 use super::{
     address::Address,
     connect::{BoxedIo, Connector, NoHttp2},
+    settings::SecureSettings,
 };
 use crate::runtime::pem::{self, PemError};
 

@@ -47,11 +47,12 @@ use weir::{
     },
     runtime::{clock::Clock, io::Io, release_timer::Timing},
     upstream::{
+        address::Address,
         background::BackgroundTasks,
         balance::Balance,
         connect::{BoxedIo, Connector},
         dns::Resolver,
-        endpoints::{Address, EndpointGroup},
+        endpoints::EndpointGroup,
         settings::{Endpoint, Protocol, UpstreamSettings},
     },
 };
@@ -105,7 +106,7 @@ pub struct World {
     pub cursed: AtomicBool,
     /// These addresses refuse connections.
     pub down: Mutex<HashSet<SocketAddr>>,
-    /// The resolver's answers; a name that is not here does not resolve.
+    /// The resolver's responses; a name that is not here does not resolve.
     pub names: Mutex<HashMap<String, Vec<SocketAddr>>>,
     /// How often a name was asked for.
     pub asked: AtomicUsize,
@@ -474,7 +475,7 @@ impl Edge {
     }
 }
 
-/// The status of a raw answer.
+/// The status of a raw response.
 pub fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }

@@ -11,7 +11,7 @@ use weir::config::Config;
 use crate::{
     frames::{DATA, RST_STREAM, code},
     grpc::to_http2,
-    harness::{on_raw_edge, status},
+    harness::{Edge, on_raw_edge, status},
     http2_endpoint::Endpoint,
     lingering::{TOO_LARGE as UPLOAD, upload},
 };
@@ -39,6 +39,19 @@ async fn reset(endpoint: &mut Endpoint, stream: u32) -> u32 {
     }
 }
 
+/// Begins an upload of unknown length over HTTP/2, of which one piece is sent.
+async fn begin_upload(
+    edge: &Edge,
+) -> (h2::client::SendRequest<Bytes>, h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    let (mut sender, connection) =
+        h2::client::handshake(edge.connect()).await.expect("a handshake");
+    tokio::task::spawn_local(connection);
+    let request = Request::post("http://a/").body(()).expect("a request");
+    let (response, mut body) = sender.send_request(request, false).expect("an open connection");
+    body.send_data(Bytes::from(vec![b'x'; PIECE]), false).expect("an open stream");
+    (sender, response, body)
+}
+
 /// Begins a response, grants no room, and returns the code with which the upload ends.
 async fn begin_response(endpoint: &mut Endpoint) -> u32 {
     let stream = endpoint.head().await.expect("a request");
@@ -57,13 +70,7 @@ async fn upload_without_room_ends_with_its_client() {
             (begin_response(&mut endpoint).await, endpoint)
         };
         let leave = async {
-            let (mut sender, connection) =
-                h2::client::handshake(edge.connect()).await.expect("a handshake");
-            tokio::task::spawn_local(connection);
-            let request = Request::post("http://a/").body(()).expect("a request");
-            let (response, mut body) =
-                sender.send_request(request, false).expect("an open connection");
-            body.send_data(Bytes::from(vec![b'x'; PIECE]), false).expect("an open stream");
+            let (sender, response, mut body) = begin_upload(&edge).await;
             let response = response.await.expect("a response");
             sleep(Duration::from_secs(1)).await;
             body.send_reset(h2::Reason::CANCEL);
@@ -125,13 +132,7 @@ async fn upload_of_a_stream_ends_with_its_response() {
             (reset(&mut endpoint, stream).await, endpoint)
         };
         let ask = async {
-            let (mut sender, connection) =
-                h2::client::handshake(edge.connect()).await.expect("a handshake");
-            tokio::task::spawn_local(connection);
-            let request = Request::post("http://a/").body(()).expect("a request");
-            let (response, mut body) =
-                sender.send_request(request, false).expect("an open connection");
-            body.send_data(Bytes::from(vec![b'x'; PIECE]), false).expect("an open stream");
+            let (_sender, response, mut body) = begin_upload(&edge).await;
             assert_eq!(response.await.expect("a response").status(), 200);
             let reset = std::future::poll_fn(|context| body.poll_reset(context)).await;
             assert_eq!(reset.expect("a reset"), h2::Reason::NO_ERROR);

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM},
     grpc::to_http2,
-    harness::{Edge, on_raw_edge},
+    harness::{Edge, Pipes, on_raw_edge},
     http2_endpoint::Endpoint,
 };
 
@@ -26,6 +26,16 @@ async fn end_late(endpoint: &mut Endpoint, head: &[(&str, &str)], content: &[u8]
     let reset = timeout(Duration::from_secs(1), endpoint.read()).await;
     assert!(reset.is_err(), "{head:?}: {reset:?}");
     endpoint.send(DATA, END_STREAM, stream, &[]).await;
+}
+
+/// Accepts a connection and responds `ok` with its length, without the end of the stream.
+async fn send_whole_content(pipes: &mut Pipes) -> (Endpoint, u32) {
+    let mut endpoint = Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
+    let (stream, _) = endpoint.request().await.expect("a request");
+    let head = frames::fields(&[(":status", "200"), ("content-length", "2")]);
+    endpoint.send(HEADERS, END_HEADERS, stream, &head).await;
+    endpoint.send(DATA, 0, stream, b"ok").await;
+    (endpoint, stream)
 }
 
 /// Asks with these bytes, and returns what comes within half a second.
@@ -84,12 +94,7 @@ async fn response_that_is_whole_resets_no_stream() {
 async fn response_that_is_whole_is_no_error_of_its_client() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         let play = async {
-            let mut endpoint =
-                Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
-            let (stream, _) = endpoint.request().await.expect("a request");
-            let head = frames::fields(&[(":status", "200"), ("content-length", "2")]);
-            endpoint.send(HEADERS, END_HEADERS, stream, &head).await;
-            endpoint.send(DATA, 0, stream, b"ok").await;
+            let (mut endpoint, stream) = send_whole_content(&mut pipes).await;
             endpoint.reset(stream, 8).await;
             endpoint
         };
@@ -107,12 +112,7 @@ async fn response_that_is_whole_is_no_error_of_its_client() {
 async fn trailers_behind_an_announced_length_cross() {
     on_raw_edge(to_http2(&[]), |edge, mut pipes| async move {
         let play = async {
-            let mut endpoint =
-                Endpoint::accept(pipes.recv().await.expect("a connection"), &[]).await;
-            let (stream, _) = endpoint.request().await.expect("a request");
-            let head = frames::fields(&[(":status", "200"), ("content-length", "2")]);
-            endpoint.send(HEADERS, END_HEADERS, stream, &head).await;
-            endpoint.send(DATA, 0, stream, b"ok").await;
+            let (mut endpoint, stream) = send_whole_content(&mut pipes).await;
             sleep(Duration::from_secs(1)).await;
             endpoint
                 .send(HEADERS, END_STREAM | END_HEADERS, stream, &frames::fields(&[("x-sum", "7")]))

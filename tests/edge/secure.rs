@@ -10,7 +10,7 @@ use rustls::{
 };
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
-use weir::{config::Config, upstream::tls::SecureSettings};
+use weir::{config::Config, upstream::settings::SecureSettings};
 
 use crate::{
     harness::{config, on_raw_edge, status},

@@ -16,10 +16,7 @@ use super::{
 use crate::{
     downstream::settings::{ClientTimeouts, HeaderLimits},
     limit::{ZoneSettings, client_ip::Trust},
-    upstream::{
-        settings::{Endpoint, UpstreamSettings},
-        tls::SecureSettings,
-    },
+    upstream::settings::{Endpoint, SecureSettings, UpstreamSettings},
 };
 
 pub mod address;

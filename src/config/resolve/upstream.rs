@@ -10,8 +10,8 @@ use crate::{
     http::framing::HeaderLimits,
     upstream::{
         dns::PAUSE,
-        settings::{ActiveSettings, Endpoint, PassiveSettings, UpstreamSettings},
-        tls::{Secure, SecureError, SecureSettings},
+        settings::{ActiveSettings, Endpoint, PassiveSettings, SecureSettings, UpstreamSettings},
+        tls::{Secure, SecureError},
     },
 };
 

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{
-    judge::{Breach, Counts, TraceJudgement, difference},
+    class::Counts,
+    judge::{Breach, TraceJudgement, difference},
     limit::Limit,
     report::Report,
     trace::End,

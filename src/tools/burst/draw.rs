@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 use super::{
-    judge::{Class, Lateness},
+    class::Class,
+    judge::Lateness,
     report::{Report, millis, signed_millis},
 };
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::judge::{Class, Counts};
+use super::class::{Class, Counts};
 
 /// Expected counts; a class that is not named is not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

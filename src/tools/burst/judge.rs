@@ -6,8 +6,8 @@
 //! slot is a breach. Releases are compared in order, not request by request, because requests sent
 //! together may be accepted in any order.
 
-pub use super::class::{Class, Counts};
 use super::{
+    class::{Class, Counts},
     envelope::{MostOwed, Seen, Slot, slots},
     limit::Limit,
     oracle,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    judge::{Breach, Counts, TraceJudgement, View, WAITED_US, judge},
+    class::Counts,
+    judge::{Breach, TraceJudgement, View, WAITED_US, judge},
     limit::Limit,
     trace::{End, Shot},
 };

@@ -7,8 +7,8 @@
 use std::fmt::Write;
 
 use super::{
+    class::Class,
     draw::{nice_step, time_label},
-    judge::Class,
     report::Report,
 };
 
