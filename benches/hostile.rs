@@ -4,8 +4,8 @@
 //! `cargo bench --bench hostile` measures the `weir` of the bench profile;
 //! `-- --rounds 9 --only "rapid reset"` as it says. weir has core 0 and one worker; two abusers who
 //! reconnect whenever their connection ends, the good client and the origin share core 1, the last
-//! two ahead of the abusers. The good client asks again as soon as it is answered, so that what a
-//! hypervisor takes now and then is far less than one request in a hundred. A round is: calm,
+//! two ahead of the abusers. The good client asks again as soon as it gets a response, so that what
+//! a hypervisor takes now and then is far less than one request in a hundred. A round is: calm,
 //! beside, beside, calm. `docs/benchmarks.md` has results.
 
 #![allow(clippy::print_stdout, reason = "the table is the point")]
@@ -61,7 +61,7 @@ struct Abuse {
     settings: Vec<(u16, u32)>,
     /// A head of HTTP/1.1 in place of the settings, and how many pieces follow it on a connection.
     upload: Option<(&'static [u8], u32)>,
-    /// Whether the abuser reads what it is answered.
+    /// True if the abuser reads its responses.
     reads: bool,
     /// What is sent, piece after piece.
     piece: Box<dyn Fn(u32) -> Vec<u8> + Send + Sync>,
@@ -151,7 +151,7 @@ fn pin(process: u32, core: &str) {
     assert!(done.expect("`taskset`, of util-linux").success(), "two cores are needed");
 }
 
-/// Answers `ok`, on a thread of its own.
+/// Responds with `ok`, on a thread of its own.
 fn origin() -> SocketAddr {
     let (sender, address) = mpsc::channel();
     thread::spawn(move || {
@@ -183,7 +183,7 @@ fn origin() -> SocketAddr {
     address.recv().expect("an origin")
 }
 
-/// How long each request of a client took that asks again as soon as it is answered, in order of
+/// Time of each request of a client that asks again as soon as it gets a response, in order of
 /// that, in milliseconds.
 fn good(weir: SocketAddr) -> Vec<f64> {
     let mut stream = TcpStream::connect(weir).expect("a connection");

@@ -52,7 +52,7 @@ async fn burst_by(
     Report::new(&server.to_string(), send, clients, view, trace)
 }
 
-/// Nothing broken, and exactly these counts, by the answers and by the engine.
+/// Nothing broken, and exactly these counts, by the responses and by the engine.
 fn holds(report: &Report, pass: usize, wait: usize, reject: usize) {
     let counts = Counts { pass, wait, reject, failed: 0 };
     assert_eq!(report.broken(), [""; 0], "{:?}", report.judgement.lateness);

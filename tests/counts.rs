@@ -21,7 +21,7 @@ const WARM_UP: usize = 100;
 /// another thread.
 const SLACK: usize = REQUESTS / 50;
 
-/// An upstream that answers everything with the same bytes and keeps its connections.
+/// An upstream that responds to everything with the same bytes and keeps its connections.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address");
@@ -105,7 +105,7 @@ fn ask(stream: &mut TcpStream, request: &str, status: &str) {
     }
 }
 
-/// The calls weir made for `REQUESTS` requests on one connection, each answered by `status`.
+/// The calls weir made for `REQUESTS` requests on one connection, each with a response of `status`.
 fn calls(
     limit: &str,
     rate: &str,
@@ -205,7 +205,7 @@ fn no_descriptor_left_costs_a_few_calls_a_connection_and_nothing_after() {
     get(&mut first, "/", "200");
     let mut clients: Vec<_> =
         (0..300).map(|_| TcpStream::connect(address).expect("weir listens")).collect();
-    // The last one to connect is told by the close; whoever was accepted is answered.
+    // The last one to connect is told by the close; whoever was accepted gets a response.
     let closed = clients.last_mut().map(|client| client.read(&mut [0; 1]).map_or(0, |count| count));
     assert_eq!(closed, Some(0));
     get(&mut first, "/", "200");

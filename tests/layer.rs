@@ -80,7 +80,7 @@ impl Service<Request<()>> for Upstream {
     }
 }
 
-/// Sends one request at once; the answer is its status and the milliseconds it took.
+/// Sends one request at once; the response is its status and the milliseconds it took.
 fn send(service: &LimitService<Upstream, Client>, client: &str) -> JoinHandle<(u16, u128)> {
     let (service, request, begin) = (service.clone(), from(client), Instant::now());
     tokio::spawn(async move {

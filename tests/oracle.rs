@@ -55,7 +55,7 @@ impl Nginx {
     }
 }
 
-/// Our rule over one key, its answer without the retry nginx does not know.
+/// Our rule over one key, its verdict without the retry nginx does not know.
 struct Ours(Rule);
 
 impl Ours {

@@ -1,4 +1,4 @@
-//! A small server on the decision engine: it answers 200 at the slot or 503 at once.
+//! A small server on the decision engine: it responds with 200 at the slot or 503 at once.
 
 use std::{
     net::{IpAddr, SocketAddr},

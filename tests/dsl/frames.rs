@@ -93,13 +93,13 @@ pub fn begun(head: [u8; 9]) -> Frame {
     Frame { kind: head[3], flags: head[4], stream, payload: vec![0; length] }
 }
 
-/// Reads until a frame of that kind, and answers what must be answered on the way.
+/// Reads until a frame of that kind, and acknowledges what has to be on the way.
 pub async fn until(client: &mut DuplexStream, kind: u8) -> Option<Frame> {
     loop {
         let frame = read(client).await?;
         match frame.kind {
             found if found == kind => return Some(frame),
-            // A connection that ends takes no more answers.
+            // A connection that ends takes no more responses.
             PING if frame.flags & ACK == 0 => {
                 let _ = client.write_all(&self::frame(PING, ACK, 0, &frame.payload)).await;
             }

@@ -53,7 +53,7 @@ impl Head {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
     }
 
-    /// The second word of the first line: a request's target, an answer's status.
+    /// The second word of the first line: a request's target, a response's status.
     pub fn second(&self) -> &str {
         self.first.split(' ').nth(1).unwrap_or("")
     }
@@ -154,7 +154,7 @@ impl Client {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// The head of the next answer, and how its body is framed.
+    /// The head of the next response, and how its body is framed.
     pub fn head(&mut self, method: &str) -> io::Result<(u16, Head, Framing)> {
         loop {
             let head = Head::read(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;

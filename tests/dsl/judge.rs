@@ -120,7 +120,7 @@ fn chunks(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     }
 }
 
-/// An answer as far as it comes in these bytes, and how many of them it takes; nothing where it is
+/// A response as far as it comes in these bytes, and how many of them it takes; nothing where it is
 /// refused.
 fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)> {
     let (mut buffer, mut begun, mut body, mut came) = (BytesMut::new(), None, Vec::new(), 0);
@@ -148,8 +148,8 @@ fn answered(bytes: &[u8], pieces: usize) -> Option<(u16, Vec<u8>, Option<usize>)
     Some((begun.parts.status.as_u16(), body, end))
 }
 
-/// An endpoint's answer: the same however it comes in pieces, and where it is accepted a parser of
-/// another hand finds the same head, the same body and the same end.
+/// An endpoint's response: the same however it comes in pieces, and where it is accepted a parser
+/// of another hand finds the same head, the same body and the same end.
 pub fn endpoint_answer(bytes: &[u8]) {
     let whole = answered(bytes, bytes.len());
     for pieces in [1, 2, 7] {

@@ -1,4 +1,4 @@
-//! Answers in the coding a client takes: what is said of them, how they flow, how they break.
+//! Responses in the coding a client takes: what is said of them, how they flow, how they break.
 
 use std::{convert::Infallible, rc::Rc};
 
@@ -64,7 +64,7 @@ async fn whole(response: Response<Incoming>) -> (Parts, Bytes) {
     (head, body.collect().await.expect("a whole body").to_bytes())
 }
 
-/// An upstream that has one answer for everything.
+/// An upstream that has one response for everything.
 fn serve(mut pipes: Pipes, answer: fn(http::response::Builder) -> Response<String>) {
     tokio::task::spawn_local(async move {
         while let Some(pipe) = pipes.recv().await {
@@ -87,7 +87,7 @@ fn a_page(answer: http::response::Builder) -> Response<String> {
     answer.header("vary", "cookie").body(page()).expect("an answer")
 }
 
-/// The fields of an answer that a coding has a say in.
+/// The fields of a response that a coding has a say in.
 fn said(headers: &HeaderMap) -> Vec<String> {
     let names = ["content-encoding", "content-length", "vary", "etag", "accept-ranges"];
     let lines =
@@ -302,7 +302,7 @@ async fn compression_slow_stream_is_flushed_piece_by_piece() {
     }
 }
 
-/// Half an answer, and then nothing any more.
+/// Half a response, and then nothing any more.
 async fn half(pipes: &mut Pipes) {
     let mut pipe = pipes.recv().await.expect("a connection");
     assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);

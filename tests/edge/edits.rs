@@ -150,7 +150,7 @@ async fn retry_has_the_same_header_edits() {
         let get = "GET / HTTP/1.1\r\nhost: a\r\nx-powered-by: me\r\nconnection: close\r\n\r\n";
         let play = async {
             let mut heard = Vec::new();
-            // The first connection answers once, takes the second request and is lost.
+            // The first connection responds once, takes the second request and is lost.
             for answers in [1, 1] {
                 let mut pipe = pipes.recv().await.expect("a connection");
                 for number in 0..=answers {

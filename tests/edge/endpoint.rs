@@ -1,5 +1,5 @@
-//! An endpoint that answers with any bytes: the client gets a whole answer only where there was
-//! one, with the very body, and the next request gets an answer of its own.
+//! An endpoint that responds with any bytes: the client gets a whole response only where there was
+//! one, with the very body, and the next request gets a response of its own.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const LIMITS: HeaderLimits = HeaderLimits { size: 32 * 1024, count: 100 };
 const OWN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown";
 
-/// The final answer in these bytes, if it is whole; they end with their connection.
+/// The final response in these bytes, if it is whole; they end with their connection.
 fn whole(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
     let (mut bytes, mut body) = (BytesMut::from(bytes), Vec::new());
     let mut begun = loop {
@@ -33,7 +33,7 @@ fn whole(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
     }
 }
 
-/// Answers the first request with `bytes` and closes, and all others as it should.
+/// Responds to the first request with `bytes` and closes, and all others as it should.
 async fn play(pipes: &mut Pipes, bytes: &[u8]) {
     let mut answer = bytes;
     while let Some(mut pipe) = pipes.recv().await {

@@ -1,5 +1,5 @@
 //! Upstreams that misbehave: what the client is told, what the log says, that the connection is
-//! dropped, that the next request gets an answer of its own, and that nothing hangs.
+//! dropped, that the next request gets a response of its own, and that nothing hangs.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -24,7 +24,7 @@ enum Then {
     Wait,
 }
 
-/// A faulty answer, and what becomes of it.
+/// A faulty response, and what becomes of it.
 struct Fault {
     answer: String,
     then: Then,
@@ -40,7 +40,7 @@ async fn request(pipe: &mut DuplexStream) -> String {
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
-/// The faulty answer to the first request, then a good one on the next connection.
+/// The faulty response to the first request, then a good one on the next connection.
 async fn play(fault: &Fault, pipes: &mut crate::harness::Pipes) {
     let mut pipe = pipes.recv().await.expect("a connection");
     assert!(!request(&mut pipe).await.is_empty());
@@ -89,13 +89,13 @@ async fn client_gets(fault: Fault) -> String {
     got.take()
 }
 
-/// The answer is not passed on at all.
+/// The response is not passed on at all.
 async fn refused(answer: &str, then: Then, kind: &'static str) {
     let answer = client_gets(Fault { answer: answer.to_owned(), then, status: 502, kind }).await;
     assert!(answer.contains(&format!("proxy-status: weir; error={kind}; ")), "{answer}");
 }
 
-/// The answer is begun, and the client sees that it is cut.
+/// The response is begun, and the client sees that it is cut.
 async fn cut(answer: &str, then: Then, kind: &'static str) {
     let got = client_gets(Fault { answer: answer.to_owned(), then, status: 200, kind }).await;
     assert!(!got.ends_with("\r\n0\r\n\r\n"), "a complete answer: {got}");
@@ -111,7 +111,7 @@ async fn cut(answer: &str, then: Then, kind: &'static str) {
 const PROTOCOL: &str = "http_protocol_error";
 const TERMINATED: &str = "connection_terminated";
 
-/// In a world like this a GET gets this answer, then, and its access line says this of it.
+/// In a world like this a GET gets this response, then, and its access line says this of it.
 async fn unconnected(like: fn(&World) -> &AtomicBool, at: u64, told: u16, kind: &str) {
     on_raw_edge(config_to(&["1"]), |edge, _pipes| async move {
         like(&edge.world).store(true, Ordering::Relaxed);
@@ -422,7 +422,7 @@ async fn bodies_without_a_length_end_with_the_connection() {
     .await;
 }
 
-/// The endpoint answers and goes on reading; then the upload breaks.
+/// The endpoint responds and goes on reading; then the upload breaks.
 #[tokio::test(start_paused = true)]
 async fn upload_broken_after_early_response_is_client_fault() {
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {

@@ -1,4 +1,4 @@
-//! `timeouts.first_byte`: from the last piece of the request to the head of its answer.
+//! `timeouts.first_byte`: from the last piece of the request to the head of its response.
 
 use std::{rc::Rc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
 use crate::harness::{Edge, config, on_raw_edge, status};
 
 /// Status of a request whose pieces come five seconds apart, and when it came; the endpoint sends
-/// `interim` every 20 s, four times, and then answers, or nothing at all.
+/// `interim` every 20 s, four times, and then responds, or nothing at all.
 async fn outcome(pieces: &'static [&'static str], interim: &'static str) -> (u16, u64) {
     let got = Rc::new(std::cell::Cell::new((0, 0)));
     let put = Rc::clone(&got);
@@ -20,7 +20,7 @@ async fn outcome(pieces: &'static [&'static str], interim: &'static str) -> (u16
             if !interim.is_empty() {
                 at_work(&mut pipe, interim).await;
             }
-            // Without an answer weir closes it.
+            // Without a response weir closes it.
             let _ = pipe.read_to_end(&mut Vec::new()).await;
         });
         let answer = ask(&edge, pieces).await;

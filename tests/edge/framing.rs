@@ -261,7 +261,7 @@ async fn retry_stale_connection_costs_get_nothing_and_post_a_try() {
             let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
             let mut buffer = [0; 1024];
             for _ in 0..2 {
-                // One answer on each connection; the second request on it meets a silent close.
+                // One response on each connection; the second request on it meets a silent close.
                 let mut upstream = pipes.recv().await.expect("a connection");
                 assert!(upstream.read(&mut buffer).await.expect("a request") > 0);
                 upstream.write_all(ok).await.expect("an open pipe");

@@ -51,7 +51,7 @@ async fn cl_0_a_body_with_a_length_stays_a_body_of_every_method() {
     }
 }
 
-/// Its answer has none, so that it is read to the byte.
+/// Its response has none, so that it is read to the byte.
 #[tokio::test(start_paused = true)]
 async fn response_to_head_keeps_its_length() {
     for framed in [

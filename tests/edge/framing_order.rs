@@ -1,4 +1,4 @@
-//! Who gets which answer: pipelines, early answers, expectations, bodies that break off.
+//! Order of responses: pipelines, early responses, expectations, bodies that break off.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -50,7 +50,7 @@ async fn bytes_after_connection_close_are_no_request() {
     .await;
 }
 
-/// The upstream answers before it has the body; the client then sends one that holds a request.
+/// The upstream responds before it has the body; the client then sends one that holds a request.
 async fn early_answer_of_the_upstream(expect: &'static str, answer: &'static str) {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
         let mut client = edge.connect();

@@ -1,4 +1,4 @@
-//! HTTP/2 to endpoints: one connection, trailers both ways, and gRPC's words for what weir answers
+//! HTTP/2 to endpoints: one connection, trailers both ways, and gRPC's words for what weir responds
 //! itself.
 
 use std::{cell::RefCell, rc::Rc};
@@ -42,7 +42,7 @@ pub fn body(text: &'static str, trailers: &[(&'static str, &'static str)]) -> Bo
         .boxed_unsync()
 }
 
-/// What an endpoint that answers everything saw.
+/// What an endpoint that responds to everything saw.
 #[derive(Default)]
 struct Heard {
     connections: u32,

@@ -197,8 +197,8 @@ async fn clients_that_break_off_their_uploads_eject_nobody() {
     .await;
 }
 
-/// Answers one request on each connection: with `first` those to 10.0.0.1, or never if it is empty,
-/// the others well.
+/// Responds to one request on each connection: with `first` those to 10.0.0.1, or never if it is
+/// empty, the others well.
 async fn play(mut pipes: Pipes, first: &'static str) {
     while let Some((to, mut pipe)) = pipes.recv_at().await {
         let well = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -206,7 +206,7 @@ async fn play(mut pipes: Pipes, first: &'static str) {
         tokio::task::spawn_local(async move {
             assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
             pipe.write_all(answer.as_bytes()).await.expect("an open pipe");
-            // What waits for an answer to the end has closed it by itself.
+            // What waits for a response to the end has closed it by itself.
             let _ = pipe.read_to_end(&mut Vec::new()).await;
         });
     }
@@ -294,7 +294,7 @@ async fn probe_bad_or_slow_response_is_a_failure() {
     }
 }
 
-/// Answers HTTP/2 with these statuses for 10.0.0.1 and for the others, and counts what is not
+/// Responds over HTTP/2 with these statuses for 10.0.0.1 and for the others, and counts what is not
 /// `/health` at the first.
 async fn serve_http2(mut pipes: Pipes, first: StatusCode, asked: Rc<Cell<u32>>) {
     while let Some((to, pipe)) = pipes.recv_at().await {

@@ -209,8 +209,8 @@ async fn no_more_than_a_hundred_requests_of_a_connection_are_parked() {
     .await;
 }
 
-/// All that comes until the connection ends: which streams were answered when, and when it was told
-/// to open no more.
+/// All that comes until the connection ends: which streams got a response when, and when it was
+/// told to open no more.
 pub async fn to_the_end(edge: &Edge, client: &mut DuplexStream) -> (Vec<(u32, u64)>, Vec<u64>) {
     let (mut answers, mut told) = (Vec::new(), Vec::new());
     while let Some(frame) = frames::read(client).await {
@@ -250,14 +250,14 @@ async fn drain_sends_goaway_and_completes_streams() {
     .await;
 }
 
-/// When a client that sends this and then only answers pings is cut, in milliseconds.
+/// When a client that sends this and then only acknowledges pings is cut, in milliseconds.
 async fn cut_after(bytes: Vec<u8>) -> u64 {
     let mut cut = 0;
     let end = &mut cut;
     on_edge(&[], |edge| async move {
         let mut client = edge.connect();
         client.write_all(&bytes).await.expect("an open pipe");
-        // On the way there every ping is answered.
+        // On the way there every ping is acknowledged.
         while frames::until(&mut client, GOAWAY).await.is_some() {}
         *end = edge.now();
     })

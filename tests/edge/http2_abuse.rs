@@ -102,7 +102,7 @@ async fn http2_client_with_too_many_resets_is_cut() {
     .await;
 }
 
-/// One that breaks off every other request, and lets the rest be answered.
+/// One that breaks off every other request, and lets the rest complete.
 #[tokio::test(start_paused = true)]
 async fn http2_client_with_some_resets_stays() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {
@@ -129,8 +129,8 @@ async fn http2_client_with_some_resets_stays() {
     .await;
 }
 
-/// Floods that are answered: nobody reads the answers, so that nothing more is taken, and the
-/// connection is cut.
+/// Floods that get responses, which their client does not read, so that nothing more is taken, and
+/// the connection is cut.
 #[tokio::test(start_paused = true)]
 async fn floods_of_what_must_be_answered() {
     on_edge(&[], |edge| async move {
@@ -149,7 +149,7 @@ async fn floods_of_what_must_be_answered() {
     .await;
 }
 
-/// The same by clients that take the answers, and of what is not answered.
+/// The same by clients that take the responses, and floods that get none.
 #[tokio::test(start_paused = true)]
 async fn floods_of_what_brings_nothing() {
     on_edge(&[], |edge| async move {

@@ -149,7 +149,7 @@ async fn acknowledgements_of_nothing_are_a_flood() {
     .await;
 }
 
-/// Answers requests for `/watch` with the head of a stream that has no end, and no others.
+/// Responds to requests for `/watch` with the head of a stream that has no end, and no others.
 fn stall(mut pipes: Pipes) {
     tokio::task::spawn_local(async move {
         while let Some(mut pipe) = pipes.recv().await {

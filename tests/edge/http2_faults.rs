@@ -1,5 +1,5 @@
 //! Faults of endpoints that speak HTTP/2: each is told as what it is, and the next request gets its
-//! own answer.
+//! own response.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     harness::{Edge, Pipes, on_raw_edge, status},
 };
 
-/// What becomes of one request; the others are answered.
+/// What becomes of one request; the others get a response.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Reset(Reason),
@@ -94,7 +94,7 @@ fn listen(mut pipes: Pipes, number: u32, fault: Fault) -> Heard {
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
 
-/// Asks this first, and says what came of it; the next request is answered whole.
+/// Asks this first, and says what came of it; the next request gets a complete response.
 async fn asked(edge: &Edge, request: &str) -> (u16, String) {
     let answer = edge.exchange(request).await;
     let kind = edge.line().await["error"]["kind"].as_str().unwrap_or("").to_owned();

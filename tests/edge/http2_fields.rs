@@ -107,8 +107,8 @@ impl Client {
     }
 }
 
-/// Answers requests for `/slow` after ten seconds, uploads never, and others right away with their
-/// fields as the body.
+/// Responds to requests for `/slow` after ten seconds, uploads never, and others right away with
+/// their fields as the body.
 fn serve(mut pipes: Pipes) {
     tokio::task::spawn_local(async move {
         while let Some(mut pipe) = pipes.recv().await {

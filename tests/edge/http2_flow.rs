@@ -127,7 +127,7 @@ async fn lengths_that_are_none() {
     }
 }
 
-/// An upstream that takes requests and never answers: how many are under way, and how many were at
+/// An upstream that takes requests and never responds: how many are under way, and how many were at
 /// most.
 #[derive(Default)]
 struct Deaf {
@@ -204,9 +204,9 @@ async fn made_you_reset() {
     }
 }
 
-/// Frames that need no answer and mean nothing, no more of them than are allowed (`http2_abuse` has
-/// the floods): they cost no neighbour anything, and are no sign of life in place of a ping's
-/// answer.
+/// Frames that need no response and mean nothing, no more of them than are allowed (`http2_abuse`
+/// has the floods): they cost no neighbour anything, and are no sign of life in place of a ping's
+/// response.
 #[tokio::test(start_paused = true)]
 async fn http2_frames_without_use_are_no_sign_of_life() {
     let priority = frames::frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 16]);
@@ -263,7 +263,7 @@ async fn flood_of_empty_data() {
     .await;
 }
 
-/// An answer that breaks off is a reset stream, never one that ended.
+/// A response that breaks off is a reset stream, never one that ended.
 #[tokio::test(start_paused = true)]
 async fn http2_cut_response_is_a_reset_stream() {
     for answer in [
@@ -293,7 +293,7 @@ async fn http2_cut_response_is_a_reset_stream() {
     }
 }
 
-/// A stream that is reset while its answer is sent: the endpoint's connection is dropped, and its
+/// A stream that is reset while its response is sent: the endpoint's connection is dropped, and its
 /// neighbour's goes on.
 #[tokio::test(start_paused = true)]
 async fn http2_reset_while_sending_ends_only_its_stream() {

@@ -1,5 +1,5 @@
-//! Interim answers over HTTP/2 (RFC 9110, section 15.2): those of the upstream cross, and a client
-//! that waits is told to go on.
+//! Interim responses over HTTP/2 (RFC 9110, section 15.2): those of the upstream cross, and a
+//! client that waits is told to go on.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -41,7 +41,7 @@ fn expecting(length: &str) -> Request<()> {
     request.body(()).expect("a request")
 }
 
-/// The next interim answer; none once the final one is there.
+/// The next interim response; none once the final one is there.
 async fn interim(answer: &mut ResponseFuture) -> Option<(StatusCode, HeaderMap)> {
     let next: Option<Response<()>> = poll_fn(|context| answer.poll_informational(context))
         .await

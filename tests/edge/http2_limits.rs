@@ -364,7 +364,7 @@ async fn timeout_of_a_head_ends_with_it() {
 #[tokio::test(start_paused = true)]
 async fn streams_above_the_most_are_refused_and_their_heads_forgotten() {
     on_raw_edge(config(&[]), |edge, pipes| async move {
-        // No request is answered.
+        // No request gets a response.
         let _pipes = pipes;
         let (mut reader, mut writer) = tokio::io::split(edge.connect());
         let large = frames::fields(&[("x", &"y".repeat(1_000))]);

@@ -13,7 +13,7 @@ use crate::{
     harness::{Pipes, config, on_edge, on_raw_edge},
 };
 
-/// Answers every request with so many bytes.
+/// Responds to every request with so many bytes.
 fn serve(mut pipes: Pipes, length: usize) {
     tokio::task::spawn_local(async move {
         while let Some(mut pipe) = pipes.recv().await {
@@ -86,7 +86,7 @@ async fn one_answer_that_is_taken_slowly_is_taken_whole() {
     .await;
 }
 
-/// No answer to a ping can pass within a frame.
+/// No acknowledgement of a ping can pass within a frame.
 #[tokio::test(start_paused = true)]
 async fn http2_slow_body_in_large_frames_is_accepted() {
     on_raw_edge(config(&[]), |edge, mut pipes| async move {

@@ -20,7 +20,7 @@ use crate::{
     recorder::on_recorded,
 };
 
-/// When the first stream is reset; its client answers pings, and its neighbour is served.
+/// When the first stream is reset; its client acknowledges pings, and its neighbour is served.
 async fn reset_at(edge: &Edge, client: &mut DuplexStream) -> u64 {
     let reset = frames::until(client, RST_STREAM).await.expect("a reset stream");
     assert_eq!(reset.stream, 1);
@@ -128,7 +128,7 @@ async fn max_requests_ends_the_connection_of_a_client_that_ignores_goaway() {
     .await;
 }
 
-/// All of a connection's requests are answered, whatever was sent ahead.
+/// All of a connection's requests get a response, whatever was sent ahead.
 #[tokio::test(start_paused = true)]
 async fn max_requests_that_are_sent_ahead_are_all_answered() {
     let door = ListenerPolicy { max_requests: 1_000, ..open_door() };

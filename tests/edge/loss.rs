@@ -99,7 +99,7 @@ fn play(mut pipes: Pipes, lost: (u32, Loss), count: Rc<Cell<u32>>) {
     });
 }
 
-/// Asks as soon as another request was answered on the connection, in the same turn of the
+/// Asks as soon as another request got a response on the connection, in the same turn of the
 /// endpoint.
 async fn ask_behind_another(edge: &Edge, request: &str) -> String {
     let mut client = edge.connect();

@@ -12,7 +12,7 @@ use crate::harness::{Edge, address, config_to, on_edge_of, on_raw_edge, status};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// This many GETs, one after the other; all are answered.
+/// This many GETs, one after the other; all get a response.
 async fn gets(edge: &Rc<Edge>, count: usize) {
     for _ in 0..count {
         assert_eq!(Rc::clone(edge).get().await.0, 200);

@@ -39,7 +39,7 @@ async fn keepalive_idle_connection_is_closed_in_time() {
     .await;
 }
 
-/// Reads one answer of a connection that stays open.
+/// Reads one response of a connection that stays open.
 async fn answer(client: &mut DuplexStream) -> String {
     let mut came = Vec::new();
     while !came.ends_with(b"\r\n\r\nok") {
@@ -195,7 +195,7 @@ async fn slow_body_each_piece_has_its_time_and_the_whole_its_rate() {
     .await;
 }
 
-/// What the upstream answers before it has the body, and then reads on.
+/// Response that the upstream sends before it has the body; then it reads on.
 async fn answered_early(edge: &Edge, pipes: &mut Pipes) -> (DuplexStream, DuplexStream) {
     let mut client = edge.connect();
     client
@@ -232,7 +232,7 @@ async fn request_after_early_response_and_body_has_header_timeout() {
         tokio::task::spawn_local(async move { upstream.read_to_end(&mut Vec::new()).await });
         for _ in 0..10 {
             sleep(Duration::from_millis(500)).await;
-            // Where the answer ended the upload, the connection ends too.
+            // Where the response ended the upload, the connection ends too.
             let _closed = client.write_all(&vec![b'x'; 10_000]).await;
         }
         let _reset = client.read_to_end(&mut Vec::new()).await;

@@ -1,6 +1,6 @@
 //! An upstream that writes down every request to the byte, and reads HTTP/1.1 by rules of its own:
-//! whatever could be read in two ways is a fault. It answers each request with what it saw, so that
-//! an answer tells whose it is.
+//! whatever could be read in two ways is a fault. It responds to each request with what it saw, so
+//! that a response tells whose it is.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -123,7 +123,7 @@ pub struct Recorder {
     pub faults: RefCell<Vec<String>>,
     /// How many connections were opened, and what was left on each when it ended.
     pub unfinished: RefCell<Vec<Vec<u8>>>,
-    /// What it answers instead of what it saw, and closes behind it if that says so.
+    /// Response instead of what it saw, and closes behind it if that says so.
     pub reply: RefCell<Option<&'static str>>,
 }
 
@@ -212,7 +212,7 @@ pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// What one request is answered when the upstream replies so, to the byte, until the connection
+/// Bytes that one request gets when the upstream replies so, to the byte, until the connection
 /// closes.
 pub async fn replied(request: &'static str, reply: &'static str) -> String {
     let answer = Rc::new(RefCell::new(String::new()));
@@ -255,7 +255,7 @@ pub async fn refused(rows: &[&[u8]]) {
 }
 
 /// These bytes are one request with this body: the next request is a request of its own, and gets
-/// its own answer.
+/// its own response.
 pub async fn one_request(rows: &[(&str, &str)]) {
     for (bytes, told) in rows {
         on_recorded(&[], |edge, recorder| async move {

@@ -89,8 +89,8 @@ async fn one_attempt_is_no_retry() {
     }
 }
 
-/// Answers the first 30 requests, each on its connection, loses the 30 that follow on these, and
-/// answers all others.
+/// Responds to the first 30 requests, each on its connection, loses the 30 that follow on these,
+/// and responds to all others.
 async fn lose_thirty(mut pipes: Pipes) {
     let mut kept = Vec::new();
     for _ in 0..30 {
@@ -138,7 +138,7 @@ async fn retry_budget_is_a_fifth_and_then_failure_is_logged() {
     .await;
 }
 
-/// The first request on each connection is answered, the next one is taken and lost.
+/// The first request on each connection gets a response, the next one is taken and lost.
 async fn one_answer_each(pipes: &mut Pipes) {
     while let Some(mut pipe) = pipes.recv().await {
         tokio::task::spawn_local(async move {
@@ -208,7 +208,7 @@ async fn lost_on_a_fresh_connection_nothing_is_sent_again() {
     .await;
 }
 
-/// An endpoint that takes so many connections without a word, and answers on the next.
+/// An endpoint that takes so many connections without a word, and responds on the next.
 async fn held_through(lost: usize, request: &'static str) -> (u16, u64) {
     let mut held = config_to(&["1"]);
     held.upstreams[0].hold = Duration::from_secs(15);

@@ -130,7 +130,7 @@ async fn drain_closes_websocket_tunnels_at_its_end() {
     .await;
 }
 
-/// What a client is told when an endpoint answers its request with this.
+/// What a client is told when an endpoint responds to its request with this.
 async fn told(request: &'static str, answer: &'static str) -> String {
     let mut told = String::new();
     let text = &mut told;
@@ -184,7 +184,7 @@ async fn another_answer_to_an_upgrade_is_an_answer() {
     assert!(answer.ends_with("\r\n\r\nno") && answer.contains("upgrade: other\r\n"), "{answer}");
 }
 
-/// The answer was given: a 101 behind it is nothing anybody waits for, and its connection is not
+/// The response was given: a 101 behind it is nothing anybody waits for, and its connection is not
 /// used again.
 #[tokio::test(start_paused = true)]
 async fn websocket_late_101_opens_nothing() {

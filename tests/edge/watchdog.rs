@@ -128,7 +128,7 @@ async fn body_slower_than_the_least_rate_is_408() {
     .await;
 }
 
-/// Answers a request with more than anybody's buffers hold.
+/// Responds to a request with more than anybody's buffers hold.
 async fn flood(edge: &Edge, pipes: &mut Pipes) -> Value {
     let mut upstream = pipes.recv().await.expect("a connection");
     upstream
@@ -157,7 +157,7 @@ async fn write_stall_of_a_stream_is_a_write_timeout() {
             .write_all(&[frames::hello(&[]), frames::get(1)].concat())
             .await
             .expect("an open pipe");
-        // Frames are read and PINGs answered; only the stream's window stays full.
+        // Frames are read and PINGs acknowledged; only the stream's window stays full.
         tokio::task::spawn_local(async move {
             while let Some(frame) = frames::read(&mut reader).await {
                 if frame.kind == frames::PING && frame.flags & frames::ACK == 0 {

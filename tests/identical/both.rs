@@ -7,7 +7,7 @@ use crate::{
     weir::Weir,
 };
 
-/// Fields of one connection, of one moment, or of the way the answer took.
+/// Fields of one connection, of one moment, or of the way the response took.
 const NOT_END_TO_END: [&str; 4] = ["connection", "keep-alive", "date", "via"];
 
 pub struct Both {
@@ -77,7 +77,7 @@ impl Both {
         }
     }
 
-    /// The answer, which is the same on both ways.
+    /// The response, which is the same on both ways.
     pub fn ask(&mut self, request: &Request) -> Answer {
         self.asked += 1;
         let (direct, through) = (self.direct.ask(request), self.through.ask(request));

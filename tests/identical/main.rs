@@ -1,4 +1,4 @@
-//! weir in front of servers nobody here wrote: whatever they answer arrives as if weir were not
+//! weir in front of servers nobody here wrote: whatever they send arrives as if weir were not
 //! there.
 //!
 //! Each request goes to the server itself and through weir; status, end-to-end fields and every

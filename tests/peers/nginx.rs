@@ -58,7 +58,7 @@ impl Nginx {
         Self { address, child, _folder: folder }
     }
 
-    /// The process that accepts; it is there once a request was answered.
+    /// The process that accepts; it is there once a request got a response.
     pub fn worker(&self) -> Pid {
         let master = self.child.id();
         let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))

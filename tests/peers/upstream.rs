@@ -57,7 +57,7 @@ pub fn answering(answer: impl Fn(&Head) -> Vec<u8> + Send + Sync + 'static) -> S
     })
 }
 
-/// Answers `ok` to everything and notes when it came.
+/// Responds with `ok` to everything and notes when it came.
 pub fn noting() -> (SocketAddr, Log) {
     let log = Log::default();
     let noted = Arc::clone(&log);

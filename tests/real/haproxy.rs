@@ -80,7 +80,7 @@ fn haproxy_and_its_clients_keep_their_connection() {
     assert_eq!(answered, [2_000 * SCALE as usize; 8]);
 }
 
-/// An upstream that answers `/slow` when it is told to, and tells of each request.
+/// An upstream that responds to `/slow` when it is told to, and tells of each request.
 fn slow() -> (SocketAddr, Receiver<()>, Sender<()>) {
     let ((tell, asked), (allow, allowed)) = (channel(), channel());
     let allowed = Mutex::new(allowed);

@@ -1,5 +1,5 @@
-//! Uploads that are refused, or answered early: clients that send all of a body before they look
-//! for the response still find it.
+//! Uploads that are refused, or get an early response: clients that send all of a body before they
+//! look for the response still find it.
 
 use std::{
     io::{self, Write},
@@ -64,7 +64,7 @@ const CLIENTS: [(&str, Program, &str, &str); 4] = [
     ("http.request", NODE, "-e", HTTP_REQUEST),
 ];
 
-/// Answers every upload as soon as its head has come, and then reads it away.
+/// Responds to every upload as soon as its head has come, and then reads it away.
 fn impatient() -> SocketAddr {
     upstream(|mut wire| {
         while Head::read(&mut wire)?.is_some() {

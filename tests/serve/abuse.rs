@@ -23,14 +23,14 @@ fn flood(weir: &Weir, piece: impl Fn(u32) -> Vec<u8>) {
     panic!("a million pieces were taken");
 }
 
-/// A connection with a hundred answers it has no room for.
+/// A connection with a hundred responses it has no room for.
 fn stalled(weir: &Weir) -> TcpStream {
     let mut client = TcpStream::connect(weir.address).expect("a connection");
     client.write_all(&frames::hello(&[(4, 0)])).expect("an open connection");
     for number in 0..100 {
         client.write_all(&frames::get(2 * number + 1)).expect("an open connection");
     }
-    // Its hundredth answer has begun once this many heads are there: each takes 9 bytes and more.
+    // Its hundredth response has begun once this many heads are there: each takes 9 bytes and more.
     client.read_exact(&mut [0; 100 * 9]).expect("answers");
     client
 }

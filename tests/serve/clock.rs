@@ -64,7 +64,7 @@ fn client(number: u8, weir: &Weir) -> Client {
     Client::from(Ipv4Addr::new(127, 0, 4, number), weir.address)
 }
 
-/// By how much the clock that dated an answer is wrong, in whole hours.
+/// By how much the clock that dated a response is wrong, in whole hours.
 fn hours_wrong(answer: &Answer) -> i64 {
     let date = DateTimeParser::new()
         .parse_timestamp(answer.head.field("date").expect("a date"))

@@ -48,7 +48,7 @@ impl Load {
         Self { over, asked, threads }
     }
 
-    /// Waits until so many more were answered.
+    /// Waits until so many more got a response.
     fn goes_on(&self, more: usize) {
         let until = self.asked.load(Ordering::Relaxed) + more;
         while self.asked.load(Ordering::Relaxed) < until

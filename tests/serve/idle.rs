@@ -40,7 +40,7 @@ fn comes_true(what: &str, mut so: impl FnMut() -> Result<(), String>) {
     }
 }
 
-/// A client that was answered, and what is left of it: its connection. A hundred to an address.
+/// A client that got a response, and what is left of it: its connection. A hundred to an address.
 fn served(number: u32, server: SocketAddr) -> TcpStream {
     let mut client =
         Client::from(Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 3, 0)) + number / 100), server);

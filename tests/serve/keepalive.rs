@@ -17,7 +17,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 fn two_thousand_gets_survive_an_upstream_that_closes_at_odd_moments() {
     let connections = AtomicU32::new(0);
     let closing = upstream(move |mut wire| {
-        // 1 to 7 answers, never announced as the last.
+        // 1 to 7 responses, never announced as the last.
         let answers = 1 + connections.fetch_add(1, Ordering::Relaxed) * 5 % 7;
         for _ in 0..answers {
             Head::read(&mut wire)?.ok_or(io::ErrorKind::UnexpectedEof)?;

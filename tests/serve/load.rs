@@ -23,7 +23,7 @@ fn address_of(client: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + client)
 }
 
-/// One client asks as fast as it is answered, over one connection.
+/// One client asks as fast as it gets a response, over one connection.
 fn ask(client: u32, server: SocketAddr, start: &Barrier, epoch: Instant) -> Vec<Shot> {
     let mut connection = Client::from(address_of(client), server);
     start.wait();
@@ -98,7 +98,7 @@ fn table_capacity_one_gives_free_place_away() {
     ));
     let trace: Vec<Shot> = all_ask(weir.address).concat();
     let limit = Limit::new("50r/s".parse().expect("a rate"), BURST, BURST).expect("a limit");
-    // A request under way may have been decided at any instant until its answer.
+    // A request under way may have been decided at any instant until its response.
     let tolerance_us = u64::try_from(Duration::from_secs(60).as_micros()).expect("a minute");
     let judgement = judge(&trace, &View { reject_status: 503, limit: Some(limit), tolerance_us });
     assert_eq!(judgement.breaches, []);

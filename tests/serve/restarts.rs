@@ -1,5 +1,5 @@
 //! An upstream, or weir itself, that is killed while it is asked: what is safe to send again is
-//! answered all the same.
+//! served all the same.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ pub const ASKING: u32 = 10;
 const EVERY: Duration = Duration::from_millis(20);
 const TIME: Duration = Duration::from_secs(2);
 
-/// Answers `ok`; to `/together` once everybody has asked that.
+/// Responds with `ok`; to `/together` once everybody has asked that.
 fn meeting() -> SocketAddr {
     let everybody = Barrier::new(ASKING as usize);
     answering(move |head| {
@@ -32,7 +32,7 @@ fn meeting() -> SocketAddr {
     })
 }
 
-/// Waits for the moments of one of them, one after the other, whatever the answers between them
+/// Waits for the moments of one of them, one after the other, whatever the responses between them
 /// take.
 pub fn moments(number: u32) -> impl FnMut() {
     let mut next = Instant::now() + EVERY * number / ASKING;
@@ -42,7 +42,7 @@ pub fn moments(number: u32) -> impl FnMut() {
     }
 }
 
-/// Asks on one connection at its moments; the heads of answers that are not 200.
+/// Asks on one connection at its moments; the heads of responses that are not 200.
 fn ask_on_schedule(client: &mut Client, number: u32) -> Vec<Head> {
     let (mut moment, count) = (moments(number), TIME.as_millis() / EVERY.as_millis());
     let asked = (0..count).map(|_| {
@@ -52,7 +52,7 @@ fn ask_on_schedule(client: &mut Client, number: u32) -> Vec<Head> {
     asked.filter(|answer| answer.status != 200).map(|answer| answer.head).collect()
 }
 
-/// A weir before an upstream that answers: a process that can be killed.
+/// A weir before an upstream that responds: a process that can be killed.
 fn middle(upstream: SocketAddr, listener: &str) -> Weir {
     Weir::run(&format!(
         "listeners: [ \"{listener}\" ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n\

@@ -20,13 +20,13 @@ enum Slow {
     Head,
     /// Its body, of which nothing comes.
     Body,
-    /// To take its answer, which is large.
+    /// To take its response, which is large.
     Read,
 }
 
 /// How many of each. Those that take nothing are fewer: each has the kernels keep 3 MB for it.
 const HOW_MANY: [(Slow, u32); 3] = [(Slow::Head, 450), (Slow::Body, 450), (Slow::Read, 100)];
-/// More than the kernels keep of an answer nobody takes.
+/// More than the kernels keep of a response nobody takes.
 const MUCH: u64 = 16 << 20;
 /// What each is given here, in seconds; by default it is 10 and 30.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    /// Whether the other side closed; an answer that says so is read over.
+    /// Whether the other side closed; a response that says so is read over.
     fn is_closed(&mut self) -> bool {
         loop {
             match self.stream.read(&mut [0; 1024]) {
@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// Answers `ok`, or very much.
+/// Responds with `ok`, or very much.
 fn generous() -> SocketAddr {
     upstream(|mut wire| {
         while let Some(head) = http::Head::read(&mut wire)? {
@@ -112,7 +112,7 @@ fn generous() -> SocketAddr {
     })
 }
 
-/// Asks until it is over; how often, and how long the slowest answer took.
+/// Asks until it is over; how often, and how long the slowest response took.
 pub fn ask_well(server: SocketAddr, over: &AtomicBool) -> (u32, Duration) {
     let (mut client, mut asked, mut slowest) = (http::Client::connect(server), 0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {

@@ -44,7 +44,7 @@ fn and_after_a_kill_once_the_interval_has_passed() {
     let config = config(upstream, &state, "10ms");
     let mut weir = Weir::run(&config);
     assert_eq!(asked(&weir, 3), [200, 200, 503]);
-    // Two writes that began after the last answer: the second one certainly holds it.
+    // Two writes that began after the last response: the second one certainly holds it.
     for _ in 0..2 {
         let _ = fs::remove_file(&state);
         let deadline = std::time::Instant::now() + PATIENCE;

@@ -22,7 +22,7 @@ use crate::{
     weir::Weir,
 };
 
-/// An upstream that tells of each request and answers when it is allowed to.
+/// An upstream that tells of each request and responds when it is allowed to.
 struct Slow {
     address: SocketAddr,
     asked: Receiver<String>,
@@ -67,7 +67,7 @@ fn answer(client: &mut Client) -> Answer {
     client.answer("GET").expect("an answer")
 }
 
-/// Whoever still gets in between is let go without an answer, or reset by the kernel when it came
+/// Whoever still gets in between is let go without a response, or reset by the kernel when it came
 /// as the listener closed. Where it came at that very moment, the kernel forgets it and does not
 /// say so before it is asked: so it is asked.
 pub fn refuses_soon(address: SocketAddr) {
@@ -165,8 +165,8 @@ fn parked_requests_whose_turn_comes_in_time_are_served_and_the_others_rejected_a
          routes: [ {{ path: /, upstream: \"http://{upstream}\", limits: [ {{ zone: all, burst: 9 }} ] }} ]\n\
          drain: 7500ms\nworkers: 1\n"
     ));
-    // The first one passes; its answer is proof that the others come later. The next turn is after
-    // three seconds: all are there by then.
+    // The first one passes; its response is proof that the others come later. The next turn is
+    // after three seconds: all are there by then.
     assert_eq!(answer(&mut ask(&weir, "/")).status, 200);
     let mut parked: Vec<Client> = (0..6).map(|_| ask(&weir, "/")).collect();
     // Rejected on arrival, behind them all: they are parked now.

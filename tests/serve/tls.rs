@@ -14,7 +14,7 @@ use rustls::{
 
 use crate::{pki::Authority, weir::Weir};
 
-/// One GET over TLS: the certificate that was shown, and the answer.
+/// One GET over TLS: the certificate that was shown, and the response.
 pub fn get(authority: &Authority, address: SocketAddr) -> (CertificateDer<'static>, String) {
     let client = authority.client(&["http/1.1"], &[&TLS13, &TLS12], None);
     let name = ServerName::try_from("a.test").expect("a name");

@@ -1,4 +1,5 @@
-//! One request, and what came of it: of an answer whatever came is held against the request's mark.
+//! One request, and what came of it: of a response whatever came is held against the request's
+//! mark.
 
 use crate::{
     decode::decode_so_far,
@@ -10,15 +11,15 @@ use crate::{
 /// What a client was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
-    /// All of the upstream's answer.
+    /// All of the upstream's response.
     Whole,
     /// The beginning of it; the connection is over.
     Part,
-    /// An answer of weir's own.
+    /// A response of weir's own.
     Told(u16),
 }
 
-/// Asks for an answer of a kind, and takes it.
+/// Asks for a response of a kind, and takes it.
 pub fn ask(client: &mut Client, kind: &str) -> Given {
     ask_with(client, "GET", kind, "", 0)
 }

@@ -21,7 +21,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Where the process is told what to run.
 const CONFIG: &str = "WEIR_COUNTED";
-/// What its answers begin with.
+/// What its responses begin with.
 const IN_USE: &str = "in use: ";
 
 /// A command like `weir run -c PATH`.

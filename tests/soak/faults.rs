@@ -31,7 +31,7 @@ pub const ALL: [Fault; 6] = [
     floods_are_rejected,
 ];
 
-/// Every one of them is told, or cut where its answer had begun.
+/// Every one of them is told, or cut where its response had begun.
 fn endpoints_fail(server: SocketAddr, _round: u32) {
     for _ in 0..8 {
         for (kind, given) in
@@ -117,7 +117,7 @@ fn clients_give_up_and_ask_again(server: SocketAddr, _round: u32) {
                     let head =
                         format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", Mark::new().path("storm"));
                     client.send(head.as_bytes()).expect("an open connection");
-                    // An answer, or none in time: it asks again either way.
+                    // A response, or none in time: it asks again either way.
                     let _ = client.stream.read(&mut [0; 512]);
                 }
             });
@@ -136,8 +136,8 @@ fn clients_give_up_and_ask_again(server: SocketAddr, _round: u32) {
     }
 }
 
-/// Eight streams at a time, of which every second one is reset before its answer is there; the
-/// others are answered in full.
+/// Eight streams at a time, of which every second one is reset before its response is there; the
+/// others get theirs in full.
 fn streams_are_reset(server: SocketAddr, _round: u32) {
     for _ in 0..8 {
         let mut client = TcpStream::connect(server).expect("a server that listens");

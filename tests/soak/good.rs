@@ -1,5 +1,5 @@
-//! Clients that do as they should: every one of their requests is answered, whatever happens beside
-//! them.
+//! Clients that do as they should: every one of their requests gets a response, whatever happens
+//! beside them.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

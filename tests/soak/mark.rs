@@ -1,4 +1,4 @@
-//! What only one request has, and all of its answer is made of.
+//! What only one request has, and all of its response is made of.
 
 use std::{
     fmt,
@@ -24,12 +24,12 @@ impl Mark {
         MADE.load(Ordering::Relaxed)
     }
 
-    /// Where a request asks for an answer of some kind.
+    /// Where a request asks for a response of some kind.
     pub fn path(self, kind: &str) -> String {
         format!("/{kind}/{self}")
     }
 
-    /// The body of its answer.
+    /// The body of its response.
     pub fn body(self, length: usize) -> Vec<u8> {
         self.to_string().into_bytes().into_iter().cycle().take(length).collect()
     }

@@ -1,4 +1,4 @@
-//! The upstream: it does what a request's path asks for, and answers with the request's mark.
+//! The upstream: it does what a request's path asks for, and responds with the request's mark.
 
 use std::{
     io::{self, Write},
@@ -17,10 +17,10 @@ use crate::{
 /// When requests of a storm arrived, since somebody took these times away.
 pub static STORM: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
 
-/// An ordinary answer, one that is worth a coder, and one nobody takes in one piece.
+/// An ordinary response, one that is worth a coder, and one nobody takes in one piece.
 pub const LENGTHS: [(&str, usize); 3] = [("echo", 640), ("text", 64 << 10), ("large", 1 << 20)];
 
-/// How long the body of such an answer is.
+/// How long the body of such a response is.
 pub fn length_of(kind: &str) -> usize {
     LENGTHS.iter().find(|(known, _)| *known == kind).unwrap_or(&LENGTHS[0]).1
 }

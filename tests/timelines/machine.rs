@@ -45,8 +45,8 @@ impl Machine {
         machine
     }
 
-    /// Of these answers half are late by no more than may be, and than the machine added to others
-    /// meanwhile: a burst of thirty takes its turns on each hop. A single late one is the
+    /// Of these responses half are late by no more than may be, and than the machine added to
+    /// others meanwhile: a burst of thirty takes its turns on each hop. A single late one is the
     /// machine's.
     pub fn forgives(&self, mut late: Vec<Duration>) {
         late.sort_unstable();

@@ -1,4 +1,5 @@
-//! Requests sent ahead on one connection are decided one after the other, and answered in order.
+//! Requests sent ahead on one connection are decided one after the other, with the responses in
+//! order.
 
 use std::time::{Duration, Instant};
 

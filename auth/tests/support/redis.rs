@@ -118,7 +118,7 @@ impl Redis {
         assert!(Command::new("kill").args(["-s", name, pid]).status().expect("kill").success());
     }
 
-    /// What `redis-cli` responses.
+    /// Output of `redis-cli`.
     pub fn ask(&self, words: &[&str]) -> String {
         let response = Command::new("redis-cli")
             .arg("-s")

@@ -121,7 +121,7 @@ impl From<Output> for Ended {
 }
 
 impl Ended {
-    /// It went well; what it answered.
+    /// Output of a command that succeeded.
     #[track_caller]
     pub fn fine(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.err);
