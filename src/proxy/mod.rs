@@ -352,7 +352,7 @@ impl Proxy {
             record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
         let answer = route
             .upstream
-            .forward((&outbound, body), visit.caller(client), &visit.upload.progress, story)
+            .forward(&outbound, body, visit.caller(client), &visit.upload.progress, story)
             .await;
         let response = answer.map_err(|error| attribute_failure(error, &visit.upload))?;
         let mut response = answered(response, upgrade.as_ref(), visit)?;

@@ -16,7 +16,7 @@
 //! After the head of a response nothing is sent again.
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Request;
 use http_body::Body;
 use hyper::client::conn::TrySendError;
 use tower::BoxError;
@@ -25,42 +25,87 @@ use super::{
     http1::{Http1Conn, ResponseError},
     http2::Http2Stream,
     replay::{Recorded, Recording, Replay},
+    retry::Failure,
 };
-use crate::http::error::{Error, Kind};
+use crate::{
+    http::{
+        error::{Error, Kind},
+        forwarded::Outbound,
+    },
+    runtime::io::Repeat,
+};
+
+/// Request as it can be repeated.
+pub struct Original<'a, B> {
+    /// Head of the request.
+    pub outbound: &'a Outbound<'a>,
+    /// Whole body for a retry, if there is none or all of it is kept.
+    pub kept: Option<B>,
+}
+
+/// Failed try of a request.
+pub struct Failed<B> {
+    /// Error to report.
+    pub error: Error,
+    /// Reason, and the whole body, if the request may be sent again.
+    pub again: Option<(Failure, Replay<B>)>,
+}
 
 /// Request that failed on its connection.
 pub struct Loss<B> {
-    /// Error to report.
-    pub error: Error,
-    /// Part that may be sent again.
-    pub again: Resend<B>,
+    /// Error to report, and what may be sent again.
+    pub failed: Failed<B>,
     /// True if the endpoint is not at fault.
     pub excused: bool,
     /// True if the connection was not shared, and ended without a byte of a response.
     pub was_closed: bool,
 }
 
-/// Part of a failed request that may be sent again.
-pub enum Resend<B> {
-    /// Nothing: the request may have been processed.
-    Never,
-    /// The whole request, if it has no body or one that is kept.
-    Repeated,
-    /// The whole request, but after a pause, as the connection was a fresh one.
-    AfterPause,
-    /// The whole request: nothing was sent.
-    Unsent(Replay<B>),
-    /// The whole request: the endpoint reported that it was not processed, and accepts nothing more
-    /// on that connection.
-    Unprocessed(Replay<B>),
-    /// The whole request: the endpoint reported that it was not processed, and may refuse the next
-    /// one too.
-    Refused(Replay<B>),
+impl<B: Repeat> Original<'_, B> {
+    /// Returns the whole body, if it is kept.
+    #[must_use]
+    pub fn body(&self) -> Option<B> {
+        self.kept.as_ref().and_then(B::again)
+    }
+
+    /// Returns true if the request may be sent again after part of it was sent.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        self.kept.is_some() && self.outbound.method.is_idempotent()
+    }
+
+    /// Returns the whole body, if the request may be sent again after part of it was sent.
+    fn repeated(&self, failure: Failure) -> Option<(Failure, Replay<B>)> {
+        if !self.outbound.method.is_idempotent() {
+            return None;
+        }
+        Some((failure, Replay::new(self.body()?)))
+    }
+}
+
+impl<B> Failed<B> {
+    /// Failure after which nothing is sent again.
+    #[must_use]
+    pub fn finally(error: Error) -> Self {
+        Self { error, again: None }
+    }
+
+    /// Failure before anything was sent, as there was no connection.
+    #[must_use]
+    pub fn without_connection(error: Error, body: Replay<B>) -> Self {
+        let failure = if is_verdict(error.kind()) { Failure::Untrusted } else { Failure::Unopened };
+        Self { error, again: Some((failure, body)) }
+    }
+}
+
+/// Returns true for a permanent failure: a TLS handshake gives the same result the next time.
+fn is_verdict(kind: Kind) -> bool {
+    matches!(kind, Kind::TlsCertificateError | Kind::TlsProtocolError | Kind::TlsAlertReceived)
 }
 
 impl<B> Loss<B>
 where
-    B: Body<Data = Bytes> + Unpin + Default,
+    B: Body<Data = Bytes> + Repeat + Unpin + Default,
     B::Error: Into<BoxError>,
 {
     /// Failure on an HTTP/1.1 connection.
@@ -68,28 +113,27 @@ where
         cause: ResponseError,
         connection: &mut Http1Conn<B>,
         reused: bool,
-        method: &Method,
+        original: &Original<'_, B>,
     ) -> Self {
         let silent = !connection.has_heard();
         let broke = matches!(cause, ResponseError::Upload(_));
         let answered = matches!(cause, ResponseError::Malformed(_));
         let again = if broke {
-            Resend::Never
+            None
         } else if !connection.has_begun() {
-            Resend::Unsent(connection.take_back())
-        } else if !silent || !method.is_idempotent() {
-            Resend::Never
-        } else if reused {
-            Resend::Repeated
+            let failure = if reused { Failure::Stale } else { Failure::Untaken };
+            Some((failure, connection.take_back()))
+        } else if !silent {
+            None
         } else {
-            Resend::AfterPause
+            original.repeated(if reused { Failure::Closed } else { Failure::Unanswered })
         };
         // A kept connection may be closed at any time, and a broken upload is the client's fault. A
         // response, even a refused one, is no failure of the address: clients may choose its
         // content.
         let excused = (reused && silent) || broke || answered;
         let was_closed = silent && !broke && !answered;
-        Self { error: cause.unanswered(), again, excused, was_closed }
+        Self { failed: Failed { error: cause.unanswered(), again }, excused, was_closed }
     }
 }
 
@@ -165,34 +209,34 @@ impl Fate {
     }
 }
 
-impl<B> Loss<B> {
+impl<B: Repeat> Loss<B> {
     /// Failure on a stream of a shared connection.
     pub fn of_stream(
         mut lost: TrySendError<Request<Recorded<B>>>,
         recording: Recording<B>,
-        (stream, reused): (&Http2Stream<B>, bool),
-        method: &Method,
+        stream: &Http2Stream<B>,
+        reused: bool,
+        original: &Original<'_, B>,
     ) -> Self {
         let was_given_back = lost.take_message().is_some();
         let cause = lost.into_error();
         let fate = Fate::of(&cause, was_given_back);
-        let whole = match fate {
-            Fate::Unsent | Fate::Unprocessed | Fate::Refused => recording.rewind(),
-            _ => None,
-        };
-        let error = fate.error(cause, whole.is_some());
-        let again = match (fate, whole) {
+        let unprocessed = if reused { Failure::GoingAway } else { Failure::Unprocessed };
+        let again = match fate {
             // A connection that had served before was closed as idle, or is going away.
-            (Fate::Unsent, Some(body)) if reused || stream.is_going_away() => {
-                Resend::Unprocessed(body)
-            }
-            (Fate::Unsent, Some(body)) => Resend::Unsent(body),
-            (Fate::Unprocessed, Some(body)) => Resend::Unprocessed(body),
-            (Fate::Refused, Some(body)) => Resend::Refused(body),
-            (Fate::Closed, _) if reused && method.is_idempotent() => Resend::Repeated,
-            _ => Resend::Never,
+            Fate::Unsent if reused || stream.is_going_away() => with_body(unprocessed, recording),
+            Fate::Unsent => with_body(Failure::Untaken, recording),
+            Fate::Unprocessed => with_body(unprocessed, recording),
+            Fate::Refused => with_body(Failure::Refused, recording),
+            Fate::Closed if reused => original.repeated(Failure::Closed),
+            Fate::Closed | Fate::Reset | Fate::Malformed | Fate::Inexpressible => None,
         };
+        let error = fate.error(cause, again.is_some());
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
-        Self { error, again, excused, was_closed: false }
+        Self { failed: Failed { error, again }, excused, was_closed: false }
     }
+}
+
+fn with_body<B>(failure: Failure, recording: Recording<B>) -> Option<(Failure, Replay<B>)> {
+    Some((failure, recording.rewind()?))
 }

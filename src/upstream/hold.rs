@@ -1,5 +1,4 @@
-//! Hold: a request for which no endpoint accepts connections waits for one to return; nothing of it
-//! was sent.
+//! Hold: a request for which no endpoint accepts connections waits for one to return.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Upstream side: endpoints of a route's requests, and the connections to them.
 
 pub mod address;
+pub mod address_pools;
 pub mod background;
 pub mod balance;
 pub mod body;
@@ -19,6 +20,8 @@ pub mod pool;
 pub mod probe;
 pub mod replay;
 pub mod retry;
+pub mod retry_budget;
+pub mod send;
 pub mod settings;
 pub mod silent_close;
 pub mod tls;

@@ -1,0 +1,246 @@
+//! Sending of a request on one connection, and the wait for the head of its response.
+
+use std::{future::poll_fn, pin::pin, rc::Rc};
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, Version, header, response::Parts};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Duration;
+
+use super::{
+    body::UpstreamBody,
+    failure::{Loss, Original},
+    http1::{Http1Conn, ResponseError, is_interim},
+    http2::{self, Http2Stream},
+    pool::Lease,
+    replay::{Recording, Replay},
+    settings::UpstreamSettings,
+};
+use crate::{
+    http::{
+        error::{Error, Kind},
+        fields::{check_response, prepare_response},
+        framing::{Flaw, response::check_size},
+    },
+    runtime::{
+        coarse_timer::CoarseTimer,
+        io::{Progress, Repeat},
+    },
+};
+
+/// Request that is sent, and the limits on its response.
+pub struct Sending<'a, B> {
+    /// Request as it can be repeated.
+    pub original: &'a Original<'a, B>,
+    /// True if the connection has carried a request before.
+    pub reused: bool,
+    /// Progress of its body.
+    pub progress: &'a Progress,
+    /// Timer of the time-outs.
+    pub alarm: &'a Rc<CoarseTimer>,
+    /// Settings of the upstream.
+    pub settings: &'a UpstreamSettings,
+}
+
+/// Outcome of sending a request.
+pub enum Sent<B> {
+    /// A response started.
+    Responded(ResponseStart),
+    /// The connection or the stream failed.
+    Lost(Loss<B>),
+    /// The first-byte time-out is over.
+    TimedOut,
+}
+
+/// Head of a response, and its body if it is on an HTTP/2 stream.
+pub struct ResponseStart {
+    /// Head, as received.
+    pub head: Parts,
+    /// Body on a stream; on an HTTP/1.1 connection the lease reads it.
+    pub incoming: Option<Incoming>,
+}
+
+impl<B> Sending<'_, B>
+where
+    B: Body<Data = Bytes> + Default + Repeat + Unpin + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    /// Sends it on an HTTP/1.1 connection.
+    pub async fn on_http1(&self, connection: &mut Http1Conn<B>, body: Replay<B>) -> Sent<B> {
+        connection.begin(self.original.outbound, body);
+        let head = final_head(connection, self.progress);
+        match self.within_first_byte_timeout(head).await {
+            Some(Ok(head)) => Sent::Responded(ResponseStart { head, incoming: None }),
+            Some(Err(cause)) => {
+                Sent::Lost(Loss::of_exchange(cause, connection, self.reused, self.original))
+            }
+            None => Sent::TimedOut,
+        }
+    }
+
+    /// Sends it on an HTTP/2 stream.
+    ///
+    /// # Errors
+    /// When the request cannot be expressed in HTTP/2.
+    pub async fn on_http2(
+        &self,
+        stream: &mut Http2Stream<B>,
+        body: Replay<B>,
+    ) -> Result<Sent<B>, Error> {
+        if !body.is_end_stream() {
+            stream.expect_body();
+        }
+        let recording = Recording::new(body).or(self.original.body());
+        let recorded = recording.recorded(stream.tasks());
+        let request = http2::translate(self.original.outbound, recorded, self.settings.scheme())?;
+        let response = stream.sender().try_send_request(request);
+        Ok(match self.within_first_byte_timeout(response).await {
+            Some(Ok(response)) => {
+                stream.follow(recording.end());
+                let (head, incoming) = response.into_parts();
+                Sent::Responded(ResponseStart { head, incoming: Some(incoming) })
+            }
+            Some(Err(lost)) => {
+                Sent::Lost(Loss::of_stream(lost, recording, stream, self.reused, self.original))
+            }
+            None => Sent::TimedOut,
+        })
+    }
+
+    /// Response as it is passed on, with a body that keeps the lease until its end.
+    ///
+    /// # Errors
+    /// When the response of HTTP/2 is not valid or too large; the reader of HTTP/1.1 has checked
+    /// its own.
+    pub fn passed_on(
+        &self,
+        ResponseStart { mut head, incoming }: ResponseStart,
+        lease: Lease<B>,
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
+        if incoming.is_some() {
+            check_response(head.status, &head.headers)?;
+            let beyond = |flaw: Flaw| Error::new(Kind::HttpProtocolError, flaw.detail);
+            check_size(&head.headers, self.settings.response_limits).map_err(beyond)?;
+        }
+        // The version belongs to each connection: the writer on the client side has its own.
+        head.version = Version::HTTP_11;
+        let silence = self.alarm.deadline(self.settings.idle_timeout);
+        let mut body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            UpstreamBody::switching(lease, silence)
+        } else {
+            UpstreamBody::new(incoming, lease, silence)
+        };
+        // Content that must not be there is not passed on (RFC 9110, section 6.4.1).
+        if *self.original.outbound.method == Method::HEAD
+            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        {
+            body.end();
+        }
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Waits for a response, but not longer than the first-byte time-out after the last piece of
+    /// the request was passed on.
+    async fn within_first_byte_timeout<T>(&self, response: impl Future<Output = T>) -> Option<T> {
+        let timeout = self.settings.first_byte_timeout;
+        within_silence(self.alarm, timeout, self.progress, response).await
+    }
+}
+
+/// Waits for the head of the final response. Interim ones are passed to the client, except those
+/// that weir sends itself.
+async fn final_head<B>(
+    connection: &mut Http1Conn<B>,
+    progress: &Progress,
+) -> Result<Parts, ResponseError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tower::BoxError>,
+{
+    loop {
+        let mut head = poll_fn(|context| connection.poll_head(context)).await?;
+        if !is_interim(head.status) {
+            return Ok(head);
+        }
+        // The endpoint is working on it, so the first-byte time-out starts again.
+        progress.moves();
+        if let Some(client) =
+            progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE)
+        {
+            prepare_response(&mut head.headers);
+            // The response has no content (RFC 9110, section 8.6).
+            head.headers.remove(header::CONTENT_LENGTH);
+            head.version = Version::HTTP_2;
+            client.send_interim(Response::from_parts(head, ()));
+        }
+    }
+}
+
+/// Waits for a response, but not longer than `timeout` after the last piece of the request was
+/// passed on, or the last interim response arrived. Time that the client takes for the next piece
+/// does not count.
+async fn within_silence<T>(
+    alarm: &Rc<CoarseTimer>,
+    timeout: Duration,
+    progress: &Progress,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    let (mut answer, mut left) = (pin!(answer), timeout);
+    loop {
+        if let Some(answer) = alarm.within(left, answer.as_mut()).await {
+            return Some(answer);
+        }
+        left = if progress.awaiting_client.get() {
+            timeout
+        } else {
+            timeout.checked_sub(progress.still()?)?
+        };
+        if left.is_zero() {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use crate::{runtime::coarse_timer::TICK, upstream::send::*};
+
+    #[tokio::test(start_paused = true)]
+    async fn first_byte_counts_from_the_last_piece_and_not_while_the_client_owes_one() {
+        let timeout = Duration::from_secs(30);
+        let (progress, alarm) = (Progress::default(), Rc::new(CoarseTimer::default()));
+        let test = async {
+            let start = Instant::now();
+            assert_eq!(
+                within_silence(&alarm, timeout, &progress, std::future::pending::<()>()).await,
+                None
+            );
+            assert!(
+                (timeout..timeout + TICK * 2).contains(&start.elapsed()),
+                "{:?}",
+                start.elapsed()
+            );
+
+            let start = Instant::now();
+            let uploading = async {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                progress.moves();
+                std::future::pending::<()>().await;
+            };
+            assert_eq!(within_silence(&alarm, timeout, &progress, uploading).await, None);
+            let after = timeout + Duration::from_secs(20);
+            assert!((after..after + TICK * 4).contains(&start.elapsed()), "{:?}", start.elapsed());
+
+            progress.awaiting_client.set(true);
+            let slow_client = tokio::time::sleep(Duration::from_secs(100));
+            assert_eq!(within_silence(&alarm, timeout, &progress, slow_client).await, Some(()));
+        };
+        tokio::select! {
+            () = test => {}
+            () = alarm.run() => {}
+        }
+    }
+}
