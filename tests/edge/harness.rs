@@ -26,34 +26,21 @@ use tokio::{
 };
 use tower::ServiceExt;
 use weir::{
-    config::{Config, NetworkLists, RouteConfig, StateSettings},
+    config::{Config, parse},
     downstream::{
-        connection_limits::ConnectionLimits,
-        drain::DrainOrder,
-        listener::ListenerPolicy,
-        settings::{ClientTimeouts, HeaderLimits},
+        connection_limits::ConnectionLimits, drain::DrainOrder, listener::ListenerPolicy,
     },
-    limit::{Key, Millis, Mode, Part, Queue, RuleSettings, Zone, ZoneSettings, client_ip::Trust},
-    log::{
-        gateway::Gateway,
-        settings::{AccessLogSettings, LogFormat, LogTarget},
-        writer,
-    },
+    limit::{Queue, Zone},
+    log::{gateway::Gateway, writer},
     process::worker::{Shared, Worker},
-    proxy::{
-        header_edits::Edits,
-        reply::{RejectBody, RejectSettings},
-        route::{HostPattern, PathMatching, PathPattern, Pattern},
-    },
     runtime::{clock::Clock, io::Io, release_timer::Timing},
     upstream::{
         address::Address,
         background::BackgroundTasks,
-        balance::Balance,
         connect::{BoxedIo, Connector},
         dns::Resolver,
         endpoints::EndpointGroup,
-        settings::{Endpoint, Protocol, UpstreamSettings},
+        settings::{Endpoint, UpstreamSettings},
     },
 };
 
@@ -150,132 +137,74 @@ pub struct Edge {
     start: Instant,
 }
 
-/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS]`, named
-/// `zone0`, `zone1`, ...
+/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS] [global]`
+/// of zones `zone0`, `zone1`, ..., and an upstream `app` at 10.0.0.1.
 pub fn config(limits: &[&str]) -> Config {
-    let mut zones = Vec::new();
-    let mut rules = Vec::new();
-    for (index, limit) in limits.iter().enumerate() {
-        let (zone, rule) = limit_of(index, limit);
-        zones.push(zone);
-        rules.push((index, rule));
-    }
-    let seconds = Duration::from_secs;
-    Config {
-        listeners: Vec::new(),
-        client_ip: Trust::default(),
-        networks: NetworkLists::default(),
-        zones,
-        upstreams: vec![UpstreamSettings {
-            name: "app".into(),
-            endpoints: vec![Endpoint { host: "10.0.0.1".into(), port: 80, weight: 1, tls: false }],
-            secure: None,
-            protocol: Protocol::Http1,
-            balance: Balance::LeastRequests,
-            dns_refresh: seconds(5),
-            connect_timeout: seconds(2),
-            first_byte_timeout: seconds(30),
-            idle_timeout: seconds(60),
-            keepalive_max_idle: 64,
-            keepalive_idle: Duration::from_millis(1500),
-            response_limits: HeaderLimits { size: 32 * 1024, count: 100 },
-            attempts: 2,
-            hold: Duration::ZERO,
-            passive: None,
-            active: None,
-        }],
-        routes: vec![route(rules)],
-        path_matching: PathMatching::Normal,
-        queue_max: 10_000,
-        timeouts: ClientTimeouts {
-            header: seconds(10),
-            body: seconds(30),
-            keepalive: seconds(75),
-            write: seconds(30),
-            connection: seconds(3600),
-        },
-        header_limits: HeaderLimits { size: 32 * 1024, count: 100 },
-        access_log: AccessLogSettings {
-            to: LogTarget::None,
-            format: LogFormat::Json,
-            rejects_first: u32::MAX,
-            rejects_every: seconds(10),
-            errors_to: LogTarget::None,
-        },
-        log_level: "info".into(),
-        admin: None,
-        state: StateSettings { file: None, interval: seconds(30) },
-        workers: 1,
-        drain: seconds(8),
-    }
-}
-
-fn route(limits: Vec<(usize, RuleSettings)>) -> RouteConfig {
-    let reject = RejectSettings {
-        status: 503,
-        retry_after: true,
-        proxy_status: true,
-        ratelimit: false,
-        body: RejectBody::Auto,
-    };
-    let pattern = Pattern {
-        host: HostPattern::Any,
-        path: PathPattern::Prefix("/".into()),
-        methods: Vec::new(),
-    };
-    RouteConfig {
-        name: "/".into(),
-        pattern,
-        upstream: 0,
-        limits,
-        reject,
-        max_body: Some(1 << 20),
-        buffer: 0,
-        request_edits: Edits::default(),
-        response_edits: Edits::default(),
-        compress: Vec::new(),
-    }
-}
-
-fn limit_of(index: usize, text: &str) -> (ZoneSettings, RuleSettings) {
-    let mut words = text.split(' ');
-    let rate = words.next().expect("a rate").parse().expect("a rate");
-    let mut rule = RuleSettings { burst: 0, delay: 0, max_wait: None, mode: Mode::Enforce };
-    let mut key = Key::of(vec![Part::ClientIp]);
-    for word in words {
-        match word.split_once('=').unwrap_or((word, "")) {
-            ("burst", burst) => rule.burst = burst.parse().expect("a burst"),
-            ("delay", delay) => rule.delay = delay.parse().expect("a delay"),
-            ("nodelay", _) => rule.delay = rule.burst,
-            ("max_wait", wait) => rule.max_wait = Some(Millis(wait.parse().expect("a wait"))),
-            ("global", _) => key = Key::of(vec![Part::Global]),
-            (other, _) => panic!("the harness does not know `{other}`"),
-        }
-    }
-    (
-        ZoneSettings {
-            name: format!("zone{index}").into(),
-            key,
-            rate,
-            capacity: 1000,
-            exempt: Vec::new(),
-        },
-        rule,
-    )
+    config_with(limits, &["1"])
 }
 
 /// The same without limits, with an upstream `app` at these endpoints: a name, or the N of
 /// 10.0.0.N.
 pub fn config_to(endpoints: &[&str]) -> Config {
-    let mut config = config(&[]);
-    let host = |text: &str| {
-        text.parse::<u8>().map_or(text.to_owned(), |last| address(last).ip().to_string())
+    config_with(&[], endpoints)
+}
+
+/// Weir's defaults, but for these: each reject has an access line, no failure ejects an address,
+/// zones are small, a missing part of a key is an empty one, and a delayed request may wait for as
+/// long as it takes, up to a year.
+fn config_with(limits: &[&str], endpoints: &[&str]) -> Config {
+    let zone = |(index, limit): (usize, &&str)| {
+        let (rate, key) = (limit.split(' ').next().unwrap_or_default(), key_of(limit));
+        format!("zone{index}: {{ key: {key}, rate: {rate}, capacity: 1000, missing: empty }}")
     };
-    config.upstreams[0].endpoints = endpoints
-        .iter()
-        .map(|text| Endpoint { host: host(text), port: 80, weight: 1, tls: false })
-        .collect();
-    config
+    let zones = listed(limits.iter().enumerate().map(zone));
+    let rules = listed(limits.iter().enumerate().map(|(index, limit)| rule_of(index, limit)));
+    let endpoints = listed(endpoints.iter().map(|text| endpoint_of(text)));
+    parsed(&format!(
+        "listeners: [ ':1' ]\n\
+         workers: 1\n\
+         access_log: {{ to: none, sample_rejects: {{ first: {} }} }}\n\
+         zones: {{ {zones} }}\n\
+         upstreams:\n  \
+           app: {{ endpoints: [ {endpoints} ], health: {{ passive: {{ failures: 0 }} }} }}\n\
+         routes: [ {{ path: /, upstream: app, limits: [ {rules} ] }} ]\n",
+        u32::MAX
+    ))
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+fn key_of(limit: &str) -> &'static str {
+    if limit.split(' ').any(|word| word == "global") { "global" } else { "client_ip" }
+}
+
+fn rule_of(index: usize, limit: &str) -> String {
+    let mut keys = vec![format!("zone: zone{index}")];
+    for word in limit.split(' ').skip(1) {
+        match word.split_once('=').unwrap_or((word, "")) {
+            (name @ ("burst" | "delay"), number) => keys.push(format!("{name}: {number}")),
+            ("nodelay", _) => keys.push("nodelay: true".to_owned()),
+            ("max_wait", wait_ms) => keys.push(format!("max_wait: {wait_ms}ms")),
+            ("global", _) => {}
+            (other, _) => panic!("the harness does not know `{other}`"),
+        }
+    }
+    if !limit.contains("max_wait") {
+        keys.push("max_wait: 365d".to_owned());
+    }
+    format!("{{ {} }}", keys.join(", "))
+}
+
+fn endpoint_of(text: &str) -> String {
+    let last = text.parse::<u8>().map(|last| address(last).to_string());
+    format!("'{}'", last.unwrap_or_else(|_| format!("{text}:80")))
+}
+
+/// Configuration of a file as written, which weir reads without a problem.
+pub fn parsed(file: &str) -> Config {
+    parse("test.yaml", file, &[]).unwrap_or_else(|problems| panic!("{problems}")).config
 }
 
 /// A listener without TLS, PROXY header, redirect and caps.

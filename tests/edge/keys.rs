@@ -5,10 +5,10 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::config::{Config, parse};
+use weir::config::Config;
 
 use crate::{
-    harness::{on_edge_of, status},
+    harness::{on_edge_of, parsed, status},
     http2,
 };
 
@@ -20,7 +20,7 @@ pub fn zone(settings: &str, routes: &str) -> Config {
         "listeners: [ ':1' ]\nclient_ip: {{ trusted_proxies: [ 192.0.2.1 ], header: forwarded }}\n\
          upstreams: {{ app: {{ endpoints: [ 'http://10.0.0.1:80' ] }} }}\nzones: {{ z: {{ {settings}, rate: 1r/h }} }}\n{routes}"
     );
-    parse("test.yaml", &file, &[]).unwrap_or_else(|problems| panic!("{problems}")).config
+    parsed(&file)
 }
 
 /// The statuses of these requests, each on a connection of its own.
