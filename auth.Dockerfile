@@ -16,6 +16,7 @@ COPY limit limit
 COPY src src
 COPY auth auth
 COPY migrate migrate
+COPY test-support test-support
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --package auth --bin auth \

@@ -16,6 +16,7 @@ COPY examples examples
 COPY limit limit
 COPY migrate migrate
 COPY src src
+COPY test-support test-support
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --package weir --bin weir \

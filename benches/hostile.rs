@@ -23,22 +23,13 @@ use std::{
 };
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-#[allow(dead_code, reason = "each binary uses its part of the frames")]
-#[path = "../tests/dsl/frames.rs"]
-mod frames;
-#[allow(dead_code, reason = "each binary uses its part of the readers")]
-#[path = "../tests/dsl/http.rs"]
-mod http;
-#[allow(dead_code, reason = "each binary uses its part of the process")]
-#[path = "../tests/dsl/weir.rs"]
-mod weir;
-
-use frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, PRIORITY, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, fields, frame, get,
+use weir_test::{
+    frames::{
+        self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, PRIORITY,
+        RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame, get,
+    },
+    process::Weir,
 };
-use weir::Weir;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const ABUSERS: usize = 2;

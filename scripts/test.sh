@@ -62,9 +62,12 @@ install_missing
 run_format() { cargo fmt --all --check; }
 run_lints() { cargo clippy --workspace --all-targets -- -D warnings; }
 run_tests() { cargo test --workspace --no-fail-fast; }
-run_fast() { cargo test --lib --test house --test docs --test config --test limits --test edge; }
+run_fast() { cargo test --lib --test house --test config --test edge && cargo test --package weir-limit; }
 run_documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
-run_slow() { cargo test --release --test slow -- --test-threads 1; }
+run_slow() {
+    WEIR_SLOW=1 cargo test --release --test serve -- --include-ignored --test-threads 1 \
+        real::grpc real::h2load real::haproxy real::node real::quiet
+}
 run_soak() { WEIR_SOAK=${WEIR_SOAK:-30m} cargo test --release --test soak -- --nocapture; }
 
 # The compose stack in real containers, with the programs the tests above just used. It needs root and a kernel that runs

@@ -343,7 +343,7 @@ fn manifest_targets_are_in_the_images() {
     let lets_in = |path: &str| {
         rules.lines().filter_map(|rule| rule.strip_prefix('!')).any(|rule| path.starts_with(rule))
     };
-    for folder in ["", "limit/", "auth/", "migrate/"] {
+    for folder in ["", "limit/", "auth/", "migrate/", "test-support/"] {
         let manifest =
             fs::read_to_string(root().join(format!("{folder}Cargo.toml"))).expect("a manifest");
         let benches = manifest.split("[[bench]]").skip(1).filter_map(|rest| rest.split('"').nth(1));
@@ -373,6 +373,7 @@ fn paths_in(document: &str) -> Vec<String> {
             "auth/",
             "migrate/",
             "limit/",
+            "test-support/",
             ".ci/",
         ];
         known_root.iter().any(|root| word.starts_with(root))
@@ -697,8 +698,9 @@ fn tests_named_by_the_page_of_limits_exist() {
     let limits = page("docs/limits.md");
     let is_test = |word: &&str| word.matches('_').count() > 3 && !word.contains(['/', ' ', '`']);
     let named: Vec<_> = limits.split('`').skip(1).step_by(2).filter(is_test).collect();
-    let files = files_below(&root().join("tests"), ".rs");
-    let sources: String = files.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let folders = ["tests", "limit/tests"].map(|folder| files_below(&root().join(folder), ".rs"));
+    let sources: String =
+        folders.iter().flatten().filter_map(|path| fs::read_to_string(path).ok()).collect();
     assert!(named.len() > 2, "{named:?}");
     for name in named {
         assert!(
@@ -791,6 +793,7 @@ fn project_stands_alone() {
         root().join("src"),
         root().join("limit"),
         root().join("tests"),
+        root().join("test-support"),
         root().join("config"),
         root().join("docs"),
         root().join("scripts"),

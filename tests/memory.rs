@@ -1,9 +1,6 @@
 //! Ten million one-shot keys through a zone of one million: bounded memory, no refusal, and no busy
 //! offender goes free. And what coders at work take.
 
-#[path = "dsl/limit.rs"]
-mod dsl;
-
 use std::{fs, sync::Mutex};
 
 use weir::{
@@ -13,6 +10,7 @@ use weir::{
     },
     limit::{Decision, Millis, Rule, RuleSettings, zone::Intent},
 };
+use weir_test::limit as words;
 
 const CAPACITY: u64 = 1_000_000;
 const OFFENDER: u64 = 1;
@@ -44,9 +42,9 @@ fn passes(rule: &Rule, fingerprint: u64, now: u64) -> bool {
 fn ten_million_strangers_cost_no_memory_and_free_no_offender() {
     let _alone = ALONE.lock().expect("no panic");
     let before = resident();
-    let mut settings = dsl::settings("10r/s");
+    let mut settings = words::settings("10r/s");
     settings.capacity = CAPACITY.try_into().expect("64 bit");
-    let zone = dsl::seeded(settings);
+    let zone = words::seeded(settings);
     let rule =
         Rule::new(zone.clone(), RuleSettings::burst(20).nodelay()).expect("a countable rule");
 

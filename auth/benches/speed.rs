@@ -6,14 +6,6 @@
 
 #![allow(missing_docs, clippy::print_stdout, reason = "a program that prints what it measured")]
 
-#[allow(dead_code, reason = "the bench uses a part")]
-#[path = "../tests/service/call.rs"]
-mod call;
-#[path = "../../migrate/tests/support/postgres.rs"]
-mod postgres;
-#[path = "../tests/support/redis.rs"]
-mod redis;
-
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -22,11 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use call::{Call, Response};
-use postgres::{Database, Server};
-use redis::Redis;
 use serde_json::json;
 use tokio::task::JoinSet;
+use weir_test::{
+    call::{Call, Response},
+    postgres::{Database, Server},
+    redis::Redis,
+};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -185,7 +179,7 @@ fn one_lane(
     let mut stream = TcpStream::connect(at).expect("it listens");
     stream.set_nodelay(true).expect("an open socket");
     let ask = |number| {
-        let due = begin + number * Duration::from_secs(1) / READS.0;
+        let due = begin + Duration::from_secs(1) * number / READS.0;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         stream.write_all(text.as_bytes()).expect("it reads");
         let status = read_response(&mut stream);

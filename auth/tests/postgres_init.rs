@@ -1,9 +1,6 @@
 //! `postgres_init.sql` against a real PostgreSQL: twice without a change, three roles with what
 //! they need and no more.
 
-#[path = "../../migrate/tests/support/postgres.rs"]
-mod postgres;
-
 use std::{
     fs,
     path::Path,
@@ -11,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use postgres::{Database, Server};
+use weir_test::postgres::{Database, Server};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../postgres_init.sql");
 

@@ -1,7 +1,5 @@
 #![no_main]
 
-#[allow(dead_code, reason = "each target uses one judge")]
-#[path = "../../tests/dsl/judge.rs"]
-mod judge;
+use weir_test::judge;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judge::config(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judge::parsers::config(bytes));

@@ -1,16 +1,8 @@
 #![no_main]
 
-#[allow(dead_code, reason = "a target uses a part of the harness")]
-#[path = "../../tests/edge/harness.rs"]
-mod harness;
-#[allow(dead_code, reason = "a target uses a part of the harness")]
-#[path = "../../tests/edge/recorder.rs"]
-mod recorder;
-#[allow(dead_code, reason = "a target uses a part of the harness")]
-#[path = "../../tests/edge/connection.rs"]
-mod connection;
+use weir_test::judge;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
-    runtime.block_on(connection::judge(bytes));
+    runtime.block_on(judge::connection::judge(bytes));
 });

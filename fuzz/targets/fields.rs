@@ -1,6 +1,5 @@
 #![no_main]
 
-#[path = "../../tests/dsl/judge_fields.rs"]
-mod judge_fields;
+use weir_test::judge;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judge_fields::fields(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judge::fields::fields(bytes));

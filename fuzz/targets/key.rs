@@ -1,7 +1,5 @@
 #![no_main]
 
-#[allow(dead_code, reason = "each target uses one judge")]
-#[path = "../../tests/dsl/judge_zones.rs"]
-mod judge_zones;
+use weir_test::judge;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judge_zones::key(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judge::zones::key(bytes));

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a reject by one rule charges no other rule. The wait is the longest that any rule
 //! requires. `burst + 1` of a rule is never exceeded, however many threads decide at the same time
-//! (`tests/threads.rs`). No lock is held between two rules.
+//! (`limit/tests/engine/threads.rs`). No lock is held between two rules.
 
 use std::sync::Arc;
 

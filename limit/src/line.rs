@@ -8,7 +8,7 @@
 //!
 //! Guarantees, for requests that leave at any moment: places of forwarded requests of a key are at
 //! least `T` apart, no request is later than computed on its arrival, and the order of arrival is
-//! kept (`tests/leaving.rs`, worked examples in docs/limits.md).
+//! kept (`limit/tests/engine/line.rs`, worked examples in docs/limits.md).
 //!
 //! A line stores its places apart from its people: the i-th person holds the i-th place. A leave
 //! therefore removes one person and the *last* place, and everyone behind has moved up by rank

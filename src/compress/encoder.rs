@@ -17,7 +17,7 @@ use super::negotiate::Coding;
 use crate::http::error::{Error, Kind};
 
 /// Limit on the memory of one encoder, in bytes: the largest of the three, rounded up
-/// (`tests/coders.rs` measures it).
+/// (`tests/memory.rs` measures it).
 pub const CODER_BYTES: usize = 2 * 1024 * 1024;
 /// Least room for a step: a flush marker must not be cut again and again.
 pub const LEAST_ROOM: usize = 64;

@@ -1,4 +1,4 @@
-//! Header blocks of another encoder, whole and with flaws ([`any_blocks`](crate::any_blocks) judges
+//! Header blocks of another encoder, whole and with flaws ([`judge::blocks`](weir_test::judge::blocks) judges
 //! them).
 
 use http::Request;
@@ -6,9 +6,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use weir::http::framing::hpack::{Decoder, FieldName};
 
-use crate::{
-    any_blocks::{compare, run},
+use weir_test::{
     frames::{self, CONTINUATION, END_HEADERS, HEADERS},
+    judge::blocks::{compare, run},
 };
 
 /// Fields of requests as clients send them: some again and again, some never twice.

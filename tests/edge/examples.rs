@@ -300,7 +300,7 @@ async fn compose() {
     service_is_replaced(example("compose")).await;
 }
 
-/// The error log has a path of its own; `tests/real` reads such a log with fail2ban's filter.
+/// The error log has a path of its own; `tests/serve/real` reads such a log with fail2ban's filter.
 #[tokio::test(start_paused = true)]
 async fn ban_addresses() {
     let config = example("ban-addresses");

@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use weir::{config::Config, proxy::header_edits::Message, upstream::settings::Protocol};
 
 use crate::{
+    certificates::Authority,
     edits::edits,
     harness::{Edge, Pipes, config, on_raw_edge, status},
     http2::Local,
-    pki::Authority,
     secure::{endpoint, secured},
 };
 

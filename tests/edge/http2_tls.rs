@@ -6,10 +6,10 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    certificates::Authority,
     frames,
     harness::{config, on_door, status},
     http2::{Sender, over},
-    pki::Authority,
     tls::{ALL, connect, door, exchange, one, settings},
 };
 

@@ -1,27 +1,18 @@
 //! The data path over pipes in memory and under paused time: what the limits of LIMITS promise
 //! holds to the millisecond.
 
-#[path = "../dsl/decode.rs"]
-mod decode;
-#[path = "../dsl/frames.rs"]
-mod frames;
-#[path = "../dsl/http2_endpoint.rs"]
-mod http2_endpoint;
-#[path = "../dsl/pki.rs"]
-mod pki;
+use weir_test::{certificates, decode, frames, harness, http2_endpoint, recorder};
 
-mod any_blocks;
-mod any_frames;
 mod blocks;
 mod buffer;
 mod bytes;
 mod claims;
 mod compress;
-mod connection;
 mod connections;
+mod corpus;
 mod duties;
 mod edits;
-mod endpoint;
+mod encoder;
 mod endpoint_http2;
 mod examples;
 mod faults;
@@ -35,7 +26,6 @@ mod framing_order;
 mod gateway;
 mod grpc;
 mod habit;
-mod harness;
 mod health;
 mod http2;
 mod http2_abuse;
@@ -60,7 +50,7 @@ mod loss;
 mod names;
 mod patience;
 mod private;
-mod recorder;
+mod regression;
 mod response_limits;
 mod retries;
 mod secure;

@@ -13,9 +13,9 @@ use tokio_rustls::TlsAcceptor;
 use weir::{config::Config, upstream::settings::SecureSettings};
 
 use crate::{
+    certificates::Authority,
     harness::{config, on_raw_edge, status},
     http2::{client, get},
-    pki::Authority,
 };
 
 /// An upstream of `app.test` that only this authority vouches for.

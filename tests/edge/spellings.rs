@@ -6,11 +6,11 @@ use std::rc::Rc;
 use http::Request;
 use http_body_util::Full;
 use tokio::io::AsyncWriteExt;
-use weir::config::{Config, parse};
+use weir::config::Config;
 
 use crate::{
     frames::{END_HEADERS, END_STREAM, HEADERS, fields, frame, hello},
-    harness::{Edge, on_edge_of, status},
+    harness::{Edge, on_edge_of, parsed, status},
     http2,
 };
 
@@ -31,9 +31,7 @@ routes:
 ";
 
 fn limited(more: &str) -> Config {
-    parse("test.yaml", &format!("{LIMITED}{more}"), &[])
-        .unwrap_or_else(|problems| panic!("{problems}"))
-        .config
+    parsed(&format!("{LIMITED}{more}"))
 }
 
 /// The status of a GET, and what the upstream was asked for, if it was.
@@ -261,9 +259,7 @@ async fn path_that_can_be_read_as_a_route_above_needs_its_limit() {
         ("/1%5C..%5Cy", "d", 400),
         ("/y//../x", "d", 400),
     ] {
-        let config =
-            parse("test.yaml", BENEATH, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
-        on_edge_of(config, |edge| async move {
+        on_edge_of(parsed(BENEATH), |edge| async move {
             assert_eq!(ask(&edge, target, host).await.0, expected, "{target} of {host}");
         })
         .await;

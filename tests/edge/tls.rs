@@ -22,8 +22,8 @@ use weir::downstream::{
 };
 
 use crate::{
+    certificates::Authority,
     harness::{Edge, config, on_door, open_door, status},
-    pki::Authority,
 };
 
 pub const ALL: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];

@@ -7,8 +7,9 @@ use std::{
 
 use crate::{
     frames::{self, CONTINUATION, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM},
-    http, upstream,
-    weir::Weir,
+    http1,
+    process::Weir,
+    upstream,
 };
 
 /// Sends until the connection takes no more; it is known to end.
@@ -42,7 +43,7 @@ fn abuse_costs_bounded_memory() {
     let weir = Weir::run(&format!(
         "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\naccess_log: {{ to: none }}\n"
     ));
-    assert_eq!(http::get(weir.address, "/").status, 200);
+    assert_eq!(http1::get(weir.address, "/").status, 200);
     let before = weir.memory("VmRSS");
     for _ in 0..20 {
         flood(&weir, |number| {
@@ -64,7 +65,7 @@ fn abuse_costs_bounded_memory() {
         "{grown} bytes for {} connections with 2000 stalled answers",
         held.len()
     );
-    assert_eq!(http::get(weir.address, "/").status, 200);
+    assert_eq!(http1::get(weir.address, "/").status, 200);
 }
 
 /// An HTTP/2 connection's piece number so many.

@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, TcpListener};
 
 use crate::{
-    http::{Client, get},
+    http1::{Client, get},
+    process::{Weir, output},
     upstream::noting,
-    weir::{Weir, output},
 };
 
 /// A proxy with an operator's listener on a port that was free a moment ago; another one is looked
@@ -88,7 +88,7 @@ fn without_a_proxy_the_command_says_what_to_do() {
         ("", "send the process HUP"),
         ("admin: { address: \"127.0.0.1:9\" }\n", "no response from"),
     ] {
-        let path = crate::weir::written(&folder, &format!("{routes}{admin}"));
+        let path = crate::process::written(&folder, &format!("{routes}{admin}"));
         let reload = output(&["reload", "-c", &path]);
         assert_eq!(reload.status.code(), Some(5));
         let said = String::from_utf8_lossy(&reload.stderr).into_owned();
@@ -155,7 +155,7 @@ fn healthcheck_is_not_in_the_way_of_full_listeners_and_proxy_headers() {
 #[test]
 fn healthcheck_fails_once_the_process_stops() {
     let upstream = crate::upstream::upstream(|mut wire| {
-        while crate::http::Head::read(&mut wire)?.is_some() {}
+        while crate::http1::Head::read(&mut wire)?.is_some() {}
         Ok(())
     });
     let routes = format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\ndrain: 1h\n");
@@ -180,8 +180,8 @@ fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
         )
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let file = crate::weir::written(&folder, &text("/"));
-    let mut command = crate::weir::weir(&["run", "-c", &file]);
+    let file = crate::process::written(&folder, &text("/"));
+    let mut command = crate::process::weir(&["run", "-c", &file]);
     let weir = Weir::start(command.env("APP", format!("http://{upstream}")), folder);
     weir.rewrite(&text("/new"));
     let reload = output(&["reload", "-c", &file]);
@@ -200,7 +200,7 @@ fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
 #[test]
 fn control_socket_is_for_the_same_user() {
     use std::os::unix::fs::PermissionsExt;
-    let Some((mut command, _folder)) = crate::weir::as_nobody() else { return };
+    let Some((mut command, _folder)) = crate::process::as_nobody() else { return };
     let (upstream, _) = noting();
     let weir = Weir::run(&format!("routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\n"));
     let folder = std::path::Path::new(&weir.config()).parent().expect("a folder").to_owned();
@@ -216,7 +216,7 @@ fn control_socket_is_for_the_same_user() {
 /// Every listener speaks TLS: the operator's knows.
 #[test]
 fn healthcheck_asks_control_socket() {
-    let authority = crate::pki::Authority::new();
+    let authority = crate::certificates::Authority::new();
     authority.issue("a", &["a.test"]);
     let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
     let tls = format!(

@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    http::{Answer, Client, PATIENCE},
+    http1::{Answer, Client, PATIENCE},
+    process::{Weir, weir, written},
     upstream::{Log, noting},
-    weir::{Weir, weir, written},
 };
 
 const HOUR: i64 = 3600;

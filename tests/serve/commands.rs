@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    http::get,
+    http1::get,
+    process::{Weir, output, peak_memory, weir, written},
     upstream::noting,
-    weir::{Weir, output, peak_memory, weir, written},
 };
 
 const CONFIG: &str =
@@ -79,7 +79,7 @@ fn full_standard_output_is_named() {
 #[test]
 fn unreadable_file_names_the_user() {
     use std::os::unix::fs::PermissionsExt;
-    let Some((mut command, folder)) = crate::weir::as_nobody() else { return };
+    let Some((mut command, folder)) = crate::process::as_nobody() else { return };
     let path = folder.path().join("weir.yaml");
     std::fs::write(&path, CONFIG).expect("a file");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("a file");

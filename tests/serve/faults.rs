@@ -9,9 +9,9 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    http::{Client, get},
+    http1::{Client, get},
+    process::Weir,
     upstream::upstream,
-    weir::Weir,
 };
 
 fn before(upstream: SocketAddr) -> Weir {

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, thread};
 
-use crate::{http::Client, nginx::Nginx, weir::Weir};
+use crate::{http1::Client, nginx::Nginx, process::Weir};
 
 const CLIENTS: usize = 16;
 const EACH: usize = 800;

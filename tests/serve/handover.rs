@@ -13,10 +13,10 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    http::{Client, get},
+    http1::{Client, get},
+    process::Weir,
     restarts::{ASKING, moments},
     upstream::noting,
-    weir::Weir,
 };
 
 fn limited(upstream: SocketAddr) -> String {

@@ -9,10 +9,10 @@ use std::{
 };
 
 use crate::{
-    http::{Client, PATIENCE, get},
+    http1::{Client, PATIENCE, get},
+    process::Weir,
     slow::ask_well,
     upstream::noting,
-    weir::Weir,
 };
 
 const IDLE: u32 = 10_000;
@@ -24,7 +24,7 @@ const FILES: usize = 12_000;
 
 /// Lets this process, and those it starts, have as many files as it is granted.
 fn raise_files() {
-    let granted = ::weir::process::fd_limit::raised();
+    let granted = weir::process::fd_limit::raised();
     assert!(
         granted.is_none_or(|files| files >= FILES),
         "{IDLE} connections need {FILES} files and the hard limit is {granted:?}: raise it, `ulimit -Hn {FILES}`"

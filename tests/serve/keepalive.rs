@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    http::{Client, Head},
+    http1::{Client, Head},
+    process::Weir,
     upstream::upstream,
-    weir::Weir,
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

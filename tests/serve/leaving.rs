@@ -14,10 +14,10 @@ use serde_json::Value;
 use socket2::SockRef;
 
 use crate::{
-    http::{PATIENCE, get},
-    pki::Authority,
+    certificates::Authority,
+    http1::{PATIENCE, get},
+    process::Weir,
     upstream::{Log, noting},
-    weir::Weir,
 };
 
 /// What a client leaves by.

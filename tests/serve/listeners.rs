@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    http::{Client, get},
+    http1::{Client, get},
+    process::{Weir, output, written},
     upstream::noting,
-    weir::{Weir, output, written},
 };
 
 /// A port of both families, bound and not listened on, so that nobody else is given it.
@@ -112,7 +112,7 @@ fn reload_goes_from_one_family_to_the_other_and_to_both() {
         weir.rewrite(&listening(upstream, listeners));
         weir.signal(Signal::HUP);
         weir.says("configuration reloaded");
-        let deadline = std::time::Instant::now() + crate::http::PATIENCE;
+        let deadline = std::time::Instant::now() + crate::http1::PATIENCE;
         // What a worker no longer listens on it closes in its next turn.
         while both_listen(port) != expected.map(|status| status.is_some()) {
             assert!(std::time::Instant::now() < deadline, "{listeners}");

@@ -11,7 +11,7 @@ use std::{
 
 use weir::tools::burst::{Class, End, Limit, Shot, View, judge};
 
-use crate::{http::Client, upstream::noting, weir::Weir};
+use crate::{http1::Client, process::Weir, upstream::noting};
 
 const CLIENTS: u32 = 200;
 const EACH: usize = 100;

@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    http::{Client, PATIENCE, get},
+    http1::{Client, PATIENCE, get},
+    process::{Weir, unread, weir, written as written_in},
     upstream::noting,
-    weir::{Weir, unread, weir, written as written_in},
 };
 
 fn lines(text: &str) -> Vec<Value> {

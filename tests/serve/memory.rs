@@ -9,9 +9,9 @@ use weir::{
 };
 
 use crate::{
-    http::{PATIENCE, get},
+    http1::{PATIENCE, get},
+    process::Weir,
     upstream::noting,
-    weir::Weir,
 };
 
 const MIB: u64 = 1 << 20;

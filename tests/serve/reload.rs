@@ -18,10 +18,10 @@ use rustls::{
 };
 
 use crate::{
-    http::{Client, Head, PATIENCE, get},
-    pki::Authority,
+    certificates::Authority,
+    http1::{Client, Head, PATIENCE, get},
+    process::Weir,
     upstream::{noting, upstream},
-    weir::Weir,
 };
 
 fn reload(weir: &Weir, config: &str) {

@@ -11,9 +11,9 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    http::{Client, Head, get},
+    http1::{Client, Head, get},
+    process::Weir,
     upstream::{answering, noting},
-    weir::Weir,
 };
 
 /// Who asks how often, and how long: 500 requests a second.

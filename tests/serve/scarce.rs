@@ -10,9 +10,9 @@ use std::{
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::{
-    http::{self, Client},
+    http1::{self, Client},
+    process::Weir,
     upstream::noting,
-    weir::Weir,
 };
 
 /// How much of a processor's time a process has had, in hundredths of a second.
@@ -51,7 +51,7 @@ fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_s
     drop(held);
     let released = Instant::now();
     while !is_served(weir.address) {
-        assert!(released.elapsed() < http::PATIENCE, "not yet serving");
+        assert!(released.elapsed() < http1::PATIENCE, "not yet serving");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -62,7 +62,7 @@ fn without_descriptors_it_stays_alive_and_idle_and_serves_as_soon_as_there_are_s
 fn process_ends_when_a_worker_is_lost() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
-    let path = crate::weir::written(
+    let path = crate::process::written(
         &folder,
         &format!(
             "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 8\n"
@@ -100,7 +100,7 @@ fn access_log_full_disk_drops_lines_and_recovers() {
     weir.signal(Signal::HUP);
     weir.says("configuration reloaded");
     assert_eq!(client.get("/again").expect("an answer").status, 200);
-    let deadline = Instant::now() + http::PATIENCE;
+    let deadline = Instant::now() + http1::PATIENCE;
     while !fs::read_to_string(&path).expect("a log").contains("\"/again\"") {
         assert!(Instant::now() < deadline, "nothing is written");
         thread::yield_now();

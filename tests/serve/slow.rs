@@ -11,7 +11,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use crate::{http, upstream::upstream, weir::Weir};
+use crate::{http1, process::Weir, upstream::upstream};
 
 /// What a slow client owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Client {
     /// How much there is for it to read up to the end.
     fn rest(mut self) -> u64 {
         self.stream.set_nonblocking(false).expect("a socket");
-        self.stream.set_read_timeout(Some(http::PATIENCE)).expect("a socket");
+        self.stream.set_read_timeout(Some(http1::PATIENCE)).expect("a socket");
         let (mut buffer, mut read) = (vec![0; 64 * 1024], 0);
         loop {
             match self.stream.read(&mut buffer) {
@@ -102,8 +102,8 @@ impl Client {
 /// Responds with `ok`, or very much.
 fn generous() -> SocketAddr {
     upstream(|mut wire| {
-        while let Some(head) = http::Head::read(&mut wire)? {
-            http::read_body(&mut wire, head.framing(http::Framing::Empty), |_| {})?;
+        while let Some(head) = http1::Head::read(&mut wire)? {
+            http1::read_body(&mut wire, head.framing(http1::Framing::Empty), |_| {})?;
             let length = if head.second() == "/much" { MUCH } else { 2 };
             write!(wire.get_mut(), "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")?;
             io::copy(&mut io::repeat(b'x').take(length), wire.get_mut())?;
@@ -114,7 +114,7 @@ fn generous() -> SocketAddr {
 
 /// Asks until it is over; how often, and how long the slowest response took.
 pub fn ask_well(server: SocketAddr, over: &AtomicBool) -> (u32, Duration) {
-    let (mut client, mut asked, mut slowest) = (http::Client::connect(server), 0, Duration::ZERO);
+    let (mut client, mut asked, mut slowest) = (http1::Client::connect(server), 0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
         assert_eq!(client.get("/").expect("an answer").status, 200);
@@ -131,7 +131,7 @@ fn slow_clients_by_the_thousand_are_cut_and_a_good_one_served() {
          timeouts: {{ header: 2s, body: 2s, write: 2s }}\n",
         generous()
     ));
-    assert_eq!(http::get(weir.address, "/").status, 200);
+    assert_eq!(http1::get(weir.address, "/").status, 200);
     let (descriptors, memory, over) =
         (weir.descriptors(), weir.memory("VmRSS"), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn slow_clients_by_the_thousand_are_cut_and_a_good_one_served() {
             .zip(0..)
             .map(|(kind, number)| Client::begin(kind, number, weir.address))
             .collect();
-        let deadline = Instant::now() + http::PATIENCE;
+        let deadline = Instant::now() + http1::PATIENCE;
         let mut most = 0;
         let owing = |client: &Client| client.kind != Slow::Read && client.cut.is_none();
         // The good client's connection and its endpoint's are all that is left then: a reader that

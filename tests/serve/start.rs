@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::weir::{Weir, output, written};
+use crate::process::{Weir, output, written};
 
 const ROUTES: &str = "routes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
 

@@ -5,9 +5,9 @@ use std::{fs, net::SocketAddr, path::Path};
 use rustix::process::Signal;
 
 use crate::{
-    http::{PATIENCE, get},
+    http1::{PATIENCE, get},
+    process::Weir,
     upstream::noting,
-    weir::Weir,
 };
 
 fn config(upstream: SocketAddr, state: &Path, interval: &str) -> String {
@@ -83,7 +83,7 @@ fn state_that_cannot_be_written_is_told_at_the_start_and_with_a_reload() {
     let start = format!(
         "listeners: [ \"127.0.0.1:0\" ]\n{unwritable}access_log: {{ to: /no/such/folder/access.log }}\n"
     );
-    let run = crate::weir::output(&["run", "-c", &crate::weir::written(&folder, &start)]);
+    let run = crate::process::output(&["run", "-c", &crate::process::written(&folder, &start)]);
     assert!(String::from_utf8_lossy(&run.stderr).contains("cannot write state file"), "{run:?}");
     let weir = Weir::run(&config(upstream, &folder.path().join("zones.bin"), "1h"));
     weir.rewrite(&unwritable);

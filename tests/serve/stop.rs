@@ -17,9 +17,9 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::{
     frames,
-    http::{Answer, Client, Head, PATIENCE},
+    http1::{Answer, Client, Head, PATIENCE},
+    process::Weir,
     upstream::upstream,
-    weir::Weir,
 };
 
 /// An upstream that tells of each request and responds when it is allowed to.

@@ -14,9 +14,9 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     decode::decode,
-    http::{Client, Framing, Head, PATIENCE, read_body},
+    http1::{Client, Framing, Head, PATIENCE, read_body},
+    process::Weir,
     upstream::{Wire, upstream, upstream_on},
-    weir::Weir,
 };
 
 const MIB: u64 = 1 << 20;

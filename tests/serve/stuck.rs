@@ -16,10 +16,10 @@ use rustix::{
 };
 
 use crate::{
-    http::{PATIENCE, get},
-    pki::Authority,
+    certificates::Authority,
+    http1::{PATIENCE, get},
+    process::{Weir, output, unread, weir, written},
     upstream::noting,
-    weir::{Weir, output, unread, weir, written},
 };
 
 /// Puts a pipe in the place of a file.
@@ -197,7 +197,7 @@ fn log_that_cannot_be_opened_is_named() {
 #[test]
 fn log_at_dev_stdout_of_another_user_is_answered_with_a_hint() {
     let config = "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://127.0.0.1:9\" } ]\n";
-    let Some((mut command, folder)) = crate::weir::as_nobody() else { return };
+    let Some((mut command, folder)) = crate::process::as_nobody() else { return };
     let path = written(&folder, &format!("{config}access_log: {{ to: /dev/stdout }}\n"));
     let run = command.args(["run", "-c", &path]).output().expect("a process");
     let said = String::from_utf8_lossy(&run.stderr).into_owned();

@@ -12,7 +12,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{pki::Authority, weir::Weir};
+use crate::{certificates::Authority, process::Weir};
 
 /// One GET over TLS: the certificate that was shown, and the response.
 pub fn get(authority: &Authority, address: SocketAddr) -> (CertificateDer<'static>, String) {

@@ -3,7 +3,7 @@
 
 use crate::{
     decode::decode_so_far,
-    http::{Client, Framing, Head, read_body},
+    http1::{Client, Framing, Head, read_body},
     mark::Mark,
     peer::length_of,
 };

@@ -14,7 +14,7 @@ use clap::Parser;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use weir::cli::{Cli, Outcome};
 
-use crate::weir::Weir;
+use crate::process::Weir;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

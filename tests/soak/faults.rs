@@ -14,7 +14,7 @@ use std::{
 use crate::{
     ask::{Given, ask},
     frames::{self, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM},
-    http::{Client, PATIENCE},
+    http1::{Client, PATIENCE},
     mark::Mark,
     peer::{self, length_of},
 };

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     ask::{Given, ask, ask_with},
-    http::Client,
+    http1::Client,
 };
 
 /// How often a client goes through all it asks for.

@@ -6,22 +6,6 @@
 //! `WEIR_SOAK=30m cargo test --release --test soak -- --nocapture` goes on for half an hour with
 //! weir as it is, with a line a minute, and holds what is resident to the slope that is promised.
 
-#[allow(dead_code, reason = "each binary uses its part of the decoders")]
-#[path = "../dsl/decode.rs"]
-mod decode;
-#[allow(dead_code, reason = "each binary uses its part of the frames")]
-#[path = "../dsl/frames.rs"]
-mod frames;
-#[allow(dead_code, reason = "each binary uses its part of HTTP")]
-#[path = "../dsl/http.rs"]
-mod http;
-#[allow(dead_code, reason = "each binary uses its part of the peers")]
-#[path = "../peers/upstream.rs"]
-mod upstream;
-#[allow(dead_code, reason = "each binary uses its part of the peers")]
-#[path = "../dsl/weir.rs"]
-mod weir;
-
 mod ask;
 mod counted;
 mod faults;
@@ -38,13 +22,14 @@ use std::{
 };
 
 use rustix::process::Signal;
+use weir_test::{decode, frames, http1, process, upstream};
 
 use crate::{
     counted::Counter,
-    http::PATIENCE,
+    http1::PATIENCE,
     mark::Mark,
+    process::Weir,
     trend::{Sample, Trend},
-    weir::Weir,
 };
 
 /// Rounds after which everything has happened that needs memory once: buffers, tables and threads
@@ -104,14 +89,14 @@ impl Soak {
         let middle = middle(peer, "127.0.0.1:0");
         let folder = tempfile::tempdir().expect("a folder");
         let config = config(peer, middle.address, 0);
-        let path = weir::written(&folder, &format!("listeners: [ \"127.0.0.1:0\" ]\n{config}"));
+        let path = process::written(&folder, &format!("listeners: [ \"127.0.0.1:0\" ]\n{config}"));
         let soak = Self {
             weir: Weir::start(&mut command(&path), folder),
             middle: Some(middle),
             peer,
             round: 0,
         };
-        assert_eq!(http::get(soak.weir.address, &Mark::new().path("echo")).status, 200);
+        assert_eq!(http1::get(soak.weir.address, &Mark::new().path("echo")).status, 200);
         soak
     }
 
@@ -214,7 +199,7 @@ fn soak_few_rounds() -> String {
 #[allow(clippy::print_stdout, reason = "somebody looks at half an hour")]
 fn as_long_as(time: Duration) -> String {
     let begun = Instant::now();
-    let mut soak = Soak::begin(|path| weir::weir(&["run", "-c", path]));
+    let mut soak = Soak::begin(|path| process::weir(&["run", "-c", path]));
     let (descriptors, mut trend) = (soak.descriptors_at_rest(), Trend::default());
     while begun.elapsed() < time {
         soak.round_to_rest(descriptors);

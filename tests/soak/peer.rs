@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    http::{Framing, Head, read_body},
+    http1::{Framing, Head, read_body},
     mark::Mark,
     upstream::{Wire, upstream},
 };

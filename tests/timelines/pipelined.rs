@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{http::Client, machine::Machine, tables::limited};
+use crate::{http1::Client, machine::Machine, tables::limited};
 
 #[test]
 fn four_pipelined_are_answered_a_tenth_of_a_second_apart() {

@@ -3,7 +3,7 @@
 
 use std::{thread, time::Instant};
 
-use ::weir::tools::burst::{Class, Limit, Shot, View, judge, judge::EARLY_US};
+use weir::tools::burst::{Class, Limit, Shot, View, judge, judge::EARLY_US};
 
 use crate::{
     nginx::Nginx,

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use ::weir::tools::burst::Shot;
+use weir::tools::burst::Shot;
 
 use crate::{
-    http::Client,
+    http1::Client,
     machine::Machine,
+    process::Weir,
     upstream::{Log, noting},
     volley::{FREE, Stopped, Volley},
-    weir::Weir,
 };
 
 /// Fires at once what is described, and forgets what made the connections ready.

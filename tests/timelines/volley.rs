@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::weir::tools::burst::{End, Schedule, Shot};
 use rustix::process::{Pid, Signal, kill_process};
+use weir::tools::burst::{End, Schedule, Shot};
 
-use crate::http::{Client, PATIENCE};
+use crate::http1::{Client, PATIENCE};
 
 /// A path without a limit, at weir and at nginx.
 pub const FREE: &str = "/free";

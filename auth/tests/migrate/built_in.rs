@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 
-use crate::bench::{Ended, built_in};
+use weir_test::migrations::{Ended, built_in};
 
 /// The image has the program under these names.
 #[test]

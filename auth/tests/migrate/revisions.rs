@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use auth::{migrate::Revisions, revisions::BUILT_IN};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 
-use crate::bench::{Bench, built_in};
+use weir_test::migrations::{Bench, built_in};
 
 fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))
@@ -129,7 +129,7 @@ fn canonical_forms_need_no_unicode_database() {
     bench
         .database
         .run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"));
-    let ascii = crate::postgres::Server::shared().named(&name);
+    let ascii = weir_test::postgres::Server::shared().named(&name);
     let mut command = bench.command("upgrade head");
     assert!(
         command.env("DATABASE_URL", ascii.url()).output().expect("the command").status.success()

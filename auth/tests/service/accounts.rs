@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bench::{PASSWORD, bench, name, on, shared_database, until, upgrade, with};
-use crate::postgres::Server;
+use weir_test::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn login_takes_name_and_address_in_any_case() {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use crate::bench::{PASSWORD, bench, migrated, name, on};
-use crate::postgres::Server;
+use weir_test::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn list_of_people_has_everyone_once_newest_first_while_others_sign_up() {

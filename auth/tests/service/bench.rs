@@ -13,9 +13,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::call::{Call, Response};
-use crate::postgres::{Database, Server};
-use crate::redis::Redis;
+use weir_test::call::{Call, Response};
+use weir_test::postgres::{Database, Server};
+use weir_test::redis::Redis;
 
 pub const PASSWORD: &str = "correct horse battery";
 

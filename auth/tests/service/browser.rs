@@ -5,7 +5,7 @@ use auth::settings::CookieSecure;
 use serde_json::json;
 
 use crate::bench::{Bench, PASSWORD, bench, with as with_settings};
-use crate::call::{Call, Response};
+use weir_test::call::{Call, Response};
 
 const OWN: (&str, &str) = ("origin", "https://auth.test");
 const FOREIGN: (&str, &str) = ("origin", "https://evil.test");

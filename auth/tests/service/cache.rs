@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::bench::{Bench, bench, shared_database, until, with};
-use crate::redis::Redis;
+use weir_test::redis::Redis;
 
 async fn on(redis: &Redis) -> Bench {
     let bench = with(|settings| settings.redis = Some(redis.url().into())).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::bench::{PASSWORD, bench, migrated, name, on, until, with};
-use crate::postgres::Server;
+use weir_test::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn login_wrong_password_and_unknown_user_look_the_same_in_the_same_time() {

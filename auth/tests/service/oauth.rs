@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use crate::bench::{Bench, bench, name};
-use crate::call::Call;
+use weir_test::call::Call;
 
 /// A call of a client that is known.
 async fn call(bench: &Bench, path: &str, token: &str) -> Call {

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::bench::{Bench, PASSWORD, migrated, on, until, with};
-use crate::postgres::Server;
-use crate::redis::Redis;
+use weir_test::postgres::Server;
+use weir_test::redis::Redis;
 
 /// New people who are read by both replicas, change something by one of them and are read again;
 /// what goes wrong is kept.

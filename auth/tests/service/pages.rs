@@ -5,7 +5,7 @@ use auth::store::audit::Origin;
 use serde_json::json;
 
 use crate::bench::{Bench, PASSWORD, name, until, with};
-use crate::chromium::Chromium;
+use weir_test::chromium::Chromium;
 
 /// A service whose cookies a browser keeps over plain HTTP.
 async fn plain() -> Bench {

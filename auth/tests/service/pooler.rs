@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::bench::{Bench, PASSWORD, migrated, on, settings, shared_database};
-use crate::pgbouncer::PgBouncer;
-use crate::postgres::Server;
+use weir_test::pgbouncer::PgBouncer;
+use weir_test::postgres::Server;
 
 /// Everything one person does, each step a transaction or a read of its own.
 async fn live_a_day(bench: &Bench) {

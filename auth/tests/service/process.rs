@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::bench::{PASSWORD, migrated, name, shared_database};
-use crate::call::{Call, Response};
-use crate::postgres::Server;
+use weir_test::call::{Call, Response};
+use weir_test::postgres::Server;
 
 /// The program with what it needs, its keys in `folder`.
 pub fn auth(folder: &Path, words: &[&str]) -> Command {

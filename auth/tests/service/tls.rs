@@ -6,9 +6,9 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::bench::{migrated, on, until};
-use crate::postgres::Server;
 use crate::process::{Serving, auth, folder};
-use crate::redis::Redis;
+use weir_test::postgres::Server;
+use weir_test::redis::Redis;
 
 /// An authority, and a certificate for `localhost` that it signed, as files: `ca.pem`,
 /// `server.pem`, `server.key`.

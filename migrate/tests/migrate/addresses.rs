@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::bench::{Ended, with};
+use weir_test::migrations::{Ended, with};
 
 const ONE: [(u32, &str, &str); 1] = [(1, "SELECT 1", "SELECT 1")];
 
@@ -19,7 +19,7 @@ fn address_of_parts_and_a_password_file_names_a_database() {
     let mut command = bench.command("upgrade head");
     command
         .env_remove("DATABASE_URL")
-        .env("PGHOST", crate::postgres::Server::shared().host())
+        .env("PGHOST", weir_test::postgres::Server::shared().host())
         .env("PGUSER", &role);
     command.env("PGDATABASE", &bench.database.name).env("PGPASSWORD_FILE", bench.path("password"));
     Ended::from(command.output().expect("the command")).fine();

@@ -1,6 +1,6 @@
 //! The commands that only tell.
 
-use crate::bench::with;
+use weir_test::migrations::with;
 
 const TWO: [(u32, &str, &str); 2] = [(1, "SELECT 1", "SELECT 1"), (2, "SELECT 2", "")];
 
@@ -42,7 +42,7 @@ fn history_needs_no_database() {
     let tell = |arguments: &str| {
         bench.command(arguments).env_remove("DATABASE_URL").output().expect("the command").into()
     };
-    let fine = |arguments: &str| crate::bench::Ended::fine(tell(arguments));
+    let fine = |arguments: &str| weir_test::migrations::Ended::fine(tell(arguments));
     assert_eq!(fine("history"), "1 -> 2 (head), r2\nbase -> 1, r1");
     assert_eq!(fine("heads"), "2_r2 (head)");
     let two = "revision 2 (head)\n  message:  r2\n  follows:  1\n  file:     \

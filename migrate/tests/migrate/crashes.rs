@@ -5,8 +5,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{
-    bench::{Bench, Ended, with},
+use weir_test::{
+    migrations::{Bench, Ended, with},
     postgres::{Held, Server},
 };
 

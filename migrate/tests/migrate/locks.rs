@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::bench::{Ended, with};
+use weir_test::migrations::{Ended, with};
 
 /// The lock's number, as a session of psql takes it.
 fn take() -> String {

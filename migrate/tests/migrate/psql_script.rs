@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::bench::{Bench, with};
+use weir_test::migrations::{Bench, with};
 
 fn psql(bench: &Bench, script: &str) -> Output {
     fs::write(bench.path("script.sql"), script).expect("written");

@@ -1,6 +1,6 @@
 //! Nothing begins when files and database disagree: drift, ahead, half done, irreversible.
 
-use crate::bench::{Bench, with};
+use weir_test::migrations::{Bench, with};
 
 const ONE: (u32, &str, &str) = (1, "CREATE TABLE a ()", "DROP TABLE a");
 const TWO: (u32, &str, &str) = (2, "CREATE TABLE b ()", "DROP TABLE b");

@@ -1,6 +1,6 @@
 //! A revision is there whole or not at all, and what fails is named.
 
-use crate::bench::with;
+use weir_test::migrations::with;
 
 #[test]
 fn revision_that_fails_names_file_and_line_and_keeps_nothing() {

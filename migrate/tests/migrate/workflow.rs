@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bench::{bench, built_in, with};
+use weir_test::migrations::{bench, built_in, with};
 
 /// What Alembic's users type first, without a program around it.
 #[test]

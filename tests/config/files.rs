@@ -1,0 +1,780 @@
+//! The configuration file: what loads, what is refused and how that is told.
+//!
+//! `tests/config_wrong/*.yaml` each have the drawing of their problems beside them as `*.stderr`.
+//! After a wanted change run `UPDATE=1 cargo test --test config files` once, read the difference, and
+//! commit it; nothing is accepted without that. Lines `#--set path=value` in such a file are
+//! settings over it. Files called `lint_*` load, with warnings.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use http::{HeaderMap, HeaderValue, header};
+use proptest::prelude::*;
+use weir::{
+    compress::negotiate::Coding,
+    config::{
+        self, Loaded, Problems, interpolate, load, parse,
+        problem::{MAX_PROBLEMS, Severity, Style},
+        show,
+    },
+    limit::{Millis, Mode, RuleSettings},
+    proxy::{
+        header_edits::{EditContext, Edits},
+        route::{HostPattern, PathPattern},
+    },
+};
+
+fn yaml_files(folders: &[&str]) -> Vec<PathBuf> {
+    let entries = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).expect("a folder of this repository"));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    files
+}
+
+fn fine(text: &str) -> Loaded {
+    parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn wrong(text: &str) -> Problems {
+    parse("test.yaml", text, &[]).expect_err("something is wrong")
+}
+
+const MINIMAL: &str = "listeners: [ ':8080' ]\nroutes: [ { path: /, upstream: 'http://a:1' } ]\n";
+
+#[test]
+fn every_wrong_file_is_told_as_before() {
+    let (files, mut changed) = (yaml_files(&["tests/config_wrong"]), Vec::new());
+    assert!(files.len() >= 40, "only {} wrong files", files.len());
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a file of this repository");
+        let sets: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("#--set "))
+            .map(str::to_owned)
+            .collect();
+        let lint = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lint_"));
+        let problems = match load(&path, &sets) {
+            Ok(loaded) if lint => loaded.warnings,
+            Err(problems) if !lint => problems,
+            _ => panic!("{} should {}", path.display(), if lint { "load" } else { "be refused" }),
+        };
+        assert!(!problems.is_empty(), "{} has no problem", path.display());
+        let (told, expected) = (format!("{problems}\n"), path.with_extension("stderr"));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&expected, &told).expect("the repository can be written");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != told {
+            changed.push(format!("{}:\n{told}", path.display()));
+        }
+    }
+    assert!(changed.is_empty(), "told otherwise than before:\n{}", changed.join("\n"));
+}
+
+/// A hundred warnings, found before anything a file says: bits behind the prefixes of a zone that
+/// is judged first.
+fn crowd() -> String {
+    let networks: Vec<String> =
+        (0..MAX_PROBLEMS).map(|number| format!("10.{number}.0.1/16")).collect();
+    format!("zones.a-crowd={{ key: client_ip, rate: 1r/s, exempt: [ {} ] }}", networks.join(", "))
+}
+
+#[test]
+fn errors_are_told_and_counted_behind_a_hundred_warnings() {
+    let errors = |problems: &Problems| {
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+        errors.map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+    let (mut crowded, sets) = (0, [crowd()]);
+    for path in yaml_files(&["tests/config_wrong"]) {
+        let text = fs::read_to_string(&path).expect("a file of this repository");
+        let Err(alone) = parse(&path.display().to_string(), &text, &[]) else { continue };
+        let Err(behind) = parse(&path.display().to_string(), &text, &sets) else {
+            panic!("{} is taken for fine behind a hundred warnings", path.display());
+        };
+        crowded += usize::from(behind.warnings() >= MAX_PROBLEMS);
+        let told = errors(&behind);
+        // Where a file has no place for a zone, the setting is wrong too.
+        let of_zones = |error: &String| error.starts_with("`zones`") || error.ends_with("is empty");
+        let lost: Vec<_> = errors(&alone)
+            .into_iter()
+            .filter(|error| !told.contains(error) && !of_zones(error))
+            .collect();
+        assert!(lost.is_empty(), "{}: {lost:#?}", path.display());
+        assert!(behind.errors() >= 1 && behind.len() == behind.errors() + behind.warnings());
+        let path = path.display().to_string();
+        assert_eq!(weir(&["check", "-c", &path, "--set", &sets[0]]).0, Some(3), "{path}");
+    }
+    assert!(crowded >= 60, "only {crowded} files had a hundred warnings before them");
+}
+
+#[test]
+fn warnings_without_an_error_are_counted_and_the_file_loads() {
+    let loaded =
+        parse("test.yaml", MINIMAL, &[crowd()]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((loaded.warnings.errors(), loaded.warnings.warnings()), (0, MAX_PROBLEMS + 1));
+    assert!(loaded.warnings.to_string().ends_with("1 more are not shown"));
+}
+
+/// An environment of its own.
+struct Outside(&'static [(&'static str, &'static str)]);
+
+impl interpolate::Outside for Outside {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Ok("7\n".to_owned())
+    }
+}
+
+#[test]
+fn numbers_and_flags_may_come_from_outside_within_brackets() {
+    let outside = Outside(&[
+        ("BURST", "20"),
+        ("ND", "true"),
+        ("STATUS", "429"),
+        ("BITS", "24"),
+        ("WORD", "often"),
+        ("YES", "true"),
+    ]);
+    let file = |limit: &str| {
+        format!(
+            "listeners: [ ':1' ]\nzones: {{ z: {{ key: client_ip, rate: 10r/s, ipv4_prefix: \"${{BITS}}\" }} }}\n\
+             reject: {{ status: \"${{STATUS}}\" }}\n\
+             routes: [ {{ path: \"/${{YES}}\", upstream: 'http://a:1', limits: [ {{ zone: z, {limit} }} ] }} ]"
+        )
+    };
+    let read = |limit: &str| config::load::parse_with("test.yaml", &file(limit), &[], &outside);
+    let rule = |limit: &str| {
+        read(limit).unwrap_or_else(|problems| panic!("{problems}")).config.routes[0].limits[0].1
+    };
+    assert_eq!(
+        rule("burst: \"${BURST}\""),
+        RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(20) }
+    );
+    assert_eq!(rule("burst: '${BURST}', nodelay: '${ND}'").delay, 20);
+    assert_eq!(rule("burst: \"${NONE:-9}\"").burst, 9);
+    assert_eq!(rule("burst: \"1${NONE:-9}\"").burst, 19);
+    assert_eq!(rule("burst: \"${file:/run/secrets/burst}\"").burst, 7);
+    let loaded = read("burst: \"${BURST}\"").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        (loaded.config.zones[0].key.ipv4_prefix, loaded.config.routes[0].reject.status),
+        (24, 429)
+    );
+    assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/true".to_owned()));
+    for (limit, told) in [
+        ("burst: \"${WORD}\"", "hint: it must be digits, without a unit or a point"),
+        ("burst: \"20\"", "hint: leave the quotes out: `20`"),
+        ("nodelay: \"true\"", "hint: leave the quotes out: `true`"),
+    ] {
+        let problems = read(limit).expect_err("it is text").to_string();
+        assert!(problems.contains(told) && !problems.contains("often"), "{problems}");
+    }
+}
+
+#[test]
+fn config_show_keeps_environment_values_as_written() {
+    let outside = Outside(&[("TOKEN", "s3cr3t"), ("BURST", "20")]);
+    let text = "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 10r/s } }\nroutes:\n- path: /\n  upstream: 'http://a:1'\n  \
+        limits: [ { zone: z, burst: \"${BURST}\" } ]\n  request: { headers: { set: { authorization: \"Bearer ${TOKEN}\" } } }\n";
+    let loaded = config::load::parse_with("test.yaml", text, &[], &outside)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let shown = show(&loaded);
+    assert!(
+        shown.contains("Bearer ${TOKEN}")
+            && shown.contains("${BURST}")
+            && !shown.contains("s3cr3t"),
+        "{shown}"
+    );
+    let again = config::load::parse_with("test.yaml", &shown, &[], &outside)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(show(&again), shown);
+    assert_eq!(again.config.routes[0].limits, loaded.config.routes[0].limits);
+}
+
+#[test]
+fn networks_come_from_a_file_beside_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, networks) = (folder.path().join("weir.yaml"), folder.path().join("cidrs.txt"));
+    let zone =
+        "zones: { z: { key: client_ip, rate: 1r/s, exempt: [ 192.0.2.1, \"@file:cidrs.txt\" ] } }";
+    let route =
+        "routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: 5 } ] } ]";
+    fs::write(
+        &path,
+        format!("listeners: [ ':1' ]\nclient_ip: {{ trusted_proxies: [ \"@file:cidrs.txt\" ] }}\n{zone}\n{route}\n"),
+    )
+    .expect("a file");
+    fs::write(&networks, "# ours\n10.0.0.0/8  # the office\n\n2001:db8::/32\n").expect("a file");
+    let loaded = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let texts =
+        |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&loaded.config.client_ip.proxies), ["10.0.0.0/8", "2001:db8::/32"]);
+    assert_eq!(
+        texts(&loaded.config.zones[0].exempt),
+        ["192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32"]
+    );
+    assert!(show(&loaded).contains("'@file:cidrs.txt'"), "{}", show(&loaded));
+
+    let again = |config: &config::Config| {
+        config.with_networks_read_again().map_err(|error| error.to_string())
+    };
+    assert!(again(&loaded.config).expect("a good file").is_none());
+    fs::write(&networks, "10.0.0.0/8\n203.0.113.0/24\n").expect("a file");
+    let changed = again(&loaded.config).expect("a good file").expect("other networks");
+    assert_eq!(texts(&changed.client_ip.proxies), ["10.0.0.0/8", "203.0.113.0/24"]);
+    assert_eq!(texts(&changed.zones[0].exempt), ["192.0.2.1/32", "10.0.0.0/8", "203.0.113.0/24"]);
+    assert!(again(&changed).expect("a good file").is_none());
+    fs::write(&networks, "10.0.0.0/8\nnone\n").expect("a file");
+    let told = again(&changed).expect_err("a bad line");
+    assert!(told.ends_with("cidrs.txt`, line 2: `none` is not a network"), "{told}");
+    fs::remove_file(&networks).expect("a file");
+    assert!(again(&changed).expect_err("no file").contains("cannot be read"));
+    // Nobody writes into it: who opened it would wait for ever.
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&networks)
+            .status()
+            .expect("mkfifo of coreutils")
+            .success()
+    );
+    assert!(again(&changed).expect_err("a pipe").ends_with("is not a regular file"));
+}
+
+/// The lines of all sources and pages, comments and unit tests left out.
+fn told_lines() -> Vec<(String, String)> {
+    let (mut found, mut folders) =
+        (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("limit"), PathBuf::from("docs")]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder)
+            .expect("a folder of this repository")
+            .map(|entry| entry.expect("an entry").path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_some_and(|ending| ending == "png") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a text");
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+            found.extend(lines.map(|line| (path.display().to_string(), line.replace("\\\"", "'"))));
+        }
+    }
+    found
+}
+
+#[test]
+fn commands_named_in_texts_exist() {
+    let mut seen = BTreeSet::new();
+    for (path, line) in told_lines() {
+        for command in line.split("`weir ").skip(1).filter_map(|rest| rest.split('`').next()) {
+            let words = command
+                .split(' ')
+                .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+            let mut arguments: Vec<&str> = words.collect();
+            if seen.insert(arguments.join(" ")) {
+                arguments.push("--help");
+                assert_eq!(weir(&arguments).0, Some(0), "{path}: `weir {command}` does not exist");
+            }
+        }
+    }
+    assert!(seen.len() > 8, "{seen:?}");
+}
+
+#[test]
+fn keys_named_in_hints_exist() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&config::schema()).expect("a schema is JSON");
+    let mut known = BTreeSet::new();
+    keys(&schema, &schema, "", &mut known);
+    let known: BTreeSet<&str> =
+        known.iter().flat_map(|path| path.split(['.', '['])).chain(["NAME"]).collect();
+    let mut seen = BTreeSet::new();
+    let advises = |line: &str| line.contains("hint") || line.trim_start().starts_with("(\"");
+    for (path, line) in told_lines()
+        .into_iter()
+        .filter(|(path, line)| path.starts_with("src/config") && advises(line))
+    {
+        let line = line.replace("hint: ", "");
+        for (at, _) in line.match_indices(": ") {
+            let word = line[..at]
+                .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .next()
+                .unwrap_or_default();
+            let before = &line[..at - word.len()];
+            let is_key = before.ends_with(['`', '{'])
+                || before.ends_with("{ ")
+                || line[at + 2..].starts_with(['[', '{']);
+            if is_key
+                && !word.is_empty()
+                && !line[at..].starts_with(": {}")
+                && !line[at..].starts_with(": {o")
+            {
+                assert!(known.contains(word), "{path}: there is no key `{word}`: {line}");
+                seen.insert(word.to_owned());
+            }
+        }
+    }
+    assert!(seen.len() > 15, "{seen:?}");
+}
+
+#[test]
+fn every_file_we_ship_loads_without_a_word() {
+    let files = yaml_files(&["config", "config/examples"]);
+    assert!(files.len() >= 7, "{files:?}");
+    for path in files {
+        let loaded = load(&path, &sets_for(&path)).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
+}
+
+/// Certificates of the tests for a file that names an operator's.
+fn sets_for(path: &Path) -> Vec<String> {
+    let names_certificate =
+        fs::read_to_string(path).expect("a file of this repository").contains("fullchain.pem");
+    let certificate = ["cert=tests/certificates/a.pem", "key=tests/certificates/a.key"];
+    let sets = certificate.map(|set| format!("listeners.0.tls.certificates.0.{set}"));
+    if names_certificate { sets.into() } else { Vec::new() }
+}
+
+#[test]
+fn config_show_loads_to_the_same() {
+    for path in yaml_files(&["config", "config/examples"]) {
+        let shown =
+            show(&load(&path, &sets_for(&path)).unwrap_or_else(|problems| panic!("{problems}")));
+        let again = parse(&path.display().to_string(), &shown, &[])
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(show(&again), shown, "{}", path.display());
+    }
+    let dollars = fine(&format!("{MINIMAL}access_log: {{ to: '/tmp/$${{x}}$.log' }}"));
+    assert_eq!(show(&fine(&show(&dollars))), show(&dollars));
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = fine("listeners: [ ':8080' ]\nzones: { z: { key: client_ip, rate: 1r/s } }\nroutes: [ { path: /x, upstream: 'http://a:1', limits: [ { zone: z } ] } ]").config;
+    let seconds = |duration: std::time::Duration| duration.as_secs();
+    assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(
+        (
+            config.zones[0].capacity,
+            config.zones[0].key.ipv4_prefix,
+            config.zones[0].key.ipv6_prefix
+        ),
+        (1_000_000, 32, 64)
+    );
+    let upstream = &config.upstreams[0];
+    assert_eq!((&*upstream.name, upstream.attempts, upstream.keepalive_max_idle), ("a:1", 2, 64));
+    let (connect, first_byte, idle) =
+        (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout);
+    assert_eq!(
+        (seconds(connect), seconds(first_byte), seconds(idle), upstream.keepalive_idle.as_millis()),
+        (2, 30, 60, 1_500)
+    );
+    let rule =
+        RuleSettings { burst: 0, delay: 0, max_wait: Some(Millis(30_000)), mode: Mode::Enforce };
+    assert_eq!(config.routes[0].limits, [(0, rule)]);
+    let reject = config.routes[0].reject;
+    assert_eq!(
+        (reject.status, reject.retry_after, reject.proxy_status, reject.ratelimit),
+        (503, true, true, false)
+    );
+    assert_eq!((config.routes[0].max_body, config.queue_max), (Some(1 << 20), 10_000));
+    let timeouts = config.timeouts;
+    let timeouts =
+        [timeouts.header, timeouts.body, timeouts.keepalive, timeouts.write, timeouts.connection];
+    assert_eq!(timeouts.map(seconds), [10, 30, 75, 30, 3_600]);
+    let listener = &config.listeners[0];
+    assert_eq!(
+        (listener.max_connections, listener.max_connections_per_client, listener.max_requests),
+        (None, 256, 10_000)
+    );
+    assert_eq!((config.header_limits.size, config.header_limits.count), (32_768, 100));
+    assert_eq!(
+        (config.access_log.rejects_first, seconds(config.access_log.rejects_every)),
+        (5, 10)
+    );
+    assert_eq!((config.log_level.as_str(), seconds(config.drain)), ("info", 8));
+    assert!(config.workers >= 1);
+}
+
+#[test]
+fn words_become_what_they_name() {
+    let config =
+        load(Path::new("config/examples/several-limits.yaml"), &[]).expect("it loads").config;
+    let names: Vec<&str> = config.zones.iter().map(|zone| &*zone.name).collect();
+    assert_eq!(names, ["login", "per_client", "site"]);
+    let login = &config.routes[0];
+    assert_eq!((&*login.name, login.reject.status, login.upstream), ("/login", 429, 0));
+    assert_eq!(login.pattern.methods, [http::Method::POST]);
+    let wait = Some(Millis(30_000));
+    assert_eq!(
+        login.limits[0],
+        (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(3).delay(2) })
+    );
+    assert_eq!(
+        login.limits[1],
+        (2, RuleSettings { max_wait: wait, ..RuleSettings::burst(400).nodelay() })
+    );
+    let api = load(Path::new("config/examples/api-keys.yaml"), &[]).expect("it loads").config;
+    assert_eq!(&*api.routes[0].name, "api.example.com/v1/search");
+    assert_eq!(api.routes[0].pattern.host, HostPattern::Exact("api.example.com".to_owned()));
+    assert_eq!(api.routes[1].pattern.path, PathPattern::Prefix("/v1".to_owned()));
+    assert_eq!(api.upstreams[0].endpoints[0].to_string(), "127.0.0.1:8000");
+}
+
+#[test]
+fn config_same_inline_upstream_is_one_upstream() {
+    let text = "listeners: [ ':1' ]\nupstreams: { a: { endpoints: [ 'a:80' ] } }\nroutes:\n";
+    let routes = ["http://a", "http://a:80", "a", "http://b:1"].into_iter().enumerate();
+    let routes: String =
+        routes.map(|(index, to)| format!("- {{ path: /{index}, upstream: '{to}' }}\n")).collect();
+    let config = fine(&format!("{text}{routes}")).config;
+    let upstreams: Vec<usize> = config.routes.iter().map(|route| route.upstream).collect();
+    assert_eq!(upstreams, [1, 1, 0, 2]);
+}
+
+#[test]
+fn settings_over_the_file_are_used() {
+    let sets = [
+        "zones.per_ip.rate=5r/s",
+        "routes.0.limits.0.burst=3",
+        "queue.max=7",
+        "listeners=[':1', ':2']",
+    ];
+    let sets = sets.map(str::to_owned);
+    let loaded = load(Path::new("config/examples/minimal.yaml"), &sets)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let config = loaded.config;
+    assert_eq!(config.zones[0].rate, "5r/s".parse().expect("a rate"));
+    assert_eq!(
+        (config.routes[0].limits[0].1.burst, config.queue_max, config.listeners.len()),
+        (3, 7, 2)
+    );
+}
+
+#[test]
+fn config_secret_is_used_and_never_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "/hush-4711\n").expect("a file");
+    let reference = format!("${{file:{}}}", secret.display());
+    let loaded = fine(&format!(
+        "listeners: [ ':1' ]\nroutes: [ {{ path: \"{reference}\", upstream: 'http://a:1' }} ]"
+    ));
+    assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/hush-4711".to_owned()));
+    let shown = show(&loaded);
+    assert!(shown.contains(&reference) && !shown.contains("hush"), "{shown}");
+    assert_eq!(show(&fine(&shown)), shown);
+    assert_eq!(loaded.route_as_written(0), reference);
+    let file = folder.path().join("weir.yaml");
+    fs::write(&file, &shown).expect("a file");
+    let (code, out, err) = weir(&["check", "-c", &file.display().to_string()]);
+    assert!(code == Some(0) && out.contains(&reference) && !(out + &err).contains("hush"), "{err}");
+    for place in ["drain", "workers", "version", "log", "listeners", "routes"] {
+        let told = wrong(&format!("{place}: {reference}")).render(Style::Colour);
+        assert!(!told.contains("hush"), "{told}");
+        assert!(told.contains(&reference), "{told}");
+    }
+}
+
+#[test]
+fn codings_and_edits_are_as_written_and_none_by_default() {
+    let config = load(Path::new("config/examples/pages.yaml"), &[]).expect("it loads").config;
+    let (pages, other) = (&config.routes[0], &config.routes[1]);
+    assert_eq!((pages.compress.as_slice(), other.compress.as_slice()), (&Coding::ALL[..], &[][..]));
+    let edited = |edits: &Edits| {
+        let mut fields: HeaderMap =
+            [(header::SERVER, HeaderValue::from_static("inner"))].into_iter().collect();
+        let id = HeaderValue::from_static("77");
+        let facts = EditContext {
+            client: [192, 0, 2, 1].into(),
+            host: "a.test",
+            request_id: &id,
+            route: "/",
+            scheme: "https",
+        };
+        edits.apply(&mut fields, &facts).expect("field values");
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect::<BTreeSet<_>>()
+    };
+    let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(
+        edited(&pages.request_edits),
+        set(&["server: inner", "x-request-id: 77", "x-entry: https://a.test"])
+    );
+    assert_eq!(
+        edited(&pages.response_edits),
+        set(&["x-content-type-options: nosniff", "x-frame-options: DENY"])
+    );
+    assert_eq!(edited(&other.response_edits), set(&["server: inner"]));
+}
+
+#[test]
+fn header_edit_secret_is_never_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    let edit = |written: &str| {
+        let set =
+            format!("request: {{ headers: {{ set: {{ authorization: \"Bearer {written}\" }} }} }}");
+        format!("listeners: [ ':1' ]\nroutes: [ {{ path: /, upstream: 'http://a:1', {set} }} ]")
+    };
+    let text = edit(&format!("${{file:{}}}", secret.display()));
+    fs::write(&secret, "hush-4711\n").expect("a file");
+    let loaded = fine(&text);
+    assert!(!format!("{:?}{}", loaded.config, show(&loaded)).contains("hush"));
+    fs::write(&secret, "hush-{4711}\n").expect("a file");
+    assert!(!wrong(&text).render(Style::Plain).contains("hush"));
+}
+
+#[test]
+fn config_unreadable_file_is_reported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |path: &Path| load(path, &[]).expect_err("it cannot be read").to_string();
+    assert!(
+        told(&folder.path().join("none.yaml"))
+            .contains("none.yaml` cannot be read: entity not found")
+    );
+    assert!(
+        told(&folder.path().join("none.yaml"))
+            .contains("without it `./weir.yaml` is read, or else `/etc/weir/weir.yaml`")
+    );
+    assert!(told(folder.path()).contains("cannot be read"));
+    let latin = folder.path().join("latin.yaml");
+    fs::write(&latin, b"drain: 8s # gr\xfc\xdfe").expect("a file");
+    assert!(told(&latin).contains("is not UTF-8: byte 14"));
+    let large = folder.path().join("large.yaml");
+    fs::write(&large, vec![b'#'; (1 << 20) + 1]).expect("a file");
+    assert!(told(&large).contains("is larger than 1048576 bytes"));
+}
+
+#[test]
+fn yaml_byte_order_mark_and_crlf_change_nothing() {
+    let text = format!("\u{feff}{MINIMAL}drain: 8\n").replace('\n', "\r\n");
+    let problems = wrong(&text);
+    let places: Vec<_> = problems.iter().map(|problem| problems.place(problem)).collect();
+    assert_eq!(places, [("test.yaml", 3, 8)]);
+}
+
+#[test]
+fn more_problems_than_anyone_reads_are_counted() {
+    let text: String = (0..200).map(|number| format!("unknown{number}: 1\n")).collect();
+    let problems = wrong(&text);
+    assert_eq!((problems.iter().count(), problems.len()), (MAX_PROBLEMS, 202));
+    assert!(problems.to_string().ends_with("102 more are not shown"));
+}
+
+fn weir(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output();
+    let output = command.expect("the binary of this package runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_says_what_will_be_served() {
+    let (code, out, err) = weir(&[
+        "check",
+        "-c",
+        "config/examples/minimal.yaml",
+        "--set",
+        "zones.per_ip.capacity=10k",
+    ]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let expected = "config/examples/minimal.yaml is fine\nlisteners  0.0.0.0:8080\n\
+        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, up to 10000 keys and 625 KiB\n";
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn check_takes_a_file_without_an_option() {
+    assert_eq!(
+        weir(&["check", "config/examples/minimal.yaml"]),
+        weir(&["check", "-c", "config/examples/minimal.yaml"])
+    );
+    assert_eq!(weir(&["check", "tests/config_wrong/drain.yaml"]).0, Some(3));
+    assert_eq!(weir(&["check", "a.yaml", "-c", "b.yaml"]).0, Some(2));
+}
+
+/// A short listener, a short endpoint and an upstream that a route names by its address have
+/// settings too.
+#[test]
+fn config_show_prints_every_default() {
+    let text = "listeners: [ ':8080' ]\nupstreams: { app: { endpoints: [ 'app:80' ] } }\n\
+        routes: [ { path: /a, upstream: app }, { path: /, upstream: 'https://b:8443' } ]\n";
+    let shown = show(&fine(text));
+    for key in [
+        "max_connections",
+        "max_connections_per_client",
+        "max_requests",
+        "proxy_protocol",
+        "weight",
+    ] {
+        assert!(
+            shown
+                .lines()
+                .any(|line| line.trim_start_matches("- ").trim().starts_with(&format!("{key}:"))),
+            "{key}: {shown}"
+        );
+    }
+    let (_, of_address) =
+        shown.split_once("# upstreams:\n").expect("upstreams that are named by their address");
+    for line in [
+        "#   https://b:8443:",
+        "#       first_byte: 30s",
+        "#       attempts: 2",
+        "#       max_idle: 64",
+        "#       refresh: 5s",
+    ] {
+        assert!(of_address.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert_eq!(show(&fine(&shown)), shown);
+}
+
+/// Each page that a page refers to is written beside it.
+#[test]
+fn man_writes_a_page_for_each_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().to_str().expect("a path");
+    assert_eq!(weir(&["man", "--dir", dir]).0, Some(0));
+    let mut count = 0;
+    for entry in fs::read_dir(folder.path()).expect("a folder of this test") {
+        let text = fs::read_to_string(entry.expect("an entry").path())
+            .expect("a page")
+            .replace("\\-", "-");
+        for (at, _) in text.match_indices("(1)") {
+            let name = text[..at]
+                .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+                .next()
+                .expect("a name");
+            assert!(folder.path().join(format!("{name}.1")).exists(), "{name}");
+            count += 1;
+        }
+    }
+    assert!(count > 12, "{count}");
+    let (code, _, told) = weir(&["man", "--dir", "/no/such/folder"]);
+    assert!(code == Some(1) && told.contains("/no/such/folder"), "{told}");
+}
+
+#[test]
+fn check_exits_with_3_and_draws_every_problem() {
+    let (code, out, err) = weir(&["check", "-c", "tests/config_wrong/wrong_kind_map.yaml"]);
+    let drawn = fs::read_to_string("tests/config_wrong/wrong_kind_map.stderr")
+        .expect("a file of this repository");
+    assert_eq!((code, out.as_str()), (Some(3), ""));
+    assert_eq!(err, format!("{drawn}\n2 errors, 0 warnings\n"));
+    let (code, out, err) = weir(&["check", "--json", "-c", "tests/config_wrong/drain.yaml"]);
+    assert_eq!((code, err.as_str()), (Some(3), ""));
+    let report: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    let problem = &report["problems"][0];
+    assert_eq!(
+        (&problem["line"], &problem["column"], &problem["severity"]),
+        (&3.into(), &8.into(), &"error".into())
+    );
+    assert_eq!(report["valid"], false);
+}
+
+#[test]
+fn config_shows_what_check_accepts() {
+    let (code, out, err) = weir(&["config", "show", "-c", "config/weir.yaml"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, show(&load(Path::new("config/weir.yaml"), &[]).expect("it loads")));
+    assert_eq!(weir(&["config", "schema"]), (Some(0), config::schema(), String::new()));
+    assert_eq!(weir(&["config", "show", "-c", "tests/config_wrong/drain.yaml"]).0, Some(3));
+    assert_eq!(weir(&["config", "shwo"]).0, Some(2));
+}
+
+/// Every path of keys in a schema; a list is passed through, a name of one's own is `NAME`.
+fn keys(
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    path: &str,
+    found: &mut BTreeSet<String>,
+) {
+    if let Some(name) =
+        schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"))
+    {
+        keys(&root["$defs"][name], root, path, found);
+    }
+    for choice in ["anyOf", "oneOf"].iter().filter_map(|word| schema[word].as_array()).flatten() {
+        keys(choice, root, path, found);
+    }
+    keys_of_list(schema, root, path, found);
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        found.insert(path.clone());
+        keys(below, root, &path, found);
+    }
+}
+
+fn keys_of_list(
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    path: &str,
+    found: &mut BTreeSet<String>,
+) {
+    if schema["items"].is_object() {
+        keys(&schema["items"], root, &format!("{path}[]"), found);
+    }
+    if schema["additionalProperties"].is_object() {
+        keys(&schema["additionalProperties"], root, &format!("{path}.NAME"), found);
+    }
+}
+
+#[test]
+fn every_key_is_documented_and_nothing_else() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&config::schema()).expect("a schema is JSON");
+    let mut known = BTreeSet::new();
+    keys(&schema, &schema, "", &mut known);
+    assert!(known.contains("routes[].limits[].burst"), "{known:?}");
+    let page = fs::read_to_string("docs/config.md").expect("the page exists");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let documented: BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
+    assert_eq!(known, documented);
+}
+
+fn judged_calmly(text: &str) {
+    let Err(problems) = parse("any.yaml", text, &[]) else { return };
+    assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
+    for problem in problems.iter().take(3) {
+        let (name, line, column) = problems.place(problem);
+        assert!(name == "any.yaml" && line >= 1 && column >= 1 && line <= text.lines().count() + 1);
+    }
+    assert!(!problems.to_string().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_text_at_all_makes_it_panic(text in any::<String>()) {
+        judged_calmly(&text);
+    }
+
+    #[test]
+    fn no_yaml_makes_it_panic(text in "([-{}\\[\\]:,&*!|>'\"%@`# \n\t\r~$ü]|zones|routes|key|rate|10r/s|\n  |- |\\$\\{|: ){0,60}") {
+        judged_calmly(&text);
+    }
+
+    #[test]
+    fn no_piece_of_a_real_file_makes_it_panic(from in 0_usize..700, to in 0_usize..700, with in "[ -~\n]{0,6}") {
+        let text = include_str!("../../config/examples/several-limits.yaml");
+        let (from, to) = (from.min(to).min(text.len()), from.max(to).min(text.len()));
+        judged_calmly(&format!("{}{with}{}", &text[..from], &text[to..]));
+    }
+
+    #[test]
+    fn no_setting_makes_it_panic(set in "[a-z0-9.=\\[{:, ]{0,24}") {
+        let _ = parse("any.yaml", MINIMAL, &[set]);
+    }
+}

@@ -1,0 +1,125 @@
+//! What the fuzz targets found or were given to begin with, run again: `fuzz/kept/TARGET/*`.
+
+use std::{fs, path::Path};
+
+use weir_test::judge::{blocks, connection, decision, endpoint, fields, frames, parsers, zones};
+
+/// Bytes of the files of a target, of which there are at least so many; each is named when it is
+/// read.
+fn kept(target: &str, least: usize) -> impl Iterator<Item = Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept").join(target);
+    let entries = fs::read_dir(&folder).expect("a folder of this repository");
+    let kept: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(kept.len() >= least, "only {} files for {target}", kept.len());
+    kept.into_iter().map(|path| {
+        eprintln!("{}", path.display());
+        fs::read(&path).expect("a file of this repository")
+    })
+}
+
+fn over(target: &str, least: usize, judge: fn(&[u8])) {
+    for bytes in kept(target, least) {
+        judge(&bytes);
+        // Cut short, it must hold too.
+        (0..bytes.len().min(300)).for_each(|end| judge(&bytes[..end]));
+    }
+}
+
+/// The same without shorter ones: each is played to a whole worker.
+async fn over_whole(target: &str, least: usize, judge: impl AsyncFn(&[u8])) {
+    for bytes in kept(target, least) {
+        judge(&bytes).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection() {
+    over_whole("framing", 40, connection::judge).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoint() {
+    over_whole("endpoint_answer", 20, endpoint::judge).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames() {
+    over_whole("frames", 12, frames::judge).await;
+}
+
+#[test]
+fn hpack() {
+    for bytes in kept("hpack", 12) {
+        blocks::run(blocks::judge(&bytes));
+    }
+}
+
+#[test]
+fn framing() {
+    over("framing", 40, parsers::framing);
+}
+
+#[test]
+fn endpoint_answer() {
+    over("endpoint_answer", 20, parsers::endpoint_answer);
+}
+
+#[test]
+fn client() {
+    over("client", 10, parsers::client);
+}
+
+#[test]
+fn proxy_header() {
+    over("proxy_header", 8, parsers::proxy_header);
+}
+
+#[test]
+fn target() {
+    over("target", 10, parsers::target);
+}
+
+#[test]
+fn accept() {
+    over("accept", 12, parsers::accept);
+}
+
+#[test]
+fn rate() {
+    over("rate", 8, parsers::rate);
+}
+
+#[test]
+fn config() {
+    over("config", 8, parsers::config);
+}
+
+#[test]
+fn routes() {
+    over("routes", 6, parsers::routes);
+}
+
+#[test]
+fn path_form() {
+    over("path_form", 12, parsers::path_form);
+}
+
+#[test]
+fn fields() {
+    over("fields", 8, fields::fields);
+}
+
+#[test]
+fn decision() {
+    over("decision", 8, decision::decision);
+}
+
+#[test]
+fn key() {
+    over("key", 12, zones::key);
+}
+
+#[test]
+fn state() {
+    over("state", 10, zones::state);
+}
