@@ -137,7 +137,7 @@ pub struct Edge {
     start: Instant,
 }
 
-/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS] [global]`
+/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS] [key=KEY]`
 /// of zones `zone0`, `zone1`, ..., and an upstream `app` at 10.0.0.1.
 pub fn config(limits: &[&str]) -> Config {
     config_with(limits, &["1"])
@@ -176,8 +176,8 @@ fn listed(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
-fn key_of(limit: &str) -> &'static str {
-    if limit.split(' ').any(|word| word == "global") { "global" } else { "client_ip" }
+fn key_of(limit: &str) -> &str {
+    limit.split(' ').find_map(|word| word.strip_prefix("key=")).unwrap_or("client_ip")
 }
 
 fn rule_of(index: usize, limit: &str) -> String {
@@ -187,7 +187,7 @@ fn rule_of(index: usize, limit: &str) -> String {
             (name @ ("burst" | "delay"), number) => keys.push(format!("{name}: {number}")),
             ("nodelay", _) => keys.push("nodelay: true".to_owned()),
             ("max_wait", wait_ms) => keys.push(format!("max_wait: {wait_ms}ms")),
-            ("global", _) => {}
+            ("key", _) => {}
             (other, _) => panic!("the harness does not know `{other}`"),
         }
     }

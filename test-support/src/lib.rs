@@ -9,6 +9,7 @@
 pub mod bucket;
 pub mod limit;
 pub mod line_model;
+pub mod worked_tables;
 
 #[cfg(feature = "servers")]
 pub mod call;

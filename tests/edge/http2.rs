@@ -16,12 +16,13 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     time::{Instant, sleep},
 };
-
 use weir::downstream::drain::Idle;
+use weir_test::worked_tables;
 
 use crate::{
     frames::{self, GOAWAY, HEADERS, RST_STREAM},
     harness::{Edge, Got, config, on_edge, on_raw_edge},
+    tables::on_table,
 };
 
 pub type Sender = SendRequest<Full<Bytes>>;
@@ -76,26 +77,11 @@ async fn burst(edge: &Rc<Edge>, count: usize) -> Vec<Got> {
     got
 }
 
-async fn table(limits: &[&str], sent: usize, passes: usize, delays: &[u64]) {
-    on_edge(limits, |edge| async move {
-        let mut expected = vec![(200, 0); passes];
-        expected.extend(delays.iter().map(|wait| (200, *wait)));
-        expected.resize(sent, (503, 0));
-        assert_eq!(burst(&edge, sent).await, expected);
-    })
-    .await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn worked_tables_hold_over_http2_streams() {
-    let hundreds = |count: u64| (1..=count).map(|number| number * 100).collect::<Vec<_>>();
-    table(&["1r/s"], 3, 1, &[]).await;
-    table(&["10r/s burst=20"], 30, 1, &hundreds(20)).await;
-    table(&["10r/s burst=20 nodelay"], 30, 21, &[]).await;
-    table(&["10r/s burst=20 delay=8"], 30, 9, &hundreds(12)).await;
-    table(&["5r/s burst=12 delay=8"], 15, 9, &[200, 400, 600, 800]).await;
-    table(&["30r/m burst=2 delay=1"], 4, 2, &[2000]).await;
-    table(&["1r/s burst=5 nodelay", "10r/s burst=10 global"], 9, 1, &hundreds(5)).await;
+    for table in worked_tables::ALL {
+        on_table(table, burst, async |_| {}).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

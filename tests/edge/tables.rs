@@ -4,34 +4,48 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
+};
+use weir_test::{
+    limit::{Delay, Exempt, Pass, Reject},
+    worked_tables::{self, WorkedTable},
 };
 
-use crate::harness::{Got, on_edge};
+use crate::harness::{Edge, Got, on_edge};
 
-fn passes(count: usize) -> Vec<Got> {
-    vec![(200, 0); count]
+/// Runs a table by a burst at each of its instants, and what follows it on the same worker.
+pub async fn on_table<F: Future<Output = ()>>(
+    table: &WorkedTable,
+    burst: impl AsyncFn(&Rc<Edge>, usize) -> Vec<Got>,
+    test: impl FnOnce(Rc<Edge>) -> F,
+) {
+    let texts = table.texts();
+    let limits: Vec<_> = texts.iter().map(String::as_str).collect();
+    on_edge(&limits, |edge| async move {
+        let (mut got, start) = (Vec::new(), Instant::now());
+        for (at_ms, count) in table.arrivals() {
+            sleep_until(start + Duration::from_millis(at_ms)).await;
+            got.extend(burst(&edge, count).await);
+        }
+        let expected = table.verdicts().into_iter().map(|verdict| match verdict {
+            Pass | Exempt => (200, 0),
+            Delay(wait_ms) => (200, wait_ms),
+            Reject(_) => (503, 0),
+        });
+        assert_eq!(got, expected.collect::<Vec<_>>(), "{}", table.name);
+        test(edge).await;
+    })
+    .await;
 }
 
-fn delays(times: impl IntoIterator<Item = u64>) -> Vec<Got> {
-    times.into_iter().map(|at| (200, at)).collect()
-}
-
-fn rejects(count: usize) -> Vec<Got> {
-    vec![(503, 0); count]
+/// Each request on a connection of its own.
+async fn burst(edge: &Rc<Edge>, count: usize) -> Vec<Got> {
+    edge.burst(count).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn table_a_one_a_second_without_burst() {
-    on_edge(&["1r/s"], |edge| async move {
-        let mut got = Vec::new();
-        for pause in [0, 100, 899, 1, 100] {
-            sleep(Duration::from_millis(pause)).await;
-            got.push(Rc::clone(&edge).get().await);
-        }
-        assert_eq!(got, [(200, 0), (503, 0), (503, 0), (200, 0), (503, 0)]);
-    })
-    .await;
+    on_table(&worked_tables::A, burst, async |_| {}).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,9 +71,7 @@ async fn table_a_has_retry_times() {
 
 #[tokio::test(start_paused = true)]
 async fn b_thirty_at_once_wait_pass_and_are_rejected() {
-    on_edge(&["10r/s burst=20"], |edge| async move {
-        let expected = [passes(1), delays((1..=20).map(|k| k * 100)), rejects(9)].concat();
-        assert_eq!(edge.burst(30).await, expected);
+    on_table(&worked_tables::B, burst, async |edge| {
         assert_eq!(edge.forwarded(), (0..=20).map(|k| k * 100).collect::<Vec<_>>());
     })
     .await;
@@ -67,8 +79,7 @@ async fn b_thirty_at_once_wait_pass_and_are_rejected() {
 
 #[tokio::test(start_paused = true)]
 async fn b_nodelay() {
-    on_edge(&["10r/s burst=20 nodelay"], |edge| async move {
-        assert_eq!(edge.burst(30).await, [passes(21), rejects(9)].concat());
+    on_table(&worked_tables::B_NODELAY, burst, async |edge| {
         sleep(Duration::from_millis(99)).await;
         assert_eq!(Rc::clone(&edge).get().await, (503, 0));
         sleep(Duration::from_millis(1)).await;
@@ -79,35 +90,22 @@ async fn b_nodelay() {
 
 #[tokio::test(start_paused = true)]
 async fn b_delay_8() {
-    on_edge(&["10r/s burst=20 delay=8"], |edge| async move {
-        let expected = [passes(9), delays((1..=12).map(|k| k * 100)), rejects(9)].concat();
-        assert_eq!(edge.burst(30).await, expected);
-    })
-    .await;
+    on_table(&worked_tables::B_DELAY_8, burst, async |_| {}).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn c_fifteen_at_five_a_second() {
-    on_edge(&["5r/s burst=12 delay=8"], |edge| async move {
-        let expected = [passes(9), delays([200, 400, 600, 800]), rejects(2)].concat();
-        assert_eq!(edge.burst(15).await, expected);
-    })
-    .await;
+    on_table(&worked_tables::C, burst, async |_| {}).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn d_thirty_a_minute() {
-    on_edge(&["30r/m burst=2 delay=1"], |edge| async move {
-        assert_eq!(edge.burst(4).await, [passes(2), delays([2000]), rejects(1)].concat());
-    })
-    .await;
+    on_table(&worked_tables::D, burst, async |_| {}).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn e_two_limits_on_one_route() {
-    on_edge(&["1r/s burst=5 nodelay", "10r/s burst=10 global"], |edge| async move {
-        let expected = [passes(1), delays([100, 200, 300, 400, 500]), rejects(3)].concat();
-        assert_eq!(edge.burst(9).await, expected);
+    on_table(&worked_tables::E, burst, async |edge| {
         let answer = edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         assert!(answer.contains("zone zone0"), "{answer}");
     })
@@ -140,7 +138,10 @@ async fn pipelined_requests_are_answered_in_turn() {
 #[tokio::test(start_paused = true)]
 async fn max_wait_rejects_on_arrival() {
     on_edge(&["10r/s burst=20 max_wait=300"], |edge| async move {
-        assert_eq!(edge.burst(6).await, [passes(1), delays([100, 200, 300]), rejects(2)].concat());
+        assert_eq!(
+            edge.burst(6).await,
+            [(200, 0), (200, 100), (200, 200), (200, 300), (503, 0), (503, 0)]
+        );
     })
     .await;
 }

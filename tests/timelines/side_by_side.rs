@@ -4,10 +4,11 @@
 use std::{thread, time::Instant};
 
 use weir::tools::burst::{Class, Limit, Shot, View, judge, judge::EARLY_US};
+use weir_test::worked_tables::{self, TableRule, WorkedTable};
 
 use crate::{
     nginx::Nginx,
-    tables::{Stage, limited, stage},
+    tables::staged,
     upstream::noting,
     volley::{FREE, Volley},
 };
@@ -33,21 +34,24 @@ fn verdicts(shots: &[Shot], limit: &Limit) -> Vec<Class> {
     shots.iter().map(verdict).collect()
 }
 
-/// nginx before an upstream of the same kind as weir's.
-fn nginx(zones: &[(&str, &str, &str)], limits: &[&str]) -> Nginx {
+/// nginx with the rules of a table, before an upstream of the same kind as weir's.
+fn nginx(table: &WorkedTable) -> Nginx {
     let (upstream, _log) = noting();
-    let zone = |(name, key, rate): &(&str, &str, &str)| {
-        format!("limit_req_zone {key} zone={name}:1m rate={rate};\n")
-    };
-    let limits: String = limits.iter().map(|limit| format!("limit_req {limit};\n")).collect();
+    let (mut zones, mut limits) = (String::new(), String::new());
+    for (number, rule) in table.rules.iter().enumerate() {
+        let key = if rule.global { "$server_name" } else { "$binary_remote_addr" };
+        zones += &format!("limit_req_zone {key} zone=zone{number}:1m rate={};\n", rule.rate);
+        limits += &format!("limit_req zone=zone{number} {};\n", rule.words());
+    }
     let server = format!(
         "server_name site; location = {FREE} {{ proxy_pass http://{upstream}; }} location / {{ {limits} proxy_pass http://{upstream}; }}"
     );
-    Nginx::start(&zones.iter().map(zone).collect::<String>(), &server)
+    Nginx::start(&zones, &server)
 }
 
-/// `by` is rate, burst and delay.
-fn agree(nginx: &Nginx, stage: &Stage, schedule: &str, by: (&str, u32, u32)) {
+/// Fires a schedule at both at the same time; `limit` judges each.
+fn agree_on(table: &WorkedTable, schedule: &str, limit: &TableRule) {
+    let (nginx, stage) = (nginx(table), staged(table));
     let volleys =
         [nginx.address, stage.weir.address].map(|server| Volley::prepare(server, schedule));
     let (begun, mut processes) = (Instant::now(), [nginx.worker(), stage.weir.pid()].into_iter());
@@ -56,7 +60,8 @@ fn agree(nginx: &Nginx, stage: &Stage, schedule: &str, by: (&str, u32, u32)) {
         thread::spawn(move || volley.fire(begun, process))
     });
     let [theirs, ours] = firing.map(|volley| volley.join().expect("no panic"));
-    let limit = Limit::new(by.0.parse().expect("a rate"), by.1, by.2).expect("a limit");
+    let rate = limit.rate.parse().expect("a rate");
+    let limit = Limit::new(rate, limit.burst, limit.delay).expect("a limit");
     assert_eq!(
         verdicts(&ours, &limit),
         verdicts(&theirs, &limit),
@@ -64,53 +69,44 @@ fn agree(nginx: &Nginx, stage: &Stage, schedule: &str, by: (&str, u32, u32)) {
     );
 }
 
-fn agree_on(by: (&str, u32, u32), nginx_rule: &str, rule: &str, schedule: &str) {
-    let nginx = nginx(&[("ip", "$binary_remote_addr", by.0)], &[&format!("zone=ip {nginx_rule}")]);
-    agree(&nginx, &limited(by.0, rule), schedule, by);
+fn agree(table: &WorkedTable) {
+    agree_on(table, &table.schedule(), &table.rules[0]);
 }
 
 #[test]
 fn a() {
-    let schedule = "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1";
-    agree_on(("1r/s", 0, 0), "", "burst: 0", schedule);
+    agree(&worked_tables::A_ON_REAL_CLOCK);
 }
 
 #[test]
 fn b() {
-    agree_on(("10r/s", 20, 0), "burst=20", "burst: 20", "30 at once");
+    agree(&worked_tables::B);
 }
 
 #[test]
 fn b_nodelay() {
-    agree_on(
-        ("10r/s", 20, 20),
-        "burst=20 nodelay",
-        "burst: 20, nodelay: true",
-        "30 at once, pause 3s, 25 at once",
-    );
+    let table = worked_tables::B_NODELAY;
+    agree_on(&table, "30 at once, pause 3s, 25 at once", &table.rules[0]);
 }
 
 #[test]
 fn b_delay_8() {
-    agree_on(("10r/s", 20, 8), "burst=20 delay=8", "burst: 20, delay: 8", "30 at once");
+    agree(&worked_tables::B_DELAY_8);
 }
 
 #[test]
 fn c() {
-    agree_on(("5r/s", 12, 8), "burst=12 delay=8", "burst: 12, delay: 8", "15 at once");
+    agree(&worked_tables::C);
 }
 
 #[test]
 fn d() {
-    agree_on(("30r/m", 2, 1), "burst=2 delay=1", "burst: 2, delay: 1", "4 at once");
+    agree(&worked_tables::D);
 }
 
 #[test]
 fn e() {
-    let zones = [("ip", "$binary_remote_addr", "1r/s"), ("site", "$server_name", "10r/s")];
-    let nginx = nginx(&zones, &["zone=ip burst=5 nodelay", "zone=site burst=10"]);
-    let zones = [("ip", "client_ip", "1r/s"), ("site", "global", "10r/s")];
-    let stage = stage(&zones, "{ zone: ip, burst: 5, nodelay: true }, { zone: site, burst: 10 }");
     // For one burst the two together are the site's rate with the client's places.
-    agree(&nginx, &stage, "9 at once", ("10r/s", 5, 0));
+    let together = TableRule { rate: "10r/s", burst: 5, delay: 0, global: false };
+    agree_on(&worked_tables::E, &worked_tables::E.schedule(), &together);
 }

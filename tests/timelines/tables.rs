@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use weir::tools::burst::Shot;
+use weir_test::{
+    limit::{Delay, Exempt, Pass, Reject},
+    worked_tables::{self, TableRule, WorkedTable},
+};
 
 use crate::{
     http1::Client,
@@ -45,6 +49,18 @@ fn stage_with(workers: &str, zones: &[(&str, &str, &str)], limits: &str) -> Stag
     Stage { weir, log }
 }
 
+/// The rules of a table, on zones `zone0`, `zone1`, ...
+pub fn staged(table: &WorkedTable) -> Stage {
+    let names: Vec<_> = (0..table.rules.len()).map(|number| format!("zone{number}")).collect();
+    let rules = || names.iter().map(String::as_str).zip(table.rules);
+    let zone = |(name, rule): (_, &TableRule)| {
+        (name, if rule.global { "global" } else { "client_ip" }, rule.rate)
+    };
+    let limit = |(name, rule): (&str, &TableRule)| format!("{{ zone: {name}, {} }}", rule.keys());
+    let zones: Vec<_> = rules().map(zone).collect();
+    stage(&zones, &rules().map(limit).collect::<Vec<_>>().join(", "))
+}
+
 /// One limit on the client's address, like `burst: 20`.
 pub fn limited(rate: &str, rule: &str) -> Stage {
     stage(&[("ip", "client_ip", rate)], &format!("{{ zone: ip, {rule} }}"))
@@ -53,16 +69,16 @@ pub fn limited(rate: &str, rule: &str) -> Stage {
 /// What is expected of one request: a slot in milliseconds after the first was sent, or a reject.
 type Expected = Option<u64>;
 
-fn passes(count: usize) -> Vec<Expected> {
-    vec![Some(0); count]
-}
-
-fn slots(times: impl IntoIterator<Item = u64>) -> Vec<Expected> {
-    times.into_iter().map(Some).collect()
-}
-
-fn rejects(count: usize) -> Vec<Expected> {
-    vec![None; count]
+/// That of each request of a table.
+fn expected(table: &WorkedTable) -> Vec<Expected> {
+    let verdicts = table.verdicts().into_iter();
+    verdicts
+        .map(|verdict| match verdict {
+            Pass | Exempt => Some(0),
+            Delay(wait_ms) => Some(wait_ms),
+            Reject(_) => None,
+        })
+        .collect()
 }
 
 /// Verdict and order exactly; never early by more than the millisecond the limiter counts in; late
@@ -83,11 +99,11 @@ fn holds(shots: &[Shot], expected: &[Expected], machine: &Machine) {
     machine.forgives(late);
 }
 
-/// A burst at once, against its table.
-fn holds_at_once(stage: &Stage, expected: &[Expected]) {
-    let machine = Machine::watched();
-    let (_, shots) = burst(stage, &format!("{} at once", expected.len()));
-    holds(&shots, expected, &machine);
+/// A weir with the rules of a table, against that table.
+fn holds_table(table: &WorkedTable) {
+    let (stage, expected, machine) = (staged(table), expected(table), Machine::watched());
+    let (_, shots) = burst(&stage, &table.schedule());
+    holds(&shots, &expected, &machine);
     let served = expected.iter().filter(|slot| slot.is_some()).count();
     assert_eq!(
         stage.log.lock().expect("no panic").len(),
@@ -98,52 +114,37 @@ fn holds_at_once(stage: &Stage, expected: &[Expected]) {
 
 #[test]
 fn table_a_one_a_second_without_burst() {
-    let (stage, machine) = (limited("1r/s", "burst: 0"), Machine::watched());
-    // The pauses leave room for a late machine on either side of the second.
-    let (_, shots) =
-        burst(&stage, "1, pause 100ms, 1, pause 500ms, 1, pause 800ms, 1, pause 100ms, 1");
-    holds(&shots, &[Some(0), None, None, Some(0), None], &machine);
+    holds_table(&worked_tables::A_ON_REAL_CLOCK);
 }
 
 #[test]
 fn b_thirty_at_once() {
-    let expected = [passes(1), slots((1..=20).map(|k| k * 100)), rejects(9)].concat();
-    holds_at_once(&limited("10r/s", "burst: 20"), &expected);
+    holds_table(&worked_tables::B);
 }
 
 #[test]
 fn b_nodelay() {
-    holds_at_once(
-        &limited("10r/s", "burst: 20, nodelay: true"),
-        &[passes(21), rejects(9)].concat(),
-    );
+    holds_table(&worked_tables::B_NODELAY);
 }
 
 #[test]
 fn b_delay_8() {
-    let expected = [passes(9), slots((1..=12).map(|k| k * 100)), rejects(9)].concat();
-    holds_at_once(&limited("10r/s", "burst: 20, delay: 8"), &expected);
+    holds_table(&worked_tables::B_DELAY_8);
 }
 
 #[test]
 fn c_fifteen_at_five_a_second() {
-    let expected = [passes(9), slots([200, 400, 600, 800]), rejects(2)].concat();
-    holds_at_once(&limited("5r/s", "burst: 12, delay: 8"), &expected);
+    holds_table(&worked_tables::C);
 }
 
 #[test]
 fn d_thirty_a_minute() {
-    holds_at_once(
-        &limited("30r/m", "burst: 2, delay: 1"),
-        &[passes(2), slots([2000]), rejects(1)].concat(),
-    );
+    holds_table(&worked_tables::D);
 }
 
 #[test]
 fn e_two_limits_on_one_route() {
-    let zones = [("ip", "client_ip", "1r/s"), ("site", "global", "10r/s")];
-    let stage = stage(&zones, "{ zone: ip, burst: 5, nodelay: true }, { zone: site, burst: 10 }");
-    holds_at_once(&stage, &[passes(1), slots([100, 200, 300, 400, 500]), rejects(3)].concat());
+    holds_table(&worked_tables::E);
 }
 
 /// By the upstream's own clock: the k-th that was sent has the k-th slot.

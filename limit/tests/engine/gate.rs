@@ -2,74 +2,88 @@
 //! `==`.
 
 use weir_limit::{Millis, Reason};
-use weir_test::limit::{Delay, Exempt, Pass, Reject, Seen, gate};
+use weir_test::{
+    limit::{Delay, Door, Exempt, Pass, Reject, Seen, gate},
+    worked_tables::{self, WorkedTable},
+};
 
 /// `count` delays that start at `first` ms and are `step` ms apart.
 fn delays(first: u64, step: u64, count: u64) -> Vec<Seen> {
     (0..count).map(|k| Delay(first + k * step)).collect()
 }
 
+/// The verdicts of a table, and the gate after its last request.
+#[track_caller]
+fn holds(table: &WorkedTable) -> Door {
+    let mut door = gate(&table.texts().join("; "));
+    let seen: Vec<_> =
+        table.arrivals().flat_map(|(now, count)| door.at(now).times(count)).collect();
+    assert_eq!(seen, table.verdicts(), "{}", table.name);
+    door
+}
+
 #[test]
 fn table_a_one_a_second_and_no_burst() {
-    let seen = gate("1r/s").each([0, 100, 999, 1_000, 1_100]);
-    assert_eq!(seen, [Pass, Reject(900), Reject(1), Pass, Reject(900)]);
+    holds(&worked_tables::A);
+    holds(&worked_tables::A_ON_REAL_CLOCK);
     assert_eq!(Millis(900).seconds_up(), 1);
 }
 
 #[test]
 fn table_b_a_burst_of_twenty_is_spaced_by_the_rate() {
-    let mut door = gate("10r/s burst=20");
-    let seen = door.at(0).times(30);
-    assert_eq!(seen, [vec![Pass], delays(100, 100, 20), vec![Reject(100); 9]].concat());
-    assert_eq!(door.one().verdict.excess_milli, 21_000);
+    assert_eq!(holds(&worked_tables::B).one().verdict.excess_milli, 21_000);
 }
 
 #[test]
 fn table_b_nodelay_lets_the_whole_burst_pass_at_once() {
-    let seen = gate("10r/s burst=20 nodelay").at(0).times(30);
-    assert_eq!(seen, [vec![Pass; 21], vec![Reject(100); 9]].concat());
+    holds(&worked_tables::B_NODELAY);
 }
 
 #[test]
 fn table_b_a_delay_of_eight_lets_nine_pass_and_spaces_the_rest() {
-    let seen = gate("10r/s burst=20 delay=8").at(0).times(30);
-    assert_eq!(seen, [vec![Pass; 9], delays(100, 100, 12), vec![Reject(100); 9]].concat());
+    holds(&worked_tables::B_DELAY_8);
 }
 
 #[test]
 fn table_b_the_next_place_is_free_at_the_hundredth_millisecond() {
-    for (words, admitted) in [("", Delay(2_000)), ("nodelay", Pass), ("delay=8", Delay(1_200))] {
-        let mut door = gate(&format!("10r/s burst=20 {words}"));
-        door.at(0).times(30);
+    use worked_tables::{B, B_DELAY_8, B_NODELAY};
+    for (table, admitted) in [(B, Delay(2_000)), (B_NODELAY, Pass), (B_DELAY_8, Delay(1_200))] {
+        let mut door = holds(&table);
         let refused = door.at(99).one().verdict;
-        assert_eq!((refused.excess_milli, refused.retry), (20_010, Millis(1)), "{words}");
-        assert_eq!(door.at(100).times(2), [admitted, Reject(100)], "{words}");
+        assert_eq!((refused.excess_milli, refused.retry), (20_010, Millis(1)), "{}", table.name);
+        assert_eq!(door.at(100).times(2), [admitted, Reject(100)], "{}", table.name);
     }
 }
 
 #[test]
 fn table_c_five_a_second_burst_twelve_delay_eight() {
-    let seen = gate("5r/s burst=12 delay=8").at(0).times(15);
-    assert_eq!(seen, [vec![Pass; 9], delays(200, 200, 4), vec![Reject(200); 2]].concat());
+    holds(&worked_tables::C);
 }
 
 #[test]
 fn table_d_thirty_a_minute_burst_two_delay_one() {
-    assert_eq!(
-        gate("30r/m burst=2 delay=1").at(0).times(4),
-        [Pass, Pass, Delay(2_000), Reject(2_000)]
-    );
+    holds(&worked_tables::D);
 }
 
 #[test]
 fn table_e_two_limits_on_one_route() {
-    let mut door = gate("1r/s burst=5 nodelay; 10r/s burst=10 key=global");
+    holds(&worked_tables::E);
+    let mut door = gate(&worked_tables::E.texts().join("; "));
     let seen: Vec<_> = (0..9).map(|_| door.at(0).one().verdict).collect();
-    let told: Vec<Seen> = seen.iter().map(|verdict| (*verdict).into()).collect();
-    assert_eq!(told, [vec![Pass], delays(100, 100, 5), vec![Reject(1_000); 3]].concat());
     assert_eq!(seen[1].rule, Some(1), "the wait is the whole site's");
     assert_eq!(seen[6].rule, Some(0), "the reject is the address's");
     assert_eq!(seen[6].excess_milli, 6_000);
+}
+
+/// The page has the rows that the tests above hold.
+#[test]
+fn worked_tables_of_the_page_are_these() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
+    let page = std::fs::read_to_string(page).expect("docs/limits.md");
+    let section = page.split("## Worked tables").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = section.expect("a section").lines().filter(|line| line.starts_with("| "));
+    let expected: Vec<_> = worked_tables::ALL.iter().map(|table| table.row()).collect();
+    assert_eq!(rows.skip(1).collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, rc::Rc, time::Duration};
 use weir::tools::burst::{
     Breach, BurstPlan, BurstTarget, Counts, Limit, Report, RequestTemplate, View, fire,
 };
+use weir_test::worked_tables::{self, WorkedTable};
 
 /// Reads `10r/s burst 20 nodelay` and `10r/s burst 20 delay 8`.
 fn limit(text: &str) -> Limit {
@@ -61,57 +62,46 @@ fn breaks(report: &Report, kind: fn(&Breach) -> bool) {
     assert!(report.judgement.breaches.iter().any(kind), "{:?}", report.judgement.breaches);
 }
 
-/// Zero, well within the second, after it, and again.
-const TABLE_A: &str = "1, pause 100ms, 1, pause 950ms, 1, pause 100ms, 1";
+/// The burst of a table, at a server that keeps its one limit.
+async fn holds_table(server: SocketAddr, table: &WorkedTable) {
+    let report = burst(server, &table.schedule(), Some(&table.rules[0].bench())).await;
+    let (pass, wait, reject) = table.counts();
+    holds(&report, pass, wait, reject);
+}
+
+/// The same at the engine.
+async fn engine_holds(table: &WorkedTable) {
+    holds_table(engine::serve(&table.rules[0].bench()), table).await;
+}
 
 #[tokio::test]
 async fn table_a_one_a_second() {
-    holds(&burst(engine::serve("1r/s burst 0"), TABLE_A, Some("1r/s burst 0")).await, 2, 0, 2);
+    engine_holds(&worked_tables::A_ON_REAL_CLOCK).await;
 }
 
 #[tokio::test]
 async fn table_b_one_passes_twenty_wait_nine_are_rejected() {
-    holds(&burst(engine::serve("10r/s burst 20"), "30", Some("10r/s burst 20")).await, 1, 20, 9);
+    engine_holds(&worked_tables::B).await;
 }
 
 #[tokio::test]
 async fn table_b_nodelay() {
-    holds(
-        &burst(engine::serve("10r/s burst 20 nodelay"), "30", Some("10r/s burst 20 nodelay")).await,
-        21,
-        0,
-        9,
-    );
+    engine_holds(&worked_tables::B_NODELAY).await;
 }
 
 #[tokio::test]
 async fn table_b_delay_8() {
-    holds(
-        &burst(engine::serve("10r/s burst 20 delay 8"), "30", Some("10r/s burst 20 delay 8")).await,
-        9,
-        12,
-        9,
-    );
+    engine_holds(&worked_tables::B_DELAY_8).await;
 }
 
 #[tokio::test]
 async fn table_c() {
-    holds(
-        &burst(engine::serve("5r/s burst 12 delay 8"), "15", Some("5r/s burst 12 delay 8")).await,
-        9,
-        4,
-        2,
-    );
+    engine_holds(&worked_tables::C).await;
 }
 
 #[tokio::test]
 async fn table_d() {
-    holds(
-        &burst(engine::serve("30r/m burst 2 delay 1"), "4", Some("30r/m burst 2 delay 1")).await,
-        2,
-        1,
-        1,
-    );
+    engine_holds(&worked_tables::D).await;
 }
 
 #[tokio::test]

@@ -5,73 +5,69 @@ use std::{
     net::TcpStream,
 };
 
-use super::{TABLE_A, burst, holds};
+use weir_test::worked_tables::{self, WorkedTable};
+
+use super::{burst, holds_table};
 use crate::nginx::Nginx;
 
-/// Starts one that serves a page under these `limit_req_zone`s and `limit_req`s, and waits until it
-/// serves.
-fn nginx(zones: &[&str], limits: &[&str]) -> Nginx {
-    let lines = |name: &str, all: &[&str]| {
-        all.iter().map(|one| format!("{name} {one};\n")).collect::<String>()
-    };
-    let limits = lines("limit_req", limits);
+/// Starts one that serves a page under the limits of a table, and waits until it serves.
+fn limited(table: &WorkedTable) -> Nginx {
+    let (mut zones, mut limits) = (String::new(), String::new());
+    for (number, rule) in table.rules.iter().enumerate() {
+        let key = if rule.global { "$server_port" } else { "$binary_remote_addr" };
+        zones += &format!("limit_req_zone {key} zone=zone{number}:1m rate={};\n", rule.rate);
+        limits += &format!("limit_req zone=zone{number} {};\n", rule.words());
+    }
     let server = format!("root .; location = /ready {{ }} location / {{ {limits} }}");
-    let nginx = Nginx::start(&lines("limit_req_zone", zones), &server);
+    let nginx = Nginx::start(&zones, &server);
     let mut first = TcpStream::connect(nginx.address).expect("a connection");
     first.write_all(b"HEAD /ready HTTP/1.0\r\n\r\n").expect("a request");
     first.read_to_end(&mut Vec::new()).expect("an nginx that serves");
     nginx
 }
 
-/// One limit on the client's address.
-fn limited(rate: &str, rule: &str) -> Nginx {
-    nginx(&[&format!("$binary_remote_addr zone=a:1m rate={rate}")], &[&format!("zone=a {rule}")])
+async fn nginx_holds(table: &WorkedTable) {
+    let nginx = limited(table);
+    holds_table(nginx.address, table).await;
 }
 
 #[tokio::test]
 async fn table_a() {
-    let nginx = limited("1r/s", "");
-    holds(&burst(nginx.address, TABLE_A, Some("1r/s burst 0")).await, 2, 0, 2);
+    nginx_holds(&worked_tables::A_ON_REAL_CLOCK).await;
 }
 
 #[tokio::test]
 async fn table_b() {
-    let nginx = limited("10r/s", "burst=20");
-    holds(&burst(nginx.address, "30", Some("10r/s burst 20")).await, 1, 20, 9);
+    nginx_holds(&worked_tables::B).await;
 }
 
 #[tokio::test]
 async fn table_b_nodelay() {
-    let nginx = limited("10r/s", "burst=20 nodelay");
-    holds(&burst(nginx.address, "30", Some("10r/s burst 20 nodelay")).await, 21, 0, 9);
+    nginx_holds(&worked_tables::B_NODELAY).await;
 }
 
 #[tokio::test]
 async fn table_b_delay_8() {
-    let nginx = limited("10r/s", "burst=20 delay=8");
-    holds(&burst(nginx.address, "30", Some("10r/s burst 20 delay 8")).await, 9, 12, 9);
+    nginx_holds(&worked_tables::B_DELAY_8).await;
 }
 
 #[tokio::test]
 async fn table_c() {
-    let nginx = limited("5r/s", "burst=12 delay=8");
-    holds(&burst(nginx.address, "15", Some("5r/s burst 12 delay 8")).await, 9, 4, 2);
+    nginx_holds(&worked_tables::C).await;
 }
 
 #[tokio::test]
 async fn table_d() {
-    let nginx = limited("30r/m", "burst=2 delay=1");
-    holds(&burst(nginx.address, "4", Some("30r/m burst 2 delay 1")).await, 2, 1, 1);
+    nginx_holds(&worked_tables::D).await;
 }
 
 #[tokio::test]
 async fn table_e_two_limits() {
-    let zones =
-        ["$binary_remote_addr zone=ip:1m rate=1r/s", "$server_port zone=site:1m rate=10r/s"];
-    let nginx = nginx(&zones, &["zone=ip burst=5 nodelay", "zone=site burst=10"]);
-    let report = burst(nginx.address, "9", None).await;
-    let counts = report.counts();
-    assert_eq!((counts.forwarded(), counts.reject), (6, 3));
+    let table = worked_tables::E;
+    let nginx = limited(&table);
+    let report = burst(nginx.address, &table.schedule(), None).await;
+    let (counts, (pass, wait, reject)) = (report.counts(), table.counts());
+    assert_eq!((counts.forwarded(), counts.reject), (pass + wait, reject));
     let mut ends_us: Vec<u64> =
         report.trace.iter().filter(|shot| !shot.rejected(503)).map(|shot| shot.end_us).collect();
     ends_us.sort_unstable();
