@@ -105,7 +105,7 @@ fn at_work(coding: Coding, text: &[u8]) -> Coder {
 }
 
 #[test]
-fn encoder_memory_stays_within_its_bound() {
+fn gzip_brotli_zstd_encoder_memory_stays_within_its_bound() {
     let _alone = ALONE.lock().expect("no panic");
     let text = words();
     for coding in Coding::ALL {

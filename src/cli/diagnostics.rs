@@ -2,7 +2,7 @@
 //!
 //! A thread of its own writes them: a pipe without a reader blocks neither a worker nor a stop.
 //! Lines that find no room are counted, and the count is the first line once writing works again
-//! (tests/serve/stuck.rs).
+//! (tests/serve/hanging_files.rs).
 
 use std::{
     io::{self, IsTerminal, Write},

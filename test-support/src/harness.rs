@@ -137,8 +137,8 @@ pub struct Edge {
     start: Instant,
 }
 
-/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS] [key=KEY]`
-/// of zones `zone0`, `zone1`, ..., and an upstream `app` at 10.0.0.1.
+/// A route on `/` with these limits, each `rate [burst=N] [delay=N|nodelay] [max_wait=MS]
+/// [key=KEY]` of zones `zone0`, `zone1`, ..., and an upstream `app` at 10.0.0.1.
 pub fn config(limits: &[&str]) -> Config {
     config_with(limits, &["1"])
 }

@@ -96,7 +96,7 @@ fn said(headers: &HeaderMap) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compression_uses_the_coding_with_most_weight() {
+async fn gzip_brotli_zstd_by_most_weight() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         for over in [Over::Http1, Over::Http2] {
@@ -149,7 +149,7 @@ async fn compression_refused_passes_original_with_vary() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compression_head_for_head_is_that_for_get() {
+async fn brotli_head_for_head_is_that_for_get() {
     on_raw_edge(coding(&[]), |edge, pipes| async move {
         serve(pipes, a_page);
         for over in [Over::Http1, Over::Http2] {
@@ -165,7 +165,7 @@ async fn compression_head_for_head_is_that_for_get() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compression_passes_excluded_responses_untouched() {
+async fn gzip_leaves_excluded_responses_untouched() {
     type Answer = fn(http::response::Builder) -> Response<String>;
     let html: Answer =
         |answer| answer.header("content-type", "text/html").body(page()).expect("an answer");
@@ -291,7 +291,7 @@ async fn flow(
 }
 
 #[tokio::test(start_paused = true)]
-async fn compression_slow_stream_is_flushed_piece_by_piece() {
+async fn gzip_brotli_zstd_slow_stream_is_flushed_piece_by_piece() {
     let pieces = [(0, "0\n"), (1000, "0\n1\n"), (2000, "0\n1\n2\n"), (3000, "0\n1\n2\n")];
     let pieces = pieces.map(|(at, text)| (at, text.to_owned()));
     for over in [Over::Http1, Over::Http2] {
@@ -314,7 +314,7 @@ async fn half(pipes: &mut Pipes) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn response_that_breaks_is_never_complete() {
+async fn gzip_brotli_zstd_response_that_breaks_is_never_complete() {
     for over in [Over::Http1, Over::Http2] {
         for coding in ["zstd", "br", "gzip"] {
             on_raw_edge(self::coding(&[]), |edge, mut pipes| async move {
@@ -363,7 +363,7 @@ async fn client_abort_of_encoded_response_frees_connection_and_encoder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_follow_a_coded_body_without_its_old_digest() {
+async fn brotli_trailers_follow_without_the_old_digest() {
     on_raw_edge(coding(&[]), |edge, mut pipes| async move {
         let play = async {
             let mut pipe = pipes.recv().await.expect("a connection");
@@ -427,7 +427,7 @@ async fn compression_skips_own_responses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_a_route_sets_a_coded_answer_says_how_it_varies() {
+async fn gzip_response_says_how_it_varies_whatever_a_route_sets() {
     let mut config = coding(&[]);
     let vary = Template::parse("origin").expect("a value");
     config.routes[0].response_edits =

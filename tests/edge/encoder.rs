@@ -115,14 +115,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn compressed_body_decodes_to_original_however_it_is_cut(coding in coding(), script in proptest::collection::vec(act(), 0..12)) {
+    fn gzip_brotli_zstd_body_decodes_to_original_however_it_is_cut(coding in coding(), script in proptest::collection::vec(act(), 0..12)) {
         let got = play(coding, &script);
         prop_assert_eq!(decode(coding.name(), &got.bytes).expect("a whole body"), sent(&script));
         prop_assert!(got.broke.is_none() && got.trailers.is_none());
     }
 
     #[test]
-    fn broken_body_is_never_complete(
+    fn gzip_brotli_zstd_broken_body_is_never_complete(
         coding in coding(),
         script in proptest::collection::vec(act(), 0..6),
     ) {
@@ -135,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn all_that_was_sent_before_a_pause_can_be_decoded_in_it() {
+fn gzip_brotli_zstd_all_sent_before_a_pause_can_be_decoded_in_it() {
     for coding in Coding::ALL {
         let mut script = Vec::new();
         for number in 0..20 {
@@ -164,7 +164,7 @@ fn all_that_was_sent_before_a_pause_can_be_decoded_in_it() {
 }
 
 #[test]
-fn pieces_that_come_one_after_the_other_are_not_flushed() {
+fn gzip_brotli_zstd_pieces_without_a_pause_are_not_flushed() {
     for coding in Coding::ALL {
         let script: Vec<Act> =
             (0..100).flat_map(|_| [Act::Send(b"again and again, ".to_vec()), Act::Pause]).collect();
@@ -175,7 +175,7 @@ fn pieces_that_come_one_after_the_other_are_not_flushed() {
 }
 
 #[test]
-fn trailers_follow_without_what_was_true_of_other_bytes() {
+fn gzip_brotli_zstd_trailers_follow_without_what_was_true_of_other_bytes() {
     for coding in Coding::ALL {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", HeaderValue::from_static("7"));
@@ -188,7 +188,7 @@ fn trailers_follow_without_what_was_true_of_other_bytes() {
 }
 
 #[test]
-fn compression_of_endless_body_yields_to_others() {
+fn gzip_brotli_zstd_endless_body_yields_to_others() {
     for coding in Coding::ALL {
         let got = play(coding, &[Act::Send(vec![b'x'; 20 * TURN])]);
         assert_eq!(got.pauses.len(), 19, "{coding:?}");

@@ -17,10 +17,10 @@ use weir::{config::Config, proxy::header_edits::Message, upstream::settings::Pro
 
 use crate::{
     certificates::Authority,
-    edits::edits,
     harness::{Edge, Pipes, config, on_raw_edge, status},
+    header_edits::edits,
     http2::Local,
-    secure::{endpoint, secured},
+    upstream_tls::{endpoint, secured},
 };
 
 pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;

@@ -13,7 +13,7 @@ use crate::{
     grpc::to_http2,
     harness::{Edge, on_raw_edge, status},
     http2_endpoint::Endpoint,
-    lingering::{TOO_LARGE as UPLOAD, upload},
+    lingering_close::{TOO_LARGE as UPLOAD, upload},
 };
 
 const NO_ERROR: u32 = 0;

@@ -164,7 +164,7 @@ fn healthcheck_fails_once_the_process_stops() {
     under_way.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a connection");
     weir.signal(rustix::process::Signal::TERM);
     weir.says("draining: finishing requests in progress");
-    crate::stop::refuses_soon(weir.address);
+    crate::shutdown::refuses_soon(weir.address);
     assert_eq!(healthcheck(&weir), Some(1));
     weir.signal(rustix::process::Signal::TERM);
     weir.ended();

@@ -100,7 +100,7 @@ fn reload_adds_and_removes_listeners_or_changes_nothing() {
     reloaded(&weir, &format!("listeners: [ \"{occupied}\" ]\n{routes}"));
     assert_eq!(get(occupied, "/").status, 200);
     assert_eq!(open.get("/").expect("a connection that was open stays").status, 200);
-    crate::stop::refuses_soon(weir.address);
+    crate::shutdown::refuses_soon(weir.address);
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn coded(weir: &Weir, coding: &str, length: u64) {
 }
 
 #[test]
-fn compression_large_body_passes_in_pieces() {
+fn gzip_brotli_zstd_large_body_passes_in_pieces() {
     let text = upstream(|mut wire| {
         while let Some(head) = Head::read(&mut wire)? {
             let length = head.second().trim_start_matches('/').parse().map_err(io::Error::other)?;

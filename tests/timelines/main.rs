@@ -8,5 +8,5 @@ mod counts;
 mod machine;
 mod pipelined;
 mod side_by_side;
+mod simultaneous;
 mod tables;
-mod volley;

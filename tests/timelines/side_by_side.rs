@@ -8,9 +8,9 @@ use weir_test::worked_tables::{self, TableRule, WorkedTable};
 
 use crate::{
     nginx::Nginx,
+    simultaneous::{FREE, Volley},
     tables::staged,
     upstream::noting,
-    volley::{FREE, Volley},
 };
 
 /// Pass, wait or reject for each request, from a trace that keeps the limit: none too many, none

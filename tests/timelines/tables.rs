@@ -12,8 +12,8 @@ use crate::{
     http1::Client,
     machine::Machine,
     process::Weir,
+    simultaneous::{FREE, Stopped, Volley},
     upstream::{Log, noting},
-    volley::{FREE, Stopped, Volley},
 };
 
 /// Fires at once what is described, and forgets what made the connections ready.

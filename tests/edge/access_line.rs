@@ -110,7 +110,7 @@ async fn line_of_a_refused_body_is_that_of_its_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn id_of_the_line_is_the_one_that_is_forwarded() {
+async fn x_request_id_of_the_line_is_the_one_that_is_forwarded() {
     let mut trusting = config(&[]);
     trusting.client_ip.proxies =
         vec!["192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into()];

@@ -175,7 +175,7 @@ async fn h2c_and_a_connection_that_does_not_name_it_ask_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_answer_to_an_upgrade_is_an_answer() {
+async fn upgrade_response_other_than_101_is_an_ordinary_response() {
     let told =
         told(ASKS, "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: other\r\ncontent-length: 2\r\n\r\nno")
             .await;

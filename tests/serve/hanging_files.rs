@@ -128,7 +128,7 @@ fn silent_resolver(folder: &Path, pipe: &Path) -> PathBuf {
 }
 
 #[test]
-fn stop_and_health_do_not_wait_for_a_resolver() {
+fn dns_resolver_that_hangs_delays_no_stop_and_no_health() {
     let (upstream, _) = noting();
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = pipe_at(&folder.path().join("resolver"));
@@ -155,7 +155,7 @@ fn stop_ends_a_successor_that_hangs() {
     weir.signal(Signal::USR2);
     // Standard error ends with the last of both.
     serves_and_stops(weir, &pipe, true);
-    crate::stop::refuses_soon(address);
+    crate::shutdown::refuses_soon(address);
 }
 
 #[test]
