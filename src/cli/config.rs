@@ -1,6 +1,6 @@
 //! `weir config`: the resolved configuration, and the schema of the file.
 
-use super::{ConfigArgs, Outcome, print, print_problems};
+use super::{ConfigArgs, Outcome, print, print_problems, usable};
 use crate::config;
 
 /// Show the configuration as used, or its schema.
@@ -26,15 +26,12 @@ impl ConfigCommand {
             ConfigAction::Schema => return print(&config::schema()),
             ConfigAction::Show(which) => which,
         };
-        match config::load(&which.path(), &which.sets) {
+        match usable(config::load(&which.path(), &which.sets)) {
             Ok(loaded) => {
                 print_problems(&loaded.warnings);
                 print(&config::show(&loaded))
             }
-            Err(problems) => {
-                print_problems(&problems);
-                Outcome::Invalid
-            }
+            Err(outcome) => outcome,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Outcome, print, print_problems, report_error, run::serve};
+use super::{Outcome, print, report_error, run::serve, usable};
 use crate::{
     config::{self, resolve::address},
     demo,
@@ -36,12 +36,9 @@ impl Demo {
             "access_log.to=none".to_owned(),
             "log.level=warn".to_owned(),
         ];
-        let config = match config::parse("config/demo.yaml", CONFIG, &sets) {
+        let config = match usable(config::parse("config/demo.yaml", CONFIG, &sets)) {
             Ok(loaded) => loaded.config,
-            Err(problems) => {
-                print_problems(&problems);
-                return Outcome::Invalid;
-            }
+            Err(outcome) => return outcome,
         };
         serve(config, None, |app| {
             let address = first_address(app).unwrap_or(self.listen);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, print_problems, report_error};
+use super::{ConfigArgs, Outcome, report_error, usable};
 use crate::{
     config::{self, Config},
     process::control::{self, ControlError},
@@ -49,12 +49,9 @@ impl Healthcheck {
 
     /// Asks a listener of the file.
     fn ask_listener(&self) -> Outcome {
-        let loaded = match config::load(&self.which.path(), &self.which.sets) {
+        let loaded = match usable(config::load(&self.which.path(), &self.which.sets)) {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                print_problems(&problems);
-                return Outcome::Invalid;
-            }
+            Err(outcome) => return outcome,
         };
         let Some((listener, question)) = probe_target(&loaded.config) else {
             let message = "no process of this user serves the file, and every listener speaks TLS or wants a PROXY header, \

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Problems, problem::Style};
+use crate::config::{Loaded, Problems, problem::Style};
 
 pub mod bench;
 pub mod check;
@@ -150,6 +150,14 @@ pub fn report_error(error: &dyn std::error::Error, outcome: Outcome) -> Outcome 
     // A failure to write to standard error cannot be reported anywhere.
     let _ = write_all(io::stderr().lock(), &format!("{text}\n"));
     outcome
+}
+
+/// Returns a configuration that can be used, or prints why there is none.
+fn usable(loaded: Result<Loaded, Problems>) -> Result<Loaded, Outcome> {
+    loaded.map_err(|problems| {
+        print_problems(&problems);
+        Outcome::Invalid
+    })
 }
 
 /// Prints problems on standard error, in colour on a terminal, with their count below.

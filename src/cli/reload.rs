@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, print, print_problems, report_error};
+use super::{ConfigArgs, Outcome, print, report_error, usable};
 use crate::{
     config,
     process::control::{self, ControlError},
@@ -38,12 +38,9 @@ impl Reload {
 
     /// Asks the admin listener that the file names; without one it fails for `reason`.
     fn ask_admin(&self, reason: &str) -> Outcome {
-        let loaded = match config::load(&self.which.path(), &self.which.sets) {
+        let loaded = match usable(config::load(&self.which.path(), &self.which.sets)) {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                print_problems(&problems);
-                return Outcome::Invalid;
-            }
+            Err(outcome) => return outcome,
         };
         let Some(admin) = loaded.config.admin else {
             let file = self.which.path();

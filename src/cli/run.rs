@@ -7,7 +7,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{ConfigArgs, Outcome, diagnostics, print_problems, report_error};
+use super::{ConfigArgs, Outcome, diagnostics, print_problems, report_error, usable};
 use crate::{
     config::{self, Config, Loaded, Problems},
     process::{
@@ -49,15 +49,12 @@ pub struct ReloadSource {
 
 /// Prints the problems of a configuration, and serves it unless there is an error.
 pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource>) -> Outcome {
-    match result {
+    match usable(result) {
         Ok(loaded) => {
             print_problems(&loaded.warnings);
             serve(loaded.config, again, |_| {})
         }
-        Err(problems) => {
-            print_problems(&problems);
-            Outcome::Invalid
-        }
+        Err(outcome) => outcome,
     }
 }
 
