@@ -64,26 +64,49 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartError {
     /// There is no part of this name.
-    #[error(
-        "unknown key `{0}`, hint: use client_ip, header:NAME, cookie:NAME, query:NAME, host, \
-        path, method, route or global"
-    )]
+    #[error("unknown key `{0}`")]
     Unknown(String),
     /// A name is missing behind `header:`, `cookie:` or `query:`.
-    #[error("`{0}` has no name, hint: write a name after the colon, like `{0}x-api-key`")]
+    #[error("`{0}` has no name")]
     NoName(String),
     /// Not a field name (RFC 9110, section 5.1).
     #[error("`{0}` is not the name of a header field")]
     HeaderName(String),
     /// Not a cookie's name (RFC 6265, section 4.1.1).
-    #[error("`{0}` is not the name of a cookie, hint: use letters, digits and !#$%&'*+-.^_`|~")]
+    #[error("`{0}` is not the name of a cookie")]
     CookieName(String),
     /// A query parameter cannot have this name.
-    #[error(
-        "`{0}` is not the name of a query parameter, hint: write it as it is sent, with %20 for a \
-        space"
-    )]
+    #[error("`{0}` is not the name of a query parameter")]
     QueryName(String),
+}
+
+impl PartError {
+    /// Returns what to write instead, if there is a usual remedy. It is no part of the message.
+    ///
+    /// ```
+    /// use weir_limit::Part;
+    ///
+    /// let error = "header:".parse::<Part>().expect_err("a name is missing");
+    /// assert_eq!(error.to_string(), "`header:` has no name");
+    /// let hint = "write a name after the colon, like `header:x-api-key`";
+    /// assert_eq!(error.hint().as_deref(), Some(hint));
+    /// ```
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Unknown(_) => {
+                "use client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method, route \
+                or global"
+            }
+            Self::NoName(text) => {
+                return Some(format!("write a name after the colon, like `{text}x-api-key`"));
+            }
+            Self::HeaderName(_) => return None,
+            Self::CookieName(_) => "use letters, digits and !#$%&'*+-.^_`|~",
+            Self::QueryName(_) => "write it as it is sent, with %20 for a space",
+        };
+        Some(text.to_owned())
+    }
 }
 
 impl FromStr for Part {
@@ -622,12 +645,9 @@ mod tests {
 
     #[test]
     fn key_error_names_known_parts() {
-        assert!(
-            "ip".parse::<Part>()
-                .expect_err("unknown")
-                .to_string()
-                .contains("client_ip, header:NAME")
-        );
+        let unknown = "ip, hint: it".parse::<Part>().expect_err("unknown");
+        assert_eq!(unknown.to_string(), "unknown key `ip, hint: it`");
+        assert!(unknown.hint().expect("a hint").contains("client_ip, header:NAME"));
         assert!(
             "header:".parse::<Part>().expect_err("no name").to_string().contains("has no name")
         );

@@ -70,25 +70,46 @@ impl Rate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
     /// `r/` is missing.
-    #[error("`{0}` is not a rate, hint: write requests per time, like `10r/s` or `2r/m`")]
+    #[error("`{0}` is not a rate")]
     Shape(String),
     /// The unit of time is missing, so the reader cannot know which was meant.
-    #[error("`{0}` has no unit of time, hint: did you mean `{0}r/s` or `{0}r/m`?")]
+    #[error("`{0}` has no unit of time")]
     NoUnit(String),
     /// The number of requests is not a decimal number.
-    #[error("`{0}` is not a number of requests, hint: write digits, like `10r/s` or `0.5r/s`")]
+    #[error("`{0}` is not a number of requests")]
     Count(String),
     /// The period is not a duration.
     #[error("{0}")]
     Period(#[from] PeriodError),
     /// The number of requests or the period is zero.
-    #[error("a rate must be greater than 0, hint: to close a path remove its route")]
+    #[error("a rate must be greater than 0")]
     Zero,
     /// The fraction cannot be counted exactly.
-    #[error(
-        "the rate is too fine to count exactly, hint: use at most 1000000 requests per millisecond"
-    )]
+    #[error("the rate is too fine to count exactly")]
     TooFine,
+}
+
+impl RateError {
+    /// Returns what to write instead, if there is a usual remedy. It is no part of the message.
+    ///
+    /// ```
+    /// use weir_limit::Rate;
+    ///
+    /// let error = "10".parse::<Rate>().expect_err("no unit of time");
+    /// assert_eq!(error.to_string(), "`10` has no unit of time");
+    /// assert_eq!(error.hint().as_deref(), Some("did you mean `10r/s` or `10r/m`?"));
+    /// ```
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Shape(_) => "write requests per time, like `10r/s` or `2r/m`".to_owned(),
+            Self::NoUnit(text) => format!("did you mean `{text}r/s` or `{text}r/m`?"),
+            Self::Count(_) => "write digits, like `10r/s` or `0.5r/s`".to_owned(),
+            Self::Period(error) => return error.hint(),
+            Self::Zero => "to close a path remove its route".to_owned(),
+            Self::TooFine => "use at most 1000000 requests per millisecond".to_owned(),
+        })
+    }
 }
 
 impl FromStr for Rate {
@@ -129,14 +150,34 @@ impl fmt::Display for Rate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
     /// The unit is missing.
-    #[error("`{0}` has no unit, hint: did you mean `{0}s` or `{0}ms`?")]
+    #[error("`{0}` has no unit")]
     NoUnit(String),
     /// The text is not a number and a unit.
-    #[error("`{0}` is not a duration, hint: write a number and ms, s, m, h or d, like `30s`")]
+    #[error("`{0}` is not a duration")]
     Shape(String),
     /// The duration has more than 64 bits of milliseconds.
     #[error("`{0}` is too long a duration")]
     TooLong(String),
+}
+
+impl PeriodError {
+    /// Returns what to write instead, if there is a usual remedy. It is no part of the message.
+    ///
+    /// ```
+    /// use weir_limit::rate::parse_period;
+    ///
+    /// let error = parse_period("30").expect_err("no unit");
+    /// assert_eq!(error.to_string(), "`30` has no unit");
+    /// assert_eq!(error.hint().as_deref(), Some("did you mean `30s` or `30ms`?"));
+    /// ```
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoUnit(text) => Some(format!("did you mean `{text}s` or `{text}ms`?")),
+            Self::Shape(_) => Some("write a number and ms, s, m, h or d, like `30s`".to_owned()),
+            Self::TooLong(_) => None,
+        }
+    }
 }
 
 /// Parses a duration as the configuration writes it: a whole number and one of `ms`, `s`, `m`, `h`,
@@ -244,8 +285,9 @@ mod tests {
             ("1r/", "`` is not a duration"),
             ("999999999999r/s", "too fine"),
         ] {
-            let error = text.parse::<Rate>().expect_err(text).to_string();
-            assert!(error.contains(says), "{text}: {error}");
+            let error = text.parse::<Rate>().expect_err(text);
+            let hint = error.hint().unwrap_or_default();
+            assert!(error.to_string().contains(says) || hint == says, "{text}: {error}: {hint}");
         }
     }
 }

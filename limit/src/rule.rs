@@ -71,15 +71,32 @@ impl RuleSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// The last place of the burst would be centuries away.
-    #[error(
-        "a burst of {burst} at {rate} takes too long, hint: the whole burst must fit in 100 years"
-    )]
+    #[error("a burst of {burst} at {rate} takes too long")]
     TooLong {
         /// Configured burst.
         burst: u32,
         /// Rate of the zone.
         rate: Rate,
     },
+}
+
+impl RuleError {
+    /// Returns what to write instead, if there is a usual remedy. It is no part of the message.
+    ///
+    /// ```
+    /// use weir_limit::rule::RuleError;
+    ///
+    /// let error = RuleError::TooLong { burst: 40_000, rate: "1r/d".parse()? };
+    /// assert_eq!(error.to_string(), "a burst of 40000 at 1r/d takes too long");
+    /// assert_eq!(error.hint().as_deref(), Some("the whole burst must fit in 100 years"));
+    /// # Ok::<(), weir_limit::rate::RateError>(())
+    /// ```
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooLong { .. } => Some("the whole burst must fit in 100 years".to_owned()),
+        }
+    }
 }
 
 /// Longest debt that a rule may hand out.

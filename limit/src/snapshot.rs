@@ -30,13 +30,30 @@ pub enum SnapshotError {
     #[error("the snapshot belongs to zone `{0}`")]
     Zone(Arc<str>),
     /// The zone has another seed, so the fingerprints mean nothing to it.
-    #[error(
-        "the snapshot of zone `{0}` has another seed, hint: build the zone with the snapshot's seed"
-    )]
+    #[error("the snapshot of zone `{0}` has another seed")]
     Seed(Arc<str>),
     /// The zone counts by another key.
     #[error("the snapshot of zone `{0}` has another key")]
     Key(Arc<str>),
+}
+
+impl SnapshotError {
+    /// Returns the remedy, if there is a usual one. It is no part of the message.
+    ///
+    /// ```
+    /// use weir_limit::snapshot::SnapshotError;
+    ///
+    /// let error = SnapshotError::Seed("logins".into());
+    /// assert_eq!(error.to_string(), "the snapshot of zone `logins` has another seed");
+    /// assert_eq!(error.hint().as_deref(), Some("build the zone with the snapshot's seed"));
+    /// ```
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Seed(_) => Some("build the zone with the snapshot's seed".to_owned()),
+            Self::Zone(_) | Self::Key(_) => None,
+        }
+    }
 }
 
 impl Snapshot {

@@ -13,10 +13,11 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
-use super::{Outcome, report_error};
+use super::{Outcome, argument, report_hinted};
 use crate::{
     limit::Rate,
     process::fd_limit,
+    runtime::hint::{Hinted, HintedError, hinted, one_line},
     tools::burst::{
         BurstPlan, BurstTarget, Expectation, FireError, Limit, Report, RequestTemplate, Schedule,
         Tally, View, data,
@@ -61,12 +62,14 @@ enum Kind {
 #[derive(Debug, Args)]
 struct BurstArgs {
     /// URL to send to: http://HOST[:PORT][/PATH]
+    #[arg(value_parser = argument::<BurstTarget, _>)]
     url: BurstTarget,
     /// Schedule: `30`, `30 at once`, `40 every 20ms, pause 2s, 8 every 20ms`
-    #[arg(long, default_value = "30 at once", value_name = "SCHEDULE")]
+    #[arg(long, default_value = "30 at once", value_name = "SCHEDULE",
+          value_parser = argument::<Schedule, _>)]
     send: Schedule,
     /// Rate that the server is said to keep for each client, like 10r/s: judges the envelope
-    #[arg(long)]
+    #[arg(long, value_parser = argument::<Rate, _>)]
     rate: Option<Rate>,
     /// Requests that may be ahead of the rate
     #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
@@ -82,7 +85,7 @@ struct BurstArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     clients: u32,
     /// Counts to expect, like "pass=1 wait=20 reject=9"
-    #[arg(long, value_name = "COUNTS")]
+    #[arg(long, value_name = "COUNTS", value_parser = argument::<Expectation, _>)]
     expect: Option<Expectation>,
     /// Status that every refusal (400 and above) must have; there must be one
     #[arg(long, value_name = "STATUS")]
@@ -101,11 +104,11 @@ struct BurstArgs {
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
     /// Time-out for a response
-    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
     timeout: Duration,
     /// Longest time that a request may take to reach the server: leaves its order among others in
     /// doubt
-    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = time)]
     tolerance: Duration,
     /// Output format
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
@@ -113,6 +116,10 @@ struct BurstArgs {
     /// Write the output to a file, and the text to stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_time(text).map_err(|error| one_line(&error))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -133,7 +140,22 @@ enum BenchError {
     #[error("cannot start: {0}")]
     Runtime(io::Error),
     #[error("{0}")]
-    Usage(String),
+    Usage(HintedError),
+}
+
+impl Hinted for BenchError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fire(error) => error.hint(),
+            Self::Usage(error) => error.hint(),
+            Self::Write { .. } | Self::Runtime(_) => None,
+        }
+    }
+}
+
+fn usage(error: impl Hinted) -> BenchError {
+    let hint = error.hint().unwrap_or_default();
+    BenchError::Usage(hinted(error, hint))
 }
 
 impl BenchArgs {
@@ -143,7 +165,7 @@ impl BenchArgs {
         let Kind::Burst(args) = self.kind;
         args.run().unwrap_or_else(|error| {
             let outcome = if error.is_usage() { Outcome::Usage } else { Outcome::Failed };
-            report_error(&error, outcome)
+            report_hinted(&error, outcome)
         })
     }
 }
@@ -178,7 +200,7 @@ impl BurstArgs {
         let order = RequestTemplate::new(&self.url, &self.method, &self.headers);
         Ok(BurstPlan {
             target: self.url.clone(),
-            order: order.map_err(|error| BenchError::Usage(error.to_string()))?,
+            order: order.map_err(usage)?,
             schedule: self.send.clone(),
             clients: self.clients,
             connections: self.connections.or_else(|| {
@@ -193,7 +215,7 @@ impl BurstArgs {
         let limit = self.rate.map(|rate| Limit::new(rate, self.burst, delay)).transpose();
         Ok(View {
             reject_status: self.reject_status.or(self.expect_status).unwrap_or(503),
-            limit: limit.map_err(|error| BenchError::Usage(error.to_string()))?,
+            limit: limit.map_err(usage)?,
             tolerance_us: u64::try_from(self.tolerance.as_micros()).unwrap_or(u64::MAX),
         })
     }

@@ -1,11 +1,12 @@
 //! `weir completions`, `weir man` and `weir version`: descriptions of the command line itself.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Outcome, print, report_error};
+use super::{Cli, Outcome, print, report_error, report_hinted};
+use crate::runtime::hint::hinted;
 
 /// Print the completions of a shell.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,11 +47,8 @@ impl Man {
         match clap_mangen::generate_to(Cli::command(), &dir) {
             Ok(()) => Outcome::Fine,
             Err(error) => {
-                let message = format!(
-                    "cannot write into `{}`: {error}, hint: name a directory that exists",
-                    dir.display()
-                );
-                report_error(&io::Error::other(message), Outcome::Failed)
+                let message = format!("cannot write into `{}`: {error}", dir.display());
+                report_hinted(&hinted(message, "name a directory that exists"), Outcome::Failed)
             }
         }
     }

@@ -4,11 +4,15 @@ use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    str::FromStr,
 };
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Loaded, Problems, problem::Style};
+use crate::{
+    config::{Loaded, Problems, problem::Style},
+    runtime::hint::{Hinted, after_comma, one_line},
+};
 
 pub mod bench;
 pub mod check;
@@ -138,6 +142,16 @@ pub fn print(text: &str) -> Outcome {
 /// Prints on standard error why a command failed, with every cause.
 #[must_use]
 pub fn report_error(error: &dyn std::error::Error, outcome: Outcome) -> Outcome {
+    print_error(error, None, outcome)
+}
+
+/// Prints on standard error why a command failed, with every cause, and what to do about it.
+#[must_use]
+pub fn report_hinted(error: &(impl std::error::Error + Hinted), outcome: Outcome) -> Outcome {
+    print_error(error, error.hint(), outcome)
+}
+
+fn print_error(error: &dyn std::error::Error, hint: Option<String>, outcome: Outcome) -> Outcome {
     let mut text = format!("error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -148,7 +162,7 @@ pub fn report_error(error: &dyn std::error::Error, outcome: Outcome) -> Outcome 
         cause = error.source();
     }
     // A failure to write to standard error cannot be reported anywhere.
-    let _ = write_all(io::stderr().lock(), &format!("{text}\n"));
+    let _ = write_all(io::stderr().lock(), &format!("{text}{}\n", after_comma(hint)));
     outcome
 }
 
@@ -158,6 +172,14 @@ fn usable(loaded: Result<Loaded, Problems>) -> Result<Loaded, Outcome> {
         print_problems(&problems);
         Outcome::Invalid
     })
+}
+
+/// Parses an argument; the hint stands behind the message, since clap prints one line.
+fn argument<T, E: Hinted>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err = E>,
+{
+    text.parse().map_err(|error: E| one_line(&error))
 }
 
 /// Prints problems on standard error, in colour on a terminal, with their count below.

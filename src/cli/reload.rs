@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, print, report_error, usable};
+use super::{ConfigArgs, Outcome, print, report_error, report_hinted, usable};
 use crate::{
     config,
     process::control::{self, ControlError},
+    runtime::hint::hinted,
 };
 
 /// Time-out for the proxy.
@@ -30,25 +31,27 @@ impl Reload {
     pub fn run(self) -> Outcome {
         match control::ask(&self.which.path(), "POST /reload", PATIENCE) {
             Ok(outcome) => outcome_of(outcome),
-            Err(ControlError::NoProcess) => self.ask_admin("there is no `admin.address` either"),
-            Err(error @ ControlError::Foreign) => self.ask_admin(&error.to_string()),
+            Err(ControlError::NoProcess) => {
+                self.ask_admin("there is no `admin.address` either", "send the process HUP")
+            }
+            Err(error @ ControlError::Foreign) => self.ask_admin(
+                &error.to_string(),
+                "run the command as the user weir runs as, or send the process HUP",
+            ),
             Err(error @ ControlError::Silent(_)) => report_error(&error, Outcome::Unreachable),
         }
     }
 
     /// Asks the admin listener that the file names; without one it fails for `reason`.
-    fn ask_admin(&self, reason: &str) -> Outcome {
+    fn ask_admin(&self, reason: &str, hint: &str) -> Outcome {
         let loaded = match usable(config::load(&self.which.path(), &self.which.sets)) {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
         let Some(admin) = loaded.config.admin else {
             let file = self.which.path();
-            let message = format!(
-                "no process of this user serves `{}`: {reason}, hint: send the process HUP",
-                file.display()
-            );
-            return report_error(&io::Error::other(message), Outcome::Unreachable);
+            let message = format!("no process of this user serves `{}`: {reason}", file.display());
+            return report_hinted(&hinted(message, hint), Outcome::Unreachable);
         };
         match ask(admin) {
             Ok(outcome) => outcome_of(outcome),

@@ -7,7 +7,9 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{ConfigArgs, Outcome, diagnostics, print_problems, report_error, usable};
+use super::{
+    ConfigArgs, Outcome, diagnostics, print_problems, report_error, report_hinted, usable,
+};
 use crate::{
     config::{self, Config, Loaded, Problems},
     process::{
@@ -69,8 +71,8 @@ pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mu
     };
     let mut app = match App::bind(config, predecessor) {
         Ok(app) => app,
-        Err(error @ StartError::Bind { .. }) => return report_error(&error, Outcome::CannotBind),
-        Err(error) => return report_error(&error, Outcome::Failed),
+        Err(error @ StartError::Bind { .. }) => return report_hinted(&error, Outcome::CannotBind),
+        Err(error) => return report_hinted(&error, Outcome::Failed),
     };
     let orders = match signals() {
         Ok(orders) => orders,
@@ -86,7 +88,7 @@ pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mu
     match app.run(orders, again.map(|again| ConfigSource { load: again.load, set_log_level })) {
         Ok(Ended::Drained) => Outcome::Fine,
         Ok(Ended::Abandoned) => Outcome::Interrupted,
-        Err(error) => report_error(&error, Outcome::Failed),
+        Err(error) => report_hinted(&error, Outcome::Failed),
     }
 }
 

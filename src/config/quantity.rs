@@ -1,22 +1,26 @@
 //! Counts such as `10k` and sizes such as `32KiB`. Nothing is rounded; a value above 64 bits is an
-//! error.
+//! error. Their errors, and those of the engine's own texts, have their hints apart.
+
+use crate::{
+    limit::{
+        key::PartError,
+        rate::{PeriodError, RateError},
+        rule::RuleError,
+    },
+    runtime::hint::Hinted,
+};
 
 /// Error of a text that is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// The text is not a whole number with a known letter behind it.
-    #[error(
-        "`{0}` is not a count, hint: write a whole number, or one followed by k, M or G, like `10k`"
-    )]
+    #[error("`{0}` is not a count")]
     Count(String),
     /// The text is not a whole number with a known unit behind it.
-    #[error(
-        "`{0}` is not a size, hint: write bytes, or a whole number followed by KiB, MiB or GiB, \
-        like `32KiB`"
-    )]
+    #[error("`{0}` is not a size")]
     Size(String),
     /// The unit is one of thousands where one of 1024 is probably meant, or the reverse.
-    #[error("`{text}` has no clear unit, hint: did you mean `{number}{unit}`?")]
+    #[error("`{text}` has no clear unit")]
     Unit {
         /// Text as written.
         text: String,
@@ -29,6 +33,35 @@ pub enum QuantityError {
     #[error("`{0}` is too large")]
     TooMany(String),
 }
+
+impl Hinted for QuantityError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Count(_) => "write a whole number, or one followed by k, M or G, like `10k`",
+            Self::Size(_) => {
+                "write bytes, or a whole number followed by KiB, MiB or GiB, like `32KiB`"
+            }
+            Self::Unit { number, unit, .. } => {
+                return Some(format!("did you mean `{number}{unit}`?"));
+            }
+            Self::TooMany(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+/// Errors of the decision engine about a text of the configuration.
+macro_rules! hinted_errors_of_the_engine {
+    ($($error:ty),+) => {$(
+        impl Hinted for $error {
+            fn hint(&self) -> Option<String> {
+                <$error>::hint(self)
+            }
+        }
+    )+};
+}
+
+hinted_errors_of_the_engine!(PartError, PeriodError, RateError, RuleError);
 
 /// Parses a count: `250`, `10k`, `1M`, `2G`; the letters are powers of a thousand.
 ///
@@ -81,7 +114,7 @@ fn split(text: &str, shape: impl Fn() -> QuantityError) -> Result<(u64, &str), Q
 
 #[cfg(test)]
 mod tests {
-    use crate::config::quantity::*;
+    use crate::{config::quantity::*, runtime::hint::one_line};
 
     #[test]
     fn every_spelling_is_the_exact_number() {
@@ -98,8 +131,8 @@ mod tests {
 
     #[test]
     fn quantity_error_says_what_to_write() {
-        let count = |text| parse_count(text).expect_err(text).to_string();
-        let size = |text| parse_size(text).expect_err(text).to_string();
+        let count = |text| one_line(&parse_count(text).expect_err(text));
+        let size = |text| one_line(&parse_size(text).expect_err(text));
         assert!(count("1m").contains("did you mean `1M`?"));
         assert!(count("-1").contains("`-1` is not a count"));
         assert!(count("1.5k").contains("is not a count"));

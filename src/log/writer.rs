@@ -26,6 +26,7 @@ use super::{
     sample::Sampler,
     settings::{AccessLogSettings, LogTarget},
 };
+use crate::runtime::hint::Hinted;
 
 /// Limit on bytes that wait to be written to a log: about 64 thousand lines.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -89,7 +90,7 @@ impl WriteQueue {
 
 /// Error of a log that cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the log{}: {source}{}", named(to), hint(to))]
+#[error("cannot open the log{}: {source}", named(to))]
 pub struct LogError {
     /// Destination of the log.
     pub to: LogTarget,
@@ -105,18 +106,17 @@ fn named(to: &LogTarget) -> String {
     }
 }
 
-/// An inherited descriptor is open already, while opening its path again may need the rights of
-/// another user.
-fn hint(to: &LogTarget) -> &'static str {
-    let LogTarget::File(path) = to else { return "" };
-    match path.to_str() {
-        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
-            ", hint: write `stdout`, which is open already"
-        }
-        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => {
-            ", hint: write `stderr`, which is open already"
-        }
-        _ => "",
+impl Hinted for LogError {
+    /// An inherited descriptor is open already, while opening its path again may need the rights of
+    /// another user.
+    fn hint(&self) -> Option<String> {
+        let LogTarget::File(path) = &self.to else { return None };
+        let word = match path.to_str() {
+            Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => "stdout",
+            Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => "stderr",
+            _ => return None,
+        };
+        Some(format!("write `{word}`, which is open already"))
     }
 }
 

@@ -38,10 +38,7 @@ pub enum ControlError {
     #[error("no process serves this file")]
     NoProcess,
     /// It belongs to another user or another container.
-    #[error(
-        "the process that serves this file belongs to another user, hint: run the command as the \
-        user weir runs as"
-    )]
+    #[error("the process that serves this file belongs to another user")]
     Foreign,
     /// It does not respond.
     #[error("the process that serves this file does not respond: {0}")]

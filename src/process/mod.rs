@@ -28,7 +28,7 @@ use crate::{
         gateway::Gateway,
         writer::{self, LogError, Writer},
     },
-    runtime::{clock::Clock, release_timer::Timing},
+    runtime::{clock::Clock, hint::Hinted, release_timer::Timing},
     upstream::{connect, tls::SecureError},
 };
 
@@ -50,7 +50,7 @@ pub mod workers;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on `{address}`: {source}{}", taken_hint(source))]
+    #[error("cannot listen on `{address}`: {source}")]
     Bind {
         /// Address of the listener.
         address: SocketAddr,
@@ -58,7 +58,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// TLS cannot be set up for a listener.
-    #[error("cannot speak TLS on `{address}`: {source}{}", after_comma(source.hint()))]
+    #[error("cannot speak TLS on `{address}`: {source}")]
     Tls {
         /// Address of the listener.
         address: SocketAddr,
@@ -66,7 +66,7 @@ pub enum StartError {
         source: Box<TlsError>,
     },
     /// TLS cannot be set up for an upstream.
-    #[error("cannot speak TLS to upstream `{upstream}`: {source}{}", after_comma(source.hint()))]
+    #[error("cannot speak TLS to upstream `{upstream}`: {source}")]
     Upstream {
         /// Name of the upstream.
         upstream: Arc<str>,
@@ -84,21 +84,28 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// A hint as the end of a line of text; only for people, and never split off again.
-fn after_comma(hint: Option<String>) -> String {
-    hint.map_or_else(String::new, |hint| format!(", hint: {hint}"))
+impl Hinted for StartError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind { source, .. } => taken_hint(source).map(str::to_owned),
+            Self::Tls { source, .. } => source.hint(),
+            Self::Upstream { source, .. } => source.hint(),
+            Self::Log(error) => error.hint(),
+            Self::Handover(_) | Self::Thread(_) => None,
+        }
+    }
 }
 
-fn taken_hint(source: &io::Error) -> &'static str {
+fn taken_hint(source: &io::Error) -> Option<&'static str> {
     match source.kind() {
         io::ErrorKind::AddrInUse => {
-            ", hint: another program listens there; stop it or choose another port"
+            Some("another program listens there; stop it or choose another port")
         }
         io::ErrorKind::PermissionDenied => {
-            ", hint: ports below 1024 need a privilege; choose a higher one"
+            Some("ports below 1024 need a privilege; choose a higher one")
         }
-        io::ErrorKind::AddrNotAvailable => ", hint: this machine has no such address",
-        _ => "",
+        io::ErrorKind::AddrNotAvailable => Some("this machine has no such address"),
+        _ => None,
     }
 }
 

@@ -17,7 +17,10 @@ use crate::{
     config::{Config, Problems},
     limit::{Millis, Succession, Zone, ZoneSettings},
     log::writer::Writer,
-    runtime::clock::Clock,
+    runtime::{
+        clock::Clock,
+        hint::{Hinted, after_comma},
+    },
     upstream::{endpoints::EndpointGroup, settings::UpstreamSettings},
 };
 
@@ -105,7 +108,7 @@ pub enum ReloadError {
     #[error("the configuration is invalid; keeping the current configuration\n{0}")]
     Invalid(Problems),
     /// A new address or the access log cannot be opened.
-    #[error("{0}; keeping the current configuration")]
+    #[error("{0}; keeping the current configuration{hint}", hint = after_comma(.0.hint()))]
     Start(#[from] StartError),
     /// A worker could not build it.
     #[error("a worker cannot serve the configuration: {0}; keeping the current configuration")]

@@ -194,7 +194,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// A route has more rules than a gate takes.
-    #[error("route `{route}` has {rules} limits, hint: use at most {max}", max = crate::limit::MAX_RULES)]
+    #[error("route `{route}` has {rules} limits, and at most {max} are supported", max = crate::limit::MAX_RULES)]
     TooManyRules {
         /// Name of the route.
         route: Arc<str>,

@@ -9,9 +9,12 @@ use std::{fmt, io::Write, net::IpAddr};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::http::{
-    error::{Error, Kind},
-    fields::is_framing,
+use crate::{
+    http::{
+        error::{Error, Kind},
+        fields::is_framing,
+    },
+    runtime::hint::Hinted,
 };
 
 /// Placeholders in values, as written.
@@ -74,47 +77,66 @@ enum Piece {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is not a field name.
-    #[error("is not a header name, hint: use letters, digits and `-`, like `x-frame-options`")]
+    #[error("is not a header name")]
     Malformed,
     /// The field frames the message or belongs to one connection.
-    #[error("belongs to the connection or the framing, hint: weir sets it itself on each side")]
+    #[error("belongs to the connection or the framing")]
     Framing,
     /// The field describes the coding of the body.
-    #[error(
-        "describes the coding of the body, hint: edits do not change bodies; \
-        `response.compress` does"
-    )]
+    #[error("describes the coding of the body")]
     Coding,
     /// The field asks for an interim response.
-    #[error("is handled by weir itself, hint: weir sends `100 Continue` when it reads the body")]
+    #[error("is handled by weir itself")]
     Expect,
     /// The field marks the way of the request.
-    #[error(
-        "records that the request passed here, hint: it is needed to detect loops (RFC 9110, \
-        section 7.6.3)"
-    )]
+    #[error("records that the request passed here")]
     Via,
+}
+
+impl Hinted for NameError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Malformed => "use letters, digits and `-`, like `x-frame-options`",
+            Self::Framing => "weir sets it itself on each side",
+            Self::Coding => "edits do not change bodies; `response.compress` does",
+            Self::Expect => "weir sends `100 Continue` when it reads the body",
+            Self::Via => "it is needed to detect loops (RFC 9110, section 7.6.3)",
+        };
+        Some(text.to_owned())
+    }
 }
 
 /// Reason why a text is not a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// The text is empty.
-    #[error("there is no value, hint: to remove the header write `remove: [ NAME ]`")]
+    #[error("there is no value")]
     Empty,
     /// Leading or trailing space is not part of a value.
-    #[error("`{0}` begins or ends with a space, hint: remove the space; it is not part of a value")]
+    #[error("`{0}` begins or ends with a space")]
     Space(String),
     /// The text has a character that a field cannot contain.
-    #[error("`{}` is not allowed in a header value, hint: use letters, digits, signs and spaces \
-        of ASCII", .0.escape_debug())]
+    #[error("`{}` is not allowed in a header value", .0.escape_debug())]
     Character(char),
     /// A brace has no counterpart.
-    #[error("unmatched `{0}`, hint: write `{0}{0}` for the sign itself")]
+    #[error("unmatched `{0}`")]
     Brace(char),
     /// There is no placeholder of this name.
     #[error("unknown placeholder `{0}`")]
     Unknown(String),
+}
+
+impl Hinted for TemplateError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Empty => "to remove the header write `remove: [ NAME ]`",
+            Self::Space(_) => "remove the space; it is not part of a value",
+            Self::Character(_) => "use letters, digits, signs and spaces of ASCII",
+            Self::Brace(sign) => return Some(format!("write `{sign}{sign}` for the sign itself")),
+            Self::Unknown(_) => return None,
+        };
+        Some(text.to_owned())
+    }
 }
 
 /// Parses the name of a field that may be edited in these messages.

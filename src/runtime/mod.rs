@@ -1,7 +1,8 @@
-//! Clock, timers and byte streams below everything else.
+//! Clock, timers, byte streams and hints of errors, below everything else.
 
 pub mod clock;
 pub mod coarse_timer;
+pub mod hint;
 pub mod io;
 pub mod pem;
 pub mod release_timer;

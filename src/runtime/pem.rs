@@ -15,6 +15,8 @@ use rustls::pki_types::{
     pem::{self, PemObject},
 };
 
+use super::hint::Hinted;
+
 /// Limit on the size of a file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -54,11 +56,9 @@ pub enum PemError {
     },
 }
 
-impl PemError {
-    /// Returns the remedy.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
+impl Hinted for PemError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::Unreadable(..) => {
                 "it must exist and be readable by the user weir runs as".to_owned()
             }
@@ -72,7 +72,7 @@ impl PemError {
             Self::Nothing { section, .. } => {
                 format!("use a PEM file with a section `-----BEGIN {section}-----`")
             }
-        }
+        })
     }
 }
 

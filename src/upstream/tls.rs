@@ -19,7 +19,10 @@ use super::{
     connect::{BoxedIo, Connector, NoHttp2},
     settings::SecureSettings,
 };
-use crate::runtime::pem::{self, PemError};
+use crate::runtime::{
+    hint::Hinted,
+    pem::{self, PemError},
+};
 
 /// ALPN name of HTTP/2.
 const HTTP2: &[u8] = b"h2";
@@ -41,12 +44,10 @@ pub enum SecureError {
     Library(#[from] rustls::Error),
 }
 
-impl SecureError {
-    /// Returns the remedy, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for SecureError {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Ca(error) => Some(error.hint()),
+            Self::Ca(error) => error.hint(),
             Self::Name(..) => Some("write a host name or an IP address".to_owned()),
             Self::Anchor(..) | Self::Library(_) => None,
         }

@@ -2,41 +2,57 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::upstream::settings::Endpoint;
+use crate::{runtime::hint::Hinted, upstream::settings::Endpoint};
 
 /// Error of a text that is not an address to listen on or connect to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// The kind of listener is not supported.
-    #[error("`{0}`: {1} are not supported yet, hint: listen on host:port, like `0.0.0.0:8080`")]
+    #[error("`{0}`: {1} are not supported yet")]
     Listener(String, &'static str),
     /// The kind of endpoint is not supported.
-    #[error("`{0}`: {1} is not supported yet, hint: use `http://host:port` or `https://host:port`")]
+    #[error("`{0}`: {1} is not supported yet")]
     Scheme(String, &'static str),
     /// Unix socket.
-    #[error(
-        "`{0}`: unix sockets are not supported, hint: let the server listen on TCP, like `http://127.0.0.1:8000`"
-    )]
+    #[error("`{0}`: unix sockets are not supported")]
     Unix(String),
     /// The text has more than a host and a port behind the scheme.
-    #[error(
-        "`{0}` has a path, hint: write only `{1}`; the path of the request is forwarded as received"
-    )]
+    #[error("`{0}` has a path")]
     Path(String, String),
     /// The port is missing.
-    #[error("`{0}` has no port, hint: write `{0}:{1}`")]
+    #[error("`{0}` has no port")]
     NoPort(String, u16),
     /// The host is missing.
-    #[error("`{0}` has no host, hint: write `:{0}` for every address, or `127.0.0.1:{0}`")]
+    #[error("`{0}` has no host")]
     OnlyPort(String),
     /// The host of a listener is not an address.
-    #[error(
-        "`{0}` is not an IP address and a port, hint: like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`"
-    )]
+    #[error("`{0}` is not an IP address and a port")]
     Socket(String),
     /// Host and port of an endpoint cannot be parsed.
-    #[error("`{0}` is not a host and a port, hint: like `http://127.0.0.1:8000` or `auth:8000`")]
+    #[error("`{0}` is not a host and a port")]
     Endpoint(String),
+}
+
+impl Hinted for AddressError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Listener(..) => "listen on host:port, like `0.0.0.0:8080`",
+            Self::Scheme(..) => "use `http://host:port` or `https://host:port`",
+            Self::Unix(_) => "let the server listen on TCP, like `http://127.0.0.1:8000`",
+            Self::Path(_, kept) => {
+                return Some(format!(
+                    "write only `{kept}`; the path of the request is forwarded as received"
+                ));
+            }
+            Self::NoPort(host, port) => return Some(format!("write `{host}:{port}`")),
+            Self::OnlyPort(port) => {
+                return Some(format!("write `:{port}` for every address, or `127.0.0.1:{port}`"));
+            }
+            Self::Socket(_) => "like `0.0.0.0:8080`, `127.0.0.1:8080`, `[::]:8080` or `:8080`",
+            Self::Endpoint(_) => "like `http://127.0.0.1:8000` or `auth:8000`",
+        };
+        Some(text.to_owned())
+    }
 }
 
 /// Returns true if the address of a listener is a port alone: every address of both families.
@@ -131,12 +147,12 @@ fn is_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::resolve::address::*;
+    use crate::{config::resolve::address::*, runtime::hint::one_line};
 
     #[test]
     fn listeners_are_addresses_with_a_port() {
         let of = |text| {
-            listener(text).map(|address| address.to_string()).map_err(|error| error.to_string())
+            listener(text).map(|address| address.to_string()).map_err(|error| one_line(&error))
         };
         assert_eq!(of(":8080").as_deref(), Ok("0.0.0.0:8080"));
         assert_eq!(of("127.0.0.1:0").as_deref(), Ok("127.0.0.1:0"));
@@ -153,7 +169,7 @@ mod tests {
     #[test]
     fn endpoints_are_hosts_with_a_port() {
         let of = |text| {
-            endpoint(text).map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string())
+            endpoint(text).map(|endpoint| endpoint.to_string()).map_err(|error| one_line(&error))
         };
         assert_eq!(of("http://auth:8000").as_deref(), Ok("auth:8000"));
         assert_eq!(of("auth:8000").as_deref(), Ok("auth:8000"));

@@ -1,7 +1,7 @@
 //! Collector of problems: parses texts into typed values, or reports a problem at the text and
 //! returns a stand-in, so that checking continues.
 
-use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use ipnet::IpNet;
 
@@ -14,6 +14,7 @@ use crate::{
         schema::Amount,
     },
     limit::rate::parse_period,
+    runtime::hint::{Hinted, hinted},
 };
 
 /// Longest time that can be configured.
@@ -28,50 +29,28 @@ pub struct Collector<'a> {
     pub base: &'a Path,
 }
 
-/// Separates a message from its hint in the text of an error.
-const HINT: &str = ", hint: ";
-
 impl Collector<'_> {
-    /// Reports an error text of the form `cause, hint: advice`. A value that came from outside is
-    /// never part of it.
-    pub fn refuse(&mut self, spot: Location<'_>, error: impl Display) {
-        let error = error.to_string();
-        let (message, hint) = parts(&error, spot.scalar().map_or("", |scalar| &scalar.text));
-        self.refuse_with(spot, message, Some(hint));
-    }
-
-    /// Reports a message with its hint; a value that came from outside is part of neither.
-    pub fn refuse_with(
-        &mut self,
-        spot: Location<'_>,
-        message: impl Display,
-        hint: Option<impl Into<String>>,
-    ) {
+    /// Reports an error, message and hint apart. A value that came from outside is part of neither.
+    pub fn refuse(&mut self, spot: Location<'_>, error: impl Hinted) {
         let scalar = spot.scalar();
         if scalar.is_some_and(|scalar| scalar.broken) {
             return;
         }
         if let Some(filled) = scalar.and_then(|scalar| scalar.filled.as_ref()) {
             let message = format!("the value of `{filled}` is not valid here");
-            return self.problems.error(
-                spot.span,
-                message,
-                "the value is not shown: it may be a secret",
-            );
+            let hint = "the value is not shown: it may be a secret";
+            return self.refuse_at(spot.span, hinted(message, hint));
         }
-        let hint = hint.map_or_else(String::new, Into::into);
-        self.problems.error(spot.span, message.to_string(), hint);
+        self.refuse_at(spot.span, error);
     }
 
-    /// Reports an error text of the same form about the text at a place that shows nothing that
-    /// came from outside.
-    pub fn refuse_at(&mut self, span: Span, text: &str, error: &str) {
-        let (message, hint) = parts(error, text);
-        self.problems.error(span, message, hint);
+    /// Reports an error at a place that shows nothing that came from outside.
+    pub fn refuse_at(&mut self, span: Span, error: impl Hinted) {
+        self.problems.error(span, error.to_string(), error.hint().unwrap_or_default());
     }
 
     /// Returns the value, or reports its error.
-    pub fn take<T, E: Display>(&mut self, spot: Location<'_>, result: Result<T, E>) -> Option<T> {
+    pub fn take<T, E: Hinted>(&mut self, spot: Location<'_>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.refuse(spot, error)).ok()
     }
 
@@ -79,7 +58,7 @@ impl Collector<'_> {
     pub fn duration(&mut self, spot: Location<'_>, text: &str) -> Duration {
         let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
         if duration > YEAR {
-            self.refuse(spot, format!("`{text}` is longer than a year, hint: at most `366d`"));
+            self.refuse(spot, hinted(format!("`{text}` is longer than a year"), "at most `366d`"));
         }
         duration.min(YEAR)
     }
@@ -126,14 +105,8 @@ impl Collector<'_> {
         match usize::try_from(value) {
             Ok(value) if range.contains(&value) => value,
             _ => {
-                self.refuse(
-                    spot,
-                    format!(
-                        "`{text}` is out of range, hint: at least {} and at most {}",
-                        range.start(),
-                        range.end()
-                    ),
-                );
+                let hint = format!("at least {} and at most {}", range.start(), range.end());
+                self.refuse(spot, hinted(format!("`{text}` is out of range"), hint));
                 *range.start()
             }
         }
@@ -150,10 +123,8 @@ impl Collector<'_> {
             return self.networks_of(spot, &path);
         }
         let shape = || {
-            format!(
-                "`{text}` is not a network, hint: write an address and a prefix, like \
-                `10.8.0.0/16`, or `@file:PATH`"
-            )
+            let hint = "write an address and a prefix, like `10.8.0.0/16`, or `@file:PATH`";
+            hinted(format!("`{text}` is not a network"), hint)
         };
         let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else {
             return Vec::new();
@@ -171,7 +142,7 @@ impl Collector<'_> {
             Err(error) => {
                 let hint = "use a file of at most 1 MiB with one network per line; a relative \
                     path starts at the configuration's folder";
-                self.refuse(spot, format!("{error}{HINT}{hint}"));
+                self.refuse(spot, hinted(error, hint));
                 return Vec::new();
             }
         };
@@ -212,44 +183,5 @@ impl Collector<'_> {
             );
         }
         network.trunc()
-    }
-}
-
-/// The message and the hint of an error text `message, hint: advice` about `value`, which may
-/// itself contain the words between the two: a message quotes a value before the hint begins.
-fn parts<'a>(error: &'a str, value: &str) -> (&'a str, &'a str) {
-    let end_of_quote = match value.contains(HINT) {
-        true => error.find(value).map(|start| start + value.len()),
-        false => Some(0),
-    };
-    let at = match end_of_quote {
-        Some(end) => error[end..].find(HINT).map(|found| end + found),
-        // A part of the value is quoted; hints quote none that contains it.
-        None => error.rfind(HINT),
-    };
-    at.map_or((error, ""), |at| (&error[..at], &error[at + HINT.len()..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::resolve::collector::*;
-
-    #[test]
-    fn hint_is_told_apart_from_a_value_that_looks_like_one() {
-        for (error, value, message, hint) in [
-            ("`x` is bad, hint: write y", "x", "`x` is bad", "write y"),
-            ("`x` is bad", "x", "`x` is bad", ""),
-            ("`a, hint: b` is bad, hint: write y", "a, hint: b", "`a, hint: b` is bad", "write y"),
-            ("`a, hint: b` is bad", "a, hint: b", "`a, hint: b` is bad", ""),
-            ("`, hint: b` is bad, hint: write y", "a, hint: b", "`, hint: b` is bad", "write y"),
-            (
-                "`a, hint: b, hint: c` is bad, hint: y",
-                "a, hint: b, hint: c",
-                "`a, hint: b, hint: c` is bad",
-                "y",
-            ),
-        ] {
-            assert_eq!(parts(error, value), (message, hint), "{error}");
-        }
     }
 }

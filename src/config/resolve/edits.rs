@@ -7,6 +7,7 @@ use crate::{
     config::{nearest, schema::HeadersSpec},
     http::target,
     proxy::header_edits::{self, Edits, Message, NameError, PLACEHOLDERS, Template, TemplateError},
+    runtime::hint::{Hinted, HintedError, hinted},
 };
 
 /// Resolves the edits of one kind of message.
@@ -24,20 +25,22 @@ pub fn edits(
         let place = spot.name(text).span;
         let value = judge.take(spot.key(text), template(text, value));
         let name = match header_edits::name(text, message) {
-            Ok(name) if remove.contains(&name) => {
-                Err(format!("`{text}` is set and removed, hint: `set` alone replaces the header"))
-            }
+            Ok(name) if remove.contains(&name) => Err(hinted(
+                format!("`{text}` is set and removed"),
+                "`set` alone replaces the header",
+            )),
             Ok(name) if set.iter().any(|(other, _)| *other == name) => {
-                Err(format!("`{text}` is set twice, hint: keep one of them; case does not matter"))
+                let hint = "keep one of them; case does not matter";
+                Err(hinted(format!("`{text}` is set twice"), hint))
             }
             Ok(name) => Ok(name),
             // A malformed name is reported where every key is checked.
             Err(NameError::Malformed) => continue,
-            Err(error) => Err(format!("`{text}` {error}")),
+            Err(error) => Err(about(text, error)),
         };
         match name {
             Ok(name) => set.extend(value.map(|value| (name, value))),
-            Err(error) => judge.refuse_at(place, text, &error),
+            Err(error) => judge.refuse_at(place, error),
         }
     }
     Edits::new(remove, set)
@@ -51,14 +54,13 @@ fn removed(
 ) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        let name = header_edits::name(text, message).map_err(|error| format!("`{text}` {error}"));
+        let name = header_edits::name(text, message).map_err(|error| about(text, error));
         let name = name.and_then(|name| match (message, &name) {
             (Message::Request, &header::HOST) => {
-                Err("`host` cannot be removed, hint: set it to the value for the upstream"
-                    .to_owned())
+                Err(hinted("`host` cannot be removed", "set it to the value for the upstream"))
             }
             _ if names.contains(&name) => {
-                Err(format!("`{text}` is listed twice, hint: keep one of them"))
+                Err(hinted(format!("`{text}` is listed twice"), "keep one of them"))
             }
             _ => Ok(name),
         });
@@ -67,17 +69,21 @@ fn removed(
     names
 }
 
-fn template(name: &str, text: &str) -> Result<Template, String> {
+/// Error about a header of this name.
+fn about(name: &str, error: NameError) -> HintedError {
+    hinted(format!("`{name}` {error}"), error.hint().unwrap_or_default())
+}
+
+fn template(name: &str, text: &str) -> Result<Template, HintedError> {
     if name.eq_ignore_ascii_case("host") && !target::is_authority(&text.replace("{host}", "a")) {
-        return Err(format!(
-            "`{text}` is not a host, hint: write `example.com`, with or without a port, or \
-            `{{host}}`"
-        ));
+        let hint = "write `example.com`, with or without a port, or `{host}`";
+        return Err(hinted(format!("`{text}` is not a host"), hint));
     }
-    Template::parse(text).map_err(|error| match &error {
-        TemplateError::Unknown(placeholder) => {
-            format!("{error}, hint: {}", nearest::hint(placeholder, &PLACEHOLDERS))
-        }
-        _ => error.to_string(),
+    Template::parse(text).map_err(|error| {
+        let hint = match &error {
+            TemplateError::Unknown(placeholder) => nearest::hint(placeholder, &PLACEHOLDERS),
+            _ => error.hint().unwrap_or_default(),
+        };
+        hinted(error, hint)
     })
 }

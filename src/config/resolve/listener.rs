@@ -14,7 +14,10 @@ use crate::{
             settings::{CertificateFiles, TlsSettings},
         },
     },
-    runtime::clock::Clock,
+    runtime::{
+        clock::Clock,
+        hint::{HintedError, hinted},
+    },
 };
 
 /// Range of limits on connections and requests.
@@ -39,7 +42,7 @@ pub fn listeners(
             let hint = "list them: client_ip: { trusted_proxies: [ \"10.0.0.0/8\" ] }";
             judge.refuse(
                 spot.key("proxy_protocol"),
-                format!("`proxy_protocol` without trusted proxies, hint: {hint}"),
+                hinted("`proxy_protocol` without trusted proxies", hint),
             );
         }
         let settings = settings(judge, spot, long);
@@ -55,10 +58,8 @@ pub fn listeners(
             shared && (address.port() != 0 || *other != settings)
         };
         if found.iter().any(twice) {
-            judge.refuse(
-                place,
-                format!("duplicate listener `{}`, hint: keep one of them", long.address),
-            );
+            let message = format!("duplicate listener `{}`", long.address);
+            judge.refuse(place, hinted(message, "keep one of them"));
         }
         found.push(settings);
     }
@@ -73,10 +74,8 @@ fn settings(
 ) -> ListenerSettings {
     let redirect = spot.key("redirect");
     if listener.tls.is_some() && listener.redirect.is_some() {
-        judge.refuse(
-            redirect,
-            "`redirect` on a listener with `tls`, hint: write it on a listener without `tls`",
-        );
+        let hint = "write it on a listener without `tls`";
+        judge.refuse(redirect, hinted("`redirect` on a listener with `tls`", hint));
     }
     let port =
         listener.redirect.as_ref().and_then(|text| judge.take(redirect, redirect_port(text)));
@@ -97,12 +96,10 @@ fn settings(
     }
 }
 
-fn redirect_port(text: &str) -> Result<u16, String> {
+fn redirect_port(text: &str) -> Result<u16, HintedError> {
     let wrong = || {
-        format!(
-            "`{text}` is not a redirect target, hint: write `https`, or a port as in \
-            `https:8443`"
-        )
+        let hint = "write `https`, or a port as in `https:8443`";
+        hinted(format!("`{text}` is not a redirect target"), hint)
     };
     match text.strip_prefix("https").ok_or_else(wrong)? {
         "" => Ok(HTTPS),
@@ -117,16 +114,14 @@ fn redirect_port(text: &str) -> Result<u16, String> {
 fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSettings {
     let certificates = spot.key("certificates");
     if tls.certificates.is_empty() {
-        judge.refuse(
-            certificates,
-            "no certificate, hint: certificates: [ { cert: FILE, key: FILE } ]",
-        );
+        let hint = "certificates: [ { cert: FILE, key: FILE } ]";
+        judge.refuse(certificates, hinted("no certificate", hint));
     }
     let client_ca = tls.client_ca.as_ref().map(std::path::PathBuf::from);
     if let Some(path) = &client_ca
         && let Err(error) = tls::client_verifier(path)
     {
-        judge.refuse_with(spot.key("client_ca"), &error, error.hint());
+        judge.refuse(spot.key("client_ca"), error);
     }
     let pairs = tls.certificates.iter().enumerate();
     TlsSettings {
@@ -152,7 +147,7 @@ fn certificate(
         Ok(_) => {}
         Err(error) => {
             let key = if error.is_about_certificate() { "cert" } else { "key" };
-            judge.refuse_with(spot.key(key), &error, error.hint());
+            judge.refuse(spot.key(key), error);
         }
     }
     files

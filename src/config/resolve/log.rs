@@ -6,6 +6,7 @@ use super::{collector::Collector, location::Location};
 use crate::{
     config::schema::{AccessLog, ErrorLog},
     log::settings::{AccessLogSettings, LogFormat, LogTarget},
+    runtime::hint::{HintedError, hinted},
 };
 
 /// Default number of rejects per key with a line of their own. nginx's format has no line for
@@ -37,16 +38,16 @@ pub fn access(
     }
 }
 
-fn target(text: &str) -> Result<LogTarget, String> {
+fn target(text: &str) -> Result<LogTarget, HintedError> {
     match text {
         "stdout" => Ok(LogTarget::Stdout),
         "stderr" => Ok(LogTarget::Stderr),
         "none" => Ok(LogTarget::None),
         path if path.contains('/') => Ok(LogTarget::File(path.into())),
-        _ => Err(format!(
-            "`{text}` is not a log target, hint: write stdout, stderr, none, or a path with a \
-            slash in it"
-        )),
+        _ => {
+            let hint = "write stdout, stderr, none, or a path with a slash in it";
+            Err(hinted(format!("`{text}` is not a log target"), hint))
+        }
     }
 }
 
@@ -55,12 +56,8 @@ pub fn level(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Strin
     for directive in text.split(',') {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
         if tracing::level_filters::LevelFilter::from_str(level).is_err() || level.is_empty() {
-            judge.refuse(
-                spot,
-                format!(
-                    "`{level}` is not a level, hint: use off, error, warn, info, debug or trace"
-                ),
-            );
+            let hint = "use off, error, warn, info, debug or trace";
+            judge.refuse(spot, hinted(format!("`{level}` is not a level"), hint));
         }
     }
     text.to_owned()

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     downstream::settings::{ClientTimeouts, HeaderLimits},
     limit::{ZoneSettings, client_ip::Trust},
+    runtime::hint::hinted,
     upstream::settings::{Endpoint, SecureSettings, UpstreamSettings},
 };
 
@@ -70,8 +71,8 @@ pub fn resolve(
     let (judge, root) = (&mut Collector { problems, base }, Location::root(tree));
     at_least_one(judge, root, written);
     if file.version != 1 {
-        let message = format!("unknown version `{}`, hint: write `version: 1`", file.version);
-        judge.refuse(root.key("version"), message);
+        let message = format!("unknown version `{}`", file.version);
+        judge.refuse(root.key("version"), hinted(message, "write `version: 1`"));
     }
     let zones = file.zones.iter();
     let zones = zones
@@ -110,24 +111,22 @@ pub fn resolve(
 }
 
 fn at_least_one(judge: &mut Collector<'_>, root: Location<'_>, written: &Node) {
-    for (section, message) in [
-        (
-            "listeners",
-            "no listener: nothing would be served, hint: listeners: [ \"0.0.0.0:8080\" ]",
-        ),
+    for (section, message, hint) in [
+        ("listeners", "no listener: nothing would be served", "listeners: [ \"0.0.0.0:8080\" ]"),
         (
             "routes",
-            "no route: every request would be refused, hint: routes: [ { path: /, upstream: \
-            \"http://host:port\" } ]",
+            "no route: every request would be refused",
+            "routes: [ { path: /, upstream: \"http://host:port\" } ]",
         ),
     ] {
+        let error = hinted(message, hint);
         // A misspelt key is reported once, not also as missing.
         let misspelt = || written.keys().any(|key| nearest::nearest(key, &[section]).is_some());
         match written.get(section).map(|entry| &entry.node.value) {
             None if misspelt() => {}
-            None => judge.refuse(root, message),
+            None => judge.refuse(root, error),
             Some(Value::List(items)) if items.is_empty() => {
-                judge.refuse(root.key(section), message);
+                judge.refuse(root.key(section), error);
             }
             Some(_) => {}
         }
@@ -155,12 +154,8 @@ fn admin(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Option<S
     let text = file.admin.address.as_deref()?;
     let address = judge.take(spot, address::listener(text))?;
     if !address.ip().is_loopback() {
-        let message = format!(
-            "`{text}` is reachable from other machines, hint: use a loopback address, like \
-            `127.0.0.1:{}`",
-            address.port()
-        );
-        judge.refuse(spot, message);
+        let hint = format!("use a loopback address, like `127.0.0.1:{}`", address.port());
+        judge.refuse(spot, hinted(format!("`{text}` is reachable from other machines"), hint));
     }
     Some(address)
 }
@@ -168,11 +163,8 @@ fn admin(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Option<S
 fn state(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> StateSettings {
     let path = file.state.file.as_deref();
     if path.is_some_and(|path| path.is_empty() || path.ends_with('/')) {
-        judge.refuse(
-            spot.key("file"),
-            "not a file, hint: write a path, like \
-            `/var/lib/weir/zones.bin`",
-        );
+        let hint = "write a path, like `/var/lib/weir/zones.bin`";
+        judge.refuse(spot.key("file"), hinted("not a file", hint));
     }
     StateSettings {
         file: path.map(Into::into),
@@ -194,12 +186,8 @@ fn workers(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> us
             judge.count(spot, amount, 1..=MAX_WORKERS)
         }
         text => {
-            judge.refuse(
-                spot,
-                format!(
-                    "`{text}` is not a number of workers, hint: write a whole number, or `auto`"
-                ),
-            );
+            let hint = "write a whole number, or `auto`";
+            judge.refuse(spot, hinted(format!("`{text}` is not a number of workers"), hint));
             1
         }
     }

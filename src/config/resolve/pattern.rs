@@ -9,6 +9,7 @@ use crate::{
     config::schema::RouteSpec,
     limit::normal_form,
     proxy::route::{HostPattern, PathMatching, PathPattern, Pattern},
+    runtime::hint::{HintedError, hinted},
 };
 
 /// Usual methods (RFC 9110, RFC 5789); others are accepted too, in upper case.
@@ -72,16 +73,13 @@ fn path(
         (Some(path), None) => ("path", path),
         (None, Some(path)) => ("path_exact", path),
         (Some(path), Some(_)) => {
-            let message = "both `path` and `path_exact`, hint: keep `path` to match all below it \
-                too, or `path_exact` to match it alone";
-            judge.refuse(spot.key("path_exact"), message);
+            let hint = "keep `path` to match all below it too, or `path_exact` to match it alone";
+            judge.refuse(spot.key("path_exact"), hinted("both `path` and `path_exact`", hint));
             ("path", path)
         }
         (None, None) => {
-            judge.refuse(
-                spot,
-                "an entry of `routes` has no `path`, hint: add `path: /` for every path",
-            );
+            let hint = "add `path: /` for every path";
+            judge.refuse(spot, hinted("an entry of `routes` has no `path`", hint));
             return PathPattern::Prefix("/".to_owned());
         }
     };
@@ -91,55 +89,51 @@ fn path(
 }
 
 /// Path in the form that requests are compared with.
-fn form_of(text: &str, matching: PathMatching) -> Result<String, String> {
+fn form_of(text: &str, matching: PathMatching) -> Result<String, HintedError> {
     match matching {
         PathMatching::Raw => Ok(text.to_owned()),
         PathMatching::Normal => match normal_form::path(text) {
             Ok(path) => Ok(path.into_owned()),
-            Err(error) => Err(format!(
-                "`{text}` is never requested because {error}, hint: write the path that is meant"
+            Err(error) => Err(hinted(
+                format!("`{text}` is never requested because {error}"),
+                "write the path that is meant",
             )),
         },
     }
 }
 
-fn check_path(text: &str) -> Result<(), String> {
+fn check_path(text: &str) -> Result<(), HintedError> {
     if let Some(path) = text.strip_prefix('=') {
-        return Err(format!(
-            "`{text}` does not begin with a slash, hint: write `path_exact: {}`",
-            path.trim_start()
-        ));
+        let hint = format!("write `path_exact: {}`", path.trim_start());
+        return Err(hinted(format!("`{text}` does not begin with a slash"), hint));
     }
     let begins = |sign: &char| *sign == '~' && text.starts_with('~');
     if let Some(sign) = text.chars().find(|sign| PATTERN.contains(*sign) || begins(sign)) {
         let hint =
             "a path matches all below it and is compared literally; write one route for each path";
-        return Err(format!(
-            "`{text}` looks like a pattern, which is not supported: `{sign}`, hint: {hint}"
-        ));
+        return Err(looks_like_a_pattern(text, sign, hint));
     }
     if !text.starts_with('/') {
-        return Err(format!("`{text}` does not begin with a slash, hint: write `/{text}`"));
+        let hint = format!("write `/{text}`");
+        return Err(hinted(format!("`{text}` does not begin with a slash"), hint));
     }
     if text.contains("/:") {
         let hint = format!("a path matches all below it: write `{}`", before(text, "/:"));
-        return Err(format!(
-            "`{text}` looks like a pattern, which is not supported: `:`, hint: \
-            {hint}"
-        ));
+        return Err(looks_like_a_pattern(text, ':', hint));
     }
     if let Some(end) = text.find(['?', '#']) {
-        return Err(format!(
-            "`{text}` has more than a path, hint: write `{}`; queries are not matched",
-            &text[..end]
-        ));
+        let hint = format!("write `{}`; queries are not matched", &text[..end]);
+        return Err(hinted(format!("`{text}` has more than a path"), hint));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!(
-            "`{text}` can never be requested as it is, hint: write it as sent, percent-encoded"
-        ));
+        let message = format!("`{text}` can never be requested as it is");
+        return Err(hinted(message, "write it as sent, percent-encoded"));
     }
     Ok(())
+}
+
+fn looks_like_a_pattern(text: &str, sign: char, hint: impl Into<String>) -> HintedError {
+    hinted(format!("`{text}` looks like a pattern, which is not supported: `{sign}`"), hint)
 }
 
 /// Part of a path before a piece of it; the root if that is all.
@@ -152,17 +146,17 @@ fn host(judge: &mut Collector<'_>, spot: Location<'_>, text: Option<&str>) -> Ho
     judge.take(spot, read_host(text)).unwrap_or(HostPattern::Any)
 }
 
-fn read_host(text: &str) -> Result<HostPattern, String> {
+fn read_host(text: &str) -> Result<HostPattern, HintedError> {
     let lower = text.to_ascii_lowercase();
     if lower == "*" || lower == "_" {
-        return Err(format!("`{text}` is not a host, hint: remove `host` to match every host"));
+        let hint = "remove `host` to match every host";
+        return Err(hinted(format!("`{text}` is not a host"), hint));
     }
     if let Some((host, port)) = lower.rsplit_once(':').filter(|_| !lower.starts_with('[')) {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if digits && !host.contains(':') {
-            return Err(format!(
-                "`{text}` has a port, hint: write `{host}`; it matches on every port"
-            ));
+            let hint = format!("write `{host}`; it matches on every port");
+            return Err(hinted(format!("`{text}` has a port"), hint));
         }
     }
     let below = lower.strip_prefix("*.");
@@ -172,9 +166,8 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
     let plain = !name.starts_with('.') && name.bytes().all(letter);
     let normal = normal_form::host(name).filter(|_| plain || address.is_some());
     let Some(name) = normal else {
-        return Err(format!(
-            "`{text}` is not a host, hint: write `example.com`, or `*.example.com` for all below it"
-        ));
+        let hint = "write `example.com`, or `*.example.com` for all below it";
+        return Err(hinted(format!("`{text}` is not a host"), hint));
     };
     Ok(match below {
         Some(_) => HostPattern::Below(format!(".{name}")),
@@ -185,7 +178,7 @@ fn read_host(text: &str) -> Result<HostPattern, String> {
 fn methods(judge: &mut Collector<'_>, spot: Location<'_>, texts: Option<&[String]>) -> Vec<Method> {
     let Some(texts) = texts else { return Vec::new() };
     if texts.is_empty() {
-        judge.refuse(spot, "`methods` is empty, hint: remove it to match every method");
+        judge.refuse(spot, hinted("`methods` is empty", "remove it to match every method"));
     }
     let mut methods = Vec::new();
     for (index, text) in texts.iter().enumerate() {
@@ -194,19 +187,22 @@ fn methods(judge: &mut Collector<'_>, spot: Location<'_>, texts: Option<&[String
     methods
 }
 
-fn method(text: &str) -> Result<Method, String> {
+fn method(text: &str) -> Result<Method, HintedError> {
     let upper = text.to_ascii_uppercase();
     if upper != text && METHODS.contains(&upper.as_str()) {
-        return Err(format!("`{text}` is not in upper case, hint: did you mean `{upper}`?"));
+        let hint = format!("did you mean `{upper}`?");
+        return Err(hinted(format!("`{text}` is not in upper case"), hint));
     }
     if text == "*" {
-        return Err("`*` is not a method, hint: remove `methods` to match every method".to_owned());
+        return Err(hinted("`*` is not a method", "remove `methods` to match every method"));
     }
     if text == "CONNECT" {
-        return Err(
-            "`CONNECT` is never forwarded, hint: remove it; such a request gets 400".to_owned()
-        );
+        let hint = "remove it; such a request gets 400";
+        return Err(hinted("`CONNECT` is never forwarded", hint));
     }
-    let wrong = || format!("`{text}` is not a method, hint: use one like {}", METHODS.join(", "));
+    let wrong = || {
+        let hint = format!("use one like {}", METHODS.join(", "));
+        hinted(format!("`{text}` is not a method"), hint)
+    };
     Method::from_bytes(text.as_bytes()).ok().filter(|_| upper == text).ok_or_else(wrong)
 }

@@ -12,8 +12,9 @@ use crate::{
         schema::{LimitSpec, RouteSpec},
     },
     downstream::collected_body::PER_WORKER,
-    limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings},
+    limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError},
     proxy::header_edits::Message,
+    runtime::hint::hinted,
     upstream::settings::UpstreamSettings,
 };
 
@@ -90,7 +91,7 @@ fn upstream(
             }
             Err(_) => nearest::hint(text, &known),
         };
-        judge.refuse(spot, format!("there is no upstream `{text}`, hint: {hint}"));
+        judge.refuse(spot, hinted(format!("there is no upstream `{text}`"), hint));
     }
     0
 }
@@ -99,12 +100,9 @@ fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Coding]) -
     let mut codings = Vec::new();
     for (index, coding) in written.iter().copied().enumerate() {
         if codings.contains(&coding) {
-            let message = format!(
-                "`{}` is listed twice, hint: keep one of them; the first one \
-                counts",
-                coding.name()
-            );
-            judge.refuse(spot.item(index), message);
+            let hint = "keep one of them; the first one counts";
+            let message = format!("`{}` is listed twice", coding.name());
+            judge.refuse(spot.item(index), hinted(message, hint));
         }
         codings.push(coding);
     }
@@ -119,10 +117,8 @@ fn limits(
 ) -> Vec<(usize, RuleSettings)> {
     if limits.len() > MAX_RULES {
         let over = spot.item(MAX_RULES);
-        judge.refuse(
-            over,
-            format!("{} limits on one route, hint: use at most {MAX_RULES}", limits.len()),
-        );
+        let message = format!("{} limits on one route", limits.len());
+        judge.refuse(over, hinted(message, format!("use at most {MAX_RULES}")));
     }
     let mut seen = Vec::new();
     for (index, limit) in limits.iter().enumerate() {
@@ -131,8 +127,7 @@ fn limits(
         let Some(zone) = zone(judge, names, spot.key("zone"), &limit.zone) else { continue };
         if seen.iter().any(|(other, _)| *other == zone) {
             let message = format!("the zone `{}` is applied twice here", limit.zone);
-            judge
-                .refuse(spot.key("zone"), format!("{message}, hint: keep the stricter of the two"));
+            judge.refuse(spot.key("zone"), hinted(message, "keep the stricter of the two"));
         }
         check_length(judge, spot, &names.zones[zone], settings);
         seen.push((zone, settings));
@@ -153,7 +148,7 @@ fn zone(
             true => format!("declare it: zones: {{ {text}: {{ key: client_ip, rate: 10r/s }} }}"),
             false => nearest::hint(text, &known),
         };
-        judge.refuse(spot, format!("there is no zone `{text}`, hint: {hint}"));
+        judge.refuse(spot, hinted(format!("there is no zone `{text}`"), hint));
     }
     found
 }
@@ -161,18 +156,15 @@ fn zone(
 fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> RuleSettings {
     let burst = limit.burst;
     if limit.nodelay && limit.delay.is_some() {
-        let message = "both `delay` and `nodelay`, hint: `nodelay` delays nothing, `delay: N` all \
-            but the first N";
-        judge.refuse(spot.name("nodelay"), message);
+        let hint = "`nodelay` delays nothing, `delay: N` all but the first N";
+        judge.refuse(spot.name("nodelay"), hinted("both `delay` and `nodelay`", hint));
     }
     let delay = limit.delay.unwrap_or(if limit.nodelay { burst } else { 0 });
     let burst_is_known = spot.key("burst").scalar().is_none_or(|scalar| !scalar.broken);
     if delay > burst && burst_is_known {
         let hint = "use at most the burst; `nodelay: true` delays none of it";
-        judge.refuse(
-            spot.key("delay"),
-            format!("a delay of `{delay}` is more than the burst, hint: {hint}"),
-        );
+        let message = format!("a delay of `{delay}` is more than the burst");
+        judge.refuse(spot.key("delay"), hinted(message, hint));
     }
     RuleSettings {
         burst,
@@ -191,9 +183,9 @@ fn check_length(
     settings: RuleSettings,
 ) {
     let zone = Zone::new(ZoneSettings { capacity: 1, ..zone.clone() });
-    let too_long = |_| {
+    let too_long = |error: RuleError| {
         let message = format!("a burst of `{}` at the zone's rate takes too long", settings.burst);
-        format!("{message}, hint: the whole burst must fit in 100 years")
+        hinted(message, error.hint().unwrap_or_default())
     };
     judge.take(spot.key("burst"), Rule::new(Arc::new(zone), settings).map_err(too_long));
 }

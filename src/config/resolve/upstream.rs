@@ -8,6 +8,7 @@ use super::{HEAD_BYTES, address, collector::Collector, location::Location};
 use crate::{
     config::schema::{self, LongEndpoint, UpstreamSpec},
     http::framing::HeaderLimits,
+    runtime::hint::hinted,
     upstream::{
         dns::PAUSE,
         settings::{ActiveSettings, Endpoint, PassiveSettings, SecureSettings, UpstreamSettings},
@@ -24,10 +25,8 @@ pub fn upstream(
 ) -> UpstreamSettings {
     let endpoints = spot.key("endpoints");
     if upstream.endpoints.is_empty() {
-        judge.refuse(
-            endpoints,
-            format!("`{name}` has no endpoint, hint: write one, like `http://127.0.0.1:8000`"),
-        );
+        let hint = "write one, like `http://127.0.0.1:8000`";
+        judge.refuse(endpoints, hinted(format!("`{name}` has no endpoint"), hint));
     }
     let (timeouts, keepalive) = (spot.key("timeouts"), spot.key("keepalive"));
     let places = self::endpoints(judge, endpoints, &upstream.endpoints);
@@ -78,12 +77,8 @@ fn endpoints(
         };
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { continue };
         if endpoints.iter().any(|other| other.to_string() == endpoint.to_string()) {
-            judge.refuse(
-                spot,
-                format!(
-                    "`{text}` is listed twice, hint: keep one; `weight` gives it more requests"
-                ),
-            );
+            let hint = "keep one; `weight` gives it more requests";
+            judge.refuse(spot, hinted(format!("`{text}` is listed twice"), hint));
         }
         endpoints.push(Endpoint { weight, ..endpoint });
     }
@@ -100,17 +95,15 @@ fn secure(
     let count = endpoints.iter().filter(|endpoint| endpoint.tls).count();
     if count == 0 {
         if written.is_some() && !endpoints.is_empty() {
-            judge.refuse(
-                spot.key("tls"),
-                "no endpoint uses TLS, hint: write `https://` before the endpoints",
-            );
+            let hint = "write `https://` before the endpoints";
+            judge.refuse(spot.key("tls"), hinted("no endpoint uses TLS", hint));
         }
         return None;
     }
     if count < endpoints.len() {
-        let message = "some endpoints use TLS and some do not, hint: write `https://` before all \
-            of them, or make two upstreams";
-        judge.refuse(spot.key("endpoints"), message);
+        let message = "some endpoints use TLS and some do not";
+        let hint = "write `https://` before all of them, or make two upstreams";
+        judge.refuse(spot.key("endpoints"), hinted(message, hint));
     }
     let written = written.cloned().unwrap_or_default();
     let settings =
@@ -118,7 +111,7 @@ fn secure(
     let spot = spot.key("tls");
     if let Err(error) = Secure::load(&settings, false) {
         let key = if matches!(error, SecureError::Name(..)) { "server_name" } else { "ca" };
-        judge.refuse_with(spot.key(key), &error, error.hint());
+        judge.refuse(spot.key(key), error);
     }
     Some(settings)
 }
@@ -143,8 +136,8 @@ fn active(
         .parse::<PathAndQuery>()
         .ok()
         .filter(|path| path.as_str() == text && text.starts_with('/'));
-    let path = path
-        .ok_or_else(|| format!("`{text}` cannot be requested, hint: write a path, like `/health`"));
+    let hint = "write a path, like `/health`";
+    let path = path.ok_or_else(|| hinted(format!("`{text}` cannot be requested"), hint));
     ActiveSettings {
         path: judge.take(spot.key("path"), path).unwrap_or(PathAndQuery::from_static("/")),
         interval: judge.positive(spot.key("interval"), &written.interval),
@@ -158,10 +151,8 @@ fn refresh(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Duratio
     let refresh = judge.duration(spot, text);
     if refresh < PAUSE {
         let least = PAUSE.as_millis();
-        judge.refuse(
-            spot,
-            format!("`{text}` is too short an interval for DNS, hint: use at least `{least}ms`"),
-        );
+        let message = format!("`{text}` is too short an interval for DNS");
+        judge.refuse(spot, hinted(message, format!("use at least `{least}ms`")));
     }
     refresh
 }

@@ -4,6 +4,7 @@ use super::{collector::Collector, location::Location};
 use crate::{
     config::schema::{Amount, ZoneKey, ZoneSpec},
     limit::{Key, Part, Rate, ZoneSettings},
+    runtime::hint::hinted,
 };
 
 /// Limit on the keys of a zone: about 5 GB.
@@ -36,7 +37,7 @@ fn capacity(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> u
         let hint = format!(
             "this counts keys, and `{text}` holds about {keys}k of them in nginx: write `{keys}k`"
         );
-        judge.refuse(spot, format!("`{text}` has no clear unit, hint: {hint}"));
+        judge.refuse(spot, hinted(format!("`{text}` has no clear unit"), hint));
         return 1;
     }
     judge.count(spot, amount, 1..=MAX_CAPACITY)
@@ -47,11 +48,8 @@ fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
         ZoneKey::Part(part) => judge.take(spot, part.parse()).into_iter().collect(),
         ZoneKey::Parts(parts) => {
             if parts.is_empty() {
-                judge.refuse(
-                    spot,
-                    "`key` is empty, hint: for one bucket shared by all requests use \
-                    `global`",
-                );
+                let hint = "for one bucket shared by all requests use `global`";
+                judge.refuse(spot, hinted("`key` is empty", hint));
             }
             let parts = parts.iter().enumerate();
             parts.filter_map(|(index, part)| part_of(judge, spot.item(index), part)).collect()

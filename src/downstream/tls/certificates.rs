@@ -12,7 +12,10 @@ use rustls::{
 };
 
 use super::{settings::CertificateFiles, validity};
-use crate::runtime::pem::{self, PemError};
+use crate::runtime::{
+    hint::Hinted,
+    pem::{self, PemError},
+};
 
 /// Reason why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +44,10 @@ pub enum PairError {
     },
 }
 
-impl PairError {
-    /// Returns the remedy, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for PairError {
+    fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Certificate(error) | Self::Key(error) => return Some(error.hint()),
+            Self::Certificate(error) | Self::Key(error) => return error.hint(),
             Self::NoCertificate(..) => return None,
             Self::Unusable(..) => {
                 "use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
@@ -55,7 +56,9 @@ impl PairError {
         };
         Some(text.to_owned())
     }
+}
 
+impl PairError {
     /// Returns true if the certificate file is at fault, not the key file.
     #[must_use]
     pub fn is_about_certificate(&self) -> bool {

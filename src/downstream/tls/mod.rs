@@ -27,6 +27,7 @@ use self::{
     settings::{MinVersion, TlsSettings},
 };
 use crate::runtime::{
+    hint::Hinted,
     io::Io,
     pem::{self, PemError},
 };
@@ -64,13 +65,11 @@ pub enum TlsError {
     Library(#[from] rustls::Error),
 }
 
-impl TlsError {
-    /// Returns the remedy, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for TlsError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Pair(error) => error.hint(),
-            Self::ClientCa(error) => Some(error.hint()),
+            Self::ClientCa(error) => error.hint(),
             Self::Anchor(..) | Self::Verifier(_) | Self::Library(_) => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::class::{Class, Counts};
+use crate::runtime::hint::Hinted;
 
 /// Expected counts; a class that is not named is not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,14 +13,25 @@ pub struct Expectation(Vec<(Class, usize)>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpectError {
     /// The text is not `class=count`.
-    #[error("`{0}` is not an expectation, hint: write counts like `pass=1 wait=20 reject=9`")]
+    #[error("`{0}` is not an expectation")]
     Shape(String),
     /// There is no class of this name.
-    #[error("unknown count `{0}`, hint: use pass, wait, reject or failed")]
+    #[error("unknown count `{0}`")]
     Class(String),
     /// The count is not a number.
-    #[error("`{0}` is not a count, hint: write digits, like `reject=9`")]
+    #[error("`{0}` is not a count")]
     Count(String),
+}
+
+impl Hinted for ExpectError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Shape(_) => "write counts like `pass=1 wait=20 reject=9`",
+            Self::Class(_) => "use pass, wait, reject or failed",
+            Self::Count(_) => "write digits, like `reject=9`",
+        };
+        Some(text.to_owned())
+    }
 }
 
 impl Expectation {
@@ -56,7 +68,7 @@ fn term(word: &str) -> Result<(Class, usize), ExpectError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::tools::burst::expect::*;
+    use crate::{runtime::hint::one_line, tools::burst::expect::*};
 
     #[test]
     fn only_what_is_named_is_held_against_the_counts() {
@@ -79,7 +91,7 @@ mod tests {
             ("passed=1", "unknown count `passed`, hint: use pass, wait, reject or failed"),
             ("pass=one", "`one` is not a count"),
         ] {
-            let error = text.parse::<Expectation>().expect_err(text).to_string();
+            let error = one_line(&text.parse::<Expectation>().expect_err(text));
             assert!(error.contains(says), "{text}: {error}");
         }
     }

@@ -22,6 +22,7 @@ use super::{
     target::{BurstTarget, RequestTemplate},
     trace::{Cause, End, Shot},
 };
+use crate::runtime::hint::Hinted;
 
 /// Time before its instant at which the connection of a request is opened: less than the idle
 /// time-out of any server.
@@ -67,7 +68,7 @@ pub struct Tally {
 #[derive(Debug, thiserror::Error)]
 pub enum FireError {
     /// The host has no address.
-    #[error("cannot find the address of `{host}`: {cause}, hint: check the spelling")]
+    #[error("cannot find the address of `{host}`: {cause}")]
     Resolve {
         /// Name of the host.
         host: String,
@@ -75,7 +76,7 @@ pub enum FireError {
         cause: io::Error,
     },
     /// The server does not listen, or there are too many connections.
-    #[error("cannot connect to `{server}`: {cause}, hint: {}", connect_hint(cause))]
+    #[error("cannot connect to `{server}`: {cause}")]
     Connect {
         /// Address of the server.
         server: SocketAddr,
@@ -83,20 +84,33 @@ pub enum FireError {
         cause: io::Error,
     },
     /// Several clients need several loopback addresses.
-    #[error(
-        "`{0}` is not on this machine, hint: more than one client works with 127.0.0.1 only, each \
-        from its own 127.0.0.x"
-    )]
+    #[error("`{0}` is not on this machine")]
     NotLoopback(SocketAddr),
     /// Out of bounds.
-    #[error(
-        "`{0}` is not a supported number of clients, hint: use 1 to {MAX_CLIENTS} clients and at \
-        most {MAX_REQUESTS} requests in all"
-    )]
+    #[error("`{0}` is not a supported number of clients")]
     Clients(u32),
     /// Out of bounds.
-    #[error("`0` is too few connections, hint: use at least one for each client")]
+    #[error("`0` is too few connections")]
     NoConnections,
+}
+
+impl Hinted for FireError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Resolve { .. } => "check the spelling",
+            Self::Connect { cause, .. } => connect_hint(cause),
+            Self::NotLoopback(_) => {
+                "more than one client works with 127.0.0.1 only, each from its own 127.0.0.x"
+            }
+            Self::Clients(_) => {
+                return Some(format!(
+                    "use 1 to {MAX_CLIENTS} clients and at most {MAX_REQUESTS} requests in all"
+                ));
+            }
+            Self::NoConnections => "use at least one for each client",
+        };
+        Some(text.to_owned())
+    }
 }
 
 fn connect_hint(cause: &io::Error) -> &'static str {
@@ -328,7 +342,7 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
-    use crate::tools::burst::fire::*;
+    use crate::{runtime::hint::one_line, tools::burst::fire::*};
 
     fn volley(
         server: &str,
@@ -347,7 +361,7 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let volley = Volley::new(&plan, server.parse().expect("an address"));
-        volley.map(|volley| (volley.room, volley.reuse)).map_err(|error| error.to_string())
+        volley.map(|volley| (volley.room, volley.reuse)).map_err(|error| one_line(&error))
     }
 
     #[test]

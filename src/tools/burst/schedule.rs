@@ -6,7 +6,10 @@
 
 use std::{str::FromStr, time::Duration};
 
-use crate::limit::rate::{PeriodError, parse_period};
+use crate::{
+    limit::rate::{PeriodError, parse_period},
+    runtime::hint::Hinted,
+};
 
 /// Limit on the requests of a schedule.
 pub const MAX_REQUESTS: usize = 100_000;
@@ -25,29 +28,37 @@ pub struct Schedule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// A part has none of the known forms.
-    #[error(
-        "`{0}` is not a part of a schedule, hint: write `30`, `30 at once`, `40 every 20ms` or \
-        `pause 2s`"
-    )]
+    #[error("`{0}` is not a part of a schedule")]
     Part(String),
     /// The number of requests is not a number.
-    #[error("`{0}` is not a number of requests, hint: write digits, like `40 every 20ms`")]
+    #[error("`{0}` is not a number of requests")]
     Count(String),
     /// A duration cannot be parsed.
     #[error("{0}")]
     Period(#[from] PeriodError),
     /// The schedule has no request.
-    #[error("`{0}` sends nothing, hint: name at least one request, like `30 at once`")]
+    #[error("`{0}` sends nothing")]
     Nothing(String),
     /// The schedule has too many requests.
-    #[error(
-        "`{0}` sends more than {MAX_REQUESTS} requests, hint: fire several shorter schedules, one \
-        after the other"
-    )]
+    #[error("`{0}` sends more than {MAX_REQUESTS} requests")]
     TooMany(String),
     /// The schedule is too long.
-    #[error("`{0}` lasts longer than 10 minutes, hint: shorten the pauses or the steps")]
+    #[error("`{0}` lasts longer than 10 minutes")]
     TooLong(String),
+}
+
+impl Hinted for ScheduleError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Part(_) => "write `30`, `30 at once`, `40 every 20ms` or `pause 2s`",
+            Self::Count(_) => "write digits, like `40 every 20ms`",
+            Self::Period(error) => return error.hint(),
+            Self::Nothing(_) => "name at least one request, like `30 at once`",
+            Self::TooMany(_) => "fire several shorter schedules, one after the other",
+            Self::TooLong(_) => "shorten the pauses or the steps",
+        };
+        Some(text.to_owned())
+    }
 }
 
 impl Schedule {
@@ -146,7 +157,7 @@ fn micros(text: &str) -> Result<u64, ScheduleError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::tools::burst::schedule::*;
+    use crate::{runtime::hint::one_line, tools::burst::schedule::*};
 
     fn offsets_ms(text: &str) -> Vec<u64> {
         let schedule: Schedule = text.parse().expect(text);
@@ -197,7 +208,7 @@ mod tests {
             ("2 every 601s", "longer than 10 minutes"),
             ("pause 900000000d, 1", "longer than 10 minutes"),
         ] {
-            let error = text.parse::<Schedule>().expect_err(text).to_string();
+            let error = one_line(&text.parse::<Schedule>().expect_err(text));
             assert!(error.contains(says), "{text}: {error}");
         }
     }

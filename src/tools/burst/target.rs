@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 
+use crate::runtime::hint::Hinted;
+
 /// Server with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BurstTarget {
@@ -21,16 +23,25 @@ pub struct BurstTarget {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// The text is not a URL.
-    #[error("`{0}` is not an address to send to, hint: write it like `http://127.0.0.1:8080/`")]
+    #[error("`{0}` is not an address to send to")]
     Shape(String),
     /// The URL has another scheme.
-    #[error(
-        "`{0}` is not plain HTTP, hint: the burst bench speaks `http://` only, aim it at a plain listener"
-    )]
+    #[error("`{0}` is not plain HTTP")]
     Scheme(String),
     /// The text is not a header field.
-    #[error("`{0}` is not a header field, hint: write it like `Accept: text/html`")]
+    #[error("`{0}` is not a header field")]
     Header(String),
+}
+
+impl Hinted for TargetError {
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Shape(_) => "write it like `http://127.0.0.1:8080/`",
+            Self::Scheme(_) => "the burst bench speaks `http://` only, aim it at a plain listener",
+            Self::Header(_) => "write it like `Accept: text/html`",
+        };
+        Some(text.to_owned())
+    }
 }
 
 impl FromStr for BurstTarget {
