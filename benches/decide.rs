@@ -36,15 +36,7 @@ fn gate(rate: &str, burst: u32, capacity: usize) -> Gate {
 
 fn decide(gate: &Gate, client: u32, now: u64, headers: &HeaderMap) -> Decision {
     let client = IpAddr::V4(Ipv4Addr::from_bits(black_box(client)));
-    let subject = Subject {
-        client,
-        host: "a.test",
-        path: "/",
-        query: None,
-        method: &Method::GET,
-        route: "all",
-        headers,
-    };
+    let subject = Subject { route: "all", ..Subject::of(client, &Method::GET, headers) };
     gate.decide(&subject, Millis(now)).verdict.decision
 }
 

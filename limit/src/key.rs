@@ -35,6 +35,25 @@ pub struct Subject<'a> {
     pub headers: &'a HeaderMap,
 }
 
+impl<'a> Subject<'a> {
+    /// Subject of a request whose host, query and route are not known, for the path `/`. A caller
+    /// that knows more sets it:
+    ///
+    /// ```
+    /// use std::net::{IpAddr, Ipv4Addr};
+    /// use http::{HeaderMap, Method};
+    /// use weir_limit::Subject;
+    ///
+    /// let (client, headers) = (IpAddr::V4(Ipv4Addr::LOCALHOST), HeaderMap::new());
+    /// let subject = Subject { path: "/login", ..Subject::of(client, &Method::GET, &headers) };
+    /// assert_eq!((subject.host, subject.path, subject.query), ("", "/login", None));
+    /// ```
+    #[must_use]
+    pub fn of(client: IpAddr, method: &'a Method, headers: &'a HeaderMap) -> Self {
+        Self { client, host: "", path: "/", query: None, method, route: "", headers }
+    }
+}
+
 /// One part of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -94,10 +113,7 @@ impl PartError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Unknown(_) => {
-                "use client_ip, header:NAME, cookie:NAME, query:NAME, host, path, method, route \
-                or global"
-            }
+            Self::Unknown(_) => return Some(format!("use {}", listed(Part::FORMS))),
             Self::NoName(text) => {
                 return Some(format!("write a name after the colon, like `{text}x-api-key`"));
             }
@@ -109,61 +125,119 @@ impl PartError {
     }
 }
 
-impl FromStr for Part {
-    type Err = PartError;
+/// Words as an English list: `a, b or c`.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [words @ .., last] => format!("{} or {last}", words.join(", ")),
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, PartError> {
-        let named = |name: &str| match name {
-            "" => Err(PartError::NoName(text.to_owned())),
-            name => Ok(name.to_owned()),
-        };
-        Ok(match text.split_once(':') {
-            Some(("header", name)) => {
-                let name = named(name)?;
-                match name.parse().map_err(|_| PartError::HeaderName(name))? {
-                    header::HOST => Self::Host,
-                    name => Self::Header(name),
+/// Table of the parts: the word in a configuration, the variant, and for a part with a name its
+/// parser and the noun for people. Parsing, printing, [`Part::FORMS`] and the messages are made of
+/// it, and a variant without a line does not compile.
+macro_rules! parts {
+    ($($word:literal => $part:ident $(($name:ident: $parser:path, $noun:literal))?,)+) => {
+        impl Part {
+            /// Every part as a configuration writes it, in the order of the documentation.
+            ///
+            /// ```
+            /// use weir_limit::Part;
+            ///
+            /// assert_eq!(Part::FORMS[..2], ["client_ip", "header:NAME"]);
+            /// ```
+            pub const FORMS: &'static [&'static str] =
+                &[$(concat!($word $(, parts!(@suffix $name))?)),+];
+
+            /// Word before the name.
+            const fn word(&self) -> &'static str {
+                match self {
+                    $(Self::$part { .. } => $word,)+
                 }
             }
-            Some(("cookie", name)) => match named(name)? {
-                // Cookie names and field names are both tokens.
-                name if HeaderName::from_str(&name).is_ok() => Self::Cookie(name),
-                name => return Err(PartError::CookieName(name)),
-            },
-            Some(("query", name)) => match named(name)? {
-                name if name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_graphic() && !b"&=#".contains(&byte)) =>
-                {
-                    Self::Query(name)
+
+            /// Returns the noun and the name of a part that has a name: `("header", "x-api-key")`.
+            #[must_use]
+            pub fn noun_and_name(&self) -> Option<(&'static str, &str)> {
+                match self {
+                    $(Self::$part $(($name))? => parts!(@noun $($noun, $name)?),)+
                 }
-                name => return Err(PartError::QueryName(name)),
-            },
-            _ => match text {
-                "client_ip" => Self::ClientIp,
-                "host" => Self::Host,
-                "path" => Self::Path,
-                "method" => Self::Method,
-                "route" => Self::Route,
-                "global" => Self::Global,
-                _ => return Err(PartError::Unknown(text.to_owned())),
-            },
-        })
+            }
+        }
+
+        impl FromStr for Part {
+            type Err = PartError;
+
+            fn from_str(text: &str) -> Result<Self, PartError> {
+                $(parts!(@parse text, $word, $part $(, $parser)?);)+
+                Err(PartError::Unknown(text.to_owned()))
+            }
+        }
+    };
+    (@suffix $name:ident) => {
+        ":NAME"
+    };
+    (@noun) => {
+        None
+    };
+    (@noun $noun:literal, $name:ident) => {
+        Some(($noun, $name.as_str()))
+    };
+    (@parse $text:ident, $word:literal, $part:ident) => {
+        if $text == $word {
+            return Ok(Self::$part);
+        }
+    };
+    (@parse $text:ident, $word:literal, $part:ident, $parser:path) => {
+        match $text.strip_prefix(concat!($word, ":")) {
+            Some("") => return Err(PartError::NoName($text.to_owned())),
+            Some(name) => return $parser(name),
+            None => {}
+        }
+    };
+}
+
+parts! {
+    "client_ip" => ClientIp,
+    "header" => Header(name: header_part, "field"),
+    "cookie" => Cookie(name: cookie_part, "cookie"),
+    "query" => Query(name: query_part, "query parameter"),
+    "host" => Host,
+    "path" => Path,
+    "method" => Method,
+    "route" => Route,
+    "global" => Global,
+}
+
+fn header_part(name: &str) -> Result<Part, PartError> {
+    Ok(match name.parse().map_err(|_| PartError::HeaderName(name.to_owned()))? {
+        header::HOST => Part::Host,
+        name => Part::Header(name),
+    })
+}
+
+/// Cookie names and field names are both tokens.
+fn cookie_part(name: &str) -> Result<Part, PartError> {
+    if HeaderName::from_str(name).is_err() {
+        return Err(PartError::CookieName(name.to_owned()));
     }
+    Ok(Part::Cookie(name.to_owned()))
+}
+
+fn query_part(name: &str) -> Result<Part, PartError> {
+    if !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#".contains(&byte)) {
+        return Err(PartError::QueryName(name.to_owned()));
+    }
+    Ok(Part::Query(name.to_owned()))
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientIp => f.write_str("client_ip"),
-            Self::Header(name) => write!(f, "header:{name}"),
-            Self::Cookie(name) => write!(f, "cookie:{name}"),
-            Self::Query(name) => write!(f, "query:{name}"),
-            Self::Host => f.write_str("host"),
-            Self::Path => f.write_str("path"),
-            Self::Method => f.write_str("method"),
-            Self::Route => f.write_str("route"),
-            Self::Global => f.write_str("global"),
+        f.write_str(self.word())?;
+        match self.noun_and_name() {
+            Some((_, name)) => write!(f, ":{name}"),
+            None => Ok(()),
         }
     }
 }
@@ -451,15 +525,7 @@ mod tests {
 
     fn subject<'a>(client: &str, query: Option<&'a str>, headers: &'a HeaderMap) -> Subject<'a> {
         let client = client.parse().expect("an address of the test");
-        Subject {
-            client,
-            host: "a.test",
-            path: "/",
-            query,
-            method: &Method::GET,
-            route: "r",
-            headers,
-        }
+        Subject { host: "a.test", query, ..Subject::of(client, &Method::GET, headers) }
     }
 
     fn of_client(key: &Key, client: &str) -> u64 {
@@ -641,6 +707,19 @@ mod tests {
         let none = HeaderMap::new();
         let of = |query| key.fingerprint(SEED, &subject("10.0.0.1", Some(query), &none));
         assert_ne!(of("a=xy&b=z"), of("a=x&b=yz"));
+    }
+
+    #[test]
+    fn part_forms_parse_print_and_are_listed() {
+        for form in Part::FORMS {
+            let text = form.replace("NAME", "a-b");
+            let part: Part = text.parse().expect(form);
+            assert_eq!(part.to_string(), text);
+            let name = part.noun_and_name().map(|(_, name)| name);
+            assert_eq!(name, form.contains("NAME").then_some("a-b"), "{form}");
+        }
+        let listed = listed(Part::FORMS);
+        assert!(listed.starts_with("client_ip, header:NAME, ") && listed.ends_with(" or global"));
     }
 
     #[test]

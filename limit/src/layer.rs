@@ -182,14 +182,13 @@ impl<C> LimitLayer<C> {
         // A path without a normal form is left to the inner service, which refuses it or takes it
         // as it is.
         let path = normal_form::path(uri.path()).unwrap_or(Cow::Borrowed(uri.path()));
+        let client = (self.client)(request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let method = normal_form::method(request.method());
         let subject = Subject {
-            client: (self.client)(request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             host: &host,
             path: &path,
             query: uri.query(),
-            method: &normal_form::method(request.method()),
-            route: "",
-            headers: request.headers(),
+            ..Subject::of(client, &method, request.headers())
         };
         let judgement = self.desk.gate.decide(&subject, now);
         let verdict = judgement.verdict;

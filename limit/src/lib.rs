@@ -22,15 +22,8 @@
 //!     exempt: Vec::new(),
 //! }));
 //! let gate = Gate::new(vec![Rule::new(zone, RuleSettings::burst(2))?]).expect("few rules");
-//! let subject = Subject {
-//!     client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-//!     host: "example.com",
-//!     path: "/login",
-//!     query: None,
-//!     method: &http::Method::GET,
-//!     route: "login",
-//!     headers: &http::HeaderMap::new(),
-//! };
+//! let (client, headers) = (IpAddr::V4(Ipv4Addr::LOCALHOST), http::HeaderMap::new());
+//! let subject = Subject { path: "/login", ..Subject::of(client, &http::Method::GET, &headers) };
 //! let verdicts = [(); 4].map(|()| gate.decide(&subject, Millis(0)).verdict);
 //! let decisions = verdicts.map(|verdict| verdict.decision);
 //! assert_eq!(

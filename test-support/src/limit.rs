@@ -99,15 +99,7 @@ pub fn address(text: &str) -> IpAddr {
 }
 
 pub fn subject(client: IpAddr, headers: &HeaderMap) -> Subject<'_> {
-    Subject {
-        client,
-        host: "a.test",
-        path: "/",
-        query: None,
-        method: &Method::GET,
-        route: "all",
-        headers,
-    }
+    Subject { host: "a.test", route: "all", ..Subject::of(client, &Method::GET, headers) }
 }
 
 fn rate_name(rate: weir_limit::Rate) -> Arc<str> {

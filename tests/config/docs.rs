@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser;
 use serde_json::Value;
-use weir::{cli::Cli, config};
+use weir::{cli::Cli, config, limit::Part};
 
 /// README.md and every page below `docs`.
 fn pages() -> Vec<PathBuf> {
@@ -265,4 +265,13 @@ fn key_tables_come_from_the_schema() {
     let first = page.lines().zip(generated.lines()).find(|(page, generated)| page != generated);
     assert!(page == generated, "docs/config.md differs from the schema, first at: {first:#?}");
     assert!(generated.matches("| `").count() > 100);
+}
+
+#[test]
+fn key_parts_are_listed_in_the_page_of_limits() {
+    let page = fs::read_to_string("docs/limits.md").expect("a page");
+    let list = page.split("\nA key is ").nth(1).and_then(|rest| rest.split(", or a list").next());
+    let list = list.expect("a sentence").replace(['`', '\n'], " ");
+    let listed: Vec<&str> = list.split(',').map(str::trim).collect();
+    assert_eq!(listed, Part::FORMS);
 }

@@ -384,16 +384,7 @@ fn r041_debts_of_one_key_were_those_of_another() {
             "k1".parse().expect("a value"),
         )]);
         let client = std::net::IpAddr::from([192, 0, 2, 1]);
-        let method = &http::Method::GET;
-        let subject = Subject {
-            client,
-            host: "a",
-            path: "/",
-            query: None,
-            method,
-            route: "/",
-            headers: &headers,
-        };
+        let subject = Subject::of(client, &http::Method::GET, &headers);
         Gate::new(vec![rule])
             .expect("one rule")
             .decide(&subject, Millis::ZERO)

@@ -4,15 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
-use crate::limit::Missing;
+use crate::limit::{Missing, Part};
 
 /// Zone: counts requests by a key at a rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneSpec {
-    /// Key to count by: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`,
-    /// `path`, `method`, `route` or `global`. Each combination of a list counts for itself
-    /// (nginx: first argument of `limit_req_zone`).
+    /// Key to count by, a part of the request or several.
+    #[schemars(description = ZoneSpec::described_key())]
     pub key: ZoneKey,
     /// Requests per time that a key may make, like `10r/s`, `2r/m` or `10r/5s` (nginx:
     /// `rate=`).
@@ -46,6 +45,18 @@ pub struct ZoneSpec {
 }
 
 impl ZoneSpec {
+    /// Documentation of `key`, with every part that can be written.
+    fn described_key() -> String {
+        let parts: Vec<String> = Part::FORMS.iter().map(|form| format!("`{form}`")).collect();
+        let (last, others) =
+            parts.split_last().map_or(("", &[][..]), |(last, others)| (last, others));
+        format!(
+            "Key to count by: {} or {last}. Each combination of a list counts for itself (nginx: \
+            first argument of `limit_req_zone`).",
+            others.join(", ")
+        )
+    }
+
     fn default_capacity() -> Amount {
         Amount("1M".to_owned())
     }

@@ -55,8 +55,7 @@ pub fn key(bytes: &[u8]) {
 
 fn fingerprint(part: Part, headers: &HeaderMap, query: Option<&str>) -> Result<u64, Unkeyed> {
     let client = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let subject =
-        Subject { client, host: "a", path: "/", query, method: &Method::GET, route: "r", headers };
+    let subject = Subject { query, ..Subject::of(client, &Method::GET, headers) };
     Key::of(vec![part]).fingerprint(SEED, &subject)
 }
 
