@@ -108,7 +108,7 @@ fn at_work(coding: Coding, text: &[u8]) -> Coder {
 fn gzip_brotli_zstd_encoder_memory_stays_within_its_bound() {
     let _alone = ALONE.lock().expect("no panic");
     let text = words();
-    for coding in Coding::ALL {
+    for coding in Coding::ALL.iter().copied() {
         let before = resident();
         let coders: Vec<_> = (0..32).map(|_| at_work(coding, &text)).collect();
         let each = (resident() - before) / coders.len() as u64;

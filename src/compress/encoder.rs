@@ -1,4 +1,4 @@
-//! Encoder: the three codecs behind one interface.
+//! Encoder: the codecs behind one interface.
 //!
 //! Guarantee: between two steps it holds at most [`CODER_BYTES`], and it never writes more than it
 //! is given room for. Within a step brotli takes a few MiB more; a worker runs one step at a time.
@@ -16,7 +16,7 @@ use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirecti
 use super::negotiate::Coding;
 use crate::http::error::{Error, Kind};
 
-/// Limit on the memory of one encoder, in bytes: the largest of the three, rounded up
+/// Limit on the memory of one encoder, in bytes: the largest of them, rounded up
 /// (`tests/memory.rs` measures it).
 pub const CODER_BYTES: usize = 2 * 1024 * 1024;
 /// Least room for a step: a flush marker must not be cut again and again.

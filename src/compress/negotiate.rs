@@ -27,31 +27,34 @@ type Weight = u16;
 /// refused coding is never sent.
 #[derive(Debug, Default)]
 struct Accepted {
-    zstd: Option<Weight>,
-    brotli: Option<Weight>,
-    gzip: Option<Weight>,
+    /// Weights of [`Coding::ALL`].
+    listed: [Option<Weight>; Coding::ALL.len()],
     identity: Option<Weight>,
     /// Weight of `*`: all codings that are not listed.
     other: Option<Weight>,
 }
 
 impl Coding {
-    /// Every coding.
-    pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+    /// Every coding; a test compares it with the schema, which is made of the enum.
+    pub const ALL: &[Self] = &[Self::Zstd, Self::Brotli, Self::Gzip];
 
     /// Name in `Content-Encoding`.
     #[must_use]
     pub fn name(self) -> &'static str {
+        self.names()[0]
+    }
+
+    /// Names in `Accept-Encoding`, that of `Content-Encoding` first.
+    fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Zstd => "zstd",
-            Self::Brotli => "br",
-            Self::Gzip => "gzip",
+            Self::Zstd => &["zstd"],
+            Self::Brotli => &["br"],
+            Self::Gzip => &["gzip", "x-gzip"],
         }
     }
 
     fn has_name(self, name: &[u8]) -> bool {
-        let also = self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip");
-        also || name.eq_ignore_ascii_case(self.name().as_bytes())
+        self.names().iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
     }
 }
 
@@ -61,11 +64,11 @@ impl Coding {
 /// A client without `Accept-Encoding` gets none: often it cannot decode.
 #[must_use]
 pub fn choose(offered: &[Coding], headers: &HeaderMap) -> Option<Coding> {
-    let mut accepted = Accepted::read(headers);
+    let accepted = Accepted::read(headers);
     let identity = accepted.identity.or(accepted.other).unwrap_or(0);
     let mut best = None;
     for coding in offered {
-        let weight = accepted.listed(*coding).or(accepted.other).unwrap_or(0);
+        let weight = accepted.weight_of(*coding).or(accepted.other).unwrap_or(0);
         if weight > 0 && weight >= identity && best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, *coding));
         }
@@ -94,17 +97,14 @@ impl Accepted {
         if name.eq_ignore_ascii_case(b"identity") {
             return Some(&mut self.identity);
         }
-        let coding = Coding::ALL.into_iter().find(|coding| coding.has_name(name))?;
-        Some(self.listed(coding))
+        let mut known = Coding::ALL.iter().zip(&mut self.listed);
+        known.find(|(coding, _)| coding.has_name(name)).map(|(_, weight)| weight)
     }
 
     /// Weight of a coding that is listed by its name.
-    fn listed(&mut self, coding: Coding) -> &mut Option<Weight> {
-        match coding {
-            Coding::Zstd => &mut self.zstd,
-            Coding::Brotli => &mut self.brotli,
-            Coding::Gzip => &mut self.gzip,
-        }
+    fn weight_of(&self, coding: Coding) -> Option<Weight> {
+        let mut known = Coding::ALL.iter().zip(self.listed);
+        known.find(|(other, _)| **other == coding).and_then(|(_, weight)| weight)
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     use crate::compress::negotiate::*;
 
-    const ALL: [Coding; 3] = Coding::ALL;
+    const ALL: &[Coding] = &[Coding::Zstd, Coding::Brotli, Coding::Gzip];
 
     fn chosen(offered: &[Coding], lines: &[&str]) -> Option<&'static str> {
         let mut headers = HeaderMap::new();
@@ -169,7 +169,7 @@ mod tests {
             (&["identity;q=0"], None),
             (&["gzip, gzip;q=0"], None),
         ] {
-            assert_eq!(chosen(&ALL, lines), expected, "{lines:?}");
+            assert_eq!(chosen(ALL, lines), expected, "{lines:?}");
         }
         assert_eq!(chosen(&[Coding::Gzip], &["br, *;q=0.1, gzip;q=0.05"]), None);
         assert_eq!(chosen(&[Coding::Gzip, Coding::Zstd], &["zstd, gzip"]), Some("gzip"));
@@ -182,7 +182,8 @@ mod tests {
         let schema = schemars::schema_for!(Coding).to_value();
         let variants = schema["oneOf"].as_array().expect("a list of codings");
         let words: Vec<_> = variants.iter().filter_map(|one| one["const"].as_str()).collect();
-        assert_eq!(words, ALL.map(Coding::name));
+        let names: Vec<_> = Coding::ALL.iter().map(|coding| coding.name()).collect();
+        assert_eq!(words, names);
     }
 
     #[test]
@@ -197,34 +198,37 @@ mod tests {
             "gzip;q=1;a=b",
             "gzip q=1",
         ] {
-            assert_eq!(chosen(&ALL, &[line]), None, "{line}");
+            assert_eq!(chosen(ALL, &[line]), None, "{line}");
         }
     }
 
     proptest! {
         #[test]
         fn coding_chosen_is_offered_accepted_and_preferred(
-            offered in proptest::sample::subsequence(ALL.to_vec(), 0..=3).prop_shuffle(),
-            weights in proptest::collection::vec(proptest::option::of(0_u16..=1000), 5),
+            offered in proptest::sample::subsequence(Coding::ALL.to_vec(), 0..=Coding::ALL.len()).prop_shuffle(),
+            weights in proptest::collection::vec(proptest::option::of(0_u16..=1000), Coding::ALL.len() + 2),
             split in any::<bool>(),
         ) {
-            let names = ["zstd", "br", "gzip", "identity", "*"];
+            let codings = Coding::ALL.iter().map(|coding| coding.name());
+            let names: Vec<_> = codings.chain(["identity", "*"]).collect();
             let said = names.iter().zip(&weights);
             let said: Vec<String> = said
                 .filter_map(|(name, weight)| weight.map(|weight| format!("{name};q={}.{:03}", weight / 1000, weight % 1000)))
                 .collect();
             let joined = said.join(" , ");
             let lines: Vec<&str> = if split { said.iter().map(String::as_str).collect() } else { vec![joined.as_str()] };
-            let preference = |place: usize| weights[place].or(weights[4]).unwrap_or(0);
-            let most = offered.iter().map(|coding| preference(*coding as usize)).max().unwrap_or(0);
-            let expected = offered.iter().find(|coding| preference(**coding as usize) == most);
-            let expected = expected.filter(|_| most > 0 && most >= preference(3)).map(|coding| coding.name());
+            let weight = |name: &str| weights[names.iter().position(|known| *known == name).expect("a name")];
+            let preference = |name: &str| weight(name).or(weight("*")).unwrap_or(0);
+            let most = offered.iter().map(|coding| preference(coding.name())).max().unwrap_or(0);
+            let expected = offered.iter().find(|coding| preference(coding.name()) == most);
+            let expected = expected.filter(|_| most > 0 && most >= preference("identity"));
+            let expected = expected.map(|coding| coding.name());
             prop_assert_eq!(chosen(&offered, &lines), expected);
         }
 
         #[test]
         fn no_text_at_all_makes_it_panic(text in "[ -~]{0,60}") {
-            let _ = chosen(&ALL, &[&text]);
+            let _ = chosen(Coding::ALL, &[&text]);
         }
     }
 }

@@ -136,7 +136,7 @@ proptest! {
 
 #[test]
 fn gzip_brotli_zstd_all_sent_before_a_pause_can_be_decoded_in_it() {
-    for coding in Coding::ALL {
+    for coding in Coding::ALL.iter().copied() {
         let mut script = Vec::new();
         for number in 0..20 {
             script.extend([
@@ -165,7 +165,7 @@ fn gzip_brotli_zstd_all_sent_before_a_pause_can_be_decoded_in_it() {
 
 #[test]
 fn gzip_brotli_zstd_pieces_without_a_pause_are_not_flushed() {
-    for coding in Coding::ALL {
+    for coding in Coding::ALL.iter().copied() {
         let script: Vec<Act> =
             (0..100).flat_map(|_| [Act::Send(b"again and again, ".to_vec()), Act::Pause]).collect();
         let got = play(coding, &script);
@@ -176,7 +176,7 @@ fn gzip_brotli_zstd_pieces_without_a_pause_are_not_flushed() {
 
 #[test]
 fn gzip_brotli_zstd_trailers_follow_without_what_was_true_of_other_bytes() {
-    for coding in Coding::ALL {
+    for coding in Coding::ALL.iter().copied() {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", HeaderValue::from_static("7"));
         let kept = trailers.clone();
@@ -189,7 +189,7 @@ fn gzip_brotli_zstd_trailers_follow_without_what_was_true_of_other_bytes() {
 
 #[test]
 fn gzip_brotli_zstd_endless_body_yields_to_others() {
-    for coding in Coding::ALL {
+    for coding in Coding::ALL.iter().copied() {
         let got = play(coding, &[Act::Send(vec![b'x'; 20 * TURN])]);
         assert_eq!(got.pauses.len(), 19, "{coding:?}");
     }

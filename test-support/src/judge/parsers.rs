@@ -450,7 +450,7 @@ pub fn accept(bytes: &[u8]) {
         for line in lines {
             headers.append(header::ACCEPT_ENCODING, HeaderValue::from_bytes(line).ok()?);
         }
-        Some(choose(&Coding::ALL, &headers))
+        Some(choose(Coding::ALL, &headers))
     };
     let Some(chosen) = said(&[bytes]) else { return };
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
@@ -458,7 +458,7 @@ pub fn accept(bytes: &[u8]) {
         chosen.is_none_or(|coding| text.contains(coding.name()) || text.contains('*')),
         "{text}: {chosen:?}"
     );
-    for coding in Coding::ALL {
+    for coding in Coding::ALL.iter().copied() {
         let refusal = format!("{};q=0", coding.name());
         assert_ne!(said(&[bytes, refusal.as_bytes()]), Some(Some(coding)), "{text}");
     }
