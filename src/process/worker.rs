@@ -586,7 +586,7 @@ impl ActiveConfig {
                 counted: counted_by(&gate),
                 gate,
                 upstream: Rc::clone(&upstreams[route.upstream]),
-                reject: route.reject,
+                reject: route.reject.clone(),
                 max_body: route.max_body,
                 buffer: route.buffer,
                 request_edits: route.request_edits.clone(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     http::error::{Error, Kind},
-    limit::{KeyFault, Part, Rule, Verdict},
+    limit::{KeyFault, Millis, Rule, Verdict},
     runtime::clock::Clock,
 };
 
@@ -44,17 +44,27 @@ pub enum RejectBody {
     None,
 }
 
+/// Header field of a reject.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RejectHeader {
+    /// `Retry-After`: whole seconds.
+    RetryAfter,
+    /// `Proxy-Status`: RFC 9209.
+    ProxyStatus,
+    /// `RateLimit-Policy` and `RateLimit`.
+    Ratelimit,
+}
+
 /// Form of the rejects of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectSettings {
     /// Status from 400 to 599; 444 closes the connection without a response.
     pub status: u16,
-    /// Send `Retry-After`.
-    pub retry_after: bool,
-    /// Send `Proxy-Status` (RFC 9209).
-    pub proxy_status: bool,
-    /// Send `RateLimit-Policy` and `RateLimit`.
-    pub ratelimit: bool,
+    /// Fields in the order they are sent.
+    pub headers: Vec<RejectHeader>,
     /// The body.
     pub body: RejectBody,
 }
@@ -140,50 +150,60 @@ pub fn reject(
         return None;
     }
     let zone = rule.map(|rule| &*rule.zone().settings().name);
-    let seconds = verdict.retry.seconds_up().max(1);
-    let mut headers = HeaderMap::with_capacity(8);
     let fault = fault.map(described);
-    if settings.retry_after && fault.is_none() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if settings.proxy_status {
-        let (zone, colon) = (zone.unwrap_or("none"), if fault.is_some() { ": " } else { "" });
-        let fault = fault.as_deref().unwrap_or_default();
-        insert(
-            &mut headers,
-            PROXY_STATUS,
-            &format!("weir; error=http_request_denied; details=\"zone {zone}{colon}{fault}\""),
-        );
-    }
-    if let Some(rule) = rule.filter(|_| settings.ratelimit) {
-        let (name, places) = (&rule.zone().settings().name, u64::from(rule.settings().burst) + 1);
-        insert(
-            &mut headers,
-            RATELIMIT_POLICY,
-            &format!("\"{name}\";q={places};w={}", window_seconds(rule, places)),
-        );
-        if fault.is_none() {
-            insert(&mut headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
-        }
-    }
+    let cause = Rejection { rule, zone, fault: fault.as_deref(), retry: verdict.retry };
+    let mut headers = HeaderMap::with_capacity(8);
+    settings.headers.iter().for_each(|header| cause.write(*header, &mut headers));
     let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let retry_ms = fault.is_none().then_some(verdict.retry.0);
     let detail = fault.as_deref().unwrap_or("rate limit exceeded; retry later");
     Some(ErrorBody { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
 }
 
+/// Facts that the header fields of a reject are made of.
+struct Rejection<'a> {
+    rule: Option<&'a Rule>,
+    zone: Option<&'a str>,
+    fault: Option<&'a str>,
+    retry: Millis,
+}
+
+impl Rejection<'_> {
+    fn write(&self, header: RejectHeader, headers: &mut HeaderMap) {
+        let seconds = self.retry.seconds_up().max(1);
+        match header {
+            RejectHeader::RetryAfter if self.fault.is_some() => {}
+            RejectHeader::RetryAfter => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            RejectHeader::ProxyStatus => {
+                let zone = self.zone.unwrap_or("none");
+                let fault = self.fault.map(|fault| format!(": {fault}")).unwrap_or_default();
+                let details = format!("zone {zone}{fault}");
+                let value = format!("weir; error=http_request_denied; details=\"{details}\"");
+                insert(headers, PROXY_STATUS, &value);
+            }
+            RejectHeader::Ratelimit => {
+                let Some(rule) = self.rule else { return };
+                let name = &rule.zone().settings().name;
+                let places = u64::from(rule.settings().burst) + 1;
+                let window = window_seconds(rule, places);
+                insert(headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={window}"));
+                if self.fault.is_none() {
+                    insert(headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
+                }
+            }
+        }
+    }
+}
+
 /// Describes a key fault in characters that header fields, JSON and HTML can all contain. Others
 /// are percent-encoded; only the name of a query parameter can have them.
 fn described(fault: &KeyFault) -> String {
-    let (what, name) = match fault.part() {
-        Part::Header(name) => ("the field ", name.as_str()),
-        Part::Cookie(name) => ("the cookie ", name.as_str()),
-        Part::Query(name) => ("the query parameter ", name.as_str()),
-        Part::ClientIp | Part::Host | Part::Path | Part::Method | Part::Route | Part::Global => {
-            ("a part of the key", "")
-        }
+    let (mut described, name) = match fault.part().noun_and_name() {
+        Some((noun, name)) => (format!("the {noun} "), name),
+        None => ("a part of the key".to_owned(), ""),
     };
-    let mut described = what.to_owned();
     for letter in name.chars() {
         if matches!(letter, '"' | '\\' | '<' | '>' | '&') {
             described.push_str(&format!("%{:02X}", u32::from(letter)));
@@ -372,7 +392,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use crate::{
-        limit::{Key, Millis, Part, Reason, RuleSettings, Zone, ZoneSettings},
+        limit::{Key, Part, Reason, RuleSettings, Zone, ZoneSettings},
         proxy::reply::*,
     };
 
@@ -387,19 +407,17 @@ mod tests {
         Rule::new(Arc::new(Zone::new(settings)), RuleSettings::burst(20)).expect("a rule")
     }
 
-    const ALL: RejectSettings = RejectSettings {
-        status: 503,
-        retry_after: true,
-        proxy_status: true,
-        ratelimit: true,
-        body: RejectBody::Auto,
-    };
+    fn settings(status: u16) -> RejectSettings {
+        let headers =
+            vec![RejectHeader::RetryAfter, RejectHeader::ProxyStatus, RejectHeader::Ratelimit];
+        RejectSettings { status, headers, body: RejectBody::Auto }
+    }
 
     async fn rejected(accept: &str) -> (HeaderMap, String) {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
         let accept = HeaderValue::from_str(accept).expect("a value");
-        let response =
-            reject(&ALL, &verdict, (Some(&rule()), None), Some(&accept)).expect("an answer");
+        let response = reject(&settings(503), &verdict, (Some(&rule()), None), Some(&accept))
+            .expect("an answer");
         assert_eq!(response.status(), 503);
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
@@ -454,9 +472,7 @@ mod tests {
     #[test]
     fn status_444_is_no_answer() {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
-        assert!(
-            reject(&RejectSettings { status: 444, ..ALL }, &verdict, (None, None), None).is_none()
-        );
+        assert!(reject(&settings(444), &verdict, (None, None), None).is_none());
     }
 
     #[test]

@@ -23,6 +23,7 @@ use weir::{
     limit::{Millis, Mode, RuleSettings},
     proxy::{
         header_edits::{EditContext, Edits},
+        reply::RejectHeader,
         route::{HostPattern, PathPattern},
     },
 };
@@ -383,11 +384,9 @@ fn defaults_are_the_documented_ones() {
     let rule =
         RuleSettings { burst: 0, delay: 0, max_wait: Some(Millis(30_000)), mode: Mode::Enforce };
     assert_eq!(config.routes[0].limits, [(0, rule)]);
-    let reject = config.routes[0].reject;
-    assert_eq!(
-        (reject.status, reject.retry_after, reject.proxy_status, reject.ratelimit),
-        (503, true, true, false)
-    );
+    let reject = &config.routes[0].reject;
+    let headers = [RejectHeader::RetryAfter, RejectHeader::ProxyStatus];
+    assert_eq!((reject.status, reject.headers.as_slice()), (503, &headers[..]));
     assert_eq!((config.routes[0].max_body, config.queue_max), (Some(1 << 20), 10_000));
     let timeouts = config.timeouts;
     let timeouts =

@@ -26,7 +26,7 @@ pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
-pub use reject::{RejectHeader, RejectSpec};
+pub use reject::RejectSpec;
 pub use route::{HeadersSpec, LimitSpec, RequestSpec, ResponseSpec, RouteReject, RouteSpec};
 pub use upstream::{
     Active, Dns, EndpointSpec, HealthSpec, Keepalive, LongEndpoint, Passive, ResponseLimits,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::reply::RejectBody;
+use crate::proxy::reply::{RejectBody, RejectHeader};
 
 /// Response to a rejected request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,18 +18,6 @@ pub struct RejectSpec {
     /// Form of the body. `problem` is `application/problem+json`; `auto` is that, HTML or text,
     /// as `Accept` prefers (nginx: near `error_page`).
     pub body: RejectBody,
-}
-
-/// Header field of a reject.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RejectHeader {
-    /// `Retry-After`: whole seconds.
-    RetryAfter,
-    /// `Proxy-Status`: RFC 9209.
-    ProxyStatus,
-    /// `RateLimit-Policy` and `RateLimit`.
-    Ratelimit,
 }
 
 impl Default for RejectSpec {
