@@ -472,7 +472,7 @@ fn every_setting_and_every_metric_of_auth_is_documented() {
 
 #[test]
 fn every_exit_code_is_documented() {
-    let cli = fs::read_to_string(root().join("src/cli/mod.rs")).expect("src/cli/mod.rs");
+    let cli = fs::read_to_string(root().join("src/cli/outcome.rs")).expect("src/cli/outcome.rs");
     let docs = fs::read_to_string(root().join("docs/reference/commands.md"))
         .expect("docs/reference/commands.md");
     let outcomes = cli

@@ -13,11 +13,14 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
-use super::{Outcome, argument, report_hinted};
+use super::{
+    arguments::with_hint,
+    outcome::{Outcome, report_hinted},
+};
 use crate::{
     limit::Rate,
     process::fd_limit,
-    runtime::hint::{Hinted, HintedError, hinted, one_line},
+    runtime::hint::{Hinted, HintedError, hinted},
     tools::burst::{
         BurstPlan, BurstTarget, Expectation, FireError, Limit, Report, RequestTemplate, Schedule,
         Tally, View, data,
@@ -62,14 +65,14 @@ enum Kind {
 #[derive(Debug, Args)]
 struct BurstArgs {
     /// URL to send to: http://HOST[:PORT][/PATH]
-    #[arg(value_parser = argument::<BurstTarget, _>)]
+    #[arg(value_parser = with_hint(str::parse::<BurstTarget>))]
     url: BurstTarget,
     /// Schedule: `30`, `30 at once`, `40 every 20ms, pause 2s, 8 every 20ms`
     #[arg(long, default_value = "30 at once", value_name = "SCHEDULE",
-          value_parser = argument::<Schedule, _>)]
+          value_parser = with_hint(str::parse::<Schedule>))]
     send: Schedule,
     /// Rate that the server is said to keep for each client, like 10r/s: judges the envelope
-    #[arg(long, value_parser = argument::<Rate, _>)]
+    #[arg(long, value_parser = with_hint(str::parse::<Rate>))]
     rate: Option<Rate>,
     /// Requests that may be ahead of the rate
     #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
@@ -85,7 +88,7 @@ struct BurstArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     clients: u32,
     /// Counts to expect, like "pass=1 wait=20 reject=9"
-    #[arg(long, value_name = "COUNTS", value_parser = argument::<Expectation, _>)]
+    #[arg(long, value_name = "COUNTS", value_parser = with_hint(str::parse::<Expectation>))]
     expect: Option<Expectation>,
     /// Status that every refusal (400 and above) must have; there must be one
     #[arg(long, value_name = "STATUS")]
@@ -104,11 +107,11 @@ struct BurstArgs {
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
     /// Time-out for a response
-    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = with_hint(parse_time))]
     timeout: Duration,
     /// Longest time that a request may take to reach the server: leaves its order among others in
     /// doubt
-    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = time)]
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = with_hint(parse_time))]
     tolerance: Duration,
     /// Output format
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
@@ -116,10 +119,6 @@ struct BurstArgs {
     /// Write the output to a file, and the text to stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    parse_time(text).map_err(|error| one_line(&error))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

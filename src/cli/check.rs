@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{ConfigArgs, Outcome, print, print_problems};
+use super::{
+    arguments::ConfigArgs,
+    outcome::{Outcome, print, print_problems},
+};
 use crate::{
     config::{self, Config, Loaded, Problems, problem::Severity},
     downstream::settings::ListenerSettings,

@@ -1,6 +1,9 @@
 //! `weir config`: the resolved configuration, and the schema of the file.
 
-use super::{ConfigArgs, Outcome, print, print_problems, usable};
+use super::{
+    arguments::ConfigArgs,
+    outcome::{Outcome, print, print_problems, usable},
+};
 use crate::config;
 
 /// Show the configuration as used, or its schema.

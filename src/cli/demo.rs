@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Outcome, print, report_error, run::serve, usable};
+use super::{
+    arguments::with_hint,
+    outcome::{Outcome, print, report_error, usable},
+    run::serve,
+};
 use crate::{
     config::{self, resolve::address},
     demo,
@@ -18,7 +22,7 @@ const MORE_ADDRESSES: u8 = 6;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
     /// Address to listen on, like :8080 or 127.0.0.1:8080
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address::listener)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = with_hint(address::listener))]
     listen: SocketAddr,
 }
 

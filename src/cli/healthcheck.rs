@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, report_error, usable};
+use super::{
+    arguments::ConfigArgs,
+    outcome::{Outcome, report_error, usable},
+};
 use crate::{
     config::{self, Config},
     process::control::{self, ControlError},

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, Outcome, print, report_error, report_hinted};
+use super::outcome::{Outcome, print, report_error, report_hinted};
 use crate::runtime::hint::hinted;
 
 /// Print the completions of a shell.
@@ -16,11 +16,11 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Prints the completions.
+    /// Prints the completions of a program.
     #[must_use]
-    pub fn run(self) -> Outcome {
+    pub fn run(self, mut program: Command) -> Outcome {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "weir", &mut text);
+        clap_complete::generate(self.shell, &mut program, "weir", &mut text);
         print(&String::from_utf8_lossy(&text))
     }
 }
@@ -36,15 +36,15 @@ pub struct Man {
 impl Man {
     /// Prints the page of `weir`, or writes all pages.
     #[must_use]
-    pub fn run(self) -> Outcome {
+    pub fn run(self, program: Command) -> Outcome {
         let Some(dir) = self.dir else {
             let mut text = Vec::new();
-            return match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+            return match clap_mangen::Man::new(program).render(&mut text) {
                 Ok(()) => print(&String::from_utf8_lossy(&text)),
                 Err(error) => report_error(&error, Outcome::Failed),
             };
         };
-        match clap_mangen::generate_to(Cli::command(), &dir) {
+        match clap_mangen::generate_to(program, &dir) {
             Ok(()) => Outcome::Fine,
             Err(error) => {
                 let message = format!("cannot write into `{}`: {error}", dir.display());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, run::serve_loaded};
+use super::{outcome::Outcome, run::serve_loaded};
 use crate::config;
 
 /// Serve one upstream without a configuration file.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{ConfigArgs, Outcome, print, report_error, report_hinted, usable};
+use super::{
+    arguments::ConfigArgs,
+    outcome::{Outcome, print, report_error, report_hinted, usable},
+};
 use crate::{
     config,
     process::control::{self, ControlError},

@@ -8,7 +8,9 @@ use tokio::{
 };
 
 use super::{
-    ConfigArgs, Outcome, diagnostics, print_problems, report_error, report_hinted, usable,
+    arguments::ConfigArgs,
+    diagnostics,
+    outcome::{Outcome, print_problems, report_error, report_hinted, usable},
 };
 use crate::{
     config::{self, Config, Loaded, Problems},
