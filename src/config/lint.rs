@@ -6,10 +6,11 @@ use http::Method;
 use ipnet::IpNet;
 
 use super::{
-    Config, RouteConfig, networks,
+    networks,
     problem::Problems,
     resolve::location::Location,
     schema::{File, Listener},
+    settings::{Config, RouteConfig},
     yaml_tree::Node,
 };
 use crate::{

@@ -3,13 +3,13 @@
 use std::{io::Read, path::Path};
 
 use super::{
-    Config,
     interpolate::{self, Outside, Process},
     lint::lint,
     problem::{Problems, SourceText, Span},
     resolve::resolve,
     schema::File,
     set,
+    settings::Config,
     shape::Shape,
     validate,
     yaml_tree::{self, Node, Value},

@@ -1,34 +1,21 @@
-//! Resolved configuration: every name resolved, every value parsed, every default filled in.
+//! Configuration: from a text to the resolved [`settings`].
 //!
-//! The steps from text to there: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] ->
+//! The steps: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] ->
 //! [`validate`] (against the [`shape`] of [`schema`](mod@schema)) -> [`resolve`] -> [`lint`]. Each
 //! [`problem`] is collected on the way.
-
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-
-use crate::{
-    compress::negotiate::Coding,
-    downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
-    limit::{RuleSettings, ZoneSettings, client_ip::Trust},
-    log::settings::AccessLogSettings,
-    proxy::{
-        header_edits::Edits,
-        reply::RejectSettings,
-        route::{PathMatching, Pattern},
-    },
-    upstream::settings::UpstreamSettings,
-};
 
 pub mod interpolate;
 pub mod lint;
 pub mod load;
 pub mod nearest;
+pub mod network_watch;
 pub mod networks;
 pub mod problem;
 pub mod quantity;
 pub mod resolve;
 pub mod schema;
 pub mod set;
+pub mod settings;
 pub mod shape;
 pub mod show;
 pub mod validate;
@@ -37,75 +24,5 @@ pub mod yaml_tree;
 pub use load::{Loaded, load, parse};
 pub use networks::NetworkLists;
 pub use problem::Problems;
+pub use settings::{Config, RouteConfig, StateSettings};
 pub use show::{schema, show};
-
-/// Resolved configuration of `weir run`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// Listeners.
-    pub listeners: Vec<ListenerSettings>,
-    /// Trusted proxies and the forwarding field they set.
-    pub client_ip: Trust,
-    /// Entries from which the networks of `client_ip` and of `zones` were read.
-    pub networks: NetworkLists,
-    /// Zones of the limiter.
-    pub zones: Vec<ZoneSettings>,
-    /// Upstreams.
-    pub upstreams: Vec<UpstreamSettings>,
-    /// Routes.
-    pub routes: Vec<RouteConfig>,
-    /// Form of a path that routes and keys see.
-    pub path_matching: PathMatching,
-    /// Limit on parked requests over all zones.
-    pub queue_max: usize,
-    /// Time-outs for clients.
-    pub timeouts: ClientTimeouts,
-    /// Limits on request heads.
-    pub header_limits: HeaderLimits,
-    /// Access log.
-    pub access_log: AccessLogSettings,
-    /// Filter of diagnostics: a `tracing` filter such as `info`.
-    pub log_level: String,
-    /// Address of the admin listener.
-    pub admin: Option<SocketAddr>,
-    /// State file.
-    pub state: StateSettings,
-    /// Number of workers.
-    pub workers: usize,
-    /// Drain timeout.
-    pub drain: Duration,
-}
-
-/// Settings of the state file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateSettings {
-    /// Path of the file, if there is one.
-    pub file: Option<PathBuf>,
-    /// Interval between writes.
-    pub interval: Duration,
-}
-
-/// Resolved route.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RouteConfig {
-    /// Name in logs and keys: the pattern as written.
-    pub name: Arc<str>,
-    /// Requests that it takes.
-    pub pattern: Pattern,
-    /// Index of its upstream in [`Config::upstreams`].
-    pub upstream: usize,
-    /// Rules in order: index of the zone in [`Config::zones`], and settings.
-    pub limits: Vec<(usize, RuleSettings)>,
-    /// Form of rejects.
-    pub reject: RejectSettings,
-    /// Limit on the request body, in bytes; `None` for no limit.
-    pub max_body: Option<u64>,
-    /// Size up to which a body of unknown length is collected before it is forwarded, in bytes.
-    pub buffer: usize,
-    /// Edits of requests.
-    pub request_edits: Edits,
-    /// Edits of responses.
-    pub response_edits: Edits,
-    /// Offered response codings, the preferred one first.
-    pub compress: Vec<Coding>,
-}

@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Config, schema};
+use super::schema;
 
 /// Limit on the networks of one file: each is compared with the address of every request.
 pub const MAX_NETWORKS: usize = 4_096;
@@ -37,9 +37,9 @@ pub enum NetworkEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkLists {
     /// Entries of `client_ip.trusted_proxies`.
-    proxies: Vec<NetworkEntry>,
+    pub proxies: Vec<NetworkEntry>,
     /// Entries of `exempt`, zone by zone in the order of [`Config::zones`].
-    exempt: Vec<Vec<NetworkEntry>>,
+    pub exempt: Vec<Vec<NetworkEntry>>,
 }
 
 /// Reason why a file of networks cannot be used.
@@ -119,7 +119,9 @@ impl NetworkLists {
         }
     }
 
-    fn have_files(&self) -> bool {
+    /// Returns true if a list has an entry that names a file.
+    #[must_use]
+    pub fn have_files(&self) -> bool {
         self.exempt
             .iter()
             .flatten()
@@ -128,54 +130,11 @@ impl NetworkLists {
     }
 }
 
-impl Config {
-    /// Returns the configuration with the networks that its files hold now; `None` while they are
-    /// unchanged.
-    ///
-    /// # Errors
-    /// When a file cannot be used.
-    pub fn with_networks_read_again(&self) -> Result<Option<Self>, NetworksError> {
-        if !self.networks.have_files() {
-            return Ok(None);
-        }
-        let mut fresh = self.clone();
-        fresh.client_ip.proxies = all(&self.networks.proxies)?;
-        for (zone, entries) in fresh.zones.iter_mut().zip(&self.networks.exempt) {
-            zone.exempt = all(entries)?;
-        }
-        let same = fresh.client_ip == self.client_ip && fresh.zones == self.zones;
-        Ok((!same).then_some(fresh))
-    }
-}
-
-/// Watches files of networks, and logs an invalid one once.
-#[derive(Debug, Default)]
-pub struct NetworkWatch {
-    told: Option<String>,
-}
-
-impl NetworkWatch {
-    /// Returns the configuration to serve instead of `config`, if its files of networks have
-    /// changed.
-    pub fn look(&mut self, config: &Config) -> Option<Config> {
-        match config.with_networks_read_again() {
-            Ok(changed) => {
-                self.told = None;
-                changed
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if self.told.as_ref() != Some(&error) {
-                    tracing::warn!("{error}; keeping the current networks");
-                }
-                self.told = Some(error);
-                None
-            }
-        }
-    }
-}
-
-fn all(entries: &[NetworkEntry]) -> Result<Vec<IpNet>, NetworksError> {
+/// Networks of these entries, those of files as they are now.
+///
+/// # Errors
+/// When a file cannot be used.
+pub fn all(entries: &[NetworkEntry]) -> Result<Vec<IpNet>, NetworksError> {
     let mut networks = Vec::new();
     entries.iter().try_for_each(|entry| entry.networks(&mut networks))?;
     Ok(networks)

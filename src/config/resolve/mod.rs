@@ -5,19 +5,19 @@
 
 use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 
-use self::{collector::Collector, location::Location};
+use self::{collector::Collector, location::Location, names::Names, upstream::HEAD_BYTES};
 use super::{
-    Config, StateSettings, nearest,
+    nearest,
     networks::NetworkLists,
     problem::Problems,
-    schema::{Amount, ClientIp, File, UpstreamSpec},
+    schema::{Amount, ClientIp, File},
+    settings::{Config, StateSettings},
     yaml_tree::{Node, Value},
 };
 use crate::{
     downstream::settings::{ClientTimeouts, HeaderLimits},
-    limit::{ZoneSettings, client_ip::Trust},
+    limit::client_ip::Trust,
     runtime::hint::hinted,
-    upstream::settings::{Endpoint, SecureSettings, UpstreamSettings},
 };
 
 pub mod address;
@@ -26,6 +26,7 @@ pub mod edits;
 pub mod listener;
 pub mod location;
 pub mod log;
+pub mod names;
 pub mod pattern;
 pub mod reject;
 pub mod route;
@@ -34,28 +35,8 @@ pub mod zone;
 
 /// Limit on parked requests: each holds a connection.
 const MAX_QUEUE: usize = 10_000_000;
-/// Range of the size of a message head.
-const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
 /// Limit on threads.
 const MAX_WORKERS: usize = 1_024;
-
-/// Names that can be referred to.
-#[derive(Debug)]
-pub struct Names<'a> {
-    /// Decoded file.
-    pub file: &'a File,
-    /// Tree before wrong parts were removed.
-    written: &'a Node,
-    zones: Vec<ZoneSettings>,
-    upstreams: Vec<UpstreamSettings>,
-}
-
-impl Names<'_> {
-    /// Returns true if the name is written, even if its value is wrong.
-    fn is_written(&self, section: &str, name: &str) -> bool {
-        self.written.get(section).is_some_and(|entry| entry.node.get(name).is_some())
-    }
-}
 
 /// Resolves a whole file; `None` after any error, so that no stand-in for a wrong value is ever
 /// used.
@@ -190,18 +171,5 @@ fn workers(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> us
             judge.refuse(spot, hinted(format!("`{text}` is not a number of workers"), hint));
             1
         }
-    }
-}
-
-/// Upstream of an endpoint that a route names directly.
-fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
-    let nowhere = Node { span: super::problem::Span::default(), value: Value::Map(Vec::new()) };
-    let mut problems = Problems::default();
-    let judge = &mut Collector { problems: &mut problems, base: Path::new("") };
-    let secure = endpoint.tls.then(SecureSettings::default);
-    UpstreamSettings {
-        secure,
-        endpoints: vec![endpoint],
-        ..upstream::upstream(judge, Location::root(&nowhere), name, &UpstreamSpec::default())
     }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    Names, address, collector::Collector, edits, location::Location, pattern::pattern, reject,
+    address, collector::Collector, edits, location::Location, names::Names, pattern::pattern,
+    reject, upstream::inline,
 };
 use crate::{
     compress::negotiate::Coding,
     config::{
-        RouteConfig, nearest,
+        nearest,
         schema::{LimitSpec, RouteSpec},
+        settings::RouteConfig,
     },
     downstream::collected_body::PER_WORKER,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError},
@@ -75,7 +77,7 @@ fn upstream(
         // Names have no colon, so no declared upstream has this one.
         let name = if endpoint.tls { format!("https://{endpoint}") } else { endpoint.to_string() };
         return position(&names.upstreams, &name).unwrap_or_else(|| {
-            names.upstreams.push(super::inline(&name, endpoint));
+            names.upstreams.push(inline(&name, endpoint));
             names.upstreams.len() - 1
         });
     }

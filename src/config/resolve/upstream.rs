@@ -1,12 +1,16 @@
 //! Upstreams: the named ones, and those that a route names by their address.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use http::uri::PathAndQuery;
 
-use super::{HEAD_BYTES, address, collector::Collector, location::Location};
+use super::{address, collector::Collector, location::Location};
 use crate::{
-    config::schema::{self, LongEndpoint, UpstreamSpec},
+    config::{
+        problem::{Problems, Span},
+        schema::{self, LongEndpoint, UpstreamSpec},
+        yaml_tree::{Node, Value},
+    },
     http::framing::HeaderLimits,
     runtime::hint::hinted,
     upstream::{
@@ -15,6 +19,9 @@ use crate::{
         tls::{Secure, SecureError},
     },
 };
+
+/// Range of the size of a message head.
+pub const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
 
 /// Resolves the upstream of one name.
 pub fn upstream(
@@ -155,4 +162,18 @@ fn refresh(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Duratio
         judge.refuse(spot, hinted(message, format!("use at least `{least}ms`")));
     }
     refresh
+}
+
+/// Upstream of an endpoint that a route names directly.
+#[must_use]
+pub fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
+    let nowhere = Node { span: Span::default(), value: Value::Map(Vec::new()) };
+    let mut problems = Problems::default();
+    let judge = &mut Collector { problems: &mut problems, base: Path::new("") };
+    let secure = endpoint.tls.then(SecureSettings::default);
+    UpstreamSettings {
+        secure,
+        endpoints: vec![endpoint],
+        ..upstream(judge, Location::root(&nowhere), name, &UpstreamSpec::default())
+    }
 }
