@@ -54,27 +54,16 @@ use rustix::{
 
 use tokio::task::JoinHandle;
 
-use super::worker::Listening;
-use crate::process::state::{SavedState, StateError};
+use super::{
+    start_error::HandoverError,
+    state::{SavedState, StateError},
+    worker::Listening,
+};
 
 /// Time-out of either side for the other.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest message: a word and an address.
 const MESSAGE: usize = 128;
-
-/// Reason why nothing was handed over; this process continues to serve.
-#[derive(Debug, thiserror::Error)]
-pub enum HandoverError {
-    /// The new process cannot be started, or the channel to it failed.
-    #[error("the new process cannot be started: {0}")]
-    Start(#[source] io::Error),
-    /// The new process sent something else, or ended.
-    #[error("the new process did not become ready: {0}")]
-    NotReady(#[source] io::Error),
-    /// The state did not arrive.
-    #[error("the old process did not hand over its state: {0}")]
-    State(#[from] StateError),
-}
 
 /// New process that is ready to take over.
 #[derive(Debug)]

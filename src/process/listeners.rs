@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use super::{StartError, fd_limit};
+use super::{fd_limit, start_error::StartError};
 use crate::downstream::{
     connection_limits::ConnectionLimits,
     listener::ListenerPolicy,
@@ -104,4 +104,10 @@ impl ListenerUpdate {
 /// Checks whether certificate files changed.
 pub fn look(doors: &ListenerMap) {
     doors.values().filter_map(|door| door.tls.as_ref()).for_each(Tls::refresh);
+}
+
+/// Addresses that listeners listen on.
+#[must_use]
+pub fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {
+    listeners.iter().flat_map(ListenerSettings::addresses).collect()
 }

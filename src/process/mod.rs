@@ -3,36 +3,31 @@
 
 use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path, sync::Arc};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::LocalSet,
-};
+use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    admin::Reloaded,
-    handover::{HandoverError, Predecessor},
+    handover::Predecessor,
+    listeners::addresses,
+    reload::open_log,
     running::{Running, Startup},
     worker::{Listening, Shared},
     workers::Workers,
 };
 use crate::{
-    config::{Config, Loaded, Problems},
-    downstream::{
-        drain::{Drain, DrainOrder},
-        settings::ListenerSettings,
-        tls::TlsError,
-    },
+    config::Config,
+    downstream::drain::{Drain, DrainOrder},
     limit::Queue,
     log::{
         gateway::Gateway,
-        writer::{self, LogError, Writer},
+        writer::{self, Writer},
     },
-    runtime::{clock::Clock, hint::Hinted, release_timer::Timing},
-    upstream::{connect, tls::SecureError},
+    runtime::{clock::Clock, release_timer::Timing},
+    upstream::connect,
 };
 
 pub mod admin;
+pub mod command;
 pub mod control;
 pub mod fd_limit;
 pub mod handover;
@@ -41,113 +36,14 @@ pub mod panic_guard;
 pub mod reload;
 mod running;
 mod sockets;
+pub mod start_error;
 pub mod state;
 pub mod state_writer;
 pub mod worker;
 pub mod workers;
 
-/// Reason why a proxy cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on `{address}`: {source}")]
-    Bind {
-        /// Address of the listener.
-        address: SocketAddr,
-        /// Error of the kernel.
-        source: io::Error,
-    },
-    /// TLS cannot be set up for a listener.
-    #[error("cannot speak TLS on `{address}`: {source}")]
-    Tls {
-        /// Address of the listener.
-        address: SocketAddr,
-        /// Error of the TLS settings.
-        source: Box<TlsError>,
-    },
-    /// TLS cannot be set up for an upstream.
-    #[error("cannot speak TLS to upstream `{upstream}`: {source}")]
-    Upstream {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// Error of the TLS settings.
-        source: SecureError,
-    },
-    /// The access log cannot be opened.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The old process did not hand over everything.
-    #[error(transparent)]
-    Handover(#[from] HandoverError),
-    /// A thread or a runtime cannot be started.
-    #[error("cannot start a worker: {0}")]
-    Thread(#[source] io::Error),
-}
-
-impl Hinted for StartError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Bind { source, .. } => taken_hint(source).map(str::to_owned),
-            Self::Tls { source, .. } => source.hint(),
-            Self::Upstream { source, .. } => source.hint(),
-            Self::Log(error) => error.hint(),
-            Self::Handover(_) | Self::Thread(_) => None,
-        }
-    }
-}
-
-fn taken_hint(source: &io::Error) -> Option<&'static str> {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            Some("another program listens there; stop it or choose another port")
-        }
-        io::ErrorKind::PermissionDenied => {
-            Some("ports below 1024 need a privilege; choose a higher one")
-        }
-        io::ErrorKind::AddrNotAvailable => Some("this machine has no such address"),
-        _ => None,
-    }
-}
-
-/// Command to a running proxy.
-pub enum ControlMessage {
-    /// Drain; a second one stops immediately.
-    Stop,
-    /// Reload the configuration, and send the outcome.
-    Reload(Option<oneshot::Sender<Reloaded>>),
-    /// Reopen the log files, because they were moved away.
-    ReopenLog,
-    /// Hand over to a new process of the program that is on disk now.
-    HandOver,
-}
-
-/// Channel of commands.
-pub struct Control {
-    /// Sending half, for signals and the admin listener.
-    pub give: mpsc::Sender<ControlMessage>,
-    /// Receiving half, for the proxy.
-    pub take: mpsc::Receiver<ControlMessage>,
-}
-
-impl Control {
-    /// Creates a channel without commands; sending waits while several are pending.
-    #[must_use]
-    pub fn none() -> Self {
-        let (give, take) = mpsc::channel(4);
-        Self { give, take }
-    }
-}
-
-/// Loads a configuration.
-pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
-
-/// Source of the configuration of a running proxy.
-pub struct ConfigSource {
-    /// Loads it, on a thread that may wait for a disk.
-    pub load: Load,
-    /// Sets the level of diagnostics.
-    pub set_log_level: Box<dyn Fn(&str)>,
-}
+pub use command::{ConfigSource, Control, ControlMessage, Ended, Load};
+pub use start_error::StartError;
 
 /// Proxy whose sockets are open and whose workers have not started.
 pub struct App {
@@ -160,15 +56,6 @@ pub struct App {
     control: Option<UnixListener>,
     writer: Option<Writer>,
     predecessor: Option<Predecessor>,
-}
-
-/// End of a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Drained: all requests in progress were completed, or the drain timeout passed.
-    Drained,
-    /// Stopped by a second command: everything was dropped.
-    Abandoned,
 }
 
 impl App {
@@ -281,14 +168,6 @@ impl App {
     }
 }
 
-fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), StartError> {
-    Ok(writer::start(&config.access_log)?.unzip())
-}
-
-fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {
-    listeners.iter().flat_map(ListenerSettings::addresses).collect()
-}
-
 fn share(
     config: Config,
     doors: Arc<listeners::ListenerMap>,
@@ -314,7 +193,9 @@ fn share(
 
 #[cfg(test)]
 mod tests {
-    use crate::process::*;
+    use tokio::sync::oneshot;
+
+    use crate::process::{admin::Reloaded, *};
 
     /// Runs a proxy that reloads once and then stops.
     fn told_to_load(load: Load) -> (Result<Ended, StartError>, Reloaded) {

@@ -8,15 +8,16 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    StartError, addresses,
-    listeners::{self, ListenerUpdate},
-    open_log, sockets, state_writer,
+    listeners::{self, ListenerUpdate, addresses},
+    sockets,
+    start_error::StartError,
+    state_writer,
     worker::{Listening, Shared},
 };
 use crate::{
     config::{Config, Problems},
     limit::{Millis, Succession, Zone, ZoneSettings},
-    log::writer::Writer,
+    log::writer::{self, Writer},
     runtime::{
         clock::Clock,
         hint::{Hinted, after_comma},
@@ -87,6 +88,14 @@ pub fn prepare(
     let shared =
         Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
     Ok(ReloadPlan { shared, opened, closed, held, writer, fitted, successions, emptied })
+}
+
+/// Opens the logs of a configuration.
+///
+/// # Errors
+/// When a file cannot be opened or a thread cannot be started.
+pub fn open_log(config: &Config) -> Result<(Option<writer::Lines>, Option<Writer>), StartError> {
+    Ok(writer::start(&config.access_log)?.unzip())
 }
 
 /// Effect of a change that was taken over.

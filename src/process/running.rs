@@ -14,16 +14,18 @@ use tokio::{
 };
 
 use super::{
-    ConfigSource, Control, ControlMessage, Ended, Load, control,
-    handover::{self, HandedOver, HandoverError, Starting, Successor},
+    command::{ConfigSource, Control, ControlMessage, Ended, Load},
+    control,
+    handover::{self, HandedOver, Starting, Successor},
     reload::{self, AccessLogChange, Effect, ReloadError, ReloadPlan},
     sockets,
+    start_error::HandoverError,
     state_writer::{self, StateWriter},
     worker::{Listening, Shared},
     workers::Workers,
 };
 use crate::{
-    config::{Config, networks::NetworkWatch},
+    config::{Config, network_watch::NetworkWatch},
     downstream::{
         drain::{Drain, DrainOrder, Idle},
         tls,

@@ -5,8 +5,8 @@ use std::{io, thread};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    StartError,
     reload::ReloadError,
+    start_error::StartError,
     worker::{self, ConfigChange, Listening, Shared},
 };
 
