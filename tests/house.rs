@@ -200,6 +200,141 @@ fn import_reader_reads_use_trees() {
     assert_eq!(imports(text), ["a", "c", "h"].map(str::to_owned).into());
 }
 
+/// Text without comments and without what only tests compile.
+fn product(text: &str) -> String {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let mut text: String = text.lines().filter(is_code).map(|line| format!("{line}\n")).collect();
+    while let Some(start) = text.find("#[cfg(test)]") {
+        let item = text[start..].find(['{', ';']).map_or(text.len(), |end| start + end + 1);
+        let is_block = text[..item].ends_with('{');
+        text.replace_range(start..if is_block { text.len() } else { item }, "");
+    }
+    text
+}
+
+/// Paths of a `use` tree: `a::{B, c::D}` has `a::B` and `a::c::D`.
+fn leaves(tree: &str) -> Vec<String> {
+    let Some((prefix, inner)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap_or_default().trim().to_owned()];
+    };
+    let items = top_level(inner).into_iter().filter(|item| !item.trim().is_empty());
+    let leaves = items.flat_map(|item| leaves(item.trim()));
+    leaves.map(|leaf| format!("{}{leaf}", prefix.trim())).collect()
+}
+
+/// Every path that a text names, in `use` trees and elsewhere.
+fn paths_named(text: &str) -> Vec<String> {
+    let (mut found, mut rest) = (Vec::new(), String::new());
+    for statement in product(text).split_inclusive(';') {
+        let begin =
+            ["use ", "pub use ", "pub(crate) use ", "pub(super) use "].iter().find_map(|word| {
+                let at = statement.rfind(&format!("\n{word}"));
+                at.or(statement.starts_with(word).then_some(0)).map(|at| (at, word.len()))
+            });
+        let Some((at, word)) = begin else {
+            rest.push_str(statement);
+            continue;
+        };
+        rest.push_str(&statement[..at]);
+        found.extend(leaves(statement[at..].trim_start()[word..].trim_end_matches(';')));
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words = rest.split(|c| !is_word(c)).filter(|word| word.contains("::"));
+    found.extend(words.map(str::to_owned));
+    found
+}
+
+/// Module of a file below a source folder; empty for `lib.rs`.
+fn module_path(name: &str) -> Vec<&str> {
+    let mut path: Vec<&str> = name.trim_end_matches(".rs").split('/').collect();
+    if path.last() == Some(&"mod") || path == ["lib"] {
+        path.pop();
+    }
+    path
+}
+
+/// File among `modules` that a path leads to, seen from the module `here`.
+fn file_of(path: &str, here: &[&str], modules: &BTreeSet<Vec<&str>>) -> Option<usize> {
+    let mut words = path.split("::").peekable();
+    let mut place = match words.peek() {
+        Some(&"crate") => Vec::new(),
+        Some(&"self") => here.to_vec(),
+        Some(&"super") => here[..here.len().saturating_sub(1)].to_vec(),
+        Some(word) if modules.contains(&[here, &[*word]].concat()) => here.to_vec(),
+        _ => return None,
+    };
+    words.next_if(|word| ["crate", "self", "super"].contains(word));
+    while words.next_if(|word| *word == "super").is_some() {
+        place.pop();
+    }
+    for word in words {
+        place.push(word);
+        if !modules.contains(&place) {
+            place.pop();
+            break;
+        }
+    }
+    modules.iter().position(|module| *module == place)
+}
+
+/// Files of a crate that import each other, directly or through others.
+fn circles(src: &str) -> Vec<String> {
+    let files: BTreeMap<String, String> = files_below(&root().join(src), ".rs")
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root().join(src)).expect("below").display().to_string();
+            (name, fs::read_to_string(&path).expect("a source file"))
+        })
+        .collect();
+    let named: BTreeMap<Vec<&str>, &str> =
+        files.iter().map(|(name, text)| (module_path(name), text.as_str())).collect();
+    let modules: BTreeSet<Vec<&str>> = named.keys().cloned().collect();
+    let imports: Vec<BTreeSet<usize>> = named
+        .iter()
+        .map(|(here, text)| {
+            paths_named(text).iter().filter_map(|path| file_of(path, here, &modules)).collect()
+        })
+        .collect();
+    let reached = |from: usize| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+        while let Some(file) = next.pop() {
+            next.extend(imports[file].iter().filter(|other| seen.insert(**other)));
+        }
+        seen
+    };
+    let reached: Vec<BTreeSet<usize>> = (0..imports.len()).map(reached).collect();
+    let named: Vec<String> = modules.iter().map(|module| module.join("::")).collect();
+    let pairs =
+        imports.iter().enumerate().flat_map(|(from, to)| to.iter().map(move |to| (from, *to)));
+    let circular = pairs.filter(|(from, to)| from != to && reached[*to].contains(from));
+    circular.map(|(from, to)| format!("{src}: {} -> {}", named[from], named[to])).collect()
+}
+
+#[test]
+fn files_of_a_crate_import_in_no_circle() {
+    let found: Vec<_> =
+        ["src", "limit/src", "auth/src", "migrate/src"].into_iter().flat_map(circles).collect();
+    assert!(found.is_empty(), "move what both need down into a file of its own: {found:#?}");
+}
+
+#[test]
+fn paths_of_a_file_lead_to_files() {
+    let text = "//! a::No\nuse std::fmt;\npub use self::b::{C, d::{self, E as F}};\nmod b;\n\
+        fn f() { super::g::h(); b::i() }\n#[cfg(test)]\nmod tests { use crate::j; }\n";
+    assert_eq!(
+        paths_named(text),
+        ["std::fmt", "self::b::C", "self::b::d::self", "self::b::d::E", "super::g::h", "b::i"]
+    );
+    let modules =
+        BTreeSet::from([vec![], vec!["a"], vec!["a", "b"], vec!["a", "b", "d"], vec!["g"]]);
+    let to = |path| file_of(path, &["a"], &modules).map(|index| modules.iter().nth(index));
+    assert_eq!(to("self::b::d::E"), Some(Some(&vec!["a", "b", "d"])));
+    assert_eq!(to("super::g::h"), Some(Some(&vec!["g"])));
+    assert_eq!(to("b::i"), Some(Some(&vec!["a", "b"])));
+    assert_eq!(to("crate::Thing"), Some(Some(&vec![])));
+    assert_eq!(to("std::fmt"), None);
+}
+
 #[test]
 fn every_file_says_first_what_it_is() {
     let silent: Vec<_> =

@@ -11,6 +11,7 @@
 pub mod failed_logins;
 pub mod link;
 pub mod single_flight;
+mod tombstone;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,25 +19,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::cache::link::RedisLink;
+use crate::cache::tombstone::{JITTER_MS, TOMBSTONE, TTL_MS};
 use crate::metrics::Metrics;
-
-/// A cached row lives at least so long.
-const TTL_MS: u64 = 60_000;
-
-/// And up to so much longer, so that rows filled together do not run out together.
-const JITTER_MS: u64 = 15_000;
-
-/// A tombstone's life: longer than a statement (4 s) and a fill ([`FILL`]) together.
-const TOMBSTONE_MS: u64 = 10_000;
 
 /// A row read longer ago than this is not put into the cache any more.
 const FILL: Duration = Duration::from_secs(3);
-
-/// Value of a tombstone; no row's JSON is empty.
-const TOMBSTONE: &str = "";
-
-/// After this long nothing that is cached now is cached any more.
-pub(crate) const ALL_EXPIRED: Duration = Duration::from_millis(TTL_MS + JITTER_MS + 1000);
 
 /// Row that is cached, by its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -149,15 +136,6 @@ impl Cache {
             link.invalidate(&keys).await;
         }
     }
-}
-
-/// The commands that set tombstones.
-pub(crate) fn tombstones(keys: &[String]) -> redis::Pipeline {
-    let mut pipeline = redis::pipe();
-    for key in keys {
-        pipeline.cmd("SET").arg(key).arg(TOMBSTONE).arg("PX").arg(TOMBSTONE_MS).ignore();
-    }
-    pipeline
 }
 
 /// Spread enough for expiry; not a secret.

@@ -71,16 +71,12 @@ fn describe_refusals(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// The API's description, as served.
-#[derive(Clone)]
-pub struct Description(pub Arc<str>);
-
 /// Every path of the service, described where it is defined.
 pub fn router(auth: &Arc<Auth>) -> Router {
     let paths = OpenApiRouter::with_openapi(Document::openapi()).merge(people()).merge(programs());
     let (router, mut document) = paths.split_for_parts();
     describe_refusals(&mut document);
-    let description = Description(document.to_json().unwrap_or_default().into());
+    let description = wellknown::Description(document.to_json().unwrap_or_default().into());
     let layer = Arc::new(RequestLayer::new(Arc::clone(auth)));
     router
         .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))

@@ -14,7 +14,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult};
 use tokio::sync::Notify;
 
-use crate::cache::{ALL_EXPIRED, tombstones};
+use crate::cache::tombstone::{ALL_EXPIRED, tombstones};
 use crate::metrics::Metrics;
 
 /// An operation may take so long.

@@ -7,8 +7,11 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::Description;
 use crate::service::Auth;
+
+/// The API's description, as served.
+#[derive(Clone)]
+pub struct Description(pub Arc<str>);
 
 /// The public keys (RFC 7517).
 #[utoipa::path(

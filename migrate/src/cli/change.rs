@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Patient,
     connect::in_session,
     files::{Place, counted},
     output::Output,
+    patience::Patient,
 };
 use crate::{
     Applied, Error, Revisions,

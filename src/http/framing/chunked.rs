@@ -1,6 +1,6 @@
 //! Lines of a chunked body (RFC 9112, section 7.1).
 
-use super::{Flaw, line};
+use super::{flaw::Flaw, line};
 
 /// Longest line before a chunk: size and extensions.
 pub const SIZE_LINE: usize = 1024;
