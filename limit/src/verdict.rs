@@ -19,7 +19,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Word used in logs and metrics.
+    /// Word used in logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -26,7 +26,7 @@ use super::{
 /// Settings of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneSettings {
-    /// Name in the configuration, in logs and in metrics.
+    /// Name in the configuration and in logs.
     pub name: Arc<str>,
     /// Key to count by.
     pub key: Key,

@@ -222,7 +222,7 @@ impl Checker<'_> {
         true
     }
 
-    /// Names are used unchanged in metrics, logs and response fields.
+    /// Names are used unchanged in logs and response fields.
     fn name(&mut self, entry: &MappingEntry) {
         let name = &entry.key;
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';

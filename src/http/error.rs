@@ -1,7 +1,7 @@
 //! Error of a request: side at fault, kind in the terms of RFC 9209, and cause.
 //!
-//! Guarantee: one table maps a kind to its status, and the word of the kind is the same in the log,
-//! in `Proxy-Status` and in metrics.
+//! Guarantee: one table maps a kind to its status, and the word of the kind is the same in the log
+//! and in `Proxy-Status`.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -86,7 +86,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Word used in logs, in metrics and in `Proxy-Status`.
+    /// Word used in logs and in `Proxy-Status`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

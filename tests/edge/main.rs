@@ -1,5 +1,5 @@
-//! The data path over pipes in memory and under paused time: what the limits of LIMITS promise
-//! holds to the millisecond.
+//! The data path over in-memory pipes under paused time; the limits of docs/limits.md are checked
+//! to the millisecond.
 
 use weir_test::{certificates, decode, frames, harness, http2_endpoint, recorder};
 

@@ -1,4 +1,4 @@
-//! What was once wrong, in the order it was found: a sentence each, and the bytes that showed it.
+//! One test per fixed bug, in the order the bugs were found, with the bytes that showed it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_test::{

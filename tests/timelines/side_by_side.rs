@@ -74,38 +74,38 @@ fn agree(table: &WorkedTable) {
 }
 
 #[test]
-fn a() {
+fn table_a_matches_nginx() {
     agree(&worked_tables::A_ON_REAL_CLOCK);
 }
 
 #[test]
-fn b() {
+fn table_b_matches_nginx() {
     agree(&worked_tables::B);
 }
 
 #[test]
-fn b_nodelay() {
+fn table_b_nodelay_matches_nginx() {
     let table = worked_tables::B_NODELAY;
     agree_on(&table, "30 at once, pause 3s, 25 at once", &table.rules[0]);
 }
 
 #[test]
-fn b_delay_8() {
+fn table_b_delay_8_matches_nginx() {
     agree(&worked_tables::B_DELAY_8);
 }
 
 #[test]
-fn c() {
+fn table_c_matches_nginx() {
     agree(&worked_tables::C);
 }
 
 #[test]
-fn d() {
+fn table_d_matches_nginx() {
     agree(&worked_tables::D);
 }
 
 #[test]
-fn e() {
+fn table_e_matches_nginx() {
     // For one burst the two together are the site's rate with the client's places.
     let together = TableRule { rate: "10r/s", burst: 5, delay: 0, global: false };
     agree_on(&worked_tables::E, &worked_tables::E.schedule(), &together);

@@ -24,7 +24,7 @@ pub enum ClientCommand {
 }
 
 impl ClientCommand {
-    /// Does it.
+    /// Runs the subcommand and returns its exit code.
     #[must_use]
     pub fn run(self) -> ExitCode {
         tell(block_on(async {

@@ -37,7 +37,7 @@ pub struct Generate {
 }
 
 impl KeysCommand {
-    /// Does it.
+    /// Runs the subcommand and returns its exit code.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let Self::Generate(generate) = self;

@@ -67,7 +67,7 @@ pub struct CreateArguments {
 }
 
 impl UserCommand {
-    /// Does it.
+    /// Runs the subcommand and returns its exit code.
     #[must_use]
     pub fn run(self) -> ExitCode {
         tell(block_on(async {
