@@ -57,7 +57,7 @@ use tokio::task::JoinHandle;
 use super::{
     start_error::HandoverError,
     state::{SavedState, StateError},
-    worker::Listening,
+    worker::shared::Listening,
 };
 
 /// Time-out of either side for the other.
@@ -105,6 +105,8 @@ pub struct Starting {
 /// When the channel fails.
 pub fn start(handed: HandedOver) -> Result<Starting, HandoverError> {
     let pair = || -> io::Result<_> {
+        // Packets, because a descriptor must arrive with the words that name it. By this type the
+        // new process recognises its standard input.
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((ours.try_clone()?, ours, theirs))
@@ -118,6 +120,8 @@ fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &HandedOver) -> Result<Success
     let start = || -> io::Result<Successor> {
         let mut command = Command::new(program()?);
         command.args(env::args_os().skip(1)).stdin(theirs);
+        // Our duplicate of the other end is dropped with `command`. If it stayed open, the channel
+        // would not end with the new process.
         Ok(Successor { channel: Channel::new(ours)?, child: command.spawn()? })
     };
     let mut successor = start().map_err(HandoverError::Start)?;
@@ -141,7 +145,8 @@ impl Starting {
 
     /// Cancels the start: the new process is killed, at the latest when `limit` has passed.
     pub async fn give_up(mut self, limit: Duration) {
-        // It fails if the new process has closed its side: then the thread has stopped waiting
+        // The thread is blocked in a read of its own descriptor, which this duplicate can end. It
+        // fails if the new process has closed its side: then the thread has stopped waiting
         // already.
         let _ = shutdown(&self.channel, Shutdown::Both);
         match tokio::time::timeout(limit, self.outcome()).await {
@@ -179,6 +184,7 @@ impl Successor {
     /// # Errors
     /// When it is gone.
     pub fn remember(&self, state: &SavedState) -> io::Result<()> {
+        // A file in memory, because debts do not fit into one packet.
         let mut file = File::from(memfd_create("weir-state", MemfdFlags::CLOEXEC)?);
         file.write_all(&state.encode())?;
         file.rewind()?;
@@ -204,6 +210,8 @@ impl Predecessor {
         }
         let find = || -> io::Result<Self> {
             let channel = Channel::new(io::stdin().as_fd().try_clone_to_owned()?)?;
+            // Otherwise standard input would keep the channel open beyond `Channel`, and the old
+            // process would not notice its end.
             rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
             let (mut sockets, mut control) = (Vec::new(), None);
             loop {

@@ -11,7 +11,7 @@ use self::{
     listeners::addresses,
     reload::open_log,
     running::{Running, Startup},
-    worker::{Listening, Shared},
+    worker::shared::{Listening, Shared},
     workers::Workers,
 };
 use crate::{
@@ -30,10 +30,12 @@ pub mod admin;
 pub mod command;
 pub mod control;
 pub mod fd_limit;
+mod file_watch;
 pub mod handover;
 pub mod listeners;
 pub mod panic_guard;
 pub mod reload;
+mod reload_report;
 mod running;
 mod sockets;
 pub mod start_error;

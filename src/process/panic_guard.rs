@@ -17,7 +17,7 @@ use crate::{
     downstream::request_channel::RequestChannel,
     http::error::{Error, Kind},
     log::record::LoggedBody,
-    proxy::{Closed, ResponseBody, reply},
+    proxy::{reply, stop::Closed, to_client::ResponseBody},
     runtime::clock::Clock,
 };
 

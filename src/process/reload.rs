@@ -12,7 +12,7 @@ use super::{
     sockets,
     start_error::StartError,
     state_writer,
-    worker::{Listening, Shared},
+    worker::shared::{Listening, Shared},
 };
 use crate::{
     config::{Config, Problems},

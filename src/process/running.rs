@@ -16,23 +16,25 @@ use tokio::{
 use super::{
     command::{ConfigSource, Control, ControlMessage, Ended, Load},
     control,
+    file_watch::{Changed, FileWatch},
     handover::{self, HandedOver, Starting, Successor},
     reload::{self, AccessLogChange, Effect, ReloadError, ReloadPlan},
+    reload_report::{Reason, admin_handlers, log_outcome, reloaded},
     sockets,
     start_error::HandoverError,
     state_writer::{self, StateWriter},
-    worker::{Listening, Shared},
+    worker::shared::{Listening, Shared},
     workers::Workers,
 };
 use crate::{
-    config::{Config, network_watch::NetworkWatch},
+    config::Config,
     downstream::{
-        drain::{Drain, DrainOrder, Idle},
+        drain::{DrainOrder, Idle},
         tls,
     },
     limit::Millis,
     log::writer::Writer,
-    process::admin::{self, AdminHandlers, AdminSocket, Pending, Reloaded},
+    process::admin::{self, AdminSocket, Reloaded},
     runtime::sys,
     upstream::{background::BackgroundTasks, dns},
 };
@@ -79,24 +81,7 @@ pub struct Running {
     work: Work,
     /// Transfer of the debts of the last change to rebuilt zones.
     succession: Option<JoinHandle<()>>,
-    /// Watches the files of networks; taken out while it reads.
-    networks: NetworkWatch,
-    look: Option<JoinHandle<Found>>,
-}
-
-/// Files whose content differs from what is served.
-#[derive(Clone, Copy, Default)]
-struct Changed {
-    /// CA file of an upstream.
-    authorities: bool,
-    /// File of networks.
-    networks: bool,
-}
-
-/// Findings of a look at the files.
-struct Found {
-    changed: Changed,
-    networks: NetworkWatch,
+    files: FileWatch,
 }
 
 /// Commands that have not started.
@@ -122,14 +107,6 @@ struct Change {
     plan: JoinHandle<Planned>,
     reason: Reason,
     asked: Vec<oneshot::Sender<Reloaded>>,
-}
-
-/// Reason of a change, for the log.
-enum Reason {
-    /// The configuration is loaded again.
-    Reload,
-    /// Files are read again with the same configuration; a line for each kind.
-    Renewal(Vec<&'static str>),
 }
 
 type Planned = Result<Box<ReloadPlan>, ReloadError>;
@@ -178,8 +155,7 @@ impl Running {
             wanted: Wanted::default(),
             work: Work::Nothing,
             succession: None,
-            networks: NetworkWatch::default(),
-            look: None,
+            files: FileWatch::default(),
         }
     }
 
@@ -236,8 +212,8 @@ impl Running {
         let entrances = [port, socket()].into_iter().flatten();
         let open = |entrance: io::Result<AdminSocket>| match entrance {
             Ok(entrance) => {
-                let doors = doors(give.clone(), self.shared.drain.clone());
-                Some(tokio::task::spawn_local(admin::serve(entrance, doors)))
+                let handlers = admin_handlers(give.clone(), self.shared.drain.clone());
+                Some(tokio::task::spawn_local(admin::serve(entrance, handlers)))
             }
             Err(error) => {
                 tracing::error!(%error, "cannot open a control or admin listener; continuing \
@@ -264,19 +240,17 @@ impl Running {
                         return told;
                     }
                 }
-                found = seen(&mut self.look) => {
-                    self.look = None;
-                    self.networks = found.networks;
-                    self.wanted.changed.authorities |= found.changed.authorities;
-                    self.wanted.changed.networks |= found.changed.networks;
+                changed = self.files.changed() => {
+                    self.wanted.changed.authorities |= changed.authorities;
+                    self.wanted.changed.networks |= changed.networks;
                 }
                 () = tokio::time::sleep_until(kept + self.shared.config.state.interval) => {
                     kept = Instant::now();
                     self.keep.begin(&self.shared);
                 }
-                () = tokio::time::sleep_until(looked + tls::LOOK), if self.look.is_none() => {
+                () = tokio::time::sleep_until(looked + tls::LOOK), if !self.files.is_looking() => {
                     looked = Instant::now();
-                    self.look = Some(look(&self.shared, std::mem::take(&mut self.networks)));
+                    self.files.look(&self.shared);
                 }
                 order = orders.recv() => match order {
                     None | Some(ControlMessage::Stop) => return Told::Stop,
@@ -497,83 +471,4 @@ fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
 /// a file is invalid.
 fn read_again(config: &Config) -> Config {
     config.with_networks_read_again().ok().flatten().unwrap_or_else(|| config.clone())
-}
-
-/// Checks whether certificates changed, which are then used, and whether CA files or networks did.
-fn look(shared: &Shared, mut networks: NetworkWatch) -> JoinHandle<Found> {
-    let (doors, upstreams, config) =
-        (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
-    tokio::task::spawn_blocking(move || {
-        super::listeners::look(&doors);
-        // All of them are asked: each logs its own error.
-        let authorities =
-            upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
-        let changed = Changed { authorities, networks: networks.look(&config).is_some() };
-        Found { changed, networks }
-    })
-}
-
-/// Outcome of a look; pending while there is none.
-async fn seen(look: &mut Option<JoinHandle<Found>>) -> Found {
-    match look {
-        Some(look) => look.await.unwrap_or_else(|_| Found {
-            changed: Changed::default(),
-            networks: NetworkWatch::default(),
-        }),
-        None => std::future::pending().await,
-    }
-}
-
-/// Logs the outcome of a command and sends it to those who asked.
-fn log_outcome(
-    reason: &Reason,
-    outcome: &Result<Effect, ReloadError>,
-    asked: Vec<oneshot::Sender<Reloaded>>,
-) {
-    match (outcome, reason) {
-        (Ok(Effect::Changed), Reason::Reload) => {
-            tracing::info!("configuration reloaded");
-        }
-        // An operator whose editor has written another file than the one that is served looks for
-        // this.
-        (Ok(Effect::Nothing), Reason::Reload) => {
-            tracing::info!("configuration reloaded; nothing changed");
-        }
-        (Ok(_), Reason::Renewal(done)) => done.iter().for_each(|done| tracing::info!("{done}")),
-        (Err(error), _) => tracing::error!("{error}"),
-    }
-    for asked in asked {
-        // The requester may be gone; the log has the outcome.
-        let _ = asked.send(reloaded(outcome));
-    }
-}
-
-fn reloaded(outcome: &Result<Effect, ReloadError>) -> Reloaded {
-    match outcome {
-        Ok(Effect::Changed) => Reloaded::Done,
-        Ok(Effect::Nothing) => Reloaded::Unchanged,
-        Err(error @ ReloadError::Invalid(_)) => Reloaded::Invalid(error.to_string()),
-        Err(error) => Reloaded::Failed(error.to_string()),
-    }
-}
-
-/// Actions of the admin listener.
-fn doors(orders: mpsc::Sender<ControlMessage>, drain: Drain) -> AdminHandlers {
-    let reload = move || {
-        let orders = orders.clone();
-        Box::pin(async move { ask(&orders).await }) as Pending<Reloaded>
-    };
-    AdminHandlers {
-        is_ready: Box::new(move || drain.deadline().is_none()),
-        reload: Box::new(reload),
-    }
-}
-
-async fn ask(orders: &mpsc::Sender<ControlMessage>) -> Reloaded {
-    let (asked, outcome) = oneshot::channel();
-    let stopping = || reloaded(&Err(ReloadError::Stopping));
-    if orders.send(ControlMessage::Reload(Some(asked))).await.is_err() {
-        return stopping();
-    }
-    outcome.await.unwrap_or_else(|_| stopping())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::{start_error::StartError, worker::Listening};
+use super::{start_error::StartError, worker::shared::Listening};
 use crate::downstream::{listener, settings::ListenerSettings};
 
 /// Creates empty lists for this many workers.

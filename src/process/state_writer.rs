@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::worker::Shared;
+use super::worker::shared::Shared;
 use crate::{
     config::{Config, StateSettings},
     limit::{Millis, Zone},

@@ -7,7 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     reload::ReloadError,
     start_error::StartError,
-    worker::{self, ConfigChange, Listening, Shared},
+    worker::{
+        accepting::ConfigChange,
+        shared::{Listening, Shared},
+        thread::run,
+    },
 };
 
 /// Worker threads.
@@ -51,7 +55,7 @@ impl Workers {
                 (shared.clone(), WorkerGuard(ends.clone()), mpsc::channel(1));
             let starting = starting.clone();
             let work = move || {
-                let outcome = worker::run(shared, sockets, changes, starting);
+                let outcome = run(shared, sockets, changes, starting);
                 drop(at_work);
                 outcome
             };

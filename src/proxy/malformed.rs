@@ -3,7 +3,7 @@
 //! Guarantee: the response names the flaw, and the request counts against the limits of its route
 //! as far as its target can be read: malformed requests are not free.
 
-use super::{Proxy, RequestContext, Stop};
+use super::{Proxy, context::RequestContext, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, target::Target},
     limit::{Subject, normal_form},

@@ -143,7 +143,8 @@ fn cause_of(error: &Error) -> String {
 pub fn reject(
     settings: &RejectSettings,
     verdict: &Verdict,
-    (rule, fault): (Option<&Rule>, Option<&KeyFault>),
+    rule: Option<&Rule>,
+    fault: Option<&KeyFault>,
     accept: Option<&HeaderValue>,
 ) -> Option<Response<Full<Bytes>>> {
     if settings.status == CLOSE {
@@ -416,7 +417,7 @@ mod tests {
     async fn rejected(accept: &str) -> (HeaderMap, String) {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
         let accept = HeaderValue::from_str(accept).expect("a value");
-        let response = reject(&settings(503), &verdict, (Some(&rule()), None), Some(&accept))
+        let response = reject(&settings(503), &verdict, Some(&rule()), None, Some(&accept))
             .expect("an answer");
         assert_eq!(response.status(), 503);
         let (head, body) = response.into_parts();
@@ -472,7 +473,7 @@ mod tests {
     #[test]
     fn status_444_is_no_answer() {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
-        assert!(reject(&settings(444), &verdict, (None, None), None).is_none());
+        assert!(reject(&settings(444), &verdict, None, None, None).is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tower::BoxError;
 
-use super::upload::{Stop, Tasks};
+use super::upload::{Tasks, UploadStop};
 
 /// Bytes of a body that are kept until its response starts.
 pub const KEPT: usize = 64 * 1024;
@@ -144,14 +144,17 @@ struct BodyRecording<B> {
     /// Whole body, if it is kept elsewhere.
     whole: Option<B>,
     /// Stops the task that sends it, once it was polled.
-    stop: Option<Rc<Stop>>,
+    stop: Option<Rc<UploadStop>>,
 }
 
 impl<B> BodyRecording<B> {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let (Some(kept), Some(mut piece)) = (&mut self.kept, TakenPiece::of(frame)) else { return };
+        // A piece of one byte takes a slot of the list and an allocation, up to some 200 bytes.
+        // Counted as 256, at most 64 * 1024 / 256 = 256 pieces are kept, whatever their length.
         self.size += piece.length().max(PIECE);
         if self.size > KEPT {
+            // Without its beginning the rest is of no use.
             self.kept = None;
             return;
         }
@@ -224,6 +227,7 @@ impl<B> Recording<B> {
     #[must_use]
     pub fn rewind(self) -> Option<Replay<B>> {
         let mut tape = self.0.borrow_mut();
+        // Taken in any case: the failed stream may still be polled, and must read nothing more.
         let mut body = tape.body.take()?;
         if let Some(whole) = tape.whole.take() {
             return Some(Replay::new(whole));
@@ -250,6 +254,7 @@ impl<B> Drop for Uploading<B> {
     fn drop(&mut self) {
         let mut tape = self.0.borrow_mut();
         let (body, stop) = (tape.body.take(), tape.stop.take());
+        // Dropping the body and waking the task run code that may borrow the tape again.
         drop(tape);
         drop(body);
         if let Some(stop) = stop {
@@ -271,6 +276,8 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut tape = self.tape.borrow_mut();
+        // hyper spawns the rest of an upload right after its first poll, without saying whose it
+        // is: the task belongs to the body that was polled last (`upload.rs`).
         self.tasks.polls(tape.stop.get_or_insert_default());
         let Some(body) = &mut tape.body else { return Poll::Ready(Some(Err(TakenBack.into()))) };
         let frame = ready!(Pin::new(body).poll_frame(context));

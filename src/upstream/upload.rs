@@ -24,12 +24,12 @@ use hyper::rt::Executor;
 
 /// Order to stop one upload.
 #[derive(Debug, Default)]
-pub struct Stop {
+pub struct UploadStop {
     ordered: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Stop {
+impl UploadStop {
     /// Stops the upload.
     pub fn order(&self) {
         self.ordered.set(true);
@@ -53,12 +53,12 @@ impl Stop {
 /// Tasks of one connection, all on this thread.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
-    polled_last: Rc<RefCell<Option<Rc<Stop>>>>,
+    polled_last: Rc<RefCell<Option<Rc<UploadStop>>>>,
 }
 
 impl Tasks {
     /// Records that the body of this order was polled.
-    pub fn polls(&self, stop: &Rc<Stop>) {
+    pub fn polls(&self, stop: &Rc<UploadStop>) {
         *self.polled_last.borrow_mut() = Some(Rc::clone(stop));
     }
 }

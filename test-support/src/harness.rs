@@ -32,7 +32,7 @@ use weir::{
     },
     limit::{Queue, Zone},
     log::{gateway::Gateway, writer},
-    process::worker::{Shared, Worker},
+    process::worker::{Worker, shared::Shared},
     runtime::{clock::Clock, io::Io, release_timer::Timing},
     upstream::{
         address::Address,

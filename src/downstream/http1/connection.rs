@@ -53,7 +53,8 @@ pub struct ConnectionSettings<'a> {
 /// Serves a connection until it ends or has carried all its requests. `blame` is called with a
 /// request that was never complete, as soon as that is known, and responds to it.
 pub async fn serve<S, F, B, E>(
-    (conn, fair_queue): (Rc<ClientConn>, &Rc<FairQueue>),
+    conn: Rc<ClientConn>,
+    fair_queue: &Rc<FairQueue>,
     granted: ConnectionSettings<'_>,
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,

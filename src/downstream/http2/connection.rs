@@ -118,7 +118,8 @@ struct Served<S> {
 /// request and its flaw, if any.
 pub async fn serve<S, F, B, E>(
     conn: Rc<ClientConn>,
-    (watchdog, fair_queue): (&Rc<Watchdog>, &Rc<FairQueue>),
+    watchdog: &Rc<Watchdog>,
+    fair_queue: &Rc<FairQueue>,
     limits: HeaderLimits,
     max_requests: u64,
     answer: S,

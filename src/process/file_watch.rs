@@ -1,0 +1,65 @@
+//! Files that are read again while they are served: certificates, CA files of upstreams, networks.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::{listeners, worker::shared::Shared};
+use crate::config::network_watch::NetworkWatch;
+
+/// Files whose content differs from what is served.
+#[derive(Clone, Copy, Default)]
+pub struct Changed {
+    /// CA file of an upstream.
+    pub authorities: bool,
+    /// File of networks.
+    pub networks: bool,
+}
+
+/// Watch on the files, which looks at them on a thread that may wait for a disk.
+#[derive(Default)]
+pub struct FileWatch {
+    /// Watches the files of networks; taken out while it reads.
+    networks: NetworkWatch,
+    look: Option<JoinHandle<Found>>,
+}
+
+/// Findings of a look at the files.
+#[derive(Default)]
+struct Found {
+    changed: Changed,
+    networks: NetworkWatch,
+}
+
+impl FileWatch {
+    /// Returns true if a look is in progress.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.look.is_some()
+    }
+
+    /// Starts a look. Changed certificates are used immediately.
+    pub fn look(&mut self, shared: &Shared) {
+        let (doors, upstreams, config) =
+            (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
+        let mut networks = std::mem::take(&mut self.networks);
+        self.look = Some(tokio::task::spawn_blocking(move || {
+            listeners::look(&doors);
+            // All of them are asked: each logs its own error.
+            let authorities =
+                upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
+            let changed = Changed { authorities, networks: networks.look(&config).is_some() };
+            Found { changed, networks }
+        }));
+    }
+
+    /// Findings of the look in progress; pending while there is none.
+    pub async fn changed(&mut self) -> Changed {
+        let Some(look) = &mut self.look else { return std::future::pending().await };
+        // After a panic the next look begins as the first one.
+        let Found { changed, networks } = look.await.unwrap_or_default();
+        self.look = None;
+        self.networks = networks;
+        changed
+    }
+}

@@ -1,0 +1,138 @@
+//! State of a worker that is built from one configuration: routes, upstreams, listeners.
+
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+
+use super::shared::Shared;
+use crate::{
+    config::RouteConfig,
+    downstream::{settings::HeaderLimits, upload::RequestBody},
+    http::request_id::RequestIds,
+    limit::{Gate, MAX_RULES, Rule, Zone, rule::RuleError},
+    log::{access::AccessLogger, gateway::Watch},
+    process::listeners::ListenerMap,
+    proxy::{
+        Proxy,
+        route::RouteTable,
+        served_route::{Route, counted_by},
+    },
+    runtime::{coarse_timer::CoarseTimer, release_timer::ReleaseTimer},
+    upstream::{Upstream, endpoints::EndpointGroup},
+};
+
+/// Reason why a worker could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A rule cannot be counted.
+    #[error("route `{route}`: {source}")]
+    Rule {
+        /// Name of the route.
+        route: Arc<str>,
+        /// Error of the rule.
+        source: RuleError,
+    },
+    /// There is no timer for parked requests.
+    #[error("cannot create a timer: {0}")]
+    Timer(#[source] io::Error),
+    /// The runtime cannot accept on a socket.
+    #[error("cannot accept on `{address}`: {source}")]
+    Listener {
+        /// Address as configured.
+        address: SocketAddr,
+        /// Error of the kernel.
+        source: io::Error,
+    },
+    /// A route has more rules than a gate takes.
+    #[error("route `{route}` has {rules} limits, and at most {max} are supported", max = MAX_RULES)]
+    TooManyRules {
+        /// Name of the route.
+        route: Arc<str>,
+        /// Number of rules.
+        rules: usize,
+    },
+}
+
+/// State built from one configuration. A request keeps the one with which it started.
+pub struct ActiveConfig {
+    /// Responds to requests.
+    pub proxy: Proxy,
+    /// Upstreams, in the order of [`crate::config::Config::upstreams`].
+    pub upstreams: Vec<Rc<Upstream<RequestBody>>>,
+    /// Policies of the listeners.
+    pub doors: Arc<ListenerMap>,
+    /// Limits on the heads of requests.
+    pub limits: HeaderLimits,
+}
+
+impl ActiveConfig {
+    /// Builds the state. What stays of the one before is taken over: upstreams with the same group
+    /// of endpoints keep their connections, and the permits of encoders and the memory of collected
+    /// bodies stay limits of the worker.
+    ///
+    /// # Errors
+    /// When a rule cannot be counted, which a checked configuration rules out.
+    pub fn of(
+        shared: &Shared,
+        alarm: &Rc<CoarseTimer>,
+        releases: &Rc<ReleaseTimer>,
+        journal: &Rc<AccessLogger>,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let config = &shared.config;
+        let upstream = |group: &Arc<EndpointGroup>| {
+            let same = before.and_then(|before| {
+                before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group))
+            });
+            same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
+        };
+        let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for route in &config.routes {
+            let gate = gate(route, &shared.zones)?;
+            let built = Route {
+                name: Arc::clone(&route.name),
+                counted: counted_by(&gate),
+                gate,
+                upstream: Rc::clone(&upstreams[route.upstream]),
+                reject: route.reject.clone(),
+                max_body: route.max_body,
+                buffer: route.buffer,
+                request_edits: route.request_edits.clone(),
+                response_edits: route.response_edits.clone(),
+                compress: route.compress.clone(),
+            };
+            routes.push((route.pattern.clone(), Rc::new(built)));
+        }
+        let proxy = Proxy {
+            clock: shared.clock,
+            trust: config.client_ip.clone(),
+            routes: RouteTable::new(routes),
+            path_matching: config.path_matching,
+            queue: Arc::clone(&shared.queue),
+            releases: Rc::clone(releases),
+            coders: before.map(|before| before.proxy.coders.clone()).unwrap_or_default(),
+            collected: before.map(|before| before.proxy.collected.clone()).unwrap_or_default(),
+            journal: Rc::clone(journal),
+            ids: RequestIds::new(),
+            gateway: Watch::on(shared.gateway.clone()),
+            drain: shared.drain.clone(),
+        };
+        Ok(Self {
+            proxy,
+            upstreams,
+            doors: Arc::clone(&shared.doors),
+            limits: config.header_limits,
+        })
+    }
+}
+
+fn gate(route: &RouteConfig, zones: &[Arc<Zone>]) -> Result<Gate, BuildError> {
+    let mut rules = Vec::with_capacity(route.limits.len());
+    for (zone, settings) in &route.limits {
+        let rule = Rule::new(Arc::clone(&zones[*zone]), *settings);
+        rules.push(
+            rule.map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?,
+        );
+    }
+    Gate::new(rules)
+        .map_err(|rules| BuildError::TooManyRules { route: Arc::clone(&route.name), rules })
+}

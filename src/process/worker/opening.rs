@@ -1,0 +1,145 @@
+//! Start of a connection: its permit, the PROXY header, the TLS handshake, and its protocol.
+
+use std::{fmt::Display, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use super::{LAST_CALL, Worker};
+use crate::{
+    downstream::{
+        client_conn::{ClientConn, ClientProtocol},
+        connection_limits::ConnectionPermit,
+        drain::Idle,
+        listener::ListenerPolicy,
+        proxy_protocol::{self, ProxiedPeer},
+        tls::{self, Tls},
+    },
+    proxy::peer::Transport,
+    runtime::io::Io,
+};
+
+/// Time that a client has to start a request when it connects while the process stops.
+const LATE: Duration = Duration::from_millis(300);
+
+impl Worker {
+    /// Serves one connection; must be called where `spawn_local` may be.
+    pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<ListenerPolicy>) {
+        let mut place = match door.occupancy.enter() {
+            Ok(place) => place,
+            Err(full) => return self.refuse(peer, &full),
+        };
+        if !self.serving().proxy.trust.is_trusted(peer.ip())
+            && let Err(full) = place.belong_to(peer.ip())
+        {
+            return self.refuse(peer, &full);
+        }
+        let worker = Rc::clone(self);
+        self.connections.spawn_local(async move { worker.open(io, peer, &door, place).await });
+    }
+
+    /// Logs a connection that is closed before any response.
+    pub(super) fn refuse(&self, peer: SocketAddr, reason: &dyn Display) {
+        if let Some(left_out) = self.refused.look(self.serving().proxy.clock.now()) {
+            tracing::warn!(%reason, %peer, left_out, "connection refused");
+        }
+    }
+
+    /// Reads the PROXY header and does the TLS handshake where the policy requires them, and
+    /// serves.
+    async fn open(
+        self: &Rc<Self>,
+        mut io: Box<dyn Io>,
+        mut peer: SocketAddr,
+        door: &ListenerPolicy,
+        mut place: ConnectionPermit,
+    ) {
+        if door.proxy_protocol {
+            match self.unless_stopping(self.introduce(io, peer, &mut place)).await {
+                Some(Ok(introduced)) => (io, peer) = introduced,
+                Some(Err(error)) => return self.refuse(peer, &error),
+                None => return,
+            }
+        }
+        let Some(tls) = &door.tls else {
+            let transport = Transport::Plain { redirect: door.redirect };
+            return self.serve(io, peer, transport, door, &place).await;
+        };
+        if let Some((io, transport)) =
+            self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten()
+        {
+            self.serve(io, peer, transport, door, &place).await;
+        }
+    }
+
+    /// Returns the output of `work` with a client that cannot have sent a request yet. When the
+    /// process stops meanwhile, it is waited for only a short time.
+    async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let stopping = async {
+            match self.drain.clone().begun().await {
+                (_, Idle::Close) => tokio::time::sleep(LATE).await,
+                (deadline, Idle::Await) => tokio::time::sleep_until(deadline - LAST_CALL).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = stopping => None,
+        }
+    }
+
+    /// Reads the PROXY header of a trusted proxy.
+    async fn introduce(
+        &self,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        place: &mut ConnectionPermit,
+    ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
+        if !self.serving().proxy.trust.is_trusted(peer.ip()) {
+            return Err(io::Error::other(
+                "a PROXY header is accepted only from `client_ip.trusted_proxies`",
+            ));
+        }
+        let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
+        let read =
+            self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
+        match read.unwrap_or_else(late)? {
+            (ProxiedPeer::Proxy, io) => Ok((io, peer)),
+            (ProxiedPeer::Behind(client), io) => {
+                place.belong_to(client.ip()).map_err(io::Error::other)?;
+                Ok((io, client))
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        tls: &Tls,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+    ) -> Option<(Box<dyn Io>, Transport)> {
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late()))
+        {
+            Ok((io, secured)) => Some((io, Transport::Tls(secured))),
+            Err(error) => {
+                if let Some(left_out) =
+                    self.handshakes_failed.look(self.serving().proxy.clock.now())
+                {
+                    tracing::info!(%error, %peer, left_out, "TLS handshake failed");
+                }
+                None
+            }
+        }
+    }
+
+    /// Detects the protocol of a client. One that was still in the backlog when the process stopped
+    /// is waited for, but only a short time.
+    pub(super) async fn hear(&self, conn: &ClientConn) -> ClientProtocol {
+        if !conn.turn().is_draining() {
+            return conn.speaks().await;
+        }
+        match self.alarm.within(LATE, conn.speaks()).await {
+            Some(spoken) => spoken,
+            None if conn.has_begun() => ClientProtocol::Http1,
+            None => ClientProtocol::Nothing,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Serving of a connection whose protocol is known.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use http::{Request, Version};
+use hyper::body::Incoming;
+
+use super::{Worker, unfinished_head::UnfinishedHead};
+use crate::{
+    downstream::{
+        client_conn::{ClientConn, ClientConnIo, ClientProtocol},
+        client_state::ClientState,
+        connection_limits::ConnectionPermit,
+        fair_queue::Queued,
+        http1::{self, connection::ConnectionSettings, lingering_close::Bounds},
+        http2,
+        listener::ListenerPolicy,
+        request_body::IncomingBody,
+        request_channel::RequestChannel,
+    },
+    http::error::Error,
+    process::panic_guard::guarded,
+    proxy::{
+        peer::{Peer, Transport},
+        reply,
+    },
+    runtime::io::{CutReason, Io},
+};
+
+impl Worker {
+    /// Serves a connection under this policy and permit.
+    pub(super) async fn serve(
+        self: &Rc<Self>,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        transport: Transport,
+        door: &ListenerPolicy,
+        place: &ConnectionPermit,
+    ) {
+        let conn = ClientConn::new(io);
+        self.watchdog.watch_connection(conn.turn());
+        if self.drain.closes_idle() {
+            conn.turn().drain();
+        }
+        let http2 = match &transport {
+            Transport::Tls(secured) => secured.http2,
+            Transport::Plain { .. } => match self.hear(&conn).await {
+                ClientProtocol::Http1 => false,
+                ClientProtocol::Http2 => true,
+                ClientProtocol::Nothing => return,
+            },
+        };
+        let closing = Bounds { lingering: &self.lingering, place, drain: &self.drain };
+        if !http2 {
+            let peer = Peer::new(peer.ip(), transport);
+            return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
+        }
+        self.serve_http2(&conn, peer, transport, door.max_requests).await;
+        if ends_softly(conn.turn()) {
+            // The client grants room while it reads the last response.
+            let mut io = ClientConnIo(Rc::clone(&conn));
+            closing.close(&mut io, &mut Queued::new(&self.fair_queue), &[], true).await;
+        }
+    }
+
+    /// Serves an HTTP/1.1 connection.
+    async fn serve_http1(
+        &self,
+        conn: &Rc<ClientConn>,
+        peer: &Peer,
+        max_requests: u64,
+        closing: Bounds<'_>,
+    ) {
+        let channel = RequestChannel::connection(conn);
+        let channel = &channel;
+        let service = |request: Request<Incoming>| {
+            let (serving, request) = (self.serving(), request.map(IncomingBody::Connection));
+            if self.leaving.get() {
+                channel.turn.drain();
+            }
+            async move { guarded(channel, serving.proxy.serve(channel, peer, request, None)).await }
+        };
+        let granted = ConnectionSettings { limits: self.serving().limits, max_requests, closing };
+        let head = UnfinishedHead::new(self, conn, peer.address, Version::HTTP_11);
+        let blame = |error: &Error| {
+            head.fail(error);
+            reply::raw_response(error)
+        };
+        http1::connection::serve(Rc::clone(conn), &self.fair_queue, granted, service, blame).await;
+    }
+
+    /// Serves an HTTP/2 connection.
+    async fn serve_http2(
+        self: &Rc<Self>,
+        conn: &Rc<ClientConn>,
+        address: SocketAddr,
+        transport: Transport,
+        max_requests: u64,
+    ) {
+        let peer = Rc::new(Peer::new(address.ip(), transport));
+        let (worker, turn) = (Rc::clone(self), Rc::clone(conn.turn()));
+        let answer = move |line: RequestChannel, request, unfit| {
+            let (serving, peer) = (worker.serving(), Rc::clone(&peer));
+            if worker.leaving.get() {
+                turn.drain();
+            }
+            async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
+        };
+        let limits = self.serving().limits;
+        let head = UnfinishedHead::new(self, conn, address.ip(), Version::HTTP_2);
+        // Boxed, so that HTTP/1.1 connections do not reserve the memory.
+        Box::pin(http2::connection::serve(
+            Rc::clone(conn),
+            &self.watchdog,
+            &self.fair_queue,
+            limits,
+            max_requests,
+            answer,
+        ))
+        .await;
+        if let Some(error) = http1::connection::unfinished_head(conn) {
+            head.fail(&error);
+        }
+        self.log_abuse(conn.turn(), address);
+    }
+
+    /// Logs a connection that was closed for abuse.
+    fn log_abuse(&self, turn: &ClientState, peer: SocketAddr) {
+        if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
+            && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
+        {
+            tracing::info!(%reason, %peer, left_out, "HTTP/2 connection closed for abuse");
+        }
+    }
+}
+
+/// Returns true if an HTTP/2 connection ended without a fault of its client.
+fn ends_softly(turn: &ClientState) -> bool {
+    matches!(turn.ended_by(), None | Some(CutReason::Idle))
+}

@@ -1,0 +1,64 @@
+//! Peer of a connection: its address and transport.
+
+use std::{net::IpAddr, rc::Rc};
+
+use http::HeaderValue;
+
+use crate::{
+    downstream::{tls::TlsInfo, upload::RequestBody},
+    http::{fields::address_value, target::LastHost},
+    upstream::pool::Private,
+};
+
+/// Peer of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Address; an IPv4-mapped address as IPv4.
+    pub address: IpAddr,
+    /// Address as a field value.
+    pub value: HeaderValue,
+    /// Host of its last request.
+    pub last_host: LastHost,
+    /// Transport of the connection.
+    pub transport: Transport,
+    /// Endpoint connection that this client may have authenticated.
+    pub private: Rc<Private<RequestBody>>,
+}
+
+/// Transport of a connection.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Plain TCP.
+    Plain {
+        /// Port of the `https` redirect for every request, if any.
+        redirect: Option<u16>,
+    },
+    /// TLS.
+    Tls(TlsInfo),
+}
+
+impl Transport {
+    /// Scheme of its requests.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "http",
+            Self::Tls(_) => "https",
+        }
+    }
+}
+
+impl Peer {
+    /// Creates a peer with this address.
+    #[must_use]
+    pub fn new(address: IpAddr, transport: Transport) -> Self {
+        let address = address.to_canonical();
+        Self {
+            address,
+            value: address_value(address),
+            last_host: LastHost::default(),
+            transport,
+            private: Rc::default(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Route as a worker serves it, and the comparison of its limits with those of another.
+
+use std::{rc::Rc, sync::Arc};
+
+use http::HeaderName;
+
+use super::{header_edits::Edits, reply::RejectSettings};
+use crate::{
+    compress::negotiate::Coding,
+    downstream::upload::RequestBody,
+    limit::{Gate, Mode, Part, Rule},
+    upstream::Upstream,
+};
+
+/// Route: destination of its requests, with limits and edits.
+pub struct Route {
+    /// Name in logs and keys.
+    pub name: Arc<str>,
+    /// Rules of the route.
+    pub gate: Gate,
+    /// Header fields that the rules count by.
+    pub counted: Vec<HeaderName>,
+    /// Upstream to forward to.
+    pub upstream: Rc<Upstream<RequestBody>>,
+    /// Form of rejects.
+    pub reject: RejectSettings,
+    /// Limit on the request body, in bytes.
+    pub max_body: Option<u64>,
+    /// Size up to which a body of unknown length is collected.
+    pub buffer: usize,
+    /// Edits of requests.
+    pub request_edits: Edits,
+    /// Edits of responses.
+    pub response_edits: Edits,
+    /// Offered response codings.
+    pub compress: Vec<Coding>,
+}
+
+fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
+    gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
+}
+
+/// Header fields by which the enforced rules of a gate count.
+#[must_use]
+pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
+    let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
+    let fields = parts
+        .filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
+    fields.collect()
+}
+
+/// Returns true if each enforced rule of `other` also counts a request that takes `chosen`: by the
+/// same zone, in the same bucket, and with no larger burst. A key with the path uses the same
+/// bucket only if the paths are equal, which `same_path` says.
+pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
+    enforced(&other.gate).all(|rule| {
+        let counted = |own: &Rule| {
+            Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst
+        };
+        let same_part = |part: &Part| match part {
+            Part::Route => Rc::ptr_eq(chosen, other),
+            Part::Path => same_path(),
+            _ => true,
+        };
+        enforced(&chosen.gate).any(counted)
+            && rule.zone().settings().key.parts.iter().all(same_part)
+    })
+}

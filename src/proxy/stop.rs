@@ -1,0 +1,87 @@
+//! Request that is not forwarded, or got no response: the reason, and the response to it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::{reply, served_route::Route};
+use crate::{
+    downstream::upload::UploadState,
+    http::error::{Error, Kind, Side},
+    limit::Verdict,
+    log::record::Record,
+};
+
+/// Reason why a request was not forwarded, or got no response.
+pub enum Stop {
+    /// An error occurred.
+    Failed(Error),
+    /// No route takes its method; these methods are allowed.
+    MethodNotAllowed(HeaderValue),
+    /// A rule rejected it.
+    Rejected(Rc<Route>, Verdict),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The connection is to be closed without a response.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without a response")]
+pub struct Closed;
+
+/// Attributes an upload that broke on the client side to the client, although it looks like a
+/// failed upstream.
+pub fn attribute_failure(error: Error, upload: &UploadState) -> Error {
+    match upload.fault.get() {
+        Some(kind) => Error::caused(kind, "the request's body failed or is too large", error),
+        None => error,
+    }
+}
+
+/// Response to a request that was stopped.
+pub fn rescue(
+    stop: Stop,
+    accept: Option<&HeaderValue>,
+    record: &mut Record,
+) -> Result<Response<Full<Bytes>>, Closed> {
+    match stop {
+        Stop::Failed(error) => {
+            record.fails(&error);
+            if error.kind() == Kind::ClientGone {
+                return Err(Closed);
+            }
+            let mut response = reply::failure(&error, accept);
+            if error.side() == Side::Client {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+        Stop::MethodNotAllowed(methods) => {
+            let error = Error::new(Kind::MethodNotAllowed, "no route matches this method");
+            record.fails(&error);
+            let mut response = reply::failure(&error, accept);
+            response.headers_mut().insert(header::ALLOW, methods);
+            Ok(response)
+        }
+        Stop::Rejected(route, verdict) => {
+            let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
+            reply::reject(&route.reject, &verdict, rule, record.key_fault(), accept).ok_or_else(
+                || {
+                    record.closes(
+                        StatusCode::from_u16(route.reject.status)
+                            .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+                    );
+                    Closed
+                },
+            )
+        }
+    }
+}

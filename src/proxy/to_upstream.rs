@@ -1,0 +1,85 @@
+//! Request as it crosses to the upstream: its fields, after the edits of the route.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::{
+    context::RequestContext,
+    header_edits::{EditContext, Edits},
+    served_route::Route,
+};
+use crate::{
+    http::{
+        error::{Error, Kind},
+        fields::wants_trailers,
+        forwarded::{Fields, ForwardedFields, Identity},
+        target::Target,
+    },
+    log::record::Record,
+    upstream::settings::{Protocol, UpstreamSettings},
+};
+
+/// Header fields of the request that cross to the upstream, before the route edits them.
+pub fn crossing<'a>(
+    received: &'a HeaderMap,
+    identity: &Identity<'_>,
+    upgrade: Option<&HeaderValue>,
+    route: &Route,
+) -> Result<ForwardedFields<'a>, Error> {
+    let mut crossing = ForwardedFields::of(received, identity)?;
+    if let Some(protocols) = upgrade {
+        crossing.add_upgrade(protocols);
+    }
+    if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(received) {
+        crossing.add(header::TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(crossing)
+}
+
+/// Fields of the request after the edits of the route.
+pub fn edited<'a>(
+    crossing: ForwardedFields<'a>,
+    edits: &Edits,
+    facts: &EditContext<'_>,
+) -> Result<Fields<'a>, Error> {
+    if edits.is_empty() {
+        return Ok(Fields::Crossing(crossing));
+    }
+    let mut fields = crossing.to_map();
+    edits.apply(&mut fields, facts)?;
+    Ok(Fields::Edited(fields))
+}
+
+/// Host sent to an upstream when an HTTP/1.0 request names none: that of the upstream. HTTP/2
+/// requires one, and HTTP/1.1 servers refuse an empty one.
+pub fn default_authority(
+    target: &Target,
+    upstream: &UpstreamSettings,
+) -> Result<HeaderValue, Error> {
+    let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
+        return Ok(HeaderValue::from_static(""));
+    };
+    let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
+    HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string())).map_err(|cause| {
+        Error::caused(
+            Kind::ProxyInternalError,
+            "the endpoint's host is not a valid header value",
+            cause,
+        )
+    })
+}
+
+/// Values of the placeholders of edits.
+pub fn facts<'a>(
+    host: &'a str,
+    route: &'a Route,
+    visit: &RequestContext<'_>,
+    record: &'a Record,
+) -> EditContext<'a> {
+    EditContext {
+        client: record.entry.client,
+        host,
+        request_id: &record.entry.id,
+        route: &route.name,
+        scheme: visit.peer.transport.scheme(),
+    }
+}
