@@ -23,7 +23,9 @@ use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
 /// Keys of a full stripe, and on average of a full shard of the map: such a shard has 16,384
-/// buckets and does not double again.
+/// buckets and does not double again. It would at 7/8 of them, 14,336 keys. The hash spreads keys
+/// over shards at random, so their number varies by the root of 8,192, some 90: 6,144 more do not
+/// occur.
 const KEYS_PER_STRIPE: usize = 8_192;
 /// Stripes of the largest table.
 const MAX_STRIPES: usize = 16_384;
@@ -111,9 +113,11 @@ impl Table {
             return outcome;
         }
         let mut stripe = self.stripe(fingerprint);
+        // Another thread may have stored the key before the lock was taken.
         if let Some(outcome) = self.replace_known(fingerprint, &judge) {
             return outcome;
         }
+        // Judged before room is made: a refused request must not evict another key.
         let (outcome, time) = judge(None)?;
         self.make_room(&mut stripe, now);
         stripe.known.push(Known { fingerprint, seen: time });
@@ -235,10 +239,14 @@ impl Table {
     fn least_debt(&self, stripe: &mut Stripe, now: u64) -> (usize, u64) {
         let first = stripe.random_index();
         let mut least = (first, u64::MAX);
+        // Each round but the last learns the present time of one candidate. After as many rounds as
+        // there are candidates all times are known, unless keys are charged meanwhile, so one round
+        // more finds the least of them.
         for _ in 0..=CANDIDATES {
             let index = stripe.least_seen(first);
             let Known { fingerprint, seen } = stripe.known[index];
             least = (index, self.look(fingerprint, |time| time.unwrap_or(0)));
+            // Times up to `now` are all alike: a key that owes nothing is as good as any.
             if least.1 <= seen.max(now) {
                 break;
             }

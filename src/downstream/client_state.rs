@@ -119,13 +119,18 @@ impl ClientState {
     #[must_use]
     pub fn pending(&self) -> (WaitingFor, u64) {
         let awaiting = match self.awaiting.get() {
+            // Whatever else it has to send: the write time-out is that of a client that takes
+            // nothing.
             _ if self.stalled.get() => WaitingFor::Room,
+            // A client that has closed its side may have left. In the other states weir reads, and
+            // notices the end itself.
             WaitingFor::Nothing if self.closed.get() => WaitingFor::Farewell,
             awaiting => awaiting,
         };
         (awaiting, self.activity.get())
     }
 
+    /// The watchdog compares the counter with the one it saw last, so it may wrap.
     fn touch(&self) {
         self.activity.set(self.activity.get().wrapping_add(1));
     }

@@ -61,6 +61,7 @@ impl FairQueue {
             self.caller.replace(Some(context.waker().clone()));
             return Poll::Pending;
         };
+        // A task that ended while it waited ignores the wake: it costs one call.
         place.set(true);
         next.wake();
         Poll::Ready(())
@@ -87,10 +88,14 @@ impl Queued {
         context: &mut Context<'_>,
         work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
+        // Something else woke the task, for instance its socket. The queue has its waker and will
+        // call it, so nothing is lost by doing nothing now.
         if self.place.as_ref().is_some_and(|place| !place.get()) {
             return Poll::Pending;
         }
         let polled = work(context);
+        // tokio gives each poll of a task a budget of steps. A task that is pending with budget
+        // left waits for something; one without would have gone on.
         let used_up = polled.is_pending() && !has_budget_remaining();
         self.place = used_up.then(|| self.fair_queue.join(context.waker()));
         polled
@@ -142,6 +147,8 @@ impl TurnWaker {
     ) -> Poll<T> {
         self.inner.task.register(context.waker());
         self.inner.busy.store(true, SeqCst);
+        // What a wake up to here is for, `work` sees. Cleared later, a wake during `work` would be
+        // lost.
         self.inner.rang.store(false, SeqCst);
         let polled = work(&mut Context::from_waker(&self.waker));
         // A read that has used up the budget of the task wakes it only after the turn.
@@ -151,8 +158,10 @@ impl TurnWaker {
             let _place = self.fair_queue.join(context.waker());
             return polled;
         }
+        // Another thread may wake it just now. That thread stores `rang` and then loads `busy`; this
+        // one stores `busy` and then loads `rang`. In the single order of SeqCst at least one of
+        // the two sees what the other stored: either it wakes the task, or this one does.
         self.inner.busy.store(false, SeqCst);
-        // Another thread woke it just now.
         if polled.is_pending() && self.take_ring() {
             context.waker().wake_by_ref();
         }

@@ -89,6 +89,7 @@ impl CoarseTimer {
             while self.count.get() == 0 {
                 self.wanted.notified().await;
             }
+            // Time without a deadline is not counted: no deadline refers to it.
             let mut last = Instant::now();
             while self.count.get() > 0 {
                 tokio::time::sleep(TICK).await;
@@ -103,6 +104,11 @@ impl CoarseTimer {
     fn tick(&self, time: Duration) {
         let now = self.passed.get() + time;
         self.passed.set(now);
+        // Arming reads no clock, so it is not known how long before this tick it was. From here on
+        // the time is counted. Example: 250 ms, armed 30 ms after a tick. The next tick is 70 ms
+        // later and makes it `At(now + 250)`; the ticks after that come at 100, 200 and 300 ms, and
+        // the last of them fires it, 370 ms after it was armed. A tick of delay comes from the
+        // start and a tick from the end, so never more than 250 + 2 * 100.
         for armed in self.armed.borrow_mut().iter_mut().flatten() {
             match armed.due {
                 Due::After(time) => armed.due = Due::At(now.saturating_add(time)),

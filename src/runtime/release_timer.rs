@@ -56,6 +56,8 @@ impl ReleaseTimer {
         let timer = match timing {
             Timing::Precise => {
                 let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+                // The clock of `Instant`. One that is set while a request waits would release it
+                // early, or late.
                 let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
                 Some(AsyncFd::with_interest(fd, Interest::READABLE)?)
             }
@@ -92,6 +94,8 @@ impl ReleaseTimer {
         while let Some(first) = due.first_entry().filter(|entry| entry.key().0 <= now) {
             first.remove().wake();
         }
+        // It is later than `now`, or it would have been woken. The time since `now` was read makes
+        // the timer fire late by as much, never early.
         if let Some(((next, _), _)) = due.first_key_value() {
             self.arm(*next - now);
         }
@@ -129,6 +133,8 @@ impl Waiting<'_> {
             self.releases.count.get()
         });
         let mut due = self.releases.due.borrow_mut();
+        // Compared before it is inserted. If the first one is due at the same time, or is this one,
+        // polled again with another waker, the timer is set already.
         let earliest = due.first_key_value().is_none_or(|((first, _), _)| self.at < *first);
         due.insert((self.at, number), context.waker().clone());
         drop(due);

@@ -73,7 +73,7 @@ impl Failure {
 /// | step | the request is sent again |
 /// |---|---|
 /// | now | immediately |
-/// | other | immediately while there is an address that it has not tried, in time; then after a pause |
+/// | other | immediately while there is an untried address, in time; then after a pause |
 /// | only | immediately while there is such an address, in time; then never |
 /// | move | immediately, [`MOVES`] times; then after a pause |
 /// | try | immediately, if the budget pays for it, within `attempts`; then never |

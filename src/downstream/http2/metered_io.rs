@@ -154,7 +154,14 @@ impl Meter {
     fn earned(&self, frame: FrameHead) -> u64 {
         match frame.kind {
             frames::DATA => {
+                // A client that grants its window in pieces of `n` bytes spends one frame, 1000
+                // thousandths, on each WINDOW_UPDATE, and the DATA for it earns `n * 1000 / 32`. At
+                // 32 bytes that pays for itself; below it the client loses. With one byte at a time
+                // it gains 31 and spends 1000, so its 2000 frames last for some 2060 grants.
                 let by_bytes = frame.length as u64 * ONE / BYTES;
+                // Pieces of several streams may be pending at a time, and frames do not say which
+                // of them they are. So slivers are counted, and the count is used up by the short
+                // frames that are written: as many short frames earn little as were cut short.
                 let slivers = self.slivers.get();
                 if slivers > 0 && frame.length < SLIVER {
                     self.slivers.set(slivers - 1);
@@ -231,6 +238,9 @@ impl MeteredIo {
         let taken =
             self.frames.take(rest, most.saturating_sub(passed.work), &mut self.onward, begin);
         self.held.extend_from_slice(&rest[taken.bytes..]);
+        // Bytes that pass unchanged stay where they were read. The first frame that is exchanged
+        // for a stand-in, or that belongs to the next turn, ends them: what follows is copied, to
+        // keep the order.
         buffer.set_filled(before + passed.bytes);
         self.account(passed)?;
         self.account(taken)
@@ -287,6 +297,8 @@ impl MeteredIo {
             if self.frames.fault().is_some() {
                 return Poll::Pending;
             }
+            // The turn is over. The waker is a `TurnWaker`, so the task joins the fair queue and
+            // is not polled again before the others.
             if self.meter.left.get() == 0 {
                 context.waker().wake_by_ref();
                 return Poll::Pending;

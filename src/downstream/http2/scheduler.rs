@@ -74,6 +74,7 @@ impl Wake for StreamWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        // Once in the list is enough, and bounds the list by the number of slots.
         if !self.heard.swap(true, SeqCst) {
             self.ready.places().push_back(self.place);
             self.ready.task.wake();
@@ -106,7 +107,8 @@ impl StreamScheduler {
             self.places[place].work = Some(work);
             self.poll(place);
         }
-        // Registered last, because a wake removes it.
+        // Registered last, because a wake removes it. A stream that another thread made ready
+        // before this line is in the list: `is_behind`, which the caller asks next, returns true.
         self.ready.task.register(context.waker());
     }
 
@@ -123,12 +125,15 @@ impl StreamScheduler {
 
     fn poll(&mut self, index: usize) {
         let place = &mut self.places[index];
+        // Before the poll: a wake during it must enter the list again.
         place.knock.heard.store(false, SeqCst);
+        // An old waker of a stream that has ended: its slot is free already.
         let Some(work) = &mut place.work else { return };
         // Bytes read by the connection in this turn do not count against the stream, and a panic of
         // one does not reach its neighbours.
         let mut work = pin!(unconstrained(work.as_mut()));
         let mut context = Context::from_waker(&place.waker);
+        // Nothing sees the broken state of a stream that panicked: its work is dropped below.
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
         if !matches!(polled, Ok(Poll::Pending)) {
             place.work = None;

@@ -100,6 +100,8 @@ fn slot(limit: &Limit, busy: Busy, seen: &Seen) -> Slot {
 fn excess(limit: &Limit, busy: Busy, seen: &Seen) -> Option<Excess> {
     let burst = u64::from(limit.burst());
     let within_us = seen.latest_us - busy.since_us;
+    // Between two readings of a clock that is cut to milliseconds there may seem to be up to one
+    // more than there was: the server may have worked off that much.
     let elapsed_us = within_us.next_multiple_of(1_000);
     let full = busy.debt(limit, elapsed_us) > limit.cost(burst);
     full.then(|| Excess {
@@ -140,11 +142,15 @@ impl<'a> MostOwed<'a> {
         let while_under_way =
             &self.sent_us[sent_before(rejected.sent_us)..sent_before(rejected.latest_us)];
         let full_burst = self.limit.cost(u64::from(self.limit.burst()));
+        // Between two sends the debt can only fall. So within the time in which the request may
+        // have arrived it is greatest at the beginning, or at one of the sends.
         let mut instants = while_under_way.iter().rev().chain([&rejected.sent_us]);
         !instants.any(|at_us| self.most_owed(*at_us) > full_burst)
     }
 
     fn most_owed(&self, at_us: u64) -> Debt {
+        // Requests that have certainly arrived owe what is left since; those that may have arrived
+        // owe their whole cost, as if they arrived just now.
         let arrived = self.sent_us.partition_point(|sent_us| *sent_us <= at_us);
         let settled = self.latest_us.partition_point(|latest_us| *latest_us <= at_us);
         let old =
