@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 pub type SetLevel = Box<dyn Fn(&str)>;
 
 /// Limit on lines that wait while standard error takes none; further ones are dropped.
-const ROOM: usize = 1_024;
+const QUEUED_LINES: usize = 1_024;
 
 /// Starts diagnostics. The first result changes their level; dropping the second writes the rest,
 /// for about a second.
@@ -26,7 +26,7 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
     let counter = Arc::<OnceLock<ErrorCounter>>::default();
     let output = Output { counter: Arc::clone(&counter), reported: 0, is_terminal };
     let (writer, rest) = NonBlockingBuilder::default()
-        .buffered_lines_limit(ROOM)
+        .buffered_lines_limit(QUEUED_LINES)
         .lossy(true)
         .thread_name("diagnostics")
         .finish(output);

@@ -2,9 +2,9 @@
 //! shell.
 //!
 //! It asks the process at its control socket, whatever the file says by now. If there is none, the
-//! file names the address to ask: the operator's listener, or the first listener with `OPTIONS *`, a
-//! request about the server itself (RFC 9110, section 9.3.7) that passes everything from accept to
-//! response. It is charged to no limit and reaches no upstream.
+//! file names the address to ask: the operator's listener, or the first listener with `OPTIONS *`,
+//! a request about the server itself (RFC 9110, section 9.3.7) that passes everything from accept
+//! to response. It is charged to no limit and reaches no upstream.
 
 use std::{
     io::{self, Read, Write},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Time-out for connecting, asking and the response, each.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Ask the running proxy whether it serves.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,7 +42,7 @@ impl Healthcheck {
                 Outcome::Failed,
             )
         };
-        match control::ask(&self.which.path(), "GET /health/ready", PATIENCE) {
+        match control::ask(&self.which.path(), "GET /health/ready", CHECK_TIMEOUT) {
             Ok((200, _)) => Outcome::Fine,
             Ok((_, text)) => failed(text.trim_end()),
             Err(ControlError::NoProcess | ControlError::Foreign) => self.ask_listener(),
@@ -93,9 +93,9 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
 }
 
 fn ask(listener: SocketAddr, question: &str) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&listener, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&listener, CHECK_TIMEOUT)?;
+    stream.set_read_timeout(Some(CHECK_TIMEOUT))?;
+    stream.set_write_timeout(Some(CHECK_TIMEOUT))?;
     write!(stream, "{question} HTTP/1.1\r\nhost: {listener}\r\nconnection: close\r\n\r\n")?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;

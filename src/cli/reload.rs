@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Time-out for the proxy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Make the running proxy load its configuration again.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,8 +32,8 @@ impl Reload {
     /// Asks; exits 3 when the configuration is invalid and 5 when there is no process to ask.
     #[must_use]
     pub fn run(self) -> Outcome {
-        match control::ask(&self.which.path(), "POST /reload", PATIENCE) {
-            Ok(outcome) => outcome_of(outcome),
+        match control::ask(&self.which.path(), "POST /reload", RELOAD_TIMEOUT) {
+            Ok((status, text)) => outcome_of(status, &text),
             Err(ControlError::NoProcess) => {
                 self.ask_admin("there is no `admin.address` either", "send the process HUP")
             }
@@ -57,7 +57,7 @@ impl Reload {
             return report_hinted(&hinted(message, hint), Outcome::Unreachable);
         };
         match ask(admin) {
-            Ok(outcome) => outcome_of(outcome),
+            Ok((status, text)) => outcome_of(status, &text),
             Err(cause) => report_error(
                 &io::Error::other(format!("no response from `{admin}`: {cause}")),
                 Outcome::Unreachable,
@@ -67,18 +67,18 @@ impl Reload {
 }
 
 /// Prints the text of a response and maps its status to an outcome.
-fn outcome_of((status, text): (u16, String)) -> Outcome {
+fn outcome_of(status: u16, text: &str) -> Outcome {
     let failed = |outcome| report_error(&io::Error::other(text.trim_end().to_owned()), outcome);
     match status {
-        200 => print(&text),
+        200 => print(text),
         422 => failed(Outcome::Invalid),
         _ => failed(Outcome::Failed),
     }
 }
 
 fn ask(admin: SocketAddr) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&admin, RELOAD_TIMEOUT)?;
+    stream.set_read_timeout(Some(RELOAD_TIMEOUT))?;
     write!(
         stream,
         "POST /reload HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

@@ -132,7 +132,8 @@ impl Work {
                     match Pin::new(&mut *inner).poll_frame(context) {
                         Poll::Ready(Some(Ok(frame))) => self.take(frame),
                         Poll::Ready(Some(Err(error))) => {
-                            (self.cut, self.waited) = (Some(error), false);
+                            self.cut = Some(error);
+                            self.waited = false;
                             self.stage =
                                 if self.unflushed { Stage::Flushing } else { Stage::Reading };
                         }

@@ -40,7 +40,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes read that count as one step of the reading task ([`take_steps`]): one read may contain a
 /// thousand frames.
-const STEP: usize = 64;
+const BYTES_A_STEP: usize = 64;
 /// Bytes kept of an incomplete head for the log: a method, and as much of a target as a line shows.
 const HEAD_BEGINNING: usize = 1_100;
 
@@ -80,7 +80,7 @@ pub struct ClientConn {
     flaw: Cell<Option<Flaw>>,
     /// Beginning of a head that is incomplete or was refused.
     head: RefCell<Vec<u8>>,
-    turn: Rc<ClientState>,
+    state: Rc<ClientState>,
     tunnel: RefCell<Option<Tunnel>>,
 }
 
@@ -97,7 +97,7 @@ impl ClientConn {
             resting: Cell::new(false),
             flaw: Cell::new(None),
             head: RefCell::default(),
-            turn: ClientState::new(WaitingFor::Head),
+            state: ClientState::new(WaitingFor::Head),
             tunnel: RefCell::default(),
         })
     }
@@ -114,8 +114,8 @@ impl ClientConn {
 
     /// State of the client on this connection.
     #[must_use]
-    pub fn turn(&self) -> &Rc<ClientState> {
-        &self.turn
+    pub fn state(&self) -> &Rc<ClientState> {
+        &self.state
     }
 
     /// Completes when the client has left: it closed, reset, or closed its sending side.
@@ -132,7 +132,7 @@ impl ClientConn {
     /// Reads ahead until the limit is reached; false if the client has left.
     fn poll_full(&self, context: &mut Context<'_>) -> Poll<bool> {
         loop {
-            if self.turn.is_closed() {
+            if self.state.is_closed() {
                 return Poll::Ready(false);
             }
             if self.ahead.borrow().len() >= READ_AHEAD {
@@ -150,24 +150,24 @@ impl ClientConn {
             Ok(()) if !buffer.filled().is_empty() => {
                 self.ahead.borrow_mut().extend_from_slice(buffer.filled());
             }
-            Ok(()) | Err(_) => self.turn.close(),
+            Ok(()) | Err(_) => self.state.close(),
         }
         Poll::Ready(())
     }
 
     /// Detects the protocol from the first bytes, which are kept.
-    pub async fn speaks(&self) -> ClientProtocol {
-        let came_late = self.turn.is_draining();
+    pub async fn detect_protocol(&self) -> ClientProtocol {
+        let came_late = self.state.is_draining();
         poll_fn(|context| self.poll_preface(context, came_late)).await
     }
 
     fn poll_preface(&self, context: &mut Context<'_>, came_late: bool) -> Poll<ClientProtocol> {
         loop {
-            let orders = self.turn.orders(context);
+            let orders = self.state.orders(context);
             let known = self.ahead.borrow().len().min(PREFACE.len());
             self.begun.set(known > 0);
             if self.ahead.borrow()[..known] != PREFACE[..known]
-                || self.turn.is_closed()
+                || self.state.is_closed()
                 || orders.cut.is_some()
             {
                 return Poll::Ready(ClientProtocol::Http1);
@@ -197,21 +197,21 @@ impl ClientConn {
     }
 
     /// Waits for the next request of an idle connection.
-    pub async fn awakes(&self) -> ConnEvent {
+    pub async fn next_request(&self) -> ConnEvent {
         poll_fn(|context| self.poll_awake(context)).await
     }
 
     fn poll_awake(&self, context: &mut Context<'_>) -> Poll<ConnEvent> {
         loop {
-            let orders = self.turn.orders(context);
+            let orders = self.state.orders(context);
             if orders.cut.is_some() {
                 return Poll::Ready(ConnEvent::Cut);
             }
             if !self.ahead.borrow().is_empty() {
-                self.turn.received();
+                self.state.received();
                 return Poll::Ready(ConnEvent::Request);
             }
-            if self.turn.is_closed() {
+            if self.state.is_closed() {
                 return Poll::Ready(ConnEvent::End);
             }
             if self.poll_read_ahead(context).is_pending() {
@@ -292,17 +292,17 @@ impl ClientConn {
             }
             return Poll::Ready(Ok(()));
         }
-        if self.turn.is_closed() {
+        if self.state.is_closed() {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, buffer))?;
         if buffer.filled().len() == before {
-            self.turn.close();
+            self.state.close();
         } else {
             self.begun.set(true);
-            self.turn.received();
-            take_steps((buffer.filled().len() - before) / STEP, context);
+            self.state.received();
+            take_steps((buffer.filled().len() - before) / BYTES_A_STEP, context);
         }
         Poll::Ready(Ok(()))
     }
@@ -324,7 +324,7 @@ impl ClientConn {
 
     /// Records whether the client takes what is written.
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.turn.stall(outcome.is_pending());
+        self.state.stall(outcome.is_pending());
         outcome
     }
 }
@@ -422,7 +422,7 @@ mod tests {
                 Poll::Ready(())
             })
             .await;
-            assert!(read - before <= 128 * STEP, "{} bytes in one turn", read - before);
+            assert!(read - before <= 128 * BYTES_A_STEP, "{} bytes in one turn", read - before);
         }
         assert!((128..=160).contains(&turns), "{turns}");
     }

@@ -22,7 +22,7 @@ pub const PER_WORKER: usize = 64 * 1024 * 1024;
 /// Largest piece of a collected body that is passed on in one turn.
 pub const PIECE: usize = 64 * 1024;
 /// Least memory of a body once a byte was received.
-const LEAST: usize = 4 * 1024;
+const LEAST_SHARE: usize = 4 * 1024;
 
 /// Memory for collected bodies of one worker.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +112,7 @@ impl Block {
         }
         if length > self.share.size {
             // The buffer doubles each time, so on average each byte is copied at most once.
-            let size = (self.share.size * 2).max(length).max(LEAST).min(self.most);
+            let size = (self.share.size * 2).max(length).max(LEAST_SHARE).min(self.most);
             if !self.share.grow(size) {
                 return false;
             }
@@ -191,7 +191,7 @@ mod tests {
         assert!(!blocks[3].add(&[7]));
         drop(part);
         assert!(blocks[3].add(&[7]));
-        assert_eq!(used(&memory), PER_WORKER / 4 * 3 + LEAST);
+        assert_eq!(used(&memory), PER_WORKER / 4 * 3 + LEAST_SHARE);
         drop(blocks);
         assert_eq!(used(&memory), 0);
     }

@@ -115,7 +115,7 @@ struct Inner {
     task: AtomicWaker,
     /// True while the task has its turn, or waits in the queue for it.
     busy: AtomicBool,
-    rang: AtomicBool,
+    woken: AtomicBool,
 }
 
 impl Wake for Inner {
@@ -124,7 +124,7 @@ impl Wake for Inner {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rang.store(true, SeqCst);
+        self.woken.store(true, SeqCst);
         if !self.busy.load(SeqCst) {
             self.task.wake();
         }
@@ -149,20 +149,20 @@ impl TurnWaker {
         self.inner.busy.store(true, SeqCst);
         // What a wake up to here is for, `work` sees. Cleared later, a wake during `work` would be
         // lost.
-        self.inner.rang.store(false, SeqCst);
+        self.inner.woken.store(false, SeqCst);
         let polled = work(&mut Context::from_waker(&self.waker));
         // A read that has used up the budget of the task wakes it only after the turn.
-        let more = self.take_ring() || !has_budget_remaining();
+        let more = self.take_woken() || !has_budget_remaining();
         if polled.is_pending() && more {
             // Until then only a call from the queue wakes it.
             let _place = self.fair_queue.join(context.waker());
             return polled;
         }
-        // Another thread may wake it just now. That thread stores `rang` and then loads `busy`; this
-        // one stores `busy` and then loads `rang`. In the single order of SeqCst at least one of
-        // the two sees what the other stored: either it wakes the task, or this one does.
+        // Another thread may wake it just now. That thread stores `woken` and then loads `busy`;
+        // this one stores `busy` and then loads `woken`. In the single order of SeqCst at least one
+        // of the two sees what the other stored: either it wakes the task, or this one does.
         self.inner.busy.store(false, SeqCst);
-        if polled.is_pending() && self.take_ring() {
+        if polled.is_pending() && self.take_woken() {
             context.waker().wake_by_ref();
         }
         polled
@@ -170,8 +170,8 @@ impl TurnWaker {
 
     /// Returns true if it was woken since the start of the turn, or since the last call.
     #[must_use]
-    pub fn take_ring(&self) -> bool {
-        self.inner.rang.swap(false, SeqCst)
+    pub fn take_woken(&self) -> bool {
+        self.inner.woken.swap(false, SeqCst)
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
                 while before < 40 {
                     // A wake does not call a waiting task earlier.
                     kept.iter()
-                        .for_each(|kept| kept.borrow().as_ref().expect("a bell").wake_by_ref());
+                        .for_each(|kept| kept.borrow().as_ref().expect("a waker").wake_by_ref());
                     yield_now().await;
                     assert!(turns.get() <= before + 1, "{before} {}", turns.get());
                     before = turns.get();
@@ -238,7 +238,7 @@ mod tests {
                     yield_now().await;
                 }
                 assert_eq!(turns.get(), 49, "each had its last turn, and then nobody rang");
-                kept[3].take().expect("a bell").wake();
+                kept[3].take().expect("a waker").wake();
                 yield_now().await;
                 assert_eq!(turns.get(), 50);
             })

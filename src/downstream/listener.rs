@@ -70,9 +70,11 @@ const BACKLOG: i32 = 4096;
 /// Least TCP user time-out: time that sent data may be unacknowledged.
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Connections accepted in one turn, before open connections get theirs.
-const A_TURN: u32 = 8;
-/// Shortest and longest pause after a failed accept.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+const ACCEPTS_A_TURN: u32 = 8;
+/// Pause after a failed accept; it doubles with each further one ...
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// ... up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Opens `count` sockets on `address`; port 0 is chosen once for all of them.
 ///
@@ -146,7 +148,7 @@ pub async fn accept(
     mut take: impl FnMut(TcpStream, SocketAddr),
 ) {
     let (mut pause, mut spare, said, begun) =
-        (PAUSES.0, SpareDescriptor::default(), LogThrottle::default(), Instant::now());
+        (FIRST_PAUSE, SpareDescriptor::default(), LogThrottle::default(), Instant::now());
     spare.restore();
     let (mut stop, mut count) = (pin!(stop), 0_u32);
     loop {
@@ -157,10 +159,10 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                pause = PAUSES.0;
+                pause = FIRST_PAUSE;
                 take(stream, peer);
                 count = count.wrapping_add(1);
-                if count.is_multiple_of(A_TURN) {
+                if count.is_multiple_of(ACCEPTS_A_TURN) {
                     tokio::task::yield_now().await;
                 }
             }
@@ -171,7 +173,7 @@ pub async fn accept(
                 }
                 if !spare.refuse_one(&listener, &error).await {
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     spare.restore();
                 }
             }

@@ -32,12 +32,12 @@ const EARLY: Duration = Duration::from_millis(100);
 /// Copies bytes until the tunnel ends.
 pub async fn relay(tunnel: Tunnel, conn: &Rc<ClientConn>) {
     let Tunnel { mut record, far, mut silence, drain } = tunnel;
-    conn.turn().expect(WaitingFor::Tunnel);
+    conn.state().expect(WaitingFor::Tunnel);
     let (mut near, mut far_io) = (ClientConnIo(Rc::clone(conn)), far.io);
     let (mut up, mut down) = (Flow::beginning_with(&[]), Flow::beginning_with(&far.early));
     let mut over = pin!(nearly_over(drain));
     let ended: io::Result<()> = poll_fn(|context| {
-        if conn.turn().poll_cut(context).is_ready() || over.as_mut().poll(context).is_ready() {
+        if conn.state().poll_cut(context).is_ready() || over.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
         let before = (up.bytes, down.bytes);
@@ -47,7 +47,7 @@ pub async fn relay(tunnel: Tunnel, conn: &Rc<ClientConn>) {
         );
         if before != (up.bytes, down.bytes) {
             silence.reset();
-            conn.turn().uploaded(up.bytes - before.0);
+            conn.state().uploaded(up.bytes - before.0);
             record.entry.bytes_out = down.bytes;
         }
         match both {
@@ -59,13 +59,13 @@ pub async fn relay(tunnel: Tunnel, conn: &Rc<ClientConn>) {
     match ended {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             let detail = "neither side of the tunnel sent data within the time-out";
-            record.breaks(&Error::new(Kind::ConnectionReadTimeout, detail));
+            record.set_error(&Error::new(Kind::ConnectionReadTimeout, detail));
         }
         // Most peers end a tunnel by closing the connection.
         Err(cause) => tracing::debug!(%cause, "a tunnel ended"),
         Ok(()) => {
-            if let Some(cut) = conn.turn().ended_by() {
-                record.breaks(&Error::from(cut));
+            if let Some(cut) = conn.state().ended_by() {
+                record.set_error(&Error::from(cut));
             }
         }
     }

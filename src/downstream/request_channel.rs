@@ -8,7 +8,7 @@ use super::{client_conn::ClientConn, client_state::ClientState, http2::response:
 #[derive(Clone)]
 pub struct RequestChannel {
     /// State of the client there.
-    pub turn: Rc<ClientState>,
+    pub state: Rc<ClientState>,
     /// Connection, if the request does not share it.
     pub conn: Option<Rc<ClientConn>>,
     /// Sender of the response on a stream.
@@ -19,13 +19,13 @@ impl RequestChannel {
     /// Channel of a connection.
     #[must_use]
     pub fn connection(conn: &Rc<ClientConn>) -> Self {
-        Self { turn: Rc::clone(conn.turn()), conn: Some(Rc::clone(conn)), reply: None }
+        Self { state: Rc::clone(conn.state()), conn: Some(Rc::clone(conn)), reply: None }
     }
 
     /// Channel of a stream.
     #[must_use]
-    pub fn stream(turn: &Rc<ClientState>, reply: Option<&Rc<Reply>>) -> Self {
-        Self { turn: Rc::clone(turn), conn: None, reply: reply.cloned() }
+    pub fn stream(state: &Rc<ClientState>, reply: Option<&Rc<Reply>>) -> Self {
+        Self { state: Rc::clone(state), conn: None, reply: reply.cloned() }
     }
 
     /// Completes when the client has left. On a stream that is reset it never completes, as

@@ -1,9 +1,9 @@
 //! Request body on its way to the upstream.
 //!
 //! Guarantees: it is read only as fast as the upstream takes it, except for what its route collects
-//! first. It never exceeds `max_body` of the route. An error of the client is distinguished from one
-//! of the upstream. A body that is not read is drained or its connection closed; it is never parsed
-//! as the next request.
+//! first. It never exceeds `max_body` of the route. An error of the client is distinguished from
+//! one of the upstream. A body that is not read is drained or its connection closed; it is never
+//! parsed as the next request.
 
 use std::{
     cell::Cell,
@@ -52,7 +52,7 @@ pub struct RequestBody {
 
 /// State of an upload that another task reads.
 pub struct UploadState {
-    turn: Rc<ClientState>,
+    state: Rc<ClientState>,
     /// Progress of the upload.
     pub progress: Progress,
     /// Kind of error, if the upload broke.
@@ -66,15 +66,15 @@ impl RequestBody {
     /// Wraps the body received on a channel.
     #[must_use]
     pub fn new(incoming: IncomingBody, line: &RequestChannel) -> (Self, Rc<UploadState>) {
-        let turn = &line.turn;
-        turn.begin_upload();
+        let state = &line.state;
+        state.begin_upload();
         let interim = line.reply.clone().map(|reply| reply as _);
         let upload = UploadState {
-            turn: Rc::clone(turn),
+            state: Rc::clone(state),
             progress: Progress { interim, ..Progress::default() },
             fault: Cell::default(),
             answered: Cell::default(),
-            number: turn.upload().number,
+            number: state.upload().number,
         };
         let upload = Rc::new(upload);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
@@ -156,7 +156,7 @@ impl UploadState {
     }
 
     fn handed_on(&self, bytes: usize) {
-        self.turn.uploaded(bytes as u64);
+        self.state.uploaded(bytes as u64);
         self.progress.moves();
     }
 
@@ -168,20 +168,20 @@ impl UploadState {
         if changed && self.is_current() {
             // After the response the client still has to send the rest.
             let owes = waits || self.answered.get();
-            self.turn.expect(if owes { WaitingFor::Body } else { WaitingFor::Nothing });
+            self.state.expect(if owes { WaitingFor::Body } else { WaitingFor::Nothing });
         }
     }
 
     /// Records that the body is complete; after an early response the next request is expected.
     fn is_whole(&self) {
         if self.answered.get() && self.is_current() {
-            self.turn.expect(WaitingFor::Request);
+            self.state.expect(WaitingFor::Request);
         }
     }
 
     /// Returns true if no other request has started on the connection since.
     fn is_current(&self) -> bool {
-        self.turn.upload().number == self.number
+        self.state.upload().number == self.number
     }
 }
 
@@ -194,28 +194,28 @@ impl Drop for RequestBody {
         {
             let owes =
                 if upload.answered.get() { WaitingFor::Request } else { WaitingFor::Nothing };
-            upload.turn.expect(owes);
+            upload.state.expect(owes);
         }
     }
 }
 
 impl RequestObserver for UploadState {
     fn received(&self) -> u64 {
-        self.turn.upload().bytes
+        self.state.upload().bytes
     }
 
     fn ended(&self) {
-        self.turn.answered();
+        self.state.answered();
         self.answered.set(true);
         // An early response ends before its request.
         if self.progress.awaiting_client.get() {
-            self.turn.expect(WaitingFor::Body);
+            self.state.expect(WaitingFor::Body);
         }
     }
 
     fn cut(&self) -> Option<CutReason> {
         let is_malformed = self.fault.get() == Some(Kind::HttpRequestError);
-        self.turn.ended_by().or(is_malformed.then_some(CutReason::Malformed))
+        self.state.ended_by().or(is_malformed.then_some(CutReason::Malformed))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Watchdog of a worker: one coarse timer that ends connections and streams whose clients take too
 //! long.
 //!
-//! Guarantee: a client is cut no earlier than its time-out and at most [`TICK`] later. Nothing is
-//! armed per request.
+//! Guarantee: a client is cut no earlier than its time-out and at most [`WATCHDOG_TICK`] later.
+//! Nothing is armed per request.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,7 +19,7 @@ use super::{
 use crate::runtime::io::CutReason;
 
 /// Interval between looks at all connections.
-pub const TICK: Duration = Duration::from_millis(500);
+pub const WATCHDOG_TICK: Duration = Duration::from_millis(500);
 
 /// Connections and streams of a worker.
 pub struct Watchdog {
@@ -29,7 +29,7 @@ pub struct Watchdog {
 }
 
 struct Watched {
-    turn: Weak<ClientState>,
+    state: Weak<ClientState>,
     seen: (WaitingFor, u64),
     ticks: u32,
     upload: u64,
@@ -81,22 +81,22 @@ impl Watchdog {
     }
 
     /// Watches a connection, which ends when it is too old.
-    pub fn watch_connection(&self, turn: &Rc<ClientState>) {
-        self.watch(turn, Some(0), 0);
+    pub fn watch_connection(&self, state: &Rc<ClientState>) {
+        self.watch(state, Some(0), 0);
     }
 
     /// Watches a stream, of whose body only whole frames are seen.
-    pub fn watch_stream(&self, turn: &Rc<ClientState>) {
-        self.watch(turn, None, FRAME);
+    pub fn watch_stream(&self, state: &Rc<ClientState>) {
+        self.watch(state, None, FRAME);
     }
 
-    fn watch(&self, turn: &Rc<ClientState>, age: Option<u32>, unseen: u64) {
+    fn watch(&self, state: &Rc<ClientState>, age: Option<u32>, unseen: u64) {
         if self.draining.get() {
-            turn.drain();
+            state.drain();
         }
-        let (turn, seen) = (Rc::downgrade(turn), turn.pending());
+        let (state, seen) = (Rc::downgrade(state), state.pending());
         self.watched.borrow_mut().push(Watched {
-            turn,
+            state,
             seen,
             ticks: 0,
             upload: 0,
@@ -109,27 +109,29 @@ impl Watchdog {
     /// Notifies every connection, also later ones, that the response in progress is the last.
     pub fn drain(&self) {
         self.draining.set(true);
-        for turn in self.watched.borrow().iter().filter_map(|watched| watched.turn.upgrade()) {
-            turn.drain();
+        for state in self.watched.borrow().iter().filter_map(|watched| watched.state.upgrade()) {
+            state.drain();
         }
     }
 
     /// Notifies those with a request in progress; the others may start one more.
     pub fn drain_busy(&self) {
         let watched = self.watched.borrow();
-        let idle = |turn: &Rc<ClientState>| {
-            matches!(turn.pending().0, WaitingFor::Request | WaitingFor::Head)
+        let idle = |state: &Rc<ClientState>| {
+            matches!(state.pending().0, WaitingFor::Request | WaitingFor::Head)
         };
-        for turn in
-            watched.iter().filter_map(|watched| watched.turn.upgrade()).filter(|turn| !idle(turn))
+        for state in watched
+            .iter()
+            .filter_map(|watched| watched.state.upgrade())
+            .filter(|state| !idle(state))
         {
-            turn.drain();
+            state.drain();
         }
     }
 
-    /// Looks at all connections every [`TICK`], for as long as it is polled.
+    /// Looks at all connections every [`WATCHDOG_TICK`], for as long as it is polled.
     pub async fn run(&self) {
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = tokio::time::interval(WATCHDOG_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -140,23 +142,23 @@ impl Watchdog {
     fn look(&self) {
         let timeouts = self.timeouts.get();
         self.watched.borrow_mut().retain_mut(|watched| {
-            let Some(turn) = watched.turn.upgrade() else { return false };
+            let Some(state) = watched.state.upgrade() else { return false };
             if watched.is_old(&timeouts) {
-                turn.drain();
+                state.drain();
             }
-            if let Some(why) = watched.is_late(&turn, &timeouts) {
+            if let Some(why) = watched.is_late(&state, &timeouts) {
                 watched.ticks = 0;
                 // A connection without streams gets GOAWAY first, so that a stream in flight is not
                 // lost.
-                if turn.pending().0 == WaitingFor::Stream && !turn.is_draining() {
-                    turn.drain();
+                if state.pending().0 == WaitingFor::Stream && !state.is_draining() {
+                    state.drain();
                 } else {
-                    turn.cut(why);
+                    state.cut(why);
                 }
-            } else if watched.is_too_slow(&turn) {
-                turn.cut(CutReason::SlowBody);
+            } else if watched.is_too_slow(&state) {
+                state.cut(CutReason::SlowBody);
             } else if watched.seen.0 == WaitingFor::Request && watched.ticks == REST_TICKS {
-                turn.rest();
+                state.rest();
             }
             true
         });
@@ -168,34 +170,36 @@ impl Watched {
         let Some(age) = &mut self.age else { return false };
         *age += 1;
         // The first look may follow right after the start.
-        TICK * (*age - 1) >= timeouts.connection
+        WATCHDOG_TICK * (*age - 1) >= timeouts.connection
     }
 
     /// Returns true if a body is too slow on average, however short each pause is.
-    fn is_too_slow(&mut self, turn: &ClientState) -> bool {
-        let upload = turn.upload();
+    fn is_too_slow(&mut self, state: &ClientState) -> bool {
+        let upload = state.upload();
         if upload.number != self.upload {
-            (self.upload, self.upload_ticks) = (upload.number, 0);
+            self.upload = upload.number;
+            self.upload_ticks = 0;
         }
-        if turn.pending().0 != WaitingFor::Body {
+        if state.pending().0 != WaitingFor::Body {
             return false;
         }
         self.upload_ticks += 1;
-        let waited = TICK * self.upload_ticks;
+        let waited = WATCHDOG_TICK * self.upload_ticks;
         waited > RATE_GRACE && upload.bytes + self.unseen < LEAST_RATE * waited.as_secs()
     }
 
     /// Returns the time-out that has passed, if any.
-    fn is_late(&mut self, turn: &ClientState, timeouts: &ClientTimeouts) -> Option<CutReason> {
-        let now = turn.pending();
+    fn is_late(&mut self, state: &ClientState, timeouts: &ClientTimeouts) -> Option<CutReason> {
+        let now = state.pending();
         if now != self.seen {
-            (self.seen, self.ticks) = (now, 0);
+            self.seen = now;
+            self.ticks = 0;
         }
         self.ticks += 1;
         let (timeout, why) = match now.0 {
             WaitingFor::Nothing | WaitingFor::Tunnel => return None,
             WaitingFor::Request => (timeouts.keepalive, CutReason::Idle),
-            WaitingFor::Stream if turn.is_draining() => (CLOSING, CutReason::Idle),
+            WaitingFor::Stream if state.is_draining() => (CLOSING, CutReason::Idle),
             WaitingFor::Stream => (timeouts.keepalive.min(NO_STREAM), CutReason::Idle),
             WaitingFor::Head => (timeouts.header, CutReason::Head),
             WaitingFor::Body => (timeouts.body, CutReason::Body),
@@ -203,7 +207,7 @@ impl Watched {
             WaitingFor::Farewell => (FAREWELL, CutReason::HalfClosed),
         };
         // The first look may follow right after the start of the wait, so one more tick must pass.
-        (TICK * self.ticks.saturating_sub(1) >= timeout).then_some(why)
+        (WATCHDOG_TICK * self.ticks.saturating_sub(1) >= timeout).then_some(why)
     }
 }
 
@@ -224,17 +228,17 @@ mod tests {
     };
 
     async fn cut_after(awaiting: WaitingFor, uploaded: u64) -> (Duration, Option<CutReason>) {
-        let turn = ClientState::new(awaiting);
-        turn.uploaded(uploaded);
+        let state = ClientState::new(awaiting);
+        state.uploaded(uploaded);
         let watchdog = Watchdog::new(TIMEOUTS);
-        watchdog.watch(&turn, None, 0);
+        watchdog.watch(&state, None, 0);
         let start = Instant::now();
         let after = tokio::select! {
-            () = poll_fn(|context| turn.poll_cut(context)) => start.elapsed(),
+            () = poll_fn(|context| state.poll_cut(context)) => start.elapsed(),
             () = watchdog.run() => Duration::ZERO,
             () = tokio::time::sleep(Duration::from_secs(600)) => Duration::MAX,
         };
-        (after, turn.ended_by())
+        (after, state.ended_by())
     }
 
     #[tokio::test(start_paused = true)]
@@ -253,7 +257,7 @@ mod tests {
         assert_eq!(cut_after(WaitingFor::Request, 0).await, (seconds(75), Some(CutReason::Idle)));
         assert_eq!(
             cut_after(WaitingFor::Stream, 0).await,
-            (NO_STREAM + CLOSING + TICK, Some(CutReason::Idle))
+            (NO_STREAM + CLOSING + WATCHDOG_TICK, Some(CutReason::Idle))
         );
         assert_eq!(cut_after(WaitingFor::Nothing, 0).await, (Duration::MAX, None));
     }
@@ -263,7 +267,7 @@ mod tests {
         assert_eq!(cut_after(WaitingFor::Body, 0).await, (RATE_GRACE, Some(CutReason::SlowBody)));
         assert_eq!(
             cut_after(WaitingFor::Body, 250 * 20).await,
-            (Duration::from_secs(20) + TICK, Some(CutReason::SlowBody))
+            (Duration::from_secs(20) + WATCHDOG_TICK, Some(CutReason::SlowBody))
         );
     }
 
@@ -274,9 +278,9 @@ mod tests {
         let ages = async {
             for pause in [0, 1, 250, 499] {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
-                let (turn, start) = (ClientState::new(WaitingFor::Nothing), Instant::now());
-                watchdog.watch_connection(&turn);
-                while !turn.is_draining() {
+                let (state, start) = (ClientState::new(WaitingFor::Nothing), Instant::now());
+                watchdog.watch_connection(&state);
+                while !state.is_draining() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 assert!(

@@ -124,7 +124,7 @@ impl AccessLogger {
 
     /// Returns true if the format has `Referer`, `User-Agent` and the user.
     #[must_use]
-    pub fn wants_browser(&self) -> bool {
+    pub fn needs_browser_fields(&self) -> bool {
         self.writes.get().access && self.format.get() == LogFormat::Combined
     }
 

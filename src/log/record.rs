@@ -84,7 +84,7 @@ impl Record {
     }
 
     /// Records the requested target.
-    pub fn asks(&mut self, head: &Parts) {
+    pub fn set_request(&mut self, head: &Parts) {
         let Parts { method, uri, version, headers, .. } = head;
         self.entry.method = Some(method.clone());
         self.entry.path = Some(match uri.path_and_query() {
@@ -93,13 +93,13 @@ impl Record {
             None => Asked::Other(uri.to_string().into()),
         });
         self.entry.proto = *version;
-        if self.journal.wants_browser() {
+        if self.journal.needs_browser_fields() {
             self.entry.browser = Browser::of(headers);
         }
     }
 
     /// Records as much as could be parsed of a malformed request.
-    pub fn asks_so_far(&mut self, line: &LineSoFar<'_>) {
+    pub fn set_request_so_far(&mut self, line: &LineSoFar<'_>) {
         self.entry.method = line.method.parse().ok();
         self.entry.path = Some(Asked::Other((*line.target).into()));
         if line.version == framing::head::Version::Http10 {
@@ -157,7 +157,7 @@ impl Record {
     }
 
     /// Records what ended a response that had begun.
-    pub fn breaks(&mut self, error: &Error) {
+    pub fn set_error(&mut self, error: &Error) {
         self.entry.error = Some(story_of(error));
     }
 }
@@ -251,7 +251,7 @@ where
             Some(Err(error)) => {
                 this.ended = true;
                 if let Some(error) = error.downcast_ref::<Error>() {
-                    record.breaks(error);
+                    record.set_error(error);
                 }
             }
             None => this.ended = true,
@@ -279,7 +279,7 @@ impl<B> Drop for LoggedBody<B> {
         if let Some(record) =
             self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none())
         {
-            record.breaks(&record.end(
+            record.set_error(&record.end(
                 "the client left during its response",
                 "the process ended during the response",
             ));

@@ -32,7 +32,7 @@ const VISITORS: usize = 16;
 /// reload.
 const RELOADS: usize = 8;
 /// Time-out for the head of a request and for an idle connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time-out for a whole connection.
 const VISIT: Duration = Duration::from_secs(60);
 
@@ -114,7 +114,7 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin listener: accept failed; trying again");
-                tokio::time::sleep(PATIENCE / 10).await;
+                tokio::time::sleep(REQUEST_TIMEOUT / 10).await;
                 continue;
             }
         };
@@ -122,7 +122,10 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| handle(&hall, request));
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(REQUEST_TIMEOUT)
+                .max_buf_size(16 * 1024);
             let visit = builder.serve_connection(TokioIo::new(stream), service);
             match tokio::time::timeout(VISIT, visit).await {
                 Ok(Ok(())) => {}

@@ -3,9 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Most connections of a listener with `max_connections: auto`.
-const MOST: usize = 10_000;
+const MOST_CONNECTIONS: usize = 10_000;
 /// Least number of connections of all these listeners together, however few descriptors there are.
-const LEAST: usize = 16;
+const LEAST_CONNECTIONS: usize = 16;
 /// Descriptors reserved for listeners, logs and timers.
 const OURS: usize = 100;
 
@@ -23,11 +23,11 @@ pub fn raised() -> Option<usize> {
 /// listeners are subtracted, and the rest is divided.
 #[must_use]
 pub fn connections(descriptors: Option<usize>, written: &[Option<usize>]) -> usize {
-    let Some(files) = descriptors else { return MOST };
+    let Some(files) = descriptors else { return MOST_CONNECTIONS };
     let taken = written.iter().flatten().fold(0_usize, |sum, most| sum.saturating_add(*most));
     let sharing = written.iter().filter(|most| most.is_none()).count().max(1);
-    let all = (files / 2).saturating_sub(OURS).saturating_sub(taken).max(LEAST);
-    (all / sharing).clamp(1, MOST)
+    let all = (files / 2).saturating_sub(OURS).saturating_sub(taken).max(LEAST_CONNECTIONS);
+    (all / sharing).clamp(1, MOST_CONNECTIONS)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ use super::{
 };
 
 /// Time-out of either side for the other.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SIDE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest message: a word and an address.
 const MESSAGE: usize = 128;
 
@@ -288,8 +288,8 @@ struct Channel(OwnedFd);
 
 impl Channel {
     fn new(socket: OwnedFd) -> io::Result<Self> {
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(SIDE_TIMEOUT))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(SIDE_TIMEOUT))?;
         Ok(Self(socket))
     }
 

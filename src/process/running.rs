@@ -41,7 +41,7 @@ use crate::{
 
 /// Time beyond `drain` that a process waits for its last clients after a hand-over: as long as a
 /// request may be parked.
-const FAREWELL: Duration = Duration::from_secs(30);
+const LAST_CLIENTS: Duration = Duration::from_secs(30);
 /// Least time for the last state file, and for cancelling the start of a new process, after the
 /// drain timeout.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -172,7 +172,7 @@ impl Running {
         self.tending.replace_tasks(&self.shared.upstreams);
         let told = self.until_told(&mut take).await;
         let (time, idle) = if told == Told::HandedOver {
-            (FAREWELL, Idle::Await)
+            (LAST_CLIENTS, Idle::Await)
         } else {
             (Duration::ZERO, Idle::Close)
         };
@@ -248,7 +248,7 @@ impl Running {
                     kept = Instant::now();
                     self.keep.begin(&self.shared);
                 }
-                () = tokio::time::sleep_until(looked + tls::LOOK), if !self.files.is_looking() => {
+                () = tokio::time::sleep_until(looked + tls::LOOK_INTERVAL), if !self.files.is_looking() => {
                     looked = Instant::now();
                     self.files.look(&self.shared);
                 }
@@ -424,7 +424,7 @@ impl Running {
 
     /// Stops accepting and lets a new process that is ready take over.
     async fn follow(&mut self, successor: &Successor) -> Told {
-        self.order.by(Instant::now() + self.shared.config.drain + FAREWELL, Idle::Await);
+        self.order.by(Instant::now() + self.shared.config.drain + LAST_CLIENTS, Idle::Await);
         match successor.remember(&state_writer::take(&self.shared)) {
             Ok(()) => {
                 tracing::info!(

@@ -23,9 +23,9 @@ use crate::limit::{Millis, Seed, Snapshot, Zone, ZoneSettings};
 /// First bytes of a state; the last two digits are the version of its format.
 const MAGIC: &[u8; 8] = b"weirst02";
 /// Shortest state, in bytes: magic, time, number of zones, checksum.
-const LEAST: usize = 8 + 8 + 4 + 8;
+const SHORTEST: usize = 8 + 8 + 4 + 8;
 /// Largest state that is read, in bytes.
-const MOST: u64 = 4 << 30;
+const LARGEST: u64 = 4 << 30;
 
 /// Debts of all zones at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl SavedState {
         if !bytes.starts_with(MAGIC) {
             return Err(StateError::Foreign);
         }
-        if bytes.len() < LEAST {
+        if bytes.len() < SHORTEST {
             return Err(StateError::Damaged);
         }
         let (body, sum) = bytes.split_at(bytes.len() - 8);
@@ -147,7 +147,7 @@ impl SavedState {
             Err(error) => return Err(error.into()),
         }
         let (file, mut bytes) = (File::open(path)?, Vec::new());
-        file.take(MOST).read_to_end(&mut bytes)?;
+        file.take(LARGEST).read_to_end(&mut bytes)?;
         Self::decode(&bytes).map(Some)
     }
 

@@ -66,12 +66,12 @@ impl Proxy {
         };
         let late = Millis::not_before(visit.began).since(arrival);
         let parking = Parking { clock: self.clock, releases: &self.releases, late };
-        let turn =
+        let slot =
             park(parked, &parking, visit.line, &self.drain).await.map_err(|left| match left {
                 Left::ClientGone => None,
                 Left::Draining => Some(Reason::Draining),
             })?;
-        Ok(turn.since(arrival))
+        Ok(slot.since(arrival))
     }
 }
 

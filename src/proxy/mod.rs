@@ -97,14 +97,14 @@ impl Proxy {
         request: Request<IncomingBody>,
         unfit: Option<Unfit>,
     ) -> Result<Response<LoggedBody<ResponseBody>>, Closed> {
-        line.turn.expect(WaitingFor::Nothing);
+        line.state.expect(WaitingFor::Nothing);
         let began = self.clock.now();
         let (mut head, incoming) = request.into_parts();
         let (body, upload) = RequestBody::new(incoming, line);
         let mut visit = RequestContext { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.set_observer(Rc::clone(&visit.upload) as _);
-        record.asks(&head);
+        record.set_request(&head);
 
         let handled = match unfit {
             None => self.handle(&mut head, &mut visit, &mut record).await,

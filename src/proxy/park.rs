@@ -71,7 +71,7 @@ pub async fn park(
     let Some(parked) = &slot.parked else { return Err(Left::ClientGone) };
     let released = tokio::select! {
         biased;
-        turn = parking.release(parked) => Ok(turn),
+        slot = parking.release(parked) => Ok(slot),
         () = line.departed() => Err(Left::ClientGone),
         () = parking.too_late(parked, drain.clone()) => Err(Left::Draining),
     };
@@ -87,8 +87,8 @@ impl Parking<'_> {
     async fn release(&self, parked: &Parked) -> Millis {
         loop {
             let next = poll_fn(|context| Poll::Ready(self.look(parked, context))).await;
-            let (Next::Go(turn) | Next::LookAt(turn)) = next;
-            let mut timer = pin!(self.releases.until(self.clock.at(turn.plus(self.late).into())));
+            let (Next::Go(slot) | Next::LookAt(slot)) = next;
+            let mut timer = pin!(self.releases.until(self.clock.at(slot.plus(self.late).into())));
             let mut is_new = true;
             let is_due = poll_fn(|context| {
                 if timer.as_mut().poll(context).is_ready() {
@@ -98,7 +98,7 @@ impl Parking<'_> {
                 if moved { Poll::Ready(false) } else { Poll::Pending }
             });
             if is_due.await && matches!(next, Next::Go(_)) {
-                return turn;
+                return slot;
             }
         }
     }

@@ -4,7 +4,7 @@
 //! Guarantee: a deadline fires no earlier than asked, and later by at most two [`TICK`]s plus the
 //! delay of the worker at a tick. While nothing is armed, nothing ticks. Time in which the process
 //! did not run (stopped, or a suspended machine) is no reason to close a connection that has sent
-//! data meanwhile: of a longer pause only [`LONGEST`] counts.
+//! data meanwhile: of a longer pause only [`LONGEST_TICK`] counts.
 //!
 //! Each tick counts the time since the previous one, so ticks that are each a little late do not
 //! add up. A deadline armed since the last tick counts from that tick on: later than it was armed
@@ -25,7 +25,7 @@ use tokio::{sync::Notify, time::Instant};
 pub const TICK: Duration = Duration::from_millis(100);
 
 /// Longest time that one tick counts.
-pub const LONGEST: Duration = Duration::from_millis(250);
+pub const LONGEST_TICK: Duration = Duration::from_millis(250);
 
 /// Deadlines of one worker.
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ impl CoarseTimer {
             while self.count.get() > 0 {
                 tokio::time::sleep(TICK).await;
                 let now = Instant::now();
-                self.tick((now - last).min(LONGEST));
+                self.tick((now - last).min(LONGEST_TICK));
                 last = now;
             }
         }

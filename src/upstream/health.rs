@@ -1,7 +1,7 @@
 //! Health of an address, shared by all workers.
 //!
 //! Guarantees: an address with too many failures is ejected for a while, twice as long each further
-//! time, up to [`LONGEST`] times. A response to a request sent after the ejection ends it
+//! time, up to [`LONGEST_FACTOR`] times. A response to a request sent after the ejection ends it
 //! immediately. Probes count separately.
 
 use std::{
@@ -19,7 +19,7 @@ use super::settings::PassiveSettings;
 
 /// Longest ejection, as a multiple of the first. The doubling is forgotten the same time after its
 /// end.
-pub const LONGEST: u32 = 10;
+pub const LONGEST_FACTOR: u32 = 10;
 
 /// Health of one address.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ impl Health {
 
     /// Ejects the address and returns the duration.
     pub fn eject(&self, settings: &PassiveSettings, now: Instant) -> Duration {
-        let longest = settings.eject * LONGEST;
+        let longest = settings.eject * LONGEST_FACTOR;
         let time = self.faults(|faults| {
             faults.recent.clear();
             let again = faults.ejection.filter(|one| now < one.until() + longest);

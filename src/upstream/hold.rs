@@ -16,19 +16,21 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// First and longest pause between two tries.
-    const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+    /// Pause after the first failed try; it doubles with each further one ...
+    const FIRST_PAUSE: Duration = Duration::from_millis(50);
+    /// ... up to this.
+    const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
     /// Creates the hold of a request that may wait this long; the first failed try starts the time.
     #[must_use]
     pub fn new(time: Duration) -> Self {
-        Self { until: None, time, pause: Self::PAUSES.0 }
+        Self { until: None, time, pause: Self::FIRST_PAUSE }
     }
 
     /// Makes the next pause the longest, or half of the time: an endpoint that closed a fresh
     /// connection may be about to end, and a busy machine needs time.
     pub fn expect_no_haste(&mut self) {
-        self.pause = Self::PAUSES.1.min(self.time / 2);
+        self.pause = Self::LONGEST_PAUSE.min(self.time / 2);
     }
 
     /// Pauses before the next try, or gives up with the error of the last one. New addresses end
@@ -47,10 +49,10 @@ impl Hold {
             return Err(error);
         }
         if let Ok(Ok(())) = tokio::time::timeout(self.pause, known.changed()).await {
-            self.pause = Self::PAUSES.0;
+            self.pause = Self::FIRST_PAUSE;
             return Ok(());
         }
-        self.pause = (self.pause * 2).min(Self::PAUSES.1);
+        self.pause = (self.pause * 2).min(Self::LONGEST_PAUSE);
         Ok(())
     }
 }

@@ -46,11 +46,11 @@ pub const READ: usize = 8 * 1024;
 pub const READ_MOST: usize = 64 * 1024;
 /// Bytes read that count as one step of the reading task ([`take_steps`]): twice the largest read
 /// is a turn.
-const STEP: usize = READ_MOST / 64;
+const BYTES_A_STEP: usize = READ_MOST / 64;
 /// Longest piece of a body that is copied behind earlier output.
 const COPIED: usize = 4 * 1024;
 /// Size that most request heads fit in.
-const HEAD: usize = 1024;
+const USUAL_HEAD: usize = 1024;
 /// Limit on interim responses before the final head, in bytes.
 const BEFORE_HEAD: usize = 256 * 1024;
 
@@ -238,7 +238,7 @@ impl<B> Http1Conn<B> {
         self.received.reserve(awaited);
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
         self.heard += count;
-        take_steps(count / STEP, context);
+        take_steps(count / BYTES_A_STEP, context);
         Poll::Ready(Ok(count))
     }
 }
@@ -290,7 +290,8 @@ where
             && let Some(begun) = response::head(&mut self.received, self.to_head, self.limits)?
         {
             if !is_interim(begun.parts.status) {
-                (self.answer, self.persists) = (begun.body, self.persists && begun.persists);
+                self.answer = begun.body;
+                self.persists &= begun.persists;
             }
             return Ok(Some(begun.parts));
         }
@@ -364,8 +365,13 @@ impl<B> Outgoing<B> {
 
     /// Drops what was not written yet.
     fn give_up(&mut self) {
-        (self.head, self.written, self.piece, self.end) = (Vec::new(), 0, Bytes::new(), &[]);
-        (self.body, self.early, self.flushed) = (None, None, true);
+        self.head = Vec::new();
+        self.written = 0;
+        self.piece = Bytes::new();
+        self.end = &[];
+        self.body = None;
+        self.early = None;
+        self.flushed = true;
     }
 
     fn poll_write(
@@ -398,7 +404,9 @@ impl<B> Outgoing<B> {
     }
 
     fn advance(&mut self, count: usize) {
-        (self.begun, self.flushed, self.early) = (true, false, None);
+        self.begun = true;
+        self.flushed = false;
+        self.early = None;
         let of_head = count.min(self.head.len() - self.written);
         self.written += of_head;
         if self.written == self.head.len() {
@@ -418,12 +426,14 @@ where
 {
     fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
         self.framing = Framing::of(request.method, &body);
-        self.head.reserve(HEAD);
+        self.head.reserve(USUAL_HEAD);
         write_line(&mut self.head, request.method, request.target);
         request.fields.each(|name, value| write_field(&mut self.head, name, value));
         write_framing(&mut self.head, self.framing);
         self.body = Some(body).filter(|body| !body.is_end_stream());
-        (self.begun, self.flushed, self.early) = (false, false, None);
+        self.begun = false;
+        self.flushed = false;
+        self.early = None;
     }
 
     /// Ready once everything is written. Body data that is there already is sent with the head, in

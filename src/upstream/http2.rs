@@ -38,8 +38,10 @@ use crate::http::{
     framing::HeaderLimits,
 };
 
-/// Receive windows: of a stream and of the connection.
-const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
+/// Receive window of a stream.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Receive window of a connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Connections to one address.
 pub struct Http2Pool<B> {
@@ -168,7 +170,7 @@ where
         tokio::task::spawn_local(async move {
             let http2_conn = match connecting.await {
                 Ok(connected) => {
-                    Http2Conn::begin(connected, signs, (&open, max_idle), limits).await.map(Rc::new)
+                    Http2Conn::begin(connected, signs, &open, max_idle, limits).await.map(Rc::new)
                 }
                 Err(error) => Err(error),
             };
@@ -210,7 +212,8 @@ where
     async fn begin(
         connected: Connected,
         signs: Rc<Http2Signals>,
-        (siblings, max_idle): (&Open<B>, usize),
+        siblings: &Open<B>,
+        max_idle: usize,
         limits: HeaderLimits,
     ) -> Result<Self, Error> {
         signs.hear();
@@ -248,7 +251,9 @@ where
 pub fn builder<E: Clone>(executor: E, limits: HeaderLimits) -> http2::Builder<E> {
     let list = 2 * (limits.size + 32 * limits.count);
     let mut builder = http2::Builder::new(executor);
-    builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    builder
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     builder.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
     builder
 }

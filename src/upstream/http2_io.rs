@@ -21,12 +21,8 @@ use tokio::{
 };
 
 use super::connect::BoxedIo;
+use crate::http::framing::frames::{ACK, GOAWAY, HEAD, SETTINGS};
 
-/// Length of a frame head: length, kind, flags and stream (RFC 9113, section 4.1).
-const HEAD: usize = 9;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
 /// Length of a setting: number and value.
 const SETTING: usize = 6;
 const MAX_CONCURRENT_STREAMS: u16 = 3;

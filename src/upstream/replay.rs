@@ -22,7 +22,7 @@ use super::upload::{Tasks, UploadStop};
 /// Bytes of a body that are kept until its response starts.
 pub const KEPT: usize = 64 * 1024;
 /// Least size that a piece counts for: many small ones take more memory than their bytes.
-const PIECE: usize = 256;
+const LEAST_PIECE: usize = 256;
 /// Longest piece that is copied: uncopied it would keep its whole read buffer alive.
 const COPIED: usize = 4 * 1024;
 
@@ -152,7 +152,7 @@ impl<B> BodyRecording<B> {
         let (Some(kept), Some(mut piece)) = (&mut self.kept, TakenPiece::of(frame)) else { return };
         // A piece of one byte takes a slot of the list and an allocation, up to some 200 bytes.
         // Counted as 256, at most 64 * 1024 / 256 = 256 pieces are kept, whatever their length.
-        self.size += piece.length().max(PIECE);
+        self.size += piece.length().max(LEAST_PIECE);
         if self.size > KEPT {
             // Without its beginning the rest is of no use.
             self.kept = None;
@@ -201,7 +201,8 @@ impl<B> Recording<B> {
     pub fn or(self, whole: Option<B>) -> Self {
         let mut tape = self.0.borrow_mut();
         if whole.is_some() {
-            (tape.kept, tape.whole) = (None, whole);
+            tape.kept = None;
+            tape.whole = whole;
         }
         drop(tape);
         self
@@ -218,7 +219,8 @@ impl<B> Recording<B> {
     #[must_use]
     pub fn end(self) -> Uploading<B> {
         let mut tape = self.0.borrow_mut();
-        (tape.kept, tape.whole) = (None, None);
+        tape.kept = None;
+        tape.whole = None;
         drop(tape);
         Uploading(self.0)
     }
@@ -363,7 +365,9 @@ mod tests {
 
     #[tokio::test]
     async fn kept_is_bounded_and_small_pieces_count_for_more() {
-        for (length, most) in [(KEPT, 1), (KEPT / 2, 2), (PIECE, KEPT / PIECE), (1, KEPT / PIECE)] {
+        for (length, most) in
+            [(KEPT, 1), (KEPT / 2, 2), (LEAST_PIECE, KEPT / LEAST_PIECE), (1, KEPT / LEAST_PIECE)]
+        {
             for (pieces, fits) in [(most, true), (most + 1, false)] {
                 let recording = Recording::new(body(pieces, length));
                 take(&mut recording.recorded(&Tasks::default()), pieces).await;

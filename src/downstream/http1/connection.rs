@@ -75,7 +75,7 @@ pub async fn serve<S, F, B, E>(
         begun.set(begun.get() + 1);
         let last = begun.get() >= max_requests;
         if last {
-            conn.turn().drain();
+            conn.state().drain();
         }
         let answer = service(request);
         async move { answer.await.map(|answer| if last { as_last(answer) } else { answer }) }
@@ -95,7 +95,7 @@ pub async fn serve<S, F, B, E>(
             Driven::Ended(ended) => break (ended, connection.into_parts()),
             Driven::Rests => end = connection.into_parts().io.into_inner(),
         }
-        match conn.awakes().await {
+        match conn.next_request().await {
             ConnEvent::Request => {}
             ConnEvent::Cut => return,
             ConnEvent::End => return closing.close(&mut own, &mut queued, &[], false).await,
@@ -160,12 +160,12 @@ where
 {
     let (mut draining, mut fresh) = (false, true);
     poll_fn(|context| {
-        let orders = conn.turn().orders(context);
+        let orders = conn.state().orders(context);
         if orders.cut.is_some() {
             return Poll::Ready(Driven::Cut);
         }
         if orders.rest {
-            conn.turn().rested();
+            conn.state().rested();
             if conn.is_resting() && !orders.drain {
                 return Poll::Ready(Driven::Rests);
             }
@@ -201,7 +201,7 @@ fn malformed(cause: hyper::Error) -> Error {
 /// never completed is logged.
 #[must_use]
 pub fn unfinished_head(conn: &ClientConn) -> Option<Error> {
-    conn.turn()
+    conn.state()
         .ended_by()
         .filter(|cut| *cut == CutReason::Head && conn.has_begun())
         .map(Error::from)

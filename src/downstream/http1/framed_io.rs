@@ -94,16 +94,16 @@ impl FramedIo {
 
     /// Records that the buffer was written, with every response that was complete by then.
     fn flushed(&mut self) {
-        let answers = self.conn().turn().answers();
+        let answers = self.conn().state().answers();
         if self.written == answers {
             return;
         }
         self.written = answers;
         if self.framer.part() == Phase::Head && self.stop.is_none() {
-            self.conn().turn().expect(WaitingFor::Head);
+            self.conn().state().expect(WaitingFor::Head);
         }
         if std::mem::take(&mut self.withheld) {
-            self.conn().turn().wake();
+            self.conn().state().wake();
         }
         self.note_rest();
     }

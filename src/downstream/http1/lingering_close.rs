@@ -41,9 +41,9 @@ pub const PER_WORKER: usize = 256;
 pub const SHARE: usize = 8;
 
 /// Bytes discarded in one turn ...
-const TURN: usize = 64 * 1024;
+const BYTES_A_TURN: usize = 64 * 1024;
 /// ... and in one read.
-const PIECE: usize = 16 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 /// All steps of a turn ([`take_steps`]).
 const STEPS: usize = 128;
 
@@ -140,10 +140,10 @@ async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: 
     let deadline = heard + total;
     let mut timer = pin!(sleep_until(deadline.min(heard + idle)));
     poll_fn(|context| {
-        let turn = queued.turn(context, |context| {
-            let mut left = TURN;
+        let polled = queued.turn(context, |context| {
+            let mut left = BYTES_A_TURN;
             while left > 0 {
-                let mut piece = [MaybeUninit::uninit(); PIECE];
+                let mut piece = [MaybeUninit::uninit(); READ_SIZE];
                 let mut buffer = ReadBuf::uninit(&mut piece);
                 match conn.poll_read_raw(context, &mut buffer) {
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
@@ -153,7 +153,7 @@ async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: 
                     Poll::Pending => break,
                 }
             }
-            if left < TURN {
+            if left < BYTES_A_TURN {
                 heard = Instant::now();
             }
             if left == 0 {
@@ -162,8 +162,8 @@ async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: 
             }
             Poll::Pending
         });
-        if turn.is_ready() {
-            return turn;
+        if polled.is_ready() {
+            return polled;
         }
         while timer.as_mut().poll(context).is_ready() {
             let end = deadline.min(heard + idle);
@@ -252,20 +252,20 @@ mod tests {
                 }
                 yield_now().await;
                 // The first turn of each, and the second of one.
-                assert!((1..=(CLIENTS + 1) * TURN).contains(&read.get()), "{}", read.get());
+                assert!((1..=(CLIENTS + 1) * BYTES_A_TURN).contains(&read.get()), "{}", read.get());
                 let mut turns = 0;
                 while read.get() < CLIENTS * LENGTH {
                     let before = read.get();
                     yield_now().await;
                     assert!(
-                        read.get() - before <= TURN,
+                        read.get() - before <= BYTES_A_TURN,
                         "{} bytes in one turn",
                         read.get() - before
                     );
                     turns += 1;
                     assert!(turns < 10_000, "{} of {} bytes", read.get(), CLIENTS * LENGTH);
                 }
-                assert!(turns >= CLIENTS * (LENGTH / TURN - 1) - 1, "{turns}");
+                assert!(turns >= CLIENTS * (LENGTH / BYTES_A_TURN - 1) - 1, "{turns}");
             })
             .await;
     }

@@ -4,13 +4,13 @@
 //! does not take a response loses that stream. A client that is silent, only keeps weir busy, or
 //! resets one request after another ([`BROKEN_OFF`]) loses its connection. When the process stops,
 //! no new stream is accepted (GOAWAY). All streams of a connection are one task, which does little
-//! in one turn ([`A_TURN`]): a client that sends many requests waits for itself, and its neighbours
+//! in one turn: a client that sends many requests waits for itself, and its neighbours
 //! do not.
 //!
-//! One turn reads at most [`A_TURN`] frames and then lets the scheduler run a few streams. While
-//! streams have work, up to `ALONE` further turns run streams only, without reading, so that their
-//! output leaves in few large writes. A turn that had more to do than it was allowed joins the
-//! [`FairQueue`].
+//! One turn reads at most `FRAMES_A_TURN` frames and then lets the scheduler run a few streams.
+//! While streams have work, up to `ALONE` further turns run streams only, without reading, so that
+//! their output leaves in few large writes. A turn that had more to do than it was allowed joins
+//! the [`FairQueue`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -36,7 +36,7 @@ use super::{
     metered_io::{Meter, MeteredIo, STREAMS},
     ping::PingTimer,
     response::{Reply, SendError},
-    scheduler::{A_TURN, StreamScheduler},
+    scheduler::{STREAMS_A_TURN, StreamScheduler},
 };
 use crate::{
     downstream::{
@@ -58,7 +58,7 @@ use crate::{
 };
 
 /// Consecutive turns for streams only, before their output is written.
-const ALONE: usize = STREAMS as usize / A_TURN;
+const ALONE: usize = STREAMS as usize / STREAMS_A_TURN;
 /// Requests that a client may reset in a burst ...
 pub const BROKEN_OFF: u32 = 200;
 /// ... more per second, besides one for each request that it lets complete ...
@@ -70,8 +70,10 @@ pub const LASTING: Duration = Duration::from_millis(100);
 /// Time that streams are accepted after GOAWAY from a client that has not acknowledged the PING
 /// behind it, as it may not have seen it.
 const UNDER_WAY: Duration = Duration::from_secs(1);
-/// Receive windows: of a stream and of the connection.
-const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
+/// Receive window of a stream.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Receive window of the connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of a response kept for a stream without window.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -97,15 +99,15 @@ struct Streams {
 /// One stream; dropping it returns its state for reuse.
 struct Stream {
     streams: Rc<Streams>,
-    turn: Rc<ClientState>,
+    state: Rc<ClientState>,
 }
 
 /// Connection being served.
 struct Served<S> {
     connection: Connection,
     streams: Rc<Streams>,
-    portions: StreamScheduler,
-    pulse: PingTimer,
+    scheduler: StreamScheduler,
+    ping_timer: PingTimer,
     meter: Rc<Meter>,
     answer: S,
     /// Consecutive turns for streams only, so far.
@@ -136,13 +138,13 @@ pub async fn serve<S, F, B, E>(
         let end = MeteredIo::new(&conn, &meter, limits);
         let Some(connection) = shake_hands(&conn, end, limits).await else { return Ok(()) };
         let mut connection = connection?;
-        let (portions, pulse) =
+        let (scheduler, ping_timer) =
             (StreamScheduler::default(), PingTimer::new(connection.ping_pong(), &meter));
         let mut served = Served {
             connection,
             streams,
-            portions,
-            pulse,
+            scheduler,
+            ping_timer,
             meter,
             answer,
             alone: 0,
@@ -172,9 +174,9 @@ async fn shake_hands(
     // Frames in flight to streams that were already reset are discarded; the default of the library
     // is 50 such streams.
     builder.max_concurrent_reset_streams(STREAMS as usize);
-    builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     let mut handshake = pin!(builder.handshake(end));
-    poll_fn(|context| match conn.turn().poll_cut(context) {
+    poll_fn(|context| match conn.state().poll_cut(context) {
         Poll::Ready(()) => Poll::Ready(None),
         Poll::Pending => handshake.as_mut().poll(context).map(Some),
     })
@@ -195,7 +197,7 @@ where
         turn_waker: &TurnWaker,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), h2::Error>> {
-        let orders = self.streams.conn.turn().orders(context);
+        let orders = self.streams.conn.state().orders(context);
         if orders.cut.is_some() {
             return Poll::Ready(Ok(()));
         }
@@ -203,7 +205,7 @@ where
             self.draining = Some(Instant::now());
             self.connection.graceful_shutdown();
         }
-        if let Some(reason) = self.streams.objection(self.pulse.poll(context)) {
+        if let Some(reason) = self.streams.objection(self.ping_timer.poll(context)) {
             self.connection.abrupt_shutdown(reason);
         }
         self.meter.begin_turn();
@@ -213,15 +215,15 @@ where
         if reads && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        self.portions.go_on(context);
-        self.alone = if self.portions.is_behind() { (self.alone + 1) % ALONE } else { 0 };
+        self.scheduler.go_on(context);
+        self.alone = if self.scheduler.is_behind() { (self.alone + 1) % ALONE } else { 0 };
         // No work is left, so the wake comes from what the streams sent, which has to be written.
-        let sent = self.alone == 0 && (turn_waker.take_ring() || !reads);
+        let sent = self.alone == 0 && (turn_waker.take_woken() || !reads);
         if sent && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let ordered = self.streams.conn.turn().is_draining() && self.draining.is_none();
-        if ordered || self.portions.is_behind() {
+        let ordered = self.streams.conn.state().is_draining() && self.draining.is_none();
+        if ordered || self.scheduler.is_behind() {
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -234,7 +236,7 @@ where
             if let Some(reason) =
                 cause.reason().filter(|_| cause.is_library() && cause.is_go_away())
             {
-                self.streams.conn.turn().record_cut(CutReason::Protocol(reason.into()));
+                self.streams.conn.state().record_cut(CutReason::Protocol(reason.into()));
             }
             cause
         })
@@ -252,7 +254,7 @@ where
             // Everything before the fault was processed.
             let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
             tracing::debug!(%fault, "HTTP/2 protocol error by the client; closing the connection");
-            self.streams.conn.turn().record_cut(CutReason::Protocol(fault.code()));
+            self.streams.conn.state().record_cut(CutReason::Protocol(fault.code()));
             self.connection.abrupt_shutdown(fault.code().into());
         }
     }
@@ -276,12 +278,12 @@ where
         let body = IncomingBody::Stream(StreamBody::new(stand_in.into_body(), length, invites));
         let (request, malformed) = (Request::from_parts(head, body), unfit.is_some());
         let answering = Box::pin((self.answer)(
-            RequestChannel::stream(&stream.turn, Some(&reply)),
+            RequestChannel::stream(&stream.state, Some(&reply)),
             request,
             unfit,
         ));
-        self.portions.add(async move {
-            let carried = reply.carry(&stream.turn, answering).await;
+        self.scheduler.add(async move {
+            let carried = reply.carry(&stream.state, answering).await;
             stream.streams.note(&carried, began, malformed);
         });
     }
@@ -290,7 +292,7 @@ where
 impl Streams {
     fn of(conn: &Rc<ClientConn>, watchdog: &Rc<Watchdog>, most: u64) -> Rc<Self> {
         // The SETTINGS frame of the preface.
-        conn.turn().expect(WaitingFor::Head);
+        conn.state().expect(WaitingFor::Head);
         Rc::new(Self {
             conn: Rc::clone(conn),
             watchdog: Rc::clone(watchdog),
@@ -318,21 +320,21 @@ impl Streams {
         };
         // Another head has its own time.
         if self.owes.replace((owes, since)) != (owes, since) {
-            self.conn.turn().expect(owes);
+            self.conn.state().expect(owes);
         }
     }
 
     /// Reason to end the connection immediately, if any.
     fn objection(&self, gone: Poll<()>) -> Option<Reason> {
         if gone.is_ready() {
-            self.conn.turn().record_cut(CutReason::Silent);
+            self.conn.state().record_cut(CutReason::Silent);
             return Some(Reason::NO_ERROR);
         }
         // Reported once.
         if !self.exhausted.take() {
             return None;
         }
-        self.conn.turn().record_cut(CutReason::BrokenOff);
+        self.conn.state().record_cut(CutReason::BrokenOff);
         Some(Reason::ENHANCE_YOUR_CALM)
     }
 
@@ -361,14 +363,14 @@ impl Streams {
         self.owe();
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 {
-            self.conn.turn().drain();
+            self.conn.state().drain();
         }
-        let turn = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            let turn = ClientState::of_stream(self.conn.turn());
-            self.watchdog.watch_stream(&turn);
-            turn
+        let state = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let state = ClientState::of_stream(self.conn.state());
+            self.watchdog.watch_stream(&state);
+            state
         });
-        Stream { streams: Rc::clone(self), turn }
+        Stream { streams: Rc::clone(self), state }
     }
 }
 
@@ -382,10 +384,10 @@ impl Drop for Stream {
             streams.free.borrow_mut().truncate(1);
         }
         // A state with an order to end is not reused.
-        if !self.turn.is_cut() {
-            self.turn.stall(false);
-            self.turn.expect(WaitingFor::Nothing);
-            streams.free.borrow_mut().push(Rc::clone(&self.turn));
+        if !self.state.is_cut() {
+            self.state.stall(false);
+            self.state.expect(WaitingFor::Nothing);
+            streams.free.borrow_mut().push(Rc::clone(&self.state));
         }
     }
 }

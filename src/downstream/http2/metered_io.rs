@@ -4,12 +4,13 @@
 //! The library gets a stand-in for the head of each request. The request itself is kept here until
 //! the library yields the stream, or refuses it, and no longer.
 //!
-//! In one turn the frames of a client are read up to [`A_TURN`] of work. PING, SETTINGS, PRIORITY,
-//! WINDOW_UPDATE, empty DATA, ends of finished requests and unknown frames use an allowance. It
-//! starts with [`FRAMES`], grows by [`A_SECOND`] each second, and by [`EARNED`] for each DATA or
-//! HEADERS frame that is sent. So a well-behaved client can respond to everything it gets. Example:
-//! a response of 2 bytes is one HEADERS and one DATA frame and earns 20; the client sends two
-//! WINDOW_UPDATEs and perhaps a PING acknowledgement for it, so its allowance never shrinks.
+//! In one turn the frames of a client are read up to [`FRAMES_A_TURN`] of work. PING, SETTINGS,
+//! PRIORITY, WINDOW_UPDATE, empty DATA, ends of finished requests and unknown frames use an
+//! allowance. It starts with [`FRAMES`], grows by [`A_SECOND`] each second, and by [`EARNED`] for
+//! each DATA or HEADERS frame that is sent. So a well-behaved client can respond to everything it
+//! gets. Example: a response of 2 bytes is one HEADERS and one DATA frame and earns 20; the client
+//! sends two WINDOW_UPDATEs and perhaps a PING acknowledgement for it, so its allowance never
+//! shrinks.
 //!
 //! A client could farm this by granting the window one byte at a time: each tiny DATA frame would
 //! earn [`EARNED`] for one WINDOW_UPDATE. So a DATA frame below [`SLIVER`] bytes that was cut short
@@ -45,7 +46,7 @@ use crate::{
 /// Limit on requests in progress on a connection.
 pub const STREAMS: u32 = 100;
 /// Frames of a client read in one turn, before others get theirs.
-pub const A_TURN: u32 = 8;
+pub const FRAMES_A_TURN: u32 = 8;
 /// Frames without use that a client may send in a burst.
 pub const FRAMES: u64 = 2_000;
 /// Further ones per second.
@@ -86,7 +87,7 @@ const REQUESTS: usize = 2 * STREAMS as usize;
 impl Default for Meter {
     fn default() -> Self {
         Self {
-            left: Cell::new(A_TURN),
+            left: Cell::new(FRAMES_A_TURN),
             heard: Cell::new(Instant::now()),
             slivers: Cell::new(0),
             requests: RefCell::default(),
@@ -99,7 +100,7 @@ impl Default for Meter {
 impl Meter {
     /// Starts another turn.
     pub fn begin_turn(&self) {
-        self.left.set(A_TURN);
+        self.left.set(FRAMES_A_TURN);
     }
 
     /// Time of the last sign of life: a useful frame, or room granted.
@@ -211,7 +212,7 @@ impl MeteredIo {
         if self.allowance.spend(u64::from(frames)) {
             return Ok(());
         }
-        self.end.0.turn().record_cut(CutReason::IdleFrames);
+        self.end.0.state().record_cut(CutReason::IdleFrames);
         Err(io::Error::new(io::ErrorKind::InvalidData, CutReason::IdleFrames))
     }
 
@@ -405,11 +406,15 @@ mod tests {
         let (mut read, mut turns) = (Vec::new(), 0);
         while read.len() < sent.len() {
             let piece = turn(&mut end, &meter).await.expect("an open pipe");
-            assert!(piece.len() <= 24 + A_TURN as usize * 13, "{} bytes in a turn", piece.len());
+            assert!(
+                piece.len() <= 24 + FRAMES_A_TURN as usize * 13,
+                "{} bytes in a turn",
+                piece.len()
+            );
             read.extend(piece);
             turns += 1;
         }
-        assert!(read == sent && turns >= 100 / A_TURN, "{turns}");
+        assert!(read == sent && turns >= 100 / FRAMES_A_TURN, "{turns}");
         assert!(meter.heard() > begun && end.held.capacity() == 0);
     }
 
@@ -479,10 +484,11 @@ mod tests {
         client.write_all(&ping.repeat(2_500)).await.expect("room in the pipe");
         let mut frames = 0;
         while turn(&mut end, &meter).await.is_ok() {
-            frames += u64::from(A_TURN);
+            frames += u64::from(FRAMES_A_TURN);
         }
         assert!(
-            (FRAMES - u64::from(A_TURN)..=FRAMES + u64::from(A_TURN)).contains(&frames),
+            (FRAMES - u64::from(FRAMES_A_TURN)..=FRAMES + u64::from(FRAMES_A_TURN))
+                .contains(&frames),
             "{frames}"
         );
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::metered_io::Meter;
 
 /// Silence after which a PING is sent, ...
-pub const SILENCE: Duration = Duration::from_secs(20);
+pub const PING_AFTER: Duration = Duration::from_secs(20);
 /// ... and time to acknowledge it.
 pub const ANSWER: Duration = Duration::from_secs(10);
 
@@ -30,7 +30,7 @@ impl PingTimer {
     /// Creates the timer of a new connection. Without PINGs a client is never declared gone.
     #[must_use]
     pub fn new(pings: Option<PingPong>, meter: &Rc<Meter>) -> Self {
-        Self { pings, meter: Rc::clone(meter), due: Box::pin(sleep(SILENCE)), asked: false }
+        Self { pings, meter: Rc::clone(meter), due: Box::pin(sleep(PING_AFTER)), asked: false }
     }
 
     /// Ready when the client is gone. Sends a PING when it is due.
@@ -38,10 +38,10 @@ impl PingTimer {
         let Some(pings) = &mut self.pings else { return Poll::Pending };
         if self.asked && pings.poll_pong(context).is_ready() {
             self.asked = false;
-            self.due.as_mut().reset(Instant::now() + SILENCE);
+            self.due.as_mut().reset(Instant::now() + PING_AFTER);
         }
         while self.due.as_mut().poll(context).is_ready() {
-            let (due, silent_till) = (self.due.deadline(), self.meter.heard() + SILENCE);
+            let (due, silent_till) = (self.due.deadline(), self.meter.heard() + PING_AFTER);
             if self.asked {
                 // Pending data may lie before the PING, and received data before its
                 // acknowledgement.

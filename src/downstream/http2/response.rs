@@ -30,7 +30,7 @@ const ERRORS: [Reason; 4] = [
     Reason::FRAME_SIZE_ERROR,
 ];
 /// Window requested at a time.
-const ROOM: usize = 64 * 1024;
+const SEND_ROOM: usize = 64 * 1024;
 
 /// Sender of the response of a stream.
 pub struct Reply {
@@ -102,7 +102,7 @@ impl Reply {
     /// When it cannot be sent completely. The stream is reset then.
     pub async fn carry<F, B, E>(
         &self,
-        turn: &ClientState,
+        state: &ClientState,
         answer: Pin<Box<F>>,
     ) -> Result<(), SendError>
     where
@@ -111,7 +111,7 @@ impl Reply {
         B::Error: Into<BoxError>,
         E: Into<BoxError>,
     {
-        let sent = self.send(turn, answer).await;
+        let sent = self.send(state, answer).await;
         match &sent {
             Err(SendError::Unanswered(_)) => {
                 self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
@@ -122,14 +122,14 @@ impl Reply {
         sent
     }
 
-    async fn send<F, B, E>(&self, turn: &ClientState, answer: Pin<Box<F>>) -> Result<(), SendError>
+    async fn send<F, B, E>(&self, state: &ClientState, answer: Pin<Box<F>>) -> Result<(), SendError>
     where
         F: Future<Output = Result<Response<B>, E>>,
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
         E: Into<BoxError>,
     {
-        let answer = self.unless_ended(turn, answer).await?;
+        let answer = self.unless_ended(state, answer).await?;
         let (head, body) =
             answer.map_err(|cause| SendError::Unanswered(cause.into()))?.into_parts();
         // The body of a response to HEAD is not sent, and 204 and 304 have no content (RFC 9110,
@@ -139,19 +139,19 @@ impl Reply {
         self.answered.set(true);
         let head = if bodiless { Response::from_parts(head, ()) } else { as_sent(head, &body) };
         let stream = self.sender.borrow_mut().send_response(head, ended)?;
-        if ended { Ok(()) } else { Outgoing { stream, turn, meter: &self.meter }.send(body).await }
+        if ended { Ok(()) } else { Outgoing { stream, state, meter: &self.meter }.send(body).await }
     }
 
     /// Returns the response if the client still waits for it. The request is dropped with the
     /// future, however long the client takes for the rest.
     async fn unless_ended<F: Future>(
         &self,
-        turn: &ClientState,
+        state: &ClientState,
         mut answer: Pin<Box<F>>,
     ) -> Result<F::Output, SendError> {
         let mut begun = false;
         poll_fn(|context| {
-            if turn.poll_cut(context).is_ready() {
+            if state.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(SendError::Cut));
             }
             // Checked first: no work is done for a stream that was reset right away.
@@ -189,7 +189,7 @@ fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
 /// Response whose head was sent.
 struct Outgoing<'a> {
     stream: SendStream<Bytes>,
-    turn: &'a ClientState,
+    state: &'a ClientState,
     meter: &'a Meter,
 }
 
@@ -249,7 +249,7 @@ impl Outgoing<'_> {
             return Ok(());
         }
         while !data.is_empty() {
-            self.stream.reserve_capacity(data.len().min(ROOM));
+            self.stream.reserve_capacity(data.len().min(SEND_ROOM));
             let room = poll_fn(|context| self.poll_room(context)).await?;
             let piece = data.split_to(room.min(data.len()));
             if !data.is_empty() {
@@ -264,7 +264,7 @@ impl Outgoing<'_> {
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, SendError>> {
         loop {
             if let room @ 1.. = self.stream.capacity() {
-                self.turn.stall(false);
+                self.state.stall(false);
                 return Poll::Ready(Ok(room));
             }
             if let Poll::Ready(why) = self.poll_ended(context) {
@@ -277,7 +277,7 @@ impl Outgoing<'_> {
                     return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into()));
                 }
                 Poll::Pending => {
-                    self.turn.stall(true);
+                    self.state.stall(true);
                     return Poll::Pending;
                 }
             }
@@ -286,7 +286,7 @@ impl Outgoing<'_> {
 
     /// Reason why nothing more is to be sent, if any.
     fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
-        if self.turn.poll_cut(context).is_ready() {
+        if self.state.poll_cut(context).is_ready() {
             return Poll::Ready(SendError::Cut);
         }
         self.stream.poll_reset(context).map(ended)

@@ -1,8 +1,8 @@
 //! TLS on a listener: handshakes, and certificates that change at run time.
 //!
 //! Guarantees: only TLS 1.2 and 1.3, and no early data, as a replayed request would be executed
-//! twice. Changed files take effect within [`LOOK`] for new connections; when they cannot be used
-//! the old ones stay.
+//! twice. Changed files take effect within [`LOOK_INTERVAL`] for new connections; when they cannot
+//! be used the old ones stay.
 
 use std::{
     io,
@@ -37,7 +37,7 @@ pub mod settings;
 pub mod validity;
 
 /// Interval between looks at the files.
-pub const LOOK: Duration = Duration::from_secs(5);
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Time-out of a handshake.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Limit on the sessions that a listener remembers for TLS 1.2 clients without tickets.

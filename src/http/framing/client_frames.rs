@@ -11,8 +11,8 @@ use super::{
     HeaderLimits,
     field_list::{Received, RequestSoFar, TrailersSoFar},
     frames::{
-        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEAD, HEADERS, PADDED, PING,
-        PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, GOAWAY, HEAD, HEADERS, PADDED,
+        PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     },
     hpack::{self, Decoder},
 };
@@ -40,7 +40,6 @@ const CONTENT_LENGTH: [u8; 2] = [0x0f, 0x0d];
 
 const PRIORITY_FRAME: u8 = 2;
 const PUSH_PROMISE: u8 = 5;
-const GOAWAY: u8 = 7;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const LARGEST_WINDOW: u32 = u32::MAX >> 1;
 
@@ -555,7 +554,8 @@ mod tests {
             while held.is_empty() && !fresh.is_empty() {
                 let taken = frames.pass(fresh, most);
                 came.onward.extend(&fresh[..taken.bytes]);
-                (came.idle, came.work) = (came.idle + taken.idle, came.work + taken.work);
+                came.idle += taken.idle;
+                came.work += taken.work;
                 fresh = &fresh[taken.bytes..];
                 if taken.work < most {
                     break;
@@ -574,7 +574,8 @@ mod tests {
                 });
                 assert!(taken.work < most.saturating_add(17), "{taken:?}");
                 came.onward.extend(onward);
-                (came.idle, came.work) = (came.idle + taken.idle, came.work + taken.work);
+                came.idle += taken.idle;
+                came.work += taken.work;
                 held.drain(..taken.bytes);
             }
         }

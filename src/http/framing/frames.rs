@@ -13,6 +13,8 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 /// Asks for an acknowledgement.
 pub const PING: u8 = 6;
+/// Announces the last stream of a connection that ends.
+pub const GOAWAY: u8 = 7;
 /// Grants room for DATA.
 pub const WINDOW_UPDATE: u8 = 8;
 /// Continues a header block.

@@ -143,7 +143,8 @@ impl Framer {
                 Ok(taken) => position += taken,
                 Err(flaw) => {
                     let refused = Refused { fine: begin, flaw, part: self.part() };
-                    (self.at, self.refused) = (At::Refused, Some(flaw));
+                    self.at = At::Refused;
+                    self.refused = Some(flaw);
                     return Err(refused);
                 }
             }
@@ -265,7 +266,8 @@ impl Framer {
             }
             At::RequestLine { .. } => {
                 self.head = Head::begin(line)?;
-                (self.bytes, self.fields) = (line.len() + 2, 0);
+                self.bytes = line.len() + 2;
+                self.fields = 0;
                 At::Fields
             }
             At::Fields if line.is_empty() => self.end_of_head(),
@@ -276,7 +278,8 @@ impl Framer {
             }
             At::ChunkSize => match chunked::size(line)? {
                 0 => {
-                    (self.bytes, self.fields) = (0, 0);
+                    self.bytes = 0;
+                    self.fields = 0;
                     At::Trailers
                 }
                 size => At::Chunk(size),

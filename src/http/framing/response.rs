@@ -100,7 +100,7 @@ pub fn head(
     }
     within_size(position)?;
     let head = bytes.split_to(position).freeze();
-    let mut begun = read(&head, end, &lengths, (version, status), to_head)?;
+    let mut begun = read(&head, end, &lengths, version, status, to_head)?;
     begun.body.limits = limits;
     Ok(Some(begun))
 }
@@ -156,7 +156,8 @@ fn read(
     head: &Bytes,
     end: usize,
     lengths: &Lengths,
-    (version, status): (Version, StatusCode),
+    version: Version,
+    status: StatusCode,
     to_head: bool,
 ) -> Result<ResponseHead, Flaw> {
     let mut parts = Response::new(()).into_parts().0;
@@ -388,7 +389,8 @@ impl AnswerBody {
     }
 
     fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
-        (self.fields, self.bytes) = (self.fields + 1, self.bytes + line.len() + 2);
+        self.fields += 1;
+        self.bytes += line.len() + 2;
         if self.fields > self.limits.count || self.bytes > self.limits.size {
             return Err(TRAILERS);
         }

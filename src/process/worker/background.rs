@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tokio::time::MissedTickBehavior;
 
 use super::{LAST_CALL, Worker};
-use crate::downstream::{drain::Idle, watchdog::TICK};
+use crate::downstream::{drain::Idle, watchdog::WATCHDOG_TICK};
 
 impl Worker {
     /// Runs the periodic tasks, for as long as it is polled; must be called where `spawn_local` may
@@ -26,7 +26,7 @@ impl Worker {
     }
 
     async fn sweep(&self) {
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = tokio::time::interval(WATCHDOG_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

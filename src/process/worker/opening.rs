@@ -133,10 +133,10 @@ impl Worker {
     /// Detects the protocol of a client. One that was still in the backlog when the process stopped
     /// is waited for, but only a short time.
     pub(super) async fn hear(&self, conn: &ClientConn) -> ClientProtocol {
-        if !conn.turn().is_draining() {
-            return conn.speaks().await;
+        if !conn.state().is_draining() {
+            return conn.detect_protocol().await;
         }
-        match self.alarm.within(LATE, conn.speaks()).await {
+        match self.alarm.within(LATE, conn.detect_protocol()).await {
             Some(spoken) => spoken,
             None if conn.has_begun() => ClientProtocol::Http1,
             None => ClientProtocol::Nothing,

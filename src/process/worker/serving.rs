@@ -38,9 +38,9 @@ impl Worker {
         place: &ConnectionPermit,
     ) {
         let conn = ClientConn::new(io);
-        self.watchdog.watch_connection(conn.turn());
+        self.watchdog.watch_connection(conn.state());
         if self.drain.closes_idle() {
-            conn.turn().drain();
+            conn.state().drain();
         }
         let http2 = match &transport {
             Transport::Tls(secured) => secured.http2,
@@ -56,7 +56,7 @@ impl Worker {
             return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
         }
         self.serve_http2(&conn, peer, transport, door.max_requests).await;
-        if ends_softly(conn.turn()) {
+        if ends_softly(conn.state()) {
             // The client grants room while it reads the last response.
             let mut io = ClientConnIo(Rc::clone(&conn));
             closing.close(&mut io, &mut Queued::new(&self.fair_queue), &[], true).await;
@@ -76,7 +76,7 @@ impl Worker {
         let service = |request: Request<Incoming>| {
             let (serving, request) = (self.serving(), request.map(IncomingBody::Connection));
             if self.leaving.get() {
-                channel.turn.drain();
+                channel.state.drain();
             }
             async move { guarded(channel, serving.proxy.serve(channel, peer, request, None)).await }
         };
@@ -98,11 +98,11 @@ impl Worker {
         max_requests: u64,
     ) {
         let peer = Rc::new(Peer::new(address.ip(), transport));
-        let (worker, turn) = (Rc::clone(self), Rc::clone(conn.turn()));
+        let (worker, state) = (Rc::clone(self), Rc::clone(conn.state()));
         let answer = move |line: RequestChannel, request, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
             if worker.leaving.get() {
-                turn.drain();
+                state.drain();
             }
             async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
         };
@@ -121,12 +121,12 @@ impl Worker {
         if let Some(error) = http1::connection::unfinished_head(conn) {
             head.fail(&error);
         }
-        self.log_abuse(conn.turn(), address);
+        self.log_abuse(conn.state(), address);
     }
 
     /// Logs a connection that was closed for abuse.
-    fn log_abuse(&self, turn: &ClientState, peer: SocketAddr) {
-        if let Some(reason) = turn.ended_by().filter(|reason| reason.is_abuse())
+    fn log_abuse(&self, state: &ClientState, peer: SocketAddr) {
+        if let Some(reason) = state.ended_by().filter(|reason| reason.is_abuse())
             && let Some(left_out) = self.unruly.look(self.serving().proxy.clock.now())
         {
             tracing::info!(%reason, %peer, left_out, "HTTP/2 connection closed for abuse");
@@ -135,6 +135,6 @@ impl Worker {
 }
 
 /// Returns true if an HTTP/2 connection ended without a fault of its client.
-fn ends_softly(turn: &ClientState) -> bool {
-    matches!(turn.ended_by(), None | Some(CutReason::Idle))
+fn ends_softly(state: &ClientState) -> bool {
+    matches!(state.ended_by(), None | Some(CutReason::Idle))
 }

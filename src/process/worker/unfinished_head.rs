@@ -43,7 +43,7 @@ impl<'a> UnfinishedHead<'a> {
             Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
         record.entry.proto = self.proto;
         if let Some(line) = LineSoFar::read(&self.conn.head()) {
-            record.asks_so_far(&line);
+            record.set_request_so_far(&line);
         }
         record
     }
