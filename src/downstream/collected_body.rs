@@ -3,7 +3,7 @@
 //!
 //! Guarantees: a body takes at most the memory its route allows, and all bodies of a worker at most
 //! [`PER_WORKER`], until their last byte was passed on. A body that does not fit is collected no
-//! further and is streamed.
+//! further and is streamed. `tests/edge/buffer.rs` holds them.
 
 use std::{
     collections::VecDeque,

@@ -2,7 +2,7 @@
 //! long.
 //!
 //! Guarantee: a client is cut no earlier than its time-out and at most [`WATCHDOG_TICK`] later.
-//! Nothing is armed per request.
+//! Nothing is armed per request. `tests/edge/watchdog.rs` holds it.
 
 use std::{
     cell::{Cell, RefCell},

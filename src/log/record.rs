@@ -2,7 +2,8 @@
 //!
 //! Guarantee: every request that was started leaves exactly one line, however it ends: also when
 //! its client leaves and the request is dropped halfway (499), when the process ends before its
-//! response (503), or when weir itself fails (500).
+//! response (503), or when weir itself fails (500). `tests/edge/watchdog.rs` and
+//! `tests/serve/shutdown.rs` hold it.
 
 use std::{
     error::Error as StdError,

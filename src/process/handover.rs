@@ -21,7 +21,8 @@
 //! requests of a key through in that time.
 //!
 //! Guarantees: no socket is closed in between, so a connection that arrives then waits and is
-//! served. A new process that does not reach "ready" changes nothing.
+//! served. A new process that does not reach "ready" changes nothing. `tests/serve/handover.rs`
+//! holds them.
 
 use std::{
     env,

@@ -3,6 +3,7 @@
 //! Guarantees: the loop itself reads no file, resolves no name and starts no process, so it
 //! responds while a disk hangs. One change or hand-over is in progress at a time; further commands
 //! are merged and run after it. A stop ends when `drain` has passed, whatever else is waited for.
+//! `tests/serve/hanging_files.rs` holds them.
 
 use std::{io, os::unix::net::UnixListener, sync::Arc, time::Duration};
 

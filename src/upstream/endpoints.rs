@@ -3,7 +3,7 @@
 //! Guarantees: an address that stays keeps its state. One that goes gets no new request. At most
 //! [`MAX_ADDRESSES`] of a name are used. At most half of the addresses are ejected for failed
 //! requests. Addresses that refuse connections are ejected only while one is left that is fit and
-//! had no failure lately.
+//! had no failure lately. `tests/edge/health.rs` holds them.
 
 use std::{
     net::SocketAddr,

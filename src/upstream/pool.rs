@@ -4,7 +4,7 @@
 //! At most `max_idle` are kept, none longer than `idle`, and none once the address is gone. A
 //! connection whose response was not read completely is closed, not reused. One that a client
 //! authenticated, or was asked to, carries requests of no other client: for each connection of a
-//! client at most one is kept, until either of the two ends.
+//! client at most one is kept, until either of the two ends (`tests/edge/connection_auth.rs`).
 
 use std::{
     cell::{Cell, RefCell},

@@ -4,6 +4,7 @@
 //! was written; an HTTP/2 endpoint reported that it did not process it; or it is idempotent, has no
 //! body or one that is kept, and no byte of a response was received. `failure.rs` reports a
 //! [`Failure`] in these cases alone; after any other the request has failed.
+//! `tests/edge/retries.rs` and `tests/edge/failure.rs` hold them.
 //!
 //! A request that fails on a reused connection is retried on a fresh one, at another address if
 //! there is one, within `attempts` and within the budget (`retry_budget.rs`). One that fails on a

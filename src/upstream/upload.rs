@@ -10,7 +10,8 @@
 //! and spawns the task for the rest of it before it polls another one: the task belongs to the body
 //! that was polled last.
 //!
-//! Guarantee: stopping one upload ends the task of no other request.
+//! Guarantee: stopping one upload ends the task of no other request
+//! (`tests/edge/http2_uploads.rs`).
 
 use std::{
     cell::{Cell, RefCell},

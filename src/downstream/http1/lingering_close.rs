@@ -8,6 +8,7 @@
 //! Guarantees: discarded bytes are not parsed, decrypted, counted or logged. A client with an
 //! incomplete request has [`IDLE`] from piece to piece and [`TOTAL`] in all, within the bounds of
 //! [`Lingering`]. Every other connection, and each one once the process stops, has [`SHORT`].
+//! `tests/edge/lingering_close.rs` holds them.
 
 use std::{
     cell::Cell, future::poll_fn, io, mem::MaybeUninit, pin::pin, task::Poll, time::Duration,
