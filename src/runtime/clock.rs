@@ -48,7 +48,8 @@ impl Clock {
         instant.saturating_duration_since(self.origin)
     }
 
-    /// Wall clock, for log lines only: no decision depends on it.
+    /// Wall clock, for log lines, dates, and the time between two processes: a state file says by it
+    /// how old its debts are. No decision about a request depends on it.
     #[must_use]
     pub fn wall() -> SystemTime {
         SystemTime::now()

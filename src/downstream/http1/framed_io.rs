@@ -93,6 +93,10 @@ impl FramedIo {
     }
 
     /// Records that the buffer was written, with every response that was complete by then.
+    ///
+    /// A response counts as complete once hyper has taken the end of its body. In the same step
+    /// hyper buffers the last bytes, and it flushes the stream only when its buffer is empty: so
+    /// when a flush succeeds, all complete responses are written.
     fn flushed(&mut self) {
         let answers = self.conn().state().answers();
         if self.written == answers {
