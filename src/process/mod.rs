@@ -34,6 +34,7 @@ mod file_watch;
 pub mod handover;
 pub mod listeners;
 pub mod panic_guard;
+mod pending_work;
 pub mod reload;
 mod reload_report;
 mod running;

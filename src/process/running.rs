@@ -7,18 +7,14 @@
 
 use std::{io, os::unix::net::UnixListener, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
     command::{ConfigSource, Control, ControlMessage, Ended, Load},
     control,
     file_watch::{Changed, FileWatch},
-    handover::{self, HandedOver, Starting, Successor},
+    handover::{self, HandedOver, Successor},
+    pending_work::{Change, Planned, Wanted, Work, WorkOutcome},
     reload::{self, AccessLogChange, Effect, ReloadError, ReloadPlan},
     reload_report::{Reason, admin_handlers, log_outcome, reloaded},
     sockets,
@@ -35,7 +31,7 @@ use crate::{
     },
     limit::Millis,
     log::writer::Writer,
-    process::admin::{self, AdminSocket, Reloaded},
+    process::admin::{self, AdminSocket},
     runtime::sys,
     upstream::{background::BackgroundTasks, dns},
 };
@@ -85,58 +81,11 @@ pub struct Running {
     files: FileWatch,
 }
 
-/// Commands that have not started.
-#[derive(Default)]
-struct Wanted {
-    reload: bool,
-    reopen: bool,
-    changed: Changed,
-    hand_over: bool,
-    /// Receivers of the outcome of the reload.
-    asked: Vec<oneshot::Sender<Reloaded>>,
-}
-
-/// Work in progress beside the loop.
-enum Work {
-    Nothing,
-    Change(Change),
-    HandOver(Starting),
-}
-
-/// Plan in preparation.
-struct Change {
-    plan: JoinHandle<Planned>,
-    reason: Reason,
-    asked: Vec<oneshot::Sender<Reloaded>>,
-}
-
-type Planned = Result<Box<ReloadPlan>, ReloadError>;
-
 /// End of the time of serving.
 #[derive(PartialEq, Eq)]
 enum Told {
     Stop,
     HandedOver,
-}
-
-/// Outcome of a piece of work.
-enum Outcome {
-    Planned(Planned),
-    Followed(Result<Successor, HandoverError>),
-}
-
-impl Work {
-    async fn outcome(&mut self) -> Outcome {
-        match self {
-            Self::Nothing => std::future::pending().await,
-            Self::Change(change) => {
-                let panicked =
-                    |error: tokio::task::JoinError| Err(ReloadError::Panicked(error.to_string()));
-                Outcome::Planned((&mut change.plan).await.unwrap_or_else(panicked))
-            }
-            Self::HandOver(starting) => Outcome::Followed(starting.outcome().await),
-        }
-    }
 }
 
 impl Running {
@@ -262,14 +211,18 @@ impl Running {
     }
 
     /// Handles finished work; returns an end when that was a hand-over.
-    async fn finish_work(&mut self, outcome: Outcome) -> Option<Told> {
+    async fn finish_work(&mut self, outcome: WorkOutcome) -> Option<Told> {
         match (outcome, std::mem::replace(&mut self.work, Work::Nothing)) {
-            (Outcome::Planned(plan), Work::Change(change)) => self.change_over(plan, change).await,
-            (Outcome::Followed(Ok(successor)), _) => return Some(self.follow(&successor).await),
-            (Outcome::Followed(Err(error)), _) => {
+            (WorkOutcome::Planned(plan), Work::Change(change)) => {
+                self.change_over(plan, change).await;
+            }
+            (WorkOutcome::Followed(Ok(successor)), _) => {
+                return Some(self.follow(&successor).await);
+            }
+            (WorkOutcome::Followed(Err(error)), _) => {
                 tracing::error!("{error}; this process continues");
             }
-            (Outcome::Planned(_), _) => {}
+            (WorkOutcome::Planned(_), _) => {}
         }
         None
     }
@@ -439,20 +392,6 @@ impl Running {
                     exiting");
                 Told::Stop
             }
-        }
-    }
-}
-
-impl Wanted {
-    fn note(&mut self, order: ControlMessage) {
-        match order {
-            ControlMessage::Reload(asked) => {
-                self.reload = true;
-                self.asked.extend(asked);
-            }
-            ControlMessage::ReopenLog => self.reopen = true,
-            ControlMessage::HandOver => self.hand_over = true,
-            ControlMessage::Stop => {}
         }
     }
 }

@@ -24,7 +24,7 @@ const EVENTS: u32 = 8;
 /// 1. It stops accepting, and takes the connections that the kernel has accepted
 ///    (`Worker::pass_on`).
 /// 2. Requests in progress get their responses, and idle connections close.
-/// 3. Parked requests whose slot is too late are rejected ([`Drain::last_release`]).
+/// 3. Parked requests whose slot is too late are rejected (`Drain::last_release`).
 /// 4. After the drain timeout, or immediately after a second stop, the rest is cut: the runtime is
 ///    dropped with the task of every connection.
 /// 5. Each request that was cut writes its log line as it is dropped.
