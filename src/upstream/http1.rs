@@ -444,6 +444,9 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Result<(), ResponseError>> {
         loop {
+            // Until the first piece of the body was looked for, the head is not written: a piece
+            // that is there leaves with it. `early` keeps that piece until a byte is written, as
+            // the request can be taken back whole until then.
             let holds_head = !self.begun && self.body.is_some() && self.early.is_none();
             if !holds_head {
                 ready!(self.poll_write(stream, context)).map_err(ResponseError::Connection)?;
@@ -501,6 +504,8 @@ where
                 ));
             }
         }
+        // `piece` is free: the next one is taken only when the one before is written. At most the
+        // head still waits.
         if data.len() > COPIED {
             self.piece = data;
         } else {
@@ -520,7 +525,8 @@ where
             }
             Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
             Framing::Chunked => {
-                // The last piece is sent first.
+                // The last piece is sent first. There are no trailers: they would be a frame of
+                // their own, and before that the piece is written.
                 self.end = b"\r\n0\r\n\r\n";
             }
             Framing::Length(_) | Framing::Nothing => {}

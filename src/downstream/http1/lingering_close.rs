@@ -167,6 +167,8 @@ async fn discard(conn: &ClientConn, queued: &mut Queued, total: Duration, idle: 
             return polled;
         }
         while timer.as_mut().poll(context).is_ready() {
+            // Bytes do not move the timer, which would cost something for each of them. When it
+            // fires too early it is set again, and polled again, or it would wake nothing.
             let end = deadline.min(heard + idle);
             if end <= Instant::now() {
                 return Poll::Ready(());
