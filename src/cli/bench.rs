@@ -256,6 +256,13 @@ impl BurstArgs {
         for sentence in &broken {
             say(&format!("broken: {sentence}"));
         }
+        if let Some(status) = report.other_reject_status()
+            && !broken.is_empty()
+        {
+            say(&format!(
+                "hint: `--reject-status {status}` counts responses of {status} as rejects"
+            ));
+        }
         if !report.broken().is_empty() && report.began_in_debt() {
             say("hint: the first request already waited; let the limit recover, then run it again");
         }

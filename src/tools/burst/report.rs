@@ -93,6 +93,15 @@ impl Report {
         })
     }
 
+    /// Status that was probably meant to be the reject status: the most frequent one of 400 and
+    /// above where no response has the assumed one.
+    #[must_use]
+    pub fn other_reject_status(&self) -> Option<u16> {
+        let refusals = self.statuses().into_iter().filter(|(status, _)| *status >= 400);
+        let (status, _) = refusals.max_by_key(|(_, count)| *count)?;
+        (self.counts().reject == 0).then_some(status)
+    }
+
     /// Violation of `--expect-status`: every response of 400 and above must have that status, and
     /// there must be one.
     #[must_use]
@@ -163,5 +172,21 @@ fn tenths(tenths: u64) -> String {
     match tenths % 10 {
         0 => (tenths / 10).to_string(),
         rest => format!("{}.{rest}", tenths / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tools::burst::trace::sample::report;
+
+    #[test]
+    fn reject_status_is_guessed_only_where_none_was_seen() {
+        let guessed = |statuses: &[u16]| {
+            let rows: Vec<_> = statuses.iter().map(|status| (0, 1, *status)).collect();
+            report("3", &rows, None).other_reject_status()
+        };
+        assert_eq!(guessed(&[200, 429, 429, 500]), Some(429));
+        assert_eq!(guessed(&[200, 429, 503]), None);
+        assert_eq!(guessed(&[200, 301]), None);
     }
 }
