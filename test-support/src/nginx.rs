@@ -32,8 +32,8 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    /// One server, whose folder has a page for one that says `root .;`, with `http` beside and `server` inside its block.
-    /// Other servers in `http` say `listen LISTEN;` and are not the default one.
+    /// One server, with `http` beside and `server` inside its block. Other servers in `http` say
+    /// `listen LISTEN;` and are not the default one. Its folder has a page, for `root .;`.
     pub fn start(http: &str, server: &str) -> Self {
         Self::start_with("", http, server)
     }

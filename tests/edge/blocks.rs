@@ -1,5 +1,5 @@
-//! Header blocks of another encoder, whole and with flaws ([`judge::blocks`](weir_test::judge::blocks) judges
-//! them).
+//! Header blocks of another encoder, whole and with flaws
+//! ([`judge::blocks`](weir_test::judge::blocks) judges them).
 
 use http::Request;
 use proptest::{collection::vec, prelude::*, sample::select};
