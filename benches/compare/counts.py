@@ -1,6 +1,9 @@
-"""What noise cannot touch: system calls and user instructions per request, memory per idle connection."""
+"""What noise cannot touch: system calls, user instructions and code lines per request, memory per idle connection.
 
-import re
+A code line is a distinct piece of 64 bytes of machine code that a request runs through. The first-level cache for
+instructions holds about a thousand of them: a program that needs more evicts the kernel's code at every system call."""
+
+import collections
 import resource
 import signal
 import subprocess
@@ -11,6 +14,7 @@ import peers
 from client import BROWSER, SMALL, Client
 
 WARM_UP = 200
+CODE_LINE = 64
 IDLE_SECONDS = 3
 KINDS = (
     ("keep-alive GET", peers.PASSING, SMALL),
@@ -25,8 +29,9 @@ def count(names, world, much):
     for name in names:
         for what, setup, headers in KINDS:
             calls, by_name = system_calls(world.start(name, setup), headers, 2000)
-            instructions = instructions_each(name, setup, headers, world, 2000 if much else 500)
-            rows.append({"what": what, "name": name, "calls": calls, "by_name": by_name, "instructions": instructions})
+            instructions, lines = code_each(name, setup, headers, world, 2000 if much else 500)
+            row = {"what": what, "name": name, "calls": calls, "by_name": by_name}
+            rows.append(row | {"instructions": instructions, "lines": lines})
         idle = idle_bytes(world.start(name, peers.PASSING), 2000 if much else 500)
         rows.append({"what": "idle connection", "name": name, "bytes": idle})
     return rows
@@ -54,26 +59,47 @@ def system_calls(server, headers, requests):
     return sum(calls.values()) / requests, {name: number / requests for name, number in sorted(calls.items())}
 
 
-def instructions_each(name, setup, headers, world, requests):
-    """User instructions per request: the difference of two whole runs, so that start and end cancel out."""
-    few, many = (instructions(name, setup, headers, world, number) for number in (WARM_UP, WARM_UP + requests))
-    return (many - few) / requests
+def code_each(name, setup, headers, world, requests):
+    """User instructions and code lines per request: the difference of two whole runs, so that start and end cancel out."""
+    few, many = (executed(name, setup, headers, world, number) for number in (WARM_UP, WARM_UP + requests))
+    # Code that runs for fewer than half of the requests serves timers and growth.
+    lines = {(binary, at // CODE_LINE) for (binary, at), times in (many - few).items() if times >= requests / 2}
+    return (many.total() - few.total()) / requests, len(lines)
 
 
-def instructions(name, setup, headers, world, requests):
-    """User instructions of a proxy's whole life with so many requests."""
+def executed(name, setup, headers, world, requests):
+    """How often each instruction was executed in a proxy's whole life with so many requests."""
     under = [peers.find("valgrind"), "--tool=callgrind", "--callgrind-out-file=callgrind.%p", "-q"]
+    under += ["--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"]
     server = world.start(name, setup, under)
     asks(client := Client(server.port), headers, requests)
     client.close()
     server.stop()
     files = [path for path in Path(".").glob("callgrind.*") if path.stat().st_size]
-    totals = [re.search(r"^(?:summary|totals): (\d+)", path.read_text(), re.MULTILINE) for path in files]
+    times = collections.Counter()
     for path in files:
+        times.update(counted(path))
         path.rename(server.folder / path.name)
-    if not totals or None in totals:
+    if not times:
         raise SystemExit(f"callgrind counted nothing for {name}")
-    return sum(int(total.group(1)) for total in totals)
+    return times
+
+
+def counted(path):
+    """How often callgrind saw each instruction executed, by object file and address."""
+    counts, binary, is_call = collections.Counter(), "", False
+    for line in path.read_text().splitlines():
+        if line.startswith("ob="):
+            binary = line[3:]
+        elif line.startswith("calls="):
+            # The cost that follows is the callee's, which is counted there.
+            is_call = True
+        elif line.startswith("0x"):
+            if not is_call:
+                address, *_, times = line.split()
+                counts[binary, int(address, 16)] += int(times)
+            is_call = False
+    return counts
 
 
 def idle_bytes(server, connections):

@@ -28,10 +28,10 @@ def about(run):
 
 def counts(rows):
     """Calls, instructions and bytes per proxy."""
-    lines = ["| what | proxy | system calls | user instructions |", "|---|---|---|---|"]
+    lines = ["| what | proxy | system calls | user instructions | code lines |", "|---|---|---|---|---|"]
     for what in dict.fromkeys(row["what"] for row in rows if "calls" in row):
         for row in (row for row in rows if row["what"] == what):
-            lines.append(f"| {what} | {row['name']} | {row['calls']:.2f} | {row['instructions'] / 1000:.1f}k |")
+            lines.append(f"| {what} | {row['name']} | {row['calls']:.2f} | {row['instructions'] / 1000:.1f}k | {row['lines']} |")
     idle = [f"{row['name']} {row['bytes'] / 1024:.1f} KiB" for row in rows if "bytes" in row]
     return "\n".join(lines) + "\n\nMemory per idle keep-alive connection: " + ", ".join(idle) + "."
 
