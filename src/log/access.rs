@@ -11,7 +11,8 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{
-    entry::{self, AccessEntry},
+    entry::AccessEntry,
+    json,
     sample::{RejectEvent, Sampling, Summary, Told},
     settings::{AccessLogSettings, LogFormat},
     writer::{Lines, WriteQueue},
@@ -231,7 +232,7 @@ impl AccessLogger {
             }
             let zone = zone.map(|zone| zone.to_string());
             let line = SummaryLine {
-                ts: entry::timestamp(Clock::wall()),
+                ts: json::timestamp(Clock::wall()),
                 event: "rejects",
                 zone,
                 reason,

@@ -8,12 +8,9 @@ use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Syste
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
 use jiff::{Timestamp, tz::TimeZone};
-use serde::{Serialize, Serializer};
 
+use super::json::{FIELD, Object};
 use crate::limit::{KeyFault, Verdict};
-
-/// Longest text from a client that is logged, in bytes.
-pub const FIELD: usize = 1024;
 
 /// Facts about a request at its end.
 #[derive(Clone, Debug)]
@@ -175,101 +172,39 @@ pub struct ErrorStory {
     pub detail: String,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    ts: String,
-    id: &'a str,
-    client: IpAddr,
-    peer: IpAddr,
-    method: &'a str,
-    #[serde(serialize_with = "cut")]
-    host: &'a str,
-    #[serde(serialize_with = "cut")]
-    path: &'a str,
-    proto: &'a str,
-    status: u16,
-    bytes_in: u64,
-    bytes_out: u64,
-    dur_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<LimitLine<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit_dry_run: Option<LimitLine<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<UpstreamLine<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorLine<'a>>,
-}
-
-#[derive(Serialize)]
-struct LimitLine<'a> {
-    zone: &'a str,
-    decision: &'static str,
-    excess: f64,
-    wait_ms: u64,
-    retry_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repeated: Option<String>,
-}
-
-#[derive(Serialize)]
-struct UpstreamLine<'a> {
-    name: Option<&'a str>,
-    endpoint: Option<&'a str>,
-    status: Option<u16>,
-    connect_ms: Option<f64>,
-    first_byte_ms: Option<f64>,
-    tries: u32,
-}
-
-#[derive(Serialize)]
-struct ErrorLine<'a> {
-    side: &'static str,
-    kind: &'static str,
-    #[serde(serialize_with = "cut")]
-    detail: &'a str,
-}
-
 impl AccessEntry {
     /// Appends the entry as one JSON line.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let line = Line {
-            ts: timestamp(self.at),
-            id: self.id.to_str().unwrap_or(""),
-            client: self.client,
-            peer: self.peer,
-            method: self.method.as_ref().map_or("-", Method::as_str),
-            host: self.host.as_deref().unwrap_or_default(),
-            path: self.path.as_ref().map_or("-", Asked::as_str),
-            proto: proto(self.proto),
-            status: self.status.as_u16(),
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            dur_ms: millis(self.took),
-            route: self.route.as_deref(),
-            limit: self.limit.as_ref().map(LimitLine::of),
-            limit_dry_run: self.dry_run.as_ref().map(LimitLine::of),
-            upstream: self.upstream.as_ref().map(UpstreamLine::of),
-            error: self.error.as_ref().map(|error| ErrorLine {
-                side: error.side,
-                kind: error.kind,
-                detail: &error.detail,
-            }),
-        };
-        let start = out.len();
-        match serde_json::to_writer(&mut *out, &line) {
-            Ok(()) => out.push(b'\n'),
-            Err(error) => {
-                out.truncate(start);
-                tracing::error!(%error, "an access line cannot be written as JSON");
-            }
+        let mut line = Object::begin(out);
+        line.time("ts", self.at);
+        line.text("id", self.id.to_str().unwrap_or(""));
+        line.address("client", self.client);
+        line.address("peer", self.peer);
+        line.word("method", self.method.as_ref().map_or("-", Method::as_str));
+        line.field("host", self.host.as_deref().unwrap_or_default());
+        line.field("path", self.path.as_ref().map_or("-", Asked::as_str));
+        line.word("proto", proto(self.proto));
+        line.number("status", self.status.as_u16().into());
+        line.number("bytes_in", self.bytes_in);
+        line.number("bytes_out", self.bytes_out);
+        line.millis("dur_ms", self.took);
+        if let Some(route) = &self.route {
+            line.text("route", route);
         }
+        if let Some(limit) = &self.limit {
+            limit.write(line.object("limit"));
+        }
+        if let Some(limit) = &self.dry_run {
+            limit.write(line.object("limit_dry_run"));
+        }
+        if let Some(upstream) = &self.upstream {
+            upstream.write(line.object("upstream"));
+        }
+        if let Some(error) = &self.error {
+            error.write(line.object("error"));
+        }
+        line.end();
+        out.push(b'\n');
     }
 
     /// Appends the entry as nginx's `combined` line. Its time is the end of the request, like
@@ -338,55 +273,47 @@ fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     }
 }
 
-impl<'a> LimitLine<'a> {
-    fn of(story: &'a LimitStory) -> Self {
-        let named = |is: fn(&KeyFault) -> bool| {
-            story.fault.as_ref().filter(|fault| is(fault)).map(|fault| fault.part().to_string())
-        };
-        Self {
-            zone: &story.zone,
-            decision: story.verdict.decision.as_str(),
-            excess: to_float(story.verdict.excess_milli) / 1_000.0,
-            wait_ms: story.verdict.wait.0,
-            retry_ms: story.verdict.retry.0,
-            reason: story.verdict.reason.map(crate::limit::Reason::as_str),
-            missing: named(|fault| matches!(fault, KeyFault::Missing(_))),
-            repeated: named(|fault| matches!(fault, KeyFault::Repeated(_))),
+impl LimitStory {
+    fn write(&self, mut object: Object<'_>) {
+        object.text("zone", &self.zone);
+        object.word("decision", self.verdict.decision.as_str());
+        object.thousandths("excess", self.verdict.excess_milli);
+        object.number("wait_ms", self.verdict.wait.0);
+        object.number("retry_ms", self.verdict.retry.0);
+        if let Some(reason) = self.verdict.reason {
+            object.word("reason", reason.as_str());
         }
+        match &self.fault {
+            Some(KeyFault::Missing(part)) => object.text("missing", &part.to_string()),
+            Some(KeyFault::Repeated(part)) => object.text("repeated", &part.to_string()),
+            None => {}
+        }
+        object.end();
     }
 }
 
-impl<'a> UpstreamLine<'a> {
-    fn of(story: &'a UpstreamStory) -> Self {
-        Self {
-            name: story.name.as_deref(),
-            endpoint: story.endpoint.as_deref(),
-            status: story.status.map(|status| status.as_u16()),
-            connect_ms: story.connect.map(millis),
-            first_byte_ms: story.first_byte.map(millis),
-            tries: story.tries,
+impl UpstreamStory {
+    fn write(&self, mut object: Object<'_>) {
+        object.text_or_null("name", self.name.as_deref());
+        object.text_or_null("endpoint", self.endpoint.as_deref());
+        match self.status {
+            Some(status) => object.number("status", status.as_u16().into()),
+            None => object.null("status"),
         }
+        object.millis_or_null("connect_ms", self.connect);
+        object.millis_or_null("first_byte_ms", self.first_byte);
+        object.number("tries", self.tries.into());
+        object.end();
     }
 }
 
-/// Formats wall-clock time for logs: RFC 3339, UTC, whole milliseconds.
-#[must_use]
-pub fn timestamp(at: SystemTime) -> String {
-    Timestamp::try_from(at)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
-        .to_string()
-}
-
-/// Milliseconds with whole microseconds as decimals.
-fn millis(duration: Duration) -> f64 {
-    to_float(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)) / 1_000.0
-}
-
-/// Exact for all logged values: below 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn to_float(number: u64) -> f64 {
-    number as f64
+impl ErrorStory {
+    fn write(&self, mut object: Object<'_>) {
+        object.word("side", self.side);
+        object.word("kind", self.kind);
+        object.field("detail", &self.detail);
+        object.end();
+    }
 }
 
 fn proto(version: Version) -> &'static str {
@@ -397,14 +324,6 @@ fn proto(version: Version) -> &'static str {
         Version::HTTP_3 => "HTTP/3.0",
         _ => "HTTP/1.1",
     }
-}
-
-fn cut<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut end = text.len().min(FIELD);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    serializer.serialize_str(&text[..end])
 }
 
 /// Applies nginx's default escape: quotation marks, backslashes and all bytes that are not
@@ -475,6 +394,28 @@ mod tests {
             "\n"
         );
         assert_eq!(String::from_utf8_lossy(&line), expected);
+    }
+
+    #[test]
+    fn json_has_the_upstream_and_the_error_with_null_for_unknown_values() {
+        let upstream = Some(UpstreamStory {
+            name: Some("app".into()),
+            first_byte: Some(Duration::from_micros(2_050)),
+            tries: 2,
+            ..UpstreamStory::default()
+        });
+        let detail = "a \"quoted\"\nline".to_owned();
+        let error = Some(ErrorStory { side: "upstream", kind: "dns_error", detail });
+        let mut line = Vec::new();
+        AccessEntry { upstream, error, ..entry() }.write_json(&mut line);
+        let line = String::from_utf8(line).expect("text");
+        let expected = concat!(
+            r#","upstream":{"name":"app","endpoint":null,"status":null,"connect_ms":null,"#,
+            r#""first_byte_ms":2.05,"tries":2},"#,
+            r#""error":{"side":"upstream","kind":"dns_error","detail":"a \"quoted\"\nline"}}"#,
+            "\n"
+        );
+        assert!(line.ends_with(expected), "{line}");
     }
 
     #[test]

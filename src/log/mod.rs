@@ -3,6 +3,7 @@
 pub mod access;
 pub mod entry;
 pub mod gateway;
+pub mod json;
 pub mod record;
 pub mod sample;
 pub mod settings;
