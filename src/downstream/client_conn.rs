@@ -1,5 +1,5 @@
-//! Connection of a client, as hyper sees it, with the facts that hyper does not report: whether the
-//! client is still there, which protocol it speaks, and since when it has to send a head.
+//! Connection of a client: its bytes, whether the client is still there, which protocol it speaks,
+//! and since when it has to send a head.
 //!
 //! Guarantees: bytes are passed on in the order they came. At most [`READ_AHEAD`] bytes are read
 //! ahead to detect a client that leaves. A client that sends a lot is read in turns, so its
@@ -9,12 +9,14 @@ use std::{
     cell::{Cell, Ref, RefCell},
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep},
@@ -24,13 +26,13 @@ use super::{
     client_state::{ClientState, WaitingFor},
     tunnel::Tunnel,
 };
-use crate::{
-    http::framing::Flaw,
-    runtime::io::{Io, take_steps},
-};
+use crate::runtime::io::{Io, take_steps};
 
 /// Bytes read ahead while a request is parked.
 pub const READ_AHEAD: usize = 16 * 1024;
+
+/// Size of a read that only looks whether the client is still there.
+const PIECE: usize = 2 * 1024;
 
 /// Interval at which the socket of a parked client with more unread data is checked.
 const LOOK: Duration = Duration::from_millis(100);
@@ -55,31 +57,16 @@ pub enum ClientProtocol {
     Nothing,
 }
 
-/// Event that ends the idle time of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnEvent {
-    /// The first bytes of a request arrived.
-    Request,
-    /// The client has left, or the process stops.
-    End,
-    /// The connection has to end immediately.
-    Cut,
-}
-
 /// Connection of one client.
 pub struct ClientConn {
     io: RefCell<Box<dyn Io>>,
-    ahead: RefCell<Vec<u8>>,
+    /// Received bytes that were not taken yet.
+    ahead: RefCell<BytesMut>,
     begun: Cell<bool>,
     /// Time since which the client has to complete a head.
     head_since: Cell<Option<Instant>>,
     /// Number of this head on the connection.
     head_number: Cell<Option<u64>>,
-    /// True while no request or response is in progress.
-    resting: Cell<bool>,
-    flaw: Cell<Option<Flaw>>,
-    /// Beginning of a head that is incomplete or was refused.
-    head: RefCell<Vec<u8>>,
     state: Rc<ClientState>,
     tunnel: RefCell<Option<Tunnel>>,
 }
@@ -90,13 +77,10 @@ impl ClientConn {
     pub fn new(io: Box<dyn Io>) -> Rc<Self> {
         Rc::new(Self {
             io: RefCell::new(io),
-            ahead: RefCell::new(Vec::new()),
+            ahead: RefCell::default(),
             begun: Cell::new(false),
             head_since: Cell::new(Some(Instant::now())),
             head_number: Cell::new(Some(0)),
-            resting: Cell::new(false),
-            flaw: Cell::new(None),
-            head: RefCell::default(),
             state: ClientState::new(WaitingFor::Head),
             tunnel: RefCell::default(),
         })
@@ -144,15 +128,96 @@ impl ClientConn {
 
     /// Reads a little ahead, or records the end.
     fn poll_read_ahead(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut chunk = [0; 2048];
-        let mut buffer = ReadBuf::new(&mut chunk);
-        match ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() => {
-                self.ahead.borrow_mut().extend_from_slice(buffer.filled());
-            }
-            Ok(()) | Err(_) => self.state.close(),
+        if ready!(self.poll_read_once(context)).is_err() {
+            self.state.close();
         }
         Poll::Ready(())
+    }
+
+    fn poll_read_once(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [MaybeUninit::uninit(); PIECE];
+        let mut buffer = ReadBuf::uninit(&mut piece);
+        ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            self.state.close();
+        }
+        self.ahead.borrow_mut().extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what arrived and passes all bytes that were not taken yet to `parse`. The result of
+    /// `parse` is its output, and how many of them it takes; without one more is read.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn poll_parse<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut parse: impl FnMut(&[u8]) -> Option<(T, usize)>,
+    ) -> Poll<io::Result<Option<T>>> {
+        let mut is_fresh = !self.ahead.borrow().is_empty();
+        loop {
+            if is_fresh {
+                let parsed = parse(&self.ahead.borrow());
+                if let Some((output, taken)) = parsed {
+                    self.take_ahead(taken);
+                    return Poll::Ready(Ok(Some(output)));
+                }
+            }
+            if self.state.is_closed() {
+                return Poll::Ready(Ok(None));
+            }
+            let mut piece = [MaybeUninit::uninit(); READ_AHEAD];
+            let mut buffer = ReadBuf::uninit(&mut piece);
+            ready!(Pin::new(&mut **self.io.borrow_mut()).poll_read(context, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                self.state.close();
+                return Poll::Ready(Ok(None));
+            }
+            self.begun.set(true);
+            self.state.received();
+            take_steps(bytes.len() / BYTES_A_STEP, context);
+            // Usually nothing was kept and the bytes are one whole head: they are not copied.
+            let mut ahead = self.ahead.borrow_mut();
+            if ahead.is_empty()
+                && let Some((output, taken)) = parse(bytes)
+            {
+                ahead.extend_from_slice(&bytes[taken..]);
+                return Poll::Ready(Ok(Some(output)));
+            }
+            is_fresh = !ahead.is_empty();
+            ahead.extend_from_slice(bytes);
+        }
+    }
+
+    fn take_ahead(&self, taken: usize) {
+        let mut ahead = self.ahead.borrow_mut();
+        ahead.advance(taken);
+        if ahead.is_empty() {
+            // An idle connection keeps no buffer.
+            *ahead = BytesMut::new();
+        }
+    }
+
+    /// Puts back bytes that were read, before all others.
+    pub fn put_back(&self, bytes: &[u8]) {
+        let mut ahead = self.ahead.borrow_mut();
+        *ahead = [bytes, &ahead].concat().as_slice().into();
+    }
+
+    /// Notices while a response is in progress that the client has left. What else it sends is read
+    /// only once, and kept.
+    ///
+    /// # Errors
+    /// When the connection fails, as after a reset.
+    pub fn poll_failure(&self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while self.ahead.borrow().is_empty() && !self.state.is_closed() {
+            if let Err(error) = ready!(self.poll_read_once(context)) {
+                return Poll::Ready(error);
+            }
+        }
+        Poll::Pending
     }
 
     /// Detects the protocol from the first bytes, which are kept.
@@ -184,75 +249,12 @@ impl ClientConn {
         }
     }
 
-    /// Returns true if no request or response is in progress: every response was written, and
-    /// nothing of another request was received.
-    #[must_use]
-    pub fn is_resting(&self) -> bool {
-        self.resting.get()
-    }
-
-    /// Records whether a request or response is in progress.
-    pub fn set_resting(&self, resting: bool) {
-        self.resting.set(resting);
-    }
-
-    /// Waits for the next request of an idle connection.
-    pub async fn next_request(&self) -> ConnEvent {
-        poll_fn(|context| self.poll_awake(context)).await
-    }
-
-    fn poll_awake(&self, context: &mut Context<'_>) -> Poll<ConnEvent> {
-        loop {
-            let orders = self.state.orders(context);
-            if orders.cut.is_some() {
-                return Poll::Ready(ConnEvent::Cut);
-            }
-            if !self.ahead.borrow().is_empty() {
-                self.state.received();
-                return Poll::Ready(ConnEvent::Request);
-            }
-            if self.state.is_closed() {
-                return Poll::Ready(ConnEvent::End);
-            }
-            if self.poll_read_ahead(context).is_pending() {
-                return if orders.drain { Poll::Ready(ConnEvent::End) } else { Poll::Pending };
-            }
-        }
-    }
-
-    /// Stops reading, because the next bytes are not a request.
-    pub fn refuse(&self, flaw: Flaw) {
-        self.flaw.set(Some(flaw));
-    }
-
-    /// Flaw for which nothing more is read, if any.
-    #[must_use]
-    pub fn flaw(&self) -> Option<Flaw> {
-        self.flaw.get()
-    }
-
-    /// Keeps the beginning of the current head, of which these bytes arrived: from `begins` on, or
-    /// the continuation of earlier ones.
-    pub fn keep_head(&self, bytes: &[u8], begins: Option<usize>) {
-        let mut head = self.head.borrow_mut();
-        if begins.is_some() {
-            head.clear();
-        }
-        let fresh = &bytes[begins.unwrap_or(0).min(bytes.len())..];
-        let room = HEAD_BEGINNING.saturating_sub(head.len()).min(fresh.len());
-        head.extend_from_slice(&fresh[..room]);
-    }
-
-    /// Drops the beginning of a head that is complete, as its request has it.
-    pub fn forget_head(&self) {
-        if !self.head.borrow().is_empty() {
-            self.head.take();
-        }
-    }
-
     /// Beginning of the current head, or of the one that was refused.
     pub fn head(&self) -> Ref<'_, [u8]> {
-        Ref::map(self.head.borrow(), Vec::as_slice)
+        Ref::map(self.ahead.borrow(), |ahead| {
+            let head = ahead.strip_prefix(b"\r\n").unwrap_or(ahead);
+            &head[..head.len().min(HEAD_BEGINNING)]
+        })
     }
 
     /// Time since which the client has to complete a head: the accept, or the first byte of a later
@@ -281,15 +283,12 @@ impl ClientConn {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut ahead = self.ahead.borrow_mut();
+        let ahead = self.ahead.borrow();
         if !ahead.is_empty() {
             let taken = ahead.len().min(buffer.remaining());
             buffer.put_slice(&ahead[..taken]);
-            ahead.drain(..taken);
-            if ahead.is_empty() {
-                // An idle connection keeps no buffer.
-                *ahead = Vec::new();
-            }
+            drop(ahead);
+            self.take_ahead(taken);
             return Poll::Ready(Ok(()));
         }
         if self.state.is_closed() {

@@ -51,8 +51,6 @@ pub struct StopOrders {
     pub cut: Option<CutReason>,
     /// The response in progress is the last, because the process stops or the connection is old.
     pub drain: bool,
-    /// Free the buffers for the next request until it arrives.
-    pub rest: bool,
 }
 
 /// Progress of the body of the current request.
@@ -231,16 +229,6 @@ impl ClientState {
             return;
         }
         self.order(StopOrders { drain: true, ..self.orders.get() });
-    }
-
-    /// Orders it to free buffers that are not needed while idle.
-    pub fn rest(&self) {
-        self.order(StopOrders { rest: true, ..self.orders.get() });
-    }
-
-    /// Confirms the order to free buffers.
-    pub fn rested(&self) {
-        self.orders.set(StopOrders { rest: false, ..self.orders.get() });
     }
 
     /// Returns true if an immediate end was ordered.

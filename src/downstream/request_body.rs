@@ -5,7 +5,6 @@
 //! needed, and not before.
 
 use std::{
-    error::Error as _,
     io,
     pin::Pin,
     rc::Rc,
@@ -15,15 +14,19 @@ use std::{
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::http2::response::Reply;
+use super::{
+    http1::body::{BodyError, ConnectionBody},
+    http2::response::Reply,
+};
 use crate::http::error::{Error, Kind};
 
 /// Body of a request.
 pub enum IncomingBody {
-    /// Read by hyper from a connection.
-    Connection(Incoming),
+    /// No body.
+    Nothing,
+    /// Read from a connection.
+    Connection(ConnectionBody),
     /// Carried by a stream of a connection.
     Stream(StreamBody),
 }
@@ -77,8 +80,9 @@ impl Body for IncomingBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut *self {
-            Self::Connection(incoming) => Pin::new(incoming).poll_frame(context).map_err(|cause| {
-                let gone = cause.is_incomplete_message() || cause.source().is_some_and(is_end);
+            Self::Nothing => Poll::Ready(None),
+            Self::Connection(body) => body.poll_frame(context).map_err(|cause| {
+                let gone = matches!(&cause, BodyError::Connection(cause) if is_end(cause));
                 broke(gone, cause)
             }),
             Self::Stream(body) => body.poll_frame(context).map_err(|cause| {
@@ -90,14 +94,16 @@ impl Body for IncomingBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Connection(incoming) => incoming.is_end_stream(),
+            Self::Nothing => true,
+            Self::Connection(body) => body.is_end_stream(),
             Self::Stream(body) => body.stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Connection(incoming) => incoming.size_hint(),
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Connection(body) => body.size_hint(),
             Self::Stream(StreamBody { left: Some(left), .. }) => SizeHint::with_exact(*left),
             Self::Stream(_) if self.is_end_stream() => SizeHint::with_exact(0),
             Self::Stream(_) => SizeHint::default(),
@@ -111,8 +117,8 @@ fn broke(gone: bool, cause: impl std::error::Error + Send + Sync + 'static) -> E
 }
 
 /// Returns true if a body broke because its client sends nothing more.
-fn is_end(cause: &(dyn std::error::Error + 'static)) -> bool {
+fn is_end(cause: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
-    cause.downcast_ref::<io::Error>().is_some_and(|cause| gone.contains(&cause.kind()))
+    gone.contains(&cause.kind())
 }

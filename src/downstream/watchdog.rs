@@ -51,8 +51,6 @@ const FRAME: u64 = 16 * 1024;
 /// Time that a client which closed its sending side may go without taking the next piece of its
 /// response: most of those have left.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// Looks without a request after which a connection frees its buffers.
-const REST_TICKS: u32 = 2;
 /// Time-out of a connection without streams ...
 const NO_STREAM: Duration = Duration::from_secs(60);
 /// ... and time for closing it after GOAWAY.
@@ -157,8 +155,6 @@ impl Watchdog {
                 }
             } else if watched.is_too_slow(&state) {
                 state.cut(CutReason::SlowBody);
-            } else if watched.seen.0 == WaitingFor::Request && watched.ticks == REST_TICKS {
-                state.rest();
             }
             true
         });

@@ -6,7 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::Pin,
     task::Poll,
 };
 
@@ -25,11 +25,14 @@ use crate::{
 pub type Handled = Result<Response<LoggedBody<ResponseBody>>, Closed>;
 
 /// Runs the handling of a request; a panic becomes a 500, after which an HTTP/1.1 connection ends.
+/// The work is pinned by the caller, because a future that is moved into another one is in both.
 ///
 /// # Errors
 /// [`Closed`], as the work says.
-pub async fn guarded(line: &RequestChannel, work: impl Future<Output = Handled>) -> Handled {
-    let mut work = pin!(work);
+pub async fn guarded(
+    line: &RequestChannel,
+    mut work: Pin<&mut impl Future<Output = Handled>>,
+) -> Handled {
     let outcome =
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(polled) => polled.map(Some),
@@ -73,7 +76,7 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             panic!("an invariant of the test is broken");
         };
-        let answer = guarded(&line, work).await.expect("an answer");
+        let answer = guarded(&line, std::pin::pin!(work)).await.expect("an answer");
         assert_eq!((answer.status().as_u16(), queue.parked()), (500, 0));
         assert!(!answer.headers().contains_key(header::CONNECTION));
     }

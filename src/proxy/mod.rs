@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
 use http_body_util::Either;
 
@@ -13,7 +13,7 @@ use self::{
     route::{PathMatching, RouteTable},
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
-    to_client::{ResponseBody, leave_body, passed_on, respond_http_1_0},
+    to_client::{ResponseBody, leave_body, passed_on},
     to_upstream::{crossing, default_authority, edited, facts},
 };
 use crate::{
@@ -129,9 +129,6 @@ impl Proxy {
             response.headers_mut().remove(header::CONNECTION);
         } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
             leave_body(body, head.headers.contains_key(header::EXPECT), &mut response);
-        }
-        if head.version == Version::HTTP_10 {
-            respond_http_1_0(&mut response);
         }
         Clock::set_date(response.headers_mut());
         Ok(record.follow(response))

@@ -1,8 +1,7 @@
 //! Response as it goes to the client.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, Version, header};
-use http_body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 
 use super::{context::RequestContext, upgrade::agreed};
@@ -49,17 +48,6 @@ pub fn passed_on(
         visit.far = response.body_mut().switch();
     }
     Ok(response)
-}
-
-/// Adapts a response for HTTP/1.0: one of unknown length ends with its connection. hyper would add
-/// `keep-alive` beside our `close` unless the response has the version that it sends.
-pub fn respond_http_1_0(response: &mut Response<ResponseBody>) {
-    if response.body().size_hint().exact().is_none() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if response.headers().contains_key(header::CONNECTION) {
-        *response.version_mut() = Version::HTTP_10;
-    }
 }
 
 /// Handles a body that was not read: a short one is read and discarded, otherwise the connection

@@ -7,3 +7,4 @@ pub mod io;
 pub mod pem;
 pub mod release_timer;
 pub mod sys;
+pub mod write_buffer;

@@ -33,8 +33,9 @@ use crate::{
         forwarded::Outbound,
         framing::{
             Flaw, HeaderLimits,
+            body::{BodyDecoder, Piece},
             request::{Framing, write_end, write_field, write_framing, write_line, write_size},
-            response::{self, AnswerBody, Piece},
+            response,
         },
     },
     runtime::io::{Switched, take_steps},
@@ -66,7 +67,7 @@ pub struct Http1Conn<B> {
     heard: usize,
     /// True for HEAD.
     to_head: bool,
-    answer: AnswerBody,
+    answer: BodyDecoder,
     /// True if another request may follow the response.
     persists: bool,
     limits: HeaderLimits,
@@ -136,7 +137,7 @@ impl<B> Http1Conn<B> {
             flushed: true,
             begun: false,
         };
-        let (received, answer) = (BytesMut::new(), AnswerBody::default());
+        let (received, answer) = (BytesMut::new(), BodyDecoder::default());
         Box::new(Self {
             stream,
             outgoing,

@@ -21,8 +21,8 @@ use super::upload::{Tasks, UploadStop};
 
 /// Bytes of a body that are kept until its response starts.
 pub const KEPT: usize = 64 * 1024;
-/// Least size that a piece counts for: many small ones take more memory than their bytes.
-const LEAST_PIECE: usize = 256;
+/// Limit on the kept pieces: many small ones take more memory than their bytes.
+const PIECES: usize = 256;
 /// Longest piece that is copied: uncopied it would keep its whole read buffer alive.
 const COPIED: usize = 4 * 1024;
 
@@ -150,10 +150,9 @@ struct BodyRecording<B> {
 impl<B> BodyRecording<B> {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let (Some(kept), Some(mut piece)) = (&mut self.kept, TakenPiece::of(frame)) else { return };
+        self.size += piece.length();
         // A piece of one byte takes a slot of the list and an allocation, up to some 200 bytes.
-        // Counted as 256, at most 64 * 1024 / 256 = 256 pieces are kept, whatever their length.
-        self.size += piece.length().max(LEAST_PIECE);
-        if self.size > KEPT {
+        if self.size > KEPT || kept.len() == PIECES {
             // Without its beginning the rest is of no use.
             self.kept = None;
             return;
@@ -365,9 +364,7 @@ mod tests {
 
     #[tokio::test]
     async fn kept_is_bounded_and_small_pieces_count_for_more() {
-        for (length, most) in
-            [(KEPT, 1), (KEPT / 2, 2), (LEAST_PIECE, KEPT / LEAST_PIECE), (1, KEPT / LEAST_PIECE)]
-        {
+        for (length, most) in [(KEPT, 1), (KEPT / 2, 2), (KEPT / PIECES, PIECES), (1, PIECES)] {
             for (pieces, fits) in [(most, true), (most + 1, false)] {
                 let recording = Recording::new(body(pieces, length));
                 take(&mut recording.recorded(&Tasks::default()), pieces).await;

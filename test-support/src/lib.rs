@@ -31,6 +31,8 @@ pub mod python;
 pub mod redis;
 
 #[cfg(feature = "proxy")]
+pub mod accepted;
+#[cfg(feature = "proxy")]
 pub mod certificates;
 #[cfg(feature = "proxy")]
 pub mod decode;

@@ -168,7 +168,7 @@ async fn http_1_0_never_gets_chunks_and_its_answer_ends_with_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn response_framed_by_close_is_reframed() {
     let answer = replied(GET, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nuntil the end").await;
-    assert!(answer.ends_with("\r\n\r\nD\r\nuntil the end\r\n0\r\n\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nd\r\nuntil the end\r\n0\r\n\r\n"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,44 +1,50 @@
 //! HTTP/1.1 connection of a client, from its first byte to its last.
 //!
+//! One request at a time: read its head, have it handled, write its response, take the next. A
+//! request that is sent early waits in the buffer of the connection.
+//!
 //! Guarantees: a client that takes too long is cut. When the process stops, the response in
 //! progress is the last. A connection that ends with unread bytes lingers, so that the last
 //! response reaches its client. An idle connection keeps no buffers. A busy one works in turns,
-//! between which all others get theirs.
+//! between which all others get theirs. A head that is refused gets its response after those of all
+//! requests before it, and nothing behind it is read.
 
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
-    pin::Pin,
+    io,
+    pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::Body;
-use hyper::{
-    body::Incoming,
-    server::conn::http1,
-    service::{HttpService, service_fn},
-};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame};
 
-use super::{framed_io::FramedIo, lingering_close::Bounds};
+use super::{
+    body::{BodyState, ConnectionBody},
+    lingering_close::Bounds,
+    response_writer::{LengthError, ResponseWriter},
+};
 use crate::{
     downstream::{
-        client_conn::{ClientConn, ClientConnIo, ConnEvent},
+        client_conn::{ClientConn, ClientConnIo},
         fair_queue::{FairQueue, Queued},
         relay::relay,
+        request_body::IncomingBody,
         settings::HeaderLimits,
     },
-    http::error::{Error, Kind},
+    http::{
+        error::Error,
+        fields::awaits_continue,
+        framing::{
+            Flaw,
+            request_head::{HeadReader, RequestHead},
+            response_head::ResponseForm,
+        },
+    },
     runtime::io::CutReason,
 };
-
-/// Buffer limit of a connection.
-const BUFFER: usize = 128 * 1024;
-
-/// Bytes by which hyper's head limit exceeds weir's: an empty line and the last CRLF.
-const MARGIN: usize = 4;
 
 /// Settings of a connection.
 pub struct ConnectionSettings<'a> {
@@ -50,6 +56,20 @@ pub struct ConnectionSettings<'a> {
     pub closing: Bounds<'a>,
 }
 
+/// End of the requests of a connection.
+enum Ended {
+    /// The client took too long.
+    Cut,
+    /// It closes. The client may be within a request if `owes` is true.
+    Closing { owes: bool },
+    /// A head was refused.
+    Refused(Flaw),
+    /// It changed to another protocol, and the client sent nothing before that.
+    Switched,
+    /// The client is gone, or gets no response.
+    Gone,
+}
+
 /// Serves a connection until it ends or has carried all its requests. `blame` is called with a
 /// request that was never complete, as soon as that is known, and responds to it.
 pub async fn serve<S, F, B, E>(
@@ -59,142 +79,271 @@ pub async fn serve<S, F, B, E>(
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
 ) where
-    S: Fn(Request<Incoming>) -> F,
+    S: Fn(Request<IncomingBody>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+    E: std::fmt::Display,
 {
     let ConnectionSettings { limits, max_requests, closing } = granted;
-    let mut builder = http1::Builder::new();
-    let head = limits.size + MARGIN;
-    builder.max_buf_size(BUFFER.max(head)).max_header_size(head).max_headers(limits.count);
-    let begun = Cell::new(0_u64);
-    // Requests that started are counted: more heads may be read ahead.
-    let counted = |request| {
-        begun.set(begun.get() + 1);
-        let last = begun.get() >= max_requests;
-        if last {
-            conn.state().drain();
-        }
-        let answer = service(request);
-        async move { answer.await.map(|answer| if last { as_last(answer) } else { answer }) }
-    };
-    let (mut end, mut queued) = (FramedIo::new(&conn, limits), Queued::new(fair_queue));
-    let mut own = ClientConnIo(Rc::clone(&conn));
-    let (ended, parts) = loop {
-        // Boxed, so that an idle connection does not reserve the memory.
-        let serving = builder.serve_connection(TokioIo::new(end), service_fn(&counted));
-        let mut connection = Box::new(serving);
-        match drive(&conn, &mut queued, &mut connection).await {
-            Driven::Cut => {
-                // The client is not waiting for a response.
-                let _answer = unfinished_head(&conn).map(|error| blame(&error));
-                return;
+    let mut queued = Queued::new(fair_queue);
+    let ended = {
+        let connection = Connection { conn: &conn, service: &service, max_requests };
+        let mut serving = pin!(connection.serve(limits));
+        poll_fn(|context| {
+            if conn.state().orders(context).cut.is_some() {
+                return Poll::Ready(Ended::Cut);
             }
-            Driven::Ended(ended) => break (ended, connection.into_parts()),
-            Driven::Rests => end = connection.into_parts().io.into_inner(),
-        }
-        match conn.next_request().await {
-            ConnEvent::Request => {}
-            ConnEvent::Cut => return,
-            ConnEvent::End => return closing.close(&mut own, &mut queued, &[], false).await,
-        }
+            queued.turn(context, |context| serving.as_mut().poll(context))
+        })
+        .await
     };
-    // Nothing of hyper's is kept from here on: a connection may linger for long.
-    let (end, early) = (parts.io.into_inner(), !parts.read_buf.is_empty());
-    drop(parts.read_buf);
-    let (holds_back, owes) = (end.holds_back(), early || end.is_owed());
-    drop(end);
+    let mut io = ClientConnIo(Rc::clone(&conn));
     match ended {
-        _ if let Some(flaw) = conn.flaw() => {
-            let answer = blame(&Error::from(flaw));
-            closing.close(&mut own, &mut queued, &answer, true).await;
+        // The client is not waiting for a response.
+        Ended::Cut => drop(unfinished_head(&conn).map(|error| blame(&error))),
+        Ended::Gone => {}
+        Ended::Closing { owes } => closing.close(&mut io, &mut queued, &[], owes).await,
+        Ended::Refused(flaw) => {
+            let response = blame(&Error::from(flaw));
+            closing.close(&mut io, &mut queued, &response, true).await;
         }
-        Ok(()) => {
-            // Bytes of the new protocol before it was accepted are an error.
-            if let Some(tunnel) = conn.take_tunnel().filter(|_| !early && !holds_back) {
+        Ended::Switched => {
+            if let Some(tunnel) = conn.take_tunnel() {
                 relay(tunnel, &conn).await;
             }
-            closing.close(&mut own, &mut queued, &[], owes).await;
+            closing.close(&mut io, &mut queued, &[], false).await;
         }
-        Err(cause) if cause.is_parse() => {
-            // hyper has responded already.
-            let _answer = blame(&malformed(cause));
-            closing.close(&mut own, &mut queued, &[], true).await;
-        }
-        Err(cause) => tracing::debug!(%cause, "a connection ended"),
     }
 }
 
-/// Marks the last response of a connection: hyper may take another request before it sees an order.
-/// A protocol switch ends the connection anyway.
-fn as_last<B>(mut answer: Response<B>) -> Response<B> {
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    answer
+/// Connection whose requests are handled by `service`.
+struct Connection<'a, S> {
+    conn: &'a Rc<ClientConn>,
+    service: &'a S,
+    max_requests: u64,
 }
 
-/// End of hyper's part in a connection.
-enum Driven {
-    /// The client took too long.
-    Cut,
-    /// The connection ended.
-    Ended(hyper::Result<()>),
-    /// No request is in progress, and none arrives.
-    Rests,
-}
-
-/// Lets hyper serve a connection, and passes orders on to it.
-async fn drive<S, B>(
-    conn: &ClientConn,
-    queued: &mut Queued,
-    connection: &mut http1::Connection<TokioIo<FramedIo>, S>,
-) -> Driven
+impl<S, F, B, E> Connection<'_, S>
 where
-    S: HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Fn(Request<IncomingBody>) -> F,
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+    E: std::fmt::Display,
 {
-    let (mut draining, mut fresh) = (false, true);
-    poll_fn(|context| {
-        let orders = conn.state().orders(context);
-        if orders.cut.is_some() {
-            return Poll::Ready(Driven::Cut);
-        }
-        if orders.rest {
-            conn.state().rested();
-            if conn.is_resting() && !orders.drain {
-                return Poll::Ready(Driven::Rests);
+    async fn serve(&self, limits: HeaderLimits) -> Ended {
+        let (mut reader, mut begun) = (HeadReader::new(limits), 0);
+        loop {
+            let head = match poll_fn(|context| self.poll_head(&mut reader, begun, context)).await {
+                Ok(head) => head,
+                Err(ended) => return ended,
+            };
+            begun += 1;
+            if begun >= self.max_requests {
+                self.conn.state().drain();
+            }
+            // Boxed, so that an idle connection does not reserve the memory.
+            if let Some(ended) = Box::pin(self.exchange(head)).await {
+                return ended;
             }
         }
-        // A request that arrives with the drain is served: hyper must know it before the graceful
-        // shutdown.
-        if std::mem::take(&mut fresh)
-            && orders.drain
-            && let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context)
-        {
-            return Poll::Ready(Driven::Ended(ended));
+    }
+
+    /// Head of the next request, or the end of the connection.
+    fn poll_head(
+        &self,
+        reader: &mut HeadReader,
+        begun: u64,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<RequestHead, Ended>> {
+        let conn = self.conn;
+        let mut is_between = true;
+        if conn.has_ahead() {
+            conn.state().received();
         }
-        // Set before hyper writes, so that the last response says `close`.
-        if orders.drain && !draining {
-            draining = true;
-            Pin::new(&mut *connection).graceful_shutdown();
+        let parsed = conn.poll_parse(context, |bytes| match reader.read(bytes) {
+            Ok(Some((head, length))) => Some((Ok(head), length)),
+            Ok(None) => {
+                is_between = reader.is_between(bytes);
+                None
+            }
+            // The bytes are kept for the log.
+            Err(flaw) => Some((Err(flaw), 0)),
+        });
+        let ended = match parsed {
+            Poll::Ready(Ok(Some(Ok(head)))) => {
+                conn.note_head(None);
+                return Poll::Ready(Ok(head));
+            }
+            Poll::Ready(Ok(Some(Err(flaw)))) => Ended::Refused(flaw),
+            Poll::Ready(Ok(None)) if is_between => Ended::Closing { owes: false },
+            Poll::Ready(Ok(None) | Err(_)) => Ended::Gone,
+            Poll::Pending => {
+                conn.note_head((!is_between || begun == 0).then_some(begun));
+                // The first request is waited for, as its client cannot know of the drain.
+                if !(is_between && begun > 0 && conn.state().is_draining()) {
+                    return Poll::Pending;
+                }
+                Ended::Closing { owes: false }
+            }
+        };
+        Poll::Ready(Err(ended))
+    }
+
+    /// Has one request handled, and writes its response. None if another request may follow.
+    async fn exchange(&self, head: RequestHead) -> Option<Ended> {
+        let conn = self.conn;
+        let form = ResponseForm::of(&head.parts, head.persists);
+        let (body, upload) = match head.body.has_ended() {
+            true => (IncomingBody::Nothing, None),
+            false => {
+                let awaits = form.reads_chunks && awaits_continue(&head.parts.headers);
+                let state = BodyState::new(awaits);
+                let body = ConnectionBody::new(conn, head.body, &state);
+                (IncomingBody::Connection(body), Some(state))
+            }
+        };
+        let mut writer = ResponseWriter::new(conn);
+        let handled = {
+            // Pinned where it is made, because a future that is moved is kept twice.
+            let mut handling = pin!((self.service)(Request::from_parts(head.parts, body)));
+            poll_fn(|context| {
+                if let Poll::Ready(handled) = handling.as_mut().poll(context) {
+                    return Poll::Ready(handled.map_err(|cause| cause.to_string()));
+                }
+                if upload.as_ref().is_some_and(|upload| upload.take_continue()) {
+                    writer.push_continue();
+                }
+                poll_client(conn, upload.as_deref(), &mut writer, context)
+                    .map(|cause| Err(cause.to_string()))
+            })
+            .await
+        };
+        let response = match handled {
+            Ok(response) => response,
+            Err(cause) => {
+                tracing::debug!(%cause, "a connection ended");
+                return Some(Ended::Gone);
+            }
+        };
+        self.respond(response, form, upload, writer).await
+    }
+
+    async fn respond(
+        &self,
+        response: Response<B>,
+        mut form: ResponseForm,
+        upload: Option<Rc<BodyState>>,
+        mut writer: ResponseWriter,
+    ) -> Option<Ended> {
+        let conn = self.conn;
+        form.persists &= !conn.state().is_draining();
+        if let Some(upload) = &upload {
+            upload.respond();
+            // Without a reader the rest would be taken for the next request.
+            form.persists &= upload.has_ended() || upload.poll_over().is_pending();
         }
-        queued.turn(context, |context| Pin::new(&mut *connection).poll(context).map(Driven::Ended))
-    })
-    .await
+        let (head, body) = response.into_parts();
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let persists = writer.begin(&form, &head, &body);
+        drop(head);
+        let mut body = pin!(Some(body));
+        let written = poll_fn(|context| {
+            self.poll_respond(&mut body, upload.as_deref(), &mut writer, context)
+        });
+        if let Err(cause) = written.await {
+            tracing::debug!(%cause, "a connection ended");
+            return Some(Ended::Gone);
+        }
+        if switches {
+            let early = conn.has_ahead();
+            return Some(if early { Ended::Closing { owes: true } } else { Ended::Switched });
+        }
+        let is_whole = match &upload {
+            None => true,
+            Some(upload) if persists => {
+                poll_fn(|context| {
+                    conn.state().orders(context);
+                    upload.poll_over()
+                })
+                .await;
+                upload.has_ended()
+            }
+            Some(upload) => upload.has_ended(),
+        };
+        if !persists || !is_whole {
+            return Some(Ended::Closing { owes: !is_whole || conn.has_ahead() });
+        }
+        None
+    }
+
+    /// Takes the body of a response and writes it, until all of it is on its way.
+    fn poll_respond(
+        &self,
+        body: &mut Pin<&mut Option<B>>,
+        upload: Option<&BodyState>,
+        writer: &mut ResponseWriter,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), String>> {
+        loop {
+            if writer.has_ended() {
+                // The record of the response is complete before its client has all of it.
+                body.set(None);
+                return writer.poll_flush(context).map_err(|cause| cause.to_string());
+            }
+            if !writer.takes_more() {
+                ready!(writer.poll_write(context)).map_err(|cause| cause.to_string())?;
+                continue;
+            }
+            let Some(mut taken) = body.as_mut().as_pin_mut() else {
+                return Poll::Ready(Ok(()));
+            };
+            let Poll::Ready(frame) = taken.as_mut().poll_frame(context) else {
+                let flushed = writer.poll_flush(context).map_err(|cause| cause.to_string());
+                return match flushed {
+                    Poll::Ready(Err(cause)) => Poll::Ready(Err(cause)),
+                    _ => poll_client(self.conn, upload, writer, context)
+                        .map(|cause| Err(cause.to_string())),
+                };
+            };
+            let frame = frame.transpose().map_err(|cause| cause.to_string())?;
+            take_frame(writer, frame, taken.is_end_stream()).map_err(|cause| cause.to_string())?;
+        }
+    }
 }
 
-fn malformed(cause: hyper::Error) -> Error {
-    let (kind, detail) = if cause.is_parse_too_large() {
-        (Kind::HeadersTooLarge, "the request's head is too large")
-    } else {
-        (Kind::HttpRequestError, "the request's head is malformed")
-    };
-    Error::caused(kind, detail, cause)
+fn take_frame(
+    writer: &mut ResponseWriter,
+    frame: Option<Frame<Bytes>>,
+    is_last: bool,
+) -> Result<(), LengthError> {
+    match frame.map(Frame::into_data) {
+        None => writer.end(None),
+        Some(Ok(data)) => {
+            writer.push(data)?;
+            if is_last { writer.end(None) } else { Ok(()) }
+        }
+        Some(Err(frame)) => writer.end(frame.into_trailers().ok()),
+    }
+}
+
+/// Sends what is to be sent before a response, and notices a client that has left. The body of a
+/// request notices that itself.
+fn poll_client(
+    conn: &ClientConn,
+    upload: Option<&BodyState>,
+    writer: &mut ResponseWriter,
+    context: &mut Context<'_>,
+) -> Poll<io::Error> {
+    if let Poll::Ready(Err(cause)) = writer.poll_write(context) {
+        return Poll::Ready(cause);
+    }
+    // The reader of a body notices it itself, and wakes the connection at the end of the body.
+    if upload.is_some_and(|upload| upload.poll_over().is_pending()) {
+        return Poll::Pending;
+    }
+    conn.poll_failure(context)
 }
 
 /// Error for a client that was cut while a request was expected: only a head that was started and

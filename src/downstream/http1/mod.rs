@@ -1,5 +1,6 @@
 //! HTTP/1.1 connections of clients.
 
+pub mod body;
 pub mod connection;
-pub mod framed_io;
 pub mod lingering_close;
+pub mod response_writer;

@@ -16,6 +16,11 @@ impl Flaw {
     pub(super) const fn malformed(detail: &'static str) -> Self {
         Self { kind: Kind::HttpRequestError, detail }
     }
+
+    /// Flaw of a response; the caller decides on the kind of error.
+    pub(super) const fn of_response(detail: &'static str) -> Self {
+        Self { kind: Kind::HttpProtocolError, detail }
+    }
 }
 
 impl From<Flaw> for Error {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::Uri;
+use http::{HeaderMap, Uri, header};
 
 use super::{
     flaw::Flaw,
@@ -87,6 +87,12 @@ impl Head {
         }
     }
 
+    /// HTTP version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// Returns true if the body is chunked.
     #[must_use]
     pub fn is_chunked(&self) -> bool {
@@ -134,6 +140,21 @@ impl Head {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns true if a connection persists after a message with these fields (RFC 9112, section 9.3).
+#[must_use]
+pub fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let mut persists = version == Version::Http11;
+    for line in headers.get_all(header::CONNECTION) {
+        for option in line.as_bytes().split(|byte| *byte == b',').map(line::trim) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            persists |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    persists
 }
 
 /// Request line of a head that was refused or never completed, as far as it can be parsed. For

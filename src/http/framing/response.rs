@@ -3,29 +3,24 @@
 //! Guarantees: a response with ambiguous framing is refused, by the same rules as requests. Neither
 //! a head nor trailers exceed `response_limits` of the upstream.
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use hyper::ext::ReasonPhrase;
-use memchr::memchr;
 
 use super::{
-    Flaw, HeaderLimits, chunked,
-    head::{Head, Version},
+    Flaw, HeaderLimits,
+    body::{BodyDecoder, NO_VALUE, Sender, TRAILERS, field, field_name},
+    head::{Head, Version, persists},
     line,
 };
-use crate::http::error::Kind;
 
 /// Lines of nearly every head; the lengths of further ones are on the heap.
 const FIELDS: usize = 100;
-/// Longest piece of a body that is copied: uncopied it would keep its whole read buffer alive until
-/// the client has taken it.
-const COPIED: usize = 4 * 1024;
-
-const TOO_LARGE: Flaw = flaw("the response's head is larger than `response_limits.size`");
-const TOO_MANY: Flaw = flaw("the response has more fields than `response_limits.count`");
-const TRAILERS: Flaw = flaw("the response's trailers are larger than `response_limits`");
-const NO_VALUE: Flaw = flaw("a field's value has a control byte");
-const NO_STATUS: Flaw = flaw("the response does not begin with HTTP/1.1 and a status");
+const TOO_LARGE: Flaw =
+    Flaw::of_response("the response's head is larger than `response_limits.size`");
+const TOO_MANY: Flaw =
+    Flaw::of_response("the response has more fields than `response_limits.count`");
+const NO_STATUS: Flaw = Flaw::of_response("the response does not begin with HTTP/1.1 and a status");
 
 /// Head of a response.
 #[derive(Debug)]
@@ -33,14 +28,9 @@ pub struct ResponseHead {
     /// Status and fields.
     pub parts: Parts,
     /// Framing of the body.
-    pub body: AnswerBody,
+    pub body: BodyDecoder,
     /// True if another request may follow on the connection.
     pub persists: bool,
-}
-
-/// Flaw of a response; the caller decides on the kind of error.
-const fn flaw(detail: &'static str) -> Flaw {
-    Flaw { kind: Kind::HttpProtocolError, detail }
 }
 
 /// Lengths of a head's lines.
@@ -100,9 +90,8 @@ pub fn head(
     }
     within_size(position)?;
     let head = bytes.split_to(position).freeze();
-    let mut begun = read(&head, end, &lengths, version, status, to_head)?;
-    begun.body.limits = limits;
-    Ok(Some(begun))
+    let first = FirstLine { end, version, status };
+    read(&head, &first, &lengths, to_head, limits).map(Some)
 }
 
 /// Checks the fields of an HTTP/2 response against the limits, with the size that they would have
@@ -147,19 +136,27 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
     };
     match (rest.get(..3).map(StatusCode::from_bytes), rest.get(3)) {
         (Some(Ok(status)), None | Some(b' ')) if status.as_u16() < 600 => Ok((version, status)),
-        _ => Err(flaw("the response's status is not 100 to 599")),
+        _ => Err(Flaw::of_response("the response's status is not 100 to 599")),
     }
 }
 
-/// Parses a complete head: its first line ends at `end`, and its fields have these lengths.
-fn read(
-    head: &Bytes,
+/// Status line of a response.
+struct FirstLine {
+    /// Length without CRLF.
     end: usize,
-    lengths: &Lengths,
     version: Version,
     status: StatusCode,
+}
+
+/// Parses a complete head, whose fields have these lengths.
+fn read(
+    head: &Bytes,
+    first: &FirstLine,
+    lengths: &Lengths,
     to_head: bool,
+    limits: HeaderLimits,
 ) -> Result<ResponseHead, Flaw> {
+    let FirstLine { end, version, status } = *first;
     let mut parts = Response::new(()).into_parts().0;
     parts.status = status;
     let reason = head.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();
@@ -178,232 +175,29 @@ fn read(
     }
     let bodiless = to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
     let body = match framing.length() {
-        _ if bodiless => AnswerBody::exactly(0),
-        _ if framing.is_chunked() => AnswerBody { at: At::Size, ..AnswerBody::default() },
-        Some(length) => AnswerBody::exactly(length),
-        None => AnswerBody { at: At::Close, ..AnswerBody::default() },
+        _ if bodiless => BodyDecoder::length(0),
+        _ if framing.is_chunked() => BodyDecoder::chunked(Sender::Response, limits),
+        Some(length) => BodyDecoder::length(length),
+        None => BodyDecoder::until_close(),
     };
     // A body announced by a response without one may be sent all the same, and would be parsed as
     // the next response. HEAD and 304 may give a length without a body.
     let announces = framing.is_chunked()
         || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
     let persists =
-        persists(version, &parts.headers) && body.at != At::Close && !(bodiless && announces);
+        persists(version, &parts.headers) && !body.ends_with_close() && !(bodiless && announces);
     Ok(ResponseHead { parts, body, persists })
-}
-
-/// Splits a field line into name, which is not checked, and value.
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
-    let colon = memchr(b':', line).ok_or(flaw("a field without a colon"))?;
-    Ok((&line[..colon], line::trim(&line[colon + 1..])))
-}
-
-fn field_name(name: &[u8]) -> Result<HeaderName, Flaw> {
-    HeaderName::from_bytes(name)
-        .map_err(|_| flaw("a field's name is not a token right before a colon"))
 }
 
 fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
     HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| NO_VALUE)
 }
 
-/// Returns true if a connection persists after a response (RFC 9112, section 9.3).
-fn persists(version: Version, headers: &HeaderMap) -> bool {
-    let mut persists = version == Version::Http11;
-    for line in headers.get_all(header::CONNECTION) {
-        for option in line.as_bytes().split(|byte| *byte == b',').map(line::trim) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            persists |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    persists
-}
-
-/// Body of a response, with the part still to come.
-#[derive(Debug, Default)]
-pub struct AnswerBody {
-    at: At,
-    /// Lines and bytes of the trailers so far.
-    fields: usize,
-    bytes: usize,
-    trailers: HeaderMap,
-    limits: HeaderLimits,
-}
-
-/// Element that the next byte belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
-    /// None of this response.
-    #[default]
-    End,
-    /// Body with this many bytes to come.
-    Length(u64),
-    /// Body that ends with its connection.
-    Close,
-    /// Line before a chunk.
-    Size,
-    /// Chunk with this many bytes to come.
-    Chunk(u64),
-    /// CRLF after a chunk.
-    ChunkEnd,
-    /// Trailers.
-    Trailers,
-}
-
-/// Next piece of a body.
-#[derive(Debug)]
-pub enum Piece {
-    /// Bytes of the body.
-    Data(Bytes),
-    /// Trailers, which end the body.
-    Trailers(HeaderMap),
-    /// End of the body.
-    End,
-    /// None yet: more must be received.
-    More,
-}
-
-impl AnswerBody {
-    fn exactly(length: u64) -> Self {
-        let at = if length == 0 { At::End } else { At::Length(length) };
-        Self { at, ..Self::default() }
-    }
-
-    /// Returns true if the body has ended.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.at == At::End
-    }
-
-    /// Number of bytes to come, if known.
-    #[must_use]
-    pub fn left(&self) -> Option<u64> {
-        match self.at {
-            At::End => Some(0),
-            At::Length(left) => Some(left),
-            _ => None,
-        }
-    }
-
-    /// Number of bytes to come before the next framing element.
-    #[must_use]
-    pub fn run(&self) -> u64 {
-        match self.at {
-            At::Length(left) | At::Chunk(left) => left,
-            At::Close => u64::MAX,
-            At::End | At::Size | At::ChunkEnd | At::Trailers => 0,
-        }
-    }
-
-    /// Returns true if closing the connection ends the body.
-    #[must_use]
-    pub fn close(&mut self) -> bool {
-        if self.at == At::Close {
-            self.at = At::End;
-        }
-        self.has_ended()
-    }
-
-    /// Takes the next piece from the front of the received bytes.
-    ///
-    /// # Errors
-    /// When the framing is invalid.
-    pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Piece, Flaw> {
-        loop {
-            match self.at {
-                At::End => return Ok(Piece::End),
-                At::Length(_) | At::Chunk(_) | At::Close => {
-                    let piece =
-                        if bytes.is_empty() { Piece::More } else { Piece::Data(self.data(bytes)) };
-                    return Ok(piece);
-                }
-                At::Size | At::ChunkEnd | At::Trailers => {
-                    if !self.line(bytes)? {
-                        return Ok(Piece::More);
-                    }
-                }
-            }
-            if self.at == At::End && !self.trailers.is_empty() {
-                return Ok(Piece::Trailers(std::mem::take(&mut self.trailers)));
-            }
-        }
-    }
-
-    fn data(&mut self, bytes: &mut BytesMut) -> Bytes {
-        let run = usize::try_from(self.run()).unwrap_or(usize::MAX);
-        let length = run.min(bytes.len());
-        let data = if length > COPIED {
-            bytes.split_to(length).freeze()
-        } else {
-            let copy = Bytes::copy_from_slice(&bytes[..length]);
-            bytes.advance(length);
-            copy
-        };
-        let taken = data.len() as u64;
-        self.at = match self.at {
-            At::Length(left) if left == taken => At::End,
-            At::Length(left) => At::Length(left - taken),
-            At::Chunk(left) if left == taken => At::ChunkEnd,
-            At::Chunk(left) => At::Chunk(left - taken),
-            at => at,
-        };
-        data
-    }
-
-    /// Parses one line of the framing; returns false if it is incomplete.
-    fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
-        let most = match self.at {
-            At::Trailers => self.limits.size,
-            At::ChunkEnd => 0,
-            _ => chunked::SIZE_LINE,
-        };
-        let newline = memchr(b'\n', &bytes[..bytes.len().min(most + 2)]);
-        let Some(length) = (match newline {
-            Some(newline) => line::end(&bytes[..=newline])?,
-            None if bytes.len() > most + 1 && self.at == At::Trailers => return Err(TRAILERS),
-            None if bytes.len() > most + 1 => {
-                return Err(flaw("a line of the body's framing is too long"));
-            }
-            None => None,
-        }) else {
-            return Ok(false);
-        };
-        let line = &bytes[..length];
-        self.at = match self.at {
-            At::Size => match chunked::padded_size(line)? {
-                0 => At::Trailers,
-                size => At::Chunk(size),
-            },
-            At::ChunkEnd if line.is_empty() => At::Size,
-            At::ChunkEnd => return Err(flaw("a chunk is longer than its size")),
-            _ if line.is_empty() => At::End,
-            at => {
-                self.trailer(line)?;
-                at
-            }
-        };
-        bytes.advance(length + 2);
-        Ok(true)
-    }
-
-    fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
-        self.fields += 1;
-        self.bytes += line.len() + 2;
-        if self.fields > self.limits.count || self.bytes > self.limits.size {
-            return Err(TRAILERS);
-        }
-        let (name, value) = field(line)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| NO_VALUE)?;
-        self.trailers.append(field_name(name)?, value);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::http::framing::response::*;
+    use http::HeaderName;
+
+    use crate::http::framing::{body::Piece, chunked, response::*};
 
     const HEAD: usize = 32 * 1024;
     const LIMITS: HeaderLimits = HeaderLimits { size: HEAD, count: FIELDS };

@@ -1,9 +1,8 @@
 //! Serving of a connection whose protocol is known.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, pin::pin, rc::Rc};
 
 use http::{Request, Version};
-use hyper::body::Incoming;
 
 use super::{Worker, unfinished_head::UnfinishedHead};
 use crate::{
@@ -73,12 +72,15 @@ impl Worker {
     ) {
         let channel = RequestChannel::connection(conn);
         let channel = &channel;
-        let service = |request: Request<Incoming>| {
-            let (serving, request) = (self.serving(), request.map(IncomingBody::Connection));
+        let service = |request: Request<IncomingBody>| {
+            let serving = self.serving();
             if self.leaving.get() {
                 channel.state.drain();
             }
-            async move { guarded(channel, serving.proxy.serve(channel, peer, request, None)).await }
+            async move {
+                let work = pin!(serving.proxy.serve(channel, peer, request, None));
+                guarded(channel, work).await
+            }
         };
         let granted = ConnectionSettings { limits: self.serving().limits, max_requests, closing };
         let head = UnfinishedHead::new(self, conn, peer.address, Version::HTTP_11);
@@ -104,7 +106,10 @@ impl Worker {
             if worker.leaving.get() {
                 state.drain();
             }
-            async move { guarded(&line, serving.proxy.serve(&line, &peer, request, unfit)).await }
+            async move {
+                let work = pin!(serving.proxy.serve(&line, &peer, request, unfit));
+                guarded(&line, work).await
+            }
         };
         let limits = self.serving().limits;
         let head = UnfinishedHead::new(self, conn, address.ip(), Version::HTTP_2);

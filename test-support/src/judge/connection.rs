@@ -4,18 +4,15 @@
 use std::{cell::Cell, rc::Rc};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::http::framing::{Framer, HeaderLimits};
+use weir::http::framing::HeaderLimits;
 
-use crate::recorder::on_recorded;
+use crate::{accepted::accepted, recorder::on_recorded};
 
 const LIMITS: HeaderLimits = HeaderLimits { size: 32 * 1024, count: 100 };
 
-/// How many of the heads in these bytes are accepted.
-fn accepted(bytes: &[u8]) -> u64 {
-    let mut framer = Framer::new(LIMITS);
-    // What is refused is counted up to there.
-    let _refused = framer.take(bytes);
-    framer.heads()
+/// Number of heads in these bytes that are accepted.
+fn heads(bytes: &[u8]) -> u64 {
+    accepted(bytes, bytes.len().max(1), LIMITS).1
 }
 
 /// Plays the bytes and judges what came of them.
@@ -35,9 +32,9 @@ pub async fn judge(bytes: &[u8]) {
         let came = talk.await;
         let seen = recorder.requests.borrow().len() as u64;
         assert!(
-            seen <= accepted(bytes),
+            seen <= heads(bytes),
             "{seen} requests arrived of {} that were accepted",
-            accepted(bytes)
+            heads(bytes)
         );
         let answers = came
             .windows(9)

@@ -3,10 +3,7 @@
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir::http::framing::{
-    HeaderLimits,
-    response::{self, Piece},
-};
+use weir::http::framing::{HeaderLimits, body::Piece, response};
 
 use crate::harness::{Pipes, config, on_raw_edge};
 

@@ -16,10 +16,7 @@ use weir::{
     config::{self, interpolate::Outside},
     downstream::proxy_protocol::{self, ProxiedPeer},
     http::{
-        framing::{
-            Framer, HeaderLimits,
-            response::{self, Piece},
-        },
+        framing::{HeaderLimits, body::Piece, response},
         target::{LastHost, Target},
     },
     limit::{
@@ -30,30 +27,17 @@ use weir::{
     proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteTable},
 };
 
-const LIMITS: HeaderLimits = HeaderLimits { size: 4096, count: 64 };
+use crate::accepted::accepted;
 
-/// What of the bytes is handed on, and how many heads are in it.
-fn accepted(bytes: &[u8], pieces: usize) -> (Vec<u8>, u64) {
-    let (mut framer, mut accepted) = (Framer::new(LIMITS), Vec::new());
-    for piece in bytes.chunks(pieces) {
-        match framer.take(piece) {
-            Ok(()) => accepted.extend_from_slice(piece),
-            Err(refused) => {
-                accepted.extend_from_slice(&piece[..refused.fine]);
-                break;
-            }
-        }
-    }
-    (accepted, framer.heads())
-}
+const LIMITS: HeaderLimits = HeaderLimits { size: 4096, count: 64 };
 
 /// A connection: however it comes in pieces, the same heads are accepted; and what is handed on is
 /// framed just so by a parser of another hand, whichever of two conflicting framings that would
 /// believe.
 pub fn framing(bytes: &[u8]) {
-    let (whole, heads) = accepted(bytes, bytes.len().max(1));
+    let (whole, heads) = accepted(bytes, bytes.len().max(1), LIMITS);
     for pieces in [1, 2, 7] {
-        let (some, same) = accepted(bytes, pieces);
+        let (some, same) = accepted(bytes, pieces, LIMITS);
         assert_eq!(same, heads, "in pieces of {pieces}");
         assert_eq!(count_heads(&some), heads, "heads in what is handed on in pieces of {pieces}");
     }

@@ -1,0 +1,115 @@
+//! Bytes on their way to a connection: small ones copied together, and one large piece that is
+//! written beside them without a copy.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+/// Longest piece that is copied behind earlier bytes.
+pub const COPIED: usize = 4 * 1024;
+
+/// Output that was not written yet.
+#[derive(Debug, Default)]
+pub struct WriteBuffer {
+    text: Vec<u8>,
+    written: usize,
+    piece: Bytes,
+    /// Bytes behind the piece.
+    end: &'static [u8],
+}
+
+impl WriteBuffer {
+    /// Returns true if everything was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.piece.is_empty() && self.end.is_empty()
+    }
+
+    /// Returns true if a large piece waits, behind which nothing can be added but an end.
+    #[must_use]
+    pub fn has_piece(&self) -> bool {
+        !self.end.is_empty() || !self.piece.is_empty()
+    }
+
+    /// Number of copied bytes.
+    #[must_use]
+    pub fn copied(&self) -> usize {
+        self.text.len() - self.written
+    }
+
+    /// Copied bytes, to append to. Legal only while no large piece waits.
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        debug_assert!(!self.has_piece());
+        &mut self.text
+    }
+
+    /// Adds a piece, and the bytes behind it. Legal only while no large piece waits.
+    pub fn push(&mut self, piece: Bytes, end: &'static [u8]) {
+        if piece.len() > COPIED {
+            self.piece = piece;
+            self.end = end;
+        } else {
+            self.text().extend_from_slice(&piece);
+            self.text.extend_from_slice(end);
+        }
+    }
+
+    /// Adds the last bytes: `behind` instead of the end of a large piece that waits, or else
+    /// `alone`.
+    pub fn push_end(&mut self, behind: &'static [u8], alone: &'static [u8]) {
+        if self.has_piece() {
+            self.end = behind;
+        } else {
+            self.text.extend_from_slice(alone);
+        }
+    }
+
+    /// Drops what was not written.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Ready when everything was written; then `began` is true if that was not nothing.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn poll_write(
+        &mut self,
+        io: &mut (impl AsyncWrite + Unpin + ?Sized),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let text = &self.text[self.written..];
+            let count = if self.piece.is_empty() {
+                let rest = if text.is_empty() { self.end } else { text };
+                ready!(Pin::new(&mut *io).poll_write(context, rest))?
+            } else {
+                let slices =
+                    [IoSlice::new(text), IoSlice::new(&self.piece), IoSlice::new(self.end)];
+                ready!(Pin::new(&mut *io).poll_write_vectored(context, &slices))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, count: usize) {
+        let of_text = count.min(self.text.len() - self.written);
+        self.written += of_text;
+        if self.written == self.text.len() {
+            self.text.clear();
+            self.written = 0;
+        }
+        let of_piece = (count - of_text).min(self.piece.len());
+        self.piece.advance(of_piece);
+        self.end = &self.end[count - of_text - of_piece..];
+    }
+}
