@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use serde_json::Value;
 use weir::{cli::Cli, config, limit::Part};
 
@@ -274,4 +274,14 @@ fn key_parts_are_listed_in_the_page_of_limits() {
     let list = list.expect("a sentence").replace(['`', '\n'], " ");
     let listed: Vec<&str> = list.split(',').map(str::trim).collect();
     assert_eq!(listed, Part::FORMS);
+}
+
+#[test]
+fn commands_are_on_the_page_of_commands() {
+    let page = fs::read_to_string("docs/reference/commands.md").expect("a page");
+    let program = Cli::command();
+    let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+    let missing: Vec<_> =
+        names.iter().filter(|name| !page.contains(&format!("`weir {name}"))).collect();
+    assert!(names.len() > 10 && missing.is_empty(), "without a row: {missing:?} of {names:?}");
 }
