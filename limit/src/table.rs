@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn http2_ping_not_sent_to_busy_client() {
+    fn eviction_takes_the_key_that_owes_least() {
         let table = Table::with_capacity(8);
         for fingerprint in 1..=8 {
             store(&table, fingerprint, 0, 10 + fingerprint);
