@@ -219,7 +219,8 @@ mod command {
         assert_eq!(code, Some(10));
         assert_eq!(
             errors,
-            "broken: expected reject=3, saw reject=0\nbroken: expected every refusal to be 429, saw 503 2x\n"
+            "broken: expected reject=3, saw reject=0\nbroken: expected every refusal to be 429, saw 503 2x\n\
+             hint: `--reject-status 503` counts responses of 503 as rejects\n"
         );
     }
 
