@@ -19,8 +19,8 @@ COPY migrate migrate
 COPY test-support test-support
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package auth --bin auth \
-    && mkdir /out && cp target/release/auth /out/
+    cargo build --profile dist --locked --package auth --bin auth \
+    && mkdir /out && cp target/dist/auth /out/
 
 FROM scratch AS prebuilt
 COPY prebuilt/auth /out/

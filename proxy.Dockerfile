@@ -19,8 +19,8 @@ COPY src src
 COPY test-support test-support
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package weir --bin weir \
-    && mkdir /out && cp target/release/weir /out/
+    cargo build --profile dist --locked --package weir --bin weir \
+    && mkdir /out && cp target/dist/weir /out/
 
 FROM scratch AS prebuilt
 COPY prebuilt/weir /out/weir

@@ -25,8 +25,8 @@ if pgrep -x 'cargo|rustc' >/dev/null && [ "${FORCE:-0}" != 1 ]; then
 fi
 
 if [ -z "${WEIR:-}" ]; then
-    cargo build --release --bin weir
-    WEIR="${CARGO_TARGET_DIR:-target}/release/weir"
+    cargo build --profile dist --bin weir
+    WEIR="${CARGO_TARGET_DIR:-target}/dist/weir"
 fi
 ulimit -n "$(ulimit -Hn)"
 exec env PYTHONDONTWRITEBYTECODE=1 python3 benches/compare/compare.py --weir "$WEIR" "$@"

@@ -71,7 +71,7 @@ def prove(server, setup):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weir", default="target/release/weir", help="the binary to measure")
+    parser.add_argument("--weir", default="target/dist/weir", help="the binary to measure")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement")
     parser.add_argument("--only", default="", help="scenarios, comma-separated: " + ",".join(one.key for one in rounds.SCENARIOS))
