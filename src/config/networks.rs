@@ -38,7 +38,7 @@ pub enum NetworkEntry {
 pub struct NetworkLists {
     /// Entries of `client_ip.trusted_proxies`.
     pub proxies: Vec<NetworkEntry>,
-    /// Entries of `exempt`, zone by zone in the order of [`Config::zones`].
+    /// Entries of `exempt`, zone by zone in the order of `Config::zones`.
     pub exempt: Vec<Vec<NetworkEntry>>,
 }
 

@@ -1,8 +1,8 @@
 //! Writer of one response: its head and body, and the interim responses before it.
 //!
 //! Guarantees: exactly one framing. A body that is shorter or longer than announced is an error.
-//! Small pieces are written together, large ones without a copy. At most [`MOST`] bytes and one
-//! piece wait to be written.
+//! Small pieces are written together, large ones without a copy. At most 16 KiB and one piece wait
+//! to be written.
 
 use std::{
     io,
