@@ -99,20 +99,23 @@ pub async fn serve<S, F, B, E>(
         .await
     };
     let mut io = ClientConnIo(Rc::clone(&conn));
+    // Boxed, so that an idle connection does not reserve the memory.
     match ended {
         // The client is not waiting for a response.
         Ended::Cut => drop(unfinished_head(&conn).map(|error| blame(&error))),
         Ended::Gone => {}
-        Ended::Closing { owes } => closing.close(&mut io, &mut queued, &[], owes).await,
+        Ended::Closing { owes } => {
+            Box::pin(closing.close(&mut io, &mut queued, &[], owes)).await;
+        }
         Ended::Refused(flaw) => {
             let response = blame(&Error::from(flaw));
-            closing.close(&mut io, &mut queued, &response, true).await;
+            Box::pin(closing.close(&mut io, &mut queued, &response, true)).await;
         }
         Ended::Switched => {
             if let Some(tunnel) = conn.take_tunnel() {
-                relay(tunnel, &conn).await;
+                Box::pin(relay(tunnel, &conn)).await;
             }
-            closing.close(&mut io, &mut queued, &[], false).await;
+            Box::pin(closing.close(&mut io, &mut queued, &[], false)).await;
         }
     }
 }

@@ -52,21 +52,23 @@ impl Worker {
         mut place: ConnectionPermit,
     ) {
         if door.proxy_protocol {
-            match self.unless_stopping(self.introduce(io, peer, &mut place)).await {
+            // Boxed, like the handshake: an idle connection does not reserve the memory.
+            let introduced = self.introduce(io, peer, &mut place);
+            match Box::pin(self.unless_stopping(introduced)).await {
                 Some(Ok(introduced)) => (io, peer) = introduced,
                 Some(Err(error)) => return self.refuse(peer, &error),
                 None => return,
             }
         }
-        let Some(tls) = &door.tls else {
-            let transport = Transport::Plain { redirect: door.redirect };
-            return self.serve(io, peer, transport, door, &place).await;
+        let (io, transport) = match &door.tls {
+            None => (io, Transport::Plain { redirect: door.redirect }),
+            Some(tls) => {
+                let shaken = Box::pin(self.unless_stopping(self.shake_hands(tls, io, peer))).await;
+                let Some(shaken) = shaken.flatten() else { return };
+                shaken
+            }
         };
-        if let Some((io, transport)) =
-            self.unless_stopping(self.shake_hands(tls, io, peer)).await.flatten()
-        {
-            self.serve(io, peer, transport, door, &place).await;
-        }
+        self.serve(io, peer, transport, door, &place).await;
     }
 
     /// Returns the output of `work` with a client that cannot have sent a request yet. When the
@@ -141,5 +143,41 @@ impl Worker {
             None if conn.has_begun() => ClientProtocol::Http1,
             None => ClientProtocol::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::duplex, task::LocalSet};
+
+    use crate::{
+        downstream::drain::DrainOrder,
+        process::{
+            listeners::{self, ListenerMap},
+            share,
+            worker::opening::*,
+        },
+    };
+
+    /// Every idle connection has such a task.
+    #[tokio::test]
+    async fn connection_task_takes_little_memory() {
+        let text = "listeners: [ '127.0.0.1:0' ]\naccess_log: { to: none }\n\
+                    routes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\n";
+        let config = crate::config::parse("test", text, &[]).expect("a configuration").config;
+        let doors = listeners::fit(&ListenerMap::new(), &config.listeners)
+            .expect("settings that can be used")
+            .apply();
+        let door = Arc::clone(doors.values().next().expect("a listener"));
+        let (_order, drain) = DrainOrder::new();
+        let shared = share(config, doors, None, drain).expect("upstreams without TLS");
+        let measured = async {
+            let worker = Worker::build(&shared).expect("a worker");
+            let place = door.occupancy.enter().expect("room");
+            let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+            let size = size_of_val(&worker.open(Box::new(duplex(1).0), peer, &door, place));
+            assert!(size <= 1_280, "{size}");
+        };
+        LocalSet::new().run_until(measured).await;
     }
 }

@@ -58,7 +58,8 @@ impl Worker {
         if ends_softly(conn.state()) {
             // The client grants room while it reads the last response.
             let mut io = ClientConnIo(Rc::clone(&conn));
-            closing.close(&mut io, &mut Queued::new(&self.fair_queue), &[], true).await;
+            let mut queued = Queued::new(&self.fair_queue);
+            Box::pin(closing.close(&mut io, &mut queued, &[], true)).await;
         }
     }
 
