@@ -266,11 +266,7 @@ where
         let is_whole = match &upload {
             None => true,
             Some(upload) if persists => {
-                poll_fn(|context| {
-                    conn.state().orders(context);
-                    upload.poll_over()
-                })
-                .await;
+                poll_fn(|_| upload.poll_over()).await;
                 upload.has_ended()
             }
             Some(upload) => upload.has_ended(),
@@ -303,12 +299,8 @@ where
                 return Poll::Ready(Ok(()));
             };
             let Poll::Ready(frame) = taken.as_mut().poll_frame(context) else {
-                let flushed = writer.poll_flush(context).map_err(|cause| cause.to_string());
-                return match flushed {
-                    Poll::Ready(Err(cause)) => Poll::Ready(Err(cause)),
-                    _ => poll_client(self.conn, upload, writer, context)
-                        .map(|cause| Err(cause.to_string())),
-                };
+                return poll_client(self.conn, upload, writer, context)
+                    .map(|cause| Err(cause.to_string()));
             };
             let frame = frame.transpose().map_err(|cause| cause.to_string())?;
             take_frame(writer, frame, taken.is_end_stream()).map_err(|cause| cause.to_string())?;
@@ -331,7 +323,7 @@ fn take_frame(
     }
 }
 
-/// Sends what is to be sent before a response, and notices a client that has left. The body of a
+/// Sends what was added to the response so far, or before it, and notices a client that has left. The body of a
 /// request notices that itself.
 fn poll_client(
     conn: &ClientConn,
@@ -339,7 +331,7 @@ fn poll_client(
     writer: &mut ResponseWriter,
     context: &mut Context<'_>,
 ) -> Poll<io::Error> {
-    if let Poll::Ready(Err(cause)) = writer.poll_write(context) {
+    if let Poll::Ready(Err(cause)) = writer.poll_flush(context) {
         return Poll::Ready(cause);
     }
     // The reader of a body notices it itself, and wakes the connection at the end of the body.
@@ -357,4 +349,65 @@ pub fn unfinished_head(conn: &ClientConn) -> Option<Error> {
         .ended_by()
         .filter(|cut| *cut == CutReason::Head && conn.has_begun())
         .map(Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, task::Waker};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use crate::{downstream::http1::connection::*, runtime::io::Io};
+
+    /// Connection that sends what is written only when it is flushed, as TLS may.
+    #[derive(Default)]
+    struct Held {
+        written: Vec<u8>,
+        sent: Rc<RefCell<Vec<u8>>>,
+    }
+
+    impl Io for Held {}
+
+    impl AsyncRead for Held {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Held {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.written.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let written = std::mem::take(&mut self.written);
+            self.sent.borrow_mut().extend(written);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(context)
+        }
+    }
+
+    #[tokio::test]
+    async fn continue_is_flushed_while_the_body_is_awaited() {
+        let held = Held::default();
+        let sent = Rc::clone(&held.sent);
+        let conn = ClientConn::new(Box::new(held));
+        let mut writer = ResponseWriter::new(&conn);
+        writer.push_continue();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(poll_client(&conn, None, &mut writer, &mut context).is_pending());
+        assert_eq!(*sent.borrow(), b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
 }
