@@ -83,7 +83,7 @@ impl Failure {
 ///
 /// A pause ends the request when the time of `hold` is up, so without a `hold` it is the end.
 ///
-/// Why these: the first refusal is bad luck, as when the settings of the endpoint were not known
+/// Reasons: the first refusal is bad luck, as when the settings of the endpoint were not known
 /// yet; the second one is load. After a fresh connection ended once, the request may be what kills
 /// the endpoint. The two do not meet: only HTTP/2 refuses, and only of HTTP/1.1 is a request sent
 /// again that a fresh connection left unanswered. So the cells of one state for the failure of the

@@ -8,7 +8,7 @@ pub struct TableRule {
     pub burst: u32,
     /// As many as `burst` for `nodelay`.
     pub delay: u32,
-    /// Whether all clients together are counted, in place of each address.
+    /// True if all clients are counted together, in place of each address.
     pub global: bool,
 }
 
@@ -185,7 +185,7 @@ impl WorkedTable {
         self.rules.iter().map(TableRule::text).collect()
     }
 
-    /// How many pass, wait and are rejected.
+    /// Numbers of requests that pass, wait and are rejected.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |is: fn(&Seen) -> bool| self.verdicts().iter().filter(|seen| is(seen)).count();
         (

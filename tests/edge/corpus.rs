@@ -1,4 +1,4 @@
-//! What the fuzz targets found or were given to begin with, run again: `fuzz/kept/TARGET/*`.
+//! Seeds and findings of the fuzz targets, run again: `fuzz/kept/TARGET/*`.
 
 use std::{fs, path::Path};
 

@@ -42,7 +42,7 @@ pub fn body(text: &'static str, trailers: &[(&'static str, &'static str)]) -> Bo
         .boxed_unsync()
 }
 
-/// What an endpoint that responds to everything saw.
+/// Requests seen by an endpoint that responds to everything.
 #[derive(Default)]
 struct Heard {
     connections: u32,

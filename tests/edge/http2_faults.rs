@@ -17,7 +17,7 @@ use crate::{
     harness::{Edge, Pipes, on_raw_edge, status},
 };
 
-/// What becomes of one request; the others get a response.
+/// Outcome of one request; the others get a response.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Reset(Reason),

@@ -1,5 +1,5 @@
 //! Interim responses over HTTP/2 (RFC 9110, section 15.2): those of the upstream cross, and a
-//! client that waits is told to go on.
+//! client that waits for `100 Continue` gets it.
 
 use std::{future::poll_fn, time::Duration};
 

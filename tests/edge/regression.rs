@@ -549,7 +549,7 @@ fn r043_a_crowd_in_one_zone_shut_out_the_others() {
     assert_eq!((crowd.len(), queue.enter(&calm).is_some()), (6, true));
 }
 
-/// An upstream nobody is at: what is not refused before gets 502.
+/// Upstream without an endpoint: a request that is not refused before gets 502.
 const NOWHERE: &str =
     "routes: [ { path: /, upstream: 'http://127.0.0.1:9' } ]\naccess_log: { to: none }\n";
 

@@ -49,7 +49,7 @@ fn serve(mut pipes: Pipes) -> Rc<Endpoint> {
     endpoint
 }
 
-/// How many of these requests, one after the other, were given a status other than 200.
+/// Number of these requests, sent one after the other, with a status other than 200.
 async fn lost(edge: &Edge, count: usize, request: &str, pause: u64) -> usize {
     let mut lost = 0;
     for _ in 0..count {

@@ -130,7 +130,7 @@ async fn drain_closes_websocket_tunnels_at_its_end() {
     .await;
 }
 
-/// What a client is told when an endpoint responds to its request with this.
+/// Response that a client gets when an endpoint responds to its request with this.
 async fn told(request: &'static str, answer: &'static str) -> String {
     let mut told = String::new();
     let text = &mut told;

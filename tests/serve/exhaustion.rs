@@ -23,7 +23,7 @@ fn processor_time(process: i32) -> u64 {
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
-/// Whether somebody responds on a connection of its own; one that is refused may be refused at any
+/// Returns true if a new connection gets a response; one that is refused may be refused at any
 /// point.
 fn is_served(server: SocketAddr) -> bool {
     TcpStream::connect(server)

@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all. The fuzz targets call these, and `tests/edge/corpus.rs`
+//! Properties that hold for any bytes. The fuzz targets call these, and `tests/edge/corpus.rs`
 //! runs them over what was kept.
 
 use std::{
