@@ -70,7 +70,6 @@ pub struct ClientState {
     closed: Cell<bool>,
     activity: Cell<u64>,
     upload: Cell<UploadProgress>,
-    answers: Cell<u64>,
     orders: Cell<StopOrders>,
     /// Fault of a connection that ends by itself.
     fault: Cell<Option<CutReason>>,
@@ -99,7 +98,6 @@ impl ClientState {
             closed: Cell::new(false),
             activity: Cell::new(0),
             upload: Cell::default(),
-            answers: Cell::new(0),
             orders: Cell::default(),
             fault: Cell::default(),
             connection,
@@ -184,14 +182,7 @@ impl ClientState {
     /// Records the end of a response, though it may not be written completely: the next request is
     /// expected.
     pub fn answered(&self) {
-        self.answers.set(self.answers.get() + 1);
         self.expect(WaitingFor::Request);
-    }
-
-    /// Number of finished responses.
-    #[must_use]
-    pub fn answers(&self) -> u64 {
-        self.answers.get()
     }
 
     /// Records that the client sends nothing more.

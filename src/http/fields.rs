@@ -159,7 +159,8 @@ pub fn write_upgrade(headers: &mut HeaderMap, protocols: &HeaderValue) {
     headers.insert(header::UPGRADE, protocols.clone());
 }
 
-fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+/// Elements of a comma-separated list, without the white space around them.
+pub fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 

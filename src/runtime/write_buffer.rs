@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 /// Longest piece that is copied behind earlier bytes.
-pub const COPIED: usize = 4 * 1024;
+const COPIED: usize = 4 * 1024;
 
 /// Output that was not written yet.
 #[derive(Debug, Default)]
@@ -69,12 +69,20 @@ impl WriteBuffer {
         }
     }
 
-    /// Drops what was not written.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Frees the room for copied bytes if it is larger than this. Legal only on an empty buffer.
+    pub fn shrink(&mut self, most: usize) {
+        if self.text.capacity() > most {
+            self.text = Vec::new();
+        }
     }
 
-    /// Ready when everything was written; then `began` is true if that was not nothing.
+    /// Number of bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.copied() + self.piece.len() + self.end.len()
+    }
+
+    /// Ready when everything was written.
     ///
     /// # Errors
     /// Those of the connection.

@@ -8,12 +8,12 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
@@ -33,23 +33,21 @@ use crate::{
         forwarded::Outbound,
         framing::{
             Flaw, HeaderLimits,
-            body::{BodyDecoder, Piece},
+            body::{BodyDecoder, Piece, READ, READ_MOST},
+            chunked::{CHUNK_END, END_AND_LAST, LAST_CHUNK},
             request::{Framing, write_end, write_field, write_framing, write_line, write_size},
             response,
         },
     },
-    runtime::io::{Switched, take_steps},
+    runtime::{
+        io::{Switched, take_steps},
+        write_buffer::WriteBuffer,
+    },
 };
 
-/// Size of a read if little is expected ...
-pub const READ: usize = 8 * 1024;
-/// ... and if much is.
-pub const READ_MOST: usize = 64 * 1024;
 /// Bytes read that count as one step of the reading task ([`take_steps`]): twice the largest read
 /// is a turn.
 const BYTES_A_STEP: usize = READ_MOST / 64;
-/// Longest piece of a body that is copied behind earlier output.
-const COPIED: usize = 4 * 1024;
 /// Size that most request heads fit in.
 const USUAL_HEAD: usize = 1024;
 /// Limit on interim responses before the final head, in bytes.
@@ -75,11 +73,7 @@ pub struct Http1Conn<B> {
 
 /// Part of a request still to be written.
 struct Outgoing<B> {
-    head: Vec<u8>,
-    written: usize,
-    piece: Bytes,
-    /// Bytes behind the piece.
-    end: &'static [u8],
+    out: WriteBuffer,
     body: Option<Replay<B>>,
     /// Piece of the body that is sent with the head, until any of them is written.
     early: Option<TakenPiece>,
@@ -127,10 +121,7 @@ impl<B> Http1Conn<B> {
     #[must_use]
     pub fn new(stream: BoxedIo, limits: HeaderLimits) -> Box<Self> {
         let outgoing = Outgoing {
-            head: Vec::new(),
-            written: 0,
-            piece: Bytes::new(),
-            end: &[],
+            out: WriteBuffer::default(),
             body: None,
             early: None,
             framing: Framing::Nothing,
@@ -179,9 +170,7 @@ impl<B> Http1Conn<B> {
         if std::mem::take(&mut self.roomy) {
             self.received = BytesMut::new();
         }
-        if self.outgoing.head.capacity() > READ {
-            self.outgoing.head = Vec::new();
-        }
+        self.outgoing.out.shrink(READ);
     }
 
     /// Returns true if any of the request was written.
@@ -233,8 +222,7 @@ impl<B> Http1Conn<B> {
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let awaited =
-            usize::try_from(self.answer.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
+        let awaited = self.answer.read_size();
         self.roomy |= awaited > READ;
         self.received.reserve(awaited);
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
@@ -357,19 +345,12 @@ fn crossing(mut trailers: HeaderMap) -> Option<HeaderMap> {
 
 impl<B> Outgoing<B> {
     fn is_over(&self) -> bool {
-        self.body.is_none()
-            && self.head.is_empty()
-            && self.piece.is_empty()
-            && self.end.is_empty()
-            && self.flushed
+        self.body.is_none() && self.out.is_empty() && self.flushed
     }
 
     /// Drops what was not written yet.
     fn give_up(&mut self) {
-        self.head = Vec::new();
-        self.written = 0;
-        self.piece = Bytes::new();
-        self.end = &[];
+        self.out = WriteBuffer::default();
         self.body = None;
         self.early = None;
         self.flushed = true;
@@ -380,43 +361,19 @@ impl<B> Outgoing<B> {
         stream: &mut BoxedIo,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            let head = &self.head[self.written..];
-            let count = if !self.piece.is_empty() {
-                let slices =
-                    [IoSlice::new(head), IoSlice::new(&self.piece), IoSlice::new(self.end)];
-                ready!(Pin::new(&mut *stream).poll_write_vectored(context, &slices))?
-            } else if !head.is_empty() || !self.end.is_empty() {
-                let rest = if head.is_empty() { self.end } else { head };
-                ready!(Pin::new(&mut *stream).poll_write(context, rest))?
-            } else {
-                break;
-            };
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.advance(count);
+        let waiting = self.out.len();
+        let written = self.out.poll_write(stream, context);
+        if self.out.len() < waiting {
+            self.begun = true;
+            self.flushed = false;
+            self.early = None;
         }
+        ready!(written)?;
         if !self.flushed {
             ready!(Pin::new(stream).poll_flush(context))?;
             self.flushed = true;
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.begun = true;
-        self.flushed = false;
-        self.early = None;
-        let of_head = count.min(self.head.len() - self.written);
-        self.written += of_head;
-        if self.written == self.head.len() {
-            self.head.clear();
-            self.written = 0;
-        }
-        let of_piece = (count - of_head).min(self.piece.len());
-        self.piece.advance(of_piece);
-        self.end = &self.end[count - of_head - of_piece..];
     }
 }
 
@@ -427,10 +384,11 @@ where
 {
     fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
         self.framing = Framing::of(request.method, &body);
-        self.head.reserve(USUAL_HEAD);
-        write_line(&mut self.head, request.method, request.target);
-        request.fields.each(|name, value| write_field(&mut self.head, name, value));
-        write_framing(&mut self.head, self.framing);
+        let text = self.out.text();
+        text.reserve(USUAL_HEAD);
+        write_line(text, request.method, request.target);
+        request.fields.each(|name, value| write_field(text, name, value));
+        write_framing(text, self.framing);
         self.body = Some(body).filter(|body| !body.is_end_stream());
         self.begun = false;
         self.flushed = false;
@@ -493,26 +451,24 @@ where
         if data.is_empty() {
             return Ok(());
         }
-        match &mut self.framing {
+        // No large piece waits: the next one is taken only when the one before is written. At most
+        // the head still waits.
+        let end = match &mut self.framing {
             Framing::Chunked => {
-                write_size(&mut self.head, data.len());
-                self.end = b"\r\n";
+                write_size(self.out.text(), data.len());
+                CHUNK_END
             }
-            Framing::Length(left) if *left >= data.len() as u64 => *left -= data.len() as u64,
+            Framing::Length(left) if *left >= data.len() as u64 => {
+                *left -= data.len() as u64;
+                b""
+            }
             Framing::Length(_) | Framing::Nothing => {
                 return Err(ResponseError::Upload(
                     "the body is longer than its Content-Length".into(),
                 ));
             }
-        }
-        // `piece` is free: the next one is taken only when the one before is written. At most the
-        // head still waits.
-        if data.len() > COPIED {
-            self.piece = data;
-        } else {
-            self.head.extend_from_slice(&data);
-            self.head.extend_from_slice(std::mem::take(&mut self.end));
-        }
+        };
+        self.out.push(data, end);
         Ok(())
     }
 
@@ -524,12 +480,9 @@ where
                     "the body is shorter than its Content-Length".into(),
                 ));
             }
-            Framing::Chunked if self.end.is_empty() => write_end(&mut self.head, trailers),
-            Framing::Chunked => {
-                // The last piece is sent first. There are no trailers: they would be a frame of
-                // their own, and before that the piece is written.
-                self.end = b"\r\n0\r\n\r\n";
-            }
+            Framing::Chunked if trailers.is_empty() => self.out.push_end(END_AND_LAST, LAST_CHUNK),
+            // Trailers are a frame of their own, before which the last piece is written.
+            Framing::Chunked => write_end(self.out.text(), trailers),
             Framing::Length(_) | Framing::Nothing => {}
         }
         Ok(())
@@ -540,6 +493,7 @@ where
 mod tests {
     use std::{
         collections::VecDeque,
+        io::IoSlice,
         sync::{Arc, Mutex},
     };
 

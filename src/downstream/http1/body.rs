@@ -24,11 +24,6 @@ use crate::{
     },
 };
 
-/// Size of a read if little is expected ...
-const READ: usize = 8 * 1024;
-/// ... and if much is.
-const READ_MOST: usize = 64 * 1024;
-
 /// State of a body, shared by its reader and its connection.
 #[derive(Debug, Default)]
 pub struct BodyState {
@@ -36,8 +31,19 @@ pub struct BodyState {
     dropped: Cell<bool>,
     /// True while the connection waits for the rest.
     awaited: Cell<bool>,
-    awaits_continue: Cell<bool>,
-    continue_due: Cell<bool>,
+    interim: Cell<Continue>,
+}
+
+/// Progress of `100 Continue`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Continue {
+    /// The client does not wait for it, has it, or gets a final response instead.
+    #[default]
+    None,
+    /// The client waits for it until the body is needed.
+    Awaited,
+    /// The connection is to send it.
+    Due,
 }
 
 impl BodyState {
@@ -45,7 +51,8 @@ impl BodyState {
     /// waits for `100 Continue`.
     #[must_use]
     pub fn new(awaits_continue: bool) -> Rc<Self> {
-        Rc::new(Self { awaits_continue: Cell::new(awaits_continue), ..Self::default() })
+        let interim = if awaits_continue { Continue::Awaited } else { Continue::None };
+        Rc::new(Self { interim: Cell::new(interim), ..Self::default() })
     }
 
     /// Returns true if all of the body was received.
@@ -64,13 +71,16 @@ impl BodyState {
     /// Returns true, once, when `100 Continue` is to be sent.
     #[must_use]
     pub fn take_continue(&self) -> bool {
-        self.continue_due.take()
+        let is_due = self.interim.get() == Continue::Due;
+        if is_due {
+            self.interim.set(Continue::None);
+        }
+        is_due
     }
 
     /// Records that the final response has begun: no interim one may follow.
     pub fn respond(&self) {
-        self.awaits_continue.set(false);
-        self.continue_due.set(false);
+        self.interim.set(Continue::None);
     }
 }
 
@@ -138,15 +148,13 @@ impl ConnectionBody {
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.state.awaits_continue.take() {
-            self.state.continue_due.set(true);
+        if self.state.interim.get() == Continue::Awaited {
+            self.state.interim.set(Continue::Due);
             // The connection writes it.
             self.conn.state().wake();
         }
-        let awaited =
-            usize::try_from(self.decoder.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
         // A read that does not fill the buffer says that the socket is empty, which saves another.
-        self.received.reserve(awaited + 1);
+        self.received.reserve(self.decoder.read_size() + 1);
         let mut io = ClientConnIo(Rc::clone(&self.conn));
         pin!(io.read_buf(&mut self.received)).poll(context)
     }

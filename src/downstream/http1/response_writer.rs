@@ -19,6 +19,7 @@ use tokio::io::AsyncWrite;
 use crate::{
     downstream::client_conn::{ClientConn, ClientConnIo},
     http::framing::{
+        chunked::{CHUNK_END, END_AND_LAST, LAST_CHUNK},
         request::{write_end, write_size},
         response_head::{ResponseForm, ResponseFraming, announced_trailers, write_head},
     },
@@ -111,7 +112,7 @@ impl ResponseWriter {
         let end: &'static [u8] = match &mut self.framing {
             ResponseFraming::Chunked => {
                 write_size(self.out.text(), data.len());
-                b"\r\n"
+                CHUNK_END
             }
             ResponseFraming::Close => b"",
             ResponseFraming::Length(left) => {
@@ -133,7 +134,7 @@ impl ResponseWriter {
             ResponseFraming::Length(1..) => return Err(LengthError::Shorter),
             ResponseFraming::Chunked => match trailers.and_then(|trailers| self.sent(trailers)) {
                 Some(trailers) => write_end(self.out.text(), &trailers),
-                None => self.out.push_end(b"\r\n0\r\n\r\n", b"0\r\n\r\n"),
+                None => self.out.push_end(END_AND_LAST, LAST_CHUNK),
             },
             ResponseFraming::Length(0) | ResponseFraming::Close | ResponseFraming::Nothing => {}
         }

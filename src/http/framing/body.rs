@@ -22,6 +22,11 @@ pub(super) const TRAILERS: Flaw =
     Flaw::of_response("the response's trailers are larger than `response_limits`");
 pub(super) const NO_VALUE: Flaw = Flaw::of_response("a field's value has a control byte");
 
+/// Size of a read if little is expected ...
+pub const READ: usize = 8 * 1024;
+/// ... and if much is.
+pub const READ_MOST: usize = 64 * 1024;
+
 /// Sender of a body, which decides how strictly its chunks are parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sender {
@@ -122,13 +127,18 @@ impl BodyDecoder {
     }
 
     /// Number of bytes to come before the next framing element.
-    #[must_use]
-    pub fn run(&self) -> u64 {
+    fn run(&self) -> u64 {
         match self.at {
             At::Length(left) | At::Chunk(left) => left,
             At::Close => u64::MAX,
             At::End | At::Size | At::ChunkEnd | At::Trailers => 0,
         }
+    }
+
+    /// Size of the next read: as much as is known to follow, within [`READ`] and [`READ_MOST`].
+    #[must_use]
+    pub fn read_size(&self) -> usize {
+        usize::try_from(self.run()).unwrap_or(READ_MOST).clamp(READ, READ_MOST)
     }
 
     /// Returns true if closing the connection ends the body.

@@ -7,6 +7,13 @@ pub const SIZE_LINE: usize = 1024;
 /// Limit on the digits of a size.
 const SIZE_DIGITS: usize = 15;
 
+/// End of a chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+/// Last chunk of a body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// End of a chunk, and the last chunk behind it.
+pub const END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";
+
 /// Parses the size of the next chunk.
 ///
 /// # Errors

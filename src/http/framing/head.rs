@@ -9,6 +9,7 @@ use super::{
     flaw::Flaw,
     line::{self, trim},
 };
+use crate::http::fields::tokens;
 
 /// Limit on the digits of a length.
 const LENGTH_DIGITS: usize = 18;
@@ -147,7 +148,7 @@ impl Head {
 pub fn persists(version: Version, headers: &HeaderMap) -> bool {
     let mut persists = version == Version::Http11;
     for line in headers.get_all(header::CONNECTION) {
-        for option in line.as_bytes().split(|byte| *byte == b',').map(line::trim) {
+        for option in tokens(line) {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header, request, 
 use http_body::SizeHint;
 use hyper::ext::ReasonPhrase;
 
-use super::{line::trim, request::write_field};
-use crate::http::fields::{length_of, wants_trailers};
+use super::request::write_field;
+use crate::http::fields::{length_of, tokens, wants_trailers};
 
 /// Facts of a request that decide the form of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +85,7 @@ pub fn write_head(
     let (mut closes, mut has_length) = (false, false);
     for (name, value) in &head.headers {
         if name == header::CONNECTION {
-            closes |= value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .any(|option| trim(option).eq_ignore_ascii_case(b"close"));
+            closes |= tokens(value).any(|option| option.eq_ignore_ascii_case(b"close"));
         } else if name == header::CONTENT_LENGTH {
             has_length = true;
         }
@@ -140,10 +137,7 @@ pub fn write_interim(out: &mut Vec<u8>, head: &response::Parts) {
 #[must_use]
 pub fn announced_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::TRAILER).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(trim(name)).ok())
-        .collect()
+    lines.flat_map(tokens).filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 #[cfg(test)]
