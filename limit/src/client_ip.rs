@@ -6,8 +6,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderName, header};
 use ipnet::IpNet;
+
+use crate::Headers;
 
 /// Longest chain of proxies: a field that names more hops is not read further.
 const MOST_HOPS: usize = 32;
@@ -59,22 +61,21 @@ impl Trust {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, headers: &dyn Headers) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.is_trusted(client) {
             return client;
         }
         let mut hops = 0;
         let name = match self.header {
-            Forwarding::XForwardedFor => "x-forwarded-for",
-            Forwarding::Forwarded => "forwarded",
+            Forwarding::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
+            Forwarding::Forwarded => header::FORWARDED,
         };
-        for line in headers.get_all(name).iter().rev() {
+        let mut lines = Vec::new();
+        headers.each(&name, &mut |line| lines.push(line));
+        for line in lines.iter().rev() {
             // An empty list element does not count (RFC 9110, section 5.6.1.2).
-            for hop in line
-                .as_bytes()
-                .rsplit(|byte| *byte == b',')
-                .filter(|hop| !hop.trim_ascii().is_empty())
+            for hop in line.rsplit(|byte| *byte == b',').filter(|hop| !hop.trim_ascii().is_empty())
             {
                 // Bytes that are not UTF-8 are not an address.
                 let hop = str::from_utf8(hop).unwrap_or("");
@@ -115,6 +116,8 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn client(trusted: &str, header: Forwarding, peer: &str, lines: &[&str]) -> String {

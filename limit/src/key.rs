@@ -32,7 +32,19 @@ pub struct Subject<'a> {
     /// Name of the chosen route.
     pub route: &'a str,
     /// Header fields as received.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a dyn Headers,
+}
+
+/// Header fields of a request, as keys and client addresses read them.
+pub trait Headers: fmt::Debug {
+    /// Calls `see` with each value of the fields of this name, in the order of their lines.
+    fn each<'a>(&'a self, name: &HeaderName, see: &mut dyn FnMut(&'a [u8]));
+}
+
+impl Headers for HeaderMap {
+    fn each<'a>(&'a self, name: &HeaderName, see: &mut dyn FnMut(&'a [u8])) {
+        self.get_all(name).iter().for_each(|value| see(value.as_bytes()));
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -49,7 +61,7 @@ impl<'a> Subject<'a> {
     /// assert_eq!((subject.host, subject.path, subject.query), ("", "/login", None));
     /// ```
     #[must_use]
-    pub fn of(client: IpAddr, method: &'a Method, headers: &'a HeaderMap) -> Self {
+    pub fn of(client: IpAddr, method: &'a Method, headers: &'a dyn Headers) -> Self {
         Self { client, host: "", path: "/", query: None, method, route: "", headers }
     }
 }
@@ -409,11 +421,22 @@ impl Key {
                 return Found::Value;
             }
             Part::Header(name) => {
-                one(subject.headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
+                let mut values = Values::default();
+                subject.headers.each(name, &mut |value| values.add(value));
+                values.one()
             }
-            Part::Cookie(name) => one(cookies(subject.headers, name)),
+            Part::Cookie(name) => {
+                let mut values = Values::default();
+                subject.headers.each(&header::COOKIE, &mut |line| {
+                    cookies(line, name).for_each(|value| values.add(value));
+                });
+                values.one()
+            }
             Part::Query(name) => {
-                one(subject.query.into_iter().flat_map(|query| parameters(query, name)))
+                let mut values = Values::default();
+                let query = subject.query.into_iter();
+                query.flat_map(|query| parameters(query, name)).for_each(|value| values.add(value));
+                values.one()
             }
             Part::Host => {
                 hasher.write_usize(subject.host.len());
@@ -460,20 +483,29 @@ impl Key {
     }
 }
 
-/// Returns the value if all values are equal.
-fn one<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], Found> {
-    let first = values.next().ok_or(Found::Nothing)?;
-    if values.all(|other| other == first) { Ok(first) } else { Err(Found::Several) }
+/// Values that were found for a part.
+#[derive(Default)]
+struct Values<'a> {
+    first: Option<&'a [u8]>,
+    /// True if another value differs from the first.
+    differ: bool,
 }
 
-/// Cookies of this name as servers read them (RFC 6265, sections 4.1.1 and 5.2): without white
-/// space around name and value, and without quotation marks around the value.
-fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    pairs.filter_map(|pair| {
+impl<'a> Values<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        self.differ |= *self.first.get_or_insert(value) != value;
+    }
+
+    /// Returns the value if all values are equal.
+    fn one(self) -> Result<&'a [u8], Found> {
+        if self.differ { Err(Found::Several) } else { self.first.ok_or(Found::Nothing) }
+    }
+}
+
+/// Cookies of this name in a line as servers read them (RFC 6265, sections 4.1.1 and 5.2): without
+/// white space around name and value, and without quotation marks around the value.
+fn cookies<'a>(line: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    line.split(|byte| *byte == b';').filter_map(move |pair| {
         let rest = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
         let value = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
         Some(value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value))
@@ -575,7 +607,11 @@ mod tests {
         headers.append("cookie", http::HeaderValue::from_static("asid=no; sid=yes"));
         headers.append("cookie", http::HeaderValue::from_static("late=1"));
         let first = |headers: &HeaderMap, name| {
-            cookies(headers, name).next().map(|value| String::from_utf8_lossy(value).into_owned())
+            let mut lines = headers.get_all("cookie").iter();
+            lines.find_map(|line| {
+                let value = cookies(line.as_bytes(), name).next()?;
+                Some(String::from_utf8_lossy(value).into_owned())
+            })
         };
         let found = ["sid", "late", "si"].map(|name| first(&headers, name));
         assert_eq!(found, [Some("yes".into()), Some("1".into()), None]);

@@ -52,7 +52,7 @@ pub mod verdict;
 pub mod zone;
 
 pub use gate::{Gate, Judgement};
-pub use key::{Key, KeyFault, Missing, Part, Seed, Subject, Unkeyed};
+pub use key::{Headers, Key, KeyFault, Missing, Part, Seed, Subject, Unkeyed};
 pub use layer::LimitLayer;
 pub use millis::Millis;
 pub use parked::{Next, Parked};

@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     encoder::{Coder, FlushMode, LEAST_ROOM, Step},
     permits::EncoderPermit,
-    validators::restate,
+    validators::restate_trailers,
 };
 use crate::http::error::{Error, Kind};
 
@@ -171,7 +171,7 @@ impl Work {
             }
             Err(frame) => {
                 self.trailers = frame.into_trailers().ok();
-                self.trailers.iter_mut().for_each(restate);
+                self.trailers.iter_mut().for_each(restate_trailers);
             }
         }
     }

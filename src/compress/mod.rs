@@ -6,23 +6,21 @@
 //! original bytes. The memory of an encoder is bounded ([`encoder::CODER_BYTES`]), and so is their
 //! number ([`permits::MAX_CODERS`]): beyond that responses are sent unencoded.
 
-use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{
-        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
-    },
-    response::Parts,
-};
+use http::{Method, StatusCode};
 use http_body::Body;
 
 use self::{
     body::Coded,
     negotiate::{Coding, choose},
     permits::EncoderPermits,
-    validators::{restate, weak},
+    validators::{restate_headers, weak},
 };
-use crate::http::fields::length_of;
+use crate::http::{
+    fields::{length_of, tokens},
+    header_list::HeaderList,
+    known_name::KnownName,
+    message::{Response, ResponseParts},
+};
 
 pub mod body;
 pub mod encoder;
@@ -41,18 +39,18 @@ pub struct EncodingPreference {
     /// True if the response has a head only.
     head: bool,
     /// `If-None-Match`: the responses that the client has.
-    held: Vec<HeaderValue>,
+    held: Vec<Box<[u8]>>,
 }
 
 impl EncodingPreference {
     /// Preference of a request among `offered`; none if nothing is offered.
     #[must_use]
-    pub fn of(offered: &[Coding], method: &Method, headers: &HeaderMap) -> Option<Self> {
+    pub fn of(offered: &[Coding], method: &Method, headers: &HeaderList) -> Option<Self> {
         if offered.is_empty() {
             return None;
         }
         let coding = choose(offered, headers).filter(|_| !is_to_stay(headers));
-        let held = headers.get_all(IF_NONE_MATCH).iter().cloned().collect();
+        let held = headers.get_all(KnownName::IfNoneMatch).map(Box::from).collect();
         Some(Self { coding, head: *method == Method::HEAD, held })
     }
 }
@@ -64,13 +62,13 @@ pub fn code<B: Body>(
     permits: &EncoderPermits,
 ) -> Response<Coded<B>> {
     let Some(preference) = preference else { return response.map(Coded::plain) };
-    let (mut head, body) = response.into_parts();
+    let Response { mut head, body } = response;
     let length = length_of(&head.headers).or_else(|| body.size_hint().exact());
     if !may_vary(
         &head,
-        length.filter(|_| !preference.head || head.headers.contains_key(CONTENT_LENGTH)),
+        length.filter(|_| !preference.head || head.headers.contains(KnownName::ContentLength)),
     ) {
-        return Response::from_parts(head, Coded::plain(body));
+        return Response { head, body: Coded::plain(body) };
     }
     add_vary(&mut head.headers);
     if head.status == StatusCode::NOT_MODIFIED {
@@ -78,35 +76,35 @@ pub fn code<B: Body>(
     }
     let whole = ![StatusCode::NOT_MODIFIED, StatusCode::PARTIAL_CONTENT].contains(&head.status);
     let Some(coding) = preference.coding.filter(|_| whole) else {
-        return Response::from_parts(head, Coded::plain(body));
+        return Response { head, body: Coded::plain(body) };
     };
     if preference.head {
         describe(&mut head.headers, coding);
-        return Response::from_parts(head, Coded::plain(body));
+        return Response { head, body: Coded::plain(body) };
     }
     let permit =
         if body.is_end_stream() { None } else { permits.take(coding, body.size_hint().exact()) };
     let Some((coder, permit)) = permit else {
-        return Response::from_parts(head, Coded::plain(body));
+        return Response { head, body: Coded::plain(body) };
     };
     describe(&mut head.headers, coding);
-    Response::from_parts(head, Coded::by(coder, permit, body))
+    Response { head, body: Coded::by(coder, permit, body) }
 }
 
 /// Returns true if other clients may get this response in another coding.
-fn may_vary(head: &Parts, length: Option<u64>) -> bool {
+fn may_vary(head: &ResponseParts, length: Option<u64>) -> bool {
     let (status, headers) = (head.status, &head.headers);
-    if headers.contains_key(CONTENT_ENCODING) || is_to_stay(headers) {
+    if headers.contains(KnownName::ContentEncoding) || is_to_stay(headers) {
         return false;
     }
-    let media = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let media = headers.get(KnownName::ContentType);
     match status {
         // A 304 may leave out fields of the response it stands for.
         StatusCode::NOT_MODIFIED => media.is_none_or(media::is_compressible),
         StatusCode::PARTIAL_CONTENT => media.is_some_and(media::is_compressible),
         _ => {
             has_content(status)
-                && !headers.contains_key(CONTENT_RANGE)
+                && !headers.contains(KnownName::ContentRange)
                 && media.is_some_and(media::is_compressible)
                 && length.is_none_or(|length| length >= WORTHWHILE)
         }
@@ -121,54 +119,49 @@ fn has_content(status: StatusCode) -> bool {
 }
 
 /// Returns true if a message says `no-transform` (RFC 9111, sections 5.2.1.6 and 5.2.2.6).
-fn is_to_stay(headers: &HeaderMap) -> bool {
-    let said = |line: &HeaderValue| {
-        elements(line).any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
-    };
-    headers.get_all(CACHE_CONTROL).iter().any(said)
-}
-
-fn elements(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+fn is_to_stay(headers: &HeaderList) -> bool {
+    let mut directives = headers.get_all(KnownName::CacheControl).flat_map(tokens);
+    directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
 }
 
 /// Adds `Accept-Encoding` to `Vary`, in one line with its other members.
-fn add_vary(headers: &mut HeaderMap) {
-    let lines = headers.get_all(VARY);
+fn add_vary(headers: &mut HeaderList) {
+    let lines = || headers.get_all(KnownName::Vary);
     let said = |name: &[u8]| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding");
-    if lines.iter().flat_map(elements).any(said) {
+    if lines().flat_map(tokens).any(said) {
         return;
     }
-    let mut names: Vec<&[u8]> =
-        lines.iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
+    let mut names: Vec<&[u8]> = lines().filter(|line| !line.is_empty()).collect();
     names.push(b"accept-encoding");
-    // Joined values form a value.
-    if let Ok(vary) = HeaderValue::from_bytes(&names.join(&b", "[..])) {
-        headers.insert(VARY, vary);
-    }
+    let vary = names.join(&b", "[..]);
+    headers.set_valid(KnownName::Vary, &vary);
 }
 
 /// Turns a head into that of the encoded response.
-fn describe(headers: &mut HeaderMap, coding: Coding) {
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-    headers.remove(CONTENT_LENGTH);
+fn describe(headers: &mut HeaderList, coding: Coding) {
+    headers.set_static(KnownName::ContentEncoding, coding.name());
+    headers.remove(KnownName::ContentLength);
     // Ranges of an encoded response cannot be requested: each request encodes it again.
-    headers.remove(ACCEPT_RANGES);
-    restate(headers);
+    headers.remove(KnownName::AcceptRanges);
+    restate_headers(headers);
 }
 
 /// A client that has the encoded response knows it by the weak tag, so a 304 must name that one
 /// (RFC 9111, section 4.3.4).
-fn match_held(headers: &mut HeaderMap, held: &[HeaderValue]) {
-    let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
-    if held.iter().any(|tags| memchr::memmem::find(tags.as_bytes(), weak.as_bytes()).is_some()) {
-        headers.insert(ETAG, weak);
+fn match_held(headers: &mut HeaderList, held: &[Box<[u8]>]) {
+    let Some(weak) = headers.get(KnownName::Etag).and_then(weak) else { return };
+    if held.iter().any(|tags| memchr::memmem::find(tags, &weak).is_some()) {
+        headers.set_valid(KnownName::Etag, &weak);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::{
+        HeaderMap, HeaderValue,
+        header::{CONTENT_ENCODING, VARY},
+    };
     use http_body_util::Full;
 
     use crate::compress::*;
@@ -195,11 +188,13 @@ mod tests {
     ) -> HeaderMap {
         let mut request = fields(asked);
         request.insert("accept-encoding", HeaderValue::from_static("gzip"));
+        let request = HeaderList::from(&request);
         let preference = EncodingPreference::of(&[Coding::Gzip], method, &request);
-        let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; 5000])));
-        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-        *response.headers_mut() = fields(answered);
-        code(response, preference.as_ref(), &EncoderPermits::default()).into_parts().0.headers
+        let status = StatusCode::from_u16(status).expect("a status");
+        let headers = HeaderList::from(&fields(answered));
+        let head = ResponseParts { headers, ..ResponseParts::of(status) };
+        let response = Response { head, body: Full::new(Bytes::from(vec![b'x'; 5000])) };
+        code(response, preference.as_ref(), &EncoderPermits::default()).head.headers.to_map()
     }
 
     fn is_coded(status: u16, more: &[(&str, &str)]) -> (bool, bool) {
@@ -303,9 +298,14 @@ mod tests {
             (&["Accept-Encoding, origin"], &["Accept-Encoding, origin"]),
             (&["*"], &["*"]),
         ] {
-            let mut headers = fields(&lines.iter().map(|line| ("vary", *line)).collect::<Vec<_>>());
+            let lines: Vec<_> = lines.iter().map(|line| ("vary", *line)).collect();
+            let mut headers = HeaderList::from(&fields(&lines));
             add_vary(&mut headers);
-            assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), expected, "{lines:?}");
+            assert_eq!(
+                headers.to_map().get_all(VARY).iter().collect::<Vec<_>>(),
+                expected,
+                "{lines:?}"
+            );
         }
     }
 }

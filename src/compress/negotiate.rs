@@ -1,8 +1,9 @@
 //! Choice of the response coding (RFC 9110, section 12.5.3).
 
-use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::http::{header_list::HeaderList, known_name::KnownName};
 
 /// Coding of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,7 +64,7 @@ impl Coding {
 ///
 /// A client without `Accept-Encoding` gets none: often it cannot decode.
 #[must_use]
-pub fn choose(offered: &[Coding], headers: &HeaderMap) -> Option<Coding> {
+pub fn choose(offered: &[Coding], headers: &HeaderList) -> Option<Coding> {
     let accepted = Accepted::read(headers);
     let identity = accepted.identity.or(accepted.other).unwrap_or(0);
     let mut best = None;
@@ -77,9 +78,9 @@ pub fn choose(offered: &[Coding], headers: &HeaderMap) -> Option<Coding> {
 }
 
 impl Accepted {
-    fn read(headers: &HeaderMap) -> Self {
+    fn read(headers: &HeaderList) -> Self {
         let mut accepted = Self::default();
-        let lines = headers.get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
+        let lines = headers.get_all(KnownName::AcceptEncoding);
         for (name, weight) in
             lines.flat_map(|line| line.split(|byte| *byte == b',')).filter_map(element)
         {
@@ -135,14 +136,16 @@ fn weight(parameter: &[u8]) -> Option<Weight> {
 mod tests {
     use proptest::prelude::*;
 
+    use http::header;
+
     use crate::compress::negotiate::*;
 
     const ALL: &[Coding] = &[Coding::Zstd, Coding::Brotli, Coding::Gzip];
 
     fn chosen(offered: &[Coding], lines: &[&str]) -> Option<&'static str> {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderList::default();
         for line in lines {
-            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(line).expect("a value"));
+            headers.append(&header::ACCEPT_ENCODING, &line.parse().expect("a value"));
         }
         choose(offered, &headers).map(Coding::name)
     }

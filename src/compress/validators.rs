@@ -2,30 +2,38 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::ETAG};
 
+use crate::http::{header_list::HeaderList, known_name::KnownName};
+
 /// Fields that describe the exact bytes. RFC 9530 defines the digests; those of a representation
 /// include its coding.
-static DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-md5"),
-];
+const DIGESTS: [KnownName; 4] =
+    [KnownName::ContentDigest, KnownName::ReprDigest, KnownName::Digest, KnownName::ContentMd5];
 
-/// Removes from headers or trailers what described the bytes before they were encoded.
-pub(super) fn restate(fields: &mut HeaderMap) {
-    for digest in &DIGESTS {
-        fields.remove(digest);
-    }
-    let Some(tag) = fields.get(ETAG) else { return };
+/// Removes from headers what described the bytes before they were encoded.
+pub(super) fn restate_headers(headers: &mut HeaderList) {
+    DIGESTS.iter().for_each(|digest| headers.remove(*digest));
+    let Some(tag) = headers.get(KnownName::Etag) else { return };
     match weak(tag) {
-        Some(weak) => drop(fields.insert(ETAG, weak)),
-        None if tag.as_bytes().starts_with(b"W/") => {}
-        None => drop(fields.remove(ETAG)),
+        Some(weak) => headers.set_valid(KnownName::Etag, &weak),
+        None if tag.starts_with(b"W/") => {}
+        None => headers.remove(KnownName::Etag),
+    }
+}
+
+/// Removes the same from trailers.
+pub(super) fn restate_trailers(trailers: &mut HeaderMap) {
+    for digest in DIGESTS {
+        trailers.remove(HeaderName::from_static(digest.text()));
+    }
+    let Some(tag) = trailers.get(ETAG).map(HeaderValue::as_bytes) else { return };
+    match weak(tag).and_then(|weak| HeaderValue::from_bytes(&weak).ok()) {
+        Some(weak) => drop(trailers.insert(ETAG, weak)),
+        None if tag.starts_with(b"W/") => {}
+        None => drop(trailers.remove(ETAG)),
     }
 }
 
 /// Weak form of a strong tag: the encoded bytes mean the same but differ.
-pub(super) fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
-    let strong = tag.as_bytes().starts_with(b"\"");
-    strong.then(|| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()).flatten()
+pub(super) fn weak(tag: &[u8]) -> Option<Vec<u8>> {
+    tag.starts_with(b"\"").then(|| [b"W/", tag].concat())
 }

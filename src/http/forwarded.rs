@@ -5,21 +5,16 @@
 //! (RFC 9110, section 7.6.1). There is exactly one `Host`. Fields about the client come from weir
 //! or from a trusted proxy, never from the client. All other fields keep their order and lines.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Version, uri::PathAndQuery};
 
 use super::{
-    fields::{
-        X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
-        address_value, is_hop_by_hop, is_lookalike, named_by_connection, trailer_that_may_cross,
-    },
+    fields::{Hidden, address_value, is_lookalike, trailer_that_may_cross, with_lower},
     forwarding_names::is_claim,
+    header_list::{FieldLine, HeaderList, write_line},
+    known_name::KnownName,
 };
-use crate::http::error::{Error, Kind};
-
-/// Number of fields that weir adds.
-const TOLD: usize = 10;
 
 /// Identity of a request, as reported to the upstream.
 #[derive(Clone, Copy, Debug)]
@@ -59,33 +54,33 @@ pub enum Fields<'a> {
     /// Fields that cross, without edits.
     Crossing(ForwardedFields<'a>),
     /// Fields after the edits of a route.
-    Edited(HeaderMap),
+    Edited(HeaderList),
 }
 
 impl Fields<'_> {
-    /// Visits every line.
-    pub fn each(&self, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
+    /// Writes every line.
+    pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Crossing(crossing) => crossing.each(put),
-            Self::Edited(fields) => fields.iter().for_each(|(name, value)| put(name, value)),
+            Self::Crossing(crossing) => crossing.write(out),
+            Self::Edited(fields) => fields.write(out),
         }
     }
 
     /// Fields that contain all unchanged ones: as received, or as edited.
     #[must_use]
-    pub fn unchanged(&self) -> &HeaderMap {
+    pub fn unchanged(&self) -> &HeaderList {
         match self {
             Self::Crossing(crossing) => crossing.received,
             Self::Edited(fields) => fields,
         }
     }
 
-    /// Copies all of them.
+    /// Copies all of them into the form that the HTTP/2 client takes.
     #[must_use]
     pub fn to_map(&self) -> HeaderMap {
         match self {
-            Self::Crossing(crossing) => crossing.to_map(),
-            Self::Edited(fields) => fields.clone(),
+            Self::Crossing(crossing) => crossing.to_list().to_map(),
+            Self::Edited(fields) => fields.to_map(),
         }
     }
 }
@@ -93,122 +88,163 @@ impl Fields<'_> {
 /// Received fields that cross, and fields that weir adds or replaces. Nothing is copied.
 #[derive(Debug)]
 pub struct ForwardedFields<'a> {
-    received: &'a HeaderMap,
-    trusted: bool,
-    /// Fields named by `Connection`.
-    hidden: HashSet<HeaderName>,
-    told: Vec<(HeaderName, HeaderValue)>,
+    received: &'a HeaderList,
+    identity: Identity<'a>,
+    hidden: Hidden,
+    /// Protocols that the request offers to switch to.
+    upgrade: Option<&'a HeaderValue>,
+    /// True if the endpoint learns that the client accepts trailers.
+    te: bool,
 }
 
 impl<'a> ForwardedFields<'a> {
-    /// Selects the fields that cross.
-    ///
-    /// # Errors
-    /// [`Kind::HttpRequestError`] when a value that weir has to write is invalid.
-    pub fn of(received: &'a HeaderMap, identity: &Identity<'_>) -> Result<Self, Error> {
-        let (trusted, hidden) = (identity.trusted, named_by_connection(received));
-        let mut crossing = Self { received, trusted, hidden, told: Vec::with_capacity(TOLD) };
-        let client = identity.client.map_or_else(|| identity.peer.clone(), address_value);
-        let named = !identity.authority.is_empty();
-        crossing.add(
-            header::HOST,
-            if named { identity.authority } else { identity.default_authority }.clone(),
-        );
-        crossing.add(X_REAL_IP, client);
-        if trusted {
-            crossing.add(X_FORWARDED_FOR, list_with(received, X_FORWARDED_FOR, identity.peer)?);
+    /// Selects the fields that cross, with an offer to switch to `upgrade`.
+    #[must_use]
+    pub fn of(
+        received: &'a HeaderList,
+        identity: &Identity<'a>,
+        upgrade: Option<&'a HeaderValue>,
+    ) -> Self {
+        Self { received, identity: *identity, hidden: Hidden::by(received), upgrade, te: false }
+    }
+
+    /// Adds that the client accepts trailers.
+    pub fn accept_trailers(&mut self) {
+        self.te = true;
+    }
+
+    /// Visits every field that weir adds or replaces, `Host` first.
+    fn each_told(&self, mut put: impl FnMut(KnownName, &[u8])) {
+        let identity = &self.identity;
+        let (peer, named) = (identity.peer.as_bytes(), !identity.authority.is_empty());
+        let host = if named { identity.authority } else { identity.default_authority };
+        put(KnownName::Host, host.as_bytes());
+        match identity.client {
+            Some(client) => put(KnownName::XRealIp, address_value(client).as_bytes()),
+            None => put(KnownName::XRealIp, peer),
+        }
+        if identity.trusted {
+            self.put_list(KnownName::XForwardedFor, peer, &mut put);
         } else {
-            crossing.add(X_FORWARDED_FOR, identity.peer.clone());
+            put(KnownName::XForwardedFor, peer);
         }
-        crossing.add_unless_present(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
-        if named {
-            crossing.add_unless_present(X_FORWARDED_HOST, identity.authority.clone());
+        if !self.is_told(KnownName::XForwardedProto) {
+            put(KnownName::XForwardedProto, identity.scheme.as_bytes());
         }
-        crossing.add(X_REQUEST_ID, identity.request_id.clone());
-        crossing
-            .add(header::VIA, list_with(received, header::VIA, &passed_here(identity.version))?);
-        Ok(crossing)
-    }
-
-    /// Adds a field for the endpoint.
-    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
-        self.told.push((name, value));
-    }
-
-    /// Adds an offer to switch to one of these protocols.
-    pub fn add_upgrade(&mut self, protocols: &HeaderValue) {
-        self.add(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        self.add(header::UPGRADE, protocols.clone());
-    }
-
-    /// Adds a field unless a trusted proxy has set it.
-    fn add_unless_present(&mut self, name: HeaderName, value: HeaderValue) {
-        if !self.trusted || !self.received.contains_key(&name) || self.hidden.contains(&name) {
-            self.add(name, value);
+        if named && !self.is_told(KnownName::XForwardedHost) {
+            put(KnownName::XForwardedHost, identity.authority.as_bytes());
+        }
+        put(KnownName::XRequestId, identity.request_id.as_bytes());
+        self.put_list(KnownName::Via, passed_here(identity.version), &mut put);
+        if let Some(protocols) = self.upgrade {
+            put(KnownName::Connection, b"upgrade");
+            put(KnownName::Upgrade, protocols.as_bytes());
+        }
+        if self.te {
+            put(KnownName::Te, b"trailers");
         }
     }
 
-    /// Visits every line, `Host` first.
-    pub fn each(&self, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
-        self.told.iter().for_each(|(name, value)| put(name, value));
-        for (name, value) in self.received {
-            if *name == header::TRAILER {
-                trailer_that_may_cross(value).iter().for_each(|cleaned| put(name, cleaned));
-            } else if crosses(name.as_str(), self.trusted)
-                && (self.hidden.is_empty() || !self.hidden.contains(name))
-            {
-                put(name, value);
-            }
+    /// Returns true if a trusted proxy has set the field.
+    fn is_told(&self, name: KnownName) -> bool {
+        let is_set = self.identity.trusted && self.received.contains(name);
+        is_set && !self.hidden.hides_all(self.received, name)
+    }
+
+    /// Visits a list field with one element more, however it was split into lines.
+    fn put_list(&self, name: KnownName, element: &[u8], put: &mut impl FnMut(KnownName, &[u8])) {
+        if !self.received.contains(name) {
+            return put(name, element);
         }
+        let mut list: Vec<&[u8]> = self.received.get_all(name).collect();
+        list.push(element);
+        put(name, &list.join(&b", "[..]));
+    }
+
+    /// Trailers that the request announces and that may cross.
+    fn trailers(&self) -> impl Iterator<Item = HeaderValue> {
+        self.received.get_all(KnownName::Trailer).filter_map(trailer_that_may_cross)
+    }
+
+    fn crosses(&self, index: usize, field: &FieldLine<'_>) -> bool {
+        crosses(field, self.identity.trusted) && !self.hidden.hides(index)
+    }
+
+    /// Writes every line, `Host` first.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.each_told(|name, value| write_line(out, name.text().as_bytes(), value));
+        self.received.write_each(out, |index, field| self.crosses(index, field));
+        let trailer = KnownName::Trailer.text().as_bytes();
+        self.trailers().for_each(|value| write_line(out, trailer, value.as_bytes()));
     }
 
     /// Copies all of them.
     #[must_use]
-    pub fn to_map(&self) -> HeaderMap {
-        let mut fields = HeaderMap::with_capacity(self.told.len() + self.received.keys_len());
-        self.each(|name, value| {
-            fields.append(name.clone(), value.clone());
-        });
-        fields
+    pub fn to_list(&self) -> HeaderList {
+        let mut list = HeaderList::with_room();
+        self.each_told(|name, value| list.append_valid(name, value));
+        for (index, field) in self.received.iter().enumerate() {
+            if self.crosses(index, &field) {
+                list.append_line(&field);
+            }
+        }
+        self.trailers().for_each(|value| list.append_valid(KnownName::Trailer, value.as_bytes()));
+        list
     }
 }
 
-/// Returns true if a received field crosses unchanged. A match on text compiles to a comparison of
-/// lengths first; this runs for every field of every request.
-fn crosses(name: &str, trusted: bool) -> bool {
-    match name {
-        "host" | "via" | "x-forwarded-for" | "x-real-ip" | "x-request-id" | "content-length"
-        | "expect" | "proxy" => false,
-        _ if is_claim(name) => trusted && !is_lookalike(name),
-        _ => !is_hop_by_hop(name) && !name.starts_with("remote-") && !is_lookalike(name),
+/// Returns true if a received field crosses unchanged.
+fn crosses(field: &FieldLine<'_>, trusted: bool) -> bool {
+    match field.known {
+        Some(
+            KnownName::Host
+            | KnownName::Via
+            | KnownName::XForwardedFor
+            | KnownName::XRealIp
+            | KnownName::XRequestId
+            | KnownName::ContentLength
+            | KnownName::Expect
+            | KnownName::Proxy,
+        ) => false,
+        Some(KnownName::Forwarded | KnownName::XForwardedHost | KnownName::XForwardedProto) => {
+            trusted
+        }
+        Some(known) => !known.is_hop_by_hop(),
+        None => with_lower(field.name, |name| match name {
+            _ if is_lookalike(name) => false,
+            _ if is_claim(name) => trusted,
+            _ => !name.starts_with("remote-"),
+        }),
     }
 }
 
 /// Element of `Via` for a request: received version and pseudonym (RFC 9110, section 7.6.3).
-fn passed_here(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_10 => "1.0 weir",
-        Version::HTTP_2 => "2 weir",
-        _ => "1.1 weir",
-    })
+fn passed_here(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"1.0 weir",
+        Version::HTTP_2 => b"2 weir",
+        _ => b"1.1 weir",
+    }
 }
 
-/// Appends one element to a list field, however it was split into lines.
-fn list_with(
-    headers: &HeaderMap,
-    name: HeaderName,
-    element: &HeaderValue,
-) -> Result<HeaderValue, Error> {
-    if !headers.contains_key(&name) {
-        return Ok(element.clone());
+#[cfg(test)]
+mod tests {
+    use crate::http::{fields::is_framing, forwarded::*};
+
+    /// The rules by name alone, for a name that weir knows.
+    #[test]
+    fn known_names_cross_by_the_rules_for_all_names() {
+        let replaced = ["host", "via", "x-forwarded-for", "x-real-ip", "x-request-id"];
+        let own = ["expect", "proxy"];
+        for known in KnownName::ALL {
+            let name = known.text();
+            let framing = is_framing(&name.parse().expect("a name"));
+            let never = framing || replaced.contains(&name) || own.contains(&name);
+            for trusted in [false, true] {
+                let field = FieldLine { name: name.as_bytes(), value: b"1", known: Some(*known) };
+                let expected = !never && (trusted || !is_claim(name));
+                assert_eq!(crosses(&field, trusted), expected, "{name} {trusted}");
+            }
+        }
     }
-    let mut list = Vec::new();
-    for line in headers.get_all(name) {
-        list.extend_from_slice(line.as_bytes());
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(element.as_bytes());
-    HeaderValue::from_bytes(&list).map_err(|cause| {
-        Error::caused(Kind::HttpRequestError, "a list field cannot be extended", cause)
-    })
 }

@@ -5,5 +5,8 @@ pub mod fields;
 pub mod forwarded;
 pub mod forwarding_names;
 pub mod framing;
+pub mod header_list;
+pub mod known_name;
+pub mod message;
 pub mod request_id;
 pub mod target;

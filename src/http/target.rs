@@ -6,11 +6,11 @@
 use std::{cell::RefCell, rc::Rc};
 
 use http::{
-    HeaderValue, Method, Version, header,
-    request::Parts,
+    HeaderValue, Method, Version,
     uri::{Authority, PathAndQuery},
 };
 
+use super::{known_name::KnownName, message::RequestParts};
 use crate::{
     http::error::{Error, Kind},
     limit::normal_form,
@@ -59,8 +59,8 @@ impl Target {
     /// # Errors
     /// [`Kind::HttpRequestError`] for a target or host that is malformed or ambiguous,
     /// [`Kind::TargetTooLong`].
-    pub fn of(head: &Parts, last: &LastHost) -> Result<Self, Error> {
-        let Parts { method, uri, version, headers, .. } = head;
+    pub fn of(head: &RequestParts, last: &LastHost) -> Result<Self, Error> {
+        let RequestParts { method, uri, version, headers } = head;
         let malformed = |detail| Err(Error::new(Kind::HttpRequestError, detail));
         if *method == Method::CONNECT {
             return malformed("CONNECT is not served");
@@ -80,7 +80,7 @@ impl Target {
         if !asterisk && !path_and_query.as_str().starts_with('/') {
             return malformed("the target does not begin with `/`");
         }
-        let mut hosts = headers.get_all(header::HOST).iter();
+        let mut hosts = headers.get_all(KnownName::Host);
         let host = hosts.next();
         if hosts.next().is_some() {
             return malformed("more than one Host");
@@ -91,15 +91,14 @@ impl Target {
             return malformed("no Host");
         }
         // HTTP/2 has its own authority, and a second one must not differ (RFC 9113, section 8.3.1).
-        let differs = |authority: &Authority| host.is_some_and(|host| host != authority.as_str());
+        let differs =
+            |authority: &Authority| host.is_some_and(|host| host != authority.as_str().as_bytes());
         if *version == Version::HTTP_2 && uri.authority().is_some_and(differs) {
             return malformed("Host and `:authority` differ");
         }
         // HTTP/1.0, and HTTP/2 with an authority, do not need the field.
         let default_authority = || Some((HeaderValue::from_static(""), Rc::default()));
-        let Some(mut named) =
-            host.map_or_else(default_authority, |host| last.resolve(host.as_bytes()))
-        else {
+        let Some(mut named) = host.map_or_else(default_authority, |host| last.resolve(host)) else {
             return malformed("Host is not a host and a port");
         };
         // In absolute form the target takes precedence over the field (RFC 9112, section 3.2.2).
@@ -160,7 +159,7 @@ fn host_of(authority: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, header};
 
     use crate::http::target::*;
 
@@ -169,7 +168,7 @@ mod tests {
             .iter()
             .fold(Request::builder(), |request, host| request.header(header::HOST, *host));
         let (head, ()) = request.method(method).uri(uri).body(()).expect("a request").into_parts();
-        Target::of(&head, &LastHost::default())
+        Target::of(&head.into(), &LastHost::default())
             .map(|target| (target.host.to_string(), target.path_and_query.to_string()))
             .map_err(|error| error.to_string())
     }
@@ -201,7 +200,7 @@ mod tests {
         for host in ["a.test", "A.test:80", "a.test", "b.test"] {
             let request =
                 Request::builder().uri("/").header(header::HOST, host).body(()).expect("a request");
-            let target = Target::of(&request.into_parts().0, &last).expect("a target");
+            let target = Target::of(&request.into_parts().0.into(), &last).expect("a target");
             let bare = host.to_lowercase().replace(":80", "");
             assert_eq!((target.authority.as_bytes(), &*target.host), (host.as_bytes(), &*bare));
         }

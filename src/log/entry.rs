@@ -6,11 +6,14 @@
 
 use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::json::{FIELD, Object};
-use crate::limit::{KeyFault, Verdict};
+use crate::{
+    http::{header_list::HeaderList, known_name::KnownName},
+    limit::{KeyFault, Verdict},
+};
 
 /// Facts about a request at its end.
 #[derive(Clone, Debug)]
@@ -57,9 +60,9 @@ pub struct AccessEntry {
 #[derive(Clone, Debug, Default)]
 pub struct Browser {
     /// `Referer`.
-    pub referer: Option<HeaderValue>,
+    pub referer: Option<Box<[u8]>>,
     /// `User-Agent`.
-    pub agent: Option<HeaderValue>,
+    pub agent: Option<Box<[u8]>>,
     /// User of `Authorization: Basic` (RFC 7617), not verified.
     pub user: Option<Vec<u8>>,
 }
@@ -67,11 +70,11 @@ pub struct Browser {
 impl Browser {
     /// Reads them from the header fields.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of(headers: &HeaderList) -> Self {
         Self {
-            referer: headers.get(header::REFERER).cloned(),
-            agent: headers.get(header::USER_AGENT).cloned(),
-            user: headers.get(header::AUTHORIZATION).and_then(|value| basic_user(value.as_bytes())),
+            referer: headers.get(KnownName::Referer).map(Box::from),
+            agent: headers.get(KnownName::UserAgent).map(Box::from),
+            user: headers.get(KnownName::Authorization).and_then(basic_user),
         }
     }
 }
@@ -220,9 +223,9 @@ impl AccessEntry {
             self.write_request_line(out, method, path);
         }
         write_text(out, format_args!("\" {} {} \"", self.status.as_u16(), self.bytes_out));
-        escape(out, self.browser.referer.as_ref().map_or(b"-", |value| value.as_bytes()));
+        escape(out, self.browser.referer.as_deref().unwrap_or(b"-"));
         out.extend_from_slice(b"\" \"");
-        escape(out, self.browser.agent.as_ref().map_or(b"-", |value| value.as_bytes()));
+        escape(out, self.browser.agent.as_deref().unwrap_or(b"-"));
         out.extend_from_slice(b"\"\n");
     }
 
@@ -365,10 +368,7 @@ mod tests {
             dry_run: None,
             upstream: None,
             error: None,
-            browser: Browser {
-                agent: Some(HeaderValue::from_bytes(b"a \"b\"\\ \xff").expect("a value")),
-                ..Browser::default()
-            },
+            browser: Browser { agent: Some(b"a \"b\"\\ \xff"[..].into()), ..Browser::default() },
         }
     }
 
@@ -432,10 +432,9 @@ mod tests {
 
     #[test]
     fn combined_has_the_user_and_the_time_of_the_end() {
-        let mut headers = HeaderMap::new();
-        let value = |credentials| HeaderValue::from_static(credentials);
+        let mut headers = HeaderList::default();
         let mut user = |credentials| {
-            headers.insert(header::AUTHORIZATION, value(credentials));
+            headers.set_static(KnownName::Authorization, credentials);
             Browser::of(&headers).user.map(|user| String::from_utf8(user).expect("text"))
         };
         assert_eq!(user("Basic dXNlci0xOnB3").as_deref(), Some("user-1"));

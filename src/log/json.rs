@@ -12,6 +12,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::runtime::decimal::write_number;
+
 /// Longest text from a client that is logged, in bytes.
 pub const FIELD: usize = 1024;
 
@@ -147,19 +149,6 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     }
     out.extend_from_slice(&text.as_bytes()[from..]);
     out.push(b'"');
-}
-
-/// Writes an integer in decimal.
-pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
-    let (mut digits, mut first) = ([0; 20], 20);
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[first..]);
-        }
-    }
 }
 
 fn write_thousandths(out: &mut Vec<u8>, thousandths: u64) {

@@ -15,13 +15,14 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Method, Response, StatusCode, Version, request::Parts};
+use http::{HeaderValue, Method, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     http::{
         error::{Error, Kind},
         framing::{self, head::LineSoFar},
+        message::{RequestParts, Response},
     },
     limit::{KeyFault, Millis},
     log::{
@@ -85,8 +86,8 @@ impl Record {
     }
 
     /// Records the requested target.
-    pub fn set_request(&mut self, head: &Parts) {
-        let Parts { method, uri, version, headers, .. } = head;
+    pub fn set_request(&mut self, head: &RequestParts) {
+        let RequestParts { method, uri, version, headers } = head;
         self.entry.method = Some(method.clone());
         self.entry.path = Some(match uri.path_and_query() {
             Some(path) => Asked::Path(path.clone()),
@@ -127,7 +128,7 @@ impl Record {
 
     /// Follows a response to the end of its body.
     pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<LoggedBody<B>> {
-        self.entry.status = response.status();
+        self.entry.status = response.head.status;
         self.answered = true;
         response.map(|inner| {
             let ended = inner.is_end_stream();

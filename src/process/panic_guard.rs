@@ -10,15 +10,21 @@ use std::{
     task::Poll,
 };
 
-use http::{HeaderValue, Response, header};
 use http_body_util::Either;
 
 use crate::{
     downstream::request_channel::RequestChannel,
-    http::error::{Error, Kind},
+    http::{
+        error::{Error, Kind},
+        known_name::KnownName,
+        message::Response,
+    },
     log::record::LoggedBody,
-    proxy::{reply, stop::Closed, to_client::ResponseBody},
-    runtime::clock::Clock,
+    proxy::{
+        reply,
+        stop::Closed,
+        to_client::{ResponseBody, set_date},
+    },
 };
 
 /// Outcome of a request.
@@ -47,9 +53,9 @@ fn internal_error(line: &RequestChannel) -> Response<LoggedBody<ResponseBody>> {
     let error = Error::new(Kind::ProxyInternalError, "internal error");
     let mut answer =
         reply::failure(&error, None).map(|body| LoggedBody::unlogged(Either::Left(body)));
-    Clock::set_date(answer.headers_mut());
+    set_date(&mut answer.head.headers);
     if line.conn.is_some() {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        answer.head.headers.set_static(KnownName::Connection, "close");
     }
     answer
 }
@@ -77,7 +83,7 @@ mod tests {
             panic!("an invariant of the test is broken");
         };
         let answer = guarded(&line, std::pin::pin!(work)).await.expect("an answer");
-        assert_eq!((answer.status().as_u16(), queue.parked()), (500, 0));
-        assert!(!answer.headers().contains_key(header::CONNECTION));
+        assert_eq!((answer.head.status.as_u16(), queue.parked()), (500, 0));
+        assert!(!answer.head.headers.contains(KnownName::Connection));
     }
 }

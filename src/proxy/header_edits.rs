@@ -7,12 +7,13 @@
 use std::{fmt, io::Write, net::IpAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     http::{
         error::{Error, Kind},
         fields::is_framing,
+        header_list::HeaderList,
     },
     runtime::hint::Hinted,
 };
@@ -172,12 +173,12 @@ impl Edits {
     /// # Errors
     /// [`Kind::ProxyInternalError`] when a rendered value is not a field value, which no
     /// placeholder of weir causes.
-    pub fn apply(&self, headers: &mut HeaderMap, facts: &EditContext<'_>) -> Result<(), Error> {
+    pub fn apply(&self, headers: &mut HeaderList, facts: &EditContext<'_>) -> Result<(), Error> {
         for name in &self.remove {
-            headers.remove(name);
+            headers.remove_any(name);
         }
         for (name, template) in &self.set {
-            headers.insert(name.clone(), template.render(facts)?);
+            headers.set_any(name, &template.render(facts)?);
         }
         Ok(())
     }
@@ -368,9 +369,10 @@ mod tests {
 
     #[test]
     fn header_edit_set_replaces_and_remove_removes() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [("server", "a"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
-            headers.append(name, value.parse().expect("a value"));
+        let mut headers = HeaderList::default();
+        for (name, value) in [("server", "a"), ("X-A", "1"), ("x-a", "2"), ("x-b", "3")] {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            headers.append(&name, &value.parse().expect("a value"));
         }
         let constant = |value| Template::parse(value).expect("a value");
         let set = vec![
@@ -387,12 +389,9 @@ mod tests {
             scheme: "http",
         };
         edits.apply(&mut headers, &facts).expect("constant values");
-        let expected = [("x-a", "9"), ("x-b", "3"), ("x-c", "8")];
-        let expected: HeaderMap = expected
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .into_iter()
-            .collect();
-        assert_eq!(headers, expected);
+        let mut written = Vec::new();
+        headers.write(&mut written);
+        assert_eq!(written, b"x-a: 9\r\nx-b: 3\r\nx-c: 8\r\n");
     }
 
     proptest! {

@@ -5,11 +5,10 @@
 
 use super::{Proxy, context::RequestContext, stop::Stop};
 use crate::{
-    http::{error::Error, framing::field_list::Unfit, target::Target},
+    http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
     limit::{Subject, normal_form},
     log::{entry::Asked, record::Record},
 };
-use http::request::Parts;
 use std::{rc::Rc, sync::Arc};
 
 impl Proxy {
@@ -18,7 +17,7 @@ impl Proxy {
     pub(super) async fn refuse(
         &self,
         unfit: Unfit,
-        head: &Parts,
+        head: &RequestParts,
         visit: &RequestContext<'_>,
         record: &mut Record,
     ) -> Stop {
@@ -35,7 +34,7 @@ impl Proxy {
     /// Charges it to the rules of its route, if it has one.
     async fn charge(
         &self,
-        head: &Parts,
+        head: &RequestParts,
         visit: &RequestContext<'_>,
         record: &mut Record,
     ) -> Result<(), Stop> {

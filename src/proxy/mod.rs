@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Response, header, request::Parts};
+use http::HeaderValue;
 use http_body::Body;
 use http_body_util::Either;
 
@@ -13,7 +13,7 @@ use self::{
     route::{PathMatching, RouteTable},
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
-    to_client::{ResponseBody, leave_body, passed_on},
+    to_client::{ResponseBody, leave_body, passed_on, set_date},
     to_upstream::{crossing, default_authority, edited, facts},
 };
 use crate::{
@@ -28,6 +28,8 @@ use crate::{
         fields::{has_looped, id_of, is_grpc, looks_counted},
         forwarded::{Identity, Outbound},
         framing::field_list::Unfit,
+        known_name::KnownName,
+        message::{RequestParts, Response},
         request_id::RequestIds,
         target::Target,
     },
@@ -94,12 +96,12 @@ impl Proxy {
         &self,
         line: &RequestChannel,
         peer: &Peer,
-        request: Request<IncomingBody>,
+        request: (RequestParts, IncomingBody),
         unfit: Option<Unfit>,
     ) -> Result<Response<LoggedBody<ResponseBody>>, Closed> {
         line.state.expect(WaitingFor::Nothing);
         let began = self.clock.now();
-        let (mut head, incoming) = request.into_parts();
+        let (mut head, incoming) = request;
         let (body, upload) = RequestBody::new(incoming, line);
         let mut visit = RequestContext { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
@@ -113,7 +115,7 @@ impl Proxy {
         let mut response = match handled {
             Ok(response) => response,
             Err(stop) => {
-                let answer = rescue(stop, head.headers.get(header::ACCEPT), &mut record)?;
+                let answer = rescue(stop, head.headers.get(KnownName::Accept), &mut record)?;
                 let grpc = line.conn.is_none() && is_grpc(&head.headers);
                 if grpc { reply::grpc(answer, record.key_fault()) } else { answer }
                     .map(Either::Left)
@@ -126,18 +128,18 @@ impl Proxy {
         }
         // The end of an HTTP/2 stream needs no connection close.
         if line.conn.is_none() {
-            response.headers_mut().remove(header::CONNECTION);
+            response.head.headers.remove(KnownName::Connection);
         } else if let Some(body) = visit.body.take().filter(|body| !body.is_end_stream()) {
-            leave_body(body, head.headers.contains_key(header::EXPECT), &mut response);
+            leave_body(body, head.headers.contains(KnownName::Expect), &mut response);
         }
-        Clock::set_date(response.headers_mut());
+        set_date(&mut response.head.headers);
         Ok(record.follow(response))
     }
 
     /// Steps of a request, in order.
     async fn handle(
         &self,
-        head: &mut Parts,
+        head: &mut RequestParts,
         visit: &mut RequestContext<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Stop> {
@@ -183,7 +185,7 @@ impl Proxy {
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
-        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), &route)?;
+        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), &route);
         let fields =
             edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
         let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
@@ -199,7 +201,7 @@ impl Proxy {
         let mut response = passed_on(response, upgrade.as_ref(), visit)?;
         route
             .response_edits
-            .apply(response.headers_mut(), &facts(&target.host, &route, visit, record))?;
+            .apply(&mut response.head.headers, &facts(&target.host, &route, visit, record))?;
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
@@ -216,11 +218,10 @@ impl Proxy {
     }
 
     /// Takes over the client address and request id that a trusted proxy sent.
-    fn believe(&self, head: &Parts, peer: &Peer, record: &mut Record) {
+    fn believe(&self, head: &RequestParts, peer: &Peer, record: &mut Record) {
         record.entry.client = self.trust.client(peer.address, &head.headers);
-        if let Some(id) = id_of(&head.headers) {
-            // A copy: the received value would keep its whole read buffer alive.
-            record.entry.id = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| id.clone());
+        if let Some(Ok(id)) = id_of(&head.headers).map(HeaderValue::from_bytes) {
+            record.entry.id = id;
         }
     }
 }
@@ -228,7 +229,7 @@ impl Proxy {
 /// Refuses, before it is charged or waits, a request whose head alone is wrong; returns the
 /// protocols of an upgrade offer.
 fn checked(
-    head: &Parts,
+    head: &RequestParts,
     route: &Route,
     visit: &mut RequestContext<'_>,
 ) -> Result<Option<HeaderValue>, Error> {

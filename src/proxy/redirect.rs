@@ -1,12 +1,12 @@
 //! Responses that send a client elsewhere: to TLS, or to a connection of its own.
 
 use bytes::Bytes;
-use http::Response;
 use http_body_util::Full;
 
 use super::{peer::Transport, reply};
 use crate::http::{
     error::{Error, Kind},
+    message::Response,
     target::Target,
 };
 

@@ -7,22 +7,22 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
+use http::{StatusCode, uri::PathAndQuery};
 use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    http::error::{Error, Kind},
+    http::{
+        error::{Error, Kind},
+        header_list::HeaderList,
+        known_name::KnownName,
+        message::{Response, ResponseParts},
+    },
     limit::{KeyFault, Millis, Rule, Verdict},
+    log::json::Object,
     runtime::clock::Clock,
 };
-
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Status that closes the connection instead of responding.
 pub const CLOSE: u16 = 444;
@@ -72,9 +72,7 @@ pub struct RejectSettings {
 /// Creates a response that is only a status.
 #[must_use]
 pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    response
+    Response { head: ResponseParts::of(status), body: Full::default() }
 }
 
 /// Redirects a request to the `https` port of a host (RFC 9110, section 15.4.9: method and body
@@ -88,22 +86,22 @@ pub fn redirect(
     path: &PathAndQuery,
 ) -> Result<Response<Full<Bytes>>, Error> {
     let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let location =
-        HeaderValue::from_str(&format!("https://{host}{port}{path}")).map_err(|cause| {
-            Error::caused(Kind::HttpRequestError, "the target is not a valid header value", cause)
-        })?;
     let mut response = empty(StatusCode::PERMANENT_REDIRECT);
-    response.headers_mut().insert(header::LOCATION, location);
+    let location = format!("https://{host}{port}{path}");
+    let set = response.head.headers.set_text(KnownName::Location, location.as_bytes());
+    set.map_err(|cause| {
+        Error::caused(Kind::HttpRequestError, "the target is not a valid header value", cause)
+    })?;
     Ok(response)
 }
 
 /// Response to a request that failed.
 #[must_use]
-pub fn failure(error: &Error, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
-    let mut headers = HeaderMap::with_capacity(8);
-    insert(&mut headers, PROXY_STATUS, &cause_of(error));
+pub fn failure(error: &Error, accept: Option<&[u8]>) -> Response<Full<Bytes>> {
+    let mut headers = HeaderList::with_room();
+    insert(&mut headers, KnownName::ProxyStatus, &cause_of(error));
     if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.set_static(KnownName::RetryAfter, "1");
     }
     let story = ErrorBody {
         status: error.kind().status(),
@@ -130,7 +128,7 @@ pub fn raw_response(error: &Error) -> Vec<u8> {
         format!("date: {}", date.unwrap_or_default()),
         "cache-control: no-store\r\nconnection: close\r\n\r\n".to_owned(),
     ];
-    [head.join("\r\n"), body].concat().into_bytes()
+    [head.join("\r\n").into_bytes(), body].concat()
 }
 
 fn cause_of(error: &Error) -> String {
@@ -145,7 +143,7 @@ pub fn reject(
     verdict: &Verdict,
     rule: Option<&Rule>,
     fault: Option<&KeyFault>,
-    accept: Option<&HeaderValue>,
+    accept: Option<&[u8]>,
 ) -> Option<Response<Full<Bytes>>> {
     if settings.status == CLOSE {
         return None;
@@ -153,7 +151,7 @@ pub fn reject(
     let zone = rule.map(|rule| &*rule.zone().settings().name);
     let fault = fault.map(described);
     let cause = Rejection { rule, zone, fault: fault.as_deref(), retry: verdict.retry };
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = HeaderList::with_room();
     settings.headers.iter().for_each(|header| cause.write(*header, &mut headers));
     let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let retry_ms = fault.is_none().then_some(verdict.retry.0);
@@ -170,28 +168,32 @@ struct Rejection<'a> {
 }
 
 impl Rejection<'_> {
-    fn write(&self, header: RejectHeader, headers: &mut HeaderMap) {
+    fn write(&self, header: RejectHeader, headers: &mut HeaderList) {
         let seconds = self.retry.seconds_up().max(1);
         match header {
             RejectHeader::RetryAfter if self.fault.is_some() => {}
             RejectHeader::RetryAfter => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                headers.set_number(KnownName::RetryAfter, seconds);
             }
             RejectHeader::ProxyStatus => {
                 let zone = self.zone.unwrap_or("none");
-                let fault = self.fault.map(|fault| format!(": {fault}")).unwrap_or_default();
-                let details = format!("zone {zone}{fault}");
-                let value = format!("weir; error=http_request_denied; details=\"{details}\"");
-                insert(headers, PROXY_STATUS, &value);
+                let (colon, fault) = self.fault.map_or(("", ""), |fault| (": ", fault));
+                let begin = "weir; error=http_request_denied; details=\"zone ";
+                let value = [begin, zone, colon, fault, "\""].concat();
+                insert(headers, KnownName::ProxyStatus, &value);
             }
             RejectHeader::Ratelimit => {
                 let Some(rule) = self.rule else { return };
                 let name = &rule.zone().settings().name;
                 let places = u64::from(rule.settings().burst) + 1;
                 let window = window_seconds(rule, places);
-                insert(headers, RATELIMIT_POLICY, &format!("\"{name}\";q={places};w={window}"));
+                insert(
+                    headers,
+                    KnownName::RatelimitPolicy,
+                    &format!("\"{name}\";q={places};w={window}"),
+                );
                 if self.fault.is_none() {
-                    insert(headers, RATELIMIT, &format!("\"{name}\";r=0;t={seconds}"));
+                    insert(headers, KnownName::Ratelimit, &format!("\"{name}\";r=0;t={seconds}"));
                 }
             }
         }
@@ -231,7 +233,7 @@ fn window_seconds(rule: &Rule, places: u64) -> u64 {
 #[must_use]
 pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Response<Full<Bytes>> {
     // The mapping from HTTP status to gRPC code is gRPC's own.
-    let (code, message) = match answer.status().as_u16() {
+    let (code, message) = match answer.head.status.as_u16() {
         _ if fault.is_some() => ("3", ""),
         400 => ("13", "the request is malformed"),
         401 => ("16", "not authenticated"),
@@ -240,17 +242,17 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
         429 | 502..=504 => ("14", "unavailable; retry later"),
         _ => ("2", "refused"),
     };
-    *answer.status_mut() = StatusCode::OK;
-    *answer.body_mut() = Full::default();
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
+    answer.head.status = StatusCode::OK;
+    answer.body = Full::default();
+    let headers = &mut answer.head.headers;
+    headers.set_static(KnownName::ContentType, "application/grpc");
+    headers.set_static(KnownName::GrpcStatus, code);
     match fault {
         // A percent sign begins an octet in this field.
-        Some(fault) => insert(headers, GRPC_MESSAGE, &described(fault).replace('%', "%25")),
-        None => {
-            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+        Some(fault) => {
+            insert(headers, KnownName::GrpcMessage, &described(fault).replace('%', "%25"));
         }
+        None => headers.set_static(KnownName::GrpcMessage, message),
     }
     answer
 }
@@ -265,31 +267,29 @@ struct ErrorBody<'a> {
 
 impl ErrorBody<'_> {
     /// Renders the body and its media type.
-    fn render(&self, body: RejectBody, accept: Option<&HeaderValue>) -> (&'static str, String) {
+    fn render(&self, body: RejectBody, accept: Option<&[u8]>) -> (&'static str, Vec<u8>) {
         let body = if body == RejectBody::Auto { preferred(accept) } else { body };
         match body {
-            RejectBody::Html => ("text/html; charset=utf-8", self.html()),
-            RejectBody::Text => ("text/plain; charset=utf-8", self.text()),
-            RejectBody::None => ("", String::new()),
+            RejectBody::Html => ("text/html; charset=utf-8", self.html().into_bytes()),
+            RejectBody::Text => ("text/plain; charset=utf-8", self.text().into_bytes()),
+            RejectBody::None => ("", Vec::new()),
             RejectBody::Auto | RejectBody::Problem => ("application/problem+json", self.problem()),
         }
     }
 
     fn answer(
         &self,
-        mut headers: HeaderMap,
+        mut headers: HeaderList,
         body: RejectBody,
-        accept: Option<&HeaderValue>,
+        accept: Option<&[u8]>,
     ) -> Response<Full<Bytes>> {
         let (media, text) = self.render(body, accept);
         if !media.is_empty() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+            headers.set_static(KnownName::ContentType, media);
         }
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = headers;
-        response
+        headers.set_static(KnownName::CacheControl, "no-store");
+        let head = ResponseParts { headers, ..ResponseParts::of(self.status) };
+        Response { head, body: Full::new(Bytes::from(text)) }
     }
 
     fn title(&self) -> &'static str {
@@ -297,24 +297,20 @@ impl ErrorBody<'_> {
     }
 
     /// Written by hand because floods get it; only the zone name may need a JSON escape.
-    fn problem(&self) -> String {
-        let mut problem = String::with_capacity(192);
-        let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
-        let head = format_args!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}""#
-        );
-        let mut render = problem.write_fmt(head);
+    fn problem(&self) -> Vec<u8> {
+        let mut problem = Vec::with_capacity(192);
+        let mut members = Object::begin(&mut problem);
+        members.word("type", "about:blank");
+        members.word("title", self.title());
+        members.number("status", self.status.as_u16().into());
+        members.word("detail", self.detail);
         if let Some(zone) = self.zone {
-            let zone = serde_json::Value::from(zone);
-            render = render.and_then(|()| write!(problem, r#","zone":{zone}"#));
+            members.text("zone", zone);
         }
         if let Some(retry_ms) = self.retry_ms {
-            render = render.and_then(|()| write!(problem, r#","retry_after_ms":{retry_ms}"#));
+            members.number("retry_after_ms", retry_ms);
         }
-        if render.is_err() {
-            tracing::error!("cannot format a problem body");
-        }
-        problem.push('}');
+        members.end();
         problem
     }
 
@@ -344,8 +340,8 @@ impl ErrorBody<'_> {
 
 /// Body that `Accept` prefers: the first type of the greatest weight that weir can write (RFC 9110,
 /// section 12.5.1).
-fn preferred(accept: Option<&HeaderValue>) -> RejectBody {
-    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else {
+fn preferred(accept: Option<&[u8]>) -> RejectBody {
+    let Some(accept) = accept.and_then(|accept| str::from_utf8(accept).ok()) else {
         return RejectBody::Problem;
     };
     let mut best = (0, RejectBody::Problem);
@@ -376,13 +372,10 @@ fn thousandths(weight: &str) -> u32 {
 
 /// Sets a field to a text of weir's own, which is always a valid value; otherwise the field is left
 /// out.
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    match HeaderValue::from_str(text) {
-        Ok(value) => {
-            headers.insert(name, value);
-        }
-        Err(error) => tracing::error!(%error, %name, "invalid value for a response header; header \
-            left out"),
+fn insert(headers: &mut HeaderList, name: KnownName, text: &str) {
+    if let Err(error) = headers.set_text(name, text.as_bytes()) {
+        let name = name.text();
+        tracing::error!(%error, name, "invalid value for a response header; header left out");
     }
 }
 
@@ -390,6 +383,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 mod tests {
     use std::sync::Arc;
 
+    use http::HeaderMap;
     use http_body_util::BodyExt;
 
     use crate::{
@@ -416,13 +410,12 @@ mod tests {
 
     async fn rejected(accept: &str) -> (HeaderMap, String) {
         let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
-        let accept = HeaderValue::from_str(accept).expect("a value");
-        let response = reject(&settings(503), &verdict, Some(&rule()), None, Some(&accept))
-            .expect("an answer");
-        assert_eq!(response.status(), 503);
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
-        (head.headers, String::from_utf8_lossy(&body).into_owned())
+        let accept = Some(accept.as_bytes());
+        let response =
+            reject(&settings(503), &verdict, Some(&rule()), None, accept).expect("an answer");
+        assert_eq!(response.head.status, 503);
+        let body = response.body.collect().await.expect("a whole body").to_bytes();
+        (response.head.headers.to_map(), String::from_utf8_lossy(&body).into_owned())
     }
 
     #[tokio::test]
@@ -482,9 +475,10 @@ mod tests {
             &Error::new(Kind::ConnectionRefused, "the endpoint refused the connection"),
             None,
         );
-        assert_eq!(response.status(), 502);
+        assert_eq!(response.head.status, 502);
         let expected =
             "weir; error=connection_refused; details=\"the endpoint refused the connection\"";
-        assert_eq!(response.headers()["proxy-status"], expected);
+        let told = response.head.headers.get(KnownName::ProxyStatus);
+        assert_eq!(told, Some(expected.as_bytes()));
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 
 use super::{
@@ -16,6 +16,8 @@ use crate::{
     http::{
         error::{Error, Kind},
         fields::last_hop,
+        known_name::KnownName,
+        message::{RequestParts, Response},
         target::Target,
     },
     limit::normal_form::{self, PathError},
@@ -26,7 +28,7 @@ impl Proxy {
     /// 7.6.2 and 9.3.7).
     pub(super) fn respond_locally(
         &self,
-        head: &mut Parts,
+        head: &mut RequestParts,
         target: &Target,
     ) -> Result<Option<Response<Full<Bytes>>>, Stop> {
         let counted = head.method == Method::OPTIONS || head.method == Method::TRACE;
@@ -43,7 +45,7 @@ impl Proxy {
             return Err(Stop::MethodNotAllowed(methods));
         }
         let mut answer = reply::empty(StatusCode::OK);
-        answer.headers_mut().insert(header::ALLOW, methods);
+        answer.head.headers.set(KnownName::Allow, &methods);
         Ok(Some(answer))
     }
 

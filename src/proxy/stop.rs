@@ -3,13 +3,17 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
 use super::{reply, served_route::Route};
 use crate::{
     downstream::upload::UploadState,
-    http::error::{Error, Kind, Side},
+    http::{
+        error::{Error, Kind, Side},
+        known_name::KnownName,
+        message::Response,
+    },
     limit::Verdict,
     log::record::Record,
 };
@@ -47,7 +51,7 @@ pub fn attribute_failure(error: Error, upload: &UploadState) -> Error {
 /// Response to a request that was stopped.
 pub fn rescue(
     stop: Stop,
-    accept: Option<&HeaderValue>,
+    accept: Option<&[u8]>,
     record: &mut Record,
 ) -> Result<Response<Full<Bytes>>, Closed> {
     match stop {
@@ -58,9 +62,7 @@ pub fn rescue(
             }
             let mut response = reply::failure(&error, accept);
             if error.side() == Side::Client {
-                response
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response.head.headers.set_static(KnownName::Connection, "close");
             }
             Ok(response)
         }
@@ -68,7 +70,7 @@ pub fn rescue(
             let error = Error::new(Kind::MethodNotAllowed, "no route matches this method");
             record.fails(&error);
             let mut response = reply::failure(&error, accept);
-            response.headers_mut().insert(header::ALLOW, methods);
+            response.head.headers.set(KnownName::Allow, &methods);
             Ok(response)
         }
         Stop::Rejected(route, verdict) => {

@@ -1,7 +1,7 @@
 //! Response as it goes to the client.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 use http_body_util::{Either, Full};
 
 use super::{context::RequestContext, upgrade::agreed};
@@ -11,7 +11,11 @@ use crate::{
     http::{
         error::Error,
         fields::{prepare_response, write_upgrade},
+        header_list::HeaderList,
+        known_name::KnownName,
+        message::Response,
     },
+    runtime::clock::Clock,
     upstream::body::UpstreamBody,
 };
 
@@ -24,28 +28,30 @@ pub fn passed_on(
     upgrade: Option<&HeaderValue>,
     visit: &mut RequestContext<'_>,
 ) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let protocol = if switches { Some(agreed(&response, upgrade)?) } else { None };
+    let (status, headers) = (response.head.status, &mut response.head.headers);
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = if switches { Some(agreed(headers, upgrade)?) } else { None };
     // A 426 must name the protocols (RFC 9110, section 15.5.22).
-    let required = response.status() == StatusCode::UPGRADE_REQUIRED && visit.line.conn.is_some();
-    let required = response.headers().get(header::UPGRADE).filter(|_| required).cloned();
-    prepare_response(response.headers_mut());
-    if response.status() == StatusCode::NO_CONTENT {
+    let required = status == StatusCode::UPGRADE_REQUIRED && visit.line.conn.is_some();
+    let required = headers.get(KnownName::Upgrade).filter(|_| required);
+    let required = required.and_then(|protocols| HeaderValue::from_bytes(protocols).ok());
+    prepare_response(headers);
+    if status == StatusCode::NO_CONTENT {
         // The response has no content (RFC 9110, section 8.6).
-        response.headers_mut().remove(header::CONTENT_LENGTH);
+        headers.remove(KnownName::ContentLength);
     }
     if let Some(protocols) = required {
-        write_upgrade(response.headers_mut(), &protocols);
+        write_upgrade(headers, &protocols);
     }
     if visit.line.conn.is_some() {
-        if response.body().is_early() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if response.body.is_early() {
+            headers.set_static(KnownName::Connection, "close");
         }
-        response.body_mut().end_with_length();
+        response.body.end_with_length();
     }
     if let Some(protocol) = protocol {
-        write_upgrade(response.headers_mut(), &protocol);
-        visit.far = response.body_mut().switch();
+        write_upgrade(headers, &protocol);
+        visit.far = response.body.switch();
     }
     Ok(response)
 }
@@ -56,6 +62,15 @@ pub fn leave_body(body: RequestBody, expects: bool, response: &mut Response<Resp
     if body.is_drainable() && !expects {
         tokio::task::spawn_local(body.drain());
     } else {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.head.headers.set_static(KnownName::Connection, "close");
+    }
+}
+
+/// Sets `Date` on a response that has none (RFC 9110, section 6.6.1).
+pub fn set_date(headers: &mut HeaderList) {
+    if !headers.contains(KnownName::Date)
+        && let Some(date) = Clock::date()
+    {
+        headers.set(KnownName::Date, &date);
     }
 }

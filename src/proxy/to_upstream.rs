@@ -1,6 +1,6 @@
 //! Request as it crosses to the upstream: its fields, after the edits of the route.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 
 use super::{
     context::RequestContext,
@@ -12,6 +12,7 @@ use crate::{
         error::{Error, Kind},
         fields::wants_trailers,
         forwarded::{Fields, ForwardedFields, Identity},
+        header_list::HeaderList,
         target::Target,
     },
     log::record::Record,
@@ -20,19 +21,16 @@ use crate::{
 
 /// Header fields of the request that cross to the upstream, before the route edits them.
 pub fn crossing<'a>(
-    received: &'a HeaderMap,
-    identity: &Identity<'_>,
-    upgrade: Option<&HeaderValue>,
+    received: &'a HeaderList,
+    identity: &Identity<'a>,
+    upgrade: Option<&'a HeaderValue>,
     route: &Route,
-) -> Result<ForwardedFields<'a>, Error> {
-    let mut crossing = ForwardedFields::of(received, identity)?;
-    if let Some(protocols) = upgrade {
-        crossing.add_upgrade(protocols);
-    }
+) -> ForwardedFields<'a> {
+    let mut crossing = ForwardedFields::of(received, identity, upgrade);
     if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(received) {
-        crossing.add(header::TE, HeaderValue::from_static("trailers"));
+        crossing.accept_trailers();
     }
-    Ok(crossing)
+    crossing
 }
 
 /// Fields of the request after the edits of the route.
@@ -44,7 +42,7 @@ pub fn edited<'a>(
     if edits.is_empty() {
         return Ok(Fields::Crossing(crossing));
     }
-    let mut fields = crossing.to_map();
+    let mut fields = crossing.to_list();
     edits.apply(&mut fields, facts)?;
     Ok(Fields::Edited(fields))
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -68,15 +68,5 @@ impl Clock {
             }
             told.as_ref().map(|(_, date)| date.clone())
         })
-    }
-
-    /// Sets `Date` on a response that has none (RFC 9110, section 6.6.1). hyper would do so too,
-    /// but after the wall clock is set back its dates stand still until the clock has caught up.
-    pub fn set_date(fields: &mut HeaderMap) {
-        if !fields.contains_key(header::DATE)
-            && let Some(date) = Self::date()
-        {
-            fields.insert(header::DATE, date);
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod coarse_timer;
+pub mod decimal;
 pub mod hint;
 pub mod io;
 pub mod pem;

@@ -4,32 +4,37 @@
 //! HTTP/2 streams have no connection of their own: after a response to one the connection to the
 //! endpoint is closed.
 
-use http::{HeaderMap, HeaderValue, header};
+use crate::http::{
+    forwarded::Fields,
+    header_list::HeaderList,
+    known_name::{KnownName, KnownNames},
+};
 
-use crate::http::forwarded::Fields;
+const CREDENTIALS: [KnownName; 2] = [KnownName::Authorization, KnownName::ProxyAuthorization];
+const CHALLENGES: [KnownName; 2] = [KnownName::WwwAuthenticate, KnownName::ProxyAuthenticate];
 
 /// Returns true if a request has credentials that authenticate its connection.
 #[must_use]
 pub fn has_credentials(fields: &Fields<'_>) -> bool {
-    let fields = fields.unchanged();
-    let credentials =
-        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION].map(|name| fields.get_all(name));
-    credentials.iter().flatten().any(|value| binds(value.as_bytes()))
+    has(fields.unchanged(), CREDENTIALS, binds)
 }
 
 /// Returns true if a response asks for such credentials.
 #[must_use]
-pub fn challenges(fields: &HeaderMap) -> bool {
-    let challenges =
-        [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE].map(|name| fields.get_all(name));
-    challenges.iter().flatten().any(offers)
+pub fn challenges(fields: &HeaderList) -> bool {
+    has(fields, CHALLENGES, offers)
+}
+
+fn has(fields: &HeaderList, names: [KnownName; 2], is_it: fn(&[u8]) -> bool) -> bool {
+    fields.contains_any(KnownNames::of(&names))
+        && names.iter().flat_map(|name| fields.get_all(*name)).any(is_it)
 }
 
 /// Returns true if one of a list of challenges (RFC 9110, section 11.6.1) has such a scheme. Its
 /// elements are schemes and parameters, and only parameters have quotation marks.
-fn offers(list: &HeaderValue) -> bool {
+fn offers(list: &[u8]) -> bool {
     let (mut quoted, mut escaped) = (false, false);
-    let mut elements = list.as_bytes().split(|byte| {
+    let mut elements = list.split(|byte| {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
@@ -53,6 +58,8 @@ fn binds(element: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, header};
+
     use crate::upstream::connection_auth::*;
 
     #[test]
@@ -69,9 +76,10 @@ mod tests {
             ("Negotiated, XNTLM", false),
             ("", false),
         ] {
-            let mut fields = HeaderMap::new();
-            fields.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=x"));
-            fields.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(list));
+            let mut fields = HeaderList::default();
+            for challenge in ["Basic realm=x", list] {
+                fields.append(&header::WWW_AUTHENTICATE, &HeaderValue::from_static(challenge));
+            }
             assert_eq!(challenges(&fields), expected, "{list}");
         }
     }

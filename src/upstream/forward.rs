@@ -3,7 +3,6 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -25,6 +24,7 @@ use crate::{
     http::{
         error::{Error, Kind},
         forwarded::Outbound,
+        message::Response,
     },
     log::entry::UpstreamStory,
     runtime::{

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, response::Parts};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
@@ -35,9 +35,10 @@ use crate::{
             Flaw, HeaderLimits,
             body::{BodyDecoder, Piece, READ, READ_MOST},
             chunked::{CHUNK_END, END_AND_LAST, LAST_CHUNK},
-            request::{Framing, write_end, write_field, write_framing, write_line, write_size},
+            request::{Framing, write_end, write_framing, write_line, write_size},
             response,
         },
+        message::ResponseParts,
     },
     runtime::{
         io::{Switched, take_steps},
@@ -246,7 +247,10 @@ where
 
     /// Sends the request and waits for the head of a response: interim ones first, then the final
     /// one.
-    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, ResponseError>> {
+    pub fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<ResponseParts, ResponseError>> {
         let sent = self.outgoing.poll(&mut self.stream, context);
         let broken = match sent {
             // An endpoint that accepts no more data may have responded before.
@@ -274,7 +278,7 @@ where
     }
 
     /// Head of the next response, if it has arrived.
-    fn take_head(&mut self) -> Result<Option<Parts>, Flaw> {
+    fn take_head(&mut self) -> Result<Option<ResponseParts>, Flaw> {
         if !self.received.is_empty()
             && let Some(begun) = response::head(&mut self.received, self.to_head, self.limits)?
         {
@@ -387,7 +391,7 @@ where
         let text = self.out.text();
         text.reserve(USUAL_HEAD);
         write_line(text, request.method, request.target);
-        request.fields.each(|name, value| write_field(text, name, value));
+        request.fields.write(text);
         write_framing(text, self.framing);
         self.body = Some(body).filter(|body| !body.is_end_stream());
         self.begun = false;
@@ -619,9 +623,9 @@ mod tests {
     fn post(
         connection: &mut Http1Conn<Pieces>,
         body: Pieces,
-    ) -> Poll<Result<Parts, ResponseError>> {
+    ) -> Poll<Result<ResponseParts, ResponseError>> {
         let target = http::uri::PathAndQuery::from_static("/");
-        let fields = crate::http::forwarded::Fields::Edited(HeaderMap::new());
+        let fields = crate::http::forwarded::Fields::Edited(Default::default());
         connection
             .begin(&Outbound { method: &Method::POST, target: &target, fields }, Replay::new(body));
         connection.poll_head(&mut Context::from_waker(Waker::noop()))

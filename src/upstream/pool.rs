@@ -16,7 +16,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tower::BoxError;
@@ -32,7 +31,7 @@ use super::{
     silent_close::CloseHistory,
 };
 use crate::{
-    http::{error::Error, framing::HeaderLimits},
+    http::{error::Error, framing::HeaderLimits, header_list::HeaderList},
     runtime::io::Switched,
 };
 
@@ -293,7 +292,7 @@ impl<B> Lease<B> {
     }
 
     /// Records the start of a response with these fields.
-    pub fn has_response(&mut self, fields: &HeaderMap, caller: &Caller<'_, B>) {
+    pub fn has_response(&mut self, fields: &HeaderList, caller: &Caller<'_, B>) {
         let challenges = connection_auth::challenges(fields);
         if let Way::Stream(stream) = &self.way {
             stream.has_response();

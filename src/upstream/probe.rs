@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
+use http::{Method, Request, StatusCode, uri::PathAndQuery};
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -33,10 +33,9 @@ use crate::http::{
     fields::check_response,
     forwarded::{Fields, Outbound},
     framing::{HeaderLimits, response::check_size},
+    header_list::HeaderList,
+    known_name::KnownName,
 };
-
-const AGENT: HeaderValue = HeaderValue::from_static("weir");
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Probes every address of the group, for as long as it is polled.
 pub async fn run(group: Arc<EndpointGroup>, active: ActiveSettings, connector: Connector) {
@@ -100,10 +99,10 @@ async fn ask(
     path: &PathAndQuery,
 ) -> Result<(), BoxError> {
     let stream = connect::connect(&connector, address).await?;
-    let host = HeaderValue::from_str(&address.endpoint().to_string())?;
-    let fields = [(header::HOST, host), (header::USER_AGENT, AGENT), (header::CONNECTION, CLOSE)]
-        .into_iter()
-        .collect();
+    let mut fields = HeaderList::default();
+    fields.set_text(KnownName::Host, address.endpoint().to_string().as_bytes())?;
+    fields.set_static(KnownName::UserAgent, "weir");
+    fields.set_static(KnownName::Connection, "close");
     let request = Outbound { method: &Method::GET, target: path, fields: Fields::Edited(fields) };
     let status = match group.settings().protocol {
         Protocol::Http1 => {
@@ -146,8 +145,9 @@ async fn ask_http2(
         answer = sender.send_request(request) => answer?.into_parts().0,
         never = driven => match never {},
     };
-    check_response(answer.status, &answer.headers)?;
-    check_size(&answer.headers, limits)?;
+    let headers = HeaderList::from(&answer.headers);
+    check_response(answer.status, &headers)?;
+    check_size(&headers, limits)?;
     Ok(answer.status)
 }
 

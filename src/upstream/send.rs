@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::pin, rc::Rc};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, Version, header, response::Parts};
+use http::{Method, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Duration;
@@ -22,6 +22,8 @@ use crate::{
         error::{Error, Kind},
         fields::{check_response, prepare_response},
         framing::{Flaw, response::check_size},
+        known_name::KnownName,
+        message::{Response, ResponseParts},
     },
     runtime::{
         coarse_timer::CoarseTimer,
@@ -56,7 +58,7 @@ pub enum Sent<B> {
 /// Head of a response, and its body if it is on an HTTP/2 stream.
 pub struct ResponseStart {
     /// Head, as received.
-    pub head: Parts,
+    pub head: ResponseParts,
     /// Body on a stream; on an HTTP/1.1 connection the lease reads it.
     pub incoming: Option<Incoming>,
 }
@@ -99,7 +101,7 @@ where
             Some(Ok(response)) => {
                 stream.follow(recording.end());
                 let (head, incoming) = response.into_parts();
-                Sent::Responded(ResponseStart { head, incoming: Some(incoming) })
+                Sent::Responded(ResponseStart { head: head.into(), incoming: Some(incoming) })
             }
             Some(Err(lost)) => {
                 Sent::Lost(Loss::of_stream(lost, recording, stream, self.reused, self.original))
@@ -115,7 +117,7 @@ where
     /// its own.
     pub fn passed_on(
         &self,
-        ResponseStart { mut head, incoming }: ResponseStart,
+        ResponseStart { head, incoming }: ResponseStart,
         lease: Lease<B>,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         if incoming.is_some() {
@@ -123,8 +125,6 @@ where
             let beyond = |flaw: Flaw| Error::new(Kind::HttpProtocolError, flaw.detail);
             check_size(&head.headers, self.settings.response_limits).map_err(beyond)?;
         }
-        // The version belongs to each connection: the writer on the client side has its own.
-        head.version = Version::HTTP_11;
         let silence = self.alarm.deadline(self.settings.idle_timeout);
         let mut body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             UpstreamBody::switching(lease, silence)
@@ -137,7 +137,7 @@ where
         {
             body.end();
         }
-        Ok(Response::from_parts(head, body))
+        Ok(Response { head, body })
     }
 
     /// Waits for a response, but not longer than the first-byte time-out after the last piece of
@@ -153,7 +153,7 @@ where
 async fn final_head<B>(
     connection: &mut Http1Conn<B>,
     progress: &Progress,
-) -> Result<Parts, ResponseError>
+) -> Result<ResponseParts, ResponseError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<tower::BoxError>,
@@ -170,9 +170,8 @@ where
         {
             prepare_response(&mut head.headers);
             // The response has no content (RFC 9110, section 8.6).
-            head.headers.remove(header::CONTENT_LENGTH);
-            head.version = Version::HTTP_2;
-            client.send_interim(Response::from_parts(head, ()));
+            head.headers.remove(KnownName::ContentLength);
+            client.send_interim(head.to_http2());
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::harness::{Edge, Pipes, config, on_raw_edge};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub first: String,
+    /// Lines of the fields, as they were.
+    pub lines: String,
+    /// Fields, with their names in lower case.
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
@@ -57,8 +60,13 @@ pub fn message(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
     if text.replace("\r\n", "").contains(|c: char| c.is_ascii_control() && c != '\t') {
         return Err(format!("a control byte in {text:?}"));
     }
-    let mut message =
-        Message { first: first.to_owned(), fields, body: Vec::new(), trailers: Vec::new() };
+    let mut message = Message {
+        first: first.to_owned(),
+        lines: lines.to_owned(),
+        fields,
+        body: Vec::new(),
+        trailers: Vec::new(),
+    };
     let rest = &bytes[end + 4..];
     let body = match (&message.all("content-length")[..], &message.all("transfer-encoding")[..]) {
         ([], []) => Some(0),

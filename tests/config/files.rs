@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use proptest::prelude::*;
 use weir::{
     compress::negotiate::Coding,
@@ -20,6 +20,7 @@ use weir::{
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
+    http::header_list::HeaderList,
     limit::{Millis, Mode, RuleSettings},
     proxy::{
         header_edits::{EditContext, Edits},
@@ -495,8 +496,8 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
         (&[Coding::Zstd, Coding::Brotli, Coding::Gzip][..], &[][..])
     );
     let edited = |edits: &Edits| {
-        let mut fields: HeaderMap =
-            [(header::SERVER, HeaderValue::from_static("inner"))].into_iter().collect();
+        let mut fields = HeaderList::default();
+        fields.append(&header::SERVER, &HeaderValue::from_static("inner"));
         let id = HeaderValue::from_static("77");
         let facts = EditContext {
             client: [192, 0, 2, 1].into(),
@@ -507,6 +508,7 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
         };
         edits.apply(&mut fields, &facts).expect("field values");
         fields
+            .to_map()
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
             .collect::<BTreeSet<_>>()

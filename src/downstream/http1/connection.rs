@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 use http_body::{Body, Frame};
 
 use super::{
@@ -42,6 +42,7 @@ use crate::{
             request_head::{HeadReader, RequestHead},
             response_head::ResponseForm,
         },
+        message::{RequestParts, Response},
     },
     runtime::io::CutReason,
 };
@@ -79,7 +80,7 @@ pub async fn serve<S, F, B, E>(
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
 ) where
-    S: Fn(Request<IncomingBody>) -> F,
+    S: Fn(RequestParts, IncomingBody) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -129,7 +130,7 @@ struct Connection<'a, S> {
 
 impl<S, F, B, E> Connection<'_, S>
 where
-    S: Fn(Request<IncomingBody>) -> F,
+    S: Fn(RequestParts, IncomingBody) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -210,7 +211,7 @@ where
         let mut writer = ResponseWriter::new(conn);
         let handled = {
             // Pinned where it is made, because a future that is moved is kept twice.
-            let mut handling = pin!((self.service)(Request::from_parts(head.parts, body)));
+            let mut handling = pin!((self.service)(head.parts, body));
             poll_fn(|context| {
                 if let Poll::Ready(handled) = handling.as_mut().poll(context) {
                     return Poll::Ready(handled.map_err(|cause| cause.to_string()));
@@ -247,7 +248,7 @@ where
             // Without a reader the rest would be taken for the next request.
             form.persists &= upload.has_ended() || upload.poll_over().is_pending();
         }
-        let (head, body) = response.into_parts();
+        let Response { head, body } = response;
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let persists = writer.begin(&form, &head, &body);
         drop(head);

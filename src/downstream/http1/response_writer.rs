@@ -12,16 +12,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, response::Parts};
+use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use crate::{
     downstream::client_conn::{ClientConn, ClientConnIo},
-    http::framing::{
-        chunked::{CHUNK_END, END_AND_LAST, LAST_CHUNK},
-        request::{write_end, write_size},
-        response_head::{ResponseForm, ResponseFraming, announced_trailers, write_head},
+    http::{
+        framing::{
+            chunked::{CHUNK_END, END_AND_LAST, LAST_CHUNK},
+            request::{write_end, write_size},
+            response_head::{ResponseForm, ResponseFraming, announced_trailers, write_head},
+        },
+        message::ResponseParts,
     },
     runtime::write_buffer::WriteBuffer,
 };
@@ -75,7 +78,7 @@ impl ResponseWriter {
     }
 
     /// Adds the head, and returns true if the connection persists after the response.
-    pub fn begin(&mut self, form: &ResponseForm, head: &Parts, body: &impl Body) -> bool {
+    pub fn begin(&mut self, form: &ResponseForm, head: &ResponseParts, body: &impl Body) -> bool {
         let size = body.size_hint();
         self.framing = ResponseFraming::of(form, head, &size);
         if self.framing == ResponseFraming::Chunked && form.wants_trailers {
@@ -211,7 +214,7 @@ mod tests {
     async fn chunks_large_and_small_are_written_in_order() {
         let (mut writer, client) = writer();
         let head = Response::builder().header("trailer", "x-sum").body(()).expect("a head");
-        assert!(writer.begin(&FORM, &head.into_parts().0, &stream()));
+        assert!(writer.begin(&FORM, &head.into_parts().0.into(), &stream()));
         let large = "y".repeat(70_000);
         for piece in ["small", "", &large, "behind"] {
             while !writer.takes_more() {
@@ -232,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn last_chunk_stands_behind_a_large_piece() {
         let (mut writer, client) = writer();
-        writer.begin(&FORM, &Response::new(()).into_parts().0, &stream());
+        writer.begin(&FORM, &ResponseParts::default(), &stream());
         let large = "y".repeat(5_000);
         writer.push(Bytes::from(large.clone())).expect("no length");
         assert!(!writer.takes_more());
@@ -245,7 +248,7 @@ mod tests {
         let begun = |length: usize| {
             let (mut writer, client) = writer();
             let body = Full::new(Bytes::from(vec![b'x'; length]));
-            writer.begin(&FORM, &Response::new(()).into_parts().0, &body);
+            writer.begin(&FORM, &ResponseParts::default(), &body);
             (writer, client)
         };
         let data = Bytes::from_static(b"xxx");
@@ -260,7 +263,7 @@ mod tests {
     async fn continue_precedes_the_response_and_empty_body_ends_it() {
         let (mut writer, client) = writer();
         writer.push_continue();
-        writer.begin(&FORM, &Response::new(()).into_parts().0, &Empty::<Bytes>::new());
+        writer.begin(&FORM, &ResponseParts::default(), &Empty::<Bytes>::new());
         assert!(writer.has_ended() && !writer.takes_more());
         assert_eq!(received(writer, client).await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     }

@@ -26,7 +26,7 @@ use h2::{
     Reason, RecvStream,
     server::{self, SendResponse},
 };
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
 use tokio::time::Instant;
 use tower::BoxError;
@@ -53,6 +53,7 @@ use crate::{
             HeaderLimits,
             field_list::{Received, Unfit},
         },
+        message::{RequestParts, Response},
     },
     runtime::io::CutReason,
 };
@@ -126,7 +127,7 @@ pub async fn serve<S, F, B, E>(
     max_requests: u64,
     answer: S,
 ) where
-    S: Fn(RequestChannel, Request<IncomingBody>, Option<Unfit>) -> F,
+    S: Fn(RequestChannel, (RequestParts, IncomingBody), Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -185,7 +186,7 @@ async fn shake_hands(
 
 impl<S, F, B, E> Served<S>
 where
-    S: Fn(RequestChannel, Request<IncomingBody>, Option<Unfit>) -> F,
+    S: Fn(RequestChannel, (RequestParts, IncomingBody), Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -276,10 +277,10 @@ where
         let reply = Rc::new(Reply::new(sender, &head.method, &self.meter));
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
         let body = IncomingBody::Stream(StreamBody::new(stand_in.into_body(), length, invites));
-        let (request, malformed) = (Request::from_parts(head, body), unfit.is_some());
+        let malformed = unfit.is_some();
         let answering = Box::pin((self.answer)(
             RequestChannel::stream(&stream.state, Some(&reply)),
-            request,
+            (head, body),
             unfit,
         ));
         self.scheduler.add(async move {

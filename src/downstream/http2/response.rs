@@ -15,12 +15,16 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{HeaderValue, Method, Response, StatusCode, header, response::Parts};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body;
 use tower::BoxError;
 
 use super::metered_io::Meter;
-use crate::{downstream::client_state::ClientState, runtime::io::Interim};
+use crate::{
+    downstream::client_state::ClientState,
+    http::message::{Response, ResponseParts},
+    runtime::io::Interim,
+};
 
 /// Error codes of a stream whose client violates HTTP/2 (RFC 9113, section 7).
 const ERRORS: [Reason; 4] = [
@@ -71,7 +75,7 @@ impl From<h2::Error> for SendError {
 }
 
 impl Interim for Reply {
-    fn send_interim(&self, interim: Response<()>) {
+    fn send_interim(&self, interim: http::Response<()>) {
         if self.answered.get() {
             return;
         }
@@ -91,7 +95,7 @@ impl Reply {
 
     /// Sends `100 Continue` (RFC 9110, section 15.2.1).
     pub fn send_continue(&self) {
-        let mut interim = Response::new(());
+        let mut interim = http::Response::new(());
         *interim.status_mut() = StatusCode::CONTINUE;
         self.send_interim(interim);
     }
@@ -130,14 +134,14 @@ impl Reply {
         E: Into<BoxError>,
     {
         let answer = self.unless_ended(state, answer).await?;
-        let (head, body) =
-            answer.map_err(|cause| SendError::Unanswered(cause.into()))?.into_parts();
+        let Response { head, body } =
+            answer.map_err(|cause| SendError::Unanswered(cause.into()))?;
         // The body of a response to HEAD is not sent, and 204 and 304 have no content (RFC 9110,
         // sections 9.3.2 and 6.4.1).
         let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = self.to_head || bodiless || body.is_end_stream();
         self.answered.set(true);
-        let head = if bodiless { Response::from_parts(head, ()) } else { as_sent(head, &body) };
+        let head = as_sent(&head, &body, bodiless);
         let stream = self.sender.borrow_mut().send_response(head, ended)?;
         if ended { Ok(()) } else { Outgoing { stream, state, meter: &self.meter }.send(body).await }
     }
@@ -177,10 +181,10 @@ fn ended(reset: Result<Reason, h2::Error>) -> SendError {
 }
 
 /// Head of a response, with the length of the body if it is known (RFC 9110, section 8.6).
-fn as_sent(head: Parts, body: &impl Body) -> Response<()> {
-    let mut response = Response::from_parts(head, ());
-    let fields = response.headers_mut();
-    if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
+fn as_sent(head: &ResponseParts, body: &impl Body, bodiless: bool) -> http::Response<()> {
+    let mut response = head.to_http2();
+    if let Some(length) = body.size_hint().exact().filter(|_| !bodiless && !body.is_end_stream()) {
+        let fields = response.headers_mut();
         fields.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     response

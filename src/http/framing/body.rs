@@ -20,7 +20,9 @@ const EXTENSIONS: usize = 16 * 1024;
 
 pub(super) const TRAILERS: Flaw =
     Flaw::of_response("the response's trailers are larger than `response_limits`");
-pub(super) const NO_VALUE: Flaw = Flaw::of_response("a field's value has a control byte");
+const NO_VALUE: Flaw = Flaw::of_response("a field's value has a control byte");
+pub(super) const NO_NAME: Flaw =
+    Flaw::of_response("a field's name is not a token right before a colon");
 
 /// Size of a read if little is expected ...
 pub const READ: usize = 8 * 1024;
@@ -265,18 +267,14 @@ impl BodyDecoder {
             chunked::trailer(line)?;
         }
         let (name, value) = field(line)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| NO_VALUE)?;
-        self.trailers.try_append(field_name(name)?, value).map(drop).map_err(|_| self.too_long())
+        let name = HeaderName::from_bytes(name).map_err(|_| NO_NAME)?;
+        let value = HeaderValue::from_bytes(line::trim(value)).map_err(|_| NO_VALUE)?;
+        self.trailers.try_append(name, value).map(drop).map_err(|_| self.too_long())
     }
 }
 
-/// Splits a field line into name, which is not checked, and value.
+/// Splits a field line into name, which is not checked, and value with the white space around it.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     let colon = memchr(b':', line).ok_or(Flaw::of_response("a field without a colon"))?;
-    Ok((&line[..colon], line::trim(&line[colon + 1..])))
-}
-
-pub(super) fn field_name(name: &[u8]) -> Result<HeaderName, Flaw> {
-    HeaderName::from_bytes(name)
-        .map_err(|_| Flaw::of_response("a field's name is not a token right before a colon"))
+    Ok((&line[..colon], &line[colon + 1..]))
 }

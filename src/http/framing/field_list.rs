@@ -7,8 +7,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
-    request::Parts,
+    HeaderName, HeaderValue, Method, Uri, Version, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
@@ -16,7 +15,9 @@ use super::{
     Flaw, HEAD_TOO_LARGE, HeaderLimits, REQUEST_LINE, TARGET_TOO_LONG,
     head::{self, Head},
     hpack::{FieldName, FieldValue, HeaderField},
+    line,
 };
+use crate::http::{header_list::HeaderList, known_name::KnownName, message::RequestParts};
 
 /// Overhead of a field in `SETTINGS_MAX_HEADER_LIST_SIZE` (RFC 9113, section 6.5.2).
 const BESIDE: usize = 32;
@@ -33,7 +34,7 @@ const TARGET: usize = 1_100;
 pub struct Received {
     /// Head of the request. A malformed one has its well-formed fields, and `-` for a method that
     /// is not a token.
-    pub head: Parts,
+    pub head: RequestParts,
     /// Length of its body, if the request has one.
     pub length: Option<u64>,
     /// Reason to refuse it, if it is malformed or too large.
@@ -56,7 +57,7 @@ pub struct RequestSoFar {
     scheme: Option<Bytes>,
     authority: Option<Bytes>,
     path: Option<Bytes>,
-    fields: HeaderMap,
+    fields: HeaderList,
     framing: Head,
     /// Joined crumbs, if there is more than one.
     cookie: Vec<u8>,
@@ -80,7 +81,7 @@ impl RequestSoFar {
             scheme: None,
             authority: None,
             path: None,
-            fields: HeaderMap::new(),
+            fields: HeaderList::default(),
             framing: Head::default(),
             cookie: Vec::new(),
             ordinary: false,
@@ -149,22 +150,23 @@ impl RequestSoFar {
         if let Some(flaw) = flaw_of(name, value) {
             return self.refuse(flaw);
         }
-        if let Err(flaw) = self.framing.field(name.as_str().as_bytes(), value.as_bytes()) {
+        if let Err(flaw) = self
+            .framing
+            .field(KnownName::of(name.as_str().as_bytes()), line::trim(value.as_bytes()))
+        {
             self.flaw = self.flaw.or(Some(flaw));
             return;
         }
-        let first = (*name == header::COOKIE).then(|| self.fields.get(name)).flatten();
+        let first = (*name == header::COOKIE).then(|| self.fields.get(KnownName::Cookie)).flatten();
         let Some(first) = first else {
             let bytes = name.as_str().len() + value.len() + LINE;
-            if self.has_room(bytes, 1)
-                && self.fields.try_append(name.clone(), value.clone()).is_err()
-            {
-                self.flaw = self.flaw.or(Some(HEAD_TOO_LARGE));
+            if self.has_room(bytes, 1) {
+                self.fields.append(name, value);
             }
             return;
         };
         if self.cookie.is_empty() {
-            self.cookie.extend_from_slice(first.as_bytes());
+            self.cookie.extend_from_slice(first);
         }
         if self.has_room("; ".len() + value.len(), 0) {
             self.cookie.extend_from_slice(b"; ");
@@ -190,21 +192,19 @@ impl RequestSoFar {
     /// Builds the request after its last field. `ends` is true if no body follows.
     #[must_use]
     pub fn finish(mut self, ends: bool) -> Received {
-        if let Some(cookie) = Some(&self.cookie[..]).filter(|cookie| !cookie.is_empty()) {
+        let cookie = std::mem::take(&mut self.cookie);
+        if !cookie.is_empty() {
             // The parts are field values, and so is the whole.
-            match HeaderValue::from_bytes(cookie) {
-                Ok(cookie) => drop(self.fields.insert(header::COOKIE, cookie)),
-                Err(_) => self.refuse("the cookies cannot be joined"),
+            if self.fields.set_text(KnownName::Cookie, &cookie).is_err() {
+                self.refuse("the cookies cannot be joined");
             }
         }
         if ends && self.framing.length().is_some_and(|length| length > 0) {
             self.refuse("the request ends before its Content-Length");
         }
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.version = Version::HTTP_2;
-        head.method = self.method();
+        let method = self.method();
         let mut target = None;
-        head.uri = match self.uri(&head.method) {
+        let uri = match self.uri(&method) {
             Ok(uri) => uri,
             Err(flaw) => {
                 self.flaw = self.flaw.or(Some(flaw));
@@ -215,7 +215,7 @@ impl RequestSoFar {
                 NO_TARGET.parse().unwrap_or_default()
             }
         };
-        head.headers = self.fields;
+        let head = RequestParts { method, uri, version: Version::HTTP_2, headers: self.fields };
         let unfit = self.flaw.map(|flaw| Unfit { flaw, target });
         Received { head, length: self.framing.length(), unfit }
     }

@@ -3,13 +3,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Uri, header};
+use http::Uri;
 
-use super::{
-    flaw::Flaw,
-    line::{self, trim},
-};
-use crate::http::fields::tokens;
+use super::{flaw::Flaw, line};
+use crate::http::{fields::tokens, header_list::HeaderList, known_name::KnownName};
 
 /// Limit on the digits of a length.
 const LENGTH_DIGITS: usize = 18;
@@ -70,20 +67,19 @@ impl Head {
 
     /// Creates the head of a response with this version.
     #[must_use]
-    pub fn answer(version: Version) -> Self {
+    pub fn of_response(version: Version) -> Self {
         Self { version, ..Self::default() }
     }
 
-    /// Takes a field into account.
+    /// Takes a field into account: its name, if weir knows it, and its value without white space
+    /// around it.
     ///
     /// # Errors
     /// When it gives the length of the body in an ambiguous way.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Flaw> {
-        match name.len() {
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.transfer_encoding(trim(value))
-            }
+    pub fn field(&mut self, name: Option<KnownName>, value: &[u8]) -> Result<(), Flaw> {
+        match name {
+            Some(KnownName::ContentLength) => self.content_length(value),
+            Some(KnownName::TransferEncoding) => self.transfer_encoding(value),
             _ => Ok(()),
         }
     }
@@ -145,9 +141,9 @@ impl Head {
 
 /// Returns true if a connection persists after a message with these fields (RFC 9112, section 9.3).
 #[must_use]
-pub fn persists(version: Version, headers: &HeaderMap) -> bool {
+pub fn persists(version: Version, headers: &HeaderList) -> bool {
     let mut persists = version == Version::Http11;
-    for line in headers.get_all(header::CONNECTION) {
+    for line in headers.get_all(KnownName::Connection) {
         for option in tokens(line) {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;

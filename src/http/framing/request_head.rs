@@ -4,21 +4,22 @@
 //! same head however its bytes were cut into pieces. No line is searched twice for its end.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request::Parts};
+use http::{Method, Uri, Version};
 use memchr::memchr;
 
 use super::{
     Flaw, HEAD_TOO_LARGE, HeaderLimits, REQUEST_LINE, TARGET_TOO_LONG,
     body::{BodyDecoder, Sender},
     head::{self, Head, persists},
-    line::{self, trim},
+    line,
 };
+use crate::http::{header_list::LinesSoFar, message::RequestParts};
 
 /// Complete head of a request.
 #[derive(Debug)]
 pub struct RequestHead {
     /// Method, target, version and fields.
-    pub parts: Parts,
+    pub parts: RequestParts,
     /// Framing of the body.
     pub body: BodyDecoder,
     /// True if another request may follow on the connection.
@@ -37,8 +38,10 @@ pub struct HeadReader {
     position: usize,
     /// End of the bytes of that line that were searched for its end.
     searched: usize,
-    /// Lengths of the complete lines, without CRLF.
-    lengths: Vec<usize>,
+    /// Length of the first line, without CRLF.
+    first: usize,
+    /// Fields of the complete lines.
+    lines: LinesSoFar,
     /// Bytes of the complete lines.
     size: usize,
 }
@@ -53,7 +56,8 @@ impl HeadReader {
             start: 0,
             position: 0,
             searched: 0,
-            lengths: Vec::new(),
+            first: 0,
+            lines: LinesSoFar::default(),
             size: 0,
         }
     }
@@ -74,19 +78,20 @@ impl HeadReader {
                 }
                 None => {
                     self.head = Some(Head::begin(line)?);
+                    self.first = length;
                     self.size = length + 2;
                 }
                 Some(_) if line.is_empty() => return self.finish(bytes).map(Some),
                 Some(head) => {
                     self.size += length + 2;
-                    if self.lengths.len() > self.limits.count || self.size > self.limits.size {
+                    if self.lines.len() >= self.limits.count || self.size > self.limits.size {
                         return Err(HEAD_TOO_LARGE);
                     }
                     let (name, value) = line::field(line)?;
-                    head.field(name, value)?;
+                    let (known, value) = self.lines.push(self.position - self.start, name, value);
+                    head.field(known, value)?;
                 }
             }
-            self.lengths.push(length);
             self.position += length + 2;
         }
         Ok(None)
@@ -130,50 +135,30 @@ impl HeadReader {
     }
 
     fn finish(&mut self, bytes: &[u8]) -> Result<(RequestHead, usize), Flaw> {
-        let end = self.position + 2;
-        let head = Bytes::copy_from_slice(&bytes[self.start..end]);
+        let (head, end) = (&bytes[self.start..self.position], self.position + 2);
+        let line = &head[..self.first];
         let framing = self.head.take().unwrap_or_default();
-        let parts = parts(&head, &self.lengths, framing.version())?;
+        let method = line::token(line);
+        let target = &line[method + 1..self.first - " HTTP/1.1".len()];
+        let method = Method::from_bytes(&line[..method])
+            .map_err(|_| Flaw::malformed("the method is not a token"))?;
+        let uri = Uri::from_maybe_shared(Bytes::copy_from_slice(target))
+            .map_err(|_| Flaw::malformed("the target is neither a path nor an absolute address"))?;
+        let version = match framing.version() {
+            head::Version::Http10 => Version::HTTP_10,
+            head::Version::Http11 => Version::HTTP_11,
+        };
         let body = if framing.is_chunked() {
             BodyDecoder::chunked(Sender::Request, self.limits)
         } else {
             BodyDecoder::length(framing.length().unwrap_or(0))
         };
-        let persists = persists(framing.version(), &parts.headers);
-        self.lengths.clear();
-        let lengths = std::mem::take(&mut self.lengths);
-        *self = Self { lengths, ..Self::new(self.limits) };
+        let headers = std::mem::take(&mut self.lines).finish(head);
+        let persists = persists(framing.version(), &headers);
+        *self = Self::new(self.limits);
+        let parts = RequestParts { method, uri, version, headers };
         Ok((RequestHead { parts, body, persists }, end))
     }
-}
-
-/// Builds the head from its lines, which were checked.
-fn parts(head: &Bytes, lengths: &[usize], version: head::Version) -> Result<Parts, Flaw> {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    let (first, fields) = lengths.split_first().unwrap_or((&0, &[]));
-    let line = &head[..*first];
-    let method = line::token(line);
-    let target = method + 1..first.saturating_sub(" HTTP/1.1".len());
-    parts.method = Method::from_bytes(&line[..method])
-        .map_err(|_| Flaw::malformed("the method is not a token"))?;
-    parts.uri = Uri::from_maybe_shared(head.slice(target))
-        .map_err(|_| Flaw::malformed("the target is neither a path nor an absolute address"))?;
-    parts.version = match version {
-        head::Version::Http10 => Version::HTTP_10,
-        head::Version::Http11 => Version::HTTP_11,
-    };
-    parts.headers = HeaderMap::try_with_capacity(fields.len()).map_err(|_| HEAD_TOO_LARGE)?;
-    let mut position = first + 2;
-    for length in fields {
-        let (name, value) = line::field(&head[position..position + length])?;
-        let name = HeaderName::from_bytes(name)
-            .map_err(|_| Flaw::malformed("a field's name is not a token right before a colon"))?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(trim(value)))
-            .map_err(|_| Flaw::malformed("a control byte"))?;
-        parts.headers.try_append(name, value).map_err(|_| HEAD_TOO_LARGE)?;
-        position += length + 2;
-    }
-    Ok(parts)
 }
 
 #[cfg(test)]
@@ -296,15 +281,16 @@ mod tests {
         assert_eq!(&text[length..], b"next");
         assert_eq!((head.parts.method.as_str(), head.parts.version), ("POST", Version::HTTP_10));
         assert_eq!(head.parts.uri, "/a?b=c");
-        let fields: Vec<_> = head
-            .parts
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect();
+        let fields: Vec<_> =
+            head.parts.headers.iter().map(|field| (field.name, field.value)).collect();
         assert_eq!(
             fields,
-            [("host", &b"a"[..]), ("x", b"y z"), ("x", b""), ("connection", b"keep-alive"),]
+            [
+                (&b"Host"[..], &b"a"[..]),
+                (b"X", b"y z"),
+                (b"x", b""),
+                (b"Connection", b"keep-alive"),
+            ]
         );
         assert!(head.persists && head.body.has_ended());
     }

@@ -3,19 +3,20 @@
 //! Guarantees: a response with ambiguous framing is refused, by the same rules as requests. Neither
 //! a head nor trailers exceed `response_limits` of the upstream.
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
-use hyper::ext::ReasonPhrase;
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, StatusCode};
 
 use super::{
     Flaw, HeaderLimits,
-    body::{BodyDecoder, NO_VALUE, Sender, TRAILERS, field, field_name},
+    body::{BodyDecoder, NO_NAME, Sender, TRAILERS, field},
     head::{Head, Version, persists},
     line,
 };
+use crate::http::{
+    header_list::{HeaderList, LinesSoFar},
+    message::ResponseParts,
+};
 
-/// Lines of nearly every head; the lengths of further ones are on the heap.
-const FIELDS: usize = 100;
 const TOO_LARGE: Flaw =
     Flaw::of_response("the response's head is larger than `response_limits.size`");
 const TOO_MANY: Flaw =
@@ -26,32 +27,11 @@ const NO_STATUS: Flaw = Flaw::of_response("the response does not begin with HTTP
 #[derive(Debug)]
 pub struct ResponseHead {
     /// Status and fields.
-    pub parts: Parts,
+    pub parts: ResponseParts,
     /// Framing of the body.
     pub body: BodyDecoder,
     /// True if another request may follow on the connection.
     pub persists: bool,
-}
-
-/// Lengths of a head's lines.
-struct Lengths {
-    first: [usize; FIELDS],
-    rest: Vec<usize>,
-    count: usize,
-}
-
-impl Lengths {
-    fn push(&mut self, length: usize) {
-        match self.first.get_mut(self.count) {
-            Some(place) => *place = length,
-            None => self.rest.push(length),
-        }
-        self.count += 1;
-    }
-
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        self.first.iter().chain(&self.rest).copied().take(self.count)
-    }
 }
 
 /// Takes the head of a response from the front of `bytes`; none if it is incomplete. A response to
@@ -73,25 +53,33 @@ pub fn head(
         };
     };
     let (version, status) = status_line(&bytes[..end])?;
-    let mut lengths = Lengths { first: [0; FIELDS], rest: Vec::new(), count: 0 };
+    let (mut lines, mut framing) = (LinesSoFar::default(), Head::of_response(version));
     let mut position = end + 2;
     loop {
         let Some(length) = line::end(&bytes[position..])? else {
             return within_size(bytes.len()).map(|()| None);
         };
-        position += length + 2;
         if length == 0 {
             break;
         }
-        if lengths.count == limits.count {
+        if lines.len() == limits.count {
             return Err(TOO_MANY);
         }
-        lengths.push(length);
+        let (name, value) = field(&bytes[position..position + length])?;
+        if name.is_empty() || name.len() > line::NAME || line::token(name) < name.len() {
+            return Err(NO_NAME);
+        }
+        let (known, value) = lines.push(position, name, value);
+        framing.field(known, value)?;
+        position += length + 2;
     }
-    within_size(position)?;
-    let head = bytes.split_to(position).freeze();
-    let first = FirstLine { end, version, status };
-    read(&head, &first, &lengths, to_head, limits).map(Some)
+    within_size(position + 2)?;
+    let reason = bytes.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();
+    let is_usual = reason == status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = (!is_usual).then(|| reason.into());
+    let parts = ResponseParts { status, reason, headers: lines.finish(&bytes[..position]) };
+    bytes.advance(position + 2);
+    Ok(Some(framed(parts, &framing, to_head, limits)))
 }
 
 /// Checks the fields of an HTTP/2 response against the limits, with the size that they would have
@@ -99,11 +87,19 @@ pub fn head(
 ///
 /// # Errors
 /// When they exceed them.
-pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
-    let size: usize =
-        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+pub fn check_size(fields: &HeaderList, limits: HeaderLimits) -> Result<(), Flaw> {
+    let lines = fields.iter().map(|field| (field.name.len(), field.value.len()));
+    within(fields.len(), lines, limits)
+}
+
+fn within(
+    count: usize,
+    lines: impl Iterator<Item = (usize, usize)>,
+    limits: HeaderLimits,
+) -> Result<(), Flaw> {
+    let size: usize = lines.map(|(name, value)| name + value + 4).sum();
     match () {
-        () if fields.len() > limits.count => Err(TOO_MANY),
+        () if count > limits.count => Err(TOO_MANY),
         () if size > limits.size => Err(TOO_LARGE),
         () => Ok(()),
     }
@@ -114,7 +110,8 @@ pub fn check_size(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> 
 /// # Errors
 /// When they exceed them.
 pub fn check_trailers(fields: &HeaderMap, limits: HeaderLimits) -> Result<(), Flaw> {
-    check_size(fields, limits).map_err(|_| TRAILERS)
+    let lines = fields.iter().map(|(name, value)| (name.as_str().len(), value.len()));
+    within(fields.len(), lines, limits).map_err(|_| TRAILERS)
 }
 
 /// Returns true if a status line may begin like this.
@@ -140,39 +137,14 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Flaw> {
     }
 }
 
-/// Status line of a response.
-struct FirstLine {
-    /// Length without CRLF.
-    end: usize,
-    version: Version,
-    status: StatusCode,
-}
-
-/// Parses a complete head, whose fields have these lengths.
-fn read(
-    head: &Bytes,
-    first: &FirstLine,
-    lengths: &Lengths,
+/// Adds the framing of the body to a head.
+fn framed(
+    parts: ResponseParts,
+    framing: &Head,
     to_head: bool,
     limits: HeaderLimits,
-) -> Result<ResponseHead, Flaw> {
-    let FirstLine { end, version, status } = *first;
-    let mut parts = Response::new(()).into_parts().0;
-    parts.status = status;
-    let reason = head.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();
-    if reason != status.canonical_reason().unwrap_or_default().as_bytes()
-        && let Ok(reason) = ReasonPhrase::try_from(reason)
-    {
-        parts.extensions.insert(reason);
-    }
-    parts.headers.reserve(lengths.count);
-    let (mut framing, mut position) = (Head::answer(version), end + 2);
-    for length in lengths.iter() {
-        let (name, value) = field(&head[position..position + length])?;
-        framing.field(name, value)?;
-        parts.headers.append(field_name(name)?, field_value(head, value)?);
-        position += length + 2;
-    }
+) -> ResponseHead {
+    let status = parts.status;
     let bodiless = to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
     let body = match framing.length() {
         _ if bodiless => BodyDecoder::length(0),
@@ -184,22 +156,20 @@ fn read(
     // the next response. HEAD and 304 may give a length without a body.
     let announces = framing.is_chunked()
         || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
-    let persists =
-        persists(version, &parts.headers) && !body.ends_with_close() && !(bodiless && announces);
-    Ok(ResponseHead { parts, body, persists })
-}
-
-fn field_value(head: &Bytes, value: &[u8]) -> Result<HeaderValue, Flaw> {
-    HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| NO_VALUE)
+    let persists = persists(framing.version(), &parts.headers)
+        && !body.ends_with_close()
+        && !(bodiless && announces);
+    ResponseHead { parts, body, persists }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderName, HeaderValue};
 
     use crate::http::framing::{body::Piece, chunked, response::*};
 
     const HEAD: usize = 32 * 1024;
+    const FIELDS: usize = 100;
     const LIMITS: HeaderLimits = HeaderLimits { size: HEAD, count: FIELDS };
 
     /// Status, persistence, body and trailers of a response that arrives in pieces of `size` bytes
@@ -390,7 +360,7 @@ mod tests {
         let reason = |line: &str| {
             let mut bytes = BytesMut::from(format!("HTTP/1.1 {line}\r\n\r\n").as_bytes());
             let begun = head(&mut bytes, false, LIMITS).expect("a head").expect("a whole one");
-            begun.parts.extensions.get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
+            begun.parts.reason.map(Vec::from)
         };
         assert_eq!(reason("200 OK"), None);
         assert_eq!(reason("200 Fine, thanks"), Some(b"Fine, thanks".to_vec()));
@@ -449,6 +419,7 @@ mod tests {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .into_iter()
             .collect();
+        let fields = HeaderList::from(&fields);
         let check = |size, count| check_size(&fields, HeaderLimits { size, count });
         let size = "x-a: 12345\r\nb: \r\n".len();
         assert_eq!(

@@ -4,14 +4,18 @@
 //! Guarantees: the output can be framed in one way only. Only a client that can read chunks gets
 //! them, and only one that asked for trailers gets those that the head announced.
 
-use std::io::Write;
-
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header, request, response};
+use http::{HeaderName, Method, StatusCode, Version};
 use http_body::SizeHint;
-use hyper::ext::ReasonPhrase;
 
-use super::request::write_field;
-use crate::http::fields::{length_of, tokens, wants_trailers};
+use crate::{
+    http::{
+        fields::{length_of, tokens, wants_trailers},
+        header_list::HeaderList,
+        known_name::KnownName,
+        message::{RequestParts, ResponseParts},
+    },
+    runtime::decimal::write_number,
+};
 
 /// Facts of a request that decide the form of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub struct ResponseForm {
 impl ResponseForm {
     /// Form of the response to this request.
     #[must_use]
-    pub fn of(head: &request::Parts, persists: bool) -> Self {
+    pub fn of(head: &RequestParts, persists: bool) -> Self {
         Self {
             to_head: head.method == Method::HEAD,
             reads_chunks: head.version != Version::HTTP_10,
@@ -55,7 +59,7 @@ pub enum ResponseFraming {
 impl ResponseFraming {
     /// Chooses the framing of a response body of this size.
     #[must_use]
-    pub fn of(form: &ResponseForm, head: &response::Parts, size: &SizeHint) -> Self {
+    pub fn of(form: &ResponseForm, head: &ResponseParts, size: &SizeHint) -> Self {
         if form.to_head || is_bodiless(head.status) {
             return Self::Nothing;
         }
@@ -77,20 +81,15 @@ fn is_bodiless(status: StatusCode) -> bool {
 pub fn write_head(
     out: &mut Vec<u8>,
     form: &ResponseForm,
-    head: &response::Parts,
+    head: &ResponseParts,
     framing: ResponseFraming,
     size: &SizeHint,
 ) -> bool {
     write_status(out, head);
-    let (mut closes, mut has_length) = (false, false);
-    for (name, value) in &head.headers {
-        if name == header::CONNECTION {
-            closes |= tokens(value).any(|option| option.eq_ignore_ascii_case(b"close"));
-        } else if name == header::CONTENT_LENGTH {
-            has_length = true;
-        }
-        write_field(out, name, value);
-    }
+    let has_length = head.headers.contains(KnownName::ContentLength);
+    let mut options = head.headers.get_all(KnownName::Connection).flat_map(tokens);
+    let closes = options.any(|option| option.eq_ignore_ascii_case(b"close"));
+    head.headers.write(out);
     match (framing, size.exact()) {
         (ResponseFraming::Chunked, _) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         (ResponseFraming::Length(length), _) if !has_length => write_length(out, length),
@@ -111,38 +110,30 @@ pub fn write_head(
     persists
 }
 
-fn write_status(out: &mut Vec<u8>, head: &response::Parts) {
-    let reason = match head.extensions.get::<ReasonPhrase>() {
-        Some(reason) => reason.as_bytes(),
-        None => head.status.canonical_reason().unwrap_or_default().as_bytes(),
-    };
+fn write_status(out: &mut Vec<u8>, head: &ResponseParts) {
+    let usual = || head.status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = head.reason.as_deref().unwrap_or_else(usual);
     for part in [b"HTTP/1.1 ", head.status.as_str().as_bytes(), b" ", reason, b"\r\n"] {
         out.extend_from_slice(part);
     }
 }
 
 fn write_length(out: &mut Vec<u8>, length: u64) {
-    // Writing to memory does not fail.
-    let _ = write!(out, "content-length: {length}\r\n");
-}
-
-/// Writes an interim response (RFC 9110, section 15.2).
-pub fn write_interim(out: &mut Vec<u8>, head: &response::Parts) {
-    write_status(out, head);
-    head.headers.iter().for_each(|(name, value)| write_field(out, name, value));
+    out.extend_from_slice(b"content-length: ");
+    write_number(out, length);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Returns the trailers that a head announces (RFC 9110, section 6.6.2).
 #[must_use]
-pub fn announced_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::TRAILER).iter();
+pub fn announced_trailers(headers: &HeaderList) -> Vec<HeaderName> {
+    let lines = headers.get_all(KnownName::Trailer);
     lines.flat_map(tokens).filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Response;
+    use http::{HeaderValue, header};
 
     use crate::http::framing::response_head::*;
 
@@ -156,11 +147,11 @@ mod tests {
         fields: &[(&str, &str)],
         size: Option<u64>,
     ) -> (ResponseFraming, String, bool) {
-        let mut response = Response::builder().status(status);
+        let mut head = ResponseParts::of(StatusCode::from_u16(status).expect("a status"));
         for (name, value) in fields {
-            response = response.header(*name, *value);
+            let name = name.parse().expect("a name");
+            head.headers.append(&name, &value.parse().expect("a value"));
         }
-        let (head, ()) = response.body(()).expect("a response").into_parts();
         let size = size.map_or_else(SizeHint::default, SizeHint::with_exact);
         let (framing, mut out) = (ResponseFraming::of(&form, &head, &size), Vec::new());
         let persists = write_head(&mut out, &form, &head, framing, &size);
@@ -223,13 +214,9 @@ mod tests {
     #[test]
     fn reason_is_the_one_of_the_endpoint_and_may_be_empty() {
         let line = |status, reason: Option<&'static str>| {
-            let mut response = Response::new(());
-            *response.status_mut() = status;
-            if let Some(reason) = reason {
-                response.extensions_mut().insert(ReasonPhrase::from_static(reason.as_bytes()));
-            }
+            let reason = reason.map(|reason| reason.as_bytes().into());
             let mut out = Vec::new();
-            write_status(&mut out, &response.into_parts().0);
+            write_status(&mut out, &ResponseParts { reason, ..ResponseParts::of(status) });
             String::from_utf8(out).expect("text")
         };
         assert_eq!(line(StatusCode::OK, None), "HTTP/1.1 200 OK\r\n");
@@ -240,9 +227,9 @@ mod tests {
 
     #[test]
     fn trailers_are_those_that_the_head_announces() {
-        let mut fields = HeaderMap::new();
-        fields.append("trailer", "X-Sum, , a b".parse().expect("a value"));
-        fields.append("trailer", "x-other".parse().expect("a value"));
+        let mut fields = HeaderList::default();
+        fields.append(&header::TRAILER, &HeaderValue::from_static("X-Sum, , a b"));
+        fields.append(&header::TRAILER, &HeaderValue::from_static("x-other"));
         assert_eq!(announced_trailers(&fields), ["x-sum", "x-other"]);
     }
 }

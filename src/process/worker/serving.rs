@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, pin::pin, rc::Rc};
 
-use http::{Request, Version};
+use http::Version;
 
 use super::{Worker, unfinished_head::UnfinishedHead};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         request_body::IncomingBody,
         request_channel::RequestChannel,
     },
-    http::error::Error,
+    http::{error::Error, message::RequestParts},
     process::panic_guard::guarded,
     proxy::{
         peer::{Peer, Transport},
@@ -73,13 +73,13 @@ impl Worker {
     ) {
         let channel = RequestChannel::connection(conn);
         let channel = &channel;
-        let service = |request: Request<IncomingBody>| {
+        let service = |head: RequestParts, body: IncomingBody| {
             let serving = self.serving();
             if self.leaving.get() {
                 channel.state.drain();
             }
             async move {
-                let work = pin!(serving.proxy.serve(channel, peer, request, None));
+                let work = pin!(serving.proxy.serve(channel, peer, (head, body), None));
                 guarded(channel, work).await
             }
         };

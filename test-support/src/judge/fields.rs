@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use weir::http::{
     forwarded::{ForwardedFields, Identity},
     forwarding_names::is_claim,
+    header_list::HeaderList,
 };
 
 /// Fields about one connection.
@@ -52,7 +53,12 @@ pub fn fields(bytes: &[u8]) {
         request_id: &HeaderValue::from_static("id"),
     };
     let crossing = |received: &HeaderMap| {
-        ForwardedFields::of(received, &identity).expect("fields made of fields").to_map()
+        let received = HeaderList::from(received);
+        let crossing = ForwardedFields::of(&received, &identity, None);
+        let (list, mut written) = (crossing.to_list(), Vec::new());
+        crossing.write(&mut written);
+        assert_eq!(lines_of(&written), fields_of(&list));
+        list.to_map()
     };
     let mut sent = crossing(&received);
     says_who(&sent, identity.trusted);
@@ -63,6 +69,25 @@ pub fn fields(bytes: &[u8]) {
         sent.remove(grown);
     }
     assert_eq!(again, sent);
+}
+
+/// Lines of a list, one each.
+fn fields_of(list: &HeaderList) -> Vec<Vec<u8>> {
+    list.iter().map(|field| [field.name, b": ", field.value].concat()).collect()
+}
+
+/// Lines of written fields.
+fn lines_of(written: &[u8]) -> Vec<Vec<u8>> {
+    let text = written.strip_suffix(b"\r\n").expect("a last line");
+    let mut lines = vec![Vec::new()];
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'\r' => assert_eq!(text.get(at + 1), Some(&b'\n')),
+            b'\n' => lines.push(Vec::new()),
+            _ => lines.last_mut().expect("a line").push(*byte),
+        }
+    }
+    lines
 }
 
 fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {

@@ -17,6 +17,7 @@ use weir::{
     downstream::proxy_protocol::{self, ProxiedPeer},
     http::{
         framing::{HeaderLimits, body::Piece, response},
+        header_list::HeaderList,
         target::{LastHost, Target},
     },
     limit::{
@@ -220,7 +221,9 @@ pub fn target(bytes: &[u8]) {
     let Ok(request) = Request::builder().uri(target).header(header::HOST, host).body(()) else {
         return;
     };
-    let Ok(target) = Target::of(&request.into_parts().0, &LastHost::default()) else { return };
+    let Ok(target) = Target::of(&request.into_parts().0.into(), &LastHost::default()) else {
+        return;
+    };
     assert!(!target.host.contains(['@', ',', ' ', '/', '%', '#', '?', '\\']), "{}", target.host);
     assert!(
         !target.host.contains(|c: char| c.is_ascii_uppercase() || c.is_control()),
@@ -434,7 +437,7 @@ pub fn accept(bytes: &[u8]) {
         for line in lines {
             headers.append(header::ACCEPT_ENCODING, HeaderValue::from_bytes(line).ok()?);
         }
-        Some(choose(Coding::ALL, &headers))
+        Some(choose(Coding::ALL, &HeaderList::from(&headers)))
     };
     let Some(chosen) = said(&[bytes]) else { return };
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
