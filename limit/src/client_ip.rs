@@ -41,6 +41,8 @@ impl Trust {
     /// Returns true if the address is that of a trusted proxy.
     #[must_use]
     pub fn is_trusted(&self, peer: IpAddr) -> bool {
+        // Networks are written for IPv4. A dual-stack socket reports such a peer as
+        // `::ffff:10.0.0.2`.
         let peer = peer.to_canonical();
         self.proxies.iter().any(|net| net.contains(&peer))
     }
@@ -73,6 +75,8 @@ impl Trust {
         };
         let mut lines = Vec::new();
         headers.each(&name, &mut |line| lines.push(line));
+        // Lines of one name are one list (RFC 9110, section 5.3). The nearest proxy appends, so the
+        // walk is from the end.
         for line in lines.iter().rev() {
             // An empty list element does not count (RFC 9110, section 5.6.1.2).
             for hop in line.rsplit(|byte| *byte == b',').filter(|hop| !hop.trim_ascii().is_empty())
@@ -83,6 +87,8 @@ impl Trust {
                     Forwarding::XForwardedFor => address(hop),
                     Forwarding::Forwarded => forwarded_for(hop),
                 };
+                // A hop that cannot be read is not known to be trusted, so a client may have
+                // written all before it.
                 let Some(address) = address else { return client };
                 client = address;
                 hops += 1;
@@ -106,6 +112,8 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// Returns the `for` parameter of one element of a `Forwarded` field.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
+    // Quoted strings are not parsed: no address has a comma or a semicolon, and a piece of any
+    // other text is not an address.
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let mut nodes = pairs
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"))

@@ -60,7 +60,9 @@ impl Gate {
 
     /// Decides about one request and charges it.
     pub fn decide(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
+        // The key is hashed once for both passes over the rules.
         let standings = self.standings(subject);
+        // A single rule needs no look before its charge, because a rejected charge stores nothing.
         if self.rules.len() > 1 {
             let looked = self.run(&standings, now, None);
             if looked.verdict.decision == Decision::Reject {
@@ -92,6 +94,7 @@ impl Gate {
     /// Turns the charges of a delayed request into places it can give back.
     fn park(&self, charges: Charges, now: Millis, verdict: &Verdict) -> Option<Parked> {
         let zone = self.rules.get(verdict.rule?)?.zone();
+        // A request that lost a race may have no holder: it never stood in a line.
         let holder = charges.holder.unwrap_or_else(Holder::new);
         let mut parked = Parked::new(holder, now.plus(verdict.wait), Arc::clone(zone));
         for (index, (rule, charge)) in self.rules.iter().zip(charges.by_rule).enumerate() {
@@ -135,6 +138,8 @@ impl Gate {
             {
                 judgement.key = fingerprint;
             }
+            // An enforced reject ends the run: rules behind it are looked at for `retry`, never
+            // charged.
             if judgement.verdict.decision == Decision::Reject {
                 judgement.verdict.retry =
                     judgement.verdict.retry.max(self.retry_after(index, standings, now));

@@ -224,6 +224,8 @@ parts! {
 
 fn header_part(name: &str) -> Result<Part, PartError> {
     Ok(match name.parse().map_err(|_| PartError::HeaderName(name.to_owned()))? {
+        // Over HTTP/2 the host is in `:authority` and this field may be absent. The limit must hold
+        // for both.
         header::HOST => Part::Host,
         name => Part::Header(name),
     })
@@ -238,6 +240,7 @@ fn cookie_part(name: &str) -> Result<Part, PartError> {
 }
 
 fn query_part(name: &str) -> Result<Part, PartError> {
+    // These end the name, or the whole query, wherever they stand in a target.
     if !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#".contains(&byte)) {
         return Err(PartError::QueryName(name.to_owned()));
     }
@@ -323,6 +326,8 @@ impl Seed {
     /// Draws a seed from the random numbers of the operating system.
     #[must_use]
     pub fn random() -> Self {
+        // The standard library has random numbers only as keys of hashes. Each call has other keys,
+        // so the two words differ.
         let word = || RandomState::new().build_hasher().finish();
         Self([word(), word()])
     }
@@ -354,6 +359,8 @@ impl Key {
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = SipHasher13::new();
+        // Texts and written numbers, not positions in an enum. Digests are stored, so a new variant
+        // must not change them.
         for part in &self.parts {
             let part = part.to_string();
             hasher.write_usize(part.len());
@@ -394,6 +401,7 @@ impl Key {
                 Missing::Reject => return Err(Unkeyed::Missing),
             }
         }
+        // With `Empty`, requests without any part are not counted: they would all share one bucket.
         let counts = self.missing != Missing::Empty || absent < self.parts.len();
         if counts { Ok(hasher.finish()) } else { Err(Unkeyed::Exempt) }
     }
@@ -402,6 +410,7 @@ impl Key {
     #[must_use]
     pub fn fault(&self, subject: &Subject<'_>) -> Option<KeyFault> {
         self.parts.iter().find_map(|part| {
+            // Only the kind of the result matters here, so the hasher needs no seed.
             match self.write(part, subject, &mut SipHasher13::new()) {
                 Found::Several => Some(KeyFault::Repeated(part.clone())),
                 Found::Nothing if self.missing == Missing::Reject => {
@@ -438,6 +447,7 @@ impl Key {
                 query.flat_map(|query| parameters(query, name)).for_each(|value| values.add(value));
                 values.one()
             }
+            // Never absent, so an empty host is hashed like any other.
             Part::Host => {
                 hasher.write_usize(subject.host.len());
                 hasher.write(subject.host.as_bytes());
@@ -447,12 +457,14 @@ impl Key {
             Part::Method if *subject.method == Method::HEAD => Ok(Method::GET.as_str().as_bytes()),
             Part::Method => Ok(subject.method.as_str().as_bytes()),
             Part::Route => Ok(subject.route.as_bytes()),
+            // Not the empty text, which would count as an absent part.
             Part::Global => Ok(&b"*"[..]),
         };
         match (part, value) {
             (_, Err(found)) => return found,
             (_, Ok([])) => return Found::Nothing,
             (Part::Header(header::AUTHORIZATION), Ok(value)) => write_credentials(value, hasher),
+            // Other values decode to themselves and are hashed in one piece.
             (Part::Cookie(_) | Part::Query(_), Ok(value)) if is_spelled(value) => {
                 write_bytes(of_form(value), hasher);
             }
@@ -469,6 +481,8 @@ impl Key {
     fn write_address(&self, client: IpAddr, hasher: &mut SipHasher13) {
         match client.to_canonical() {
             IpAddr::V4(v4) => {
+                // A prefix of 0 shifts by the whole width, for which `checked_shl` returns none: no
+                // bit is kept.
                 let kept =
                     u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
                 hasher.write_u64(4 << 32 | u64::from(u32::from(v4) & kept));
@@ -545,6 +559,8 @@ fn write_credentials(value: &[u8], hasher: &mut SipHasher13) {
 
 /// Hashes bytes as if they had been sent in one piece.
 fn write_bytes(bytes: impl Iterator<Item = u8> + Clone, hasher: &mut SipHasher13) {
+    // Decoded twice, because the length is hashed first. A buffer would be an allocation per
+    // request.
     hasher.write_usize(bytes.clone().count());
     bytes.for_each(|byte| hasher.write(&[byte]));
 }

@@ -144,9 +144,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let step = match self.layer.judge(&request) {
             Ok(None) => Step::Passed { answer: self.inner.call(request) },
+            // The held request takes a clone: it may wait for minutes, and `Oneshot` asks for
+            // readiness again at the release.
             Ok(Some(hold)) => {
                 self.unready();
                 let waiting = Some((hold, self.inner.clone(), request));
+                // The first poll sets the timer before it polls it, so any instant does here.
                 Step::Held { timer: sleep_until(Instant::now()), waiting }
             }
             Err(verdict) => {
@@ -196,6 +199,8 @@ impl<C> LimitLayer<C> {
             return Err(verdict);
         }
         let Some(parked) = judgement.parked else { return Ok(None) };
+        // After the decision: only a delayed request needs room. Without room it gives its charges
+        // back.
         let Some(permit) = self.queue.enter(parked.zone()) else {
             parked.leave(now);
             return Err(verdict.rejected(Reason::QueueFull, verdict.wait));
@@ -214,6 +219,7 @@ impl<C> LimitLayer<C> {
         *answer.status_mut() = self.status;
         let headers = answer.headers_mut();
         if let Some(retry) = retry {
+            // 0 would invite the client to send the request again immediately.
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry.seconds_up().max(1)));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -240,10 +246,12 @@ impl Hold {
             let (Next::Go(at) | Next::LookAt(at)) = next;
             // tokio's timer rounds up, so a release is never early.
             let instant = self.desk.origin + Duration::from(at) + self.late;
+            // A reset registers the timer again, so an unchanged one is left alone.
             if timer.deadline() != instant {
                 timer.as_mut().reset(instant);
             }
             ready!(timer.as_mut().poll(context));
+            // Released: the drop of this hold must not take the request out of lines any more.
             if matches!(next, Next::Go(_)) {
                 self.parked = None;
             }
@@ -298,6 +306,8 @@ where
                 StepProjection::Passed { answer } => return answer.poll(context),
                 StepProjection::Released { answer } => return answer.poll(context),
                 StepProjection::Rejected { answer } => {
+                    // A poll after the end is an error of the caller. It stays pending rather than
+                    // panics.
                     return answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)));
                 }
                 StepProjection::Held { timer, waiting } => {
@@ -307,6 +317,8 @@ where
                     waiting.take()
                 }
             };
+            // The hold ends with this round of the loop, and with it the permit: a forwarded
+            // request is not held.
             let Some((_released, service, request)) = released else { return Poll::Pending };
             step.set(Step::Released { answer: service.oneshot(request) });
         }
@@ -328,9 +340,11 @@ fn host<B>(request: &Request<B>) -> Cow<'_, str> {
     let named = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = request.uri().host().or_else(named).unwrap_or_default();
     let bare = match host.rsplit_once(':') {
+        // An address in brackets without a port has a `]` behind its last colon, which is no digit.
         Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
         _ => host,
     };
+    // Most hosts are in their normal form as sent, and cost no allocation then.
     let spelled = |byte: u8| byte.is_ascii_uppercase() || byte == b'[';
     if !bare.ends_with('.') && !bare.bytes().any(spelled) {
         return bare.into();

@@ -77,12 +77,14 @@ impl Holder {
     pub fn set_waker(&self, waker: &Waker) {
         let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *known {
+            // `clone_from` keeps a waker of the same task, which every further poll brings.
             Some(known) => known.clone_from(waker),
             None => *known = Some(waker.clone()),
         }
     }
 
     fn wake(&self) {
+        // Cloned first: `wake` is foreign code and may poll the request, which takes this lock.
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(waker) = waker {
             waker.wake();
@@ -131,6 +133,8 @@ impl Person {
     }
 
     fn get_through(&self, place: u64, at: Millis, now: Millis, wakes: &mut Wakes) {
+        // Before the place is stored: a holder that sees its last place reads the instant of its
+        // release next.
         self.holder.through_at.fetch_max(at.0, Ordering::AcqRel);
         self.holder.places[self.rule].store(place, Ordering::Release);
         // A holder that looks by itself at this moment needs no wake-up.
@@ -196,6 +200,8 @@ pub(super) struct Lines {
 impl Lines {
     pub fn new() -> Self {
         Self {
+            // Fingerprints are keyed hashes, so a fixed hash of them gives a client no way to
+            // collide.
             shards: [const { Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))) }; SHARDS],
             standing: AtomicUsize::new(0),
         }
@@ -219,6 +225,8 @@ impl Lines {
         let before = line.people.len();
         let outcome = work(line, &mut wakes);
         let after = line.people.len();
+        // Numbers begin at 0 again in the next line of the key. That is safe: a request with a
+        // number of this line would still stand in it.
         if after == 0 {
             lines.remove(&fingerprint);
             if lines.is_empty() {
@@ -226,6 +234,7 @@ impl Lines {
             }
         }
         // Counted within the lock, so that every thread that sees the line finds it counted.
+        // A decrease wraps: adding 2^64 - 1 subtracts one.
         self.standing.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
         drop(lines);
         wakes.0.iter().for_each(|holder| holder.wake());
@@ -249,8 +258,11 @@ impl WaitLine {
     ) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
+        // The last request is enough to compare with: in a line that is not mixed, all have one
+        // delay.
         self.mixed |=
             self.people.values().next_back().is_some_and(|last| last.unheld_ticks != unheld_ticks);
+        // The new request may be the first that is too late.
         self.too_late = None;
         self.places.push_back(place);
         self.people.insert(
@@ -275,10 +287,14 @@ impl WaitLine {
         while let (Some(first), Some(place)) =
             (self.people.first_entry(), self.places.front().copied())
         {
+            // With one delay all dues ascend like the places, so the first one in the future ends
+            // the search.
             let due = first.get().due(place, scale);
             if due > now.0 {
                 break;
             }
+            // A move can give a request a place that is past. It gets through at the move, not
+            // before.
             first.remove().get_through(place, Millis(due).max(moved_at), now, wakes);
             self.places.pop_front();
         }
@@ -294,11 +310,13 @@ impl WaitLine {
         wakes: &mut Wakes,
     ) {
         let is_due = |(person, place): (&Person, &u64)| person.due(*place, scale) <= now.0;
+        // A look at which no request is due must not build the line again.
         if !self.people.values().zip(&self.places).any(is_due) {
             return;
         }
         let mut places = std::mem::take(&mut self.places).into_iter();
         let mut kept = VecDeque::with_capacity(places.len());
+        // `retain` visits in ascending order of the numbers, so people and places meet by rank.
         self.people.retain(|_, person| {
             let Some(place) = places.next() else { return true };
             let due = person.due(place, scale);
@@ -318,6 +336,7 @@ impl WaitLine {
     /// mixed line that is the first of each delay, because of two requests with the same delay the
     /// earlier one is due first.
     fn wake_early(&mut self, scale: Scale, wakes: &mut Wakes) {
+        // Without a move every request looks at the time computed on arrival, which is its due.
         if !self.moved {
             return;
         }
@@ -328,6 +347,8 @@ impl WaitLine {
             }
             let due = person.due(*place, scale);
             if due < person.looks_at {
+                // Remembered, so that a further leave wakes this request only if it becomes due
+                // earlier still.
                 person.looks_at = due;
                 wakes.0.push(Arc::clone(&person.holder));
             }
@@ -373,12 +394,16 @@ impl WaitLine {
                 self.moved |= self.people.range(number..).next().is_some();
                 self.places.pop_back()
             }
+            // The list has no places of requests that are through. Inserted by rank, this one goes
+            // to the request behind it, and the last place becomes free.
             Leaver::Through(place) if place >= scale.ticks(now) => {
                 let rank = self.places.partition_point(|known| *known < place);
                 self.moved |= rank < self.places.len();
                 self.places.insert(rank, place);
                 self.places.pop_back()
             }
+            // A place that is past was used. Handed out again, it would put two requests into one
+            // interval.
             Leaver::Standing(_) | Leaver::Through(_) => return None,
         };
         // A request moved to an instant that is not after `now` is through now.
@@ -399,6 +424,7 @@ impl WaitLine {
     /// first call. A request that is too late leaves, which must not make the next one look in
     /// time.
     pub fn is_in_time(&mut self, number: u64, deadline: Millis, scale: Scale) -> bool {
+        // Dues do not ascend in a mixed line, so each request is judged by its own.
         if self.mixed {
             let due = self
                 .place(number)
@@ -406,6 +432,8 @@ impl WaitLine {
                 .map(|(place, person)| person.due(place, scale));
             return due.is_none_or(|due| due <= deadline.0);
         }
+        // Every request of the line asks at the same drain. Without this memory each would walk the
+        // line.
         let first_late = match self.too_late {
             Some((known, first_late)) if known == deadline.0 => first_late,
             _ => {

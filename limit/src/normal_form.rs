@@ -81,6 +81,7 @@ const MAX_READ: usize = 64 * 1024;
 /// # Errors
 /// When the path climbs above the root, or has a NUL or a backslash.
 pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
+    // Most paths are in their normal form as received: one pass over the bytes, and no copy.
     if is_normal(raw.as_bytes()) || !raw.starts_with('/') {
         return Ok(Cow::Borrowed(raw));
     }
@@ -100,6 +101,8 @@ pub fn path(raw: &str) -> Result<Cow<'_, str>, PathError> {
 /// When a long path has too many of them.
 pub fn other_readings(raw: &str) -> Result<impl Iterator<Item = Cow<'_, str>>, PathError> {
     let possible = possible_differences(raw);
+    // Each combination reads the whole path. Without a bound a long path of `;` and `..` would cost
+    // its sender little and the worker much.
     if (1 << possible.count_ones()) * raw.len() > MAX_READ {
         return Err(PathError::TooManyReadings);
     }
@@ -117,7 +120,9 @@ pub fn other_readings(raw: &str) -> Result<impl Iterator<Item = Cow<'_, str>>, P
 /// Steps that can change the reading of this path.
 fn possible_differences(raw: &str) -> Differences {
     let (mut possible, mut before) = (0, 0);
+    // On the decoded bytes: `%2e%2e` and `%3b` divide servers as much as `..` and `;` do.
     for byte in decoded(raw.as_bytes(), |byte| byte) {
+        // For some readers a segment also begins after a backslash.
         let begins = matches!(before, b'/' | b'\\');
         possible |= match byte {
             // A segment of nothing but parameters is empty without them.
@@ -125,6 +130,7 @@ fn possible_differences(raw: &str) -> Differences {
             b';' => PARAMETERS,
             b'.' if begins => DOTS,
             b'/' if begins => SLASHES,
+            // A raw backslash was refused before, so this byte was sent as `%5C`.
             b'\\' if begins => BACKSLASHES | SLASHES,
             b'\\' => BACKSLASHES,
             _ => 0,
@@ -152,6 +158,7 @@ fn reading(raw: &str, differences: Differences) -> Option<String> {
 /// octet that stays encoded becomes `\x01`, which no target contains.
 fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
     let mut path = Cow::Borrowed(raw);
+    // First, while only raw slashes are slashes: an encoded one does not end an authority.
     if differences & AUTHORITY != 0 {
         let authority = raw.trim_start_matches('/');
         path = Cow::Borrowed(authority.find('/').map_or("/", |end| &authority[end..]));
@@ -162,6 +169,7 @@ fn prepared(raw: &str, differences: Differences) -> Cow<'_, str> {
     if differences & BACKSLASHES != 0 {
         path = Cow::Owned(path.replace("%5C", "/").replace("%5c", "/"));
     }
+    // Last, because it replaces every `%`, and the steps before look for octets.
     if differences & ENCODED != 0 {
         path = Cow::Owned(path.replace("%2E", ".").replace("%2e", ".").replace('%', "\x01"));
     }
@@ -231,10 +239,14 @@ fn form(path: &str, differences: Differences, strict: bool) -> Result<String, Pa
     let mut form = Vec::with_capacity(path.len() + 1);
     form.push(b'/');
     let (mut begin, mut cut) = (1, false);
+    // The end of the path closes the last segment as a slash would, without adding one.
     for byte in decoded(path.as_bytes(), |byte| byte).skip(1).map(Some).chain([None]) {
         match byte {
+            // Not strict means a reading, in which a NUL stands for an encoded slash.
             Some(0) if strict => return Err(PathError::Nul),
             Some(b'/') | None => {
+                // A resolved dot segment leaves the form behind a slash: a second one would begin
+                // an empty segment.
                 let resolved = takes(DOTS) && resolve(&mut form, begin, strict)?;
                 if byte.is_some() && !resolved && (!takes(SLASHES) || !form.ends_with(b"/")) {
                     form.push(b'/');
@@ -254,6 +266,8 @@ fn form(path: &str, differences: Differences, strict: bool) -> Result<String, Pa
 fn resolve(form: &mut Vec<u8>, begin: usize, strict: bool) -> Result<bool, PathError> {
     match &form[begin..] {
         b"." => form.truncate(begin),
+        // The slash before this segment is left out of the search, or it would be found as the
+        // parent's.
         b".." => match form[..begin - 1].iter().rposition(|byte| *byte == b'/') {
             Some(parent) => form.truncate(parent + 1),
             None if strict => return Err(PathError::AboveRoot),

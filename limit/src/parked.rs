@@ -79,6 +79,8 @@ impl Parked {
     /// Looks at the lines at `now`. `waker` is called when the request should look again before the
     /// returned time.
     pub fn look(&self, now: Millis, waker: &Waker) -> Next {
+        // Before any line is looked at: a request that leaves between a look and this call would
+        // wake an outdated waker, and the release would be late.
         self.holder.set_waker(waker);
         // At `latest` the request is through wherever it stands. Once it is through in one of its
         // lines, `latest` may become earlier.
@@ -107,6 +109,7 @@ impl Parked {
     /// places.
     #[must_use]
     pub fn is_in_time(&self, deadline: Millis) -> bool {
+        // No request is later than computed on arrival, so this case needs no lock.
         self.told <= deadline
             || self.standing().all(|(held, number)| {
                 held.in_line(|line, scale, _| line.is_in_time(number, deadline, scale))
@@ -120,14 +123,19 @@ impl Parked {
         for (held, _) in self.standing() {
             held.in_line(|line, scale, wakes| line.advance(now, scale, wakes));
         }
+        // A request that lost a race was charged but never stood in a line: it gives everything
+        // back. One that stood in lines and stands in none is released, and its places are used.
         let was_held =
             self.charges.iter().any(|held| matches!(held.charge.leaver, Leaver::Standing(_)));
         let is_released = was_held && self.standing().next().is_none();
+        // Taken, so that `drop` finds no charge left.
         let charges = std::mem::take(&mut self.charges);
         if is_released {
             return;
         }
         for held in charges {
+            // A rule may have let the request through since its charge. The place is in the holder
+            // then.
             let through = self.holder.place(held.rule).map(Leaver::Through);
             held.zone.leave(held.charge.fingerprint, through.unwrap_or(held.charge.leaver), now);
         }
@@ -148,6 +156,8 @@ impl Parked {
 
 impl Drop for Parked {
     fn drop(&mut self) {
+        // No time is known here, so the line cannot move up. It must not wait for this request
+        // either.
         for (held, number) in self.standing() {
             held.in_line(|line, _, _| line.forget(number));
         }

@@ -42,6 +42,7 @@ impl Queue {
     /// Takes room for a request that a rule of `zone` parks, if there is any.
     #[must_use]
     pub fn enter(self: &Arc<Self>, zone: &Arc<Zone>) -> Option<QueuePermit> {
+        // The reserved room first: the common room stays free for zones whose own is taken.
         let own = if take(zone.permits(), &self.own) {
             Some(Arc::clone(zone))
         } else if take(&self.in_common, &self.common) {
@@ -55,7 +56,10 @@ impl Queue {
 
     /// Changes the room. Requests that are parked stay parked.
     pub fn set_room(&self, max: usize, zones: usize) {
+        // The rest of an uneven split goes to the common room, so that the sum is `max`.
         let own = (max / 2).checked_div(zones).unwrap_or(0);
+        // The two numbers need not change together: an entry in between finds a little more or less
+        // room.
         self.own.store(own, Ordering::Relaxed);
         self.common.store(max - own * zones, Ordering::Relaxed);
     }
@@ -72,6 +76,8 @@ fn take(count: &AtomicUsize, most: &AtomicUsize) -> bool {
     let most = most.load(Ordering::Relaxed);
     count
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+            // More than `most` may be taken after `set_room` lowered it. Entries wait until enough
+            // have left.
             (taken < most).then_some(taken + 1)
         })
         .is_ok()

@@ -44,6 +44,8 @@ impl Rate {
         if requests == 0 || per_ms == 0 {
             return Err(RateError::Zero);
         }
+        // Reduced before the bounds are checked: `1000000r/s` is only 1 000 ticks a millisecond.
+        // Equal rates are also equal as values then, however they were written.
         let divisor = greatest_common_divisor(requests, per_ms);
         let requests = u64::try_from(requests / divisor).map_err(|_| RateError::TooFine)?;
         let per_ms = u64::try_from(per_ms / divisor).map_err(|_| RateError::TooFine)?;
@@ -117,6 +119,7 @@ impl FromStr for Rate {
 
     /// Reads `<n>r/s|m|h|d` or `<n>r/<duration>`; `n` may have decimals.
     fn from_str(text: &str) -> Result<Self, RateError> {
+        // A bare number is an error of its own: only its author knows which unit of time was meant.
         let Some((count, period)) = text.split_once("r/") else {
             let digits =
                 !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -131,12 +134,16 @@ impl FromStr for Rate {
             "d" => Duration::from_secs(86_400),
             other => parse_period(other)?,
         };
+        // Decimals move into the period: `0.5r/s` is 5 requests in 10 * 1000 ms, so nothing is
+        // rounded.
         Self::reduced(requests, period.as_millis() * scale)
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The first unit in which the count is whole: `0.5r/s` is printed as `30r/m`. The form
+        // behind the loop always exists, and both parse to the same rate again.
         for (unit, unit_ms) in [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)] {
             if (self.requests * unit_ms).is_multiple_of(self.per_ms) {
                 return write!(f, "{}r/{unit}", self.requests * unit_ms / self.per_ms);
@@ -195,6 +202,7 @@ impl PeriodError {
 /// # Errors
 /// When the text has no unit or is not a duration.
 pub fn parse_period(text: &str) -> Result<Duration, PeriodError> {
+    // Digits are cut off by hand because `u64::from_str` would also accept `+5`.
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit {
@@ -221,6 +229,8 @@ pub fn parse_period(text: &str) -> Result<Duration, PeriodError> {
 fn decimal(text: &str) -> Option<(u128, u128)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    // At most 18 digits: the scale is at most 10^17. Times the longest period, 2^64 ms, it fits in
+    // 128 bits.
     if whole.is_empty() || whole.len() + fraction.len() > 18 || !digits(whole) || !digits(fraction)
     {
         return None;

@@ -154,10 +154,14 @@ impl Rule {
         let interval = rate.interval_ticks();
         let countable = rate.ticks_per_ms() * CENTURY_MS;
         let too_long = || RuleError::TooLong { burst: settings.burst, rate };
+        // governor counts the first request of a fresh key as part of its burst, and weir does not.
         let places = NonZeroU32::MIN.checked_add(settings.burst).ok_or_else(too_long)?;
         let all_ticks =
+            // At the finest rate a century is 3.2 * 10^18 ticks, a sixth of 64 bits: `now` plus a
+            // debt cannot overflow later.
             interval.checked_mul(u64::from(places.get())).filter(|ticks| *ticks <= countable);
         let burst_ticks = all_ticks.ok_or_else(too_long)? - interval;
+        // A request with a debt beyond the burst is rejected, so a longer delay has no meaning.
         let unheld_ticks = interval * u64::from(settings.delay.min(settings.burst));
         let passes_below = unheld_ticks.saturating_add(rate.ticks_per_ms());
         // Waits are cut to the millisecond, so the longest wait that is not longer than `max_wait`
@@ -166,6 +170,8 @@ impl Rule {
             unheld_ticks
                 .saturating_add(wait.plus(Millis(1)).0.saturating_mul(rate.ticks_per_ms()) - 1)
         });
+        // A nanosecond of governor is one tick here. governor only adds and compares, so any unit
+        // does.
         let quota = Quota::with_period(Duration::from_nanos(interval))
             .ok_or_else(too_long)?
             .allow_burst(places);
@@ -228,6 +234,8 @@ impl Rule {
         let scale = self.zone.scale();
         self.zone.lines().with(fingerprint, |line, _| {
             let asked = self.ask(fingerprint, now, Access::Charge { tail: line.tail(scale) });
+            // Another thread may have charged the key, or a request may have left, since the first
+            // look.
             if asked.verdict.decision != Decision::Delay {
                 return asked.passed(fingerprint);
             }
@@ -263,6 +271,8 @@ impl Rule {
     fn reject(&self, debt: u64) -> Verdict {
         let over_burst = debt > self.burst_ticks;
         let reason = if over_burst { Reason::Burst } else { Reason::MaxWait };
+        // A reject means that the debt is above this bound, so the difference below is not
+        // negative. It is rounded up, so a client that returns exactly then is admitted.
         let free_at = self.burst_ticks.min(self.longest_debt);
         let retry = Millis((debt - free_at).div_ceil(self.zone.settings().rate.ticks_per_ms()));
         Verdict { excess_milli: self.excess_milli(debt), ..Verdict::EXEMPT }.rejected(reason, retry)
@@ -270,6 +280,7 @@ impl Rule {
 
     /// Requests ahead of this one, in thousandths.
     fn excess_milli(&self, debt: u64) -> u64 {
+        // A debt of a century has up to 3.2 * 10^18 ticks: times 1 000 it does not fit in 64 bits.
         let milli =
             u128::from(debt) * 1_000 / u128::from(self.zone.settings().rate.interval_ticks());
         u64::try_from(milli).unwrap_or(u64::MAX)

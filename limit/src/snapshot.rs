@@ -142,6 +142,9 @@ fn nanos(rate: Rate, ticks: u64) -> u64 {
 /// At the same rate they are the same ticks; at another rate a place that was handed out never
 /// begins again before its end.
 fn ticks(rate: Rate, nanos: u64) -> u64 {
+    // A millisecond has `q` ticks and `M` nanoseconds. `nanos` shows `n` for whole ticks above `(n
+    // - 1) * q / M` and up to `n * q / M`, so the first of them is the cut quotient plus 1. `q` is
+    // at most `M`: at the same rate there is only one, and nothing is lost.
     let Some(before) = nanos.checked_sub(1) else { return 0 };
     let ticks = u128::from(before) * u128::from(rate.ticks_per_ms()) / NANOS_PER_MS + 1;
     u64::try_from(ticks).unwrap_or(u64::MAX)
@@ -169,6 +172,8 @@ impl Succession {
         now: Millis,
     ) -> Result<Self, SnapshotError> {
         let taken = Snapshot::take(before, now);
+        // Charges to the old zone between these two steps are not lost: `finish` counts them as new
+        // ones.
         taken.restore(after, now)?;
         Ok(Self { before: Arc::clone(before), after: Arc::clone(after), taken, at: now })
     }
@@ -178,6 +183,7 @@ impl Succession {
     pub fn finish(self, now: Millis) {
         let passed =
             u64::try_from(Duration::from(now.since(self.at)).as_nanos()).unwrap_or(u64::MAX);
+        // Both zones worked off debts meanwhile, so the copy is aged before it is compared.
         let taken: HashMap<u64, u64> =
             self.taken.after(Duration::from_nanos(passed)).debts.into_iter().collect();
         let (rate, now_ticks) = (self.after.settings().rate, self.after.ticks(now));

@@ -74,9 +74,13 @@ impl Table {
     /// come.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
+        // With room for no key there would be none to evict, and `random_index` would divide by
+        // zero.
         let capacity = capacity.max(1);
         let stripes = match capacity / KEYS_PER_STRIPE {
             0 => 1,
+            // A power of two, because the map has as many shards and asserts that their number is
+            // one.
             stripes => stripes.next_power_of_two().min(MAX_STRIPES),
         };
         Self {
@@ -86,6 +90,7 @@ impl Table {
                 stripes.max(16),
             ),
             stripes: (0..stripes).map(|_| Mutex::new(Stripe::new())).collect(),
+            // Rounded down: all stripes together never hold more than `capacity`.
             keys_per_stripe: capacity / stripes,
             idle: AtomicU64::new(0),
             forced: AtomicU64::new(0),
@@ -94,6 +99,7 @@ impl Table {
 
     /// Shows `judge` the time stored for a key; stores nothing.
     pub fn look<R>(&self, fingerprint: u64, judge: impl FnOnce(Option<u64>) -> R) -> R {
+        // The guard of the map ends with this statement, so `judge` runs under no lock.
         let time = self.times.get(&fingerprint).map(|time| time.load(Ordering::Acquire));
         judge(time)
     }
@@ -109,9 +115,13 @@ impl Table {
         now: u64,
         judge: impl Fn(Option<u64>) -> Result<(T, u64), E>,
     ) -> Result<T, E> {
+        // A stored key takes no lock of a stripe and only reads its shard of the map. So workers that
+        // charge a hot key do not queue for a mutex.
         if let Some(outcome) = self.replace_known(fingerprint, &judge) {
             return outcome;
         }
+        // Lock order: the stripe first, then a shard of the map. No code takes a stripe under a
+        // guard.
         let mut stripe = self.stripe(fingerprint);
         // Another thread may have stored the key before the lock was taken.
         if let Some(outcome) = self.replace_known(fingerprint, &judge) {
@@ -130,6 +140,7 @@ impl Table {
         fingerprint: u64,
         judge: &impl Fn(Option<u64>) -> Result<(T, u64), E>,
     ) -> Option<Result<T, E>> {
+        // This guard of a shard lives while `judge` runs, so `judge` must not use the table.
         let time = self.times.get(&fingerprint)?;
         let mut known = time.load(Ordering::Acquire);
         loop {
@@ -137,6 +148,8 @@ impl Table {
                 Ok(agreed) => agreed,
                 Err(refusal) => return Some(Err(refusal)),
             };
+            // A verdict holds only for the time that it was judged on. Stored over a newer time, it
+            // would hand out one place twice.
             match time.compare_exchange_weak(known, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(Ok(outcome)),
                 Err(newer) => known = newer,
@@ -148,6 +161,8 @@ impl Table {
     /// is left unchanged.
     pub fn lower(&self, fingerprint: u64, from: u64, to: u64) -> bool {
         let time = self.times.get(&fingerprint);
+        // Any other time means that a request was charged since: lowering it would forget that
+        // charge.
         time.is_some_and(|time| {
             time.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
         })
@@ -156,6 +171,7 @@ impl Table {
     /// Adds `ticks` to the debt of a key at `now`.
     pub fn add(&self, fingerprint: u64, now: u64, ticks: u64) {
         if ticks > 0 {
+            // A time before now is no debt. Ticks added to it would be partly worked off already.
             let later =
                 |known: Option<u64>| Ok(((), known.unwrap_or(0).max(now).saturating_add(ticks)));
             let added: Result<(), std::convert::Infallible> = self.replace(fingerprint, now, later);
@@ -178,6 +194,8 @@ impl Table {
     /// another is read.
     pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
         for stripe in &self.stripes {
+            // A copy, so that new keys of the stripe wait for the copy only, not for the visits. A
+            // key that is evicted meanwhile is not found and has no debt.
             let known = lock(stripe).known.clone();
             for Known { fingerprint, .. } in known {
                 let debt =
@@ -205,6 +223,7 @@ impl Table {
     }
 
     fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, Stripe> {
+        // Fingerprints are keyed hashes: they spread evenly, and a client cannot aim at one stripe.
         let which = usize::try_from(fingerprint % self.stripes.len() as u64).unwrap_or(0);
         lock(&self.stripes[which])
     }
@@ -259,6 +278,7 @@ impl Table {
 
 impl Stripe {
     fn new() -> Self {
+        // Any number but zero, which xorshift maps to itself.
         Self { known: Vec::new(), dice: 0x9e37_79b9_7f4a_7c15 }
     }
 
@@ -274,6 +294,8 @@ impl Stripe {
 
     /// Candidate from `first` on that seems to owe least.
     fn least_seen(&self, first: usize) -> usize {
+        // Neighbours in memory: eight of 16 bytes touch two or three cache lines. Eight scattered
+        // ones would touch eight.
         let candidates = (first..first + CANDIDATES).map(|index| index % self.known.len());
         candidates.min_by_key(|index| self.known[*index].seen).unwrap_or(first)
     }

@@ -103,7 +103,10 @@ impl Zone {
     /// Returns the standing of a request towards this zone.
     #[must_use]
     pub fn standing(&self, subject: &Subject<'_>) -> Standing {
+        // Networks are written for IPv4. A dual-stack socket reports such a client as
+        // `::ffff:192.0.2.1`.
         let client = subject.client.to_canonical();
+        // Before the key is read: an exempt client is not rejected for a missing or repeated part.
         if self.settings.exempt.iter().any(|net| net.contains(&client)) {
             return Standing::Exempt;
         }
@@ -121,6 +124,8 @@ impl Zone {
         let scale = self.scale();
         self.lines.with(fingerprint, |line, wakes| {
             if let Some(place) = line.leave(leaver, now, scale, wakes) {
+                // Under the lock of the line: a request that entered first would be charged behind
+                // the free place, and the place would be lost.
                 self.table.lower(fingerprint, place.saturating_add(scale.interval), place);
             }
         });
@@ -137,6 +142,7 @@ impl Zone {
     /// keeps the debt if another charge arrives at the same moment.
     pub fn forgive(&self, fingerprint: u64, now: Millis) {
         let now = self.ticks(now);
+        // The time is compared again when it is lowered, so a charge in between survives.
         if let Some(time) = self.table.look(fingerprint, |time| time.filter(|time| *time > now)) {
             self.table.lower(fingerprint, time, now);
         }
@@ -173,6 +179,7 @@ impl Zone {
 
     /// `now` in this zone's ticks.
     pub(super) fn ticks(&self, now: Millis) -> u64 {
+        // At the finest rate, 1 000 000 ticks a millisecond, this saturates after 584 years.
         now.0.saturating_mul(self.settings.rate.ticks_per_ms())
     }
 }
@@ -233,16 +240,24 @@ impl StateStore for Store {
         let zone = &self.0;
         let now = zone.ticks(probe.now);
         let measure = |time: Option<u64>| {
+            // A key can be evicted while its requests are parked. Its line still knows the end of
+            // its debt.
             let tail = if let Access::Charge { tail } = probe.access { tail } else { 0 };
             let debt = time.unwrap_or(0).max(tail).saturating_sub(now);
+            // After a lost race this runs again: the debt of the last run is the one that was
+            // judged.
             probe.debt.set(debt);
             // A debt that no burst allows makes governor refuse a wait that is too long.
             let shown = if debt > probe.longest_debt { u64::MAX } else { debt };
             judge(Some(Nanos::new(shown)))
                 .map(|(outcome, next)| (outcome, now.saturating_add(next.as_u64())))
         };
+        // The outer error says that nothing was stored. `Err(Ok(_))` is an admission that is
+        // repeated under the lock of the line, and `Err(Err(_))` is a reject.
         let unless_held = |time: Option<u64>, below: u64| {
             let (outcome, next) = measure(time).map_err(Err)?;
+            // A key that the table does not know may have a line, because it was evicted. As long
+            // as any line of the zone exists, only a look under its lock can exclude that.
             let may_store = probe.debt.get() < below && (time.is_some() || zone.lines.is_empty());
             if may_store { Ok((outcome, next)) } else { Err(Ok(outcome)) }
         };
