@@ -47,6 +47,7 @@ impl Failures {
     pub fn new(name: &str, allowance: Allowance, keys_max: usize) -> Result<Self, AllowanceError> {
         let zone = Zone::new(ZoneSettings {
             name: name.into(),
+            // Without parts: callers pass fingerprints, and no request is keyed here.
             key: Key::of(Vec::new()),
             rate: Rate::new(1, Duration::from_millis(allowance.interval_ms))?,
             capacity: keys_max,
@@ -54,6 +55,7 @@ impl Failures {
         });
         // The first one is no excess: a burst of four lets five through.
         let settings = RuleSettings::burst(allowance.burst.saturating_sub(1)).nodelay();
+        // A random seed, so that no one can pick a name that shares a debt with another account.
         Ok(Self { rule: Rule::new(Arc::new(zone), settings)?, seed: RandomState::new() })
     }
 

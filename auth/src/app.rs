@@ -111,6 +111,7 @@ impl App {
         let metrics_listen = settings.metrics_listen;
         let auth = Arc::new(Auth::new(settings)?);
         check_revision(&auth.settings).await?;
+        // The ports are opened last: a proxy that can connect finds a service that can serve.
         Ok(Self { auth, listener: bind(listen).await?, metrics: bind(metrics_listen).await? })
     }
 
@@ -154,6 +155,7 @@ impl App {
         let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let server =
             axum::serve(listener, router).with_graceful_shutdown(stop_ordered(ordered.clone()));
+        // A graceful stop waits as long as a response takes. This ends it.
         let late = async {
             stop_ordered(ordered).await;
             tokio::time::sleep(DRAIN).await;
@@ -194,6 +196,7 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
     let mut connection = loop {
         match connect(&pool::options(&settings.database, settings.pooler)).await {
             Ok(connection) => break connection,
+            // The pooler would refuse every further try as well, so the start does not wait.
             Err(refused) if refused.cause.contains(REFUSED_BY_POOLER) => {
                 return Err(StartError::Pooler { cause: refused.cause });
             }
@@ -208,9 +211,11 @@ async fn standing(settings: &Settings) -> Result<Standing, StartError> {
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
     let unknown = |source| migrate::Error::Database { verb: "tell its settings", source };
+    // One transaction and no named statement, so that the check also works behind a pooler.
     let mut transaction = connection.begin().await.map_err(unknown)?;
     let is_limited =
         sqlx::query_scalar("SELECT current_setting('statement_timeout') <> '0'").persistent(false);
+    // A pooler may drop the limits without an error, and the cache relies on statements that end.
     if settings.pooler == Pooler::None
         && !is_limited.fetch_one(&mut *transaction).await.map_err(unknown)?
     {

@@ -98,6 +98,8 @@ impl Cache {
         let (look, outcome) = match found {
             None => (Lookup::Bypass, "away"),
             Some(None::<String>) => (Lookup::Miss, "miss"),
+            // Not a miss: the row that is read now may be the one before a commit, and must not be
+            // filled in.
             Some(Some(value)) if value == TOMBSTONE => (Lookup::Bypass, "written"),
             Some(Some(value)) => (Lookup::Hit(value), "hit"),
         };
@@ -110,10 +112,12 @@ impl Cache {
     /// old.
     pub async fn fill(&self, key: &Key, json: &str, began: Instant) {
         let Some(link) = &self.link else { return };
+        // An older read may have missed the whole life of a tombstone (`TOMBSTONE_MS`).
         if began.elapsed() > FILL {
             return;
         }
         let mut set = redis::cmd("SET");
+        // `NX`, so that a tombstone that was set meanwhile stays.
         set.arg(key.text()).arg(json).arg("NX").arg("PX").arg(TTL_MS + jitter_ms());
         // not filled is a miss next time, no more
         let _: Option<Option<String>> = link.run(&set).await;

@@ -41,6 +41,8 @@ impl Cursor {
             URL_SAFE_NO_PAD.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(NotACursor)?;
         let (time, id) = bytes.split_at(8);
         let created_us = i64::from_be_bytes(time.try_into().map_err(|_| NotACursor)?);
+        // A client can write any number here, and the database adds it to a time that could
+        // overflow.
         if !(0..=Self::START.created_us).contains(&created_us) {
             return Err(NotACursor);
         }

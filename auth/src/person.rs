@@ -58,6 +58,7 @@ impl Email {
     /// # Errors
     /// It cannot be an address.
     pub fn parse(text: String) -> Result<Self, PersonError> {
+        // First of all, so that the bounds hold for what is stored.
         let text = in_nfc(text);
         let plain = text.len() <= 254 && text.chars().all(is_plain);
         let parts = text.rsplit_once('@').is_some_and(|(local, domain)| {

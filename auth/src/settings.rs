@@ -199,6 +199,7 @@ impl Settings {
     /// # Errors
     /// Names the variable.
     pub fn from_environment() -> Result<Self, SettingError> {
+        // A compose file passes a variable that is not set as an empty one: both mean the default.
         Self::read(&|name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
@@ -208,6 +209,7 @@ impl Settings {
     /// Names the variable.
     pub fn read(environment: Environment<'_>) -> Result<Self, SettingError> {
         let database = Database::from_settings(environment)?;
+        // Hashing is bound by processors: more permits would take memory and finish no sooner.
         let permits = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = bounded(environment, "HASH_PERMITS", permits as u64, 1..=1024)? as usize;
         Ok(Self {
@@ -225,6 +227,8 @@ impl Settings {
                 Pooler::None,
                 "`none` or `transaction`",
             )?,
+            // At least 2, because half of the pool is left to others than readers of the cache's
+            // rows.
             pool: bounded(environment, "DATABASE_POOL", 10, 2..=1024)? as u32,
             redis: setting("REDIS_URL", environment)?.map(SecretString::from),
             redis_ca: environment("REDIS_CA").map(PathBuf::from),
@@ -242,6 +246,7 @@ impl Settings {
                 "`true`, `false` or `auto`",
             )?,
             mail_dir: environment("MAIL_DIR").map(PathBuf::from),
+            // The minimum that OWASP gives for argon2id: 19 MiB, two passes, one lane.
             hashing: Hashing { memory_kib: 19_456, passes: 2, permits, waiting: 64 },
             pair: Allowance { burst: 5, interval_ms: 60_000 },
             account: Allowance { burst: 100, interval_ms: 6_000 },
@@ -283,6 +288,7 @@ impl Settings {
         let others = ["next.pem", "previous.pem"].map(|name| self.keys_dir.join(name));
         let others = others
             .iter()
+            // Neither is needed: a first start has no previous key yet.
             .filter(|path| path.exists())
             .map(|path| read_key(path))
             .collect::<Result<_, _>>()?;

@@ -31,6 +31,7 @@ const PASSING: &[&str] = &["08", "53", "57", "40", "55P03", "25006", "28", "3D"]
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let Some(refusal) = error.as_database_error() else {
+            // These say that the connection failed, not the query: another try may succeed.
             return match error {
                 sqlx::Error::Io(_)
                 | sqlx::Error::PoolTimedOut
@@ -42,6 +43,7 @@ impl From<sqlx::Error> for StoreError {
             };
         };
         let code = refusal.code().unwrap_or_default();
+        // SQLSTATE says that something is not unique, and only the index says which field.
         match refusal.constraint() {
             Some("users_username_canonical_key") => return Self::Taken("username"),
             Some("users_email_canonical_key") => return Self::Taken("email"),

@@ -79,10 +79,14 @@ impl KeyRing {
     #[must_use]
     pub fn verify(&self, token: &str, now_s: u64) -> Option<Claims> {
         let kid = decode_header(token).ok()?.kid?;
+        // Only known keys are tried: the header of a token is read before its signature is checked.
         let key = self.keys().find(|key| key.kid() == kid)?;
+        // EdDSA alone: an algorithm that the token chose could be a weaker one.
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_issuer(&[&self.issuer]);
         rules.set_required_spec_claims(&["exp", "iss", "sub"]);
+        // Compared below with the given time: the crate reads a clock and allows 60 s beyond the
+        // end.
         rules.validate_exp = false;
         let claims: Claims = decode(token, key.decoding(), &rules).ok()?.claims;
         (now_s < claims.exp).then_some(claims)

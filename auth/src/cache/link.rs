@@ -95,6 +95,8 @@ impl RedisLink {
         &self,
         operation: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Option<T> {
+        // Read under one lock: with the number of another connection, an error of this one would
+        // count for that one.
         let (connection, number) = {
             let state = self.0.state();
             (state.connection.clone().filter(|_| state.reads)?, state.number)
@@ -119,6 +121,8 @@ impl RedisLink {
 
     /// Sets tombstones, or defers them; false when they are deferred.
     pub async fn set_tombstones(&self, keys: &[String]) -> bool {
+        // The look and the note are one step under the lock. `try_reconnect` publishes a connection
+        // only while nothing is deferred, so no key is lost between the two.
         let connection = {
             let mut state = self.0.state();
             let connection = state.connection.clone();
@@ -131,6 +135,7 @@ impl RedisLink {
         match tombstones(keys).exec_async(&mut connection).await {
             Ok(()) => true,
             Err(error) => {
+                // Without a number: whichever connection failed, these keys have no tombstones.
                 self.0.open_breaker(&error, None, keys);
                 false
             }
@@ -141,6 +146,8 @@ impl RedisLink {
 impl State {
     fn defer(&mut self, keys: &[String]) {
         self.deferred.extend(keys.iter().cloned());
+        // After `ALL_EXPIRED` no row of before is left in Redis, so the names are not needed any
+        // more.
         if self.deferred.len() > DEFERRED_MAX {
             self.deferred.clear();
             self.quiet_until = Some(Instant::now() + ALL_EXPIRED);
@@ -156,18 +163,21 @@ impl Inner {
     fn open_breaker(&self, error: &redis::RedisError, number: Option<u64>, deferred: &[String]) {
         let was_up = {
             let mut state = self.state();
+            // Only reads pass a number, and they defer nothing.
             if number.is_some_and(|number| number != state.number) {
                 return;
             }
             state.defer(deferred);
             state.was_down = true;
             state.connection = None;
+            // Many operations fail together, and only the first of them reports it.
             std::mem::take(&mut state.reads)
         };
         if was_up {
             self.metrics.redis_up.set(0);
             tracing::warn!(%error, "redis is away; reading from the database");
         }
+        // `notify_one` keeps a permit for a task that does not wait yet, so this is not lost.
         self.broken.notify_one();
     }
 
@@ -177,6 +187,7 @@ impl Inner {
 
     async fn settled_or_down(&self, keys: &[String]) {
         loop {
+            // Made before the look: `notify_waiters` reaches only those that exist already.
             let tried = self.tried.notified();
             {
                 let state = self.state();
@@ -196,6 +207,7 @@ impl Inner {
             .set_response_timeout(Some(OPERATION));
         let mut connection =
             self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        // An accepted connection does not prove that Redis works.
         connection.req_packed_command(&redis::cmd("PING")).await?;
         let number = loop {
             self.set_deferred(&mut connection).await?;
@@ -216,6 +228,7 @@ impl Inner {
         loop {
             let quiet = {
                 let mut state = self.state();
+                // The connection broke during the wait. The caller starts from the beginning.
                 if state.number != number || state.connection.is_none() {
                     return Ok(false);
                 }
@@ -232,11 +245,13 @@ impl Inner {
 
     async fn set_deferred(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         loop {
+            // In batches, which bound the time under the lock and the size of a pipeline.
             let deferred: Vec<String> = self.state().deferred.iter().take(500).cloned().collect();
             if deferred.is_empty() {
                 return Ok(());
             }
             tombstones(&deferred).exec_async(connection).await?;
+            // Removed only now: had the pipeline failed, the keys would still be deferred.
             let mut state = self.state();
             for key in &deferred {
                 state.deferred.remove(key);
@@ -265,10 +280,13 @@ async fn reconnect(link: std::sync::Weak<Inner>) {
             Ok(false) => continue,
             Err(error) => {
                 tracing::debug!(%error, "redis is still away");
+                // Writes that wait for a new connection stop waiting: Redis is away for all
+                // replicas.
                 inner.state().is_down = true;
                 inner.tried.notify_waiters();
             }
         }
+        // Not held during the pause, or the link would outlive its last user.
         drop(inner);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);

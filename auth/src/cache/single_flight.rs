@@ -23,6 +23,7 @@ impl<K, T> Default for SingleFlight<K, T> {
 impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
     /// Returns the result of a query that begins now or later, made by this caller or another one.
     pub async fn run(&self, key: &K, query: impl AsyncFnOnce(Instant) -> T) -> T {
+        // Before the wait for the lock: only a query that began after this instant is new enough.
         let arrived = Instant::now();
         let waiter = self.join(key);
         let mut slot = waiter.slot.lock().await;
@@ -31,6 +32,7 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
         {
             return result.clone();
         }
+        // A caller that leaves drops the lock, and the next one runs the query itself.
         let began = Instant::now();
         let result = query(began).await;
         *slot = Some((began, result.clone()));

@@ -37,6 +37,7 @@ impl Healthcheck {
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             .map_err(failed)?;
+        // `HTTP/1.1 200`: the status line is enough to judge by.
         let mut head = [0; 12];
         stream.read_exact(&mut head).map_err(failed)?;
         if head.ends_with(b" 200") { Ok(()) } else { Err(Failure::NotWell) }

@@ -59,9 +59,12 @@ impl Generate {
             if !next.exists() {
                 make(&next)?;
             }
+            // A copy: with a rename there would be a moment without a current key.
             fs::copy(&current, &previous)
                 .map_err(Failure::system("cannot keep the present key"))?;
         }
+        // A next key without a current one may have been published by an earlier run, so it is the
+        // one to sign.
         if there || next.exists() {
             fs::rename(&next, &current)
                 .map_err(Failure::system("cannot put the next key in its place"))?;

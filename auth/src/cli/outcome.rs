@@ -132,6 +132,7 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::system("cannot start threads"))?;
     let done = runtime.block_on(work);
+    // Dropping the runtime would wait for such a thread.
     runtime.shutdown_background();
     done
 }

@@ -87,6 +87,7 @@ impl UserCommand {
 impl CreateArguments {
     async fn run(self) -> Result<(), Failure> {
         let service = service().await?;
+        // Never an argument: other users of the machine can see those.
         let (text, made_up) =
             if self.password_stdin { (from_stdin()?, false) } else { (made_up()?, true) };
         let signup = Signup {

@@ -43,6 +43,8 @@ impl FromRequestParts<Arc<Auth>> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Problem> {
         let headers = &parts.headers;
+        // A header is set by a program, a cookie comes along by itself: only the cookie needs the
+        // check below.
         if let Some(token) = bearer(headers) {
             return Ok(Self(auth.identify(token).await?));
         }
@@ -69,9 +71,11 @@ pub fn from_own_page(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let own = match text(&ORIGIN) {
         Some(origin) => {
+            // The scheme is not compared: behind a proxy with TLS this service sees plain HTTP.
             let host = origin.split_once("://").map(|(_, host)| host);
             host.is_some() && host == text(&HOST)
         }
+        // Without `Origin`, a browser's own word about the page may stand in for it.
         None => text(&HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
     };
     if own {

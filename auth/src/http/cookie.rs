@@ -45,6 +45,7 @@ pub fn clear(headers: &mut HeaderMap, transport: Transport) {
 
 fn write(headers: &mut HeaderMap, values: [&str; 2], transport: Transport, age_s: Option<u64>) {
     let secure = if transport == Transport::TlsOnly { "; Secure" } else { "" };
+    // A browser removes a cookie only by the name and path that it was set with.
     for ((name, path, kept_s), value) in KEPT.into_iter().zip(values) {
         let age_s = age_s.unwrap_or(kept_s);
         let line =

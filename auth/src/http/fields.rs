@@ -97,6 +97,7 @@ impl Fields {
     /// # Errors
     /// Names the first field that was not taken.
     pub fn done(mut self) -> Result<(), Problem> {
+        // The name comes from the client: it is cut before it is sent back.
         let left = self.0.keys().next().map(|name| name.chars().take(64).collect::<String>());
         self.0.values_mut().for_each(forget);
         left.map_or(Ok(()), |name| Err(Problem::field(&name, "is not a field of this request")))
@@ -114,6 +115,7 @@ fn checked(name: &str, text: String) -> Result<String, Problem> {
     if text.len() > TEXT_MAX {
         return Err(Problem::field(name, format!("is longer than {TEXT_MAX} bytes")));
     }
+    // PostgreSQL takes no NUL in a text, and would fail the query.
     if text.contains('\0') {
         return Err(Problem::field(name, "holds a NUL"));
     }

@@ -85,6 +85,7 @@ pub async fn login(
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Response, Problem> {
     let cookies = body.cookie.unwrap_or(false).then_some(caller.cookies);
+    // A foreign page must not log a browser in to an account of its own.
     if cookies.is_some() {
         from_own_page(&headers)?;
     }

@@ -162,6 +162,7 @@ pub async fn end_session(
     PathSegment(id): PathSegment,
 ) -> Result<StatusCode, Problem> {
     let nothing = || Problem::not_found("there is no such session of yours");
+    // An id that is no UUID gets the response of a session of somebody else.
     let id = id.parse::<Uuid>().map_err(|_| nothing())?;
     let user_id = identity.user.id;
     let ended =

@@ -67,6 +67,7 @@ impl IntoResponse for Refusal {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"auth\""));
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // The length was that of the problem.
         headers.remove(CONTENT_LENGTH);
         *response.body_mut() = Body::from(body.to_string());
         response
@@ -77,6 +78,7 @@ fn basic(parts: &Parts) -> Option<(String, String)> {
     let (scheme, encoded) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let decoded =
         STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    // PostgreSQL takes no NUL in a text.
     let text = String::from_utf8(decoded).ok().filter(|text| !text.contains('\0'))?;
     text.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
 }
@@ -109,6 +111,7 @@ pub async fn introspect(
     _: OauthClient,
     body: Result<FormBody<TokenBody>, Problem>,
 ) -> Result<axum::Json<serde_json::Value>, Refusal> {
+    // Taken as a `Result`, so that a refusal of the body has OAuth's form too.
     let FormBody(body) = body?;
     Ok(axum::Json(auth.introspect(&body.token).await?))
 }

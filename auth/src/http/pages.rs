@@ -31,6 +31,8 @@ impl Page {
     fn new(template: &str, script: &str) -> Self {
         let style = include_str!("../../assets/page.css");
         let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(hash(text)));
+        // The forms take passwords and tokens: a foreign script, or a page around this one, could
+        // read them.
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; form-action \
              'self'; base-uri 'none'; \

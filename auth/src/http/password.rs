@@ -61,6 +61,7 @@ pub async fn change(
     });
     match changed.await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
+        // The general conversion names `password`, which is no field of this request.
         Err(ServiceError::Password(rule)) => Err(Problem::field("new_password", rule)),
         Err(error) => Err(error.into()),
     }

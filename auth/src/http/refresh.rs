@@ -45,6 +45,8 @@ pub async fn refresh(
             let none =
                 || Problem::field("refresh_token", "is missing, and there is no cookie either");
             let token = cookie::read(&headers, cookie::REFRESH).ok_or_else(none)?.to_owned();
+            // A token in the body was put there by a script of this site. A cookie comes along from
+            // any page.
             from_own_page(&headers)?;
             token
         }

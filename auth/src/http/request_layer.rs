@@ -65,8 +65,10 @@ pub async fn serve(
         request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
 
     let span = tracing::info_span!("request", request_id);
+    // Refused, not queued: a request that waits here would wait past its client.
     let mut response = match layer.places.try_acquire() {
         Ok(_place) => {
+            // Detached work goes on after the deadline, so a write that began is finished.
             match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
                 Ok(response) => response,
                 Err(_) => Problem::busy(2).into_response(),
@@ -88,6 +90,8 @@ pub async fn serve(
 
 /// The proxy's id if it sent a plain one, otherwise a new one.
 fn request_id(headers: &HeaderMap) -> String {
+    // The id goes into headers, logs and the database: other characters could be more than text
+    // there.
     let plain = |id: &&str| {
         (1..=128).contains(&id.len())
             && id
@@ -121,11 +125,13 @@ fn complete(headers: &mut HeaderMap, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
+    // A response may hold tokens and personal data: a handler allows caching explicitly.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
 }
 
 fn word(method: &Method) -> &'static str {
+    // Any token may be a method (RFC 9110, section 9.1). As labels they would have no bound.
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

@@ -80,6 +80,7 @@ pub async fn read(
     PathSegment(username): PathSegment,
 ) -> Result<axum::Json<Profile>, Problem> {
     let nobody = || Problem::not_found("there is no such user");
+    // A text that cannot be a user name needs no query.
     let username = Username::parse(username).map_err(|_| nobody())?;
     let user = auth
         .user_by_name(username.as_str())

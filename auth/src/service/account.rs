@@ -46,6 +46,7 @@ impl Auth {
         change: &AccountChange,
         origin: &Origin,
     ) -> Result<User, ServiceError> {
+        // Before the transaction begins: no lock is held for the length of a hash.
         let hash = match &change.email {
             Some(new) => Some(
                 self.verify_password(&self.hasher.enqueue()?, user, &new.password, new.client)
@@ -56,6 +57,7 @@ impl Auth {
         };
         let mut transaction = self.store.begin().await?;
         if let Some(hash) = &hash {
+            // The password may have been changed while it was verified.
             if !users::hold_credentials(&mut transaction, user.id, hash).await? {
                 return Err(ServiceError::WrongCredentials);
             }
@@ -67,6 +69,8 @@ impl Auth {
         users::update(&mut transaction, user.id, email, change.country.as_ref()).await?;
         record(&mut transaction, origin, "profile changed", Some(user.id), Some(user.id)).await?;
         self.commit(transaction, &[Key::User(user.id)]).await?;
+        // To the previous address, whose owner must learn of a change that a thief made. It is
+        // committed, so a mail that fails does not undo it.
         if email.is_some()
             && let Err(error) = self.mail.put(&user.email, &Message::EmailChanged).await
         {
@@ -135,6 +139,7 @@ impl Auth {
         holds: bool,
         origin: &Origin,
     ) -> Result<bool, ServiceError> {
+        // A foreign key refuses an unknown role as well, but cannot name the ones there are.
         let roles = users::roles(&mut self.store.connection().await?).await?;
         if !roles.iter().any(|one| one == role) {
             return Err(ServiceError::NoSuchRole { role: role.to_owned(), known: roles });

@@ -15,6 +15,8 @@ impl Auth {
     /// # Errors
     /// [`ServiceError::WrongClient`], the same for an unknown client and a wrong secret.
     pub async fn authenticate_client(&self, id: &str, secret: &str) -> Result<(), ServiceError> {
+        // An unknown client has the empty digest, which equals no digest: one way for both
+        // refusals.
         let kept =
             clients::secret_hash(&mut self.store.reader().await?, id).await?.unwrap_or_default();
         if opaque::same(kept.as_bytes(), opaque::hash_text(secret).as_bytes()) {
@@ -69,6 +71,7 @@ impl Auth {
             Err(ServiceError::InvalidToken) => {}
             Err(error) => return Err(error),
         }
+        // Clients may ask about either kind, and are not asked which.
         let Some(session) = self.session_of(token).await? else {
             return Ok(json!({ "active": false }));
         };

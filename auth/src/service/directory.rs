@@ -88,12 +88,14 @@ impl Auth {
         F: Future<Output = Read<T>>,
     {
         let look = self.cache.lookup(&key).await;
+        // JSON of another release may not parse. The row is read then, and the entry expires.
         if let Lookup::Hit(json) = &look
             && let Ok(row) = serde_json::from_str(json)
             && good(&row)
         {
             return Ok(Some(row));
         }
+        // After a tombstone the row may be an old one. After a hit the key is taken.
         let fill = look == Lookup::Miss;
         queries.run(&key, async |began| self.query(&key, fill, began, &query).await).await
     }
@@ -111,6 +113,7 @@ impl Auth {
         F: Future<Output = Read<T>>,
     {
         let row = query().await?;
+        // Absent rows are not cached, so a row that is created needs no tombstone.
         if let (true, Some(row)) = (fill, &row)
             && let Ok(json) = serde_json::to_string(row)
         {

@@ -57,10 +57,12 @@ impl FailedLogins {
     /// An attempt to log in as `account` from `client`.
     #[must_use]
     pub fn attempt(&self, account: Target<'_>, client: IpAddr) -> Attempt {
+        // Unknown names have debts too, or the limit would reveal which accounts exist.
         let account = match account {
             Target::Known(id) => id.to_string(),
             Target::Unknown(name) => canonical(name),
         };
+        // No name has a NUL, so account and network cannot run into each other.
         let pair =
             format!("auth:failed:pair:{}", hash_text(&format!("{account}\0{}", network(client))));
         let alone = format!("auth:failed:account:{}", hash_text(&account));
@@ -76,6 +78,7 @@ impl FailedLogins {
         let waits =
             self.local.iter().zip(&attempt.0).map(|(local, (key, _))| local.wait(key, now).0);
         let here = waits.max().unwrap_or(0);
+        // This process alone can refuse. Redis is asked only where it could still do so.
         let there = match &self.link {
             Some(link) if here == 0 => failed_logins::wait_ms(link, &attempt.0).await.unwrap_or(0),
             _ => 0,

@@ -63,6 +63,7 @@ impl Hasher {
         Ok(Self {
             dummy: argon.hash(b"", &mut memory)?,
             argon,
+            // A place is held to the end of the work, so those that run count too.
             places: Arc::new(Semaphore::new(hashing.permits + hashing.waiting)),
             permits: Arc::new(Semaphore::new(hashing.permits)),
             memories: Arc::new(Mutex::new(vec![memory])),
@@ -75,6 +76,7 @@ impl Hasher {
     /// # Errors
     /// [`ServiceError::Busy`]: the queue is full.
     pub fn enqueue(&self) -> Result<Queued<'_>, ServiceError> {
+        // Waiting here would be a second queue, and one without a bound.
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| ServiceError::Busy { retry_after_s: 2 })?;
@@ -114,6 +116,8 @@ impl Drop for Queued<'_> {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // This runs before the fields are dropped, so the next holder of the permit finds the
+        // memory.
         let memory = std::mem::take(&mut self.memory);
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
@@ -135,6 +139,7 @@ impl HashPermit<'_> {
         let hash = hash.unwrap_or(&self.hasher.dummy).to_owned();
         let compare = move |memory: &mut Vec<Block>| argon.compare(password.bytes(), &hash, memory);
         let (verdict, permit) = self.blocking(compare).await?;
+        // A match with the dummy is no match: anyone can send the password it was made of.
         Ok((if known { verdict } else { PasswordMatch::Wrong }, permit))
     }
 

@@ -61,12 +61,14 @@ impl Auth {
     }
 
     async fn try_login(&self, login: &Login, origin: &Origin) -> Result<Tokens, ServiceError> {
+        // Before the database: a flood of logins is refused here, and costs no query.
         let queued = self.hasher.enqueue()?;
         let found = users::by_login(&mut self.store.connection().await?, &login.name).await?;
         let account = found
             .as_ref()
             .map_or_else(|| Target::Unknown(&login.name), |(user, _)| Target::Known(user.id));
         let attempt = self.failed_logins.attempt(account, login.client);
+        // Before a permit is waited for, or attempts without an allowance would fill the queue.
         self.failed_logins.check(&attempt).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
         let permit = queued.permit().await?;
@@ -75,19 +77,26 @@ impl Auth {
         self.failed_logins.check(&attempt).await?;
         let (verdict, permit) = permit.verify(&login.password, hash).await?;
         match found {
+            // A disabled user is looked at after the hash: it costs as much as a wrong password.
             Some((user, mut hash)) if verdict != PasswordMatch::Wrong && !user.disabled => {
                 if verdict == PasswordMatch::Outdated {
+                    // With the same permit, so that a login never waits in the queue twice.
                     let new = permit.hash(&login.password).await?;
+                    // The new session is bound to the hash that is in the row.
                     if self.rehash(&user, &hash, &new).await? {
                         hash = new;
                     }
                 }
                 let tokens = self.open_session(&user, &hash, login, origin).await?;
+                // After the session is open: a login that fails before forgives nothing.
                 self.failed_logins.succeeded(&attempt).await;
                 Ok(tokens)
             }
             found => {
+                // Before the permit is free: the next attempt checks again with a permit, and sees
+                // this failure.
                 self.failed_logins.failed(&attempt).await;
+                // The audit line needs no memory of a hash, and the next login does.
                 drop(permit);
                 let subject = found.map(|(user, _)| user.id);
                 let mut transaction = self.store.begin().await?;
@@ -130,6 +139,7 @@ impl Auth {
         }
         let ended = sessions::insert(&mut transaction, &new).await?;
         record(&mut transaction, origin, "login", Some(user.id), Some(user.id)).await?;
+        // Absent rows are not cached, so only the sessions that ended need tombstones.
         self.commit(transaction, &session_keys(&ended)).await?;
         Ok(Tokens { access: self.access(user, refresh.session)?, refresh: token })
     }
@@ -186,6 +196,8 @@ impl Auth {
         origin: &Origin,
     ) -> Result<(), ServiceError> {
         let sessions = self.sessions_of(tokens).await?;
+        // With tokens of two people, as of a header and a cookie, the access token decides: it is
+        // first.
         let id = sessions.first().ok_or(ServiceError::InvalidToken)?.user_id;
         let mut transaction = self.store.begin().await?;
         let ended = sessions::revoke_all(&mut transaction, id, None, "logout all").await?;
@@ -210,6 +222,7 @@ impl Auth {
         {
             found.extend(self.session(refresh.session).await?);
         }
+        // At most two, so equal ones are neighbours.
         found.dedup_by_key(|session| session.id);
         Ok(found)
     }

@@ -52,11 +52,13 @@ impl Mail {
             Message::EmailChanged => serde_json::json!({ "to": to, "purpose": "email_changed" }),
         };
         let name = Uuid::now_v7();
+        // A mailer takes `*.json`, and sees the file only when it is complete.
         let hidden = directory.join(format!(".{name}"));
         let seen = directory.join(format!("{name}.json"));
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).await?;
         file.write_all(mail.to_string().as_bytes()).await?;
+        // tokio writes in the background: without this the rename could come first.
         file.flush().await?;
         tokio::fs::rename(hidden, seen).await
     }

@@ -46,14 +46,18 @@ impl Auth {
     ) -> Result<(), ServiceError> {
         let PasswordChange { current, new, client } = change;
         let user = &identity.user;
+        // A refusal that needs no hash comes first.
         new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
         let queued = self.hasher.enqueue()?;
         let (old, permit) = self.verify_password(&queued, user, current, *client).await?;
         let hash = permit.hash(new).await?;
         let mut transaction = self.store.begin().await?;
+        // Another change may have won while this one was hashed. Its password is the one to show
+        // then.
         if !users::set_password_hash(&mut transaction, user.id, Some(&old), &hash).await? {
             return Err(ServiceError::WrongCredentials);
         }
+        // A token that was mailed before could undo this change.
         one_time::end_resets(&mut transaction, user.id).await?;
         let ended = sessions::revoke_all(
             &mut transaction,
@@ -80,6 +84,7 @@ impl Auth {
         self.failed_logins.check(&attempt).await?;
         let hash = users::password_hash(&mut self.store.connection().await?, user.id).await?;
         let permit = queued.permit().await?;
+        // Again, as in a login: attempts ahead in the queue may have failed.
         self.failed_logins.check(&attempt).await?;
         match (permit.verify(password, hash.as_deref()).await?, hash) {
             ((verdict, permit), Some(hash)) if verdict != PasswordMatch::Wrong => {
@@ -96,6 +101,7 @@ impl Auth {
     /// and takes no time either way: the work is done after the response.
     pub fn forgot(self: &Arc<Self>, email: String, origin: Origin) {
         let auth = Arc::clone(self);
+        // Without a bound, tasks would pile up behind a slow database.
         let Some(place) = self.mail.place() else {
             tracing::warn!("too many forgotten passwords at the same time; one was not mailed");
             return;
@@ -166,8 +172,10 @@ impl Auth {
             .filter(|user| !user.disabled)
             .ok_or(ServiceError::InvalidResetToken)?;
         new.unlike(&[&user.username, &user.email]).map_err(ServiceError::Password)?;
+        // Outside of the transaction, which would hold its locks for the length of a hash.
         let hash = queued.permit().await?.hash(new).await?;
         let mut transaction = self.store.begin().await?;
+        // With the password in one transaction: if that fails, the token is still valid.
         one_time::spend_reset(&mut transaction, &token)
             .await?
             .ok_or(ServiceError::InvalidResetToken)?;

@@ -19,6 +19,7 @@ impl Auth {
     /// # Errors
     /// [`ServiceError::InvalidToken`]: not ours, over, or used before.
     pub async fn refresh(&self, token: &str, origin: &Origin) -> Result<Tokens, ServiceError> {
+        // Before the database: a token without a valid MAC costs no query.
         let presented = Refresh::open(token, &self.keys).ok_or(ServiceError::InvalidToken)?;
         let Some((user_id, refresh)) = self.exchange(presented, origin).await? else {
             return Err(ServiceError::InvalidToken);
@@ -39,6 +40,8 @@ impl Auth {
         let Refresh { session, generation } = presented;
         let successor = presented.successor().mint(&self.keys);
         let mut transaction = self.store.begin().await?;
+        // One UPDATE decides. Of two requests with the same token, the second waits for the row and
+        // finds another generation then.
         if let Some(user_id) =
             sessions::rotate(&mut transaction, session, generation, &hash(&successor)).await?
         {
@@ -56,6 +59,7 @@ impl Auth {
                     .find(|token| same(&hash(token), &token_hash))
                     .map(|token| (user_id, token)))
             }
+            // Owner and thief cannot be distinguished, so the session ends for both.
             TokenState::Reused { user_id } => {
                 sessions::revoke(&mut transaction, user_id, session, "refresh token reused")
                     .await?;
@@ -81,6 +85,7 @@ impl Auth {
         let Some(refresh) = Refresh::open(token, &self.keys) else { return Ok(None) };
         let mut connection = self.store.reader().await?;
         let current = sessions::generation(&mut connection, refresh.session).await?;
+        // An older generation was spent: a client that asks must not learn otherwise.
         if current != Some(refresh.generation) {
             return Ok(None);
         }

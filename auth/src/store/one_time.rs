@@ -13,6 +13,7 @@ const GOOD: i64 = 3;
 /// # Errors
 /// The database's.
 pub async fn is_fresh(connection: &mut Connection, user_id: Uuid) -> Result<bool, StoreError> {
+    // A used token holds back no mail: its owner may forget the password again.
     let sql = "SELECT EXISTS (SELECT FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = \
                'password_reset' \
                AND used_at IS NULL AND created_at > now() - interval '1 minute')";
@@ -40,6 +41,7 @@ pub async fn insert_reset(
     user_id: Uuid,
     hash: &[u8],
 ) -> Result<(), StoreError> {
+    // One place less than allowed: the token below takes it.
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() WHERE id IN (SELECT id FROM \
                auth.one_time_tokens \
                WHERE user_id = $1 AND purpose = 'password_reset' AND used_at IS NULL ORDER BY \
@@ -80,6 +82,7 @@ pub async fn spend_reset(
     connection: &mut Connection,
     hash: &[u8],
 ) -> Result<Option<Uuid>, StoreError> {
+    // Look and change in one statement: between two statements a second click could spend it too.
     let sql = "UPDATE auth.one_time_tokens SET used_at = now() \
                WHERE token_hash = $1 AND purpose = 'password_reset' AND used_at IS NULL AND \
                expires_at > now() RETURNING user_id";

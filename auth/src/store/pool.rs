@@ -43,6 +43,8 @@ pub fn options(database: &Database, pooler: Pooler) -> PgConnectOptions {
     match pooler {
         Pooler::None => options.options(LIMITS),
         // PgBouncer refuses startup parameters that it does not track.
+        // The next transaction may have another server connection, which knows no statement by
+        // name.
         Pooler::Transaction => options.extra_float_digits(None).statement_cache_capacity(0),
     }
 }
@@ -66,6 +68,7 @@ impl Store {
             .idle_timeout(Duration::from_secs(300))
             .max_lifetime(Duration::from_secs(1800))
             .connect_lazy_with(options(database, pooler));
+        // At least one, so that a pool of few connections can read at all.
         let half = usize::try_from(connections / 2).unwrap_or(1).max(1);
         Self { pool, pooler, reads: Arc::new(Semaphore::new(half)) }
     }
@@ -77,6 +80,8 @@ impl Store {
     pub async fn begin(&self) -> Result<Connection, StoreError> {
         let held = Held::Transaction(match self.pooler {
             Pooler::None => self.pool.begin().await?,
+            // One round trip for all of it. `SET LOCAL` ends with the transaction, so the next
+            // client of the server connection inherits nothing.
             Pooler::Transaction => self.pool.begin_with(BEGIN_LIMITED).await?,
         });
         Ok(Connection { held, pooler: self.pooler, _permit: None })
@@ -93,6 +98,8 @@ impl Store {
                 let held = Held::Session(self.pool.acquire().await?);
                 Ok(Connection { held, pooler: self.pooler, _permit: None })
             }
+            // Outside of a transaction no limit would hold: each statement may run on another
+            // connection.
             Pooler::Transaction => self.begin().await,
         }
     }
@@ -117,6 +124,7 @@ impl Store {
     /// # Errors
     /// The database's, or no place or connection was free in time.
     pub async fn reader(&self) -> Result<Connection, StoreError> {
+        // The place first: a read that waits for it holds no connection meanwhile.
         let permit = self.read_permit().await?;
         let connection = self.connection().await?;
         Ok(Connection { _permit: Some(permit), ..connection })
@@ -127,6 +135,7 @@ impl Store {
     /// # Errors
     /// It does not respond, has no tables, or is read-only.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        // A table is named, so that a database without the migrations fails this query.
         let sql = "SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM \
                    auth.sessions)";
         let mut connection = self.connection().await?;
@@ -189,6 +198,7 @@ impl Connection {
     /// The database's; the writes may or may not have happened.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self.held {
+            // Outside of a transaction each statement has committed by itself.
             Held::Session(_) => Ok(()),
             Held::Transaction(transaction) => Ok(transaction.commit().await?),
         }

@@ -78,6 +78,8 @@ pub async fn insert(
     connection: &mut Connection,
     new: &NewSession<'_>,
 ) -> Result<Vec<Uuid>, StoreError> {
+    // Cut, not refused: the column takes 512 characters, and a long `User-Agent` is no reason
+    // against a login.
     connection
         .query(
             "INSERT INTO auth.sessions (id, user_id, token_hash, ip, user_agent, expires_at) \
@@ -91,6 +93,7 @@ pub async fn insert(
         .bind(IDLE_DAYS)
         .execute(connection.raw())
         .await?;
+    // The new session was used last, so it is first in this order and never ends itself.
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = 'room' WHERE id IN \
                (SELECT id FROM auth.sessions \
                WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id DESC \
@@ -151,6 +154,7 @@ pub async fn rotate(
     generation: i64,
     successor_hash: &[u8],
 ) -> Result<Option<Uuid>, StoreError> {
+    // `generation = $2` makes this a compare-and-swap: only one exchange of a token succeeds.
     let sql = "UPDATE auth.sessions SET generation = generation + 1, token_hash = $3, rotated_at \
                = now(), \
                last_used_at = now(), expires_at = least(now() + make_interval(days => $4), \
@@ -177,6 +181,8 @@ pub async fn token_state(
     generation: i64,
     grace: Duration,
 ) -> Result<TokenState, StoreError> {
+    // Only the predecessor of the current token can be a repeat. A still older token has a
+    // successor that was used, so its holder has seen a later one.
     let sql = "SELECT user_id, token_hash, generation = $2 + 1 AND rotated_at > now() - \
                make_interval(secs => $3) AS just_used \
                FROM auth.sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > now()";
@@ -185,6 +191,7 @@ pub async fn token_state(
         return Ok(TokenState::Over);
     };
     let user_id = row.try_get("user_id")?;
+    // `rotated_at` is null before the first rotation, and the comparison with it too.
     if row.try_get::<Option<bool>, _>("just_used")?.unwrap_or(false) {
         return Ok(TokenState::JustUsed { user_id, token_hash: row.try_get("token_hash")? });
     }
@@ -222,6 +229,7 @@ pub async fn revoke_all(
     except: Option<Uuid>,
     reason: &str,
 ) -> Result<Vec<Uuid>, StoreError> {
+    // `<>` would match no row when `$2` is null, and no session would end.
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = $3 \
                WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL RETURNING id";
     Ok(connection

@@ -92,6 +92,7 @@ pub async fn by_login(
     connection: &mut Connection,
     login: &str,
 ) -> Result<Option<(User, String)>, StoreError> {
+    // No user name has an `@`, so a login is either a name or an address.
     let sql = if login.contains('@') {
         select_user!("WHERE u.email_canonical = $1")
     } else {
@@ -126,6 +127,7 @@ pub async fn hold_credentials(
     id: Uuid,
     password_hash: &str,
 ) -> Result<bool, StoreError> {
+    // FOR SHARE makes a change of the password and a disabling wait, or shows their result.
     let sql = "SELECT true FROM auth.users WHERE id = $1 AND password_hash = $2 AND disabled_at \
                IS NULL FOR SHARE";
     let held = connection
@@ -146,6 +148,8 @@ pub async fn page(
     after: Cursor,
     limit: u32,
 ) -> Result<(Vec<User>, Option<Cursor>), StoreError> {
+    // Rows are compared, not counted: people who sign up meanwhile shift no page, and the index on
+    // both columns serves it.
     let sql = select_user!(
         "WHERE (u.created_at, u.id) < (timestamptz 'epoch' + $1 * interval '1 microsecond', $2) \
          ORDER BY u.created_at DESC, u.id DESC LIMIT $3"
@@ -235,6 +239,8 @@ pub async fn set_password_hash(
     old: Option<&str>,
     new: &str,
 ) -> Result<bool, StoreError> {
+    // The old hash is part of the condition: of two changes that verified the same password, one
+    // wins.
     let sql = "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = \
                coalesce($2, password_hash)";
     let done = connection.query(sql).bind(id).bind(old).bind(new).execute(connection.raw()).await?;
@@ -282,6 +288,7 @@ pub async fn set_disabled(
     id: Uuid,
     disabled: bool,
 ) -> Result<(), StoreError> {
+    // Disabling twice keeps the time of the first.
     let sql = "UPDATE auth.users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) \
                END WHERE id = $1";
     connection.query(sql).bind(id).bind(disabled).execute(connection.raw()).await?;

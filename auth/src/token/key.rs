@@ -59,6 +59,8 @@ impl SigningKey {
     fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|_| KeyError::Kind)?;
         let public = pair.public_key().as_ref().to_vec();
+        // The required members in the order of their names and without white space (RFC 7638,
+        // section 3). Other bytes would be another name for the same key.
         let thumbprint =
             format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&public));
         // A key of its own for refresh tokens, so that no signature is ever made over their bytes.

@@ -45,6 +45,7 @@ impl Refresh {
     pub fn open(token: &str, ring: &KeyRing) -> Option<Self> {
         let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(token).ok()?.try_into().ok()?;
         let (body, mac) = bytes.split_at(24);
+        // Under any key: a token that was handed out before a rotation stays valid after it.
         ring.keys().find(|key| hmac::verify(key.refresh(), body, mac).is_ok())?;
         let (session, generation) = body.split_at(16);
         Some(Self {
@@ -54,6 +55,7 @@ impl Refresh {
     }
 
     fn seal(self, key: &SigningKey) -> String {
+        // Fixed widths: no other session and generation have the same bytes under the MAC.
         let mut bytes = Vec::with_capacity(LENGTH);
         bytes.extend_from_slice(self.session.as_bytes());
         bytes.extend_from_slice(&self.generation.to_be_bytes());
