@@ -79,7 +79,7 @@ pub fn router(auth: &Arc<Auth>) -> Router {
     let description = wellknown::Description(document.to_json().unwrap_or_default().into());
     let layer = Arc::new(RequestLayer::new(Arc::clone(auth)));
     // The request layer is added last and is therefore the outermost: it also counts and logs what
-    // the fallbacks and the body limit refuse.
+    // the fallbacks refuse.
     router
         .fallback(async || Problem::not_found("see /openapi.json for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

@@ -48,8 +48,7 @@ impl<T: FromFields, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        // A form of a foreign page can send JSON as `text/plain`, for which a browser asks no
-        // permission.
+        // A form of a foreign page can send JSON as `text/plain`, which needs no preflight.
         if !kind.eq_ignore_ascii_case("application/json") {
             return Err(Problem::media_type("application/json"));
         }

@@ -31,8 +31,8 @@ impl Page {
     fn new(template: &str, script: &str) -> Self {
         let style = include_str!("../../assets/page.css");
         let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(hash(text)));
-        // The forms take passwords and tokens: a foreign script, or a page around this one, could
-        // read them.
+        // The forms take passwords and tokens: no foreign script may run here, and no page may
+        // frame them.
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; form-action \
              'self'; base-uri 'none'; \

@@ -65,7 +65,8 @@ pub async fn serve(
         request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
 
     let span = tracing::info_span!("request", request_id);
-    // Refused, not queued: a request that waits here would wait past its client.
+    // Refused, not queued: a queue here would need a bound of its own, and clients are better off
+    // with a `Retry-After`.
     let mut response = match layer.places.try_acquire() {
         Ok(_place) => {
             // Detached work goes on after the deadline, so a write that began is finished.
