@@ -53,6 +53,7 @@ struct Job<'r> {
 impl Job<'_> {
     /// State of its row once it has run.
     fn done(&self) -> Mark {
+        // A revision that ran nothing must run once it has statements, so it is not simply done.
         if self.script.is_empty() { Mark::Nothing } else { Mark::Done(self.begin.elapsed()) }
     }
 }
@@ -67,6 +68,7 @@ pub(crate) async fn forget(session: &mut Session<'_>, revision: &Revision) -> Re
 /// not come in time.
 async fn whole(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error> {
     loop {
+        // Before each attempt: an earlier one may have changed settings, such as `search_path`.
         session.reset(session.patience.lock_timeout).await?;
         match transaction(&mut session.connection, job).await {
             Ok(()) => return Ok(()),
@@ -83,6 +85,7 @@ async fn transaction<'r>(connection: &mut PgConnection, job: &Job<'r>) -> Result
             .await
             .map_err(|source| Broken::at(job.script, statement, source))?;
     }
+    // The row is part of the transaction: revision and row are there together, or neither is.
     match job.way {
         Way::Up => {
             ledger::insert(&mut transaction, job.revision, job.done()).await.map_err(at_end)?;
@@ -106,11 +109,14 @@ async fn stepwise(session: &mut Session<'_>, job: &Job<'_>) -> Result<(), Error>
     // index.
     let concurrent = statements.iter().any(|statement| statement.concurrent);
     session.reset(if concurrent { Duration::ZERO } else { session.patience.lock_timeout }).await?;
+    // Committed before the first statement: a process that is killed from here on leaves the mark.
     mark(&mut session.connection, job).await?;
     for (at, statement) in statements.iter().enumerate() {
         while let Err(source) = execute(&mut session.connection, *statement).await {
             let broken = Broken::at(job.script, *statement, source);
             if let Err(error) = give_way(session, job, broken).await {
+                // A failed CONCURRENTLY can leave an invalid index behind, so its mark stays. Any
+                // other first statement left nothing.
                 if at == 0 && !statement.concurrent {
                     // If this fails too the mark stays, which the next run reports; the first failure
                     // is the one to show.
@@ -153,7 +159,9 @@ async fn give_way(
         return Err(broken.explain(job.revision));
     }
     let place = broken.place();
+    // Asked before the pause, while the transaction in the way probably still runs.
     let suspect = suspect(&mut session.connection).await?;
+    // Counted from the begin of the revision: the time is for all its attempts together.
     if job.begin.elapsed() + BREATH > session.patience.wait {
         return Err(Error::Blocked { revision: job.revision.name(), place, suspect });
     }

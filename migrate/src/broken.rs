@@ -36,12 +36,14 @@ impl<'r> Broken<'r> {
     pub(crate) fn contended(&self) -> bool {
         let again =
             self.refusal().is_some_and(|refusal| matches!(refusal.code(), "55P03" | "40P01"));
+        // CONCURRENTLY can leave an invalid index, so a second attempt would fail at its name.
         again && self.statement.is_none_or(|statement| !statement.concurrent)
     }
 
     fn line(&self) -> usize {
         let Some(statement) = self.statement else { return self.script.sql.lines().count() };
         match self.refusal().and_then(PgDatabaseError::position) {
+            // The position counts characters of the statement that was sent, not of the file.
             Some(PgErrorPosition::Original(position)) => statement.line_at(position),
             _ => statement.line,
         }

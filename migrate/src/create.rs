@@ -34,6 +34,7 @@ Never edit a revision that another database has already run: write a new one.
 pub fn init(directory: &Path, built_in: BuiltIn) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::File { verb: "create", path: directory.to_owned(), source };
     fs::create_dir_all(directory).map_err(failed)?;
+    // Built-in revisions among other files could mix two histories.
     if fs::read_dir(directory).map_err(failed)?.next().is_some() {
         let path = directory.display();
         return Err(Error::revisions(
@@ -96,6 +97,7 @@ pub fn revision(directory: &Path, message: &str, now: i64) -> Result<[PathBuf; 2
         )
     })?;
     let revisions = Revisions::read(directory, Roles::NONE)?;
+    // Later than the newest, also when the clock is behind or two are made within a second.
     let version = revisions.head().map_or(now, |head| now.max(head.version + 1));
     let previous = revisions.head().map_or_else(|| "base".to_owned(), Revision::name);
     let file = |ending: &str| directory.join(format!("{version}_{slug}.{ending}.sql"));
@@ -136,6 +138,7 @@ fn slug(message: &str) -> Option<String> {
 }
 
 fn write(path: &Path, text: &str) -> Result<PathBuf, Error> {
+    // `create_new` never overwrites: a file may hold work of somebody.
     let new = OpenOptions::new().write(true).create_new(true).open(path);
     new.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| Error::File {
         verb: "create",

@@ -97,6 +97,7 @@ impl Database {
     /// # Errors
     /// See [`AddressError`].
     pub fn from_settings(find: &dyn Fn(&str) -> Option<String>) -> Result<Self, AddressError> {
+        // Compose files pass a variable that is not set as an empty one.
         let find = |name: &str| find(name).filter(|value| !value.is_empty());
         let password = setting("PGPASSWORD", &find)?;
         if let Some(url) = setting("DATABASE_URL", &find)? {
@@ -124,6 +125,7 @@ impl Database {
     /// # Errors
     /// It is no address.
     pub fn from_url(url: &str, password: Option<&str>) -> Result<Self, AddressError> {
+        // The driver takes any scheme: the address of another kind of database would pass.
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(AddressError::Address(
                 "it does not begin with `postgres://` or `postgresql://`".into(),
@@ -165,6 +167,7 @@ impl Database {
 /// # Errors
 /// Error of the attempt.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
+    // A host that drops packets would hold the attempt for minutes.
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(connected) => connected
             .map_err(|error| ConnectError { passes: passes(&error), cause: cause_of(&error) }),
@@ -243,6 +246,8 @@ pub fn setting(
 fn own_setting(name: &str, find: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let base = name.strip_suffix("_FILE").unwrap_or(name);
     let own = |name: &str| find(&format!("MIGRATIONS_{name}")).filter(|value| !value.is_empty());
+    // By setting and file together: `MIGRATIONS_PGPASSWORD_FILE` must replace `PGPASSWORD` as well,
+    // or both would be set.
     if own(base).is_some() || own(&format!("{base}_FILE")).is_some() {
         own(name)
     } else {
@@ -251,6 +256,7 @@ fn own_setting(name: &str, find: &dyn Fn(&str) -> Option<String>) -> Option<Stri
 }
 
 fn without_newline(text: &str) -> &str {
+    // Only one newline: a password may end in white space.
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
 }

@@ -64,12 +64,14 @@ impl Revisions {
         for entry in fs::read_dir(directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Editors leave hidden copies beside a file.
             if name.ends_with(".sql") && !name.starts_with('.') && path.is_file() {
                 let unread = |source| Error::File { verb: "read", path: path.clone(), source };
                 let sql = fs::read_to_string(&path).map_err(unread)?;
                 files.push((name, Script { file: path.display().to_string(), sql }));
             }
         }
+        // A directory lists in any order. Sorted, the first error is the same on every machine.
         files.sort_by(|(one, _), (other, _)| one.cmp(other));
         Self::from_files(Source::Directory(directory.to_owned()), roles, files)
     }
@@ -94,6 +96,7 @@ impl Revisions {
         roles: Roles,
         files: Vec<(String, Script)>,
     ) -> Result<Self, Error> {
+        // By number: this is the order in which revisions run.
         let mut pairs: BTreeMap<i64, Pair> = BTreeMap::new();
         for (name, script) in files {
             let Some((version, slug, part)) = parse_file_name(&name) else {
@@ -144,6 +147,7 @@ impl Revisions {
     /// # Errors
     /// Nothing begins like that, or several do.
     pub fn named(&self, wanted: &str) -> Result<&Revision, Error> {
+        // Before names: `head` could also be the beginning of a revision's name.
         if wanted == "head" {
             return self
                 .head()
@@ -155,6 +159,7 @@ impl Revisions {
         let begins = |r: &&Revision| {
             !wanted.is_empty() && (r.slug.starts_with(wanted) || r.name().starts_with(wanted))
         };
+        // An exact name wins over longer names that begin with it.
         let mut found: Vec<&Revision> = self.list.iter().filter(exact).collect();
         if found.is_empty() {
             found = self.list.iter().filter(begins).collect();

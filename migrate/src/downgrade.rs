@@ -26,6 +26,8 @@ async fn under_lock(
 ) -> Result<Vec<String>, Error> {
     let rows = ledger::read(&mut session.connection).await?;
     let plan = plan::downgrade(revisions, &rows, wanted)?;
+    // Only up files have a checksum. An edited up file is the one sign that the down file may be
+    // edited.
     for edited in Standing::of(revisions, &rows).drifted {
         (session.tell)(&Event::Warning(format!(
             "`{edited}` was edited after it was applied: is its down file still right?"

@@ -83,6 +83,8 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Vec<Applied>, 
     if !exists(connection).await? {
         return Ok(Vec::new());
     }
+    // `execution_time` is in nanoseconds, and -1 for a stamped row: a division would make that 0,
+    // which means a run of nothing.
     let sql = "SELECT version, description, success, checksum, \
                to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS \
                installed_on, \
@@ -102,6 +104,8 @@ pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Resul
     if exists(connection).await? {
         return Ok(());
     }
+    // sqlx wraps the driver's error, which holds the words of the database. They are the ones to
+    // show.
     let refused = |error| {
         let source = match error {
             MigrateError::Execute(source) => source,
@@ -110,6 +114,7 @@ pub(crate) async fn create(connection: &mut PgConnection, roles: Roles) -> Resul
         Error::Database { verb: "create `migrations.applied`", source }
     };
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrations')";
+    // `CREATE SCHEMA IF NOT EXISTS` needs a right on the database also when the schema is there.
     let schema: bool = sqlx::query_scalar(sql)
         .fetch_one(&mut *connection)
         .await
@@ -147,6 +152,7 @@ pub(crate) async fn insert(
         .bind(mark != Mark::Dirty);
     let done =
         query.bind(revision.checksum()).bind(mark.execution_time()).execute(connection).await?;
+    // No row means that the conflict was with a revision that did run. It must not run twice.
     if done.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
@@ -199,6 +205,7 @@ impl Mark {
     /// In nanoseconds, as sqlx keeps it.
     fn execution_time(self) -> i64 {
         match self {
+            // At least 1, because 0 means that there was nothing to run.
             Self::Done(took) => i64::try_from(took.as_nanos()).unwrap_or(i64::MAX).max(1),
             Self::Nothing => 0,
             Self::Dirty | Self::Stamped => -1,

@@ -28,6 +28,7 @@ pub(crate) async fn acquire(
     let begin = Instant::now();
     let mut told = false;
     while !attempt(connection).await? {
+        // The holder is asked for before the time is compared, so that an error can name it.
         let holder = holder(connection).await?;
         if begin.elapsed() >= wait {
             return Err(Error::Locked {
@@ -64,6 +65,7 @@ pub(crate) async fn release(connection: &mut PgConnection) -> Result<(), Error> 
 /// Returns the session that has it, if one still does.
 async fn holder(connection: &mut PgConnection) -> Result<Option<String>, Error> {
     // Since when somebody else is connected only some roles may see.
+    // A 64-bit key is shown in two halves, `classid` and `objid`, and `objsubid` 1 marks that form.
     let sql = "SELECT format('pid %s, `%s`, user `%s`', a.pid, a.application_name, a.usename) || \
                coalesce(', connected for ' || floor(extract(epoch FROM clock_timestamp() - \
                a.backend_start)) || ' s', '') \

@@ -19,6 +19,7 @@ pub(crate) fn upgrade<'r>(
     wanted: &str,
 ) -> Result<Vec<&'r Revision>, Error> {
     let up = target::up(wanted, revisions)?;
+    // After the target was read, so that a typing error is not reported as drift.
     Standing::of(revisions, rows).fit(&revisions.source)?;
     let pending = revisions.iter().filter(|revision| is_pending(revision, rows));
     match up {
@@ -44,6 +45,7 @@ pub(crate) fn downgrade<'r>(
     wanted: &str,
 ) -> Result<Vec<&'r Revision>, Error> {
     let down = target::down(wanted, revisions)?;
+    // Only a half-done revision stops the way down. Drift may be the reason to go down.
     Standing::of(revisions, rows).clean()?;
     let newest_first = rows.iter().rev().map(|row| row.version);
     let versions: Vec<i64> = match down {
@@ -59,12 +61,14 @@ pub(crate) fn downgrade<'r>(
         }
         Down::To(version) => newest_first.take_while(|found| *found > version).collect(),
     };
+    // All of it is checked before anything runs: no undo stops at a revision without a file.
     known(revisions, rows, &versions)?;
     let found: Vec<&Revision> =
         versions.iter().filter_map(|version| revisions.get(*version)).collect();
     let ran_nothing = |revision: &Revision| {
         rows.iter().any(|row| row.version == revision.version && row.ran_nothing)
     };
+    // A revision that ran nothing has nothing to undo, whatever its down file says.
     let stuck = found.iter().filter(|revision| !revision.reversible() && !ran_nothing(revision));
     let stuck: Vec<String> = stuck.map(|revision| revision.name()).collect();
     if stuck.is_empty() { Ok(found) } else { Err(Error::Irreversible(stuck)) }

@@ -49,6 +49,8 @@ impl Script {
         if self.no_transaction() {
             return Ok(());
         }
+        // Further down, or behind a byte-order mark, the line would be an ordinary comment, and the
+        // revision would run in a transaction against its author's intent.
         if let Some(line) = self
             .sql
             .lines()
@@ -114,6 +116,7 @@ impl Revision {
     /// Returns whether it can be undone: there is something to run, or there was nothing to do.
     #[must_use]
     pub fn reversible(&self) -> bool {
+        // An up file without statements has nothing to undo, so an empty down file is right then.
         self.down.as_ref().is_some_and(|down| !down.is_empty() || self.up.is_empty())
     }
 
@@ -137,6 +140,7 @@ impl Revision {
     /// CR LF in place of LF, or without.
     #[must_use]
     pub fn has_checksum_with_other_line_endings(&self, checksum: &[u8]) -> bool {
+        // Mixed endings are made equal first, so that two candidates are enough.
         let unix = self.up.sql.replace("\r\n", "\n");
         let windows = unix.replace('\n', "\r\n");
         [unix, windows].into_iter().any(|sql| {
@@ -176,6 +180,7 @@ pub fn parse_file_name(name: &str) -> Option<(i64, &str, Part)> {
         (_, Some(slug)) => (slug, Part::Up),
         _ => (rest.strip_suffix(".sql")?, Part::Up),
     };
+    // 0 stands for the base, so no revision has that number.
     let version = version.parse().ok().filter(|version| *version > 0)?;
     (!slug.is_empty()).then_some((version, slug, part))
 }

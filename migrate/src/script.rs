@@ -50,6 +50,7 @@ pub fn downgrade(
     lock_timeout_ms: u128,
 ) -> Result<String, Error> {
     let plan = plan::downgrade(revisions, rows, wanted)?;
+    // Nothing was done, so only the row goes, whatever the down file has by now.
     let ran_nothing = |revision: &Revision| {
         rows.iter().any(|row| row.version == revision.version && row.ran_nothing)
     };
@@ -89,6 +90,7 @@ fn step(revision: &Revision, script: &Script, way: Way, lock_timeout_ms: u128) -
     let lock_timeout = if concurrent { 0 } else { lock_timeout_ms };
     let mut text =
         format!("\n-- {}\nRESET ALL;\nSET lock_timeout = {lock_timeout};\n", script.file);
+    // Outside a transaction the mark comes first: psql may stop at any statement.
     let (before, after) = bookkeeping(revision, script, way);
     text.push_str(&before);
     for statement in statements {

@@ -45,6 +45,7 @@ impl<'t> Session<'t> {
         loop {
             let cause = match database.connect(&name).await {
                 Ok(connection) => return Ok(Self { connection, patience, tell }),
+                // A wrong password stays wrong: only errors that can pass are waited for.
                 Err(refused) if refused.passes && begin.elapsed() + AGAIN <= patience.wait => {
                     refused.cause
                 }
@@ -55,6 +56,7 @@ impl<'t> Session<'t> {
                     });
                 }
             };
+            // Once: the line would repeat four times a second.
             if !told {
                 told = true;
                 tell(&Event::Unreachable { target: database.to_string(), cause });
@@ -73,7 +75,9 @@ impl<'t> Session<'t> {
         work: impl AsyncFnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.reset(self.patience.lock_timeout).await?;
+        // Nothing is read before the lock is there, or another migration could change it meanwhile.
         lock::acquire(&mut self.connection, self.patience.wait, self.tell).await?;
+        // An error returns without a release: the connection is closed, and the lock ends with it.
         let done = work(self).await?;
         lock::release(&mut self.connection).await?;
         Ok(done)
@@ -82,6 +86,7 @@ impl<'t> Session<'t> {
     /// Takes back whatever an earlier revision set, and sets how long a statement queues for a
     /// table; zero is for ever.
     pub(crate) async fn reset(&mut self, lock_timeout: Duration) -> Result<(), Error> {
+        // One string for both: the simple protocol takes several statements.
         let sql = format!("RESET ALL; SET lock_timeout = {}", lock_timeout.as_millis());
         let reset = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
         reset.map_err(Error::database("set `lock_timeout`"))?;

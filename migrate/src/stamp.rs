@@ -33,10 +33,12 @@ async fn write(
 ) -> Result<Vec<String>, Error> {
     ledger::create(&mut session.connection, revisions.roles).await?;
     let rows = ledger::read(&mut session.connection).await?;
+    // A half-done revision has no known state, and a stamp would hide that.
     Standing::of(revisions, &rows).clean()?;
     let refused = || Error::database("write `migrations.applied`");
     let mut transaction = session.connection.begin().await.map_err(refused())?;
     let mut changed = Vec::new();
+    // Rows that these files do not have go too: the table then says exactly what was asked for.
     for row in
         rows.iter().filter(|row| row.version > version || revisions.get(row.version).is_none())
     {
@@ -50,6 +52,7 @@ async fn write(
                     .await
                     .map_err(refused())?;
             }
+            // An unchanged row keeps when it ran and how long it took.
             Some(row) if row.checksum == revision.checksum() => continue,
             Some(_) => {
                 ledger::update(&mut transaction, revision, Mark::Stamped)
@@ -112,6 +115,7 @@ fn marked<'r>(
     revisions: &Revisions,
     wanted: &str,
 ) -> Result<&'r Applied, Error> {
+    // A full number finds its row without a file, which may be lost.
     let version = match wanted.parse::<i64>() {
         Ok(version) if rows.iter().any(|row| row.version == version) => version,
         _ => revisions.named(wanted)?.version,

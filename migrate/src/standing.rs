@@ -49,6 +49,7 @@ impl Standing {
         for row in applied {
             match revisions.get(row.version) {
                 None => standing.unknown.push(row.name()),
+                // A revision that ran nothing may be edited: that is how it gets its statements.
                 Some(revision) if revision.checksum() != row.checksum && !row.ran_nothing => {
                     standing.drifted.push(revision.name());
                     standing.only_line_endings &=
@@ -90,6 +91,7 @@ impl Standing {
     /// # Errors
     /// Names them.
     pub fn fit(&self, source: &Source) -> Result<(), Error> {
+        // Half-done first: its remedy comes before every other.
         self.clean()?;
         if self.ahead() {
             return Err(Error::Ahead {

@@ -43,10 +43,13 @@ pub fn split(sql: &str) -> Vec<Statement<'_>> {
         if token == Token::Blank {
             continue;
         }
+        // A semicolon inside parentheses or an atomic body belongs to the statement.
         if token == Token::Semicolon && open.as_ref().is_none_or(Open::may_end) {
             found.extend(open.take().map(|open| open.close(sql)));
             continue;
         }
+        // Newlines are counted from the last statement on: counting from the start would be
+        // quadratic.
         let statement = open.get_or_insert_with(|| {
             line += sql[counted..span.start].matches('\n').count();
             counted = span.start;
@@ -93,6 +96,8 @@ impl Open {
     fn take(&mut self, token: Token, text: &str) {
         match token {
             Token::Opening => self.parentheses += 1,
+            // A stray parenthesis is an error that the database reports; it must not underflow
+            // here.
             Token::Closing => self.parentheses = self.parentheses.saturating_sub(1),
             Token::Word => self.word(text.to_ascii_lowercase()),
             _ => {}
@@ -100,7 +105,11 @@ impl Open {
     }
 
     fn word(&mut self, word: String) {
+        // Anywhere in the statement: `CREATE UNIQUE INDEX` has it fourth, `DETACH PARTITION` has it
+        // last.
         self.concurrent |= word == "concurrently";
+        // In a body, `CASE` ends with `END` too. Without counting it, its `END` would close the
+        // body.
         if self.defines_function() && self.parentheses == 0 {
             match word.as_str() {
                 "begin" => self.atomic += 1,
@@ -131,6 +140,7 @@ impl Open {
         match word(0) {
             "begin" | "commit" | "end" | "abort" => true,
             "start" | "prepare" => word(1) == "transaction",
+            // `ROLLBACK TO` a savepoint stays inside the transaction.
             "rollback" => !self.words.iter().any(|word| word == "to"),
             _ => false,
         }

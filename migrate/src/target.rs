@@ -26,6 +26,7 @@ pub enum Down {
 /// # Errors
 /// It names no revision, or a way down.
 pub fn up(wanted: &str, revisions: &Revisions) -> Result<Up, Error> {
+    // Before names: a sign means a number of steps.
     if let Some(steps) = wanted.strip_prefix('+') {
         return steps_of(steps).map(Up::Steps);
     }
@@ -98,6 +99,7 @@ fn steps_after(from: i64, steps: &str, wanted: &str, revisions: &Revisions) -> R
     let steps = steps_of(steps)?;
     let mut later = revisions.iter().filter(|revision| revision.version > from);
     let there_are = later.clone().count();
+    // `steps` is at least 1, see `steps_of`.
     let found = later.nth(steps - 1).map(|revision| revision.version);
     found.ok_or_else(|| {
         Error::Name(format!("`{wanted}` is too far: {there_are} come after it").into())

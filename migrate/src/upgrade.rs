@@ -34,6 +34,7 @@ async fn under_lock(
     for warning in warnings(&plan, &rows) {
         (session.tell)(&Event::Warning(warning));
     }
+    // After the plan: a database that does not fit the files is left untouched.
     ledger::create(&mut session.connection, revisions.roles).await?;
     let mut ran = Vec::new();
     for revision in plan {
@@ -46,6 +47,7 @@ async fn under_lock(
 fn warnings(plan: &[&Revision], rows: &[Applied]) -> Vec<String> {
     let newest = rows.last().map_or(0, |row| row.version);
     let empty = plan.iter().filter(|revision| revision.up.is_empty());
+    // An older number that arrives late still runs. Its author must check the order.
     let late = plan.iter().filter(|revision| revision.version < newest);
     let empty = empty.map(|revision| {
         format!(

@@ -70,6 +70,7 @@ fn applied_text(revisions: &Revisions, rows: &[Applied]) -> String {
 fn at_head(standing: &Standing, revisions: &Revisions) -> Result<(), Error> {
     standing.clean()?;
     standing.at_head()?;
+    // An edited file is no reason against serving: only `check` and `upgrade` refuse it.
     Standing { drifted: Vec::new(), ..standing.clone() }.fit(&revisions.source)
 }
 

@@ -88,6 +88,7 @@ fn move_to(asked: &Move<'_>, revisions: &Revisions) -> Result<Output, Error> {
         return between(asked, revisions, from, to);
     }
     in_session(command, asked.patient.into(), async |session| {
+        // Previews read without the lock: they must not wait for a migration that runs.
         if asked.preview.sql {
             let rows = session.applied().await?;
             let sql = script_of(asked, revisions, &rows)?;
@@ -131,6 +132,7 @@ fn between(asked: &Move<'_>, revisions: &Revisions, from: &str, to: &str) -> Res
     }
     let (from, _) = target::range(&format!("{from}:{to}"), revisions)?;
     let rows: Vec<_> = revisions
+        // Stands for a database that is at `from`: the plan is the same without one.
         .iter()
         .filter(|revision| revision.version <= from)
         .map(Applied::as_written)

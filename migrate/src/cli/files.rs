@@ -29,6 +29,8 @@ impl Place {
 
     /// Reads them, and says from where.
     pub(super) fn load(&self) -> Result<Revisions, Error> {
+        // A directory named by hand that is missing is a typing error, not a wish for built-in
+        // revisions.
         let revisions = match self.named {
             true => Revisions::read(&self.path, self.built_in.roles),
             false => Revisions::load(&self.path, self.built_in),
@@ -60,6 +62,7 @@ impl Place {
     /// release.
     fn warn_of_missing(&self, revisions: &Revisions, directory: &Path) -> Result<(), Error> {
         let missing = create::missing(revisions, self.built_in)?;
+        // A directory with none of them is of another project.
         if missing.len() == Revisions::built_in(self.built_in)?.len() {
             return Ok(());
         }

@@ -41,6 +41,7 @@ impl Output {
         let failure = error.as_ref().map(|error| {
             json!({ "error": error.to_string(), "hint": error.hint(), "exit": error.exit_code() })
         });
+        // JSON always has one object on stdout, so that a program never parses an empty text.
         let shown = match (output, json) {
             (Some((_, mut value)), true) => {
                 if let (Some(failure), Some(object)) = (failure, value.as_object_mut()) {

@@ -44,6 +44,7 @@ impl<'s> Scanner<'s> {
             b'/' if rest.starts_with(b"/*") => (Token::Blank, block_comment(rest)),
             b'\'' | b'"' => (Token::Quoted, quoted(rest, first)),
             b'$' => dollar_quoted(rest).map_or((Token::Other, 1), |length| (Token::Quoted, length)),
+            // Before words: only here a backslash escapes a quote, so `E'\''` is one text.
             b'e' | b'E' if rest.get(1) == Some(&b'\'') => (Token::Quoted, 1 + escaped(&rest[1..])),
             _ if starts_word(first) => (Token::Word, word(rest)),
             b'(' => (Token::Opening, 1),
@@ -72,6 +73,7 @@ fn starts_word(byte: u8) -> bool {
 }
 
 fn word(rest: &[u8]) -> usize {
+    // A `$` inside a word belongs to it: `a$b$` begins no quoted body.
     rest.iter().position(|byte| !starts_word(*byte) && *byte != b'$').unwrap_or(rest.len())
 }
 
@@ -117,6 +119,7 @@ fn escaped(rest: &[u8]) -> usize {
 fn dollar_quoted(rest: &[u8]) -> Option<usize> {
     let length = rest.iter().skip(1).position(|byte| !starts_word(*byte))? + 2;
     let tag = rest.get(..length)?;
+    // `$1` is a parameter, not a tag.
     if tag[length - 1] != b'$' || tag[1].is_ascii_digit() {
         return None;
     }
