@@ -35,6 +35,8 @@ impl Outside for Process {
 
     fn file(&self, path: &Path) -> std::io::Result<String> {
         let mut text = String::new();
+        // One byte more than allowed shows that a file is too large, also where it has no length,
+        // as in /proc.
         std::fs::File::open(path)?.take(MAX_VALUE + 1).read_to_string(&mut text)?;
         match text.len() as u64 > MAX_VALUE {
             true => Err(std::io::ErrorKind::FileTooLarge.into()),
@@ -61,11 +63,14 @@ fn fill_scalar(scalar: &mut Scalar, span: Span, outside: &dyn Outside, problems:
     match filled(&scalar.text, outside) {
         Ok((text, origin)) => {
             let written = std::mem::replace(&mut scalar.text, text);
+            // A default in the text is no secret, so only values from outside are hidden in
+            // messages.
             scalar.substituted = origin > Origin::Text;
             scalar.filled = (origin == Origin::Outside).then_some(written);
         }
         Err((message, hint)) => {
             problems.error(span, message, hint);
+            // A broken value has been reported: later checks must not report it again.
             *scalar = Scalar { broken: true, ..Scalar::default() };
         }
     }
@@ -100,6 +105,7 @@ fn filled(text: &str, outside: &dyn Outside) -> Result<(String, Origin), Refusal
                 origin = origin.max(from);
                 behind
             }
+            // A single `$` stands for itself, so that most texts with one need no escape.
             None => {
                 whole.push('$');
                 after.strip_prefix('$').unwrap_or(after)
@@ -114,6 +120,7 @@ fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refu
     if let Some(path) = inside.strip_prefix("file:") {
         return read(path, outside).map(|text| (text, Origin::Outside));
     }
+    // `${A:-${B}}` ends at the first brace: without this the rest would be taken for text.
     if inside.contains("${") {
         let message = format!("`${{{inside}}}` contains another `${{`");
         return Err((message, "a default is plain text, like `${NAME:-default}`"));
@@ -129,6 +136,7 @@ fn look_up(inside: &str, outside: &dyn Outside) -> Result<(String, Origin), Refu
     }
     match (outside.variable(name), default) {
         (Some(value), None) => Ok((value, Origin::Outside)),
+        // As in a shell, `:-` replaces an empty value too.
         (Some(value), Some(_)) if !value.is_empty() => Ok((value, Origin::Outside)),
         (_, Some(default)) => Ok((default.to_owned(), Origin::Default)),
         (None, None) => {
@@ -148,6 +156,7 @@ fn read(path: &str, outside: &dyn Outside) -> Result<String, Refusal> {
         (format!("`{path}` cannot be read: {}", error.kind()), "it must be readable here and small")
     };
     let text = outside.file(Path::new(path)).map_err(refused)?;
+    // Secret files usually end in a newline that is not part of the secret.
     let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     Ok(line.unwrap_or(&text).to_owned())
 }

@@ -61,6 +61,7 @@ fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Pr
             .listeners
             .iter()
             .any(|other| every(other.address, false) && other.address.port() == port);
+        // Port 0 becomes another port on each listener, so such a pair is not one.
         if !every(listener.address, true) || (beside && port != 0) {
             continue;
         }
@@ -93,6 +94,7 @@ fn unreachable_routes(
     root: Location<'_>,
     problems: &mut Problems,
 ) {
+    // In the order of matching: only an earlier route can take requests away.
     for (place, index) in order.iter().enumerate() {
         let pattern = &config.routes[*index].pattern;
         let Some(first) =
@@ -116,6 +118,7 @@ fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problem
     for (index, limited) in
         config.routes.iter().enumerate().filter(|(_, route)| !route.limits.is_empty())
     {
+        // The route that takes the path of the limited one for this host, with a method of both.
         let taker = |host: &HostPattern| {
             let takes = |other: &&usize| {
                 let pattern = &config.routes[**other].pattern;
@@ -129,6 +132,7 @@ fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problem
         };
         let shadow = config.routes.iter().find_map(|other| {
             let host = &other.pattern.host;
+            // Only hosts that the configuration names can differ, so only those are tried.
             let taker = taker(host).filter(|taker| {
                 *taker != index && is_shadowed(limited, host, &config.routes[*taker])
             })?;
@@ -219,6 +223,7 @@ fn is_shadowed(limited: &RouteConfig, host: &HostPattern, taker: &RouteConfig) -
     };
     let zone_is_missing =
         |(zone, _): &(usize, RuleSettings)| !taker.limits.iter().any(|(other, _)| other == zone);
+    // With one path for both, this compares the hosts alone.
     of_host(&limited.pattern.host).covers(&of_host(host))
         && length(&taker.pattern.path) < length(&limited.pattern.path)
         && limited.limits.iter().any(zone_is_missing)
@@ -260,6 +265,7 @@ fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
     for (index, part) in parts.iter().enumerate() {
         if matches!(part, Part::Header(name) if NAMES_THE_CLIENT.contains(&name.as_str())) {
             let at = spot.key("key");
+            // A key of one part is a scalar, a list has an entry for each.
             let at = if at.scalar().is_some() { at } else { at.item(index) };
             let hint = "count by `client_ip`, and name the proxies in `client_ip.trusted_proxies`";
             problems.warn(at.span, format!("any client can send any value there: `{part}`"), hint);
@@ -284,6 +290,7 @@ fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
 
 /// Networks among these, merged, that contain all addresses of a family.
 fn everybody(networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
+    // Merged first: `0.0.0.0/1` and `128.0.0.0/1` together are every address too.
     IpNet::aggregate(&networks.to_vec()).into_iter().filter(|network| network.prefix_len() == 0)
 }
 
@@ -313,6 +320,8 @@ fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Probl
 fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let spot = root.key("routes").item(index).key("limits");
+        // Below `/api` a client decides itself when it calls. A browser loads a page's parts
+        // together.
         let page = matches!(&route.pattern.path, PathPattern::Prefix(path) if path == "/");
         for (number, (zone, rule)) in route.limits.iter().enumerate() {
             let spot = spot.item(number);
@@ -349,6 +358,7 @@ fn unreachable_burst(
 ) {
     let (burst, held) = (u64::from(rule.burst), u64::from(rule.burst.saturating_sub(rule.delay)));
     let rate = config.zones[zone].rate;
+    // In 128 bits, so that no product of these overflows.
     let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
     let within_wait = rule.max_wait.map_or(u128::MAX, |wait| u128::from(wait.0) * ticks / interval);
     // Half of the room is split among the zones: the share of another zone is never available to

@@ -57,6 +57,8 @@ impl Loaded {
 pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
+    // One byte more than allowed, so that a file that is too large is noticed without being read
+    // whole.
     let read =
         std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -103,12 +105,14 @@ pub fn parse_with(
     sets: &[String],
     outside: &dyn Outside,
 ) -> Result<Loaded, Problems> {
+    // Some editors write a byte-order mark, which belongs to no key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let file = SourceText { name: name.to_owned(), text: text.to_owned() };
     let sources = sets.iter().map(|set| SourceText { name: "--set".to_owned(), text: set.clone() });
     let mut problems = Problems::new([file].into_iter().chain(sources).collect());
     let base = Path::new(name).parent().unwrap_or(Path::new(""));
     let result = judge(text, base, sets, outside, &mut problems);
+    // Sorted at the end: the steps below find problems in their own order, not in that of the text.
     problems.sort();
     match result {
         Some((config, file, as_written)) => {
@@ -130,6 +134,7 @@ fn judge(
 ) -> Option<Judged> {
     let mut tree = match yaml_tree::read(0, text, 0, problems) {
         Some(tree) => tree,
+        // An empty file is allowed where `--set` gives everything. A broken one is not.
         None if problems.has_errors() => return None,
         None if sets.is_empty() => {
             let hint = "write at least `listeners`, and `routes` with an upstream";
@@ -138,14 +143,17 @@ fn judge(
         }
         None => Node { span: Span::default(), value: Value::Map(Vec::new()) },
     };
+    // Before the fill, so that `--set` may use `${NAME}` as the file does.
     for (index, argument) in sets.iter().enumerate() {
         set::apply(&mut tree, index + 1, argument, problems);
     }
     interpolate::fill(&mut tree, outside, problems);
+    // Kept from before wrong parts are removed: a name whose value is wrong is still declared.
     let written = tree.clone();
     if !validate::check(&mut tree, &Shape::of::<File>(), problems) {
         return None;
     }
+    // The check above guarantees this step. An error here would be a fault of weir.
     let file = match File::decode(&tree) {
         Ok(file) => file,
         Err(_) => {

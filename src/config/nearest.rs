@@ -15,6 +15,7 @@ pub fn hint(word: &str, known: &[&str]) -> String {
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     // The time to compare grows with the length; no known word is longer.
     let word: String = word.to_lowercase().chars().take(64).collect();
+    // One slip for each three letters: in a short word two would make it another one.
     let slips = |candidate: &str| candidate.chars().count().max(3) / 3;
     // Swapped neighbours count as one edit.
     let edits = |candidate: &str| strsim::osa_distance(&word, &candidate.to_lowercase());

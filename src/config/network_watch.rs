@@ -16,6 +16,7 @@ impl NetworkWatch {
     pub fn look(&mut self, config: &Config) -> Option<Config> {
         match config.with_networks_read_again() {
             Ok(changed) => {
+                // Valid again: the same error is reported again when it returns.
                 self.told = None;
                 changed
             }

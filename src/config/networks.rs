@@ -81,6 +81,7 @@ impl NetworkEntry {
     pub fn read(text: &str, base: &Path) -> Option<Self> {
         match text.strip_prefix(FILE) {
             Some(path) => Some(Self::File(base.join(path))),
+            // Bits behind the prefix were warned of when the configuration was loaded.
             None => network(text).map(|network| Self::Network(network.trunc())),
         }
     }
@@ -146,7 +147,10 @@ pub fn all(entries: &[NetworkEntry]) -> Result<Vec<IpNet>, NetworksError> {
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
     let network: IpNet =
+        // An address alone is a network of one.
         text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())?;
+    // Clients are compared in their canonical form: a network of mapped addresses would never
+    // match.
     let mapped = match (network, network.prefix_len().checked_sub(MAPPED)) {
         (IpNet::V6(net), Some(prefix)) => {
             net.addr().to_ipv4_mapped().and_then(|addr| Ipv4Net::new(addr, prefix).ok())
@@ -182,6 +186,7 @@ pub fn read(path: &Path) -> Result<String, NetworksError> {
 /// When there are more than [`MAX_NETWORKS`].
 pub fn lines(text: &str, path: &Path) -> Result<Vec<NetworkLine>, NetworksError> {
     let (mut found, mut start) = (Vec::new(), 0);
+    // `split_inclusive` keeps the ends of lines, so that spans count the bytes of the file.
     for line in text.split_inclusive('\n') {
         let said = line.split('#').next().unwrap_or_default();
         let word = said.trim_start_matches('\u{feff}').trim();
@@ -190,6 +195,7 @@ pub fn lines(text: &str, path: &Path) -> Result<Vec<NetworkLine>, NetworksError>
             found.push(NetworkLine { span: at..at + word.len(), network: network(word) });
         }
         start += line.len();
+        // Within the loop: a huge file is refused before all of its lines are parsed.
         if found.len() > MAX_NETWORKS {
             return Err(NetworksError::TooMany(path.to_owned()));
         }

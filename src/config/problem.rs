@@ -107,6 +107,7 @@ impl Problems {
             self.list.push(problem);
         } else if is_error
             && let Some(warning) =
+                // The last warning makes room, so the first ones of a run stay.
                 self.list.iter_mut().rfind(|kept| kept.severity == Severity::Warning)
         {
             *warning = problem;
@@ -165,6 +166,7 @@ impl Problems {
     #[must_use]
     pub fn place(&self, problem: &Problem) -> (&str, usize, usize) {
         let Some(source) = self.sources.get(problem.span.source) else { return ("", 1, 1) };
+        // A span may lie outside a text that could not be read.
         let before = source.text.get(..problem.span.start).unwrap_or("");
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
@@ -235,12 +237,14 @@ impl SourceText {
         problem: &'a Problem,
     ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
         let here = self.first_line(problem.span);
+        // A second place in another text cannot be drawn in this snippet.
         let also = problem.also.filter(|(span, _)| span.source == problem.span.source);
         let also = also.map(|(span, why)| (self.first_line(span), why));
         let (first, last) = match &also {
             Some((other, _)) => (here.start.min(other.start), here.end.max(other.end)),
             None => (here.start, here.end),
         };
+        // Whole lines only: the drawing numbers lines and needs them complete.
         let first = self.text[..first].rfind('\n').map_or(0, |newline| newline + 1);
         let last = self.text[last..].find('\n').map_or(self.text.len(), |length| last + length + 1);
         let line = self.text[..first].bytes().filter(|byte| *byte == b'\n').count() + 1;
@@ -259,6 +263,7 @@ impl SourceText {
     /// Part of a span on its first line, at character boundaries.
     fn first_line(&self, span: Span) -> Range<usize> {
         let text = &self.text;
+        // Spans of drawings must be on character boundaries, or slicing would panic.
         let start = floor(text, span.start);
         let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |length| start + length);
         let end = floor(text, span.end.clamp(start, line_end));

@@ -75,6 +75,7 @@ pub fn parse_count(text: &str) -> Result<u64, QuantityError> {
         "k" | "K" => 1_000,
         "M" => 1_000_000,
         "G" => 1_000_000_000,
+        // nginx reads `m` as mebi, SI as milli: neither is a count.
         "m" => return Err(QuantityError::Unit { text: text.to_owned(), number, unit: "M" }),
         _ => return Err(shape()),
     };
@@ -94,6 +95,7 @@ pub fn parse_size(text: &str) -> Result<u64, QuantityError> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
+        // Programs differ on whether these are powers of 1000 or 1024, so none is guessed.
         "k" | "K" | "kb" | "KB" | "kB" | "kib" => return unclear("KiB"),
         "m" | "M" | "mb" | "MB" | "mib" => return unclear("MiB"),
         "g" | "G" | "gb" | "GB" | "gib" => return unclear("GiB"),

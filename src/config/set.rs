@@ -12,6 +12,7 @@ pub fn apply(root: &mut Node, source: usize, argument: &str, problems: &mut Prob
         let hint = "write path=value, like `zones.per_ip.rate=5r/s`";
         return problems.error(whole, format!("`{argument}` is not a setting"), hint);
     };
+    // `read` returns none both for an error, which it has reported, and for an empty text.
     let before = problems.len();
     let Some(value) = yaml_tree::read(source, text, path.len() + 1, problems) else {
         if problems.len() > before {
@@ -52,6 +53,7 @@ fn put(root: &mut Node, path: &str, source: usize, value: Node) -> Result<(), Re
 
 /// Node that a step leads to; a missing key is added.
 fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node, Refusal> {
+    // A key without a value is where its map is going to be, as `zones:` in a file.
     if node.scalar().is_some_and(yaml_tree::Scalar::is_null) {
         node.value = Value::Map(Vec::new());
     }
@@ -64,6 +66,7 @@ fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node,
         Value::List(items) => item(items, step, span),
         Value::Map(entries) => {
             let index = entries.iter().position(|entry| entry.key == step).unwrap_or_else(|| {
+                // An empty map, so that the next step can add its key. The last step replaces it.
                 let node = Node { span, value: Value::Map(Vec::new()) };
                 entries.push(MappingEntry { key: step.to_owned(), key_span: span, node });
                 entries.len() - 1

@@ -94,6 +94,7 @@ impl Config {
     /// # Errors
     /// When a file cannot be used.
     pub fn with_networks_read_again(&self) -> Result<Option<Self>, NetworksError> {
+        // The common case, which must not copy the configuration every few seconds.
         if !self.networks.have_files() {
             return Ok(None);
         }
@@ -102,6 +103,7 @@ impl Config {
         for (zone, entries) in fresh.zones.iter_mut().zip(&self.networks.exempt) {
             zone.exempt = networks::all(entries)?;
         }
+        // Equal content must not cause a reload.
         let same = fresh.client_ip == self.client_ip && fresh.zones == self.zones;
         Ok((!same).then_some(fresh))
     }

@@ -41,6 +41,7 @@ impl Shape {
     #[must_use]
     pub fn of<T: JsonSchema>() -> Self {
         let settings =
+            // Without references, so that the reader below never has to follow one.
             SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
         Self::read(settings.into_generator().into_root_schema_for::<T>().as_value())
     }
@@ -48,6 +49,7 @@ impl Shape {
     fn read(schema: &Json) -> Self {
         if let Some(choices) = ["anyOf", "oneOf"].iter().find_map(|word| schema[word].as_array()) {
             return Self::either(
+                // An optional value is absent when it is left out, so null is no choice of its own.
                 choices.iter().filter(|choice| choice["type"] != "null").map(Self::read).collect(),
             );
         }
@@ -91,6 +93,8 @@ impl Shape {
             },
             "array" => Self::List(Box::new(Self::read(&schema["items"]))),
             "integer" => {
+                // The schema has no bound for the type itself, and the decoder would refuse a
+                // larger number.
                 let largest = if schema["format"] == "uint32" { u32::MAX.into() } else { u64::MAX };
                 Self::Whole(
                     schema["minimum"].as_u64().unwrap_or(0),

@@ -144,6 +144,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Checks a node; returns true if it may stay.
     fn node(&mut self, node: &mut Node, shape: &Shape, place: Place<'_>) -> bool {
+        // The first choice that fits decides, so `Shape::either` puts words before text.
         for choice in shape.choices() {
             match (&mut node.value, choice) {
                 (Value::Map(entries), Shape::Map(fields)) => {
@@ -173,6 +174,8 @@ impl Checker<'_> {
     ) -> bool {
         let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
         let required = fields.iter().filter(|field| field.required);
+        // Looked for before the entries are checked: the check removes wrong ones, which are not
+        // missing.
         let absent = required.filter(|field| !entries.iter().any(|entry| entry.key == field.name));
         let absent: Vec<&Field> = absent.collect();
         // A misspelt key is reported once, not also as missing.
@@ -196,6 +199,8 @@ impl Checker<'_> {
             if fits {
                 return true;
             }
+            // A stand-in keeps a wrong value's key in place, so that what refers to it is still
+            // checked.
             let stand_in = stand_in(&field.shape);
             let replaced = stand_in.is_some();
             entry.node.value = stand_in.unwrap_or(Value::List(Vec::new()));
@@ -205,6 +210,7 @@ impl Checker<'_> {
             if !told {
                 self.missing(field, entries, place);
             }
+            // Without a stand-in the whole map cannot be decoded, and is removed by the caller.
             let Some(value) = stand_in(&field.shape) else { return false };
             let node = Node { span: place.span, value };
             entries.push(MappingEntry { key: field.name.clone(), key_span: place.span, node });
@@ -216,6 +222,7 @@ impl Checker<'_> {
         entries.retain_mut(|entry| {
             let fits =
                 self.node(&mut entry.node, of, Place { name: &entry.key, span: entry.key_span });
+            // After its value, because a wrong name does not make the value wrong.
             self.name(entry);
             fits
         });
@@ -257,6 +264,7 @@ impl Checker<'_> {
     }
 
     fn missing(&mut self, field: &Field, entries: &[MappingEntry], place: Place<'_>) {
+        // An entry of a list has no name of its own, so its first key is the place to point at.
         let span = entries.first().map_or(place.span, |first| first.key_span);
         let (span, of) = match place.name.strip_prefix("each entry of ") {
             Some(list) => (span, format!("an entry of `{list}`")),
@@ -277,11 +285,13 @@ impl Checker<'_> {
     fn wrong_kind(&mut self, node: &Node, shape: &Shape, place: Place<'_>) {
         let name = quoted(place.name);
         let (span, found) = match &node.value {
+            // Reported where it could not be filled in.
             Value::Scalar(scalar) if scalar.broken => return,
             Value::Scalar(scalar) if scalar.is_null() => {
                 let hint = format!("write {}, or leave the key out", shape.name());
                 return self.problems.error(node.span, format!("{name} has no value"), hint);
             }
+            // What came from outside may be a secret.
             Value::Scalar(scalar) => match &scalar.filled {
                 Some(_) => (node.span, "the value filled in here".to_owned()),
                 None => (node.span, format!("`{}`", shorten(&scalar.text))),
@@ -301,6 +311,7 @@ impl Checker<'_> {
 fn advice(node: &Node, shape: &Shape) -> String {
     let scalar = node.scalar().filter(|scalar| scalar.filled.is_none());
     let written = scalar.map_or("", |scalar| &scalar.text);
+    // A quoted `10` is text where a number is needed: the quotation marks are the mistake.
     let unquoted = scalar.map(|scalar| Scalar { plain: true, ..scalar.clone() });
     if unquoted.is_some_and(|unquoted| shape.choices().iter().any(|choice| fits(&unquoted, choice)))
     {
@@ -340,6 +351,7 @@ fn fits(scalar: &Scalar, shape: &Shape) -> bool {
         Shape::Flag => scalar.flag().is_some(),
         Shape::Word(words) => words.contains(&scalar.text),
         Shape::Text => {
+            // A plain `true` is a flag in YAML. As text it counts only within quotation marks.
             scalar.broken || !(scalar.is_null() || scalar.plain && scalar.flag().is_some())
         }
         _ => false,
@@ -349,6 +361,7 @@ fn fits(scalar: &Scalar, shape: &Shape) -> bool {
 /// Value that decodes, to replace a wrong one; there is none for maps.
 fn stand_in(shape: &Shape) -> Option<Value> {
     Some(match shape.choices().first()? {
+        // Not the empty list, which would be reported as one more problem.
         Shape::List(of) => Value::List(vec![Node { span: Span::default(), value: stand_in(of)? }]),
         Shape::Map(_) | Shape::Names(_) | Shape::Either(_) => return None,
         Shape::Word(words) => broken(words.first()?, false),

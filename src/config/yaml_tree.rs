@@ -98,6 +98,7 @@ impl Scalar {
     /// Returns true for an empty value, `~` or `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
+        // A value from outside is text, even where the environment has `null` or nothing.
         self.plain
             && self.filled.is_none()
             && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
@@ -127,6 +128,7 @@ impl Scalar {
     /// A whole number that is not negative.
     #[must_use]
     pub fn whole(&self) -> Option<u64> {
+        // Digits only: `u64::from_str` would accept `+5` too.
         let digits = self.is_typed() && self.text.bytes().all(|byte| byte.is_ascii_digit());
         self.text.parse().ok().filter(|_| digits)
     }
@@ -135,6 +137,7 @@ impl Scalar {
 /// Reads `text`, which belongs to the source with index `source` from its byte `offset` on. `None`
 /// when it is not YAML at all.
 pub fn read(source: usize, text: &str, offset: usize, problems: &mut Problems) -> Option<Node> {
+    // Collected once: searching a character from the start each time would be quadratic.
     let positions = text.char_indices().map(|(position, _)| position).chain([text.len()]).collect();
     let parser = Parser::new_from_str(text);
     let mut reader = Reader { parser, source, text, offset, positions, problems };
@@ -202,10 +205,12 @@ impl<'a> Reader<'a> {
     /// Reads the node that an event starts; `None` for an alias, which is reported.
     fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Option<Node>, Stop> {
         let span = self.span(marks);
+        // The reader recurses: a deeply nested file would overflow its stack.
         if depth > MAX_DEPTH {
             self.problems.error(span, format!("nested more than {MAX_DEPTH} levels deep"), "");
             return Err(Stop::Deep);
         }
+        // Reported, and reading goes on, so that one run finds the other problems too.
         self.refuse_references(&event, span);
         let value = match event {
             Event::Scalar(text, style, ..) => {
@@ -243,6 +248,8 @@ impl<'a> Reader<'a> {
             if event == Event::MappingEnd {
                 break;
             }
+            // A key or value that was refused leaves its partner to be read, or the pairs would
+            // shift.
             let key = self.node(event, marks, depth + 1)?;
             let Some((event, marks)) = self.next()? else { break };
             let node = self.node(event, marks, depth + 1)?;
@@ -264,9 +271,11 @@ impl<'a> Reader<'a> {
             self.problems.error(key.span, "a key is a single word", "write `word: value`");
             return None;
         };
+        // An empty value has no text to point at, so problems point at its key.
         if node.scalar().is_some_and(Scalar::is_null) {
             node.span = key.span;
         }
+        // The first of two stays, so that what is below it is still checked.
         let Some(first) = first_given.get(&name) else {
             first_given.insert(name.clone(), key.span);
             return Some(MappingEntry { key: name, key_span: key.span, node });
@@ -326,6 +335,7 @@ impl<'a> Reader<'a> {
     }
 
     fn span(&self, marks: Marks) -> Span {
+        // Beyond the last character the parser points at the end of the text.
         let byte = |index: usize| {
             self.offset + self.positions.get(index).copied().unwrap_or(self.text.len())
         };

@@ -72,11 +72,13 @@ pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
             return Err(AddressError::Listener(text.to_owned(), kind));
         }
     }
+    // A port alone does not say whether other machines may connect.
     if text.parse::<u16>().is_ok() {
         return Err(AddressError::OnlyPort(text.to_owned()));
     }
     let wrong = || AddressError::Socket(text.to_owned());
     match text.rsplit_once(':') {
+        // Names are not resolved: a listener must not depend on a name server.
         Some((host @ ("" | "localhost"), port)) => {
             let address = if host.is_empty() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
             Ok((address, port.parse().map_err(|_| wrong())?).into())
@@ -112,6 +114,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
             (host, port.strip_prefix(':').or(none(port)))
         }
         Some(_) => return Err(wrong()),
+        // The first colon: an IPv6 address without brackets has more, and is refused as a port.
         None => {
             authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
         }
@@ -130,6 +133,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
                 80
             }
         }
+        // Port 0 means any free port, to which no one can connect.
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
     Ok(Endpoint { host: host.to_owned(), port, weight: 1, tls })

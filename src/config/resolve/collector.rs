@@ -33,6 +33,7 @@ impl Collector<'_> {
     /// Reports an error, message and hint apart. A value that came from outside is part of neither.
     pub fn refuse(&mut self, spot: Location<'_>, error: impl Hinted) {
         let scalar = spot.scalar();
+        // A stand-in is only there because the real value was reported.
         if scalar.is_some_and(|scalar| scalar.broken) {
             return;
         }
@@ -56,6 +57,8 @@ impl Collector<'_> {
 
     /// Parses a duration.
     pub fn duration(&mut self, spot: Location<'_>, text: &str) -> Duration {
+        // A wrong duration becomes the longest, not zero, so that it is not reported as too short
+        // as well.
         let duration = self.take(spot, parse_period(text)).unwrap_or(YEAR);
         if duration > YEAR {
             self.refuse(spot, hinted(format!("`{text}` is longer than a year"), "at most `366d`"));
@@ -101,6 +104,7 @@ impl Collector<'_> {
         text: &str,
         range: RangeInclusive<usize>,
     ) -> usize {
+        // Reported already. The start of the range lets the other checks go on.
         let Some(value) = value else { return *range.start() };
         match usize::try_from(value) {
             Ok(value) if range.contains(&value) => value,
@@ -119,6 +123,7 @@ impl Collector<'_> {
     }
 
     fn network(&mut self, spot: Location<'_>, text: &str) -> Vec<IpNet> {
+        // A file is read now, so that a wrong one stops the start and not the first request.
         if let Some(NetworkEntry::File(path)) = NetworkEntry::read(text, self.base) {
             return self.networks_of(spot, &path);
         }
@@ -129,6 +134,7 @@ impl Collector<'_> {
         let Some(network) = self.take(spot, networks::network(text).ok_or_else(shape)) else {
             return Vec::new();
         };
+        // A hint with the network would show a value that came from outside.
         let shown = spot.scalar().is_some_and(|scalar| scalar.filled.is_none());
         vec![self.truncated(spot.span, network, shown)]
     }

@@ -23,6 +23,7 @@ pub fn edits(
         let spot = spot.key("set");
         // The key is at fault, and its value is not checked.
         let place = spot.name(text).span;
+        // Parsed before the name is judged, so that both can be reported.
         let value = judge.take(spot.key(text), template(text, value));
         let name = match header_edits::name(text, message) {
             Ok(name) if remove.contains(&name) => Err(hinted(
@@ -75,6 +76,7 @@ fn about(name: &str, error: NameError) -> HintedError {
 }
 
 fn template(name: &str, text: &str) -> Result<Template, HintedError> {
+    // Servers route by the host, so it must be an authority and not any text.
     if name.eq_ignore_ascii_case("host") && !target::is_authority(&text.replace("{host}", "a")) {
         let hint = "write `example.com`, with or without a port, or `{host}`";
         return Err(hinted(format!("`{text}` is not a host"), hint));

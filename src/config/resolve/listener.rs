@@ -38,6 +38,7 @@ pub fn listeners(
             Listener::Short(text) => (spot, &LongListener::on(text.clone())),
             Listener::Long(long) => (spot.key("address"), long),
         };
+        // Without them no peer may send the header, and every connection would be refused.
         if long.proxy_protocol && file.client_ip.trusted_proxies.is_empty() {
             let hint = "list them: client_ip: { trusted_proxies: [ \"10.0.0.0/8\" ] }";
             judge.refuse(
@@ -52,6 +53,7 @@ pub fn listeners(
             also_ipv6: address::is_port_alone(&long.address),
             ..settings
         };
+        // Two listeners with port 0 get two ports, so only equal settings are a mistake.
         let twice = |other: &ListenerSettings| {
             let shared =
                 other.addresses().any(|taken| settings.addresses().any(|address| address == taken));
@@ -73,6 +75,7 @@ fn settings(
     listener: &LongListener,
 ) -> ListenerSettings {
     let redirect = spot.key("redirect");
+    // Its requests came over TLS already, so it could redirect to itself.
     if listener.tls.is_some() && listener.redirect.is_some() {
         let hint = "write it on a listener without `tls`";
         judge.refuse(redirect, hinted("`redirect` on a listener with `tls`", hint));
@@ -140,6 +143,7 @@ fn certificate(
 ) -> CertificateFiles {
     let files = CertificateFiles { cert: (&pair.cert).into(), key: (&pair.key).into() };
     match Pair::read(&files) {
+        // A warning only: the file may be replaced while weir runs, and is loaded then.
         Ok(pair) if pair.expires.is_some_and(|expires| expires < Clock::wall()) => {
             let hint = "clients will refuse it: renew it; a new file is loaded without a restart";
             judge.problems.warn(spot.key("cert").span, "the certificate is no longer valid", hint);

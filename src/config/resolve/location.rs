@@ -24,8 +24,11 @@ impl<'a> Location<'a> {
     #[must_use]
     pub fn key(self, key: &str) -> Self {
         let Some(entry) = self.node.and_then(|node| node.get(key)) else {
+            // A missing key points at the nearest value that is there, so every problem has a
+            // place.
             return Self { node: None, ..self };
         };
+        // A map is many lines long, its key is one word.
         let span = if entry.node.scalar().is_some() { entry.node.span } else { entry.key_span };
         Self { node: Some(&entry.node), span }
     }

@@ -54,6 +54,7 @@ fn target(text: &str) -> Result<LogTarget, HintedError> {
 /// Resolves the level of diagnostics: one for all modules, and others by module.
 pub fn level(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> String {
     for directive in text.split(',') {
+        // `weir::upstream=debug` names a module before its level.
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
         if tracing::level_filters::LevelFilter::from_str(level).is_err() || level.is_empty() {
             let hint = "use off, error, warn, info, debug or trace";

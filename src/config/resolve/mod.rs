@@ -63,6 +63,7 @@ pub fn resolve(
     let upstreams = upstreams
         .map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one))
         .collect();
+    // Before the routes, which refer to zones and upstreams by name.
     let mut names = Names { file, written, zones, upstreams };
     let routes = file.routes.iter().zip(pattern::names(&file.routes)).enumerate();
     let routes = routes
@@ -88,6 +89,7 @@ pub fn resolve(
         workers: workers(judge, root.key("workers"), &file.workers),
         drain: judge.duration(root.key("drain"), &file.drain),
     };
+    // After all of it, not at the first error: one run reports every problem.
     (!problems.has_errors()).then_some(config)
 }
 
@@ -134,6 +136,7 @@ fn timeouts(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Clien
 fn admin(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> Option<SocketAddr> {
     let text = file.admin.address.as_deref()?;
     let address = judge.take(spot, address::listener(text))?;
+    // Commands on the admin listener have no password.
     if !address.ip().is_loopback() {
         let hint = format!("use a loopback address, like `127.0.0.1:{}`", address.port());
         judge.refuse(spot, hinted(format!("`{text}` is reachable from other machines"), hint));
@@ -155,6 +158,8 @@ fn state(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> StateSet
 
 fn header_limits(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> HeaderLimits {
     HeaderLimits {
+        // A head smaller than this could not hold a usual request, and a larger one is memory per
+        // client.
         size: judge.size(spot.key("size"), &file.header_limits.size, HEAD_BYTES),
         count: file.header_limits.count as usize,
     }
@@ -163,6 +168,7 @@ fn header_limits(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> 
 fn workers(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> usize {
     match amount.0.as_str() {
         "auto" => available_parallelism().map_or(1, usize::from),
+        // Digits only, or `1k` would be a valid number of workers.
         text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
             judge.count(spot, amount, 1..=MAX_WORKERS)
         }

@@ -39,6 +39,7 @@ pub fn pattern(
 #[must_use]
 pub fn names(routes: &[RouteSpec]) -> Vec<Arc<str>> {
     let short: Vec<String> = routes.iter().map(name).collect();
+    // Counted, not compared in pairs: a file may have thousands of routes.
     let mut routes_of = HashMap::<&str, usize>::new();
     short.iter().for_each(|name| *routes_of.entry(name).or_default() += 1);
     let named = routes.iter().zip(&short);
@@ -83,6 +84,7 @@ fn path(
             return PathPattern::Prefix("/".to_owned());
         }
     };
+    // The shape first: a pattern should be reported as such and not as a strange path.
     let path = check_path(text).and_then(|()| form_of(text, matching));
     let path = judge.take(spot.key(key), path).unwrap_or_else(|| text.clone());
     if key == "path" { PathPattern::Prefix(path) } else { PathPattern::Exact(path) }
@@ -107,6 +109,8 @@ fn check_path(text: &str) -> Result<(), HintedError> {
         let hint = format!("write `path_exact: {}`", path.trim_start());
         return Err(hinted(format!("`{text}` does not begin with a slash"), hint));
     }
+    // `~` begins an expression in nginx, but is an ordinary character within a path, as in
+    // `/~user`.
     let begins = |sign: &char| *sign == '~' && text.starts_with('~');
     if let Some(sign) = text.chars().find(|sign| PATTERN.contains(*sign) || begins(sign)) {
         let hint =
@@ -117,6 +121,7 @@ fn check_path(text: &str) -> Result<(), HintedError> {
         let hint = format!("write `/{text}`");
         return Err(hinted(format!("`{text}` does not begin with a slash"), hint));
     }
+    // Segments like `/:id` are parameters in many frameworks, and would match no real request here.
     if text.contains("/:") {
         let hint = format!("a path matches all below it: write `{}`", before(text, "/:"));
         return Err(looks_like_a_pattern(text, ':', hint));
@@ -152,6 +157,7 @@ fn read_host(text: &str) -> Result<HostPattern, HintedError> {
         let hint = "remove `host` to match every host";
         return Err(hinted(format!("`{text}` is not a host"), hint));
     }
+    // Two colons are an IPv6 address without brackets, not a port.
     if let Some((host, port)) = lower.rsplit_once(':').filter(|_| !lower.starts_with('[')) {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if digits && !host.contains(':') {
@@ -163,6 +169,7 @@ fn read_host(text: &str) -> Result<HostPattern, HintedError> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let name = below.unwrap_or(&lower);
     let address = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    // `normal_form::host` accepts any text without an empty label. A host of a route is stricter.
     let plain = !name.starts_with('.') && name.bytes().all(letter);
     let normal = normal_form::host(name).filter(|_| plain || address.is_some());
     let Some(name) = normal else {
@@ -204,5 +211,6 @@ fn method(text: &str) -> Result<Method, HintedError> {
         let hint = format!("use one like {}", METHODS.join(", "));
         hinted(format!("`{text}` is not a method"), hint)
     };
+    // Methods are matched in upper case, so one in lower case would match nothing.
     Method::from_bytes(text.as_bytes()).ok().filter(|_| upper == text).ok_or_else(wrong)
 }

@@ -10,6 +10,7 @@ use crate::{
 #[must_use]
 pub fn settings(general: &RejectSpec, own: Option<&RouteReject>) -> RejectSettings {
     let mut headers = general.headers.clone();
+    // Two configurations that list the same fields are equal then, and a reload sees no change.
     headers.sort_unstable();
     headers.dedup();
     let status = own.map_or(general.status, |own| own.status);

@@ -73,9 +73,11 @@ fn upstream(
         upstreams.iter().position(|one| &*one.name == name)
     };
     if text.contains("://") || text.starts_with("unix:") {
+        // Index 0 is a stand-in: after an error no configuration is used.
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
         // Names have no colon, so no declared upstream has this one.
         let name = if endpoint.tls { format!("https://{endpoint}") } else { endpoint.to_string() };
+        // Routes that name the same address share one upstream, with its pool and its health.
         return position(&names.upstreams, &name).unwrap_or_else(|| {
             names.upstreams.push(inline(&name, endpoint));
             names.upstreams.len() - 1
@@ -84,6 +86,7 @@ fn upstream(
     if let Some(found) = names.file.upstreams.keys().position(|name| name == text) {
         return found;
     }
+    // A declared upstream with a wrong value has been reported at its own place.
     if !names.is_written("upstreams", text) {
         let known: Vec<&str> = names.file.upstreams.keys().map(String::as_str).collect();
         let hint = match address::endpoint(text) {
@@ -131,6 +134,7 @@ fn limits(
             let message = format!("the zone `{}` is applied twice here", limit.zone);
             judge.refuse(spot.key("zone"), hinted(message, "keep the stricter of the two"));
         }
+        // Here, where rate and burst meet: neither of them is wrong alone.
         check_length(judge, spot, &names.zones[zone], settings);
         seen.push((zone, settings));
     }
@@ -162,6 +166,7 @@ fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> Rul
         judge.refuse(spot.name("nodelay"), hinted("both `delay` and `nodelay`", hint));
     }
     let delay = limit.delay.unwrap_or(if limit.nodelay { burst } else { 0 });
+    // The stand-in for a wrong burst is 0, so any delay would look too long.
     let burst_is_known = spot.key("burst").scalar().is_none_or(|scalar| !scalar.broken);
     if delay > burst && burst_is_known {
         let hint = "use at most the burst; `nodelay: true` delays none of it";
@@ -184,6 +189,7 @@ fn check_length(
     zone: &ZoneSettings,
     settings: RuleSettings,
 ) {
+    // One key, because only the arithmetic is asked for: a large table would be built for nothing.
     let zone = Zone::new(ZoneSettings { capacity: 1, ..zone.clone() });
     let too_long = |error: RuleError| {
         let message = format!("a burst of `{}` at the zone's rate takes too long", settings.burst);

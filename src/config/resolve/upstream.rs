@@ -83,6 +83,7 @@ fn endpoints(
             }
         };
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { continue };
+        // By host and port: the weight does not make another endpoint.
         if endpoints.iter().any(|other| other.to_string() == endpoint.to_string()) {
             let hint = "keep one; `weight` gives it more requests";
             judge.refuse(spot, hinted(format!("`{text}` is listed twice"), hint));
@@ -100,6 +101,7 @@ fn secure(
     written: Option<&schema::UpstreamTls>,
 ) -> Option<SecureSettings> {
     let count = endpoints.iter().filter(|endpoint| endpoint.tls).count();
+    // An upstream whose endpoints were all refused has no TLS either, and is reported once.
     if count == 0 {
         if written.is_some() && !endpoints.is_empty() {
             let hint = "write `https://` before the endpoints";
@@ -116,6 +118,7 @@ fn secure(
     let settings =
         SecureSettings { ca: written.ca.map(Into::into), server_name: written.server_name };
     let spot = spot.key("tls");
+    // Loaded now, so that a wrong file stops the start and not the first connection.
     if let Err(error) = Secure::load(&settings, false) {
         let key = if matches!(error, SecureError::Name(..)) { "server_name" } else { "ca" };
         judge.refuse(spot.key(key), error);
@@ -142,6 +145,8 @@ fn active(
     let path = text
         .parse::<PathAndQuery>()
         .ok()
+        // The parser also accepts a text that it changes. The path that is probed must be the one
+        // written.
         .filter(|path| path.as_str() == text && text.starts_with('/'));
     let hint = "write a path, like `/health`";
     let path = path.ok_or_else(|| hinted(format!("`{text}` cannot be requested"), hint));
@@ -155,6 +160,7 @@ fn active(
 }
 
 fn refresh(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Duration {
+    // A shorter interval than the pause between look-ups would have no effect.
     let refresh = judge.duration(spot, text);
     if refresh < PAUSE {
         let least = PAUSE.as_millis();
@@ -168,6 +174,7 @@ fn refresh(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Duratio
 #[must_use]
 pub fn inline(name: &str, endpoint: Endpoint) -> UpstreamSettings {
     let nowhere = Node { span: Span::default(), value: Value::Map(Vec::new()) };
+    // Defaults have no problems, and there is no place in the file to report one at.
     let mut problems = Problems::default();
     let judge = &mut Collector { problems: &mut problems, base: Path::new("") };
     let secure = endpoint.tls.then(SecureSettings::default);

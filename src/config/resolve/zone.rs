@@ -46,6 +46,7 @@ fn capacity(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> u
 fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
     let parts = match &zone.key {
         ZoneKey::Part(part) => judge.take(spot, part.parse()).into_iter().collect(),
+        // Each part is reported at its own place, also when another is wrong.
         ZoneKey::Parts(parts) => {
             if parts.is_empty() {
                 let hint = "for one bucket shared by all requests use `global`";

@@ -11,6 +11,7 @@ pub struct Amount(pub String);
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A number without quotation marks, as people write it.
         match self.0.parse::<u64>() {
             Ok(number) => serializer.serialize_u64(number),
             Err(_) => serializer.serialize_str(&self.0),

@@ -119,6 +119,7 @@ impl File {
     /// When it has not.
     pub fn decode(tree: &Node) -> Result<Self, serde_yaml::Error> {
         let mut file: Self = serde_yaml::from_value(yaml(tree))?;
+        // Written out, so that `weir config show` shows the value that counts.
         for limit in file.routes.iter_mut().flat_map(|route| &mut route.limits) {
             limit.delay = limit.delay.or((!limit.nodelay).then_some(0));
         }
@@ -138,8 +139,10 @@ impl File {
         let mut value = serde_yaml::to_value(self.in_long_form()).unwrap_or_default();
         escape(&mut value);
         for (path, written) in as_written {
+            // The file shows the long form. A short one has moved to the key `address` there.
             let address = is_short_form(path).then_some("address");
             let mut steps = path.iter().map(String::as_str).chain(address);
+            // After the escape: the text as written must keep its `${NAME}`.
             if let Some(place) = steps.try_fold(&mut value, step) {
                 *place = Yaml::String(written.clone());
             }
