@@ -49,8 +49,8 @@ impl Script {
         if self.no_transaction() {
             return Ok(());
         }
-        // Further down, or behind a byte-order mark, the line would be an ordinary comment, and the
-        // revision would run in a transaction against its author's intent.
+        // Further down, or behind a byte-order mark, the line would be an ordinary comment. The
+        // revision would run in a transaction against its intent.
         if let Some(line) = self
             .sql
             .lines()
