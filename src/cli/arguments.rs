@@ -20,6 +20,7 @@ impl ConfigArgs {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         let usual = ["weir.yaml", "/etc/weir/weir.yaml"].map(Path::new);
+        // Without any file the first place is named in the error, where a newcomer would put one.
         let found = || usual.into_iter().find(|path| path.exists()).unwrap_or(usual[0]).to_owned();
         self.config.clone().unwrap_or_else(found)
     }

@@ -202,6 +202,7 @@ impl BurstArgs {
             order: order.map_err(usage)?,
             schedule: self.send.clone(),
             clients: self.clients,
+            // Each connection is an open file, so the limit of the process bounds them.
             connections: self.connections.or_else(|| {
                 fd_limit::raised().map(|files| files.saturating_sub(SPARE_FILES).max(1))
             }),
@@ -213,6 +214,7 @@ impl BurstArgs {
         let delay = if self.nodelay { self.burst } else { self.delay };
         let limit = self.rate.map(|rate| Limit::new(rate, self.burst, delay)).transpose();
         Ok(View {
+            // 503 is what weir and nginx send unless another status is set.
             reject_status: self.reject_status.or(self.expect_status).unwrap_or(503),
             limit: limit.map_err(usage)?,
             tolerance_us: u64::try_from(self.tolerance.as_micros()).unwrap_or(u64::MAX),
@@ -251,11 +253,14 @@ impl BurstArgs {
             .as_ref()
             .map(|expected| expected.broken_by(&report.counts()))
             .unwrap_or_default();
+        // Only refusals have a status to expect, so this is apart from the counts.
         let status = self.expect_status.and_then(|status| report.unexpected_status(status));
         let broken: Vec<String> = counts.into_iter().chain(status).chain(report.broken()).collect();
         for sentence in &broken {
             say(&format!("broken: {sentence}"));
         }
+        // A wrong `--reject-status` looks like a broken limit, so it is named where something
+        // broke.
         if let Some(status) = report.other_reject_status()
             && !broken.is_empty()
         {
@@ -263,12 +268,14 @@ impl BurstArgs {
                 "hint: `--reject-status {status}` counts responses of {status} as rejects"
             ));
         }
+        // A limit that was in use before the burst allows less than the trace alone explains.
         if !report.broken().is_empty() && report.began_in_debt() {
             say("hint: the first request already waited; let the limit recover, then run it again");
         }
         for (cause, count) in report.failures() {
             say(&format!("failed: {count} of {} requests: {cause}", report.trace.len()));
         }
+        // What was expected is the question, so a broken expectation wins over failed requests.
         match (broken.is_empty(), report.counts().failed) {
             (false, _) => Outcome::Unexpected,
             (true, 0) => Outcome::Fine,
@@ -281,9 +288,11 @@ impl BurstArgs {
 async fn watched(plan: &BurstPlan) -> Result<Vec<crate::tools::burst::Shot>, FireError> {
     let tally = Rc::new(Tally::default());
     let (firing, begun) = (fire(plan, &tally), Instant::now());
+    // In a log file the bar would be a line for every redraw.
     if !io::stderr().is_terminal() {
         return firing.await;
     }
+    // One thread runs both: the sender yields between requests, and the bar is drawn then.
     tokio::select! {
         trace = firing => {
             if begun.elapsed() > SHORT {
@@ -331,6 +340,7 @@ fn style() -> DrawStyle {
 }
 
 fn width() -> usize {
+    // `COLUMNS` is set on purpose, so it wins over the size of the terminal.
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let told =
         || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));

@@ -48,6 +48,7 @@ impl Check {
                 print(&summary(&path.display().to_string(), loaded))
             })
         };
+        // An unusable configuration decides the exit code, whatever became of the output.
         if loaded.is_some() { said } else { Outcome::Invalid }
     }
 }
@@ -77,6 +78,7 @@ fn summary(name: &str, loaded: &Loaded) -> String {
         let (name, rate, keys) = (&zone.name, zone.rate, zone.capacity);
         text += &format!("zone       {name}: {rate} by {parts}, up to {keys} keys and {memory}\n");
     }
+    // With one zone the sum would repeat its line.
     if let [_, _, ..] = config.zones.as_slice() {
         text += &format!("memory     up to {} for the keys of all zones\n", human(memory(config)));
     }

@@ -35,6 +35,7 @@ impl Demo {
             Err(error) => return report_error(&error, Outcome::Failed),
         };
         let sets = [
+            // Applied as `--set` would be: everything else is config/demo.yaml as it stands.
             format!("listeners.0={}", self.listen),
             format!("upstreams.sample.endpoints.0=http://{upstream}"),
             "access_log.to=none".to_owned(),
@@ -60,10 +61,12 @@ fn first_address(app: &App) -> Option<SocketAddr> {
 /// Listens on 127.0.0.2 and following too, with the port of 127.0.0.1, if this machine has them and
 /// they are free.
 fn listen_beside(app: &mut App, first: SocketAddr) {
+    // Only 127.0.0.1 has neighbours that belong to this machine alone.
     if first.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
         return;
     }
     for last in 2..2 + MORE_ADDRESSES {
+        // Some systems have 127.0.0.1 only. The page then sends from fewer addresses.
         if let Err(error) =
             app.listen_beside_first(SocketAddr::from(([127, 0, 0, last], first.port())))
         {

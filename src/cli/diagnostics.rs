@@ -30,7 +30,10 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
         .lossy(true)
         .thread_name("diagnostics")
         .finish(output);
+    // The counter belongs to the writer, which is made after the output that reports it.
     counter.get_or_init(|| writer.error_counter());
+    // The configuration checks the levels only: a filter can still be wrong in the name of a
+    // module.
     let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filtered, handle) = reload::Layer::new(filter(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
@@ -40,6 +43,7 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
     } else {
         registry.with(lines.json()).try_init()
     };
+    // A process has one subscriber, and a program around this library may have its own.
     if let Err(error) = started {
         tracing::debug!(%error, "a log subscriber is installed already; keeping it");
     }
@@ -61,6 +65,7 @@ struct Output {
 
 impl Output {
     fn report_dropped(&mut self) -> io::Result<()> {
+        // Before the next line, because only then is it known that writing works again.
         let dropped = self.counter.get().map_or(0, ErrorCounter::dropped_lines);
         let lines = dropped - self.reported;
         if lines == 0 {
@@ -77,6 +82,7 @@ impl Output {
             )
         };
         io::stderr().write_all(line.as_bytes())?;
+        // Only after the line is written: otherwise the number would be lost with it.
         self.reported = dropped;
         Ok(())
     }

@@ -45,7 +45,9 @@ impl Healthcheck {
         match control::ask(&self.which.path(), "GET /health/ready", CHECK_TIMEOUT) {
             Ok((200, _)) => Outcome::Fine,
             Ok((_, text)) => failed(text.trim_end()),
+            // A process of another user refuses this one at its socket, but its listeners are open.
             Err(ControlError::NoProcess | ControlError::Foreign) => self.ask_listener(),
+            // A process that is there and silent is what a health check must report.
             Err(error @ ControlError::Silent(_)) => failed(&error.to_string()),
         }
     }
@@ -74,8 +76,10 @@ impl Healthcheck {
 /// Address to ask, and the request to send.
 fn probe_target(config: &Config) -> Option<(SocketAddr, &'static str)> {
     let open = || {
+        // This probe speaks neither TLS nor the PROXY protocol.
         config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol)
     };
+    // The admin listener knows about a drain, in which a listener may still accept.
     match config.admin {
         Some(admin) => Some((admin, "GET /health/ready")),
         None => open().map(|listener| (reachable(listener.address), "OPTIONS *")),
@@ -85,6 +89,7 @@ fn probe_target(config: &Config) -> Option<(SocketAddr, &'static str)> {
 /// Address at which a listener on every address is reached from this machine.
 fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
+        // An unspecified address is for listening, not for connecting.
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
@@ -97,6 +102,7 @@ fn ask(listener: SocketAddr, question: &str) -> io::Result<()> {
     stream.set_read_timeout(Some(CHECK_TIMEOUT))?;
     stream.set_write_timeout(Some(CHECK_TIMEOUT))?;
     write!(stream, "{question} HTTP/1.1\r\nhost: {listener}\r\nconnection: close\r\n\r\n")?;
+    // The status line is enough: `HTTP/1.1 200`.
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     if head == *b"HTTP/1.1 200" {

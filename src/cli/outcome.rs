@@ -66,6 +66,7 @@ fn print_error(error: &dyn std::error::Error, hint: Option<String>, outcome: Out
     let mut cause = error.source();
     while let Some(error) = cause {
         let told = error.to_string();
+        // Many errors have their cause in their own text already.
         if !text.contains(&told) {
             text = format!("{text}: {told}");
         }
@@ -92,6 +93,7 @@ pub fn print_problems(problems: &Problems) {
     if problems.is_empty() {
         return;
     }
+    // An empty NO_COLOR counts as not set (no-color.org).
     let colour = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let style = if colour { Style::Colour } else { Style::Plain };
@@ -112,6 +114,7 @@ fn some(count: usize, noun: &str) -> String {
 }
 
 fn write_all(mut to: impl Write, text: &str) -> io::Result<()> {
+    // Flushed here, so that a failed write is an error of this command.
     to.write_all(text.as_bytes())?;
     to.flush()
 }

@@ -37,6 +37,7 @@ impl ProxyCommand {
 
     /// Renders the equivalent configuration file.
     fn as_file(&self) -> String {
+        // A JSON string is YAML too: an argument cannot leave its place in the file.
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let mut file = format!("listeners: [ {} ]\n", quoted(&self.from));
         let mut limits = String::new();

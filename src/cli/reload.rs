@@ -35,6 +35,8 @@ impl Reload {
         match control::ask(&self.which.path(), "POST /reload", RELOAD_TIMEOUT) {
             Ok((status, text)) => outcome_of(status, &text),
             Err(ControlError::NoProcess) => {
+                // The socket is named by the path of the file. A process that was given another
+                // path to it is found by its admin port.
                 self.ask_admin("there is no `admin.address` either", "send the process HUP")
             }
             Err(error @ ControlError::Foreign) => self.ask_admin(
@@ -68,6 +70,7 @@ impl Reload {
 
 /// Prints the text of a response and maps its status to an outcome.
 fn outcome_of(status: u16, text: &str) -> Outcome {
+    // The response has the problems as the process sees them, with its own files and environment.
     let failed = |outcome| report_error(&io::Error::other(text.trim_end().to_owned()), outcome);
     match status {
         200 => print(text),

@@ -67,6 +67,7 @@ pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource
 pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mut App)) -> Outcome {
     // Kept to the end: the rest of the diagnostics is written on drop.
     let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
+    // Before the bind: listening sockets of a predecessor are taken over, not bound again.
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,
         Err(error) => return report_error(&error, Outcome::Failed),
@@ -76,11 +77,13 @@ pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mu
         Err(error @ StartError::Bind { .. }) => return report_hinted(&error, Outcome::CannotBind),
         Err(error) => return report_hinted(&error, Outcome::Failed),
     };
+    // Until here a signal has its default effect, so it ends a start that hangs.
     let orders = match signals() {
         Ok(orders) => orders,
         Err(error) => return report_error(&error, Outcome::Failed),
     };
     if let Some(ReloadSource { file, watch: is_watched, .. }) = &again {
+        // The socket is named after the file, so a process without one has no control socket.
         app.open_control(file);
         if *is_watched && let Err(error) = watch(file.clone(), orders.give.clone()) {
             return report_error(&error, Outcome::Failed);
@@ -102,12 +105,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// bind-mounted by itself can be watched too.
 fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     let mut served = fs::read(&path).ok();
+    // `served` is the content of the last reload, `before` that of the last look.
     let mut before = served.clone();
     let look = move || {
         while !orders.is_closed() {
             thread::sleep(LOOK);
             let now = fs::read(&path).ok();
             if now.is_some() && now == before && now != served {
+                // Also when the reload fails: the same content would fail again every second.
                 served.clone_from(&now);
                 if orders.blocking_send(ControlMessage::Reload(None)).is_err() {
                     return;
@@ -123,7 +128,9 @@ fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> 
 fn signals() -> io::Result<Control> {
     let orders = Control::none();
     let sender = orders.give.clone();
+    // On a thread of its own, so that a signal is received however busy the others are.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    // `signal` registers with the runtime that is entered.
     let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -148,6 +155,7 @@ fn signals() -> io::Result<Control> {
                         "draining: finishing requests in progress; signal again to stop immediately"
                     );
                 }
+                // The receiver is gone when the process has ended its control loop.
                 if sender.send(order).await.is_err() {
                     return;
                 }

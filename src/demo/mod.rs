@@ -31,7 +31,10 @@ static FORWARDED: AtomicU64 = AtomicU64::new(0);
 /// # Errors
 /// When no port is free or the thread cannot be started.
 pub fn start() -> io::Result<SocketAddr> {
+    // Bound here and not on the thread: the address is known, and a failure is an error of the
+    // start.
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // tokio takes over a listener only in this mode.
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -68,6 +71,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     if path == PAGE_PATH {
         return Ok(of_type("text/html; charset=utf-8", PAGE.to_owned()));
     }
+    // A browser at the root gets the page. A program there gets a response that counts.
     if path == "/" && wants_page {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::FOUND;
