@@ -48,6 +48,7 @@ pub fn csv(report: &Report) -> String {
         let late = row.late_ms.map(Ms::text).unwrap_or_default();
         let error = row
             .error
+            // An error text may hold a comma or a quotation mark.
             .map(|error| format!("\"{}\"", error.replace('"', "\"\"")))
             .unwrap_or_default();
         let [due, sent, end] = [row.due_ms, row.sent_ms, row.end_ms].map(Ms::text);
@@ -124,6 +125,7 @@ struct CountsOut {
 
 impl CountsOut {
     fn of(counts: &Counts) -> Self {
+        // Every field by name: a new class must not be left out of the output.
         let Counts { pass, wait, reject, failed } = *counts;
         Self { pass, wait, reject, failed }
     }

@@ -48,6 +48,7 @@ pub fn draw(report: &Report, width: usize, style: DrawStyle) -> String {
 }
 
 fn line(out: &mut String, text: &str) {
+    // Ends of lines are trimmed, so that a drawing can be compared and pasted.
     out.push_str(text.trim_end());
     out.push('\n');
 }
@@ -67,6 +68,7 @@ struct Axis {
 impl Axis {
     fn new(end_us: u64, columns: usize) -> Self {
         let span_us = end_us.max(1_000);
+        // One microsecond more, so that the last instant is in the last column and not behind it.
         let column_us = (span_us + 1).div_ceil(columns as u64);
         Self { columns, column_us, tick_us: nice_step(span_us, columns as u64 / 12) }
     }
@@ -94,6 +96,8 @@ impl Axis {
     fn labels(&self) -> String {
         let mut text = " ".repeat(12);
         for (column, at_us) in self.ticks() {
+            // A label that reaches the next tick is not overwritten: the next one moves to the
+            // right.
             let pad = (12 + column).saturating_sub(text.len());
             let _infallible = write!(text, "{:pad$}{}", "", time_label(at_us));
         }
@@ -198,6 +202,7 @@ fn glyph(count: usize, style: DrawStyle) -> char {
         (1..=9, DrawStyle::Plain) => char::from(b'0' + u8::try_from(count).unwrap_or(9)),
         (_, DrawStyle::Plain) => '#',
         (1..=4, _) => BLOCKS[count - 1],
+        // From 5 on each block doubles the count: a burst of 1000 still shows its shape.
         _ => BLOCKS[(count.ilog2() as usize + 2).min(7)],
     }
 }

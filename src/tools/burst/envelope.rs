@@ -40,6 +40,7 @@ impl Busy {
     /// Adds one request at `at_us`.
     fn charge(before: Option<Self>, at_us: u64, limit: &Limit) -> Self {
         match before {
+            // A debt of zero starts a new busy time: idle time is not saved up.
             Some(busy) if busy.debt(limit, at_us - busy.since_us) > Debt::NONE => {
                 Self { count: busy.count + 1, ..busy }
             }
@@ -79,6 +80,7 @@ pub(super) fn slots(limit: &Limit, forwarded: &[Seen]) -> Vec<Slot> {
         slots.push(busy.map_or(Slot { at_us: seen.sent_us, waits: false, excess: None }, |busy| {
             slot(limit, busy, seen)
         }));
+        // Charged at its earliest arrival: the later ones then find the least debt.
         busy = Some(Busy::charge(busy, seen.sent_us, limit));
     }
     slots
@@ -87,6 +89,7 @@ pub(super) fn slots(limit: &Limit, forwarded: &[Seen]) -> Vec<Slot> {
 fn slot(limit: &Limit, busy: Busy, seen: &Seen) -> Slot {
     let unheld = limit.cost(u64::from(limit.delay()));
     let wait_us = limit.whole_ms(busy.debt(limit, seen.sent_us - busy.since_us).less(unheld));
+    // All `count` requests before it must be worked off, but for the debt that is not held.
     let release_us = busy.since_us + limit.whole_ms(limit.cost(busy.count).less(unheld));
     let waits = wait_us > 0;
     Slot {

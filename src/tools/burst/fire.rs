@@ -175,6 +175,7 @@ impl Volley {
         if connections == 0 {
             return Err(FireError::NoConnections);
         }
+        // At least one for each client, and no more than it has requests.
         let room = (connections / clients).clamp(1, requests);
         let lane =
             |client| Rc::new(Lane::new(server, (clients > 1).then(|| loopback(client)), room));
@@ -195,8 +196,12 @@ impl Volley {
     }
 
     async fn fire(self: Rc<Self>, tally: Rc<Tally>) -> Result<Vec<Shot>, FireError> {
+        // Later connections are opened shortly before their requests: a server would close them as
+        // idle.
         let soon = self.offsets.partition_point(|offset| *offset <= AHEAD).min(self.room);
         self.prepare(soon).await?;
+        // Ahead by the time that `reach` spends reading the clock, so that the first instant is not
+        // missed.
         let start = Instant::now() + LOOK;
         let preparing = tokio::task::spawn_local(Rc::clone(&self).prepare_later(soon, start));
         let mut under_way = JoinSet::new();
@@ -210,6 +215,8 @@ impl Volley {
                     offset: *offset,
                     start,
                 };
+                // The request is written here, not in its task: a task would begin only when this
+                // loop yields.
                 shot.launch(&mut under_way);
             }
         }
@@ -218,7 +225,9 @@ impl Volley {
             // A task that panicked has reported its bug on stderr already.
             trace.extend(ended.ok());
         }
+        // Every request has ended, so connections that are still being opened are of no use.
         preparing.abort();
+        // Tasks end in any order, and outputs must not depend on it.
         trace.sort_by_key(|shot: &Shot| (shot.due_us, shot.client, shot.sent_us));
         Ok(trace)
     }
@@ -258,6 +267,7 @@ async fn reach(instant: Instant) {
         tokio::time::sleep_until(near.into()).await;
     }
     while Instant::now() < instant {
+        // Responses are read on the same thread while the clock is watched.
         yield_now().await;
     }
 }
@@ -288,6 +298,7 @@ impl Flight {
 
     async fn launch_late(self) -> Shot {
         let connection = tokio::time::timeout(self.volley.timeout, self.lane().take()).await;
+        // After the wait for a connection: the trace must show when it was really sent.
         let sent = Instant::now();
         match connection {
             Ok(Ok(connection)) => {
@@ -309,6 +320,7 @@ impl Flight {
         let answer = connection.finish(&order.bytes[written..], order.answers_are_bare);
         match tokio::time::timeout(self.volley.timeout, answer).await {
             Ok(LaneResponse { at, end, connection }) => {
+                // Without reuse every request has a connection of its own, so this one is closed.
                 if let (true, Some(connection)) = (self.volley.reuse, connection) {
                     self.lane().put(connection);
                 }
@@ -333,6 +345,7 @@ impl Flight {
         Shot {
             client: u32::try_from(self.client).unwrap_or(u32::MAX),
             due_us: micros(self.offset.as_micros()),
+            // Rounded outwards, the send down and the end up: rounding never makes a breach.
             sent_us: micros(since(sent) / 1_000),
             end_us: micros(since(at).div_ceil(1_000)),
             end,

@@ -96,6 +96,8 @@ pub struct TraceJudgement {
 /// Judges a trace.
 #[must_use]
 pub fn judge(trace: &[Shot], view: &View) -> TraceJudgement {
+    // The limit, if there is one, corrects these classes below: it knows which requests had to
+    // wait.
     let mut judgement = TraceJudgement {
         classes: trace.iter().map(|shot| class_without_limit(shot, view.reject_status)).collect(),
         slots_us: vec![None; trace.len()],
@@ -126,10 +128,12 @@ impl TraceJudgement {
             chosen.map(|shot| see(trace, *shot, tolerance_us)).collect()
         };
         let forwarded = seen(|class| matches!(class, Class::Pass | Class::Wait), view.tolerance_us);
+        // A request without a response may have been charged, and the server gets the benefit.
         let charged = seen(|class| class != Class::Reject, view.tolerance_us);
         // A reject is not held: it arrived at the latest when it was responded to, however long
         // that took.
         let rejected = seen(|class| class == Class::Reject, u64::MAX);
+        // The lists above are made before `hand_out` changes the classes.
         let slots = slots(limit, &forwarded);
         self.breaches
             .extend(forwarded.iter().zip(&slots).filter_map(|(seen, slot)| too_many(seen, slot)));
@@ -163,6 +167,7 @@ impl TraceJudgement {
         let mut late_us: Vec<i64> = trace.iter().zip(&self.slots_us).filter_map(late).collect();
         late_us.sort_unstable();
         let rank =
+            // Nearest rank: the smallest value that at least `percent` in a hundred do not exceed.
             |percent: usize| late_us[(late_us.len() * percent).div_ceil(100).saturating_sub(1)];
         let (min_us, max_us) = (*late_us.first()?, *late_us.last()?);
         Some(Lateness { p50_us: rank(50), p90_us: rank(90), p99_us: rank(99), max_us, min_us })
@@ -189,6 +194,7 @@ pub(super) fn difference(end_us: u64, slot_us: u64) -> i64 {
 
 fn class_without_limit(shot: &Shot, reject_status: u16) -> Class {
     match shot.end {
+        // First, because with 444 a reject is a closed connection, which is a failure otherwise.
         _ if shot.rejected(reject_status) => Class::Reject,
         End::Failed(_) => Class::Failed,
         End::Answer(_) if shot.took_us() > WAITED_US => Class::Wait,
@@ -225,6 +231,7 @@ fn too_many(seen: &Seen, slot: &Slot) -> Option<Breach> {
 fn early(forwarded: &[Seen], slots: &[Slot]) -> Vec<Breach> {
     let mut answered: Vec<&Seen> = forwarded.iter().collect();
     answered.sort_by_key(|seen| seen.end_us);
+    // Both in order, because requests of one instant may be accepted in any order.
     let mut due_us: Vec<u64> = slots.iter().map(|slot| slot.at_us).collect();
     due_us.sort_unstable();
     let pairs = answered.into_iter().zip(due_us);

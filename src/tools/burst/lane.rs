@@ -67,6 +67,7 @@ impl Lane {
     /// # Errors
     /// When it cannot be opened.
     pub async fn prepare(&self) -> io::Result<()> {
+        // The permit lives as long as the connection, so the bound holds however it ends.
         let place = self.place().await?;
         let connection = self.open(place).await?;
         self.put(connection);
@@ -84,6 +85,7 @@ impl Lane {
     pub fn ready(&self) -> Option<LaneConn> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
+            // A request on a connection that the server has closed meanwhile would be lost.
             if connection.is_quiet() {
                 return Some(connection);
             }
@@ -117,6 +119,7 @@ impl Lane {
         if let Some(source) = self.source {
             socket.bind(SocketAddr::new(source, 0))?;
         }
+        // With Nagle's algorithm the kernel could hold a request back after it was timed.
         socket.set_nodelay(true)?;
         Ok(LaneConn { stream: socket.connect(self.server).await?, _place: place })
     }
@@ -151,6 +154,8 @@ impl LaneConn {
             }
             Ok(head) => {
                 let rest = if answers_are_bare { Some(0) } else { head.body_left() };
+                // Read to its end, or the next response on this connection would begin with the
+                // rest of this body.
                 let connection = self.drain(rest.filter(|_| !head.closes)).await;
                 LaneResponse { at: head.at, end: End::Answer(head.status), connection }
             }
@@ -163,7 +168,9 @@ impl LaneConn {
         let mut at = Instant::now();
         loop {
             match Head::parse(&read, at)? {
+                // 101 is interim by its number, but no further head follows it.
                 Some(head) if head.status >= 200 || head.status == 101 => return Ok(head),
+                // An interim head is removed, and what was read behind it stays.
                 Some(head) => drop(read.drain(..head.length)),
                 None if read.len() >= MAX_HEAD => return Err(Cause::Malformed),
                 None => {
@@ -225,12 +232,14 @@ impl Head {
             body_read: read.len() - end - 4,
             closes: false,
         };
+        // They have no body whatever they announce (RFC 9112, section 6.3).
         if matches!(status, 204 | 304) {
             head.body = Some(0);
         }
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             match name.to_ascii_lowercase().as_str() {
                 "content-length" if head.body.is_none() => head.body = value.trim().parse().ok(),
+                // Chunks are not read, so the end of such a body is not known.
                 "transfer-encoding" => head.closes = true,
                 "connection" => head.closes |= value.trim().eq_ignore_ascii_case("close"),
                 _ => {}
@@ -240,6 +249,7 @@ impl Head {
     }
 
     fn body_left(&self) -> Option<u64> {
+        // More bytes than announced: what follows is not a response that was asked for.
         self.body?.checked_sub(self.body_read as u64)
     }
 }

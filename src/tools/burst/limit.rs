@@ -59,6 +59,8 @@ impl Limit {
 
     /// Debt that `requests` add.
     pub(super) fn cost(&self, requests: u64) -> Debt {
+        // Ticks are parts of a millisecond and times are microseconds: a thousandth of a tick fits
+        // both.
         Debt(u128::from(self.rate.interval_ticks()) * 1_000 * u128::from(requests))
     }
 

@@ -63,6 +63,7 @@ impl Report {
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, usize> {
         let mut failures = BTreeMap::new();
+        // With 444 a closed connection is a reject, and no failure.
         for shot in self.trace.iter().filter(|shot| !shot.rejected(self.view.reject_status)) {
             if let End::Failed(cause) = &shot.end {
                 *failures.entry(cause.to_string()).or_insert(0) += 1;
@@ -99,6 +100,7 @@ impl Report {
     pub fn other_reject_status(&self) -> Option<u16> {
         let refusals = self.statuses().into_iter().filter(|(status, _)| *status >= 400);
         let (status, _) = refusals.max_by_key(|(_, count)| *count)?;
+        // Where some responses have the assumed status, it is the right one.
         (self.counts().reject == 0).then_some(status)
     }
 

@@ -88,6 +88,7 @@ impl FromStr for Schedule {
         let mut pen = ScheduleBuilder::default();
         for part in text.split(',') {
             pen.write(&part.split_whitespace().collect::<Vec<_>>(), part.trim())?;
+            // After each part, so that a long text cannot grow the list without a bound.
             if pen.offsets_us.len() > MAX_REQUESTS {
                 return Err(ScheduleError::TooMany(text.to_owned()));
             }
@@ -116,6 +117,7 @@ impl ScheduleBuilder {
         match words {
             ["pause", period] => {
                 let pause_us = micros(period)?;
+                // `step_us` is a part of `next_us`, so this does not go below zero.
                 self.next_us = (self.next_us - self.step_us).saturating_add(pause_us);
                 self.step_us = 0;
                 Ok(())
@@ -133,6 +135,7 @@ impl ScheduleBuilder {
             self.offsets_us.push(self.next_us);
             self.next_us = self.next_us.saturating_add(step_us);
         }
+        // A group of none has no last request whose step could follow.
         if count > 0 {
             self.step_us = step_us;
         }

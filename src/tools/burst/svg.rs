@@ -59,10 +59,12 @@ struct Canvas {
 
 impl Canvas {
     fn new(report: &Report) -> Self {
+        // A row for each of 100,000 requests would be megabytes of markup.
         let every = report.trace.len().div_ceil(MAX_ROWS).max(1);
         let rows: Vec<usize> = order(report).into_iter().step_by(every).collect();
         let row_height = (400.0 / rows.len().max(1) as f64).clamp(0.4, 13.0);
         let height = TOP + row_height * rows.len() as f64 + BOTTOM;
+        // At least a millisecond, because `x` divides by the span.
         Self { rows, row_height, height, span_us: report.end_us().max(1_000), every }
     }
 
@@ -219,6 +221,7 @@ fn order(report: &Report) -> Vec<usize> {
         let apart = trace[pair[1]].sent_us - trace[pair[0]].sent_us >= TOGETHER_US;
         group[pair[1]] = group[pair[0]] + usize::from(apart);
     }
+    // Rejects have no release, so they stand below the staircase of the others.
     let refused =
         |place: usize| matches!(report.judgement.classes[place], Class::Reject | Class::Failed);
     places.sort_by_key(|place| (group[*place], refused(*place), trace[*place].end_us));

@@ -93,12 +93,16 @@ impl RequestTemplate {
     ) -> Result<Self, TargetError> {
         let mut text = format!("{method} {} HTTP/1.1\r\n", target.path);
         let own = headers.iter().map(|line| field(line)).collect::<Result<Vec<_>, _>>()?;
+        // A field of the caller replaces this one: two `Host` fields are malformed (RFC 9112,
+        // section 3.2).
         if !own.iter().any(|(name, _)| *name == http::header::HOST) {
             text.push_str(&format!("host: {}\r\n", target.authority));
         }
         if !own.iter().any(|(name, _)| *name == http::header::USER_AGENT) {
             text.push_str(concat!("user-agent: weir-bench/", env!("CARGO_PKG_VERSION"), "\r\n"));
         }
+        // A server may refuse these methods without a length, or wait for a body (RFC 9110, section
+        // 8.6).
         if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
             text.push_str("content-length: 0\r\n");
         }
