@@ -142,9 +142,9 @@ fn nanos(rate: Rate, ticks: u64) -> u64 {
 /// At the same rate they are the same ticks; at another rate a place that was handed out never
 /// begins again before its end.
 fn ticks(rate: Rate, nanos: u64) -> u64 {
-    // A millisecond has `q` ticks and `M` nanoseconds. `nanos` shows `n` for whole ticks above `(n
-    // - 1) * q / M` and up to `n * q / M`. The first of them is the cut quotient plus 1. `q` is at
-    // most `M`: at the same rate there is only one, and nothing is lost.
+    // A millisecond has `q` ticks and `M` nanoseconds. `nanos` shows `n` for whole ticks above
+    // `(n - 1) * q / M` and up to `n * q / M`. The first of them is the cut quotient plus 1. `q` is
+    // at most `M`: at the same rate there is only one, and nothing is lost.
     let Some(before) = nanos.checked_sub(1) else { return 0 };
     let ticks = u128::from(before) * u128::from(rate.ticks_per_ms()) / NANOS_PER_MS + 1;
     u64::try_from(ticks).unwrap_or(u64::MAX)
